@@ -1,0 +1,105 @@
+"""What an engine must offer to run a definition, and how one is found for a connection."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
+
+# Backends with a file of their own, by Ibis's name for them.
+KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgres", "Postgres"), "pyspark": ("backends.spark", "Spark")}
+
+
+class EngineError(RuntimeError):
+    """An engine could not run a definition."""
+
+
+class Engine:
+    """Any Ibis backend, as the portable plan sees it; the known ones override what differs.
+
+    `con` is None where SQL is only to be shown for an engine that is not connected.
+    """
+
+    name = "portable"
+    title = "Ibis"
+
+    def __init__(self, con: BaseBackend | None = None) -> None:
+        self.con = con
+
+    # --- expressions that differ
+
+    def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
+        """The sum of doubles, null over none; within rule 11's bound."""
+        return value.sum(where=where)
+
+    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False) -> ir.ArrayScalar:
+        """The values that pass `where`, ordered by `order`; null or empty over none."""
+        keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]
+        return value.collect(where=where, order_by=keys)
+
+    # --- tables
+
+    def table(self, name: str, database: str | None = None) -> ir.Table:
+        """A table or view by name; EngineError that lists what is there, if it is not."""
+        try:
+            return self.connected.table(name, database=database)
+        except Exception as error:
+            there = ", ".join(sorted(self.connected.list_tables(database=database))[:12]) or "no tables"
+            message = f"{self.title} has no table {name!r}: it has {there}; load it, or connect with on= to where it is"
+            raise EngineError(message) from error
+
+    @property
+    def connected(self) -> BaseBackend:
+        """The connection; EngineError where there is none."""
+        if self.con is None:
+            message = f"no {self.title} connection: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+            raise EngineError(message)
+        return self.con
+
+    def keep(self, expr: ir.Table) -> ir.Table:
+        """Run an expression once and hold its rows for this session."""
+        return self.run("the query", lambda: self.connected.create_table(ibis.util.gen_name("fw"), expr, temp=True), expr)
+
+    def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
+        """What `action` gives; whatever the driver raises becomes an EngineError that says which step it was."""
+        try:
+            return action()
+        except EngineError:
+            raise
+        except Exception as error:
+            sql = "" if expr is None else f"\n{self.sql(expr)}"
+            message = f"{what} failed on {self.title}: {error}{sql}"
+            raise EngineError(message) from error
+
+    def sql(self, expr: ir.Table) -> str:
+        """The SQL of an expression in this engine's dialect, formatted."""
+        return str(ibis.to_sql(expr, dialect=self.name if self.name in KNOWN else None))
+
+    # --- writing, day by day; for engines with transactions
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block's writes, or none."""
+        message = f"backfill(into=...) is not available on {self.title}; backfill(join) gives the table, which to_parquet() stores"
+        raise EngineError(message)
+        yield
+
+
+def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
+    """The engine of an Ibis connection, or of a backend's name when only its SQL is wanted."""
+    module, cls = KNOWN.get(name or con.name, (None, None))
+    return getattr(import_module(module), cls)(con) if module and cls else Engine(con)
+
+
+def tables(node: ops.Node) -> tuple[ops.UnboundTable, ...]:
+    """The tables an unbound expression reads, each once."""
+    return tuple(dict.fromkeys(node.find(ops.UnboundTable)))

@@ -1,0 +1,310 @@
+"""What may be aggregated: each reduction's suffix and result type, and the reductions that Ibis lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional
+
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+from attrs import field, frozen
+from ibis.common.annotations import attribute
+from ibis.common.deferred import deferrable
+from ibis.expr import rules as rlz
+
+from workbench.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis.expr.types as ir
+
+# Ibis reads these annotations when the class is made, so they are real types, not strings.
+Where = Optional[ops.Value[dt.Boolean]]  # noqa: UP045 ibis parses Optional
+
+
+class KList(ops.Reduction):
+    """A list of at most `k` values, in an order that its class names."""
+
+    arg: ops.Column[dt.Any]
+    k: int
+    where: Where = None
+
+    @attribute
+    def dtype(self) -> dt.DataType:
+        return dt.Array(self.arg.dtype)
+
+
+class FirstK(KList):
+    """Oldest first."""
+
+
+class LastK(KList):
+    """Newest first."""
+
+
+class TopK(KList):
+    """Largest first."""
+
+
+class BottomK(KList):
+    """Smallest first."""
+
+
+class Moment(ops.Reduction):
+    """A standardised central moment of the population."""
+
+    arg: ops.Column[dt.Numeric | dt.Boolean]
+    where: Where = None
+    dtype = dt.float64
+
+
+class Skew(Moment):
+    """The third; null under 3 values or where all are equal."""
+
+
+class Kurtosis(Moment):
+    """The fourth, less 3; null under 4 values or where all are equal."""
+
+
+class Histogram(ops.Reduction):
+    """How often each value occurs, of all values or of the `k` most frequent."""
+
+    arg: ops.Column[dt.Any]
+    k: Optional[int] = None  # noqa: UP045 ibis parses Optional
+    where: Where = None
+
+    @attribute
+    def dtype(self) -> dt.DataType:
+        return dt.Map(self.arg.dtype, dt.int64)
+
+
+class Each(ops.Value):
+    """The elements of a list, or the values of a map, one by one under a reduction."""
+
+    arg: ops.Value[dt.Array | dt.Map]
+    by_position: bool = False
+    shape = rlz.shape_like("arg")
+
+    @attribute
+    def dtype(self) -> dt.DataType:
+        return self.arg.dtype.value_type
+
+    @property
+    def container(self) -> Callable[[dt.DataType], dt.DataType]:
+        """What a reduction of the elements yields: itself, a list by position, or a map by key."""
+        if self.arg.dtype.is_map():
+            return lambda value: dt.Map(self.arg.dtype.key_type, value)
+        return dt.Array if self.by_position else lambda value: value
+
+
+def _count(k: object, what: str) -> int:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        message = f"{what} takes a whole number of at least 1, not {k!r}"
+        raise DefinitionError(message)
+    return k
+
+
+def _op(value: Any) -> Any:
+    return value.op() if hasattr(value, "op") else value
+
+
+@deferrable
+def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` oldest non-null values, oldest first; null where there is none.
+
+    Ties in time follow the source's `order`, then the value (semantics rule 10).
+    """
+    return FirstK(_op(value), _count(k, "first_k"), _op(where)).to_expr()
+
+
+@deferrable
+def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` newest non-null values, newest first; null where there is none.
+
+    Ties in time follow the source's `order`, then the value (semantics rule 10).
+    """
+    return LastK(_op(value), _count(k, "last_k"), _op(where)).to_expr()
+
+
+@deferrable
+def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` largest values, largest first, duplicates kept; null where there is none."""
+    return TopK(_op(value), _count(k, "top_k"), _op(where)).to_expr()
+
+
+@deferrable
+def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` smallest values, smallest first, duplicates kept; null where there is none."""
+    return BottomK(_op(value), _count(k, "bottom_k"), _op(where)).to_expr()
+
+
+@deferrable
+def skew(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
+    """Population skewness, as Chronon has it; null under 3 values or where all are equal."""
+    return Skew(_op(value), _op(where)).to_expr()
+
+
+@deferrable
+def kurtosis(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
+    """Population excess kurtosis; null under 4 values or where all are equal."""
+    return Kurtosis(_op(value), _op(where)).to_expr()
+
+
+@deferrable
+def histogram(value: ir.Column, k: int | None = None, where: ir.BooleanValue | None = None) -> ir.MapScalar:
+    """A map from each value to its count, of all values or of the `k` most frequent.
+
+    Equal counts keep the smaller value (semantics rule 10); null where there is no value.
+    """
+    return Histogram(_op(value), None if k is None else _count(k, "histogram"), _op(where)).to_expr()
+
+
+@deferrable
+def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir.Column:  # noqa: FBT001, FBT002 the design's signature
+    """The elements of a list or map column, to be aggregated one by one.
+
+    `each(t.prices).sum()` sums the elements of all lists, `each(t.scores).mean()` gives a map of
+    means by the map's keys, and `each(t.embedding, by_position=True).mean()` a list, position by position.
+    Null elements are skipped.
+    """
+    dtype = column.type()
+    if not (dtype.is_array() or dtype.is_map()):
+        message = f"each({column.get_name()}) takes a list or a map, not {dtype}: without each() a value is aggregated as it is"
+        raise DefinitionError(message)
+    if by_position and dtype.is_map():
+        message = f"each({column.get_name()}, by_position=True) takes a list, not {dtype}: a map is aggregated by its keys without it"
+        raise DefinitionError(message)
+    return Each(_op(column), by_position).to_expr()
+
+
+# --- the table: every reduction we run, what it is called, and what it yields
+
+
+def _same(op: Any) -> dt.DataType:
+    return op.dtype
+
+
+def _float(_: Any) -> dt.DataType:
+    return dt.float64
+
+
+def _floats(_: Any) -> dt.DataType:
+    return dt.Array(dt.float64)
+
+
+def _total(op: Any) -> dt.DataType:
+    """Integers stay 64-bit integers, decimals keep their scale (semantics rule 11)."""
+    dtype = op.arg.dtype
+    return dt.Decimal(38, dtype.scale) if dtype.is_decimal() else op.dtype
+
+
+def _how(name: str) -> Callable[[Any], str]:
+    return lambda op: name if op.how == "sample" else f"{name}_pop"
+
+
+def _percent(op: Any) -> str | None:
+    """p50 for the quantile 0.5; none where the percentage is no whole number."""
+    value = float(op.quantile.value) * 100
+    return f"p{round(value)}" if abs(value - round(value)) < 1e-9 else None  # noqa: PLR2004 0.07 * 100 is not 7
+
+
+def _k(name: str) -> Callable[[Any], str]:
+    return lambda op: f"{name}{op.k or ''}"
+
+
+@frozen
+class Kind:
+    """What is known of one reduction: its suffix, its result type, and whether nothing counts as 0."""
+
+    suffix: str | Callable[[Any], str | None] | None
+    dtype: Callable[[Any], dt.DataType] = _same
+    counts: bool = False
+    numeric: bool = field(default=False)
+
+
+KINDS: dict[type[ops.Reduction], Kind] = {
+    ops.CountStar: Kind("count", counts=True),
+    ops.Count: Kind("count", counts=True),
+    ops.CountDistinct: Kind("unique_count", counts=True),
+    ops.Sum: Kind("sum", _total),
+    ops.Mean: Kind("average", _float),
+    ops.Min: Kind("min"),
+    ops.Max: Kind("max"),
+    ops.First: Kind("first"),
+    ops.Last: Kind("last"),
+    ops.ArgMin: Kind(None),
+    ops.ArgMax: Kind(None),
+    FirstK: Kind(_k("first")),
+    LastK: Kind(_k("last")),
+    TopK: Kind(_k("top")),
+    BottomK: Kind(_k("bottom")),
+    ops.ArrayCollect: Kind(None),
+    ops.GroupConcat: Kind(None),
+    ops.Variance: Kind(_how("variance"), _float),
+    ops.StandardDev: Kind(_how("stddev"), _float),
+    ops.Covariance: Kind(None, _float),
+    ops.Correlation: Kind(None, _float),
+    Skew: Kind("skew"),
+    Kurtosis: Kind("kurtosis"),
+    ops.Median: Kind("p50", _float, numeric=True),
+    ops.Quantile: Kind(_percent, _float, numeric=True),
+    ops.MultiQuantile: Kind(None, _floats, numeric=True),
+    ops.Mode: Kind("mode"),
+    Histogram: Kind(_k("histogram")),
+    ops.Any: Kind("any"),
+    ops.All: Kind("all"),
+    ops.BitAnd: Kind(None),
+    ops.BitOr: Kind(None),
+    ops.BitXor: Kind(None),
+}
+
+# What Ibis has and we refuse, with what to say instead.
+INSTEAD: dict[type[ops.Reduction], str] = {
+    ops.Arbitrary: "it depends on physical order; say first() or last()",
+    ops.ApproxCountDistinct: "its sketch differs by engine; nunique() is exact everywhere",
+    ops.ApproxMedian: "its sketch differs by engine; median() is exact everywhere",
+    ops.ApproxQuantile: "its sketch differs by engine; quantile() is exact everywhere",
+    ops.ApproxMultiQuantile: "its sketch differs by engine; quantile([...]) is exact everywhere",
+    ops.Kurtosis: "Ibis has it on DuckDB alone; use workbench.kurtosis(x), population and excess",
+    ops.CountDistinctStar: "name the column whose values are to be told apart, as in t.user_id.nunique()",
+}
+
+
+def kind(op: ops.Reduction) -> Kind:
+    """What is known of a reduction, or a refusal that says what to write instead."""
+    try:
+        return KINDS[type(op)]
+    except KeyError:
+        instead = INSTEAD.get(type(op), "no engine-independent meaning is defined for it; write it with sum(), count(), min(), max(), last_k() and the like")
+        message = f"{type(op).__name__} cannot be a feature: {instead}"
+        raise DefinitionError(message) from None
+
+
+def check(op: ops.Reduction) -> None:
+    """Refuse what would give a value that depends on the engine or on physical order (rules 9 and 10)."""
+    known, name = kind(op), type(op).__name__.lower()
+    if getattr(op, "order_by", ()):
+        message = f"{name}(order_by=...) is refused: the source says the order, as in EventSource(..., order=[t.id])"
+        raise DefinitionError(message)
+    if getattr(op, "include_null", False):
+        message = f"{name}(include_null=True) is refused: reductions skip nulls; use fill_null() on the column to count them in"
+        raise DefinitionError(message)
+    if getattr(op, "distinct", False):
+        message = f"{name}(distinct=True) is refused: use nunique(), or histogram() for the values themselves"
+        raise DefinitionError(message)
+    if known.numeric and not op.arg.dtype.is_numeric():
+        message = f"{name} takes numbers, not {op.arg.dtype}: cast the column first"
+        raise DefinitionError(message)
+
+
+def suffix(op: ops.Reduction) -> str | None:
+    """What the reduction adds to its column's name (semantics rule 18), or None where the author must name it."""
+    known = kind(op).suffix
+    return known(op) if callable(known) else known
+
+
+def result_type(op: ops.Reduction) -> dt.DataType:
+    """The type of the feature, containers of `each` included (semantics rules 11 and 15)."""
+    dtype = kind(op).dtype(op)
+    inner = op.find(Each, filter=ops.Value)
+    return inner[0].container(dtype) if inner else dtype

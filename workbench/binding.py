@@ -1,0 +1,114 @@
+"""Between a bound Ibis expression and the unbound node that a definition holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+from ibis.common.deferred import Deferred
+
+from workbench.errors import DefinitionError, near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ibis.backends import BaseBackend
+
+# Where tables live unless someone says otherwise, by engine: no part of a definition's meaning.
+DEFAULT_DATABASES = frozenset({None, "main", "public", "default"})
+BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
+
+
+def plain(dtype: dt.DataType) -> dt.DataType:
+    """A column's type without what differs between engines for the same data: nullability, timestamp scale."""
+    match dtype:
+        case dt.Timestamp():
+            return dt.Timestamp(timezone=dtype.timezone)
+        case dt.Array():
+            return dt.Array(plain(dtype.value_type))
+        case dt.Map():
+            return dt.Map(plain(dtype.key_type), plain(dtype.value_type))
+        case _:
+            return dtype.copy(nullable=True)
+
+
+def _unbound(node: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
+    if isinstance(node, ops.DatabaseTable | ops.UnboundTable):
+        schema = {name: plain(dtype) for name, dtype in node.schema.items()}
+        database = node.namespace.database
+        return ibis.table(schema, name=node.name, database=None if database in DEFAULT_DATABASES else database).op()
+    return node.__recreate__(kwargs) if kwargs else node
+
+
+def unbind(node: ops.Node) -> ops.Node:
+    """The same node over unbound tables: equal for equal meaning, whatever the connection."""
+    return node.replace(_unbound)
+
+
+def connections(*nodes: ops.Node) -> tuple[BaseBackend, ...]:
+    """The connections that bound tables under `nodes` belong to, each once."""
+    found = (table.source for node in nodes for table in node.find(BOUND))
+    return tuple({id(con): con for con in found}.values())
+
+
+def title(relation: ops.Relation) -> str:
+    """What to call a relation in a message: its tables' names, however they are filtered."""
+    return ", ".join(dict.fromkeys(t.name for t in relation.find(ops.PhysicalTable))) or "the table"
+
+
+def relation(table: Any, what: str) -> ops.Relation:
+    """The node of an Ibis table, or of a DataFrame or Arrow table taken as one."""
+    if isinstance(table, ir.Table):
+        return table.op()
+    try:
+        return ibis.memtable(table).op()
+    except Exception:  # noqa: BLE001 whatever it was, it was no table; the sentence says what is one
+        message = f"{what} takes an Ibis table, not {type(table).__name__}: for example con.table('purchases')"
+        raise DefinitionError(message) from None
+
+
+def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
+    """`value` (a name, a column, an expression or a deferred one) as a node over `table`.
+
+    Columns of an earlier step of the same table become this step's, as in Ibis.
+    """
+    expr = table.to_expr()
+    if isinstance(value, str):
+        if value not in expr.columns:
+            message = f"{what} {value!r} is no column of {title(table)}: {near(value, expr.columns)}"
+            raise DefinitionError(message)
+        return expr[value].op()
+    if isinstance(value, Deferred):
+        try:
+            value = value.resolve(expr)
+        except AttributeError as error:
+            name = getattr(error, "name", None) or str(value).removeprefix("_.").split(".")[0]
+            message = f"{what} {value} names no column of {title(table)}: {near(name, expr.columns)}"
+            raise DefinitionError(message) from None
+    if not isinstance(value, ir.Value):
+        message = f"{what} takes a column of {title(table)}, as in _.{expr.columns[0]}, not {value!r}"
+        raise DefinitionError(message)
+    return expr.bind(unbind(value.op()).to_expr())[0].op()
+
+
+def column(table: ops.Relation, value: Any, what: str) -> str:
+    """The name of one column of `table`, given as a name, a column or a deferred one."""
+    node = bind(table, value, what)
+    if not isinstance(node, ops.Field):
+        message = f"{what} takes a column, not {node.name}: compute it in the table first, as in table.mutate(name=...), and say its name"
+        raise DefinitionError(message)
+    if node.rel != table:
+        columns = table.schema.names
+        hint = f"write _.{node.name}, which is the source's own {node.name}" if node.name in columns else near(node.name, columns)
+        message = f"{what} {node.name!r} belongs to another step or table than {title(table)}: {hint}"
+        raise DefinitionError(message)
+    return node.name
+
+
+def columns(table: ops.Relation, values: Any, what: str) -> tuple[str, ...]:
+    """Several columns' names; one alone may stand without a list."""
+    given: Iterable[Any] = (values,) if isinstance(values, str | ir.Value | Deferred) else values
+    return tuple(column(table, value, what) for value in given)

@@ -1,0 +1,31 @@
+"""What workbench raises: one class, and how to say which name was meant."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SHOWN = 12  # names listed in a message; more would bury the sentence
+
+
+class DefinitionError(ValueError):
+    """A definition contradicts itself, its source or its data."""
+
+
+def near(name: object, known: Iterable[str]) -> str:
+    """Say which of `known` the author may have meant, or list them.
+
+    >>> near("prise", ["price", "ts"])
+    "did you mean 'price'?"
+    >>> near("zip", ["price", "ts"])
+    'it has price, ts'
+    """
+    names = list(known)
+    close = get_close_matches(str(name), names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"it has {', '.join(names[:SHOWN])}{more}" if names else "it has none"

@@ -1,0 +1,182 @@
+"""What an author declares of a training set: the rows to enrich, and the group-bys that enrich them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis
+from attrs import Converter, evolve, field, frozen
+
+from workbench import display
+from workbench.binding import plain, title
+from workbench.canonical import IDLE, Meaningful
+from workbench.definitions import NAME, Feature, GroupBy, derivations, flat, identifier, no_equal_names, tags_
+from workbench.errors import DefinitionError, near
+from workbench.sources import EventSource
+from workbench.windows import windows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    import ibis.expr.datatypes as dt
+
+
+def _group_by(value: Any) -> GroupBy:
+    if isinstance(value, GroupBy):
+        return value
+    message = f"a join part takes a GroupBy, not {type(value).__name__}"
+    raise DefinitionError(message)
+
+
+def _mapping(value: Mapping[str, Any], self: JoinPart) -> tuple[tuple[str, str], ...]:
+    """(left column, key) for every key of the group-by, in its order; unmapped keys keep their name."""
+    given = {str(left): _key_name(right) for left, right in dict(value).items()}
+    for right in given.values():
+        if right not in self.group_by.keys:
+            message = f"{self.group_by.name} has no key {right!r} to map to: {near(right, self.group_by.keys)}"
+            raise DefinitionError(message)
+    lefts = {right: left for left, right in given.items()}
+    if len(lefts) < len(given):
+        message = f"{self.group_by.name}: two left columns are mapped to one key, {given}: map each key once, {{'left column': 'key'}}"
+        raise DefinitionError(message)
+    return tuple((lefts.get(key, key), key) for key in self.group_by.keys)
+
+
+def _key_name(value: Any) -> str:
+    return value if isinstance(value, str) else value.get_name()
+
+
+def _prefix(value: str | None) -> str | None:
+    return None if value is None else identifier(value)
+
+
+def _span(value: Any, self: JoinPart) -> timedelta | None:
+    if value is None:
+        return None
+    lengths = windows(value)
+    if len(lengths) != 1:
+        message = f"max_age of {self.group_by.name} takes one span, as in hours(6), not {value!r}"
+        raise DefinitionError(message)
+    return lengths[0].length
+
+
+@frozen(eq=False)
+class JoinPart(Meaningful):
+    """A group-by as one join sees it.
+
+    Parameters
+    ----------
+    group_by
+        The features to add.
+    keys
+        Left column to key, `{"buyer_id": "user_id"}`; keys left out are matched by name.
+    prefix
+        Goes before the group-by's name in the columns, for a group-by that is joined twice.
+    max_age
+        If the key's newest event before `t` (or the snapshot's end) is older, every feature is null (rule 17).
+
+    """
+
+    group_by: GroupBy = field(converter=_group_by)
+    keys: tuple[tuple[str, str], ...] = field(factory=dict, kw_only=True, converter=Converter(_mapping, takes_self=True))
+    prefix: str | None = field(default=None, kw_only=True, converter=_prefix)
+    max_age: timedelta | None = field(default=None, kw_only=True, converter=Converter(_span, takes_self=True))
+
+    @property
+    def head(self) -> str:
+        """What its columns start with (rule 18)."""
+        return "_".join(filter(None, (self.prefix, self.group_by.name)))
+
+
+def _left(value: Any, self: Join) -> EventSource:
+    if isinstance(value, EventSource):
+        return value
+    message = f"the left of {self.name} is rows at a time: EventSource(table, time=...), not {type(value).__name__}"
+    raise DefinitionError(message)
+
+
+def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
+    made = tuple(v if isinstance(v, JoinPart) else JoinPart(v) for v in flat(values))
+    schema, name = self.left.table.schema, title(self.left.table)
+    for part in made:
+        for left, key in part.keys:
+            if left not in schema:
+                message = f"the left of {self.name}, {name}, has no column {left!r} to match {part.group_by.name}.{key}: {near(left, schema.names)}; JoinPart(..., keys={{'left column': {key!r}}}) maps another"
+                raise DefinitionError(message)
+            _same_kind(self.name, f"{name}.{left}", schema[left], f"{part.group_by.name}.{key}", part.group_by.source.table.schema[key])
+    return made
+
+
+def _same_kind(owner: str, left: str, a: dt.DataType, right: str, b: dt.DataType) -> None:
+    """Keys compare typed (rule 8); integers of any width hold the same numbers."""
+    if plain(a) != plain(b) and not (a.is_integer() and b.is_integer()):
+        message = f"{owner} matches {left} ({a}) with {right} ({b}): cast one in its table, as in table.mutate({left.split('.')[-1]}=_.{left.split('.')[-1]}.cast('{b}'))"
+        raise DefinitionError(message)
+
+
+def _join_names(self: Join, _: Any, __: Any) -> None:
+    if not self.parts:
+        message = f"{self.name} joins nothing: give parts=[group_by, ...]"
+        raise DefinitionError(message)
+    lefts = ((c, "the left") for c in self.left.table.schema.names)
+    made = ((f"{p.head}_{f.name}", p.head) for p in self.parts for f in p.group_by.outputs)
+    no_equal_names(self.name, (*lefts, *made, *((f.name, "derivations") for f in self.derivations)))
+
+
+@frozen(kw_only=True, repr=False, eq=False)
+class Join(Meaningful):
+    """One row of features for each row of `left`, as of its time.
+
+    Parameters
+    ----------
+    name
+        The training set's name; letters, digits, underscores.
+    left
+        `EventSource` over any Ibis table: the rows to enrich, and when. Evaluated once a backfill.
+    parts
+        Group-bys, or `JoinPart`s where keys are named otherwise.
+    derivations
+        Scalar expressions over the features and the left's columns, by name (semantics rule 16).
+    description, owner, tags
+        For people; they change no value and take no part in equality.
+
+    Raises DefinitionError, in the cell that makes it, for whatever cannot be right.
+
+    """
+
+    name: str = field(converter=NAME)
+    left: EventSource = field(converter=Converter(_left, takes_self=True))
+    parts: tuple[JoinPart, ...] = field(converter=Converter(_parts, takes_self=True))
+    derivations: tuple[Feature, ...] = field(factory=dict, converter=Converter(derivations, takes_self=True))
+    description: str = field(default="", metadata=IDLE)
+    owner: str = field(default="", metadata=IDLE)
+    tags: tuple[str, ...] = field(default=(), converter=tags_, metadata=IDLE, validator=_join_names)
+
+    @property
+    def inputs(self) -> dict[str, dt.DataType]:
+        """What a derivation may use: the left's columns and every part's features, by name and type."""
+        lefts = dict(self.left.table.schema.items())
+        return lefts | {f"{p.head}_{f.name}": f.dtype for p in self.parts for f in p.group_by.outputs}
+
+    @property
+    def outputs(self) -> tuple[Feature, ...]:
+        """Every feature under its name in the result, in column order; the left's columns are not among them."""
+        made = (evolve(f, name=f"{p.head}_{f.name}") for p in self.parts for f in p.group_by.outputs)
+        return (*made, *self.derivations)
+
+    @property
+    def schema(self) -> ibis.Schema:
+        """The result's columns and Ibis types: the left's, then the features; no query is run."""
+        return ibis.schema(dict(self.left.table.schema.items()) | {f.name: f.dtype for f in self.outputs})
+
+    def __meaning__(self) -> dict[str, Any]:
+        """The parts its values depend on."""
+        derived = {f.name: f.node for f in self.derivations}
+        return {"name": self.name, "left": self.left.table, "time": self.left.time, "parts": self.parts, "derivations": derived}
+
+    def __repr__(self) -> str:
+        return display.text(self)
+
+    def _repr_html_(self) -> str:
+        return display.html(self)

@@ -1,0 +1,280 @@
+"""Reductions as Ibis expressions over the pairs of a left row and an event, on any engine (semantics rules 9 to 12)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+from attrs import frozen
+
+from workbench import aggregates
+from workbench.aggregates import BottomK, Each, FirstK, Histogram, KList, Kurtosis, LastK, Skew, TopK
+from workbench.normal import finite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import ibis.expr.types as ir
+
+    from backends import Engine
+
+EXACT = "decimal(38, 0)"  # wide enough for any sum of 64-bit integers; the cast back raises where it does not fit
+THIRD, FOURTH = 3, 4
+
+
+@frozen
+class Cell:
+    """One reduction over one window: a column of the aggregate.
+
+    `inputs` maps the reduction's arguments to columns of the pairs; `inside` is the boolean column of its window.
+    """
+
+    name: str
+    op: ops.Reduction
+    inputs: dict[str, str]
+    inside: str
+
+    def column(self, pairs: ir.Table, argument: str = "arg") -> ir.Column:
+        """An argument of the reduction, as a column of the pairs."""
+        return pairs[self.inputs[argument]]
+
+    def kept(self, pairs: ir.Table) -> ir.BooleanColumn:
+        """Which pairs count: in the window, past `where`, and with every value there (rule 9: nulls are skipped)."""
+        keep = pairs[self.inside]
+        for argument, name in self.inputs.items():
+            keep &= pairs[name].fill_null(value=False) if argument == "where" else pairs[name].notnull()
+        return keep
+
+
+@frozen
+class Context:
+    """What lowering needs to know of the pairs: the engine, the group's columns, and the columns that order events."""
+
+    engine: Engine
+    group: tuple[str, ...]
+    order: tuple[str, ...]
+
+    def ordered(self, pairs: ir.Table, *values: ir.Column) -> list[ir.Column]:
+        """The sort keys of rule 10: time, the source's order, then the reduction's own value."""
+        return [*(pairs[o] for o in self.order), *values]
+
+
+Lowering = "Callable[[Cell, ir.Table, Context], ir.Scalar]"
+
+
+def _count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+    return cell.kept(pairs).ifelse(1, None).count()
+
+
+def _unique_count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+    return cell.column(pairs).nunique(where=cell.kept(pairs))
+
+
+def _exact_total(value: ir.NumericColumn, keep: ir.BooleanValue) -> ir.Scalar:
+    return (value if value.type().is_decimal() else value.cast("int64").cast(EXACT)).sum(where=keep)
+
+
+def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    value, keep = cell.column(pairs), cell.kept(pairs)
+    if value.type().is_floating():
+        return context.engine.total(value.cast("float64"), keep)
+    return _exact_total(value, keep).cast(aggregates.result_type(cell.op))
+
+
+def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    value, keep = cell.column(pairs), cell.kept(pairs)
+    total = context.engine.total(value, keep) if value.type().is_floating() else _exact_total(value, keep).cast("float64")
+    return total / keep.ifelse(1, None).count().cast("float64").nullif(0.0)
+
+
+def _plain(method: str) -> Any:
+    def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+        return getattr(cell.column(pairs), method)(where=cell.kept(pairs))
+
+    return lower
+
+
+def _first(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    return cell.column(pairs).argmin(_key(context.ordered(pairs, cell.column(pairs))), where=cell.kept(pairs))
+
+
+def _last(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    return cell.column(pairs).argmax(_key(context.ordered(pairs, cell.column(pairs))), where=cell.kept(pairs))
+
+
+def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
+    """Several sort keys as one value, compared in order."""
+    return ibis.struct({f"o{i}": c for i, c in enumerate(columns)})
+
+
+def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    """The first in rule 10's order among the rows whose key is extreme."""
+    keep = cell.kept(pairs) & (cell.column(pairs, "key") == pairs[_extreme(cell)])
+    return cell.column(pairs).argmin(_key(context.ordered(pairs, cell.column(pairs))), where=keep)
+
+
+def _listed(order: Callable[[Context, ir.Table, ir.Column], Sequence[ir.Column]], *, descending: bool) -> Any:
+    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+        value = cell.column(pairs)
+        values = context.engine.listed(value, order(context, pairs, value), cell.kept(pairs), descending=descending)
+        short = values[: cell.op.k] if isinstance(cell.op, KList) else values
+        return (short.length() > 0).ifelse(short, ibis.null(short.type()))
+
+    return lower
+
+
+def _in_time(context: Context, pairs: ir.Table, value: ir.Column) -> Sequence[ir.Column]:
+    return context.ordered(pairs, value)
+
+
+def _by_value(_: Context, __: ir.Table, value: ir.Column) -> Sequence[ir.Column]:
+    return [value]
+
+
+def _concat(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    return _listed(_in_time, descending=False)(cell, pairs, context).join(cell.op.sep.to_expr())
+
+
+def _spread(method: str) -> Any:
+    def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+        return getattr(cell.column(pairs).cast("float64"), method)(where=cell.kept(pairs), how=cell.op.how)
+
+    return lower
+
+
+def _together(method: str, how: str | None) -> Any:
+    def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+        left, right = (cell.column(pairs, side).cast("float64") for side in ("left", "right"))
+        return getattr(left, method)(right, where=cell.kept(pairs), how=how or cell.op.how)
+
+    return lower
+
+
+def _quantile(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+    q = 0.5 if isinstance(cell.op, ops.Median) else float(cell.op.quantile.value)
+    return cell.column(pairs).cast("float64").quantile(q, where=cell.kept(pairs))
+
+
+def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+    value, keep = cell.column(pairs).cast("float64"), cell.kept(pairs)
+    several = ibis.array([value.quantile(float(q), where=keep) for q in cell.op.quantile.value])
+    return keep.any().fill_null(value=False).ifelse(several, ibis.null(several.type()))
+
+
+def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    """Centred on the mean of a first pass: raw moments would lose the digits that rule 11 asks for."""
+    value, keep = cell.column(pairs).cast("float64"), cell.kept(pairs)
+    n = keep.ifelse(1, None).count().cast("float64")
+    away = value - pairs[_centre(cell)]
+
+    def power(k: int) -> ir.FloatingScalar:
+        product = away
+        for _ in range(k - 1):
+            product = product * away
+        return context.engine.total(product, keep)
+
+    enough = (n >= (THIRD if isinstance(cell.op, Skew) else FOURTH)) & (value.min(where=keep) < value.max(where=keep))
+    second = power(2).nullif(0.0)
+    result = n.sqrt() * power(THIRD) / second**1.5 if isinstance(cell.op, Skew) else n * power(FOURTH) / (second * second) - 3.0
+    return enough.ifelse(result, ibis.null("float64"))
+
+
+LOWER: dict[type[ops.Reduction], Any] = {
+    ops.CountStar: _count,
+    ops.Count: _count,
+    ops.CountDistinct: _unique_count,
+    ops.Sum: _sum,
+    ops.Mean: _mean,
+    ops.Min: _plain("min"),
+    ops.Max: _plain("max"),
+    ops.First: _first,
+    ops.Last: _last,
+    ops.ArgMin: _arg_extreme,
+    ops.ArgMax: _arg_extreme,
+    FirstK: _listed(_in_time, descending=False),
+    LastK: _listed(_in_time, descending=True),
+    TopK: _listed(_by_value, descending=True),
+    BottomK: _listed(_by_value, descending=False),
+    ops.ArrayCollect: _listed(_in_time, descending=False),
+    ops.GroupConcat: _concat,
+    ops.Variance: _spread("var"),
+    ops.StandardDev: _spread("std"),
+    ops.Covariance: _together("cov", None),
+    ops.Correlation: _together("corr", "pop"),  # the two are one number; Ibis compiles "sample" for Spark alone
+    Skew: _moment,
+    Kurtosis: _moment,
+    ops.Median: _quantile,
+    ops.Quantile: _quantile,
+    ops.MultiQuantile: _quantiles,
+    ops.Any: _plain("any"),
+    ops.All: _plain("all"),
+    ops.BitAnd: _plain("bit_and"),
+    ops.BitOr: _plain("bit_or"),
+    ops.BitXor: _plain("bit_xor"),
+}
+
+
+def _centre(cell: Cell) -> str:
+    return f"{cell.name}_mean"
+
+
+def _extreme(cell: Cell) -> str:
+    return f"{cell.name}_key"
+
+
+def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
+    """The pairs with what some reductions must know of their whole group first: its mean, its extreme key."""
+    added = {}
+    for cell in cells:
+        if isinstance(cell.op, aggregates.Moment):
+            value = cell.column(pairs).cast("float64")
+            added[_centre(cell)] = value.mean(where=cell.kept(pairs)).over(group_by=context.group)
+        elif isinstance(cell.op, ops.ArgMin | ops.ArgMax):
+            extreme = "min" if isinstance(cell.op, ops.ArgMin) else "max"
+            key = getattr(cell.column(pairs, "key"), extreme)(where=cell.kept(pairs))
+            added[_extreme(cell)] = key.over(group_by=context.group)
+    return pairs.mutate(**added) if added else pairs
+
+
+def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    """One cell as an aggregate of the prepared pairs, non-finite results null."""
+    return finite(LOWER[type(cell.op)](cell, pairs, context))
+
+
+def tallied(cell: Cell) -> bool:
+    """Whether the reduction counts each value first, and so is an aggregate of an aggregate."""
+    return isinstance(cell.op, ops.Mode | Histogram)
+
+
+def tally(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
+    """The group's columns and one column for each cell: modes and histograms of one input, ties to the smaller value."""
+    value = cells[0].inputs["arg"]
+    known = pairs.filter(pairs[value].notnull())
+    counts = known.group_by(*context.group, value).agg(**{c.name: _count(c, known, context) for c in cells})
+    best = {f"{c.name}_most": counts[c.name].max().over(group_by=context.group) for c in cells if isinstance(c.op, ops.Mode)}
+    order = lambda c: [counts[c.name].desc(), counts[value].asc()]  # noqa: E731 used twice below, one expression
+    ranks = {f"{c.name}_rank": ibis.row_number().over(group_by=context.group, order_by=order(c)) for c in cells if isinstance(c.op, Histogram)}
+    ranked = counts.mutate(**best, **ranks)
+    return ranked.group_by(*context.group).agg(**{c.name: _tallied(c, ranked, ranked[value], context) for c in cells})
+
+
+def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -> ir.Scalar:
+    count = ranked[cell.name]
+    if isinstance(cell.op, ops.Mode):
+        return value.min(where=(count > 0) & (count == ranked[f"{cell.name}_most"]))
+    keep = count > 0 if cell.op.k is None else (count > 0) & (ranked[f"{cell.name}_rank"] < cell.op.k)
+    return as_map(value, count, keep, context.engine)
+
+
+def as_map(key: ir.Column, value: ir.Column, keep: ir.BooleanValue, engine: Engine) -> ir.MapScalar:
+    """A map of the rows that pass `keep`, null over none."""
+    keys, values = (engine.listed(column, [key], keep) for column in (key, value))
+    made = ibis.map(keys, values)
+    return (keys.length() > 0).ifelse(made, ibis.null(made.type()))
+
+
+def unfolded(op: ops.Reduction) -> Each | None:
+    """The `each()` under a reduction, if there is one."""
+    found = op.find(Each, filter=ops.Value)
+    return found[0] if found else None

@@ -1,0 +1,53 @@
+"""HTML strings for notebook outputs: everything escaped, one stylesheet, no external resource."""
+
+from __future__ import annotations
+
+from functools import cache
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+
+class Markup(str):
+    """Text that is HTML already and is not escaped again."""
+
+    __slots__ = ()
+
+
+def text(value: Any) -> Markup:
+    """A value as HTML text."""
+    return value if isinstance(value, Markup) else Markup(escape(str(value)))
+
+
+def join(parts: Any, between: str = "") -> Markup:
+    """Several pieces as one."""
+    return Markup(between.join(text(p) for p in parts))
+
+
+def tag(name: str, *children: Any, **attributes: Any) -> Markup:
+    """One element; `class_` and `aria_label` become `class` and `aria-label`, None is left out.
+
+    >>> tag("b", "a < b", class_="x")
+    '<b class="x">a &lt; b</b>'
+    """
+    written = "".join(f' {k.rstrip("_").replace("_", "-")}="{escape(str(v))}"' for k, v in attributes.items() if v is not None)
+    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def row(cells: Any, cell: str = "td", classes: dict[int, str] | None = None, **attributes: Any) -> Markup:
+    """A table row; `classes` names the class of some cells by position."""
+    named = classes or {}
+    scope = "col" if cell == "th" else None
+    return tag("tr", *(tag(cell, c, class_=named.get(i), scope=scope) for i, c in enumerate(cells)), **attributes)
+
+
+@cache
+def stylesheet() -> Markup:
+    """The tokens and components of every output, once a page element, scoped to `.fw`."""
+    css = files("workbench").joinpath("style.css").read_text("utf-8")
+    return Markup(f"<style>{''.join(line.strip() for line in css.splitlines() if not line.startswith('/*'))}</style>")
+
+
+def section(*children: Any, label: str) -> Markup:
+    """A whole output: stylesheet and content; JupyterLab's shortcuts are kept off its keys."""
+    return tag("section", stylesheet(), *children, class_="fw", data_lm_suppress_shortcuts="true", aria_label=label)

@@ -1,0 +1,144 @@
+"""What an author says of a table: which rows are facts at a time, which are daily snapshots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.operations as ops
+from attrs import field, frozen
+
+from workbench.binding import column, columns, connections, relation, title, unbind
+from workbench.canonical import IDLE, SERVING, Meaningful
+from workbench.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
+
+# What can be applied to one event at a time, so that the updater gives the same value as the backfill.
+ROWWISE = (ops.Project, ops.Filter, ops.DropColumns, ops.FillNull, ops.DropNull, ops.AliasedRelation, ops.SelfReference)
+TABLES = (ops.UnboundTable, ops.InMemoryTable)
+NEEDS_OTHER_ROWS = (ops.Reduction, ops.Analytic, ops.WindowFunction, ops.Subquery, ops.Unnest)
+NOT_REPEATABLE = (ops.TimestampNow, ops.DateNow, ops.RandomScalar, ops.RandomUUID)
+
+
+def _time(table: ops.Relation, value: Any, what: str) -> str:
+    name = column(table, value, what)
+    dtype = table.schema[name]
+    if dtype.is_timestamp():
+        return name
+    if dtype.is_integer():
+        fix = f'convert it in the table: table.mutate({name}=table.{name}.as_timestamp("ms")), with "s", "ms" or "us" as its unit'
+    elif dtype.is_string():
+        fix = f'convert it in the table: table.mutate({name}=table.{name}.cast("timestamp"))'
+    elif dtype.is_date():
+        fix = f'a date is no instant; say which: table.mutate({name}=table.{name}.cast("timestamp")) is its first, UTC'
+    else:
+        fix = "name the column that says when each row happened"
+    message = f"{what} {name!r} of {title(table)} is {dtype}, not a timestamp: {fix}"
+    raise DefinitionError(message)
+
+
+def _connection(table: ops.Relation) -> BaseBackend | None:
+    found = connections(table)
+    if len(found) > 1:
+        message = f"{title(table)} is read through {len(found)} connections: use one for a table and everything joined to it"
+        raise DefinitionError(message)
+    return found[0] if found else None
+
+
+@frozen(init=False, eq=False)
+class EventSource(Meaningful):
+    """Facts that happen at a time and never change, in a table and perhaps on a topic.
+
+    Parameters
+    ----------
+    table
+        An Ibis table, one row an event; a DataFrame or Arrow table is taken too.
+    time
+        The timestamp column that says when each event happened. A naive one is UTC (semantics rule 1).
+    topic
+        The Kafka topic on which the same events arrive live; none for events that only the table has.
+    order
+        Columns that tell events of one time apart, such as an offset; nulls come first (semantics rule 10).
+    id
+        The column that identifies an event, by which a repeated message is dropped (semantics rule 21).
+
+    """
+
+    table: ops.Relation
+    time: str
+    topic: str | None = field(default=None, metadata=SERVING)
+    order: tuple[str, ...] = ()
+    id: str | None = field(default=None, metadata=SERVING)
+    connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
+
+    def __init__(self, table: ir.Table, *, time: Any, topic: str | None = None, order: Any = (), id: Any = None) -> None:  # noqa: A002 the design's name
+        bound = relation(table, "EventSource")
+        node = unbind(bound)
+        self.__attrs_init__(  # type: ignore[attr-defined]
+            node,
+            _time(node, time, "time"),
+            topic,
+            columns(node, order, "order"),
+            None if id is None else column(node, id, "id"),
+            _connection(bound),
+        )
+
+
+@frozen(init=False, eq=False)
+class EntitySource(Meaningful):
+    """State, told by daily snapshots: a snapshot of day D is the state at the end of D, UTC.
+
+    Parameters
+    ----------
+    table
+        An Ibis table, one row a key and snapshot.
+    snapshot
+        The date (or ISO date text) column that says which day's end a row tells of. The value at `t` comes from the
+        latest snapshot whose day ended at or before `t` (semantics rule 6). `None`, written out, is a table without time.
+
+    """
+
+    table: ops.Relation
+    snapshot: str | None
+    connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
+
+    def __init__(self, table: ir.Table, *, snapshot: Any) -> None:
+        bound = relation(table, "EntitySource")
+        node = unbind(bound)
+        name = None if snapshot is None else column(node, snapshot, "snapshot")
+        if name is not None and not (node.schema[name].is_date() or node.schema[name].is_string()):
+            message = f"snapshot {name!r} of {title(node)} is {node.schema[name]}, not a date or ISO date text: convert it in the table with .date(), or say snapshot=None for a table without time"
+            raise DefinitionError(message)
+        self.__attrs_init__(node, name, _connection(bound))  # type: ignore[attr-defined]
+
+
+Source = EventSource | EntitySource
+
+
+def check_rowwise(name: str, table: ops.Relation) -> None:
+    """Refuse what one event alone cannot give, since the updater sees one event (semantics rule 7)."""
+    for node in table.find(ops.Relation):
+        if not isinstance(node, (*ROWWISE, *TABLES)):
+            message = f"the source of {name} uses {_verb(node)}: a source takes filters, projections and casts, which need one row only; aggregate in the GroupBy, or store the result as a table"
+            raise DefinitionError(message)
+    for value in _values(table):
+        if value.find(NEEDS_OTHER_ROWS):
+            message = f"the source of {name} computes {value.name} from other rows: a source takes expressions of one row; aggregate in the GroupBy"
+            raise DefinitionError(message)
+        if value.find(NOT_REPEATABLE):
+            message = f"the source of {name} computes {value.name} from the clock or at random: give the same value for the same row, every time"
+            raise DefinitionError(message)
+
+
+def _verb(node: ops.Relation) -> str:
+    words = {ops.Aggregate: "an aggregation", ops.JoinChain: "a join", ops.Sort: "a sort", ops.Limit: "a limit", ops.Distinct: "distinct", ops.Sample: "a sample", ops.Union: "a union", ops.SQLQueryResult: "raw SQL", ops.SQLStringView: "raw SQL"}
+    return words.get(type(node), type(node).__name__)
+
+
+def _values(table: ops.Relation) -> Iterable[ops.Value]:
+    for node in table.find((ops.Project, ops.Filter)):
+        yield from (node.values.values() if isinstance(node, ops.Project) else node.predicates)
