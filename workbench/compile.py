@@ -182,7 +182,7 @@ class Evaluation:
         """The spine's columns and every feature as a map by bucket; entries that nothing contributed to are left out."""
         cells = self._cells(wanted)
         table = self._finished(cells, wanted, contributed=True)
-        kept = {f.name: table[f"{f.name}_any"].fill_null(value=False) & table[f.name].notnull() for f in wanted}
+        kept = {f.name: table[f"{f.name}_any"].fill_null(False) & table[f.name].notnull() for f in wanted}
         return table.group_by(*self.spine.columns).agg(**{f.name: as_map(table[BUCKET], table[f.name], kept[f.name], self.engine) for f in wanted})
 
     def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
@@ -246,7 +246,7 @@ class Evaluation:
 
 
 def _any(cells: Sequence[Cell], pairs: ir.Table) -> ir.BooleanScalar:
-    return reduce(lambda a, b: a | b, (c.kept(pairs).fill_null(value=False) for c in cells)).any()
+    return reduce(lambda a, b: a | b, (c.kept(pairs).fill_null(False) for c in cells)).any()
 
 
 def _contained(each: Each) -> bool:

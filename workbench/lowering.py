@@ -43,7 +43,7 @@ class Cell:
         """Which pairs count: in the window, past `where`, and with every value there (rule 9: nulls are skipped)."""
         keep = pairs[self.inside]
         for argument, name in self.inputs.items():
-            keep &= pairs[name].fill_null(value=False) if argument == "where" else pairs[name].notnull()
+            keep &= pairs[name].fill_null(False) if argument == "where" else pairs[name].notnull()
         return keep
 
 
@@ -159,7 +159,7 @@ def _quantile(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
 def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
     value, keep = cell.column(pairs).cast("float64"), cell.kept(pairs)
     several = ibis.array([value.quantile(float(q), where=keep) for q in cell.op.quantile.value])
-    return keep.any().fill_null(value=False).ifelse(several, ibis.null(several.type()))
+    return keep.any().fill_null(False).ifelse(several, ibis.null(several.type()))
 
 
 def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
