@@ -79,7 +79,7 @@ def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
     if value.type().is_floating():
         return context.engine.total(value.cast("float64"), keep)
-    return _exact_total(value, keep).cast(aggregates.result_type(cell.op))
+    return _exact_total(value, keep).cast(aggregates.kind(cell.op).dtype(cell.op))
 
 
 def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:

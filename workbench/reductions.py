@@ -12,6 +12,8 @@ from workbench.binding import title
 from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import ibis.expr.datatypes as dt
 
     from workbench.windows import Window
@@ -42,43 +44,49 @@ def reductions(node: ops.Value) -> tuple[ops.Reduction, ...]:
     return tuple(found)
 
 
+def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | None]) -> ops.Value:
+    """The expression with values replaced where `replacement` gives one; relations under it are left alone."""
+
+    def walk(inner: Any) -> Any:
+        if isinstance(inner, tuple):
+            return tuple(walk(one) for one in inner)
+        if not isinstance(inner, ops.Value):
+            return inner
+        made = replacement(inner)
+        if made is not None:
+            return made
+        arguments = dict(zip(inner.__argnames__, inner.__args__, strict=True))
+        changed = {k: walk(v) for k, v in arguments.items()}
+        return inner if all(changed[k] is v for k, v in arguments.items()) else inner.__recreate__(changed)
+
+    return walk(node)
+
+
 def finish_over(node: ops.Value, parts: dict[ops.Reduction, ops.Value]) -> ops.Value:
     """The expression with each reduction replaced by the value computed for it."""
-
-    def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
-        if inner in parts:
-            return parts[inner]
-        return inner.__recreate__(kwargs) if kwargs else inner
-
-    return node.replace(step)
+    return substitute(node, lambda inner: parts.get(inner) if isinstance(inner, ops.Reduction) else None)
 
 
 def check(node: ops.Value, source: ops.Relation, owner: str) -> None:
     """Refuse, in the author's cell, whatever is no scalar expression over reductions of `source` (rule 9)."""
     inner, found = unnamed(node), reductions(node)
     if not found:
-        what = f"{node.name!r} is a column, not a reduction" if inner.find(ops.Field) else f"{node.name!r} reduces nothing"
+        what = f"{node.name!r} is a column, not a reduction" if inner.find(ops.Field, filter=ops.Value) else f"{node.name!r} reduces nothing"
         message = f"{what}: {owner} needs one value for many events; add .sum(), .mean(), .last() or the like"
         raise DefinitionError(message)
     for op in found:
         _check_reduction(op, source, owner)
-    loose = [f.name for f in _outside(inner, found) if isinstance(f, ops.Field)]
+    stub = substitute(inner, lambda n: ops.Cast(ops.Literal(None, "null"), n.dtype) if n in found else None)
+    loose = [f.name for f in stub.find(ops.Field, filter=ops.Value)]
     if loose:
         message = f"{node.name!r} mixes the column {loose[0]!r} with reductions: which event's {loose[0]} is meant? reduce it too, as in .last()"
         raise DefinitionError(message)
-    if inner.find(NOT_SCALAR) or inner.find(NOT_REPEATABLE):
+    if inner.find((*NOT_SCALAR, *NOT_REPEATABLE), filter=ops.Value):
         message = f"{node.name!r} uses a window function, a subquery, the clock or chance: a feature is a scalar expression over reductions"
         raise DefinitionError(message)
     if inner not in found and any(_contained(op) for op in found):
         message = f"{node.name!r} computes with a map or list of each(): aggregate with each() alone and compute in a derivation"
         raise DefinitionError(message)
-
-
-def _outside(node: ops.Value, found: tuple[ops.Reduction, ...]) -> list[ops.Node]:
-    """The nodes of an expression that are under none of its reductions."""
-    stub = ops.Literal(1, "int8")
-    hollow = node.replace(lambda n, kw: ops.Cast(stub, n.dtype) if n in found else n.__recreate__(kw) if kw else n)
-    return hollow.find(ops.Node)
 
 
 def _contained(op: ops.Reduction) -> bool:

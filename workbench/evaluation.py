@@ -1,0 +1,127 @@
+"""One pass over pairs of left rows and events, however many features it gives."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.operations as ops
+from attrs import frozen
+
+from workbench.lowering import Cell, Context, as_map, lower, prepare, tallied, tally, unfolded
+from workbench.normal import finite, normal
+from workbench.reductions import finish_over, reductions
+from workbench.rows import BUCKET, EVENT, MEMBER, NEWEST, Inputs, Rows, beside, inside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import ibis.expr.types as ir
+
+    from backends import Engine
+    from workbench.aggregates import Each
+    from workbench.definitions import Feature
+    from workbench.windows import Window
+
+
+@frozen
+class Evaluation:
+    """The features of one group-by for one spine, whole or told apart by a bucket column."""
+
+    spine: ir.Table
+    source: Rows
+    engine: Engine
+    bucket: str | None = None
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """The columns that name one row of the result."""
+        return (*self.spine.columns, *([BUCKET] if self.bucket else []))
+
+    def table(self, wanted: Sequence[Feature], *, newest: bool = False) -> ir.Table:
+        """The group's columns and every feature, as the feature's expression over its reductions."""
+        return self._finished(self._cells(wanted), wanted, newest=newest)
+
+    def maps(self, wanted: Sequence[Feature]) -> ir.Table:
+        """The spine's columns and every feature as a map by bucket; entries that nothing contributed to are left out."""
+        cells = self._cells(wanted)
+        table = self._finished(cells, wanted, contributed=True)
+        kept = {f.name: table[f"{f.name}_any"].fill_null(False) & table[f.name].notnull() for f in wanted}
+        return table.group_by(*self.spine.columns).agg(**{f.name: as_map(table[BUCKET], table[f.name], kept[f.name], self.engine) for f in wanted})
+
+    def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
+        named = {}
+        for feature in wanted:
+            for op in reductions(normal(feature.node)):
+                named.setdefault((op, feature.window), f"_fw_part{len(named)}")
+        return named
+
+    def _finished(self, named: dict[Any, str], wanted: Sequence[Feature], *, newest: bool = False, contributed: bool = False) -> ir.Table:
+        unfolds = dict.fromkeys(unfolded(op) for op, _ in named)
+        table = self._branch(None, [c for c in named if unfolded(c[0]) is None], named, newest=newest, wanted=wanted if contributed else ())
+        for each in unfolds:
+            if each is not None:
+                mine = [c for c in named if unfolded(c[0]) == each]
+                zeros = [named[c] for c in mine if isinstance(c[0], ops.Count | ops.CountDistinct) and not contained(each)]
+                table = beside(table, self._branch(each, mine, named), self.group, zeros)
+        values = {}
+        for feature in wanted:
+            node = normal(feature.node)
+            parts = {op: table[named[op, feature.window]].op() for op in reductions(node)}
+            values[feature.name] = finite(finish_over(node, parts).to_expr())
+        kept = [*self.group, *([NEWEST] if newest else []), *(f"{f.name}_any" for f in wanted if contributed)]
+        return table.select(*kept, **values)
+
+    def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
+        """One pass over the pairs, for the reductions that unfold the same list, or none."""
+        inputs = Inputs()
+        made = [Cell(named[c], c[0], inputs.of(c[0]), inside(c[1])) for c in cells]
+        contributions = {f.name: [(Cell("", op, inputs.of(op), inside(f.window))) for op in reductions(normal(f.node)) if unfolded(op) is each] for f in wanted}
+        windows = dict.fromkeys([w for _, w in cells] + [f.window for f in wanted])
+        pairs = self.source.pairs(self.spine, tuple(windows), inputs, each=each, bucket=self.bucket, newest=newest)
+        if self.bucket:
+            pairs = pairs.filter(pairs[BUCKET].notnull())
+        group = (*self.group, *([MEMBER] if each is not None and contained(each) else []))
+        context = Context(self.engine, group, self.source.order(pairs))
+        extra = {f"{name}_any": _any(cs, pairs) for name, cs in contributions.items()}
+        if newest:
+            extra[NEWEST] = pairs[EVENT].max()
+        if MEMBER not in group:
+            return self._grouped(made, pairs, context, extra)
+        by_key = each is not None and each.arg.dtype.is_map()
+        seen = {_seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any() for c in made}
+        return self._folded(self._grouped(made, pairs, context, seen), [c.name for c in made], by_key=by_key)
+
+    def _grouped(self, cells: Sequence[Cell], pairs: ir.Table, context: Context, extra: dict[str, ir.Scalar]) -> ir.Table:
+        flat = [c for c in cells if not tallied(c)]
+        ready = prepare(flat, pairs, context)
+        measures = {c.name: lower(c, ready, context) for c in flat} | extra
+        table = ready.group_by(*context.group).agg(**measures) if measures else pairs.select(*context.group).distinct()
+        for value in dict.fromkeys(c.inputs["arg"] for c in cells if tallied(c)):
+            mine = [c for c in cells if tallied(c) and c.inputs["arg"] == value]
+            table = beside(table, tally(mine, pairs, context), context.group)
+        return table
+
+    def _folded(self, table: ir.Table, names: Sequence[str], *, by_key: bool) -> ir.Table:
+        """The aggregates of a map's keys or a list's positions, put back into a map or a list (rule 15).
+
+        A key is left out where no value of it counted; a position only where the window has no list at all.
+        """
+        known = table.filter(table[MEMBER].notnull())
+        if by_key:
+            folded = {n: as_map(known[MEMBER], known[n], known[_seen(n)] & known[n].notnull(), self.engine) for n in names}
+        else:
+            folded = {n: known[n].collect(order_by=known[MEMBER], include_null=True, where=known[_seen(n)]) for n in names}
+        return known.group_by(*self.group).agg(**folded)
+
+
+def _seen(cell: str) -> str:
+    return f"{cell}_seen"
+
+
+def _any(cells: Sequence[Cell], pairs: ir.Table) -> ir.BooleanScalar:
+    return reduce(lambda a, b: a | b, (c.kept(pairs).fill_null(False) for c in cells)).any()
+
+
+def contained(each: Each) -> bool:
+    return each.by_position or each.arg.dtype.is_map()

@@ -1,0 +1,224 @@
+"""A group-by's source on an engine: its rows as internal columns, paired with the instants that ask for them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+from attrs import frozen
+
+from backends import EngineError
+from workbench.binding import plain
+from workbench.normal import finite, floor_to, micros, normal
+from workbench.reductions import substitute
+from workbench.windows import DAY, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import ibis.expr.types as ir
+
+    from backends import Engine
+    from workbench.aggregates import Each
+    from workbench.definitions import GroupBy
+
+AT, EVENT, BUCKET, MEMBER, NEWEST, END = "_fw_at", "_fw_time", "_fw_bucket", "_fw_member", "_fw_newest", "_fw_end"
+
+
+def in_us(span: timedelta) -> int:
+    """A span as whole microseconds, the unit of every comparison of times."""
+    return span // timedelta(microseconds=1)
+
+
+def inside(window: Window | None) -> str:
+    """The pairs' boolean column of a window."""
+    return f"_fw_in_{window!r}" if window else "_fw_in_all"
+
+
+
+
+def rebound(node: ops.Node, engine: Engine) -> ops.Node:
+    """The normalised node over the engine's own tables; over unbound ones where it has no connection."""
+
+    def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
+        new = inner.__recreate__(kwargs) if kwargs else inner
+        if isinstance(new, ops.UnboundTable) and engine.con is not None:
+            return _physical(new, engine)
+        return new
+
+    return normal(node).replace(step)
+
+
+def _physical(node: ops.UnboundTable, engine: Engine) -> ops.Relation:
+    """The engine's table of that name, its declared columns alone and of the declared types."""
+    table = engine.table(node.name, node.namespace.database)
+    columns = {}
+    for name, declared in node.schema.items():
+        if name not in table.columns:
+            message = f"{node.name} has no column {name!r} on {engine.title}: it has {', '.join(table.columns)}"
+            raise EngineError(message)
+        there = plain(table[name].type())
+        if there != declared and not (there.is_numeric() and declared.is_numeric()):
+            message = f"{node.name}.{name} is {there} on {engine.title} and {declared} in the definition: cast it in the warehouse or define it over {there}"
+            raise EngineError(message)
+        columns[name] = table[name] if there == declared else table[name].cast(declared).name(name)
+    return table.select(**columns).op()
+
+
+def beside(table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[str] = ()) -> ir.Table:
+    """`table` with the columns of `other`, whose rows are some of its; missing counts are 0 (rule 9)."""
+    renamed = other.rename(**{f"_fw_on_{c}": c for c in on})
+    joined = table.left_join(renamed, [table[c] == renamed[f"_fw_on_{c}"] for c in on])
+    added = {c: joined[c].fill_null(0) if c in zeros else joined[c] for c in other.columns if c not in on}
+    return joined.select(*table.columns, **added)
+
+
+class Inputs:
+    """The reductions' arguments, each one column of the events however many reductions share it."""
+
+    def __init__(self) -> None:
+        self.columns: dict[ops.Value, str] = {}
+
+    def of(self, op: ops.Reduction) -> dict[str, str]:
+        """The column name of each argument that is a value of the event."""
+        found = {}
+        for argument, node in zip(op.__argnames__, op.__args__, strict=True):
+            if isinstance(node, ops.Value) and argument not in ("quantile", "sep"):
+                found[argument] = self.columns.setdefault(node, f"_fw_in{len(self.columns)}")
+        return found
+
+
+
+
+@frozen
+class Rows:
+    """A group-by's source on an engine."""
+
+    group_by: GroupBy
+    engine: Engine
+
+    @property
+    def table(self) -> ir.Table:
+        """The source's row-wise table, normalised and bound."""
+        return rebound(self.group_by.source.table, self.engine).to_expr()
+
+    def keys(self, table: ir.Table) -> dict[str, ir.Column]:
+        """The group-by's keys under the spine's names."""
+        return {f"_fw_key{i}": table[k] for i, k in enumerate(self.group_by.keys)}
+
+    def order(self, pairs: ir.Table) -> tuple[str, ...]:
+        """The columns of the pairs that order events (rule 10)."""
+        return tuple(c for c in pairs.columns if c == EVENT or c.startswith("_fw_order"))
+
+    def selected(self, inputs: Inputs, each: Each | None, bucket: str | None, extra: Callable[[ir.Table], dict[str, ir.Value]]) -> ir.Table:
+        """The source's rows as internal columns: keys, the bucket, the inputs; unfolded where asked for."""
+        table = self.table
+        element: dict[ops.Node, ops.Node] = {}
+        if each is not None:
+            table, element = _unfold(table, each, self.engine)
+        columns = {name: finite(self._value(node, table, element)) for node, name in inputs.columns.items()}
+        names = {BUCKET: table[bucket]} if bucket else {}
+        member = {MEMBER: table[MEMBER]} if MEMBER in table.columns else {}
+        rows = table.select(**self.keys(table), **extra(table), **names, **member, **columns)
+        return rows.filter(reduce(lambda a, b: a & b, (rows[k].notnull() for k in self.keys(table))))
+
+    def _value(self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]) -> ir.Value:
+        """An author's expression over this table's columns."""
+        mine = rebound(self.group_by.source.table, self.engine)
+
+        def moved(inner: ops.Value) -> ops.Value | None:
+            if isinstance(inner, ops.Field) and inner.rel == mine:
+                return table[inner.name].op()
+            return element.get(inner)
+
+        return substitute(rebound(node, self.engine), moved).to_expr()
+
+
+def _unfold(table: ir.Table, each: Each, engine: Engine) -> tuple[ir.Table, dict[ops.Node, ops.Node]]:
+    """One row an element, and what stands for `each(...)` in expressions over them."""
+    container = rebound(each.arg, engine).to_expr()
+    node = rebound(each, engine)
+    if each.arg.dtype.is_map():
+        members = table.mutate(_fw_map=container).mutate(**{MEMBER: container.keys()}).unnest(MEMBER)
+        out = members.mutate(_fw_element=members["_fw_map"][members[MEMBER]])
+    else:
+        out = table.mutate(_fw_element=container).unnest("_fw_element", offset=MEMBER if each.by_position else None)
+    return out, {node: out["_fw_element"].op()}
+
+
+@frozen
+class EventRows(Rows):
+    """Facts: paired with every later instant, up to the longest window."""
+
+    def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
+        """Each spine row with its events before the instant, or with nulls; a boolean column for each window."""
+        events = self.selected(inputs, each, bucket, self._placed)
+        matches = [spine[c] == events[c] for c in spine.columns if c != AT]
+        tails = {w: self.tail(spine[AT], w) for w in windows if w}
+        bounded = len(tails) == len(windows) and tails and not newest
+        before = [events[EVENT] < spine[AT], *([events[EVENT] >= self.tail(spine[AT], max(tails))] if bounded else [])]
+        pairs = spine.left_join(events, [*matches, *before]).drop(*(c for c in [f"{k}_right" for k in spine.columns if k != AT]))
+        return pairs.mutate(**{inside(w): pairs[EVENT] >= self.tail(pairs[AT], w) if w else pairs[EVENT].notnull() for w in windows})
+
+    def tail(self, at: ir.IntegerValue, window: Window) -> ir.IntegerValue:
+        """The first instant inside the window: `t - w`, or rounded down to its hop (rules 2 and 3)."""
+        start = at - in_us(window.length)
+        return floor_to(start, in_us(window.hop)) if self.group_by.resolution == "sawtooth" else start
+
+    def _placed(self, table: ir.Table) -> dict[str, ir.Value]:
+        """Time and order; a null in an order column comes before all values."""
+        source = self.group_by.source
+        columns: dict[str, ir.Value] = {EVENT: micros(table[source.time])}
+        for i, name in enumerate(source.order):
+            columns[f"_fw_order{i}a"] = table[name].notnull().cast("int8")
+            columns[f"_fw_order{i}b"] = table[name]
+        return columns
+
+
+@frozen
+class EntityRows(Rows):
+    """State: paired with the latest snapshot whose day ended at or before the instant (rule 6)."""
+
+    def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
+        """Each spine row with its key's rows of the snapshot in force, or with nulls."""
+        del windows, newest
+        rows = self.selected(inputs, each, bucket, self._ended)
+        dated = beside(spine, self._in_force(spine, rows), [AT])
+        matches = [dated[c] == rows[c] for c in spine.columns if c != AT]
+        pairs = dated.left_join(rows, [*matches, dated[END] == rows[EVENT]])
+        pairs = pairs.drop(*(f"{k}_right" for k in spine.columns if k != AT))
+        return pairs.mutate(**{inside(None): pairs[EVENT].notnull()})
+
+    def columns_of(self, spine: ir.Table) -> ir.Table:
+        """The spine with the entity's columns taken as they are."""
+        inputs, table = Inputs(), self.group_by.source.table
+        names = {inputs.columns.setdefault(ops.Field(table, c), f"_fw_in{i}"): c for i, c in enumerate(self.group_by.taken)}
+        pairs = self.pairs(spine, (), inputs, each=None, bucket=None, newest=True)
+        taken = {feature: pairs[name] for name, feature in names.items()}
+        return pairs.select(*spine.columns, **{NEWEST: pairs[END]}, **taken)
+
+    def _ended(self, table: ir.Table) -> dict[str, ir.Value]:
+        """The end of each row's day in microseconds; 0, at which every instant finds it, for a table without time."""
+        name = self.group_by.source.snapshot
+        if name is None:
+            return {EVENT: ibis.literal(0, "int64")}
+        day = table[name].cast("date") if table[name].type().is_string() else table[name]
+        return {EVENT: micros(day.cast("timestamp")) + in_us(DAY)}
+
+    def _in_force(self, spine: ir.Table, rows: ir.Table) -> ir.Table:
+        """For each instant, the end of the latest finished snapshot of the whole table."""
+        if self.group_by.source.snapshot is None:
+            return spine.select(AT).distinct().mutate(**{END: ibis.literal(0, "int64")})
+        ends = self.snapshots().distinct()
+        instants = spine.select(AT).distinct()
+        del rows
+        return instants.join(ends, ends[EVENT] <= instants[AT]).group_by(AT).agg(**{END: lambda t: t[EVENT].max()})
+
+    def snapshots(self) -> ir.Table:
+        """The end of the day of every row, whatever its key: a snapshot exists even where all its keys are null."""
+        table = self.table
+        ended = table.select(**self._ended(table))
+        return ended.filter(ended[EVENT].notnull())
