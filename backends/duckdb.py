@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 import ibis
+from sqlglot import exp
 
 from backends.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import ibis.expr.types as ir
 
@@ -41,3 +43,21 @@ class DuckDB(Engine):
             self.connected.raw_sql("ROLLBACK")
             raise
         self.connected.raw_sql("COMMIT")
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """On the connection that Ibis holds, and so inside its transaction."""
+        self.connected.con.execute(statement, list(parameters))
+
+    def rename(self, table: str, name: str) -> None:
+        """Within its database."""
+        self.execute(f"ALTER TABLE {_quoted(table)} RENAME TO {_quoted(name)}")
+
+    def delete_times(self, table: str, time: str, start: date, end: date) -> None:
+        """By microseconds since 1970, which naive and zoned timestamps share."""
+        name, column = _quoted(table), _quoted(time)
+        bounds = [int(datetime(d.year, d.month, d.day, tzinfo=UTC).timestamp()) * 1_000_000 for d in (start, end)]
+        self.execute(f"DELETE FROM {name} WHERE epoch_us({column}) >= ? AND epoch_us({column}) < ?", bounds)  # noqa: S608 quoted identifiers
+
+
+def _quoted(name: str) -> str:
+    return exp.to_identifier(name, quoted=True).sql("duckdb")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager
+from datetime import date
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import ibis
 import ibis.expr.operations as ops
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 # Backends with a file of their own, by Ibis's name for them.
 KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgres", "Postgres"), "pyspark": ("backends.spark", "Spark")}
+
+# Temporary tables that nothing refers to any more, by connection; dropped before the next one is made.
+FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()
 
 
 class EngineError(RuntimeError):
@@ -66,8 +72,16 @@ class Engine:
         return self.con
 
     def keep(self, expr: ir.Table) -> ir.Table:
-        """Run an expression once and hold its rows for this session."""
-        return self.run("the query", lambda: self.connected.create_table(ibis.util.gen_name("fw"), expr, temp=True), expr)
+        """Run an expression once and hold its rows in a temporary table, for as long as an expression refers to it."""
+        con = self.connected
+        forgotten = FORGOTTEN.setdefault(con, [])
+        while forgotten:
+            con.drop_table(forgotten.pop(), force=True)
+        name = ibis.util.gen_name("fw")
+        table = self.run("the query", lambda: con.create_table(name, expr, temp=True), expr)
+        # not dropped at once: the collector may run while another query of this connection is being read
+        weakref.finalize(table.op(), forgotten.append, name)
+        return table
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
         """What `action` gives; whatever the driver raises becomes an EngineError that says which step it was."""
@@ -92,6 +106,18 @@ class Engine:
         message = f"backfill(into=...) is not available on {self.title}; backfill(join) gives the table, which to_parquet() stores"
         raise EngineError(message)
         yield
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """Run one statement with bound parameters."""
+        raise NotImplementedError
+
+    def rename(self, table: str, name: str) -> None:
+        """Give a table another name."""
+        raise NotImplementedError
+
+    def delete_times(self, table: str, time: str, start: date, end: date) -> None:
+        """Delete the rows whose `time` is in [start, end), UTC."""
+        raise NotImplementedError
 
 
 def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:

@@ -185,7 +185,7 @@ class EntityRows(Rows):
     def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
         """Each spine row with its key's rows of the snapshot in force, or with nulls."""
         del windows, newest
-        rows = self.selected(inputs, each, bucket, self._ended)
+        rows = self.selected(inputs, each, bucket, self.ended)
         dated = beside(spine, self._in_force(spine, rows), [AT])
         matches = [dated[c] == rows[c] for c in spine.columns if c != AT]
         pairs = dated.left_join(rows, [*matches, dated[END] == rows[EVENT]])
@@ -200,7 +200,7 @@ class EntityRows(Rows):
         taken = {feature: pairs[name] for name, feature in names.items()}
         return pairs.select(*spine.columns, **{NEWEST: pairs[END]}, **taken)
 
-    def _ended(self, table: ir.Table) -> dict[str, ir.Value]:
+    def ended(self, table: ir.Table) -> dict[str, ir.Value]:
         """The end of each row's day in microseconds; 0, at which every instant finds it, for a table without time."""
         name = self.group_by.source.snapshot
         if name is None:
@@ -220,5 +220,5 @@ class EntityRows(Rows):
     def snapshots(self) -> ir.Table:
         """The end of the day of every row, whatever its key: a snapshot exists even where all its keys are null."""
         table = self.table
-        ended = table.select(**self._ended(table))
+        ended = table.select(**self.ended(table))
         return ended.filter(ended[EVENT].notnull())
