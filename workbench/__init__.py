@@ -1,7 +1,38 @@
-from workbench.aggregates import *
+"""Define features as Ibis expressions in a notebook; get the same number everywhere."""
+
+from backends import EngineError
+from workbench.aggregates import bottom_k, each, first_k, histogram, kurtosis, last_k, skew, top_k
 from workbench.definitions import Aggregation, GroupBy, trailing
+from workbench.errors import DefinitionError
+from workbench.inspection import Explanation, explain
 from workbench.joins import Join, JoinPart
 from workbench.sources import EntitySource, EventSource
-from workbench.windows import days, hours, minutes
 from workbench.training import backfill
-from workbench.aggregates import last_k
+from workbench.windows import Window, days, hours, minutes
+
+__all__ = [
+    "Aggregation",
+    "DefinitionError",
+    "EngineError",
+    "EntitySource",
+    "EventSource",
+    "Explanation",
+    "GroupBy",
+    "Join",
+    "JoinPart",
+    "Window",
+    "backfill",
+    "bottom_k",
+    "days",
+    "each",
+    "explain",
+    "first_k",
+    "histogram",
+    "hours",
+    "kurtosis",
+    "last_k",
+    "minutes",
+    "skew",
+    "top_k",
+    "trailing",
+]

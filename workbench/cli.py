@@ -1,0 +1,38 @@
+"""The `workbench` command: the same verbs for schedulers and shells. Packages add commands by entry points."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.metadata import entry_points
+
+from backends import EngineError
+from workbench.errors import DefinitionError
+
+GROUP = "feature_workbench.commands"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with every installed command.
+
+    A command is a function that adds its arguments to a parser and returns what runs them; its docstring is its help.
+    """
+    root = argparse.ArgumentParser(prog="workbench", description="Feature Workbench: one definition, the same number everywhere.")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        command = entry.load()
+        summary = (command.__doc__ or "").strip().splitlines()[0]
+        sub = commands.add_parser(entry.name, help=summary, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub.set_defaults(run=command(sub))
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; errors of definitions, data and engines are one line on standard error and exit code 2."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (DefinitionError, EngineError) as error:
+        sys.stderr.write(f"workbench {options.command}: {error}\n")
+        return 2
+    return 0

@@ -1,0 +1,183 @@
+"""The commands of this package: `quickstart`, `show`, `explain`, `backfill`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis
+from rich.console import Console
+from rich.table import Table
+
+from workbench import samples
+from workbench.definitions import GroupBy
+from workbench.errors import DefinitionError, near
+from workbench.inspection import explain as explanation
+from workbench.joins import Join
+from workbench.training import backfill as run_backfill
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
+
+    from ibis.backends import BaseBackend
+
+Run = "Callable[[Namespace], None]"
+HOME = Path(".workbench") / "quickstart"
+SHOWN = 5
+
+
+def definition(reference: str, kinds: tuple[type, ...]) -> Any:
+    """The object that FILE:NAME names; DefinitionError that says what the file has."""
+    file, _, name = reference.rpartition(":")
+    path = Path(file)
+    if not file or not path.is_file():
+        message = f"{reference!r} is no FILE:NAME of a definition: for example definitions.py:training_set, with the file in reach of {Path.cwd().name}/"
+        raise DefinitionError(message)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # noqa: S101 a file that exists has one
+    assert spec.loader is not None  # noqa: S101 and a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+    found = {n: v for n, v in vars(module).items() if isinstance(v, kinds)}
+    if name not in found:
+        message = f"{file} defines no {' or '.join(k.__name__ for k in kinds)} named {name!r}: {near(name, found)}"
+        raise DefinitionError(message)
+    return found[name]
+
+
+def _named(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument("definition", metavar="FILE:NAME", help=f"a Python file and the {what} in it")
+
+
+def _warehouse(parser: ArgumentParser) -> None:
+    parser.add_argument("--warehouse", metavar="URL", help="where the tables are, if the file does not connect: a DuckDB file, or any URL that ibis.connect() takes")
+
+
+def _connect(options: Namespace) -> BaseBackend | None:
+    if options.warehouse is None:
+        return None
+    url = options.warehouse
+    if "://" not in url and not Path(url).is_file():
+        message = f"--warehouse {url} is no file: give an existing DuckDB file, or a URL such as postgres://user@host/database"
+        raise DefinitionError(message)
+    try:
+        return ibis.connect(url if "://" in url else f"duckdb://{url}")
+    except Exception as error:
+        message = f"--warehouse {url} cannot be opened: {error}"
+        raise DefinitionError(message) from error
+
+
+def show(parser: ArgumentParser) -> Callable[[Namespace], None]:
+    """Show a group-by or join: keys, windows, features and types. Runs no query."""
+    _named(parser, "GroupBy or Join")
+    return lambda options: print(definition(options.definition, (GroupBy, Join)))  # noqa: T201 a command's answer
+
+
+def explain(parser: ArgumentParser) -> Callable[[Namespace], None]:
+    """Print the plan of a join and its SQL, per engine. Runs no query."""
+    _named(parser, "Join")
+    _warehouse(parser)
+    return lambda options: print(explanation(definition(options.definition, (Join,)), on=_connect(options)))  # noqa: T201 a command's answer
+
+
+def backfill(parser: ArgumentParser) -> Callable[[Namespace], None]:
+    """Compute a join's features for a range of days, into a table.
+
+    Days already there for this definition are kept; a killed run goes on where it stopped.
+    """
+    _named(parser, "Join")
+    parser.add_argument("--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01")
+    parser.add_argument("--end", metavar="DAY", help="the day after the last")
+    parser.add_argument("--into", metavar="TABLE", required=True, help="the table to fill")
+    parser.add_argument("--step", metavar="DAYS", type=int, default=30, help="days a transaction (30)")
+    _warehouse(parser)
+
+    def run(options: Namespace) -> None:
+        join, began = definition(options.definition, (Join,)), time.perf_counter()
+        table = run_backfill(join, options.start, options.end, into=options.into, on=_connect(options), step=options.step)
+        rows = table.count().to_pyarrow().as_py()
+        print(f"{options.into}: {rows:,} rows x {len(join.outputs)} features, {time.perf_counter() - began:.1f} s")  # noqa: T201 a command's answer
+
+    return run
+
+
+def quickstart(parser: ArgumentParser) -> Callable[[Namespace], None]:
+    """The main job, end to end: a point-in-time correct training set from four definitions.
+
+    The tables are a generated shop, or those of the folder that WORKBENCH_DATA names.
+    """
+    parser.add_argument("--data", metavar="FOLDER", default=os.environ.get("WORKBENCH_DATA"), help="users, purchases, returns, checkouts as Parquet or CSV (default: $WORKBENCH_DATA, else a generated shop)")
+    return _quickstart
+
+
+def _quickstart(options: Namespace) -> None:
+    from workbench import quickstart as defined  # noqa: PLC0415 the definitions import workbench, which imports this
+
+    join, console = defined.training_set, Console()
+    HOME.mkdir(parents=True, exist_ok=True)
+    data = Path(options.data) if options.data else samples.write(HOME / "shop")
+    warehouse = HOME / "warehouse.duckdb"
+    con = _fresh(warehouse)
+    samples.load(con, data)
+    began = time.perf_counter()
+    table = run_backfill(join, into=join.name, on=con)
+    rows = table.count().to_pyarrow().as_py()
+    took = time.perf_counter() - began
+    path = HOME / "training_set.parquet"
+    table.to_parquet(path)
+    console.print(f"\n[bold]{join.name}[/bold]: {rows:,} checkouts x {len(join.outputs)} features in {took:.1f} s, each as of its checkout and no later\n")
+    console.print(_rows(table))
+    for line in _next(path, warehouse, data):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _fresh(path: Path) -> BaseBackend:
+    try:
+        for old in (path, path.with_name(f"{path.name}.wal")):
+            old.unlink(missing_ok=True)
+        return ibis.duckdb.connect(path)
+    except OSError as error:
+        message = f"{path} cannot be made anew: {error}; close what holds it and run this again"
+        raise DefinitionError(message) from error
+
+
+COLUMNS = {
+    "user_id": "user", "ts": "checkout", "quickstart_purchases_v1_purchase_price_sum_3d": "bought 3 d", "quickstart_purchases_v1_purchase_price_sum_30d": "bought 30 d",
+    "quickstart_purchases_v1_purchase_price_last10": "last purchases", "quickstart_returns_v1_refund_amt_count_14d": "returns 14 d", "quickstart_users_v1_email_verified": "verified", "net_30d": "net 30 d",
+}  # fmt: skip
+
+
+def _rows(table: Any) -> Table:
+    """Five rows and a few of the features, under words that fit a terminal."""
+    shown = Table(box=None, pad_edge=False, header_style="dim")
+    for column, words in COLUMNS.items():
+        shown.add_column(words, justify="left" if column in ("user_id", "ts", "quickstart_users_v1_email_verified") else "right", overflow="fold")
+    for row in table.filter(table.user_id.notnull()).order_by("ts", "user_id").limit(SHOWN).select(*COLUMNS).to_pyarrow().to_pylist():
+        shown.add_row(*(_cell(row[c]) for c in COLUMNS))
+    return shown
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "[dim]none[/dim]"
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:4])) + (", ..." if len(value) > 4 else "")  # noqa: PLR2004 as many as fit
+    return f"{value:,}" if type(value) is int else str(value)[:19]
+
+
+def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
+    return [
+        f"\n[dim]tables[/dim]       {data}",
+        f"[dim]training set[/dim] {path}, and table quickstart_training_set_v1 of {warehouse}",
+        "[dim]definitions[/dim]  workbench/quickstart.py, 40 lines",
+        "\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, or [bold]workbench show workbench/quickstart.py:training_set[/bold]",
+    ]
