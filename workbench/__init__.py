@@ -7,6 +7,7 @@ from workbench.errors import DefinitionError
 from workbench.inspection import Explanation, explain
 from workbench.joins import Join, JoinPart
 from workbench.sources import EntitySource, EventSource
+from workbench.timeline import Preview, preview
 from workbench.training import backfill
 from workbench.windows import Window, days, hours, minutes
 
@@ -20,6 +21,7 @@ __all__ = [
     "GroupBy",
     "Join",
     "JoinPart",
+    "Preview",
     "Window",
     "backfill",
     "bottom_k",
@@ -32,6 +34,7 @@ __all__ = [
     "kurtosis",
     "last_k",
     "minutes",
+    "preview",
     "skew",
     "top_k",
     "trailing",

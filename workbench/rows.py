@@ -119,13 +119,13 @@ class Rows:
         element: dict[ops.Node, ops.Node] = {}
         if each is not None:
             table, element = _unfold(table, each, self.engine)
-        columns = {name: finite(self._value(node, table, element)) for node, name in inputs.columns.items()}
+        columns = {name: finite(self.value(node, table, element)) for node, name in inputs.columns.items()}
         names = {BUCKET: table[bucket]} if bucket else {}
         member = {MEMBER: table[MEMBER]} if MEMBER in table.columns else {}
         rows = table.select(**self.keys(table), **extra(table), **names, **member, **columns)
         return rows.filter(reduce(lambda a, b: a & b, (rows[k].notnull() for k in self.keys(table))))
 
-    def _value(self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]) -> ir.Value:
+    def value(self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]) -> ir.Value:
         """An author's expression over this table's columns."""
         mine = rebound(self.group_by.source.table, self.engine)
 

@@ -63,7 +63,7 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
     was finished before is kept.
 
     """
-    engine = engine_of(_connection(join, on))
+    engine = engine_of(connection_of(join, on))
     first, last = _date(start, "start"), _date(end, "end")
     left = _left(join, engine, first, last)
     check_data(join, engine, left)
@@ -80,7 +80,8 @@ def connections(join: Join) -> list[BaseBackend]:
     return list({id(c): c for c in found if c is not None}.values())
 
 
-def _connection(join: Join, on: BaseBackend | None) -> BaseBackend:
+def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
+    """`on`, or the one connection that the join's tables came from; DefinitionError where there is none or several."""
     if on is not None:
         return on
     found = connections(join)

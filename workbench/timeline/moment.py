@@ -1,0 +1,258 @@
+"""What stands behind one value: the key's events, which of them count, and the value at every other time."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+import pyarrow as pa
+from attrs import evolve, field, frozen
+
+from workbench.aggregates import Each
+from workbench.compile import features
+from workbench.definitions import Aggregation
+from workbench.display import expression
+from workbench.normal import finite, micros
+from workbench.reductions import reductions, substitute
+from workbench.rows import AT, EVENT, EventRows, in_us
+from workbench.sources import EntitySource, EventSource
+from workbench.windows import DAY, Window
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from backends import Engine
+    from workbench.definitions import Feature, GroupBy
+    from workbench.joins import JoinPart
+    from workbench.timeline.plan import Page
+
+BEFORE, AFTER = 60, 10  # events of the key that are fetched before and from the instant on
+BESIDE = 3  # columns of the source shown beside the input
+CASE = "_fw_case"
+DAY_US = in_us(DAY)
+
+
+@frozen
+class Event:
+    """One event of the key: when, what the reduction takes from it, and whether it counts."""
+
+    time: int
+    value: Any
+    status: str
+    beside: dict[str, Any]
+    source: dict[str, Any]
+    running: Any = None
+    without: Any = None
+
+
+@frozen
+class Moment:
+    """One value and what stands behind it; times in microseconds since 1970, UTC."""
+
+    part: JoinPart
+    feature: Feature
+    name: str
+    value: Any
+    row: dict[str, Any]
+    at: int
+    asked: int
+    start: int | None
+    events: tuple[Event, ...] = ()
+    steps: tuple[tuple[int, Any], ...] = ()
+    more: int = 0
+    derived: str = ""
+    others: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = field(default=())
+
+    @property
+    def timed(self) -> bool:
+        """Whether events stand behind it; an entity's column has none."""
+        return isinstance(self.part.group_by.source, EventSource)
+
+    def count(self, *statuses: str) -> int:
+        """How many of the events shown have one of these statuses."""
+        return sum(e.status in statuses for e in self.events)
+
+
+def moment(page: Page, row: dict[str, Any], name: str) -> Moment:
+    """What stands behind the feature `name` of one row of a page."""
+    part, feature, derived = _subject(page, name)
+    group_by = part.group_by
+    asked = _us(row[page.join.left.time])
+    at = asked // DAY_US * DAY_US if group_by.accuracy == "snapshot" or isinstance(group_by.source, EntitySource) else asked
+    full = f"{part.head}_{feature.name}"
+    plain = Moment(part, feature, full if derived else name, row[full], row, at, asked, None, derived=derived, others=_others(part, feature, row))
+    key = [row[left] for left, _ in part.keys]
+    if not plain.timed or None in key:
+        return plain
+    start = _tail(group_by, feature.window, at)
+    story = Story(group_by, feature, page.engine, tuple(key), at, start)
+    events, more = story.events()
+    return evolve(plain, start=start, events=story.told(events), steps=story.steps(events), more=more)
+
+
+def _us(value: Any) -> int:
+    array = pa.array([value])
+    return array.cast(pa.timestamp("us", tz=array.type.tz)).cast(pa.int64())[0].as_py()
+
+
+def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
+    """The part and feature to draw: of a derivation, the first feature that it uses."""
+    join = page.join
+    named = {f"{p.head}_{f.name}": (p, f) for p in join.parts for f in p.group_by.outputs}
+    derived = ""
+    own = {f.name: f for f in join.derivations}
+    if name in own:
+        derived = f"{name} = {expression(own[name].node)}"
+        name = next((f.name for f in own[name].node.find(ops.Field) if f.name in named), next(iter(named)))
+    part, feature = named[name]
+    if feature in part.group_by.derivations:
+        derived = derived or f"{name} = {expression(feature.node)}"
+        used = {f.name for f in feature.node.find(ops.Field)}
+        feature = next(f for f in part.group_by.computed if f.name in used)
+    return part, feature, derived
+
+
+def _tail(group_by: GroupBy, window: Window | None, at: int) -> int | None:
+    if window is None:
+        return None
+    start = at - in_us(window.length)
+    return start // in_us(window.hop) * in_us(window.hop) if group_by.resolution == "sawtooth" else start
+
+
+def _others(part: JoinPart, feature: Feature, row: dict[str, Any]) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
+    """Every feature of the same input in this row: by window, then by expression."""
+    mine = _inputs(feature)
+    table: dict[str, dict[str, Any]] = {}
+    for other in part.group_by.computed:
+        if _inputs(other) == mine and other.by == feature.by:
+            window = other.window.words if other.window else "all time"
+            table.setdefault(window, {})[expression(other.node)] = row[f"{part.head}_{other.name}"]
+    return tuple((w, tuple(values.items())) for w, values in table.items())
+
+
+def _inputs(feature: Feature) -> frozenset[str]:
+    return frozenset(f.name for op in reductions(feature.node) for f in op.find(ops.Field, filter=ops.Value))
+
+
+@frozen
+class Story:
+    """The key's events around an instant, and the feature recomputed over some of them by the same plan."""
+
+    group_by: GroupBy
+    feature: Feature
+    engine: Engine
+    key: tuple[Any, ...]
+    at: int
+    start: int | None
+
+    def events(self) -> tuple[list[dict[str, Any]], int]:
+        """Rows of the source with the time and the reduction's input; how many older ones were left out."""
+        rows = EventRows(self.group_by, self.engine)
+        table = rows.table
+        extra = {f"_fw_{name}": finite(rows.value(node, table, {})) for name, node in self._arguments().items()}
+        mine = reduce(lambda a, b: a & b, (table[k] == v for k, v in zip(self.group_by.keys, self.key, strict=True)))
+        told = table.mutate(**{EVENT: micros(table[self.group_by.source.time])}, **extra).filter(mine)
+        order = [EVENT, *self.group_by.source.order]
+        before = told.filter(told[EVENT] < self.at)
+        late = told.filter(told[EVENT] >= self.at).order_by(order).limit(AFTER)
+        newest = before.order_by([ibis.desc(o) for o in order]).limit(BEFORE)
+        found = [*newest.to_pyarrow().to_pylist()[::-1], *late.to_pyarrow().to_pylist()]
+        total = before.count().to_pyarrow().as_py()
+        return [self._row(r, table.columns) for r in found], max(0, total - BEFORE)
+
+    def _arguments(self) -> dict[str, ops.Value]:
+        """What the feature's first reduction takes of an event: its input (the whole list under each()) and its filter."""
+        op, found = reductions(self.feature.node)[0], {}
+        for name, node in zip(op.__argnames__, op.__args__, strict=True):
+            if isinstance(node, ops.Value) and name in ("arg", "left", "where"):
+                unfolded = node.find(Each, filter=ops.Value)
+                found["where" if name == "where" else "input"] = unfolded[0].arg if unfolded else node
+        return found
+
+    def _row(self, row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+        source = {c: row[c] for c in columns}
+        taken = row.get("_fw_input", 1)
+        if row[EVENT] >= self.at:
+            status = "at or after t"
+        elif self.start is not None and row[EVENT] < self.start:
+            status = "too old"
+        elif not row.get("_fw_where", True):
+            status = "filtered out"
+        else:
+            status = "input null" if taken is None else "counts"
+        return {"time": row[EVENT], "value": taken, "status": status, "source": source}
+
+    def told(self, events: list[dict[str, Any]]) -> tuple[Event, ...]:
+        """The events, each that counts with the value up to it and the value without it."""
+        counting = [e for e in events if e["status"] == "counts"]
+        subsets = [counting[: i + 1] for i in range(len(counting))] + [counting[:i] + counting[i + 1 :] for i in range(len(counting))]
+        values = self._values_of(subsets) if subsets else []
+        running, without = values[: len(counting)], values[len(counting) :]
+        hidden = {self.group_by.source.time, *self.group_by.keys, *_inputs(self.feature)}
+        made, i = [], 0
+        for e in events:
+            beside = {c: v for c, v in e["source"].items() if c not in hidden}
+            shown = dict(list(beside.items())[:BESIDE])
+            extra = {"running": running[i], "without": without[i]} if e["status"] == "counts" else {}
+            i += e["status"] == "counts"
+            made.append(Event(e["time"], e["value"], e["status"], shown, e["source"], **extra))
+        return tuple(made)
+
+    def _values_of(self, subsets: list[list[dict[str, Any]]]) -> list[Any]:
+        """The feature at the instant over each subset of events: every subset is a key of a small table of its own."""
+        schema = self.group_by.source.table.schema.to_pyarrow().append(pa.field(CASE, pa.int64()))
+        rows = [{**e["source"], CASE: n} for n, subset in enumerate(subsets) for e in subset]
+        source = self.group_by.source
+        table = ibis.memtable(pa.Table.from_pylist(rows, schema))
+        moved = EventSource(table, time=source.time, order=source.order)
+        cases = evolve(self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)])
+        spine = ibis.memtable(pa.table({"_fw_key0": pa.array(range(len(subsets)), pa.int64()), AT: pa.array([self.at] * len(subsets), pa.int64())}))
+        return self._answers(spine, cases, "_fw_key0")
+
+    def _over(self, table: ops.Relation) -> Aggregation:
+        """The feature's aggregation over another table of the same columns."""
+        own = self.group_by.source.table
+
+        def move(node: Any) -> Any:
+            if isinstance(node, ops.CountStar):
+                where = None if node.where is None else substitute(node.where, move)
+                return ops.CountStar(table, where)
+            return ops.Field(table, node.name) if isinstance(node, ops.Field) and node.rel == own else None
+
+        return self._aggregation(substitute(self.feature.node, move))
+
+    def _aggregation(self, node: ops.Value) -> Aggregation:
+        return Aggregation(node.to_expr().name("value"), (self.feature.window,) if self.feature.window else (), by=self.feature.by)
+
+    def only(self) -> GroupBy:
+        """The group-by with this one feature."""
+        return evolve(self.group_by, aggregations=[self._aggregation(self.feature.node)], features=(), derivations={})
+
+    def steps(self, events: list[dict[str, Any]]) -> tuple[tuple[int, Any], ...]:
+        """(from, value): the feature as of every instant at which it may change, in order."""
+        instants = sorted({i for e in events for i in self._changes(e["time"])})
+        if not instants:
+            return ()
+        key = {f"_fw_key{i}": pa.array([k] * len(instants)) for i, k in enumerate(self.key)}
+        spine = ibis.memtable(pa.table({**key, AT: pa.array(instants, pa.int64())}))
+        values = self._answers(spine, self.only(), AT)
+        return tuple((t, v) for i, (t, v) in enumerate(zip(instants, values, strict=True)) if i == 0 or v != values[i - 1])
+
+    def _changes(self, time: int) -> list[int]:
+        """When an event enters, and when it leaves: the first instants of another value (rules 2 to 4)."""
+        if self.group_by.accuracy == "snapshot":
+            enters = time // DAY_US * DAY_US + DAY_US
+            return [enters, *([enters + in_us(self.feature.window.length)] if self.feature.window else [])]
+        if self.feature.window is None:
+            return [time + 1]
+        length, hop = in_us(self.feature.window.length), in_us(self.feature.window.hop)
+        leaves = time // hop * hop + hop + length if self.group_by.resolution == "sawtooth" else time + length + 1
+        return [time + 1, leaves]
+
+    def _answers(self, spine: ir.Table, group_by: GroupBy, by: str) -> list[Any]:
+        table = features(spine, group_by, self.engine)
+        (name,) = (f.name for f in group_by.computed)
+        rows = self.engine.run("the preview", lambda: table.order_by(by).to_pyarrow().to_pylist(maps_as_pydicts="strict"), table)
+        return [r[name] for r in rows]
