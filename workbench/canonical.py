@@ -42,27 +42,6 @@ def fingerprint(definition: object, *, serving: bool = True) -> str:
     return hashlib.sha256(canonical(definition, serving=serving).encode()).hexdigest()
 
 
-def inline(node: ops.Node) -> ops.Node:
-    """An expression over the base table: fields of projections replaced by what they project."""
-
-    def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
-        new = inner.__recreate__(kwargs) if kwargs else inner
-        if isinstance(new, ops.Alias):
-            return new.arg
-        while isinstance(new, ops.Field):
-            rel = new.rel
-            if isinstance(rel, ops.Project):
-                new = rel.values[new.name]
-                new = new.arg if isinstance(new, ops.Alias) else new
-            elif isinstance(rel, ops.Filter | ops.DropColumns):
-                new = ops.Field(rel.parent, new.name)
-            else:
-                break
-        return new
-
-    return node.replace(step)
-
-
 class Encoder:
     """Walks a definition once; relations are numbered in the order they are met, so that shared ones are written once."""
 

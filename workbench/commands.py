@@ -18,6 +18,7 @@ from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError, near
 from workbench.inspection import explain as explanation
 from workbench.joins import Join
+from workbench.timeline import words
 from workbench.training import backfill as run_backfill
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _quickstart(options: Namespace) -> None:
     took = time.perf_counter() - began
     path = HOME / "training_set.parquet"
     table.to_parquet(path)
-    console.print(f"\n[bold]{join.name}[/bold]: {rows:,} checkouts x {len(join.outputs)} features in {took:.1f} s, each as of its checkout and no later\n")
+    console.print(f"\n[bold]{join.name}[/bold]: {rows:,} checkouts x {len(join.outputs)} features in {took:.1f} s\neach value is as of its checkout: an event at that moment or later is in none\n", highlight=False)
     console.print(_rows(table))
     for line in _next(path, warehouse, data):
         console.print(line, soft_wrap=True, highlight=False)
@@ -151,8 +152,8 @@ def _fresh(path: Path) -> BaseBackend:
 
 
 COLUMNS = {
-    "user_id": "user", "ts": "checkout", "quickstart_purchases_v1_purchase_price_sum_3d": "bought 3 d", "quickstart_purchases_v1_purchase_price_sum_30d": "bought 30 d",
-    "quickstart_purchases_v1_purchase_price_last10": "last purchases", "quickstart_returns_v1_refund_amt_count_14d": "returns 14 d", "quickstart_users_v1_email_verified": "verified", "net_30d": "net 30 d",
+    "user_id": "user", "ts": "checkout (UTC)", "quickstart_purchases_v1_purchase_price_sum_3d": "spent 3 d", "quickstart_purchases_v1_purchase_price_sum_30d": "spent 30 d",
+    "quickstart_purchases_v1_purchase_price_last10": "last bought", "quickstart_users_v1_email_verified": "email ok", "net_30d": "net 30 d",
 }  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def _rows(table: Any) -> Table:
     """Five rows and a few of the features, under words that fit a terminal."""
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for column, words in COLUMNS.items():
-        shown.add_column(words, justify="left" if column in ("user_id", "ts", "quickstart_users_v1_email_verified") else "right", overflow="fold")
+        shown.add_column(words, justify="left" if column in ("user_id", "ts", "quickstart_users_v1_email_verified") else "right", no_wrap=True)
     for row in table.filter(table.user_id.notnull()).order_by("ts", "user_id").limit(SHOWN).select(*COLUMNS).to_pyarrow().to_pylist():
         shown.add_row(*(_cell(row[c]) for c in COLUMNS))
     return shown
@@ -170,8 +171,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "[dim]none[/dim]"
     if isinstance(value, list):
-        return ", ".join(map(str, value[:4])) + (", ..." if len(value) > 4 else "")  # noqa: PLR2004 as many as fit
-    return f"{value:,}" if type(value) is int else str(value)[:19]
+        return f"{', '.join(map(str, value[:2]))}{', …' if len(value) > 2 else ''}"  # noqa: PLR2004 as many as 80 characters hold
+    return f"{value:%m-%d %H:%M:%S}" if hasattr(value, "year") else words.cell(value)
 
 
 def _next(path: Path, warehouse: Path, data: Path) -> list[str]:

@@ -14,8 +14,9 @@ from ibis.common.deferred import Deferred
 
 from workbench import display, reductions
 from workbench.binding import bind, column, columns, unbind
-from workbench.canonical import IDLE, Meaningful, inline
+from workbench.canonical import IDLE, Meaningful
 from workbench.errors import DefinitionError
+from workbench.nodes import inline
 from workbench.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.windows import DAY, Window, windows
 

@@ -136,8 +136,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[i
 
 def html(definition: Any) -> Markup:
     """The same facts for a notebook, in the host's colours."""
-    facts = join(tag("dt", k) + tag("dd", v) for k, v in _facts(definition))
+    facts = join(part for k, v in _facts(definition) for part in (tag("dt", k), tag("dd", v)))
     body = (row((tag("code", n), d, w, tag("code", e))) for n, d, w, e in _rows(definition.outputs))
     grid = tag("table", tag("caption", f"Features of {definition.name}"), tag("thead", row(HEADS, "th")), tag("tbody", *body))
     head = tag("header", tag("h3", definition.name), tag("span", type(definition).__name__, class_="chip"), tag("span", f"{len(definition.outputs)} features", class_="muted"))
-    return section(head, tag("dl", Markup(facts)), tag("div", grid, class_="scroll"), label=f"{type(definition).__name__} {definition.name}")
+    return section(head, tag("dl", facts), tag("div", grid, class_="scroll"), label=f"{type(definition).__name__} {definition.name}")

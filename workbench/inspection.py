@@ -10,6 +10,7 @@ from backends import engine_of
 from backends.engine import KNOWN
 from workbench.binding import title
 from workbench.compile import training_set
+from workbench.display import expression
 from workbench.joins import Join
 from workbench.markup import join as joined
 from workbench.markup import section, tag
@@ -62,7 +63,8 @@ def _sql(join: Join, on: BaseBackend | None, name: str) -> str:
 def _plan(join: Join) -> list[str]:
     lines = [f"left: {title(join.left.table)}, evaluated once; t is {join.left.time} in microseconds since 1970, UTC"]
     lines += [f"{part.head}: {_part(part)}" for part in join.parts]
-    return [*lines, f"each part is left-joined by its keys and instant: one row out per left row; {len(join.derivations)} derivations are computed last"]
+    lines.append("each part is left-joined by its keys and instant: one row out per left row")
+    return [*lines, *(f"then {f.name} = {expression(f.node)}" for f in join.derivations)]
 
 
 def _part(part: JoinPart) -> str:

@@ -40,8 +40,8 @@ def floor_to(value: ir.IntegerValue, unit: int) -> ir.IntegerValue:
 def finite(value: ir.Value) -> ir.Value:
     """A float with NaN and infinities as null and -0.0 as 0.0; anything else as it is.
 
-    Compared with the largest double, not isnan(): NaN compares as larger than all on these engines, and DuckDB folds
-    isnan() over Parquet to false.
+    Compared with the largest double, not isnan(): NaN is larger than all on these engines, Postgres has no isnan(), and
+    DuckDB 2.0 folds it over Parquet to false.
     """
     dtype = value.type()
     if not dtype.is_floating():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ibis.expr.operations as ops
 
@@ -10,10 +10,9 @@ from workbench import aggregates
 from workbench.aggregates import Each
 from workbench.binding import title
 from workbench.errors import DefinitionError
+from workbench.nodes import substitute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import ibis.expr.datatypes as dt
 
     from workbench.windows import Window
@@ -42,24 +41,6 @@ def reductions(node: ops.Value) -> tuple[ops.Reduction, ...]:
 
     walk(node)
     return tuple(found)
-
-
-def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | None]) -> ops.Value:
-    """The expression with values replaced where `replacement` gives one; relations under it are left alone."""
-
-    def walk(inner: Any) -> Any:
-        if isinstance(inner, tuple):
-            return tuple(walk(one) for one in inner)
-        if not isinstance(inner, ops.Value):
-            return inner
-        made = replacement(inner)
-        if made is not None:
-            return made
-        arguments = dict(zip(inner.__argnames__, inner.__args__, strict=True))
-        changed = {k: walk(v) for k, v in arguments.items()}
-        return inner if all(changed[k] is v for k, v in arguments.items()) else inner.__recreate__(changed)
-
-    return walk(node)
 
 
 def finish_over(node: ops.Value, parts: dict[ops.Reduction, ops.Value]) -> ops.Value:

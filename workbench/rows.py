@@ -13,7 +13,7 @@ from attrs import frozen
 from backends import EngineError
 from workbench.binding import plain
 from workbench.normal import finite, floor_to, micros, normal
-from workbench.reductions import substitute
+from workbench.nodes import substitute
 from workbench.windows import DAY, Window
 
 if TYPE_CHECKING:

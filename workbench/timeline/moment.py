@@ -15,7 +15,8 @@ from workbench.compile import features
 from workbench.definitions import Aggregation
 from workbench.display import expression
 from workbench.normal import finite, micros
-from workbench.reductions import reductions, substitute
+from workbench.nodes import substitute
+from workbench.reductions import reductions
 from workbench.rows import AT, EVENT, EventRows, in_us
 from workbench.sources import EntitySource, EventSource
 from workbench.windows import DAY, Window
@@ -128,8 +129,14 @@ def _others(part: JoinPart, feature: Feature, row: dict[str, Any]) -> tuple[tupl
     for other in part.group_by.computed:
         if _inputs(other) == mine and other.by == feature.by:
             window = other.window.words if other.window else "all time"
-            table.setdefault(window, {})[expression(other.node)] = row[f"{part.head}_{other.name}"]
+            table.setdefault(window, {})[_reduced(other, mine)] = row[f"{part.head}_{other.name}"]
     return tuple((w, tuple(values.items())) for w, values in table.items())
+
+
+def _reduced(feature: Feature, inputs: frozenset[str]) -> str:
+    """The expression, without its column where all around it are of that column: `sum()`."""
+    said = expression(feature.node)
+    return said.removeprefix(f"{next(iter(inputs))}.") if len(inputs) == 1 else said
 
 
 def _inputs(feature: Feature) -> frozenset[str]:

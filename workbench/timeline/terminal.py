@@ -36,7 +36,8 @@ def _grid(page: Page, chosen: int, name: str) -> list[str]:
     for i, r in enumerate(page.rows):
         cells = [_cell(r[n], page.nulls[i].get(n), places[n]) for n in shown]
         rows.append([">" if i == chosen else "", str(page.first + i + 1), *(_cell(r[c], None, 2) for c in lefts), *cells])
-    return table(["", "row", *lefts, *shown], rows, right=range(1, 3 + len(lefts) + len(shown)))
+    heads = {f"{p.head}_{f.name}": f.name for p in page.join.parts for f in p.group_by.outputs}
+    return table(["", "row", *lefts, *(heads.get(n, n) for n in shown)], rows, right=range(1, 3 + len(lefts) + len(shown)))
 
 
 def _cell(value: Any, kind: str | None, places: int) -> str:

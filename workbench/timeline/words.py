@@ -18,7 +18,8 @@ def time(us: int, *, whole: bool = True) -> str:
     """An instant in UTC; fractions of a second only where there are any."""
     at = EPOCH + timedelta(microseconds=us)
     text = f"{at:%Y-%m-%d %H:%M:%S}" if whole else f"{at:%H:%M:%S}"
-    return text + f".{at.microsecond:06d}".rstrip("0") if at.microsecond else text
+    fraction = f".{at.microsecond:06d}"
+    return text if not at.microsecond else text + (fraction if at.microsecond % 1_000 else fraction[:4])
 
 
 def span(us: int) -> str:

@@ -1,0 +1,53 @@
+"""Walks over Ibis value nodes that leave the relations under them alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.operations as ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | None]) -> ops.Value:
+    """The expression with values replaced where `replacement` gives one; relations under it are left alone."""
+
+    def walk(inner: Any) -> Any:
+        if isinstance(inner, tuple):
+            return tuple(walk(one) for one in inner)
+        if not isinstance(inner, ops.Value):
+            return inner
+        made = replacement(inner)
+        if made is not None:
+            return made
+        arguments = dict(zip(inner.__argnames__, inner.__args__, strict=True))
+        changed = {k: walk(v) for k, v in arguments.items()}
+        return inner if all(changed[k] is v for k, v in arguments.items()) else inner.__recreate__(changed)
+
+    return walk(node)
+
+
+def inline(node: ops.Value) -> ops.Value:
+    """The expression over its base table: fields of projections replaced by what they project, names dropped."""
+    return substitute(node, _resolved)
+
+
+def _resolved(node: ops.Value) -> ops.Value | None:
+    if isinstance(node, ops.Alias):
+        return inline(node.arg)
+    if isinstance(node, ops.Field):
+        rel = node.rel
+        if isinstance(rel, ops.Project):
+            return inline(rel.values[node.name])
+        if isinstance(rel, ops.Filter | ops.DropColumns):
+            return inline(ops.Field(rel.parent, node.name))
+    if isinstance(node, ops.CountStar):
+        return ops.CountStar(_base(node.arg), None if node.where is None else inline(node.where))
+    return None
+
+
+def _base(table: ops.Relation) -> ops.Relation:
+    while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
+        table = table.parent
+    return table
