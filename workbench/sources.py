@@ -125,12 +125,12 @@ def check_rowwise(name: str, table: ops.Relation) -> None:
         if not isinstance(node, (*ROWWISE, *TABLES)):
             message = f"the source of {name} uses {_verb(node)}: a source takes filters, projections and casts, which need one row only; aggregate in the GroupBy, or store the result as a table"
             raise DefinitionError(message)
-    for value in _values(table):
-        if value.find(NEEDS_OTHER_ROWS):
-            message = f"the source of {name} computes {value.name} from other rows: a source takes expressions of one row; aggregate in the GroupBy"
+    for what, value in _values(table):
+        if value.find(NEEDS_OTHER_ROWS, filter=ops.Value):
+            message = f"the source of {name} computes {what} from other rows: a source takes expressions of one row; aggregate in the GroupBy"
             raise DefinitionError(message)
-        if value.find(NOT_REPEATABLE):
-            message = f"the source of {name} computes {value.name} from the clock or at random: give the same value for the same row, every time"
+        if value.find(NOT_REPEATABLE, filter=ops.Value):
+            message = f"the source of {name} computes {what} from the clock or at random: give the same value for the same row, every time"
             raise DefinitionError(message)
 
 
@@ -139,6 +139,7 @@ def _verb(node: ops.Relation) -> str:
     return words.get(type(node), type(node).__name__)
 
 
-def _values(table: ops.Relation) -> Iterable[ops.Value]:
+def _values(table: ops.Relation) -> Iterable[tuple[str, ops.Value]]:
+    """What a row-wise table computes, with what to call it."""
     for node in table.find((ops.Project, ops.Filter)):
-        yield from (node.values.values() if isinstance(node, ops.Project) else node.predicates)
+        yield from node.values.items() if isinstance(node, ops.Project) else (("a filter", p) for p in node.predicates)
