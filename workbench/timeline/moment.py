@@ -143,6 +143,22 @@ def _inputs(feature: Feature) -> frozenset[str]:
     return frozenset(f.name for op in reductions(feature.node) for f in op.find(ops.Field, filter=ops.Value))
 
 
+def _arguments(op: ops.Reduction) -> dict[str, ops.Value]:
+    """What a reduction takes of an event: its input (the whole list under each()), a second one, and its filter."""
+    found = {}
+    for name, node in zip(op.__argnames__, op.__args__, strict=True):
+        if isinstance(node, ops.Value) and name not in ("quantile", "sep"):
+            unfolded = node.find(Each, filter=ops.Value)
+            found["input" if name in ("arg", "left") else name] = unfolded[0].arg if unfolded else node
+    return found
+
+
+def _contributes(taken: list[dict[str, ir.Value]]) -> ir.BooleanValue:
+    """Whether any of the feature's reductions takes something of the event."""
+    each = [reduce(lambda a, b: a & b, (v.fill_null(False) if n == "where" else v.notnull() for n, v in some.items()), ibis.literal(value=True)) for some in taken]
+    return reduce(lambda a, b: a | b, each)
+
+
 @frozen
 class Story:
     """The key's events around an instant, and the feature recomputed over some of them by the same plan."""
@@ -158,7 +174,9 @@ class Story:
         """Rows of the source with the time and the reduction's input; how many older ones were left out."""
         rows = EventRows(self.group_by, self.engine)
         table = rows.table
-        extra = {f"_fw_{name}": finite(rows.value(node, table, {})) for name, node in self._arguments().items()}
+        ops_ = reductions(self.feature.node)
+        taken = [{name: finite(rows.value(node, table, {})) for name, node in _arguments(op).items()} for op in ops_]
+        extra = {f"_fw_{name}": value for name, value in taken[0].items()} | {"_fw_counts": _contributes(taken)}
         mine = reduce(lambda a, b: a & b, (table[k] == v for k, v in zip(self.group_by.keys, self.key, strict=True)))
         told = table.mutate(**{EVENT: micros(table[self.group_by.source.time])}, **extra).filter(mine)
         order = [EVENT, *self.group_by.source.order]
@@ -169,15 +187,6 @@ class Story:
         total = before.count().to_pyarrow().as_py()
         return [self._row(r, table.columns) for r in found], max(0, total - BEFORE)
 
-    def _arguments(self) -> dict[str, ops.Value]:
-        """What the feature's first reduction takes of an event: its input (the whole list under each()) and its filter."""
-        op, found = reductions(self.feature.node)[0], {}
-        for name, node in zip(op.__argnames__, op.__args__, strict=True):
-            if isinstance(node, ops.Value) and name in ("arg", "left", "where"):
-                unfolded = node.find(Each, filter=ops.Value)
-                found["where" if name == "where" else "input"] = unfolded[0].arg if unfolded else node
-        return found
-
     def _row(self, row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
         source = {c: row[c] for c in columns}
         taken = row.get("_fw_input", 1)
@@ -185,10 +194,10 @@ class Story:
             status = "at or after t"
         elif self.start is not None and row[EVENT] < self.start:
             status = "too old"
-        elif not row.get("_fw_where", True):
-            status = "filtered out"
+        elif row["_fw_counts"]:
+            status = "counts"
         else:
-            status = "input null" if taken is None else "counts"
+            status = "input null" if row.get("_fw_where", True) else "filtered out"
         return {"time": row[EVENT], "value": taken, "status": status, "source": source}
 
     def told(self, events: list[dict[str, Any]]) -> tuple[Event, ...]:
