@@ -127,7 +127,7 @@ users = st.sampled_from(["ab", "a", "žluť", "", None])
 shops = st.sampled_from([1, 2, None])
 edges = st.sampled_from([0, 1, -1, 5 * MINUTE, HOUR, 12 * HOUR, DAY, 3 * DAY, 14 * DAY])
 grid = st.builds(lambda days, edge, nudge: BASE - days * DAY - edge + nudge, st.integers(0, 3), edges, st.sampled_from([0, 0, 0, 1, -1, 7 * HOUR]))
-times = st.one_of(grid, grid, st.integers(-40 * DAY, 5 * DAY))  # some before 1970
+times = st.one_of(grid, grid, st.integers(-40 * DAY, -1))  # some before 1970
 floats = st.sampled_from([None, 0.0, -0.0, 1.5, 2.25, -3.75, 0.1, 1e15, math.nan, math.inf, -math.inf])
 maybe = lambda strategy: st.one_of(st.none(), strategy)  # noqa: E731
 
@@ -176,24 +176,33 @@ class Case:
         return tuple(row[k] for k in self.keys)
 
 
-cases = st.builds(
-    Case,
-    events=st.lists(event, max_size=14),
-    left=st.lists(left_row, min_size=1, max_size=5),
-    keys=st.sampled_from([("user",), ("user", "shop"), ("shop",)]),
-    ordered=st.booleans(),
-    resolution=st.sampled_from(["exact", "sawtooth"]),
-    accuracy=st.sampled_from([None, "temporal", "snapshot"]),
-    max_age=st.sampled_from([None, None, HOUR, 2 * DAY]),
-    asked=st.lists(st.tuples(st.sampled_from(REDUCTIONS), st.sampled_from(list(SPANS))), min_size=1, max_size=6).map(tuple),
-)
+
+def drawn(reductions: list[Reduction]) -> st.SearchStrategy[Case]:
+    """Cases that ask for some of these reductions."""
+    return st.builds(
+        Case,
+        events=st.lists(event, max_size=14),
+        left=st.lists(left_row, min_size=1, max_size=5),
+        keys=st.sampled_from([("user",), ("user", "shop"), ("shop",)]),
+        ordered=st.booleans(),
+        resolution=st.sampled_from(["exact", "sawtooth"]),
+        accuracy=st.sampled_from([None, "temporal", "snapshot"]),
+        max_age=st.sampled_from([None, None, HOUR, 2 * DAY]),
+        asked=st.lists(st.tuples(st.sampled_from(reductions), st.sampled_from(list(SPANS))), min_size=1, max_size=6).map(tuple),
+    )
 
 
-def tables(con: ibis.BaseBackend, case: Case) -> tuple[Any, Any]:
+cases = drawn(REDUCTIONS)
+# For backends whose drivers load no decimals or nested values from Arrow, and Postgres, where Ibis makes no typed maps.
+SIMPLE = ("user", "shop", "at", "seq", "n", "x", "s", "b")
+simple_cases = drawn([r for r in REDUCTIONS if "_['d']" not in repr(r.expr) and not r.name.startswith("histogram")])
+
+
+def tables(con: ibis.BaseBackend, case: Case, columns: tuple[str, ...] = tuple(EVENTS.names)) -> tuple[Any, Any]:
     """The case's events and left rows as tables of `con`."""
     events = [{k: moment(v) if k == "at" else v for k, v in e.items()} for e in case.events]
     left = [{"row": i} | {k: moment(v) if k == "t" else v for k, v in r.items()} for i, r in enumerate(case.left)]
-    made = (("events", pa.Table.from_pylist(events, EVENTS)), ("lefts", pa.Table.from_pylist(left, LEFT)))
+    made = (("events", pa.Table.from_pylist(events, EVENTS).select(columns)), ("lefts", pa.Table.from_pylist(left, LEFT)))
     return tuple(con.create_table(name, rows, overwrite=True) for name, rows in made)
 
 
@@ -202,9 +211,9 @@ def group_by(events: Any, case: Case, aggregations: list) -> GroupBy:
     return GroupBy(name="g", source=source, keys=case.keys, aggregations=aggregations, resolution=case.resolution, accuracy=case.accuracy)
 
 
-def join(con: ibis.BaseBackend, case: Case) -> Join:
+def join(con: ibis.BaseBackend, case: Case, columns: tuple[str, ...] = tuple(EVENTS.names)) -> Join:
     """The case as a join: column f{i} of the result answers the i-th thing asked."""
-    events, left = tables(con, case)
+    events, left = tables(con, case, columns)
     asked = [Aggregation(r.expr.name(f"f{i}"), SPANS[case.window(w)]) for i, (r, w) in enumerate(case.asked)]
     part = JoinPart(group_by(events, case, asked), max_age=None if case.max_age is None else timedelta(microseconds=case.max_age))
     return Join(name="j", left=EventSource(left, time="t"), parts=[part])

@@ -29,7 +29,7 @@ def micros(time: ir.TimestampValue) -> ir.IntegerValue:
         return elapsed
     # DuckDB drops a nanosecond's fraction toward 1970, which is up for times before it
     below = time.delta(epoch, unit="nanosecond") % 1_000 < 0
-    return elapsed - below.cast("int64")
+    return elapsed - below.ifelse(1, 0)
 
 
 def floor_to(value: ir.IntegerValue, unit: int) -> ir.IntegerValue:

@@ -1,0 +1,58 @@
+"""The portable plan runs on any Ibis backend: the golden quickstart and generated cases on Postgres and Spark."""
+
+from __future__ import annotations
+
+import cases
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from test_golden import definitions
+from test_normal import AGREED, check_agreed
+
+from backends.equal import equal
+from workbench import backfill, samples
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["postgres", "spark"], scope="module")
+def con(request):
+    return request.getfixturevalue(request.param)
+
+
+def answers(table):
+    return {(r["user_id"], r["ts"]): r for r in table.to_pyarrow().to_pylist()}
+
+
+@pytest.mark.parametrize("mode", ["exact", "sawtooth"])
+def test_the_golden_quickstart_is_the_same_on_every_engine(shared, duck, con, mode):
+    samples.load(duck, shared / "data" / "quickstart")
+    for name in samples.TABLES:
+        con.create_table(name, duck.table(name).to_pyarrow(), overwrite=True)
+
+    want, got = answers(backfill(definitions(duck, mode))), answers(backfill(definitions(duck, mode), on=con))
+
+    assert want.keys() == got.keys()
+    wrong = [(k, c, v, got[k][c]) for k, row in want.items() for c, v in row.items() if c not in ("ts",) and not equal(v, got[k][c])]
+    assert not wrong
+
+
+@pytest.mark.parametrize("case", AGREED)
+def test_an_operation_gives_the_agreed_value(con, case):
+    check_agreed(con, case)
+
+
+@seed(5)
+@settings(max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(case=cases.simple_cases)
+def test_a_backfill_is_what_the_oracle_says(con, case):
+    join = cases.join(con, case, cases.SIMPLE)
+
+    got = {r["row"]: r for r in backfill(join).to_pyarrow().to_pylist(maps_as_pydicts="strict")}
+
+    for i, row in enumerate(case.left):
+        for n in range(len(case.asked)):
+            want, scale = cases.expected(case, row, n)
+            value = got[i][cases.column(case, n)]
+            assert equal(want, value, scale), (case.asked[n][0].name, case.asked[n][1], row, want, value)
+
+
