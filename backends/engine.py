@@ -122,8 +122,8 @@ class Engine:
 
 def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
     """The engine of an Ibis connection, or of a backend's name when only its SQL is wanted."""
-    module, cls = KNOWN.get(name or con.name, (None, None))
-    return getattr(import_module(module), cls)(con) if module and cls else Engine(con)
+    known = KNOWN.get(name or (con.name if con is not None else ""))
+    return getattr(import_module(known[0]), known[1])(con) if known else Engine(con)
 
 
 def tables(node: ops.Node) -> tuple[ops.UnboundTable, ...]:

@@ -284,7 +284,7 @@ def test_a_missing_table_says_which_tables_there_are(duck):
     join = spend(duck, 1)
     duck.raw_sql("drop table events")
 
-    with pytest.raises(EngineError, match="DuckDB has no table 'events': it has .*lefts"):
+    with pytest.raises(EngineError, match=r"DuckDB has no table 'events': it has .*lefts"):
         backfill(join)
 
 

@@ -150,7 +150,7 @@ class Markup(HTMLParser):
         if named.get("role") == "img":
             self.labels.append(named["aria-label"])
         self.external += [v for k, v in attrs if k in ("src", "href") or (v or "").startswith("http")]
-        assert not tag == "script"
+        assert tag != "script"
 
     def handle_endtag(self, tag):
         assert tag == self.open.pop()

@@ -31,6 +31,7 @@ class KList(ops.Reduction):
 
     @attribute
     def dtype(self) -> dt.DataType:
+        """A list of the input's type."""
         return dt.Array(self.arg.dtype)
 
 
@@ -75,6 +76,7 @@ class Histogram(ops.Reduction):
 
     @attribute
     def dtype(self) -> dt.DataType:
+        """The input's type to a count."""
         return dt.Map(self.arg.dtype, dt.int64)
 
 
@@ -87,6 +89,7 @@ class Each(ops.Value):
 
     @attribute
     def dtype(self) -> dt.DataType:
+        """The element's type."""
         return self.arg.dtype.value_type
 
     @property

@@ -92,7 +92,7 @@ def source_checks(group_by: GroupBy, engine: Engine) -> Iterator[Check]:
 
 
 def _times(group_by: GroupBy, engine: Engine) -> Check:
-    source = group_by.source
+    source = group_by.events
     table = rebound(source.table, engine).to_expr()
     us = micros(table[source.time])
     question = table.agg(first=us.min(), last=us.max())
@@ -100,7 +100,7 @@ def _times(group_by: GroupBy, engine: Engine) -> Check:
 
 
 def _one_row_a_key(group_by: GroupBy, engine: Engine) -> Check:
-    source = group_by.source
+    source = group_by.entity
     rows = EntityRows(group_by, engine)
     table = rows.table
     named = table.select(*(table[k] for k in group_by.keys), **rows.ended(table))

@@ -160,8 +160,8 @@ COLUMNS = {
 def _rows(table: Any) -> Table:
     """Five rows and a few of the features, under words that fit a terminal."""
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    for column, words in COLUMNS.items():
-        shown.add_column(words, justify="left" if column in ("user_id", "ts", "quickstart_users_v1_email_verified") else "right", no_wrap=True)
+    for column, head in COLUMNS.items():
+        shown.add_column(head, justify="left" if column in ("user_id", "ts", "quickstart_users_v1_email_verified") else "right", no_wrap=True)
     for row in table.filter(table.user_id.notnull()).order_by("ts", "user_id").limit(SHOWN).select(*COLUMNS).to_pyarrow().to_pylist():
         shown.add_row(*(_cell(row[c]) for c in COLUMNS))
     return shown

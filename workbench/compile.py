@@ -85,10 +85,10 @@ def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool
 
     The spine's columns, every feature of the group-by, and with `newest` the time of the key's latest fact.
     """
-    source = EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine)
     if group_by.taken:
-        table = source.columns_of(spine)
+        table = EntityRows(group_by, engine).columns_of(spine)
     else:
+        source = EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine)
         table = _aggregated(spine, group_by, source, engine, newest=newest)
     derived = {f.name: _over(table, f.node) for f in group_by.derivations}
     kept = [*spine.columns, *(f.name for f in group_by.outputs), *([NEWEST] if newest else [])]

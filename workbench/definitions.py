@@ -125,6 +125,7 @@ def trailing(spans: Any, *reductions_: Any) -> tuple[Aggregation, ...]:
 
 
 def flat(values: Any) -> Iterable[Any]:
+    """What nested lists hold, in order; one thing alone may stand without a list."""
     for value in values if isinstance(values, list | tuple) else (values,):
         if isinstance(value, list | tuple):
             yield from flat(value)
@@ -136,6 +137,7 @@ def flat(values: Any) -> Iterable[Any]:
 
 
 def identifier(value: Any, _: Any = None) -> str:
+    """A name that can be a column's, a function's and a table's."""
     if isinstance(value, str) and IDENTIFIER.fullmatch(value):
         return value
     message = f"{value!r} is no name: names become columns, so use letters, digits and underscores, not starting with a digit"
@@ -182,6 +184,7 @@ def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
 
 
 def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
+    """Derivations bound to what their owner has as inputs; refused unless scalar (rule 16)."""
     schema = self.inputs
     table = ibis.table(schema, name=self.name).op() if schema else None
     made = []
@@ -244,6 +247,7 @@ def _entity(self: GroupBy) -> None:
 
 
 def tags_(value: Any) -> tuple[str, ...]:
+    """Tags, or one tag alone."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -289,6 +293,18 @@ class GroupBy(Meaningful):
     tags: tuple[str, ...] = field(default=(), converter=tags_, metadata=IDLE, validator=_whole)
 
     @property
+    def events(self) -> EventSource:
+        """The source of a group-by over events."""
+        assert isinstance(self.source, EventSource)  # noqa: S101 the caller has looked
+        return self.source
+
+    @property
+    def entity(self) -> EntitySource:
+        """The source of a group-by over an entity."""
+        assert isinstance(self.source, EntitySource)  # noqa: S101 the caller has looked
+        return self.source
+
+    @property
     def computed(self) -> tuple[Feature, ...]:
         """The features that come from the source: reductions by window, or an entity's columns."""
         table = self.source.table
@@ -318,15 +334,15 @@ class GroupBy(Meaningful):
     def __meaning__(self) -> dict[str, Any]:
         """The parts its values depend on, each written over the base table, so that unused columns take no part."""
         source, table = self.source, self.source.table
-        entity = isinstance(source, EntitySource)
-        at = source.snapshot if entity else source.time
+        events = isinstance(source, EventSource)
+        at = source.time if isinstance(source, EventSource) else source.snapshot
         return {
             "name": self.name,
             "rows": inline_rows(table),
-            "entity": entity,
+            "entity": not events,
             "time": None if at is None else inline(ops.Field(table, at)),
-            "order": () if entity else tuple(inline(ops.Field(table, c)) for c in source.order),
-            "serving": Serving(None, None) if entity else Serving(source.topic, source.id),
+            "order": tuple(inline(ops.Field(table, c)) for c in source.order) if isinstance(source, EventSource) else (),
+            "serving": Serving(source.topic, source.id) if isinstance(source, EventSource) else Serving(None, None),
             "keys": {k: inline(ops.Field(table, k)) for k in self.keys},
             "features": {f.name: (inline(f.node), f.window and f.window.length, f.by and inline(ops.Field(table, f.by))) for f in self.computed},
             "derivations": {f.name: f.node for f in self.derivations},

@@ -61,7 +61,7 @@ def _call(node: ops.Node) -> str:
     name = METHODS.get(type(node).__name__, _snake(type(node).__name__))
     values = [(k, v) for k, v in zip(node.__argnames__, node.__args__, strict=True) if not isinstance(v, ops.Relation)]
     first, rest = (values[:1], values[1:]) if values else ([], [])
-    shown = [f"{k}={expression(v)}" if k in ("where", "how", "by_position") else expression(v) for k, v in rest if v is not None and v is not False and v != () and v != "sample"]
+    shown = [f"{k}={expression(v)}" if k in ("where", "how", "by_position") else expression(v) for k, v in rest if v is not None and v is not False and v not in ((), "sample")]
     if type(node).__name__ in FUNCTIONS:
         return f"{name}({', '.join([expression(v) for _, v in first] + shown)})"
     owner = f"{_operand(first[0][1])}." if first and isinstance(first[0][1], ops.Value) and first[0][0] != "where" else ""

@@ -50,7 +50,7 @@ class Evaluation:
         return table.group_by(*self.spine.columns).agg(**{f.name: as_map(table[BUCKET], table[f.name], kept[f.name], self.engine) for f in wanted})
 
     def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
-        named = {}
+        named: dict[tuple[ops.Reduction, Window | None], str] = {}
         for feature in wanted:
             for op in reductions(normal(feature.node)):
                 named.setdefault((op, feature.window), f"_fw_part{len(named)}")
@@ -124,4 +124,5 @@ def _any(cells: Sequence[Cell], pairs: ir.Table) -> ir.BooleanScalar:
 
 
 def contained(each: Each) -> bool:
+    """Whether reductions of the elements give a map or a list rather than one value."""
     return each.by_position or each.arg.dtype.is_map()

@@ -111,7 +111,7 @@ def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
 def _same_kind(owner: str, left: str, a: dt.DataType, right: str, b: dt.DataType) -> None:
     """Keys compare typed (rule 8); integers of any width hold the same numbers."""
     if plain(a) != plain(b) and not (a.is_integer() and b.is_integer()):
-        message = f"{owner} matches {left} ({a}) with {right} ({b}): cast one in its table, as in table.mutate({left.split('.')[-1]}=_.{left.split('.')[-1]}.cast('{b}'))"
+        message = f"{owner} matches {left} ({a}) with {right} ({b}): cast one in its table, as in table.mutate({left.rsplit('.', maxsplit=1)[-1]}=_.{left.rsplit('.', maxsplit=1)[-1]}.cast('{b}'))"
         raise DefinitionError(message)
 
 

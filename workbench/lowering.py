@@ -253,8 +253,7 @@ def tally(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
     known = pairs.filter(pairs[value].notnull())
     counts = known.group_by(*context.group, value).agg(**{c.name: _count(c, known, context) for c in cells})
     best = {f"{c.name}_most": counts[c.name].max().over(group_by=context.group) for c in cells if isinstance(c.op, ops.Mode)}
-    order = lambda c: [counts[c.name].desc(), counts[value].asc()]  # noqa: E731 used twice below, one expression
-    ranks = {f"{c.name}_rank": ibis.row_number().over(group_by=context.group, order_by=order(c)) for c in cells if isinstance(c.op, Histogram)}
+    ranks = {f"{c.name}_rank": ibis.row_number().over(group_by=context.group, order_by=[counts[c.name].desc(), counts[value].asc()]) for c in cells if isinstance(c.op, Histogram)}
     ranked = counts.mutate(**best, **ranks)
     return ranked.group_by(*context.group).agg(**{c.name: _tallied(c, ranked, ranked[value], context) for c in cells})
 

@@ -12,8 +12,8 @@ from attrs import frozen
 
 from backends import EngineError
 from workbench.binding import plain
-from workbench.normal import finite, floor_to, micros, normal
 from workbench.nodes import substitute
+from workbench.normal import finite, floor_to, micros, normal
 from workbench.windows import DAY, Window
 
 if TYPE_CHECKING:
@@ -105,6 +105,10 @@ class Rows:
         """The source's row-wise table, normalised and bound."""
         return rebound(self.group_by.source.table, self.engine).to_expr()
 
+    def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
+        """Each spine row with the rows it may count, or with nulls; a boolean column for each window."""
+        raise NotImplementedError
+
     def keys(self, table: ir.Table) -> dict[str, ir.Column]:
         """The group-by's keys under the spine's names."""
         return {f"_fw_key{i}": table[k] for i, k in enumerate(self.group_by.keys)}
@@ -170,7 +174,7 @@ class EventRows(Rows):
 
     def _placed(self, table: ir.Table) -> dict[str, ir.Value]:
         """Time and order; a null in an order column comes before all values."""
-        source = self.group_by.source
+        source = self.group_by.events
         columns: dict[str, ir.Value] = {EVENT: micros(table[source.time])}
         for i, name in enumerate(source.order):
             columns[f"_fw_order{i}a"] = table[name].notnull().ifelse(1, 0)  # Postgres casts no boolean to a small integer
@@ -202,7 +206,7 @@ class EntityRows(Rows):
 
     def ended(self, table: ir.Table) -> dict[str, ir.Value]:
         """The end of each row's day in microseconds; 0, at which every instant finds it, for a table without time."""
-        name = self.group_by.source.snapshot
+        name = self.group_by.entity.snapshot
         if name is None:
             return {EVENT: ibis.literal(0, "int64")}
         day = table[name].cast("date") if table[name].type().is_string() else table[name]
@@ -210,7 +214,7 @@ class EntityRows(Rows):
 
     def _in_force(self, spine: ir.Table, rows: ir.Table) -> ir.Table:
         """For each instant, the end of the latest finished snapshot of the whole table."""
-        if self.group_by.source.snapshot is None:
+        if self.group_by.entity.snapshot is None:
             return spine.select(AT).distinct().mutate(**{END: ibis.literal(0, "int64")})
         ends = self.snapshots().distinct()
         instants = spine.select(AT).distinct()

@@ -78,7 +78,7 @@ class EventSource(Meaningful):
     def __init__(self, table: ir.Table, *, time: Any, topic: str | None = None, order: Any = (), id: Any = None) -> None:  # noqa: A002 the design's name
         bound = relation(table, "EventSource")
         node = unbind(bound)
-        self.__attrs_init__(  # type: ignore[attr-defined]
+        self.__attrs_init__(
             node,
             _time(node, time, "time"),
             topic,
@@ -113,7 +113,7 @@ class EntitySource(Meaningful):
         if name is not None and not (node.schema[name].is_date() or node.schema[name].is_string()):
             message = f"snapshot {name!r} of {title(node)} is {node.schema[name]}, not a date or ISO date text: convert it in the table with .date(), or say snapshot=None for a table without time"
             raise DefinitionError(message)
-        self.__attrs_init__(node, name, _connection(bound))  # type: ignore[attr-defined]
+        self.__attrs_init__(node, name, _connection(bound))
 
 
 Source = EventSource | EntitySource

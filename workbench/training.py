@@ -235,12 +235,12 @@ class Seen:
             counts = _by_day(ends, ends[EVENT])
         else:
             table = EventRows(group_by, engine).table
-            counts = _by_day(table, micros(table[group_by.source.time]))
+            counts = _by_day(table, micros(table[group_by.events.time]))
         self.days, self.counts = list(counts), list(counts.values())
         self.totals = [0, *accumulate(self.counts)]
-        lengths = [w.length + w.hop if w else None for w in group_by.windows]
-        bounded = part.max_age is None and None not in lengths
-        self.lookback = max(lengths) + DAY if bounded and lengths else None
+        lengths = [w.length + w.hop for w in group_by.windows if w]
+        bounded = part.max_age is None and lengths and None not in group_by.windows
+        self.lookback = max(lengths) + DAY if bounded else None
 
     def before(self, day: date) -> list[int]:
         """Events from the longest window's start to the end of `day`; for an entity, the snapshot in force and its rows."""

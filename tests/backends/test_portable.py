@@ -32,7 +32,7 @@ def test_the_golden_quickstart_is_the_same_on_every_engine(shared, duck, con, mo
     want, got = answers(backfill(definitions(duck, mode))), answers(backfill(definitions(duck, mode), on=con))
 
     assert want.keys() == got.keys()
-    wrong = [(k, c, v, got[k][c]) for k, row in want.items() for c, v in row.items() if c not in ("ts",) and not equal(v, got[k][c])]
+    wrong = [(k, c, v, got[k][c]) for k, row in want.items() for c, v in row.items() if c != "ts" and not equal(v, got[k][c])]
     assert not wrong
 
 

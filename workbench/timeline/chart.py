@@ -127,7 +127,7 @@ def _stem(event: Event, x: float, top: float, label_y: float, moment: Moment) ->
         dot = tag("circle", cx=x, cy=top, r="4.5", fill="var(--s1)", opacity=None if counts else FADED)
         label = _label(x, label_y, _value(event), "middle", "fill:var(--fg)" if counts else None)
     said = tag("title", f"{words.time(event.time)}  {words.full(event.value)}  {event.status}")
-    crowded = label_y > 87 + 12  # noqa: PLR2004 a third label over one spot would be unreadable; the table has it
+    crowded = label_y > 87 + 12
     return tag("g", said, stem, dot, *([] if crowded else [label]))
 
 

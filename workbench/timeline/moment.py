@@ -14,8 +14,8 @@ from workbench.aggregates import Each
 from workbench.compile import features
 from workbench.definitions import Aggregation
 from workbench.display import expression
-from workbench.normal import finite, micros
 from workbench.nodes import substitute
+from workbench.normal import finite, micros
 from workbench.reductions import reductions
 from workbench.rows import AT, EVENT, EventRows, in_us
 from workbench.sources import EntitySource, EventSource
@@ -178,8 +178,8 @@ class Story:
         taken = [{name: finite(rows.value(node, table, {})) for name, node in _arguments(op).items()} for op in ops_]
         extra = {f"_fw_{name}": value for name, value in taken[0].items()} | {"_fw_counts": _contributes(taken)}
         mine = reduce(lambda a, b: a & b, (table[k] == v for k, v in zip(self.group_by.keys, self.key, strict=True)))
-        told = table.mutate(**{EVENT: micros(table[self.group_by.source.time])}, **extra).filter(mine)
-        order = [EVENT, *self.group_by.source.order]
+        told = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra).filter(mine)
+        order = [EVENT, *self.group_by.events.order]
         before = told.filter(told[EVENT] < self.at)
         late = told.filter(told[EVENT] >= self.at).order_by(order).limit(AFTER)
         newest = before.order_by([ibis.desc(o) for o in order]).limit(BEFORE)
@@ -206,7 +206,7 @@ class Story:
         subsets = [counting[: i + 1] for i in range(len(counting))] + [counting[:i] + counting[i + 1 :] for i in range(len(counting))]
         values = self._values_of(subsets) if subsets else []
         running, without = values[: len(counting)], values[len(counting) :]
-        hidden = {self.group_by.source.time, *self.group_by.keys, *_inputs(self.feature)}
+        hidden = {self.group_by.events.time, *self.group_by.keys, *_inputs(self.feature)}
         made, i = [], 0
         for e in events:
             beside = {c: v for c, v in e["source"].items() if c not in hidden}
@@ -220,7 +220,7 @@ class Story:
         """The feature at the instant over each subset of events: every subset is a key of a small table of its own."""
         schema = self.group_by.source.table.schema.to_pyarrow().append(pa.field(CASE, pa.int64()))
         rows = [{**e["source"], CASE: n} for n, subset in enumerate(subsets) for e in subset]
-        source = self.group_by.source
+        source = self.group_by.events
         table = ibis.memtable(pa.Table.from_pylist(rows, schema))
         moved = EventSource(table, time=source.time, order=source.order)
         cases = evolve(self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)])

@@ -89,7 +89,7 @@ def _window_head(page: Page, name: str, feature: Feature, class_: str | None) ->
     return tag("th", feature.window.words if feature.window else "", bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name)
 
 
-def _grid_row(page: Page, i: int, lefts: Sequence[str], features: list[tuple[str, Feature]], places: dict[str, int], starts: set[str], on: bool, name: str) -> Markup:  # noqa: FBT001, PLR0913 one row of one grid
+def _grid_row(page: Page, i: int, lefts: Sequence[str], features: list[tuple[str, Feature]], places: dict[str, int], starts: set[str], on: bool, name: str) -> Markup:  # noqa: FBT001 one row of one grid
     r = page.rows[i]
     heads = [tag("td", page.first + i + 1, class_="num k"), *(tag("td", words.cell(r[c]) if r[c] is not None else tag("i", "null", class_="nul"), class_="num k") for c in lefts)]
     cells = []
@@ -121,7 +121,7 @@ def _detail(page: Page, moment: Moment, chosen: int, name: str) -> Markup:
     return tag("div", *parts, class_="detail")
 
 
-def _said(page: Page, moment: Moment, chosen: int, value: Any, kind: str | None, name: str) -> Markup:  # noqa: PLR0913 the facts of one sentence
+def _said(page: Page, moment: Moment, chosen: int, value: Any, kind: str | None, name: str) -> Markup:
     keys = ", ".join(f"{left} {moment.row[left]}" for left, _ in moment.part.keys)
     number = tag("span", words.full(value) if value is not None else "null", class_="v")
     facts = [f"{keys} as of {words.time(moment.at)} UTC", f"row {page.first + chosen + 1}"]

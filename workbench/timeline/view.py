@@ -64,6 +64,8 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
         The column that is explained; by default the first with a window that has a value in that row.
     page, rows
         Which page, from 1, and how many rows it has.
+    on
+        An Ibis connection that has the same tables; by default the left's own.
 
     Raises DefinitionError for a row, page or feature that is not there, and for data that contradict the definition.
 

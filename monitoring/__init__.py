@@ -1,0 +1,1 @@
+"""Watching: drift, freshness, and online/offline consistency."""

@@ -1,0 +1,1 @@
+"""Serving: the online store, the fetcher and the updater."""

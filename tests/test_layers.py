@@ -1,0 +1,44 @@
+"""Who may import whom, and what may not be loaded (architecture: rooms)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+MAY_IMPORT = {"backends": set(), "online": set(), "workbench": {"backends", "online"}, "monitoring": {"workbench", "backends", "online"}}
+HEAVY = ("pyspark", "psycopg", "sqlalchemy", "kafka", "ipywidgets", "plotly", "anywidget", "IPython")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_is_below_it(package):
+    others = set(MAY_IMPORT) - {package} - MAY_IMPORT[package]
+
+    wrong = [(path.name, name) for path in (ROOT / package).rglob("*.py") for name in imports(path) if name.split(".")[0] in others]
+
+    assert not wrong
+
+
+def test_importing_workbench_loads_no_engine_but_ibis_and_no_widget():
+    code = f"import workbench, sys; print([m for m in {HEAVY} if m in sys.modules])"
+
+    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_no_module_bears_the_name_of_a_public_verb():
+    import workbench
+
+    modules = {path.stem for path in (ROOT / "workbench").rglob("*.py")} | {path.name for path in (ROOT / "workbench").iterdir() if path.is_dir()}
+
+    assert not modules & set(workbench.__all__)

@@ -1,0 +1,75 @@
+"""Each bound and work-around that another project's state forces: a test here fails when it can go, and says which line to delete."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import requires
+
+import ibis
+import ibis.backends.duckdb
+import ibis.backends.sql
+import pytest
+from ibis import _
+from packaging.requirements import Requirement
+
+
+def source(module):
+    return inspect.getsource(module)
+
+
+def bound(distribution, name, extra=""):
+    """The specifier that a distribution declares for another one, under an extra."""
+    found = (Requirement(r) for r in requires(distribution) or [])
+    return next((str(r.specifier) for r in found if r.name == name and (r.marker is None or r.marker.evaluate({"extra": extra}))), None)
+
+
+def test_sqlglot_is_held_below_30_18():
+    """Its 30.18 renamed an argument of Drop that Ibis passes by the old name. Delete `sqlglot<30.18` when this fails."""
+    assert "sge.Drop(" in source(ibis.backends.sql)
+    assert "this=" in source(ibis.backends.sql).split("sge.Drop(", 1)[1][:200]
+
+
+def test_duckdb_is_held_below_2():
+    """DuckDB 2 lacks methods that Ibis reads results with. Delete `duckdb<2` and its warning filter when this fails."""
+    text = source(ibis.backends.duckdb)
+
+    assert "fetch_record_batch" in text or "fetch_arrow_table" in text
+
+
+def test_pyspark_is_listed_without_ibis_extra():
+    """The extra stops below 4.1. Use `ibis-framework[pyspark]` when this fails."""
+    assert "<4.1" in bound("ibis-framework", "pyspark", extra="pyspark")
+
+
+def test_anywidget_is_listed_since_plotly_does_not_require_it():
+    """Plotly's FigureWidget needs it. Delete it from pyproject.toml when this fails."""
+    assert bound("plotly", "anywidget") is None
+
+
+def test_floor_division_is_a_division_of_doubles_on_duckdb():
+    """Delete normal.floor_to's remainders when DuckDB's `//` is used."""
+    t = ibis.table({"a": "int64"}, name="t")
+
+    assert "FLOOR(" in ibis.to_sql(t.select(q=_.a // 3), dialect="duckdb")
+
+
+def test_spark_has_no_ordered_collect():
+    """Delete Spark.listed when Ibis compiles collect(order_by=...) for Spark."""
+    t = ibis.table({"a": "int64"}, name="t")
+
+    with pytest.raises(ibis.common.exceptions.UnsupportedOperationError):
+        ibis.to_sql(t.agg(q=_.a.collect(order_by=_.a)), dialect="pyspark")
+
+
+def test_a_plain_sum_of_tenths_misses_the_bound_on_duckdb(duck):
+    """Delete backends.duckdb.fsum when DuckDB's sum() of doubles meets rule 11."""
+    (got,) = duck.raw_sql("select sum(x) from (select 1 k, case when i < 0 then 0.5 else 0.1 end::double x from range(1000000) s(i)) group by k").fetchone()
+
+    assert abs(got - 1e5) > 1e-12 * 1e5
+
+
+def test_nanoseconds_are_truncated_toward_1970_on_duckdb(duck):
+    """Delete the correction in normal.micros when DuckDB floors them."""
+    (got,) = duck.raw_sql("select date_diff('microsecond', timestamp '1970-01-01', make_timestamp_ns(-1500))").fetchone()
+
+    assert -1 == got

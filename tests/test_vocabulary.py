@@ -1,0 +1,30 @@
+"""The public names: listed, sorted, documented, and in the reference page."""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+
+import pytest
+from conftest import ROOT
+
+import workbench
+
+
+def test_the_vocabulary_is_sorted_and_there():
+    assert sorted(workbench.__all__) == workbench.__all__
+    assert all(hasattr(workbench, name) for name in workbench.__all__)
+
+
+@pytest.mark.parametrize("name", workbench.__all__)
+def test_every_name_has_a_docstring_and_a_signature(name):
+    value = getattr(workbench, name)
+
+    assert len(inspect.getdoc(value)) > 30
+    assert (isinstance(value, type) and issubclass(value, Exception)) or inspect.signature(value) is not None
+
+
+def test_the_reference_page_is_what_the_docstrings_say():
+    page = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))["page"]
+
+    assert (ROOT / "docs" / "reference.md").read_text() == page(), "run `make docs`"
