@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT, WIDTH, HEIGHT = 96.0, 841.0, 920, 200
 EVENTS_Y, TALLEST, VALUE_Y, VALUE_HIGH = 74.0, 34.0, 176.0, 62.0
-TICKS, APART, LABEL_WIDE = 6, 26.0, 30.0
+TICKS, CHARACTER = 6, 6.2
 DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
 LENGTHS = (60_000_000, 5 * 60_000_000, 15 * 60_000_000, HOUR_US, 3 * HOUR_US, 6 * HOUR_US, 12 * HOUR_US, DAY_US, 2 * DAY_US, 5 * DAY_US, 10 * DAY_US, 30 * DAY_US, 90 * DAY_US, 365 * DAY_US)
 SOLID, FADED = "1", ".4"
@@ -39,24 +39,16 @@ class Axis:
         return list(range(-(-self.first // step) * step, self.last + 1, step))
 
 
-def axis(moment: Moment) -> Axis:
-    """From the oldest thing shown to a little after `t`: the line of `t` stands near the right."""
-    times = [e.time for e in moment.events] + [t for t in (moment.start, moment.at) if t is not None]
-    first = min(times)
-    span = max(moment.at - first, HOUR_US)
-    return Axis(first - span // 20, max(moment.at + span // 12, *(min(t, moment.at + span // 6) for t in times)))
-
-
 def chart(moment: Moment) -> Markup:
     """The whole drawing; every mark has a title, and the drawing a sentence."""
-    scale = axis(moment)
+    scale = Axis(*moment.span)
     parts = [*_window(moment, scale), *_ticks(scale), _lines(scale), *_stems(moment, scale), *_values(moment, scale), _now(moment, scale)]
     said = f"Timeline of {moment.name}: {_sentence(moment)}"
     return tag("svg", tag("title", said), *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", width="100%", role="img", aria_label=said, style="min-width:720px;max-width:1100px")
 
 
 def _sentence(moment: Moment) -> str:
-    parts = [f"{moment.count('counts')} of {words.plural(len(moment.events) + moment.more, 'event')} count"]
+    parts = [f"{moment.count('counts')} of {words.plural(moment.total, 'event')} count"]
     parts += [f"{n} {status}" for status in ("too old", "filtered out", "input null", "at or after t") if (n := moment.count(status))]
     return ", ".join(parts)
 
@@ -104,31 +96,46 @@ def _stems(moment: Moment, scale: Axis) -> list[Markup]:
     most = max(numbers, default=0.0) or 1.0
     marks = [_label(0, 68, _short(title(moment.part.group_by.source.table)), style="fill:var(--fg);font-weight:600")]
     marks.append(_label(0, 82, "height = value" if numbers else "one mark an event"))
-    near: list[float] = []
+    labels = Labels()
     for e in moment.events:
         x = scale.x(e.time)
         if e.status == "at or after t":
             x = min(max(x, scale.x(moment.at) + 11), RIGHT + 20)  # at true scale it would hide under the line of t
         high = TALLEST * (abs(float(e.value)) / most if _numeric(e.value) else 0.6) * 0.8 + 6
-        level = sum(1 for other in near[-2:] if abs(other - x) < LABEL_WIDE)
-        near.append(x)
-        marks.append(_stem(e, x, round(EVENTS_Y - high, 1), 87 + 12 * level, moment))
+        marks.append(_stem(e, x, round(EVENTS_Y - high, 1), moment, labels))
     return marks
 
 
-def _stem(event: Event, x: float, top: float, label_y: float, moment: Moment) -> Markup:
+class Labels:
+    """Two lines of labels under the events; one that would touch another is left to the table."""
+
+    def __init__(self) -> None:
+        self.edges = [-1e9, -1e9]
+
+    def place(self, x: float, words_: str, *, start: bool = False) -> float | None:
+        """Where a label at `x` (its middle, or its start) goes, or None."""
+        wide = len(words_) * CHARACTER
+        left = x if start else x - wide / 2
+        for line, edge in enumerate(self.edges):
+            if left > edge + CHARACTER:
+                self.edges[line] = left + wide
+                return 87.0 + 12 * line
+        return None
+
+
+def _stem(event: Event, x: float, top: float, moment: Moment, labels: Labels) -> Markup:
     after, counts = event.status == "at or after t", event.status == "counts"
-    opacity = SOLID if after or counts else FADED
-    stem = _path(f"M{x} {EVENTS_Y}V{top + (4 if after else 0)}", "var(--s1)", opacity=opacity, stroke_dasharray="2 2" if after else None)
+    stem = _path(f"M{x} {EVENTS_Y}V{top + (4 if after else 0)}", "var(--s1)", opacity=SOLID if after or counts else FADED, stroke_dasharray="2 2" if after else None)
     if after:
         dot = tag("circle", cx=x, cy=top, r="4", fill="var(--bg)", stroke="var(--s1)", stroke_width="1.6")
-        label = _label(x - 3, label_y, f"{_value(event)} · +{words.span(event.time - moment.at)}")
+        said = f"{_value(event)} · +{words.span(event.time - moment.at)}"
     else:
         dot = tag("circle", cx=x, cy=top, r="4.5", fill="var(--s1)", opacity=None if counts else FADED)
-        label = _label(x, label_y, _value(event), "middle", "fill:var(--fg)" if counts else None)
-    said = tag("title", f"{words.time(event.time)}  {words.full(event.value)}  {event.status}")
-    crowded = label_y > 87 + 12
-    return tag("g", said, stem, dot, *([] if crowded else [label]))
+        said = _value(event)
+    y = labels.place(x, said, start=after)
+    label = [] if y is None else [_label(x, y, said, None if after else "middle", "fill:var(--fg)" if counts else None)]
+    whole = tag("title", f"{words.time(event.time)}  {words.full(event.value)}  {event.status}")
+    return tag("g", whole, stem, dot, *label)
 
 
 def _numeric(value: Any) -> bool:
@@ -136,7 +143,7 @@ def _numeric(value: Any) -> bool:
 
 
 def _value(event: Event) -> str:
-    shown = words.cell(event.value) if event.value is not None else "null"
+    shown = f"{event.value:g}" if isinstance(event.value, float) else words.cell(event.value) if event.value is not None else "null"
     return _short(shown, 9)
 
 
@@ -152,7 +159,7 @@ def _values(moment: Moment, scale: Axis) -> list[Markup]:
     numbers = [float(v) for _, v in steps if _numeric(v)]
     least, most = min(0.0, *numbers), max(0.0, *numbers)
     high = (most - least) or 1.0
-    spans = zip([(scale.first, None), *steps], [*(t for t, _ in steps), scale.last], strict=True)
+    spans = zip(steps, [*(t for t, _ in steps[1:]), scale.last], strict=True)
     marks = [_label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"), _label(0, 142, f"{words.cell(least, 0)} – {_short(words.cell(most, 2 if high < 100 else 0), 12)}"), _label(0, 177, "dotted = null")]  # noqa: PLR2004 small values need decimals
     before: float | None = None
     for (start, value), end in spans:

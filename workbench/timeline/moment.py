@@ -19,7 +19,7 @@ from workbench.normal import finite, micros
 from workbench.reductions import reductions
 from workbench.rows import AT, EVENT, EventRows, in_us
 from workbench.sources import EntitySource, EventSource
-from workbench.windows import DAY, Window
+from workbench.windows import DAY, HOUR, Window
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from workbench.joins import JoinPart
     from workbench.timeline.plan import Page
 
-BEFORE, AFTER = 60, 10  # events of the key that are fetched before and from the instant on
-BESIDE = 3  # columns of the source shown beside the input
+COUNTS, OLD, FILTERED, EMPTY, LATER = STATUSES = ("counts", "too old", "filtered out", "input null", "at or after t")
+INSIDE = (COUNTS, FILTERED, EMPTY)
+BEFORE, WITHIN, AFTER = 6, 40, 4  # events shown before the window, in it, and from the instant on
+MOST_CHANGES, SAMPLES = 200, 96  # the value line has every change, or samples where more events than this are near
+STATUS = "_fw_status"
+BESIDE = 3  # columns of the source shown beside the input, of those that tell events apart
 CASE = "_fw_case"
-DAY_US = in_us(DAY)
+DAY_US, HOUR_US = in_us(DAY), in_us(HOUR)
 
 
 @frozen
@@ -62,7 +66,7 @@ class Moment:
     start: int | None
     events: tuple[Event, ...] = ()
     steps: tuple[tuple[int, Any], ...] = ()
-    more: int = 0
+    totals: dict[str, int] = field(factory=dict)
     derived: str = ""
     others: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = field(default=())
 
@@ -71,9 +75,27 @@ class Moment:
         """Whether events stand behind it; an entity's column has none."""
         return isinstance(self.part.group_by.source, EventSource)
 
-    def count(self, *statuses: str) -> int:
-        """How many of the events shown have one of these statuses."""
-        return sum(e.status in statuses for e in self.events)
+    def count(self, status: str) -> int:
+        """How many of the key's events have this status, shown or not."""
+        return self.totals.get(status, 0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every event in the window is shown, so that running values can be told."""
+        return sum(self.totals.get(s, 0) for s in INSIDE) <= WITHIN
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """What the drawing covers: from before the oldest thing shown to a little after `t`."""
+        times = [e.time for e in self.events] + [t for t in (self.start, self.at) if t is not None]
+        first = min(times)
+        wide = max(self.at - first, HOUR_US)
+        return first - wide // 20, max(self.at + wide // 12, *(min(t, self.at + wide // 6) for t in times))
+
+    @property
+    def total(self) -> int:
+        """How many events the key has."""
+        return sum(self.totals.values())
 
 
 def moment(page: Page, row: dict[str, Any], name: str) -> Moment:
@@ -89,8 +111,10 @@ def moment(page: Page, row: dict[str, Any], name: str) -> Moment:
         return plain
     start = _tail(group_by, feature.window, at)
     story = Story(group_by, feature, page.engine, tuple(key), at, start)
-    events, more = story.events()
-    return evolve(plain, start=start, events=story.told(events), steps=story.steps(events), more=more)
+    events, totals = story.events()
+    counted = evolve(plain, start=start, totals=totals)
+    shown = evolve(counted, events=story.told(events, whole=counted.whole))
+    return evolve(shown, steps=story.steps(shown.span)) if events else shown
 
 
 def _us(value: Any) -> int:
@@ -170,49 +194,49 @@ class Story:
     at: int
     start: int | None
 
-    def events(self) -> tuple[list[dict[str, Any]], int]:
-        """Rows of the source with the time and the reduction's input; how many older ones were left out."""
+    def events(self) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        """The key's events around the instant, with the reduction's input; and how many there are of each status in all."""
         rows = EventRows(self.group_by, self.engine)
         table = rows.table
         ops_ = reductions(self.feature.node)
         taken = [{name: finite(rows.value(node, table, {})) for name, node in _arguments(op).items()} for op in ops_]
         extra = {f"_fw_{name}": value for name, value in taken[0].items()} | {"_fw_counts": _contributes(taken)}
-        mine = reduce(lambda a, b: a & b, (table[k] == v for k, v in zip(self.group_by.keys, self.key, strict=True)))
-        told = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra).filter(mine)
-        order = [EVENT, *self.group_by.events.order]
-        before = told.filter(told[EVENT] < self.at)
-        late = told.filter(told[EVENT] >= self.at).order_by(order).limit(AFTER)
-        newest = before.order_by([ibis.desc(o) for o in order]).limit(BEFORE)
-        found = [*newest.to_pyarrow().to_pylist()[::-1], *late.to_pyarrow().to_pylist()]
-        total = before.count().to_pyarrow().as_py()
-        return [self._row(r, table.columns) for r in found], max(0, total - BEFORE)
+        told = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra).filter(self._mine(table), lambda t: t[EVENT].notnull())
+        told = told.mutate(**{STATUS: self._status(told, "where" in taken[0])})
+        totals = {r[STATUS]: r["n"] for r in told.group_by(STATUS).agg(n=told.count()).to_pyarrow().to_pylist()}
+        order = [told[o] for o in (EVENT, *self.group_by.events.order)]
+        newest = [o.desc() for o in order]
+        asked = ((told[STATUS] == OLD, newest, BEFORE), (told[STATUS].isin(INSIDE), newest, WITHIN), (told[STATUS] == LATER, order, AFTER))
+        found = [r for which, by, most in asked for r in told.filter(which).order_by(by).limit(most).to_pyarrow().to_pylist()]
+        found.sort(key=lambda r: r[EVENT])
+        return [self._row(r, table.columns) for r in found], {status: totals.get(status, 0) for status in STATUSES}
+
+    def _mine(self, table: ir.Table) -> ir.BooleanValue:
+        return reduce(lambda a, b: a & b, (table[k] == v for k, v in zip(self.group_by.keys, self.key, strict=True)))
+
+    def _status(self, told: ir.Table, filtered: bool) -> ir.StringColumn:  # noqa: FBT001 whether the feature has a where
+        """Why each event counts or not, in the words of the page."""
+        no = told["_fw_where"].fill_null(False) if filtered else ibis.literal(value=True)
+        outside = [(told[EVENT] >= self.at, LATER)] + ([(told[EVENT] < self.start, OLD)] if self.start is not None else [])
+        return ibis.cases(*outside, (told["_fw_counts"], COUNTS), (no, EMPTY), else_=FILTERED)
 
     def _row(self, row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
         source = {c: row[c] for c in columns}
-        taken = row.get("_fw_input", 1)
-        if row[EVENT] >= self.at:
-            status = "at or after t"
-        elif self.start is not None and row[EVENT] < self.start:
-            status = "too old"
-        elif row["_fw_counts"]:
-            status = "counts"
-        else:
-            status = "input null" if row.get("_fw_where", True) else "filtered out"
-        return {"time": row[EVENT], "value": taken, "status": status, "source": source}
+        return {"time": row[EVENT], "value": row.get("_fw_input", 1), "status": row[STATUS], "source": source}
 
-    def told(self, events: list[dict[str, Any]]) -> tuple[Event, ...]:
-        """The events, each that counts with the value up to it and the value without it."""
-        counting = [e for e in events if e["status"] == "counts"]
+    def told(self, events: list[dict[str, Any]], *, whole: bool) -> tuple[Event, ...]:
+        """The events, each that counts with the value up to it and the value without it, where all in the window are here."""
+        counting = [e for e in events if e["status"] == COUNTS] if whole else []
         subsets = [counting[: i + 1] for i in range(len(counting))] + [counting[:i] + counting[i + 1 :] for i in range(len(counting))]
         values = self._values_of(subsets) if subsets else []
         running, without = values[: len(counting)], values[len(counting) :]
         hidden = {self.group_by.events.time, *self.group_by.keys, *_inputs(self.feature)}
+        telling = [c for c in (events[0]["source"] if events else ()) if c not in hidden and len({str(e["source"][c]) for e in events}) > 1]
         made, i = [], 0
         for e in events:
-            beside = {c: v for c, v in e["source"].items() if c not in hidden}
-            shown = dict(list(beside.items())[:BESIDE])
-            extra = {"running": running[i], "without": without[i]} if e["status"] == "counts" else {}
-            i += e["status"] == "counts"
+            shown = {c: e["source"][c] for c in telling[:BESIDE]}
+            extra = {"running": running[i], "without": without[i]} if whole and e["status"] == COUNTS else {}
+            i += e["status"] == COUNTS
             made.append(Event(e["time"], e["value"], e["status"], shown, e["source"], **extra))
         return tuple(made)
 
@@ -246,14 +270,17 @@ class Story:
         """The group-by with this one feature."""
         return evolve(self.group_by, aggregations=[self._aggregation(self.feature.node)], features=(), derivations={})
 
-    def steps(self, events: list[dict[str, Any]]) -> tuple[tuple[int, Any], ...]:
-        """(from, value): the feature as of every instant at which it may change, in order."""
-        instants = sorted({i for e in events for i in self._changes(e["time"])})
-        if not instants:
-            return ()
+    def steps(self, span: tuple[int, int]) -> tuple[tuple[int, Any], ...]:
+        """(from, value) over [first, last]: the feature as of every instant at which it may change, or at samples where those are many."""
+        first, last = span
+        reach = first - in_us(self.feature.window.length + self.feature.window.hop) - DAY_US if self.feature.window else first
+        table = EventRows(self.group_by, self.engine).table
+        time = micros(table[self.group_by.events.time])
+        near = table.filter(self._mine(table), time >= reach, time <= last).select(t=time).limit(MOST_CHANGES + 1).to_pyarrow()["t"].to_pylist()
+        changes = {i for t in near for i in self._changes(t) if first < i <= last} if len(near) <= MOST_CHANGES else {first + (last - first) * i // SAMPLES for i in range(1, SAMPLES)}
+        instants = sorted({first, *changes})
         key = {f"_fw_key{i}": pa.array([k] * len(instants)) for i, k in enumerate(self.key)}
-        spine = ibis.memtable(pa.table({**key, AT: pa.array(instants, pa.int64())}))
-        values = self._answers(spine, self.only(), AT)
+        values = self._answers(ibis.memtable(pa.table({**key, AT: pa.array(instants, pa.int64())})), self.only(), AT)
         return tuple((t, v) for i, (t, v) in enumerate(zip(instants, values, strict=True)) if i == 0 or v != values[i - 1])
 
     def _changes(self, time: int) -> list[int]:

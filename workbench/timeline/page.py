@@ -139,10 +139,10 @@ def _counted(moment: Moment) -> list[str]:
     what = title(moment.part.group_by.source.table)
     if not moment.events:
         return [f"no event of this key in {what}"]
-    shown = [f"{moment.count('counts')} of {len(moment.events) + moment.more} {what} count"]
+    shown = [f"{moment.count('counts'):,} of {moment.total:,} {what} count"]
     named = (("too old", "older than the window"), ("filtered out", "filtered out by where"), ("input null", "without a value"), ("at or after t", "at or after t"))
-    shown += [f"{n} {said}" for status, said in named if (n := moment.count(status))]
-    return [*shown, *([f"the newest {len(moment.events)} are shown"] if moment.more else [])]
+    shown += [f"{n:,} {said}" for status, said in named if (n := moment.count(status))]
+    return [*shown, *([f"the {len(moment.events)} around the window are shown"] if moment.total > len(moment.events) else [])]
 
 
 def _dot(status: str) -> Markup:
@@ -173,11 +173,11 @@ def _input_name(moment: Moment) -> str:
 
 
 def _event(e: Event, moment: Moment, places: int, beside: Sequence[str]) -> list[Any]:
-    counts = e.status == "counts"
+    counts = e.status == "counts" and moment.whole
     value = "null" if e.value is None else words.cell(e.value, places)
     running = tag("b", _maybe(e.running)) if counts else ""
     ago = words.span(moment.at - e.time) if e.time < moment.at else f"+{words.span(e.time - moment.at)}"
-    return [join([_dot(e.status), " ", e.status]), words.time(e.time), ago, value, running, _maybe(e.without) if counts else "", *(words.cell(e.beside[c]) if e.beside[c] is not None else "" for c in beside)]
+    return [join([_dot(e.status), " ", e.status]), words.time(e.time), ago, value, running, _maybe(e.without) if counts else "", *("" if e.beside[c] is None else str(e.beside[c]) if isinstance(e.beside[c], int) else words.cell(e.beside[c]) for c in beside)]
 
 
 def _maybe(value: Any) -> str:

@@ -53,13 +53,13 @@ def _value(page: Page, moment: Moment, chosen: int, name: str) -> list[str]:
     if not moment.timed or not moment.events:
         return lines
     window = f"[t - {moment.feature.window.words}, t)" if moment.feature.window else "(-inf, t)"
-    counted = f"  {moment.count('counts')} of {len(moment.events) + moment.more} events count; the window is {window}: an event at t does not"
-    rows = [[e.status, words.time(e.time), "" if e.value is None else words.cell(e.value), _maybe(e.running, e.status), _maybe(e.without, e.status)] for e in moment.events]
+    counted = f"  {moment.count('counts'):,} of {moment.total:,} events count; the window is {window}: an event at t does not"
+    rows = [[e.status, words.time(e.time), "" if e.value is None else words.cell(e.value), *(_maybe(v, moment.whole and e.status == "counts") for v in (e.running, e.without))] for e in moment.events]
     return [*lines, counted, "", *_timeline(moment), "", *table(["", "event time (UTC)", "value", "running", "without it"], rows, right=(2, 3, 4))]
 
 
-def _maybe(value: Any, status: str) -> str:
-    if status != "counts":
+def _maybe(value: Any, told: bool) -> str:  # noqa: FBT001 whether there is a value to tell
+    if not told:
         return ""
     return "null" if value is None else words.cell(value)
 

@@ -1,0 +1,28 @@
+"""Runs the notebooks and keeps their outputs, without what differs from run to run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def run(path: Path) -> None:
+    """Execute one notebook in its folder and write it back."""
+    book = nbformat.read(path, as_version=4)
+    NotebookClient(book, timeout=300, store_widget_state=False, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    for i, cell in enumerate(book.cells):
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k != "execution"}
+        cell.id = f"cell-{i}"
+    book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+    nbformat.write(book, path)
+
+
+if __name__ == "__main__":
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        sys.stdout.write(f"{notebook.name}\n")
+        run(notebook)
