@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+NBVAL  := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 -p no:doctest notebooks
+
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test fast lint env lab docs lock clean
 
@@ -16,7 +18,7 @@ test: $(VENV)/.all ## everything the tests need, then all of them
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 -p no:doctest notebooks
+	@$(NBVAL) || { echo "once more, for a kernel's port may be taken between its choice and its use"; $(NBVAL) --last-failed; }
 
 fast: $(VENV)/.all ## the tests without Spark, Postgres and long runs
 	@$(BIN)/python -m pytest -m "not slow" -x -q
