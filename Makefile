@@ -29,7 +29,7 @@ lint: $(VENV)/.all ## the linter and the type checker
 env: $(VENV)/.all ## .venv with everything
 
 lab: $(VENV)/.all ## JupyterLab on the notebooks
-	@$(BIN)/jupyter lab --notebook-dir notebooks
+	@$(BIN)/jupyter lab --notebook-dir notebooks $$([ "$$(id -u)" = 0 ] && echo --allow-root)
 
 docs: $(VENV)/.all ## docs/reference.md from the docstrings, and the notebooks' outputs
 	@$(BIN)/python docs/make_reference.py

@@ -8,12 +8,15 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+WIDE = 140  # characters of a code line that a cell shows without scrolling
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def run(path: Path) -> None:
     """Execute one notebook in its folder and write it back."""
     book = nbformat.read(path, as_version=4)
+    for cell in book.cells:
+        assert all(len(line) <= WIDE for line in cell.source.splitlines() if cell.cell_type == "code"), cell.source  # noqa: S101
     NotebookClient(book, timeout=300, store_widget_state=False, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     for i, cell in enumerate(book.cells):
         cell.metadata = {k: v for k, v in cell.metadata.items() if k != "execution"}

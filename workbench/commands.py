@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -179,6 +180,11 @@ def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
     return [
         f"\n[dim]tables[/dim]       {data}",
         f"[dim]training set[/dim] {path}, and table quickstart_training_set_v1 of {warehouse}",
-        "[dim]definitions[/dim]  workbench/quickstart.py, 40 lines",
-        "\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, or [bold]workbench show workbench/quickstart.py:training_set[/bold]",
+        "[dim]definitions[/dim]  workbench/quickstart.py, some 40 lines",
+        f"\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, or run [bold]{_command()} show workbench/quickstart.py:training_set[/bold]",
     ]
+
+
+def _command() -> str:
+    """How to call this command again from here: by name where that is found, else by its file."""
+    return "workbench" if shutil.which("workbench") else os.path.relpath(sys.argv[0])
