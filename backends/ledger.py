@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LEDGER = "workbench_backfills"
-SCHEMA = {"table_name": "string", "day": "date", "definition": "string", "left_rows": "int64", "inputs": "string"}
+SCHEMA = {"table_name": "string", "day": "date", "name": "string", "definition": "string", "inputs": "string"}
 
 
 @frozen
 class Entry:
-    """One finished day: by which definition, from how many left rows, and what was there of each source."""
+    """One finished day: by which definition (its name and hash), and what was there of the left and of each source.
+
+    An input is a list of whole numbers: how much there was, then a checksum of it.
+    """
 
     day: date
+    name: str
     definition: str
-    left_rows: int
     inputs: dict[str, list[int]]
 
 
@@ -41,13 +44,23 @@ class Ledger:
         con = self.engine.connected
         if LEDGER not in con.list_tables():
             con.create_table(LEDGER, schema=SCHEMA)
+        if table not in con.list_tables():
+            self.forget(table)  # someone dropped it: nothing of it is finished
         ledger = con.table(LEDGER)
         rows = ledger.filter(ledger.table_name == table).order_by("day").to_pyarrow().to_pylist()
-        return [Entry(r["day"], r["definition"], r["left_rows"], json.loads(r["inputs"])) for r in rows]
+        return [Entry(r["day"], r["name"], r["definition"], json.loads(r["inputs"])) for r in rows]
 
-    def check_ours(self) -> None:
-        """Refuse a table that is there and was not written by a backfill."""
-        if not self.entries(self.table) and self.table in self.engine.connected.list_tables():
+    def forget(self, table: str) -> None:
+        """Take every day of a table out of the ledger."""
+        self.engine.execute(f"DELETE FROM {LEDGER} WHERE table_name = ?", (table,))  # noqa: S608 a constant
+
+    def check_ours(self, name: str) -> None:
+        """Refuse a table that is there and was not written by a backfill of the definition `name`."""
+        entries = self.entries(self.table)
+        if entries and entries[0].name != name:
+            message = f"table {self.table!r} on {self.engine.title} holds {entries[0].name}, not {name}: give into= another name, or drop it first"
+            raise EngineError(message)
+        if not entries and self.table in self.engine.connected.list_tables():
             message = f"{self.engine.title} has a table {self.table!r} that no backfill wrote: give into= another name, or drop it first"
             raise EngineError(message)
 
@@ -69,7 +82,7 @@ class Ledger:
 
     def _note(self, target: str, entry: Entry) -> None:
         self.engine.execute(f"DELETE FROM {LEDGER} WHERE table_name = ? AND day = ?", (target, entry.day))  # noqa: S608 a constant
-        values = (target, entry.day, entry.definition, entry.left_rows, json.dumps(entry.inputs))
+        values = (target, entry.day, entry.name, entry.definition, json.dumps(entry.inputs))
         self.engine.execute(f"INSERT INTO {LEDGER} VALUES (?, ?, ?, ?, ?)", values)  # noqa: S608 a constant
 
     def swap(self, built: str) -> None:
@@ -77,7 +90,7 @@ class Ledger:
         with self.engine.transaction():
             self.engine.connected.drop_table(self.table, force=True)
             self.engine.rename(built, self.table)
-            self.engine.execute(f"DELETE FROM {LEDGER} WHERE table_name = ?", (self.table,))  # noqa: S608 a constant
+            self.forget(self.table)
             self.engine.execute(f"UPDATE {LEDGER} SET table_name = ? WHERE table_name = ?", (self.table, built))  # noqa: S608 a constant
 
     def drop_unfinished(self, keep: str) -> None:
@@ -88,4 +101,4 @@ class Ledger:
             if name.startswith(f"{self.table}__") and name not in (keep, self.table) and len(name) == len(self.building("0" * 8)):
                 with self.engine.transaction():
                     con.drop_table(name, force=True)
-                    self.engine.execute(f"DELETE FROM {LEDGER} WHERE table_name = ?", (name,))  # noqa: S608 a constant
+                    self.forget(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ibis
+from ibis.config import Config
 
 from backends.engine import Engine
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import ibis.expr.types as ir
+
+
+class Options(Config):
+    """Ibis's options for Spark, at their defaults."""
+
+    treat_nan_as_null: bool = False
 
 
 class Spark(Engine):
@@ -27,6 +34,12 @@ class Spark(Engine):
         if descending:
             rows = ibis.range(0, rows.length()).map(lambda i: rows[rows.length() - 1 - i])
         return rows.map(lambda r: r["v"])
+
+    def sql(self, expr: ir.Table) -> str:
+        """As Ibis writes it, also where Spark is not installed and Ibis has not read its options for it."""
+        if ibis.options.pyspark is None:
+            ibis.options.pyspark = Options()
+        return super().sql(expr)
 
     def keep(self, expr: ir.Table) -> ir.Table:
         """Cached: Spark has no temporary tables."""

@@ -78,7 +78,7 @@ def test_only_missing_days_are_computed(con):
 def test_a_changed_definition_rebuilds_every_day_and_says_so(con):
     backfill(spend(con, 1), "2024-01-03", "2024-01-06", into="out")
 
-    with pytest.warns(UserWarning, match="out: the definition of spend changed; 4 days are computed anew"):
+    with pytest.warns(UserWarning, match="out: the definition of spend changed; 4 days from 2024-01-03 to 2024-01-06 are computed anew"):
         table = backfill(spend(con, 2), "2024-01-05", "2024-01-07", into="out", step=2)
 
     assert [date(2024, 1, d) for d in (3, 4, 5, 6)] == filled(con)
@@ -123,7 +123,7 @@ def test_late_events_make_the_days_whose_windows_hold_them_stale(con):
     backfill(spend(con, 1), into="out")
     con.raw_sql("insert into events values ('1', timestamp '2024-01-05 01:00', 1000000)")
 
-    with pytest.warns(UserWarning, match="out: 3 days from 2024-01-05 to 2024-01-07 are computed again, since their left or sources gained rows"):
+    with pytest.warns(UserWarning, match="out: 3 days from 2024-01-05 to 2024-01-07 are computed again, since their left or sources gained or changed rows"):
         backfill(spend(con, 1), into="out")
 
     assert rows(backfill(spend(con, 1))) == rows(con.table("out"))
@@ -133,7 +133,7 @@ def test_new_left_rows_of_a_finished_day_are_added(con):
     backfill(spend(con, 1), into="out")
     con.raw_sql("insert into lefts values (1000, '1', timestamp '2024-01-05 05:00')")
 
-    with pytest.warns(UserWarning, match="1 days from 2024-01-05 to 2024-01-05"):
+    with pytest.warns(UserWarning, match="out: 2024-01-05 is computed again"):
         backfill(spend(con, 1), into="out")
 
     assert rows(backfill(spend(con, 1))) == rows(con.table("out"))
@@ -144,10 +144,60 @@ def test_a_source_that_lost_rows_keeps_what_was_computed_from_them(con):
     before = rows(con.table("out"))
     con.raw_sql("delete from events where t < timestamp '2024-01-04'")
 
-    with pytest.warns(UserWarning, match="has fewer rows than when it was filled; the day is kept as it is"):
+    with pytest.warns(UserWarning, match="out: 5 days from 2024-01-02 to 2024-01-06 are kept, though their left or sources have lost rows since; rebuild=True"):
         backfill(spend(con, 1), into="out")
 
     assert before == rows(con.table("out"))
+
+
+def test_rebuild_computes_from_what_is_there_now(con):
+    backfill(spend(con, 1), into="out")
+    con.raw_sql("delete from events where t < timestamp '2024-01-04'")
+
+    backfill(spend(con, 1), into="out", rebuild=True)
+
+    assert rows(backfill(spend(con, 1))) == rows(con.table("out"))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    ["update events set v = v * 2", "update lefts set k = '1' where id = 5", "delete from events where v = 30; insert into events values ('2', timestamp '2024-01-01 18:30', 31)"],
+)
+def test_edited_rows_are_seen_though_their_number_stays(con, edit):
+    backfill(spend(con, 1), into="out")
+    con.raw_sql(edit)
+
+    with pytest.warns(UserWarning, match="computed again"):
+        backfill(spend(con, 1), into="out")
+
+    assert rows(backfill(spend(con, 1))) == rows(con.table("out"))
+
+
+def test_an_edit_of_a_column_that_nothing_uses_computes_nothing(con):
+    con.raw_sql("alter table events add column note varchar")
+    backfill(spend(con, 1), into="out")
+    con.raw_sql("update events set note = 'x'")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        backfill(spend(con, 1), into="out")
+
+
+def test_the_table_of_another_join_is_left_alone(con):
+    backfill(spend(con, 1), into="out")
+    other = Join(name="other", left=spend(con, 1).left, parts=spend(con, 1).parts)
+
+    with pytest.raises(EngineError, match="table 'out' on DuckDB holds spend, not other: give into= another name, or drop it first"):
+        backfill(other, into="out")
+
+
+def test_a_table_that_was_dropped_is_filled_anew(con):
+    backfill(spend(con, 1), into="out")
+    con.raw_sql("drop table out")
+
+    backfill(spend(con, 1), into="out")
+
+    assert 80 == con.table("out").count().to_pyarrow().as_py()
 
 
 def test_a_new_snapshot_recomputes_the_days_it_is_in_force(con):
@@ -364,8 +414,17 @@ def test_tables_of_two_connections_are_refused(con):
 
 
 def test_dates_and_steps_are_checked(con):
-    with pytest.raises(DefinitionError, match="start='yesterday' is no date: write it as 2023-11-30"):
-        backfill(spend(con, 1), "yesterday")
+    for start in ("yesterday", datetime(2024, 1, 3, 12), 20240103):  # noqa: DTZ001
+        with pytest.raises(DefinitionError, match="is no day: write it as a date, or as '2023-11-30'"):
+            backfill(spend(con, 1), start)
+    with pytest.raises(DefinitionError, match="start=2024-01-05 is not before end=2024-01-03"):
+        backfill(spend(con, 1), "2024-01-05", "2024-01-03")
+    with pytest.raises(DefinitionError, match=r"'out\.parquet' is no name"):
+        backfill(spend(con, 1), into="out.parquet")
+    with pytest.raises(DefinitionError, match="step=0 is no number of days"):
+        backfill(spend(con, 1), step=0)
+    with pytest.raises(DefinitionError, match="backfill takes a Join, not GroupBy"):
+        backfill(spend(con, 1).parts[0].group_by)
     with pytest.raises(DefinitionError, match="step=0 is no number of days"):
         backfill(spend(con, 1), into="out", step=0)
 

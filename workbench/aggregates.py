@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
+import ibis.expr.types as ir
 from attrs import field, frozen
 from ibis.common.annotations import attribute
 from ibis.common.deferred import deferrable
@@ -15,8 +16,6 @@ from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import ibis.expr.types as ir
 
 # Ibis reads these annotations when the class is made, so they are real types, not strings.
 Where = Optional[ops.Value[dt.Boolean]]  # noqa: UP045 ibis parses Optional
@@ -107,8 +106,23 @@ def _count(k: object, what: str) -> int:
     return k
 
 
-def _op(value: Any) -> Any:
-    return value.op() if hasattr(value, "op") else value
+def _column(value: Any, what: str) -> ops.Value:
+    """A column's node; a literal or anything else is refused."""
+    if not isinstance(value, ir.Column):
+        shown = repr(value) if isinstance(value, int | float | str) else f"a {type(value).__name__}"
+        message = f"{what} takes a column first, as in {what}(t.price{', 3' if what.endswith('_k') else ''}), not {shown}"
+        raise DefinitionError(message)
+    return value.op()
+
+
+def _where(value: Any, what: str) -> ops.Value | None:
+    """A condition's node; a window in its place would be taken for true."""
+    if value is None:
+        return None
+    if not isinstance(value, ir.BooleanValue):
+        message = f"where= of {what} takes a condition, as in where=t.price > 0, not a {type(value).__name__}; windows go to trailing(days(7), {what}(...))"
+        raise DefinitionError(message)
+    return value.op()
 
 
 @deferrable
@@ -117,7 +131,7 @@ def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> i
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
-    return FirstK(_op(value), _count(k, "first_k"), _op(where)).to_expr()
+    return FirstK(_column(value, "first_k"), _count(k, "first_k"), _where(where, "first_k")).to_expr()
 
 
 @deferrable
@@ -126,31 +140,31 @@ def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
-    return LastK(_op(value), _count(k, "last_k"), _op(where)).to_expr()
+    return LastK(_column(value, "last_k"), _count(k, "last_k"), _where(where, "last_k")).to_expr()
 
 
 @deferrable
 def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """The `k` largest values, largest first, duplicates kept; null where there is none."""
-    return TopK(_op(value), _count(k, "top_k"), _op(where)).to_expr()
+    return TopK(_column(value, "top_k"), _count(k, "top_k"), _where(where, "top_k")).to_expr()
 
 
 @deferrable
 def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """The `k` smallest values, smallest first, duplicates kept; null where there is none."""
-    return BottomK(_op(value), _count(k, "bottom_k"), _op(where)).to_expr()
+    return BottomK(_column(value, "bottom_k"), _count(k, "bottom_k"), _where(where, "bottom_k")).to_expr()
 
 
 @deferrable
 def skew(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
     """Population skewness, as Chronon has it; null under 3 values or where all are equal."""
-    return Skew(_op(value), _op(where)).to_expr()
+    return Skew(_column(value, "skew"), _where(where, "skew")).to_expr()
 
 
 @deferrable
 def kurtosis(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
     """Population excess kurtosis; null under 4 values or where all are equal."""
-    return Kurtosis(_op(value), _op(where)).to_expr()
+    return Kurtosis(_column(value, "kurtosis"), _where(where, "kurtosis")).to_expr()
 
 
 @deferrable
@@ -159,7 +173,7 @@ def histogram(value: ir.Column, k: int | None = None, where: ir.BooleanValue | N
 
     Equal counts keep the smaller value (semantics rule 10); null where there is no value.
     """
-    return Histogram(_op(value), None if k is None else _count(k, "histogram"), _op(where)).to_expr()
+    return Histogram(_column(value, "histogram"), None if k is None else _count(k, "histogram"), _where(where, "histogram")).to_expr()
 
 
 @deferrable
@@ -170,14 +184,15 @@ def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir
     means by the map's keys, and `each(t.embedding, by_position=True).mean()` a list, position by position.
     Null elements are skipped.
     """
-    dtype = column.type()
+    node = _column(column, "each")
+    dtype = node.dtype
     if not (dtype.is_array() or dtype.is_map()):
-        message = f"each({column.get_name()}) takes a list or a map, not {dtype}: without each() a value is aggregated as it is"
+        message = f"each({node.name}) takes a list or a map, not {dtype}: without each() a value is aggregated as it is"
         raise DefinitionError(message)
     if by_position and dtype.is_map():
-        message = f"each({column.get_name()}, by_position=True) takes a list, not {dtype}: a map is aggregated by its keys without it"
+        message = f"each({node.name}, by_position=True) takes a list, not {dtype}: a map is aggregated by its keys without it"
         raise DefinitionError(message)
-    return Each(_op(column), by_position).to_expr()
+    return Each(node, by_position).to_expr()
 
 
 # --- the table: every reduction we run, what it is called, and what it yields

@@ -56,7 +56,8 @@ def connections(*nodes: ops.Node) -> tuple[BaseBackend, ...]:
 
 def title(relation: ops.Relation) -> str:
     """What to call a relation in a message: its tables' names, however they are filtered."""
-    return ", ".join(dict.fromkeys(t.name for t in relation.find(ops.PhysicalTable))) or "the table"
+    names = ("the in-memory table" if isinstance(t, ops.InMemoryTable) else t.name for t in relation.find(ops.PhysicalTable))
+    return ", ".join(dict.fromkeys(names)) or "the table"
 
 
 def relation(table: Any, what: str) -> ops.Relation:
@@ -89,7 +90,7 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
             message = f"{what} {value} names no column of {title(table)}: {near(name, expr.columns)}"
             raise DefinitionError(message) from None
     if not isinstance(value, ir.Value):
-        message = f"{what} takes a column of {title(table)}, as in _.{expr.columns[0]}, not {value!r}"
+        message = f"{what} takes a column of {title(table)}, as in _.{expr.columns[0]}, not a {type(value).__name__}"
         raise DefinitionError(message)
     return expr.bind(unbind(value.op()).to_expr())[0].op()
 

@@ -37,6 +37,9 @@ def definition(reference: str, kinds: tuple[type, ...]) -> Any:
     """The object that FILE:NAME names; DefinitionError that says what the file has."""
     file, _, name = reference.rpartition(":")
     path = Path(file)
+    if file.endswith(".py") and not path.is_file():
+        message = f"there is no file {file} in {Path.cwd().name}/: FILE:NAME is a Python file and a definition in it"
+        raise DefinitionError(message)
     if not file or not path.is_file():
         message = f"{reference!r} is no FILE:NAME of a definition: for example definitions.py:training_set, with the file in reach of {Path.cwd().name}/"
         raise DefinitionError(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -21,7 +22,7 @@ from workbench.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.windows import DAY, Window, windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 RESOLUTIONS, ACCURACIES = ("exact", "sawtooth"), (None, "temporal", "snapshot")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -185,6 +186,9 @@ def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
 
 def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
     """Derivations bound to what their owner has as inputs; refused unless scalar (rule 16)."""
+    if not isinstance(values, Mapping):
+        message = f"derivations of {self.name} are named expressions, derivations={{'rate': _.a / _.b}}, not a {type(values).__name__}"
+        raise DefinitionError(message)
     schema = self.inputs
     table = ibis.table(schema, name=self.name).op() if schema else None
     made = []

@@ -11,7 +11,7 @@ from backends.engine import KNOWN
 from workbench.binding import title
 from workbench.compile import training_set
 from workbench.display import expression
-from workbench.joins import Join
+from workbench.joins import Join, expect_join
 from workbench.markup import join as joined
 from workbench.markup import section, tag
 from workbench.sources import EntitySource
@@ -48,6 +48,7 @@ def explain(join: Join, *, on: BaseBackend | None = None) -> Explanation:
 
     Nothing is run. An engine whose SQL Ibis cannot write is shown with its reason instead.
     """
+    expect_join(join, "explain")
     names = [on.name] if on is not None else list(KNOWN)
     return Explanation(join.name, tuple(_plan(join)), {engine_of(on, n).title: _sql(join, on, n) for n in names})
 

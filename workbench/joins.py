@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -12,11 +13,10 @@ from workbench.binding import plain, title
 from workbench.canonical import IDLE, Meaningful
 from workbench.definitions import NAME, Feature, GroupBy, derivations, flat, identifier, no_equal_names, tags_
 from workbench.errors import DefinitionError, near
-from workbench.sources import EventSource
+from workbench.sources import EntitySource, EventSource
 from workbench.windows import windows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import timedelta
 
     import ibis.expr.datatypes as dt
@@ -31,6 +31,9 @@ def _group_by(value: Any) -> GroupBy:
 
 def _mapping(value: Mapping[str, Any], self: JoinPart) -> tuple[tuple[str, str], ...]:
     """(left column, key) for every key of the group-by, in its order; unmapped keys keep their name."""
+    if not isinstance(value, Mapping):
+        message = f"keys of a join part map left columns to keys, keys={{'buyer_id': 'user_id'}}, not a {type(value).__name__}"
+        raise DefinitionError(message)
     given = {str(left): _key_name(right) for left, right in dict(value).items()}
     for right in given.values():
         if right not in self.group_by.keys:
@@ -57,6 +60,9 @@ def _span(value: Any, self: JoinPart) -> timedelta | None:
     lengths = windows(value)
     if len(lengths) != 1:
         message = f"max_age of {self.group_by.name} takes one span, as in hours(6), not {value!r}"
+        raise DefinitionError(message)
+    if isinstance(self.group_by.source, EntitySource) and self.group_by.source.snapshot is None:
+        message = f"max_age of {self.group_by.name} has nothing to measure: its table has no time; leave max_age out, or name its snapshot column"
         raise DefinitionError(message)
     return lengths[0].length
 
@@ -87,6 +93,13 @@ class JoinPart(Meaningful):
     def head(self) -> str:
         """What its columns start with (rule 18)."""
         return "_".join(filter(None, (self.prefix, self.group_by.name)))
+
+
+def expect_join(value: Any, verb: str) -> None:
+    """Refuse what is no Join where one is to be computed or shown."""
+    if not isinstance(value, Join):
+        message = f"{verb} takes a Join, not {type(value).__name__}: join the group-by to rows at a time, Join(name=..., left=EventSource(...), parts=[...])"
+        raise DefinitionError(message)
 
 
 def _left(value: Any, self: Join) -> EventSource:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 UNITS = {"d": DAY, "h": HOUR, "m": MINUTE}
@@ -92,16 +92,25 @@ def minutes(*lengths: int) -> tuple[Window, ...]:
     return _windows("m", lengths)
 
 
-def windows(value: Window | timedelta | Iterable[Window | timedelta]) -> tuple[Window, ...]:
+def windows(value: Window | timedelta | Sequence[Window | timedelta]) -> tuple[Window, ...]:
     """Whatever an author may write for windows, as a tuple of them."""
-    given = (value,) if isinstance(value, Window | timedelta) else tuple(value)
-    return tuple(w if isinstance(w, Window) else _named(w) for w in given)
+    if isinstance(value, Window | timedelta):
+        value = (value,)
+    if not isinstance(value, tuple | list):
+        message = f"{_shown(value)} is no window: write days(7), hours(24) or minutes(30)"
+        raise DefinitionError(message)
+    return tuple(w if isinstance(w, Window) else _named(w) for w in value)
+
+
+def _shown(value: object) -> str:
+    """A number or text as it is; of anything else its type, since an expression prints as a page."""
+    return repr(value) if isinstance(value, int | float | str) else f"a {type(value).__name__}"
 
 
 def _named(length: object) -> Window:
     """A window of a plain `timedelta`, in the coarsest unit that divides it."""
     if not isinstance(length, timedelta):
-        message = f"{length!r} is no window: write days(7), hours(24) or minutes(30)"
+        message = f"{_shown(length)} is no window: write days(7), hours(24) or minutes(30)"
         raise DefinitionError(message)
     unit = next((u for u, one in UNITS.items() if not length % one), None)
     if unit is None:

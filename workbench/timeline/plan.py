@@ -6,8 +6,10 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.operations as ops
 from attrs import evolve, frozen
 
+from workbench.binding import title
 from workbench.checks import check_data
 from workbench.compile import features, training_set
 from workbench.definitions import Aggregation
@@ -30,6 +32,7 @@ NULL_WORDS = {
     "no key": "the key is never in the source",
     "null key": "a key of the left row is null",
     "input null": "events are there, but nothing to make a value of",
+    "undefined": "the expression has no value here, as in a division by zero",
     "expired": "the key's newest data is older than max_age",
 }
 
@@ -56,8 +59,8 @@ def page(join: Join, engine: Engine, number: int, size: int) -> Page:
     left = rebound(join.left.table, engine).to_expr()
     total = left.count().to_pyarrow().as_py()
     first = (number - 1) * size
-    if first >= total > 0 or number < 1:
-        message = f"page {number} is past the end: {join.left.table.to_expr().get_name()} has {total} rows, {-(-total // size)} pages of {size}"
+    if first >= total > 0:
+        message = f"row {first + 1} is past the end: {title(join.left.table)} has {total} rows, {-(-total // size)} pages of {size}"
         raise DefinitionError(message)
     order = [left[join.left.time], *(left[c] for c in left.columns if c != join.left.time and _sortable(left[c]))]
     numbered = left.mutate(**{ROW: ibis.row_number().over(order_by=order)})
@@ -106,14 +109,21 @@ def counting(group_by: GroupBy) -> GroupBy:
 
 def _nulls(join: Join, row: dict[str, Any], facts: list[dict[int, dict[str, Any]]]) -> dict[str, str]:
     """For each feature that is null in this row, which kind of null."""
-    kinds = {}
+    kinds: dict[str, str] = {}
     for part, known in zip(join.parts, facts, strict=True):
         fact = known.get(row[ROW], {})
         for feature in part.group_by.outputs:
             name = f"{part.head}_{feature.name}"
             if row[name] is None:
-                kinds[name] = _kind(part, feature, row, fact)
-    return kinds | {f.name: "input null" for f in join.derivations if row[f.name] is None}
+                derived = feature in part.group_by.derivations
+                kinds[name] = _inherited(feature, kinds, f"{part.head}_") if derived else _kind(part, feature, row, fact)
+    return kinds | {f.name: _inherited(f, kinds) for f in join.derivations if row[f.name] is None}
+
+
+def _inherited(derivation: Feature, kinds: dict[str, str], head: str = "") -> str:
+    """The kind of the first of a derivation's inputs that is null; if none is, its expression gives none."""
+    inputs = (f"{head}{f.name}" for f in derivation.node.find(ops.Field))
+    return next((kinds[i] for i in inputs if i in kinds), "undefined")
 
 
 def _kind(part: JoinPart, feature: Feature, row: dict[str, Any], fact: dict[str, Any]) -> str:
@@ -124,8 +134,6 @@ def _kind(part: JoinPart, feature: Feature, row: dict[str, Any], fact: dict[str,
         return "no key" if all(c is None for c in columns) else "input null"
     if not fact.get(KNOWN):
         return "no key"
-    if feature in part.group_by.derivations:
-        return "input null"
     if not fact[_count(feature)]:
         return "empty"
     return "input null" if part.max_age is None else "expired"

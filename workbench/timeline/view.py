@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from backends import engine_of
 from workbench.errors import DefinitionError, near
-from workbench.joins import Join
+from workbench.joins import Join, expect_join
 from workbench.timeline import page as drawn
 from workbench.timeline import terminal
 from workbench.timeline.moment import Moment, moment
@@ -70,8 +70,9 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
     Raises DefinitionError for a row, page or feature that is not there, and for data that contradict the definition.
 
     """
-    if not isinstance(join, Join):
-        message = f"preview takes a Join, not {type(join).__name__}: join the group-by to rows at a time, Join(name=..., left=EventSource(...), parts=[...])"
+    expect_join(join, "preview")
+    if rows < 1 or page < 1 or (row is not None and row < 1):
+        message = f"preview counts rows and pages from 1: row={row}, page={page}, rows={rows} are not there"
         raise DefinitionError(message)
     if row is not None:
         page = (row - 1) // rows + 1
@@ -97,5 +98,5 @@ def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str
         raise DefinitionError(message)
     lines = range(len(found.rows)) if row is None else [row]
     columns = [feature] if feature else [f.name for f in found.outputs if f.window]
-    there = ((r, c) for r in lines for c in columns if found.rows[r][c] is not None)
+    there = ((r, c) for r in lines for c in columns if found.rows[r][c] not in (None, 0))
     return next(there, (lines[0], feature or found.outputs[0].name))

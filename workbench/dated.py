@@ -1,0 +1,180 @@
+"""Dated tables: what one lacks, what of it is stale, and the steps that fill it."""
+
+from __future__ import annotations
+
+import warnings
+from bisect import bisect_left
+from datetime import date, timedelta
+from functools import reduce
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import ibis
+import ibis.expr.operations as ops
+from attrs import frozen
+
+from backends import Engine
+from backends.ledger import Entry, Ledger
+from workbench import progress
+from workbench.canonical import fingerprint
+from workbench.compile import training_set
+from workbench.normal import floor_to, micros
+from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
+from workbench.sources import EntitySource
+from workbench.windows import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import ibis.expr.types as ir
+
+    from workbench.definitions import GroupBy
+    from workbench.joins import Join, JoinPart
+
+EPOCH = date(1970, 1, 1)
+PRIME, MIX = 1_000_000_007, 31  # checksums of rows add up within 64 bits for eight thousand million rows a day
+
+
+def days_since_epoch(day: date) -> int:
+    """The midnight, UTC, that begins a day, in days since 1970."""
+    return (day - EPOCH).days
+
+
+def left_rows(join: Join, engine: Engine, start: date | None, end: date | None) -> ir.Table:
+    """The left's rows in [start, end), evaluated once."""
+    rows = between(rebound(join.left.table, engine).to_expr(), join.left.time, start, end)
+    return engine.keep(rows)
+
+
+def between(table: ir.Table, time: str, start: date | None, end: date | None) -> ir.Table:
+    """The rows whose time is in [start, end), UTC; those without a time stay, for the checks to name."""
+    at = micros(table[time])
+    kept = [at.isnull() | (at >= days_since_epoch(start) * in_us(DAY))] if start else []
+    kept += [at.isnull() | (at < days_since_epoch(end) * in_us(DAY))] if end else []
+    return table.filter(kept) if kept else table
+
+
+
+@frozen
+class Refill:
+    """Bringing one dated table up to a definition and its data."""
+
+    join: Join
+    engine: Engine
+    into: str
+    left: ir.Table
+    rebuild: bool = False
+
+    def run(self, step: int) -> None:
+        """Fill what is missing or stale, in steps; a changed definition is built beside the table and swapped in."""
+        ledger, definition = Ledger(self.engine, self.into), fingerprint(self.join, serving=False)
+        ledger.check_ours(self.join.name)
+        there = ledger.entries(self.into)
+        old = {e.day for e in there} if any(e.definition != definition for e in there) else set()
+        target = ledger.building(definition) if old else self.into
+        ledger.drop_unfinished(keep=target)
+        done = {} if self.rebuild else {e.day: e for e in ledger.entries(target)}
+        left = left_rows(self.join, self.engine, None, None) if old else self.left
+        now = self._now(definition, left, old)
+        todo = [e for e in now if e.day not in done or _changed(done[e.day].inputs, e.inputs) is GAINED]
+        self._say(old, done, now, todo)
+        for some in progress.track(list(_steps(todo, step)), f"backfill {self.into}"):
+            self._step(ledger, target, left, some)
+        if old:
+            ledger.swap(target)
+
+    def _now(self, definition: str, left: ir.Table, old: set[date]) -> list[Entry]:
+        """What an entry would say today, for every day that is asked for or was there under an older definition."""
+        time = self.join.left.time
+        rows, wanted = _by_day(left, micros(left[time]), left.columns), old | set(_by_day(self.left, micros(self.left[time]), ()))
+        seen = {p.head: Seen(p, self.engine) for p in self.join.parts}
+        inputs = {day: {"left": rows.get(day, [0, 0])} | {head: s.before(day) for head, s in seen.items()} for day in wanted}
+        return [Entry(day, self.join.name, definition, inputs[day]) for day in sorted(wanted)]
+
+    def _say(self, old: set[date], done: dict[date, Entry], now: Sequence[Entry], todo: Sequence[Entry]) -> None:
+        """What is done again or left as it is, and why, in one sentence each."""
+        again = [e.day for e in todo if e.day in done]
+        kept = [e.day for e in now if e.day in done and _changed(done[e.day].inputs, e.inputs) is LOST]
+        said = []
+        if old:
+            said.append(f"the definition of {self.join.name} changed; {_days([e.day for e in todo])} computed anew and take the table's place at the end")
+        elif again:
+            said.append(f"{_days(again)} computed again, since their left or sources gained or changed rows")
+        if kept:
+            said.append(f"{_days(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now")
+        for sentence in said:
+            warnings.warn(f"{self.into}: {sentence}", stacklevel=4)
+
+    def _step(self, ledger: Ledger, target: str, left: ir.Table, entries: Sequence[Entry]) -> None:
+        first, last = entries[0].day, entries[-1].day
+        rows = training_set(self.join, self.engine, between(left, self.join.left.time, first, last + timedelta(days=1)))
+        what = f"backfill of {self.into}, step {first} to {last} (steps before it are kept; run it again to go on),"
+        self.engine.run(what, lambda: ledger.write(target, rows, self.join.left.time, entries))
+
+
+SAME, GAINED, LOST = "same", "gained", "lost"
+
+
+def _changed(old: dict[str, list[int]], new: dict[str, list[int]]) -> str:
+    """How a day's inputs differ from when it was filled: how much there is decides, then the checksum."""
+    pairs = [(old.get(k, []), v) for k, v in new.items()]
+    if any(was[:-1] > now[:-1] for was, now in pairs):
+        return LOST
+    return SAME if all(was == now for was, now in pairs) else GAINED
+
+
+def _days(days: Sequence[date]) -> str:
+    return f"{min(days)} is" if len(days) == 1 else f"{len(days)} days from {min(days)} to {max(days)} are"
+
+
+def _steps(entries: Sequence[Entry], step: int) -> Iterable[list[Entry]]:
+    """Entries whose days follow each other, at most `step` days from first to last: a step replaces a whole range."""
+    group: list[Entry] = []
+    for entry in entries:
+        if group and ((entry.day - group[-1].day).days > 1 or (entry.day - group[0].day).days >= step):
+            yield group
+            group = []
+        group.append(entry)
+    if group:
+        yield group
+
+
+def _by_day(table: ir.Table, us: ir.IntegerValue, columns: Sequence[str]) -> dict[date, list[int]]:
+    """The number of rows of each day, UTC, and a checksum of their `columns` that no order of rows changes."""
+    mixed = [(table[c].hash() % PRIME + PRIME) % PRIME for c in columns]
+    whole = reduce(lambda a, b: (a * MIX + b) % PRIME, mixed) if mixed else ibis.literal(0)
+    days = table.select(day=floor_to(us, in_us(DAY)), mark=whole.fill_null(0)).filter(lambda t: t.day.notnull())
+    counts = days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day").to_pyarrow().to_pylist()
+    return {EPOCH + timedelta(microseconds=c["day"]): [c["n"], int(c["mark"])] for c in counts}
+
+
+class Seen:
+    """What of a part's source a day's values could see, to tell late and changed rows."""
+
+    def __init__(self, part: JoinPart, engine: Engine) -> None:
+        group_by = part.group_by
+        self.entity = isinstance(group_by.source, EntitySource)
+        rows = EntityRows(group_by, engine) if self.entity else EventRows(group_by, engine)
+        table = rows.table
+        time = rows.ended(table)[EVENT] if isinstance(rows, EntityRows) else micros(table[group_by.events.time])
+        found = _by_day(table, time, sorted(_used(group_by)))
+        self.days, self.found = list(found), list(found.values())
+        self.rows, self.marks = ([0, *accumulate(v[i] for v in self.found)] for i in (0, 1))
+        lengths = [w.length + w.hop for w in group_by.windows if w]
+        bounded = part.max_age is None and lengths and None not in group_by.windows
+        self.lookback = max(lengths) + DAY if bounded else None
+
+    def before(self, day: date) -> list[int]:
+        """Events from the longest window's start to the end of `day`; for an entity, the snapshot in force: how much, and its checksum."""
+        end = bisect_left(self.days, day + timedelta(days=1))
+        if self.entity:
+            return [days_since_epoch(self.days[end - 1]), *self.found[end - 1]] if end else []
+        start = 0 if self.lookback is None else bisect_left(self.days, day - self.lookback)
+        return [self.rows[end] - self.rows[start], self.marks[end] - self.marks[start]]
+
+
+def _used(group_by: GroupBy) -> set[str]:
+    """The source's columns that a value depends on."""
+    fields = {f.name for feature in group_by.computed for f in feature.node.find(ops.Field, filter=ops.Value)}
+    order = set() if isinstance(group_by.source, EntitySource) else {group_by.events.time, *group_by.events.order}
+    return fields | order | set(group_by.keys) | {f.by for f in group_by.computed if f.by is not None}
