@@ -186,6 +186,8 @@ def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
 
 def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
     """Derivations bound to what their owner has as inputs; refused unless scalar (rule 16)."""
+    if isinstance(values, tuple) and all(isinstance(v, Feature) for v in values):
+        values = {f.name: f.node.to_expr() for f in values}  # what evolve() hands on
     if not isinstance(values, Mapping):
         message = f"derivations of {self.name} are named expressions, derivations={{'rate': _.a / _.b}}, not a {type(values).__name__}"
         raise DefinitionError(message)

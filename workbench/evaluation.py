@@ -9,9 +9,9 @@ import ibis.expr.operations as ops
 from attrs import frozen
 
 from workbench.lowering import Cell, Context, as_map, lower, prepare, tallied, tally, unfolded
-from workbench.normal import finite, normal
+from workbench.normal import finite, normal_value
 from workbench.reductions import finish_over, reductions
-from workbench.rows import BUCKET, EVENT, MEMBER, NEWEST, Inputs, Rows, beside, inside
+from workbench.rows import BUCKET, END, EVENT, MEMBER, NEWEST, Inputs, Rows, beside, inside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Evaluation:
     def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
         named: dict[tuple[ops.Reduction, Window | None], str] = {}
         for feature in wanted:
-            for op in reductions(normal(feature.node)):
+            for op in reductions(feature.node):
                 named.setdefault((op, feature.window), f"_fw_part{len(named)}")
         return named
 
@@ -66,9 +66,8 @@ class Evaluation:
                 table = beside(table, self._branch(each, mine, named), self.group, zeros)
         values = {}
         for feature in wanted:
-            node = normal(feature.node)
-            parts = {op: table[named[op, feature.window]].op() for op in reductions(node)}
-            values[feature.name] = finite(finish_over(node, parts).to_expr())
+            parts = {op: table[named[op, feature.window]].op() for op in reductions(feature.node)}
+            values[feature.name] = finite(normal_value(finish_over(feature.node, parts)).to_expr())
         kept = [*self.group, *([NEWEST] if newest else []), *(f"{f.name}_any" for f in wanted if contributed)]
         return table.select(*kept, **values)
 
@@ -76,7 +75,7 @@ class Evaluation:
         """One pass over the pairs, for the reductions that unfold the same list, or none."""
         inputs = Inputs()
         made = [Cell(named[c], c[0], inputs.of(c[0]), inside(c[1])) for c in cells]
-        contributions = {f.name: [(Cell("", op, inputs.of(op), inside(f.window))) for op in reductions(normal(f.node)) if unfolded(op) is each] for f in wanted}
+        contributions = {f.name: [_contribution(op, inputs, inside(f.window)) for op in reductions(f.node)] for f in wanted}
         windows = dict.fromkeys([w for _, w in cells] + [f.window for f in wanted])
         pairs = self.source.pairs(self.spine, tuple(windows), inputs, each=each, bucket=self.bucket, newest=newest)
         if self.bucket:
@@ -85,7 +84,7 @@ class Evaluation:
         context = Context(self.engine, group, self.source.order(pairs))
         extra = {f"{name}_any": _any(cs, pairs) for name, cs in contributions.items()}
         if newest:
-            extra[NEWEST] = pairs[EVENT].max()
+            extra[NEWEST] = pairs[END if END in pairs.columns else EVENT].max()
         if MEMBER not in group:
             return self._grouped(made, pairs, context, extra)
         by_key = each is not None and each.arg.dtype.is_map()
@@ -117,6 +116,12 @@ class Evaluation:
 
 def _seen(cell: str) -> str:
     return f"{cell}_seen"
+
+
+def _contribution(op: ops.Reduction, inputs: Inputs, within: str) -> Cell:
+    """What a reduction takes of an event; of a list that it unfolds, the list."""
+    each = unfolded(op)
+    return Cell("", op, inputs.of(op) if each is None else {"arg": inputs.name(each.arg)}, within)
 
 
 def _any(cells: Sequence[Cell], pairs: ir.Table) -> ir.BooleanScalar:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 from attrs import frozen
 
@@ -72,14 +73,16 @@ def _unique_count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
 
 
 def _exact_total(value: ir.NumericColumn, keep: ir.BooleanValue) -> ir.Scalar:
-    return (value if value.type().is_decimal() else value.cast("int64").cast(EXACT)).sum(where=keep)
+    whole = value.cast("int64") if value.type().is_boolean() else value
+    return (whole if whole.type().is_decimal() else whole.cast(EXACT)).sum(where=keep)
 
 
 def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
     if value.type().is_floating():
         return context.engine.total(value.cast("float64"), keep)
-    return _exact_total(value, keep).cast(aggregates.kind(cell.op).dtype(cell.op))
+    dtype = dt.Decimal(38, value.type().scale) if value.type().is_decimal() else cell.op.dtype
+    return _exact_total(value, keep).cast(dtype)
 
 
 def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
@@ -138,9 +141,19 @@ def _concat(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 def _spread(method: str) -> Any:
     def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
-        return getattr(cell.column(pairs).cast("float64"), method)(where=cell.kept(pairs), how=cell.op.how)
+        return getattr(_shifted(cell, pairs), method)(where=cell.kept(pairs), how=cell.op.how)
 
     return lower
+
+
+def _exact(value: ir.Column) -> bool:
+    return value.type().is_integer() or value.type().is_decimal()
+
+
+def _shifted(cell: Cell, pairs: ir.Table) -> ir.FloatingColumn:
+    """Doubles to take the spread of: exact numbers less the least of their group, whose digits a double would lose."""
+    value = cell.column(pairs)
+    return ((value if value.type().is_decimal() else value.cast(EXACT)) - pairs[_least(cell)]).cast("float64") if _exact(value) else value.cast("float64")
 
 
 def _together(method: str, how: str | None) -> Any:
@@ -164,7 +177,7 @@ def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
 
 def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """Centred on the mean of a first pass: raw moments would lose the digits that rule 11 asks for."""
-    value, keep = cell.column(pairs).cast("float64"), cell.kept(pairs)
+    value, keep = _shifted(cell, pairs), cell.kept(pairs)
     n = keep.ifelse(1, None).count().cast("float64")
     away = value - pairs[_centre(cell)]
 
@@ -223,12 +236,24 @@ def _extreme(cell: Cell) -> str:
     return f"{cell.name}_key"
 
 
+def _least(cell: Cell) -> str:
+    return f"{cell.name}_least"
+
+
+SPREADS = (ops.Variance, ops.StandardDev, aggregates.Moment)
+
+
 def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
     """The pairs with what some reductions must know of their whole group first: its mean, its extreme key."""
+    least = {}
+    for cell in cells:
+        if isinstance(cell.op, SPREADS) and _exact(value := cell.column(pairs)):
+            least[_least(cell)] = (value if value.type().is_decimal() else value.cast(EXACT)).min(where=cell.kept(pairs)).over(group_by=context.group)
+    pairs = pairs.mutate(**least) if least else pairs
     added = {}
     for cell in cells:
         if isinstance(cell.op, aggregates.Moment):
-            value = cell.column(pairs).cast("float64")
+            value = _shifted(cell, pairs)
             added[_centre(cell)] = value.mean(where=cell.kept(pairs)).over(group_by=context.group)
         elif isinstance(cell.op, ops.ArgMin | ops.ArgMax):
             extreme = "min" if isinstance(cell.op, ops.ArgMin) else "max"

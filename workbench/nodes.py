@@ -28,6 +28,21 @@ def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | N
     return walk(node)
 
 
+def rebuild(node: ops.Value, step: Callable[[ops.Value], ops.Value]) -> ops.Value:
+    """The expression with `step` applied to every value, innermost first; relations under it are left alone."""
+
+    def walk(inner: Any) -> Any:
+        if isinstance(inner, tuple):
+            return tuple(walk(one) for one in inner)
+        if not isinstance(inner, ops.Value):
+            return inner
+        arguments = dict(zip(inner.__argnames__, inner.__args__, strict=True))
+        changed = {k: walk(v) for k, v in arguments.items()}
+        return step(inner if all(changed[k] is v for k, v in arguments.items()) else inner.__recreate__(changed))
+
+    return walk(node)
+
+
 def inline(node: ops.Value) -> ops.Value:
     """The expression over its base table: fields of projections replaced by what they project, names dropped."""
     return substitute(node, _resolved)
@@ -43,11 +58,12 @@ def _resolved(node: ops.Value) -> ops.Value | None:
         if isinstance(rel, ops.Filter | ops.DropColumns):
             return inline(ops.Field(rel.parent, node.name))
     if isinstance(node, ops.CountStar):
-        return ops.CountStar(_base(node.arg), None if node.where is None else inline(node.where))
+        return ops.CountStar(base(node.arg), None if node.where is None else inline(node.where))
     return None
 
 
-def _base(table: ops.Relation) -> ops.Relation:
+def base(table: ops.Relation) -> ops.Relation:
+    """The table under projections and filters."""
     while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
         table = table.parent
     return table

@@ -9,6 +9,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
+from workbench.nodes import rebuild
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -55,21 +57,54 @@ def _divide(node: ops.Divide) -> ir.Value:
     return node.left.to_expr().cast("float64") / node.right.to_expr().cast("float64").nullif(0.0)
 
 
-def _by_zero(node: Any) -> ir.Value | None:
-    """`//` and `%` by zero raise on some engines."""
+def _nonzero(node: Any) -> ir.Value:
     right = node.right
-    if isinstance(right, ops.Literal) and right.value:
-        return None
-    return type(node)(node.left, ops.NullIf(right, ops.Literal(0, right.dtype))).to_expr()
+    return right.to_expr() if isinstance(right, ops.Literal) and right.value else right.to_expr().nullif(0)
 
 
-def _cast(node: ops.Cast) -> ir.Value | None:
+def _modulus(node: ops.Modulus) -> ir.Value:
+    """A remainder by zero raises on some engines."""
+    return ops.Modulus(node.left, _nonzero(node).op()).to_expr()
+
+
+def _floor_divide(node: ops.FloorDivide) -> ir.Value:
+    """DuckDB divides as doubles, which is wrong for large integers: the quotient is corrected by what it misses."""
+    left, right = node.left.to_expr(), _nonzero(node)
+    if not (node.left.dtype.is_integer() and node.right.dtype.is_integer()):
+        return ops.FloorDivide(left.op(), right.op()).to_expr()
+    left, right = left.cast("int64"), right.cast("int64")
+    multiple = left - ((left % right) + right) % right
+    near = (multiple.cast("float64") / right.cast("float64")).round().cast("int64")
+    missed = multiple - near * right
+    return (near + (missed.cast("float64") / right.cast("float64")).round().cast("int64")).cast(node.dtype)
+
+
+def _arithmetic(node: Any) -> ir.Value | None:
+    """Operands in the type of the result: engines overflow in the narrow one, and Ibis types products of decimals too narrow."""
+    left, right = node.left.dtype, node.right.dtype
+    if left.is_decimal() or right.is_decimal():
+        return _of_decimals(node)
+    if node.dtype.is_integer() and left.is_integer() and right.is_integer() and (left != node.dtype or right != node.dtype):
+        return type(node)(ops.Cast(node.left, node.dtype), ops.Cast(node.right, node.dtype)).to_expr()
+    return None
+
+
+def _of_decimals(node: Any) -> ir.Value | None:
+    left, right = node.left.dtype, node.right.dtype
+    if left.is_floating() or right.is_floating():
+        return type(node)(ops.Cast(node.left, dt.float64), ops.Cast(node.right, dt.float64)).to_expr()
+    scales = [d.scale or 0 if d.is_decimal() else 0 for d in (left, right)]
+    scale = sum(scales) if isinstance(node, ops.Multiply) else max(scales)
+    return ops.Cast(node, dt.Decimal(38, min(scale, 37))).to_expr()
+
+
+def _cast(node: Any) -> ir.Value | None:
     """Casts of fractions to integers drop the fraction, as in Python and Spark; DuckDB and Postgres would round."""
     arg = node.arg.dtype
     if not (node.to.is_integer() and (arg.is_floating() or arg.is_decimal())):
         return None
     value = node.arg.to_expr()
-    return ops.Cast((value < 0).ifelse(value.ceil(), value.floor()).op(), node.to).to_expr()
+    return type(node)((value < 0).ifelse(value.ceil(), value.floor()).op(), node.to).to_expr()
 
 
 def _above(least: float, *, inclusive: bool) -> Callable[[Any], ir.Value]:
@@ -109,9 +144,13 @@ def _delta(node: ops.TimestampDelta) -> ir.Value | None:
 
 REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
     ops.Divide: _divide,
-    ops.FloorDivide: _by_zero,
-    ops.Modulus: _by_zero,
+    ops.Add: _arithmetic,
+    ops.Subtract: _arithmetic,
+    ops.Multiply: _arithmetic,
+    ops.FloorDivide: _floor_divide,
+    ops.Modulus: _modulus,
     ops.Cast: _cast,
+    ops.TryCast: _cast,
     ops.Ln: _above(0, inclusive=False),
     ops.Log2: _above(0, inclusive=False),
     ops.Log10: _above(0, inclusive=False),
@@ -124,11 +163,15 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
 
 def normal(node: ops.Node) -> ops.Node:
     """The same expression with every operation that engines disagree on written so that they agree."""
+    return node.replace(lambda inner, kwargs: _rewritten(inner.__recreate__(kwargs) if kwargs else inner))
 
-    def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
-        new = inner.__recreate__(kwargs) if kwargs else inner
-        rewrite = REWRITES.get(type(new))
-        made = rewrite(new) if rewrite else None
-        return new if made is None else made.op()
 
-    return node.replace(step)
+def normal_value(node: ops.Value) -> ops.Value:
+    """The same for an expression over columns that are normal already: relations are left alone."""
+    return rebuild(node, _rewritten)
+
+
+def _rewritten(node: ops.Node) -> Any:
+    rewrite = REWRITES.get(type(node))
+    made = rewrite(node) if rewrite else None
+    return node if made is None else made.op()

@@ -11,6 +11,7 @@ from workbench.aggregates import Each
 from workbench.binding import title
 from workbench.errors import DefinitionError
 from workbench.nodes import substitute
+from workbench.normal import normal, normal_value
 
 if TYPE_CHECKING:
     import ibis.expr.datatypes as dt
@@ -116,8 +117,8 @@ def _shown(node: ops.Value) -> str:
 
 def dtype(node: ops.Value) -> dt.DataType:
     """The type of a feature of this expression: a bare reduction's own, else what Ibis infers over its parts."""
-    inner = unnamed(node)
+    inner = normal(unnamed(node))
     if isinstance(inner, ops.Reduction):
         return aggregates.result_type(inner)
     parts = {op: ops.Cast(ops.Literal(None, "null"), aggregates.result_type(op)) for op in reductions(inner)}
-    return finish_over(inner, parts).dtype
+    return normal_value(finish_over(inner, parts)).dtype

@@ -35,7 +35,7 @@ def in_us(span: timedelta) -> int:
 
 def inside(window: Window | None) -> str:
     """The pairs' boolean column of a window."""
-    return f"_fw_in_{window!r}" if window else "_fw_in_all"
+    return f"_fw_in_{in_us(window.length)}us" if window else "_fw_in_all"
 
 
 
@@ -87,8 +87,12 @@ class Inputs:
         found = {}
         for argument, node in zip(op.__argnames__, op.__args__, strict=True):
             if isinstance(node, ops.Value) and argument not in ("quantile", "sep"):
-                found[argument] = self.columns.setdefault(node, f"_fw_in{len(self.columns)}")
+                found[argument] = self.name(node)
         return found
+
+    def name(self, node: ops.Value) -> str:
+        """The column of one argument."""
+        return self.columns.setdefault(node, f"_fw_in{len(self.columns)}")
 
 
 
