@@ -54,12 +54,13 @@ class Engine:
 
     # --- tables
 
-    def table(self, name: str, database: str | None = None) -> ir.Table:
+    def table(self, name: str, catalog: str | None = None, database: str | None = None) -> ir.Table:
         """A table or view by name; EngineError that lists what is there, if it is not."""
+        place = (catalog, database) if catalog and database else database
         try:
-            return self.connected.table(name, database=database)
+            return self.connected.table(name, database=place)
         except Exception as error:
-            there = ", ".join(sorted(self.connected.list_tables(database=database))[:12]) or "no tables"
+            there = ", ".join(sorted(t for t in self.connected.list_tables() if not t.startswith("ibis_"))[:12]) or "no tables"
             message = f"{self.title} has no table {name!r}: it has {there}; load it, or connect with on= to where it is"
             raise EngineError(message) from error
 

@@ -54,14 +54,23 @@ class Ledger:
         """Take every day of a table out of the ledger."""
         self.engine.execute(f"DELETE FROM {LEDGER} WHERE table_name = ?", (table,))  # noqa: S608 a constant
 
-    def check_ours(self, name: str) -> None:
+    def check_ours(self, name: str, *, rebuild: bool) -> None:
         """Refuse a table that is there and was not written by a backfill of the definition `name`."""
         entries = self.entries(self.table)
+        if entries and not rebuild:
+            self._check_rows(sum(e.inputs["left"][0] for e in entries))
         if entries and entries[0].name != name:
             message = f"table {self.table!r} on {self.engine.title} holds {entries[0].name}, not {name}: give into= another name, or drop it first"
             raise EngineError(message)
         if not entries and self.table in self.engine.connected.list_tables():
             message = f"{self.engine.title} has a table {self.table!r} that no backfill wrote: give into= another name, or drop it first"
+            raise EngineError(message)
+
+    def _check_rows(self, expected: int) -> None:
+        """Refuse a table that has other rows than the ledger says: someone else wrote it since."""
+        found = self.engine.connected.table(self.table).count().to_pyarrow().as_py()
+        if found != expected:
+            message = f"table {self.table!r} on {self.engine.title} has {found} rows where its finished days had {expected}: something else wrote it; drop it, or pass rebuild=True"
             raise EngineError(message)
 
     def building(self, definition: str) -> str:
@@ -96,9 +105,9 @@ class Ledger:
     def drop_unfinished(self, keep: str) -> None:
         """Drop what was being built for this table under definitions that nobody asks for now."""
         con = self.engine.connected
-        names = con.table(LEDGER).table_name.to_pyarrow().unique().to_pylist()
-        for name in names:
-            if name.startswith(f"{self.table}__") and name not in (keep, self.table) and len(name) == len(self.building("0" * 8)):
+        rows = con.table(LEDGER).select("table_name", "definition").distinct().to_pyarrow().to_pylist()
+        for name in {r["table_name"] for r in rows if r["table_name"] == self.building(r["definition"])} - {keep}:
+            if name in con.list_tables():
                 with self.engine.transaction():
                     con.drop_table(name, force=True)
                     self.forget(name)

@@ -75,7 +75,7 @@ def test_quickstart_ends_with_what_to_open_next(place, capsys):
     ("arguments", "sentence"),
     [
         (["show", "defs.py:spend_v2"], "defs.py defines no GroupBy or Join named 'spend_v2': did you mean 'spend_v1'?"),
-        (["show", "nothing.py:x"], "'nothing.py:x' is no FILE:NAME of a definition"),
+        (["show", "nothing.py:x"], "there is no file nothing.py in "),
         (["backfill", "defs.py:training", "--into", "out"], "training is made of unbound tables: pass on="),
         (["backfill", "defs.py:training", "--into", "out", "--warehouse", "none.duckdb"], "--warehouse none.duckdb is no file"),
         (["backfill", "defs.py:training", "--into", "purchases", "--warehouse", "shop.duckdb"], "DuckDB has a table 'purchases' that no backfill wrote"),

@@ -310,6 +310,12 @@ def check(op: ops.Reduction) -> None:
     if getattr(op, "distinct", False):
         message = f"{name}(distinct=True) is refused: use nunique(), or histogram() for the values themselves"
         raise DefinitionError(message)
+    if isinstance(op, ops.Quantile) and not 0 <= float(op.quantile.value) <= 1:
+        message = f"quantile({op.quantile.value}) is none: quantiles lie between 0 and 1, as in quantile(0.9)"
+        raise DefinitionError(message)
+    if isinstance(op, ops.GroupConcat) and not isinstance(op.sep, ops.Literal):
+        message = "group_concat takes one separator for all, as in group_concat(', ')"
+        raise DefinitionError(message)
     if known.numeric and not op.arg.dtype.is_numeric():
         message = f"{name} takes numbers, not {op.arg.dtype}: cast the column first"
         raise DefinitionError(message)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
-# Where tables live unless someone says otherwise, by engine: no part of a definition's meaning.
-DEFAULT_DATABASES = frozenset({None, "main", "public", "default"})
 BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
 
 
@@ -38,9 +36,18 @@ def plain(dtype: dt.DataType) -> dt.DataType:
 def _unbound(node: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
     if isinstance(node, ops.DatabaseTable | ops.UnboundTable):
         schema = {name: plain(dtype) for name, dtype in node.schema.items()}
-        database = node.namespace.database
-        return ibis.table(schema, name=node.name, database=None if database in DEFAULT_DATABASES else database).op()
+        catalog, database = _place(node)
+        return ibis.table(schema, name=node.name, catalog=catalog, database=database).op()
     return node.__recreate__(kwargs) if kwargs else node
+
+
+def _place(node: ops.DatabaseTable | ops.UnboundTable) -> tuple[str | None, str | None]:
+    """Catalog and database, left out where they are the connection's own: those are no part of a definition's meaning."""
+    catalog, database = node.namespace.catalog, node.namespace.database
+    if isinstance(node, ops.DatabaseTable):
+        catalog = None if catalog == getattr(node.source, "current_catalog", None) else catalog
+        database = None if catalog is None and database == getattr(node.source, "current_database", None) else database
+    return catalog, database
 
 
 def unbind(node: ops.Node) -> ops.Node:

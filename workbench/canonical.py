@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
 from functools import cached_property
@@ -64,8 +65,8 @@ class Encoder:
             return {"is": type(value).__name__} | self._mapping(value.__meaning__())
         if has(type(value)):
             return {"is": type(value).__name__} | self._mapping(self._fields(value))
-        if isinstance(value, dict):
-            return self._mapping(value)
+        if isinstance(value, Mapping):
+            return {str(k): self.encode(v) for k, v in value.items()}
         if isinstance(value, list | tuple | frozenset):
             return [self.encode(v) for v in (sorted(value) if isinstance(value, frozenset) else value)]
         return _atom(value)
@@ -88,11 +89,18 @@ class Encoder:
             return {"literal": _atom(node.value), "type": _family(node.dtype)}
         if isinstance(node, ops.Field):
             return {"column": node.name, "type": str(node.dtype), "of": self.encode(node.rel)}
-        return {"op": type(node).__name__} | self._mapping(dict(zip(node.__argnames__, node.__args__, strict=True)))
+        return self._operation(node, dict(zip(node.__argnames__, node.__args__, strict=True)))
+
+    def _operation(self, node: ops.Node, arguments: dict[str, Any]) -> dict[str, Any]:
+        """An Ibis node by name; a function of the author's by its name and what it does. False and () are said: only None says nothing."""
+        name = type(node).__name__
+        if isinstance(node, ops.ScalarUDF | ops.AggUDF):
+            name = f"{node.__func_name__}({_body(node)})"
+        return {"op": name} | {k: self.encode(v) for k, v in arguments.items() if v is not None}
 
     def _relation(self, node: ops.Relation) -> Any:
         if isinstance(node, ops.UnboundTable):
-            return {"table": node.name} | self._mapping({"database": node.namespace.database})
+            return {"table": node.name} | self._mapping({"catalog": node.namespace.catalog, "database": node.namespace.database})
         if node in self._seen:
             return {"again": self._seen[node]}
         self._seen[node] = len(self._seen)
@@ -103,7 +111,16 @@ class Encoder:
         arguments = dict(zip(node.__argnames__, node.__args__, strict=True))
         if isinstance(node, ops.SelfReference):
             arguments.pop("identifier")  # a counter of the process
-        return {"op": type(node).__name__} | self._mapping(arguments)
+        return self._operation(node, arguments)
+
+
+def _body(node: Any) -> str:
+    """What an author's function does: its code and constants, for the hash to change with them."""
+    code = getattr(getattr(node, "__func__", None), "__code__", None)
+    if code is None:
+        return ""
+    parts = [code.co_code, code.co_names, [c for c in code.co_consts if not hasattr(c, "co_code")]]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _family(dtype: dt.DataType) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,11 @@ def _us(at: datetime) -> int:
 
 @frozen
 class Check:
-    """A question to the data, in a few rows, and the sentence if the answer is bad."""
+    """A question to the data, in a few rows, the sentence if the answer is bad, and the warning if it is doubtful."""
 
     question: ir.Table
     sentence: Callable[[list[dict[str, Any]]], str | None]
+    note: Callable[[list[dict[str, Any]]], str | None] = lambda _: None
 
 
 def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
@@ -83,8 +85,11 @@ def source_checks(group_by: GroupBy, engine: Engine) -> Iterator[Check]:
     """Of a group-by's source: times in the right unit, one row a key and snapshot, lists of one length."""
     if isinstance(group_by.source, EventSource):
         yield _times(group_by, engine)
-    elif group_by.taken:
-        yield _one_row_a_key(group_by, engine)
+    else:
+        if group_by.entity.snapshot is not None and group_by.entity.table.schema[group_by.entity.snapshot].is_string():
+            yield _iso_dates(group_by, engine)
+        if group_by.taken:
+            yield _one_row_a_key(group_by, engine)
     for op in {op for f in group_by.computed for op in reductions(f.node)}:
         for each in op.find(Each):
             if each.by_position:
@@ -95,8 +100,25 @@ def _times(group_by: GroupBy, engine: Engine) -> Check:
     source = group_by.events
     table = rebound(source.table, engine).to_expr()
     us = micros(table[source.time])
-    question = table.agg(first=us.min(), last=us.max())
-    return Check(question, lambda answer: _unit(title(source.table), source.time, answer[0]))
+    question = table.agg(rows=table.count(), missing=table[source.time].isnull().ifelse(1, None).count(), first=us.min(), last=us.max())
+
+    def note(answer: list[dict[str, Any]]) -> str | None:
+        a = answer[0]
+        return f"{a['missing']:,} of {a['rows']:,} rows of {title(source.table)} have no {source.time} and are in no window; filter them out to say that this is meant" if a["missing"] else None
+
+    return Check(question, lambda answer: _unit(title(source.table), source.time, answer[0]), note)
+
+
+def _iso_dates(group_by: GroupBy, engine: Engine) -> Check:
+    source = group_by.entity
+    table = rebound(source.table, engine).to_expr()
+    day = table[source.snapshot]
+    question = table.select(day=day).filter(lambda t: t.day.notnull() & ~t.day.re_search(r"^\d{4}-\d{2}-\d{2}$")).limit(1)
+
+    def sentence(answer: list[dict[str, Any]]) -> str | None:
+        return f"snapshot {source.snapshot!r} of {title(source.table)} holds {answer[0]['day']!r}, which is no ISO date such as 2023-11-30: convert it in the table" if answer else None
+
+    return Check(question, sentence)
 
 
 def _one_row_a_key(group_by: GroupBy, engine: Engine) -> Check:
@@ -143,6 +165,8 @@ def ask(checks: Iterator[Check], engine: Engine) -> None:
         said = check.sentence(answer)
         if said is not None:
             raise DefinitionError(said)
+        if (doubt := check.note(answer)) is not None:
+            warnings.warn(doubt, stacklevel=5)
 
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:

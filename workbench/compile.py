@@ -37,7 +37,7 @@ def training_set(join: Join, engine: Engine, left: ir.Table | None = None) -> ir
 
     `left` stands for the join's left where that was already evaluated: the same columns.
     """
-    rows = rebound(join.left.table, engine).to_expr() if left is None else left
+    rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     columns = rows.columns
     base = rows.mutate(**{TIME: micros(rows[join.left.time])})
     for number, part in enumerate(join.parts):
@@ -73,7 +73,7 @@ def _instant(time: ir.IntegerValue, group_by: GroupBy) -> ir.IntegerValue:
 
 def _over(table: ir.Table, node: ops.Value) -> ir.Value:
     """A derivation's expression over the columns of `table`, by name."""
-    fields = {f: table[f.name].op() for f in node.find(ops.Field)}
+    fields = {f: finite(table[f.name]).op() for f in node.find(ops.Field)}
     return finite(normal(node).replace(fields).to_expr())
 
 

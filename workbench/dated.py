@@ -18,6 +18,7 @@ from backends.ledger import Entry, Ledger
 from workbench import progress
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
+from workbench.errors import DefinitionError
 from workbench.normal import floor_to, micros
 from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
 from workbench.sources import EntitySource
@@ -42,7 +43,7 @@ def days_since_epoch(day: date) -> int:
 
 def left_rows(join: Join, engine: Engine, start: date | None, end: date | None) -> ir.Table:
     """The left's rows in [start, end), evaluated once."""
-    rows = between(rebound(join.left.table, engine).to_expr(), join.left.time, start, end)
+    rows = between(rebound(join.left.table, engine, clean=False).to_expr(), join.left.time, start, end)
     return engine.keep(rows)
 
 
@@ -68,7 +69,7 @@ class Refill:
     def run(self, step: int) -> None:
         """Fill what is missing or stale, in steps; a changed definition is built beside the table and swapped in."""
         ledger, definition = Ledger(self.engine, self.into), fingerprint(self.join, serving=False)
-        ledger.check_ours(self.join.name)
+        ledger.check_ours(self.join.name, rebuild=self.rebuild)
         there = ledger.entries(self.into)
         old = {e.day for e in there} if any(e.definition != definition for e in there) else set()
         target = ledger.building(definition) if old else self.into
@@ -76,6 +77,7 @@ class Refill:
         done = {} if self.rebuild else {e.day: e for e in ledger.entries(target)}
         left = left_rows(self.join, self.engine, None, None) if old else self.left
         now = self._now(definition, left, old)
+        self._check_nothing_lost(there if old else [], now)
         todo = [e for e in now if e.day not in done or _changed(done[e.day].inputs, e.inputs) is GAINED]
         self._say(old, done, now, todo)
         for some in progress.track(list(_steps(todo, step)), f"backfill {self.into}"):
@@ -90,6 +92,14 @@ class Refill:
         seen = {p.head: Seen(p, self.engine) for p in self.join.parts}
         inputs = {day: {"left": rows.get(day, [0, 0])} | {head: s.before(day) for head, s in seen.items()} for day in wanted}
         return [Entry(day, self.join.name, definition, inputs[day]) for day in sorted(wanted)]
+
+    def _check_nothing_lost(self, there: Sequence[Entry], now: Sequence[Entry]) -> None:
+        """Refuse to rebuild from a left that has fewer rows than the table was filled from."""
+        today = {e.day: e.inputs["left"][0] for e in now}
+        lost = [e.day for e in there if today[e.day] < e.inputs["left"][0]]
+        if lost and not self.rebuild:
+            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(lost).removesuffix(' is').removesuffix(' are')} since {self.into} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
+            raise DefinitionError(message)
 
     def _say(self, old: set[date], done: dict[date, Entry], now: Sequence[Entry], todo: Sequence[Entry]) -> None:
         """What is done again or left as it is, and why, in one sentence each."""

@@ -153,7 +153,16 @@ def _group_source(value: Any, self: GroupBy) -> Source:
         message = f"{self.name} needs a source: EventSource(table, time=...) or EntitySource(table, snapshot=...), not {type(value).__name__}"
         raise DefinitionError(message)
     check_rowwise(self.name, value.table)
+    no_inner_names(self.name, value.table)
     return value
+
+
+def no_inner_names(owner: str, table: ops.Relation) -> None:
+    """Refuse columns that are named as the plan names its own."""
+    taken = [c for c in table.schema.names if c.casefold().startswith("_fw_")]
+    if taken:
+        message = f"{owner} reads a column named {taken[0]!r}: names that start with _fw_ are the plan's own; rename it in the table"
+        raise DefinitionError(message)
 
 
 def _keys(values: Any, self: GroupBy) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from attrs import Converter, evolve, field, frozen
 from workbench import display
 from workbench.binding import plain, title
 from workbench.canonical import IDLE, Meaningful
-from workbench.definitions import NAME, Feature, GroupBy, derivations, flat, identifier, no_equal_names, tags_
+from workbench.definitions import NAME, Feature, GroupBy, derivations, flat, identifier, no_equal_names, no_inner_names, tags_
 from workbench.errors import DefinitionError, near
 from workbench.sources import EntitySource, EventSource
 from workbench.windows import windows
@@ -104,6 +104,7 @@ def expect_join(value: Any, verb: str) -> None:
 
 def _left(value: Any, self: Join) -> EventSource:
     if isinstance(value, EventSource):
+        no_inner_names(self.name, value.table)
         return value
     message = f"the left of {self.name} is rows at a time: EventSource(table, time=...), not {type(value).__name__}"
     raise DefinitionError(message)
@@ -186,7 +187,8 @@ class Join(Meaningful):
     def __meaning__(self) -> dict[str, Any]:
         """The parts its values depend on."""
         derived = {f.name: f.node for f in self.derivations}
-        return {"name": self.name, "left": self.left.table, "time": self.left.time, "parts": self.parts, "derivations": derived}
+        columns = {name: str(dtype) for name, dtype in self.left.table.schema.items()}
+        return {"name": self.name, "left": self.left.table, "columns": columns, "time": self.left.time, "parts": self.parts, "derivations": derived}
 
     def __repr__(self) -> str:
         return display.text(self)

@@ -58,13 +58,13 @@ def check(node: ops.Value, source: ops.Relation, owner: str) -> None:
         raise DefinitionError(message)
     for op in found:
         _check_reduction(op, source, owner)
+    if inner.find((*NOT_SCALAR, *NOT_REPEATABLE), filter=ops.Value):
+        message = f"{node.name!r} uses a window function, a subquery, the clock or chance: a feature is a scalar expression over reductions"
+        raise DefinitionError(message)
     stub = substitute(inner, lambda n: ops.Cast(ops.Literal(None, "null"), n.dtype) if n in found else None)
     loose = [f.name for f in stub.find(ops.Field, filter=ops.Value)]
     if loose:
         message = f"{node.name!r} mixes the column {loose[0]!r} with reductions: which event's {loose[0]} is meant? reduce it too, as in .last()"
-        raise DefinitionError(message)
-    if inner.find((*NOT_SCALAR, *NOT_REPEATABLE), filter=ops.Value):
-        message = f"{node.name!r} uses a window function, a subquery, the clock or chance: a feature is a scalar expression over reductions"
         raise DefinitionError(message)
     if inner not in found and any(_contained(op) for op in found):
         message = f"{node.name!r} computes with a map or list of each(): aggregate with each() alone and compute in a derivation"

@@ -7,12 +7,13 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 from attrs import frozen
 
 from backends import EngineError
 from workbench.binding import plain
-from workbench.nodes import substitute
+from workbench.nodes import base, inline, substitute
 from workbench.normal import finite, floor_to, micros, normal
 from workbench.windows import DAY, Window
 
@@ -40,32 +41,49 @@ def inside(window: Window | None) -> str:
 
 
 
-def rebound(node: ops.Node, engine: Engine) -> ops.Node:
-    """The normalised node over the engine's own tables; over unbound ones where it has no connection."""
+def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
+    """The normalised node over the engine's own tables; over unbound ones where it has no connection.
+
+    `clean` makes NaN and infinities nulls at the tables (rule 9), as for every source; a left keeps what it has.
+    """
 
     def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
         new = inner.__recreate__(kwargs) if kwargs else inner
         if isinstance(new, ops.UnboundTable) and engine.con is not None:
-            return _physical(new, engine)
+            return _physical(new, engine, clean=clean)
+        if clean and isinstance(new, ops.InMemoryTable | ops.UnboundTable):
+            return _cleaned(new.to_expr())
         return new
 
     return normal(node).replace(step)
 
 
-def _physical(node: ops.UnboundTable, engine: Engine) -> ops.Relation:
+def _cleaned(table: ir.Table) -> ops.Relation:
+    """The table with non-finite floats as null; itself where it has no floats."""
+    floats = {c: finite(table[c]) for c in table.columns if table[c].type().is_floating()}
+    return table.mutate(**floats).op() if floats else table.op()
+
+
+def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool) -> ops.Relation:
     """The engine's table of that name, its declared columns alone and of the declared types."""
-    table = engine.table(node.name, node.namespace.database)
+    table = engine.table(node.name, node.namespace.catalog, node.namespace.database)
     columns = {}
     for name, declared in node.schema.items():
         if name not in table.columns:
             message = f"{node.name} has no column {name!r} on {engine.title}: it has {', '.join(table.columns)}"
             raise EngineError(message)
         there = plain(table[name].type())
-        if there != declared and not (there.is_numeric() and declared.is_numeric()):
+        if there != declared and not _widens(there, declared):
             message = f"{node.name}.{name} is {there} on {engine.title} and {declared} in the definition: cast it in the warehouse or define it over {there}"
             raise EngineError(message)
         columns[name] = table[name] if there == declared else table[name].cast(declared).name(name)
-    return table.select(**columns).op()
+    selected = table.select(**columns)
+    return _cleaned(selected) if clean else selected.op()
+
+
+def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
+    """Whether a cast keeps every value, or raises: integers among themselves, and to floats; floats among themselves."""
+    return there.is_numeric() and declared.is_numeric() and not (declared.is_integer() and not there.is_integer()) and not (declared.is_decimal() and there.is_floating())
 
 
 def beside(table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[str] = ()) -> ir.Table:
@@ -213,8 +231,10 @@ class EntityRows(Rows):
         name = self.group_by.entity.snapshot
         if name is None:
             return {EVENT: ibis.literal(0, "int64")}
-        day = table[name].cast("date") if table[name].type().is_string() else table[name]
-        return {EVENT: micros(day.cast("timestamp")) + in_us(DAY)}
+        return {EVENT: self._end(table[name])}
+
+    def _end(self, day: ir.Value) -> ir.IntegerValue:
+        return micros((day.cast("date") if day.type().is_string() else day).cast("timestamp")) + in_us(DAY)
 
     def _in_force(self, spine: ir.Table, rows: ir.Table) -> ir.Table:
         """For each instant, the end of the latest finished snapshot of the whole table."""
@@ -226,7 +246,11 @@ class EntityRows(Rows):
         return instants.join(ends, ends[EVENT] <= instants[AT]).group_by(AT).agg(**{END: lambda t: t[EVENT].max()})
 
     def snapshots(self) -> ir.Table:
-        """The end of the day of every row, whatever its key: a snapshot exists even where all its keys are null."""
-        table = self.table
-        ended = table.select(**self.ended(table))
+        """The end of the day of every row of the base table: a snapshot exists even where a filter takes all its rows."""
+        source = self.group_by.entity
+        if source.snapshot is None:
+            ended = self.table.select(**self.ended(self.table))
+        else:
+            table = rebound(base(source.table), self.engine).to_expr()
+            ended = table.select(**{EVENT: self._end(rebound(inline(ops.Field(source.table, source.snapshot)), self.engine).to_expr())})
         return ended.filter(ended[EVENT].notnull())

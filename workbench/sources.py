@@ -74,6 +74,7 @@ class EventSource(Meaningful):
     order: tuple[str, ...] = ()
     id: str | None = field(default=None, metadata=SERVING)
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
+    origin: ops.Relation | None = field(default=None, repr=False, metadata=IDLE)  # keeps a temporary table alive
 
     def __init__(self, table: ir.Table, *, time: Any, topic: str | None = None, order: Any = (), id: Any = None) -> None:  # noqa: A002 the design's name
         bound = relation(table, "EventSource")
@@ -85,6 +86,7 @@ class EventSource(Meaningful):
             columns(node, order, "order"),
             None if id is None else column(node, id, "id"),
             _connection(bound),
+            bound,
         )
 
 

@@ -61,6 +61,7 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
     first, last = _range(start, end)
     if into is not None:
         identifier(into)
+        _check_named(join)
     engine, step = engine_of(connection_of(join, on)), _whole(step)
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
@@ -91,6 +92,15 @@ def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
     else:
         message = f"{join.name} is made of unbound tables: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
     raise DefinitionError(message)
+
+
+def _check_named(join: Join) -> None:
+    """Refuse files read without a name for a stored table: Ibis names them anew in every session, and the table would be rebuilt each time."""
+    tables = (join.left.table, *(p.group_by.source.table for p in join.parts))
+    nameless = [t.name for table in tables for t in table.find(ops.UnboundTable) if t.name.startswith("ibis_read_")]
+    if nameless:
+        message = f"{join.name} reads {nameless[0]}, a file without a name: name it, as in con.read_parquet(path, table_name='purchases'), so that the definition is the same in the next session"
+        raise DefinitionError(message)
 
 
 def _range(start: Day, end: Day) -> tuple[date | None, date | None]:

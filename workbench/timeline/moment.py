@@ -35,7 +35,7 @@ BEFORE, WITHIN, AFTER = 6, 40, 4  # events shown before the window, in it, and f
 MOST_CHANGES, SAMPLES = 200, 96  # the value line has every change, or samples where more events than this are near
 STATUS = "_fw_status"
 BESIDE = 3  # columns of the source shown beside the input, of those that tell events apart
-CASE = "_fw_case"
+CASE = "fw case"  # no name that a plan or an author uses
 DAY_US, HOUR_US = in_us(DAY), in_us(HOUR)
 
 
@@ -177,9 +177,9 @@ def _arguments(op: ops.Reduction) -> dict[str, ops.Value]:
     return found
 
 
-def _contributes(taken: list[dict[str, ir.Value]]) -> ir.BooleanValue:
+def _contributes(taken: list[tuple[bool, dict[str, ir.Value]]]) -> ir.BooleanValue:
     """Whether any of the feature's reductions takes something of the event."""
-    each = [reduce(lambda a, b: a & b, (v.fill_null(False) if n == "where" else v.notnull() for n, v in some.items()), ibis.literal(value=True)) for some in taken]
+    each = [reduce(lambda a, b: a & b, (v.fill_null(False) if n == "where" else v.length() > 0 if unfolded and n == "input" else v.notnull() for n, v in some.items()), ibis.literal(value=True)) for unfolded, some in taken]
     return reduce(lambda a, b: a | b, each)
 
 
@@ -199,10 +199,10 @@ class Story:
         rows = EventRows(self.group_by, self.engine)
         table = rows.table
         ops_ = reductions(self.feature.node)
-        taken = [{name: finite(rows.value(node, table, {})) for name, node in _arguments(op).items()} for op in ops_]
-        extra = {f"_fw_{name}": value for name, value in taken[0].items()} | {"_fw_counts": _contributes(taken)}
+        taken = [(bool(op.find(Each, filter=ops.Value)), {name: finite(rows.value(node, table, {})) for name, node in _arguments(op).items()}) for op in ops_]
+        extra = {f"_fw_{name}": value for name, value in taken[0][1].items()} | {"_fw_counts": _contributes(taken) & (ibis.literal(value=True) if self.feature.by is None else table[self.feature.by].notnull())}
         told = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra).filter(self._mine(table), lambda t: t[EVENT].notnull())
-        told = told.mutate(**{STATUS: self._status(told, "where" in taken[0])})
+        told = told.mutate(**{STATUS: self._status(told, "where" in taken[0][1])})
         totals = {r[STATUS]: r["n"] for r in told.group_by(STATUS).agg(n=told.count()).to_pyarrow().to_pylist()}
         order = [told[o] for o in (EVENT, *self.group_by.events.order)]
         newest = [o.desc() for o in order]

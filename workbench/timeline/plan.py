@@ -15,7 +15,7 @@ from workbench.compile import features, training_set
 from workbench.definitions import Aggregation
 from workbench.errors import DefinitionError
 from workbench.normal import floor_to, micros
-from workbench.rows import AT, EventRows, in_us, rebound
+from workbench.rows import AT, NEWEST, EventRows, in_us, rebound
 from workbench.sources import EntitySource
 from workbench.windows import DAY
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.definitions import Feature, GroupBy
     from workbench.joins import Join, JoinPart
 
-ROW, KNOWN, SEEN = "_fw_row", "_fw_known", "_fw_seen"
+ROW, KNOWN, SEEN, AGE = "_fw_row", "_fw_known", "_fw_seen", "_fw_age"
 NULL_WORDS = {
     "empty": "no event in the window",
     "no key": "the key is never in the source",
@@ -56,7 +56,7 @@ class Page:
 
 def page(join: Join, engine: Engine, number: int, size: int) -> Page:
     """The `number`-th page (from 1) of `size` left rows; DefinitionError past the last."""
-    left = rebound(join.left.table, engine).to_expr()
+    left = rebound(join.left.table, engine, clean=False).to_expr()
     total = left.count().to_pyarrow().as_py()
     first = (number - 1) * size
     if first >= total > 0:
@@ -90,12 +90,13 @@ def _facts(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> dict[i
     keys = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
     there = reduce(lambda a, b: a & b, (k.notnull() for k in keys.values()))
     spine = base.filter(there).select(**keys, **{AT: base[AT]}).distinct()
-    counts = features(spine, counted, engine)
+    counts = features(spine, counted, engine, newest=True)
     known = EventRows(counted, engine)
     ever = known.table.select(**known.keys(known.table)).distinct().mutate(**{KNOWN: ibis.literal(value=True)})
     joined = base.left_join(counts, [*(base[left] == counts[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)), base[AT] == counts[AT]])
+    joined = joined.mutate(**{AGE: micros(joined[join.left.time]) - joined[NEWEST]})
     both = joined.left_join(ever, [joined[left] == ever[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)], rname="{name}_ever")
-    rows = both.select(ROW, KNOWN, *(f.name for f in counted.outputs)).to_pyarrow().to_pylist()
+    rows = both.select(ROW, KNOWN, NEWEST, AGE, *(f.name for f in counted.outputs)).to_pyarrow().to_pylist()
     return {r[ROW]: r for r in rows}
 
 
@@ -134,9 +135,9 @@ def _kind(part: JoinPart, feature: Feature, row: dict[str, Any], fact: dict[str,
         return "no key" if all(c is None for c in columns) else "input null"
     if not fact.get(KNOWN):
         return "no key"
-    if not fact[_count(feature)]:
-        return "empty"
-    return "input null" if part.max_age is None else "expired"
+    if part.max_age is not None and (fact[AGE] or 0) > in_us(part.max_age):
+        return "expired"
+    return "input null" if fact[_count(feature)] else "empty"
 
 
 def _count(feature: Feature) -> str:
