@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import workbench
+from workbench.aggregates import KINDS
 
 GROUPS = {
     "Declaring": ["EventSource", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
@@ -23,12 +24,27 @@ def page() -> str:
     if missing:
         message = f"docs/make_reference.py groups other names than workbench.__all__: {sorted(missing)}"
         raise SystemExit(message)
-    parts = ["# Reference", "", "Made from the docstrings by `make docs`; everything here is imported from `workbench`."]
+    parts = ["# Reference", "", "Made from the docstrings by `make docs`; everything here is imported from `workbench`. The rules that it names are in [semantics.md](semantics.md)."]
     for group, names in GROUPS.items():
         parts += ["", f"## {group}"]
         for name in names:
             parts += ["", f"### `{name}`", "", *_entry(name)]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, *_names()]) + "\n"
+
+
+METHODS = {"Mean": "mean()", "CountDistinct": "nunique()", "Variance": "var()", "StandardDev": "std()", "Median": "median()", "Quantile": "quantile(0.9)", "CountStar": "table.count()"}
+EXAMPLES = {"Variance": "variance, variance_pop", "StandardDev": "stddev, stddev_pop", "Median": "p50", "Quantile": "p90", "FirstK": "first3", "LastK": "last3", "TopK": "top3", "BottomK": "bottom3", "Histogram": "histogram, histogram3"}
+
+
+def _names() -> list[str]:
+    """The table of reductions and what each adds to its column's name."""
+    lines = ["", "## Names of features", "", "`{input}_{op}[_{window}]`, where op is:", "", "| reduction | op |", "| --- | --- |"]
+    for op, kind in KINDS.items():
+        name = op.__name__
+        written = METHODS.get(name, "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name)) + ("(x, 3)" if name.endswith("K") else "()"))
+        suffix = EXAMPLES.get(name, kind.suffix if isinstance(kind.suffix, str) else "takes `.name(...)`")
+        lines.append(f"| `{written}` | {suffix} |")
+    return lines
 
 
 def _entry(name: str) -> list[str]:

@@ -90,7 +90,7 @@ REFUSED = {
     "derivations as a list": (lambda: group_by(p.price.sum(), derivations=[_.price_sum]), "derivations of g are named expressions, derivations={'rate': _.a / _.b}, not a list"),
     "a window over a reduction": (lambda: group_by(p.price.sum().over(group_by=p.kind).name("x")), "'x' uses a window function"),
     "a quantile above 1": (lambda: group_by(p.price.quantile(1.5).name("x")), "quantile(1.5) is none"),
-    "an inner name": (lambda: group_by(_["_fw_x"].sum().name("s"), source=EventSource(p.mutate(**{"_fw_x": _.price}), time="ts")), "g reads a column named '_fw_x': names that start with _fw_ are the plan's own"),
+    "an inner name": (lambda: group_by(_["_fw_x"].sum().name("s"), source=EventSource(p.rename({"_fw_x": "price"}), time="ts")), "g reads a column named '_fw_x': names that start with _fw_ are the plan's own"),
     "explain of a group-by": (lambda: wb.explain(group_by(p.price.sum())), "explain takes a Join, not GroupBy"),
     "row 0": (lambda: wb.preview(join(), 0), "preview counts rows and pages from 1"),
     "preview of a group-by": (lambda: wb.preview(group_by(p.price.sum())), "preview takes a Join, not GroupBy"),
