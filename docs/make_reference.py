@@ -32,7 +32,7 @@ def page() -> str:
     return "\n".join([*parts, *_names()]) + "\n"
 
 
-METHODS = {"Mean": "mean()", "CountDistinct": "nunique()", "Variance": "var()", "StandardDev": "std()", "Median": "median()", "Quantile": "quantile(0.9)", "CountStar": "table.count()"}
+METHODS = {"Mean": "mean()", "CountDistinct": "nunique()", "Variance": "var()", "StandardDev": "std()", "Median": "median()", "Quantile": "quantile(0.9)", "CountStar": "table.count()", "ArgMin": "argmin(key)", "ArgMax": "argmax(key)", "ArrayCollect": "collect()", "Covariance": "cov(other)", "Correlation": "corr(other)", "MultiQuantile": "quantile([0.1, 0.9])"}
 EXAMPLES = {"Variance": "variance, variance_pop", "StandardDev": "stddev, stddev_pop", "Median": "p50", "Quantile": "p90", "FirstK": "first3", "LastK": "last3", "TopK": "top3", "BottomK": "bottom3", "Histogram": "histogram, histogram3"}
 
 
