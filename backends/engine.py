@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import ibis
-import ibis.expr.operations as ops
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,29 +103,27 @@ class Engine:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block's writes, or none."""
-        message = f"backfill(into=...) is not available on {self.title}; backfill(join) gives the table, which to_parquet() stores"
-        raise EngineError(message)
+        self._refuse_writing()
         yield
 
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:  # noqa: ARG002 engines that write override it
         """Run one statement with bound parameters."""
-        raise NotImplementedError
+        self._refuse_writing()
 
-    def rename(self, table: str, name: str) -> None:
+    def rename(self, table: str, name: str) -> None:  # noqa: ARG002 engines that write override it
         """Give a table another name."""
-        raise NotImplementedError
+        self._refuse_writing()
 
-    def delete_times(self, table: str, time: str, start: date, end: date) -> None:
+    def delete_times(self, table: str, time: str, start: date, end: date) -> None:  # noqa: ARG002 engines that write override it
         """Delete the rows whose `time` is in [start, end), UTC."""
-        raise NotImplementedError
+        self._refuse_writing()
+
+    def _refuse_writing(self) -> None:
+        message = f"backfill(into=...) is not available on {self.title}; backfill(join) gives the table, which to_parquet() stores"
+        raise EngineError(message)
 
 
 def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
     """The engine of an Ibis connection, or of a backend's name when only its SQL is wanted."""
     known = KNOWN.get(name or (con.name if con is not None else ""))
     return getattr(import_module(known[0]), known[1])(con) if known else Engine(con)
-
-
-def tables(node: ops.Node) -> tuple[ops.UnboundTable, ...]:
-    """The tables an unbound expression reads, each once."""
-    return tuple(dict.fromkeys(node.find(ops.UnboundTable)))

@@ -43,7 +43,8 @@ class Ledger:
         """Every finished day of `table` (this one, or one being built for it), by day."""
         con = self.engine.connected
         if LEDGER not in con.list_tables():
-            con.create_table(LEDGER, schema=SCHEMA)
+            with self.engine.transaction():
+                con.create_table(LEDGER, schema=SCHEMA)
         if table not in con.list_tables():
             self.forget(table)  # someone dropped it: nothing of it is finished
         ledger = con.table(LEDGER)

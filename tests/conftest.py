@@ -37,6 +37,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """Where tests leave pictures for a person to look at."""
+    folder = ROOT / "artifacts"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def spark():
     if shutil.which("java") is None:
         lacking("Spark needs Java 17: install a JDK, or use environment.yml")

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
-Run = "Callable[[Namespace], None]"
 HOME = Path(".workbench") / "quickstart"
 SHOWN = 5
 

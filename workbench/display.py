@@ -140,4 +140,4 @@ def html(definition: Any) -> Markup:
     body = (row((tag("code", n), d, w, tag("code", e))) for n, d, w, e in _rows(definition.outputs))
     grid = tag("table", tag("caption", f"Features of {definition.name}"), tag("thead", row(HEADS, "th")), tag("tbody", *body))
     head = tag("header", tag("h3", definition.name), tag("span", type(definition).__name__, class_="chip"), tag("span", f"{len(definition.outputs)} features", class_="muted"))
-    return section(head, tag("dl", facts), tag("div", grid, class_="scroll"), label=f"{type(definition).__name__} {definition.name}")
+    return section(head, tag("dl", facts), tag("div", grid, class_="scroll", tabindex="0"), label=f"{type(definition).__name__} {definition.name}")

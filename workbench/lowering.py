@@ -61,9 +61,6 @@ class Context:
         return [*(pairs[o] for o in self.order), *values]
 
 
-Lowering = "Callable[[Cell, ir.Table, Context], ir.Scalar]"
-
-
 def _count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
     return cell.kept(pairs).ifelse(1, None).count()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import cases
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from test_golden import definitions
 from test_normal import AGREED, check_agreed
 
+from backends import EngineError
 from backends.equal import equal
-from workbench import backfill, samples
+from workbench import EventSource, GroupBy, Join, backfill, samples
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +41,15 @@ def test_the_golden_quickstart_is_the_same_on_every_engine(shared, duck, con, mo
 @pytest.mark.parametrize("case", AGREED)
 def test_an_operation_gives_the_agreed_value(con, case):
     check_agreed(con, case)
+
+
+def test_a_dated_table_is_refused_where_there_is_none_yet(con):
+    con.create_table("e", pa.table({"k": ["a"], "t": pa.array([cases.moment(0)], pa.timestamp("us"))}), overwrite=True)
+    table = con.table("e")
+    group_by = GroupBy(name="g", source=EventSource(table, time="t"), keys=["k"], aggregations=[table.count()])
+
+    with pytest.raises(EngineError, match=r"backfill\(into=...\) is not available on (Postgres|Spark)"):
+        backfill(Join(name="j", left=EventSource(table, time="t"), parts=[group_by]), into="out")
 
 
 @seed(5)

@@ -117,7 +117,7 @@ def _detail(page: Page, moment: Moment, chosen: int, name: str) -> Markup:
     parts = [_said(page, moment, chosen, value, kind, name)]
     if moment.timed and moment.events:
         parts += [_key_of_marks(moment), tag("div", chart(moment), class_="scroll", tabindex="0")]
-        parts.append(tag("div", tag("div", _events(moment), class_="scroll"), _others(moment), class_="two"))
+        parts.append(tag("div", tag("div", _events(moment), class_="scroll", tabindex="0"), _others(moment), class_="two"))
     return tag("div", *parts, class_="detail")
 
 
@@ -195,4 +195,4 @@ def _others(moment: Moment) -> Markup:
     head = tag("tr", tag("th", "window", scope="col"), *(tag("th", h, scope="col", class_="num") for h in heads))
     table = tag("table", tag("caption", "The same input over other windows"), tag("thead", head), tag("tbody", *rows))
     note = tag("p", "A window is [t − w, t): an event at exactly t − w counts, one at exactly t does not.", class_="muted")
-    return tag("div", tag("h4", "Same key, same t"), tag("div", table, class_="scroll"), note, class_="card")
+    return tag("div", tag("h4", "Same key, same t"), tag("div", table, class_="scroll", tabindex="0"), note, class_="card")
