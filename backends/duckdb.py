@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.datatypes as dt
 from sqlglot import exp
 
 from backends.engine import Engine
@@ -23,6 +25,21 @@ def fsum(value: float) -> float:
     raise NotImplementedError  # Ibis writes the call; DuckDB runs it
 
 
+MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
+
+
+@cache
+def _heap(name: str, value: dt.DataType, key: dt.DataType) -> Any:
+    """DuckDB's arg_max or arg_min of `n` values, typed."""
+    signature = ((value, key, dt.int64), dt.Array(value))
+
+    @ibis.udf.agg.builtin(name=name, signature=signature)
+    def heap(value: Any, key: Any, n: int) -> Any:
+        raise NotImplementedError  # Ibis writes the call; DuckDB runs it
+
+    return heap
+
+
 class DuckDB(Engine):
     """What differs on DuckDB."""
 
@@ -32,6 +49,13 @@ class DuckDB(Engine):
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
         """By Kahan summation."""
         return fsum(value, where=where)
+
+    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
+        """By a heap of `k` where that is few, so that a long history is never sorted or held."""
+        if k is None or k >= MOST_HEAPED:
+            return super().listed(value, order, where, descending=descending, k=k)
+        key = ibis.struct({f"o{i}": o for i, o in enumerate(order)})
+        return _heap("arg_max" if descending else "arg_min", value.type(), key.type())(value, key, k, where=where)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

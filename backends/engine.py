@@ -46,10 +46,11 @@ class Engine:
         """The sum of doubles, null over none; within rule 11's bound."""
         return value.sum(where=where)
 
-    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False) -> ir.ArrayScalar:
-        """The values that pass `where`, ordered by `order`; null or empty over none."""
+    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
+        """The values that pass `where`, ordered by `order`, the first `k` or all; null or empty over none."""
         keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]
-        return value.collect(where=where, order_by=keys)
+        values = value.collect(where=where, order_by=keys)
+        return values if k is None else values[:k]
 
     # --- tables
 

@@ -27,13 +27,14 @@ class Spark(Engine):
     name = "pyspark"
     title = "Spark"
 
-    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False) -> ir.ArrayScalar:
+    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""
         keys = {f"o{i}": o for i, o in enumerate(order)}
         rows = ibis.struct({**keys, "v": value}).collect(where=where & value.notnull()).sort()
         if descending:
             rows = ibis.range(0, rows.length()).map(lambda i: rows[rows.length() - 1 - i])
-        return rows.map(lambda r: r["v"])
+        values = rows.map(lambda r: r["v"])
+        return values if k is None else values[:k]
 
     def sql(self, expr: ir.Table) -> str:
         """As Ibis writes it, also where Spark is not installed and Ibis has not read its options for it."""

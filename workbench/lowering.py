@@ -117,8 +117,8 @@ def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 def _listed(order: Callable[[Context, ir.Table, ir.Column], Sequence[ir.Column]], *, descending: bool) -> Any:
     def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
         value = cell.column(pairs)
-        values = context.engine.listed(value, order(context, pairs, value), cell.kept(pairs), descending=descending)
-        short = values[: cell.op.k] if isinstance(cell.op, KList) else values
+        most = cell.op.k if isinstance(cell.op, KList) else None
+        short = context.engine.listed(value, order(context, pairs, value), cell.kept(pairs), descending=descending, k=most)
         return (short.length() > 0).ifelse(short, ibis.null(short.type()))
 
     return lower
