@@ -84,7 +84,7 @@ class Ledger:
         days = [e.day for e in entries]
         with self.engine.transaction():
             if target not in con.list_tables():
-                con.create_table(target, rows.limit(0))
+                con.create_table(target, schema=rows.schema())
             self.engine.delete_times(target, time, min(days), max(days) + timedelta(days=1))
             con.insert(target, rows.select(*con.table(target).columns))  # insert goes by position
             for entry in entries:
