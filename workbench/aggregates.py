@@ -213,7 +213,7 @@ def _floats(_: Any) -> dt.DataType:
 def _total(op: Any) -> dt.DataType:
     """Integers stay 64-bit integers, decimals keep their scale (semantics rule 11)."""
     dtype = op.arg.dtype
-    return dt.Decimal(38, dtype.scale) if dtype.is_decimal() else op.dtype
+    return dt.Decimal(38, dtype.scale) if dtype.is_decimal() and dtype.scale is not None else op.dtype
 
 
 def _how(name: str) -> Callable[[Any], str]:

@@ -78,8 +78,10 @@ def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
     if value.type().is_floating():
         return context.engine.total(value.cast("float64"), keep)
-    dtype = dt.Decimal(38, value.type().scale) if value.type().is_decimal() else cell.op.dtype
-    return _exact_total(value, keep).cast(dtype)
+    total = _exact_total(value, keep)
+    if value.type().is_decimal():
+        return total if value.type().scale is None else total.cast(dt.Decimal(38, value.type().scale))
+    return total.cast(cell.op.dtype)
 
 
 def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:

@@ -93,7 +93,9 @@ def _of_decimals(node: Any) -> ir.Value | None:
     left, right = node.left.dtype, node.right.dtype
     if left.is_floating() or right.is_floating():
         return type(node)(ops.Cast(node.left, dt.float64), ops.Cast(node.right, dt.float64)).to_expr()
-    scales = [d.scale or 0 if d.is_decimal() else 0 for d in (left, right)]
+    if any(d.is_decimal() and d.scale is None for d in (left, right)):
+        return None  # Postgres's plain numeric keeps what it needs
+    scales = [d.scale if d.is_decimal() else 0 for d in (left, right)]
     scale = sum(scales) if isinstance(node, ops.Multiply) else max(scales)
     return ops.Cast(node, dt.Decimal(38, min(scale, 37))).to_expr()
 

@@ -44,12 +44,23 @@ def test_an_operation_gives_the_agreed_value(con, case):
 
 
 def test_a_dated_table_is_refused_where_there_is_none_yet(con):
-    con.create_table("e", pa.table({"k": ["a"], "t": pa.array([cases.moment(0)], pa.timestamp("us"))}), overwrite=True)
+    con.create_table("e", pa.table({"k": ["a"], "t": pa.array([cases.moment(cases.BASE)], pa.timestamp("us"))}), overwrite=True)
     table = con.table("e")
     group_by = GroupBy(name="g", source=EventSource(table, time="t"), keys=["k"], aggregations=[table.count()])
 
     with pytest.raises(EngineError, match=r"backfill\(into=...\) is not available on (Postgres|Spark)"):
         backfill(Join(name="j", left=EventSource(table, time="t"), parts=[group_by]), into="out")
+
+
+def test_a_number_without_a_scale_keeps_its_digits(postgres):
+    postgres.raw_sql("drop table if exists numbers; create table numbers as select 'a' k, timestamp '2024-01-01' t, 1.23456::numeric v union all select 'a', timestamp '2024-01-01', 2.000001")
+    postgres.raw_sql("drop table if exists asked; create table asked as select 'a' k, timestamp '2024-01-02' t")
+    table = postgres.table("numbers")
+    group_by = GroupBy(name="g", source=EventSource(table, time="t"), keys=["k"], aggregations=[table.v.sum(), table.v.max(), (table.v * table.v).sum().name("squares"), table.v.mean()])
+
+    (row,) = backfill(Join(name="j", left=EventSource(postgres.table("asked"), time="t"), parts=[group_by])).execute().to_dict("records")
+
+    assert (3.234561, 2.000001, 5.5241423936010) == tuple(pytest.approx(float(row[f"g_{c}"]), rel=1e-12) for c in ("v_sum", "v_max", "squares"))
 
 
 @seed(5)
