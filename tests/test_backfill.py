@@ -213,6 +213,21 @@ def test_a_new_snapshot_recomputes_the_days_it_is_in_force(con):
     assert rows(backfill(join)) == rows(con.table("out"))
 
 
+def test_a_new_snapshot_whose_rows_are_all_filtered_out_is_seen(con):
+    """Rule 6: it is in force, and the key it hides is null from then on."""
+    con.raw_sql("create table users as select '2024-01-01' ds, i::varchar k, 1 tier from range(8) s(i)")
+    users = con.table("users")
+    group_by = GroupBy(name="u", source=EntitySource(users.filter(users.tier > 0), snapshot="ds"), keys=["k"], features=["tier"])
+    join = Join(name="tiers", left=EventSource(con.table("lefts"), time="t"), parts=[group_by])
+    backfill(join, into="out")
+    con.raw_sql("insert into users select '2024-01-05', i::varchar, 0 from range(8) s(i)")
+
+    with pytest.warns(UserWarning, match="6 days from 2024-01-06 to 2024-01-11 are computed again"):
+        backfill(join, into="out")
+
+    assert rows(backfill(join)) == rows(con.table("out"))
+
+
 def test_a_table_that_no_backfill_wrote_is_left_alone(con):
     with pytest.raises(EngineError, match="DuckDB has a table 'events' that no backfill wrote: give into= another name, or drop it first"):
         backfill(spend(con, 1), into="events")

@@ -276,6 +276,15 @@ def test_a_declared_integer_is_never_read_from_fractions(duck):
         backfill(join(declared, lefts(duck), _.v.sum()), on=duck)
 
 
+@pytest.mark.parametrize(("there", "declared"), [("decimal(12, 4)", "decimal(12, 2)"), ("bigint", "float64"), ("double", "float32"), ("decimal(12, 2)", "int64")])
+def test_nothing_is_rounded_on_the_way_from_the_warehouse(duck, there, declared):
+    duck.raw_sql(f"create table e as select 1 k, timestamp '2024-01-09' ts, 2::{there} v")
+    table = ibis.table({"k": "int64", "ts": "timestamp", "v": declared}, name="e")
+
+    with pytest.raises(EngineError, match=r"e\.v is .* on DuckDB and .* in the definition: cast it in the warehouse"):
+        backfill(join(table, lefts(duck), _.v.max()), on=duck)
+
+
 # --- the preview's words
 
 

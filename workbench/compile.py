@@ -11,7 +11,7 @@ It is lazy: nothing here runs a query. For each part of a join:
 from __future__ import annotations
 
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
@@ -49,7 +49,7 @@ def training_set(join: Join, engine: Engine, left: ir.Table | None = None) -> ir
 def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine) -> ir.Table:
     """`base` with one part's features, null where a key is null (rule 17) or the key's data is too old."""
     group_by, at = part.group_by, f"{AT}_{number}"
-    base = base.mutate(**{at: _instant(base[TIME], group_by)})
+    base = base.mutate(**{at: instant(base[TIME], group_by)})
     key = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
     known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
     spine = base.filter(known & base[at].notnull()).select(**key, **{AT: base[at]}).distinct()
@@ -65,8 +65,8 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine) -> i
     return joined.select(*base.columns, **values)
 
 
-def _instant(time: ir.IntegerValue, group_by: GroupBy) -> ir.IntegerValue:
-    """What the part's values are as of: `t`, or the midnight at or before it (rules 4 and 6)."""
+def instant(time: Any, group_by: GroupBy) -> Any:
+    """What values are as of: `t`, or the midnight at or before it (rules 4 and 6); of an expression or a number of microseconds."""
     daily = group_by.accuracy == "snapshot" or isinstance(group_by.source, EntitySource)
     return floor_to(time, in_us(DAY)) if daily else time
 

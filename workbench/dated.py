@@ -55,7 +55,6 @@ def between(table: ir.Table, time: str, start: date | None, end: date | None) ->
     return table.filter(kept) if kept else table
 
 
-
 @frozen
 class Refill:
     """Bringing one dated table up to a definition and its data."""
@@ -98,7 +97,7 @@ class Refill:
         today = {e.day: e.inputs["left"][0] for e in now}
         lost = [e.day for e in there if today[e.day] < e.inputs["left"][0]]
         if lost and not self.rebuild:
-            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(lost).removesuffix(' is').removesuffix(' are')} since {self.into} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
+            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(lost)} since {self.into} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
             raise DefinitionError(message)
 
     def _say(self, old: set[date], done: dict[date, Entry], now: Sequence[Entry], todo: Sequence[Entry]) -> None:
@@ -107,11 +106,11 @@ class Refill:
         kept = [e.day for e in now if e.day in done and _changed(done[e.day].inputs, e.inputs) is LOST]
         said = []
         if old:
-            said.append(f"the definition of {self.join.name} changed; {_days([e.day for e in todo])} computed anew and take the table's place at the end")
+            said.append(f"the definition of {self.join.name} changed; {_days([e.day for e in todo])} {_are(todo)} computed anew and take the table's place at the end")
         elif again:
-            said.append(f"{_days(again)} computed again, since their left or sources gained or changed rows")
+            said.append(f"{_days(again)} {_are(again)} computed again, since their left or sources gained or changed rows")
         if kept:
-            said.append(f"{_days(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now")
+            said.append(f"{_days(kept)} {_are(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now")
         for sentence in said:
             warnings.warn(f"{self.into}: {sentence}", stacklevel=4)
 
@@ -134,7 +133,11 @@ def _changed(old: dict[str, list[int]], new: dict[str, list[int]]) -> str:
 
 
 def _days(days: Sequence[date]) -> str:
-    return f"{min(days)} is" if len(days) == 1 else f"{len(days)} days from {min(days)} to {max(days)} are"
+    return f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {min(days)} to {max(days)}"
+
+
+def _are(days: Sequence[object]) -> str:
+    return "is" if len(days) == 1 else "are"
 
 
 def _steps(entries: Sequence[Entry], step: int) -> Iterable[list[Entry]]:
@@ -164,10 +167,7 @@ class Seen:
     def __init__(self, part: JoinPart, engine: Engine) -> None:
         group_by = part.group_by
         self.entity = isinstance(group_by.source, EntitySource)
-        rows = EntityRows(group_by, engine) if self.entity else EventRows(group_by, engine)
-        table = rows.table
-        time = rows.ended(table)[EVENT] if isinstance(rows, EntityRows) else micros(table[group_by.events.time])
-        found = _by_day(table, time, sorted(_used(group_by)))
+        found = _snapshots(group_by, engine) if self.entity else _events(group_by, engine)
         self.days, self.found = list(found), list(found.values())
         self.rows, self.marks = ([0, *accumulate(v[i] for v in self.found)] for i in (0, 1))
         lengths = [w.length + w.hop for w in group_by.windows if w]
@@ -181,6 +181,19 @@ class Seen:
             return [days_since_epoch(self.days[end - 1]), *self.found[end - 1]] if end else []
         start = 0 if self.lookback is None else bisect_left(self.days, day - self.lookback)
         return [self.rows[end] - self.rows[start], self.marks[end] - self.marks[start]]
+
+
+def _events(group_by: GroupBy, engine: Engine) -> dict[date, list[int]]:
+    table = EventRows(group_by, engine).table
+    return _by_day(table, micros(table[group_by.events.time]), sorted(_used(group_by)))
+
+
+def _snapshots(group_by: GroupBy, engine: Engine) -> dict[date, list[int]]:
+    """Every snapshot of the base table, which decides what is in force (rule 6), with the checksum of the rows that are used."""
+    rows = EntityRows(group_by, engine)
+    ends, table = rows.snapshots(), rows.table
+    used = _by_day(table, rows.ended(table)[EVENT], sorted(_used(group_by)))
+    return {day: [n, used.get(day, [0, 0])[1]] for day, (n, _) in _by_day(ends, ends[EVENT], ()).items()}
 
 
 def _used(group_by: GroupBy) -> set[str]:

@@ -34,7 +34,7 @@ def micros(time: ir.TimestampValue) -> ir.IntegerValue:
     return elapsed - below.ifelse(1, 0)
 
 
-def floor_to(value: ir.IntegerValue, unit: int) -> ir.IntegerValue:
+def floor_to(value: Any, unit: int) -> Any:
     """`value` rounded down to a multiple of `unit`; by remainders, since `//` is a division of doubles on DuckDB."""
     return value - ((value % unit) + unit) % unit
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workbench.aggregates import Each
     from workbench.definitions import GroupBy
 
+SHORT = 4  # bytes of an integer that every double holds
 AT, EVENT, BUCKET, MEMBER, NEWEST, END = "_fw_at", "_fw_time", "_fw_bucket", "_fw_member", "_fw_newest", "_fw_end"
 
 
@@ -37,8 +38,6 @@ def in_us(span: timedelta) -> int:
 def inside(window: Window | None) -> str:
     """The pairs' boolean column of a window."""
     return f"_fw_in_{in_us(window.length)}us" if window else "_fw_in_all"
-
-
 
 
 def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
@@ -82,8 +81,12 @@ def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool) -> ops.Rel
 
 
 def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
-    """Whether a cast keeps every value, or raises: integers among themselves, and to floats; floats among themselves."""
-    return there.is_numeric() and declared.is_numeric() and not (declared.is_integer() and not there.is_integer()) and not (declared.is_decimal() and there.is_floating())
+    """Whether a cast keeps every value, or raises: nothing is rounded on the way from the warehouse."""
+    if there.is_integer():
+        return declared.is_integer() or declared.is_decimal() or (declared.is_float64() and there.nbytes <= SHORT)
+    if there.is_decimal() and declared.is_decimal():
+        return declared.scale is None or (there.scale is not None and there.scale <= declared.scale)
+    return there.is_float32() and declared.is_float64()
 
 
 def beside(table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[str] = ()) -> ir.Table:
@@ -111,8 +114,6 @@ class Inputs:
     def name(self, node: ops.Value) -> str:
         """The column of one argument."""
         return self.columns.setdefault(node, f"_fw_in{len(self.columns)}")
-
-
 
 
 @frozen
@@ -189,8 +190,8 @@ class EventRows(Rows):
         pairs = spine.left_join(events, [*matches, *before]).drop(*(c for c in [f"{k}_right" for k in spine.columns if k != AT]))
         return pairs.mutate(**{inside(w): pairs[EVENT] >= self.tail(pairs[AT], w) if w else pairs[EVENT].notnull() for w in windows})
 
-    def tail(self, at: ir.IntegerValue, window: Window) -> ir.IntegerValue:
-        """The first instant inside the window: `t - w`, or rounded down to its hop (rules 2 and 3)."""
+    def tail(self, at: Any, window: Window) -> Any:
+        """The first instant inside the window: `t - w`, or rounded down to its hop (rules 2 and 3); of an expression or a number."""
         start = at - in_us(window.length)
         return floor_to(start, in_us(window.hop)) if self.group_by.resolution == "sawtooth" else start
 
@@ -212,7 +213,7 @@ class EntityRows(Rows):
         """Each spine row with its key's rows of the snapshot in force, or with nulls."""
         del windows, newest
         rows = self.selected(inputs, each, bucket, self.ended)
-        dated = beside(spine, self._in_force(spine, rows), [AT])
+        dated = beside(spine, self._in_force(spine), [AT])
         matches = [dated[c] == rows[c] for c in spine.columns if c != AT]
         pairs = dated.left_join(rows, [*matches, dated[END] == rows[EVENT]])
         pairs = pairs.drop(*(f"{k}_right" for k in spine.columns if k != AT))
@@ -221,7 +222,7 @@ class EntityRows(Rows):
     def columns_of(self, spine: ir.Table) -> ir.Table:
         """The spine with the entity's columns taken as they are."""
         inputs, table = Inputs(), self.group_by.source.table
-        names = {inputs.columns.setdefault(ops.Field(table, c), f"_fw_in{i}"): c for i, c in enumerate(self.group_by.taken)}
+        names = {inputs.name(ops.Field(table, c)): c for c in self.group_by.taken}
         pairs = self.pairs(spine, (), inputs, each=None, bucket=None, newest=True)
         taken = {feature: pairs[name] for name, feature in names.items()}
         return pairs.select(*spine.columns, **{NEWEST: pairs[END]}, **taken)
@@ -236,13 +237,12 @@ class EntityRows(Rows):
     def _end(self, day: ir.Value) -> ir.IntegerValue:
         return micros((day.cast("date") if day.type().is_string() else day).cast("timestamp")) + in_us(DAY)
 
-    def _in_force(self, spine: ir.Table, rows: ir.Table) -> ir.Table:
+    def _in_force(self, spine: ir.Table) -> ir.Table:
         """For each instant, the end of the latest finished snapshot of the whole table."""
         if self.group_by.entity.snapshot is None:
             return spine.select(AT).distinct().mutate(**{END: ibis.literal(0, "int64")})
         ends = self.snapshots().distinct()
         instants = spine.select(AT).distinct()
-        del rows
         return instants.join(ends, ends[EVENT] <= instants[AT]).group_by(AT).agg(**{END: lambda t: t[EVENT].max()})
 
     def snapshots(self) -> ir.Table:

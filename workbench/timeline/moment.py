@@ -11,15 +11,15 @@ import pyarrow as pa
 from attrs import evolve, field, frozen
 
 from workbench.aggregates import Each
-from workbench.compile import features
+from workbench.compile import features, instant
 from workbench.definitions import Aggregation
 from workbench.display import expression
 from workbench.nodes import substitute
 from workbench.normal import finite, micros
 from workbench.reductions import reductions
 from workbench.rows import AT, EVENT, EventRows, in_us
-from workbench.sources import EntitySource, EventSource
-from workbench.windows import DAY, HOUR, Window
+from workbench.sources import EventSource
+from workbench.windows import DAY, HOUR
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -103,13 +103,13 @@ def moment(page: Page, row: dict[str, Any], name: str) -> Moment:
     part, feature, derived = _subject(page, name)
     group_by = part.group_by
     asked = _us(row[page.join.left.time])
-    at = asked // DAY_US * DAY_US if group_by.accuracy == "snapshot" or isinstance(group_by.source, EntitySource) else asked
+    at = instant(asked, group_by)
     full = f"{part.head}_{feature.name}"
     plain = Moment(part, feature, full if derived else name, row[full], row, at, asked, None, derived=derived, others=_others(part, feature, row))
     key = [row[left] for left, _ in part.keys]
     if not plain.timed or None in key:
         return plain
-    start = _tail(group_by, feature.window, at)
+    start = None if feature.window is None else EventRows(group_by, page.engine).tail(at, feature.window)
     story = Story(group_by, feature, page.engine, tuple(key), at, start)
     events, totals = story.events()
     counted = evolve(plain, start=start, totals=totals)
@@ -137,13 +137,6 @@ def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
         used = {f.name for f in feature.node.find(ops.Field)}
         feature = next(f for f in part.group_by.computed if f.name in used)
     return part, feature, derived
-
-
-def _tail(group_by: GroupBy, window: Window | None, at: int) -> int | None:
-    if window is None:
-        return None
-    start = at - in_us(window.length)
-    return start // in_us(window.hop) * in_us(window.hop) if group_by.resolution == "sawtooth" else start
 
 
 def _others(part: JoinPart, feature: Feature, row: dict[str, Any]) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:

@@ -11,13 +11,12 @@ from attrs import evolve, frozen
 
 from workbench.binding import title
 from workbench.checks import check_data
-from workbench.compile import features, training_set
+from workbench.compile import features, instant, training_set
 from workbench.definitions import Aggregation
 from workbench.errors import DefinitionError
-from workbench.normal import floor_to, micros
+from workbench.normal import micros
 from workbench.rows import AT, NEWEST, EventRows, in_us, rebound
 from workbench.sources import EntitySource
-from workbench.windows import DAY
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -86,7 +85,7 @@ def _facts(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> dict[i
         return {}
     counted = counting(part.group_by)
     at = micros(kept[join.left.time])
-    base = kept.mutate(**{AT: floor_to(at, in_us(DAY)) if part.group_by.accuracy == "snapshot" else at})
+    base = kept.mutate(**{AT: instant(at, part.group_by)})
     keys = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
     there = reduce(lambda a, b: a & b, (k.notnull() for k in keys.values()))
     spine = base.filter(there).select(**keys, **{AT: base[AT]}).distinct()
