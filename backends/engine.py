@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import ibis
+import ibis.expr.types as ir
+
+from backends.asof import AsOf, Weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import ibis.expr.types as ir
+    import pyarrow as pa
     from ibis.backends import BaseBackend
 
 # Backends with a file of their own, by Ibis's name for them.
@@ -36,6 +39,7 @@ class Engine:
 
     name = "portable"
     title = "Ibis"
+    plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
 
     def __init__(self, con: BaseBackend | None = None) -> None:
         self.con = con
@@ -72,17 +76,37 @@ class Engine:
             raise EngineError(message)
         return self.con
 
-    def keep(self, expr: ir.Table) -> ir.Table:
-        """Run an expression once and hold its rows in a temporary table, for as long as an expression refers to it."""
+    def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
+        """Run an expression once, or take rows as they are, and hold them in a temporary table for as long as an expression refers to it."""
         con = self.connected
         forgotten = FORGOTTEN.setdefault(con, [])
         while forgotten:
             con.drop_table(forgotten.pop(), force=True)
         name = ibis.util.gen_name("fw")
-        table = self.run("the query", lambda: con.create_table(name, expr, temp=True), expr)
+        table = self.run("the query", lambda: con.create_table(name, expr, temp=True), expr if isinstance(expr, ir.Table) else None)
         # not dropped at once: the collector may run while another query of this connection is being read
         weakref.finalize(table.op(), forgotten.append, name)
         return table
+
+    def as_of(self, question: AsOf) -> ir.Table:
+        """The spine's columns and one column an ask, for each row of the spine; runs, and keeps the answer."""
+        message = f"{self.title} has no plan of its own for {len(question.asks)} reductions as of an instant: pairs serve it"
+        raise EngineError(message)
+
+    def weigh(self, question: AsOf) -> Weight:
+        """How many left rows and events meet, from two group-bys."""
+        keys = list(question.keys)
+        left = question.spine.group_by(keys).agg(q=lambda t: t.count())
+        events = question.events.group_by(keys).agg(n=lambda t: t.count())
+        met = left.join(events, keys)
+        ((rows,),) = self.rows(question.spine.agg(n=question.spine.count()))
+        ((n, pairs),) = self.rows(met.agg(n=met.n.sum(), pairs=(met.n.cast("float64") * met.q).sum()))
+        return Weight(rows, n or 0, int(pairs or 0))
+
+    def rows(self, expr: ir.Table) -> list[tuple[Any, ...]]:
+        """The few rows of an expression."""
+        found = self.run("a question of the plan", lambda: self.connected.to_pyarrow(expr), expr)
+        return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
         """What `action` gives; whatever the driver raises becomes an EngineError that says which step it was."""

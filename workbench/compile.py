@@ -1,6 +1,6 @@
 """Definitions in, Ibis tables out: the portable plan, a range join of left rows and events, on any engine.
 
-It is lazy: nothing here runs a query. For each part of a join:
+Without a planner it is lazy: nothing here runs a query. For each part of a join:
 
     spine   the left's distinct (keys, instant), null keys left out
     events  the source's rows with keys, time and the reductions' inputs as columns
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.operations as ops
 
-from workbench.evaluation import Evaluation
 from workbench.normal import finite, floor_to, micros, normal
+from workbench.planning import Planner, lazily
 from workbench.rows import AT, NEWEST, EntityRows, EventRows, Rows, beside, in_us, rebound
 from workbench.sources import EntitySource
 from workbench.windows import DAY
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from backends import Engine
+    from workbench.evaluation import Evaluation
     from workbench.definitions import GroupBy
     from workbench.joins import Join, JoinPart
 
 TIME = "_fw_t"
 
 
-def training_set(join: Join, engine: Engine, left: ir.Table | None = None) -> ir.Table:
-    """The left's rows, one to one, and one column a feature (semantics rule 17). Lazy.
+def training_set(join: Join, engine: Engine, left: ir.Table | None = None, planner: Planner = lazily) -> ir.Table:
+    """The left's rows, one to one, and one column a feature (semantics rule 17). Lazy, unless the planner runs something.
 
     `left` stands for the join's left where that was already evaluated: the same columns.
     """
@@ -41,19 +42,19 @@ def training_set(join: Join, engine: Engine, left: ir.Table | None = None) -> ir
     columns = rows.columns
     base = rows.mutate(**{TIME: micros(rows[join.left.time])})
     for number, part in enumerate(join.parts):
-        base = _with_part(base, part, number, engine)
+        base = _with_part(base, part, number, engine, planner)
     made = {f.name: _over(base, f.node) for f in join.derivations}
     return base.mutate(**made).select(*columns, *(f.name for f in join.outputs))
 
 
-def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine) -> ir.Table:
+def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, planner: Planner) -> ir.Table:
     """`base` with one part's features, null where a key is null (rule 17) or the key's data is too old."""
     group_by, at = part.group_by, f"{AT}_{number}"
     base = base.mutate(**{at: instant(base[TIME], group_by)})
     key = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
     known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
     spine = base.filter(known & base[at].notnull()).select(**key, **{AT: base[at]}).distinct()
-    table = features(spine, group_by, engine, newest=part.max_age is not None)
+    table = features(spine, group_by, engine, newest=part.max_age is not None, planner=planner)
     mine = table.rename(**{f"{c}_{number}": c for c in (*key, AT)}, **{f"{part.head}_{f.name}": f.name for f in group_by.outputs})
     matched = [base[left] == mine[f"_fw_key{i}_{number}"] for i, (left, _) in enumerate(part.keys)]
     joined = base.left_join(mine, [*matched, base[at] == mine[f"{AT}_{number}"]])
@@ -80,7 +81,7 @@ def _over(table: ir.Table, node: ops.Value) -> ir.Value:
 # --- one group-by
 
 
-def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool = False) -> ir.Table:
+def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool = False, planner: Planner = lazily) -> ir.Table:
     """One row for each row of `spine` (key columns `_fw_key0...` and an instant `_fw_at` in microseconds).
 
     The spine's columns, every feature of the group-by, and with `newest` the time of the key's latest fact.
@@ -89,16 +90,16 @@ def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool
         table = EntityRows(group_by, engine).columns_of(spine)
     else:
         source = EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine)
-        table = _aggregated(spine, group_by, source, engine, newest=newest)
+        table = _aggregated(group_by, *planner(spine, source, group_by.name), source, newest=newest)
     derived = {f.name: _over(table, f.node) for f in group_by.derivations}
     kept = [*spine.columns, *(f.name for f in group_by.outputs), *([NEWEST] if newest else [])]
     return table.mutate(**derived).select(*kept)
 
 
-def _aggregated(spine: ir.Table, group_by: GroupBy, source: Rows, engine: Engine, *, newest: bool) -> ir.Table:
+def _aggregated(group_by: GroupBy, spine: ir.Table, evaluation: type[Evaluation], source: Rows, *, newest: bool) -> ir.Table:
     plain_ = [f for f in group_by.computed if f.by is None]
-    table = Evaluation(spine, source, engine).table(plain_, newest=newest)
+    table = evaluation(spine, source, source.engine).table(plain_, newest=newest)
     for by in dict.fromkeys(f.by for f in group_by.computed if f.by is not None):
         mapped = [f for f in group_by.computed if f.by == by]
-        table = beside(table, Evaluation(spine, source, engine, bucket=by).maps(mapped), spine.columns)
+        table = beside(table, evaluation(spine, source, source.engine, bucket=by).maps(mapped), spine.columns)
     return table

@@ -75,7 +75,7 @@ class Evaluation:
         """One pass over the pairs, for the reductions that unfold the same list, or none."""
         inputs = Inputs()
         made = [Cell(named[c], c[0], inputs.of(c[0]), inside(c[1])) for c in cells]
-        contributions = {f.name: [_contribution(op, inputs, inside(f.window)) for op in reductions(f.node)] for f in wanted}
+        contributions = {f.name: [contribution(op, inputs, inside(f.window)) for op in reductions(f.node)] for f in wanted}
         windows = dict.fromkeys([w for _, w in cells] + [f.window for f in wanted])
         pairs = self.source.pairs(self.spine, tuple(windows), inputs, each=each, bucket=self.bucket, newest=newest)
         if self.bucket:
@@ -88,7 +88,7 @@ class Evaluation:
         if MEMBER not in group:
             return self._grouped(made, pairs, context, extra)
         by_key = each is not None and each.arg.dtype.is_map()
-        seen = {_seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any() for c in made}
+        seen = {seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any() for c in made}
         return self._folded(self._grouped(made, pairs, context, seen), [c.name for c in made], by_key=by_key)
 
     def _grouped(self, cells: Sequence[Cell], pairs: ir.Table, context: Context, extra: dict[str, ir.Scalar]) -> ir.Table:
@@ -108,17 +108,18 @@ class Evaluation:
         """
         known = table.filter(table[MEMBER].notnull())
         if by_key:
-            folded = {n: as_map(known[MEMBER], known[n], known[_seen(n)] & known[n].notnull(), self.engine) for n in names}
+            folded = {n: as_map(known[MEMBER], known[n], known[seen(n)] & known[n].notnull(), self.engine) for n in names}
         else:
-            folded = {n: known[n].collect(order_by=known[MEMBER], include_null=True, where=known[_seen(n)]) for n in names}
+            folded = {n: known[n].collect(order_by=known[MEMBER], include_null=True, where=known[seen(n)]) for n in names}
         return known.group_by(*self.group).agg(**folded)
 
 
-def _seen(cell: str) -> str:
+def seen(cell: str) -> str:
+    """The column that says whether a member's cell saw anything."""
     return f"{cell}_seen"
 
 
-def _contribution(op: ops.Reduction, inputs: Inputs, within: str) -> Cell:
+def contribution(op: ops.Reduction, inputs: Inputs, within: str) -> Cell:
     """What a reduction takes of an event; of a list that it unfolds, the list."""
     each = unfolded(op)
     return Cell("", op, inputs.of(op) if each is None else {"arg": inputs.name(each.arg)}, within)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -41,11 +42,13 @@ class Cell:
         return pairs[self.inputs[argument]]
 
     def kept(self, pairs: ir.Table) -> ir.BooleanColumn:
-        """Which pairs count: in the window, past `where`, and with every value there (rule 9: nulls are skipped)."""
-        keep = pairs[self.inside]
-        for argument, name in self.inputs.items():
-            keep &= pairs[name].fill_null(False) if argument == "where" else pairs[name].notnull()
-        return keep
+        """Which pairs count."""
+        return pairs[self.inside] & self.counts(pairs)
+
+    def counts(self, rows: ir.Table) -> ir.BooleanValue:
+        """Which rows count in whatever window they are: past `where`, and with every value there (rule 9: nulls are skipped)."""
+        tests = [rows[name].fill_null(False) if argument == "where" else rows[name].notnull() for argument, name in self.inputs.items()]
+        return reduce(lambda a, b: a & b, tests, ibis.literal(True))  # noqa: FBT003 a count of rows tests nothing
 
 
 @frozen

@@ -182,7 +182,7 @@ class EventRows(Rows):
 
     def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
         """Each spine row with its events before the instant, or with nulls; a boolean column for each window."""
-        events = self.selected(inputs, each, bucket, self._placed)
+        events = self.placed(inputs, each, bucket)
         matches = [spine[c] == events[c] for c in spine.columns if c != AT]
         tails = {w: self.tail(spine[AT], w) for w in windows if w}
         bounded = len(tails) == len(windows) and tails and not newest
@@ -190,12 +190,16 @@ class EventRows(Rows):
         pairs = spine.left_join(events, [*matches, *before]).drop(*(c for c in [f"{k}_right" for k in spine.columns if k != AT]))
         return pairs.mutate(**{inside(w): pairs[EVENT] >= self.tail(pairs[AT], w) if w else pairs[EVENT].notnull() for w in windows})
 
+    def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
+        """The events as internal columns: keys, time, order, the bucket, the inputs."""
+        return self.selected(inputs, each, bucket, self._when)
+
     def tail(self, at: Any, window: Window) -> Any:
         """The first instant inside the window: `t - w`, or rounded down to its hop (rules 2 and 3); of an expression or a number."""
         start = at - in_us(window.length)
         return floor_to(start, in_us(window.hop)) if self.group_by.resolution == "sawtooth" else start
 
-    def _placed(self, table: ir.Table) -> dict[str, ir.Value]:
+    def _when(self, table: ir.Table) -> dict[str, ir.Value]:
         """Time and order; a null in an order column comes before all values."""
         source = self.group_by.events
         columns: dict[str, ir.Value] = {EVENT: micros(table[source.time])}

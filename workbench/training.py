@@ -15,6 +15,7 @@ from workbench.dated import Refill, between, left_rows
 from workbench.definitions import identifier
 from workbench.errors import DefinitionError
 from workbench.joins import expect_join
+from workbench.planning import Chooser
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -26,7 +27,7 @@ STEP = 30  # days a transaction: few scans of the sources, and little lost if on
 Day = date | datetime | str | None
 
 
-def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False) -> ir.Table:
+def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table:
     """Features of each left row whose time is in [start, end), UTC; both open by default.
 
     One row out per row in: the left's columns, then one column per feature (semantics rules 9 and 17 say when it is
@@ -66,7 +67,7 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
     if into is None:
-        return _one_to_one(engine.keep(training_set(join, engine, left)), left, join)
+        return _one_to_one(engine.keep(training_set(join, engine, left, Chooser(engine, plan))), left, join)
     Refill(join, engine, into, left, rebuild).run(step)
     table = engine.table(into)
     return table if first is None and last is None else between(table, join.left.time, first, last)

@@ -1,0 +1,71 @@
+"""The window kernel: left rows and events in as Arrow tables, every reduction over every window out (semantics rules 1 to 15).
+
+Rows are sorted once by key and time; windows are row ranges that only move forward, so that each reduction takes each
+event in once and out once, whatever the window and however many events one key has. Sums are exact.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from backends.kernel.lanes import Part, Side
+from backends.kernel.reductions import REDUCTIONS, OutOfRangeError
+from backends.kernel.values import Columns, LacksError, codes, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backends.asking import Ask
+    from backends.kernel.jit import Longs
+
+__all__ = ["REDUCTIONS", "LacksError", "OutOfRangeError", "as_of"]
+
+ALONE = 200_000  # rows that one thread does sooner than two
+
+
+def as_of(events: pa.Table, left: pa.Table, asks: Sequence[Ask], *, keys: Sequence[str], time: str, at: str, order: Sequence[str] = (), threads: int = 2) -> pa.Table:
+    """The left's rows, in another order, and one column for each ask.
+
+    `keys` are columns of both tables, not null; `time` (events) and `at` (left) are microseconds since 1970. `order`
+    are columns of the events that settle ties in time. Raises OutOfRangeError where a sum does not fit its type, and
+    LacksError for values that the kernel cannot take.
+    """
+    event_codes, left_codes = codes(events, left, keys)
+    columns = Columns(events)
+    facts = Side(event_codes, _times(events[time]), np.arange(len(events)))
+    rows = Side(left_codes, _times(left[at]), np.arange(len(left)))
+    splits = _splits(event_codes, left_codes, 1 if len(events) + len(left) < ALONE else threads)
+
+    def done(first: int, end: int) -> pa.Table:
+        part = Part(facts.among(first, end), rows.among(first, end), columns, order)
+        return _answered(part, left, asks)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return pa.concat_tables(pool.map(done, splits[:-1], splits[1:]))
+
+
+def _times(column: pa.ChunkedArray) -> Longs:
+    return np.ascontiguousarray(joined(column).to_numpy(zero_copy_only=False).astype(np.int64, copy=False))
+
+
+def _splits(events: Longs, left: Longs, parts: int) -> list[int]:
+    """Codes that cut the rows into parts of about one size; a code is never cut."""
+    end = max(int(events.max(initial=0)), int(left.max(initial=0))) + 1
+    if parts == 1:
+        return [0, end]
+    rows = np.cumsum(np.bincount(events, minlength=end) + np.bincount(left, minlength=end))
+    cuts = np.searchsorted(rows, rows[-1] * np.arange(1, parts) // parts) + 1
+    return [0, *sorted({int(c) for c in cuts} - {0, end}), end]
+
+
+def _answered(part: Part, left: pa.Table, asks: Sequence[Ask]) -> pa.Table:
+    """The part's left rows with an answer to each ask."""
+    out = left.take(pa.array(part.left.rows))
+    for ask in asks:
+        answer = REDUCTIONS[ask.reduction](part.lane(*ask.lane), ask)
+        out = out.append_column(ask.name, answer if answer.type == ask.type else answer.cast(ask.type))
+    return out

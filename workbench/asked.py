@@ -1,0 +1,116 @@
+"""Reductions as the kernel's plain questions: an Ibis reduction over a window is an `Ask` by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.operations as ops
+import pyarrow as pa
+
+from backends.asking import Ask, Span
+from workbench.aggregates import BottomK, FirstK, Histogram, Kurtosis, LastK, Skew, TopK, kind
+from workbench.rows import in_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import ibis.expr.datatypes as dt
+
+    from workbench.lowering import Cell
+    from workbench.windows import Window
+
+
+def _none(_: Any) -> Mapping[str, Any]:
+    return {}
+
+
+def _k(op: Any) -> Mapping[str, Any]:
+    return {"k": op.k}
+
+
+def _how(op: Any) -> Mapping[str, Any]:
+    return {"how": op.how}
+
+
+def _quantile(op: Any) -> Mapping[str, Any]:
+    return {"quantiles": (float(op.quantile.value),)}
+
+
+# Each reduction's name in the kernel, and its settings.
+ASKED: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]] = {
+    ops.CountStar: ("count", _none),
+    ops.Count: ("count", _none),
+    ops.CountDistinct: ("unique_count", _none),
+    ops.Sum: ("sum", _none),
+    ops.Mean: ("average", _none),
+    ops.Min: ("min", _none),
+    ops.Max: ("max", _none),
+    ops.First: ("first", _none),
+    ops.Last: ("last", _none),
+    ops.ArgMin: ("argmin", _none),
+    ops.ArgMax: ("argmax", _none),
+    FirstK: ("first_k", _k),
+    LastK: ("last_k", _k),
+    TopK: ("top_k", _k),
+    BottomK: ("bottom_k", _k),
+    ops.ArrayCollect: ("collect", _none),
+    ops.GroupConcat: ("group_concat", lambda op: {"separator": op.sep.value}),
+    ops.Variance: ("variance", _how),
+    ops.StandardDev: ("stddev", _how),
+    ops.Covariance: ("covariance", _how),
+    ops.Correlation: ("correlation", _none),
+    Skew: ("skew", _none),
+    Kurtosis: ("kurtosis", _none),
+    ops.Median: ("quantile", lambda _: {"quantiles": (0.5,)}),
+    ops.Quantile: ("quantile", _quantile),
+    ops.MultiQuantile: ("quantiles", lambda op: {"quantiles": tuple(float(q) for q in op.quantile.value)}),
+    ops.Mode: ("mode", _none),
+    Histogram: ("histogram", _k),
+    ops.Any: ("any", _none),
+    ops.All: ("all", _none),
+    ops.BitAnd: ("bit_and", _none),
+    ops.BitOr: ("bit_or", _none),
+    ops.BitXor: ("bit_xor", _none),
+}
+
+# These give whole inputs, by their place in time, and so take any type; the rest compares or adds values.
+PLACED = (ops.CountStar, ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect)
+
+
+def span(window: Window | None, resolution: str) -> Span:
+    """A window in microseconds, its tail rounded to hops where the resolution says so (semantics rule 3)."""
+    if window is None:
+        return Span()
+    return Span(in_us(window.length), in_us(window.hop) if resolution == "sawtooth" else None)
+
+
+def asked(cell: Cell, over: Span) -> Ask | None:
+    """The cell as a question to the kernel; none where the kernel does not take such values."""
+    known = ASKED.get(type(cell.op))
+    answer = kind(cell.op).dtype(cell.op)
+    columns = [a.dtype for a in cell.op.__args__ if hasattr(a, "dtype")]
+    if known is None or not _carried(answer) or not all(_carried(c) for c in columns):
+        return None
+    if not isinstance(cell.op, PLACED) and any(c.is_nested() for c in columns):
+        return None
+    return Ask(cell.name, known[0], cell.inputs, over, arrow(answer), known[1](cell.op))
+
+
+def arrow(dtype: dt.DataType) -> pa.DataType:
+    """The Arrow type of an Ibis type; times in microseconds."""
+    if dtype.is_timestamp():
+        return pa.timestamp("us", dtype.timezone)
+    if dtype.is_map():
+        return pa.map_(arrow(dtype.key_type), arrow(dtype.value_type))
+    return pa.list_(arrow(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
+
+
+def _carried(dtype: dt.DataType) -> bool:
+    """Whether values of the type pass through Arrow as they are."""
+    if dtype.is_array() or dtype.is_map():
+        return all(_carried(t) for t in ((dtype.key_type,) if dtype.is_map() else ()) + (dtype.value_type,))
+    if dtype.is_decimal():
+        return dtype.scale is not None
+    if dtype.is_timestamp():
+        return (dtype.scale or 0) <= 6  # noqa: PLR2004 microseconds
+    return any((dtype.is_boolean(), dtype.is_integer(), dtype.is_float32(), dtype.is_float64(), dtype.is_string(), dtype.is_binary(), dtype.is_date()))

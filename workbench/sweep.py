@@ -1,0 +1,115 @@
+"""One pass over events in order of key and time, by the engine's own as-of plan, instead of pairs of left rows and events."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import ibis
+from attrs import frozen
+
+from backends.asking import Ask, Span
+from backends.asof import AsOf
+from workbench.asked import arrow, asked, span
+from workbench.evaluation import Evaluation, contained, contribution, seen
+from workbench.lowering import Cell
+from workbench.reductions import reductions
+from workbench.rows import AT, BUCKET, EVENT, MEMBER, NEWEST, EventRows, Inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import ibis.expr.types as ir
+
+    from workbench.aggregates import Each
+    from workbench.definitions import Feature
+    from workbench.windows import Window
+
+FLAG = "_fw_flag"
+
+
+@frozen
+class Sweep(Evaluation):
+    """The features of one event group-by for one spine; what the engine's plan lacks goes by pairs."""
+
+    def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
+        """One question to the engine, for the reductions that unfold the same list, or none."""
+        inputs = Inputs()
+        made = {c: Cell(named[c], c[0], inputs.of(c[0]), "") for c in cells}
+        asks = [asked(cell, self._span(c[1])) for c, cell in made.items()]
+        if any(a is None for a in asks):
+            return super()._branch(each, cells, named, newest=newest, wanted=wanted)
+        question = _Question(self, inputs, each, [a for a in asks if a is not None])
+        for feature in wanted:
+            question.whether(f"{feature.name}_any", [contribution(op, inputs, "") for op in reductions(feature.node)], self._span(feature.window))
+        if newest:
+            question.newest()
+        if each is None or not contained(each):
+            return question.answer(self.group)
+        for (_, window), cell in made.items():
+            question.whether(seen(cell.name), [cell] if each.arg.dtype.is_map() else [], self._span(window))
+        return self._folded(question.answer((*self.group, MEMBER)), [c.name for c in made.values()], by_key=each.arg.dtype.is_map())
+
+    @property
+    def events(self) -> EventRows:
+        """The source, whose rows are events."""
+        assert isinstance(self.source, EventRows), "only events are in order of time"
+        return self.source
+
+    def _span(self, window: Window | None) -> Span:
+        return span(window, self.source.group_by.resolution)
+
+
+class _Question:
+    """What one branch asks, gathered: columns of the events, and asks over them."""
+
+    def __init__(self, sweep: Sweep, inputs: Inputs, each: Each | None, asks: list[Ask]) -> None:
+        self.sweep, self.inputs, self.each, self.asks = sweep, inputs, each, asks
+        self.flags: dict[str, list[Cell]] = {}
+
+    def whether(self, name: str, cells: Sequence[Cell], over: Span) -> None:
+        """Ask whether any event of the span counts for any of these cells; for none, whether there is one."""
+        flag = f"{FLAG}{len(self.flags)}"
+        self.flags[flag] = list(cells)
+        self.asks.append(Ask(name, "any", {"arg": flag}, over, arrow(ibis.dtype("boolean"))))
+
+    def newest(self) -> None:
+        """Ask for the time of the key's latest event."""
+        self.asks.append(Ask(NEWEST, "last", {"arg": EVENT}, Span(), arrow(ibis.dtype("int64"))))
+
+    def answer(self, group: tuple[str, ...]) -> ir.Table:
+        """The group's columns and one column an ask; the group is the spine's columns and perhaps a bucket and a member."""
+        events = self.sweep.events.placed(self.inputs, self.each, self.sweep.bucket)
+        more = tuple(c for c in group if c in (BUCKET, MEMBER))
+        events = events.filter(*(events[c].notnull() for c in more)) if more else events
+        events = events.mutate(**{name: _counts(cells, events) for name, cells in self.flags.items()})
+        keys = tuple(c for c in group if c != AT)
+        spine = self._spread(events, more) if more else self.sweep.spine
+        order = tuple(c for c in events.columns if c.startswith("_fw_order"))
+        question = AsOf(self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks))
+        return self.sweep.engine.as_of(question).select(*group, *(a.name for a in self.asks))
+
+    def _spread(self, events: ir.Table, more: tuple[str, ...]) -> ir.Table:
+        """The spine with every bucket and member that its key ever has."""
+        spine = self.sweep.spine
+        keys = [c for c in spine.columns if c != AT]
+        there = events.select(*keys, *more).distinct()
+        return spine.join(there, keys).select(*spine.columns, *more)
+
+    def _pruned(self, events: ir.Table) -> ir.Table:
+        """The events that any instant can see."""
+        spine = self.sweep.spine
+        ((first, last),) = self.sweep.engine.rows(spine.agg(first=spine[AT].min(), last=spine[AT].max()))
+        if last is None:
+            return events.limit(0)
+        lengths = [a.span for a in self.asks]
+        kept = events.filter(events[EVENT] < last)
+        if any(s.length is None for s in lengths):
+            return kept
+        return kept.filter(kept[EVENT] >= min(first - s.length - (s.hop or 0) for s in lengths if s.length is not None))
+
+
+def _counts(cells: Sequence[Cell], events: ir.Table) -> ir.BooleanValue:
+    if not cells:
+        return ibis.literal(True)  # noqa: FBT003 every row
+    return reduce(lambda a, b: a | b, (c.counts(events).fill_null(False) for c in cells))
