@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+class LacksError(TypeError):
+    """A plan cannot take such values; another one can."""
+
+
 @frozen
 class Span:
     """How far back: a length in microseconds, none for all of the past, and what its tail is rounded down to, if anything."""

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import ibis
 import ibis.expr.types as ir
 
+from backends.asking import LacksError
 from backends.asof import AsOf, Weight
 
 if TYPE_CHECKING:
@@ -109,10 +110,10 @@ class Engine:
         return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
-        """What `action` gives; whatever the driver raises becomes an EngineError that says which step it was."""
+        """What `action` gives; whatever the driver raises becomes an EngineError that says which step it was, but for LacksError."""
         try:
             return action()
-        except EngineError:
+        except (EngineError, LacksError):
             raise
         except Exception as error:
             sql = "" if expr is None else f"\n{self.sql(expr)}"

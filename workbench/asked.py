@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 import pyarrow as pa
 
-from backends.asking import Ask, Span
+from backends.asking import Ask, LacksError, Span
 from workbench.aggregates import BottomK, FirstK, Histogram, Kurtosis, LastK, Skew, TopK, kind
+from workbench.normal import normal
 from workbench.rows import in_us
 
 if TYPE_CHECKING:
@@ -84,16 +85,17 @@ def span(window: Window | None, resolution: str) -> Span:
     return Span(in_us(window.length), in_us(window.hop) if resolution == "sawtooth" else None)
 
 
-def asked(cell: Cell, over: Span) -> Ask | None:
-    """The cell as a question to the kernel; none where the kernel does not take such values."""
-    known = ASKED.get(type(cell.op))
-    answer = kind(cell.op).dtype(cell.op)
-    columns = [a.dtype for a in cell.op.__args__ if hasattr(a, "dtype")]
-    if known is None or not _carried(answer) or not all(_carried(c) for c in columns):
-        return None
-    if not isinstance(cell.op, PLACED) and any(c.is_nested() for c in columns):
-        return None
-    return Ask(cell.name, known[0], cell.inputs, over, arrow(answer), known[1](cell.op))
+def asked(cell: Cell, over: Span) -> Ask:
+    """The cell as a question to the kernel. Raises LacksError where the kernel does not take such values."""
+    op = normal(cell.op)
+    answer = kind(op).dtype(op)
+    columns = [a.dtype for a in op.__args__ if isinstance(a, ops.Value)]
+    strange = [c for c in (answer, *columns) if not _carried(c)] + [c for c in columns if c.is_nested() and not isinstance(cell.op, PLACED)]
+    if strange or type(cell.op) not in ASKED:
+        message = f"{type(cell.op).__name__} of {', '.join(map(str, strange))}"
+        raise LacksError(message)
+    name, options = ASKED[type(cell.op)]
+    return Ask(cell.name, name, cell.inputs, over, arrow(answer), options(cell.op))
 
 
 def arrow(dtype: dt.DataType) -> pa.DataType:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 from attrs import frozen
 
-from backends.asking import Ask, Span
+from backends.asking import Ask, LacksError, Span
 from backends.asof import AsOf
 from workbench.asked import arrow, asked, span
 from workbench.evaluation import Evaluation, contained, contribution, seen
@@ -34,12 +34,15 @@ class Sweep(Evaluation):
 
     def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
         """One question to the engine, for the reductions that unfold the same list, or none."""
+        try:
+            return self._asked(each, cells, named, newest=newest, wanted=wanted)
+        except LacksError:
+            return super()._branch(each, cells, named, newest=newest, wanted=wanted)
+
+    def _asked(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool, wanted: Sequence[Feature]) -> ir.Table:
         inputs = Inputs()
         made = {c: Cell(named[c], c[0], inputs.of(c[0]), "") for c in cells}
-        asks = [asked(cell, self._span(c[1])) for c, cell in made.items()]
-        if any(a is None for a in asks):
-            return super()._branch(each, cells, named, newest=newest, wanted=wanted)
-        question = _Question(self, inputs, each, [a for a in asks if a is not None])
+        question = _Question(self, inputs, each, [asked(cell, self._span(c[1])) for c, cell in made.items()])
         for feature in wanted:
             question.whether(f"{feature.name}_any", [contribution(op, inputs, "") for op in reductions(feature.node)], self._span(feature.window))
         if newest:
@@ -85,6 +88,8 @@ class _Question:
         events = events.mutate(**{name: _counts(cells, events) for name, cells in self.flags.items()})
         keys = tuple(c for c in group if c != AT)
         spine = self._spread(events, more) if more else self.sweep.spine
+        if not self.asks:
+            return spine.select(*group)
         order = tuple(c for c in events.columns if c.startswith("_fw_order"))
         question = AsOf(self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks))
         return self.sweep.engine.as_of(question).select(*group, *(a.name for a in self.asks))

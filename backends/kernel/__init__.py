@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from backends.kernel.lanes import Part, Side
 from backends.kernel.reductions import REDUCTIONS, OutOfRangeError
-from backends.kernel.values import Columns, LacksError, codes, joined
+from backends.kernel.values import Columns, codes, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from backends.asking import Ask
     from backends.kernel.jit import Longs
 
-__all__ = ["REDUCTIONS", "LacksError", "OutOfRangeError", "as_of"]
+__all__ = ["REDUCTIONS", "OutOfRangeError", "as_of"]
 
 ALONE = 200_000  # rows that one thread does sooner than two
 

@@ -164,13 +164,13 @@ def as_means(digits: Longs, signs: Longs, exponent: int, counts: Longs, scale: i
 
 
 @compiled
-def as_words(digits: Longs, signs: Longs) -> tuple[Longs, Longs, bool]:
-    """Each sum as the two words of a 128-bit integer, low and high, and whether all of them fit."""
+def as_words(digits: Longs, signs: Longs) -> tuple[Longs, Longs, np.ndarray]:
+    """Each sum as the two words of a 128-bit integer, low and high, and whether it fits."""
     low, high = np.empty(len(signs), np.int64), np.empty(len(signs), np.int64)
-    fits = True
+    fits = np.empty(len(signs), np.bool_)
     for j in range(len(signs)):
         row = digits[j]
-        fits &= not row[4:].any() and row[3] < (1 << 31)
+        fits[j] = not row[4:].any() and row[3] < (1 << 31)
         low[j], high[j] = (row[1] << DIGIT) | row[0], (row[3] << DIGIT) | row[2]
         if signs[j] < 0:
             low[j], high[j] = -low[j], ~high[j] + (low[j] == 0)

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backends.asking import LacksError
 from backends.kernel import exact, moments, ranks, sliding
-from backends.kernel.values import LacksError, squarable
+from backends.kernel.values import squarable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from backends.kernel.jit import Doubles, Longs
     from backends.kernel.lanes import Lane
 
+HIGHEST = 10**38 >> 64  # high word that 38 decimal digits do not reach
 LONGEST = 2**31 - 1  # elements that Arrow's lists of one array hold
 
 
@@ -84,35 +86,35 @@ def _sum(lane: Lane, ask: Ask) -> pa.Array:
     digits, signs = exact.totals(found.mantissas, found.shifts, low, high, exact.digits_of(found.shifts, 1))
     if pa.types.is_floating(ask.type):
         return _finite(exact.as_doubles(digits, signs, found.exponent), low == high)
-    return _in_type(digits, signs, low == high, ask)
-
-
-def _in_type(digits: Longs, signs: Longs, empty: np.ndarray, ask: Ask) -> pa.Array:
-    low, high, fits = exact.as_words(digits, signs)
     if pa.types.is_decimal(ask.type):
-        if not fits:
-            _refuse(ask)
-        return _decimals(low, high, empty, ask)
-    if not fits or (high != (0 if pa.types.is_unsigned_integer(ask.type) else low >> 63)).any():
-        _refuse(ask)
-    values = low.view(np.uint64) if ask.type == pa.uint64() else low
-    return pa.array(values, mask=empty).cast(ask.type)
+        return _decimals(digits, signs, low == high, ask, found.scale)
+    return _integers(digits, signs, low == high, ask)
 
 
-def _refuse(ask: Ask) -> None:
-    message = f"a sum of {ask.name} does not fit {ask.type}: cast its input to a wider type, such as decimal(38, 0)"
-    raise OutOfRangeError(message)
+def _integers(digits: Longs, signs: Longs, empty: np.ndarray, ask: Ask) -> pa.Array:
+    low, high, fits = exact.as_words(digits, signs)
+    unsigned = ask.type == pa.uint64()
+    _refuse(fits & (high == (0 if unsigned else low >> 63)), digits, signs, ask)
+    return pa.array(low.view(np.uint64) if unsigned else low, mask=empty).cast(ask.type)
 
 
-def _decimals(low: Longs, high: Longs, empty: np.ndarray, ask: Ask) -> pa.Array:
+def _decimals(digits: Longs, signs: Longs, empty: np.ndarray, ask: Ask, scale: int) -> pa.Array:
+    low, high, fits = exact.as_words(digits, signs)
+    _refuse(fits & (np.abs(high) < HIGHEST), digits, signs, ask)
     raw = np.empty(2 * len(low), np.int64)
     raw[::2], raw[1::2] = low, high
-    validity = pa.array(~empty).buffers()[1]
-    made = pa.Array.from_buffers(pa.decimal128(38, ask.type.scale), len(low), [validity, pa.py_buffer(raw)])
-    try:
-        return made.cast(ask.type)
-    except pa.ArrowInvalid:
-        return _refuse(ask)
+    validity = pa.array(~empty, mask=empty).buffers()[0] if empty.any() else None
+    return pa.Array.from_buffers(pa.decimal128(38, scale), len(low), [validity, pa.py_buffer(raw)]).cast(ask.type)
+
+
+def _refuse(fits: np.ndarray, digits: Longs, signs: Longs, ask: Ask) -> None:
+    """An error that shows the first sum that does not fit."""
+    if fits.all():
+        return
+    worst = int(np.argmin(fits))
+    value = int(signs[worst]) * sum(int(d) << (exact.DIGIT * i) for i, d in enumerate(digits[worst]))
+    message = f"a sum is {value}, which {ask.type} does not hold: cast its input to a wider type, such as decimal(38, 0)"
+    raise OutOfRangeError(message)
 
 
 def _mean(lane: Lane, ask: Ask) -> pa.Array:

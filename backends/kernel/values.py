@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from attrs import frozen
 
+from backends.asking import LacksError
 from backends.kernel.exact import decomposed
 from backends.kernel.moments import WIDEST
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from backends.kernel.jit import Longs
 
 NARROW = 18  # digits of a decimal that a 64-bit integer holds
-
-
-class LacksError(TypeError):
-    """The kernel cannot take such values; another plan can."""
 
 
 def joined(column: pa.ChunkedArray | pa.Array) -> pa.Array:
