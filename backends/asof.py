@@ -1,4 +1,4 @@
-"""An as-of question to an engine: events, the instants that ask, and what is asked; and what it weighs."""
+"""An as-of question to an engine: events, the instants that ask, and what is asked."""
 
 from __future__ import annotations
 
@@ -33,11 +33,3 @@ class AsOf:
         """The event columns that are reduced or that decide what counts, each once."""
         return tuple(dict.fromkeys(c for ask in self.asks for c in ask.inputs.values()))
 
-
-@frozen
-class Weight:
-    """What there is to do: left rows, the events of their keys, and the pairs of both with equal keys."""
-
-    left: int
-    events: int
-    pairs: int

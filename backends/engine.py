@@ -13,7 +13,7 @@ import ibis
 import ibis.expr.types as ir
 
 from backends.asking import LacksError
-from backends.asof import AsOf, Weight
+from backends.asof import AsOf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,15 +94,18 @@ class Engine:
         message = f"{self.title} has no plan of its own for {len(question.asks)} reductions as of an instant: pairs serve it"
         raise EngineError(message)
 
-    def weigh(self, question: AsOf) -> Weight:
-        """How many left rows and events meet, from two group-bys."""
+    def sizes(self, question: AsOf) -> tuple[int, int]:
+        """How many left rows and events there are."""
+        ((left,),), ((events,),) = (self.rows(t.agg(n=t.count())) for t in (question.spine, question.events))
+        return left, events
+
+    def pairs(self, question: AsOf) -> int:
+        """How many pairs of a left row and an event have equal keys, from two group-bys."""
         keys = list(question.keys)
         left = question.spine.group_by(keys).agg(q=lambda t: t.count())
-        events = question.events.group_by(keys).agg(n=lambda t: t.count())
-        met = left.join(events, keys)
-        ((rows,),) = self.rows(question.spine.agg(n=question.spine.count()))
-        ((n, pairs),) = self.rows(met.agg(n=met.n.sum(), pairs=(met.n.cast("float64") * met.q).sum()))
-        return Weight(rows, n or 0, int(pairs or 0))
+        met = left.join(question.events.group_by(keys).agg(n=lambda t: t.count()), keys)
+        ((pairs,),) = self.rows(met.agg(pairs=(met.n.cast("float64") * met.q).sum()))
+        return int(pairs or 0)
 
     def rows(self, expr: ir.Table) -> list[tuple[Any, ...]]:
         """The few rows of an expression."""

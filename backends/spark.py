@@ -1,4 +1,4 @@
-"""Spark: no ordered aggregates, so lists are sorted as structs."""
+"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import ibis.expr.types as ir
+    from pyspark.sql import DataFrame
+
+    from backends.asof import AsOf
 
 
 class Options(Config):
@@ -26,6 +29,7 @@ class Spark(Engine):
 
     name = "pyspark"
     title = "Spark"
+    plans = ("pairs", "kernel")
 
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""
@@ -35,6 +39,14 @@ class Spark(Engine):
             rows = ibis.range(0, rows.length()).map(lambda i: rows[rows.length() - 1 - i])
         values = rows.map(lambda r: r["v"])
         return values if k is None else values[:k]
+
+    def as_of(self, question: AsOf) -> ir.Table:
+        """By the kernel, in the executors; runs where the answer is read."""
+        from backends.executors import Executors  # noqa: PLC0415 Spark's SQL can be shown where Spark is not installed
+
+        name = ibis.util.gen_name("fw")
+        self.run("the window kernel", lambda: Executors(self.connected, question).answer().createOrReplaceTempView(name))
+        return self.connected.table(name)
 
     def sql(self, expr: ir.Table) -> str:
         """As Ibis writes it, also where Spark is not installed and Ibis has not read its options for it."""
@@ -47,8 +59,11 @@ class Spark(Engine):
         return self.run("the query", lambda: self.connected.table(self._cached(expr)), expr)
 
     def _cached(self, expr: ir.Table) -> str:
+        return self._held(self.connected._session.sql(self.connected.compile(expr)))  # noqa: SLF001 Ibis hands out no session
+
+    def _held(self, frame: DataFrame) -> str:
+        """The name of a view of rows that are computed once and kept."""
         name = ibis.util.gen_name("fw")
-        frame = self.connected._session.sql(self.connected.compile(expr)).cache()  # noqa: SLF001 Ibis hands out no session
-        frame.count()
+        frame.cache().count()
         frame.createOrReplaceTempView(name)
         return name

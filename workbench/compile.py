@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from backends import Engine
-    from workbench.evaluation import Evaluation
     from workbench.definitions import GroupBy
+    from workbench.evaluation import Evaluation
     from workbench.joins import Join, JoinPart
 
 TIME = "_fw_t"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
-from backends.asof import AsOf, Weight
+from backends.asof import AsOf
 from workbench.errors import DefinitionError
 from workbench.evaluation import Evaluation
 from workbench.rows import AT, EVENT, EventRows, Inputs, Rows
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backends import Engine
 
 PAIRS = "pairs"
-FEW = 1_000_000  # pairs that a range join takes no longer for than the kernel for its start
+FEW = 1_000_000  # pairs that a range join is done with before the kernel has started; and events that a scan counts cheaply
 
 
 class Planner(Protocol):
@@ -67,15 +67,21 @@ class Chooser:
 
     def choose(self, spine: ir.Table, source: EventRows, name: str) -> Choice:
         """Pairs while they are few: the cost of a range join grows with them, that of the kernel with the rows."""
+        own = self.engine.plans[-1]
         if self.forced is not None:
             return Choice(name, self.forced, "as asked for")
-        weight = self.weigh(spine, source)
-        few = weight.pairs <= FEW
-        why = f"{weight.left:,} left rows and {weight.events:,} events of their keys make {weight.pairs:,} pairs, {'at most' if few else 'more than'} {FEW:,}"
-        return Choice(name, PAIRS if few else self.engine.plans[-1], why)
+        question = self._question(spine, source)
+        left, events = self.engine.sizes(question)
+        if left * events <= FEW:
+            return Choice(name, PAIRS, f"{left:,} left rows and {events:,} events make at most {FEW:,} pairs")
+        if events > FEW:
+            return Choice(name, own, f"there are {events:,} events, more than {FEW:,}")
+        pairs = self.engine.pairs(question)
+        few = pairs <= FEW
+        why = f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys, {'at most' if few else 'more than'} {FEW:,}"
+        return Choice(name, PAIRS if few else own, why)
 
-    def weigh(self, spine: ir.Table, source: EventRows) -> Weight:
-        """What there is to do."""
+    def _question(self, spine: ir.Table, source: EventRows) -> AsOf:
         events = source.placed(Inputs(), None, None)
         keys = tuple(c for c in spine.columns if c != AT)
-        return self.engine.weigh(AsOf(events, spine, keys, EVENT, AT, (), ()))
+        return AsOf(events, spine, keys, EVENT, AT, (), ())

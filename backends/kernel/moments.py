@@ -93,7 +93,7 @@ def _add_product(total: Longs, x: int, y: int, shift: int, sign: int) -> None:
 
 
 @compiled
-def variances(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, sizes: tuple[int, int], unit: tuple[int, int], less: int) -> Doubles:  # noqa: PLR0913, PLR0917 compiled functions take no keywords
+def variances(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, sizes: tuple[int, int], unit: tuple[int, int], less: int) -> Doubles:
     """The variance of each window over `n - less`; NaN where that is not above 0.
 
     `unit` is what a mantissa counts: 2**unit[0] * 10**-unit[1].
@@ -123,7 +123,7 @@ def variances(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, sizes: t
 
 
 @compiled
-def _step(sums: tuple[Longs, Longs, Longs, Longs, Longs], x: int, by: int, y: int, along: int, sign: int) -> None:  # noqa: PLR0913, PLR0917 compiled functions take no keywords
+def _step(sums: tuple[Longs, Longs, Longs, Longs, Longs], x: int, by: int, y: int, along: int, sign: int) -> None:
     add(sums[0], x, by, sign)
     add(sums[1], y, along, sign)
     _add_product(sums[2], x, x, 2 * by, sign)
@@ -146,7 +146,7 @@ def _together(n: int, sums: tuple[Longs, Longs, Longs, Longs, Longs], exponent: 
 
 
 @compiled
-def covariances(xs: Longs, by: Longs, ys: Longs, along: Longs, low: Longs, high: Longs, sizes: tuple[int, int], unit: tuple[int, int], less: int) -> Doubles:  # noqa: PLR0913, PLR0917 compiled functions take no keywords
+def covariances(xs: Longs, by: Longs, ys: Longs, along: Longs, low: Longs, high: Longs, sizes: tuple[int, int], unit: tuple[int, int], less: int) -> Doubles:
     """The covariance of each window over `n - less`, or with `less` below 0 the correlation; NaN where there is none.
 
     `unit` is what a product of mantissas counts.
@@ -205,7 +205,7 @@ def _shape(n: int, sums: tuple[Longs, Longs, Longs, Longs], order: int) -> float
 
 
 @compiled
-def shapes(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int, order: int) -> Doubles:  # noqa: PLR0913, PLR0917 compiled functions take no keywords
+def shapes(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int, order: int) -> Doubles:
     """Skewness (`order` 3) or excess kurtosis (4) of each window; NaN under `order` values or where all are equal."""
     out = np.full(len(low), np.nan)
     sums = (np.zeros(size, np.int64), np.zeros(2 * size, np.int64), np.zeros(3 * size, np.int64), np.zeros(4 * size, np.int64))

@@ -186,7 +186,7 @@ def _next(counts: Levels, at: int) -> int:
 
 
 @compiled
-def _emit(counts: Levels, start: int, end: int, values: Longs, numbers: Longs, frequent: bool) -> None:  # noqa: FBT001, PLR0913, PLR0917 compiled functions take no keywords
+def _emit(counts: Levels, start: int, end: int, values: Longs, numbers: Longs, frequent: bool) -> None:  # noqa: FBT001 compiled functions take no keywords
     """The values of one window, and how often each is there, into [start, end): the most frequent, or all by value."""
     at = 0
     for i in range(start, end):
@@ -205,7 +205,7 @@ def _emit(counts: Levels, start: int, end: int, values: Longs, numbers: Longs, f
 
 
 @compiled
-def tally(ids: Longs, counts: Levels, low: Longs, high: Longs, offsets: Longs, frequent: bool) -> tuple[Longs, Longs]:  # noqa: FBT001, PLR0913, PLR0917 compiled functions take no keywords
+def tally(ids: Longs, counts: Levels, low: Longs, high: Longs, offsets: Longs, frequent: bool) -> tuple[Longs, Longs]:  # noqa: FBT001 compiled functions take no keywords
     """Value ids and their counts for each left row, at its place in `offsets`; `counts` are zeros, one for each id."""
     values, numbers = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
     left = right = 0

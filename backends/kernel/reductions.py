@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from decimal import Context, Decimal
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backends.asking import LacksError
-from backends.kernel import exact, moments, ranks, sliding
-from backends.kernel.values import squarable
+from backends.kernel import exact, moments, ranks, sliding, wide
+from backends.kernel.values import alike, squarable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backends.kernel.jit import Doubles, Longs
     from backends.kernel.lanes import Lane
 
+WIDE = Context(prec=200)  # no digit of an unscaled sum is lost
 HIGHEST = 10**38 >> 64  # high word that 38 decimal digits do not reach
 LONGEST = 2**31 - 1  # elements that Arrow's lists of one array hold
 
@@ -56,8 +57,8 @@ def _lists(lane: Lane, ask: Ask, rows: Longs, lengths: Longs) -> pa.Array:
 def _offsets(lengths: Longs, ask: Ask) -> pa.Array:
     ends = np.cumsum(lengths)
     if len(ends) and ends[-1] > LONGEST:
-        message = f"the lists of {ask.name} have {ends[-1]} elements in one part"
-        raise LacksError(message)
+        message = f"the lists of one task hold {ends[-1]} values, and Arrow's hold {LONGEST}: ask for fewer by first_k() or last_k()"
+        raise OutOfRangeError(message)
     return pa.array(np.concatenate(([0], ends)), pa.int32())
 
 
@@ -83,6 +84,8 @@ def _unique_count(lane: Lane, ask: Ask) -> pa.Array:
 def _sum(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     found = lane.numbers(ask.inputs["arg"])
+    if found.wide:
+        return _wide_sum(wide.sums(found.mantissas, low, high), low == high, ask, found.scale)
     digits, signs = exact.totals(found.mantissas, found.shifts, low, high, exact.digits_of(found.shifts, 1))
     if pa.types.is_floating(ask.type):
         return _finite(exact.as_doubles(digits, signs, found.exponent), low == high)
@@ -107,12 +110,23 @@ def _decimals(digits: Longs, signs: Longs, empty: np.ndarray, ask: Ask, scale: i
     return pa.Array.from_buffers(pa.decimal128(38, scale), len(low), [validity, pa.py_buffer(raw)]).cast(ask.type)
 
 
+def _wide_sum(sums: Any, empty: np.ndarray, ask: Ask, scale: int) -> pa.Array:
+    decimal = pa.types.is_decimal(ask.type)
+    values = [None if none else Decimal(s).scaleb(-scale, WIDE) if decimal else s for s, none in zip(sums, empty, strict=True)]
+    try:
+        return pa.array(values, ask.type)
+    except (pa.ArrowInvalid, OverflowError):
+        _out_of_range(max(sums, key=abs), ask)
+
+
 def _refuse(fits: np.ndarray, digits: Longs, signs: Longs, ask: Ask) -> None:
     """An error that shows the first sum that does not fit."""
-    if fits.all():
-        return
-    worst = int(np.argmin(fits))
-    value = int(signs[worst]) * sum(int(d) << (exact.DIGIT * i) for i, d in enumerate(digits[worst]))
+    if not fits.all():
+        worst = int(np.argmin(fits))
+        _out_of_range(int(signs[worst]) * sum(int(d) << (exact.DIGIT * i) for i, d in enumerate(digits[worst])), ask)
+
+
+def _out_of_range(value: int, ask: Ask) -> NoReturn:
     message = f"a sum is {value}, which {ask.type} does not hold: cast its input to a wider type, such as decimal(38, 0)"
     raise OutOfRangeError(message)
 
@@ -120,6 +134,8 @@ def _refuse(fits: np.ndarray, digits: Longs, signs: Longs, ask: Ask) -> None:
 def _mean(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     found = lane.numbers(ask.inputs["arg"])
+    if found.wide:
+        return _finite(wide.means(found.mantissas, low, high, found.scale), low == high)
     digits, signs = exact.totals(found.mantissas, found.shifts, low, high, exact.digits_of(found.shifts, 1))
     return _finite(exact.as_means(digits, signs, found.exponent, high - low, found.scale), low == high)
 
@@ -134,6 +150,8 @@ def _less(ask: Ask) -> int:
 def _variance(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     found = squarable(lane.numbers(ask.inputs["arg"]))
+    if found.wide:
+        return _finite(wide.variances(found.mantissas, low, high, found.scale, _less(ask)), low == high)
     sizes = exact.digits_of(found.shifts, 1), exact.digits_of(found.shifts, 2)
     values = moments.variances(found.mantissas, found.shifts, low, high, sizes, found.unit, _less(ask))
     return _finite(values, low == high)
@@ -146,9 +164,11 @@ def _stddev(lane: Lane, ask: Ask) -> pa.Array:
 def _together(less: Callable[[Ask], int]) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         low, high = lane.range(ask.span)
-        x, y = (squarable(lane.numbers(ask.inputs[side])) for side in ("left", "right"))
-        wide = x.shifts if exact.digits_of(x.shifts, 1) > exact.digits_of(y.shifts, 1) else y.shifts
-        sizes = exact.digits_of(wide, 1), exact.digits_of(wide, 2)
+        x, y = alike(*(squarable(lane.numbers(ask.inputs[side])) for side in ("left", "right")))
+        if x.wide:
+            return _finite(wide.covariances((x.mantissas, y.mantissas), low, high, x.scale + y.scale, less(ask)), low == high)
+        most = x.shifts if exact.digits_of(x.shifts, 1) > exact.digits_of(y.shifts, 1) else y.shifts
+        sizes = exact.digits_of(most, 1), exact.digits_of(most, 2)
         unit = x.exponent + y.exponent, x.scale + y.scale
         return _finite(moments.covariances(x.mantissas, x.shifts, y.mantissas, y.shifts, low, high, sizes, unit, less(ask)), low == high)
 
@@ -159,6 +179,8 @@ def _shape(order: int) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         low, high = lane.range(ask.span)
         found = squarable(lane.numbers(ask.inputs["arg"]))
+        if found.wide:
+            return _finite(wide.shapes(found.mantissas, low, high, order), low == high)
         return _finite(moments.shapes(found.mantissas, found.shifts, low, high, exact.digits_of(found.shifts, 1), order), low == high)
 
     return reduce

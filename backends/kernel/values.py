@@ -29,7 +29,7 @@ def joined(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def flags(column: pa.Array) -> np.ndarray:
     """Whether each row is true; null is false."""
-    return np.asarray(pc.fill_null(column, False).to_numpy(zero_copy_only=False), bool)  # noqa: FBT003 the value to fill in
+    return np.asarray(pc.fill_null(column, False).to_numpy(zero_copy_only=False), bool)
 
 
 def there(column: pa.Array) -> np.ndarray | None:
@@ -96,12 +96,20 @@ def narrow(low: Longs, high: Longs, column: pa.Array) -> bool:
 
 @frozen
 class Numbers:
-    """Exact numbers: mantissa * 2**(shift + exponent) / 10**scale; one shift may stand for all."""
+    """Exact numbers: mantissa * 2**(shift + exponent) / 10**scale; one shift may stand for all.
+
+    Mantissas are Python integers where 64 bits do not hold them; then there are no shifts and no exponent.
+    """
 
     mantissas: Longs
     shifts: Longs
     exponent: int
     scale: int
+
+    @property
+    def wide(self) -> bool:
+        """Whether the mantissas are Python integers."""
+        return self.mantissas.dtype == object
 
     @property
     def unit(self) -> tuple[int, int]:
@@ -110,29 +118,39 @@ class Numbers:
 
 
 def numbers(column: pa.Array) -> Numbers:
-    """Booleans, integers, decimals and doubles, without rounding; nulls as 0. Raises LacksError for what 64 bits do not hold."""
+    """Booleans, integers, decimals and doubles, without rounding; nulls as 0."""
     kind, none = column.type, np.zeros(1, np.int64)
     if pa.types.is_floating(kind):
-        mantissas, shifts, exponent = decomposed(_plain(column, np.float64))
-        return Numbers(mantissas, shifts, exponent, 0)
+        return Numbers(*decomposed(_plain(column, np.float64)), 0)
     if pa.types.is_decimal(kind):
         low, high = words(column)
-        if narrow(low, high, column):
-            return Numbers(low, none, 0, kind.scale)
-    elif pa.types.is_boolean(kind):
+        return Numbers(low if narrow(low, high, column) else _python(low, high), none, 0, kind.scale)
+    if pa.types.is_boolean(kind):
         return Numbers(flags(column).astype(np.int64), none, 0, 0)
-    elif pa.types.is_integer(kind) and (kind != pa.uint64() or (pc.max(column).as_py() or 0) < 2**63):
-        return Numbers(_plain(column, np.int64), none, 0, 0)
-    message = f"values of type {kind} are wider than 64 bits"
-    raise LacksError(message)
+    if kind == pa.uint64():
+        plain = _plain(column, np.uint64)
+        return Numbers(plain.view(np.int64) if not (plain >> 63).any() else plain.astype(object), none, 0, 0)
+    return Numbers(_plain(column, np.int64), none, 0, 0)
+
+
+def _python(low: Longs, high: Longs) -> np.ndarray:
+    """The Python integers of two words."""
+    return high.astype(object) * 2**64 + low.view(np.uint64).astype(object)
 
 
 def squarable(found: Numbers) -> Numbers:
-    """The numbers, if their squares can be taken exactly. Raises LacksError where they are too large."""
-    if len(found.mantissas) and (found.mantissas.max() >= WIDEST or found.mantissas.min() <= -WIDEST):
-        message = "whole numbers beyond 62 bits have no exact squares here"
-        raise LacksError(message)
-    return found
+    """The numbers, as Python integers where the compiled loops cannot take their squares."""
+    large = not found.wide and len(found.mantissas) and (found.mantissas.max() >= WIDEST or found.mantissas.min() <= -WIDEST)
+    return Numbers(found.mantissas.astype(object), found.shifts, 0, found.scale) if large else found
+
+
+def alike(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+    """Both as Python integers where one is, or as doubles where the other is one."""
+    if not x.wide and not y.wide:
+        return x, y
+    if x.exponent or y.exponent:
+        return tuple(Numbers(*decomposed(n.mantissas.astype(float)), n.scale) if n.wide else n for n in (x, y))  # type: ignore[return-value]  # two
+    return tuple(Numbers(n.mantissas.astype(object), n.shifts, 0, n.scale) for n in (x, y))  # type: ignore[return-value]  # two
 
 
 class Columns:

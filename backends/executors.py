@@ -1,0 +1,120 @@
+"""The kernel in Spark's executors: events and left rows meet in buckets of keys, and a hot key is cut by time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ibis
+from attrs import evolve, frozen
+from ibis.backends.pyspark.datatypes import PySparkSchema
+from pyspark.sql import functions as f
+from pyspark.sql.pandas.types import to_arrow_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import ibis.expr.types as ir
+    import pyarrow as pa
+    from ibis.backends import BaseBackend
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import StructType
+
+    from backends.asking import Ask
+    from backends.asof import AsOf
+
+BUCKET, SLICE, CUTS = "_fw_bucket_of_keys", "_fw_slice", "_fw_cuts"
+HELD = 12_000_000  # values of events in one task, which takes some 40 bytes for each
+SAMPLE = 1_000_000  # events from which hot keys are told
+
+
+@frozen
+class Executors:
+    """One question, and the session whose executors answer it. Nothing of the data comes to the driver."""
+
+    con: BaseBackend
+    question: AsOf
+
+    def answer(self) -> DataFrame:
+        """The spine's columns and one column an ask."""
+        total = self._events().count()
+        buckets, hot = self._buckets(total), self._hot(total)
+        if hot is None:
+            return self._run(self.question.asks, buckets, None)
+        bounded = tuple(a for a in self.question.asks if a.span.length is not None)
+        rest = tuple(a for a in self.question.asks if a.span.length is None)
+        parts = [self._run(asks, buckets, cuts) for asks, cuts in ((bounded, hot), (rest, None)) if asks]
+        return parts[0] if len(parts) == 1 else parts[0].join(parts[1], list(self.question.spine.columns))
+
+    @property
+    def _most(self) -> int:
+        """Events that one task takes."""
+        return HELD // (2 + len(self.question.inputs))
+
+    def _frame(self, table: ir.Table) -> DataFrame:
+        return self.con._session.sql(self.con.compile(table))  # noqa: SLF001 Ibis hands out no session
+
+    def _events(self) -> DataFrame:
+        question = self.question
+        return self._frame(question.events.select(*dict.fromkeys((*question.keys, question.time, *question.order, *question.inputs))))
+
+    def _hot(self, total: int) -> DataFrame | None:
+        """The keys that have more events than one task should hold, and the times that cut the hottest into slices of about that many.
+
+        Told from a sample: which keys are cut, and where, changes no value.
+        """
+        if total <= self._most:
+            return None
+        keys, share = list(self.question.keys), min(1.0, SAMPLE / total)
+        sample = self._events().select(*keys, self.question.time).sample(share, seed=0)
+        counts = sample.groupBy(*keys).count().filter(f.col("count") > self._most * share).cache()
+        (hottest,) = counts.agg(f.max("count")).first() or (None,)
+        if hottest is None:
+            return None
+        slices = -(-int(hottest / share) // self._most) + 1
+        shares = [f.lit(i / slices) for i in range(1, slices)]
+        cuts = f.percentile_approx(self.question.time, f.array(*shares)).alias(CUTS)
+        return sample.join(f.broadcast(counts), keys, "left_semi").groupBy(*keys).agg(cuts)
+
+    def _run(self, asks: tuple[Ask, ...], buckets: int, hot: DataFrame | None) -> DataFrame:
+        events, left, keys = self._events(), self._frame(self.question.spine), list(self.question.keys)
+        if hot is not None:
+            at, time = f.col(self.question.at), f.col(self.question.time)
+            reach = max((a.span.length or 0) + (a.span.hop or 0) for a in asks)
+            left = left.join(f.broadcast(hot), keys, "left").withColumn(SLICE, _slice(at)).drop(CUTS)
+            seen = f.sequence(_slice(time), _slice(time + f.lit(reach)))
+            events = events.join(f.broadcast(hot), keys, "left").withColumn(SLICE, f.explode(seen)).drop(CUTS)
+            keys.append(SLICE)
+        question = evolve(self.question, asks=asks, keys=tuple(keys))
+        schema = self._schema(asks)
+        sides = [_bucketed(t, keys, buckets) for t in (events, left)]
+        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(question, schema), schema)
+
+    def _buckets(self, events: int) -> int:
+        """As many as give each task some millions of values, and every core a few tasks."""
+        cores = self.con._session.sparkContext.defaultParallelism  # noqa: SLF001 Ibis hands out no session
+        return max(2 * cores, -(-events // self._most))
+
+    def _schema(self, asks: Sequence[Ask]) -> StructType:
+        columns = dict(self.question.spine.schema().items()) | {a.name: ibis.dtype(a.type) for a in asks}
+        return PySparkSchema.from_ibis(ibis.schema(columns))
+
+
+def _slice(time: Column) -> Column:
+    """How many of its key's cuts lie at or before a time; 0 for keys that are not cut."""
+    return f.coalesce(f.size(f.filter(CUTS, lambda cut: cut <= time)), f.lit(0))
+
+
+def _bucketed(table: DataFrame, keys: Sequence[str], buckets: int) -> object:
+    return table.groupBy(f.pmod(f.hash(*keys), f.lit(buckets)).alias(BUCKET))
+
+
+def _kernel(question: AsOf, schema: StructType) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    """The kernel over one bucket of keys, as Spark sends it to its executors."""
+    asks, keys, time, at, order, arrow = question.asks, question.keys, question.time, question.at, question.order, to_arrow_schema(schema)
+
+    def answered(events: pa.Table, left: pa.Table) -> pa.Table:
+        from backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone
+
+        return as_of(events, left, asks, keys=keys, time=time, at=at, order=order, threads=1).select(arrow.names).cast(arrow)
+
+    return answered
