@@ -27,6 +27,7 @@ class AsOf:
     at: str
     order: tuple[str, ...]
     asks: tuple[Ask, ...]
+    plan: str | None = None  # the one that is forced, of those the engine has
 
     @property
     def inputs(self) -> tuple[str, ...]:

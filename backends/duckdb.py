@@ -11,13 +11,13 @@ import ibis
 import ibis.expr.datatypes as dt
 from sqlglot import exp
 
+from backends import inprocess
 from backends.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import ibis.expr.types as ir
-    import pyarrow as pa
 
     from backends.asof import AsOf
 
@@ -27,9 +27,6 @@ def fsum(value: float) -> float:
     """DuckDB's compensated sum: its plain sum of 1e5 times 0.1 misses rule 11's bound."""
     raise NotImplementedError  # Ibis writes the call; DuckDB runs it
 
-
-CODE, ROW = "_fw_code", "_fw_row"
-HELD = 100_000_000  # values of events that the kernel holds at once; it takes some 40 bytes for each
 
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
@@ -65,36 +62,8 @@ class DuckDB(Engine):
         return _heap("arg_max" if descending else "arg_min", value.type(), key.type())(value, key, k, where=where)
 
     def as_of(self, question: AsOf) -> ir.Table:
-        """By the kernel, in process: codes for keys and numbers for rows are DuckDB's, so that only numbers and inputs leave it."""
-        spine = self.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
-        keys = self.keep(spine.select(*question.keys).distinct().mutate(**{CODE: ibis.row_number()}))
-        left = spine.join(keys, question.keys).select(ROW, CODE, question.at)
-        events = question.events.join(keys, question.keys).select(CODE, question.time, *question.order, *_apart(question))
-        answers = self._answered(events, left, question)
-        return spine.join(answers, ROW).select(*question.spine.columns, *(a.name for a in question.asks))
-
-    def _answered(self, events: ir.Table, left: ir.Table, question: AsOf) -> ir.Table:
-        """The kernel's answers in a table, part by part where there are more events than memory should hold at once."""
-        name = None
-        for some, rows in self._parts(events, left, question):
-            answer = self.run("the window kernel", lambda s=some, r=rows: _kernel(s, r, question))
-            if name is None:
-                table = self.keep(answer)
-                name = table.get_name()
-            else:
-                self.connected.insert(name, answer)
-        return table
-
-    def _parts(self, events: ir.Table, left: ir.Table, question: AsOf) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """Events and left rows of some keys at a time; a key is never cut."""
-        ((n,),) = self.rows(events.agg(n=events.count()))
-        parts = -(-n * (2 + len(question.inputs)) // HELD)
-        if parts <= 1:
-            yield self.connected.to_pyarrow(events), self.connected.to_pyarrow(left)
-            return
-        held = self.keep(events)
-        for code in range(parts):
-            yield tuple(self.connected.to_pyarrow(t.filter(t[CODE] % parts == code)) for t in (held, left))
+        """By the kernel, in process."""
+        return inprocess.answer(self, question)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -124,14 +93,3 @@ class DuckDB(Engine):
 
 def _quoted(name: str) -> str:
     return exp.to_identifier(name, quoted=True).sql("duckdb")
-
-
-def _apart(question: AsOf) -> tuple[str, ...]:
-    """The inputs that are not the time or the order, which are there already."""
-    return tuple(c for c in question.inputs if c not in (question.time, *question.order))
-
-
-def _kernel(events: pa.Table, left: pa.Table, question: AsOf) -> pa.Table:
-    from backends.kernel import as_of  # noqa: PLC0415 numba takes a second to load, and small questions need none
-
-    return as_of(events, left, question.asks, keys=[CODE], time=question.time, at=question.at, order=question.order).drop_columns([CODE, question.at])

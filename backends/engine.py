@@ -112,6 +112,14 @@ class Engine:
         found = self.run("a question of the plan", lambda: self.connected.to_pyarrow(expr), expr)
         return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
 
+    def fetch(self, expr: ir.Table) -> pa.Table:
+        """All rows of an expression, as Arrow."""
+        return self.run("a fetch", lambda: self.connected.to_pyarrow(expr), expr)
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """More rows for a table that `keep` made of such rows."""
+        self.run("an insert", lambda: self.connected.insert(table, rows))
+
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
         """What `action` gives; whatever the driver raises becomes an EngineError that says which step it was, but for LacksError."""
         try:

@@ -23,6 +23,8 @@ from workbench.sources import EntitySource
 from workbench.windows import DAY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import ibis.expr.types as ir
 
     from backends import Engine
@@ -96,7 +98,7 @@ def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool
     return table.mutate(**derived).select(*kept)
 
 
-def _aggregated(group_by: GroupBy, spine: ir.Table, evaluation: type[Evaluation], source: Rows, *, newest: bool) -> ir.Table:
+def _aggregated(group_by: GroupBy, spine: ir.Table, evaluation: Callable[..., Evaluation], source: Rows, *, newest: bool) -> ir.Table:
     plain_ = [f for f in group_by.computed if f.by is None]
     table = evaluation(spine, source, source.engine).table(plain_, newest=newest)
     for by in dict.fromkeys(f.by for f in group_by.computed if f.by is not None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
@@ -13,6 +14,8 @@ from workbench.rows import AT, EVENT, EventRows, Inputs, Rows
 from workbench.sweep import Sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import ibis.expr.types as ir
 
     from backends import Engine
@@ -24,12 +27,12 @@ FEW = 1_000_000  # pairs that a range join is done with before the kernel has st
 class Planner(Protocol):
     """What decides how the features of one group-by are computed for a spine."""
 
-    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, type[Evaluation]]:
+    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """The spine, kept where it is read more than once, and the evaluation."""
         ...
 
 
-def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, type[Evaluation]]:  # noqa: ARG001 a Planner
+def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:  # noqa: ARG001 a Planner
     """Pairs, always: one expression, of which nothing runs."""
     return spine, Evaluation
 
@@ -56,14 +59,14 @@ class Chooser:
             message = f"plan={self.forced!r} is none of {self.engine.title}'s: it has {', '.join(self.engine.plans)}"
             raise DefinitionError(message)
 
-    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, type[Evaluation]]:
+    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """The spine and the evaluation of one part; counts what there is where nothing is forced."""
         if not isinstance(source, EventRows) or self.engine.plans == (PAIRS,):
             return spine, Evaluation
         spine = self.engine.keep(spine)
         choice = self.choose(spine, source, name)
         self.choices.append(choice)
-        return spine, Evaluation if choice.plan == PAIRS else Sweep
+        return spine, Evaluation if choice.plan == PAIRS else partial(Sweep, plan=self.forced)
 
     def choose(self, spine: ir.Table, source: EventRows, name: str) -> Choice:
         """Pairs while they are few: the cost of a range join grows with them, that of the kernel with the rows."""

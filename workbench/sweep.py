@@ -32,6 +32,8 @@ FLAG = "_fw_flag"
 class Sweep(Evaluation):
     """The features of one event group-by for one spine; what the engine's plan lacks goes by pairs."""
 
+    plan: str | None = None  # of the engine's own plans, the one that is forced
+
     def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
         """One question to the engine, for the reductions that unfold the same list, or none."""
         try:
@@ -91,7 +93,7 @@ class _Question:
         if not self.asks:
             return spine.select(*group)
         order = tuple(c for c in events.columns if c.startswith("_fw_order"))
-        question = AsOf(self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks))
+        question = AsOf(self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks), self.sweep.plan)
         return self.sweep.engine.as_of(question).select(*group, *(a.name for a in self.asks))
 
     def _spread(self, events: ir.Table, more: tuple[str, ...]) -> ir.Table:
