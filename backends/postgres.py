@@ -26,7 +26,7 @@ class Postgres(Engine):
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By running totals where they are exact, else by the kernel."""
-        can = running.runs(question.asks, question.events.schema())
+        can = running.runs(question)
         if question.plan == "running" and not can:
             message = "plan='running' takes counts, and sums and means of whole numbers and decimals, on Postgres: leave the plan to the engine, or force 'kernel'"
             raise EngineError(message)

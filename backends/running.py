@@ -12,8 +12,6 @@ import ibis
 from backends.inprocess import CODE, ROW, coded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import ibis.expr.types as ir
     import pyarrow as pa
 
@@ -21,13 +19,19 @@ if TYPE_CHECKING:
     from backends.asof import AsOf
     from backends.engine import Engine
 
-EDGE, TIME, SIDE = "_fw_edge", "_fw_us", "_fw_side"
+EDGE, TIME, SIDE, NEWEST = "_fw_edge", "_fw_us", "_fw_side", "_fw_latest"
 SUMS = ("sum", "average")
 
 
-def runs(asks: Sequence[Ask], schema: ibis.Schema) -> bool:
-    """Whether running totals answer all of these."""
-    return all(a.reduction == "count" or (a.reduction in SUMS and _exact(schema[a.inputs["arg"]])) for a in asks)
+def runs(question: AsOf) -> bool:
+    """Whether running totals answer all that is asked."""
+    schema = question.events.schema()
+    return all(a.reduction == "count" or _newest(a, question) or (a.reduction in SUMS and _exact(schema[a.inputs["arg"]])) for a in question.asks)
+
+
+def _newest(ask: Ask, question: AsOf) -> bool:
+    """Whether the time of the key's latest event is asked for."""
+    return ask.reduction == "last" and ask.inputs == {"arg": question.time} and ask.span.length is None
 
 
 def _exact(dtype: ibis.DataType) -> bool:
@@ -38,15 +42,15 @@ def answer(engine: Engine, question: AsOf) -> ir.Table:
     """The spine's columns and one column an ask."""
     spine = engine.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
     left, events = coded(engine, question, spine)
-    totals = {_total(ask, how): value for ask in question.asks for how, value in _terms(ask, events).items()}
+    totals = {_total(ask, how): value for ask in question.asks if ask.reduction != "last" for how, value in _terms(ask, events).items()}
     spans = list(dict.fromkeys(a.span for a in question.asks if a.span.length is not None))
     edges = [_edge(left, left[question.at], 0)] + [_edge(left, _tail(left[question.at], s), n) for n, s in enumerate(spans, 1)]
-    facts = events.select(CODE, **{ROW: ibis.null("int64"), EDGE: ibis.null("int64"), TIME: events[question.time], SIDE: ibis.literal(1)}, **totals)
-    nothing = {name: ibis.null(facts[name].type()) for name in totals}
+    facts = events.select(CODE, **{ROW: ibis.null("int64"), EDGE: ibis.null("int64"), TIME: events[question.time], SIDE: ibis.literal(1), NEWEST: events[question.time]}, **totals)
+    nothing = {name: ibis.null(facts[name].type()) for name in (NEWEST, *totals)}
     both = ibis.union(facts, *(e.mutate(**nothing).select(*facts.columns) for e in edges))
     # an edge stands before the events of its own time: what is summed at it is strictly before
     before = ibis.window(group_by=CODE, order_by=[TIME, SIDE], rows=(None, 0))
-    ran = both.select(ROW, EDGE, **{name: both[name].sum().over(before) for name in totals}).filter(lambda t: t[ROW].notnull())
+    ran = both.select(ROW, EDGE, **{NEWEST: both[NEWEST].max().over(before)}, **{name: both[name].sum().over(before) for name in totals}).filter(lambda t: t[ROW].notnull())
     found = ran.group_by(ROW).agg(**{a.name: _finished(a, ran, 0 if a.span.length is None else 1 + spans.index(a.span)) for a in question.asks})
     return spine.join(found, ROW).select(*question.spine.columns, *(a.name for a in question.asks))
 
@@ -80,6 +84,8 @@ def _terms(ask: Ask, events: ir.Table) -> dict[str, ir.Value]:
 
 def _finished(ask: Ask, ran: ir.Table, edge: int) -> ir.Value:
     """The total at the left row's time less that at the window's tail; null over no event, or 0 for counts."""
+    if ask.reduction == "last":
+        return ran[NEWEST].max(where=ran[EDGE] == 0)
     count = _between(ran, _total(ask, "count"), edge)
     if ask.reduction == "count":
         return count.cast("int64")
