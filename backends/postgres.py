@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from backends.asof import AsOf
 
 
+FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
+
+
 class Postgres(Engine):
     """What differs on Postgres."""
 
@@ -25,13 +28,13 @@ class Postgres(Engine):
     plans = ("pairs", "running", "kernel")
 
     def as_of(self, question: AsOf) -> ir.Table:
-        """By running totals where they are exact, else by the kernel."""
+        """By running totals where they are exact and few, else by the kernel."""
         can = running.runs(question)
         if question.plan == "running" and not can:
             message = "plan='running' takes counts, and sums and means of whole numbers and decimals, on Postgres: leave the plan to the engine, or force 'kernel'"
             raise EngineError(message)
-        plan = running if can and question.plan != "kernel" else inprocess
-        return plan.answer(self, question)
+        runs = question.plan == "running" or (can and question.plan is None and running.rows(self, question) <= FEW)
+        return (running if runs else inprocess).answer(self, question)
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By COPY."""

@@ -29,6 +29,12 @@ def runs(question: AsOf) -> bool:
     return all(a.reduction == "count" or _newest(a, question) or (a.reduction in SUMS and _exact(schema[a.inputs["arg"]])) for a in question.asks)
 
 
+def rows(engine: Engine, question: AsOf) -> int:
+    """How many rows the running totals go over: events, and an edge for each left row and span."""
+    left, events = engine.sizes(question)
+    return events + left * len({a.span for a in question.asks} | {None})
+
+
 def _newest(ask: Ask, question: AsOf) -> bool:
     """Whether the time of the key's latest event is asked for."""
     return ask.reduction == "last" and ask.inputs == {"arg": question.time} and ask.span.length is None
@@ -42,15 +48,16 @@ def answer(engine: Engine, question: AsOf) -> ir.Table:
     """The spine's columns and one column an ask."""
     spine = engine.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
     left, events = coded(engine, question, spine)
-    totals = {_total(ask, how): value for ask in question.asks if ask.reduction != "last" for how, value in _terms(ask, events).items()}
+    sums = {_total(ask, how): value for ask in question.asks for how, value in _terms(ask, events).items()}
+    latest = {NEWEST: events[question.time]} if any(a.reduction == "last" for a in question.asks) else {}
     spans = list(dict.fromkeys(a.span for a in question.asks if a.span.length is not None))
     edges = [_edge(left, left[question.at], 0)] + [_edge(left, _tail(left[question.at], s), n) for n, s in enumerate(spans, 1)]
-    facts = events.select(CODE, **{ROW: ibis.null("int64"), EDGE: ibis.null("int64"), TIME: events[question.time], SIDE: ibis.literal(1), NEWEST: events[question.time]}, **totals)
-    nothing = {name: ibis.null(facts[name].type()) for name in (NEWEST, *totals)}
+    facts = events.select(CODE, **{ROW: ibis.null("int64"), EDGE: ibis.null("int64"), TIME: events[question.time], SIDE: ibis.literal(1)}, **latest, **sums)
+    nothing = {name: ibis.null(facts[name].type()) for name in (*latest, *sums)}
     both = ibis.union(facts, *(e.mutate(**nothing).select(*facts.columns) for e in edges))
     # an edge stands before the events of its own time: what is summed at it is strictly before
     before = ibis.window(group_by=CODE, order_by=[TIME, SIDE], rows=(None, 0))
-    ran = both.select(ROW, EDGE, **{NEWEST: both[NEWEST].max().over(before)}, **{name: both[name].sum().over(before) for name in totals}).filter(lambda t: t[ROW].notnull())
+    ran = both.select(ROW, EDGE, **{n: both[n].max().over(before) for n in latest}, **{n: both[n].sum().over(before) for n in sums}).filter(lambda t: t[ROW].notnull())
     found = ran.group_by(ROW).agg(**{a.name: _finished(a, ran, 0 if a.span.length is None else 1 + spans.index(a.span)) for a in question.asks})
     return spine.join(found, ROW).select(*question.spine.columns, *(a.name for a in question.asks))
 
@@ -71,6 +78,8 @@ def _total(ask: Ask, how: str) -> str:
 
 def _terms(ask: Ask, events: ir.Table) -> dict[str, ir.Value]:
     """What an event adds to the ask's running totals."""
+    if ask.reduction == "last":
+        return {}
     keep = ibis.literal(True)
     for argument, column in ask.inputs.items():
         keep &= events[column].fill_null(False) if argument == "where" else events[column].notnull()
