@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import ibis.expr.types as ir
+    import pyarrow as pa
 
     from backends.asof import AsOf
 
@@ -28,6 +29,7 @@ def fsum(value: float) -> float:
     raise NotImplementedError  # Ibis writes the call; DuckDB runs it
 
 
+ARRIVING = "_fw_arriving"
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
 
@@ -64,6 +66,12 @@ class DuckDB(Engine):
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in process."""
         return inprocess.answer(self, question)
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """By a view of the rows; Ibis inserts into no temporary tables."""
+        self.connected.con.register(ARRIVING, rows)
+        self.run("an insert", lambda: self.execute(f"INSERT INTO {_quoted(table)} SELECT * FROM {_quoted(ARRIVING)}"))  # noqa: S608 quoted identifiers
+        self.connected.con.unregister(ARRIVING)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

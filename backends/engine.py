@@ -89,6 +89,10 @@ class Engine:
         weakref.finalize(table.op(), forgotten.append, name)
         return table
 
+    def own(self, question: AsOf) -> str:  # noqa: ARG002 engines with several override it
+        """Which of its own plans, other than pairs, is the cheaper one."""
+        return self.plans[-1]
+
     def as_of(self, question: AsOf) -> ir.Table:
         """The spine's columns and one column an ask, for each row of the spine; runs, and keeps the answer."""
         message = f"{self.title} has no plan of its own for {len(question.asks)} reductions as of an instant: pairs serve it"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     import pyarrow as pa
     from ibis.backends import BaseBackend
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, GroupedData
     from pyspark.sql.types import StructType
 
     from backends.asking import Ask
@@ -104,7 +104,7 @@ def _slice(time: Column) -> Column:
     return f.coalesce(f.size(f.filter(CUTS, lambda cut: cut <= time)), f.lit(0))
 
 
-def _bucketed(table: DataFrame, keys: Sequence[str], buckets: int) -> object:
+def _bucketed(table: DataFrame, keys: Sequence[str], buckets: int) -> GroupedData:
     return table.groupBy(f.pmod(f.hash(*keys), f.lit(buckets)).alias(BUCKET))
 
 

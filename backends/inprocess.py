@@ -46,7 +46,7 @@ def _kept(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> i
         if table is None:
             table = engine.keep(found)
         else:
-            engine.append(table.get_name(), found)
+            engine.append(table.op().name, found)
     assert table is not None, "there is at least one part"  # noqa: S101 what _parts promises
     return table
 

@@ -27,14 +27,17 @@ class Postgres(Engine):
     title = "Postgres"
     plans = ("pairs", "running", "kernel")
 
+    def own(self, question: AsOf) -> str:
+        """Running totals where they are exact and few, else the kernel."""
+        return "running" if running.runs(question) and running.rows(self, question) <= FEW else "kernel"
+
     def as_of(self, question: AsOf) -> ir.Table:
-        """By running totals where they are exact and few, else by the kernel."""
-        can = running.runs(question)
-        if question.plan == "running" and not can:
+        """By running totals in the database, or by the kernel."""
+        plan = question.plan or self.own(question)
+        if plan == "running" and not running.runs(question):
             message = "plan='running' takes counts, and sums and means of whole numbers and decimals, on Postgres: leave the plan to the engine, or force 'kernel'"
             raise EngineError(message)
-        runs = question.plan == "running" or (can and question.plan is None and running.rows(self, question) <= FEW)
-        return (running if runs else inprocess).answer(self, question)
+        return (running if plan == "running" else inprocess).answer(self, question)
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By COPY."""
@@ -54,5 +57,5 @@ class Postgres(Engine):
             weakref.finalize(table.op(), FORGOTTEN.setdefault(self.connected, []).append, name)
         else:
             table = super().keep(expr)
-        self.connected.raw_sql(f'ANALYZE "{table.get_name()}"').close()
+        self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close()
         return table

@@ -45,7 +45,7 @@ def test_explain_prints_the_plan_and_the_sql_of_every_engine(place, capsys):
 
     out = capsys.readouterr().out
     assert "purchases before t back to 7 d" in out
-    assert all(f"-- {engine}\n" in out for engine in ("DuckDB", "Postgres", "Spark"))
+    assert all(f"-- by pairs on {engine}\n" in out for engine in ("DuckDB", "Postgres", "Spark"))
     assert 3 == out.count("GROUP BY")
     assert "cannot write" not in out
 

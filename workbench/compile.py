@@ -53,11 +53,9 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, plan
     """`base` with one part's features, null where a key is null (rule 17) or the key's data is too old."""
     group_by, at = part.group_by, f"{AT}_{number}"
     base = base.mutate(**{at: instant(base[TIME], group_by)})
-    key = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
-    known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
-    spine = base.filter(known & base[at].notnull()).select(**key, **{AT: base[at]}).distinct()
+    spine = _spine(base, part, base[at])
     table = features(spine, group_by, engine, newest=part.max_age is not None, planner=planner)
-    mine = table.rename(**{f"{c}_{number}": c for c in (*key, AT)}, **{f"{part.head}_{f.name}": f.name for f in group_by.outputs})
+    mine = table.rename(**{f"{c}_{number}": c for c in spine.columns}, **{f"{part.head}_{f.name}": f.name for f in group_by.outputs})
     matched = [base[left] == mine[f"_fw_key{i}_{number}"] for i, (left, _) in enumerate(part.keys)]
     joined = base.left_join(mine, [*matched, base[at] == mine[f"{AT}_{number}"]])
     names = [f"{part.head}_{f.name}" for f in group_by.outputs]
@@ -66,6 +64,19 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, plan
         fresh = joined[NEWEST].isnull() | (joined[TIME] - joined[NEWEST] <= in_us(part.max_age))
         values = {n: fresh.ifelse(v, ibis.null(v.type())) for n, v in values.items()}
     return joined.select(*base.columns, **values)
+
+
+def _spine(base: ir.Table, part: JoinPart, at: ir.Value) -> ir.Table:
+    """The distinct (keys, instant) that a part is asked for; no row for a null key."""
+    key = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
+    known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
+    return base.filter(known & at.notnull()).select(**key, **{AT: at}).distinct()
+
+
+def spine_of(part: JoinPart, join: Join, engine: Engine) -> ir.Table:
+    """The distinct (keys, instant) that a join asks a part for."""
+    rows = rebound(join.left.table, engine, clean=False).to_expr()
+    return _spine(rows, part, instant(micros(rows[join.left.time]), part.group_by))
 
 
 def instant(time: Any, group_by: GroupBy) -> Any:

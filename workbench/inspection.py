@@ -6,51 +6,67 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from backends import engine_of
+from backends import EngineError, engine_of
 from backends.engine import KNOWN
 from workbench.binding import title
-from workbench.compile import training_set
+from workbench.compile import spine_of, training_set
 from workbench.display import expression
+from workbench.errors import DefinitionError
 from workbench.joins import Join, expect_join
 from workbench.markup import join as joined
 from workbench.markup import section, tag
+from workbench.planning import FEW, PAIRS, Choice, Chooser
+from workbench.rows import EventRows
 from workbench.sources import EntitySource
+from workbench.training import connection_of
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
+    from backends import Engine
     from workbench.definitions import GroupBy
     from workbench.joins import JoinPart
 
 
 @frozen(repr=False)
 class Explanation:
-    """What a backfill would run: the plan in words, and the SQL by engine; no query was run for it."""
+    """What a backfill would run: the plan in words, and the SQL of the plan by pairs by engine."""
 
     name: str
     plan: tuple[str, ...]
     sql: dict[str, str]
 
     def __repr__(self) -> str:
-        parts = [f"{self.name}: the portable plan", *(f"  {line}" for line in self.plan)]
-        parts += [f"\n-- {engine}\n{sql}" for engine, sql in self.sql.items()]
+        parts = [f"{self.name}: the plan", *(f"  {line}" for line in self.plan)]
+        parts += [f"\n-- by pairs on {engine}\n{sql}" for engine, sql in self.sql.items()]
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
         steps = tag("ol", *(tag("li", line) for line in self.plan), style="margin:0;padding:0 16px 12px 32px;font-size:12px")
-        folded = (tag("details", tag("summary", f"SQL on {engine}"), tag("pre", sql)) for engine, sql in self.sql.items())
+        folded = (tag("details", tag("summary", f"SQL by pairs on {engine}"), tag("pre", sql)) for engine, sql in self.sql.items())
         head = tag("header", tag("h3", self.name), tag("span", "plan", class_="chip"))
         return section(head, steps, joined(folded), label=f"Plan of {self.name}")
 
 
-def explain(join: Join, *, on: BaseBackend | None = None) -> Explanation:
-    """The plan of a join and its SQL on DuckDB, Postgres and Spark, or on the engine of `on` alone.
+def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = None) -> Explanation:
+    """The plan of a join, and its SQL by pairs on DuckDB, Postgres and Spark, or on the engine of `on` alone.
 
-    Nothing is run. An engine whose SQL Ibis cannot write is shown with its reason instead.
+    Where there is a connection, `on` or the join's own, left rows and events are counted to say which plan each part
+    takes there and why; nothing else is run. `plan` is the one that a backfill would be told to take. An engine whose
+    SQL Ibis cannot write is shown with its reason instead.
     """
     expect_join(join, "explain")
     names = [on.name] if on is not None else list(KNOWN)
-    return Explanation(join.name, tuple(_plan(join)), {engine_of(on, n).title: _sql(join, on, n) for n in names})
+    steps = tuple(_plan(join, _engine(join, on), plan))
+    return Explanation(join.name, steps, {engine_of(on, n).title: _sql(join, on, n) for n in names})
+
+
+def _engine(join: Join, on: BaseBackend | None) -> Engine | None:
+    """Where the join would run; none where it has no connection."""
+    try:
+        return engine_of(connection_of(join, on))
+    except DefinitionError:
+        return None
 
 
 def _sql(join: Join, on: BaseBackend | None, name: str) -> str:
@@ -61,22 +77,44 @@ def _sql(join: Join, on: BaseBackend | None, name: str) -> str:
         return f"-- Ibis cannot write this for {engine.title}: {type(error).__name__}: {error}"
 
 
-def _plan(join: Join) -> list[str]:
+def _plan(join: Join, engine: Engine | None, plan: str | None) -> list[str]:
     lines = [f"left: {title(join.left.table)}, evaluated once; t is {join.left.time} in microseconds since 1970, UTC"]
-    lines += [f"{part.head}: {_part(part)}" for part in join.parts]
+    lines += [f"{part.head}: {_part(part, _choice(join, part, engine, plan))}" for part in join.parts]
     lines.append("each part is left-joined by its keys and instant: one row out per left row")
     return [*lines, *(f"then {f.name} = {expression(f.node)}" for f in join.derivations)]
 
 
-def _part(part: JoinPart) -> str:
+def _choice(join: Join, part: JoinPart, engine: Engine | None, plan: str | None) -> Choice | None:
+    """Which plan the part takes on the engine, and why; none where nothing can be counted."""
     group_by = part.group_by
+    if engine is None or isinstance(group_by.source, EntitySource) or group_by.taken:
+        return None
+    chooser = Chooser(engine, plan)
+    if engine.plans == (PAIRS,):
+        return Choice(part.head, PAIRS, "it has no other plan", engine.title)
+    try:
+        return chooser.choose(spine_of(part, join, engine), EventRows(group_by, engine), part.head)
+    except EngineError:
+        return None
+
+
+# What each plan does with a part's events.
+WORDS = {
+    PAIRS: "by pairs: joined with the left's distinct ({keys}, t) that come after them, and grouped by these",
+    "kernel": "by the kernel: in order of ({keys}, t), every event in and out of each window once",
+    "running": "by running totals in the database: summed once in order of ({keys}, t), a window being the difference of two",
+}
+
+
+def _part(part: JoinPart, choice: Choice | None) -> str:
+    group_by, keys = part.group_by, ", ".join(part.group_by.keys)
     if isinstance(group_by.source, EntitySource):
-        return f"the rows of {title(group_by.source.table)} in the latest snapshot finished at t, joined by {', '.join(group_by.keys)}"
-    return f"{title(group_by.source.table)} before t{_lookback(group_by)}, paired with the left's distinct ({', '.join(group_by.keys)}, t) and grouped by them: {len(group_by.computed)} features in one pass"
+        return f"the rows of {title(group_by.source.table)} in the latest snapshot finished at t, joined by {keys}"
+    words = WORDS[choice.plan if choice else PAIRS].format(keys=keys)
+    why = f"on {choice.engine}, since {choice.why}" if choice else f"where they make at most {FEW:,}, else by the engine's own plan"
+    return f"{title(group_by.source.table)} before t{_lookback(group_by)}, {words}: {len(group_by.computed)} features in one pass; {why}"
 
 
 def _lookback(group_by: GroupBy) -> str:
     windows = group_by.windows
     return " back to the first event" if None in windows else f" back to {max(w for w in windows if w).words}"
-
-

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
+from backends.asking import LacksError
 from backends.asof import AsOf
+from workbench.asked import asked, span
 from workbench.errors import DefinitionError
 from workbench.evaluation import Evaluation
+from workbench.lowering import Cell, unfolded
+from workbench.reductions import reductions
 from workbench.rows import AT, EVENT, EventRows, Inputs, Rows
 from workbench.sweep import Sweep
 
@@ -44,6 +48,7 @@ class Choice:
     part: str
     plan: str
     why: str
+    engine: str
 
 
 @frozen
@@ -70,21 +75,28 @@ class Chooser:
 
     def choose(self, spine: ir.Table, source: EventRows, name: str) -> Choice:
         """Pairs while they are few: the cost of a range join grows with them, that of the kernel with the rows."""
-        own = self.engine.plans[-1]
-        if self.forced is not None:
-            return Choice(name, self.forced, "as asked for")
-        question = self._question(spine, source)
+        try:
+            plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(self._question(spine, source))
+        except LacksError as lack:
+            plan, why = PAIRS, f"its other plans cannot take {lack}"
+        return Choice(name, plan, why, self.engine.title)
+
+    def _cheaper(self, question: AsOf) -> tuple[str, str]:
+        """The plan and why; pairs are counted, by two group-bys, only where the answer hangs on them."""
+        own = self.engine.own(question)
         left, events = self.engine.sizes(question)
         if left * events <= FEW:
-            return Choice(name, PAIRS, f"{left:,} left rows and {events:,} events make at most {FEW:,} pairs")
+            return PAIRS, f"{left:,} left rows and {events:,} events make at most {FEW:,} pairs"
         if events > FEW:
-            return Choice(name, own, f"there are {events:,} events, more than {FEW:,}")
+            return own, f"there are {events:,} events, more than {FEW:,}"
         pairs = self.engine.pairs(question)
         few = pairs <= FEW
-        why = f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys, {'at most' if few else 'more than'} {FEW:,}"
-        return Choice(name, PAIRS if few else own, why)
+        return (PAIRS if few else own), f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys, {'at most' if few else 'more than'} {FEW:,}"
 
     def _question(self, spine: ir.Table, source: EventRows) -> AsOf:
-        events = source.placed(Inputs(), None, None)
+        """What the group-by asks, its lists not unfolded: enough to count and to choose by."""
+        inputs, group_by = Inputs(), source.group_by
+        parts = [(op, f.window) for f in group_by.computed for op in reductions(f.node) if unfolded(op) is None]
+        asks = tuple(asked(Cell("", op, inputs.of(op), ""), span(window, group_by.resolution)) for op, window in parts)
         keys = tuple(c for c in spine.columns if c != AT)
-        return AsOf(events, spine, keys, EVENT, AT, (), ())
+        return AsOf(source.placed(inputs, None, None), spine, keys, EVENT, AT, (), asks)

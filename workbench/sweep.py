@@ -58,7 +58,7 @@ class Sweep(Evaluation):
     @property
     def events(self) -> EventRows:
         """The source, whose rows are events."""
-        assert isinstance(self.source, EventRows), "only events are in order of time"
+        assert isinstance(self.source, EventRows), "only events are in order of time"  # noqa: S101 what Chooser promises
         return self.source
 
     def _span(self, window: Window | None) -> Span:

@@ -51,6 +51,10 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
         Days a step.
     rebuild
         Compute every day of `into` in the range anew, whatever is there.
+    plan
+        How event group-bys are computed: "pairs" (a range join of left rows and events), "kernel" (rows in order, each
+        event in and out of a window once; DuckDB, Spark, Postgres) or "running" (running totals, on Postgres). By default
+        what `explain` says: pairs while they are few, else the engine's own.
 
     Returns an Ibis table over the finished result: `into`, or a temporary one that lives as long as the connection.
 

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
+    from numpy.typing import NDArray
 
-    Longs = np.ndarray[tuple[int], np.dtype[np.int64]]
-    Doubles = np.ndarray[tuple[int], np.dtype[np.float64]]
+    Longs = NDArray[np.int64]
+    Doubles = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
 
 F = TypeVar("F", bound="Callable[..., object]")
 

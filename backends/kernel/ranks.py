@@ -165,7 +165,7 @@ def _heaviest(counts: Levels) -> int:
     at = np.argmax(three) << FAN
     at = (at + np.argmax(two[at : at + (1 << FAN)])) << FAN
     at = (at + np.argmax(one[at : at + (1 << FAN)])) << FAN
-    return at + np.argmax(zero[at : at + (1 << FAN)])
+    return int(at + np.argmax(zero[at : at + (1 << FAN)]))
 
 
 @compiled

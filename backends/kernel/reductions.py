@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backends.asking import Ask
-    from backends.kernel.jit import Doubles, Longs
+    from backends.kernel.jit import Doubles, Flags, Longs
     from backends.kernel.lanes import Lane
 
 WIDE = Context(prec=200)  # no digit of an unscaled sum is lost
@@ -40,21 +40,21 @@ def _chosen(lane: Lane, ask: Ask, rows: Longs, argument: str = "arg") -> pa.Arra
     return column.take(pa.array(at, mask=rows < 0))
 
 
-def _whole(values: Longs, empty: np.ndarray | None = None) -> pa.Array:
+def _whole(values: Any, empty: Flags | None = None) -> pa.Array:
     return pa.array(values, pa.int64(), mask=empty)
 
 
-def _finite(values: Doubles, empty: np.ndarray) -> pa.Array:
+def _finite(values: Doubles, empty: Flags) -> pa.Array:
     return pa.array(values + 0.0, pa.float64(), mask=empty | ~np.isfinite(values))
 
 
 def _lists(lane: Lane, ask: Ask, rows: Longs, lengths: Longs) -> pa.Array:
     """Lists of the values of `rows`, of these lengths; null where empty."""
     values = _chosen(lane, ask, rows)
-    return pa.ListArray.from_arrays(_offsets(lengths, ask), values, mask=pa.array(lengths == 0))
+    return pa.ListArray.from_arrays(_offsets(lengths), values, mask=pa.array(lengths == 0))
 
 
-def _offsets(lengths: Longs, ask: Ask) -> pa.Array:
+def _offsets(lengths: Longs) -> pa.Array:
     ends = np.cumsum(lengths)
     if len(ends) and ends[-1] > LONGEST:
         message = f"the lists of one task hold {ends[-1]} values, and Arrow's hold {LONGEST}: ask for fewer by first_k() or last_k()"
@@ -94,14 +94,14 @@ def _sum(lane: Lane, ask: Ask) -> pa.Array:
     return _integers(digits, signs, low == high, ask)
 
 
-def _integers(digits: Longs, signs: Longs, empty: np.ndarray, ask: Ask) -> pa.Array:
+def _integers(digits: Longs, signs: Longs, empty: Flags, ask: Ask) -> pa.Array:
     low, high, fits = exact.as_words(digits, signs)
     unsigned = ask.type == pa.uint64()
     _refuse(fits & (high == (0 if unsigned else low >> 63)), digits, signs, ask)
     return pa.array(low.view(np.uint64) if unsigned else low, mask=empty).cast(ask.type)
 
 
-def _decimals(digits: Longs, signs: Longs, empty: np.ndarray, ask: Ask, scale: int) -> pa.Array:
+def _decimals(digits: Longs, signs: Longs, empty: Flags, ask: Ask, scale: int) -> pa.Array:
     low, high, fits = exact.as_words(digits, signs)
     _refuse(fits & (np.abs(high) < HIGHEST), digits, signs, ask)
     raw = np.empty(2 * len(low), np.int64)
@@ -110,7 +110,7 @@ def _decimals(digits: Longs, signs: Longs, empty: np.ndarray, ask: Ask, scale: i
     return pa.Array.from_buffers(pa.decimal128(38, scale), len(low), [validity, pa.py_buffer(raw)]).cast(ask.type)
 
 
-def _wide_sum(sums: Any, empty: np.ndarray, ask: Ask, scale: int) -> pa.Array:
+def _wide_sum(sums: Any, empty: Flags, ask: Ask, scale: int) -> pa.Array:
     decimal = pa.types.is_decimal(ask.type)
     values = [None if none else Decimal(s).scaleb(-scale, WIDE) if decimal else s for s, none in zip(sums, empty, strict=True)]
     try:
@@ -119,7 +119,7 @@ def _wide_sum(sums: Any, empty: np.ndarray, ask: Ask, scale: int) -> pa.Array:
         _out_of_range(max(sums, key=abs), ask)
 
 
-def _refuse(fits: np.ndarray, digits: Longs, signs: Longs, ask: Ask) -> None:
+def _refuse(fits: Flags, digits: Longs, signs: Longs, ask: Ask) -> None:
     """An error that shows the first sum that does not fit."""
     if not fits.all():
         worst = int(np.argmin(fits))
@@ -216,7 +216,7 @@ def _last(lane: Lane, ask: Ask) -> pa.Array:
     return _chosen(lane, ask, _at(lane, high - 1, low < high))
 
 
-def _at(lane: Lane, places: Longs, known: np.ndarray) -> Longs:
+def _at(lane: Lane, places: Longs, known: Flags) -> Longs:
     if not len(lane.rows):
         return np.full(len(places), -1)
     return np.where(known, lane.in_time[np.where(known, places, 0)], -1)
@@ -272,7 +272,7 @@ def _quantiles(lane: Lane, ask: Ask) -> list[pa.Array]:
 
 
 def _between(lane: Lane, ask: Ask, below: Longs, above: Longs, share: Doubles) -> pa.Array:
-    low, high = (_chosen(lane, ask, rows).cast(pa.float64()).fill_null(0.0).to_numpy() for rows in (below, above))
+    low, high = (_chosen(lane, ask, rows).cast(pa.float64(), safe=False).fill_null(0.0).to_numpy() for rows in (below, above))
     with np.errstate(over="ignore", invalid="ignore"):
         return _finite(low + (high - low) * share, below < 0)
 
@@ -286,7 +286,7 @@ def _several(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     lengths = np.where(low < high, len(found), 0)
     rows = np.column_stack([f.fill_null(np.nan).to_numpy() for f in found])[low < high].ravel()
-    return pa.ListArray.from_arrays(_offsets(lengths, ask), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high))
+    return pa.ListArray.from_arrays(_offsets(lengths), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high))
 
 
 def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Longs]:
@@ -295,7 +295,7 @@ def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Long
     ids = lane.value_ids
     lengths = sliding.distinct(ids, low, high)
     lengths = lengths if most is None else np.minimum(lengths, most)
-    _offsets(lengths, ask)
+    _offsets(lengths)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     found, counts = ranks.tally(ids, ranks.levels(int(ids.max(initial=0)) + 1, 0), low, high, offsets, most is not None)
     example = np.zeros(int(ids.max(initial=0)) + 1, np.int64)
@@ -313,7 +313,7 @@ def _mode(lane: Lane, ask: Ask) -> pa.Array:
 def _histogram(lane: Lane, ask: Ask) -> pa.Array:
     rows, counts, lengths = _tallied(lane, ask, ask.options.get("k"))
     keys = _chosen(lane, ask, rows)
-    entries = pa.MapArray.from_arrays(_offsets(lengths, ask), keys, pa.array(counts))
+    entries = pa.MapArray.from_arrays(_offsets(lengths), keys, pa.array(counts))
     return pc.if_else(pa.array(lengths > 0), entries, pa.nulls(len(entries), entries.type))
 
 
