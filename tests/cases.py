@@ -64,7 +64,7 @@ def _where(c: str) -> Callable[[dict], Any]:
     return lambda e: oracle.clean(e[c]) if e["b"] else None
 
 
-def _numeric(c: str) -> list[Reduction]:
+def numeric(c: str) -> list[Reduction]:
     col, v = _[c], _column(c)
     return [
         Reduction("sum", col.sum(), v),
@@ -82,7 +82,7 @@ def _numeric(c: str) -> list[Reduction]:
     ]
 
 
-def _ordered(c: str) -> list[Reduction]:
+def ordered(c: str) -> list[Reduction]:
     col, v = _[c], _column(c)
     return [
         Reduction("count", col.count(), v),
@@ -106,8 +106,8 @@ def _ordered(c: str) -> list[Reduction]:
 
 PAIR = lambda e: (oracle.clean(e["x"]), e["n"])  # noqa: E731
 REDUCTIONS = [
-    *(r for c in ("n", "x", "d") for r in _numeric(c)),
-    *(r for c in ("n", "x", "d", "s") for r in _ordered(c)),
+    *(r for c in ("n", "x", "d") for r in numeric(c)),
+    *(r for c in ("n", "x", "d", "s") for r in ordered(c)),
     Reduction("group_concat", _.s.group_concat(), _column("s")),
     Reduction("any", _.b.any(), _column("b")),
     Reduction("all", _.b.all(), _column("b")),
@@ -213,7 +213,7 @@ def stored(con: ibis.BaseBackend, name: str, rows: pa.Table) -> Any:
     if con.name != "pyspark":
         return con.create_table(name, rows, overwrite=True)
     rows = rows.cast(pa.schema([f.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(f.type) else f for f in rows.schema]))
-    con._session.createDataFrame(rows).createOrReplaceTempView(name)
+    con._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001 Ibis hands out no session
     return con.table(name)
 
 

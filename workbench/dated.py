@@ -20,6 +20,7 @@ from workbench.canonical import fingerprint
 from workbench.compile import training_set
 from workbench.errors import DefinitionError
 from workbench.normal import floor_to, micros
+from workbench.planning import Chooser
 from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
 from workbench.sources import EntitySource
 from workbench.windows import DAY
@@ -64,6 +65,7 @@ class Refill:
     into: str
     left: ir.Table
     rebuild: bool = False
+    plan: str | None = None
 
     def run(self, step: int) -> None:
         """Fill what is missing or stale, in steps; a changed definition is built beside the table and swapped in."""
@@ -116,9 +118,9 @@ class Refill:
 
     def _step(self, ledger: Ledger, target: str, left: ir.Table, entries: Sequence[Entry]) -> None:
         first, last = entries[0].day, entries[-1].day
-        rows = training_set(self.join, self.engine, between(left, self.join.left.time, first, last + timedelta(days=1)))
+        part = between(left, self.join.left.time, first, last + timedelta(days=1))
         what = f"backfill of {self.into}, step {first} to {last} (steps before it are kept; run it again to go on),"
-        self.engine.run(what, lambda: ledger.write(target, rows, self.join.left.time, entries))
+        self.engine.run(what, lambda: ledger.write(target, training_set(self.join, self.engine, part, Chooser(self.engine, self.plan)), self.join.left.time, entries))
 
 
 SAME, GAINED, LOST = "same", "gained", "lost"

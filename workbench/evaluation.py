@@ -88,8 +88,8 @@ class Evaluation:
         if MEMBER not in group:
             return self._grouped(made, pairs, context, extra)
         by_key = each is not None and each.arg.dtype.is_map()
-        seen = {seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any() for c in made}
-        return self._folded(self._grouped(made, pairs, context, seen), [c.name for c in made], by_key=by_key)
+        saw = {seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any() for c in made}
+        return self._folded(self._grouped(made, pairs, context, saw), [c.name for c in made], by_key=by_key)
 
     def _grouped(self, cells: Sequence[Cell], pairs: ir.Table, context: Context, extra: dict[str, ir.Scalar]) -> ir.Table:
         flat = [c for c in cells if not tallied(c)]

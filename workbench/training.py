@@ -72,7 +72,7 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
     check_data(join, engine, left)
     if into is None:
         return _one_to_one(engine.keep(training_set(join, engine, left, Chooser(engine, plan))), left, join)
-    Refill(join, engine, into, left, rebuild).run(step)
+    Refill(join, engine, into, left, rebuild, plan).run(step)
     table = engine.table(into)
     return table if first is None and last is None else between(table, join.left.time, first, last)
 

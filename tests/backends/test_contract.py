@@ -104,14 +104,14 @@ def event(user, at, **values):
     return NOTHING | {"user": user, "at": at} | values
 
 
-def hot(rng):
+def hot(rng: random.Random):
     """One key with nine of ten events, and times that tie."""
     users = ["hot"] * 9 + ["cold"]
     return [event(rng.choice(users), NOON - rng.randrange(20 * 24) * cases.HOUR, n=rng.randrange(9), x=rng.choice([0.1, 1e9, -2.5]), s=rng.choice("abc"), b=rng.random() < 0.5) for _ in range(300)]
 
 
 HARD = [
-    *hot(random.Random(1)),
+    *hot(random.Random(1)),  # noqa: S311 a history, not a secret
     event("large, then small", NOON - 4 * cases.DAY, x=1e15, n=1),
     *(event("large, then small", NOON - i, x=0.1, n=1) for i in range(1, 11)),
     *(event("edges", NOON - back, n=i, x=float(i)) for i, back in enumerate([0, 1, 3 * cases.DAY, 3 * cases.DAY + 1, 3 * cases.DAY - 1])),
@@ -132,7 +132,7 @@ ASKED = [
 
 def hard_case(rows, asked):
     users = list(dict.fromkeys(e["user"] for e in rows))
-    named = {(c, r.name): r for c in "nxs" for r in (*cases._numeric(c), *cases._ordered(c)) if r.value({c: 1, "b": False}) is not None}
+    named = {(c, r.name): r for c in "nxs" for r in (*cases.numeric(c), *cases.ordered(c)) if r.value({c: 1, "b": False}) is not None}
     left = [{"user": u, "shop": 1, "t": TIMES.get(u, NOON) + later} for u in users for later in (0, 1)]
     return cases.Case(rows, left, ("user",), False, "exact", None, None, tuple((named[a], span) for a in asked for span in ("3d", "all")))
 
