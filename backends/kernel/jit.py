@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., object]")
 
 
+SETTINGS = {"nogil": True, "error_model": "numpy"}
+
+
 def compiled(function: F) -> F:
     """The function as machine code, made at its first call; division by zero gives what IEEE 754 says."""
-    return cast("F", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    try:
+        made = numba.njit(cache=True, **SETTINGS)(function)
+    except RuntimeError:  # neither the sources' folder nor the user's can be written: it is compiled anew in each process
+        made = numba.njit(**SETTINGS)(function)
+    return cast("F", made)

@@ -1,0 +1,79 @@
+"""Which plan computes a part, and what `explain` says of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import ibis
+import pyarrow as pa
+import pytest
+
+import workbench.planning
+from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, backfill, days, explain, trailing
+
+NOON = datetime(2024, 1, 1, 12)  # noqa: DTZ001 the tables' times are naive UTC
+
+
+def join(con, n=40):
+    """`n` events of one key, and as many left rows after them: n * n pairs."""
+    con.create_table("events", pa.table({"k": ["a"] * n, "t": [NOON] * n, "x": [0.5] * n, "l": [["p"]] * n}), overwrite=True)
+    con.create_table("lefts", pa.table({"k": ["a"] * n, "t": [datetime(2024, 1, 2, 0, i) for i in range(n)]}), overwrite=True)  # noqa: DTZ001 as above
+    events = con.table("events")
+    group_by = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=trailing(days(3), events.x.sum(), events.count()))
+    return Join(name="j", left=EventSource(con.table("lefts"), time="t"), parts=[group_by])
+
+
+def test_few_pairs_are_joined(duck):
+    (line,) = [s for s in explain(join(duck)).plan if s.startswith("g:")]
+
+    assert "by pairs: joined with the left's distinct (k, t)" in line
+    assert line.endswith("on DuckDB, since 40 left rows and 40 events make at most 1,000,000 pairs")
+
+
+@pytest.mark.parametrize(("few", "why"), [(1_000, "40 left rows and 40 events make 1,600 pairs of equal keys, more than 1,000"), (10, "there are 40 events, more than 10")])
+def test_many_pairs_go_by_the_kernel(duck, monkeypatch, few, why):
+    monkeypatch.setattr(workbench.planning, "FEW", few)
+
+    (line,) = [s for s in explain(join(duck)).plan if s.startswith("g:")]
+
+    assert "by the kernel: in order of (k, t)" in line
+    assert line.endswith(f"on DuckDB, since {why}")
+
+
+def test_a_forced_plan_is_taken(duck):
+    (line,) = [s for s in explain(join(duck), plan="kernel").plan if s.startswith("g:")]
+
+    assert line.endswith("on DuckDB, since it was asked for")
+    assert {20.0} == set(backfill(join(duck), plan="kernel").g_x_sum_3d.to_pyarrow().to_pylist())
+
+
+def test_values_that_the_kernel_does_not_take_go_by_pairs(duck):
+    asked = join(duck)
+    events = duck.table("events")
+    group_by = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=[Aggregation(events.l.nunique(), days(3))])
+    lists = Join(name="j", left=asked.left, parts=[group_by])
+
+    got = backfill(lists, plan="kernel").g_l_unique_count_3d.to_pyarrow().to_pylist()
+
+    assert [1] * 40 == got
+
+
+def test_without_a_connection_the_rule_is_told():
+    events = ibis.table({"k": "string", "t": "timestamp"}, name="events")
+    group_by = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=[events.count()])
+
+    (line,) = [s for s in explain(Join(name="j", left=EventSource(events, time="t"), parts=[group_by])).plan if s.startswith("g:")]
+
+    assert line.endswith("where they make at most 1,000,000, else by the engine's own plan")
+
+
+def test_a_plan_that_an_engine_lacks_is_refused_with_those_it_has(duck):
+    with pytest.raises(DefinitionError, match="plan='running' is none of DuckDB's: it has pairs, kernel"):
+        backfill(join(duck), plan="running")
+
+
+def test_a_dated_table_by_the_kernel_is_the_one_by_pairs(duck):
+    backfill(join(duck), into="by_pairs", plan="pairs")
+    backfill(join(duck), into="by_kernel", plan="kernel")
+
+    assert duck.table("by_pairs").order_by("t").to_pyarrow() == duck.table("by_kernel").order_by("t").to_pyarrow()
