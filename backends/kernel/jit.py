@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., object]")
 
 
-SETTINGS = {"nogil": True, "error_model": "numpy"}
-
-
 def compiled(function: F) -> F:
     """The function as machine code, made at its first call; division by zero gives what IEEE 754 says."""
     try:
-        made = numba.njit(cache=True, **SETTINGS)(function)
+        made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # neither the sources' folder nor the user's can be written: it is compiled anew in each process
-        made = numba.njit(**SETTINGS)(function)
+        made = numba.njit(nogil=True, error_model="numpy")(function)
     return cast("F", made)
