@@ -69,7 +69,7 @@ def load(events: int, left: int, skew: float) -> ibis.BaseBackend:
     con, rng = ibis.duckdb.connect(), np.random.default_rng(1)
     for name, n in (("events", events), ("spine", left)):
         con.con.register("made", rows(n, skew, rng))
-        con.raw_sql(f"create table {name} as select 'user_' || k as key, make_timestamp(t) as ts, v, item from made")  # noqa: S608 constants
+        con.raw_sql(f"create table {name} as select 'user_' || k as key, make_timestamp(t) as ts, v, item from made")
         con.con.unregister("made")
     return con
 
