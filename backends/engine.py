@@ -6,11 +6,17 @@ import weakref
 from contextlib import contextmanager
 from datetime import date
 from importlib import import_module
+from itertools import chain, groupby, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlglot import exp
 
 from backends.asking import LacksError
 from backends.asof import AsOf
@@ -28,6 +34,9 @@ KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgre
 FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()
 
 
+BATCH = 50_000  # rows held at a time where they are written through Arrow
+
+
 class EngineError(RuntimeError):
     """An engine could not run a definition."""
 
@@ -41,6 +50,7 @@ class Engine:
     name = "portable"
     title = "Ibis"
     plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
+    placeholder = "?"
 
     def __init__(self, con: BaseBackend | None = None) -> None:
         self.con = con
@@ -56,6 +66,10 @@ class Engine:
         keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]
         values = value.collect(where=where, order_by=keys)
         return values if k is None else values[:k]
+
+    def hashed(self, value: ir.Value) -> ir.IntegerValue:
+        """A 64-bit hash of a column of any type, the same in every session; it may be null where the value is."""
+        return value.hash()
 
     # --- tables
 
@@ -139,7 +153,7 @@ class Engine:
         """The SQL of an expression in this engine's dialect, formatted."""
         return str(ibis.to_sql(expr, dialect=self.name if self.name in KNOWN else None))
 
-    # --- writing, day by day; for engines with transactions
+    # --- writing, day by day; tables need transactions, folders of Parquet files do not
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -147,21 +161,71 @@ class Engine:
         self._refuse_writing()
         yield
 
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:  # noqa: ARG002 engines that write override it
-        """Run one statement with bound parameters."""
-        self._refuse_writing()
+    @contextmanager
+    def held(self, table: str) -> Iterator[None]:  # noqa: ARG002 engines with several writers override it
+        """While the block runs, no other session fills `table`; EngineError if one does."""
+        yield
 
-    def rename(self, table: str, name: str) -> None:  # noqa: ARG002 engines that write override it
-        """Give a table another name."""
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:  # noqa: ARG002 engines that write override it
+        """Run one statement with parameters bound where `placeholder` stands, and give its rows."""
         self._refuse_writing()
+        return []
 
-    def delete_times(self, table: str, time: str, start: date, end: date) -> None:  # noqa: ARG002 engines that write override it
+    def within(self, time: str, start: date, end: date) -> str:  # noqa: ARG002 engines that write override it
+        """The SQL condition that the column `time` is in [start, end), UTC."""
+        self._refuse_writing()
+        return ""
+
+    def quoted(self, name: str) -> str:
+        """A name as this engine's SQL writes it."""
+        return exp.to_identifier(name, quoted=True).sql(self.name)
+
+    def rename(self, table: str, name: str) -> None:
+        """Give a table another name, within its database."""
+        self.execute(f"ALTER TABLE {self.quoted(table)} RENAME TO {self.quoted(name)}")
+
+    def delete_times(self, table: str, time: str, start: date, end: date) -> None:
         """Delete the rows whose `time` is in [start, end), UTC."""
+        self.execute(f"DELETE FROM {self.quoted(table)} WHERE {self.within(time, start, end)}")  # noqa: S608 quoted identifiers
+
+    def count_times(self, table: str, time: str, start: date, end: date) -> int:
+        """The number of rows whose `time` is in [start, end), UTC."""
+        ((rows,),) = self.execute(f"SELECT count(*) FROM {self.quoted(table)} WHERE {self.within(time, start, end)}")  # noqa: S608 quoted identifiers
+        return int(rows)
+
+    def folder(self, table: str) -> Path | None:  # noqa: ARG002 engines without transactions override it
+        """Where a dated table's files are kept, on an engine whose tables have no transactions."""
+        return None
+
+    def show(self, view: str, files: Sequence[Path]) -> None:  # noqa: ARG002 engines without transactions override it
+        """Let `view` be the rows of these files, in one step of the catalog."""
         self._refuse_writing()
+
+    def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
+        """Write `rows` as Parquet files without the column `by`, in one folder `{by}={value}` a value. By Arrow batches, in bounded memory."""
+        batches = self.connected.to_pyarrow_batches(rows.order_by(by), chunk_size=BATCH)
+        for value, tables in groupby(chain.from_iterable(_runs(b, by) for b in batches), key=lambda run: run[0]):
+            place = folder / f"{by}={value}" / "0.parquet"
+            place.parent.mkdir(parents=True)
+            with pq.ParquetWriter(place, pa.schema([f for f in batches.schema if f.name != by])) as writer:
+                for _, table in tables:
+                    writer.write_batch(table)
+
+    def read_files(self, files: Sequence[Path]) -> ir.Table:
+        """The rows of Parquet files; read by an embedded DuckDB where the engine cannot."""
+        return ibis.duckdb.connect().read_parquet([str(f) for f in files], hive_partitioning=False)
 
     def _refuse_writing(self) -> None:
-        message = f"backfill(into=...) is not available on {self.title}; backfill(join) gives the table, which to_parquet() stores"
+        message = f"backfill(into=table) is not available on {self.title}: into='folder/' writes Parquet files from any engine, and backfill(join) gives a temporary table"
         raise EngineError(message)
+
+
+def _runs(batch: pa.RecordBatch, by: str) -> Iterator[tuple[Any, pa.RecordBatch]]:
+    """A batch that is sorted by `by`, cut where its value changes; without it."""
+    values, rest = batch[by].to_numpy(), batch.drop_columns([by])
+    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    for first, last in pairwise(edges):
+        yield values[first], rest.slice(first, last - first)
 
 
 def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import pyarrow as pa
@@ -12,12 +13,21 @@ from backends import copying, inprocess, running
 from backends.engine import FORGOTTEN, Engine, EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+
     import ibis.expr.types as ir
 
     from backends.asof import AsOf
 
 
 FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
+
+
+@ibis.udf.scalar.builtin
+def hashtextextended(text: str, seed: int) -> int:
+    """Postgres's 64-bit hash of a text; Ibis compiles no hash() for Postgres."""
+    raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
 
 class Postgres(Engine):
@@ -59,3 +69,43 @@ class Postgres(Engine):
             table = super().keep(expr)
         self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close()
         return table
+    placeholder = "%s"
+
+    def hashed(self, value: ir.Value) -> ir.IntegerValue:
+        """Of its text, which tells any two values of a type apart; times with a zone are written in UTC, the session's."""
+        return hashtextextended(value.cast("string"), 0)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One transaction of the connection that Ibis holds; what Ibis runs in it are savepoints."""
+        con = self.connected.con
+        # psycopg makes a savepoint of a block inside another transaction, and nothing would be committed at its end
+        if con.info.transaction_status.name != "IDLE":
+            message = "this Postgres connection is inside a transaction, which backfill(into=...) must not end: commit or roll it back first, or connect with autocommit"
+            raise EngineError(message)
+        with con.transaction():
+            yield
+
+    @contextmanager
+    def held(self, table: str) -> Iterator[None]:
+        """By an advisory lock of the session, which Postgres gives up when the session ends, however it ends."""
+        name = f"workbench_backfills.{table}"
+        ((free,),) = self.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
+        if not free:
+            message = f"another session is filling {table!r} on Postgres: wait for it, or end it and run this again"
+            raise EngineError(message)
+        try:
+            yield
+        finally:
+            self.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """On the connection that Ibis holds, and so inside its transaction."""
+        con = self.connected.con
+        with con.cursor() as cursor, con.transaction():
+            cursor.execute(statement, parameters or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def within(self, time: str, start: date, end: date) -> str:
+        """By timestamps: the session's time zone, in which naive and zoned ones meet, is UTC."""
+        return f"{self.quoted(time)} >= timestamp '{start}' AND {self.quoted(time)} < timestamp '{end}'"

@@ -1,13 +1,16 @@
-"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs."""
+"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs; no transactions, so dated tables are views of files."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
 
 import ibis
 from ibis.config import Config
 
-from backends.engine import Engine
+from backends.engine import Engine, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from backends.asof import AsOf
+
+
+@ibis.udf.scalar.builtin
+def xxhash64(text: str) -> int:
+    """Spark's 64-bit hash."""
+    raise NotImplementedError  # Ibis writes the call; Spark runs it
 
 
 class Options(Config):
@@ -48,6 +57,13 @@ class Spark(Engine):
         name = ibis.util.gen_name("fw")
         self.run("the window kernel", lambda: Executors(self.connected, question).answer().createOrReplaceTempView(name))
         return self.connected.table(name)
+    def hashed(self, value: ir.Value) -> ir.IntegerValue:
+        """Of its text: Ibis's hash() for Spark has 32 bits and takes no maps."""
+        return xxhash64(value.cast("string"))
+
+    def quoted(self, name: str) -> str:
+        """In backticks."""
+        return f"`{name.replace('`', '``')}`"
 
     def sql(self, expr: ir.Table) -> str:
         """As Ibis writes it, also where Spark is not installed and Ibis has not read its options for it."""
@@ -72,3 +88,66 @@ class Spark(Engine):
         frame.cache().count()
         frame.createOrReplaceTempView(name)
         return name
+
+    # --- writing: by the executors, and nothing through the driver
+
+    @property
+    def _session(self) -> Any:
+        return self.connected._session  # noqa: SLF001 Ibis hands out no session
+
+    def _frame(self, expr: ir.Table) -> Any:
+        return self._session.sql(self.connected.compile(expr))
+
+    def folder(self, table: str) -> Path:
+        """Beside the managed tables of the current database, where driver and executors reach it as a folder."""
+        place = self._session.catalog.getDatabase(self._session.catalog.currentDatabase()).locationUri
+        url = urlparse(place)
+        if url.scheme not in ("", "file"):
+            message = f"Spark keeps the tables of this database at {place}, and a dated table needs a folder: use a database with a file: location that driver and executors share, or into='folder/'"
+            raise EngineError(message)
+        return Path(unquote(url.path)) / table
+
+    def show(self, view: str, files: Sequence[Path]) -> None:
+        """By a view that names every file, so that files of a step that is not finished are not seen."""
+        columns = ", ".join(map(self.quoted, self._session.read.parquet(str(files[0])).columns))
+        self._session.sql(f"CREATE OR REPLACE VIEW {self.quoted(view)} AS SELECT {columns} FROM parquet.{self.quoted(_pattern(files))}")  # noqa: S608 quoted identifiers
+
+    def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
+        """One task a value of `by`; timestamps without a zone, as every other engine writes them."""
+        frame = self._frame(rows)
+        columns = [frame[f.name].cast(_naive(f.dataType)).alias(f.name) for f in frame.schema]
+        frame.select(columns).repartition(by).write.option("maxRecordsPerFile", FILE_ROWS).partitionBy(by).parquet(str(folder))
+
+    def read_files(self, files: Sequence[Path]) -> ir.Table:
+        """As a temporary view of this session."""
+        name = ibis.util.gen_name("fw_files")
+        self._session.read.parquet(*map(str, files)).createOrReplaceTempView(name)
+        return self.connected.table(name)
+
+
+FILE_ROWS = 5_000_000
+
+
+def _pattern(files: Sequence[Path]) -> str:
+    """One path pattern that only these files match; they lie under one folder."""
+    if len(files) == 1:
+        return str(files[0])
+    root = Path(os.path.commonpath(files))
+    return f"{root}/{{{','.join(str(f.relative_to(root)) for f in files)}}}"
+
+
+def _naive(kind: Any) -> Any:
+    """A Spark type with timestamps that have no zone."""
+    from pyspark.sql import types  # noqa: PLC0415 Spark is an extra
+
+    match kind:
+        case types.TimestampType():
+            return types.TimestampNTZType()
+        case types.ArrayType():
+            return types.ArrayType(_naive(kind.elementType), kind.containsNull)
+        case types.MapType():
+            return types.MapType(_naive(kind.keyType), _naive(kind.valueType), kind.valueContainsNull)
+        case types.StructType():
+            return types.StructType([types.StructField(f.name, _naive(f.dataType), f.nullable) for f in kind.fields])
+        case _:
+            return kind

@@ -8,7 +8,7 @@ from workbench.inspection import Explanation, explain
 from workbench.joins import Join, JoinPart
 from workbench.sources import EntitySource, EventSource
 from workbench.timeline import Preview, preview
-from workbench.training import backfill
+from workbench.training import backfill, manifest
 from workbench.windows import Window, days, hours, minutes
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "hours",
     "kurtosis",
     "last_k",
+    "manifest",
     "minutes",
     "preview",
     "skew",

@@ -7,14 +7,14 @@ from bisect import bisect_left
 from datetime import date, timedelta
 from functools import reduce
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
 from attrs import frozen
 
 from backends import Engine
-from backends.ledger import Entry, Ledger
+from backends.ledger import BY, Entry
 from workbench import progress
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
@@ -23,6 +23,7 @@ from workbench.normal import floor_to, micros
 from workbench.planning import Chooser
 from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
 from workbench.sources import EntitySource
+from workbench.versions import RULES, versions
 from workbench.windows import DAY
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
+    from backends.dataset import Dataset
+    from backends.ledger import Ledger
     from workbench.definitions import GroupBy
     from workbench.joins import Join, JoinPart
 
 EPOCH = date(1970, 1, 1)
-PRIME, MIX = 1_000_000_007, 31  # checksums of rows add up within 64 bits for eight thousand million rows a day
+PRIME, MIX, NOTHING = 1_000_000_007, 31, 7  # checksums of rows add up within 64 bits for eight thousand million rows a day
 
 
 def days_since_epoch(day: date) -> int:
@@ -58,69 +61,84 @@ def between(table: ir.Table, time: str, start: date | None, end: date | None) ->
 
 @frozen
 class Refill:
-    """Bringing one dated table up to a definition and its data."""
+    """Bringing one dated table or dataset up to a definition and its data."""
 
     join: Join
     engine: Engine
-    into: str
+    into: Ledger | Dataset
     left: ir.Table
     rebuild: bool = False
     plan: str | None = None
 
     def run(self, step: int) -> None:
-        """Fill what is missing or stale, in steps; a changed definition is built beside the table and swapped in."""
-        ledger, definition = Ledger(self.engine, self.into), fingerprint(self.join, serving=False)
-        ledger.check_ours(self.join.name, rebuild=self.rebuild)
-        there = ledger.entries(self.into)
+        """Fill what is missing or stale, in steps, alone; a changed definition is built beside what is there and swapped in."""
+        with self.into.held():
+            self._run(step, fingerprint(self.join, serving=False))
+
+    def _run(self, step: int, definition: str) -> None:
+        into: Any = self.into  # what names a target, a table or a folder, is its own affair
+        into.check_ours(self.join.name, rebuild=self.rebuild)
+        there = into.entries(into.main)
         old = {e.day for e in there} if any(e.definition != definition for e in there) else set()
-        target = ledger.building(definition) if old else self.into
-        ledger.drop_unfinished(keep=target)
-        done = {} if self.rebuild else {e.day: e for e in ledger.entries(target)}
+        target = into.building(definition) if old else into.main
+        into.drop_unfinished(keep=target)
+        done = {} if self.rebuild else {e.day: e for e in into.entries(target)}
         left = left_rows(self.join, self.engine, None, None) if old else self.left
         now = self._now(definition, left, old)
         self._check_nothing_lost(there if old else [], now)
-        todo = [e for e in now if e.day not in done or _changed(done[e.day].inputs, e.inputs) is GAINED]
+        todo = [e for e in now if e.day not in done or _stale(done[e.day], e)]
         self._say(old, done, now, todo)
-        for some in progress.track(list(_steps(todo, step)), f"backfill {self.into}"):
-            self._step(ledger, target, left, some)
+        for some in progress.track(list(_steps(todo, step)), f"backfill {self.into.name}"):
+            self._step(target, left, some)
         if old:
-            ledger.swap(target)
+            into.swap(target)
+        into.finish()
 
     def _now(self, definition: str, left: ir.Table, old: set[date]) -> list[Entry]:
         """What an entry would say today, for every day that is asked for or was there under an older definition."""
-        time = self.join.left.time
-        rows, wanted = _by_day(left, micros(left[time]), left.columns), old | set(_by_day(self.left, micros(self.left[time]), ()))
+        time, made = self.join.left.time, versions(self.engine)
+        rows, wanted = _by_day(self.engine, left, micros(left[time]), left.columns), old | set(_by_day(self.engine, self.left, micros(self.left[time]), ()))
         seen = {p.head: Seen(p, self.engine) for p in self.join.parts}
         inputs = {day: {"left": rows.get(day, [0, 0])} | {head: s.before(day) for head, s in seen.items()} for day in wanted}
-        return [Entry(day, self.join.name, definition, inputs[day]) for day in sorted(wanted)]
+        return [Entry(day, self.join.name, definition, inputs[day], made) for day in sorted(wanted)]
 
     def _check_nothing_lost(self, there: Sequence[Entry], now: Sequence[Entry]) -> None:
         """Refuse to rebuild from a left that has fewer rows than the table was filled from."""
-        today = {e.day: e.inputs["left"][0] for e in now}
-        lost = [e.day for e in there if today[e.day] < e.inputs["left"][0]]
+        today = {e.day: e.rows for e in now}
+        lost = [e.day for e in there if today[e.day] < e.rows]
         if lost and not self.rebuild:
-            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(lost)} since {self.into} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
+            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(lost)} since {self.into.name} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
             raise DefinitionError(message)
 
     def _say(self, old: set[date], done: dict[date, Entry], now: Sequence[Entry], todo: Sequence[Entry]) -> None:
         """What is done again or left as it is, and why, in one sentence each."""
         again = [e.day for e in todo if e.day in done]
-        kept = [e.day for e in now if e.day in done and _changed(done[e.day].inputs, e.inputs) is LOST]
+        ruled = [d for d in again if done[d].versions["rules"] != RULES]
+        kept = [e.day for e in now if e.day in done and e not in todo and _changed(done[e.day].inputs, e.inputs) is LOST]
         said = []
         if old:
             said.append(f"the definition of {self.join.name} changed; {_days([e.day for e in todo])} {_are(todo)} computed anew and take the table's place at the end")
         elif again:
-            said.append(f"{_days(again)} {_are(again)} computed again, since their left or sources gained or changed rows")
+            why = f"the rules of what a value is changed to version {RULES}" if ruled else "their left or sources gained or changed rows"
+            said.append(f"{_days(again)} {_are(again)} computed again, since {why}")
         if kept:
             said.append(f"{_days(kept)} {_are(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now")
         for sentence in said:
-            warnings.warn(f"{self.into}: {sentence}", stacklevel=4)
+            warnings.warn(f"{self.into.name}: {sentence}", stacklevel=5)
 
-    def _step(self, ledger: Ledger, target: str, left: ir.Table, entries: Sequence[Entry]) -> None:
+    def _step(self, target: Any, left: ir.Table, entries: Sequence[Entry]) -> None:
         first, last = entries[0].day, entries[-1].day
         part = between(left, self.join.left.time, first, last + timedelta(days=1))
-        what = f"backfill of {self.into}, step {first} to {last} (steps before it are kept; run it again to go on),"
-        self.engine.run(what, lambda: ledger.write(target, training_set(self.join, self.engine, part, Chooser(self.engine, self.plan)), self.join.left.time, entries))
+        rows = training_set(self.join, self.engine, part, Chooser(self.engine, self.plan))
+        dated = rows.mutate(**{BY: floor_to(micros(rows[self.join.left.time]), in_us(DAY))})
+        what = f"backfill of {self.into.name}, step {first} to {last} (steps before it are kept; run it again to go on),"
+        into: Any = self.into
+        self.engine.run(what, lambda: into.write(target, dated, self.join.left.time, entries))
+
+
+def _stale(done: Entry, now: Entry) -> bool:
+    """Whether a finished day is to be computed again."""
+    return done.versions["rules"] != RULES or _changed(done.inputs, now.inputs) is GAINED
 
 
 SAME, GAINED, LOST = "same", "gained", "lost"
@@ -154,11 +172,11 @@ def _steps(entries: Sequence[Entry], step: int) -> Iterable[list[Entry]]:
         yield group
 
 
-def _by_day(table: ir.Table, us: ir.IntegerValue, columns: Sequence[str]) -> dict[date, list[int]]:
+def _by_day(engine: Engine, table: ir.Table, us: ir.IntegerValue, columns: Sequence[str]) -> dict[date, list[int]]:
     """The number of rows of each day, UTC, and a checksum of their `columns` that no order of rows changes."""
-    mixed = [(table[c].hash() % PRIME + PRIME) % PRIME for c in columns]
+    mixed = [((engine.hashed(table[c]) % PRIME + PRIME) % PRIME).fill_null(NOTHING) for c in columns]
     whole = reduce(lambda a, b: (a * MIX + b) % PRIME, mixed) if mixed else ibis.literal(0)
-    days = table.select(day=floor_to(us, in_us(DAY)), mark=whole.fill_null(0)).filter(lambda t: t.day.notnull())
+    days = table.select(day=floor_to(us, in_us(DAY)), mark=whole).filter(lambda t: t.day.notnull())
     counts = days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day").to_pyarrow().to_pylist()
     return {EPOCH + timedelta(microseconds=c["day"]): [c["n"], int(c["mark"])] for c in counts}
 
@@ -187,15 +205,15 @@ class Seen:
 
 def _events(group_by: GroupBy, engine: Engine) -> dict[date, list[int]]:
     table = EventRows(group_by, engine).table
-    return _by_day(table, micros(table[group_by.events.time]), sorted(_used(group_by)))
+    return _by_day(engine, table, micros(table[group_by.events.time]), sorted(_used(group_by)))
 
 
 def _snapshots(group_by: GroupBy, engine: Engine) -> dict[date, list[int]]:
     """Every snapshot of the base table, which decides what is in force (rule 6), with the checksum of the rows that are used."""
     rows = EntityRows(group_by, engine)
     ends, table = rows.snapshots(), rows.table
-    used = _by_day(table, rows.ended(table)[EVENT], sorted(_used(group_by)))
-    return {day: [n, used.get(day, [0, 0])[1]] for day, (n, _) in _by_day(ends, ends[EVENT], ()).items()}
+    used = _by_day(engine, table, rows.ended(table)[EVENT], sorted(_used(group_by)))
+    return {day: [n, used.get(day, [0, 0])[1]] for day, (n, _) in _by_day(engine, ends, ends[EVENT], ()).items()}
 
 
 def _used(group_by: GroupBy) -> set[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
 
 import ibis
 import ibis.expr.operations as ops
 
 from backends import EngineError, engine_of
+from backends.dataset import Dataset, dated
 from workbench.checks import check_data
 from workbench.compile import training_set
 from workbench.dated import Refill, between, left_rows
@@ -27,7 +30,7 @@ STEP = 30  # days a transaction: few scans of the sources, and little lost if on
 Day = date | datetime | str | None
 
 
-def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table:
+def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table:
     """Features of each left row whose time is in [start, end), UTC; both open by default.
 
     One row out per row in: the left's columns, then one column per feature (semantics rules 9 and 17 say when it is
@@ -40,13 +43,16 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
     start, end
         Dates or ISO dates; with `into`, only days in this range are filled.
     into
-        A table to fill, by days of the left's time: days already there for this definition are kept, the rest is
-        computed `step` days at a time, each step in one transaction. A definition that changed rebuilds every day
-        that the table has, beside it, and takes its place at the end. Days whose left or sources gained rows or
-        changed (a checksum of what they use is kept) are computed again; days that lost rows are kept, since sources
-        forget old rows. What was done and why is said by one warning.
+        What to fill, by days of the left's time: a table, by name; or a folder of Parquet files, `day=2023-11-30/...`, by
+        a `Path` or a text with a slash. Days already there for this definition are kept, the rest is computed `step`
+        days at a time, and each step is there whole or not at all: one transaction on DuckDB and Postgres; files that
+        the folder's `_manifest.json` lists, and on Spark a view of them. A definition that changed rebuilds every day
+        that is there, beside it, and takes its place at the end. Days whose left or sources gained rows or changed (a
+        checksum of what they use is kept) are computed again; days that lost rows are kept, since sources forget old
+        rows. What was done and why is said by one warning; `manifest` says what is there.
     on
-        An Ibis connection that has the same tables.
+        An Ibis connection that has the same tables. Files are written by it: by Spark's executors, by DuckDB's own
+        writer, from Postgres by Arrow batches in bounded memory.
     step
         Days a step.
     rebuild
@@ -56,7 +62,10 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
         event in and out of a window once; DuckDB, Spark, Postgres) or "running" (running totals, on Postgres). By default
         what `explain` says: pairs while they are few, else the engine's own.
 
-    Returns an Ibis table over the finished result: `into`, or a temporary one that lives as long as the connection.
+    Returns an Ibis table over the finished result: `into`, or a temporary one that lives as long as the connection. Over
+    a folder written from Postgres, which reads no files, it is a table of an embedded DuckDB. Who reads the folder's
+    files by other means while a step is committed, or after a kill until the next run, may find days of a step that is
+    not finished, and a day that is computed again twice; the files that the manifest lists never show that.
 
     Raises DefinitionError where definition and data contradict each other, and EngineError where the engine fails; what
     was finished before is kept.
@@ -64,17 +73,57 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | None
     """
     expect_join(join, "backfill")
     first, last = _range(start, end)
-    if into is not None:
-        identifier(into)
+    place = None if into is None else _place(into)
+    if place is not None:
         _check_named(join)
     engine, step = engine_of(connection_of(join, on)), _whole(step)
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
-    if into is None:
+    if place is None:
         return _one_to_one(engine.keep(training_set(join, engine, left, Chooser(engine, plan))), left, join)
-    Refill(join, engine, into, left, rebuild, plan).run(step)
-    table = engine.table(into)
+    filled = dated(engine, place)
+    Refill(join, engine, filled, left, rebuild, plan).run(step)
+    if isinstance(filled, Dataset) and filled.view is None:
+        return filled.read(first, last)
+    table = engine.table(filled.name)
     return table if first is None and last is None else between(table, join.left.time, first, last)
+
+
+def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, Any]:
+    """What `backfill(into=...)` has filled, and from what: a folder's `_manifest.json`, or the same of a table of `on`.
+
+    As JSON holds it, and the same for the same data and versions: no clock is in it.
+
+    - `join`, `definition`: the join's name, and the hash of its definition
+    - `versions`: engine, Ibis, this package, and the rules of what a value is; one entry for each set that made a day
+    - `columns`: Ibis types by name
+    - `rows`: how many the left had, and how many are there; rule 17 has them equal
+    - `days`: for each day the rows, the number of its `versions`, the rows of each file, and the `inputs`: how many rows
+      of the left and of each part's source its values could see, and a checksum of the columns that are used (for an
+      entity, first the snapshot that was in force, in days since 1970)
+
+    Raises EngineError if no backfill wrote `into`.
+    """
+    place = _place(into)
+    if isinstance(place, Path):
+        return Dataset(engine_of(on), place).manifest()
+    if on is None:
+        message = f"manifest({into!r}) does not say where that table is: pass on=, the connection that has it"
+        raise DefinitionError(message)
+    return dated(engine_of(on), place).manifest()
+
+
+def _place(into: str | Path) -> str | Path:
+    """A table's name, or a folder's path: what is a `Path`, has a slash, or begins with `file:`."""
+    if isinstance(into, Path):
+        return into.absolute()
+    url = urlparse(into)
+    if url.scheme and "://" in into and url.scheme != "file":
+        message = f"into={into!r} is no folder: files are written to folders that this process reaches, and on Spark the executors too; mount it, or fill a table"
+        raise DefinitionError(message)
+    if "/" in into:
+        return Path(unquote(url.path) if url.scheme == "file" else into).absolute()
+    return identifier(into)
 
 
 def connections(join: Join) -> list[BaseBackend]:
