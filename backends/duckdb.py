@@ -70,7 +70,7 @@ class DuckDB(Engine):
     def append(self, table: str, rows: pa.Table) -> None:
         """By a view of the rows; Ibis inserts into no temporary tables."""
         self.connected.con.register(ARRIVING, rows)
-        self.run("an insert", lambda: self.execute(f"INSERT INTO {_quoted(table)} SELECT * FROM {_quoted(ARRIVING)}"))  # noqa: S608 quoted identifiers
+        self.run("an insert", lambda: self.execute(f"INSERT INTO {self.quoted(table)} SELECT * FROM {self.quoted(ARRIVING)}"))  # noqa: S608 quoted identifiers
         self.connected.con.unregister(ARRIVING)
 
     @contextmanager

@@ -24,7 +24,6 @@ from backends.asof import AsOf
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pyarrow as pa
     from ibis.backends import BaseBackend
 
 # Backends with a file of their own, by Ibis's name for them.
@@ -32,7 +31,6 @@ KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgre
 
 # Temporary tables that nothing refers to any more, by connection; dropped before the next one is made.
 FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()
-
 
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 

@@ -173,5 +173,3 @@ class Ledger:
             message = f"{self.engine.title} has no table {self.main!r} that a backfill wrote: backfill(join, into={self.main!r}) fills one"
             raise EngineError(message)
         return document(entries, {c: str(t) for c, t in self.engine.table(self.main).schema().items()})
-
-

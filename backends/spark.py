@@ -57,6 +57,7 @@ class Spark(Engine):
         name = ibis.util.gen_name("fw")
         self.run("the window kernel", lambda: Executors(self.connected, question).answer().createOrReplaceTempView(name))
         return self.connected.table(name)
+
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
         """Of its text: Ibis's hash() for Spark has 32 bits and takes no maps."""
         return xxhash64(value.cast("string"))
@@ -73,14 +74,14 @@ class Spark(Engine):
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By Spark's own Arrow: Ibis goes by pandas, which rounds large integers beside nulls."""
-        return self.run("a fetch", lambda: self.connected._session.sql(self.connected.compile(expr)).toArrow(), expr)  # noqa: SLF001 Ibis hands out no session
+        return self.run("a fetch", lambda: self._frame(expr).toArrow(), expr)
 
     def keep(self, expr: ir.Table) -> ir.Table:
         """Cached: Spark has no temporary tables."""
         return self.run("the query", lambda: self.connected.table(self._cached(expr)), expr)
 
     def _cached(self, expr: ir.Table) -> str:
-        return self._held(self.connected._session.sql(self.connected.compile(expr)))  # noqa: SLF001 Ibis hands out no session
+        return self._held(self._frame(expr))
 
     def _held(self, frame: DataFrame) -> str:
         """The name of a view of rows that are computed once and kept."""

@@ -25,6 +25,7 @@ from backends.dataset import Dataset, dated
 from backends.ledger import Ledger
 from workbench import DefinitionError, EventSource, GroupBy, Join, backfill, days, histogram, last_k, manifest, trailing
 from workbench.canonical import fingerprint
+from workbench.compile import training_set
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
 KINDS = ("table", "folder")
@@ -179,8 +180,7 @@ def test_a_rebuild_that_stopped_goes_on_and_readers_see_the_old_rows_until_then(
 
 
 def test_a_result_that_is_not_one_to_one_is_refused_and_nothing_of_it_kept(con, into, monkeypatch):
-    real = backfill.__globals__["Refill"]._step.__globals__["training_set"]
-    monkeypatch.setattr("workbench.dated.training_set", lambda *args: real(*args).union(real(*args), distinct=False))
+    monkeypatch.setattr("workbench.dated.training_set", lambda *args: training_set(*args).union(training_set(*args), distinct=False))
 
     with pytest.raises(EngineError, match=r"came out with \d+ rows for \d+ left rows of 2024-01-0"):
         backfill(spend(con, 1), into=into)
@@ -258,7 +258,7 @@ def test_two_runs_on_one_folder_or_table_are_refused(con, into):
         pytest.skip("DuckDB lets one process at a file")
     other = second(con) if con.name == "postgres" else con
 
-    with dated(engine_of(other), into).held(), pytest.raises(EngineError, match="another (process|session) is filling"):
+    with dated(engine_of(other), into).held(), pytest.raises(EngineError, match=r"another (process|session) is filling"):
         backfill(spend(con, 1), into=into)
 
     assert rows(backfill(spend(con, 1))) == rows(backfill(spend(con, 1), into=into))
@@ -375,7 +375,7 @@ def test_a_connection_inside_a_transaction_is_refused_on_postgres(postgres):
     con = ibis.postgres.connect(host=info.host, port=info.port, user="postgres", database="postgres", autocommit=False)
     con.raw_sql("select 1").close()
 
-    with pytest.raises(EngineError, match="this Postgres connection is inside a transaction, which backfill.* must not end: commit or roll it back first"):
+    with pytest.raises(EngineError, match=r"this Postgres connection is inside a transaction, which backfill.* must not end: commit or roll it back first"):
         backfill(spend(postgres, 1), into="unfinished", on=con)
 
     con.disconnect()
