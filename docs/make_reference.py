@@ -12,7 +12,7 @@ from workbench.aggregates import KINDS
 GROUPS = {
     "Declaring": ["EventSource", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
     "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
-    "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "explain", "Explanation"],
+    "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "explain", "Explanation"],
     "Errors": ["DefinitionError", "EngineError"],
 }
 

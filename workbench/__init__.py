@@ -2,6 +2,7 @@
 
 from backends import EngineError
 from workbench.aggregates import bottom_k, each, first_k, histogram, kurtosis, last_k, skew, top_k
+from workbench.certificate import Certificate, compare
 from workbench.definitions import Aggregation, GroupBy, trailing
 from workbench.errors import DefinitionError
 from workbench.inspection import Explanation, explain
@@ -13,6 +14,7 @@ from workbench.windows import Window, days, hours, minutes
 
 __all__ = [
     "Aggregation",
+    "Certificate",
     "DefinitionError",
     "EngineError",
     "EntitySource",
@@ -25,6 +27,7 @@ __all__ = [
     "Window",
     "backfill",
     "bottom_k",
+    "compare",
     "days",
     "each",
     "explain",

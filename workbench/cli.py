@@ -28,11 +28,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; errors of definitions, data and engines are one line on standard error and exit code 2."""
+    """Run one command, for its exit code, if it has one; errors of definitions, data and engines are one line on standard error and 2."""
     options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except (DefinitionError, EngineError) as error:
         sys.stderr.write(f"workbench {options.command}: {error}\n")
         return 2
-    return 0

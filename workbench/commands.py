@@ -1,4 +1,4 @@
-"""The commands of this package: `quickstart`, `show`, `explain`, `backfill`."""
+"""The commands of this package: `quickstart`, `show`, `explain`, `backfill`, `compare`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from workbench import samples
+from workbench.certificate import compare as certified
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError, near
 from workbench.inspection import explain as explanation
@@ -67,16 +68,17 @@ def _warehouse(parser: ArgumentParser) -> None:
 
 
 def _connect(options: Namespace) -> BaseBackend | None:
-    if options.warehouse is None:
-        return None
-    url = options.warehouse
+    return None if options.warehouse is None else _opened("--warehouse", options.warehouse)
+
+
+def _opened(option: str, url: str) -> BaseBackend:
     if "://" not in url and not Path(url).is_file():
-        message = f"--warehouse {url} is no file: give an existing DuckDB file, or a URL such as postgres://user@host/database"
+        message = f"{option} {url} is no file: give an existing DuckDB file, or a URL such as postgres://user@host/database"
         raise DefinitionError(message)
     try:
         return ibis.connect(url if "://" in url else f"duckdb://{url}")
     except Exception as error:
-        message = f"--warehouse {url} cannot be opened: {error}"
+        message = f"{option} {url} cannot be opened: {error}"
         raise DefinitionError(message) from error
 
 
@@ -93,15 +95,34 @@ def explain(parser: ArgumentParser) -> Callable[[Namespace], None]:
     return lambda options: print(explanation(definition(options.definition, (Join,)), on=_connect(options)))  # noqa: T201 a command's answer
 
 
+def compare(parser: ArgumentParser) -> Callable[[Namespace], int]:
+    """Compute a join on several engines and certify that every value is the same number; exit code 1 where one is not.
+
+    With one warehouse, or none, its two plans are compared.
+    """
+    _named(parser, "Join")
+    parser.add_argument("--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01")
+    parser.add_argument("--end", metavar="DAY", help="the day after the last")
+    parser.add_argument("--on", metavar="URL", action="append", default=[], help="a DuckDB file, or any URL that ibis.connect() takes, with the same tables; repeat it for each engine")
+
+    def run(options: Namespace) -> int:
+        join = definition(options.definition, (Join,))
+        found = certified(join, options.start, options.end, on=[_opened("--on", url) for url in options.on] or None)
+        print(found)  # noqa: T201 a command's answer
+        return 0 if found.equal else 1
+
+    return run
+
+
 def backfill(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Compute a join's features for a range of days, into a table.
+    """Compute a join's features for a range of days, into a table or a folder.
 
     Days already there for this definition are kept; a killed run goes on where it stopped.
     """
     _named(parser, "Join")
     parser.add_argument("--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01")
     parser.add_argument("--end", metavar="DAY", help="the day after the last")
-    parser.add_argument("--into", metavar="TABLE", required=True, help="the table to fill")
+    parser.add_argument("--into", metavar="TABLE", required=True, help="the table to fill, or a folder of Parquet files: a text with a slash, as out/")
     parser.add_argument("--step", metavar="DAYS", type=int, default=30, help="days a transaction (30)")
     _warehouse(parser)
 

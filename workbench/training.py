@@ -72,21 +72,29 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path
 
     """
     expect_join(join, "backfill")
-    first, last = _range(start, end)
+    first, last = span_of(start, end)
     place = None if into is None else _place(into)
     if place is not None:
         _check_named(join)
     engine, step = engine_of(connection_of(join, on)), _whole(step)
+    if place is None:
+        return computed(join, Chooser(engine, plan), first, last)
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
-    if place is None:
-        return _one_to_one(engine.keep(training_set(join, engine, left, Chooser(engine, plan))), left, join)
     filled = dated(engine, place)
     Refill(join, engine, filled, left, rebuild, plan).run(step)
     if isinstance(filled, Dataset) and filled.view is None:
         return filled.read(first, last)
     table = engine.table(filled.name)
     return table if first is None and last is None else between(table, join.left.time, first, last)
+
+
+def computed(join: Join, chooser: Chooser, first: date | None, last: date | None) -> ir.Table:
+    """The training set, kept in a temporary table; what was chosen for each part then stands in `chooser`."""
+    engine = chooser.engine
+    left = left_rows(join, engine, first, last)
+    check_data(join, engine, left)
+    return _one_to_one(engine.keep(training_set(join, engine, left, chooser)), left, join)
 
 
 def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, Any]:
@@ -157,7 +165,8 @@ def _check_named(join: Join) -> None:
         raise DefinitionError(message)
 
 
-def _range(start: Day, end: Day) -> tuple[date | None, date | None]:
+def span_of(start: Day, end: Day) -> tuple[date | None, date | None]:
+    """The days [start, end) that an author names, or a refusal."""
     first, last = _date(start, "start"), _date(end, "end")
     if first is not None and last is not None and first >= last:
         message = f"start={first} is not before end={last}: the range is [start, end), its last day the one before end"
