@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -10,7 +11,7 @@ from urllib.parse import unquote, urlparse
 import ibis
 from ibis.config import Config
 
-from backends.engine import Engine, EngineError
+from backends.engine import FORGOTTEN, Engine, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,11 +78,13 @@ class Spark(Engine):
         return self.run("a fetch", lambda: self._frame(expr).toArrow(), expr)
 
     def keep(self, expr: ir.Table) -> ir.Table:
-        """Cached: Spark has no temporary tables."""
-        return self.run("the query", lambda: self.connected.table(self._cached(expr)), expr)
-
-    def _cached(self, expr: ir.Table) -> str:
-        return self._held(self._frame(expr))
+        """Cached, for as long as an expression refers to it: Spark has no temporary tables."""
+        forgotten = FORGOTTEN.setdefault(self.connected, [])
+        while forgotten:
+            self._session.catalog.dropTempView(forgotten.pop())  # and its cache
+        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr))), expr)
+        weakref.finalize(table.op(), forgotten.append, table.op().name)
+        return table
 
     def _held(self, frame: DataFrame) -> str:
         """The name of a view of rows that are computed once and kept."""

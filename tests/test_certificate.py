@@ -45,7 +45,7 @@ def test_two_engines_that_agree_are_certified(pair):
     assert got
     assert (4, 6, {}, ()) == (got.rows, got.features, got.differing, got.differences)
     assert ["DuckDB (1)", "DuckDB (2)"] == [w.label for w in got.ways]
-    assert "both: equal: 24 values, 4 rows x 6 features, are the same on 2 ways" in repr(got)
+    assert "both: equal: 24 values (4 rows x 6 features) are the same number both ways" in repr(got)
     assert [] == got.to_pandas().to_dict("records")
 
 

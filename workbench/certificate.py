@@ -105,7 +105,8 @@ class Certificate:
         """The finding, in one sentence."""
         values = self.rows * self.features
         if self.equal:
-            return f"equal: {values:,} values, {self.rows:,} rows x {self.features} features, are the same on {len(self.ways)} ways"
+            every = "both" if not self.ways[2:] else f"all {len(self.ways)}"
+            return f"equal: {values:,} values ({self.rows:,} rows x {self.features} features) are the same number {every} ways"
         lost = self.differing.get(None, 0)
         said = [f"{n:,} of {values:,} values" for n in [sum(v for k, v in self.differing.items() if k is not None)] if n] + ([f"{lost:,} rows that one way lacks"] if lost else [])
         return f"differs: {' and '.join(said)}"
@@ -121,7 +122,7 @@ class Certificate:
         tables = [_grid(f"Ways of computing {self.join}", ("way", "version", "plan", "rows"), self._ways(), {3: "num"})]
         if not self.equal:
             tables += [_grid("Values that differ, by feature", ("feature", "differ"), self._counts(), {1: "num"}), _grid("Rows that differ", ("row", "feature", "way", "value", "way", "value"), self._shown(), {3: "num", 5: "num"})]
-        return section(head, *tables, tag("p", self._rule(), class_="bar muted"), label=f"Certificate of {self.join}")
+        return section(head, *tables, tag("p", self._rule(), class_="bar muted", style="padding-top:8px"), label=f"Certificate of {self.join}")
 
     def _ways(self) -> list[tuple[str, ...]]:
         return [(w.label, w.version, w.plan, f"{w.rows:,}") for w in self.ways]

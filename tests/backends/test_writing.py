@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -36,8 +37,8 @@ def load(con):
     """Events of seven keys every 37 minutes, and left rows every three hours from the second day on."""
     minutes = [START + timedelta(minutes=37 * i) for i in range(500)]
     hours = [START + timedelta(days=1, minutes=30, hours=3 * i) for i in range(80)]
-    con.create_table("events", pa.table({"k": [str(i % 7) for i in range(500)], "t": pa.array(minutes, pa.timestamp("us")), "v": list(range(500))}), overwrite=True)
-    con.create_table("lefts", pa.table({"id": list(range(80)), "k": [str(i % 8) for i in range(80)], "t": pa.array(hours, pa.timestamp("us"))}), overwrite=True)
+    con.create_table("written_events", pa.table({"k": [str(i % 7) for i in range(500)], "t": pa.array(minutes, pa.timestamp("us")), "v": list(range(500))}), overwrite=True)
+    con.create_table("written_lefts", pa.table({"id": list(range(80)), "k": [str(i % 8) for i in range(80)], "t": pa.array(hours, pa.timestamp("us"))}), overwrite=True)
     return con
 
 
@@ -54,12 +55,21 @@ def into(request, tmp_path):
 
 def spend(con, *spans, value=_.v):
     """A join over the fixture's tables; other windows are another definition."""
-    group_by = GroupBy(name="g", source=EventSource(con.table("events"), time="t"), keys=["k"], aggregations=[trailing(days(*spans), value.sum().name("v_sum"))])
-    return Join(name="spend", left=EventSource(con.table("lefts"), time="t"), parts=[group_by])
+    group_by = GroupBy(name="g", source=EventSource(con.table("written_events"), time="t"), keys=["k"], aggregations=[trailing(days(*spans), value.sum().name("v_sum"))])
+    return Join(name="spend", left=EventSource(con.table("written_lefts"), time="t"), parts=[group_by])
 
 
 def rows(table):
-    return sorted(engine_of(table.get_backend()).fetch(table).to_pylist(), key=lambda r: r["id"])  # Ibis goes by pandas on Spark, which makes structs of maps
+    """By Arrow also on Spark, where Ibis goes by pandas, which makes structs of maps; times as naive UTC, which Spark hands out with their zone."""
+    con = table.get_backend()
+    found = engine_of(con).fetch(table) if con.name == "pyspark" else table.to_pyarrow()
+    return sorted(({k: naive(v) for k, v in r.items()} for r in found.to_pylist()), key=lambda r: r["id"])
+
+
+def naive(value):
+    if isinstance(value, list):
+        return [naive(v) for v in value]
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
 def insert(con, table, *values):
@@ -113,7 +123,7 @@ def test_a_changed_definition_takes_the_place_of_every_day(con, into):
 
 def test_late_rows_make_the_days_stale_whose_windows_hold_them(con, into):
     backfill(spend(con, 1), into=into)
-    insert(con, "events", ("1", datetime(2024, 1, 5, 1), 1_000_000))  # noqa: DTZ001
+    insert(con, "written_events", ("1", datetime(2024, 1, 5, 1), 1_000_000))  # noqa: DTZ001
 
     with pytest.warns(UserWarning, match="3 days from 2024-01-05 to 2024-01-07 are computed again, since their left or sources gained or changed rows"):
         table = backfill(spend(con, 1), into=into)
@@ -239,10 +249,10 @@ def test_a_folder_that_no_backfill_wrote_and_another_joins_are_left_alone(con, t
 
 
 def test_a_table_that_no_backfill_wrote_is_left_alone(con):
-    with pytest.raises(EngineError, match="has a table 'events' that no backfill wrote: give into= another name, or drop it first"):
-        backfill(spend(con, 1), into="events")
+    with pytest.raises(EngineError, match="has a table 'written_events' that no backfill wrote: give into= another name, or drop it first"):
+        backfill(spend(con, 1), into="written_events")
 
-    assert 500 == con.table("events").count().to_pyarrow().as_py()
+    assert 500 == con.table("written_events").count().to_pyarrow().as_py()
 
 
 def test_a_day_whose_files_are_gone_is_computed_again(con, tmp_path):
@@ -284,12 +294,12 @@ def every_type(con):
     lefts = {"id": [0, 1, 2], "k": ["a", "b", None], "day": ["x", "y", "z"], "t": pa.array([START + timedelta(days=1, microseconds=7)] * 3, pa.timestamp("us")), "z": pa.array([START.replace(tzinfo=UTC)] * 3, zone)}
     if con.name == "postgres":
         data = {c: v for c, v in data.items() if c != "d"}  # Ibis loads no decimals there
-    con.create_table("kinds", pa.table(data), overwrite=True)
-    con.create_table("asked", pa.table(lefts), overwrite=True)
-    source = EventSource(con.table("kinds"), time="t")
+    con.create_table("written_kinds", pa.table(data), overwrite=True)
+    con.create_table("written_asked", pa.table(lefts), overwrite=True)
+    source = EventSource(con.table("written_kinds"), time="t")
     asked = [_.count(), _.n.sum(), _.x.mean(), _.s.last(), _.b.any(), _.t.max(), last_k(_.s, 3), last_k(_.t, 2)]
     asked += [] if con.name == "postgres" else [_.d.sum(), _.d.last(), histogram(_.s)]
-    return Join(name="kinds", left=EventSource(con.table("asked"), time="t"), parts=[GroupBy(name="g", source=source, keys=["k"], aggregations=asked)])
+    return Join(name="kinds", left=EventSource(con.table("written_asked"), time="t"), parts=[GroupBy(name="g", source=source, keys=["k"], aggregations=asked)])
 
 
 def test_every_type_comes_back_as_it_was(con, into):
@@ -312,7 +322,7 @@ def test_a_left_with_a_column_day_has_its_days_under_another_name(con, tmp_path)
 
 def test_a_sum_of_booleans_is_no_double_in_parquet(duck, tmp_path):
     """DuckDB adds them up in 128 bits, which its Parquet writer rounds."""
-    duck.raw_sql("create table events as select '1' k, timestamp '2024-01-01' t, true v; create table lefts as select 1 id, '1' k, timestamp '2024-01-02' t")
+    duck.raw_sql("create table written_events as select '1' k, timestamp '2024-01-01' t, true v; create table written_lefts as select 1 id, '1' k, timestamp '2024-01-02' t")
 
     backfill(spend(duck, 1), into=tmp_path / "out")
 
@@ -324,7 +334,7 @@ def test_a_sum_of_booleans_is_no_double_in_parquet(duck, tmp_path):
 
 @pytest.mark.parametrize("form", ["{}/", "file://{}", "{}"])
 def test_a_text_with_a_slash_is_a_folder(duck, tmp_path, form):
-    duck.raw_sql("create table events as select '1' k, timestamp '2024-01-01' t, 1 v; create table lefts as select 1 id, '1' k, timestamp '2024-01-02' t")
+    duck.raw_sql("create table written_events as select '1' k, timestamp '2024-01-01' t, 1 v; create table written_lefts as select 1 id, '1' k, timestamp '2024-01-02' t")
 
     table = backfill(spend(duck, 1), into=form.format(tmp_path / "out"))
 
@@ -333,7 +343,7 @@ def test_a_text_with_a_slash_is_a_folder(duck, tmp_path, form):
 
 
 def test_where_nothing_can_be_written_or_read_is_said(duck, tmp_path):
-    duck.raw_sql("create table events as select '1' k, timestamp '2024-01-01' t, 1 v; create table lefts as select 1 id, '1' k, timestamp '2024-01-02' t")
+    duck.raw_sql("create table written_events as select '1' k, timestamp '2024-01-01' t, 1 v; create table written_lefts as select 1 id, '1' k, timestamp '2024-01-02' t")
     (tmp_path / "file").write_text("x")
 
     with pytest.raises(DefinitionError, match="into='s3://bucket/out/' is no folder: files are written to folders that this process reaches"):
@@ -344,8 +354,8 @@ def test_where_nothing_can_be_written_or_read_is_said(duck, tmp_path):
         backfill(spend(duck, 1), into=tmp_path / "a[1]")
     with pytest.raises(EngineError, match=r"none has no _manifest.json: no backfill wrote it"):
         manifest(tmp_path / "none")
-    with pytest.raises(EngineError, match="DuckDB has no table 'lefts' that a backfill wrote"):
-        manifest("lefts", on=duck)
+    with pytest.raises(EngineError, match="DuckDB has no table 'written_lefts' that a backfill wrote"):
+        manifest("written_lefts", on=duck)
     with pytest.raises(DefinitionError, match=r"manifest\('out'\) does not say where that table is: pass on="):
         manifest("out")
 
@@ -396,6 +406,23 @@ def test_a_dated_table_on_spark_is_a_view_of_the_listed_files(spark):
     assert not stray.exists()
 
 
+@pytest.mark.slow
+def test_what_spark_keeps_for_a_backfill_goes_when_nothing_refers_to_it(spark):
+    load(spark)
+    name = f"out_{uuid.uuid4().hex[:8]}"
+    backfill(spend(spark, 1), into=name, step=1)
+    held = spark._session.sparkContext._jsc.getPersistentRDDs  # noqa: SLF001 Spark hands them out nowhere else
+    before = held().size()
+
+    for plan in ("pairs", "kernel"):
+        backfill(spend(spark, 1), into=name, step=1, rebuild=True, plan=plan)
+    gc.collect()
+    want = backfill(spend(spark, 1))  # the next one that is kept lets go of those
+
+    assert before + 3 >= held().size()
+    assert rows(want) == rows(spark.table(name))
+
+
 # --- killed, in a process of its own
 
 RUN = """
@@ -404,8 +431,8 @@ RUN = """
     from workbench import EventSource, GroupBy, Join, backfill, days, trailing
     import backends.dataset
     con = ibis.duckdb.connect(sys.argv[1])
-    group_by = GroupBy(name="g", source=EventSource(con.table("events"), time="t"), keys=["k"], aggregations=[trailing(days(1), _.v.sum().name("v_sum"))])
-    join = Join(name="spend", left=EventSource(con.table("lefts"), time="t"), parts=[group_by])
+    group_by = GroupBy(name="g", source=EventSource(con.table("written_events"), time="t"), keys=["k"], aggregations=[trailing(days(1), _.v.sum().name("v_sum"))])
+    join = Join(name="spend", left=EventSource(con.table("written_lefts"), time="t"), parts=[group_by])
     real = backends.dataset._replace
     def watched(path, content):
         print(len(content["days"]), "before", flush=True)
