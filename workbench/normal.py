@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
+from workbench import texts
 from workbench.nodes import rebuild
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LARGEST = sys.float_info.max
+LEAST_EXPONENT, LARGEST_EXPONENT = -745.13, 709.78  # exp() of these is a double that is neither 0 nor infinite
+EVERY_WHOLE = 2.0**52  # doubles from here on have no fraction
+HALF = 0.5
 MICROSECOND_SCALE = 6
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "m": 60_000_000, "h": 3_600_000_000, "D": 86_400_000_000, "W": 604_800_000_000}
 PARTS = {"second": "s", "millisecond": "ms", "microsecond": "us", "minute": "m", "hour": "h", "day": "D", "week": "W"}
@@ -102,23 +106,88 @@ def _of_decimals(node: Any) -> ir.Value | None:
 
 def _cast(node: Any) -> ir.Value | None:
     """Casts of fractions to integers drop the fraction, as in Python and Spark; DuckDB and Postgres would round."""
-    arg = node.arg.dtype
-    if not (node.to.is_integer() and (arg.is_floating() or arg.is_decimal())):
-        return None
-    value = node.arg.to_expr()
-    return type(node)((value < 0).ifelse(value.ceil(), value.floor()).op(), node.to).to_expr()
+    arg, to, value = node.arg.dtype, node.to, node.arg.to_expr()
+    if to.is_integer() and (arg.is_floating() or arg.is_decimal()):
+        return type(node)((value < 0).ifelse(value.ceil(), value.floor()).op(), to).to_expr()
+    if arg.is_boolean() and to.is_numeric():  # Postgres casts neither way
+        return ibis.cases((value, 1), (~value, 0)).cast(to)
+    if arg.is_numeric() and to.is_boolean():
+        return value != 0
+    return texts.parsed(node) if arg.is_string() else None
+
+
+# --- functions of numbers
+
+
+def _with(node: Any, value: ir.Value) -> ir.Value:
+    """The same function of another value."""
+    return node.__recreate__({**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": value.op()}).to_expr()
+
+
+def _double(value: Any) -> ir.Value:
+    """A decimal as a double: engines give functions of decimals scales of their own."""
+    return value.to_expr().cast("float64") if value.dtype.is_decimal() else value.to_expr()
+
+
+def _of_double(node: Any) -> ir.Value | None:
+    return _with(node, _double(node.arg)) if node.arg.dtype.is_decimal() else None
 
 
 def _above(least: float, *, inclusive: bool) -> Callable[[Any], ir.Value]:
     """A function that raises outside its domain on some engines is null there."""
 
     def rewrite(node: Any) -> ir.Value:
-        value = node.arg.to_expr()
+        value = _double(node.arg)
         inside = value >= least if inclusive else value > least
-        guarded = inside.ifelse(value, ibis.null(value.type()))
-        return node.__recreate__({**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": guarded.op()}).to_expr()
+        return _with(node, inside.ifelse(value, ibis.null(value.type())))
 
     return rewrite
+
+
+def _exp(node: ops.Exp) -> ir.Value:
+    """Postgres raises where the result is no double, too large or too small."""
+    value = _double(node.arg).cast("float64")
+    inside = value.between(LEAST_EXPONENT, LARGEST_EXPONENT)
+    return inside.ifelse(_with(node, inside.ifelse(value, 0.0)), (value < 0).ifelse(0.0, ibis.null("float64")))
+
+
+def _power(node: ops.Power) -> ir.Value:
+    """The same for powers, which also raise, or are NaN, for a root of a negative number and for 1 / 0."""
+    base, exponent = (side.to_expr().cast("float64") for side in (node.left, node.right))
+    whole = (exponent.abs() < EVERY_WHOLE).ifelse(exponent, 0.0).floor() == exponent
+    real = ((base > 0) | ((base == 0) & (exponent >= 0)) | ((base < 0) & whole)).fill_null(False)
+    size = exponent * (real & (base != 0)).ifelse(base.abs(), 1.0).ln()
+    inside = real & size.between(LEAST_EXPONENT, LARGEST_EXPONENT)
+    made = ops.Power(inside.ifelse(base, 1.0).op(), inside.ifelse(exponent, 1.0).op()).to_expr()
+    return ibis.cases((inside, made), (real & (size < 0), 0.0)).cast("float64")
+
+
+def _round(node: ops.Round) -> ir.Value | None:
+    """Halves away from zero; Postgres rounds them to the even neighbour, and each engine scales in its own way."""
+    if not node.arg.dtype.is_floating() or not isinstance(node.digits, ops.Literal):
+        return None
+    value, digits = node.arg.to_expr().cast("float64"), node.digits.value or 0
+    scale = 10.0 ** abs(digits)
+    scaled = value if digits == 0 else value * scale if digits > 0 else value / scale
+    fractional = scaled.abs() < EVERY_WHOLE
+    size = fractional.ifelse(scaled.abs(), 0.0)
+    whole = size.floor() + (size - size.floor() >= HALF).ifelse(1, 0)
+    signed = (value < 0).ifelse(-whole, whole)
+    if node.dtype.is_integer():
+        return fractional.ifelse(signed, fractional.ifelse(0.0, value).cast("int64")).cast(node.dtype)
+    near = signed.cast("float64")
+    back = near if digits == 0 else near / scale if digits > 0 else near * scale
+    return fractional.ifelse(back, value)
+
+
+def _sign(node: ops.Sign) -> ir.Value | None:
+    """A double on Spark, whatever it is the sign of."""
+    if node.arg.dtype.is_floating():
+        return None
+    return _with(node, node.arg.to_expr().cast("float64")).cast(node.dtype)
+
+
+# --- times
 
 
 def _epoch(node: ops.ExtractEpochSeconds) -> ir.Value | None:
@@ -144,6 +213,65 @@ def _delta(node: ops.TimestampDelta) -> ir.Value | None:
     return _count_of(elapsed - elapsed % unit, unit)  # a remainder has the sign of its dividend on all three
 
 
+def _part(node: Any) -> ir.Value | None:
+    """Of a time with a zone, that of its naive UTC time: Ibis refuses the other on DuckDB."""
+    return _with(node, node.arg.to_expr().cast("timestamp")) if getattr(node.arg.dtype, "timezone", None) else None
+
+
+def _second(node: ops.ExtractSecond) -> ir.Value:
+    """A number with the fraction on Spark."""
+    return ops.Cast(_with(node, node.arg.to_expr().cast("timestamp")).op(), node.dtype).to_expr()
+
+
+def _microsecond(node: ops.ExtractMicrosecond) -> ir.Value:
+    """Not to be had on Spark."""
+    us = micros(node.arg.to_expr())
+    return (us - floor_to(us, UNITS["s"])).cast(node.dtype)
+
+
+def _iso_year(node: ops.ExtractIsoYear) -> ir.Value:
+    """Not to be had on Spark: the year of the week's Thursday."""
+    return (node.arg.to_expr().cast("timestamp").truncate("W") + ibis.interval(days=3)).year()
+
+
+def _date_truncate(node: ops.DateTruncate) -> ir.Value:
+    """A timestamp on Spark."""
+    return ops.Cast(node, node.dtype).to_expr()
+
+
+def _date_delta(node: ops.DateDelta) -> ir.Value | None:
+    """Whole elapsed weeks: engines count Mondays, or sevens of days."""
+    if not (isinstance(node.part, ops.Literal) and str(node.part.value) in ("week", "W")):
+        return None
+    days = node.left.to_expr().delta(node.right.to_expr(), unit="day")
+    return _count_of(days - days % 7, 7)
+
+
+def _from_epoch(node: ops.TimestampFromUNIX) -> ir.Value | None:
+    """Whole seconds, then the rest: Postgres adds intervals as doubles of seconds."""
+    if not node.arg.dtype.is_integer():
+        return None
+    value, unit = node.arg.to_expr().cast("int64"), node.unit.value
+    epoch = ibis.literal("1970-01-01 00:00:00", node.dtype)
+    if unit == "s":
+        return epoch + value.as_interval("s")
+    if unit not in UNITS:
+        return None
+    per_second = UNITS["s"] // UNITS[unit]
+    rest = value - floor_to(value, per_second)
+    return epoch + _count_of(value - rest, per_second).as_interval("s") + (rest * UNITS[unit]).as_interval("us")
+
+
+def _bucket(node: ops.TimestampBucket) -> ir.Value | None:
+    """Not to be had on Spark: the time less what it is past the bucket's start, counted from 1970."""
+    if node.offset is not None or not isinstance(node.interval, ops.Literal) or node.interval.dtype.unit.value not in UNITS:
+        return None
+    us, width = micros(node.arg.to_expr()), node.interval.value * UNITS[node.interval.dtype.unit.value]
+    past = us - floor_to(us, width)
+    seconds = past - past % UNITS["s"]
+    return node.arg.to_expr() - _count_of(seconds, UNITS["s"]).as_interval("s") - (past - seconds).as_interval("us")
+
+
 REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
     ops.Divide: _divide,
     ops.Add: _arithmetic,
@@ -159,7 +287,22 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
     ops.Log: _above(0, inclusive=False),
     ops.Sqrt: _above(0, inclusive=True),
     ops.ExtractEpochSeconds: _epoch,
+    **dict.fromkeys((ops.ExtractYear, ops.ExtractQuarter, ops.ExtractMonth, ops.ExtractWeekOfYear, ops.ExtractDay, ops.ExtractDayOfYear), _part),
+    **dict.fromkeys((ops.ExtractHour, ops.ExtractMinute, ops.ExtractMillisecond, ops.DayOfWeekIndex, ops.DayOfWeekName), _part),
     ops.TimestampDelta: _delta,
+    ops.DateDelta: _date_delta,
+    ops.DateTruncate: _date_truncate,
+    ops.ExtractSecond: _second,
+    ops.ExtractMicrosecond: _microsecond,
+    ops.ExtractIsoYear: _iso_year,
+    ops.TimestampFromUNIX: _from_epoch,
+    ops.TimestampBucket: _bucket,
+    ops.Exp: _exp,
+    ops.Power: _power,
+    ops.Round: _round,
+    ops.Sign: _sign,
+    **dict.fromkeys((ops.Sin, ops.Cos, ops.Tan, ops.Atan, ops.Degrees, ops.Radians), _of_double),
+    **texts.REWRITES,
 }
 
 
