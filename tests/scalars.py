@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
 import ibis
-import ibis.expr.operations as ops
 import pyarrow as pa
 from attrs import frozen
 
@@ -34,7 +32,7 @@ LISTS = [[1, 2, 3], [], None, [None, 5], [5, 5, -1], [7]]
 NAMES = [["b", "a"], ["é", None], [], None, ["a", "a", "c"]]
 TRUTHS = [True, False, None]
 
-DTYPES = {"k": pa.int64(), "i": pa.int64(), "j": pa.int64(), "n": pa.int16(), "big": pa.int64(), "x": pa.float64(), "y": pa.float64(), "d": pa.decimal128(12, 2), "g": pa.decimal128(12, 2), "e": pa.decimal128(9, 4), "b": pa.bool_(), "c": pa.bool_(), "s": pa.string(), "p": pa.string(), "q": pa.string(), "t": pa.timestamp("us"), "v": pa.timestamp("us"), "day": pa.date32(), "night": pa.date32(), "a": pa.list_(pa.int64()), "w": pa.list_(pa.string())}  # fmt: skip
+DTYPES = {"k": pa.int64(), "i": pa.int64(), "j": pa.int64(), "n": pa.int16(), "big": pa.int64(), "f": pa.float32(), "x": pa.float64(), "y": pa.float64(), "d": pa.decimal128(12, 2), "g": pa.decimal128(12, 2), "e": pa.decimal128(9, 4), "b": pa.bool_(), "c": pa.bool_(), "s": pa.string(), "p": pa.string(), "q": pa.string(), "t": pa.timestamp("us"), "v": pa.timestamp("us"), "day": pa.date32(), "night": pa.date32(), "a": pa.list_(pa.int64()), "w": pa.list_(pa.string())}  # fmt: skip
 
 
 def _pairs(left: list, right: list) -> Callable[[int], tuple]:
@@ -57,7 +55,7 @@ def rows() -> list[dict]:
         row: dict = {"k": k}
         for names, pair in pairs.items():
             row |= dict(zip(names, pair(k), strict=True))
-        row |= {c: values[k % len(values)] for c, values in (("n", [1, -1, 100, None, 0, 7, 32_767]), ("big", EXTREMES), ("e", FINE), ("q", NUMERALS), ("a", LISTS), ("w", NAMES))}
+        row |= {c: values[k % len(values)] for c, values in (("n", [1, -1, 100, None, 0, 7, 32_767]), ("f", [0.1, -2.5, None, 0.0, 1e30, math.nan]), ("big", EXTREMES), ("e", FINE), ("q", NUMERALS), ("a", LISTS), ("w", NAMES))}
         row |= {"day": row["t"] and row["t"].date(), "night": row["v"] and row["v"].date()}
         made.append(row)
     return made
@@ -126,29 +124,28 @@ def elapsed(a: Any, b: Any, unit: timedelta) -> int:
 # numbers
 
 SIDES = {"int": ("i", "j"), "float": ("x", "y"), "decimal": ("d", "g")}
-for kind, (l, r) in SIDES.items():
+for kind, (left, right) in SIDES.items():
     for sign, do in {"+": operator.add, "-": operator.sub, "*": operator.mul}.items():
-        case(f"{kind} {sign} {kind}", lambda t, l=l, r=r, do=do: do(t[l], t[r]), lambda v, l=l, r=r, do=do: do(v[l], v[r]))
-    case(f"{kind} / {kind}", lambda t, l=l, r=r: t[l] / t[r], lambda v, l=l, r=r: over(v[l], v[r]))
-    case(f"-{kind}", lambda t, l=l: -t[l], lambda v, l=l: -v[l])
-    case(f"abs of {kind}", lambda t, l=l: t[l].abs(), lambda v, l=l: abs(v[l]))
-    case(f"sign of {kind}", lambda t, l=l: t[l].sign(), lambda v, l=l, kind=kind: {"int": int, "float": float, "decimal": Decimal}[kind]((v[l] > 0) - (v[l] < 0)))
-    case(f"clip of {kind}", lambda t, l=l: t[l].clip(-1, 2), lambda v, l=l: min(max(v[l], type(v[l])(-1)), type(v[l])(2)))
-    case(f"power of {kind}", lambda t, l=l, r=r: t[l] ** t[r], lambda v, l=l, r=r: power(v[l], v[r]))
-    case(f"square of {kind}", lambda t, l=l: t[l] ** 2, lambda v, l=l: power(v[l], 2))
-    case(f"inverse of {kind}", lambda t, l=l: t[l] ** -1, lambda v, l=l: power(v[l], -1))
-    case(f"root of {kind}", lambda t, l=l: t[l] ** 0.5, lambda v, l=l: power(v[l], 0.5))
+        case(f"{kind} {sign} {kind}", lambda t, left=left, right=right, do=do: do(t[left], t[right]), lambda v, left=left, right=right, do=do: do(v[left], v[right]))
+    case(f"{kind} / {kind}", lambda t, left=left, right=right: t[left] / t[right], lambda v, left=left, right=right: over(v[left], v[right]))
+    case(f"-{kind}", lambda t, left=left: -t[left], lambda v, left=left: -v[left])
+    case(f"abs of {kind}", lambda t, left=left: t[left].abs(), lambda v, left=left: abs(v[left]))
+    case(f"sign of {kind}", lambda t, left=left: t[left].sign(), lambda v, left=left, kind=kind: {"int": int, "float": float, "decimal": Decimal}[kind]((v[left] > 0) - (v[left] < 0)))
+    case(f"clip of {kind}", lambda t, left=left: t[left].clip(-1, 2), lambda v, left=left: min(max(v[left], type(v[left])(-1)), type(v[left])(2)))
+    case(f"power of {kind}", lambda t, left=left, right=right: t[left] ** t[right], lambda v, left=left, right=right: power(v[left], v[right]))
+    case(f"square of {kind}", lambda t, left=left: t[left] ** 2, lambda v, left=left: power(v[left], 2))
+    case(f"inverse of {kind}", lambda t, left=left: t[left] ** -1, lambda v, left=left: power(v[left], -1))
+    case(f"root of {kind}", lambda t, left=left: t[left] ** 0.5, lambda v, left=left: power(v[left], 0.5))
     for name in ("sqrt", "exp", "ln", "log2", "log10", "sin", "cos", "tan", "atan", "degrees", "radians"):
 
-        def want(v, l=l, name=name):
-            x = float(v[l])
+        def want(v, left=left, name=name):
+            x = float(v[left])
             if (name.startswith("l") and x <= 0) or (name == "sqrt" and x < 0) or (name == "exp" and x > 709):
                 return None
             return getattr(math, name.replace("ln", "log"))(x)
 
-        argument = (lambda t, l=l: t[l] / 1000) if name in ("sin", "cos", "tan") and kind == "float" else (lambda t, l=l: t[l])
-        case(f"{name} of {kind}", lambda t, l=l, name=name: getattr(t[l], name)(), want)
-    case(f"log of {kind}", lambda t, l=l: t[l].log(3), lambda v, l=l: math.log(v[l]) / math.log(3) if v[l] > 0 else None)
+        case(f"{name} of {kind}", lambda t, left=left, name=name: getattr(t[left], name)(), want)
+    case(f"log of {kind}", lambda t, left=left: t[left].log(3), lambda v, left=left: math.log(v[left]) / math.log(3) if v[left] > 0 else None)
 case("int // int", lambda t: t.i // t.j, lambda v: v.i // v.j if v.j else None)
 case("float // float", lambda t: t.x // t.y, lambda v: math.floor(v.x / v.y) if v.y else None)
 case("decimal // decimal", lambda t: t.d // t.g, lambda v: math.floor(v.d / v.g) if v.g else None)
@@ -194,24 +191,24 @@ def same(a: Any, b: Any) -> bool:
     return (a is None) == (b is None) and a == b
 
 
-for kind, (l, r) in PAIRS.items():
+for kind, (left, right) in PAIRS.items():
     one, other = (lambda t, kind=kind, side=side: column(t, kind, side) for side in (0, 1))
     for sign, do in {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}.items():
-        case(f"{kind} {sign} {kind}", lambda t, a=one, b=other, do=do: do(a(t), b(t)), lambda v, l=l, r=r, do=do: do(v[l], v[r]))
-    case(f"{kind} identical", lambda t, a=one, b=other: a(t).identical_to(b(t)), lambda v, l=l, r=r: same(v[l], v[r]), nulls=True)
-    case(f"{kind} between", lambda t, a=one, b=other: a(t).between(b(t), b(t)), lambda v, l=l, r=r: v[l] == v[r])
-    case(f"{kind} isin", lambda t, a=one, b=other: a(t).isin([b(t)]), lambda v, l=l, r=r: v[l] == v[r])
-    case(f"{kind} nullif", lambda t, a=one, b=other: a(t).nullif(b(t)), lambda v, l=l, r=r: None if v[l] is None or v[l] == v[r] else v[l], nulls=True)
-    case(f"{kind} simple case", lambda t, a=one, b=other: a(t).cases((b(t), 1), else_=0), lambda v, l=l, r=r: int(None not in (v[l], v[r]) and v[l] == v[r]), nulls=True)
+        case(f"{kind} {sign} {kind}", lambda t, a=one, b=other, do=do: do(a(t), b(t)), lambda v, left=left, right=right, do=do: do(v[left], v[right]))
+    case(f"{kind} identical", lambda t, a=one, b=other: a(t).identical_to(b(t)), lambda v, left=left, right=right: same(v[left], v[right]), nulls=True)
+    case(f"{kind} between", lambda t, a=one, b=other: a(t).between(b(t), b(t)), lambda v, left=left, right=right: v[left] == v[right])
+    case(f"{kind} isin", lambda t, a=one, b=other: a(t).isin([b(t)]), lambda v, left=left, right=right: v[left] == v[right])
+    case(f"{kind} nullif", lambda t, a=one, b=other: a(t).nullif(b(t)), lambda v, left=left, right=right: None if v[left] is None or v[left] == v[right] else v[left], nulls=True)
+    case(f"{kind} simple case", lambda t, a=one, b=other: a(t).cases((b(t), 1), else_=0), lambda v, left=left, right=right: int(None not in (v[left], v[right]) and v[left] == v[right]), nulls=True)
     for name, do in {"greatest": max, "least": min}.items():
-        case(f"{name} of {kind}", lambda t, a=one, b=other, name=name: getattr(ibis, name)(a(t), b(t)), lambda v, l=l, r=r, do=do: do((s for s in (v[l], v[r]) if s is not None), default=None), nulls=True)
-for kind, (l, r) in (PAIRS | {"list": ("a", "a")}).items():
+        case(f"{name} of {kind}", lambda t, a=one, b=other, name=name: getattr(ibis, name)(a(t), b(t)), lambda v, left=left, right=right, do=do: do((s for s in (v[left], v[right]) if s is not None), default=None), nulls=True)
+for kind, (left, right) in (PAIRS | {"list": ("a", "a")}).items():
     one, other = (lambda t, kind=kind, side=side: t.a if kind == "list" else column(t, kind, side) for side in (0, 1))
-    case(f"{kind} isnull", lambda t, a=one: a(t).isnull(), lambda v, l=l: v[l] is None, nulls=True)
-    case(f"{kind} notnull", lambda t, a=one: a(t).notnull(), lambda v, l=l: v[l] is not None, nulls=True)
-    case(f"{kind} coalesce", lambda t, a=one, b=other: ibis.coalesce(a(t), b(t)), lambda v, l=l, r=r: v[r] if v[l] is None else v[l], nulls=True)
-    case(f"{kind} ifelse", lambda t, a=one, b=other: t.c.ifelse(a(t), b(t)), lambda v, l=l, r=r: v[l] if v["c"] else v[r], nulls=True)
-    case(f"{kind} cases", lambda t, a=one: ibis.cases((t.i > 2, a(t))), lambda v, l=l: v[l] if v["i"] is not None and v["i"] > 2 else None, nulls=True)
+    case(f"{kind} isnull", lambda t, a=one: a(t).isnull(), lambda v, left=left: v[left] is None, nulls=True)
+    case(f"{kind} notnull", lambda t, a=one: a(t).notnull(), lambda v, left=left: v[left] is not None, nulls=True)
+    case(f"{kind} coalesce", lambda t, a=one, b=other: ibis.coalesce(a(t), b(t)), lambda v, left=left, right=right: v[right] if v[left] is None else v[left], nulls=True)
+    case(f"{kind} ifelse", lambda t, a=one, b=other: t.c.ifelse(a(t), b(t)), lambda v, left=left, right=right: v[left] if v["c"] else v[right], nulls=True)
+    case(f"{kind} cases", lambda t, a=one: ibis.cases((t.i > 2, a(t))), lambda v, left=left: v[left] if v["i"] is not None and v["i"] > 2 else None, nulls=True)
 case("int == float", lambda t: t.i == t.x, lambda v: v.i == v.x)
 case("int < decimal", lambda t: t.i < t.d, lambda v: v.i < v.d)
 case("date < timestamp", lambda t: t.day < t.v, lambda v: truncated(v.day, "D") < v.v.date() or (v.day == v.v.date() and v.v > truncated(v.v, "D")))

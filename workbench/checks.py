@@ -13,6 +13,7 @@ from workbench.aggregates import Each
 from workbench.binding import title
 from workbench.errors import DefinitionError
 from workbench.normal import micros
+from workbench.operations import said, unproven
 from workbench.reductions import reductions
 from workbench.rows import EVENT, EntityRows, rebound
 from workbench.sources import EventSource
@@ -170,7 +171,9 @@ def ask(checks: Iterator[Check], engine: Engine) -> None:
 
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
-    """Refuse to compute what the data would make wrong; every sentence names the rows."""
+    """Refuse to compute what the data would make wrong, where every sentence names the rows; warn of what other engines may compute otherwise."""
+    if doubts := unproven(join):
+        warnings.warn(said(join.name, doubts), stacklevel=3)
     ask(left_checks(join, left), engine)
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
         ask(source_checks(group_by, engine), engine)

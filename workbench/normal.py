@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -107,13 +108,29 @@ def _of_decimals(node: Any) -> ir.Value | None:
 def _cast(node: Any) -> ir.Value | None:
     """Casts of fractions to integers drop the fraction, as in Python and Spark; DuckDB and Postgres would round."""
     arg, to, value = node.arg.dtype, node.to, node.arg.to_expr()
+    if to.is_integer() and isinstance(node, ops.TryCast) and arg.is_numeric():
+        value = _fitting(value, to)
     if to.is_integer() and (arg.is_floating() or arg.is_decimal()):
-        return type(node)((value < 0).ifelse(value.ceil(), value.floor()).op(), to).to_expr()
+        return ops.Cast((value < 0).ifelse(value.ceil(), value.floor()), to).to_expr()
+    if to.is_integer() and arg.is_integer():
+        return ops.Cast(value, to).to_expr() if isinstance(node, ops.TryCast) else None
     if arg.is_boolean() and to.is_numeric():  # Postgres casts neither way
         return ibis.cases((value, 1), (~value, 0)).cast(to)
     if arg.is_numeric() and to.is_boolean():
         return value != 0
     return texts.parsed(node) if arg.is_string() else None
+
+
+def _fitting(value: Any, to: Any) -> ir.Value:
+    """The value where, its fraction dropped, it is an integer of that type; Postgres has no cast that may fail."""
+    low, high = to.bounds.lower, to.bounds.upper
+    if value.type().is_floating():
+        inside = ((value > low - 1.0) | (value == low)) & (value < high + 1.0)  # doubles: 2^63 - 1 is none of them
+    elif value.type().is_decimal():
+        inside = (value > ibis.literal(Decimal(low - 1))) & (value < ibis.literal(Decimal(high + 1)))
+    else:
+        inside = value.between(low, high)
+    return inside.ifelse(value, ibis.null(value.type()))
 
 
 # --- functions of numbers

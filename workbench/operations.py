@@ -19,7 +19,7 @@ from workbench.normal import PARTS, UNITS
 from workbench.patterns import replaceable, searchable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from workbench.joins import Join
 
@@ -34,12 +34,12 @@ CASTS = {
     "float32": "float",
     "decimal": "bool int float decimal string",
     "string": "string int float date timestamp",
-    "timestamp": "timestamp date string",
-    "zoned": "timestamp date",
+    "timestamp": "timestamp zoned date string",
+    "zoned": "timestamp zoned date",
     "date": "date timestamp string",
     "list": "list",
 }
-TRIED = {"string": "int float"}
+TRIED = {"string": "int float", "int": "int", "float": "int", "decimal": "int"}
 TRUNCATED = ("Y", "Q", "M", "W", "D", "h", "m", "s", "ms", "us")
 DIGITS = 15  # what a double holds
 FORMAT = re.compile(r"(%[YmdHMS]|[-/:_., ])+")  # letters are patterns of their own on Postgres
@@ -81,6 +81,10 @@ def _text(node: Any, fits: Callable[[str], Any]) -> bool:
 
 def _count(node: Any) -> bool:
     return isinstance(_value(node), int) and node.value >= 0
+
+
+def _rounds(node: Any) -> bool:
+    return node.digits is None or (isinstance(node.digits, ops.Literal) and abs(node.digits.value) <= DIGITS)
 
 
 def _padding(node: Any) -> bool:
@@ -130,11 +134,11 @@ PROVEN: dict[type[ops.Node], Proven] = {
     **dict.fromkeys((ops.Power, ops.Sqrt, ops.Exp, ops.Ln, ops.Log2, ops.Log10, ops.Sin, ops.Cos, ops.Tan, ops.Atan, ops.Degrees, ops.Radians), NUMERIC),
     ops.Atan2: Proven("int float"),
     ops.Modulus: Proven("int decimal"),
-    ops.Round: Proven(NUMBERS, lambda n: n.digits is None or abs(_value(n.digits)) <= DIGITS if n.digits is None or isinstance(n.digits, ops.Literal) else False, "a number of digits that is written out"),
+    ops.Round: Proven(NUMBERS, _rounds, "a number of digits that is written out"),
     ops.Log: Proven(NUMBERS, lambda n: isinstance(n.base, ops.Literal), "a base that is written out"),
     **dict.fromkeys((ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot), WHOLE),
-    ops.Pi: WHATEVER,
-    ops.E: WHATEVER,
+    ops.Pi: Proven(""),
+    ops.E: Proven(""),
     # comparing, choosing
     **dict.fromkeys((ops.Equals, ops.NotEquals, ops.Less, ops.LessEqual, ops.Greater, ops.GreaterEqual, ops.IdenticalTo, ops.Between, ops.InValues, ops.NullIf, ops.Greatest, ops.Least), SCALAR),
     **dict.fromkeys((ops.And, ops.Or, ops.Xor, ops.Not), LOGIC),
@@ -142,7 +146,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.SimpleCase: SCALAR,
     # casts
     ops.Cast: Proven(f"{ANY} float32 null", _cast(CASTS)),
-    ops.TryCast: Proven("string", _cast(TRIED)),
+    ops.TryCast: Proven(f"string {NUMBERS}", _cast(TRIED)),
     # text
     **dict.fromkeys((ops.Uppercase, ops.Lowercase, ops.Capitalize, ops.Strip, ops.LStrip, ops.RStrip, ops.StringLength, ops.StringAscii), TEXT),
     **dict.fromkeys((ops.StringContains, ops.StartsWith, ops.EndsWith, ops.StringReplace, ops.StringConcat), TEXT),
@@ -167,7 +171,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.DateTruncate: Proven("date", lambda n: n.unit.value in TRUNCATED[:5], "units of days and more"),
     ops.TimestampBucket: Proven("timestamp interval", _buckets, "weeks or shorter spans, and no offset"),
     ops.TimestampDelta: Proven("timestamp zoned string", _by_fixed, "weeks or shorter units"),
-    ops.DateDelta: Proven("date string", lambda n: _by_fixed(n), "days or weeks"),
+    ops.DateDelta: Proven("date string", _by_fixed, "days or weeks"),
     **dict.fromkeys((ops.TimestampAdd, ops.TimestampSub), SHIFT),
     **dict.fromkeys((ops.DateAdd, ops.DateSub), Proven("date interval", lambda n: _span(n.right), "a span of years, months, weeks or days")),
     ops.IntervalFromInteger: WHOLE,
@@ -276,6 +280,21 @@ def doubt(node: ops.Value) -> Doubt | None:
     if strange:
         return Doubt(f"{written(type(node))} of {strange[0]}", f"cast it to one of {', '.join(sorted(known.of))}, or {OTHERWISE}")
     return None if known.only(node) else Doubt(written(type(node)), f"give it {known.asks}")
+
+
+def said(name: str, doubts: Sequence[Doubt]) -> str:
+    """One sentence on the doubts of a definition, for a warning or a refusal."""
+    advice = "; ".join(f"for {d.what}, {d.instead}" for d in doubts)
+    return f"{name} uses {listed([d.what for d in doubts])}, not proven to give the same value on DuckDB, Postgres and Spark, so publish will refuse it; {advice}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a reader's list.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def arguments(node: ops.Node) -> Iterator[ops.Value]:

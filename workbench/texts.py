@@ -41,7 +41,7 @@ def _ends(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
 def _apart(method: str) -> tuple[str, str, str]:
     """The letters that Spark changes into several or by their place, where they wait, and what becomes of them: what SQL's other engines do."""
     if method == "lower":
-        letters, become = "İΣ", "iσ"
+        letters, become = "İ\u03a3", "i\u03c3"  # a capital sigma is another letter at the end of a word
     else:
         letters = become = "".join(c for c in map(chr, range(0xDF, CASED)) if len(c.upper()) > 1)
     return letters, "".join(chr(PRIVATE + i) for i in range(len(letters))), become
@@ -136,7 +136,7 @@ def parsed(node: Any) -> ir.Value | None:
 
 
 def _strictly(fine: ir.BooleanValue, text: ir.StringValue, to: dt.DataType, what: str) -> ir.Value:
-    return fine.ifelse(text, text.concat(f" is no {what}")).cast(to)
+    return fine.ifelse(text, ibis.literal(f"no {what}: ").concat(text)).cast(to)
 
 
 def _fitting(text: ir.StringValue, to: Any) -> ir.Value:
