@@ -8,6 +8,7 @@ from pathlib import Path
 
 import workbench
 from workbench.aggregates import KINDS
+from workbench.operations import CASTS, PROVEN, TRIED, written
 
 GROUPS = {
     "Declaring": ["EventSource", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
@@ -29,7 +30,7 @@ def page() -> str:
         parts += ["", f"## {group}"]
         for name in names:
             parts += ["", f"### `{name}`", "", *_entry(name)]
-    return "\n".join([*parts, *_names()]) + "\n"
+    return "\n".join([*parts, *_names(), *_operations()]) + "\n"
 
 
 METHODS = {"Mean": "mean()", "CountDistinct": "nunique()", "Variance": "var()", "StandardDev": "std()", "Median": "median()", "Quantile": "quantile(0.9)", "CountStar": "table.count()", "ArgMin": "argmin(key)", "ArgMax": "argmax(key)", "ArrayCollect": "collect()", "Covariance": "cov(other)", "Correlation": "corr(other)", "MultiQuantile": "quantile([0.1, 0.9])"}
@@ -45,6 +46,21 @@ def _names() -> list[str]:
         suffix = EXAMPLES.get(name, kind.suffix if isinstance(kind.suffix, str) else "takes `.name(...)`")
         lines.append(f"| `{written}` | {suffix} |")
     return lines
+
+
+def _operations() -> list[str]:
+    """The table of scalar operations that are proven on the three engines."""
+    lines = ["", "## Scalar operations", "", "Each gives one value on DuckDB, Postgres (a UTF-8 locale) and Spark, all with sessions in UTC as Ibis opens them; `backfill` warns of any other, and of other types or arguments. A `zoned` timestamp has a time zone.", "", "| operation | of | asks for |", "| --- | --- | --- |"]
+    groups: dict[tuple[str, str], list[str]] = {}
+    for op, proven in PROVEN.items():
+        types = ", ".join(sorted(proven.of - {"interval"}))
+        groups.setdefault((types, proven.asks), []).append(f"`{written(op)}`".replace("|", "\\|"))
+    return lines + [f"| {' '.join(dict.fromkeys(names))} | {types} | {asks.replace('|', chr(92) + '|')} |" for (types, asks), names in groups.items()] + _casts()
+
+
+def _casts() -> list[str]:
+    lines = ["", "Casts, from one to the other:", "", "| from | `cast()` to | `try_cast()` to |", "| --- | --- | --- |"]
+    return lines + [f"| {a} | {', '.join(sorted(to.split()))} | {', '.join(sorted(TRIED.get(a, '').split()))} |" for a, to in CASTS.items() if a != "null"]
 
 
 def _entry(name: str) -> list[str]:

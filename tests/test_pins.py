@@ -73,3 +73,43 @@ def test_nanoseconds_are_truncated_toward_1970_on_duckdb(duck):
     (got,) = duck.raw_sql("select date_diff('microsecond', timestamp '1970-01-01', make_timestamp_ns(-1500))").fetchone()
 
     assert -1 == got
+
+
+def test_blanks_are_other_letters_on_spark():
+    """Delete texts._strip when Ibis writes \\v and \\f so that Spark reads them, and its lstrip() takes off more than spaces; and operations.CONTROL."""
+    t = ibis.table({"s": "string"}, name="t")
+
+    assert r"\v\f" in ibis.to_sql(t.select(v=_.s.strip()), dialect="pyspark")
+    assert "LTRIM(`t0`.`s`)" in ibis.to_sql(t.select(v=_.s.lstrip()), dialect="pyspark")
+
+
+def test_a_list_is_not_counted_from_its_end_on_spark():
+    """Delete the negative half of texts._index when Ibis compiles list[-1] for Spark, which takes it for list[-1 + 1]."""
+    t = ibis.table({"a": "array<int64>"}, name="t")
+
+    assert "-1 + 1" in ibis.to_sql(t.select(v=_.a[-1]), dialect="pyspark")
+
+
+@pytest.mark.parametrize(("made", "rewrite"), [(lambda t: t.t.microsecond(), "_microsecond"), (lambda t: t.t.iso_year(), "_iso_year"), (lambda t: t.t.bucket(minutes=5), "_bucket")])
+def test_spark_lacks_what_is_written_out_for_it(made, rewrite):
+    """Delete that rewrite of normal.py when Ibis compiles the operation for Spark, if engines agree then."""
+    t = ibis.table({"t": "timestamp"}, name="t")
+
+    with pytest.raises((ibis.common.exceptions.UnsupportedOperationError, ibis.common.exceptions.OperationNotDefinedError)):
+        ibis.to_sql(t.select(v=made(t)), dialect="pyspark")
+
+
+def test_postgres_lacks_times_from_epochs():
+    """Delete normal._from_epoch when Ibis compiles as_timestamp("ms") for Postgres and Spark."""
+    t = ibis.table({"i": "int64"}, name="t")
+
+    with pytest.raises(ibis.common.exceptions.OperationNotDefinedError):
+        ibis.to_sql(t.select(v=_.i.as_timestamp("ms")), dialect="postgres")
+
+
+def test_postgres_casts_text_that_may_be_no_number_as_if_it_were_one():
+    """Delete texts._fitting when Ibis writes try_cast() for Postgres so that it may fail."""
+    t = ibis.table({"s": "string"}, name="t")
+
+    assert "CAST(" in ibis.to_sql(t.select(v=_.s.try_cast("int64")), dialect="postgres")
+    assert "TRY" not in ibis.to_sql(t.select(v=_.s.try_cast("int64")), dialect="postgres")

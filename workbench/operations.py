@@ -170,14 +170,14 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.TimestampTruncate: Proven("timestamp zoned", lambda n: n.unit.value in TRUNCATED, "units down to the microsecond"),
     ops.DateTruncate: Proven("date", lambda n: n.unit.value in TRUNCATED[:5], "units of days and more"),
     ops.TimestampBucket: Proven("timestamp interval", _buckets, "weeks or shorter spans, and no offset"),
-    ops.TimestampDelta: Proven("timestamp zoned string", _by_fixed, "weeks or shorter units"),
-    ops.DateDelta: Proven("date string", _by_fixed, "days or weeks"),
+    ops.TimestampDelta: Proven("timestamp zoned", _by_fixed, "weeks or shorter units"),
+    ops.DateDelta: Proven("date", _by_fixed, "days or weeks"),
     **dict.fromkeys((ops.TimestampAdd, ops.TimestampSub), SHIFT),
     **dict.fromkeys((ops.DateAdd, ops.DateSub), Proven("date interval", lambda n: _span(n.right), "a span of years, months, weeks or days")),
     ops.IntervalFromInteger: WHOLE,
     ops.TimestampFromUNIX: WHOLE,
     ops.DateFromYMD: WHOLE,
-    ops.Strftime: Proven("timestamp date string", lambda n: _text(n.format_str, FORMAT.fullmatch), "a format of %Y %m %d %H %M %S and the signs - / : _ . , and space"),
+    ops.Strftime: Proven("timestamp date", lambda n: _text(n.format_str, FORMAT.fullmatch), "a format of %Y %m %d %H %M %S and the signs - / : _ . , and space"),
     # lists
     ops.Array: SCALAR,
     **dict.fromkeys((ops.ArrayLength, ops.ArrayConcat, ops.ArraySum, ops.ArrayMean, ops.ArrayMin, ops.ArrayMax, ops.ArrayAny, ops.ArrayAll), LISTED),
@@ -194,12 +194,12 @@ SIGNS = {
     "Equals": "==", "NotEquals": "!=", "Less": "<", "LessEqual": "<=", "Greater": ">", "GreaterEqual": ">=",
     "And": "&", "Or": "|", "Xor": "^", "Not": "~", "BitwiseAnd": "& of integers", "BitwiseOr": "| of integers", "BitwiseXor": "^ of integers", "BitwiseNot": "~ of integers",
     "BitwiseLeftShift": "<<", "BitwiseRightShift": ">>", "ArrayIndex": "list[i]", "ArraySlice": "list[i:j]", "StringSlice": "text[i:j]", "Pi": "ibis.pi", "E": "ibis.e",
-    "InValues": "isin()", "IdenticalTo": "identical_to()", "IfElse": "ifelse()", "SearchedCase": "ibis.cases()", "SimpleCase": "cases()", "NullIf": "nullif()",
+    "InValues": "isin()", "IdenticalTo": "identical_to()", "IsNull": "isnull()", "NotNull": "notnull()", "IfElse": "ifelse()", "SearchedCase": "ibis.cases()", "SimpleCase": "cases()", "NullIf": "nullif()",
     "Uppercase": "upper()", "Lowercase": "lower()", "LStrip": "lstrip()", "RStrip": "rstrip()", "LPad": "lpad()", "RPad": "rpad()", "Substring": "substr()", "StrRight": "right()", "StringAscii": "ascii_str()", "StringSQLLike": "like()", "StringSQLILike": "ilike()",
     "StartsWith": "startswith()", "EndsWith": "endswith()", "RegexSearch": "re_search()", "RegexReplace": "re_replace()", "RegexExtract": "re_extract()", "RegexSplit": "re_split()",
     "DayOfWeekIndex": "day_of_week.index()", "DayOfWeekName": "day_of_week.full_name()", "TimestampFromUNIX": "as_timestamp(unit)", "StringToTimestamp": "as_timestamp(format)", "StringToDate": "as_date(format)", "DateFromYMD": "ibis.date(y, m, d)", "TimestampFromYMDHMS": "ibis.timestamp(y, ...)",
     "IntervalFromInteger": "as_interval()", "TimestampAdd": "time + interval", "TimestampSub": "time - interval", "DateAdd": "date + interval", "DateSub": "date - interval", "TimestampDiff": "time - time", "DateDiff": "date - date",
-    "Array": "ibis.array()", "StructField": "a struct's field", "MapGet": "map.get()", "ArrayDistinct": "unique()", "IsNan": "isnan()", "IsInf": "isinf()",
+    "Array": "ibis.array()", "ArraySum": "sums()", "ArrayMean": "means()", "ArrayMin": "mins()", "ArrayMax": "maxs()", "ArrayAny": "anys()", "ArrayAll": "alls()", "StructField": "a struct's field", "MapGet": "map.get()", "ArrayDistinct": "unique()", "IsNan": "isnan()", "IsInf": "isinf()",
 }  # fmt: skip
 PREFIXES = re.compile(r"^(extract|string|timestamp|array|date(?=_[td]))_")
 
@@ -284,7 +284,8 @@ def doubt(node: ops.Value) -> Doubt | None:
 
 def said(name: str, doubts: Sequence[Doubt]) -> str:
     """One sentence on the doubts of a definition, for a warning or a refusal."""
-    advice = "; ".join(f"for {d.what}, {d.instead}" for d in doubts)
+    advised = {d.instead: [e.what for e in doubts if e.instead == d.instead] for d in doubts}
+    advice = "; ".join(f"for {listed(names)}, {instead}" for instead, names in advised.items())
     return f"{name} uses {listed([d.what for d in doubts])}, not proven to give the same value on DuckDB, Postgres and Spark, so publish will refuse it; {advice}"
 
 
@@ -298,7 +299,8 @@ def listed(names: Sequence[str]) -> str:
 
 
 def arguments(node: ops.Node) -> Iterator[ops.Value]:
-    """The values that an operation takes, in tuples or not; not the parts of a `map()` or `filter()` over a list."""
-    taken = node.__args__[:1] if isinstance(node, ops.ArrayMap | ops.ArrayFilter) else node.__args__
-    for one in taken:
+    """The values that an operation takes, in tuples or not; no units and formats, nor the parts of a `map()` or `filter()` over a list."""
+    taken = {"arg"} if isinstance(node, ops.ArrayMap | ops.ArrayFilter) else {*node.__argnames__} - {"part", "format_str"}
+    for name in (n for n in node.__argnames__ if n in taken):
+        one = getattr(node, name)
         yield from (v for v in (one if isinstance(one, tuple) else (one,)) if isinstance(v, ops.Value))
