@@ -82,7 +82,6 @@ case("zoned to date", lambda t: column(t, "zoned", 0).cast("date"), lambda v: v.
 case("date to date", lambda t: ops_cast(t.day, "date"), lambda v: v.day)
 case("date to timestamp", lambda t: t.day.cast("timestamp"), lambda v: truncated(v.t, "D"))
 case("date to string", lambda t: t.day.cast("string"), lambda v: str(v.day))
-case("list to list", lambda t: ops_cast(t.a, "array<int64>"), lambda v: v.a)
 case("try text as int", lambda t: t.q.try_cast("int64"), lambda v: tried(v.q, -(2**63), 2**63 - 1))
 case("try text as narrow int", lambda t: t.q.try_cast("int8"), lambda v: tried(v.q, -128, 127))
 case("try int", lambda t: t.big.try_cast("int16"), lambda v: v.big if -(2**15) <= v.big < 2**15 else None)
@@ -118,6 +117,11 @@ for name, do in {"contains": str.__contains__, "startswith": str.startswith, "en
     case(f"{name} %", lambda t, name=name: getattr(t.s, name)("%"), lambda v, do=do: do(v.s, "%"))
 case("replace", lambda t: t.s.replace(t.p, "-"), lambda v: v.s.replace(v.p, "-") if v.p else v.s)
 case("concat", lambda t: t.s + t.p, lambda v: v.s + v.p)
+for literal in ("back\\slash", "it's", '"q"', "ab\n", "\ttab\t", "a_b", "50%", "\U0001f600!", ""):
+    case(f"== {literal!r}", lambda t, literal=literal: t.s == literal, lambda v, literal=literal: v.s == literal)
+    case(f"replace {literal!r}", lambda t, literal=literal: t.s.replace(literal, "\\'"), lambda v, literal=literal: v.s.replace(literal, "\\'") if literal else v.s)
+for pattern in (r"\.", r"\\", r"[\]\-]", r"[-.]\d", r"\$|_"):
+    case(f"search {pattern!r}", lambda t, pattern=pattern: t.s.re_search(pattern), lambda v, pattern=pattern: found(pattern, v.s))
 case("concat of three", lambda t: t.s.concat("-", t.p), lambda v: f"{v.s}-{v.p}")
 case("join", lambda t: ibis.literal(",").join([t.s, t.p]))
 case("substr", lambda t: t.s.substr(1, 2), lambda v: v.s[1:3])
@@ -189,8 +193,12 @@ for unit, months in {"years": 12, "months": 1}.items():
     case(f"date - {unit}", lambda t, unit=unit: t.day - ibis.interval(**{unit: 1}), lambda v, months=months: moved(v.day, -months))
 case("date + days", lambda t: t.day + ibis.interval(days=3), lambda v: v.day + timedelta(days=3))
 case("date + weeks", lambda t: t.day + ibis.interval(weeks=1), lambda v: v.day + timedelta(weeks=1))
-for unit, span in {"W": timedelta(weeks=1), "D": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1), "us": US}.items():
+for unit, span in {"W": timedelta(weeks=1), "D": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": US}.items():
     case(f"time + int as {unit}", lambda t, unit=unit: t.v + t.n.clip(-1, 100).as_interval(unit), lambda v, span=span: v.v + min(max(v.n, -1), 100) * span)
+for unit in ("days", "minutes", "milliseconds"):
+    span = timedelta(**{unit: 2})
+    case(f"time + int * {unit}", lambda t, unit=unit: t.v + t.n * ibis.interval(**{unit: 2}), lambda v, span=span: v.v + v.n * span)
+    case(f"time - {unit} * int", lambda t, unit=unit: t.v - ibis.interval(**{unit: 2}) * t.n, lambda v, span=span: v.v - v.n * span)
 case("date - int as days", lambda t: t.day - t.n.as_interval("D"), lambda v: v.day - timedelta(days=v.n))
 for unit, span in {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": US}.items():
     case(f"epoch {unit}", lambda t, unit=unit: (t.i * 1_003).as_timestamp(unit), lambda v, span=span: EPOCH + v.i * 1_003 * span)

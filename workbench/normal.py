@@ -279,6 +279,13 @@ def _from_epoch(node: ops.TimestampFromUNIX) -> ir.Value | None:
     return epoch + _count_of(value - rest, per_second).as_interval("s") + (rest * UNITS[unit]).as_interval("us")
 
 
+def _times(node: ops.IntervalMultiply) -> ir.Value | None:
+    """So many of a written out interval: engines multiply intervals in ways of their own."""
+    if not isinstance(node.left, ops.Literal) or not node.right.dtype.is_integer():
+        return None
+    return (node.right.to_expr().cast("int64") * node.left.value).as_interval(node.left.dtype.unit.value)
+
+
 def _bucket(node: ops.TimestampBucket) -> ir.Value | None:
     """Not to be had on Spark: the time less what it is past the bucket's start, counted from 1970."""
     if node.offset is not None or not isinstance(node.interval, ops.Literal) or node.interval.dtype.unit.value not in UNITS:
@@ -313,6 +320,7 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
     ops.ExtractMicrosecond: _microsecond,
     ops.ExtractIsoYear: _iso_year,
     ops.TimestampFromUNIX: _from_epoch,
+    ops.IntervalMultiply: _times,
     ops.TimestampBucket: _bucket,
     ops.Exp: _exp,
     ops.Power: _power,

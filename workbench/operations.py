@@ -37,9 +37,9 @@ CASTS = {
     "timestamp": "timestamp zoned date string",
     "zoned": "timestamp zoned date",
     "date": "date timestamp string",
-    "list": "list",
 }
 TRIED = {"string": "int float", "int": "int", "float": "int", "decimal": "int"}
+EPOCHS = ("s", "ms", "us")
 TRUNCATED = ("Y", "Q", "M", "W", "D", "h", "m", "s", "ms", "us")
 DIGITS = 15  # what a double holds
 FORMAT = re.compile(r"(%[YmdHMS]|[-/:_., ])+")  # letters are patterns of their own on Postgres
@@ -108,7 +108,14 @@ def _replaces(node: Any) -> bool:
 
 
 def _cast(table: dict[str, str]) -> Callable[[Any], bool]:
-    return lambda node: family(node.to) in table.get(family(node.arg.dtype), "").split()
+    return lambda node: family(node.to) in table.get(family(node.arg.dtype), "").split() and _everywhere(node.to)
+
+
+def _everywhere(to: Any) -> bool:
+    """Whether a type is the same on every engine: signed, with a scale of its own, in microseconds and UTC."""
+    if to.is_timestamp():
+        return to.scale in (None, 6) and to.timezone in (None, "UTC")
+    return not to.is_unsigned_integer() and not (to.is_decimal() and to.scale is None)
 
 
 def _by_fixed(node: ops.TimestampDelta) -> bool:
@@ -118,6 +125,14 @@ def _by_fixed(node: ops.TimestampDelta) -> bool:
 
 def _buckets(node: ops.TimestampBucket) -> bool:
     return node.offset is None and isinstance(node.interval, ops.Literal) and node.interval.dtype.unit.value in UNITS
+
+
+def _unit(node: Any) -> bool:
+    return node.unit.value in UNITS
+
+
+def _multiplies(node: Any) -> bool:
+    return isinstance(node.left, ops.Literal) and node.left.dtype.unit.value in UNITS
 
 
 def _span(node: Any) -> bool:
@@ -145,7 +160,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     **dict.fromkeys((ops.IsNull, ops.NotNull, ops.Coalesce, ops.IfElse, ops.SearchedCase), WHATEVER),
     ops.SimpleCase: SCALAR,
     # casts
-    ops.Cast: Proven(f"{ANY} float32 null", _cast(CASTS)),
+    ops.Cast: Proven(f"{SCALARS} float32", _cast(CASTS)),
     ops.TryCast: Proven(f"string {NUMBERS}", _cast(TRIED)),
     # text
     **dict.fromkeys((ops.Uppercase, ops.Lowercase, ops.Capitalize, ops.Strip, ops.LStrip, ops.RStrip, ops.StringLength, ops.StringAscii), TEXT),
@@ -174,8 +189,9 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.DateDelta: Proven("date", _by_fixed, "days or weeks"),
     **dict.fromkeys((ops.TimestampAdd, ops.TimestampSub), SHIFT),
     **dict.fromkeys((ops.DateAdd, ops.DateSub), Proven("date interval", lambda n: _span(n.right), "a span of years, months, weeks or days")),
-    ops.IntervalFromInteger: WHOLE,
-    ops.TimestampFromUNIX: WHOLE,
+    ops.IntervalFromInteger: Proven("int", _unit, "weeks or shorter units"),
+    ops.IntervalMultiply: Proven("int interval", _multiplies, "a written out interval of weeks or less, and an integer"),
+    ops.TimestampFromUNIX: Proven("int", lambda n: n.unit.value in EPOCHS, "seconds, milliseconds or microseconds"),
     ops.DateFromYMD: WHOLE,
     ops.Strftime: Proven("timestamp date", lambda n: _text(n.format_str, FORMAT.fullmatch), "a format of %Y %m %d %H %M %S and the signs - / : _ . , and space"),
     # lists
@@ -184,8 +200,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.ArrayIndex: Proven("list int"),
     ops.ArraySlice: Proven("list int", lambda n: _count(n.start) and (n.stop is None or _count(n.stop)), "a start and a stop that are written out"),
     **dict.fromkeys((ops.ArrayContains, ops.ArrayRemove), Proven("list int string")),
-    ops.ArrayMap: LISTED,
-    ops.ArrayFilter: LISTED,
+    **dict.fromkeys((ops.ArrayMap, ops.ArrayFilter), Proven("list", lambda n: n.index is None, "a function of the element alone")),
 }
 
 # How authors write what is not named as its class.
@@ -198,7 +213,7 @@ SIGNS = {
     "Uppercase": "upper()", "Lowercase": "lower()", "LStrip": "lstrip()", "RStrip": "rstrip()", "LPad": "lpad()", "RPad": "rpad()", "Substring": "substr()", "StrRight": "right()", "StringAscii": "ascii_str()", "StringSQLLike": "like()", "StringSQLILike": "ilike()",
     "StartsWith": "startswith()", "EndsWith": "endswith()", "RegexSearch": "re_search()", "RegexReplace": "re_replace()", "RegexExtract": "re_extract()", "RegexSplit": "re_split()",
     "DayOfWeekIndex": "day_of_week.index()", "DayOfWeekName": "day_of_week.full_name()", "TimestampFromUNIX": "as_timestamp(unit)", "StringToTimestamp": "as_timestamp(format)", "StringToDate": "as_date(format)", "DateFromYMD": "ibis.date(y, m, d)", "TimestampFromYMDHMS": "ibis.timestamp(y, ...)",
-    "IntervalFromInteger": "as_interval()", "TimestampAdd": "time + interval", "TimestampSub": "time - interval", "DateAdd": "date + interval", "DateSub": "date - interval", "TimestampDiff": "time - time", "DateDiff": "date - date",
+    "IntervalFromInteger": "as_interval()", "IntervalMultiply": "interval * int", "TimestampAdd": "time + interval", "TimestampSub": "time - interval", "DateAdd": "date + interval", "DateSub": "date - interval", "TimestampDiff": "time - time", "DateDiff": "date - date",
     "Array": "ibis.array()", "ArraySum": "sums()", "ArrayMean": "means()", "ArrayMin": "mins()", "ArrayMax": "maxs()", "ArrayAny": "anys()", "ArrayAll": "alls()", "StructField": "a struct's field", "MapGet": "map.get()", "ArrayDistinct": "unique()", "IsNan": "isnan()", "IsInf": "isinf()",
 }  # fmt: skip
 PREFIXES = re.compile(r"^(extract|string|timestamp|array|date(?=_[td]))_")
