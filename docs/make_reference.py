@@ -14,6 +14,7 @@ GROUPS = {
     "Declaring": ["EventSource", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
     "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
     "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "explain", "Explanation"],
+    "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
     "Errors": ["DefinitionError", "EngineError"],
 }
 
@@ -33,8 +34,8 @@ def page() -> str:
     return "\n".join([*parts, *_names(), *_operations()]) + "\n"
 
 
-METHODS = {"Mean": "mean()", "CountDistinct": "nunique()", "Variance": "var()", "StandardDev": "std()", "Median": "median()", "Quantile": "quantile(0.9)", "CountStar": "table.count()", "ArgMin": "argmin(key)", "ArgMax": "argmax(key)", "ArrayCollect": "collect()", "Covariance": "cov(other)", "Correlation": "corr(other)", "MultiQuantile": "quantile([0.1, 0.9])"}
-EXAMPLES = {"Variance": "variance, variance_pop", "StandardDev": "stddev, stddev_pop", "Median": "p50", "Quantile": "p90", "FirstK": "first3", "LastK": "last3", "TopK": "top3", "BottomK": "bottom3", "Histogram": "histogram, histogram3"}
+METHODS = {"Mean": "mean()", "CountDistinct": "nunique()", "Variance": "var()", "StandardDev": "std()", "Median": "median()", "Quantile": "quantile(0.9)", "CountStar": "table.count()", "ArgMin": "argmin(key)", "ArgMax": "argmax(key)", "ArrayCollect": "collect()", "Covariance": "cov(other)", "Correlation": "corr(other)", "MultiQuantile": "quantile([0.1, 0.9])", "ApproxPercentile": "approx_percentile(x, 0.9)", "ApproxPercentiles": "approx_percentile(x, [0.1, 0.9])", "ApproxUniqueCount": "approx_unique_count(x)", "ApproxHistogram": "approx_histogram(x, 3)"}
+EXAMPLES = {"Variance": "variance, variance_pop", "StandardDev": "stddev, stddev_pop", "Median": "p50", "Quantile": "p90", "FirstK": "first3", "LastK": "last3", "TopK": "top3", "BottomK": "bottom3", "Histogram": "histogram, histogram3", "ApproxPercentile": "approx_p90", "ApproxHistogram": "approx_histogram3"}
 
 
 def _names() -> list[str]:

@@ -193,3 +193,25 @@ def expired(events, key, t, accuracy, max_age):
     """Rule 17: the key's newest visible event is older than max_age."""
     seen = [e["time"] for e in events_at(events, key, t, accuracy=accuracy)]
     return bool(seen) and t - max(seen) > max_age
+
+
+# --- rule 13: how far off a sketch's answer may be, of the non-null values of a window
+
+
+def near_count(got, xs, error):
+    """Within three standard errors, and a whole number."""
+    n = len(set(xs))
+    return abs(got - n) <= 3 * error * n + 1
+
+
+def near_rank(got, xs, q, error):
+    """One of the values, with at most q of all below it, give or take the bound, and at least q not above it."""
+    below, upto = (sum(f(x, got) for x in xs) / len(xs) for f in (float.__lt__, float.__le__))
+    return got in xs and below <= q + error and upto >= q - error
+
+
+def near_counts(got, xs, k, error):
+    """Counts at most the bound too high; of fewer than k, all that are surely frequent."""
+    true, most = Counter(xs), error * len(xs)
+    sure = {x for x, n in true.items() if n > 2 * most} if len(got) < k else set()
+    return len(got) <= k and sure <= got.keys() and all(true[x] <= n <= true[x] + most for x, n in got.items())

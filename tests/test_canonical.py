@@ -32,11 +32,17 @@ def every_kind():
     return GroupBy(name="everything", source=source, keys=["k"], aggregations=aggregations, derivations={"twice": _.ratio * 2}, resolution="sawtooth")
 
 
+def every_estimate():
+    """One definition with every sketch, by default settings and by others."""
+    estimates = [wb.approx_unique_count(_.s), wb.approx_unique_count(_.n, lg_k=8), wb.approx_percentile(_.x, 0.9), wb.approx_percentile(_.x, [0.25, 0.75], k=128).name("quartiles"), wb.approx_histogram(_.s, 8, where=_.n > 0).name("often")]
+    return GroupBy(name="estimated", source=EventSource(EVENTS, time="t"), keys=["k"], aggregations=trailing(days(3), *estimates))
+
+
 def definitions():
     everything = every_kind()
     part = JoinPart(everything, prefix="p", max_age=hours(36))
     labelled = Join(name="labelled", left=EventSource(LEFT.filter(LEFT.label), time="t"), parts=[part], derivations={"missing": _.p_everything_ratio.isnull()})
-    return {d.name: d for d in (quickstart.purchases_v1, quickstart.returns_v1, quickstart.users_v1, quickstart.training_set, everything, labelled)}
+    return {d.name: d for d in (quickstart.purchases_v1, quickstart.returns_v1, quickstart.users_v1, quickstart.training_set, everything, every_estimate(), labelled)}
 
 
 def test_hashes_are_those_of_the_golden_file():
@@ -50,6 +56,16 @@ def test_another_process_gives_the_same_hash():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "123"})
 
     assert fingerprint(quickstart.training_set) == run.stdout.strip()
+
+
+def test_ibis_estimates_are_ours():
+    def over(*reductions):
+        return GroupBy(name="g", source=EventSource(EVENTS, time="t"), keys=["k"], aggregations=reductions)
+
+    ours = over(wb.approx_unique_count(_.s), wb.approx_percentile(_.x, 0.5), wb.approx_percentile(_.x, [0.1, 0.9], where=_.n > 0).name("two"))
+
+    assert ours == over(EVENTS.s.approx_nunique(), _.x.approx_median(), _.x.approx_quantile([0.1, 0.9], where=_.n > 0).name("two"))
+    assert ours != over(wb.approx_unique_count(_.s, lg_k=8), _.x.approx_median(), _.x.approx_quantile([0.1, 0.9], where=_.n > 0).name("two"))
 
 
 def test_what_only_serving_needs_makes_no_backfill_stale():

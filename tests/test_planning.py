@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import ibis
 import pyarrow as pa
 import pytest
+from ibis import _
 
+import backends.engine
 import workbench.planning
-from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, backfill, days, explain, trailing
+from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, approx_histogram, approx_percentile, backfill, days, explain, preview, trailing
 
 NOON = datetime(2024, 1, 1, 12)  # noqa: DTZ001 the tables' times are naive UTC
 
@@ -70,6 +73,43 @@ def test_without_a_connection_the_rule_is_told():
 def test_a_plan_that_an_engine_lacks_is_refused_with_those_it_has(duck):
     with pytest.raises(DefinitionError, match="plan='running' is none of DuckDB's: it has pairs, kernel"):
         backfill(join(duck), plan="running")
+
+
+SKETCHES = {"approx_unique_count": (_.x.approx_nunique(), "nunique()"), "approx_percentile": (approx_percentile(_.x, 0.9), "quantile()"), "approx_histogram": (approx_histogram(_.x, 8), "histogram()")}
+
+
+def sketched(con, *reductions):
+    plain = join(con)
+    group_by = GroupBy(name="g", source=plain.parts[0].group_by.source, keys=["k"], aggregations=trailing(days(3), *reductions))
+    return Join(name="j", left=plain.left, parts=[group_by])
+
+
+@pytest.mark.parametrize("name", SKETCHES)
+def test_sketches_always_go_by_the_kernel_and_pairs_refuse_them(duck, name):
+    reduction, exact = SKETCHES[name]
+    asked = sketched(duck, reduction, _.count())
+
+    (line,) = [s for s in explain(asked).plan if s.startswith("g:")]
+
+    assert "by the kernel: in order of (k, t)" in line
+    assert line.endswith(f"on DuckDB, since {name} is a sketch, made in one pass")
+    for verb in (backfill, explain):
+        with pytest.raises(DefinitionError, match=re.escape(f"{name} is a sketch, which plan='pairs' cannot make: use {exact}, exact everywhere, or leave the plan to the engine")):
+            verb(asked, plan="pairs")
+
+
+def test_an_engine_without_a_kernel_refuses_sketches_by_name(duck, monkeypatch):
+    monkeypatch.setattr(backends.engine, "KNOWN", {})  # any backend of Ibis's, as far as the plan knows
+
+    for verb in (backfill, explain, preview):
+        with pytest.raises(DefinitionError, match=re.escape("approx_unique_count is a sketch, which duckdb cannot make: use nunique(), exact everywhere, or compute it on DuckDB, Postgres or Spark")):
+            verb(sketched(duck, _.x.approx_nunique()))
+
+
+def test_a_sketch_has_no_sql_and_explain_says_so(duck):
+    (sql,) = explain(sketched(duck, _.x.approx_nunique()), on=duck).sql.values()
+
+    assert sql.startswith("-- there is none: approx_unique_count is a sketch, which SQL cannot make: use nunique(), exact everywhere, or")
 
 
 def test_a_dated_table_by_the_kernel_is_the_one_by_pairs(duck):

@@ -5,6 +5,7 @@ from workbench.aggregates import bottom_k, each, first_k, histogram, kurtosis, l
 from workbench.certificate import Certificate, compare
 from workbench.definitions import Aggregation, GroupBy, trailing
 from workbench.errors import DefinitionError
+from workbench.estimates import approx_histogram, approx_percentile, approx_unique_count
 from workbench.inspection import Explanation, explain
 from workbench.joins import Join, JoinPart
 from workbench.sources import EntitySource, EventSource
@@ -25,6 +26,9 @@ __all__ = [
     "JoinPart",
     "Preview",
     "Window",
+    "approx_histogram",
+    "approx_percentile",
+    "approx_unique_count",
     "backfill",
     "bottom_k",
     "compare",

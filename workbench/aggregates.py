@@ -12,13 +12,13 @@ from ibis.common.annotations import attribute
 from ibis.common.deferred import deferrable
 from ibis.expr import rules as rlz
 
+from workbench.arguments import Where, condition, whole
+from workbench.arguments import column as argument
 from workbench.errors import DefinitionError
+from workbench.estimates import ApproxHistogram, ApproxPercentile, ApproxPercentiles, ApproxUniqueCount
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# Ibis reads these annotations when the class is made, so they are real types, not strings.
-Where = Optional[ops.Value[dt.Boolean]]  # noqa: UP045 ibis parses Optional
 
 
 class KList(ops.Reduction):
@@ -99,39 +99,13 @@ class Each(ops.Value):
         return dt.Array if self.by_position else lambda value: value
 
 
-def _count(k: object, what: str) -> int:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        message = f"{what} takes a whole number of at least 1, not {k!r}"
-        raise DefinitionError(message)
-    return k
-
-
-def _column(value: Any, what: str) -> ops.Value:
-    """A column's node; a literal or anything else is refused."""
-    if not isinstance(value, ir.Column):
-        shown = repr(value) if isinstance(value, int | float | str) else f"a {type(value).__name__}"
-        message = f"{what} takes a column first, as in {what}(t.price{', 3' if what.endswith('_k') else ''}), not {shown}"
-        raise DefinitionError(message)
-    return value.op()
-
-
-def _where(value: Any, what: str) -> ops.Value | None:
-    """A condition's node; a window in its place would be taken for true."""
-    if value is None:
-        return None
-    if not isinstance(value, ir.BooleanValue):
-        message = f"where= of {what} takes a condition, as in where=t.price > 0, not a {type(value).__name__}; windows go to trailing(days(7), {what}(...))"
-        raise DefinitionError(message)
-    return value.op()
-
-
 @deferrable
 def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """The `k` oldest non-null values, oldest first; null where there is none.
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
-    return FirstK(_column(value, "first_k"), _count(k, "first_k"), _where(where, "first_k")).to_expr()
+    return FirstK(argument(value, "first_k", ", 3"), whole(k, "first_k"), condition(where, "first_k")).to_expr()
 
 
 @deferrable
@@ -140,31 +114,31 @@ def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
-    return LastK(_column(value, "last_k"), _count(k, "last_k"), _where(where, "last_k")).to_expr()
+    return LastK(argument(value, "last_k", ", 3"), whole(k, "last_k"), condition(where, "last_k")).to_expr()
 
 
 @deferrable
 def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """The `k` largest values, largest first, duplicates kept; null where there is none."""
-    return TopK(_column(value, "top_k"), _count(k, "top_k"), _where(where, "top_k")).to_expr()
+    return TopK(argument(value, "top_k", ", 3"), whole(k, "top_k"), condition(where, "top_k")).to_expr()
 
 
 @deferrable
 def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """The `k` smallest values, smallest first, duplicates kept; null where there is none."""
-    return BottomK(_column(value, "bottom_k"), _count(k, "bottom_k"), _where(where, "bottom_k")).to_expr()
+    return BottomK(argument(value, "bottom_k", ", 3"), whole(k, "bottom_k"), condition(where, "bottom_k")).to_expr()
 
 
 @deferrable
 def skew(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
     """Population skewness, as Chronon has it; null under 3 values or where all are equal."""
-    return Skew(_column(value, "skew"), _where(where, "skew")).to_expr()
+    return Skew(argument(value, "skew"), condition(where, "skew")).to_expr()
 
 
 @deferrable
 def kurtosis(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
     """Population excess kurtosis; null under 4 values or where all are equal."""
-    return Kurtosis(_column(value, "kurtosis"), _where(where, "kurtosis")).to_expr()
+    return Kurtosis(argument(value, "kurtosis"), condition(where, "kurtosis")).to_expr()
 
 
 @deferrable
@@ -173,7 +147,7 @@ def histogram(value: ir.Column, k: int | None = None, where: ir.BooleanValue | N
 
     Equal counts keep the smaller value (semantics rule 10); null where there is no value.
     """
-    return Histogram(_column(value, "histogram"), None if k is None else _count(k, "histogram"), _where(where, "histogram")).to_expr()
+    return Histogram(argument(value, "histogram"), None if k is None else whole(k, "histogram"), condition(where, "histogram")).to_expr()
 
 
 @deferrable
@@ -184,7 +158,7 @@ def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir
     means by the map's keys, and `each(t.embedding, by_position=True).mean()` a list, position by position.
     Null elements are skipped.
     """
-    node = _column(column, "each")
+    node = argument(column, "each")
     dtype = node.dtype
     if not (dtype.is_array() or dtype.is_map()):
         message = f"each({node.name}) takes a list or a map, not {dtype}: without each() a value is aggregated as it is"
@@ -222,8 +196,18 @@ def _how(name: str) -> Callable[[Any], str]:
 
 def _percent(op: Any) -> str | None:
     """p50 for the quantile 0.5; none where the percentage is no whole number."""
-    value = float(op.quantile.value) * 100
+    return _percentage(float(op.quantile.value))
+
+
+def _percentage(quantile: float) -> str | None:
+    value = quantile * 100
     return f"p{round(value)}" if abs(value - round(value)) < 1e-9 else None  # noqa: PLR2004 0.07 * 100 is not 7
+
+
+def _approximate(op: Any) -> str | None:
+    """approx_p50 for the quantile 0.5."""
+    percentage = _percentage(op.quantile)
+    return percentage and f"approx_{percentage}"
 
 
 def _k(name: str) -> Callable[[Any], str]:
@@ -274,15 +258,15 @@ KINDS: dict[type[ops.Reduction], Kind] = {
     ops.BitAnd: Kind(None),
     ops.BitOr: Kind(None),
     ops.BitXor: Kind(None),
+    ApproxUniqueCount: Kind("approx_unique_count", counts=True),
+    ApproxPercentile: Kind(_approximate),
+    ApproxPercentiles: Kind(None),
+    ApproxHistogram: Kind(_k("approx_histogram")),
 }
 
 # What Ibis has and we refuse, with what to say instead.
 INSTEAD: dict[type[ops.Reduction], str] = {
     ops.Arbitrary: "it depends on physical order; say first() or last()",
-    ops.ApproxCountDistinct: "its sketch differs by engine; nunique() is exact everywhere",
-    ops.ApproxMedian: "its sketch differs by engine; median() is exact everywhere",
-    ops.ApproxQuantile: "its sketch differs by engine; quantile() is exact everywhere",
-    ops.ApproxMultiQuantile: "its sketch differs by engine; quantile([...]) is exact everywhere",
     ops.Kurtosis: "Ibis has it on DuckDB alone; use workbench.kurtosis(x), population and excess",
     ops.CountDistinctStar: "name the column whose values are to be told apart, as in t.user_id.nunique()",
 }

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from backends.asking import Ask, LacksError, Span
 from workbench.aggregates import BottomK, FirstK, Histogram, Kurtosis, LastK, Skew, TopK, kind
+from workbench.estimates import ApproxHistogram, ApproxPercentile, ApproxPercentiles, ApproxUniqueCount
 from workbench.normal import normal
 from workbench.rows import in_us
 
@@ -72,6 +73,10 @@ ASKED: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]]
     ops.BitAnd: ("bit_and", _none),
     ops.BitOr: ("bit_or", _none),
     ops.BitXor: ("bit_xor", _none),
+    ApproxUniqueCount: ("approx_unique_count", lambda op: {"lg_k": op.lg_k}),
+    ApproxPercentile: ("approx_percentile", lambda op: {"quantiles": (op.quantile,), "k": op.k}),
+    ApproxPercentiles: ("approx_percentiles", lambda op: {"quantiles": op.quantiles, "k": op.k}),
+    ApproxHistogram: ("approx_histogram", _k),
 }
 
 # These give whole inputs, by their place in time, and so take any type; the rest compares or adds values.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from attrs import frozen
 
 from workbench.aggregates import Each
 from workbench.binding import title
-from workbench.errors import DefinitionError
+from workbench.errors import DefinitionError, warn
 from workbench.normal import micros
 from workbench.operations import said, unproven
 from workbench.reductions import reductions
@@ -167,13 +166,13 @@ def ask(checks: Iterator[Check], engine: Engine) -> None:
         if said is not None:
             raise DefinitionError(said)
         if (doubt := check.note(answer)) is not None:
-            warnings.warn(doubt, stacklevel=5)
+            warn(doubt)
 
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
     """Refuse to compute what the data would make wrong, where every sentence names the rows; warn of what other engines may compute otherwise."""
     if doubts := unproven(join):
-        warnings.warn(said(join.name, doubts), stacklevel=3)
+        warn(said(join.name, doubts))
     ask(left_checks(join, left), engine)
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
         ask(source_checks(group_by, engine), engine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from bisect import bisect_left
 from datetime import date, timedelta
 from functools import reduce
@@ -18,7 +17,7 @@ from backends.ledger import BY, Entry
 from workbench import progress
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
-from workbench.errors import DefinitionError
+from workbench.errors import DefinitionError, warn
 from workbench.normal import floor_to, micros
 from workbench.planning import Chooser
 from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
@@ -124,7 +123,7 @@ class Refill:
         if kept:
             said.append(f"{_days(kept)} {_are(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now")
         for sentence in said:
-            warnings.warn(f"{self.into.name}: {sentence}", stacklevel=5)
+            warn(f"{self.into.name}: {sentence}")
 
     def _step(self, target: Any, left: ir.Table, entries: Sequence[Entry]) -> None:
         first, last = entries[0].day, entries[-1].day

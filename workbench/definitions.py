@@ -17,6 +17,7 @@ from workbench import display, reductions
 from workbench.binding import bind, column, columns, unbind
 from workbench.canonical import IDLE, Meaningful
 from workbench.errors import DefinitionError
+from workbench.estimates import own
 from workbench.nodes import inline
 from workbench.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.windows import DAY, Window, windows
@@ -46,7 +47,7 @@ def _reduction(value: Any) -> Any:
     if isinstance(value, Deferred):
         return value
     if isinstance(value, ir.Value):
-        return unbind(value.op())
+        return own(unbind(value.op()))
     if isinstance(value, ops.Value):
         return value
     message = f"an aggregation takes a reduction, as in purchases.price.sum() or _.price.sum(), not {value!r}"
@@ -181,7 +182,7 @@ def _aggregations(values: Any, self: GroupBy) -> tuple[Aggregation, ...]:
 def _bound(one: Aggregation, owner: GroupBy) -> Aggregation:
     table = owner.source.table
     value = one.reduction if isinstance(one.reduction, Deferred) else one.reduction.to_expr()
-    node = bind(table, value, f"aggregation of {owner.name}:")
+    node = own(bind(table, value, f"aggregation of {owner.name}:"))
     reductions.check(node, table, owner.name)
     by = None if one.by is None else column(table, one.by.to_expr() if isinstance(one.by, ops.Value) else one.by, "by")
     bound = evolve(one, reduction=node, by=by)

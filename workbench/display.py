@@ -18,8 +18,8 @@ INFIX = {
     ops.And: "&", ops.Or: "|",
 }  # fmt: skip
 # Ibis's method where it is not the snake case of the node's name.
-METHODS = {"CountDistinct": "nunique", "StandardDev": "std", "Variance": "var", "ArrayCollect": "collect", "NullIf": "nullif", "CountStar": "count", "NotNull": "notnull", "IsNull": "isnull"}
-FUNCTIONS = frozenset({"FirstK", "LastK", "TopK", "BottomK", "Skew", "Kurtosis", "Histogram", "Each"})
+METHODS = {"CountDistinct": "nunique", "StandardDev": "std", "Variance": "var", "ArrayCollect": "collect", "NullIf": "nullif", "CountStar": "count", "ApproxPercentiles": "approx_percentile", "NotNull": "notnull", "IsNull": "isnull"}
+FUNCTIONS = frozenset({"FirstK", "LastK", "TopK", "BottomK", "Skew", "Kurtosis", "Histogram", "Each", "ApproxUniqueCount", "ApproxPercentile", "ApproxPercentiles", "ApproxHistogram"})
 
 
 def _snake(name: str) -> str:
@@ -61,7 +61,9 @@ def _call(node: ops.Node) -> str:
     name = METHODS.get(type(node).__name__, _snake(type(node).__name__))
     values = [(k, v) for k, v in zip(node.__argnames__, node.__args__, strict=True) if not isinstance(v, ops.Relation)]
     first, rest = (values[:1], values[1:]) if values else ([], [])
-    shown = [f"{k}={expression(v)}" if k in ("where", "how", "by_position") else expression(v) for k, v in rest if v is not None and v is not False and v not in ((), "sample")]
+    usual = {k: p.default for k, p in node.__signature__.parameters.items()}
+    said = [(k, v) for k, v in rest if v is not None and v is not False and v not in ((), "sample", usual[k])]
+    shown = [f"{k}={expression(v)}" if k in ("where", "how", "by_position") or isinstance(usual[k], int) else expression(v) for k, v in said]
     if type(node).__name__ in FUNCTIONS:
         return f"{name}({', '.join([expression(v) for _, v in first] + shown)})"
     owner = f"{_operand(first[0][1])}." if first and isinstance(first[0][1], ops.Value) and first[0][0] != "where" else ""

@@ -1,13 +1,17 @@
-"""What workbench raises: one class, and how to say which name was meant."""
+"""What workbench raises: one class, how to say which name was meant, and where a warning points to."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+HOUSE = str(Path(__file__).parent)
 SHOWN = 12  # names listed in a message; more would bury the sentence
 
 
@@ -29,3 +33,11 @@ def near(name: object, known: Iterable[str]) -> str:
         return f"did you mean {close[0]!r}?"
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"it has {', '.join(names[:SHOWN])}{more}" if names else "it has none"
+
+
+def warn(sentence: str) -> None:
+    """Warn, at the line outside this package that led here."""
+    frame, level = sys._getframe(1), 2  # noqa: SLF001 the standard library hands out frames by no other name
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(HOUSE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(sentence, stacklevel=level)

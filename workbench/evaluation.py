@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import ibis.expr.operations as ops
 from attrs import frozen
 
+from workbench.aggregates import kind
 from workbench.lowering import Cell, Context, as_map, lower, prepare, tallied, tally, unfolded
 from workbench.normal import finite, normal_value
 from workbench.reductions import finish_over, reductions
@@ -16,6 +16,7 @@ from workbench.rows import BUCKET, END, EVENT, MEMBER, NEWEST, Inputs, Rows, bes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import ibis.expr.operations as ops
     import ibis.expr.types as ir
 
     from backends import Engine
@@ -62,7 +63,7 @@ class Evaluation:
         for each in unfolds:
             if each is not None:
                 mine = [c for c in named if unfolded(c[0]) == each]
-                zeros = [named[c] for c in mine if isinstance(c[0], ops.Count | ops.CountDistinct) and not contained(each)]
+                zeros = [named[c] for c in mine if kind(c[0]).counts and not contained(each)]
                 table = beside(table, self._branch(each, mine, named), self.group, zeros)
         values = {}
         for feature in wanted:

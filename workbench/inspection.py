@@ -15,8 +15,8 @@ from workbench.errors import DefinitionError
 from workbench.joins import Join, expect_join
 from workbench.markup import join as joined
 from workbench.markup import section, tag
-from workbench.planning import FEW, PAIRS, Choice, Chooser
-from workbench.rows import EventRows
+from workbench.planning import FEW, PAIRS, Choice, Chooser, estimate_in
+from workbench.rows import EntityRows, EventRows
 from workbench.sources import EntitySource
 from workbench.training import connection_of
 
@@ -73,6 +73,8 @@ def _sql(join: Join, on: BaseBackend | None, name: str) -> str:
     engine = engine_of(on, name)
     try:
         return engine.sql(training_set(join, engine))
+    except DefinitionError as refusal:
+        return f"-- there is none: {refusal}"
     except Exception as error:  # noqa: BLE001 whatever Ibis lacks for this engine is what the reader must see
         return f"-- Ibis cannot write this for {engine.title}: {type(error).__name__}: {error}"
 
@@ -86,14 +88,14 @@ def _plan(join: Join, engine: Engine | None, plan: str | None) -> list[str]:
 
 def _choice(join: Join, part: JoinPart, engine: Engine | None, plan: str | None) -> Choice | None:
     """Which plan the part takes on the engine, and why; none where nothing can be counted."""
-    group_by = part.group_by
-    if engine is None or isinstance(group_by.source, EntitySource) or group_by.taken:
+    if engine is None:
         return None
-    chooser = Chooser(engine, plan)
-    if engine.plans == (PAIRS,):
-        return Choice(part.head, PAIRS, "it has no other plan", engine.title)
+    entity, chooser = isinstance(part.group_by.source, EntitySource), Chooser(engine, plan)
+    source = (EntityRows if entity else EventRows)(part.group_by, engine)
+    if not chooser.chooses(source):
+        return None if entity else Choice(part.head, PAIRS, "it has no other plan", engine.title)
     try:
-        return chooser.choose(spine_of(part, join, engine), EventRows(group_by, engine), part.head)
+        return chooser.choose(spine_of(part, join, engine), source, part.head)
     except EngineError:
         return None
 
@@ -108,10 +110,12 @@ WORDS = {
 
 def _part(part: JoinPart, choice: Choice | None) -> str:
     group_by, keys = part.group_by, ", ".join(part.group_by.keys)
+    estimate = estimate_in(group_by)
+    words = WORDS[choice.plan if choice else PAIRS if estimate is None else "kernel"].format(keys=keys)
     if isinstance(group_by.source, EntitySource):
-        return f"the rows of {title(group_by.source.table)} in the latest snapshot finished at t, joined by {keys}"
-    words = WORDS[choice.plan if choice else PAIRS].format(keys=keys)
-    why = f"on {choice.engine}, since {choice.why}" if choice else f"where they make at most {FEW:,}, else by the engine's own plan"
+        return f"the rows of {title(group_by.source.table)} in the latest snapshot finished at t, joined by {keys}" + ("" if estimate is None else f", and then by the kernel, since {estimate.written} is a sketch")
+    unknown = f"where they make at most {FEW:,}, else by the engine's own plan" if estimate is None else f"since {estimate.written} is a sketch, made in one pass"
+    why = f"on {choice.engine}, since {choice.why}" if choice else unknown
     return f"{title(group_by.source.table)} before t{_lookback(group_by)}, {words}: {len(group_by.computed)} features in one pass; {why}"
 
 

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from workbench import aggregates
 from workbench.aggregates import BottomK, Each, FirstK, Histogram, KList, Kurtosis, LastK, Skew, TopK
+from workbench.estimates import Estimate, refuse
 from workbench.normal import finite
 
 if TYPE_CHECKING:
@@ -265,7 +266,9 @@ def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Tabl
 
 
 def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    """One cell as an aggregate of the prepared pairs, non-finite results null."""
+    """One cell as an aggregate of the prepared pairs, non-finite results null; DefinitionError for what SQL cannot say."""
+    if isinstance(cell.op, Estimate):
+        refuse(cell.op, "SQL", "compute it on DuckDB, Postgres or Spark, by their kernel")
     return finite(LOWER[type(cell.op)](cell, pairs, context))
 
 

@@ -11,6 +11,7 @@ from backends.asking import LacksError
 from backends.asof import AsOf
 from workbench.asked import asked, span
 from workbench.errors import DefinitionError
+from workbench.estimates import Estimate, refuse
 from workbench.evaluation import Evaluation
 from workbench.lowering import Cell, unfolded
 from workbench.reductions import reductions
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from backends import Engine
+    from workbench.definitions import GroupBy
 
 PAIRS = "pairs"
 FEW = 1_000_000  # pairs that a range join is done with before the kernel has started; and events that a scan counts cheaply
@@ -39,6 +41,17 @@ class Planner(Protocol):
 def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:  # noqa: ARG001 a Planner
     """Pairs, always: one expression, of which nothing runs."""
     return spine, Evaluation
+
+
+def estimate_in(group_by: GroupBy) -> Estimate | None:
+    """The first sketch that a group-by asks for."""
+    found = (op for f in group_by.computed for op in reductions(f.node))
+    return next((op for op in found if isinstance(op, Estimate)), None)
+
+
+def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+    """Pairs, but for what they cannot give: a few rows are soon joined."""
+    return lazily(spine, source, name) if estimate_in(source.group_by) is None else Chooser(source.engine)(spine, source, name)
 
 
 @frozen
@@ -66,20 +79,41 @@ class Chooser:
 
     def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """The spine and the evaluation of one part; counts what there is where nothing is forced."""
-        if not isinstance(source, EventRows) or self.engine.plans == (PAIRS,):
+        if not self.chooses(source):
             return spine, Evaluation
         spine = self.engine.keep(spine)
         choice = self.choose(spine, source, name)
         self.choices.append(choice)
-        return spine, Evaluation if choice.plan == PAIRS else partial(Sweep, plan=self.forced)
+        return spine, Evaluation if choice.plan == PAIRS else partial(Sweep, plan=self._told(source))
 
-    def choose(self, spine: ir.Table, source: EventRows, name: str) -> Choice:
+    def chooses(self, source: Rows) -> bool:
+        """Whether there is more than one plan for a source, or only the engine's own."""
+        return estimate_in(source.group_by) is not None or (isinstance(source, EventRows) and self.engine.plans != (PAIRS,))
+
+    def choose(self, spine: ir.Table, source: Rows, name: str) -> Choice:
         """Pairs while they are few: the cost of a range join grows with them, that of the kernel with the rows."""
+        estimate = estimate_in(source.group_by)
         try:
-            plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(self._question(spine, source))
+            if estimate is not None:
+                plan, why = self._making(estimate, source)
+            else:
+                plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(self._question(spine, source))
         except LacksError as lack:
             plan, why = PAIRS, f"its other plans cannot take {lack}"
         return Choice(name, plan, why, self.engine.title)
+
+    def _told(self, source: Rows) -> str | None:
+        """The plan that is forced; it is of events alone that one is."""
+        return self.forced if isinstance(source, EventRows) else None
+
+    def _making(self, estimate: Estimate, source: Rows) -> tuple[str, str]:
+        """The plan that makes sketches, and why; DefinitionError where there is none, or another is forced."""
+        if self.engine.plans == (PAIRS,):
+            refuse(estimate, self.engine.connected.name, "compute it on DuckDB, Postgres or Spark")
+        told = self._told(source)
+        if told == PAIRS:
+            refuse(estimate, f"plan={PAIRS!r}", "leave the plan to the engine")
+        return told or self.engine.plans[-1], f"{estimate.written} is a sketch, made in one pass"
 
     def _cheaper(self, question: AsOf) -> tuple[str, str]:
         """The plan and why; pairs are counted, by two group-bys, only where the answer hangs on them."""
@@ -93,7 +127,7 @@ class Chooser:
         few = pairs <= FEW
         return (PAIRS if few else own), f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys, {'at most' if few else 'more than'} {FEW:,}"
 
-    def _question(self, spine: ir.Table, source: EventRows) -> AsOf:
+    def _question(self, spine: ir.Table, source: Rows) -> AsOf:
         """What the group-by asks, its lists not unfolded: enough to count and to choose by."""
         inputs, group_by = Inputs(), source.group_by
         parts = [(op, f.window) for f in group_by.computed for op in reductions(f.node) if unfolded(op) is None]

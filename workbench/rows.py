@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from workbench.aggregates import Each
     from workbench.definitions import GroupBy
 
+BEFORE, NEVER = -(2**62), -1  # before all instants; the end of no day
 SHORT = 4  # bytes of an integer that every double holds
 AT, EVENT, BUCKET, MEMBER, NEWEST, END = "_fw_at", "_fw_time", "_fw_bucket", "_fw_member", "_fw_newest", "_fw_end"
 
@@ -132,6 +133,14 @@ class Rows:
         """Each spine row with the rows it may count, or with nulls; a boolean column for each window."""
         raise NotImplementedError
 
+    def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
+        """The rows as internal columns: keys, time, order, the bucket, the inputs; for a question as of an instant."""
+        raise NotImplementedError
+
+    def dated(self, spine: ir.Table) -> ir.Table:
+        """The spine with what else its rows must be equal in than in keys."""
+        return spine
+
     def keys(self, table: ir.Table) -> dict[str, ir.Column]:
         """The group-by's keys under the spine's names."""
         return {f"_fw_key{i}": table[k] for i, k in enumerate(self.group_by.keys)}
@@ -191,7 +200,7 @@ class EventRows(Rows):
         return pairs.mutate(**{inside(w): pairs[EVENT] >= self.tail(pairs[AT], w) if w else pairs[EVENT].notnull() for w in windows})
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The events as internal columns: keys, time, order, the bucket, the inputs."""
+        """The events: whatever is before the instant may count."""
         return self.selected(inputs, each, bucket, self._when)
 
     def tail(self, at: Any, window: Window) -> Any:
@@ -222,6 +231,16 @@ class EntityRows(Rows):
         pairs = dated.left_join(rows, [*matches, dated[END] == rows[EVENT]])
         pairs = pairs.drop(*(f"{k}_right" for k in spine.columns if k != AT))
         return pairs.mutate(**{inside(None): pairs[EVENT].notnull()})
+
+    def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
+        """The rows before all instants, with the end of their snapshot's day as one key more."""
+        rows = self.selected(inputs, each, bucket, self.ended)
+        return rows.filter(rows[EVENT].notnull()).mutate(**{END: rows[EVENT], EVENT: ibis.literal(BEFORE, "int64")})
+
+    def dated(self, spine: ir.Table) -> ir.Table:
+        """The spine with the end of the snapshot in force, or with an end that no snapshot has."""
+        ended = beside(spine, self._in_force(spine), [AT])
+        return ended.mutate(**{END: ended[END].fill_null(NEVER)})
 
     def columns_of(self, spine: ir.Table) -> ir.Table:
         """The spine with the entity's columns taken as they are."""

@@ -11,10 +11,11 @@ from attrs import frozen
 from backends.asking import Ask, LacksError, Span
 from backends.asof import AsOf
 from workbench.asked import arrow, asked, span
+from workbench.estimates import Estimate
 from workbench.evaluation import Evaluation, contained, contribution, seen
 from workbench.lowering import Cell
 from workbench.reductions import reductions
-from workbench.rows import AT, BUCKET, EVENT, MEMBER, NEWEST, EventRows, Inputs
+from workbench.rows import AT, BUCKET, END, EVENT, MEMBER, NEVER, NEWEST, Inputs, beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ FLAG = "_fw_flag"
 
 @frozen
 class Sweep(Evaluation):
-    """The features of one event group-by for one spine; what the engine's plan lacks goes by pairs."""
+    """The features of one group-by for one spine; what the engine's plan lacks goes by pairs."""
 
     plan: str | None = None  # of the engine's own plans, the one that is forced
 
@@ -39,7 +40,9 @@ class Sweep(Evaluation):
         try:
             return self._asked(each, cells, named, newest=newest, wanted=wanted)
         except LacksError:
-            return super()._branch(each, cells, named, newest=newest, wanted=wanted)
+            only = [] if each is not None and contained(each) else [c for c in cells if isinstance(c[0], Estimate)]
+            table = super()._branch(each, [c for c in cells if c not in only], named, newest=newest, wanted=wanted)
+            return beside(table, self._asked(each, only, named, newest=False, wanted=()), self.group) if only else table
 
     def _asked(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool, wanted: Sequence[Feature]) -> ir.Table:
         inputs = Inputs()
@@ -54,12 +57,6 @@ class Sweep(Evaluation):
         for (_, window), cell in made.items():
             question.whether(seen(cell.name), [cell] if each.arg.dtype.is_map() else [], self._span(window))
         return self._folded(question.answer((*self.group, MEMBER)), [c.name for c in made.values()], by_key=each.arg.dtype.is_map())
-
-    @property
-    def events(self) -> EventRows:
-        """The source, whose rows are events."""
-        assert isinstance(self.source, EventRows), "only events are in order of time"  # noqa: S101 what Chooser promises
-        return self.source
 
     def _span(self, window: Window | None) -> Span:
         return span(window, self.source.group_by.resolution)
@@ -84,21 +81,24 @@ class _Question:
 
     def answer(self, group: tuple[str, ...]) -> ir.Table:
         """The group's columns and one column an ask; the group is the spine's columns and perhaps a bucket and a member."""
-        events = self.sweep.events.placed(self.inputs, self.each, self.sweep.bucket)
+        events = self.sweep.source.placed(self.inputs, self.each, self.sweep.bucket)
         more = tuple(c for c in group if c in (BUCKET, MEMBER))
         events = events.filter(*(events[c].notnull() for c in more)) if more else events
         events = events.mutate(**{name: _counts(cells, events) for name, cells in self.flags.items()})
-        keys = tuple(c for c in group if c != AT)
-        spine = self._spread(events, more) if more else self.sweep.spine
+        spine = self._spread(events, more)
+        keys = tuple(c for c in spine.columns if c != AT)
         if not self.asks:
             return spine.select(*group)
         order = tuple(c for c in events.columns if c.startswith("_fw_order"))
         question = AsOf(self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks), self.sweep.plan)
-        return self.sweep.engine.as_of(question).select(*group, *(a.name for a in self.asks))
+        found = self.sweep.engine.as_of(question)
+        return (found.mutate(**{NEWEST: found[END].nullif(NEVER)}) if END in found.columns else found).select(*group, *(a.name for a in self.asks))
 
     def _spread(self, events: ir.Table, more: tuple[str, ...]) -> ir.Table:
-        """The spine with every bucket and member that its key ever has."""
-        spine = self.sweep.spine
+        """The spine with every bucket and member that its key ever has, if they are asked for."""
+        spine = self.sweep.source.dated(self.sweep.spine)
+        if not more:
+            return spine
         keys = [c for c in spine.columns if c != AT]
         there = events.select(*keys, *more).distinct()
         return spine.join(there, keys).select(*spine.columns, *more)

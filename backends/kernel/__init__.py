@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from backends.kernel.lanes import Part, Side
-from backends.kernel.reductions import REDUCTIONS, OutOfRangeError
+from backends.kernel.reductions import REDUCTIONS as EXACT
+from backends.kernel.reductions import OutOfRangeError
+from backends.kernel.sketched import SKETCHED
 from backends.kernel.values import Columns, codes, joined
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REDUCTIONS", "OutOfRangeError", "as_of"]
 
+REDUCTIONS = EXACT | SKETCHED
 ALONE = 200_000  # rows that one thread does sooner than two
 
 

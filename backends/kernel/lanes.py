@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from attrs import frozen
 
 from backends.kernel import ranks
@@ -108,6 +109,13 @@ class Lane:
             low, high = self.part.low(span), self.part.high
             self._ranges[span] = (low, high) if self._places is None else (self._places[low], self._places[high])
         return self._ranges[span]
+
+    def values(self, name: str, rows: Longs) -> pa.Array:
+        """A column's values at rows of the lane; null for -1."""
+        column = self.part.columns[name]
+        if not len(self.rows):
+            return pa.nulls(len(rows), column.type)
+        return column.take(pa.array(self.rows[np.maximum(rows, 0)], mask=rows < 0))
 
     def ordinals(self, name: str) -> Longs:
         """A column's values as whole numbers that compare alike, in the lane's order."""

@@ -33,11 +33,7 @@ class OutOfRangeError(OverflowError):
 
 def _chosen(lane: Lane, ask: Ask, rows: Longs, argument: str = "arg") -> pa.Array:
     """The values of the lane's rows `rows`; null for -1."""
-    column = lane.part.columns[ask.inputs[argument]]
-    if not len(lane.rows):
-        return pa.nulls(len(rows), column.type)
-    at = lane.rows[np.maximum(rows, 0)]
-    return column.take(pa.array(at, mask=rows < 0))
+    return lane.values(ask.inputs[argument], rows)
 
 
 def _whole(values: Any, empty: Flags | None = None) -> pa.Array:

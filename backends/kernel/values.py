@@ -176,6 +176,13 @@ class Columns:
                 self._made[name, ""] = joined(self._table[name])
             return self._made[name, ""]
 
+    def once(self, what: str, make: Callable[[], Any]) -> Any:
+        """Anything else that is made of the table, by a name that says what it is."""
+        with self._lock:
+            if ("", what) not in self._made:
+                self._made["", what] = make()
+            return self._made["", what]
+
     def there(self, name: str) -> np.ndarray | None:
         """Whether each row has a value; none where all have."""
         found: np.ndarray | None = self._once(name, there)

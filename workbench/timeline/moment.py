@@ -16,6 +16,7 @@ from workbench.definitions import Aggregation
 from workbench.display import expression
 from workbench.nodes import substitute
 from workbench.normal import finite, micros
+from workbench.planning import briefly
 from workbench.reductions import reductions
 from workbench.rows import AT, EVENT, EventRows, in_us
 from workbench.sources import EventSource
@@ -288,7 +289,7 @@ class Story:
         return [time + 1, leaves]
 
     def _answers(self, spine: ir.Table, group_by: GroupBy, by: str) -> list[Any]:
-        table = features(spine, group_by, self.engine)
+        table = features(spine, group_by, self.engine, planner=briefly)
         (name,) = (f.name for f in group_by.computed)
         rows = self.engine.run("the preview", lambda: table.order_by(by).to_pyarrow().to_pylist(maps_as_pydicts="strict"), table)
         return [r[name] for r in rows]

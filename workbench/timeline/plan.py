@@ -15,6 +15,7 @@ from workbench.compile import features, instant, training_set
 from workbench.definitions import Aggregation
 from workbench.errors import DefinitionError
 from workbench.normal import micros
+from workbench.planning import briefly
 from workbench.rows import AT, NEWEST, EventRows, in_us, rebound
 from workbench.sources import EntitySource
 
@@ -65,7 +66,7 @@ def page(join: Join, engine: Engine, number: int, size: int) -> Page:
     numbered = left.mutate(**{ROW: ibis.row_number().over(order_by=order)})
     kept = engine.keep(numbered.filter((numbered[ROW] >= first) & (numbered[ROW] < first + size)))
     check_data(join, engine, kept)
-    table = training_set(join, engine, kept)
+    table = training_set(join, engine, kept, briefly)
     rows = engine.run("the preview", lambda: table.order_by(ROW).to_pyarrow().to_pylist(maps_as_pydicts="strict"), table)
     facts = [_facts(part, join, engine, kept) for part in join.parts]
     return Page(join, engine, first, total, tuple(rows), tuple(_nulls(join, row, facts) for row in rows))

@@ -1,0 +1,204 @@
+"""Apache DataSketches: how many different values, which value stands at a rank, which values are frequent (semantics rule 13).
+
+Each class is one kind of sketch with its settings: it makes sketches of values, merges them, writes and reads them as
+bytes, and says what they estimate and within which bound. Nulls, NaN and -0.0 are not for it (rule 9).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import datasketches as ds
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+
+SPARE = 8  # values that a frequent-items sketch counts for each one that it is asked for
+LOAD = 0.75  # of its map that such a sketch fills
+SMALLEST = 3  # log2 of its smallest map
+
+
+@frozen
+class Uniques:
+    """How many different values: CPC sketches of 2**lg_k bins; strings hash as UTF-8, whole numbers and doubles as 64 bits.
+
+    A sketch, its bytes and its estimate are functions of the set of values alone: neither their order nor how they came
+    together changes a bit, since every sketch goes through a union, whose estimator counts the distinct hashes.
+    """
+
+    lg_k: int = 11
+
+    @property
+    def error(self) -> float:
+        """The relative standard error: 1.5 % at 11, 4.3 % at Chronon's 8."""
+        return math.log(2) / math.sqrt(2**self.lg_k)
+
+    def of(self, values: Iterable[int | float | str]) -> Any:
+        """A sketch of these values."""
+        sketch = ds.cpc_sketch(self.lg_k)
+        for value in values:
+            sketch.update(value)
+        return self.merged(sketch)
+
+    def merged(self, *sketches: Any) -> Any:
+        """The sketch of all their values."""
+        union = ds.cpc_union(self.lg_k)
+        for sketch in sketches:
+            union.update(sketch)
+        return union.get_result()
+
+    def dumped(self, sketch: Any) -> bytes:
+        """The sketch as DataSketches' own bytes, the same in Java and C++."""
+        return bytes(sketch.serialize())
+
+    def loaded(self, data: bytes) -> Any:
+        """The sketch of such bytes."""
+        return ds.cpc_sketch.deserialize(data)
+
+    def estimate(self, sketch: Any) -> int:
+        """How many different values, rounded down; 0 over none."""
+        return int(sketch.get_estimate())
+
+    def bounds(self, sketch: Any, sigmas: int = 2) -> tuple[float, float]:
+        """Between which numbers the true count is, with the confidence of 1, 2 or 3 standard deviations."""
+        return sketch.get_lower_bound(sigmas), sketch.get_upper_bound(sigmas)
+
+    def bin(self, value: float | str) -> bytes:
+        """What the sketch keeps of a value: values of one bin are one value to it."""
+        sketch = ds.cpc_sketch(self.lg_k)
+        sketch.update(value)
+        return bytes(sketch.serialize())
+
+    def estimates(self, values: Sequence[int | float | str], counts: Sequence[int]) -> list[int]:
+        """What sketches that hold so many bins estimate; `counts` rise, and `values` are each of another bin."""
+        sketch, filled, found = ds.cpc_sketch(self.lg_k), 0, []
+        for count in counts:
+            for value in values[filled:count]:
+                sketch.update(value)
+            filled = count
+            found.append(self.estimate(self.merged(sketch)))
+        return found
+
+
+@frozen
+class Percentiles:
+    """Which value stands at a rank: KLL sketches of doubles.
+
+    Exact up to `k` values. From there on the library draws which half of the values it keeps from a generator of its own,
+    without a seed: two sketches of the same values differ, within the bound.
+    """
+
+    k: int = 200
+
+    @property
+    def error(self) -> float:
+        """The rank error that 99 of 100 sketches keep, as a share of all values: 1.3 % at 200, 2.1 % at Chronon's 128."""
+        return float(ds.kll_doubles_sketch.get_normalized_rank_error(self.k, False))
+
+    def of(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+        """A sketch of these values."""
+        sketch = ds.kll_doubles_sketch(self.k)
+        sketch.update(values)
+        return sketch
+
+    def merged(self, *sketches: Any) -> Any:
+        """A sketch of all their values."""
+        found = ds.kll_doubles_sketch(self.k)
+        for sketch in sketches:
+            found.merge(sketch)
+        return found
+
+    def dumped(self, sketch: Any) -> bytes:
+        """The sketch as DataSketches' own bytes, the same in Java and C++."""
+        return bytes(sketch.serialize())
+
+    def loaded(self, data: bytes) -> Any:
+        """The sketch of such bytes."""
+        return ds.kll_doubles_sketch.deserialize(data)
+
+    def estimate(self, sketch: Any, quantiles: Sequence[float]) -> list[float] | None:
+        """For each quantile the smallest value whose rank, itself included, is not below it; none over no values."""
+        return None if sketch.is_empty() else list(sketch.get_quantiles(quantiles, True))
+
+
+@frozen
+class Frequent:
+    """Which values are frequent: frequent-items sketches that count at least 8 values for each of `k`.
+
+    Exact while there are no more different values than are counted. From there on a value is told if it surely occurs
+    more often than the sketch's error; its count is between `bounds`, and is told as the upper one.
+
+    Where all counts are equal, the library drops all values at once, and then forgets the error too when it writes or
+    merges the sketch: one of the values, which did occur, is counted once more. All bounds hold.
+    """
+
+    k: int
+
+    @property
+    def lg_size(self) -> int:
+        """log2 of the map's size."""
+        return max(SMALLEST, math.ceil(math.log2(SPARE * self.k / LOAD)))
+
+    @property
+    def counted(self) -> int:
+        """How many different values a sketch counts exactly."""
+        return int(LOAD * 2**self.lg_size)
+
+    @property
+    def error(self) -> float:
+        """The most that a count is above the true one, as a share of all values."""
+        return float(ds.frequent_strings_sketch.get_epsilon_for_lg_size(self.lg_size))
+
+    def of(self, values: Sequence[int | float | str]) -> Any:
+        """A sketch of these values, which are of one type."""
+        sketch = (ds.frequent_strings_sketch if len(values) and isinstance(values[0], str) else ds.frequent_items_sketch)(self.lg_size)
+        for value in values:
+            sketch.update(value)
+        if len(values) and sketch.is_empty():
+            sketch.update(values[-1])
+        return sketch
+
+    def merged(self, *sketches: Any) -> Any:
+        """A sketch of all their values; of none where they have none."""
+        known = [s for s in sketches if not s.is_empty()]
+        found = type(known[0])(self.lg_size) if known else self.of(())
+        for sketch in known:
+            found.merge(sketch)
+        if known and found.is_empty():
+            found.update(_held(known[-1])[0][0])
+        return found
+
+    def dumped(self, sketch: Any) -> bytes:
+        """The sketch as DataSketches' own bytes; `loaded` is told the type of the values."""
+        if isinstance(sketch, ds.frequent_strings_sketch):
+            return bytes(sketch.serialize())
+        return bytes(sketch.serialize(_codec(int if sketch.is_empty() else type(_held(sketch)[0][0]))))
+
+    def loaded(self, data: bytes, kind: type) -> Any:
+        """The sketch of such bytes, of `int`, `float` or `str`."""
+        return ds.frequent_strings_sketch.deserialize(data) if kind is str else ds.frequent_items_sketch.deserialize(data, _codec(kind))
+
+    def estimate(self, sketch: Any) -> dict[Any, int] | None:
+        """At most `k` values and their counts, frequent ones first, of equal ones the smaller; none over no values."""
+        if sketch.is_empty():
+            return None
+        told = sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_POSITIVES)
+        best = sorted(told, key=lambda row: (-row[1], row[0]))[: self.k]
+        return {row[0]: row[1] for row in best}
+
+    def bounds(self, sketch: Any, value: float | str) -> tuple[int, int]:
+        """Between which counts a value's true one is, for certain; of a value that is not told, too."""
+        return sketch.get_lower_bound(value), sketch.get_upper_bound(value)
+
+
+def _held(sketch: Any) -> list[tuple[Any, int, int, int]]:
+    """The values that are counted: value, count, bounds."""
+    return list(sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_NEGATIVES, 0))
+
+
+def _codec(kind: type) -> Any:
+    return ds.PyDoublesSerDe() if kind is float else ds.PyLongsSerDe()
