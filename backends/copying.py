@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -14,10 +15,13 @@ from sqlglot import exp
 from backends.asking import LacksError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
 BATCH = 50_000  # rows of text sent at once
+HELD = 64_000_000  # bytes of text held in memory, before a file
 
 
 def fetched(con: BaseBackend, expr: ir.Table) -> pa.Table:
@@ -30,12 +34,29 @@ def fetched(con: BaseBackend, expr: ir.Table) -> pa.Table:
     if not text.tell():
         return schema.empty_table()
     text.seek(0)
-    return csv.read_csv(
-        text,
-        read_options=csv.ReadOptions(column_names=schema.names),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types=schema, null_values=[""], true_values=["t"], false_values=["f"], strings_can_be_null=True, quoted_strings_can_be_null=False),
-    )
+    return csv.read_csv(text, **_reading(schema))
+
+
+def streamed(con: BaseBackend, expr: ir.Table) -> Iterator[pa.RecordBatch]:
+    """The rows of an expression in batches, from a file of COPY's text. Raises LacksError for types that have no plain text."""
+    schema = pa.schema([(name, _plain(dtype.to_pyarrow())) for name, dtype in expr.schema().items()])
+    text = SpooledTemporaryFile(HELD)  # noqa: SIM115 read after this function has returned
+    with con.con.cursor() as cursor, cursor.copy(f"COPY ({con.compile(expr)}) TO STDOUT (FORMAT csv)") as copy:
+        for row in copy:
+            text.write(row)
+    if not text.tell():
+        return iter(())
+    text.seek(0)
+    return iter(csv.open_csv(text, **_reading(schema)))
+
+
+def _reading(schema: pa.Schema) -> dict[str, Any]:
+    """How Arrow reads COPY's text."""
+    return {
+        "read_options": csv.ReadOptions(column_names=schema.names),
+        "parse_options": csv.ParseOptions(newlines_in_values=True),
+        "convert_options": csv.ConvertOptions(column_types=schema, null_values=[""], true_values=["t"], false_values=["f"], strings_can_be_null=True, quoted_strings_can_be_null=False),
+    }
 
 
 def _plain(dtype: pa.DataType) -> pa.DataType:

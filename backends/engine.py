@@ -132,6 +132,10 @@ class Engine:
         """All rows of an expression, as Arrow."""
         return self.run("a fetch", lambda: self.connected.to_pyarrow(expr), expr)
 
+    def batches(self, expr: ir.Table) -> Iterator[pa.RecordBatch]:
+        """The rows of an expression, as Arrow batches in bounded memory."""
+        yield from self.run("a fetch", lambda: self.connected.to_pyarrow_batches(expr, chunk_size=BATCH), expr)
+
     def append(self, table: str, rows: pa.Table) -> None:
         """More rows for a table that `keep` made of such rows."""
         self.run("an insert", lambda: self.connected.insert(table, rows))

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import ibis
+import pyarrow as pa
 from ibis.config import Config
+from pyarrow import ipc
 
 from backends.engine import FORGOTTEN, Engine, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import ibis.expr.types as ir
-    import pyarrow as pa
     from pyspark.sql import DataFrame
 
     from backends.asof import AsOf
@@ -77,6 +78,12 @@ class Spark(Engine):
         """By Spark's own Arrow: Ibis goes by pandas, which rounds large integers beside nulls."""
         return self.run("a fetch", lambda: self._frame(expr).toArrow(), expr)
 
+    def batches(self, expr: ir.Table) -> Iterator[pa.RecordBatch]:
+        """A partition at a time comes to the driver, written by the executors as Arrow."""
+        frame = self.run("a fetch", lambda: self._frame(expr), expr)
+        for row in self.run("a fetch", lambda: frame.mapInArrow(_written, "batch binary").toLocalIterator()):
+            yield from ipc.open_stream(row.batch)
+
     def keep(self, expr: ir.Table) -> ir.Table:
         """Cached, for as long as an expression refers to it: Spark has no temporary tables."""
         forgotten = FORGOTTEN.setdefault(self.connected, [])
@@ -130,6 +137,15 @@ class Spark(Engine):
 
 
 FILE_ROWS = 5_000_000
+
+
+def _written(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Each batch as one row, the bytes of an Arrow stream; runs in the executors."""
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        yield pa.RecordBatch.from_pydict({"batch": pa.array([sink.getvalue().to_pybytes()], pa.binary())})
 
 
 def _pattern(files: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ from workbench.errors import DefinitionError
 from workbench.estimates import approx_histogram, approx_percentile, approx_unique_count
 from workbench.inspection import Explanation, explain
 from workbench.joins import Join, JoinPart
+from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
 from workbench.sources import EntitySource, EventSource
 from workbench.timeline import Preview, preview
 from workbench.training import backfill, manifest
@@ -25,6 +26,8 @@ __all__ = [
     "Join",
     "JoinPart",
     "Preview",
+    "Proposal",
+    "Publication",
     "Window",
     "approx_histogram",
     "approx_percentile",
@@ -37,13 +40,18 @@ __all__ = [
     "explain",
     "first_k",
     "histogram",
+    "history",
     "hours",
     "kurtosis",
     "last_k",
     "manifest",
     "minutes",
     "preview",
+    "publish",
+    "rollback",
     "skew",
     "top_k",
     "trailing",
+    "unpublish",
+    "upload",
 ]

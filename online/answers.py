@@ -1,0 +1,131 @@
+"""What a fetch answers: features by name, and what is to be known of each part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, overload
+
+from online.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(us: int | None) -> datetime | None:
+    """Microseconds since 1970 as a time, UTC; null where Python has no such year."""
+    try:
+        return None if us is None else EPOCH + timedelta(microseconds=us)
+    except OverflowError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """One part of an answer (semantics rule 22).
+
+    `status` is `ok`, `missing` (the key has no fact before `at`), `null_key`, `expired` (by `max_age`), `stale` (nothing
+    was uploaded or streamed for long before `at`: values are right of what is known) or `error`. `newest` is the time of the
+    newest fact it saw, `batch_end` that before which the last upload brought every event, `streamed` when messages were last
+    applied; UTC, null where there is none.
+    """
+
+    status: str
+    newest: datetime | None = None
+    batch_end: datetime | None = None
+    streamed: datetime | None = None
+    error: str | None = None
+
+
+class Answer(Mapping[str, Any]):
+    """The features of one key at one time: a mapping by name, in column order.
+
+    `keys`, `at`, `parts` (a `PartStatus` by part), `errors` (a sentence for each feature that could not be computed, which
+    is then not in the mapping) and `plan`, the hash of the definition that was served.
+    """
+
+    __slots__ = ("_values", "asked", "at", "errors", "name", "parts", "plan")
+
+    def __init__(self, name: str, asked: Mapping[str, Any], at: datetime, values: dict[str, Any], parts: Mapping[str, PartStatus], errors: Mapping[str, str], plan: str) -> None:
+        self.name, self.asked, self.at, self._values, self.parts, self.errors, self.plan = name, dict(asked), at, values, parts, errors, plan
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            if name in self.errors:
+                raise StoreError(self.errors[name]) from None
+            raise
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def status(self) -> str:
+        """The worst status of the parts."""
+        order = ("error", "null_key", "missing", "expired", "stale", "ok")
+        return min((p.status for p in self.parts.values()), key=order.index)
+
+    def __repr__(self) -> str:
+        keys = ", ".join(f"{k}={v!r}" for k, v in self.asked.items())
+        wide = max(map(len, self._values), default=0)
+        rows = [f"  {name:<{wide}}  {_cell(value)}" for name, value in self._values.items()]
+        rows += [f"  {name}: {sentence}" for name, sentence in self.errors.items()]
+        return "\n".join([f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}", *rows, *(f"  {_told(n, p)}" for n, p in self.parts.items())])
+
+
+def _cell(value: Any) -> str:
+    return "null" if value is None else f"{value!r}"[:100]
+
+
+def _told(name: str, part: PartStatus) -> str:
+    newest = f", newest fact {part.newest:%Y-%m-%d %H:%M:%S}" if part.newest else ""
+    end = f", uploaded before {part.batch_end:%Y-%m-%d %H:%M:%S}" if part.batch_end else ", nothing uploaded"
+    return f"[{name or 'group-by'}: {part.status}{newest}{end}{f': {part.error}' if part.error else ''}]"
+
+
+class Answers(Sequence[Answer]):
+    """The answers of several keys, in the order they were asked for."""
+
+    def __init__(self, rows: Sequence[Answer], names: Sequence[str]) -> None:
+        self._rows, self._names = tuple(rows), tuple(names)
+
+    @overload
+    def __getitem__(self, index: int) -> Answer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Answer, ...]: ...
+    def __getitem__(self, index: int | slice) -> Answer | tuple[Answer, ...]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _columns(self) -> dict[str, list[Any]]:
+        keys = dict.fromkeys(k for row in self._rows for k in row.asked)
+        found: dict[str, list[Any]] = {k: [row.asked.get(k) for row in self._rows] for k in keys}
+        return found | {"at": [row.at for row in self._rows]} | {n: [row._values.get(n) for row in self._rows] for n in self._names}  # noqa: SLF001 our own row
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a key: the keys, `at`, then the features; what could not be computed is null."""
+        return self.to_arrow().to_pandas()
+
+    def to_arrow(self) -> pa.Table:
+        """As `to_pandas`, as an Arrow table."""
+        import pyarrow  # noqa: PLC0415 a fetch needs no Arrow
+
+        return pyarrow.table({n: pyarrow.array(_mapped(v)) for n, v in self._columns().items()})
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self._rows[:3])) + (f"\n... {len(self._rows)} answers" if len(self._rows) > 3 else "")  # noqa: PLR2004 a screen
+
+
+def _mapped(values: list[Any]) -> list[Any]:
+    """Maps as lists of pairs, which Arrow takes for maps."""
+    return [list(v.items()) if isinstance(v, Mapping) else v for v in values]

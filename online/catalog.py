@@ -1,0 +1,127 @@
+"""The store's catalog: what is published, what was uploaded, who did what; its schema is versioned and migrated in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Integer, MetaData, Table, Text, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from online.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+SCHEMA = "workbench"
+LOCK = 7_262_501  # the advisory lock that one migration at a time holds
+
+metadata = MetaData(schema=SCHEMA)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("plan", JSONB, nullable=False),
+    Column("owner", Text, nullable=False, default=""),
+    Column("description", Text, nullable=False, default=""),
+    Column("tags", JSONB, nullable=False, default=list),
+    Column("made", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    UniqueConstraint("name", "version"),
+    UniqueConstraint("name", "hash"),
+)
+published = Table(
+    "published",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("plan", ForeignKey(plans.c.id), nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+# One row a group-by that is stored, by the table of its rows: what was uploaded and streamed, as its fetches read it.
+states = Table(
+    "states",
+    metadata,
+    Column("rows", Text, primary_key=True),
+    Column("group_by", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("batch_end", BigInteger),
+    Column("horizon", BigInteger),
+    Column("uploaded", DateTime(timezone=True)),
+    Column("streamed", BigInteger),
+    Column("retain", BigInteger),
+)
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("group_by", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("batch_end", BigInteger, nullable=False),
+    Column("began", DateTime(timezone=True), nullable=False),
+    Column("ended", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("staged", BigInteger, nullable=False),
+    Column("inserted", BigInteger, nullable=False),
+    Column("deleted", BigInteger, nullable=False),
+)
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("who", Text, nullable=False, server_default=func.current_user()),
+    Column("verb", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, default=dict),
+)
+# The messages of a topic that were applied: all below `next`, of each partition. Advanced with the rows they brought.
+offsets = Table(
+    "offsets",
+    metadata,
+    Column("rows", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next", BigInteger, nullable=False),
+)
+served = Table(
+    "served",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("name", Text, nullable=False, index=True),
+    Column("hash", Text, nullable=False),
+    Column("requested", DateTime(timezone=True), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("keys", JSONB, nullable=False),
+    Column("context", JSONB, nullable=False),
+    Column("features", JSONB, nullable=False),
+    Column("parts", JSONB, nullable=False),
+    Column("sampled", Boolean, nullable=False, server_default=text("true")),
+)
+versions = Table("migrations", metadata, Column("version", Integer, primary_key=True), Column("applied", DateTime(timezone=True), nullable=False, server_default=func.now()))
+
+
+def _first(con: Connection) -> None:
+    con.execute(text("create schema if not exists workbench_data"))
+    con.execute(text("create schema if not exists features"))
+    metadata.create_all(con)
+
+
+MIGRATIONS = (_first,)  # in order; one that was released is never edited
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the catalog to this version, in one transaction. StoreError where a newer workbench made it."""
+    with engine.begin() as con:
+        con.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
+        con.execute(text(f"create schema if not exists {SCHEMA}"))
+        versions.create(con, checkfirst=True)
+        there = con.execute(func.max(versions.c.version).select()).scalar() or 0
+        if there > len(MIGRATIONS):
+            message = f"this store was made by a newer feature-workbench, whose catalog is at version {there}, and this one knows {len(MIGRATIONS)}: upgrade the package"
+            raise StoreError(message)
+        for number, migration in enumerate(MIGRATIONS[there:], there + 1):
+            migration(con)
+            con.execute(versions.insert().values(version=number))

@@ -1,0 +1,60 @@
+"""A served name as a Postgres function: features for any service that has a Postgres driver, with one call and no client of ours."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from online.aggregates import quoted, text
+from online.asof import statement
+
+if TYPE_CHECKING:
+    from online.plan import Plan
+
+SCHEMA, READER = "features", "workbench_reader"
+LONGEST = 63  # bytes of a name in Postgres, which cuts longer ones
+
+
+def signature(plan: Plan) -> str:
+    """The function's name and the types of its arguments."""
+    types = [c.sql for c in (*plan.keys,)] + ["timestamptz"] + [c.sql for c in plan.context]
+    return f"{SCHEMA}.{quoted(plan.name)}({', '.join(types)})"
+
+
+def lacking(plan: Plan) -> str | None:
+    """Why a plan can have no function, or none: a sentence."""
+    long = [n for n in [plan.name, *(name for *_, name in plan.outputs), *(k.name for k in plan.keys)] if len(n.encode()) > LONGEST]
+    if long:
+        return f"{plan.name} has no SQL function: {long[0]!r} is longer than the {LONGEST} bytes of a Postgres name; a shorter prefix or name would give it one"
+    return None
+
+
+def created(plan: Plan) -> list[str]:
+    """The statements that make the function; it answers for who may not read the tables."""
+    arguments = [f"{quoted(k.name)} {k.sql}" for k in plan.keys]
+    arguments += ['"at" timestamptz default clock_timestamp()', *(f"{quoted(c.name)} {c.sql} default null" for c in plan.context)]
+    columns = [f"{quoted(name)} {feature.sql}" for _, feature, name in plan.outputs]
+    time = len(plan.keys) + 1
+    instant = f"(extract(epoch from coalesce(${time}, clock_timestamp())) * 1000000)::int8"
+    sql = re.sub(rf"\${time}::int8", instant, statement(plan, many=False))
+    chosen = ", ".join(f"r.f{i}::{feature.sql}" for i, (_, feature, _) in enumerate(plan.outputs))
+    body = f"#variable_conflict use_column\nbegin return query select {chosen} from ({sql}) r; end"
+    about = f"{plan.description or 'Features of ' + plan.name}: as of a time, by default now. Definition {plan.hash[:12]}."
+    return [
+        f"create or replace function {SCHEMA}.{quoted(plan.name)}({', '.join(arguments)}) returns table ({', '.join(columns)}) "
+        f"language plpgsql stable security definer set search_path = pg_catalog as {text(body)}",
+        f"comment on function {signature(plan)} is {text(about)}",
+        f"revoke all on function {signature(plan)} from public",
+        f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then execute {text(f'grant execute on function {signature(plan)} to {READER}')}; end if; end $$",
+    ]
+
+
+def dropped(plan: Plan) -> str:
+    """The statement that removes it."""
+    return f"drop function if exists {signature(plan)}"
+
+
+ROLE = f"""do $$ begin
+  if not exists (select from pg_roles where rolname = '{READER}') then create role {READER} nologin; end if;
+exception when insufficient_privilege or duplicate_object or unique_violation then null; end $$"""
+GRANTED = f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then grant usage on schema {SCHEMA} to {READER}; end if; end $$"

@@ -1,0 +1,149 @@
+"""An upload: a group-by's history before an end becomes the store's rows, whole, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pyarrow as pa
+
+from online import rows
+from online.asof import stored
+from online.copying import copied
+from online.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from online.plan import GroupByPlan
+
+LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
+REGISTERED = "insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s) on conflict (rows) do nothing"
+FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = clock_timestamp(),
+    horizon = case when retain is null then null else greatest(batch_end, %(end)s) - retain end where rows = %(rows)s
+    returning horizon"""
+LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted) values (%s, %s, %s, %s, %s, %s, %s)"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an upload did: the rows it was given, and how many became rows or went."""
+
+    group_by: str
+    end: int
+    staged: int
+    inserted: int
+    deleted: int
+
+
+def locked(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
+    """Be the one writer of a group-by until the transaction ends."""
+    cursor.execute(LOCK, (f"workbench.{plan.table}",))
+
+
+def created(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
+    """Make the group-by's tables and its state, if they are not there."""
+    locked(cursor, plan)
+    cursor.execute(REGISTERED, (plan.table, plan.name, plan.hash, plan.retain))
+    if cursor.execute("select to_regclass(%s)", (stored(plan),)).fetchone() == (None,):
+        for statement in [*rows.created(plan), *rows.indexed(plan)]:
+            cursor.execute(statement)
+
+
+def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch], end: int, ends: pa.RecordBatch | None = None, *, progress: Callable[[int], None] | None = None) -> Upload:
+    """Stage the rows, then reconcile them with what is there; `end` in microseconds since 1970, before which all rows lie.
+
+    `ends` are the ends of an entity's snapshots. Rows are staged by COPY before anything is locked; readers see the old
+    or the new, whole, and an error or a crash at any point leaves the old one serving. Raises StoreError.
+    """
+    began = datetime.now(UTC)
+    try:
+        with con.transaction(), con.cursor() as cursor:
+            if not _there(cursor, plan):
+                message = f"{plan.name} is not stored here: publish it first"
+                raise StoreError(message)
+            cursor.execute(rows.staging(plan))
+            staged = copied(cursor, "staged", rows.columns(plan), _told(batches, progress))
+            _check(cursor, plan)
+            inserted, deleted = _entity(cursor, plan, ends) if plan.kind == "entity" else _events(cursor, plan, end)
+            horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table}).fetchone()
+            if horizon is None:
+                message = f"{plan.name} was unpublished while it was uploaded: publish it again"
+                raise StoreError(message)
+            if horizon[0] is not None:
+                deleted += _forgotten(cursor, plan, horizon[0])
+            cursor.execute(LOGGED, (plan.name, plan.hash, end, began, staged, inserted, deleted))
+            cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
+    except psycopg.Error as error:
+        message = f"the upload of {plan.name} failed, and what was there serves on: {error}"
+        raise StoreError(message) from error
+    return Upload(plan.name, end, staged, inserted, deleted)
+
+
+def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
+    """Let fetches stay in the index: it tells them which rows every reader sees. Outside of a transaction."""
+    con.execute(f"vacuum (analyze) {stored(plan)}")
+
+
+def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
+    return cursor.execute("select to_regclass(%s)", (stored(plan),)).fetchone() != (None,)
+
+
+def _told(batches: Iterable[pa.RecordBatch], progress: Callable[[int], None] | None) -> Iterable[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        if progress is not None:
+            progress(batch.num_rows)
+
+
+def _check(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
+    """Refuse rows that have no identity, and entities with two rows for one key (rule 6)."""
+    if plan.id:
+        ((missing,),) = cursor.execute("select count(*) from staged where id is null").fetchall()
+        if missing:
+            message = f"{missing} rows of {plan.name} have a null id, by which they could not be told apart: fill it, or declare no id"
+            raise StoreError(message)
+    if plan.kind == "entity" and not plan.cells:
+        names = ", ".join([*rows.keys(plan), '"time"'])
+        twice = cursor.execute(f"select {names}, count(*) from staged group by {names} having count(*) > 1 limit 1").fetchone()
+        if twice is not None:
+            message = f"{plan.name} has {twice[-1]} rows for key {twice[:-2]!r} in one snapshot: keep one row a key and day"
+            raise StoreError(message)
+
+
+def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[int, int]:
+    cursor.execute(rows.numbered(plan))
+    cursor.execute("analyze numbered")
+    locked(cursor, plan)
+    if cursor.execute(f"select from {stored(plan)} limit 1").fetchone() is None:
+        for statement in rows.first_upload(plan):
+            cursor.execute(statement)
+        return cursor.rowcount, 0
+    done = {}
+    for name, statement in rows.reconciled(plan).items():
+        cursor.execute(statement, {"end": end})
+        done[name] = cursor.rowcount
+    return done["inserted"], done["deleted"]
+
+
+def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None) -> tuple[int, int]:
+    cursor.execute('create temporary table ends ("time" int8 primary key) on commit drop')
+    if ends is not None:
+        copied(cursor, "ends", ['"time"'], [ends])
+    for statement in rows.islands(plan):
+        cursor.execute(statement)
+    locked(cursor, plan)
+    done = {}
+    for name, statement in rows.replaced(plan).items():
+        cursor.execute(statement)
+        done[name] = cursor.rowcount
+    return done["inserted"], done["deleted"]
+
+
+def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
+    """Rows older than the retention go, but for those that are still in force."""
+    old = "until" if plan.kind == "entity" else '"time"'
+    cursor.execute(f"delete from {stored(plan)} where {old} < %s", (horizon,))
+    return cursor.rowcount

@@ -1,0 +1,156 @@
+"""What a published definition is: names, types, SQL texts; JSON in and out. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_args, get_origin, get_type_hints
+
+FORMAT = 1  # of the JSON below: raised by whoever changes what a stored plan says
+
+
+@dataclass(frozen=True)
+class Column:
+    """A stored column or a parameter: its Ibis type, which values have in answers, and its Postgres type."""
+
+    name: str
+    type: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One reduction over one window: of `inputs`, by argument; `length` and `hop` in microseconds; of elements where `each` unfolds a column."""
+
+    name: str
+    reduction: str
+    inputs: dict[str, str]
+    type: str
+    sql: str
+    length: int | None = None
+    hop: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    each: str | None = None  # the column whose elements are reduced
+    element: str | None = None  # their Postgres type
+    fold: str | None = None  # what becomes of them: "map" by key, "list" by position, or one value
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One output: `expression` is Postgres SQL over the cells (as `a`), or for derivations over the features (as `f`).
+
+    `by` names the stored bucket column of a map; `cell` the one cell that a feature is, as it stands; `sketch` what is
+    finished outside the database, from the values that the cell lists; `context` the left columns that it needs besides
+    keys.
+    """
+
+    name: str
+    type: str
+    sql: str
+    expression: str
+    cells: tuple[str, ...] = ()
+    by: str | None = None
+    sketch: dict[str, Any] | None = None
+    context: tuple[str, ...] = ()
+    never_null: bool = False  # over no event: what must be made null where a key is
+
+
+@dataclass(frozen=True)
+class GroupByPlan:
+    """One group-by as it is stored and asked: columns, cells, features, and the row-level SQL by dialect."""
+
+    name: str
+    hash: str
+    kind: str  # "events" or "entity"
+    keys: tuple[Column, ...]
+    stored: tuple[Column, ...]
+    order: tuple[str, ...]
+    id: str | None
+    cells: tuple[Cell, ...]
+    features: tuple[Feature, ...]
+    derivations: tuple[Feature, ...]
+    daily: bool = False  # values stand at midnight
+    timeless: bool = False  # an entity without snapshots
+    topic: str | None = None
+    rows: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of keys, time, stored columns
+    snapshots: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of the ends of an entity's snapshots
+    source: dict[str, str] = field(default_factory=dict)  # the source's columns and Ibis types, as messages carry them
+    source_name: str = ""
+    retain: int | None = None  # microseconds
+
+    @property
+    def table(self) -> str:
+        """The table of its rows, in the schema `workbench_data`."""
+        return f"{self.name[:40]}__{self.hash[:12]}"
+
+    @property
+    def outputs(self) -> tuple[Feature, ...]:
+        """Every feature, derivations last."""
+        return (*self.features, *self.derivations)
+
+    @property
+    def longest(self) -> int | None:
+        """The longest window in microseconds, its hop included; none where some feature looks at all time."""
+        spans = [None if c.length is None else c.length + (c.hop or 0) for c in self.cells]
+        return None if not spans or None in spans else max(s for s in spans if s is not None)
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """A group-by as a join sees it: its head, (left column, key) pairs, and the age in microseconds that expires it."""
+
+    head: str
+    group_by: str
+    keys: tuple[tuple[str, str], ...]
+    max_age: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A served name: a join, or a group-by as a join of one part without a head."""
+
+    name: str
+    kind: str  # "join" or "group_by"
+    hash: str
+    keys: tuple[Column, ...]
+    context: tuple[Column, ...]
+    parts: tuple[PartPlan, ...]
+    derivations: tuple[Feature, ...]
+    group_bys: tuple[GroupByPlan, ...]
+    clock: str = ""  # the Postgres type of the left's time, where a derivation uses it
+    owner: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    definition: str = ""  # the canonical JSON
+    format: int = FORMAT
+
+    def group_by(self, name: str) -> GroupByPlan:
+        """The plan of one of its group-bys."""
+        return next(g for g in self.group_bys if g.name == name)
+
+    @property
+    def outputs(self) -> tuple[tuple[PartPlan | None, Feature, str], ...]:
+        """(part, feature, name in the answer) in column order; no part for the join's own derivations."""
+        made = tuple((p, f, f"{p.head}_{f.name}" if p.head else f.name) for p in self.parts for f in self.group_by(p.group_by).outputs)
+        return (*made, *((None, f, f.name) for f in self.derivations))
+
+    def dumps(self) -> str:
+        """As JSON text, keys sorted."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def loads(cls, text: str) -> Plan:
+        """From such text."""
+        return _made(cls, json.loads(text))
+
+
+def _made(kind: Any, value: Any) -> Any:
+    """A value of this type, from what JSON holds."""
+    origin = get_origin(kind)
+    if origin is tuple:
+        inner = get_args(kind)
+        return tuple(_made(inner[0], v) for v in value)
+    if hasattr(kind, "__dataclass_fields__"):
+        hints = get_type_hints(kind)
+        return kind(**{f.name: _made(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value})
+    return value

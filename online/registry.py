@@ -1,0 +1,153 @@
+"""What is published under which name: registered, replaced, taken away, and told, each in one transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from online import functions, loading, rows
+from online.asof import stored
+from online.catalog import audit, plans, published, states, uploads
+from online.errors import StoreError
+from online.plan import GroupByPlan, Plan
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import psycopg
+    from sqlalchemy import Connection
+
+    from online.store import Store
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a published name: its number, its definition's hash, when it was made, and whether it is served."""
+
+    name: str
+    version: int
+    hash: str
+    made: datetime
+    served: bool
+    plan: Plan
+
+
+def _raw(con: Connection) -> psycopg.Connection[Any]:
+    """The driver's connection, in the same transaction."""
+    found: Any = con.connection.driver_connection
+    return found
+
+
+def _noted(con: Connection, verb: str, plan: Plan, **detail: Any) -> None:
+    con.execute(audit.insert().values(verb=verb, name=plan.name, hash=plan.hash, detail=detail))
+
+
+def current(store: Store, name: str) -> Version | None:
+    """The version that is served under a name."""
+    return next((v for v in history(store, name) if v.served), None)
+
+
+def history(store: Store, name: str) -> list[Version]:
+    """Every version that was published under a name, oldest first."""
+    with store.engine.begin() as con:
+        served = con.execute(select(published.c.plan).where(published.c.name == name)).scalar()
+        found = con.execute(select(plans).where(plans.c.name == name).order_by(plans.c.version)).all()
+    return [Version(r.name, r.version, r.hash, r.made, r.id == served, Plan.loads(json.dumps(r.plan))) for r in found]
+
+
+def served(con: Connection) -> list[Plan]:
+    """Every plan that is published now."""
+    found = con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id)).scalars()
+    return [Plan.loads(json.dumps(plan)) for plan in found]
+
+
+def batch_ends(store: Store) -> dict[str, int | None]:
+    """By table of rows, the time before which everything was uploaded; a table that is not there has none."""
+    with store.engine.begin() as con:
+        return {r.rows: r.batch_end for r in con.execute(select(states.c.rows, states.c.batch_end))}
+
+
+def uploaded(store: Store, group_by: str) -> list[Any]:
+    """The uploads of a group-by, newest first."""
+    with store.engine.begin() as con:
+        return list(con.execute(select(uploads).where(uploads.c.group_by == group_by).order_by(uploads.c.id.desc())).all())
+
+
+def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
+    """The plan's group-bys whose name another definition has, in something that is served under another name."""
+    with store.engine.begin() as con:
+        others = [p for p in served(con) if p.name != plan.name]
+    mine = {g.name: g for g in plan.group_bys}
+    return [(g.name, p, g) for p in others for g in p.group_bys if g.name in mine and mine[g.name].hash != g.hash]
+
+
+def prepare(store: Store, plan: Plan) -> None:
+    """Make the tables of the plan's group-bys, if they are not there; nothing is served of them yet."""
+    with store.connection() as con, con.transaction(), con.cursor() as cursor:
+        for group_by in plan.group_bys:
+            loading.created(cursor, group_by)
+
+
+def register(store: Store, plan: Plan, *, verb: str = "publish") -> int:
+    """Serve a plan under its name, and its SQL function; what only the one before it used goes. Returns the version."""
+    with store.engine.begin() as con:
+        con.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"workbench.publish.{plan.name}", 0))))
+        before = next((p for p in served(con) if p.name == plan.name), None)
+        there = con.execute(select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)).first()
+        if there is None:
+            number = (con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar() or 0) + 1
+            told = {"owner": plan.owner, "description": plan.description, "tags": list(plan.tags)}
+            key = con.execute(plans.insert().values(name=plan.name, version=number, hash=plan.hash, kind=plan.kind, plan=json.loads(plan.dumps()), **told)).inserted_primary_key[0]
+        else:
+            number, key = there.version, there.id
+            con.execute(plans.update().where(plans.c.id == key).values(plan=json.loads(plan.dumps()), owner=plan.owner, description=plan.description, tags=list(plan.tags)))
+        con.execute(published.delete().where(published.c.name == plan.name))
+        con.execute(published.insert().values(name=plan.name, plan=key))
+        raw = _raw(con)
+        if before is not None:
+            raw.execute(functions.dropped(before))
+        if functions.lacking(plan) is None:
+            for statement in [functions.ROLE, functions.GRANTED, *functions.created(plan)]:
+                raw.execute(statement)
+        if before is not None and before.hash != plan.hash:
+            _collect(con, before)
+        _noted(con, verb, plan, version=number)
+        return number
+
+
+def unpublish(store: Store, name: str) -> Plan:
+    """Serve nothing under a name any more; rows that nothing else uses go, versions stay. StoreError where nothing is."""
+    with store.engine.begin() as con:
+        plan = next((p for p in served(con) if p.name == name), None)
+        if plan is None:
+            message = f"nothing is published as {name!r}: the store has {', '.join(p.name for p in served(con)) or 'nothing yet'}"
+            raise StoreError(message)
+        con.execute(published.delete().where(published.c.name == name))
+        _raw(con).execute(functions.dropped(plan))
+        _collect(con, plan)
+        _noted(con, "unpublish", plan)
+    store.forget(name)
+    return plan
+
+
+def _collect(con: Connection, plan: Plan) -> None:
+    """Drop the rows of a plan's group-bys that no served plan uses."""
+    used = {g.table for p in served(con) for g in p.group_bys}
+    for group_by in plan.group_bys:
+        if group_by.table not in used:
+            for statement in rows.dropped(group_by):
+                _raw(con).execute(statement)
+            con.execute(states.delete().where(states.c.rows == group_by.table))
+
+
+def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:
+    """By group-by, about how many rows are stored and how many bytes they take, indexes included."""
+    found = {}
+    with store.connection() as con:
+        for group_by in plan.group_bys:
+            row = con.execute("select greatest(reltuples, 0)::int8, pg_total_relation_size(oid) from pg_class where oid = to_regclass(%s)", (stored(group_by),)).fetchone()
+            found[group_by.name] = (0, 0) if row is None else (row[0], row[1])
+    return found

@@ -1,0 +1,168 @@
+"""The tables of a group-by's rows: how an upload or a batch of messages becomes them (semantics rules 6 and 21)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from online.aggregates import quoted
+from online.asof import snapshots, stored
+
+if TYPE_CHECKING:
+    from online.plan import Column, GroupByPlan
+
+NARROW = ("int8", "float8", "bool", "date", "timestamp", "timestamptz", "time", "uuid")  # what an index holds beside its keys
+MOST_INDEXED = 32  # columns of an index
+EVER = 2**62
+# An event is a row of the table, or a message, or both: `n` tells equal ones apart.
+OWN = "n int4 not null default 1, in_table bool not null, in_stream bool not null"
+
+
+def _declared(column: Column) -> str:
+    collate = ' collate "C"' if column.sql == "text" else ""  # rule 8: texts compare by bytes
+    return f"{quoted(column.name)} {column.sql}{collate}"
+
+
+def keys(plan: GroupByPlan) -> list[str]:
+    """The names of a row's keys."""
+    return [f"k{i}" for i in range(len(plan.keys))]
+
+
+def columns(plan: GroupByPlan) -> list[str]:
+    """What a row has, as it comes: keys, time, and what is stored; quoted."""
+    return [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored)]
+
+
+def _definitions(plan: GroupByPlan) -> str:
+    key = [f"{name} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for name, c in zip(keys(plan), plan.keys, strict=True)]
+    return ", ".join([*key, '"time" int8 not null', *(_declared(c) for c in plan.stored)])
+
+
+def staging(plan: GroupByPlan) -> str:
+    """A temporary table of rows as they come."""
+    return f"create temporary table staged ({_definitions(plan)}) on commit drop"
+
+
+def created(plan: GroupByPlan) -> list[str]:
+    """The statements that make the tables."""
+    if plan.kind == "entity":
+        key = [f"{name} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for name, c in zip(keys(plan), plan.keys, strict=True)]
+        table = ", ".join([*key, "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
+        return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key)']
+    # rows come in bulk and are only added to: a vacuum soon after keeps fetches in the index
+    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)"]
+
+
+def indexed(plan: GroupByPlan) -> list[str]:
+    """The index that a fetch reads, with all that is narrow in it; and that of identities."""
+    narrow = [quoted(c.name) for c in plan.stored if c.sql in NARROW and c.name not in plan.order]
+    if plan.kind == "entity":
+        key, last = [*keys(plan), "since"], ["until"]
+    else:
+        key, last = [*keys(plan), '"time"', *(f"{quoted(o)} nulls first" for o in plan.order)], []
+    beside = [*last, *narrow][: MOST_INDEXED - len(key)]
+    included = f" include ({', '.join(beside)})" if beside else ""
+    return [f"create index on {stored(plan)} ({', '.join(key)}){included}", *([f"create index on {stored(plan)} (id)"] if plan.id else [])]
+
+
+def dropped(plan: GroupByPlan) -> list[str]:
+    """The statements that remove the tables."""
+    return [f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
+
+
+# --- events: table and stream meet by identity
+
+
+def _same(plan: GroupByPlan, left: str, right: str) -> str:
+    """Whether two rows are the same event, but for `n`: of one id, else of equal content."""
+    if plan.id:
+        return f"{left}.id = {right}.id"
+    return " and ".join([*(f"{left}.{c} = {right}.{c}" for c in (*keys(plan), '"time"')), *(f"{left}.{quoted(c.name)} is not distinct from {right}.{quoted(c.name)}" for c in plan.stored)])
+
+
+def _identity(plan: GroupByPlan) -> str:
+    return "id" if plan.id else ", ".join(columns(plan))
+
+
+def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
+    names = ", ".join(columns(plan))
+    chosen = ", ".join(f"s.{c}" for c in columns(plan))
+    flags = "false, true" if stream else "true, false"
+    return f"insert into {stored(plan)} ({names}, n, in_table, in_stream) select {chosen}, s.n, {flags} from {source}"
+
+
+def numbered(plan: GroupByPlan) -> str:
+    """The staged rows with `n`, which tells equal ones apart."""
+    return f"create temporary table numbered on commit drop as select *, (row_number() over (partition by {_identity(plan)}))::int4 as n from staged"
+
+
+def first_upload(plan: GroupByPlan) -> list[str]:
+    """Into an empty table."""
+    return [_inserted(plan, "numbered s", stream=False)]
+
+
+def reconciled(plan: GroupByPlan) -> dict[str, str]:
+    """An upload into a table that has rows: what the warehouse no longer has goes, what is missing comes; a streamed event stays.
+
+    Parameter: the upload's end, since what lies beyond it was not looked at.
+    """
+    table, met = stored(plan), f"{_same(plan, 's', 'e')} and s.n = e.n"
+    values = [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored if c.name != "id")]
+    changed = " or ".join(f"e.{c} is distinct from s.{c}" for c in values)
+    steps = {
+        "forgotten": f'update {table} e set in_table = false where e.in_table and e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})',
+        "deleted": f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})',
+        "confirmed": f"update {table} e set in_table = true from numbered s where {met} and not e.in_table",
+        "inserted": f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e where {met})",
+    }
+    if plan.id:  # of one id, the table is right
+        steps["changed"] = f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)} from numbered s where {met} and ({changed})"
+    return steps
+
+
+def applied(plan: GroupByPlan) -> list[str]:
+    """A batch of staged messages, each new: one that the table brought already is only marked, else it is a row more.
+
+    Of one id, one message counts; without an id, the n-th equal message is the n-th equal row.
+    """
+    table = stored(plan)
+    if plan.id:
+        once = "(select distinct on (id) * from (select *, 1 as n from staged) t) s"
+        return [
+            f"update {table} e set in_stream = true from staged s where e.id = s.id and e.n = 1 and not e.in_stream",
+            f"{_inserted(plan, once, stream=True)} where not exists (select from {table} e where e.id = s.id)",
+        ]
+    seen = f"(select count(*) from {table} e where {_same(plan, 'e', 's')} and e.in_stream)"
+    numbered_ = f"select s.*, (row_number() over (partition by {_identity(plan)}) + {seen})::int4 as n from staged s"
+    met = f"{_same(plan, 's', 'e')} and s.n = e.n"
+    return [
+        f"create temporary table arriving on commit drop as {numbered_}",
+        f"update {table} e set in_stream = true from arriving s where {met}",
+        f"{_inserted(plan, 'arriving s', stream=True)} where not exists (select from {table} e where {met})",
+    ]
+
+
+# --- entities: a row holds from the snapshot that first has it until the first that lacks it
+
+
+def islands(plan: GroupByPlan) -> list[str]:
+    """The staged snapshots as rows with [since, until); equal rows of one snapshot are told apart by `n`."""
+    content = ", ".join([*keys(plan), *(quoted(c.name) for c in plan.stored)])
+    number = '(select row_number() over (order by "time") as number, "time", lead("time") over (order by "time") as next from ends)'
+    counted = f'select s.*, (row_number() over (partition by {content}, s."time"))::int4 as n from staged s'
+    run = f"row_number() over (partition by {content}, c.n order by d.number)"
+    placed = f'select c.*, d.next, d.number - {run} as island from ({counted}) c join {number} d on d."time" = c."time"'
+    since = -EVER if plan.timeless else 'min("time")'
+    spans = f'select {content}, n, {since} as since, max(coalesce(next, {EVER})) as until from ({placed}) p group by {content}, n, island'
+    return [f"create temporary table numbered on commit drop as {spans}"]
+
+
+def replaced(plan: GroupByPlan) -> dict[str, str]:
+    """The rows and snapshots of an entity as this upload has them."""
+    table, names = stored(plan), [*keys(plan), "since", "until", "n", *(quoted(c.name) for c in plan.stored)]
+    met = " and ".join([*(f"s.{c} = e.{c}" for c in (*keys(plan), "since", "until", "n")), *(f"s.{quoted(c.name)} is not distinct from e.{quoted(c.name)}" for c in plan.stored)])
+    return {
+        "deleted": f"delete from {table} e where not exists (select from numbered s where {met})",
+        "inserted": f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)} from numbered s where not exists (select from {table} e where {met})",
+        "forgotten snapshots": f'delete from {snapshots(plan)} e where not exists (select from ends s where s."time" = e."time")',
+        "snapshots": f'insert into {snapshots(plan)} select distinct "time" from ends on conflict do nothing',
+    }

@@ -1,0 +1,142 @@
+"""The online store: a Postgres of its own in a folder, or the user's; its connections and its catalog."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.types.json import set_json_loads
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from online import embedded
+from online.errors import StoreError
+from online.plan import FORMAT, Plan
+from online.values import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+    from online.fetcher import Fetcher
+
+HOME = Path(".workbench") / "postgres"
+OLDEST = 140_000  # Postgres 14
+PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
+NAMES = "select name from workbench.published order by name"
+# The fetch statement is the same whatever the key: planned once, not again for a key that looks hot.
+SETTINGS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c extra_float_digits=1"
+
+
+class Store:
+    """An online store in Postgres: what is published in it answers as a backfill would.
+
+    `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working folder: it starts in a
+    second, is shared by every process that uses it, and stops with the last one. `Store("postgresql://...")` is yours,
+    from version 14 on. The first use makes the schemas `workbench`, `workbench_data` and `features`.
+
+    Raises StoreError where the server cannot be reached, is too old, or belongs to a newer workbench.
+    """
+
+    def __init__(self, url: str | Path | None = None) -> None:
+        self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
+        self._lock = threading.Lock()
+        self._plans: dict[str, tuple[int, Plan]] = {}
+        self._check()
+
+    def __repr__(self) -> str:
+        return f"Store({psycopg.conninfo.conninfo_to_dict(self.url).get('host', self.url)!r}: {', '.join(self.names()) or 'nothing published'})"
+
+    def _check(self) -> None:
+        from online.catalog import migrate  # noqa: PLC0415 a leaf of its own
+
+        with self.connection() as con:
+            version = con.info.server_version
+        if version < OLDEST:
+            message = f"this Postgres is {version // 10_000}, and a store needs 14 or newer: upgrade it, or use Store() for an embedded one"
+            raise StoreError(message)
+        migrate(self.engine)
+
+    @cached_property
+    def pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
+        """Connections that commit each statement, with this project's settings."""
+        options = {"autocommit": True, "options": SETTINGS, "application_name": "feature-workbench"}
+        pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self.url, kwargs=options, min_size=1, max_size=16, configure=_configured, open=False, timeout=30)
+        pool.open()
+        return pool
+
+    @cached_property
+    def fetcher(self) -> Fetcher:
+        """What answers `fetch` on this store."""
+        from online.fetcher import Fetcher  # noqa: PLC0415 it needs the store
+
+        return Fetcher(self)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The catalog's SQLAlchemy engine."""
+        from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 the hot path does without
+
+        return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(self.url, options=SETTINGS), poolclass=NullPool)
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of the pool, for a block; StoreError where there is none to be had."""
+        try:
+            with self.pool.connection() as con:
+                yield con
+        except PoolTimeout as error:
+            message = f"the store cannot be reached: {error}; is the server of {_place(self.url)} running?"
+            raise StoreError(message) from error
+
+    def names(self) -> list[str]:
+        """What is published, by name."""
+        with self.connection() as con:
+            return [name for (name,) in con.execute(NAMES)]
+
+    def plan(self, name: str, *, fresh: bool = False) -> tuple[int, Plan]:
+        """The plan that is served under a name, and its id; StoreError that lists what there is, if it is not."""
+        found = None if fresh else self._plans.get(name)
+        if found is None:
+            with self.connection() as con:
+                row = con.execute(PUBLISHED, (name,)).fetchone()
+            if row is None:
+                message = f"nothing is published as {name!r}: the store has {', '.join(self.names()) or 'nothing yet'}"
+                raise StoreError(message)
+            found = (row[0], _known(Plan.loads(row[1]), name))
+            with self._lock:
+                self._plans[name] = found
+        return found
+
+    def forget(self, name: str) -> None:
+        """Read the plan of a name anew when it is next asked for."""
+        with self._lock:
+            self._plans.pop(name, None)
+
+    def close(self) -> None:
+        """Give up the connections; an embedded server stops when its last user is gone."""
+        if "pool" in vars(self):
+            self.pool.close()
+            del self.pool
+
+
+def _configured(con: psycopg.Connection[Any]) -> None:
+    con.prepare_threshold = None  # what is worth preparing is prepared by name
+    set_json_loads(loads, con)
+
+
+def _known(plan: Plan, name: str) -> Plan:
+    if plan.format != FORMAT:
+        message = f"{name} was published by another version of feature-workbench (plan format {plan.format}, not {FORMAT}): publish it again with this one"
+        raise StoreError(message)
+    return plan
+
+
+def _place(url: str) -> str:
+    """Where a server is, without its password."""
+    told = psycopg.conninfo.conninfo_to_dict(url)
+    return f"{told.get('host', 'localhost')}:{told.get('port', 5432)}"

@@ -1,0 +1,70 @@
+"""A group-by's history before an end, from the warehouse: by its definition, or by the SQL that its plan keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from attrs import frozen
+
+from backends import engine_of
+from online import loading
+from online.errors import StoreError
+from workbench.plans import TIME, snapshot_ends, stored_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
+
+    from backends import Engine
+    from online.loading import Upload
+    from online.plan import GroupByPlan
+    from online.store import Store
+    from workbench.definitions import GroupBy
+
+
+@frozen
+class History:
+    """A group-by's rows on an engine, and of an entity the ends of its snapshots."""
+
+    plan: GroupByPlan
+    engine: Engine
+    rows: ir.Table
+    ends: ir.Table | None
+
+    def before(self, table: ir.Table, end: int) -> ir.Table:
+        """What lies before the end; a snapshot does if its day has ended by then."""
+        if self.plan.timeless:
+            return table
+        return table.filter(table[TIME] <= end if self.plan.kind == "entity" else table[TIME] < end)
+
+    def upload(self, store: Store, end: int, progress: Callable[[int], None] | None = None) -> Upload:
+        """Bring the store to what the warehouse has before `end`, in one transaction. Raises StoreError, EngineError."""
+        ends = None if self.ends is None else self.engine.fetch(self.before(self.ends, end)).cast(pa.schema({TIME: pa.int64()}))
+        batches = self.engine.batches(self.before(self.rows, end))
+        with store.connection() as con:
+            done = loading.upload(con, self.plan, batches, end, None if ends is None else _whole(ends), progress=progress)
+            loading.vacuumed(con, self.plan)
+        return done
+
+
+def _whole(table: pa.Table) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([c.combine_chunks() for c in table.columns], schema=table.schema)
+
+
+def of_definition(plan: GroupByPlan, group_by: GroupBy, con: BaseBackend) -> History:
+    """By the definition."""
+    engine = engine_of(con)
+    ends = snapshot_ends(group_by, engine) if plan.kind == "entity" else None
+    return History(plan, engine, stored_rows(group_by, engine), ends)
+
+
+def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
+    """By the SQL that the plan keeps. StoreError where it has none in the warehouse's dialect."""
+    if con.name not in plan.rows:
+        message = f"{plan.name} was published without SQL for {con.name}: it has {', '.join(plan.rows) or 'none'}; publish it again from a notebook that is connected there"
+        raise StoreError(message)
+    ends = con.sql(plan.snapshots[con.name]) if plan.kind == "entity" else None
+    return History(plan, engine_of(con), con.sql(plan.rows[con.name]), ends)

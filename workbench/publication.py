@@ -1,0 +1,272 @@
+"""`publish`: check a definition against its data, show what would change, register it and bring its history to the store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from online import functions, registry
+from online.errors import StoreError
+from online.fetcher import microseconds
+from workbench.accuracy import refuse_unstated
+from workbench.definitions import GroupBy
+from workbench.differences import Difference, difference
+from workbench.errors import DefinitionError
+from workbench.extraction import History, of_definition, of_plan
+from workbench.joins import Join
+from workbench.operations import said, unproven
+from workbench.plans import plan_of, span_us
+from workbench.profiles import Profile, profiled
+from workbench.training import connection_of
+from workbench.windows import windows
+
+if TYPE_CHECKING:
+    from ibis.backends import BaseBackend
+
+    from online.loading import Upload
+    from online.plan import Plan
+    from online.registry import Version
+    from online.store import Store
+
+Definition = GroupBy | Join
+When = date | datetime | str | None
+
+
+def publish(definition: Definition, store: Store, *, confirm: bool | str | None = None, end: When = None, retain: Any = None, on: BaseBackend | None = None) -> Proposal | Publication:
+    """Serve a group-by or a join from a store: fetches then answer as a backfill of the same events would (semantics rule 19).
+
+    Without `confirm` nothing is written: what would change is checked and shown, with a button in a notebook; its
+    `.confirm()` does it. With `confirm=True`, or with the hash of the plan that was shown, it is done.
+
+    Parameters
+    ----------
+    definition
+        What to serve. Its group-bys are stored once, whoever uses them. The same definition again changes nothing but
+        brings the history up to `end`; a changed one under a published name is refused with the difference: a new name,
+        such as `_v2`, is the way, so that nothing that is trained on the old one changes under it.
+    store
+        Where to.
+    confirm
+        True, or the `hash` of a proposal, to write; None to see what would be written.
+    end
+        A date or time, UTC: every event of the warehouse before it is uploaded. By default the last midnight before now.
+    retain
+        How far back the store answers, `days(90)`: at least the longest window, counted back from the newest upload's
+        end. By default everything is kept.
+    on
+        The connection that has the tables, where the definition's own is not it.
+
+    Raises DefinitionError for what cannot be served or whose data contradict it, and StoreError where the store fails;
+    what was served before is served on.
+
+    """
+    proposal = propose(definition, store, end=end, retain=retain, on=on)
+    if confirm is None:
+        return proposal
+    if isinstance(confirm, str) and not proposal.hash.startswith(confirm):
+        message = f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one, {proposal.hash[:12]}: look at it again with publish({definition.name}, store)"
+        raise DefinitionError(message)
+    return proposal.confirm() if confirm else proposal
+
+
+@frozen(repr=False)
+class Proposal:
+    """What `publish` would do: the difference to what is served, the data's profile, what would be uploaded. Nothing is written yet."""
+
+    plan: Plan
+    store: Store = field(repr=False)
+    histories: tuple[History, ...] = field(repr=False)
+    difference: Difference | None
+    profiles: tuple[Profile, ...]
+    notes: tuple[str, ...]
+    end: int
+
+    @property
+    def hash(self) -> str:
+        """Of the definition: what `confirm=` takes."""
+        return self.plan.hash
+
+    def confirm(self) -> Publication:
+        """Write it: tables, history, and then the name, at once."""
+        began = time.perf_counter()
+        registry.prepare(self.store, self.plan)
+        uploads = tuple(h.upload(self.store, self.end) for h in self.histories)
+        version = registry.register(self.store, self.plan)
+        self.store.forget(self.plan.name)
+        return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began)
+
+    def __repr__(self) -> str:
+        from workbench.receipts import proposed  # noqa: PLC0415 it draws what stands here
+
+        return proposed(self)
+
+    def _repr_html_(self) -> str:
+        from workbench.receipts import proposed_html  # noqa: PLC0415 it draws what stands here
+
+        return proposed_html(self)
+
+    def _ipython_display_(self) -> None:
+        from workbench.receipts import shown  # noqa: PLC0415 widgets are loaded where they are shown
+
+        shown(self)
+
+
+@frozen(repr=False)
+class Publication:
+    """What `publish` did: the version that is served, what was uploaded, and how to fetch it."""
+
+    plan: Plan
+    url: str
+    version: int
+    uploads: tuple[Upload, ...]
+    seconds: float
+
+    def __repr__(self) -> str:
+        from workbench.receipts import receipt  # noqa: PLC0415 it draws what stands here
+
+        return receipt(self)
+
+    def _repr_html_(self) -> str:
+        from workbench.receipts import receipt_html  # noqa: PLC0415 it draws what stands here
+
+        return receipt_html(self)
+
+
+def propose(definition: Definition, store: Store, *, end: When = None, retain: Any = None, on: BaseBackend | None = None) -> Proposal:
+    """What `publish` would do, checked against the definition's data and what is served."""
+    if not isinstance(definition, GroupBy | Join):
+        message = f"publish takes a GroupBy or a Join, not {type(definition).__name__}"
+        raise DefinitionError(message)
+    if doubts := unproven(definition):
+        raise DefinitionError(said(definition.name, doubts))
+    plan = _retained(plan_of(definition), retain)
+    before = registry.current(store, definition.name)
+    changes = None if before is None else difference(before.plan, plan)
+    _refuse_changed(store, plan, before, changes)
+    group_bys = _group_bys(definition)
+    con = _connection(definition, on)
+    refuse_unstated(definition, group_bys, con)
+    until = _end(end)
+    profiles = tuple(profiled(g, con, until) for g in group_bys)
+    there = registry.batch_ends(store)
+    histories = tuple(of_definition(plan.group_by(g.name), g, con) for g in group_bys if (there.get(plan.group_by(g.name).table) or 0) < until)
+    lacking = functions.lacking(plan)
+    notes = (*_identities(plan), *([lacking] if lacking else []))
+    return Proposal(plan, store, histories, changes, profiles, notes, until)
+
+
+def _group_bys(definition: Definition) -> list[GroupBy]:
+    found = [definition] if isinstance(definition, GroupBy) else [p.group_by for p in definition.parts]
+    return list({g.name: g for g in found}.values())
+
+
+def _connection(definition: Definition, on: BaseBackend | None) -> BaseBackend:
+    if isinstance(definition, Join):
+        return connection_of(definition, on)
+    con = on if on is not None else definition.source.connection
+    if con is None:
+        message = f"{definition.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        raise DefinitionError(message)
+    return con
+
+
+def _refuse_changed(store: Store, plan: Plan, before: Version | None, changes: Difference | None) -> None:
+    if before is not None and before.hash != plan.hash:
+        message = f"{plan.name} is published with another definition: {changes}; give the new one a name of its own, such as {_next(plan.name)}, or unpublish({plan.name!r}, store) first"
+        raise DefinitionError(message)
+    for name, other, theirs in registry.conflicts(store, plan):
+        told = difference(_alone(other, theirs.name), _alone(plan, name))
+        message = f"{name} is served by {other.name} with another definition: {told}; give the new one a name of its own, such as {_next(name)}"
+        raise DefinitionError(message)
+
+
+def _alone(plan: Plan, name: str) -> Plan:
+    parts = tuple(replace(p, head="", max_age=None) for p in plan.parts if p.group_by == name)[:1]
+    return replace(plan, parts=parts, derivations=(), group_bys=(plan.group_by(name),), keys=())
+
+
+def _next(name: str) -> str:
+    """The name of the version after: `x_v2` of `x_v1`, `x_v2` of `x`."""
+    stem, _, number = name.rpartition("_v")
+    return f"{stem}_v{int(number) + 1}" if stem and number.isdigit() else f"{name}_v2"
+
+
+def _retained(plan: Plan, retain: Any) -> Plan:
+    if retain is None:
+        return plan
+    (span,) = windows(retain)
+    us = span_us(span.length)
+    for group_by in plan.group_bys:
+        longest = group_by.longest
+        if group_by.kind == "events" and longest is None:
+            message = f"{group_by.name} looks at all time, and retain={span!r} would forget what it counts: give its features windows, or leave retain out"
+            raise DefinitionError(message)
+        if longest is not None and us < longest:
+            message = f"retain={span!r} is shorter than the longest window of {group_by.name}, {longest // 86_400_000_000} d: keep at least that"
+            raise DefinitionError(message)
+    return replace(plan, group_bys=tuple(replace(g, retain=us) for g in plan.group_bys))
+
+
+def _identities(plan: Plan) -> list[str]:
+    """What rule 21 has publish say of streamed events without an identity."""
+    named = [g.name for g in plan.group_bys if g.topic and not g.id]
+    if not named:
+        return []
+    return [f"{', '.join(named)}: without id= on the source, two equal events of which the table and the topic each saw only one count once"]
+
+
+def _end(end: When) -> int:
+    """The end of an upload in microseconds: by default the last midnight, UTC, before now."""
+    if end is None:
+        today = datetime.now(UTC).date()
+        return microseconds(today)
+    return microseconds(end)
+
+
+# --- afterwards
+
+
+def upload(name: str, store: Store, *, end: When = None, on: BaseBackend) -> tuple[Upload, ...]:
+    """Bring what is served under a name up to the warehouse of `on`, by the SQL that was published with it.
+
+    Every event before `end` (by default the last midnight, UTC) comes, what the warehouse no longer has goes, and a
+    streamed event stays (semantics rule 21). Readers see the old or the new, whole.
+
+    Raises StoreError where nothing is published under the name or the store fails.
+    """
+    _, plan = store.plan(name, fresh=True)
+    until = _end(end)
+    return tuple(of_plan(g, on).upload(store, until) for g in plan.group_bys)
+
+
+def unpublish(name: str, store: Store) -> None:
+    """Serve nothing under a name any more. Rows that nothing else uses go; its versions stay in `history`."""
+    registry.unpublish(store, name)
+
+
+def history(name: str, store: Store) -> tuple[Version, ...]:
+    """Every version that was published under a name, oldest first."""
+    return tuple(registry.history(store, name))
+
+
+def rollback(name: str, store: Store, *, version: int, end: When = None, on: BaseBackend) -> Publication:
+    """Serve an earlier version again: its history is uploaded from `on`, and it takes over when that is done.
+
+    Raises StoreError where there is no such version.
+    """
+    versions = registry.history(store, name)
+    found = next((v for v in versions if v.version == version), None)
+    if found is None:
+        message = f"{name} has no version {version}: it has {', '.join(str(v.version) for v in versions) or 'none'}"
+        raise StoreError(message)
+    began, until = time.perf_counter(), _end(end)
+    registry.prepare(store, found.plan)
+    uploads = tuple(of_plan(g, on).upload(store, until) for g in found.plan.group_bys)
+    registry.register(store, found.plan, verb="rollback")
+    store.forget(name)
+    return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began)
+
