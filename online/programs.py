@@ -74,19 +74,19 @@ def allowed(place: Path, folder: Path) -> Sequence[str]:
     """
     if os.geteuid():
         return ()
-    if folder.stat().st_uid == 0 and _runs(NAMESPACE, place, folder):
+    if folder.stat().st_uid == 0 and runs(NAMESPACE, place, folder):
         return NAMESPACE
     owner, group = folder.stat().st_uid or NOBODY, folder.stat().st_gid or NOBODY
     for path in (*folder.rglob("*"), folder):  # itself last: a crash before that leaves root's, to be done again
         os.chown(path, owner, group, follow_symlinks=False)
     prefix = ("setpriv", f"--reuid={owner}", f"--regid={group}", "--clear-groups")
-    if _runs(prefix, place, folder):
+    if runs(prefix, place, folder):
         return prefix
     message = f"PostgreSQL does not run as root, and here neither a namespace of users (unshare) nor user {owner} (setpriv) can use {folder} and {place}: allow user namespaces, or move both to where any user may go, or run as another user"
     raise StoreError(message)
 
 
-def _runs(prefix: Sequence[str], place: Path, folder: Path) -> bool:
+def runs(prefix: Sequence[str], place: Path, folder: Path) -> bool:
     """Whether the server can be run under a prefix, in the folder."""
     try:
         probe = [*prefix, "sh", "-c", 'cd "$0" && exec "$1" --version', str(folder), str(place / "postgres")]
