@@ -118,9 +118,9 @@ class Answers(Sequence[Answer]):
 
     def to_arrow(self) -> pa.Table:
         """As `to_pandas`, as an Arrow table."""
-        import pyarrow  # noqa: PLC0415 a fetch needs no Arrow
+        import pyarrow as pa  # noqa: PLC0415 a fetch needs no Arrow
 
-        return pyarrow.table({n: pyarrow.array(_mapped(v)) for n, v in self._columns().items()})
+        return pa.table({n: pa.array(_mapped(v)) for n, v in self._columns().items()})
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self._rows[:3])) + (f"\n... {len(self._rows)} answers" if len(self._rows) > 3 else "")  # noqa: PLR2004 a screen

@@ -42,9 +42,8 @@ def _text(column: pa.Array, name: str) -> pa.Array:
         return pa.array([None if v is None else document(v) for v in column.to_pylist(maps_as_pydicts="strict")], pa.string())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return pa.array([None if v is None else "\\x" + v.hex() for v in column.to_pylist()], pa.string())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        if any(b and b"\x00" in memoryview(b) for b in column.buffers()[2:]):
-            _refuse_nul(column, name)
+    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and any(b is not None and b"\x00" in b.to_pybytes() for b in column.buffers()[2:]):
+        _refuse_nul(column, name)
     return column
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from online.plan import Feature, PartPlan
     from online.store import Store
 
+TRIES = 3  # of plans, while a name is published anew
 STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
 Keys = Mapping[str, Any]
 At = datetime | date | str | int | None
@@ -114,15 +115,18 @@ class Fetcher:
         """See `online.fetch`."""
         us = microseconds(at)
         served = self.served(name)
-        for attempt in (0, 1):
+        for _ in range(TRIES):
             try:
                 return self._answers(served, keys, key, us, context or {})
             except _Changed:
                 served = self.served(name, fresh=True)
-                if attempt:
-                    message = f"{name} is being published again: ask once more"
-                    raise StoreError(message) from None
-        raise AssertionError  # the loop returns or raises
+            except StoreError:
+                # what is wrong for the plan that is held may be right for the one that is published now
+                held, served = served, self.served(name, fresh=True)
+                if served.id == held.id:
+                    raise
+        message = f"{name} is being published again: ask once more"
+        raise StoreError(message)
 
     def _answers(self, served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Any:
         if keys is None or isinstance(keys, Mapping):
@@ -156,13 +160,15 @@ class Fetcher:
             with self.store.connection() as con:
                 found = _asked(con, served.many, columns)
         except psycopg.DataError:
-            return [self._one(served, a, m, us, l) for a, m, l in zip(asked, made, lacking, strict=True)]
+            return [self._one(served, a, m, us, w) for a, m, w in zip(asked, made, lacking, strict=True)]
         found.sort(key=lambda r: r[0])
-        return [_answer(served, a, m, f, us, l) for a, m, f, l in zip(asked, made, found, lacking, strict=True)]
+        return [_answer(served, a, m, f, us, w) for a, m, f, w in zip(asked, made, found, lacking, strict=True)]
 
     def _by_part(self, served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str], error: psycopg.DataError) -> Answer:
         """Each part by itself, so that the failure of one does not hide the others' answers."""
-        values, parts, errors = dict.fromkeys(served.names), {}, dict(lacking)
+        values: dict[str, Any] = dict.fromkeys(served.names)
+        parts: dict[str, PartStatus] = {}
+        errors = dict(lacking)
         for part in served.plan.parts:
             alone = Served(served.id, replace(served.plan, parts=(part,), derivations=()))
             try:
@@ -203,17 +209,17 @@ def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any
         newest, seen, state = told[3 * p : 3 * p + 3]
         end, streamed, horizon = state
         _check_horizon(served, p, us, horizon)
-        status = _status(part, us, newest, seen, max(end or 0, streamed or 0), null=any(row[i] is None for i in places))
+        status = _status(part, us, newest, max(end or 0, streamed or 0), seen=newest is not None if seen is None else seen, null=any(row[i] is None for i in places))
         parts[head] = PartStatus(status, moment(newest), moment(end), moment(streamed))
     for name in lacking:
         values.pop(name)
     return Answer(served.plan.name, asked, moment(us) or EPOCH, values, parts, lacking, served.plan.hash)
 
 
-def _status(part: PartPlan, us: int, newest: int | None, seen: bool, known: int, *, null: bool) -> str:
+def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bool, null: bool) -> str:
     if null:
         return "null_key"
-    if not (newest is not None if seen is None else seen):
+    if not seen:
         return "missing"
     if part.max_age is not None and newest is not None and us - newest > part.max_age:
         return "expired"
@@ -296,6 +302,8 @@ def fetch(store: Store, name: str, /, keys: Keys | Sequence[Keys] | Any = None, 
         As of when: a datetime, an ISO text or microseconds since 1970, UTC; by default now. Events at `at` or later do not count.
     context
         The columns of a join's left, besides keys, that its derivations use: known at request time alone.
+    **key
+        One key, column by column, in the place of `keys`.
 
     Returns an `Answer`, a mapping of features that carries each part's status, or `Answers` for many, in their order.
     Raises StoreError for an unknown name, wrong or missing keys, values of another type, and times older than the store keeps.

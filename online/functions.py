@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from online.plan import Plan
 
 SCHEMA, READER = "features", "workbench_reader"
+OPTIONS = "language plpgsql stable security definer set search_path = pg_catalog"
 LONGEST = 63  # bytes of a name in Postgres, which cuts longer ones
 
 
 def signature(plan: Plan) -> str:
     """The function's name and the types of its arguments."""
-    types = [c.sql for c in (*plan.keys,)] + ["timestamptz"] + [c.sql for c in plan.context]
+    types = [*(c.sql for c in plan.keys), "timestamptz", *(c.sql for c in plan.context)]
     return f"{SCHEMA}.{quoted(plan.name)}({', '.join(types)})"
 
 
@@ -41,8 +42,7 @@ def created(plan: Plan) -> list[str]:
     body = f"#variable_conflict use_column\nbegin return query select {chosen} from ({sql}) r; end"
     about = f"{plan.description or 'Features of ' + plan.name}: as of a time, by default now. Definition {plan.hash[:12]}."
     return [
-        f"create or replace function {SCHEMA}.{quoted(plan.name)}({', '.join(arguments)}) returns table ({', '.join(columns)}) "
-        f"language plpgsql stable security definer set search_path = pg_catalog as {text(body)}",
+        f"create or replace function {SCHEMA}.{quoted(plan.name)}({', '.join(arguments)}) returns table ({', '.join(columns)}) {OPTIONS} as {text(body)}",
         f"comment on function {signature(plan)} is {text(about)}",
         f"revoke all on function {signature(plan)} from public",
         f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then execute {text(f'grant execute on function {signature(plan)} to {READER}')}; end if; end $$",

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-import pyarrow as pa
 
 from online import rows
 from online.asof import stored
@@ -16,6 +15,8 @@ from online.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    import pyarrow as pa
 
     from online.plan import GroupByPlan
 

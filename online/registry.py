@@ -100,7 +100,9 @@ def register(store: Store, plan: Plan, *, verb: str = "publish") -> int:
         if there is None:
             number = (con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar() or 0) + 1
             told = {"owner": plan.owner, "description": plan.description, "tags": list(plan.tags)}
-            key = con.execute(plans.insert().values(name=plan.name, version=number, hash=plan.hash, kind=plan.kind, plan=json.loads(plan.dumps()), **told)).inserted_primary_key[0]
+            key = con.execute(plans.insert().values(name=plan.name, version=number, hash=plan.hash, kind=plan.kind, plan=json.loads(plan.dumps()), **told)).inserted_primary_key
+            assert key is not None  # noqa: S101 a row that was inserted has one
+            key = key[0]
         else:
             number, key = there.version, there.id
             con.execute(plans.update().where(plans.c.id == key).values(plan=json.loads(plan.dumps()), owner=plan.owner, description=plan.description, tags=list(plan.tags)))

@@ -152,7 +152,7 @@ def islands(plan: GroupByPlan) -> list[str]:
     run = f"row_number() over (partition by {content}, c.n order by d.number)"
     placed = f'select c.*, d.next, d.number - {run} as island from ({counted}) c join {number} d on d."time" = c."time"'
     since = -EVER if plan.timeless else 'min("time")'
-    spans = f'select {content}, n, {since} as since, max(coalesce(next, {EVER})) as until from ({placed}) p group by {content}, n, island'
+    spans = f"select {content}, n, {since} as since, max(coalesce(next, {EVER})) as until from ({placed}) p group by {content}, n, island"
     return [f"create temporary table numbered on commit drop as {spans}"]
 
 

@@ -54,7 +54,7 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
     if isinstance(value, str) and "\x00" in value:
         message = f"{what} {column.name} has a NUL character, which no stored text has: leave it out"
         raise StoreError(message)
-    return float(value) if column.sql == "float8" else value
+    return float(value) if column.sql == "float8" and isinstance(value, int) else value
 
 
 def _instead(column: Column, value: Any) -> str:

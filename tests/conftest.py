@@ -111,3 +111,13 @@ def postgres(wheel_server):
     con = ibis.postgres.connect(host=place["host"], port=int(place["port"]), user=place["user"], database=place["dbname"])
     yield con
     con.disconnect()
+
+
+@pytest.fixture(scope="session")
+def store(wheel_server):
+    """An online store of the tests' own."""
+    from online import Store
+
+    made = Store(wheel_server)
+    yield made
+    made.close()

@@ -52,7 +52,7 @@ def difference(old: Plan, new: Plan) -> Difference:
 
 def _meanings(plan: Plan) -> dict[str, Any]:
     """What each feature is: of which reductions of which inputs, over which window."""
-    found = {}
+    found: dict[str, Any] = {}
     for part, feature, name in plan.outputs:
         if part is None:
             found[name] = (feature.type, feature.expression)
@@ -72,7 +72,7 @@ def _reasons(old: Plan, new: Plan) -> list[str]:
         before = theirs.get(mine.name)
         if before is None or before.hash == mine.hash:
             continue
-        changes = [("keys", [k.name for k in before.keys], [k.name for k in mine.keys]), ("topic", before.topic, mine.topic), ("id", before.id, mine.id), ("as of", _as_of(before.daily), _as_of(mine.daily))]
+        changes: list[tuple[str, Any, Any]] = [("keys", [k.name for k in before.keys], [k.name for k in mine.keys]), ("topic", before.topic, mine.topic), ("id", before.id, mine.id), ("as of", _as_of(before.daily), _as_of(mine.daily))]
         changes.append(("window tails", _tails(before), _tails(mine)))
         found += [f"{what} of {mine.name}: {a} becomes {b}" for what, a, b in changes if a != b]
         if before.rows.get("duckdb") != mine.rows.get("duckdb"):

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from workbench.definitions import Feature as Defined
     from workbench.joins import Join
 
+SETTINGS = ("quantile", "sep")  # arguments that are no values of a row
 LISTS = (KList, ops.ArrayCollect)
 ORDERED = (ops.First, ops.Last, ops.Count, ops.CountStar, *LISTS)  # take values as they are, of any type
+VALUE = "value"
 TIME = "time"  # of a stored row: microseconds since 1970; of an entity's, the end of its snapshot's day
 
 
@@ -110,7 +112,7 @@ class Stored:
         each = unfolded(op)
         found = {}
         for argument, node in zip(op.__argnames__, op.__args__, strict=True):
-            if isinstance(node, ops.Value) and argument not in ("quantile", "sep"):
+            if isinstance(node, ops.Value) and argument not in SETTINGS:
                 found[argument] = self.input(each.arg if node is each or node == each else node)  # type: ignore[union-attr]
         return found
 
@@ -150,7 +152,7 @@ def _cell(group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined
     if isinstance(op, Estimate):
         message = f"{feature.name} of {group_by.name} is a sketch, which a store does not serve yet: publish {op.written}'s exact twin, or leave it out of what is published"
         raise DefinitionError(message)
-    nested = [a.dtype for a in op.__args__ if isinstance(a, ops.Value) and a.dtype.is_nested()]
+    nested = [a.dtype for n, a in zip(op.__argnames__, op.__args__, strict=True) if n not in SETTINGS and isinstance(a, ops.Value) and a.dtype.is_nested()]
     each = unfolded(op)
     if each is not None and op.arg != each:
         message = f"{feature.name} of {group_by.name} computes with the elements of each({each.arg.name}): a store reduces elements as they are; compute them in the table first"
@@ -201,7 +203,7 @@ def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
     if any(t.is_map() for t in (value.type(), *(f.dtype for f in value.op().find(ops.Field)))) and not isinstance(value.op(), ops.Field):
         message = f"{name} computes with a map, which Postgres keeps as JSON: take it as it is, or derive it where it is fetched"
         raise DefinitionError(message)
-    text = ibis.to_sql(table.select(**{"value": value}), dialect="postgres")
+    text = ibis.to_sql(table.select(**{VALUE: value}), dialect="postgres")
     select = sqlglot.parse_one(str(text), dialect="postgres")
     plain = isinstance(select, exp.Select) and isinstance(select.args["from_"].this, exp.Table) and len(select.expressions) == 1
     if not plain:
@@ -245,7 +247,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
     cells = {} if group_by.taken else _cells(group_by, stored)
     features = _features(group_by, stored, cells)
     known = {f.name: f"f{i}" for i, f in enumerate(group_by.computed)}
-    rows, snapshots = _texts(lambda e: stored.rows(e)), {}
+    rows, snapshots = _texts(stored.rows), {}
     if entity:
         snapshots = _texts(lambda e: snapshot_ends(group_by, e))
     return GroupByPlan(
@@ -295,7 +297,8 @@ def plan_of(definition: GroupBy | Join) -> Plan:
 
 def _join_plan(join: Join) -> Plan:
     plans: dict[str, GroupByPlan] = {}
-    parts, keys = [], {}
+    parts: list[PartPlan] = []
+    keys: dict[str, Column] = {}
     for part in join.parts:
         plan = plans.setdefault(part.group_by.name, group_by_plan(part.group_by))
         if plan.hash != fingerprint(part.group_by):
@@ -311,8 +314,8 @@ def _join_plan(join: Join) -> Plan:
     needed = [c for c in schema.names if c in used and c not in known]
     derivations = _derived(join.derivations, join.inputs, known | {n: f"x{i}" for i, n in enumerate(needed)}, needed)
     context = tuple(column(c, schema[c]) for c in needed)
-    plan = _plan(join, "join", tuple(keys.values()), context, tuple(parts), derivations, tuple(plans.values()))
-    return replace(plan, clock=sql_type(schema[time]) if time in used and time not in keys else "")
+    made_plan = _plan(join, "join", tuple(keys.values()), context, tuple(parts), derivations, tuple(plans.values()))
+    return replace(made_plan, clock=sql_type(schema[time]) if time in used and time not in keys else "")
 
 
 def span_us(span: Any) -> int:
@@ -321,6 +324,6 @@ def span_us(span: Any) -> int:
 
 
 def _plan(definition: GroupBy | Join, kind: str, keys: Any, context: Any, parts: Any, derivations: Any, group_bys: Any) -> Plan:
-    told = {"owner": definition.owner, "description": definition.description, "tags": definition.tags}
-    return Plan(definition.name, kind, fingerprint(definition), tuple(keys), context, parts, derivations, group_bys, definition=canonical(definition), **told)
+    named = (definition.name, kind, fingerprint(definition))
+    return Plan(*named, tuple(keys), context, parts, derivations, group_bys, owner=definition.owner, description=definition.description, tags=definition.tags, definition=canonical(definition))
 

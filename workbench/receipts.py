@@ -56,7 +56,7 @@ def calls(plan: Plan) -> list[tuple[str, str]]:
     told = [("Python", python)]
     if functions.lacking(plan) is None:
         arguments = ", ".join(f"{k} => {_literal(v)}" for k, v in keys.items())
-        told.append(("SQL", f"select * from features.{plan.name}({arguments})"))
+        told.append(("SQL", f"select * from features.{plan.name}({arguments})"))  # noqa: S608 a line to copy
     route = "joins" if plan.kind == "join" else "group-bys"
     told.append(("HTTP", f"curl 'http://127.0.0.1:8000/v1/{route}/{plan.name}?{'&'.join(f'{k}={v}' for k, v in keys.items())}'"))
     return told

@@ -1,0 +1,147 @@
+"""The promise: whatever was uploaded and streamed, in whatever order and however often, a fetch is the row that a backfill gives (rules 19 and 21)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from datetime import timedelta
+
+import cases
+import ibis
+import pyarrow as pa
+import pytest
+from attrs import evolve, frozen
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from backends.equal import equal
+from online import fetch, loading, registry, writing
+from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, backfill
+from workbench.extraction import of_definition
+from workbench.plans import plan_of
+
+pytestmark = pytest.mark.slow
+
+END = 2**60  # after every event
+STORED = cases.EVENTS.append(pa.field("uid", pa.int64()))
+
+
+@frozen
+class Delivery:
+    """Which events the table has at each upload, which are messages, and in which order it all happens."""
+
+    uploads: tuple[tuple[bool, ...], ...]  # by upload, by event (cycled)
+    streamed: tuple[bool, ...]
+    batches: tuple[int, ...]  # how many messages a batch has
+    again: tuple[bool, ...]  # whether a batch is delivered once more
+    order: tuple[bool, ...]  # True: the next upload, False: the next batch
+    identified: bool
+    partitions: int
+
+
+flags = st.lists(st.booleans(), min_size=1, max_size=6).map(tuple)
+deliveries = st.builds(
+    Delivery,
+    uploads=st.lists(flags, max_size=3).map(tuple),
+    streamed=flags,
+    batches=st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple),
+    again=flags,
+    order=flags,
+    identified=st.booleans(),
+    partitions=st.integers(1, 2),
+)
+
+
+def taken(events, mask):
+    return [e for i, e in enumerate(events) if mask[i % len(mask)]]
+
+
+def table_of(events):
+    rows = [{k: cases.moment(v) if k == "at" else v for k, v in e.items()} for e in events]
+    return pa.Table.from_pylist(rows, STORED)
+
+
+def content(event):
+    return json.dumps({k: v for k, v in event.items() if k != "uid"}, default=str, sort_keys=True)
+
+
+def known(events, delivery):
+    """The events that the store knows at the end: of one id each, else of each content the larger number (rule 21)."""
+    table = taken(events, delivery.uploads[-1]) if delivery.uploads else []
+    stream = taken(events, delivery.streamed)
+    if delivery.identified:
+        return list({e["uid"]: e for e in [*stream, *table]}.values())
+    most = Counter(map(content, table)) | Counter(map(content, stream))
+    first = {content(e): e for e in events}
+    return [first[c] for c, n in most.items() for _ in range(n)]
+
+
+def definition(events, left, case, delivery):
+    source = EventSource(events, time="at", order=["seq"] if case.ordered else [], topic="events", id="uid" if delivery.identified else None)
+    asked = [Aggregation(r.expr.name(f"f{i}"), cases.SPANS[case.window(w)]) for i, (r, w) in enumerate(case.asked)]
+    group_by = GroupBy(name="g", source=source, keys=case.keys, aggregations=asked, resolution=case.resolution, accuracy=case.accuracy)
+    part = JoinPart(group_by, max_age=None if case.max_age is None else timedelta(microseconds=case.max_age))
+    return Join(name="j", left=EventSource(left, time="t"), parts=[part])
+
+
+def deliver(store, plan, join, con, events, delivery):
+    """Upload and stream, by turns, as the updater and the uploader do."""
+    (group_by,) = plan.group_bys
+    row_level = writing.RowLevel(group_by)
+    messages = taken(events, delivery.streamed)
+    places = [(i % delivery.partitions, i // delivery.partitions) for i in range(len(messages))]
+    uploads, cut, turn, n = list(delivery.uploads), 0, 0, 0
+    while uploads or cut < len(messages):
+        if uploads and (cut >= len(messages) or delivery.order[turn % len(delivery.order)]):
+            con.create_table("events", table_of(taken(events, uploads.pop(0))), overwrite=True)
+            history = of_definition(group_by, join.parts[0].group_by, con)
+            with store.connection() as connection:
+                loading.upload(connection, group_by, history.engine.batches(history.before(history.rows, END)), END)
+        else:
+            size = delivery.batches[n % len(delivery.batches)]
+            batch = slice(cut, cut + size)
+            sent = writing.Messages("events", table_of(messages[batch]), [p for p, _ in places[batch]], [o for _, o in places[batch]])
+            for _ in range(1 + delivery.again[n % len(delivery.again)]):
+                with store.connection() as connection:
+                    writing.applied(connection, row_level, sent)
+            cut, n = cut + size, n + 1
+        turn += 1
+
+
+def check(store, con, case, delivery):
+    """Every left row's fetch, alone and with the others, is the oracle's and the backfill's."""
+    events = [e | {"uid": i} for i, e in enumerate(case.events)]
+    lefts = pa.Table.from_pylist([{"row": i} | {k: cases.moment(v) if k == "t" else v for k, v in r.items()} for i, r in enumerate(case.left)], cases.LEFT)
+    tables = [con.create_table(name, rows, overwrite=True) for name, rows in (("events", table_of(events)), ("lefts", lefts))]
+    join = definition(*tables, case, delivery)
+    plan = plan_of(join)
+    registry.prepare(store, plan)
+    registry.register(store, plan)
+    try:
+        deliver(store, plan, join, con, events, delivery)
+        there = known(events, delivery)
+        con.create_table("events", table_of(there), overwrite=True)
+        offline = {r["row"]: r for r in backfill(join, plan="pairs").to_pyarrow().to_pylist(maps_as_pydicts="strict")}
+        truth = evolve(case, events=there)
+        for i, row in enumerate(case.left):
+            keys = {k: row[k] for k in case.keys}
+            alone, (among, _) = fetch(store, "j", keys, at=row["t"]), fetch(store, "j", [keys, keys], at=row["t"])
+            assert dict(alone) == dict(among)
+            for n in range(len(case.asked)):
+                name = cases.column(case, n)
+                want, scale = cases.expected(truth, row, n)
+                assert equal(want, alone[name], scale), ("fetch is not the oracle's", case.asked[n][0].name, case.asked[n][1], row, want, alone[name])
+                assert equal(offline[i][name], alone[name], scale), ("fetch is not the backfill's", name, row, offline[i][name], alone[name])
+    finally:
+        registry.unpublish(store, "j")
+
+
+@seed(19)
+@settings(max_examples=int(os.environ.get("WORKBENCH_HISTORIES", "300")), deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(case=cases.cases, delivery=deliveries)
+def test_a_fetch_is_the_row_that_a_backfill_gives(store, case, delivery):
+    check(store, CON, case, delivery)
+
+
+CON = ibis.duckdb.connect()
