@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from online import rows
-from online.asof import stored
+from online import hot, rows
 from online.copying import copied
 from online.errors import StoreError
+from online.places import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -121,12 +121,30 @@ def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[i
     if cursor.execute(f"select from {stored(plan)} limit 1").fetchone() is None:
         for statement in rows.first_upload(plan):
             cursor.execute(statement)
-        return cursor.rowcount, 0
+        inserted = cursor.rowcount
+        kept_hot(cursor, plan, None)
+        return inserted, 0
     done = {}
+    cursor.execute(rows.touching(plan))
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
+    kept_hot(cursor, plan, "touched")
     return done["inserted"], done["deleted"]
+
+
+def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:
+    """Bring the tiles of hot keys up to the rows that came and went, in `rows_`; of all rows, where it is none."""
+    if not hot.partials(plan):
+        return
+    cursor.execute(hot.changing(plan))
+    cursor.execute(hot.promoted(plan, rows_))
+    fresh = cursor.rowcount
+    if rows_ is not None:
+        cursor.execute(hot.touched(plan, rows_))
+        fresh += cursor.rowcount
+    for statement in hot.refreshed(plan) if fresh else ():
+        cursor.execute(statement)
 
 
 def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None) -> tuple[int, int]:
@@ -145,6 +163,8 @@ def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
     """Rows older than the retention go, but for those that are still in force."""
-    old = "until" if plan.kind == "entity" else '"time"'
-    cursor.execute(f"delete from {stored(plan)} where {old} < %s", (horizon,))
-    return cursor.rowcount
+    if plan.kind == "entity":
+        return cursor.execute(f"delete from {stored(plan)} where until < %s", (horizon,)).rowcount
+    if hot.partials(plan):  # no window that is answered reaches a tile before it
+        cursor.execute(f"delete from {hot.tiles(plan)} where hop < %s", (horizon - hot.DAY,))
+    return cursor.execute(f'delete from {stored(plan)} where "time" < %s', (horizon,)).rowcount
