@@ -141,8 +141,7 @@ class Fetcher:
 
     def _one(self, served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str]) -> Answer:
         try:
-            with self.store.connection() as con:
-                found = _asked(con, served.one, row)
+            found = self._asked(served.one, row)
         except psycopg.DataError as error:
             return self._by_part(served, asked, row, us, lacking, error)
         return _answer(served, asked, row, found[0], us, lacking)
@@ -157,12 +156,23 @@ class Fetcher:
         lacking = [_missing(served.plan, c) for c in given]
         columns = [list(c) for c in zip(*made, strict=True)]
         try:
-            with self.store.connection() as con:
-                found = _asked(con, served.many, columns)
+            found = self._asked(served.many, columns)
         except psycopg.DataError:
             return [self._one(served, a, m, us, w) for a, m, w in zip(asked, made, lacking, strict=True)]
         found.sort(key=lambda r: r[0])
         return [_answer(served, a, m, f, us, w) for a, m, f, w in zip(asked, made, found, lacking, strict=True)]
+
+    def _asked(self, sql: str, row: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The statement's rows; once more on a new connection where this one was lost, since nothing was written."""
+        try:
+            return _asked(self.store.held(), sql, row)
+        except psycopg.OperationalError:
+            pass
+        try:
+            return _asked(self.store.held(), sql, row)
+        except psycopg.OperationalError as error:
+            message = f"the store was lost while it was asked, and could not be asked again: {_first_line(error)}"
+            raise StoreError(message) from error
 
     def _by_part(self, served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str], error: psycopg.DataError) -> Answer:
         """Each part by itself, so that the failure of one does not hide the others' answers."""
@@ -172,8 +182,7 @@ class Fetcher:
         for part in served.plan.parts:
             alone = Served(served.id, replace(served.plan, parts=(part,), derivations=()))
             try:
-                with self.store.connection() as con:
-                    answer = _answer(alone, asked, row, _asked(con, alone.one, row)[0], us, {})
+                answer = _answer(alone, asked, row, self._asked(alone.one, row)[0], us, {})
                 values |= dict(answer)
                 parts |= answer.parts
             except psycopg.DataError as own:

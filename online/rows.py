@@ -15,7 +15,7 @@ NARROW = ("int8", "float8", "bool", "date", "timestamp", "timestamptz", "time", 
 MOST_INDEXED = 32  # columns of an index
 EVER = 2**62
 # An event is a row of the table, or a message, or both: `n` tells equal ones apart.
-OWN = "n int4 not null default 1, in_table bool not null, in_stream bool not null"
+OWN = "n int4 not null default 1, in_table bool not null default true, in_stream bool not null default false"
 
 
 def _declared(column: Column) -> str:
@@ -69,6 +69,11 @@ def created(plan: GroupByPlan) -> list[str]:
     return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", *hot.created(plan)]
 
 
+def unindexed(plan: GroupByPlan) -> str:
+    """The names of the indexes of a group-by's rows."""
+    return f"select indexrelid::regclass::text from pg_index where indrelid = '{stored(plan)}'::regclass"
+
+
 def indexed(plan: GroupByPlan) -> list[str]:
     """The index that a fetch reads, with all that is narrow in it; and that of identities."""
     narrow = [quoted(c.name) for c in plan.stored if c.sql in NARROW and c.name not in plan.order]
@@ -96,8 +101,8 @@ def _same(plan: GroupByPlan, left: str, right: str) -> str:
     return " and ".join([*(f"{left}.{c} = {right}.{c}" for c in (*keys(plan), '"time"')), *(f"{left}.{quoted(c.name)} is not distinct from {right}.{quoted(c.name)}" for c in plan.stored)])
 
 
-def _identity(plan: GroupByPlan) -> str:
-    return "id" if plan.id else ", ".join(columns(plan))
+def _identity(plan: GroupByPlan, of: str = "") -> str:
+    return f"{of}id" if plan.id else ", ".join(f"{of}{c}" for c in columns(plan))
 
 
 def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
@@ -112,9 +117,13 @@ def numbered(plan: GroupByPlan) -> str:
     return f"create temporary table numbered on commit drop as select *, (row_number() over (partition by {_identity(plan)}))::int4 as n from staged"
 
 
-def first_upload(plan: GroupByPlan) -> list[str]:
-    """Into an empty table."""
-    return [_inserted(plan, "numbered s", stream=False)]
+def told_apart(plan: GroupByPlan) -> str:
+    """Number the equal events of a table that holds one upload: few rows, of which the index shows the times that several share."""
+    place = ", ".join(["id"] if plan.id else [*keys(plan), '"time"'])
+    shared = f"select {place} from {stored(plan)} group by {place} having count(*) > 1"
+    same = " and ".join(f"e.{c.strip()} = d.{c.strip()}" for c in place.split(","))
+    ranked = f"select e.ctid as place, row_number() over (partition by {_identity(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {same}"
+    return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
 
 
 def reconciled(plan: GroupByPlan) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from online.fetcher import Fetcher
 
 HOME = Path(".workbench") / "postgres"
+PATIENCE = 10  # seconds for a connection
 OLDEST = 140_000  # Postgres 14
 PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
 NAMES = "select name from workbench.published order by name"
@@ -45,6 +47,8 @@ class Store:
     def __init__(self, url: str | Path | None = None) -> None:
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
         self._lock = threading.Lock()
+        self._threads = threading.local()
+        self._held: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
         self._plans: dict[str, tuple[int, Plan]] = {}
         self._check()
 
@@ -93,6 +97,20 @@ class Store:
             message = f"the store cannot be reached: {error}; is the server of {_place(self.url)} running?"
             raise StoreError(message) from error
 
+    def held(self) -> psycopg.Connection[Any]:
+        """The thread's own connection, anew where it was lost: a pool's bookkeeping costs more than a fetch."""
+        con = getattr(self._threads, "con", None)
+        if con is None or con.closed or con.broken:
+            try:
+                con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, application_name="feature-workbench", connect_timeout=PATIENCE)
+            except psycopg.OperationalError as error:
+                message = f"the store cannot be reached: {str(error).strip()}; is the server of {_place(self.url)} running?"
+                raise StoreError(message) from error
+            _configured(con)
+            self._threads.con = con
+            self._held.add(con)
+        return con
+
     def names(self) -> list[str]:
         """What is published, by name."""
         with self.connection() as con:
@@ -119,13 +137,15 @@ class Store:
 
     def close(self) -> None:
         """Give up the connections; an embedded server stops when its last user is gone."""
+        for con in list(self._held):
+            con.close()
         if "pool" in vars(self):
             self.pool.close()
             del self.pool
 
 
 def _configured(con: psycopg.Connection[Any]) -> None:
-    con.prepare_threshold = None  # what is worth preparing is prepared by name
+    con.prepare_threshold = 2**31  # none by counting: fetches ask for it
     set_json_loads(loads, con)
 
 

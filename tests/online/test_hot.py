@@ -86,7 +86,7 @@ def held(store, con, group_by, events, rng):
         scale = sum(abs(e["x"] or 0) for e in events)
         wrong += [(time, n, v, offline[i][f"g_{n}"]) for n, v in got.items() if not equal(offline[i][f"g_{n}"], v, scale)]
     assert not wrong, wrong[:5]
-    assert len({n for n in got}) == len(group_by.outputs)
+    assert len(set(got)) == len(group_by.outputs)
 
 
 def test_a_fetch_of_a_hot_key_touches_few_pages(store):
