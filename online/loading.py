@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from online.plan import GroupByPlan
 
+MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"  # of the sorts and joins of an upload
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
 REGISTERED = "insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s) on conflict (rows) do nothing"
 FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = clock_timestamp(),
@@ -65,6 +66,7 @@ def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa
             if not _there(cursor, plan):
                 message = f"{plan.name} is not stored here: publish it first"
                 raise StoreError(message)
+            cursor.execute(MEMORY)
             told = _told(batches, progress)
             if plan.kind == "events" and _untouched(cursor, plan):
                 staged, inserted, deleted = _first(cursor, plan, told)

@@ -118,11 +118,9 @@ def numbered(plan: GroupByPlan) -> str:
 
 
 def told_apart(plan: GroupByPlan) -> str:
-    """Number the equal events of a table that holds one upload: few rows, of which the index shows the times that several share."""
-    place = ", ".join(["id"] if plan.id else [*keys(plan), '"time"'])
-    shared = f"select {place} from {stored(plan)} group by {place} having count(*) > 1"
-    same = " and ".join(f"e.{c.strip()} = d.{c.strip()}" for c in place.split(","))
-    ranked = f"select e.ctid as place, row_number() over (partition by {_identity(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {same}"
+    """Number the equal events of a table that holds one upload: few rows, which the index brings together."""
+    shared = f"select {_identity(plan)} from {stored(plan)} group by {_identity(plan)} having count(*) > 1"
+    ranked = f"select e.ctid as place, row_number() over (partition by {_identity(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {_same(plan, 'd', 'e')}"
     return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
 
 

@@ -19,6 +19,7 @@ from workbench.asked import ASKED, span
 from workbench.binding import title
 from workbench.canonical import canonical, fingerprint
 from workbench.definitions import GroupBy
+from workbench.display import expression
 from workbench.errors import DefinitionError
 from workbench.estimates import Estimate
 from workbench.evaluation import contained
@@ -100,6 +101,12 @@ class Stored:
         self.columns |= {name: table.schema[by] for by, name in self.buckets.items()}
         if self.id:
             self.columns["id"] = table.schema[self.id]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the author wrote, by stored column."""
+        made = {name.replace("_fw_in", "i"): expression(node) for node, name in self.inputs.columns.items()}
+        return made | self.named | {name: by for by, name in self.buckets.items()} | ({"id": self.id} if self.id else {})
 
     def input(self, node: ops.Value) -> str:
         """The stored column of one argument of a reduction."""
@@ -255,7 +262,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         hash=fingerprint(group_by),
         kind="entity" if entity else "events",
         keys=tuple(column(k, table.schema[k]) for k in group_by.keys),
-        stored=tuple(column(n, t) for n, t in stored.columns.items()),
+        stored=tuple(replace(column(n, t), label=stored.labels.get(n, n)) for n, t in stored.columns.items()),
         order=tuple(stored.named),
         id=stored.id,
         cells=tuple(cells.values()),
