@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,42 +11,23 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.numeric import Int8
 
-from online.answers import EPOCH, Answer, Answers, PartStatus, moment
+from online.answers import EPOCH, Answer, Answers, PartStatus, microseconds, moment
 from online.asof import DAY, statement
 from online.errors import StoreError
+from online.parameters import parameter
 from online.plan import Plan
-from online.values import parameter, plain, reader
+from online.values import plain, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from online.answers import At
     from online.plan import Feature, PartPlan
     from online.store import Store
 
 TRIES = 3  # of plans, while a name is published anew
 STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
 Keys = Mapping[str, Any]
-At = datetime | date | str | int | None
-
-
-def microseconds(at: At) -> int:
-    """A time as microseconds since 1970; a naive one is UTC, none is now. StoreError for what is no time."""
-    if at is None:
-        return time.time_ns() // 1000
-    try:
-        if isinstance(at, str):
-            at = datetime.fromisoformat(at)
-        if isinstance(at, date) and not isinstance(at, datetime):
-            at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
-        if isinstance(at, datetime):
-            aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return (aware - EPOCH) // (EPOCH.resolution)
-        if isinstance(at, int) and not isinstance(at, bool):
-            return at
-    except ValueError:
-        pass
-    message = f"at={at!r} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
-    raise StoreError(message)
 
 
 @dataclass(frozen=True)
@@ -71,7 +50,7 @@ class Served:
     @cached_property
     def outputs(self) -> list[tuple[str, Callable[[Any], Any] | None, str | None, Feature]]:
         """(name, reader or none where the driver's value stands, part, feature) in column order."""
-        return [(name, None if plain(f) else reader(f.type), None if part is None else _head(part), f) for part, f, name in self.plan.outputs]
+        return [(name, _read(f), None if part is None else _head(part), f) for part, f, name in self.plan.outputs]
 
     @cached_property
     def names(self) -> list[str]:
@@ -88,6 +67,15 @@ class Served:
         """Each part's head, and where its keys stand in the request."""
         names = [k.name for k in self.plan.keys]
         return [(_head(p), p, tuple(names.index(left) for left, _ in p.keys)) for p in self.plan.parts]
+
+
+def _read(feature: Feature) -> Callable[[Any], Any] | None:
+    """What makes an answer's value of the driver's; none where it is one already."""
+    if feature.sketch is not None:
+        from online.estimates import estimator  # noqa: PLC0415 sketches are loaded where they are served
+
+        return estimator(feature)
+    return None if plain(feature) else reader(feature.type)
 
 
 def _head(part: PartPlan) -> str:

@@ -5,21 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg.rows import dict_row
-
 from online.aggregates import quoted
-from online.answers import EPOCH, moment
+from online.answers import EPOCH, microseconds, moment
 from online.errors import StoreError
-from online.fetcher import microseconds
 from online.places import snapshots, stored
-from online.values import parameter, reader
+from online.values import reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from online.fetcher import At
+    from online.answers import At
     from online.plan import Cell, Feature, GroupByPlan, Plan
     from online.store import Store
 
@@ -143,6 +139,10 @@ def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Quest
 
 def stored_reasons(store: Store, name: str, feature: str, keys: Mapping[str, Any], at: At = None) -> Reasons:
     """The rows of a store that are behind a value."""
+    from psycopg.rows import dict_row  # noqa: PLC0415 a question to a warehouse needs no driver
+
+    from online.parameters import parameter  # noqa: PLC0415 as above
+
     _, plan = store.plan(name, fresh=True)
     asked = question(plan, feature, keys, at)
     given = [parameter(k, asked.keys[k.name]) for k in asked.group_by.keys]
@@ -158,9 +158,5 @@ def stored_reasons(store: Store, name: str, feature: str, keys: Mapping[str, Any
         bound = [*given, asked.at, *([] if asked.start is None else [asked.start])]
         sql = f'select * from {stored(asked.group_by)} where {same} and "time" < %s{since} order by {order} limit {MOST}'
     with store.connection() as con, con.cursor(row_factory=dict_row) as cursor:
-        try:
-            rows = cursor.execute(sql, bound).fetchall()
-        except psycopg.Error as error:
-            message = f"the rows behind {feature} of {name} could not be read: {error}"
-            raise StoreError(message) from error
+        rows = cursor.execute(sql, bound).fetchall()
     return asked.reasons(rows, store.fetcher.fetch(name, keys, at=at).get(feature))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ibis.backends import BaseBackend
+
 from backends import engine_of
 from online.errors import StoreError
 from online.reasons import MOST, Reasons, question, stored_reasons
-from online.store import Store
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
 from workbench.joins import Join
@@ -16,10 +17,9 @@ from workbench.plans import TIME, plan_of, snapshot_ends, stored_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibis.backends import BaseBackend
-
-    from online.fetcher import At
+    from online.answers import At
     from online.reasons import Question
+    from online.store import Store
 
 
 def why(where: Store | BaseBackend, what: str | Join | GroupBy, feature: str, keys: Mapping[str, Any], at: At = None) -> Reasons:
@@ -41,7 +41,7 @@ def why(where: Store | BaseBackend, what: str | Join | GroupBy, feature: str, ke
     Returns `Reasons`: `.events`, `.value` (from a store), `.to_pandas()`. Raises StoreError or DefinitionError for an unknown name, feature or key.
 
     """
-    if isinstance(where, Store):
+    if not isinstance(where, BaseBackend):
         return stored_reasons(where, what if isinstance(what, str) else what.name, feature, keys, at)
     if not isinstance(what, GroupBy | Join):
         message = f"why takes a GroupBy or a Join on a connection, not {what!r}: a name is looked up in a Store"
