@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -17,6 +17,7 @@ from online.answers import EPOCH, Answer, Answers, PartStatus, moment
 from online.asof import DAY, statement
 from online.errors import StoreError
 from online.plan import Plan
+from online.store import away
 from online.values import parameter, plain, reader
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def microseconds(at: At) -> int:
         if isinstance(at, datetime):
             aware = at if at.tzinfo else at.replace(tzinfo=UTC)
             return (aware - EPOCH) // (EPOCH.resolution)
-        if isinstance(at, int) and not isinstance(at, bool):
+        if isinstance(at, int) and not isinstance(at, bool) and moment(at) is not None:
             return at
     except ValueError:
         pass
-    message = f"at={at!r} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
+    message = f"at={at!r:.60} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
     raise StoreError(message)
 
 
@@ -94,6 +95,32 @@ def _head(part: PartPlan) -> str:
     return part.head or part.group_by
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A statement for the store, to be asked prepared and in binary; its answer is the rows."""
+
+    sql: str
+    row: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The plan that is published under a name now; its answer is a `Served`."""
+
+    name: str
+
+
+Talk = Generator[Question | Lookup, Any, Any]
+
+
+class Changed(Exception):  # noqa: N818 no error: the plan that was held is not the one that is published
+    """What is published under the name is another plan than the one that was asked."""
+
+
+CHANGED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSqlStatementName)
+LOST = (psycopg.OperationalError, psycopg.InterfaceError)  # of the connection or the server: a fetch changes nothing, and may be asked again
+
+
 class Fetcher:
     """Answers of one store: `fetch` for one key or many, now or at a past time.
 
@@ -114,94 +141,123 @@ class Fetcher:
     def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
         """See `online.fetch`."""
         us = microseconds(at)
-        served = self.served(name)
-        for _ in range(TRIES):
+        talk = talked(self.served(name), keys, key, us, context or {})
+        said: Any = None
+        failed: Exception | None = None
+        while True:
             try:
-                return self._answers(served, keys, key, us, context or {})
-            except _Changed:
-                served = self.served(name, fresh=True)
-            except StoreError:
-                # what is wrong for the plan that is held may be right for the one that is published now
-                held, served = served, self.served(name, fresh=True)
-                if served.id == held.id:
-                    raise
-        message = f"{name} is being published again: ask once more"
-        raise StoreError(message)
-
-    def _answers(self, served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Any:
-        if keys is None or isinstance(keys, Mapping):
-            asked = dict(keys or {}) | dict(key)
-            _check_names(served.plan, asked)
-            row = _parameters(served.plan, asked, us, context)
-            return self._one(served, asked, row, us, _missing(served.plan, context))
-        rows = _rows(keys)
-        for one in rows:
-            _check_names(served.plan, one)
-        return Answers(self._many(served, rows, us, context), served.names)
-
-    def _one(self, served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str]) -> Answer:
-        try:
-            with self.store.connection() as con:
-                found = _asked(con, served.one, row)
-        except psycopg.DataError as error:
-            return self._by_part(served, asked, row, us, lacking, error)
-        return _answer(served, asked, row, found[0], us, lacking)
-
-    def _many(self, served: Served, rows: list[Keys], us: int, context: Mapping[str, Any]) -> list[Answer]:
-        if not rows:
-            return []
-        contexts = [{c.name: one[c.name] for c in served.plan.context if c.name in one} for one in rows]
-        asked = [{k: v for k, v in one.items() if k not in c} for one, c in zip(rows, contexts, strict=True)]
-        given = [dict(context) | c for c in contexts]
-        made = [_parameters(served.plan, a, us, c) for a, c in zip(asked, given, strict=True)]
-        lacking = [_missing(served.plan, c) for c in given]
-        columns = [list(c) for c in zip(*made, strict=True)]
-        try:
-            with self.store.connection() as con:
-                found = _asked(con, served.many, columns)
-        except psycopg.DataError:
-            return [self._one(served, a, m, us, w) for a, m, w in zip(asked, made, lacking, strict=True)]
-        found.sort(key=lambda r: r[0])
-        return [_answer(served, a, m, f, us, w) for a, m, f, w in zip(asked, made, found, lacking, strict=True)]
-
-    def _by_part(self, served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str], error: psycopg.DataError) -> Answer:
-        """Each part by itself, so that the failure of one does not hide the others' answers."""
-        values: dict[str, Any] = dict.fromkeys(served.names)
-        parts: dict[str, PartStatus] = {}
-        errors = dict(lacking)
-        for part in served.plan.parts:
-            alone = Served(served.id, replace(served.plan, parts=(part,), derivations=()))
+                step = talk.send(said) if failed is None else talk.throw(failed)
+            except StopIteration as done:
+                return done.value
+            said = failed = None
             try:
-                with self.store.connection() as con:
-                    answer = _answer(alone, asked, row, _asked(con, alone.one, row)[0], us, {})
-                values |= dict(answer)
-                parts |= answer.parts
-            except psycopg.DataError as own:
-                sentence = f"{_head(part)} could not be computed: {_first_line(own)}"
-                parts[_head(part)] = PartStatus("error", error=sentence)
-                errors |= dict.fromkeys(alone.names, sentence)
-        for feature in served.plan.derivations:
-            errors.setdefault(feature.name, f"{feature.name} could not be computed: {_first_line(error)}")
-        kept = {n: v for n, v in values.items() if n not in errors}
-        return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash)
+                said = self._asked(step) if isinstance(step, Question) else self.served(step.name, fresh=True)
+            except (psycopg.DataError, StoreError, Changed) as error:
+                failed = error
+
+    def _asked(self, question: Question) -> list[tuple[Any, ...]]:
+        """The rows; once more where the connection is lost, for the server may be back."""
+        try:
+            return self._rows(question)
+        except LOST:
+            self.store.pool.check()
+        try:
+            return self._rows(question)
+        except LOST as error:
+            raise away(self.store.url, error) from error
+
+    def _rows(self, question: Question) -> list[tuple[Any, ...]]:
+        try:
+            with self.store.connection() as con, psycopg.RawCursor(con) as cursor:
+                cursor.execute(question.sql, question.row, prepare=True, binary=True)
+                return cursor.fetchall()
+        except CHANGED:
+            raise Changed from None
 
 
-class _Changed(Exception):  # noqa: N818 no error: the plan that was held is not the one that is published
-    """What is published under the name is another plan than the one that was asked."""
+# --- what is asked, and what becomes of it, whoever carries it: statements are yielded, and rows sent back
 
 
-def _asked(con: psycopg.Connection[Any], sql: str, row: Sequence[Any]) -> list[tuple[Any, ...]]:
+def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
+    """The whole of a fetch; it ends with its `Answer` or `Answers`."""
+    for _ in range(TRIES):
+        try:
+            return (yield from _answers(served, keys, key, us, context))
+        except Changed:
+            served = yield Lookup(served.plan.name)
+        except StoreError as error:
+            if error.kind == "away":
+                raise
+            # what is wrong for the plan that is held may be right for the one that is published now
+            held, served = served, (yield Lookup(served.plan.name))
+            if served.id == held.id:
+                raise
+    message = f"{served.plan.name} is being published again: ask once more"
+    raise StoreError(message, "away")
+
+
+def _answers(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
+    if keys is None or isinstance(keys, Mapping):
+        alone = dict(keys or {}) | dict(key)
+        _check_names(served.plan, alone)
+        asked, given = _split(served.plan, alone, context)
+        return (yield from _one(served, asked, _parameters(served.plan, asked, us, given), us, _missing(served.plan, given)))
+    rows = _rows(keys)
+    for one in rows:
+        _check_names(served.plan, one)
+    return Answers((yield from _many(served, rows, us, context)), served.names)
+
+
+def _one(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str]) -> Talk:
     try:
-        with psycopg.RawCursor(con) as cursor:
-            cursor.execute(sql, row, prepare=True, binary=True)
-            return cursor.fetchall()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSqlStatementName):
-        raise _Changed from None
+        found = yield Question(served.one, row)
+    except psycopg.DataError as error:
+        return (yield from _by_part(served, asked, row, us, lacking, error))
+    return _answer(served, asked, row, found[0], us, lacking)
+
+
+def _many(served: Served, rows: list[Keys], us: int, context: Mapping[str, Any]) -> Talk:
+    if not rows:
+        return []
+    asked, given = zip(*(_split(served.plan, one, context) for one in rows), strict=True)
+    made = [_parameters(served.plan, a, us, c) for a, c in zip(asked, given, strict=True)]
+    lacking = [_missing(served.plan, c) for c in given]
+    columns = [list(c) for c in zip(*made, strict=True)]
+    try:
+        found = yield Question(served.many, columns)
+    except psycopg.DataError:
+        one_by_one = []
+        for a, m, w in zip(asked, made, lacking, strict=True):
+            one_by_one.append((yield from _one(served, a, m, us, w)))
+        return one_by_one
+    found.sort(key=lambda r: r[0])
+    return [_answer(served, a, m, f, us, w) for a, m, f, w in zip(asked, made, found, lacking, strict=True)]
+
+
+def _by_part(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str], error: psycopg.DataError) -> Talk:
+    """Each part by itself, so that the failure of one does not hide the others' answers."""
+    values: dict[str, Any] = dict.fromkeys(served.names)
+    parts: dict[str, PartStatus] = {}
+    errors = dict(lacking)
+    for part in served.plan.parts:
+        alone = Served(served.id, replace(served.plan, parts=(part,), derivations=()))
+        try:
+            answer = _answer(alone, asked, row, (yield Question(alone.one, row))[0], us, {})
+            values |= dict(answer)
+            parts |= answer.parts
+        except psycopg.DataError as own:
+            sentence = f"{_head(part)} could not be computed: {_first_line(own)}"
+            parts[_head(part)] = PartStatus("error", error=sentence)
+            errors |= dict.fromkeys(alone.names, sentence)
+    for feature in served.plan.derivations:
+        errors.setdefault(feature.name, f"{feature.name} could not be computed: {_first_line(error)}")
+    kept = {n: v for n, v in values.items() if n not in errors}
+    return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash)
 
 
 def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any], us: int, lacking: Mapping[str, str]) -> Answer:
     if found[1] != served.id:
-        raise _Changed
+        raise Changed
     outputs = served.outputs
     values = {name: value if read is None or value is None else read(value) for (name, read, _, _), value in zip(outputs, found[2 : 2 + len(outputs)], strict=True)}
     parts, told = {}, found[2 + len(outputs) :]
@@ -249,6 +305,12 @@ def _check_names(plan: Plan, asked: Keys) -> None:
         raise StoreError(message)
 
 
+def _split(plan: Plan, one: Keys, context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A row's keys, and its context: what the request says for all of its rows, and what the row itself does."""
+    own = {c.name: one[c.name] for c in plan.context if c.name in one}
+    return {k: v for k, v in one.items() if k not in own}, dict(context) | own
+
+
 def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) -> list[Any]:
     """The statement's parameters: keys, time, context."""
     known = {c.name for c in plan.context}
@@ -256,8 +318,7 @@ def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) ->
         if name not in known:
             message = f"{plan.name} takes no context {name!r}: it takes {', '.join(sorted(known)) or 'none'}"
             raise StoreError(message)
-    given = {**context, **{k: v for k, v in asked.items() if k in known}}
-    return [*(parameter(k, asked[k.name]) for k in plan.keys), Int8(us), *(parameter(c, given.get(c.name), "context") for c in plan.context)]
+    return [*(parameter(k, asked[k.name]) for k in plan.keys), Int8(us), *(parameter(c, context.get(c.name), "context") for c in plan.context)]
 
 
 def _missing(plan: Plan, context: Mapping[str, Any]) -> dict[str, str]:

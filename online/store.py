@@ -18,7 +18,7 @@ from online.plan import FORMAT, Plan
 from online.values import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Engine
 
@@ -90,8 +90,7 @@ class Store:
             with self.pool.connection() as con:
                 yield con
         except PoolTimeout as error:
-            message = f"the store cannot be reached: {error}; is the server of {_place(self.url)} running?"
-            raise StoreError(message) from error
+            raise away(self.url, error) from error
 
     def names(self) -> list[str]:
         """What is published, by name."""
@@ -103,11 +102,10 @@ class Store:
         found = None if fresh else self._plans.get(name)
         if found is None:
             with self.connection() as con:
-                row = con.execute(PUBLISHED, (name,)).fetchone()
+                row = con.execute(PUBLISHED, (storable(name),)).fetchone()
             if row is None:
-                message = f"nothing is published as {name!r}: the store has {', '.join(self.names()) or 'nothing yet'}"
-                raise StoreError(message)
-            found = (row[0], _known(Plan.loads(row[1]), name))
+                raise unknown(name, self.names())
+            found = read(row, name)
             with self._lock:
                 self._plans[name] = found
         return found
@@ -129,6 +127,16 @@ def _configured(con: psycopg.Connection[Any]) -> None:
     set_json_loads(loads, con)
 
 
+def storable(name: str) -> str:
+    """A name as the database can look it up; what it cannot hold is the name of nothing."""
+    return "" if "\x00" in name else name.encode(errors="replace").decode()
+
+
+def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
+    """A row of `PUBLISHED`: the plan's id, and the plan."""
+    return row[0], _known(Plan.loads(row[1]), name)
+
+
 def _known(plan: Plan, name: str) -> Plan:
     if plan.format != FORMAT:
         message = f"{name} was published by another version of feature-workbench (plan format {plan.format}, not {FORMAT}): publish it again with this one"
@@ -140,3 +148,13 @@ def _place(url: str) -> str:
     """Where a server is, without its password."""
     told = psycopg.conninfo.conninfo_to_dict(url)
     return f"{told.get('host', 'localhost')}:{told.get('port', 5432)}"
+
+
+def away(url: str, error: Exception) -> StoreError:
+    """What to raise where the server gives no connection, or takes it away."""
+    return StoreError(f"the store cannot be reached: {error}; is the server of {_place(url)} running?", "away")
+
+
+def unknown(name: str, names: Iterable[str]) -> StoreError:
+    """What to raise where nothing is served under a name."""
+    return StoreError(f"nothing is published as {name!r:.200}: the store has {', '.join(names) or 'nothing yet'}", "unknown")
