@@ -43,7 +43,7 @@ def microseconds(at: At) -> int:
             at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
         if isinstance(at, datetime):
             aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return (aware - EPOCH) // (EPOCH.resolution)
+            at = (aware - EPOCH) // (EPOCH.resolution)
         if isinstance(at, int) and not isinstance(at, bool) and moment(at) is not None:
             return at
     except ValueError:
@@ -290,6 +290,13 @@ def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> N
         earliest = moment(horizon + (served.spans[part] or 0))
         message = f"{served.plan.name} keeps too little to answer as of {moment(us):%Y-%m-%d %H:%M:%S}: it goes back to {earliest:%Y-%m-%d %H:%M:%S}; publish it with a longer retain, or backfill"
         raise StoreError(message)
+
+
+def check(plan: Plan, one: Keys) -> None:
+    """Whether a row of keys and context can be asked: StoreError that says why not. Asks nothing of the store."""
+    _check_names(plan, one)
+    asked, given = _split(plan, one, {})
+    _parameters(plan, asked, 0, given)
 
 
 def _check_names(plan: Plan, asked: Keys) -> None:
