@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +12,8 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from online.errors import StoreError
-from online.fetcher import CHANGED, LOST, At, Changed, Keys, Question, Served, microseconds, talked
+from online.fetcher import CHANGED, LOST, At, Changed, Keys, Question, Served, logged, microseconds, talked
+from online.served import ServedLog
 from online.store import NAMES, PUBLISHED, SETTINGS, away, read, storable, unknown
 from online.values import loads
 
@@ -27,11 +30,13 @@ class AsyncFetcher:
 
     It belongs to the event loop that first uses it, and has connections of its own, at most `connections` at once. Of the
     requests beyond those, `waiting` wait (0: any number), each for `patience` seconds; the others, and those that waited in
-    vain, raise a StoreError of kind `away`. `limit` is how many seconds a statement may take; none is without end.
+    vain, raise a StoreError of kind `busy` or `away`. `limit` is how many seconds a statement may take; none is without
+    end. What is answered is logged as the store's own fetches are.
     """
 
-    def __init__(self, store: Store, *, connections: int = 16, waiting: int = 0, patience: float = 30.0, limit: float | None = None) -> None:
+    def __init__(self, store: Store, *, connections: int = 16, waiting: int = 0, patience: float = 30.0, limit: float | None = None, client: str = "python") -> None:
         self.store = store
+        self.log = ServedLog(store.url, store.sample, client=client) if store.sample else None
         self._served: dict[str, Served] = {}
         settings = SETTINGS if limit is None else f"{SETTINGS} -c statement_timeout={round(limit * 1000)}"
         options = {"autocommit": True, "options": settings, "application_name": "feature-workbench"}
@@ -47,8 +52,10 @@ class AsyncFetcher:
         await self.close()
 
     async def close(self) -> None:
-        """Give up the connections; the store stays open."""
+        """Write what the served log holds and give up the connections; the store stays open."""
         await self._pool.close()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
 
     async def served(self, name: str, *, fresh: bool = False) -> Served:
         """What is served under a name; StoreError where nothing is."""
@@ -67,7 +74,7 @@ class AsyncFetcher:
 
     async def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
         """See `online.fetch`."""
-        us = microseconds(at)
+        us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(await self.served(name), keys, key, us, context or {})
         said: Any = None
         failed: Exception | None = None
@@ -75,7 +82,7 @@ class AsyncFetcher:
             try:
                 step = talk.send(said) if failed is None else talk.throw(failed)
             except StopIteration as done:
-                return done.value
+                return logged(self.log, *done.value, us, began)
             said = failed = None
             try:
                 said = await self._told(step.sql, step.row, raw=True) if isinstance(step, Question) else await self.served(step.name, fresh=True)
@@ -98,8 +105,8 @@ class AsyncFetcher:
             async with self._connection() as con, psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor:
                 await cursor.execute(sql, row, prepare=True, binary=True)
                 return await cursor.fetchall()
-        except CHANGED:
-            raise Changed from None
+        except CHANGED as error:
+            raise Changed from error
         except psycopg.errors.QueryCanceled as error:
             message = f"the store took longer than allowed: {str(error).strip()}; ask for fewer keys, or again in a moment"
             raise StoreError(message, "busy") from error

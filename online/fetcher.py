@@ -17,6 +17,7 @@ from online.answers import EPOCH, Answer, Answers, PartStatus, moment
 from online.asof import DAY, statement
 from online.errors import StoreError
 from online.plan import Plan
+from online.served import ServedLog
 from online.store import away
 from online.values import parameter, plain, reader
 
@@ -124,11 +125,14 @@ LOST = (psycopg.OperationalError, psycopg.InterfaceError)  # of the connection o
 class Fetcher:
     """Answers of one store: `fetch` for one key or many, now or at a past time.
 
-    Safe to use from several threads: each request takes a connection of the store's pool.
+    Safe to use from several threads: each request takes a connection of the store's pool. With `sample`, a share of the
+    keys from 0 to 1, their answers and those with errors are written to the table `workbench.served` behind the
+    requests' back, under the name of a `client`; `log.logged` and `log.dropped` count them, and `close` writes the last.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, sample: float = 0.0, client: str = "python") -> None:
         self.store = store
+        self.log = ServedLog(store.url, sample, client=client) if sample else None
         self._served: dict[str, Served] = {}
 
     def served(self, name: str, *, fresh: bool = False) -> Served:
@@ -140,7 +144,7 @@ class Fetcher:
 
     def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
         """See `online.fetch`."""
-        us = microseconds(at)
+        us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(self.served(name), keys, key, us, context or {})
         said: Any = None
         failed: Exception | None = None
@@ -148,12 +152,17 @@ class Fetcher:
             try:
                 step = talk.send(said) if failed is None else talk.throw(failed)
             except StopIteration as done:
-                return done.value
+                return logged(self.log, *done.value, us, began)
             said = failed = None
             try:
                 said = self._asked(step) if isinstance(step, Question) else self.served(step.name, fresh=True)
             except (psycopg.DataError, StoreError, Changed) as error:
                 failed = error
+
+    def close(self) -> None:
+        """Write what the served log holds."""
+        if self.log is not None:
+            self.log.close()
 
     def _asked(self, question: Question) -> list[tuple[Any, ...]]:
         """The rows; once more where the connection is lost, for the server may be back."""
@@ -171,20 +180,23 @@ class Fetcher:
             with self.store.connection() as con, psycopg.RawCursor(con) as cursor:
                 cursor.execute(question.sql, question.row, prepare=True, binary=True)
                 return cursor.fetchall()
-        except CHANGED:
-            raise Changed from None
+        except CHANGED as error:
+            raise Changed from error
 
 
 # --- what is asked, and what becomes of it, whoever carries it: statements are yielded, and rows sent back
 
 
 def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
-    """The whole of a fetch; it ends with its `Answer` or `Answers`."""
+    """The whole of a fetch; it ends with what was served, and its `Answer` or `Answers`."""
     for _ in range(TRIES):
         try:
-            return (yield from _answers(served, keys, key, us, context))
-        except Changed:
-            served = yield Lookup(served.plan.name)
+            return served, (yield from _answers(served, keys, key, us, context))
+        except Changed as changed:
+            held, served = served, (yield Lookup(served.plan.name))
+            if served.id == held.id and served.plan == held.plan and changed.__cause__ is not None:
+                message = f"{served.plan.name} is published, and its fetch failed: {_first_line(changed.__cause__)}; publish it again"
+                raise StoreError(message, "broken") from changed.__cause__
         except StoreError as error:
             if error.kind == "away":
                 raise
@@ -196,11 +208,18 @@ def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, 
     raise StoreError(message, "away")
 
 
+def logged(log: ServedLog | None, served: Served, found: Answer | Answers, us: int, began: int) -> Answer | Answers:
+    """The answer, once the served log was offered it."""
+    if log is not None:
+        log.offer(served.id, served.plan, (found,) if isinstance(found, Answer) else found, us, began)
+    return found
+
+
 def _answers(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
     if keys is None or isinstance(keys, Mapping):
         alone = dict(keys or {}) | dict(key)
         _check_names(served.plan, alone)
-        asked, given = _split(served.plan, alone, context)
+        asked, given = _parted(served.plan, alone, context)
         return (yield from _one(served, asked, _parameters(served.plan, asked, us, given), us, _missing(served.plan, given)))
     rows = _rows(keys)
     for one in rows:
@@ -219,7 +238,7 @@ def _one(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[
 def _many(served: Served, rows: list[Keys], us: int, context: Mapping[str, Any]) -> Talk:
     if not rows:
         return []
-    asked, given = zip(*(_split(served.plan, one, context) for one in rows), strict=True)
+    asked, given = zip(*(_parted(served.plan, one, context) for one in rows), strict=True)
     made = [_parameters(served.plan, a, us, c) for a, c in zip(asked, given, strict=True)]
     lacking = [_missing(served.plan, c) for c in given]
     columns = [list(c) for c in zip(*made, strict=True)]
@@ -252,7 +271,7 @@ def _by_part(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapp
     for feature in served.plan.derivations:
         errors.setdefault(feature.name, f"{feature.name} could not be computed: {_first_line(error)}")
     kept = {n: v for n, v in values.items() if n not in errors}
-    return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash)
+    return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash, _given(served.plan, row))
 
 
 def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any], us: int, lacking: Mapping[str, str]) -> Answer:
@@ -263,13 +282,18 @@ def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any
     parts, told = {}, found[2 + len(outputs) :]
     for p, (head, part, places) in enumerate(served.places):
         newest, seen, state = told[3 * p : 3 * p + 3]
-        end, streamed, horizon = state
+        end, streamed, horizon, uploaded = state
         _check_horizon(served, p, us, horizon)
         status = _status(part, us, newest, max(end or 0, streamed or 0), seen=newest is not None if seen is None else seen, null=any(row[i] is None for i in places))
-        parts[head] = PartStatus(status, moment(newest), moment(end), moment(streamed))
+        parts[head] = PartStatus(status, moment(newest), moment(end), moment(streamed), uploaded=moment(uploaded))
     for name in lacking:
         values.pop(name)
-    return Answer(served.plan.name, asked, moment(us) or EPOCH, values, parts, lacking, served.plan.hash)
+    return Answer(served.plan.name, asked, moment(us) or EPOCH, values, parts, lacking, served.plan.hash, _given(served.plan, row))
+
+
+def _given(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
+    """The context of a request, from its parameters."""
+    return {c.name: value for c, value in zip(plan.context, row[len(plan.keys) + 1 :], strict=True) if value is not None} if plan.context else {}
 
 
 def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bool, null: bool) -> str:
@@ -295,7 +319,7 @@ def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> N
 def check(plan: Plan, one: Keys) -> None:
     """Whether a row of keys and context can be asked: StoreError that says why not. Asks nothing of the store."""
     _check_names(plan, one)
-    asked, given = _split(plan, one, {})
+    asked, given = _parted(plan, one, {})
     _parameters(plan, asked, 0, given)
 
 
@@ -312,10 +336,12 @@ def _check_names(plan: Plan, asked: Keys) -> None:
         raise StoreError(message)
 
 
-def _split(plan: Plan, one: Keys, context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A row's keys, and its context: what the request says for all of its rows, and what the row itself does."""
+def _parted(plan: Plan, one: Keys, context: Mapping[str, Any]) -> tuple[Keys, Mapping[str, Any]]:
+    """A row's keys, and its context: what all rows have, then its own."""
+    if not plan.context:
+        return one, context
     own = {c.name: one[c.name] for c in plan.context if c.name in one}
-    return {k: v for k, v in one.items() if k not in own}, dict(context) | own
+    return {k: v for k, v in one.items() if k not in own}, {**context, **own}
 
 
 def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) -> list[Any]:
