@@ -12,9 +12,10 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from online.errors import StoreError
-from online.fetcher import CHANGED, LOST, At, Changed, Keys, Question, Served, logged, microseconds, talked
+from online.fetcher import At, microseconds
 from online.served import ServedLog
 from online.store import NAMES, PUBLISHED, SETTINGS, away, read, storable, unknown
+from online.talk import CHANGED, LOST, Changed, Keys, Question, Served, logged, talked
 from online.values import loads
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class AsyncFetcher:
             try:
                 step = talk.send(said) if failed is None else talk.throw(failed)
             except StopIteration as done:
-                return logged(self.log, *done.value, us, began)
+                served, found = done.value
+                return logged(self.log, served, found, us, began)
             said = failed = None
             try:
                 said = await self._told(step.sql, step.row, raw=True) if isinstance(step, Question) else await self.served(step.name, fresh=True)

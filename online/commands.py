@@ -26,6 +26,7 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument("--port", type=int, default=8000, help="the port to listen on (8000; 0: any)")
     parser.add_argument("--token-env", metavar="NAME", help="the environment variable that holds a token: requests then need Authorization: Bearer TOKEN")
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes (1)")
+    parser.add_argument("--sample", metavar="SHARE", type=float, default=0.0, help="of the keys, from 0 to 1, whose answers are kept in the served log (0)")
     parser.add_argument("--connections", metavar="N", type=int, default=8, help="statements at once, by process (8)")
     parser.add_argument("--max-running", metavar="N", type=int, default=256, help="requests at once, by process; those beyond are answered 503 (256)")
     parser.add_argument("--max-body", metavar="BYTES", type=int, default=1 << 20, help="of a request (1048576)")
@@ -55,7 +56,7 @@ def _served(options: Namespace) -> int:
     limits = Limits(options.max_body, options.max_keys, options.timeout, options.max_running)
     place = bound(options.host, options.port)
     store = Store(options.store if options.store is None or "://" in options.store else Path(options.store))
-    settings = Settings(store.url, connections=options.connections, drain=options.drain, limits=limits)
+    settings = Settings(store.url, options.sample, connections=options.connections, drain=options.drain, limits=limits)
     store.close()
     host, port = place.getsockname()[:2]
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201 a command's answer

@@ -33,8 +33,8 @@ REFUSED = {"type": "object", "properties": {"error": {"type": "string"}}, "requi
 ALL_REFUSED = {"type": "object", "properties": {"errors": {"type": "array", "items": {"type": "string"}}}, "required": ["errors"]}
 PART = {
     "type": "object",
-    "properties": {"status": {"enum": ["ok", "missing", "null_key", "expired", "stale", "error"]}, "newest": TIME, "batch_end": TIME, "streamed": TIME, "error": {"type": ["string", "null"]}},
-    "required": ["status", "newest", "batch_end", "streamed", "error"],
+    "properties": {"status": {"enum": ["ok", "missing", "null_key", "expired", "stale", "error"]}, "newest": TIME, "batch_end": TIME, "streamed": TIME, "uploaded": TIME, "error": {"type": ["string", "null"]}},
+    "required": ["status", "newest", "batch_end", "streamed", "uploaded", "error"],
 }
 WHY = {
     400: "What was asked is wrong",

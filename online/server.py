@@ -17,22 +17,22 @@ from starlette.routing import Route
 from online import wire
 from online.asynchronous import AsyncFetcher
 from online.errors import StoreError
-from online.fetcher import check
 from online.guard import Guard, Limits, busy, refusal
 from online.measures import Measures
 from online.openapi import document, page
 from online.store import Store
+from online.talk import check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
 
-    from online.fetcher import Served
     from online.plan import Plan
+    from online.talk import Served
 
 WORDS = {"join": "a join: ask /v1/joins/", "group_by": "a group-by: ask /v1/group-bys/"}
-STATUS = {"asked": 400, "unknown": 404}
+STATUS = {"asked": 400, "unknown": 404, "broken": 500}
 CLOSED = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"}
 FIELDS = {"keys", "at", "context"}
 
@@ -45,6 +45,7 @@ class Settings:
     """
 
     store: str | None = None
+    sample: float = 0.0
     connections: int = 8
     waiting: int = 128
     patience: float = 1.0
@@ -67,8 +68,8 @@ class Service:
     @asynccontextmanager
     async def _open(self, _: Starlette) -> AsyncIterator[None]:
         settings = self.settings
-        store = await asyncio.to_thread(Store, settings.store)
-        self.fetcher = AsyncFetcher(store, connections=settings.connections, waiting=settings.waiting, patience=settings.patience, limit=settings.limits.seconds)
+        store = await asyncio.to_thread(partial(Store, settings.store, sample=settings.sample))
+        self.fetcher = AsyncFetcher(store, connections=settings.connections, waiting=settings.waiting, patience=settings.patience, limit=settings.limits.seconds, client="http")
         try:
             async with self.fetcher:
                 yield

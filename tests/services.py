@@ -30,14 +30,14 @@ SALES = {
     "day": [date(2023, 11, d) for d in (20, 21, 22, 23, 24, 25)],
     "rate": [Decimal("12.50"), Decimal("0.10"), Decimal("12.50"), Decimal("1.00"), Decimal("2.00"), Decimal("12.50")],
     "open": [True, False, True, True, False, True],
-    "at": [datetime(2023, 11, d, 8, 30) for d in (20, 21, 22, 23, 24, 25)],
+    "at": [datetime(2023, 11, d, 8, 30, tzinfo=UTC).replace(tzinfo=None) for d in (20, 21, 22, 23, 24, 25)],
     "price": [Decimal("10.01"), Decimal("0.02"), Decimal("99999999.99"), Decimal("5.00"), None, Decimal("3.10")],
     "score": [0.1, 0.2, 1e300, -0.5, None, 0.3],
     "units": [1, 2, 2**53 + 1, 4, 5, 6],
     "kind": ["a", "b", "a", "ü", "b", "a"],
 }
 TYPES = pa.schema([("user", pa.string()), ("shop", pa.int64()), ("day", pa.date32()), ("rate", pa.decimal128(6, 2)), ("open", pa.bool_()), ("at", pa.timestamp("us")), ("price", pa.decimal128(12, 2)), ("score", pa.float64()), ("units", pa.int64()), ("kind", pa.string())])
-LEFT = pa.table({"buyer": ["ann"], "t": [datetime(2023, 12, 1)], "amount": [2.0]}, pa.schema([("buyer", pa.string()), ("t", pa.timestamp("us")), ("amount", pa.float64())]))
+LEFT = pa.table({"buyer": ["ann"], "t": [AT.replace(tzinfo=None)], "amount": [2.0]}, pa.schema([("buyer", pa.string()), ("t", pa.timestamp("us")), ("amount", pa.float64())]))
 TYPED = {"shop": 1, "day": date(2023, 11, 20), "rate": Decimal("12.50"), "open": True}
 
 
