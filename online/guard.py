@@ -24,7 +24,7 @@ OPEN = ("/healthz", "/readyz")  # asked by who watches over processes, who have 
 BULK = "/v1/features/"  # Chronon's routes, which say errors in its form
 ROUTES = ("/v1/joins/", "/v1/group-bys/", "/v1/features/join/", "/v1/features/groupby/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
 AGAIN = "1"  # second after which to ask again
-LONGEST = 64 * 1024  # bytes of a path and its query
+LONGEST = 32 * 1024  # bytes of a path and its query; the parser takes no more than twice as many
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,20 @@ SALES = {
     "units": [1, 2, 2**53 + 1, 4, 5, 6],
     "kind": ["a", "b", "a", "ü", "b", "a"],
 }
-TYPES = pa.schema([("user", pa.string()), ("shop", pa.int64()), ("day", pa.date32()), ("rate", pa.decimal128(6, 2)), ("open", pa.bool_()), ("at", pa.timestamp("us")), ("price", pa.decimal128(12, 2)), ("score", pa.float64()), ("units", pa.int64()), ("kind", pa.string())])
+TYPES = pa.schema(
+    [
+        ("user", pa.string()),
+        ("shop", pa.int64()),
+        ("day", pa.date32()),
+        ("rate", pa.decimal128(6, 2)),
+        ("open", pa.bool_()),
+        ("at", pa.timestamp("us")),
+        ("price", pa.decimal128(12, 2)),
+        ("score", pa.float64()),
+        ("units", pa.int64()),
+        ("kind", pa.string()),
+    ]
+)
 LEFT = pa.table({"buyer": ["ann"], "t": [AT.replace(tzinfo=None)], "amount": [2.0]}, pa.schema([("buyer", pa.string()), ("t", pa.timestamp("us")), ("amount", pa.float64())]))
 TYPED = {"shop": 1, "day": date(2023, 11, 20), "rate": Decimal("12.50"), "open": True}
 
@@ -52,7 +65,7 @@ def published(store, suffix=""):
         source=source,
         keys=["user"],
         aggregations=[
-            trailing(days(7, 30), _.price.sum(), _.units.sum(), _.score.mean(), _.units.count()),
+            trailing(days(7, 30, 36500), _.price.sum(), _.units.sum(), _.score.mean(), _.units.count()),
             last_k(sales.price, 3),
             Aggregation(_.day.max().name("latest_day")),
             Aggregation(_.at.max().name("latest")),
@@ -74,6 +87,11 @@ class Served:
     port: int
     token: str | None = None
     errors: list[str] = field(factory=list)
+    _reading: threading.Thread = field(init=False)
+
+    def __attrs_post_init__(self):
+        self._reading = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
+        self._reading.start()
 
     def ask(self, method, path, body=None, headers=None, timeout=30):
         """(status, headers, JSON or text) of one request on a connection of its own."""
@@ -89,7 +107,13 @@ class Served:
     def stop(self, sig=signal.SIGTERM):
         """Its exit code."""
         self.process.send_signal(sig)
-        return self.process.wait(30)
+        try:
+            return self.process.wait(60)
+        finally:
+            self.process.kill()
+            self._reading.join(10)
+            self.process.stdout.close()
+            self.process.stderr.close()
 
 
 def told(connection, method, path, body=None, headers=None):
@@ -100,14 +124,31 @@ def told(connection, method, path, body=None, headers=None):
     return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(text) if "json" in (answer.getheader("content-type") or "") else text.decode()
 
 
+def written(value):
+    """A feature as JSON has it."""
+    if isinstance(value, dict):
+        return {k: written(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [written(v) for v in value]
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat() + "Z"
+    return str(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
+
+
+def told_features(answer):
+    """An answer's features, as JSON has them."""
+    return written(dict(answer))
+
+
 def serving(url, *options, env=None, token=None):
     """A `Served` on a port of its own, once it is ready."""
-    process = subprocess.Popen([sys.executable, "-c", COMMAND, "--store", url, "--port", "0", *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | (env or {}))
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "--store", url, "--port", "0", *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
+    )
     line = process.stdout.readline()
     if not line:
         raise RuntimeError(process.communicate()[1])
     served = Served(process, int(line.rsplit(":", 1)[1].split("/")[0]), token)
-    threading.Thread(target=lambda: served.errors.extend(process.stderr), daemon=True).start()
     until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -116,5 +157,5 @@ def serving(url, *options, env=None, token=None):
         except OSError:
             pass
         time.sleep(0.05)
-    process.kill()
+    served.stop()
     raise RuntimeError("".join(served.errors))
