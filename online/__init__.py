@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from online.answers import Answer, Answers, PartStatus
+    from online.asynchronous import AsyncFetcher
     from online.errors import StoreError
     from online.fetcher import Fetcher, fetch
     from online.store import Store
 
-ROOMS = {"Answer": "answers", "Answers": "answers", "Fetcher": "fetcher", "PartStatus": "answers", "Store": "store", "StoreError": "errors", "fetch": "fetcher"}
+ROOMS = {"Answer": "answers", "Answers": "answers", "AsyncFetcher": "asynchronous", "Fetcher": "fetcher", "PartStatus": "answers", "Store": "store", "StoreError": "errors", "fetch": "fetcher"}
 
-__all__ = ["Answer", "Answers", "Fetcher", "PartStatus", "Store", "StoreError", "fetch"]
+__all__ = ["Answer", "Answers", "AsyncFetcher", "Fetcher", "PartStatus", "Store", "StoreError", "fetch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,7 @@ class Block:
         """A SELECT of one row: f0... the features in order, `newest`, and whether the key was `seen`."""
         plan = self.plan
         values = self._taken() if plan.kind == "entity" and not plan.cells else self._aggregated()
-        features = [f"{f.expression} as f{i}" for i, f in enumerate(plan.features)]
+        features = [f"{f'a.by{i}' if f.by else f.expression} as f{i}" for i, f in enumerate(plan.features)]
         seen = "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"  # of events, `newest` says it
         base = f"select {', '.join([*features, 'a.newest', seen])} from ({values}) a"
         if not plan.derivations:
@@ -106,7 +106,7 @@ class Block:
         buckets = list(dict.fromkeys(f.by for f in plan.features if f.by))
         for i, by in enumerate(buckets):
             sources.append(f"({self._bucketed(by)}) m{i}")
-            chosen += [f"m{i}.{f.expression.removeprefix('a.')}" for f in self._mapped(by)]
+            chosen += [f"m{i}.by{n}" for n in self._mapped(by)]
         if plan.kind == "entity":
             chosen.append(f"(select 1 from {stored(plan)} e where {self._in_force()} limit 1) as there")
         chosen.append(f"{self._newest()} as newest")
@@ -182,19 +182,20 @@ class Block:
 
     # --- maps by bucket
 
-    def _mapped(self, by: str) -> list[Feature]:
-        return [f for f in self.plan.features if f.by == by]
+    def _mapped(self, by: str) -> dict[int, Feature]:
+        """The features of a bucket column, by their place."""
+        return {n: f for n, f in enumerate(self.plan.features) if f.by == by}
 
     def _bucketed(self, by: str) -> str:
         """One row: each feature as a map from the bucket's value, without entries that nothing contributed to (rule 14)."""
         features = self._mapped(by)
-        cells = [c for c in self.plan.cells if any(c.name in f.cells for f in features)]
+        cells = [c for c in self.plan.cells if any(c.name in f.cells for f in features.values())]
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
-        made += [f"bool_or({self._any(f, cells)}) as any{i}" for i, f in enumerate(features)]
+        made += [f"bool_or({self._any(f, cells)}) as any{n}" for n, f in features.items()]
         inner = f"select e.{quoted(by)} as b, {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)} and e.{quoted(by)} is not null group by e.{quoted(by)}"
-        done = f"select s.b, {self._done(cells)}, {', '.join(f's.any{i}' for i in range(len(features)))} from ({inner}) s"
-        values = [f"{f.expression} as f{i}, a.any{i}" for i, f in enumerate(features)]
-        maps = [f"jsonb_object_agg(v.b::text, v.f{i}) filter (where v.any{i} and v.f{i} is not null) as {f.expression.removeprefix('a.')}" for i, f in enumerate(features)]
+        done = f"select s.b, {self._done(cells)}, {', '.join(f's.any{n}' for n in features)} from ({inner}) s"
+        values = [f"{f.expression} as f{n}, a.any{n}" for n, f in features.items()]
+        maps = [f"jsonb_object_agg(v.b::text, v.f{n}) filter (where v.any{n} and v.f{n} is not null) as by{n}" for n in features]
         return f"select {', '.join(maps)} from (select a.b, {', '.join(values)} from ({done}) a) v"
 
     def _any(self, feature: Feature, cells: Sequence[Cell]) -> str:
@@ -233,7 +234,7 @@ def statement(plan: Plan, *, many: bool) -> str:
     """The statement of a fetch: parameters are the keys, the time in microseconds and the context, as arrays where `many`.
 
     Columns: the row's number, the id of the published plan, every output in order; then for each part its newest fact,
-    whether the key was seen, and what the store says of it: batch end, stream and horizon.
+    whether the key was seen, and what the store says of it: batch end, stream, horizon, and when it was uploaded.
     """
     parts, values, told = [], [], []
     names = [k.name for k in plan.keys]
@@ -243,7 +244,7 @@ def statement(plan: Plan, *, many: bool) -> str:
         at = floor_to("q.t", DAY) if group_by.daily else "q.t"
         parts.append(f"cross join lateral ({Block(group_by, keys, at).sql()}) p{p}")
         values += [_masked(f, f"p{p}.f{i}", part, plan, f"p{p}.newest") for i, f in enumerate(group_by.outputs)]
-        state = f"(select array[batch_end, streamed, horizon] from workbench.states where rows = {text(group_by.table)})"
+        state = f"(select array[batch_end, streamed, horizon, uploaded] from workbench.states where rows = {text(group_by.table)})"
         told += [f"p{p}.newest as n{p}", f"p{p}.seen as s{p}", f"{state} as e{p}"]
     published = f"(select plan from workbench.published where name = {text(plan.name)}) as v"
     asked = " ".join([_request(plan, many=many), *parts])

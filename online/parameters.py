@@ -47,10 +47,27 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
             message = f"{what} {column.name} takes 64-bit whole numbers, and {value} has more digits: no such key can be stored"
             raise StoreError(message)
         return Int8(value)
-    if isinstance(value, str) and "\x00" in value:
+    if isinstance(value, str):
+        return _text(column, value, what)
+    try:
+        return float(value) if isinstance(value, int) and column.sql == "float8" else value
+    except OverflowError:
+        message = f"{what} {column.name} takes {column.type}, and {value!r:.60} is beyond it: no such key can be stored"
+        raise StoreError(message) from None
+
+
+def _text(column: Column, value: str, what: str) -> Any:
+    if "\x00" in value:
         message = f"{what} {column.name} has a NUL character, which no stored text has: leave it out"
         raise StoreError(message)
-    return float(value) if column.sql == "float8" and isinstance(value, int) else value
+    try:
+        value.encode()
+        return UUID(value) if column.sql == "uuid" else value
+    except UnicodeEncodeError:
+        message = f"{what} {column.name} has half of a surrogate pair, {value!r:.60}, which is no text: no such key can be stored"
+    except ValueError:
+        message = f"{what} {column.name} takes a UUID, as '123e4567-e89b-12d3-a456-426614174000', not {value!r:.60}"
+    raise StoreError(message)
 
 
 def _instead(column: Column, value: Any) -> str:

@@ -19,7 +19,7 @@ from online.plan import FORMAT, Plan
 from online.values import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Engine
 
@@ -39,12 +39,14 @@ class Store:
 
     `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working folder: it starts in a
     second, is shared by every process that uses it, and stops with the last one. `Store("postgresql://...")` is yours,
-    from version 14 on. The first use makes the schemas `workbench`, `workbench_data` and `features`.
+    from version 14 on. The first use makes the schemas `workbench`, `workbench_data` and `features`. With `sample`, a
+    share of the keys from 0 to 1, what `fetch` answers for them is kept in the table `workbench.served`.
 
     Raises StoreError where the server cannot be reached, is too old, or belongs to a newer workbench.
     """
 
-    def __init__(self, url: str | Path | None = None) -> None:
+    def __init__(self, url: str | Path | None = None, *, sample: float = 0.0) -> None:
+        self.sample = sample
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
         self._lock = threading.Lock()
         self._threads = threading.local()
@@ -78,7 +80,7 @@ class Store:
         """What answers `fetch` on this store."""
         from online.fetcher import Fetcher  # noqa: PLC0415 it needs the store
 
-        return Fetcher(self)
+        return Fetcher(self, sample=self.sample)
 
     @cached_property
     def engine(self) -> Engine:
@@ -94,8 +96,7 @@ class Store:
             with self.pool.connection() as con:
                 yield con
         except PoolTimeout as error:
-            message = f"the store cannot be reached: {error}; is the server of {_place(self.url)} running?"
-            raise StoreError(message) from error
+            raise away(self.url, error) from error
 
     def held(self) -> psycopg.Connection[Any]:
         """The thread's own connection, anew where it was lost: a pool's bookkeeping costs more than a fetch."""
@@ -104,8 +105,7 @@ class Store:
             try:
                 con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, application_name="feature-workbench", connect_timeout=PATIENCE)
             except psycopg.OperationalError as error:
-                message = f"the store cannot be reached: {str(error).strip()}; is the server of {_place(self.url)} running?"
-                raise StoreError(message) from error
+                raise away(self.url, error) from error
             _configured(con)
             self._threads.con = con
             self._held.add(con)
@@ -121,11 +121,10 @@ class Store:
         found = None if fresh else self._plans.get(name)
         if found is None:
             with self.connection() as con:
-                row = con.execute(PUBLISHED, (name,)).fetchone()
+                row = con.execute(PUBLISHED, (storable(name),)).fetchone()
             if row is None:
-                message = f"nothing is published as {name!r}: the store has {', '.join(self.names()) or 'nothing yet'}"
-                raise StoreError(message)
-            found = (row[0], _known(Plan.loads(row[1]), name))
+                raise unknown(name, self.names())
+            found = read(row, name)
             with self._lock:
                 self._plans[name] = found
         return found
@@ -136,7 +135,9 @@ class Store:
             self._plans.pop(name, None)
 
     def close(self) -> None:
-        """Give up the connections; an embedded server stops when its last user is gone."""
+        """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""
+        if "fetcher" in vars(self):
+            self.fetcher.close()
         for con in list(self._held):
             con.close()
         if "pool" in vars(self):
@@ -147,6 +148,16 @@ class Store:
 def _configured(con: psycopg.Connection[Any]) -> None:
     con.prepare_threshold = 2**31  # none by counting: fetches ask for it
     set_json_loads(loads, con)
+
+
+def storable(name: str) -> str:
+    """A name as the database can look it up; what it cannot hold is the name of nothing."""
+    return "" if "\x00" in name else name.encode(errors="replace").decode()
+
+
+def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
+    """A row of `PUBLISHED`: the plan's id, and the plan."""
+    return row[0], _known(Plan.loads(row[1]), name)
 
 
 def _known(plan: Plan, name: str) -> Plan:
@@ -160,3 +171,13 @@ def _place(url: str) -> str:
     """Where a server is, without its password."""
     told = psycopg.conninfo.conninfo_to_dict(url)
     return f"{told.get('host', 'localhost')}:{told.get('port', 5432)}"
+
+
+def away(url: str, error: Exception) -> StoreError:
+    """What to raise where the server gives no connection, or takes it away."""
+    return StoreError(f"the store cannot be reached: {error}; is the server of {_place(url)} running?", "away")
+
+
+def unknown(name: str, names: Iterable[str]) -> StoreError:
+    """What to raise where nothing is served under a name."""
+    return StoreError(f"nothing is published as {name!r:.200}: the store has {', '.join(names) or 'nothing yet'}", "unknown")

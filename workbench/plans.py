@@ -183,7 +183,7 @@ def _cell(group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined
 def _features(group_by: GroupBy, stored: Stored, cells: Mapping[Any, Cell]) -> tuple[Feature, ...]:
     if group_by.taken:
         return tuple(_taken(group_by, stored, f) for f in group_by.computed)
-    return tuple(_feature(f, cells) for f in group_by.computed)
+    return tuple(_feature(f, cells, stored.buckets[f.by] if f.by else None) for f in group_by.computed)
 
 
 def _taken(group_by: GroupBy, stored: Stored, feature: Defined) -> Feature:
@@ -191,22 +191,22 @@ def _taken(group_by: GroupBy, stored: Stored, feature: Defined) -> Feature:
     return Feature(feature.name, str(feature.dtype), sql_type(feature.dtype), f'a."{name}"')
 
 
-def _feature(feature: Defined, cells: Mapping[Any, Cell]) -> Feature:
+def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Feature:
     found = {op: cells[op, feature.window, feature.by] for op in reductions(feature.node)}
     names = tuple(c.name for c in found.values())
     if feature.node in found:
         cell = found[feature.node]
-        sql = "jsonb" if feature.by or cell.fold == "map" else cell.sql
+        sql = "jsonb" if by or cell.fold == "map" else cell.sql
         if cell.fold == "list":
             sql = "jsonb"
         counts = cell.reduction in ("count", "unique_count") and cell.fold is None
         if isinstance(feature.node, Estimate):
             return _sketch(feature, cell)
-        return Feature(feature.name, str(feature.dtype), sql, f'a."{cell.name}"', names, feature.by, never_null=counts)
+        return Feature(feature.name, str(feature.dtype), sql, f'a."{cell.name}"', names, by, never_null=counts)
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
     value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
     sql = sql_type(value.type())
-    return Feature(feature.name, str(feature.dtype), "jsonb" if feature.by else sql, scalar_sql(table, value, "a", feature.name), names, feature.by, never_null=True)
+    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
 
 
 def _folds(op: ops.Reduction) -> bool:
