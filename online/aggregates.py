@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from online.plan import Cell
 
+COUNTS = ("count", "unique_count")  # over nothing, 0
 PLACED = ("first", "last", "first_k", "last_k")  # found by the index, from one end of the window
 
 

@@ -118,8 +118,11 @@ class Fetcher:
         for _ in range(TRIES):
             try:
                 return self._answers(served, keys, key, us, context or {})
-            except _Changed:
-                served = self.served(name, fresh=True)
+            except _Changed as changed:
+                held, served = served, self.served(name, fresh=True)
+                if served.id == held.id and served.plan == held.plan and changed.__cause__ is not None:
+                    message = f"{name} is published, and its fetch failed: {_first_line(changed.__cause__)}; publish it again"
+                    raise StoreError(message) from changed.__cause__
             except StoreError:
                 # what is wrong for the plan that is held may be right for the one that is published now
                 held, served = served, self.served(name, fresh=True)
@@ -195,8 +198,8 @@ def _asked(con: psycopg.Connection[Any], sql: str, row: Sequence[Any]) -> list[t
         with psycopg.RawCursor(con) as cursor:
             cursor.execute(sql, row, prepare=True, binary=True)
             return cursor.fetchall()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSqlStatementName):
-        raise _Changed from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSqlStatementName) as error:
+        raise _Changed from error
 
 
 def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any], us: int, lacking: Mapping[str, str]) -> Answer:

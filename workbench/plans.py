@@ -174,7 +174,7 @@ def _cell(group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined
 def _features(group_by: GroupBy, stored: Stored, cells: Mapping[Any, Cell]) -> tuple[Feature, ...]:
     if group_by.taken:
         return tuple(_taken(group_by, stored, f) for f in group_by.computed)
-    return tuple(_feature(f, cells) for f in group_by.computed)
+    return tuple(_feature(f, cells, stored.buckets.get(f.by) if f.by else None) for f in group_by.computed)
 
 
 def _taken(group_by: GroupBy, stored: Stored, feature: Defined) -> Feature:
@@ -182,7 +182,7 @@ def _taken(group_by: GroupBy, stored: Stored, feature: Defined) -> Feature:
     return Feature(feature.name, str(feature.dtype), sql_type(feature.dtype), f'a."{name}"')
 
 
-def _feature(feature: Defined, cells: Mapping[Any, Cell]) -> Feature:
+def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Feature:
     found = {op: cells[op, feature.window, feature.by] for op in reductions(feature.node)}
     names = tuple(c.name for c in found.values())
     if feature.node in found:
@@ -191,11 +191,11 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell]) -> Feature:
         if cell.fold == "list":
             sql = "jsonb"
         counts = cell.reduction in ("count", "unique_count") and cell.fold is None
-        return Feature(feature.name, str(feature.dtype), sql, f'a."{cell.name}"', names, feature.by, never_null=counts)
+        return Feature(feature.name, str(feature.dtype), sql, f'a."{cell.name}"', names, by, never_null=counts)
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
     value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
     sql = sql_type(value.type())
-    return Feature(feature.name, str(feature.dtype), "jsonb" if feature.by else sql, scalar_sql(table, value, "a", feature.name), names, feature.by, never_null=True)
+    return Feature(feature.name, str(feature.dtype), "jsonb" if feature.by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
 
 
 def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
