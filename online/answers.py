@@ -31,7 +31,7 @@ class PartStatus:
     `status` is `ok`, `missing` (the key has no fact before `at`), `null_key`, `expired` (by `max_age`), `stale` (nothing
     was uploaded or streamed for long before `at`: values are right of what is known) or `error`. `newest` is the time of the
     newest fact it saw, `batch_end` that before which the last upload brought every event, `streamed` when messages were last
-    applied; UTC, null where there is none.
+    applied, `uploaded` when the last upload ended; UTC, null where there is none.
     """
 
     status: str
@@ -39,19 +39,27 @@ class PartStatus:
     batch_end: datetime | None = None
     streamed: datetime | None = None
     error: str | None = None
+    uploaded: datetime | None = None
+
+    @property
+    def written(self) -> datetime | None:
+        """When the store last took anything for it: an upload or messages."""
+        return max(filter(None, (self.streamed, self.uploaded)), default=None)
 
 
 class Answer(Mapping[str, Any]):
     """The features of one key at one time: a mapping by name, in column order.
 
-    `keys`, `at`, `parts` (a `PartStatus` by part), `errors` (a sentence for each feature that could not be computed, which
-    is then not in the mapping) and `plan`, the hash of the definition that was served.
+    `asked`, the keys, `context`, what was given besides, `at`, `parts` (a `PartStatus` by part), `errors` (a sentence for
+    each feature that could not be computed, which is then not in the mapping) and `plan`, the hash of the definition that
+    was served.
     """
 
-    __slots__ = ("_values", "asked", "at", "errors", "name", "parts", "plan")
+    __slots__ = ("_values", "asked", "at", "context", "errors", "name", "parts", "plan")
 
-    def __init__(self, name: str, asked: Mapping[str, Any], at: datetime, values: dict[str, Any], parts: Mapping[str, PartStatus], errors: Mapping[str, str], plan: str) -> None:
+    def __init__(self, name: str, asked: Mapping[str, Any], at: datetime, values: dict[str, Any], parts: Mapping[str, PartStatus], errors: Mapping[str, str], plan: str, context: Mapping[str, Any] | None = None) -> None:
         self.name, self.asked, self.at, self._values, self.parts, self.errors, self.plan = name, dict(asked), at, values, parts, errors, plan
+        self.context = context or {}
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -60,6 +68,9 @@ class Answer(Mapping[str, Any]):
             if name in self.errors:
                 raise StoreError(self.errors[name]) from None
             raise
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -263,7 +263,7 @@ def statement(plan: Plan, *, many: bool) -> str:
     """The statement of a fetch: parameters are the keys, the time in microseconds and the context, as arrays where `many`.
 
     Columns: the row's number, the id of the published plan, every output in order; then for each part its newest fact,
-    whether the key was seen, and what the store says of it: batch end, stream and horizon.
+    whether the key was seen, and what the store says of it: batch end, stream, horizon, and when it was uploaded.
     """
     parts, values, told = [], [], []
     names = [k.name for k in plan.keys]
@@ -273,7 +273,7 @@ def statement(plan: Plan, *, many: bool) -> str:
         at = floor_to("q.t", DAY) if group_by.daily else "q.t"
         parts.append(f"cross join lateral ({Block(group_by, keys, at).sql()}) p{p}")
         values += [_masked(f, f"p{p}.f{i}", part, plan, f"p{p}.newest") for i, f in enumerate(group_by.outputs)]
-        state = f"(select array[batch_end, streamed, horizon] from workbench.states where rows = {text(group_by.table)})"
+        state = f"(select array[batch_end, streamed, horizon, uploaded] from workbench.states where rows = {text(group_by.table)})"
         told += [f"p{p}.newest as n{p}", f"p{p}.seen as s{p}", f"{state} as e{p}"]
     published = f"(select plan from workbench.published where name = {text(plan.name)}) as v"
     asked = " ".join([_request(plan, many=many), *parts])

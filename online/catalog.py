@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Integer, MetaData, Table, Text, UniqueConstraint, func, text
+from sqlalchemy import UUID, BigInteger, Column, DateTime, Double, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from online.errors import StoreError
@@ -49,7 +49,7 @@ states = Table(
     Column("hash", Text, nullable=False),
     Column("batch_end", BigInteger),
     Column("horizon", BigInteger),
-    Column("uploaded", DateTime(timezone=True)),
+    Column("uploaded", BigInteger),
     Column("streamed", BigInteger),
     Column("retain", BigInteger),
 )
@@ -86,19 +86,27 @@ offsets = Table(
     Column("partition", Integer, primary_key=True),
     Column("next", BigInteger, nullable=False),
 )
+# One row an answer that was logged; a request of several keys has several. Values are JSON, and the plan says their types.
 served = Table(
     "served",
     metadata,
-    Column("id", BigInteger, primary_key=True),
-    Column("name", Text, nullable=False, index=True),
+    Column("request", UUID, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("plan", Integer, nullable=False),
     Column("hash", Text, nullable=False),
-    Column("requested", DateTime(timezone=True), nullable=False),
-    Column("at", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),  # as of when, in microseconds since 1970
+    Column("served", DateTime(timezone=True), nullable=False),
+    Column("took", Integer, nullable=False),  # microseconds, of the whole request
+    Column("client", Text, nullable=False),
+    Column("share", Double, nullable=False),  # of keys that were sampled then
+    Column("reason", Text, nullable=False),  # why it is here: "key" by its hash, "error" whatever its hash
     Column("keys", JSONB, nullable=False),
     Column("context", JSONB, nullable=False),
     Column("features", JSONB, nullable=False),
-    Column("parts", JSONB, nullable=False),
-    Column("sampled", Boolean, nullable=False, server_default=text("true")),
+    Column("errors", JSONB, nullable=False),
+    Column("parts", JSONB, nullable=False),  # by part: status, newest, batch_end, written; times in microseconds
+    Index("served_by_time", "name", "at"),
 )
 versions = Table("migrations", metadata, Column("version", Integer, primary_key=True), Column("applied", DateTime(timezone=True), nullable=False, server_default=func.now()))
 

@@ -68,8 +68,15 @@ def _plain(value: Any) -> Any:
         case Decimal():
             return str(value)
         case dict():
-            return {str(k): _plain(v) for k, v in value.items()}
+            return {_key(k): _plain(v) for k, v in value.items()}
         case list() | tuple():
             return [_plain(v) for v in value]
         case _:
-            return value.hex() if isinstance(value, bytes) else str(value)
+            return _key(value)
+
+
+def _key(value: Any) -> str:
+    """What JSON lacks, and a map's key, as the text that Postgres makes of it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)

@@ -17,6 +17,7 @@ from online.answers import EPOCH, Answer, Answers, PartStatus, moment
 from online.asof import DAY, statement
 from online.errors import StoreError
 from online.plan import Plan
+from online.served import ServedLog
 from online.values import parameter, plain, reader
 
 if TYPE_CHECKING:
@@ -97,11 +98,14 @@ def _head(part: PartPlan) -> str:
 class Fetcher:
     """Answers of one store: `fetch` for one key or many, now or at a past time.
 
-    Safe to use from several threads: each request takes a connection of the store's pool.
+    Safe to use from several threads: each request takes a connection of the store's pool. With `sample`, a share of the
+    keys from 0 to 1, their answers and those with errors are written to the table `workbench.served` behind the
+    requests' back, under the name of a `client`; `log.logged` and `log.dropped` count them, and `close` writes the last.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, sample: float = 0.0, client: str = "python") -> None:
         self.store = store
+        self.log = ServedLog(store.url, sample, client=client) if sample else None
         self._served: dict[str, Served] = {}
 
     def served(self, name: str, *, fresh: bool = False) -> Served:
@@ -113,11 +117,18 @@ class Fetcher:
 
     def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
         """See `online.fetch`."""
-        us = microseconds(at)
+        us, began = microseconds(at), time.perf_counter_ns()
+        served, found = self._found(name, keys, key, us, context or {})
+        if self.log is not None:
+            self.log.offer(served.id, served.plan, (found,) if isinstance(found, Answer) else found, us, began)
+        return found
+
+    def _found(self, name: str, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> tuple[Served, Answer | Answers]:
+        """The answer, of the plan that is published now."""
         served = self.served(name)
         for _ in range(TRIES):
             try:
-                return self._answers(served, keys, key, us, context or {})
+                return served, self._answers(served, keys, key, us, context)
             except _Changed as changed:
                 held, served = served, self.served(name, fresh=True)
                 if served.id == held.id and served.plan == held.plan and changed.__cause__ is not None:
@@ -131,12 +142,17 @@ class Fetcher:
         message = f"{name} is being published again: ask once more"
         raise StoreError(message)
 
-    def _answers(self, served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Any:
+    def close(self) -> None:
+        """Write what the served log holds."""
+        if self.log is not None:
+            self.log.close()
+
+    def _answers(self, served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Answer | Answers:
         if keys is None or isinstance(keys, Mapping):
-            asked = dict(keys or {}) | dict(key)
-            _check_names(served.plan, asked)
-            row = _parameters(served.plan, asked, us, context)
-            return self._one(served, asked, row, us, _missing(served.plan, context))
+            whole = dict(keys or {}) | dict(key)
+            _check_names(served.plan, whole)
+            asked, given = _parted(served.plan, whole, context)
+            return self._one(served, asked, _parameters(served.plan, asked, us, given), us, _missing(served.plan, given))
         rows = _rows(keys)
         for one in rows:
             _check_names(served.plan, one)
@@ -153,9 +169,7 @@ class Fetcher:
     def _many(self, served: Served, rows: list[Keys], us: int, context: Mapping[str, Any]) -> list[Answer]:
         if not rows:
             return []
-        contexts = [{c.name: one[c.name] for c in served.plan.context if c.name in one} for one in rows]
-        asked = [{k: v for k, v in one.items() if k not in c} for one, c in zip(rows, contexts, strict=True)]
-        given = [dict(context) | c for c in contexts]
+        asked, given = zip(*(_parted(served.plan, one, context) for one in rows), strict=True)
         made = [_parameters(served.plan, a, us, c) for a, c in zip(asked, given, strict=True)]
         lacking = [_missing(served.plan, c) for c in given]
         columns = [list(c) for c in zip(*made, strict=True)]
@@ -186,7 +200,7 @@ class Fetcher:
         for feature in served.plan.derivations:
             errors.setdefault(feature.name, f"{feature.name} could not be computed: {_first_line(error)}")
         kept = {n: v for n, v in values.items() if n not in errors}
-        return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash)
+        return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash, _given(served.plan, row))
 
 
 class _Changed(Exception):  # noqa: N818 no error: the plan that was held is not the one that is published
@@ -210,13 +224,18 @@ def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any
     parts, told = {}, found[2 + len(outputs) :]
     for p, (head, part, places) in enumerate(served.places):
         newest, seen, state = told[3 * p : 3 * p + 3]
-        end, streamed, horizon = state
+        end, streamed, horizon, uploaded = state
         _check_horizon(served, p, us, horizon)
         status = _status(part, us, newest, max(end or 0, streamed or 0), seen=newest is not None if seen is None else seen, null=any(row[i] is None for i in places))
-        parts[head] = PartStatus(status, moment(newest), moment(end), moment(streamed))
+        parts[head] = PartStatus(status, moment(newest), moment(end), moment(streamed), uploaded=moment(uploaded))
     for name in lacking:
         values.pop(name)
-    return Answer(served.plan.name, asked, moment(us) or EPOCH, values, parts, lacking, served.plan.hash)
+    return Answer(served.plan.name, asked, moment(us) or EPOCH, values, parts, lacking, served.plan.hash, _given(served.plan, row))
+
+
+def _given(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
+    """The context of a request, from its parameters."""
+    return {c.name: value for c, value in zip(plan.context, row[len(plan.keys) + 1 :], strict=True) if value is not None} if plan.context else {}
 
 
 def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bool, null: bool) -> str:
@@ -259,8 +278,15 @@ def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) ->
         if name not in known:
             message = f"{plan.name} takes no context {name!r}: it takes {', '.join(sorted(known)) or 'none'}"
             raise StoreError(message)
-    given = {**context, **{k: v for k, v in asked.items() if k in known}}
-    return [*(parameter(k, asked[k.name]) for k in plan.keys), Int8(us), *(parameter(c, given.get(c.name), "context") for c in plan.context)]
+    return [*(parameter(k, asked[k.name]) for k in plan.keys), Int8(us), *(parameter(c, context.get(c.name), "context") for c in plan.context)]
+
+
+def _parted(plan: Plan, one: Keys, context: Mapping[str, Any]) -> tuple[Keys, Mapping[str, Any]]:
+    """A row's keys, and its context: what all rows have, then its own."""
+    if not plan.context:
+        return one, context
+    own = {c.name: one[c.name] for c in plan.context if c.name in one}
+    return {k: v for k, v in one.items() if k not in own}, {**context, **own}
 
 
 def _missing(plan: Plan, context: Mapping[str, Any]) -> dict[str, str]:

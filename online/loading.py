@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
 REGISTERED = "insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s) on conflict (rows) do nothing"
-FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = clock_timestamp(),
+FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = case when retain is null then null else greatest(batch_end, %(end)s) - retain end where rows = %(rows)s
     returning horizon"""
 LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted) values (%s, %s, %s, %s, %s, %s, %s)"

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from online import functions, loading, rows
 from online.asof import stored
-from online.catalog import audit, plans, published, states, uploads
+from online.catalog import audit, offsets, plans, published, states, uploads
 from online.errors import StoreError
 from online.plan import GroupByPlan, Plan
 
@@ -143,6 +143,7 @@ def _collect(con: Connection, plan: Plan) -> None:
             for statement in rows.dropped(group_by):
                 _raw(con).execute(statement)
             con.execute(states.delete().where(states.c.rows == group_by.table))
+            con.execute(offsets.delete().where(offsets.c.rows == group_by.table))  # or its messages would be taken for applied when it is stored again
 
 
 def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:

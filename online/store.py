@@ -37,12 +37,14 @@ class Store:
 
     `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working folder: it starts in a
     second, is shared by every process that uses it, and stops with the last one. `Store("postgresql://...")` is yours,
-    from version 14 on. The first use makes the schemas `workbench`, `workbench_data` and `features`.
+    from version 14 on. The first use makes the schemas `workbench`, `workbench_data` and `features`. With `sample`, a
+    share of the keys from 0 to 1, what `fetch` answers for them is kept in the table `workbench.served`.
 
     Raises StoreError where the server cannot be reached, is too old, or belongs to a newer workbench.
     """
 
-    def __init__(self, url: str | Path | None = None) -> None:
+    def __init__(self, url: str | Path | None = None, *, sample: float = 0.0) -> None:
+        self.sample = sample
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
         self._lock = threading.Lock()
         self._plans: dict[str, tuple[int, Plan]] = {}
@@ -74,7 +76,7 @@ class Store:
         """What answers `fetch` on this store."""
         from online.fetcher import Fetcher  # noqa: PLC0415 it needs the store
 
-        return Fetcher(self)
+        return Fetcher(self, sample=self.sample)
 
     @cached_property
     def engine(self) -> Engine:
@@ -118,7 +120,9 @@ class Store:
             self._plans.pop(name, None)
 
     def close(self) -> None:
-        """Give up the connections; an embedded server stops when its last user is gone."""
+        """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""
+        if "fetcher" in vars(self):
+            self.fetcher.close()
         if "pool" in vars(self):
             self.pool.close()
             del self.pool

@@ -187,7 +187,7 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Fea
     names = tuple(c.name for c in found.values())
     if feature.node in found:
         cell = found[feature.node]
-        sql = "jsonb" if feature.by or cell.fold == "map" else cell.sql
+        sql = "jsonb" if by or cell.fold == "map" else cell.sql
         if cell.fold == "list":
             sql = "jsonb"
         counts = cell.reduction in ("count", "unique_count") and cell.fold is None
@@ -195,7 +195,7 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Fea
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
     value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
     sql = sql_type(value.type())
-    return Feature(feature.name, str(feature.dtype), "jsonb" if feature.by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
+    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
 
 
 def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
