@@ -15,7 +15,7 @@ from psycopg.types.numeric import Int8
 
 from online.answers import EPOCH, Answer, Answers, PartStatus, moment
 from online.asof import DAY, statement
-from online.errors import StoreError
+from online.errors import LostError, StoreError
 from online.plan import Plan
 from online.served import ServedLog
 from online.values import parameter, plain, reader
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TRIES = 3  # of plans, while a name is published anew
 STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
+FARTHEST = 2**61  # microseconds from 1970, some 73,000 years: what windows can be taken from in 64 bits
 Keys = Mapping[str, Any]
 At = datetime | date | str | int | None
 
@@ -37,6 +38,8 @@ def microseconds(at: At) -> int:
     if at is None:
         return time.time_ns() // 1000
     try:
+        if at != at:  # noqa: PLR0124 pandas has a time that is none
+            raise ValueError
         if isinstance(at, str):
             at = datetime.fromisoformat(at)
         if isinstance(at, date) and not isinstance(at, datetime):
@@ -44,7 +47,7 @@ def microseconds(at: At) -> int:
         if isinstance(at, datetime):
             aware = at if at.tzinfo else at.replace(tzinfo=UTC)
             return (aware - EPOCH) // (EPOCH.resolution)
-        if isinstance(at, int) and not isinstance(at, bool):
+        if isinstance(at, int) and not isinstance(at, bool) and abs(at) < FARTHEST:
             return at
     except ValueError:
         pass
@@ -81,8 +84,9 @@ class Served:
 
     @cached_property
     def spans(self) -> list[int | None]:
-        """How far back each part looks."""
-        return [self.plan.group_by(p.group_by).longest for p in self.plan.parts]
+        """How far back each part looks: where values stand at midnight, from there."""
+        group_bys = [self.plan.group_by(p.group_by) for p in self.plan.parts]
+        return [None if g.longest is None else g.longest + DAY * g.daily for g in group_bys]
 
     @cached_property
     def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
@@ -126,7 +130,7 @@ class Fetcher:
     def _found(self, name: str, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> tuple[Served, Answer | Answers]:
         """The answer, of the plan that is published now."""
         served = self.served(name)
-        for _ in range(TRIES):
+        for last in (*[False] * (TRIES - 1), True):
             try:
                 return served, self._answers(served, keys, key, us, context)
             except _Changed as changed:
@@ -134,6 +138,9 @@ class Fetcher:
                 if served.id == held.id and served.plan == held.plan and changed.__cause__ is not None:
                     message = f"{name} is published, and its fetch failed: {_first_line(changed.__cause__)}; publish it again"
                     raise StoreError(message) from changed.__cause__
+            except LostError:
+                if last:
+                    raise
             except StoreError:
                 # what is wrong for the plan that is held may be right for the one that is published now
                 held, served = served, self.served(name, fresh=True)
@@ -214,6 +221,13 @@ def _asked(con: psycopg.Connection[Any], sql: str, row: Sequence[Any]) -> list[t
             return cursor.fetchall()
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSqlStatementName) as error:
         raise _Changed from error
+    except psycopg.DataError:  # of a part, or of a key's value
+        raise
+    except psycopg.Error as error:
+        if con.broken or error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+            raise
+        message = f"the store could not answer: {_first_line(error)}"
+        raise StoreError(message) from error
 
 
 def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any], us: int, lacking: Mapping[str, str]) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from online import rows
+from online.answers import moment
 from online.asof import stored
 from online.copying import copied
 from online.errors import StoreError
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from online.plan import GroupByPlan
 
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
-REGISTERED = "insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s) on conflict (rows) do nothing"
+REGISTERED = """insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s)
+    on conflict (rows) do update set retain = case when excluded.retain is not null then greatest(states.retain, excluded.retain) end where states.retain is not null"""
 FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = case when retain is null then null else greatest(batch_end, %(end)s) - retain end where rows = %(rows)s
     returning horizon"""
@@ -67,8 +70,8 @@ def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa
                 raise StoreError(message)
             cursor.execute(rows.staging(plan))
             staged = copied(cursor, "staged", rows.columns(plan), _told(batches, progress))
-            _check(cursor, plan)
-            inserted, deleted = _entity(cursor, plan, ends) if plan.kind == "entity" else _events(cursor, plan, end)
+            check(cursor, plan)
+            inserted, deleted = _entity(cursor, plan, ends, end) if plan.kind == "entity" else _events(cursor, plan, end)
             horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table}).fetchone()
             if horizon is None:
                 message = f"{plan.name} was unpublished while it was uploaded: publish it again"
@@ -85,7 +88,8 @@ def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa
 
 def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
     """Let fetches stay in the index: it tells them which rows every reader sees. Outside of a transaction."""
-    con.execute(f"vacuum (analyze) {stored(plan)}")
+    with suppress(psycopg.errors.UndefinedTable):  # unpublished since
+        con.execute(f"vacuum (analyze) {stored(plan)}")
 
 
 def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
@@ -99,8 +103,11 @@ def _told(batches: Iterable[pa.RecordBatch], progress: Callable[[int], None] | N
             progress(batch.num_rows)
 
 
-def _check(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
-    """Refuse rows that have no identity, and entities with two rows for one key (rule 6)."""
+def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
+    """Refuse staged rows that have no identity or cannot be indexed, and entities with two rows for one key (rule 6)."""
+    if (sizes := rows.too_long(plan)) and (long := cursor.execute(sizes).fetchone()):
+        message = f"{plan.name} has a {long[0]} of {long[1]} bytes, {long[2]!r}..., and an index, in which keys, order columns and ids are found, has no room for it: shorten it in the table, for example to its hash"
+        raise StoreError(message)
     if plan.id:
         ((missing,),) = cursor.execute("select count(*) from staged where id is null").fetchall()
         if missing:
@@ -129,13 +136,17 @@ def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[i
     return done["inserted"], done["deleted"]
 
 
-def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None) -> tuple[int, int]:
+def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None, end: int) -> tuple[int, int]:
     cursor.execute('create temporary table ends ("time" int8 primary key) on commit drop')
     if ends is not None:
         copied(cursor, "ends", ['"time"'], [ends])
     for statement in rows.islands(plan):
         cursor.execute(statement)
     locked(cursor, plan)
+    reached = cursor.execute("select batch_end from workbench.states where rows = %s", (plan.table,)).fetchone()
+    if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
+        message = f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to {moment(end)} would take the newest away: give an end that is not earlier"
+        raise StoreError(message)
     done = {}
     for name, statement in rows.replaced(plan).items():
         cursor.execute(statement)
@@ -144,7 +155,6 @@ def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch
 
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
-    """Rows older than the retention go, but for those that are still in force."""
-    old = "until" if plan.kind == "entity" else '"time"'
-    cursor.execute(f"delete from {stored(plan)} where {old} < %s", (horizon,))
+    """Rows older than the retention go, but for those that are still in force; of each key the newest stays, for `max_age`."""
+    cursor.execute(rows.forgotten(plan), {"horizon": horizon})
     return cursor.rowcount

@@ -13,18 +13,20 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from online import embedded
-from online.errors import StoreError
+from online.errors import LostError, StoreError
 from online.plan import FORMAT, Plan
 from online.values import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import LiteralString
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from online.fetcher import Fetcher
 
 HOME = Path(".workbench") / "postgres"
+TRIES = 3  # of what only reads, while the server is away
 OLDEST = 140_000  # Postgres 14
 PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
 NAMES = "select name from workbench.published order by name"
@@ -87,25 +89,53 @@ class Store:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection of the pool, for a block; StoreError where there is none to be had."""
+        """A connection of the pool, for a block; StoreError where there is none to be had, LostError where it breaks."""
         try:
             with self.pool.connection() as con:
                 yield con
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if not _lost(error):
+                raise
+            self.pool.check()  # those that idle are lost as well
+            message = f"the server of {_place(self.url)} went away in the middle: {str(error).strip().splitlines()[0]}; ask once more"
+            raise LostError(message) from error
         except PoolTimeout as error:
             message = f"the store cannot be reached: {error}; is the server of {_place(self.url)} running?"
             raise StoreError(message) from error
 
+    @contextmanager
+    def catalog(self) -> Iterator[Connection]:
+        """A transaction on the catalog; StoreError where it fails."""
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 the hot path does without
+
+        try:
+            with self.engine.begin() as con:
+                yield con
+        except (DBAPIError, psycopg.Error) as error:
+            cause = getattr(error, "orig", error)
+            message = f"the store's catalog could not be read or written, and is as it was: {cause}"
+            raise StoreError(message) from error
+
     def names(self) -> list[str]:
         """What is published, by name."""
-        with self.connection() as con:
-            return [name for (name,) in con.execute(NAMES)]
+        return [name for (name,) in self._read(NAMES, ())]
+
+    def _read(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """What a statement that only reads finds; asked again where the server went away."""
+        for left in reversed(range(TRIES)):
+            try:
+                with self.connection() as con:
+                    return con.execute(statement, parameters).fetchall()
+            except LostError:
+                if not left:
+                    raise
+        return []
 
     def plan(self, name: str, *, fresh: bool = False) -> tuple[int, Plan]:
         """The plan that is served under a name, and its id; StoreError that lists what there is, if it is not."""
         found = None if fresh else self._plans.get(name)
         if found is None:
-            with self.connection() as con:
-                row = con.execute(PUBLISHED, (name,)).fetchone()
+            row = next(iter(self._read(PUBLISHED, (name,))), None)
             if row is None:
                 message = f"nothing is published as {name!r}: the store has {', '.join(self.names()) or 'nothing yet'}"
                 raise StoreError(message)
@@ -131,6 +161,11 @@ class Store:
 def _configured(con: psycopg.Connection[Any]) -> None:
     con.prepare_threshold = None  # what is worth preparing is prepared by name
     set_json_loads(loads, con)
+
+
+def _lost(error: psycopg.Error) -> bool:
+    """Whether the server is gone, or about to go: no state, class 08, or a shutdown."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 def _known(plan: Plan, name: str) -> Plan:

@@ -39,8 +39,8 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
 
     numpy's scalars are taken as what they hold.
     """
-    value = value.item() if hasattr(value, "item") else value
-    if value is None or value != value:  # noqa: PLR0124 NaN, as pandas has missing values
+    value = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    if value is None or _absent(value):
         return None
     accepted = ACCEPTED.get(column.sql, (Decimal, int))
     if not isinstance(value, accepted) or (isinstance(value, bool) and column.sql != "bool"):
@@ -51,10 +51,26 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
             message = f"{what} {column.name} takes 64-bit whole numbers, and {value} has more digits: no such key can be stored"
             raise StoreError(message)
         return Int8(value)
+    if isinstance(value, str) and _unwritten(value):
+        message = f"{what} {column.name} has the text {value!r:.60}, which has no UTF-8: no stored text is like it"
+        raise StoreError(message)
     if isinstance(value, str) and "\x00" in value:
         message = f"{what} {column.name} has a NUL character, which no stored text has: leave it out"
         raise StoreError(message)
     return float(value) if column.sql == "float8" and isinstance(value, int) else value
+
+
+def _absent(value: Any) -> bool:
+    """What pandas has for missing values: NaN, NaT, and NA, which says of no comparison that it is true."""
+    return type(value).__name__ == "NAType" or (isinstance(value, float | datetime | Decimal) and value != value)  # noqa: PLR0124 they are not themselves
+
+
+def _unwritten(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _instead(column: Column, value: Any) -> str:
