@@ -1,48 +1,49 @@
-"""Rows between Postgres and Arrow, by COPY: no row becomes a Python object."""
+"""Rows between Postgres and Arrow, by COPY: no row becomes a Python object, but for lists and maps that are read."""
 
 from __future__ import annotations
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 from sqlglot import exp
 
-from backends.asking import LacksError
+from backends import jsonb
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
+    from backends.engine import Engine
+
 BATCH = 50_000  # rows of text sent at once
 
 
-def fetched(con: BaseBackend, expr: ir.Table) -> pa.Table:
-    """The rows of an expression. Raises LacksError for types that have no plain text."""
-    schema = pa.schema([(name, _plain(dtype.to_pyarrow())) for name, dtype in expr.schema().items()])
+def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
+    """The rows of an expression; lists, maps and bytes go by JSON."""
+    declared = pa.schema([(name, dtype.to_pyarrow()) for name, dtype in expr.schema().items()])
+    nested = [f.name for f in declared if pa.types.is_nested(f.type) or pa.types.is_binary(f.type)]
+    schema = pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared])
     text = BytesIO()
-    with con.con.cursor() as cursor, cursor.copy(f"COPY ({con.compile(expr)}) TO STDOUT (FORMAT csv)") as copy:
+    query = engine.query(jsonb.shown(expr, nested))
+    with engine.connected.con.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT csv)") as copy:
         for row in copy:
             text.write(row)
     if not text.tell():
-        return schema.empty_table()
+        return declared.empty_table()
     text.seek(0)
+    return jsonb.restored(_parsed(text, schema), declared)
+
+
+def _parsed(text: BytesIO, schema: pa.Schema) -> pa.Table:
     return csv.read_csv(
         text,
         read_options=csv.ReadOptions(column_names=schema.names),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(column_types=schema, null_values=[""], true_values=["t"], false_values=["f"], strings_can_be_null=True, quoted_strings_can_be_null=False),
     )
-
-
-def _plain(dtype: pa.DataType) -> pa.DataType:
-    if pa.types.is_nested(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype):
-        message = f"COPY has no text for {dtype} that Arrow reads"
-        raise LacksError(message)
-    return dtype
 
 
 def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
@@ -58,7 +59,9 @@ def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
 
 
 def _text(column: pa.ChunkedArray) -> Any:
-    """A column as what CSV writes: lists as Postgres's array literals, everything else as it is."""
+    """A column as what CSV writes: lists as Postgres's array literals, maps as JSON, everything else as it is."""
+    if pa.types.is_map(column.type):
+        return pa.chunked_array([jsonb.written(c) for c in column.chunks], pa.string())
     if not pa.types.is_list(column.type):
         return column
     return pa.chunked_array([_literals(c) for c in column.chunks], pa.string())
@@ -75,7 +78,3 @@ def _literals(lists: pa.Array) -> pa.Array:
     joined = pc.binary_join_element_wise("{", pc.binary_join(pa.ListArray.from_arrays(offsets, quoted), ","), "}", "")
     return pc.if_else(lists.is_valid(), joined, pa.nulls(len(lists), pa.string()))
 
-
-def created(con: BaseBackend, name: str, schema: pa.Schema) -> None:
-    """An empty temporary table with an Arrow schema's columns."""
-    con.create_table(name, schema=ibis.Schema.from_pyarrow(schema), temp=True)

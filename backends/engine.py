@@ -65,6 +65,25 @@ class Engine:
         values = value.collect(where=where, order_by=keys)
         return values if k is None else values[:k]
 
+    def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
+        """A map of the rows that pass `keep`, null over none."""
+        keys, values = (self.listed(column, [key], keep) for column in (key, value))
+        made = ibis.map(keys, values)
+        return (keys.length() > 0).ifelse(made, ibis.null(made.type()))
+
+    def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
+        """One row an entry of a map, its key and value in columns of these names."""
+        held = table.mutate(_fw_map=container).mutate(**{key: container.keys()}).unnest(key)
+        return held.mutate(**{element: held["_fw_map"][held[key]]})
+
+    def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
+        """A stored column as the type that a definition declares; none where it holds no such values."""
+        return None
+
+    def given(self, table: ir.Table) -> ir.Table:
+        """A finished table in types that Ibis reads from this engine."""
+        return table
+
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
         """A 64-bit hash of a column of any type, the same in every session; it may be null where the value is."""
         return value.hash()
@@ -96,10 +115,14 @@ class Engine:
         while forgotten:
             con.drop_table(forgotten.pop(), force=True)
         name = ibis.util.gen_name("fw")
-        table = self.run("the query", lambda: con.create_table(name, expr, temp=True), expr if isinstance(expr, ir.Table) else None)
+        table = self.run("the query", lambda: self.held_as(name, expr), expr if isinstance(expr, ir.Table) else None)
         # not dropped at once: the collector may run while another query of this connection is being read
         weakref.finalize(table.op(), forgotten.append, name)
         return table
+
+    def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
+        """A temporary table of this name."""
+        return self.connected.create_table(name, rows, temp=True)
 
     def own(self, question: AsOf) -> str:  # noqa: ARG002 engines with several override it
         """Which of its own plans, other than pairs, is the cheaper one."""
@@ -132,6 +155,18 @@ class Engine:
         """All rows of an expression, as Arrow."""
         return self.run("a fetch", lambda: self.connected.to_pyarrow(expr), expr)
 
+    def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
+        """All rows of an expression, some at a time."""
+        return self.connected.to_pyarrow_batches(expr, chunk_size=BATCH)
+
+    def create(self, table: str, schema: ibis.Schema) -> None:
+        """Make an empty table."""
+        self.connected.create_table(table, schema=schema)
+
+    def insert(self, table: str, rows: ir.Table) -> None:
+        """Rows of an expression into a table that has its columns, in this order."""
+        self.connected.insert(table, rows)
+
     def append(self, table: str, rows: pa.Table) -> None:
         """More rows for a table that `keep` made of such rows."""
         self.run("an insert", lambda: self.connected.insert(table, rows))
@@ -146,6 +181,11 @@ class Engine:
             sql = "" if expr is None else f"\n{self.sql(expr)}"
             message = f"{what} failed on {self.title}: {error}{sql}"
             raise EngineError(message) from error
+
+    def query(self, expr: ir.Table) -> str:
+        """The SQL of an expression that is to run next, its in-memory tables being there by then."""
+        self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001 what Ibis does before it runs one itself
+        return str(self.connected.compile(expr))
 
     def sql(self, expr: ir.Table) -> str:
         """The SQL of an expression in this engine's dialect, formatted."""
@@ -201,7 +241,7 @@ class Engine:
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
         """Write `rows` as Parquet files without the column `by`, in one folder `{by}={value}` a value. By Arrow batches, in bounded memory."""
-        batches = self.connected.to_pyarrow_batches(rows.order_by(by), chunk_size=BATCH)
+        batches = self.batches(rows.order_by(by))
         for value, tables in groupby(chain.from_iterable(_runs(b, by) for b in batches), key=lambda run: run[0]):
             place = folder / f"{by}={value}" / "0.parquet"
             place.parent.mkdir(parents=True)

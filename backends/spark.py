@@ -100,7 +100,7 @@ class Spark(Engine):
         return self.connected._session  # noqa: SLF001 Ibis hands out no session
 
     def _frame(self, expr: ir.Table) -> Any:
-        return self._session.sql(self.connected.compile(expr))
+        return self._session.sql(self.query(expr))
 
     def folder(self, table: str) -> Path:
         """Beside the managed tables of the current database, where driver and executors reach it as a folder."""

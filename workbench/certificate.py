@@ -13,10 +13,9 @@ from attrs import field, frozen
 from sqlglot import exp
 
 from backends import Engine, engine_of
-from backends.asking import LacksError
 from backends.equal import TOLERANCE, equal
 from workbench import display
-from workbench.asked import arrow
+from workbench.asked import fetched
 from workbench.canonical import fingerprint
 from workbench.errors import DefinitionError
 from workbench.joins import expect_join
@@ -234,23 +233,14 @@ class _Scales:
         if asked is None:
             return {}
         join, named = asked
-        rows = _typed(self.engine, join, computed(join, Chooser(self.engine), self.first, self.last)).to_pylist(maps_as_pydicts="strict")
+        table = computed(join, Chooser(self.engine), self.first, self.last)
+        rows = fetched(self.engine, table.select(*join.schema), join.schema).to_pylist(maps_as_pydicts="strict")
         columns = list(self.join.left.table.schema.names)
         return {_hashed({c: r[c] for c in columns}): {f: r[s] for f, s in named.items() if r[s] is not None} for r in rows}
 
 
 def _hashed(left: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(repr(v) for v in left.values())
-
-
-def _typed(engine: Engine, join: Join, table: Any) -> pa.Table:
-    """The rows in the types that the join declares, whatever the driver made of them."""
-    asked = table.select(*join.schema)
-    try:
-        rows = engine.fetch(asked)
-    except LacksError:  # lists and maps of Postgres come by Ibis
-        rows = engine.run("a fetch", lambda: engine.connected.to_pyarrow(asked), asked)
-    return rows.cast(pa.schema([(n, arrow(t)) for n, t in join.schema.items()]))
 
 
 class _Found:
@@ -262,7 +252,8 @@ class _Found:
 
     def add(self, chooser: Chooser, first: date | None, last: date | None) -> int:
         """Compute the join once more, and say how many rows it has."""
-        rows = _typed(chooser.engine, self.join, computed(self.join, chooser, first, last))
+        table = computed(self.join, chooser, first, last)
+        rows = fetched(chooser.engine, table.select(*self.join.schema), self.join.schema)
         lefts = ", ".join(map(_quoted, self.lefts))
         self.con.con.register("_fw_arrived", rows)
         self.con.raw_sql(f"CREATE TABLE way{self.ways} AS SELECT *, row_number() OVER (PARTITION BY {lefts}) AS {NUMBER}, true AS {THERE} FROM _fw_arrived")  # noqa: S608 quoted

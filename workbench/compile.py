@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import ibis.expr.operations as ops
 
 from workbench.normal import finite, floor_to, micros, normal
@@ -62,7 +61,7 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, plan
     values = {n: joined[n] for n in names}
     if part.max_age is not None:
         fresh = joined[NEWEST].isnull() | (joined[TIME] - joined[NEWEST] <= in_us(part.max_age))
-        values = {n: fresh.ifelse(v, ibis.null(v.type())) for n, v in values.items()}
+        values = {n: fresh.ifelse(v, None) for n, v in values.items()}
     return joined.select(*base.columns, **values)
 
 

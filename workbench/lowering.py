@@ -293,14 +293,7 @@ def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -
     if isinstance(cell.op, ops.Mode):
         return value.min(where=(count > 0) & (count == ranked[f"{cell.name}_most"]))
     keep = count > 0 if cell.op.k is None else (count > 0) & (ranked[f"{cell.name}_rank"] < cell.op.k)
-    return as_map(value, count, keep, context.engine)
-
-
-def as_map(key: ir.Column, value: ir.Column, keep: ir.BooleanValue, engine: Engine) -> ir.MapScalar:
-    """A map of the rows that pass `keep`, null over none."""
-    keys, values = (engine.listed(column, [key], keep) for column in (key, value))
-    made = ibis.map(keys, values)
-    return (keys.length() > 0).ifelse(made, ibis.null(made.type()))
+    return context.engine.mapped(value, count, keep)
 
 
 def unfolded(op: ops.Reduction) -> Each | None:

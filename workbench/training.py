@@ -78,7 +78,7 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path
         _check_named(join)
     engine, step = engine_of(connection_of(join, on)), _whole(step)
     if place is None:
-        return computed(join, Chooser(engine, plan), first, last)
+        return engine.given(computed(join, Chooser(engine, plan), first, last))
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
     filled = dated(engine, place)

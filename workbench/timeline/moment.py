@@ -11,6 +11,7 @@ import pyarrow as pa
 from attrs import evolve, field, frozen
 
 from workbench.aggregates import Each
+from workbench.asked import fetched
 from workbench.compile import features, instant
 from workbench.definitions import Aggregation
 from workbench.display import expression
@@ -291,5 +292,5 @@ class Story:
     def _answers(self, spine: ir.Table, group_by: GroupBy, by: str) -> list[Any]:
         table = features(spine, group_by, self.engine, planner=briefly)
         (name,) = (f.name for f in group_by.computed)
-        rows = self.engine.run("the preview", lambda: table.order_by(by).to_pyarrow().to_pylist(maps_as_pydicts="strict"), table)
+        rows = fetched(self.engine, table.order_by(by)).to_pylist(maps_as_pydicts="strict")
         return [r[name] for r in rows]
