@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,22 @@ KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgre
 # Temporary tables that nothing refers to any more, by connection; dropped before the next one is made.
 FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()
 
+SKETCHES = frozenset({"approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram"})
+# What the portable plan says some reductions with; not every backend of Ibis's has it.
+SAID: dict[str, tuple[type[ops.Node], ...]] = {
+    **dict.fromkeys(("first_k", "last_k", "top_k", "bottom_k", "collect", "group_concat"), (ops.ArrayCollect,)),
+    **dict.fromkeys(("quantile", "quantiles"), (ops.Quantile,)),
+    **dict.fromkeys(("variance", "stddev"), (ops.Variance,)),
+    **dict.fromkeys(("first", "argmin"), (ops.ArgMin, ops.StructColumn)),
+    **dict.fromkeys(("last", "argmax"), (ops.ArgMax, ops.StructColumn)),
+    "histogram": (ops.ArrayCollect, ops.Map),
+    "covariance": (ops.Covariance,),
+    "correlation": (ops.Correlation,),
+    "bit_and": (ops.BitAnd,),
+    "bit_or": (ops.BitOr,),
+    "bit_xor": (ops.BitXor,),
+}
+
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 
 
@@ -48,10 +65,16 @@ class Engine:
     name = "portable"
     title = "Ibis"
     plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
+    lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
     placeholder = "?"
 
     def __init__(self, con: BaseBackend | None = None) -> None:
         self.con = con
+
+    def lacking(self, reduction: str) -> bool:
+        """Whether no plan of this engine gives a reduction; for a backend without a file here, Ibis knows what it can say."""
+        unsaid = self.con is not None and "kernel" not in self.plans and not all(map(self.con.has_operation, SAID.get(reduction, ())))
+        return reduction in self.lacks or unsaid
 
     # --- expressions that differ
 
@@ -79,6 +102,10 @@ class Engine:
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
         """A stored column as the type that a definition declares; none where it holds no such values."""
         return None
+
+    def local(self, rows: pa.Table) -> ir.Table:
+        """Rows of this process as a table that expressions may use."""
+        return ibis.memtable(rows)
 
     def given(self, table: ir.Table) -> ir.Table:
         """A finished table in types that Ibis reads from this engine."""

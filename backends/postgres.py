@@ -40,6 +40,7 @@ class Postgres(Engine):
     name = "postgres"
     title = "Postgres"
     plans = ("pairs", "running", "kernel")
+    lacks = frozenset()
 
     def own(self, question: AsOf) -> str:
         """Running totals where they are exact and few, else the kernel."""
@@ -67,6 +68,10 @@ class Postgres(Engine):
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:
         """A map is stored as jsonb, json or hstore."""
         return jsonb.typed(column, dtype) if dtype.is_map() and (column.type().is_json() or column.type().is_map()) else None
+
+    def local(self, rows: pa.Table) -> ir.Table:
+        """Kept, where it has maps: Ibis sends none."""
+        return self.keep(rows) if any(pa.types.is_map(t) for t in rows.schema.types) else super().local(rows)
 
     def given(self, table: ir.Table) -> ir.Table:
         """With maps as JSON: Ibis fetches no typed ones."""

@@ -41,6 +41,7 @@ class Spark(Engine):
     name = "pyspark"
     title = "Spark"
     plans = ("pairs", "kernel")
+    lacks = frozenset()
 
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""

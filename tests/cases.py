@@ -18,8 +18,10 @@ from ibis import _
 from oracle import DAY, HOUR, MINUTE
 
 import workbench as wb
-from backends import copying
-from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, days, hours, minutes
+from backends import copying, engine_of
+from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, days, hours, minutes, training
+from workbench.asked import fetched
+from workbench.planning import Chooser
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
 BASE = 1_701_302_400_000_000  # 2023-11-30 00:00 UTC
@@ -225,6 +227,12 @@ def stored(con: ibis.BaseBackend, name: str, rows: pa.Table) -> Any:
     rows = rows.cast(pa.schema([f.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(f.type) else f for f in rows.schema]))
     con._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001 Ibis hands out no session
     return con.table(name)
+
+
+def computed(way: tuple[ibis.BaseBackend, str], join: Join) -> pa.Table:
+    """The join's rows, by one engine and plan, in the types that it declares: Ibis itself fetches no maps from Postgres, and goes by pandas on Spark."""
+    engine, plan = engine_of(way[0]), way[1]
+    return fetched(engine, training.computed(join, Chooser(engine, plan), None, None), join.schema)
 
 
 def group_by(events: Any, case: Case, aggregations: list) -> GroupBy:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
-import pyarrow as pa
 from attrs import field, frozen
 from sqlglot import exp
 
-from backends import Engine, engine_of
+from backends import Engine
 from backends.equal import TOLERANCE, equal
 from workbench import display
 from workbench.asked import fetched
@@ -23,7 +22,7 @@ from workbench.markup import Markup, row, section, tag
 from workbench.planning import PAIRS, Chooser
 from workbench.scales import scales
 from workbench.timeline import words
-from workbench.training import Day, computed, connection_of, span_of
+from workbench.training import Day, computed, connection_of, engine_for, span_of
 from workbench.versions import RULES
 
 if TYPE_CHECKING:
@@ -195,7 +194,7 @@ def compare(join: Join, start: Day = None, end: Day = None, *, on: Sequence[Base
 
 def _choosers(join: Join, on: Sequence[BaseBackend] | BaseBackend | None, plan: str | None) -> list[Chooser]:
     given = list(on) if isinstance(on, list | tuple) else [connection_of(join, on)]
-    engines = [engine_of(con) for con in given]
+    engines = [engine_for(join, con) for con in given]
     if len(engines) > 1:
         return [Chooser(engine, plan) for engine in engines]
     engine = engines[0]

@@ -12,6 +12,7 @@ import ibis.expr.operations as ops
 
 from backends import EngineError, engine_of
 from backends.dataset import Dataset, dated
+from workbench.abilities import check_engine
 from workbench.checks import check_data
 from workbench.compile import training_set
 from workbench.dated import Refill, between, left_rows
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
+    from backends import Engine
     from workbench.joins import Join
 
 STEP = 30  # days a transaction: few scans of the sources, and little lost if one fails
@@ -76,7 +78,7 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path
     place = None if into is None else _place(into)
     if place is not None:
         _check_named(join)
-    engine, step = engine_of(connection_of(join, on)), _whole(step)
+    engine, step = engine_for(join, connection_of(join, on)), _whole(step)
     if place is None:
         return engine.given(computed(join, Chooser(engine, plan), first, last))
     left = left_rows(join, engine, first, last)
@@ -154,6 +156,14 @@ def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
     else:
         message = f"{join.name} is made of unbound tables: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
     raise DefinitionError(message)
+
+
+def engine_for(join: Join, con: BaseBackend) -> Engine:
+    """The engine of a connection; DefinitionError where it cannot do what the join asks for."""
+    engine = engine_of(con)
+    for part in join.parts:
+        check_engine(part.group_by, engine)
+    return engine
 
 
 def _check_named(join: Join) -> None:
