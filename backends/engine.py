@@ -76,6 +76,10 @@ class Engine:
         unsaid = self.con is not None and "kernel" not in self.plans and not all(map(self.con.has_operation, SAID.get(reduction, ())))
         return reduction in self.lacks or unsaid
 
+    def holds(self, dtype: ibis.DataType) -> bool:  # noqa: ARG002 engines that cannot hold some override it
+        """Whether a column of the engine's own can be of a type."""
+        return True
+
     # --- expressions that differ
 
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
@@ -87,6 +91,18 @@ class Engine:
         keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]
         values = value.collect(where=where, order_by=keys)
         return values if k is None else values[:k]
+
+    def comparable(self, value: ir.Column) -> ir.Column:
+        """What compares in the place of a value."""
+        return value
+
+    def chosen(self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool) -> ir.Scalar:
+        """The value of the first or the last row by `key`."""
+        return value.argmax(key, where=where) if last else value.argmin(key, where=where)
+
+    def collected(self, value: ir.Column, order: ir.Column, where: ir.BooleanValue) -> ir.ArrayScalar:
+        """The values that pass `where` in order, nulls too; null over none."""
+        return value.collect(order_by=order, include_null=True, where=where)
 
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
         """A map of the rows that pass `keep`, null over none."""

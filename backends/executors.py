@@ -87,7 +87,7 @@ class Executors:
         question = evolve(self.question, asks=asks, keys=tuple(keys))
         schema = self._schema(asks)
         sides = [_bucketed(t, keys, buckets) for t in (events, left)]
-        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(question, schema), schema)
+        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(question, schema, self.con._session.conf.get("spark.sql.session.timeZone")), schema)  # noqa: SLF001 as above
 
     def _buckets(self, events: int) -> int:
         """As many as give each task some millions of values, and every core a few tasks."""
@@ -108,9 +108,9 @@ def _bucketed(table: DataFrame, keys: Sequence[str], buckets: int) -> GroupedDat
     return table.groupBy(f.pmod(f.hash(*keys), f.lit(buckets)).alias(BUCKET))
 
 
-def _kernel(question: AsOf, schema: StructType) -> Callable[[pa.Table, pa.Table], pa.Table]:
+def _kernel(question: AsOf, schema: StructType, zone: str) -> Callable[[pa.Table, pa.Table], pa.Table]:
     """The kernel over one bucket of keys, as Spark sends it to its executors."""
-    asks, keys, time, at, order, arrow = question.asks, question.keys, question.time, question.at, question.order, to_arrow_schema(schema)
+    asks, keys, time, at, order, arrow = question.asks, question.keys, question.time, question.at, question.order, to_arrow_schema(schema, timezone=zone)
 
     def answered(events: pa.Table, left: pa.Table) -> pa.Table:
         from backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone

@@ -54,6 +54,18 @@ class Postgres(Engine):
             raise EngineError(message)
         return (running if plan == "running" else inprocess).answer(self, question)
 
+    def holds(self, dtype: ibis.DataType) -> bool:
+        """Its lists of lists are rectangles, and its lists of maps none that Ibis types."""
+        if dtype.is_map():
+            return self.holds(dtype.value_type)
+        return not dtype.is_array() or not dtype.value_type.is_nested()
+
+    def chosen(self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool) -> ir.Scalar:
+        """Lists as text meanwhile: Ibis chooses by an array of the values, and one of lists would have to be a rectangle."""
+        if not value.type().is_array():
+            return super().chosen(value, key, where, last=last)
+        return super().chosen(value.cast("string"), key, where, last=last).cast(value.type())
+
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
         """As an object of jsonb, whatever the type of the keys."""
         return jsonb.gathered(key, value, keep)

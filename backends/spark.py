@@ -52,6 +52,15 @@ class Spark(Engine):
         values = rows.map(lambda r: r["v"])
         return values if k is None else values[:k]
 
+    def comparable(self, value: ir.Column) -> ir.Column:
+        """Maps, which Spark does not order, by their text."""
+        return value.cast("string") if value.type().is_map() else value
+
+    def collected(self, value: ir.Column, order: ir.Column, where: ir.BooleanValue) -> ir.ArrayScalar:
+        """Sorted as structs, which also keep the nulls that Spark's own lists leave out."""
+        rows = ibis.struct({"o": order, "v": value}).collect(where=where).sort()
+        return (rows.length() > 0).ifelse(rows.map(lambda r: r["v"]), None)
+
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in the executors; runs where the answer is read."""
         from backends.executors import Executors  # noqa: PLC0415 Spark's SQL can be shown where Spark is not installed

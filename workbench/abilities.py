@@ -17,8 +17,11 @@ ELSEWHERE = "compute it on DuckDB, Postgres or Spark"
 
 
 def check_engine(group_by: GroupBy, engine: Engine) -> None:
-    """Refuse the first reduction of a group-by that no plan of the engine gives."""
+    """Refuse the first reduction of a group-by that no plan of the engine gives, and the first feature that it cannot hold."""
     for feature in group_by.computed:
+        if not engine.holds(feature.dtype):
+            message = f"{feature.name} of {group_by.name} is {feature.dtype}, which {engine.title} cannot hold: compute it on DuckDB or Spark, or reduce the elements, as in each(x).sum()"
+            raise DefinitionError(message)
         for op in reductions(feature.node):
             name = ASKED[type(op)][0] if type(op) in ASKED else ""
             if not engine.lacking(name):

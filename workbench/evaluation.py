@@ -111,7 +111,7 @@ class Evaluation:
         if by_key:
             folded = {n: self.engine.mapped(known[MEMBER], known[n], known[seen(n)] & known[n].notnull()) for n in names}
         else:
-            folded = {n: known[n].collect(order_by=known[MEMBER], include_null=True, where=known[seen(n)]) for n in names}
+            folded = {n: self.engine.collected(known[n], known[MEMBER], known[seen(n)]) for n in names}
         return known.group_by(*self.group).agg(**folded)
 
 

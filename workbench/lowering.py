@@ -62,7 +62,7 @@ class Context:
 
     def ordered(self, pairs: ir.Table, *values: ir.Column) -> list[ir.Column]:
         """The sort keys of rule 10: time, the source's order, then the reduction's own value."""
-        return [*(pairs[o] for o in self.order), *values]
+        return [*(pairs[o] for o in self.order), *map(self.engine.comparable, values)]
 
 
 def _count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
@@ -102,11 +102,11 @@ def _plain(method: str) -> Any:
 
 
 def _first(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    return cell.column(pairs).argmin(_key(context.ordered(pairs, cell.column(pairs))), where=cell.kept(pairs))
+    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), cell.kept(pairs), last=False)
 
 
 def _last(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    return cell.column(pairs).argmax(_key(context.ordered(pairs, cell.column(pairs))), where=cell.kept(pairs))
+    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), cell.kept(pairs), last=True)
 
 
 def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
@@ -117,7 +117,7 @@ def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
 def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """The first in rule 10's order among the rows whose key is extreme."""
     keep = cell.kept(pairs) & (cell.column(pairs, "key") == pairs[_extreme(cell)])
-    return cell.column(pairs).argmin(_key(context.ordered(pairs, cell.column(pairs))), where=keep)
+    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), keep, last=False)
 
 
 def _listed(order: Callable[[Context, ir.Table, ir.Column], Sequence[ir.Column]], *, descending: bool) -> Any:
