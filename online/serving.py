@@ -115,14 +115,21 @@ def run_many(settings: Settings, place: socket.socket, token: str | None, worker
     return all(p.exitcode in (0, -signal.SIGTERM) for p in running)  # the latter had not begun
 
 
+def _token(name: str | None) -> str | None:
+    """What the environment variable of this name holds."""
+    if name is None:
+        return None
+    if not os.environ.get(name):
+        message = f"--token-env {name}: there is no such environment variable, or it is empty: set it to the token that clients send"
+        raise StoreError(message)
+    return os.environ[name]
+
+
 def main(told: str) -> int:
     """Serve as a command line says, in JSON: the exit code, 2 where it did not begin, after a sentence on standard error."""
     options = json.loads(told)
     try:
-        token = os.environ.get(options["token_env"], "") if options["token_env"] else None
-        if token == "":
-            message = f"--token-env {options['token_env']}: there is no such environment variable, or it is empty: set it to the token that clients send"
-            raise StoreError(message)
+        token = _token(options["token_env"])
         place, where = bound(options["host"], options["port"]), options["store"]
         store = Store(where if where is None or "://" in where else Path(where))
         store.close()

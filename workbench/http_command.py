@@ -39,8 +39,8 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
 def _serve(options: Namespace) -> int:
     """Become a process that serves: one without Ibis, which a fetch does not need."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
-    if lacking:
-        sys.stderr.write(f"workbench serve: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,serve]'\n")
-        return 2
-    told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "online.serving", json.dumps(told)])  # noqa: S606 our own program
+    if not lacking:
+        told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "online.serving", json.dumps(told)])  # noqa: S606 our own program
+    sys.stderr.write(f"workbench serve: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,serve]'\n")
+    return 2
