@@ -11,8 +11,8 @@ import psycopg
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
+from online.answers import At, microseconds
 from online.errors import StoreError
-from online.fetcher import At, microseconds
 from online.served import ServedLog
 from online.store import NAMES, PUBLISHED, SETTINGS, away, read, storable, unknown
 from online.talk import CHANGED, LOST, Changed, Keys, Question, Served, logged, talked
@@ -128,5 +128,5 @@ class AsyncFetcher:
 
 
 async def _configured(con: psycopg.AsyncConnection[Any]) -> None:
-    con.prepare_threshold = None  # what is worth preparing is prepared by name
+    con.prepare_threshold = 2**31  # none by counting: fetches ask for it
     set_json_loads(loads, con)

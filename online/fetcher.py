@@ -4,47 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from online.answers import EPOCH, moment
+from online.answers import microseconds
 from online.errors import StoreError
 from online.served import ServedLog
 from online.store import away
 from online.talk import CHANGED, LOST, Changed, Keys, Question, Served, logged, talked
 
 if TYPE_CHECKING:
+    from online.answers import At
     from online.store import Store
-
-At = datetime | date | str | int | None
-
-
-def microseconds(at: At) -> int:
-    """A time as microseconds since 1970; a naive one is UTC, none is now. StoreError for what is no time."""
-    if at is None:
-        return time.time_ns() // 1000
-    try:
-        if isinstance(at, str):
-            at = datetime.fromisoformat(at)
-        if isinstance(at, date) and not isinstance(at, datetime):
-            at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
-        if isinstance(at, datetime):
-            aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-            at = (aware - EPOCH) // (EPOCH.resolution)
-        if isinstance(at, int) and not isinstance(at, bool) and moment(at) is not None:
-            return at
-    except ValueError:
-        pass
-    message = f"at={at!r:.60} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
-    raise StoreError(message)
 
 
 class Fetcher:
     """Answers of one store: `fetch` for one key or many, now or at a past time.
 
-    Safe to use from several threads: each request takes a connection of the store's pool. With `sample`, a share of the
+    Safe to use from several threads: each has a connection of its own. With `sample`, a share of the
     keys from 0 to 1, their answers and those with errors are written to the table `workbench.served` behind the
     requests' back, under the name of a `client`; `log.logged` and `log.dropped` count them, and `close` writes the last.
     """
@@ -89,7 +67,7 @@ class Fetcher:
         try:
             return self._rows(question)
         except LOST:
-            self.store.pool.check()
+            pass
         try:
             return self._rows(question)
         except LOST as error:
@@ -97,7 +75,7 @@ class Fetcher:
 
     def _rows(self, question: Question) -> list[tuple[Any, ...]]:
         try:
-            with self.store.connection() as con, psycopg.RawCursor(con) as cursor:
+            with psycopg.RawCursor(self.store.held()) as cursor:
                 cursor.execute(question.sql, question.row, prepare=True, binary=True)
                 return cursor.fetchall()
         except CHANGED as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from online.fetcher import Fetcher
 
 HOME = Path(".workbench") / "postgres"
+PATIENCE = 10  # seconds for a connection
 OLDEST = 140_000  # Postgres 14
 PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
 NAMES = "select name from workbench.published order by name"
@@ -47,6 +49,8 @@ class Store:
         self.sample = sample
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
         self._lock = threading.Lock()
+        self._threads = threading.local()
+        self._held: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
         self._plans: dict[str, tuple[int, Plan]] = {}
         self._check()
 
@@ -94,6 +98,19 @@ class Store:
         except PoolTimeout as error:
             raise away(self.url, error) from error
 
+    def held(self) -> psycopg.Connection[Any]:
+        """The thread's own connection, anew where it was lost: a pool's bookkeeping costs more than a fetch."""
+        con = getattr(self._threads, "con", None)
+        if con is None or con.closed or con.broken:
+            try:
+                con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, application_name="feature-workbench", connect_timeout=PATIENCE)
+            except psycopg.OperationalError as error:
+                raise away(self.url, error) from error
+            _configured(con)
+            self._threads.con = con
+            self._held.add(con)
+        return con
+
     def names(self) -> list[str]:
         """What is published, by name."""
         with self.connection() as con:
@@ -121,13 +138,15 @@ class Store:
         """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""
         if "fetcher" in vars(self):
             self.fetcher.close()
+        for con in list(self._held):
+            con.close()
         if "pool" in vars(self):
             self.pool.close()
             del self.pool
 
 
 def _configured(con: psycopg.Connection[Any]) -> None:
-    con.prepare_threshold = None  # what is worth preparing is prepared by name
+    con.prepare_threshold = 2**31  # none by counting: fetches ask for it
     set_json_loads(loads, con)
 
 

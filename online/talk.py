@@ -14,8 +14,9 @@ from psycopg.types.numeric import Int8
 from online.answers import EPOCH, Answer, Answers, PartStatus, moment
 from online.asof import DAY, statement
 from online.errors import StoreError
+from online.parameters import parameter
 from online.plan import Plan
-from online.values import parameter, plain, reader
+from online.values import plain, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class Served:
     @cached_property
     def outputs(self) -> list[tuple[str, Callable[[Any], Any] | None, str | None, Feature]]:
         """(name, reader or none where the driver's value stands, part, feature) in column order."""
-        return [(name, None if plain(f) else reader(f.type), None if part is None else _head(part), f) for part, f, name in self.plan.outputs]
+        return [(name, _read(f), None if part is None else _head(part), f) for part, f, name in self.plan.outputs]
 
     @cached_property
     def names(self) -> list[str]:
@@ -65,6 +66,15 @@ class Served:
         """Each part's head, and where its keys stand in the request."""
         names = [k.name for k in self.plan.keys]
         return [(_head(p), p, tuple(names.index(left) for left, _ in p.keys)) for p in self.plan.parts]
+
+
+def _read(feature: Feature) -> Callable[[Any], Any] | None:
+    """What makes an answer's value of the driver's; none where it is one already."""
+    if feature.sketch is not None:
+        from online.estimates import estimator  # noqa: PLC0415 sketches are loaded where they are served
+
+        return estimator(feature)
+    return None if plain(feature) else reader(feature.type)
 
 
 def _head(part: PartPlan) -> str:

