@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from decimal import Decimal
 from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import ibis
 import ibis.backends.duckdb
 import ibis.backends.sql
+import orjson
+import psycopg_pool
 import pytest
+import uvicorn
 from ibis import _
 from packaging.requirements import Requirement
 
@@ -115,6 +119,36 @@ def test_postgres_casts_text_that_may_be_no_number_as_if_it_were_one():
 
     assert "CAST(" in ibis.to_sql(t.select(v=_.s.try_cast("int64")), dialect="postgres")
     assert "TRY" not in ibis.to_sql(t.select(v=_.s.try_cast("int64")), dialect="postgres")
+
+
+def test_uvicorn_is_held_below_1_for_two_methods_that_it_does_not_promise():
+    """A drain needs them. Delete `<1`, or serving.Process's methods, when this fails."""
+    text = source(uvicorn.server)
+
+    assert "should_exit = await self.on_tick(counter)" in text
+    assert "signal.signal(sig, self.handle_exit)" in text
+
+
+def test_uvicorn_closes_connections_without_a_word():
+    """It tells clients of a stop by closing. Delete Guard.draining when it first asks them to connect anew, and for how long."""
+    assert not any("drain" in name for name in inspect.signature(uvicorn.Config.__init__).parameters)
+
+
+def test_a_pool_hands_out_connections_that_were_lost():
+    """A fetch asks once more after `pool.check()`. Delete talk.LOST when a pool checks connections without a round trip."""
+    assert inspect.signature(psycopg_pool.AsyncConnectionPool.__init__).parameters["check"].default is None
+
+
+def test_orjson_has_no_form_for_decimals():
+    """Delete that half of wire._shown when orjson writes them with all their digits."""
+    with pytest.raises(TypeError):
+        orjson.dumps(Decimal("1.10"))
+
+
+def test_httptools_and_uvloop_are_listed_since_uvicorn_does_not_require_them():
+    """Without them it serves by slower parts of its own. Delete them from pyproject.toml when this fails."""
+    assert bound("uvicorn", "httptools") is None
+    assert bound("uvicorn", "uvloop") is None
 
 
 def test_the_wheel_of_postgres_makes_a_user_where_root_runs_it():
