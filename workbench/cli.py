@@ -27,11 +27,19 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def _store_errors() -> tuple[type[Exception], ...]:
+    """The online store's, where a command has loaded it."""
+    loaded = sys.modules.get("online.errors")
+    return () if loaded is None else (loaded.StoreError,)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command, for its exit code, if it has one; errors of definitions, data and engines are one line on standard error and 2."""
+    """Run one command, for its exit code, if it has one; errors of definitions, data, engines and stores are one line on standard error and 2."""
     options = parser().parse_args(arguments)
     try:
         return options.run(options) or 0
-    except (DefinitionError, EngineError) as error:
+    except Exception as error:
+        if not isinstance(error, (DefinitionError, EngineError, *_store_errors())):
+            raise
         sys.stderr.write(f"workbench {options.command}: {error}\n")
         return 2

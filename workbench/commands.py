@@ -59,15 +59,18 @@ def definition(reference: str, kinds: tuple[type, ...]) -> Any:
     return found[name]
 
 
-def _named(parser: ArgumentParser, what: str) -> None:
+def named(parser: ArgumentParser, what: str) -> None:
+    """Let a command take FILE:NAME."""
     parser.add_argument("definition", metavar="FILE:NAME", help=f"a Python file and the {what} in it")
 
 
-def _warehouse(parser: ArgumentParser) -> None:
+def warehouse(parser: ArgumentParser) -> None:
+    """Let a command take --warehouse."""
     parser.add_argument("--warehouse", metavar="URL", help="where the tables are, if the file does not connect: a DuckDB file, or any URL that ibis.connect() takes")
 
 
-def _connect(options: Namespace) -> BaseBackend | None:
+def connect(options: Namespace) -> BaseBackend | None:
+    """The connection that --warehouse names, if it is given."""
     return None if options.warehouse is None else _opened("--warehouse", options.warehouse)
 
 
@@ -84,15 +87,15 @@ def _opened(option: str, url: str) -> BaseBackend:
 
 def show(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """Show a group-by or join: keys, windows, features and types. Runs no query."""
-    _named(parser, "GroupBy or Join")
+    named(parser, "GroupBy or Join")
     return lambda options: print(definition(options.definition, (GroupBy, Join)))  # noqa: T201 a command's answer
 
 
 def explain(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """Print the plan of a join and its SQL, per engine. Runs no query."""
-    _named(parser, "Join")
-    _warehouse(parser)
-    return lambda options: print(explanation(definition(options.definition, (Join,)), on=_connect(options)))  # noqa: T201 a command's answer
+    named(parser, "Join")
+    warehouse(parser)
+    return lambda options: print(explanation(definition(options.definition, (Join,)), on=connect(options)))  # noqa: T201 a command's answer
 
 
 def compare(parser: ArgumentParser) -> Callable[[Namespace], int]:
@@ -100,7 +103,7 @@ def compare(parser: ArgumentParser) -> Callable[[Namespace], int]:
 
     With one warehouse, or none, its two plans are compared.
     """
-    _named(parser, "Join")
+    named(parser, "Join")
     parser.add_argument("--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01")
     parser.add_argument("--end", metavar="DAY", help="the day after the last")
     parser.add_argument("--on", metavar="URL", action="append", default=[], help="a DuckDB file, or any URL that ibis.connect() takes, with the same tables; repeat it for each engine")
@@ -119,16 +122,16 @@ def backfill(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
     Days already there for this definition are kept; a killed run goes on where it stopped.
     """
-    _named(parser, "Join")
+    named(parser, "Join")
     parser.add_argument("--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01")
     parser.add_argument("--end", metavar="DAY", help="the day after the last")
     parser.add_argument("--into", metavar="TABLE", required=True, help="the table to fill, or a folder of Parquet files: a text with a slash, as out/")
     parser.add_argument("--step", metavar="DAYS", type=int, default=30, help="days a transaction (30)")
-    _warehouse(parser)
+    warehouse(parser)
 
     def run(options: Namespace) -> None:
         join, began = definition(options.definition, (Join,)), time.perf_counter()
-        table = run_backfill(join, options.start, options.end, into=options.into, on=_connect(options), step=options.step)
+        table = run_backfill(join, options.start, options.end, into=options.into, on=connect(options), step=options.step)
         rows = table.count().to_pyarrow().as_py()
         print(f"{options.into}: {rows:,} rows x {len(join.outputs)} features, {time.perf_counter() - began:.1f} s")  # noqa: T201 a command's answer
 

@@ -16,7 +16,7 @@ from workbench.accuracy import refuse_unstated
 from workbench.definitions import GroupBy
 from workbench.differences import Difference, difference
 from workbench.errors import DefinitionError
-from workbench.extraction import History, of_definition, of_plan
+from workbench.extraction import History, of_definition, of_plan, uploaded
 from workbench.joins import Join
 from workbench.operations import said, unproven
 from workbench.plans import plan_of, span_us
@@ -94,7 +94,7 @@ class Proposal:
         """Write it: tables, history, and then the name, at once."""
         began = time.perf_counter()
         registry.prepare(self.store, self.plan)
-        uploads = tuple(h.upload(self.store, self.end) for h in self.histories)
+        uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles})
         version = registry.register(self.store, self.plan)
         self.store.forget(self.plan.name)
         return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began)
@@ -240,7 +240,7 @@ def upload(name: str, store: Store, *, end: When = None, on: BaseBackend) -> tup
     """
     _, plan = store.plan(name, fresh=True)
     until = _end(end)
-    return tuple(of_plan(g, on).upload(store, until) for g in plan.group_bys)
+    return uploaded([of_plan(g, on) for g in plan.group_bys], store, until)
 
 
 def unpublish(name: str, store: Store) -> None:
@@ -265,7 +265,7 @@ def rollback(name: str, store: Store, *, version: int, end: When = None, on: Bas
         raise StoreError(message)
     began, until = time.perf_counter(), _end(end)
     registry.prepare(store, found.plan)
-    uploads = tuple(of_plan(g, on).upload(store, until) for g in found.plan.group_bys)
+    uploads = uploaded([of_plan(g, on) for g in found.plan.group_bys], store, until)
     registry.register(store, found.plan, verb="rollback")
     store.forget(name)
     return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began)

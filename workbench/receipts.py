@@ -10,6 +10,7 @@ from workbench.markup import join as joined
 from workbench.markup import section, tag
 
 if TYPE_CHECKING:
+    from online.loading import Upload
     from online.plan import Plan
     from workbench.publication import Proposal, Publication
 
@@ -66,8 +67,13 @@ def _literal(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else json.dumps(value)
 
 
+def counted(upload: Upload) -> str:
+    """What an upload did, in a sentence."""
+    return f"{upload.group_by}: {upload.staged:,} rows read, {upload.inserted:,} new, {upload.deleted:,} gone"
+
+
 def _done(publication: Publication) -> list[str]:
-    rows = [f"{u.group_by}: {u.staged:,} rows read, {u.inserted:,} new, {u.deleted:,} gone" for u in publication.uploads]
+    rows = [counted(u) for u in publication.uploads]
     return [f"{publication.plan.name} is served, version {publication.version}, definition {publication.plan.hash[:12]}", *(rows or ["its history was uploaded already"])]
 
 
