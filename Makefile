@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-NBVAL  := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+NBVAL  := WORKBENCH_STATIC=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test fast lint env lab docs lock clean
