@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from online.plan import Cell
 
+SKETCHED = ("approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram")  # finished where they are fetched
 PLACED = ("first", "last", "first_k", "last_k")  # found by the index, from one end of the window
 
 
@@ -165,6 +166,7 @@ AGGREGATES: dict[str, Callable[[Cell, Values], str]] = {
     "quantiles": _quantiles,
     "mode": lambda _, v: f"mode() within group (order by {v.arg}){v.filter}",  # of equally frequent values the first in order
     "histogram": lambda _, v: f"array_agg({v.arg}){v.filter}",
+    **dict.fromkeys(SKETCHED, lambda _, v: f"array_agg({v.arg}){v.filter}"),
     "any": _of("bool_or"),
     "all": _of("bool_and"),
     "bit_and": _of("bit_and"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from online.errors import StoreError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+At = datetime | date | str | int | None
 
 
 def moment(us: int | None) -> datetime | None:
@@ -22,6 +24,26 @@ def moment(us: int | None) -> datetime | None:
         return None if us is None else EPOCH + timedelta(microseconds=us)
     except OverflowError:
         return None
+
+
+def microseconds(at: At) -> int:
+    """A time as microseconds since 1970; a naive one is UTC, none is now. StoreError for what is no time."""
+    if at is None:
+        return time.time_ns() // 1000
+    try:
+        if isinstance(at, str):
+            at = datetime.fromisoformat(at)
+        if isinstance(at, date) and not isinstance(at, datetime):
+            at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
+        if isinstance(at, datetime):
+            aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+            at = (aware - EPOCH) // (EPOCH.resolution)
+        if isinstance(at, int) and not isinstance(at, bool) and moment(at) is not None:
+            return at
+    except ValueError:
+        pass
+    message = f"at={at!r:.60} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
+    raise StoreError(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from online import hot
 from online.aggregates import AGGREGATES, PLACED, Values, finished, quoted, text
+from online.places import floor_to, snapshots, start, stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,29 +15,6 @@ if TYPE_CHECKING:
     from online.plan import Cell, Feature, GroupByPlan, PartPlan, Plan
 
 DAY = 86_400_000_000
-DATA = "workbench_data"  # the schema of the rows
-
-
-def stored(plan: GroupByPlan) -> str:
-    """The table of a group-by's rows."""
-    return f"{DATA}.{quoted(plan.table)}"
-
-
-def snapshots(plan: GroupByPlan) -> str:
-    """The table of the ends of an entity's snapshots."""
-    return f"{DATA}.{quoted(plan.table + '__snapshots')}"
-
-
-def floor_to(value: str, unit: int) -> str:
-    """A number rounded down to a multiple; Postgres's remainder has the sign of what is divided."""
-    return f"({value} - ((({value}) % {unit}) + {unit}) % {unit})"
-
-
-def _start(at: str, length: int, hop: int | None) -> str:
-    """The first instant inside a window (rules 2 and 3)."""
-    start = f"({at} - {length})"
-    return floor_to(start, hop) if hop else start
-
 
 @dataclass(frozen=True)
 class Block:
@@ -84,7 +63,7 @@ class Block:
         if self.plan.kind == "entity":
             return [self._in_force()]
         bounds = [f'e."time" < {self.at}']
-        return [self._same, *bounds, *([] if cell.length is None else [f'e."time" >= {_start(self.at, cell.length, cell.hop)}'])]
+        return [self._same, *bounds, *([] if cell.length is None else [f'e."time" >= {start(self.at, cell.length, cell.hop)}'])]
 
     def _scan(self, cells: Sequence[Cell]) -> str:
         """The rows that any of these cells counts."""
@@ -105,7 +84,7 @@ class Block:
             arguments["arg"] = f"({plain})::{cell.element}" + (' collate "C"' if cell.element == "text" else "")
             kinds["arg"] = cell.element or ""
         whole = self.plan.kind == "entity" or cell.length is None or all(c.length == cell.length and c.hop == cell.hop for c in cells)
-        keep = [] if whole else [f'e."time" >= {_start(self.at, cell.length or 0, cell.hop)}']
+        keep = [] if whole else [f'e."time" >= {start(self.at, cell.length or 0, cell.hop)}']
         keep += [value if a == "where" else f"{value} is not null" for a, value in arguments.items()]
         time = None if self.plan.kind == "entity" else 'e."time"'
         return Values(arguments, kinds, keep, time, [f"e.{quoted(o)}" for o in self.plan.order])
@@ -115,10 +94,13 @@ class Block:
         plan = self.plan
         plain = [c for c in plan.cells if not self._bucket(c) and not c.each]
         placed = [c for c in plain if c.reduction in PLACED and plan.kind == "events"]
-        scanned = [c for c in plain if c not in placed]
+        quick = [c for c in plain if c not in placed and hot.tiled(plan, c)]
+        scanned = [c for c in plain if c not in placed and c not in quick]
         sources = [f"({self._scanned(scanned)}) s"] if scanned else []
+        sources += self._quick(quick) if quick else []
         sources += [f"({self._unfolded(column, fold)}) u{i}" for i, (column, fold) in enumerate(self._branches(None))]
         chosen = [self._done(scanned)] if scanned else []
+        chosen += [f"case when z.hot then (h.x).{c.name} else g.{c.name} end as {c.name}" for c in quick]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
         chosen += [f"u{i}.{c.name}" for i, (column, fold) in enumerate(self._branches(None)) for c in self._of_branch(column, fold, None)]
         buckets = list(dict.fromkeys(f.by for f in plan.features if f.by))
@@ -136,6 +118,13 @@ class Block:
     def _scanned(self, cells: Sequence[Cell]) -> str:
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
         return f"select {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)}"
+
+    def _quick(self, cells: Sequence[Cell]) -> list[str]:
+        """What tiles answer for a hot key, behind a function that no other key starts; a scan of the window for the others."""
+        is_key = " and ".join(f"h.k{i} = {k}" for i, k in enumerate(self.keys))
+        whether = f"(select (select true from {hot.keys_of(self.plan)} h where {is_key}) as hot offset 0) z"
+        asked = f"(select case when z.hot then {hot.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
+        return [whether, f"({self._scanned(cells)} and z.hot is null) g", asked]
 
     def _placed(self, cell: Cell) -> str:
         """Found by the index from one end of the window, however long it is."""

@@ -167,9 +167,10 @@ def _launch(folder: Path, port: int | None, binaries: Path | None) -> None:
         log.replace(folder / "server.log.old")
     server = _opened(folder / "server.lock")
     try:
+        fcntl.flock(server, fcntl.LOCK_EX)
         prefix = programs.allowed(place, folder)
         if not data.exists():
-            cluster.make(folder, place, prefix)
+            cluster.make(folder, place, prefix, server)
         sockets = cluster.sockets(folder)
         # left by a crash: no process of the server lives, and its number may be another's by now, which would keep Postgres from starting
         for stale in (data / "postmaster.pid", *sockets.iterdir()):
@@ -177,7 +178,6 @@ def _launch(folder: Path, port: int | None, binaries: Path | None) -> None:
         options = [f"unix_socket_directories={sockets}", "unix_socket_permissions=0700", f"listen_addresses={'' if port is None else '127.0.0.1'}"]
         options += [] if port is None else [f"port={port}"]
         command = [*prefix, str(place / "postgres"), "-D", str(data), *(word for option in options for word in ("-c", option))]
-        fcntl.flock(server, fcntl.LOCK_EX)
         # by way of a shell that ends at once: the server is no child of ours, to be signalled or waited for
         detached = ["sh", "-c", '"$@" >>server.log 2>&1 </dev/null &', "sh", *command]
         subprocess.run(detached, cwd=folder, env=cluster.environment(), start_new_session=True, pass_fds=[server], umask=0o077, check=True)  # noqa: S603 the programs chosen

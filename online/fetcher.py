@@ -4,101 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from difflib import get_close_matches
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.types.numeric import Int8
 
-from online.answers import EPOCH, Answer, Answers, PartStatus, moment
-from online.asof import DAY, statement
+from online.answers import microseconds
 from online.errors import StoreError
-from online.plan import Plan
 from online.served import ServedLog
-from online.values import parameter, plain, reader
+from online.store import away
+from online.talk import CHANGED, LOST, Changed, Keys, Question, Served, logged, talked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from online.plan import Feature, PartPlan
+    from online.answers import At
     from online.store import Store
-
-TRIES = 3  # of plans, while a name is published anew
-STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
-Keys = Mapping[str, Any]
-At = datetime | date | str | int | None
-
-
-def microseconds(at: At) -> int:
-    """A time as microseconds since 1970; a naive one is UTC, none is now. StoreError for what is no time."""
-    if at is None:
-        return time.time_ns() // 1000
-    try:
-        if isinstance(at, str):
-            at = datetime.fromisoformat(at)
-        if isinstance(at, date) and not isinstance(at, datetime):
-            at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
-        if isinstance(at, datetime):
-            aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return (aware - EPOCH) // (EPOCH.resolution)
-        if isinstance(at, int) and not isinstance(at, bool):
-            return at
-    except ValueError:
-        pass
-    message = f"at={at!r} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
-    raise StoreError(message)
-
-
-@dataclass(frozen=True)
-class Served:
-    """A plan made ready to be asked: its statements, and what turns a row into an answer."""
-
-    id: int
-    plan: Plan
-
-    @cached_property
-    def one(self) -> str:
-        """The statement for one key."""
-        return statement(self.plan, many=False)
-
-    @cached_property
-    def many(self) -> str:
-        """The statement for several keys."""
-        return statement(self.plan, many=True)
-
-    @cached_property
-    def outputs(self) -> list[tuple[str, Callable[[Any], Any] | None, str | None, Feature]]:
-        """(name, reader or none where the driver's value stands, part, feature) in column order."""
-        return [(name, None if plain(f) else reader(f.type), None if part is None else _head(part), f) for part, f, name in self.plan.outputs]
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The features' names."""
-        return [name for name, *_ in self.outputs]
-
-    @cached_property
-    def spans(self) -> list[int | None]:
-        """How far back each part looks."""
-        return [self.plan.group_by(p.group_by).longest for p in self.plan.parts]
-
-    @cached_property
-    def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
-        """Each part's head, and where its keys stand in the request."""
-        names = [k.name for k in self.plan.keys]
-        return [(_head(p), p, tuple(names.index(left) for left, _ in p.keys)) for p in self.plan.parts]
-
-
-def _head(part: PartPlan) -> str:
-    return part.head or part.group_by
 
 
 class Fetcher:
     """Answers of one store: `fetch` for one key or many, now or at a past time.
 
-    Safe to use from several threads: each request takes a connection of the store's pool. With `sample`, a share of the
+    Safe to use from several threads: each has a connection of its own. With `sample`, a share of the
     keys from 0 to 1, their answers and those with errors are written to the table `workbench.served` behind the
     requests' back, under the name of a `client`; `log.logged` and `log.dropped` count them, and `close` writes the last.
     """
@@ -118,198 +42,44 @@ class Fetcher:
     def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
         """See `online.fetch`."""
         us, began = microseconds(at), time.perf_counter_ns()
-        served, found = self._found(name, keys, key, us, context or {})
-        if self.log is not None:
-            self.log.offer(served.id, served.plan, (found,) if isinstance(found, Answer) else found, us, began)
-        return found
-
-    def _found(self, name: str, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> tuple[Served, Answer | Answers]:
-        """The answer, of the plan that is published now."""
-        served = self.served(name)
-        for _ in range(TRIES):
+        talk = talked(self.served(name), keys, key, us, context or {})
+        said: Any = None
+        failed: Exception | None = None
+        while True:
             try:
-                return served, self._answers(served, keys, key, us, context)
-            except _Changed:
-                served = self.served(name, fresh=True)
-            except StoreError:
-                # what is wrong for the plan that is held may be right for the one that is published now
-                held, served = served, self.served(name, fresh=True)
-                if served.id == held.id:
-                    raise
-        message = f"{name} is being published again: ask once more"
-        raise StoreError(message)
+                step = talk.send(said) if failed is None else talk.throw(failed)
+            except StopIteration as done:
+                served, found = done.value
+                return logged(self.log, served, found, us, began)
+            said = failed = None
+            try:
+                said = self._asked(step) if isinstance(step, Question) else self.served(step.name, fresh=True)
+            except (psycopg.DataError, StoreError, Changed) as error:
+                failed = error
 
     def close(self) -> None:
         """Write what the served log holds."""
         if self.log is not None:
             self.log.close()
 
-    def _answers(self, served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Answer | Answers:
-        if keys is None or isinstance(keys, Mapping):
-            whole = dict(keys or {}) | dict(key)
-            _check_names(served.plan, whole)
-            asked, given = _parted(served.plan, whole, context)
-            return self._one(served, asked, _parameters(served.plan, asked, us, given), us, _missing(served.plan, given))
-        rows = _rows(keys)
-        for one in rows:
-            _check_names(served.plan, one)
-        return Answers(self._many(served, rows, us, context), served.names)
-
-    def _one(self, served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str]) -> Answer:
+    def _asked(self, question: Question) -> list[tuple[Any, ...]]:
+        """The rows; once more where the connection is lost, for the server may be back."""
         try:
-            with self.store.connection() as con:
-                found = _asked(con, served.one, row)
-        except psycopg.DataError as error:
-            return self._by_part(served, asked, row, us, lacking, error)
-        return _answer(served, asked, row, found[0], us, lacking)
-
-    def _many(self, served: Served, rows: list[Keys], us: int, context: Mapping[str, Any]) -> list[Answer]:
-        if not rows:
-            return []
-        asked, given = zip(*(_parted(served.plan, one, context) for one in rows), strict=True)
-        made = [_parameters(served.plan, a, us, c) for a, c in zip(asked, given, strict=True)]
-        lacking = [_missing(served.plan, c) for c in given]
-        columns = [list(c) for c in zip(*made, strict=True)]
+            return self._rows(question)
+        except LOST:
+            pass
         try:
-            with self.store.connection() as con:
-                found = _asked(con, served.many, columns)
-        except psycopg.DataError:
-            return [self._one(served, a, m, us, w) for a, m, w in zip(asked, made, lacking, strict=True)]
-        found.sort(key=lambda r: r[0])
-        return [_answer(served, a, m, f, us, w) for a, m, f, w in zip(asked, made, found, lacking, strict=True)]
+            return self._rows(question)
+        except LOST as error:
+            raise away(self.store.url, error) from error
 
-    def _by_part(self, served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str], error: psycopg.DataError) -> Answer:
-        """Each part by itself, so that the failure of one does not hide the others' answers."""
-        values: dict[str, Any] = dict.fromkeys(served.names)
-        parts: dict[str, PartStatus] = {}
-        errors = dict(lacking)
-        for part in served.plan.parts:
-            alone = Served(served.id, replace(served.plan, parts=(part,), derivations=()))
-            try:
-                with self.store.connection() as con:
-                    answer = _answer(alone, asked, row, _asked(con, alone.one, row)[0], us, {})
-                values |= dict(answer)
-                parts |= answer.parts
-            except psycopg.DataError as own:
-                sentence = f"{_head(part)} could not be computed: {_first_line(own)}"
-                parts[_head(part)] = PartStatus("error", error=sentence)
-                errors |= dict.fromkeys(alone.names, sentence)
-        for feature in served.plan.derivations:
-            errors.setdefault(feature.name, f"{feature.name} could not be computed: {_first_line(error)}")
-        kept = {n: v for n, v in values.items() if n not in errors}
-        return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash, _given(served.plan, row))
-
-
-class _Changed(Exception):  # noqa: N818 no error: the plan that was held is not the one that is published
-    """What is published under the name is another plan than the one that was asked."""
-
-
-def _asked(con: psycopg.Connection[Any], sql: str, row: Sequence[Any]) -> list[tuple[Any, ...]]:
-    try:
-        with psycopg.RawCursor(con) as cursor:
-            cursor.execute(sql, row, prepare=True, binary=True)
-            return cursor.fetchall()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSqlStatementName):
-        raise _Changed from None
-
-
-def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any], us: int, lacking: Mapping[str, str]) -> Answer:
-    if found[1] != served.id:
-        raise _Changed
-    outputs = served.outputs
-    values = {name: value if read is None or value is None else read(value) for (name, read, _, _), value in zip(outputs, found[2 : 2 + len(outputs)], strict=True)}
-    parts, told = {}, found[2 + len(outputs) :]
-    for p, (head, part, places) in enumerate(served.places):
-        newest, seen, state = told[3 * p : 3 * p + 3]
-        end, streamed, horizon, uploaded = state
-        _check_horizon(served, p, us, horizon)
-        status = _status(part, us, newest, max(end or 0, streamed or 0), seen=newest is not None if seen is None else seen, null=any(row[i] is None for i in places))
-        parts[head] = PartStatus(status, moment(newest), moment(end), moment(streamed), uploaded=moment(uploaded))
-    for name in lacking:
-        values.pop(name)
-    return Answer(served.plan.name, asked, moment(us) or EPOCH, values, parts, lacking, served.plan.hash, _given(served.plan, row))
-
-
-def _given(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
-    """The context of a request, from its parameters."""
-    return {c.name: value for c, value in zip(plan.context, row[len(plan.keys) + 1 :], strict=True) if value is not None} if plan.context else {}
-
-
-def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bool, null: bool) -> str:
-    if null:
-        return "null_key"
-    if not seen:
-        return "missing"
-    if part.max_age is not None and newest is not None and us - newest > part.max_age:
-        return "expired"
-    return "stale" if us - known > STALE else "ok"
-
-
-def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> None:
-    if horizon is None:
-        return
-    back = us - (served.spans[part] or 0)
-    if back < horizon:
-        earliest = moment(horizon + (served.spans[part] or 0))
-        message = f"{served.plan.name} keeps too little to answer as of {moment(us):%Y-%m-%d %H:%M:%S}: it goes back to {earliest:%Y-%m-%d %H:%M:%S}; publish it with a longer retain, or backfill"
-        raise StoreError(message)
-
-
-def _check_names(plan: Plan, asked: Keys) -> None:
-    known = [k.name for k in plan.keys]
-    context = {c.name for c in plan.context}
-    wrong = [k for k in asked if k not in known and k not in context]
-    lacking = [k for k in known if k not in asked]
-    if wrong or lacking:
-        close = get_close_matches(str(wrong[0]), known, n=1) if wrong else []
-        hint = f"did you mean {close[0]!r}?" if close else f"its keys are {', '.join(known)}"
-        what = f"has no key {wrong[0]!r}" if wrong else f"needs the key {lacking[0]!r}"
-        message = f"{plan.name} {what}: {hint}"
-        raise StoreError(message)
-
-
-def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) -> list[Any]:
-    """The statement's parameters: keys, time, context."""
-    known = {c.name for c in plan.context}
-    for name in context:
-        if name not in known:
-            message = f"{plan.name} takes no context {name!r}: it takes {', '.join(sorted(known)) or 'none'}"
-            raise StoreError(message)
-    return [*(parameter(k, asked[k.name]) for k in plan.keys), Int8(us), *(parameter(c, context.get(c.name), "context") for c in plan.context)]
-
-
-def _parted(plan: Plan, one: Keys, context: Mapping[str, Any]) -> tuple[Keys, Mapping[str, Any]]:
-    """A row's keys, and its context: what all rows have, then its own."""
-    if not plan.context:
-        return one, context
-    own = {c.name: one[c.name] for c in plan.context if c.name in one}
-    return {k: v for k, v in one.items() if k not in own}, {**context, **own}
-
-
-def _missing(plan: Plan, context: Mapping[str, Any]) -> dict[str, str]:
-    """A sentence for each derivation whose request-time data is not given (rule 16)."""
-    found = {}
-    for feature in plan.derivations:
-        lacking = [c for c in feature.context if c not in context]
-        if lacking:
-            found[feature.name] = f"{feature.name} needs {', '.join(lacking)}, which is known at request time alone: pass context={{{lacking[0]!r}: ...}}"
-    return found
-
-
-def _rows(keys: Any) -> list[Keys]:
-    """Several keys as mappings: a sequence of them, a DataFrame, or an Arrow table."""
-    if hasattr(keys, "to_pylist"):
-        return list(keys.to_pylist())
-    if hasattr(keys, "to_dict") and hasattr(keys, "columns"):
-        return list(keys.to_dict("records"))
-    if isinstance(keys, Sequence) and not isinstance(keys, str | bytes) and all(isinstance(k, Mapping) for k in keys):
-        return list(keys)
-    message = f"keys are one mapping, as {{'user_id': '5'}}, a list of them, or a table, not a {type(keys).__name__}"
-    raise StoreError(message)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
+    def _rows(self, question: Question) -> list[tuple[Any, ...]]:
+        try:
+            with psycopg.RawCursor(self.store.held()) as cursor:
+                cursor.execute(question.sql, question.row, prepare=True, binary=True)
+                return cursor.fetchall()
+        except CHANGED as error:
+            raise Changed from error
 
 
 def fetch(store: Store, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:

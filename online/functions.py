@@ -27,20 +27,31 @@ def lacking(plan: Plan) -> str | None:
     long = [n for n in [plan.name, *(name for *_, name in plan.outputs), *(k.name for k in plan.keys)] if len(n.encode()) > LONGEST]
     if long:
         return f"{plan.name} has no SQL function: {long[0]!r} is longer than the {LONGEST} bytes of a Postgres name; a shorter prefix or name would give it one"
+    if all(feature.sketch is not None for _, feature, _ in plan.outputs):
+        return f"{plan.name} has no SQL function: all its features are sketches, which are made where they are fetched"
     return None
+
+
+def partial(plan: Plan) -> str | None:
+    """What the function leaves out, in a sentence, or none."""
+    lacks = [name for _, feature, name in plan.outputs if feature.sketch is not None]
+    return f"the SQL function of {plan.name} has no {', '.join(lacks)}: sketches are made by fetch and over HTTP" if lacks else None
 
 
 def created(plan: Plan) -> list[str]:
     """The statements that make the function; it answers for who may not read the tables."""
     arguments = [f"{quoted(k.name)} {k.sql}" for k in plan.keys]
     arguments += ['"at" timestamptz default clock_timestamp()', *(f"{quoted(c.name)} {c.sql} default null" for c in plan.context)]
-    columns = [f"{quoted(name)} {feature.sql}" for _, feature, name in plan.outputs]
+    served = [(i, feature, name) for i, (_, feature, name) in enumerate(plan.outputs) if feature.sketch is None]
+    columns = [f"{quoted(name)} {feature.sql}" for _, feature, name in served]
     time = len(plan.keys) + 1
     instant = f"(extract(epoch from coalesce(${time}, clock_timestamp())) * 1000000)::int8"
     sql = re.sub(rf"\${time}::int8", instant, statement(plan, many=False))
-    chosen = ", ".join(f"r.f{i}::{feature.sql}" for i, (_, feature, _) in enumerate(plan.outputs))
+    chosen = ", ".join(f"r.f{i}::{feature.sql}" for i, feature, _ in served)
     body = f"#variable_conflict use_column\nbegin return query select {chosen} from ({sql}) r; end"
-    about = f"{plan.description or 'Features of ' + plan.name}: as of a time, by default now. Definition {plan.hash[:12]}."
+    lacks = [name for _, feature, name in plan.outputs if feature.sketch is not None]
+    without = f" Without {', '.join(lacks)}: sketches are made where they are fetched." if lacks else ""
+    about = f"{plan.description or 'Features of ' + plan.name}: as of a time, by default now. Definition {plan.hash[:12]}.{without}"
     return [
         f"create or replace function {SCHEMA}.{quoted(plan.name)}({', '.join(arguments)}) returns table ({', '.join(columns)}) {OPTIONS} as {text(body)}",
         f"comment on function {signature(plan)} is {text(about)}",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from online import rows
-from online.asof import stored
+from online import hot, rows
 from online.copying import copied
 from online.errors import StoreError
+from online.places import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from online.plan import GroupByPlan
 
+MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"  # of the sorts and joins of an upload
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
 REGISTERED = "insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s) on conflict (rows) do nothing"
 FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
@@ -65,10 +66,15 @@ def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa
             if not _there(cursor, plan):
                 message = f"{plan.name} is not stored here: publish it first"
                 raise StoreError(message)
-            cursor.execute(rows.staging(plan))
-            staged = copied(cursor, "staged", rows.columns(plan), _told(batches, progress))
-            _check(cursor, plan)
-            inserted, deleted = _entity(cursor, plan, ends) if plan.kind == "entity" else _events(cursor, plan, end)
+            cursor.execute(MEMORY)
+            told = _told(batches, progress)
+            if plan.kind == "events" and _untouched(cursor, plan):
+                staged, inserted, deleted = _first(cursor, plan, told)
+            else:
+                cursor.execute(rows.staging(plan))
+                staged = copied(cursor, "staged", rows.columns(plan), told)
+                _check(cursor, plan, "staged")
+                inserted, deleted = _entity(cursor, plan, ends) if plan.kind == "entity" else _events(cursor, plan, end)
             horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table}).fetchone()
             if horizon is None:
                 message = f"{plan.name} was unpublished while it was uploaded: publish it again"
@@ -99,16 +105,37 @@ def _told(batches: Iterable[pa.RecordBatch], progress: Callable[[int], None] | N
             progress(batch.num_rows)
 
 
-def _check(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
+def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
+    """Whether nothing was ever uploaded or streamed here, so that nobody reads or writes the rows yet; then they are ours until the end."""
+    asked = "select batch_end is null and streamed is null from workbench.states where rows = %s"
+    if cursor.execute(asked, (plan.table,)).fetchone() != (True,):
+        return False
+    locked(cursor, plan)
+    return cursor.execute(asked, (plan.table,)).fetchone() == (True,)
+
+
+def _first(cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch]) -> tuple[int, int, int]:
+    """Straight into the table, which is indexed when it is full."""
+    for (index,) in cursor.execute(rows.unindexed(plan)).fetchall():
+        cursor.execute(f"drop index {index}")
+    staged = copied(cursor, stored(plan), rows.columns(plan), batches)
+    _check(cursor, plan, stored(plan))
+    for statement in [*rows.indexed(plan), f"analyze {stored(plan)}", rows.told_apart(plan)]:
+        cursor.execute(statement)
+    kept_hot(cursor, plan, None)
+    return staged, staged, 0
+
+
+def _check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str) -> None:
     """Refuse rows that have no identity, and entities with two rows for one key (rule 6)."""
     if plan.id:
-        ((missing,),) = cursor.execute("select count(*) from staged where id is null").fetchall()
+        ((missing,),) = cursor.execute(f"select count(*) from {where} where id is null").fetchall()
         if missing:
             message = f"{missing} rows of {plan.name} have a null id, by which they could not be told apart: fill it, or declare no id"
             raise StoreError(message)
     if plan.kind == "entity" and not plan.cells:
         names = ", ".join([*rows.keys(plan), '"time"'])
-        twice = cursor.execute(f"select {names}, count(*) from staged group by {names} having count(*) > 1 limit 1").fetchone()
+        twice = cursor.execute(f"select {names}, count(*) from {where} group by {names} having count(*) > 1 limit 1").fetchone()
         if twice is not None:
             message = f"{plan.name} has {twice[-1]} rows for key {twice[:-2]!r} in one snapshot: keep one row a key and day"
             raise StoreError(message)
@@ -118,15 +145,27 @@ def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[i
     cursor.execute(rows.numbered(plan))
     cursor.execute("analyze numbered")
     locked(cursor, plan)
-    if cursor.execute(f"select from {stored(plan)} limit 1").fetchone() is None:
-        for statement in rows.first_upload(plan):
-            cursor.execute(statement)
-        return cursor.rowcount, 0
     done = {}
+    cursor.execute(rows.touching(plan))
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
+    kept_hot(cursor, plan, "touched")
     return done["inserted"], done["deleted"]
+
+
+def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:
+    """Bring the tiles of hot keys up to the rows that came and went, in `rows_`; of all rows, where it is none."""
+    if not hot.partials(plan):
+        return
+    cursor.execute(hot.changing(plan))
+    cursor.execute(hot.promoted(plan, rows_))
+    fresh = cursor.rowcount
+    if rows_ is not None:
+        cursor.execute(hot.touched(plan, rows_))
+        fresh += cursor.rowcount
+    for statement in hot.refreshed(plan) if fresh else ():
+        cursor.execute(statement)
 
 
 def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None) -> tuple[int, int]:
@@ -145,6 +184,8 @@ def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
     """Rows older than the retention go, but for those that are still in force."""
-    old = "until" if plan.kind == "entity" else '"time"'
-    cursor.execute(f"delete from {stored(plan)} where {old} < %s", (horizon,))
-    return cursor.rowcount
+    if plan.kind == "entity":
+        return cursor.execute(f"delete from {stored(plan)} where until < %s", (horizon,)).rowcount
+    if hot.partials(plan):  # no window that is answered reaches a tile before it
+        cursor.execute(f"delete from {hot.tiles(plan)} where hop < %s", (horizon - hot.DAY,))
+    return cursor.execute(f'delete from {stored(plan)} where "time" < %s', (horizon,)).rowcount

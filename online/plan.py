@@ -16,6 +16,7 @@ class Column:
     name: str
     type: str
     sql: str
+    label: str = ""  # what the author wrote for it
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from online import functions, loading, rows
-from online.asof import stored
 from online.catalog import audit, plans, published, states, uploads
 from online.errors import StoreError
+from online.places import stored
 from online.plan import GroupByPlan, Plan
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from online import hot
 from online.aggregates import quoted
-from online.asof import snapshots, stored
+from online.places import snapshots, stored
 
 if TYPE_CHECKING:
     from online.plan import Column, GroupByPlan
@@ -14,7 +15,7 @@ NARROW = ("int8", "float8", "bool", "date", "timestamp", "timestamptz", "time", 
 MOST_INDEXED = 32  # columns of an index
 EVER = 2**62
 # An event is a row of the table, or a message, or both: `n` tells equal ones apart.
-OWN = "n int4 not null default 1, in_table bool not null, in_stream bool not null"
+OWN = "n int4 not null default 1, in_table bool not null default true, in_stream bool not null default false"
 
 
 def _declared(column: Column) -> str:
@@ -27,14 +28,31 @@ def keys(plan: GroupByPlan) -> list[str]:
     return [f"k{i}" for i in range(len(plan.keys))]
 
 
+def _noted(plan: GroupByPlan, statement: str, alias: str = "") -> str:
+    """The statement, with the keys and times of the rows that it wrote in `touched`; where hot keys are kept."""
+    if not hot.partials(plan):
+        return statement
+    names = [*keys(plan), '"time"']
+    given = ", ".join(f"{alias}{n}" for n in names)
+    return f"with r as ({statement} returning {given}) insert into touched ({', '.join(names)}) select {', '.join(f'r.{n}' for n in names)} from r"
+
+
+def touching(plan: GroupByPlan) -> str:
+    """A temporary table of the keys and times of rows that come and go."""
+    return f'create temporary table touched ({_key_columns(plan)}, "time" int8 not null) on commit drop'
+
+
+def _key_columns(plan: GroupByPlan) -> str:
+    return ", ".join(f"{name} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for name, c in zip(keys(plan), plan.keys, strict=True))
+
+
 def columns(plan: GroupByPlan) -> list[str]:
     """What a row has, as it comes: keys, time, and what is stored; quoted."""
     return [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored)]
 
 
 def _definitions(plan: GroupByPlan) -> str:
-    key = [f"{name} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for name, c in zip(keys(plan), plan.keys, strict=True)]
-    return ", ".join([*key, '"time" int8 not null', *(_declared(c) for c in plan.stored)])
+    return ", ".join([_key_columns(plan), '"time" int8 not null', *(_declared(c) for c in plan.stored)])
 
 
 def staging(plan: GroupByPlan) -> str:
@@ -45,11 +63,15 @@ def staging(plan: GroupByPlan) -> str:
 def created(plan: GroupByPlan) -> list[str]:
     """The statements that make the tables."""
     if plan.kind == "entity":
-        key = [f"{name} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for name, c in zip(keys(plan), plan.keys, strict=True)]
-        table = ", ".join([*key, "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
+        table = ", ".join([_key_columns(plan), "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
         return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key)']
     # rows come in bulk and are only added to: a vacuum soon after keeps fetches in the index
-    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)"]
+    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", *hot.created(plan)]
+
+
+def unindexed(plan: GroupByPlan) -> str:
+    """The names of the indexes of a group-by's rows."""
+    return f"select indexrelid::regclass::text from pg_index where indrelid = '{stored(plan)}'::regclass"
 
 
 def indexed(plan: GroupByPlan) -> list[str]:
@@ -66,7 +88,7 @@ def indexed(plan: GroupByPlan) -> list[str]:
 
 def dropped(plan: GroupByPlan) -> list[str]:
     """The statements that remove the tables."""
-    return [f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
+    return [*hot.dropped(plan), f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
 
 
 # --- events: table and stream meet by identity
@@ -79,8 +101,8 @@ def _same(plan: GroupByPlan, left: str, right: str) -> str:
     return " and ".join([*(f"{left}.{c} = {right}.{c}" for c in (*keys(plan), '"time"')), *(f"{left}.{quoted(c.name)} is not distinct from {right}.{quoted(c.name)}" for c in plan.stored)])
 
 
-def _identity(plan: GroupByPlan) -> str:
-    return "id" if plan.id else ", ".join(columns(plan))
+def _identity(plan: GroupByPlan, of: str = "") -> str:
+    return f"{of}id" if plan.id else ", ".join(f"{of}{c}" for c in columns(plan))
 
 
 def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
@@ -95,9 +117,11 @@ def numbered(plan: GroupByPlan) -> str:
     return f"create temporary table numbered on commit drop as select *, (row_number() over (partition by {_identity(plan)}))::int4 as n from staged"
 
 
-def first_upload(plan: GroupByPlan) -> list[str]:
-    """Into an empty table."""
-    return [_inserted(plan, "numbered s", stream=False)]
+def told_apart(plan: GroupByPlan) -> str:
+    """Number the equal events of a table that holds one upload: few rows, which the index brings together."""
+    shared = f"select {_identity(plan)} from {stored(plan)} group by {_identity(plan)} having count(*) > 1"
+    ranked = f"select e.ctid as place, row_number() over (partition by {_identity(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {_same(plan, 'd', 'e')}"
+    return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
 
 
 def reconciled(plan: GroupByPlan) -> dict[str, str]:
@@ -110,12 +134,14 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
     changed = " or ".join(f"e.{c} is distinct from s.{c}" for c in values)
     steps = {
         "forgotten": f'update {table} e set in_table = false where e.in_table and e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})',
-        "deleted": f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})',
+        "deleted": _noted(plan, f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})', "e."),
         "confirmed": f"update {table} e set in_table = true from numbered s where {met} and not e.in_table",
-        "inserted": f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e where {met})",
+        "inserted": _noted(plan, f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e where {met})"),
     }
     if plan.id:  # of one id, the table is right
-        steps["changed"] = f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)} from numbered s where {met} and ({changed})"
+        old = ", ".join(f"e.{n}" for n in (*keys(plan), '"time"'))
+        steps["changing"] = f"insert into touched select {old} from {table} e join numbered s on {met} where {changed}" if hot.partials(plan) else "select"
+        steps["changed"] = _noted(plan, f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)} from numbered s where {met} and ({changed})", "e.")
     return steps
 
 
@@ -129,7 +155,7 @@ def applied(plan: GroupByPlan) -> list[str]:
         once = "(select distinct on (id) * from (select *, 1 as n from staged) t) s"
         return [
             f"update {table} e set in_stream = true from staged s where e.id = s.id and e.n = 1 and not e.in_stream",
-            f"{_inserted(plan, once, stream=True)} where not exists (select from {table} e where e.id = s.id)",
+            _noted(plan, f"{_inserted(plan, once, stream=True)} where not exists (select from {table} e where e.id = s.id)"),
         ]
     seen = f"(select count(*) from {table} e where {_same(plan, 'e', 's')} and e.in_stream)"
     numbered_ = f"select s.*, (row_number() over (partition by {_identity(plan)}) + {seen})::int4 as n from staged s"
@@ -137,7 +163,7 @@ def applied(plan: GroupByPlan) -> list[str]:
     return [
         f"create temporary table arriving on commit drop as {numbered_}",
         f"update {table} e set in_stream = true from arriving s where {met}",
-        f"{_inserted(plan, 'arriving s', stream=True)} where not exists (select from {table} e where {met})",
+        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not exists (select from {table} e where {met})"),
     ]
 
 

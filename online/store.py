@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +19,14 @@ from online.plan import FORMAT, Plan
 from online.values import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Engine
 
     from online.fetcher import Fetcher
 
 HOME = Path(".workbench") / "postgres"
+PATIENCE = 10  # seconds for a connection
 OLDEST = 140_000  # Postgres 14
 PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
 NAMES = "select name from workbench.published order by name"
@@ -49,6 +51,8 @@ class Store:
         self.sample = sample
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
         self._lock = threading.Lock()
+        self._threads = threading.local()
+        self._held: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
         self._plans: dict[str, tuple[int, Plan]] = {}
         self._check()
 
@@ -94,8 +98,20 @@ class Store:
             with self.pool.connection() as con:
                 yield con
         except PoolTimeout as error:
-            message = f"the store cannot be reached: {error}; is the server of {_place(self.url)} running?"
-            raise StoreError(message) from error
+            raise away(self.url, error) from error
+
+    def held(self) -> psycopg.Connection[Any]:
+        """The thread's own connection, anew where it was lost: a pool's bookkeeping costs more than a fetch."""
+        con = getattr(self._threads, "con", None)
+        if con is None or con.closed or con.broken:
+            try:
+                con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, application_name="feature-workbench", connect_timeout=PATIENCE)
+            except psycopg.OperationalError as error:
+                raise away(self.url, error) from error
+            _configured(con)
+            self._threads.con = con
+            self._held.add(con)
+        return con
 
     def names(self) -> list[str]:
         """What is published, by name."""
@@ -107,11 +123,10 @@ class Store:
         found = None if fresh else self._plans.get(name)
         if found is None:
             with self.connection() as con:
-                row = con.execute(PUBLISHED, (name,)).fetchone()
+                row = con.execute(PUBLISHED, (storable(name),)).fetchone()
             if row is None:
-                message = f"nothing is published as {name!r}: the store has {', '.join(self.names()) or 'nothing yet'}"
-                raise StoreError(message)
-            found = (row[0], _known(Plan.loads(row[1]), name))
+                raise unknown(name, self.names())
+            found = read(row, name)
             with self._lock:
                 self._plans[name] = found
         return found
@@ -125,14 +140,26 @@ class Store:
         """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""
         if "fetcher" in vars(self):
             self.fetcher.close()
+        for con in list(self._held):
+            con.close()
         if "pool" in vars(self):
             self.pool.close()
             del self.pool
 
 
 def _configured(con: psycopg.Connection[Any]) -> None:
-    con.prepare_threshold = None  # what is worth preparing is prepared by name
+    con.prepare_threshold = 2**31  # none by counting: fetches ask for it
     set_json_loads(loads, con)
+
+
+def storable(name: str) -> str:
+    """A name as the database can look it up; what it cannot hold is the name of nothing."""
+    return "" if "\x00" in name else name.encode(errors="replace").decode()
+
+
+def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
+    """A row of `PUBLISHED`: the plan's id, and the plan."""
+    return row[0], _known(Plan.loads(row[1]), name)
 
 
 def _known(plan: Plan, name: str) -> Plan:
@@ -146,3 +173,13 @@ def _place(url: str) -> str:
     """Where a server is, without its password."""
     told = psycopg.conninfo.conninfo_to_dict(url)
     return f"{told.get('host', 'localhost')}:{told.get('port', 5432)}"
+
+
+def away(url: str, error: Exception) -> StoreError:
+    """What to raise where the server gives no connection, or takes it away."""
+    return StoreError(f"the store cannot be reached: {error}; is the server of {_place(url)} running?", "away")
+
+
+def unknown(name: str, names: Iterable[str]) -> StoreError:
+    """What to raise where nothing is served under a name."""
+    return StoreError(f"nothing is published as {name!r:.200}: the store has {', '.join(names) or 'nothing yet'}", "unknown")

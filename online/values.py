@@ -1,4 +1,4 @@
-"""Values of features and keys: in by their Postgres type, out by their Ibis type."""
+"""Values of features, from what the driver gives, by their Ibis type."""
 
 from __future__ import annotations
 
@@ -9,62 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from psycopg.types.numeric import Int8
-
-from online.errors import StoreError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from online.plan import Column, Feature
-
-MOST = 2**63
-ACCEPTED: dict[str, tuple[type, ...]] = {
-    "int8": (int,),
-    "numeric(20,0)": (int,),
-    "float8": (float, int),
-    "bool": (bool,),
-    "text": (str,),
-    "bytea": (bytes,),
-    "date": (date,),
-    "timestamp": (datetime,),
-    "timestamptz": (datetime,),
-    "time": (time,),
-    "uuid": (UUID, str),
-}
-
-
-def parameter(column: Column, value: Any, what: str = "key") -> Any:
-    """A key or context value as a parameter of its column's type; StoreError for another type.
-
-    numpy's scalars are taken as what they hold.
-    """
-    value = value.item() if hasattr(value, "item") else value
-    if value is None or value != value:  # noqa: PLR0124 NaN, as pandas has missing values
-        return None
-    accepted = ACCEPTED.get(column.sql, (Decimal, int))
-    if not isinstance(value, accepted) or (isinstance(value, bool) and column.sql != "bool"):
-        message = f"{what} {column.name} takes {column.type}, not {value!r:.60} of type {type(value).__name__}: {_instead(column, value)}"
-        raise StoreError(message)
-    if isinstance(value, int) and column.sql == "int8":
-        if not -MOST <= value < MOST:
-            message = f"{what} {column.name} takes 64-bit whole numbers, and {value} has more digits: no such key can be stored"
-            raise StoreError(message)
-        return Int8(value)
-    if isinstance(value, str) and "\x00" in value:
-        message = f"{what} {column.name} has a NUL character, which no stored text has: leave it out"
-        raise StoreError(message)
-    return float(value) if column.sql == "float8" and isinstance(value, int) else value
-
-
-def _instead(column: Column, value: Any) -> str:
-    if column.sql == "text":
-        return f"pass {str(value)!r:.60}"
-    return f"pass a {ACCEPTED.get(column.sql, (Decimal,))[0].__name__}"
-
-
-# --- out
-
+    from online.plan import Feature
 
 def loads(data: str | bytes) -> Any:
     """JSON as Postgres sends it, with every digit of its numbers."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from online import rows
 from online.copying import copied
 from online.errors import StoreError
-from online.loading import locked
+from online.loading import kept_hot, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,8 +77,10 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
             cursor.execute(rows.staging(plan))
             written = copied(cursor, "staged", rows.columns(plan), row_level.rows(messages.table.take(pa.array(new, pa.int64()))))
             if written:
+                cursor.execute(rows.touching(plan))
                 for statement in rows.applied(plan):
                     cursor.execute(statement)
+                kept_hot(cursor, plan, "touched")
             for partition in {messages.partitions[i] for i in new}:
                 furthest = max(messages.offsets[i] for i in new if messages.partitions[i] == partition)
                 cursor.execute(ADVANCED, (plan.table, messages.topic, partition, furthest + 1))

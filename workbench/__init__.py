@@ -1,10 +1,5 @@
 """Define features as Ibis expressions in a notebook; get the same number everywhere."""
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from backends import EngineError
 from workbench.aggregates import bottom_k, each, first_k, histogram, kurtosis, last_k, skew, top_k
 from workbench.certificate import Certificate, compare
@@ -13,13 +8,12 @@ from workbench.errors import DefinitionError
 from workbench.estimates import approx_histogram, approx_percentile, approx_unique_count
 from workbench.inspection import Explanation, explain
 from workbench.joins import Join, JoinPart
+from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
+from workbench.reasons import why
 from workbench.sources import EntitySource, EventSource
 from workbench.timeline import Preview, preview
 from workbench.training import backfill, manifest
 from workbench.windows import Window, days, hours, minutes
-
-if TYPE_CHECKING:
-    from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
 
 __all__ = [
     "Aggregation",
@@ -61,20 +55,5 @@ __all__ = [
     "trailing",
     "unpublish",
     "upload",
+    "why",
 ]
-
-SERVING = frozenset({"Proposal", "Publication", "history", "publish", "rollback", "unpublish", "upload"})
-
-
-def __getattr__(name: str) -> Any:
-    """What needs the online store is loaded when it is asked for: features without serving need no Postgres."""
-    if name not in SERVING:
-        message = f"module 'workbench' has no attribute {name!r}"
-        raise AttributeError(message)
-    try:
-        return getattr(import_module("workbench.publication"), name)
-    except ModuleNotFoundError as error:
-        if error.name not in ("psycopg", "psycopg_pool", "sqlalchemy"):
-            raise
-        message = f"{name} needs the package {error.name}: pip install 'feature-workbench[postgres]'"
-        raise ImportError(message) from error

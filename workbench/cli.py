@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import entry_points
 
 from backends import EngineError
+from online.errors import StoreError
 from workbench.errors import DefinitionError
 
 GROUP = "feature_workbench.commands"
@@ -27,19 +28,11 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _store_errors() -> tuple[type[Exception], ...]:
-    """The online store's, where a command has loaded it."""
-    loaded = sys.modules.get("online.errors")
-    return () if loaded is None else (loaded.StoreError,)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command, for its exit code, if it has one; errors of definitions, data, engines and stores are one line on standard error and 2."""
     options = parser().parse_args(arguments)
     try:
         return options.run(options) or 0
-    except Exception as error:
-        if not isinstance(error, (DefinitionError, EngineError, *_store_errors())):
-            raise
+    except (DefinitionError, EngineError, StoreError) as error:
         sys.stderr.write(f"workbench {options.command}: {error}\n")
         return 2

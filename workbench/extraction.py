@@ -8,7 +8,6 @@ import pyarrow as pa
 from attrs import frozen
 
 from backends import engine_of
-from online import loading
 from online.errors import StoreError
 from workbench.plans import TIME, snapshot_ends, stored_rows
 from workbench.progress import counting
@@ -43,6 +42,8 @@ class History:
 
     def upload(self, store: Store, end: int, progress: Callable[[int], None] | None = None) -> Upload:
         """Bring the store to what the warehouse has before `end`, in one transaction. Raises StoreError, EngineError."""
+        from online import loading  # noqa: PLC0415 the driver is an extra
+
         ends = None if self.ends is None else self.engine.fetch(self.before(self.ends, end)).cast(pa.schema({TIME: pa.int64()}))
         batches = self.engine.batches(self.before(self.rows, end))
         with store.connection() as con:

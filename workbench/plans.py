@@ -19,6 +19,7 @@ from workbench.asked import ASKED, span
 from workbench.binding import title
 from workbench.canonical import canonical, fingerprint
 from workbench.definitions import GroupBy
+from workbench.display import expression
 from workbench.errors import DefinitionError
 from workbench.estimates import Estimate
 from workbench.evaluation import contained
@@ -79,6 +80,8 @@ def _listed(op: ops.Reduction) -> str:
 
 
 def _cell_type(op: ops.Reduction) -> str:
+    if isinstance(op, Estimate):
+        return f"{sql_type(op.arg.dtype)}[]"
     return _listed(op) if isinstance(op, (*LISTS, ops.MultiQuantile)) else sql_type(result_type(op))
 
 
@@ -100,6 +103,12 @@ class Stored:
         self.columns |= {name: table.schema[by] for by, name in self.buckets.items()}
         if self.id:
             self.columns["id"] = table.schema[self.id]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the author wrote, by stored column."""
+        made = {name.replace("_fw_in", "i"): expression(node) for node, name in self.inputs.columns.items()}
+        return made | self.named | {name: by for by, name in self.buckets.items()} | ({"id": self.id} if self.id else {})
 
     def input(self, node: ops.Value) -> str:
         """The stored column of one argument of a reduction."""
@@ -149,8 +158,8 @@ def _cells(group_by: GroupBy, stored: Stored) -> dict[tuple[ops.Reduction, Any, 
 
 
 def _cell(group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined, name: str) -> Cell:
-    if isinstance(op, Estimate):
-        message = f"{feature.name} of {group_by.name} is a sketch, which a store does not serve yet: publish {op.written}'s exact twin, or leave it out of what is published"
+    if isinstance(op, Estimate) and (feature.node != op or feature.by or _folds(op)):
+        message = f"{feature.name} of {group_by.name} computes with the sketch of {op.written}, which is made where it is fetched: publish the sketch as it is, without by=, or its exact twin"
         raise DefinitionError(message)
     nested = [a.dtype for n, a in zip(op.__argnames__, op.__args__, strict=True) if n not in SETTINGS and isinstance(a, ops.Value) and a.dtype.is_nested()]
     each = unfolded(op)
@@ -191,11 +200,27 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Fea
         if cell.fold == "list":
             sql = "jsonb"
         counts = cell.reduction in ("count", "unique_count") and cell.fold is None
+        if isinstance(feature.node, Estimate):
+            return _sketch(feature, cell)
         return Feature(feature.name, str(feature.dtype), sql, f'a."{cell.name}"', names, by, never_null=counts)
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
     value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
     sql = sql_type(value.type())
     return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
+
+
+def _folds(op: ops.Reduction) -> bool:
+    each = unfolded(op)
+    return each is not None and contained(each)
+
+
+def _sketch(feature: Defined, cell: Cell) -> Feature:
+    """The window's values, of which the fetcher makes the sketch; counts over none are 0."""
+    counts = cell.reduction == "approx_unique_count"
+    each = unfolded(feature.node)
+    made = {"reduction": cell.reduction, "options": cell.options, "element": str((each or feature.node.arg).dtype)}
+    listed = f"coalesce(a.\"{cell.name}\", '{{}}')" if counts else f'a."{cell.name}"'
+    return Feature(feature.name, str(feature.dtype), cell.sql, listed, (cell.name,), sketch=made, never_null=counts)
 
 
 def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
@@ -215,7 +240,7 @@ def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
     return str(found.sql("postgres"))
 
 
-def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], known: Mapping[str, str], context: Sequence[str] = ()) -> tuple[Feature, ...]:
+def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], known: Mapping[str, str], context: Sequence[str] = (), sketches: Sequence[str] = ()) -> tuple[Feature, ...]:
     """Derivations as SQL over `f`, in which each input is a column named in `known`; of these, `context` comes with a request."""
     made = []
     for feature in features:
@@ -223,6 +248,9 @@ def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], kno
         table = ibis.table({known[n]: t for n, t in inputs.items() if n in known}, name="f")
         fields = {node: finite(table[known[node.name]]).op() for node in feature.node.find(ops.Field)}
         value = finite(normal(feature.node).replace(fields).to_expr())
+        if sketched := sorted(used & set(sketches)):
+            message = f"derivation {feature.name} computes with {sketched[0]}, a sketch, which is made where it is fetched: derive it there, or from its exact twin"
+            raise DefinitionError(message)
         needs = tuple(c for c in context if c in used)
         made.append(Feature(feature.name, str(feature.dtype), sql_type(value.type()), scalar_sql(table, value, "f", feature.name), context=needs, never_null=True))
     return tuple(made)
@@ -255,12 +283,12 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         hash=fingerprint(group_by),
         kind="entity" if entity else "events",
         keys=tuple(column(k, table.schema[k]) for k in group_by.keys),
-        stored=tuple(column(n, t) for n, t in stored.columns.items()),
+        stored=tuple(replace(column(n, t), label=stored.labels.get(n, n)) for n, t in stored.columns.items()),
         order=tuple(stored.named),
         id=stored.id,
         cells=tuple(cells.values()),
         features=features,
-        derivations=_derived(group_by.derivations, group_by.inputs, known),
+        derivations=_derived(group_by.derivations, group_by.inputs, known, sketches=[f.name for f in features if f.sketch]),
         daily=entity or group_by.accuracy == "snapshot",
         timeless=entity and group_by.entity.snapshot is None,
         topic=None if entity else group_by.events.topic,
@@ -311,8 +339,9 @@ def _join_plan(join: Join) -> Plan:
     made = [f"{p.head}_{f.name}" for p in join.parts for f in p.group_by.outputs]
     known = {n: f"f{i}" for i, n in enumerate(made)} | {n: f"k{i}" for i, n in enumerate(keys)} | {time: "t"}
     used = {field.name for d in join.derivations for field in d.node.find(ops.Field)}
+    sketches = [f"{p.head}_{f.name}" for p in parts for f in plans[p.group_by].features if f.sketch]
     needed = [c for c in schema.names if c in used and c not in known]
-    derivations = _derived(join.derivations, join.inputs, known | {n: f"x{i}" for i, n in enumerate(needed)}, needed)
+    derivations = _derived(join.derivations, join.inputs, known | {n: f"x{i}" for i, n in enumerate(needed)}, needed, sketches)
     context = tuple(column(c, schema[c]) for c in needed)
     made_plan = _plan(join, "join", tuple(keys.values()), context, tuple(parts), derivations, tuple(plans.values()))
     return replace(made_plan, clock=sql_type(schema[time]) if time in used and time not in keys else "")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from online import functions, registry
+from online import functions
+from online.answers import microseconds
 from online.errors import StoreError
-from online.fetcher import microseconds
 from workbench.accuracy import refuse_unstated
 from workbench.definitions import GroupBy
 from workbench.differences import Difference, difference, stem
@@ -93,6 +93,8 @@ class Proposal:
 
     def confirm(self) -> Publication:
         """Write it: tables, history, and then the name, at once."""
+        from online import registry  # noqa: PLC0415 the driver is an extra
+
         began = time.perf_counter()
         registry.prepare(self.store, self.plan)
         uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles})
@@ -152,6 +154,8 @@ class Publication:
 
 def propose(definition: Definition, store: Store, *, end: When = None, retain: Any = None, on: BaseBackend | None = None) -> Proposal:
     """What `publish` would do, checked against the definition's data and what is served."""
+    from online import registry  # noqa: PLC0415 the driver is an extra
+
     if not isinstance(definition, GroupBy | Join):
         message = f"publish takes a GroupBy or a Join, not {type(definition).__name__}"
         raise DefinitionError(message)
@@ -169,7 +173,7 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     profiles = tuple(profiled(g, con, until) for g in group_bys)
     there = registry.batch_ends(store)
     histories = tuple(of_definition(plan.group_by(g.name), g, con) for g in group_bys if (there.get(plan.group_by(g.name).table) or 0) < until)
-    lacking = functions.lacking(plan)
+    lacking = functions.lacking(plan) or functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
     return Proposal(plan, store, histories, changes, None if older is None else older.name, profiles, notes, until)
 
@@ -197,6 +201,8 @@ def _connection(definition: Definition, on: BaseBackend | None) -> BaseBackend:
 
 
 def _refuse_changed(store: Store, plan: Plan, before: Version | None) -> None:
+    from online import registry  # noqa: PLC0415 the driver is an extra
+
     if before is not None and before.hash != plan.hash:
         message = f"{plan.name} is published with another definition: {difference(before.plan, plan)}; give the new one a name of its own, such as {_next(plan.name)}, or unpublish({plan.name!r}, store) first"
         raise DefinitionError(message)
@@ -267,11 +273,15 @@ def upload(name: str, store: Store, *, end: When = None, on: BaseBackend) -> tup
 
 def unpublish(name: str, store: Store) -> None:
     """Serve nothing under a name any more. Rows that nothing else uses go; its versions stay in `history`."""
+    from online import registry  # noqa: PLC0415 the driver is an extra
+
     registry.unpublish(store, name)
 
 
 def history(name: str, store: Store) -> tuple[Version, ...]:
     """Every version that was published under a name, oldest first."""
+    from online import registry  # noqa: PLC0415 the driver is an extra
+
     return tuple(registry.history(store, name))
 
 
@@ -280,6 +290,8 @@ def rollback(name: str, store: Store, *, version: int, end: When = None, on: Bas
 
     Raises StoreError where there is no such version.
     """
+    from online import registry  # noqa: PLC0415 the driver is an extra
+
     versions = registry.history(store, name)
     found = next((v for v in versions if v.version == version), None)
     if found is None:

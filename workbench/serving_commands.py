@@ -33,9 +33,8 @@ def _store(parser: ArgumentParser) -> None:
 def _opened(options: Namespace) -> Store:
     try:
         from online import Store  # noqa: PLC0415 the other commands need no Postgres
-    except ModuleNotFoundError as error:
-        message = f"the online store needs the package {error.name}: pip install 'feature-workbench[postgres]'"
-        raise DefinitionError(message) from error
+    except ImportError as error:
+        raise DefinitionError(str(error)) from error
     place = options.store
     return Store(None if not place else place if "://" in place or "=" in place else Path(place))
 

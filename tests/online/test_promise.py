@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from backends.equal import equal
-from online import fetch, loading, registry, writing
+from online import fetch, hot, loading, registry, writing
 from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, backfill
 from workbench.extraction import of_definition
 from workbench.plans import plan_of
@@ -38,6 +38,7 @@ class Delivery:
     order: tuple[bool, ...]  # True: the next upload, False: the next batch
     identified: bool
     partitions: int
+    hot: bool  # whether a key with a few events is kept as one with many is
 
 
 flags = st.lists(st.booleans(), min_size=1, max_size=6).map(tuple)
@@ -50,6 +51,7 @@ deliveries = st.builds(
     order=flags,
     identified=st.booleans(),
     partitions=st.integers(1, 2),
+    hot=st.booleans(),
 )
 
 
@@ -110,6 +112,13 @@ def deliver(store, plan, join, con, events, delivery):
 
 
 def check(store, con, case, delivery):
+    """As below, with keys hot from their second event on where the delivery says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hot, "HOT", 1 if delivery.hot else hot.HOT)
+        check_each(store, con, case, delivery)
+
+
+def check_each(store, con, case, delivery):
     """Every left row's fetch, alone and with the others, is the oracle's and the backfill's."""
     events = [e | {"uid": i} for i, e in enumerate(case.events)]
     lefts = pa.Table.from_pylist([{"row": i} | {k: cases.moment(v) if k == "t" else v for k, v in r.items()} for i, r in enumerate(case.left)], cases.LEFT)

@@ -1,0 +1,132 @@
+"""The fetcher for asyncio: the same questions and answers, carried by connections that wait without a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg.types.json import set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+from online.answers import At, microseconds
+from online.errors import StoreError
+from online.served import ServedLog
+from online.store import NAMES, PUBLISHED, SETTINGS, away, read, storable, unknown
+from online.talk import CHANGED, LOST, Changed, Keys, Question, Served, logged, talked
+from online.values import loads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from online.store import Store
+
+AGAIN = 5.0  # seconds that a lost server is tried with growing pauses; then whoever asks next begins anew
+
+
+class AsyncFetcher:
+    """`fetch` for asyncio: `async with AsyncFetcher(store) as fetcher: await fetcher.fetch("spend_v1", user_id="5")`.
+
+    It belongs to the event loop that first uses it, and has connections of its own, at most `connections` at once. Of the
+    requests beyond those, `waiting` wait (0: any number), each for `patience` seconds; the others, and those that waited in
+    vain, raise a StoreError of kind `busy` or `away`. `limit` is how many seconds a statement may take; none is without
+    end. What is answered is logged as the store's own fetches are.
+    """
+
+    def __init__(self, store: Store, *, connections: int = 16, waiting: int = 0, patience: float = 30.0, limit: float | None = None, client: str = "python") -> None:
+        self.store = store
+        self.log = ServedLog(store.url, store.sample, client=client) if store.sample else None
+        self._served: dict[str, Served] = {}
+        settings = SETTINGS if limit is None else f"{SETTINGS} -c statement_timeout={round(limit * 1000)}"
+        options = {"autocommit": True, "options": settings, "application_name": "feature-workbench"}
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+            store.url, kwargs=options, min_size=min(2, connections), max_size=connections, max_waiting=waiting, configure=_configured, open=False, timeout=patience, reconnect_timeout=AGAIN
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Write what the served log holds and give up the connections; the store stays open."""
+        await self._pool.close()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
+
+    async def served(self, name: str, *, fresh: bool = False) -> Served:
+        """What is served under a name; StoreError where nothing is."""
+        found = None if fresh else self._served.get(name)
+        if found is None:
+            rows = await self._told(PUBLISHED, (storable(name),))
+            if not rows:
+                self._served.pop(name, None)
+                raise unknown(name, await self.names())
+            found = self._served[name] = Served(*read(rows[0], name))
+        return found
+
+    async def names(self) -> list[str]:
+        """What is published, by name."""
+        return [name for (name,) in await self._told(NAMES)]
+
+    async def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
+        """See `online.fetch`."""
+        us, began = microseconds(at), time.perf_counter_ns()
+        talk = talked(await self.served(name), keys, key, us, context or {})
+        said: Any = None
+        failed: Exception | None = None
+        while True:
+            try:
+                step = talk.send(said) if failed is None else talk.throw(failed)
+            except StopIteration as done:
+                served, found = done.value
+                return logged(self.log, served, found, us, began)
+            said = failed = None
+            try:
+                said = await self._told(step.sql, step.row, raw=True) if isinstance(step, Question) else await self.served(step.name, fresh=True)
+            except (psycopg.DataError, StoreError, Changed) as error:
+                failed = error
+
+    async def _told(self, sql: str, row: Sequence[Any] = (), *, raw: bool = False) -> list[tuple[Any, ...]]:
+        """The rows; once more where the connection is lost, for the server may be back."""
+        try:
+            return await self._rows(sql, row, raw=raw)
+        except LOST:
+            await self._pool.check()
+        try:
+            return await self._rows(sql, row, raw=raw)
+        except LOST as error:
+            raise away(self.store.url, error) from error
+
+    async def _rows(self, sql: str, row: Sequence[Any], *, raw: bool) -> list[tuple[Any, ...]]:
+        try:
+            async with self._connection() as con, psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor:
+                await cursor.execute(sql, row, prepare=True, binary=True)
+                return await cursor.fetchall()
+        except CHANGED as error:
+            raise Changed from error
+        except psycopg.errors.QueryCanceled as error:
+            message = f"the store took longer than allowed: {str(error).strip()}; ask for fewer keys, or again in a moment"
+            raise StoreError(message, "busy") from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        if self._pool.closed:
+            await self._pool.open()
+        try:
+            async with self._pool.connection() as con:
+                yield con
+        except TooManyRequests as error:
+            message = f"too many requests wait for the store: {error}; ask again in a moment"
+            raise StoreError(message, "busy") from error
+        except PoolTimeout as error:
+            raise away(self.store.url, error) from error
+
+
+async def _configured(con: psycopg.AsyncConnection[Any]) -> None:
+    con.prepare_threshold = 2**31  # none by counting: fetches ask for it
+    set_json_loads(loads, con)

@@ -1,0 +1,308 @@
+"""Keys with many events: totals of a day from either end, so that any window of such a key reads a few rows.
+
+A day of a hot key is kept as tiles of five minutes, as one total, and, once it is over, as running totals up to each tile
+(heads) and from each tile on (tails). A window is then events at its two edges, a tail, whole days, and a head: nothing is
+ever subtracted, so doubles keep rule 11's bound and extremes go the same way. Every total is made of the events anew when
+one of them comes or goes; none is added to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from online.aggregates import quoted
+from online.places import DATA, floor_to, start, stored
+
+if TYPE_CHECKING:
+    from online.plan import Cell, GroupByPlan
+
+HOT = 1024  # events of a key from which it is hot
+TILE, DAY = 300_000_000, 86_400_000_000
+BASE, WHOLE, HEAD, TAIL = 0, 1, 2, 3  # levels of tiles
+BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
+EXACT = ("int8", "bool", "numeric")
+
+
+@dataclass(frozen=True)
+class Partial:
+    """One column of a tile: how it is made of events, and how of other tiles."""
+
+    name: str
+    sql: str
+    of_events: str
+    merge: str
+
+    def merged(self, source: str, where: str = "") -> str:
+        """Over rows that have the column."""
+        return f"{self.merge}({source}.{self.name}){f' filter (where {where})' if where else ''}"
+
+
+def _exact(sql: str) -> bool:
+    return sql.startswith(EXACT)
+
+
+def tiled(plan: GroupByPlan, cell: Cell) -> bool:
+    """Whether a cell's value is made of totals that tiles keep."""
+    if plan.kind != "events" or cell.each or any(f.by for f in plan.features if cell.name in f.cells):
+        return False
+    kinds = {c.name: c.sql for c in plan.stored}
+    of = kinds.get(cell.inputs.get("arg", ""), "int8")
+    if cell.reduction in ("variance", "stddev"):
+        return _exact(of)
+    return cell.reduction in ("count", "sum", "average", "any", "all") or (cell.reduction in ("min", "max") and of not in ("bytea", "uuid", "jsonb"))
+
+
+def _layout(plan: GroupByPlan) -> tuple[tuple[Partial, ...], dict[str, dict[str, Partial]]]:
+    """The columns of a tile, and for each cell those it is made of, by what they are: n, s, ss, least, most."""
+    kinds = {c.name: c.sql for c in plan.stored}
+    made: dict[tuple[str, str | None, str | None], Partial] = {}
+    cells: dict[str, dict[str, Partial]] = {}
+    for cell in plan.cells:
+        if tiled(plan, cell):
+            arg, where = cell.inputs.get("arg"), cell.inputs.get("where")
+            cells[cell.name] = {kind: made.setdefault((kind, arg, where), _partial(kind, arg, where, kinds, f"p{len(made)}")) for kind in _parts(cell, kinds.get(arg or "", ""))}
+    return tuple(made.values()), cells
+
+
+def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
+    if cell.reduction in ("min", "max"):
+        name = "least" if cell.reduction == "min" else "most"
+        return ("every" if name == "least" else "some",) if kind == "bool" else (name,)
+    return {"count": ("n",), "sum": ("s",), "average": ("n", "s"), "any": ("some",), "all": ("every",)}.get(cell.reduction, ("n", "s", "ss"))
+
+
+def _partial(kind: str, arg: str | None, where: str | None, kinds: dict[str, str], name: str) -> Partial:
+    keep = [f"e.{quoted(where)}"] if where else []
+    keep += [f"e.{quoted(arg)} is not null"] if arg else []
+    test = f" filter (where {' and '.join(keep)})" if keep else ""
+    if kind == "n":
+        return Partial(name, "int8", f"count(*){test}", "sum")
+    of = kinds[arg or ""]
+    value = f"e.{quoted(arg or '')}"
+    number = f"{value}::int::numeric" if of == "bool" else f"{value}::numeric" if _exact(of) else value
+    total = "numeric" if _exact(of) else "float8"
+    found = {
+        "s": (total, f"sum({number})", "sum"),
+        "ss": (total, f"sum({number} * {number})", "sum"),
+        "least": (of, f"min({value})", "min"),
+        "most": (of, f"max({value})", "max"),
+        "some": ("bool", f"bool_or({value})", "bool_or"),
+        "every": ("bool", f"bool_and({value})", "bool_and"),
+    }
+    sql, made, merge = found[kind]
+    return Partial(name, sql, made + test, merge)
+
+
+def partials(plan: GroupByPlan) -> tuple[Partial, ...]:
+    """The columns of a tile; none where no cell is made of tiles."""
+    return _layout(plan)[0]
+
+
+def cells(plan: GroupByPlan) -> list[Cell]:
+    """The cells that hot keys have from tiles."""
+    return [c for c in plan.cells if tiled(plan, c)]
+
+
+def tiles(plan: GroupByPlan) -> str:
+    """The table of tiles."""
+    return f"{DATA}.{quoted(plan.table + '__tiles')}"
+
+
+def keys_of(plan: GroupByPlan) -> str:
+    """The table of hot keys, and from which day on each has no heads and tails yet."""
+    return f"{DATA}.{quoted(plan.table + '__hot')}"
+
+
+def function(plan: GroupByPlan) -> str:
+    """The function that answers for a hot key."""
+    return f"{DATA}.{quoted(plan.table + '__of_hot')}"
+
+
+def _type(plan: GroupByPlan) -> str:
+    return f"{DATA}.{quoted(plan.table + '__cells')}"
+
+
+def _keys(plan: GroupByPlan) -> list[str]:
+    return [f"k{i}" for i in range(len(plan.keys))]
+
+
+def _typed(plan: GroupByPlan) -> str:
+    return ", ".join(f"{k} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for k, c in zip(_keys(plan), plan.keys, strict=True))
+
+
+# --- made and dropped
+
+
+def created(plan: GroupByPlan) -> list[str]:
+    """The statements that make the tables and the function."""
+    if not partials(plan):
+        return []
+    columns = ", ".join(f"{p.name} {p.sql}" + (' collate "C"' if p.sql == "text" else "") for p in partials(plan))
+    key = ", ".join(_keys(plan))
+    return [
+        f"create table {keys_of(plan)} ({_typed(plan)}, open int8 not null, primary key ({key}))",
+        # a tile is made anew within its page: no index changes
+        f"create table {tiles(plan)} ({_typed(plan)}, lvl int2 not null, hop int8 not null, {columns}, primary key ({key}, lvl, hop)) with (fillfactor = 80)",
+        f"create type {_type(plan)} as ({', '.join(f'{c.name} {c.sql}' for c in cells(plan))})",
+        _function(plan),
+    ]
+
+
+def dropped(plan: GroupByPlan) -> list[str]:
+    """The statements that remove them."""
+    if not partials(plan):
+        return []
+    arguments = ", ".join([*(c.sql for c in plan.keys), "int8"])
+    return [f"drop function if exists {function(plan)}({arguments})", f"drop type if exists {_type(plan)}", f"drop table if exists {tiles(plan)}", f"drop table if exists {keys_of(plan)}"]
+
+
+# --- kept up
+
+
+def promoted(plan: GroupByPlan, among: str | None) -> str:
+    """Make hot the keys, of `among` or of all, that have that many events, and note all their tiles in `changed`."""
+    key, table = _keys(plan), stored(plan)
+    listed = ", ".join(key)
+    if among is None:
+        many = f"select {listed} from {table} group by {listed} having count(*) > {HOT}"
+    else:
+        counted = f"(select count(*) from (select from {table} e where {_same(plan, 'e', 'a')} limit {HOT + 1}) m)"
+        many = f"select {listed} from (select distinct {listed} from {among}) a where {counted} > {HOT}"
+    fresh = f"insert into {keys_of(plan)} ({listed}, open) select {listed}, {BEFORE_ALL} from ({many}) n on conflict do nothing returning {listed}"
+    theirs = f"select distinct {_of(plan, 'e')}, {_tile('e')} from a join {table} e on {_same(plan, 'e', 'a')}"
+    return f"with a as ({fresh}) insert into changed ({listed}, hop) {theirs} on conflict do nothing"
+
+
+def _same(plan: GroupByPlan, a: str, b: str) -> str:
+    return " and ".join(f"{a}.{k} = {b}.{k}" for k in _keys(plan))
+
+
+def _of(plan: GroupByPlan, alias: str) -> str:
+    return ", ".join(f"{alias}.{k}" for k in _keys(plan))
+
+
+def _tile(alias: str) -> str:
+    return floor_to(f'{alias}."time"', TILE)
+
+
+def changing(plan: GroupByPlan) -> str:
+    """A temporary table of tiles to be made anew."""
+    return f"create temporary table changed ({_typed(plan)}, hop int8 not null, primary key ({', '.join(_keys(plan))}, hop)) on commit drop"
+
+
+def touched(plan: GroupByPlan, rows: str) -> str:
+    """Note the tiles of hot keys that these rows, with keys and a time, lie in."""
+    found = f"select distinct {_of(plan, 'r')}, {_tile('r')} from {rows} r join {keys_of(plan)} h on {_same(plan, 'h', 'r')}"
+    return f"insert into changed ({', '.join(_keys(plan))}, hop) {found} on conflict do nothing"
+
+
+def refreshed(plan: GroupByPlan) -> list[str]:
+    """Make the tiles of `changed` anew, their days' totals, and of days that are over, heads and tails."""
+    listed, table = ", ".join(_keys(plan)), tiles(plan)
+    into = f"insert into {table} ({listed}, lvl, hop, {', '.join(p.name for p in partials(plan))})"
+    events = ", ".join(p.of_events for p in partials(plan))
+    ran = ", ".join(f"{p.merge}(t.{p.name}) over w" for p in partials(plan))
+    of_tile = f'{_same(plan, "e", "c")} and e."time" >= c.hop and e."time" < c.hop + {TILE}'
+    of_day = f"{_same(plan, 't', 'd')} and t.lvl = {BASE} and t.hop >= d.day and t.hop < d.day + {DAY}"
+    newest = f"(select {floor_to('max(t.hop)', DAY)} from {table} t where {_same(plan, 't', 'h')} and t.lvl = {WHOLE})"
+    over = f"select {_of(plan, 't')}, t.hop from {table} t join {keys_of(plan)} h on {_same(plan, 'h', 't')} join (select distinct {listed} from days) c on {_same(plan, 'c', 't')}"
+    sealed = f"(select {_of(plan, 'd')}, d.day from days d join {keys_of(plan)} h on {_same(plan, 'h', 'd')} where d.day < h.open) d"
+    window = f"window w as (partition by {_of(plan, 't')}, d.day order by t.hop"
+    return [
+        f"delete from {table} t using changed c where {_same(plan, 't', 'c')} and t.lvl = {BASE} and t.hop = c.hop",
+        f"{into} select {_of(plan, 'c')}, {BASE}, c.hop, {events} from changed c join {stored(plan)} e on {of_tile} group by {_of(plan, 'c')}, c.hop",
+        f"create temporary table days on commit drop as select distinct {_of(plan, 'c')}, {floor_to('c.hop', DAY)} as day from changed c",
+        f"delete from {table} t using days d where {_same(plan, 't', 'd')} and t.lvl = {WHOLE} and t.hop = d.day",
+        f"{into} select {_of(plan, 'd')}, {WHOLE}, d.day, {', '.join(p.merged('t') for p in partials(plan))} from days d join {table} t on {of_day} group by {_of(plan, 'd')}, d.day",
+        # days that were open and are over now are sealed with those that changed
+        f"insert into days {over} where t.lvl = {WHOLE} and t.hop >= h.open and t.hop < {newest} except select {listed}, day from days",
+        f"update {keys_of(plan)} h set open = greatest(h.open, {newest}) from (select distinct {listed} from days) c where {_same(plan, 'h', 'c')} and {newest} is not null",
+        f"delete from {table} t using {sealed} where {_same(plan, 't', 'd')} and t.lvl in ({HEAD}, {TAIL}) and t.hop >= d.day and t.hop < d.day + {DAY}",
+        f"{into} select {_of(plan, 't')}, {HEAD}, t.hop, {ran} from {sealed} join {table} t on {of_day} {window})",
+        f"{into} select {_of(plan, 't')}, {TAIL}, t.hop, {ran} from {sealed} join {table} t on {of_day} {window} desc)",
+        "drop table days",
+        "truncate changed",
+    ]
+
+
+# --- asked
+
+
+def _spans(plan: GroupByPlan) -> list[tuple[int | None, int | None]]:
+    return list(dict.fromkeys((c.length, c.hop) for c in cells(plan)))
+
+
+def _function(plan: GroupByPlan) -> str:
+    """PL/pgSQL: bounds once, in variables; then one statement over the few rows that the windows are made of."""
+    spans = _spans(plan)
+    declared = ["_e int8", "_d int8", "_o int8", "_m int8", "_w int8", f"found {_type(plan)}"]
+    body = [f"_e := {floor_to('_t', TILE)}; _d := {floor_to('_t', DAY)};", f"select h.open into _o from {keys_of(plan)} h where {_is_key(plan, 'h')};"]
+    for i, (length, hop) in enumerate(spans):
+        declared += [f"_{name}{i} int8" for name in "saxbuv"]
+        body += _bounds(i, length, hop)
+    body.append(f"_m := {_mask(spans, '_a{i} <= _e')}; _w := {_mask(spans, '_a{i} < _d')};")
+    chosen = ", ".join(_value(plan, c, spans.index((c.length, c.hop))) for c in cells(plan))
+    body.append(f"select {chosen} into found from ({' union all '.join(_branches(plan, spans))}) r; return found;")
+    arguments = ", ".join([*(f"_k{i} {c.sql}" for i, c in enumerate(plan.keys)), "_t int8"])
+    text = f"declare {'; '.join(declared)}; begin {' '.join(body)} end"
+    return f"create function {function(plan)}({arguments}) returns {_type(plan)} language plpgsql stable as $hot${text}$hot$"
+
+
+def _mask(spans: list[tuple[int | None, int | None]], test: str) -> str:
+    """A bit for each window that passes."""
+    return " | ".join(f"(case when {test.replace('{i}', str(i))} then {1 << i}::int8 else 0 end)" for i in range(len(spans)))
+
+
+def _is_key(plan: GroupByPlan, alias: str) -> str:
+    return " and ".join(f"{alias}.k{i} = _k{i}" for i in range(len(plan.keys)))
+
+
+def _bounds(i: int, length: int | None, hop: int | None) -> list[str]:
+    """Of one window: s its start, a its first whole tile, x its first whole day; of its first day, tiles [b, u) or the tail from v on."""
+    if length is None:
+        return [f"_s{i} := {BEFORE_ALL}; _a{i} := {BEFORE_ALL}; _x{i} := {BEFORE_ALL}; _b{i} := 0; _u{i} := 0;"]
+    first = f"_s{i} := {start('_t', length, hop)}; _a{i} := {floor_to(f'(_s{i} + {TILE - 1})', TILE)}; _x{i} := {floor_to(f'(_a{i} + {DAY - 1})', DAY)};"
+    within = f"_b{i} := _a{i}; _u{i} := _e; _x{i} := {AFTER_ALL};"
+    aligned = f"_b{i} := 0; _u{i} := 0;"
+    tail = f"_b{i} := 0; _u{i} := 0; _v{i} := _a{i};"
+    opened = f"_b{i} := _a{i}; _u{i} := _x{i};"
+    return [first, f"if _a{i} > _e or _a{i} >= _d then {within} elsif _x{i} = _a{i} then {aligned} elsif _x{i} <= _o then {tail} else {opened} end if;"]
+
+
+def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> list[str]:
+    """The rows that windows are made of, each with a bit for every window that it is in."""
+    raw = ", ".join(f"{p.of_events} as {p.name}" for p in partials(plan))
+    kept = ", ".join(f"t.{p.name}" for p in partials(plan))
+    events = f'from {stored(plan)} e where {_is_key(plan, "e")} and e."time" >='
+    tile = f"from {tiles(plan)} t where {_is_key(plan, 't')} and t.lvl ="
+    least = f"least({', '.join(f'_x{i}' for i in range(len(spans)))})"
+    found = [
+        f'select _m as w, {raw} {events} _e and e."time" < _t',
+        f"(select _w as w, {kept} {tile} {HEAD} and _d < _o and t.hop >= _d and t.hop < _e order by t.hop desc limit 1)",
+        f"select _w as w, {kept} {tile} {BASE} and _d >= _o and t.hop >= _d and t.hop < _e",
+        f"select {_mask(spans, 't.hop >= _x{i}')} as w, {kept} {tile} {WHOLE} and t.hop >= {least} and t.hop < _d",
+    ]
+    for i, (length, _) in enumerate(spans):
+        if length is not None:
+            found.append(f'select {1 << i}::int8 as w, {raw} {events} _s{i} and e."time" < case when _a{i} > _e then _t else _a{i} end')
+            found.append(f"(select {1 << i}::int8 as w, {kept} {tile} {TAIL} and t.hop >= _v{i} and t.hop < _x{i} order by t.hop limit 1)")
+            found.append(f"select {1 << i}::int8 as w, {kept} {tile} {BASE} and t.hop >= _b{i} and t.hop < _u{i}")
+    return found
+
+
+def _value(plan: GroupByPlan, cell: Cell, span: int) -> str:
+    """A cell's value from the rows of its window."""
+    parts = _layout(plan)[1][cell.name]
+    merged = {kind: p.merged("r", f"r.w & {1 << span} <> 0") for kind, p in parts.items()}
+    if cell.reduction == "count":
+        return f"coalesce({merged['n']}, 0)::int8"
+    if cell.reduction == "average":
+        return f"({merged['s']})::float8 / nullif({merged['n']}, 0)::float8"
+    if cell.reduction in ("variance", "stddev"):
+        n, s, ss = (f"({merged[k]})::numeric" for k in ("n", "s", "ss"))
+        over = f"({n} - 1)" if cell.options["how"] == "sample" else n
+        spread = f"(({n} * {ss} - {s} * {s}) / nullif({n} * {over}, 0))"
+        return f"(sqrt{spread})::float8" if cell.reduction == "stddev" else f"{spread}::float8"
+    (value,) = merged.values()
+    return f"({value})::{cell.sql}" if cell.sql in ("int8", "numeric(20,0)") else value

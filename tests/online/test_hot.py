@@ -1,0 +1,113 @@
+"""Keys with many events: the totals that stand for their days give what the events give, and a fetch of them stays small."""
+
+from __future__ import annotations
+
+import random
+
+import cases
+import ibis
+import numpy as np
+import pyarrow as pa
+import pytest
+from ibis import _
+
+from backends.equal import equal
+from online import fetch, hot, loading, registry, writing
+from online.fetcher import Fetcher
+from workbench import EventSource, GroupBy, Join, backfill, days, hours, minutes, trailing
+from workbench.extraction import of_definition
+from workbench.plans import plan_of
+
+pytestmark = pytest.mark.slow
+
+DAY, NOON = cases.DAY, cases.BASE + 12 * cases.HOUR
+SPANS = (*minutes(5, 7), *hours(1, 12), *days(1, 3, 10))
+SCHEMA = pa.schema({"user": pa.string(), "at": pa.timestamp("us"), "n": pa.int64(), "x": pa.float64(), "b": pa.bool_(), "uid": pa.int64()})
+
+
+def history(rng, many):
+    """Events of one key over five days: some at edges of tiles, days and microseconds."""
+    edges = [0, 1, -1, hot.TILE, hot.TILE - 1]
+    at = lambda: cases.BASE - rng.randrange(5) * DAY + rng.choice([rng.randrange(DAY), rng.randrange(288) * hot.TILE + rng.choice(edges), rng.choice(edges)])  # noqa: E731
+    return [{"user": "u", "at": cases.moment(at()), "n": rng.choice([None, rng.randrange(-5, 6)]), "x": rng.choice([None, 0.1, 1e9, -2.5]), "b": rng.choice([None, True, False]), "uid": i} for i in range(many)]
+
+
+def definition(con, resolution):
+    con.create_table("events", schema=ibis.Schema.from_pyarrow(SCHEMA), overwrite=True)
+    asked = [_.n.sum(), _.n.count(), _.x.mean(), _.n.mean(), _.n.min(), _.x.max(), _.n.std(), _.b.any(), _.b.all(), _.b.sum(), _.x.sum(where=_.b).name("x_where"), _.n.nunique()]
+    source = EventSource(con.table("events"), time="at", topic="events", id="uid")
+    return GroupBy(name="g", source=source, keys=["user"], aggregations=[*trailing(SPANS, *asked), _.n.sum().name("all_n"), _.x.max().name("all_x")], resolution=resolution)
+
+
+@pytest.mark.parametrize("resolution", ["exact", "sawtooth"])
+def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monkeypatch, resolution):
+    monkeypatch.setattr(hot, "HOT", 20)
+    rng, con = random.Random(7), ibis.duckdb.connect()  # noqa: S311 a history, not a secret
+    group_by = definition(con, resolution)
+    plan = plan_of(group_by)
+    (mine,) = plan.group_bys
+    registry.prepare(store, plan)
+    registry.register(store, plan)
+    events = history(rng, 400)
+    uploaded, streamed = events[:250], events[250:]
+    steps = [("upload", uploaded), *(("stream", streamed[i : i + 30]) for i in range(0, 150, 30)), ("upload", uploaded[40:]), ("upload", uploaded[40:] + streamed[:50])]
+
+    try:
+        there: dict[int, dict] = {}
+        offset = 0
+        for what, rows in steps:
+            if what == "upload":
+                con.create_table("events", pa.Table.from_pylist(rows, SCHEMA), overwrite=True)
+                found = of_definition(mine, group_by, con)
+                with store.connection() as connection:
+                    loading.upload(connection, mine, found.engine.batches(found.rows), 2**60)
+                streams = {r["uid"] for r in streamed[:offset]}
+                there = {u: e for u, e in there.items() if u in streams} | {e["uid"]: e for e in rows}
+            else:
+                sent = writing.Messages("events", pa.Table.from_pylist(rows, SCHEMA), [0] * len(rows), list(range(offset, offset + len(rows))))
+                with store.connection() as connection:
+                    writing.applied(connection, writing.RowLevel(mine), sent)
+                offset += len(rows)
+                there |= {e["uid"]: e for e in rows}
+            held(store, con, group_by, list(there.values()), rng)
+    finally:
+        registry.unpublish(store, "g")
+
+
+def held(store, con, group_by, events, rng):
+    """Fetches at edges of tiles and days, at events, and far from them, are the backfill's."""
+    con.create_table("events", pa.Table.from_pylist(events, SCHEMA), overwrite=True)
+    at = [e["at"] for e in rng.sample(events, 6)] + [cases.moment(cases.BASE + d * DAY + k) for d in (-4, -1, 0, 1) for k in (0, 1, hot.TILE, 12 * cases.HOUR + 7)] + [cases.moment(cases.BASE + 40 * DAY)]
+    left = con.create_table("lefts", pa.table({"row": range(len(at)), "user": ["u"] * len(at), "t": pa.array(at, pa.timestamp("us"))}), overwrite=True)
+    offline = {r["row"]: r for r in backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by])).to_pyarrow().to_pylist()}
+    wrong = []
+    for i, time in enumerate(at):
+        got = fetch(store, "g", user="u", at=time)
+        scale = sum(abs(e["x"] or 0) for e in events)
+        wrong += [(time, n, v, offline[i][f"g_{n}"]) for n, v in got.items() if not equal(offline[i][f"g_{n}"], v, scale)]
+    assert not wrong, wrong[:5]
+    assert len(set(got)) == len(group_by.outputs)
+
+
+def test_a_fetch_of_a_hot_key_touches_few_pages(store):
+    con, rng = ibis.duckdb.connect(), np.random.default_rng(3)
+    n = 60_000
+    events = pa.table({"user": ["hot"] * n, "at": pa.array(cases.BASE - rng.integers(0, 30 * DAY, n), pa.timestamp("us")), "v": rng.integers(0, 100, n)})
+    con.create_table("events", events)
+    group_by = GroupBy(name="h", source=EventSource(con.table("events"), time="at", topic="t"), keys=["user"], aggregations=trailing(days(3, 14, 30), _.v.sum(), _.v.count(), _.v.max()))
+    plan = plan_of(group_by)
+    registry.prepare(store, plan)
+    registry.register(store, plan)
+    try:
+        found = of_definition(plan.group_bys[0], group_by, con)
+        with store.connection() as connection:
+            loading.upload(connection, plan.group_bys[0], found.engine.batches(found.rows), 2**60)
+            loading.vacuumed(connection, plan.group_bys[0])
+            statement = Fetcher(store).served("h").one.replace("$1", "'hot'").replace("$2", str(cases.BASE - DAY - 12_345))
+            connection.execute(f"explain (analyze, buffers) {statement}")
+            told = [r[0] for r in connection.execute(f"explain (analyze, buffers, costs off) {statement}")]
+        pages = next(int(line.split("hit=")[1].split()[0]) for line in told if "Buffers" in line)
+
+        assert pages < 120, "\n".join(told)
+    finally:
+        registry.unpublish(store, "h")
