@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-NBVAL  := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+NBVAL  := WORKBENCH_STATIC=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test fast lint env lab docs lock clean
@@ -11,7 +11,7 @@ NBVAL  := $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeo
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-quickstart: $(VENV)/.base ## the main job: four definitions, a point-in-time correct training set
+quickstart: $(VENV)/.base ## the main job: four definitions, a point-in-time correct training set, the same numbers served
 	@$(BIN)/workbench quickstart
 
 test: $(VENV)/.all ## everything the tests need, then all of them
@@ -55,7 +55,7 @@ define install
 endef
 
 $(VENV)/.base: pyproject.toml requirements.lock | $(BIN)/python
-	$(call install,the base,.)
+	$(call install,the base and the online store,.[postgres])
 	@touch $@
 
 $(VENV)/.all: pyproject.toml requirements.lock | $(BIN)/python

@@ -204,7 +204,7 @@ def _written(row: tuple[Any, ...]) -> list[Any]:
     """A row as COPY takes it."""
     *plain, keys, context, features, errors, parts = row
     asked = {k: v.item() if hasattr(v, "item") else v for k, v in keys.items()}
-    states = {name: {"status": p.status, "error": p.error} | {c: _us(getattr(p, c)) for c in (*TIMES, "written")} for name, p in parts.items()}
+    states = {name: {"status": part.status, "error": part.error} | {c: _us(getattr(part, c)) for c in (*TIMES, "written")} for name, part in parts.items()}
     return [*plain, *map(document, (asked, context, features, dict(errors), states))]
 
 

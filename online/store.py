@@ -47,6 +47,8 @@ class Store:
     Raises StoreError where the server cannot be reached, is too old, or belongs to a newer workbench.
     """
 
+    PATIENCE = 30.0  # seconds that a request waits for a connection
+
     def __init__(self, url: str | Path | None = None, *, sample: float = 0.0) -> None:
         self.sample = sample
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
@@ -73,7 +75,7 @@ class Store:
     def pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
         """Connections that commit each statement, with this project's settings."""
         options = {"autocommit": True, "options": SETTINGS, "application_name": "feature-workbench"}
-        pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self.url, kwargs=options, min_size=1, max_size=16, configure=_configured, open=False, timeout=30)
+        pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self.url, kwargs=options, min_size=1, max_size=16, configure=_configured, open=False, timeout=self.PATIENCE)
         pool.open()
         return pool
 

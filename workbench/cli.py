@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import entry_points
 
 from backends import EngineError
+from online.errors import StoreError
 from workbench.errors import DefinitionError
 
 GROUP = "feature_workbench.commands"
@@ -28,10 +29,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command, for its exit code, if it has one; errors of definitions, data and engines are one line on standard error and 2."""
+    """Run one command, for its exit code, if it has one; errors of definitions, data, engines and stores are one line on standard error and 2."""
     options = parser().parse_args(arguments)
     try:
         return options.run(options) or 0
-    except (DefinitionError, EngineError) as error:
+    except (DefinitionError, EngineError, StoreError) as error:
         sys.stderr.write(f"workbench {options.command}: {error}\n")
         return 2

@@ -10,9 +10,10 @@ from attrs import frozen
 from backends import engine_of
 from online.errors import StoreError
 from workbench.plans import TIME, snapshot_ends, stored_rows
+from workbench.progress import counting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
@@ -69,3 +70,12 @@ def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
         raise StoreError(message)
     ends = con.sql(plan.snapshots[con.name]) if plan.kind == "entity" else None
     return History(plan, engine_of(con), con.sql(plan.rows[con.name]), ends)
+
+
+def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping[str, int] | None = None) -> tuple[Upload, ...]:
+    """Each history brought to the store, with a bar of its rows where they are known."""
+    done = []
+    for history in histories:
+        with counting(f"uploading {history.plan.name}", (rows or {}).get(history.plan.name)) as counted:
+            done.append(history.upload(store, end, counted))
+    return tuple(done)

@@ -49,12 +49,16 @@ class Profile:
         """What a person should know."""
         unit = "snapshot rows" if self.kind == "entity" else "events"
         span = "" if self.first is None or self.last is None else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
-        told = [f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about {self.bytes / 1e6:,.1f} MB"]
+        told = [f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about {_size(self.bytes)}"]
         if self.keyless:
             told.append(f"{self.group_by}: {self.keyless:,} rows have a null key and belong to nobody (rule 8)")
         if self.kind == "events" and self.most >= HEAVY:
             told.append(f"{self.group_by}: the key {', '.join(map(repr, self.heaviest or ()))} has {self.most:,} events; {self.most / max(self.rows, 1):.0%} of all")
         return told
+
+
+def _size(n: int) -> str:
+    return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004 a megabyte
 
 
 def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:

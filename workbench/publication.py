@@ -14,9 +14,9 @@ from online.answers import microseconds
 from online.errors import StoreError
 from workbench.accuracy import refuse_unstated
 from workbench.definitions import GroupBy
-from workbench.differences import Difference, difference
+from workbench.differences import Difference, difference, stem
 from workbench.errors import DefinitionError
-from workbench.extraction import History, of_definition, of_plan
+from workbench.extraction import History, of_definition, of_plan, uploaded
 from workbench.joins import Join
 from workbench.operations import said, unproven
 from workbench.plans import plan_of, span_us
@@ -80,7 +80,8 @@ class Proposal:
     plan: Plan
     store: Store = field(repr=False)
     histories: tuple[History, ...] = field(repr=False)
-    difference: Difference | None
+    difference: Difference
+    against: str | None  # the name that the difference is to; none where all is new
     profiles: tuple[Profile, ...]
     notes: tuple[str, ...]
     end: int
@@ -96,10 +97,21 @@ class Proposal:
 
         began = time.perf_counter()
         registry.prepare(self.store, self.plan)
-        uploads = tuple(h.upload(self.store, self.end) for h in self.histories)
+        uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles})
         version = registry.register(self.store, self.plan)
         self.store.forget(self.plan.name)
-        return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began)
+        return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began, self.end, self.example)
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """A key of the data: that which has most rows, column by column."""
+        found: dict[str, Any] = {}
+        heaviest = {p.group_by: p.heaviest for p in self.profiles if p.heaviest}
+        for part in self.plan.parts:
+            places = [k.name for k in self.plan.group_by(part.group_by).keys]
+            for left, key in part.keys if part.group_by in heaviest else ():
+                found.setdefault(left, heaviest[part.group_by][places.index(key)])
+        return found
 
     def __repr__(self) -> str:
         from workbench.receipts import proposed  # noqa: PLC0415 it draws what stands here
@@ -126,6 +138,8 @@ class Publication:
     version: int
     uploads: tuple[Upload, ...]
     seconds: float
+    end: int
+    example: dict[str, Any] = field(factory=dict)
 
     def __repr__(self) -> str:
         from workbench.receipts import receipt  # noqa: PLC0415 it draws what stands here
@@ -149,8 +163,9 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
         raise DefinitionError(said(definition.name, doubts))
     plan = _retained(plan_of(definition), retain)
     before = registry.current(store, definition.name)
-    changes = None if before is None else difference(before.plan, plan)
-    _refuse_changed(store, plan, before, changes)
+    _refuse_changed(store, plan, before)
+    older = before.plan if before is not None else _older(store, plan)
+    changes = difference(older, plan) if older is not None else Difference(tuple(n for *_, n in plan.outputs), (), (), ())
     group_bys = _group_bys(definition)
     con = _connection(definition, on)
     refuse_unstated(definition, group_bys, con)
@@ -160,7 +175,14 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     histories = tuple(of_definition(plan.group_by(g.name), g, con) for g in group_bys if (there.get(plan.group_by(g.name).table) or 0) < until)
     lacking = functions.lacking(plan) or functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
-    return Proposal(plan, store, histories, changes, profiles, notes, until)
+    return Proposal(plan, store, histories, changes, None if older is None else older.name, profiles, notes, until)
+
+
+def _older(store: Store, plan: Plan) -> Plan | None:
+    """The version before it that is served under a name of its own: `x_v1` for `x_v2`."""
+    name, number = stem(plan.name)
+    older = [n for n in store.names() if stem(n)[0] == name and stem(n)[1] < number]
+    return store.plan(max(older, key=lambda n: stem(n)[1]), fresh=True)[1] if older else None
 
 
 def _group_bys(definition: Definition) -> list[GroupBy]:
@@ -178,11 +200,11 @@ def _connection(definition: Definition, on: BaseBackend | None) -> BaseBackend:
     return con
 
 
-def _refuse_changed(store: Store, plan: Plan, before: Version | None, changes: Difference | None) -> None:
+def _refuse_changed(store: Store, plan: Plan, before: Version | None) -> None:
     from online import registry  # noqa: PLC0415 the driver is an extra
 
     if before is not None and before.hash != plan.hash:
-        message = f"{plan.name} is published with another definition: {changes}; give the new one a name of its own, such as {_next(plan.name)}, or unpublish({plan.name!r}, store) first"
+        message = f"{plan.name} is published with another definition: {difference(before.plan, plan)}; give the new one a name of its own, such as {_next(plan.name)}, or unpublish({plan.name!r}, store) first"
         raise DefinitionError(message)
     for name, other, theirs in registry.conflicts(store, plan):
         told = difference(_alone(other, theirs.name), _alone(plan, name))
@@ -197,8 +219,8 @@ def _alone(plan: Plan, name: str) -> Plan:
 
 def _next(name: str) -> str:
     """The name of the version after: `x_v2` of `x_v1`, `x_v2` of `x`."""
-    stem, _, number = name.rpartition("_v")
-    return f"{stem}_v{int(number) + 1}" if stem and number.isdigit() else f"{name}_v2"
+    base, number = stem(name)
+    return f"{base}_v{number + 1}"
 
 
 def _retained(plan: Plan, retain: Any) -> Plan:
@@ -246,7 +268,7 @@ def upload(name: str, store: Store, *, end: When = None, on: BaseBackend) -> tup
     """
     _, plan = store.plan(name, fresh=True)
     until = _end(end)
-    return tuple(of_plan(g, on).upload(store, until) for g in plan.group_bys)
+    return uploaded([of_plan(g, on) for g in plan.group_bys], store, until)
 
 
 def unpublish(name: str, store: Store) -> None:
@@ -277,8 +299,8 @@ def rollback(name: str, store: Store, *, version: int, end: When = None, on: Bas
         raise StoreError(message)
     began, until = time.perf_counter(), _end(end)
     registry.prepare(store, found.plan)
-    uploads = tuple(of_plan(g, on).upload(store, until) for g in found.plan.group_bys)
+    uploads = uploaded([of_plan(g, on) for g in found.plan.group_bys], store, until)
     registry.register(store, found.plan, verb="rollback")
     store.forget(name)
-    return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began)
+    return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began, until)
 
