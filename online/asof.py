@@ -100,11 +100,11 @@ class Block:
         placed = [c for c in plain if c.reduction in PLACED and plan.kind == "events"]
         quick = [c for c in plain if c not in placed and hot.tiled(plan, c)]
         scanned = [c for c in plain if c not in placed and c not in quick]
-        sources = [f"({self._scanned(scanned)}) s"] if scanned else []
-        sources += self._quick(quick) if quick else []
+        sources = self._quick(quick) if quick else []
+        sources += [f"({self._scanned(scanned)}) s"] if scanned else []
         sources += [f"({self._unfolded(column, fold)}) u{i}" for i, (column, fold) in enumerate(self._branches(None))]
         chosen = [self._done(scanned)] if scanned else []
-        chosen += [f"case when z.hot then (h.x).{c.name} else g.{c.name} end as {c.name}" for c in quick]
+        chosen += [f"case when z.k0 is not null then (h.x).{c.name} else g.{c.name} end as {c.name}" for c in quick]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
         chosen += [f"u{i}.{c.name}" for i, (column, fold) in enumerate(self._branches(None)) for c in self._of_branch(column, fold, None)]
         buckets = list(dict.fromkeys(f.by for f in plan.features if f.by))
@@ -125,10 +125,10 @@ class Block:
 
     def _quick(self, cells: Sequence[Cell]) -> list[str]:
         """What tiles answer for a hot key, behind a function that no other key starts; a scan of the window for the others."""
-        is_key = " and ".join(f"h.k{i} = {k}" for i, k in enumerate(self.keys))
-        whether = f"(select (select true from {hot.keys_of(self.plan)} h where {is_key}) as hot offset 0) z"
-        asked = f"(select case when z.hot then {hot.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
-        return [whether, f"({self._scanned(cells)} and z.hot is null) g", asked]
+        is_key = " and ".join(f"z.k{i} = {k}" for i, k in enumerate(self.keys))
+        whether = f"(select 1) one left join {hot.keys_of(self.plan)} z on {is_key}"
+        asked = f"(select case when z.k0 is not null then {hot.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
+        return [whether, f"({self._scanned(cells)} and z.k0 is null) g", asked]
 
     def _placed(self, cell: Cell) -> str:
         """Found by the index from one end of the window, however long it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from online import hot
-from online.aggregates import quoted, text
+from online.aggregates import PLACED, quoted, text
 from online.places import snapshots, stored
 
 if TYPE_CHECKING:
@@ -81,10 +81,17 @@ def indexed(plan: GroupByPlan) -> list[str]:
     if plan.kind == "entity":
         key, last = [*keys(plan), "since"], ["until"]
     else:
-        key, last = [*keys(plan), '"time"', *(f"{quoted(o)} nulls first" for o in plan.order)], []
-    beside = [*last, *narrow][: MOST_INDEXED - len(key)]
+        key, last = [*keys(plan), '"time"', *(f"{quoted(o)} nulls first" for o in plan.order), *_last_told(plan)], []
+    beside = [c for c in [*last, *narrow] if c not in key][: MOST_INDEXED - len(key)]
     included = f" include ({', '.join(beside)})" if beside else ""
     return [f"create index on {stored(plan)} ({', '.join(key)}){included}", *([f"create index on {stored(plan)} (id)"] if plan.id else [])]
+
+
+def _last_told(plan: GroupByPlan) -> list[str]:
+    """The value that settles ties of what is found by the index, so that it is found in order and not sorted."""
+    types = {c.name: c.sql for c in plan.stored}
+    placed = [c.inputs["arg"] for c in plan.cells if c.reduction in PLACED and not c.each]
+    return [quoted(name) for name in placed[:1] if types[name] in NARROW and name not in plan.order]
 
 
 def too_long(plan: GroupByPlan, where: str) -> str | None:
