@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from online.plan import Cell, Feature, GroupByPlan, PartPlan, Plan
 
 DAY = 86_400_000_000
+FEW = 4096  # doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
 DATA = "workbench_data"  # the schema of the rows
 
 
@@ -35,6 +36,10 @@ def _start(at: str, length: int, hop: int | None) -> str:
     """The first instant inside a window (rules 2 and 3)."""
     start = f"({at} - {length})"
     return floor_to(start, hop) if hop else start
+
+
+def _rounds(cell: Cell) -> bool:
+    return cell.reduction in ("sum", "average") and cell.sql == "float8" and "arg" in cell.inputs
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Block:
         scanned = [c for c in plain if c not in placed]
         sources = [f"({self._scanned(scanned)}) s"] if scanned else []
         sources += [f"({self._unfolded(column, fold)}) u{i}" for i, (column, fold) in enumerate(self._branches(None))]
-        chosen = [self._done(scanned)] if scanned else []
+        chosen = [self._summed(c) if _rounds(c) else self._done([c]) for c in scanned]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
         chosen += [f"u{i}.{c.name}" for i, (column, fold) in enumerate(self._branches(None)) for c in self._of_branch(column, fold, None)]
         buckets = list(dict.fromkeys(f.by for f in plan.features if f.by))
@@ -139,7 +144,15 @@ class Block:
 
     def _scanned(self, cells: Sequence[Cell]) -> str:
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
+        made += ["count(*) as many"] if any(map(_rounds, cells)) else []
         return f"select {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)}"
+
+    def _summed(self, cell: Cell) -> str:
+        """A sum or mean of doubles: of many, added once more as decimals, since each addition rounds (rule 11)."""
+        values = self._values(cell, [cell])
+        name = "sum" if cell.reduction == "sum" else "avg"
+        exact = f"select ({name}(({values.arg})::numeric){values.filter})::float8 from {stored(self.plan)} e where {self._scan([cell])}"
+        return f"case when s.many > {FEW} then ({exact}) else s.{cell.name} end as {cell.name}"
 
     def _placed(self, cell: Cell) -> str:
         """Found by the index from one end of the window, however long it is."""
@@ -228,7 +241,7 @@ class Block:
     def _any(self, feature: Feature, cells: Sequence[Cell]) -> str:
         """Whether a row contributes to a feature; of a list whose elements are reduced, the list itself."""
         mine = [c for c in cells if c.name in feature.cells]
-        kept = [self._window(c, cells) + [f"e.{quoted(c.each)} is not null"] if c.each else self._values(c, cells).keep for c in mine]
+        kept = [[*self._window(c, cells), f"e.{quoted(c.each)} is not null"] if c.each else self._values(c, cells).keep for c in mine]
         return " or ".join(f"coalesce({' and '.join(f'({t})' for t in tests) or 'true'}, false)" for tests in kept)
 
 

@@ -38,13 +38,11 @@ def microseconds(at: At) -> int:
     if at is None:
         return time.time_ns() // 1000
     try:
-        if at != at:  # noqa: PLR0124 pandas has a time that is none
-            raise ValueError
         if isinstance(at, str):
             at = datetime.fromisoformat(at)
         if isinstance(at, date) and not isinstance(at, datetime):
             at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
-        if isinstance(at, datetime):
+        if isinstance(at, datetime) and at == at:  # noqa: PLR0124 pandas has a time that is none, and not itself
             aware = at if at.tzinfo else at.replace(tzinfo=UTC)
             return (aware - EPOCH) // (EPOCH.resolution)
         if isinstance(at, int) and not isinstance(at, bool) and abs(at) < FARTHEST:
@@ -83,10 +81,9 @@ class Served:
         return [name for name, *_ in self.outputs]
 
     @cached_property
-    def spans(self) -> list[int | None]:
-        """How far back each part looks: where values stand at midnight, from there."""
-        group_bys = [self.plan.group_by(p.group_by) for p in self.plan.parts]
-        return [None if g.longest is None else g.longest + DAY * g.daily for g in group_bys]
+    def spans(self) -> list[int]:
+        """How far back each part looks."""
+        return [self.plan.group_by(p.group_by).reach for p in self.plan.parts]
 
     @cached_property
     def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
@@ -265,9 +262,9 @@ def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bo
 def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> None:
     if horizon is None:
         return
-    back = us - (served.spans[part] or 0)
+    back = us - served.spans[part]
     if back < horizon:
-        earliest = moment(horizon + (served.spans[part] or 0))
+        earliest = moment(horizon + served.spans[part])
         message = f"{served.plan.name} keeps too little to answer as of {moment(us):%Y-%m-%d %H:%M:%S}: it goes back to {earliest:%Y-%m-%d %H:%M:%S}; publish it with a longer retain, or backfill"
         raise StoreError(message)
 
@@ -325,7 +322,7 @@ def _rows(keys: Any) -> list[Keys]:
     raise StoreError(message)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0]
 
 

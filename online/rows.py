@@ -67,7 +67,7 @@ def indexed(plan: GroupByPlan) -> list[str]:
 
 def too_long(plan: GroupByPlan) -> str | None:
     """A query for a staged value that the indexes have no room for: its column, its bytes and its beginning; none where all are short."""
-    named = {name: c for name, c in zip(keys(plan), plan.keys, strict=True)} | {c.name: c for c in plan.stored if c.name in (*plan.order, "id")}
+    named = dict(zip(keys(plan), plan.keys, strict=True)) | {c.name: c for c in plan.stored if c.name in (*plan.order, "id")}
     long = {name: c for name, c in named.items() if c.sql in ("text", "bytea", "jsonb")}
     if not long:
         return None
