@@ -195,7 +195,7 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Fea
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
     value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
     sql = sql_type(value.type())
-    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
+    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, typed(scalar_sql(table, value, "a", feature.name), sql), names, by, never_null=True)
 
 
 def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
@@ -215,6 +215,11 @@ def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
     return str(found.sql("postgres"))
 
 
+def typed(expression: str, sql: str) -> str:
+    """An expression as a value of its type: Postgres has another for some, such as numeric for an hour."""
+    return expression if sql == "jsonb" else f"({expression})::{sql}"
+
+
 def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], known: Mapping[str, str], context: Sequence[str] = ()) -> tuple[Feature, ...]:
     """Derivations as SQL over `f`, in which each input is a column named in `known`; of these, `context` comes with a request."""
     made = []
@@ -224,7 +229,7 @@ def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], kno
         fields = {node: finite(table[known[node.name]]).op() for node in feature.node.find(ops.Field)}
         value = finite(normal(feature.node).replace(fields).to_expr())
         needs = tuple(c for c in context if c in used)
-        made.append(Feature(feature.name, str(feature.dtype), sql_type(value.type()), scalar_sql(table, value, "f", feature.name), context=needs, never_null=True))
+        made.append(Feature(feature.name, str(feature.dtype), sql := sql_type(value.type()), typed(scalar_sql(table, value, "f", feature.name), sql), context=needs, never_null=True))
     return tuple(made)
 
 

@@ -24,7 +24,7 @@ APPLIED, RECONCILED, ROWS = rows.applied, rows.reconciled, writing.RowLevel.rows
 
 def shown(name, column, span):
     """A reduction that shows much of its window."""
-    return next(r for r in cases.REDUCTIONS if r.name == name and repr(r.expr).startswith(f"_['{column}']" if column else "_.count()")), span
+    return next(r for r in cases.REDUCTIONS if r.name == name and (f"_['{column}']" if column else "_.count()") in repr(r.expr)), span
 
 
 ASKED = tuple(shown(*a) for a in (("sum", "n", "1d"), ("collect", "n", "1d"), ("count", "", "all"), ("last3", "s", "all"), ("collect", "n", "all"), ("average", "n", "3d")))
