@@ -262,13 +262,20 @@ def _masked(feature: Feature, value: str, part: PartPlan, plan: Plan, newest: st
     return f"case when {' and '.join(tests)} then {value} end" if tests else value
 
 
+def _by_bytes(sql: str) -> str:
+    """Texts compare by their bytes, whatever language the database has (rule 8)."""
+    return ' collate "C"' if sql == "text" else ""
+
+
 def _request(plan: Plan, *, many: bool) -> str:
     """The rows that ask: k0... the keys, `t` in microseconds, x0... the context, `i` their number."""
     columns = [*((f"k{i}", c.sql) for i, c in enumerate(plan.keys)), ("t", "int8"), *((f"x{i}", c.sql) for i, c in enumerate(plan.context))]
     if many:
         arrays = ", ".join(f"${n}::{sql}[]" for n, (_, sql) in enumerate(columns, 1))
-        return f"unnest({arrays}) with ordinality q({', '.join(name for name, _ in columns)}, i)"
-    values = ", ".join(f"${n}::{sql} as {name}" for n, (name, sql) in enumerate(columns, 1))
+        rows = f"unnest({arrays}) with ordinality r({', '.join(name for name, _ in columns)}, i)"
+        named = ", ".join(f"r.{name}{_by_bytes(sql)} as {name}" for name, sql in columns)
+        return f"(select {named}, r.i from {rows}) q"
+    values = ", ".join(f"${n}::{sql}{_by_bytes(sql)} as {name}" for n, (name, sql) in enumerate(columns, 1))
     return f"(select {values}, 1::int8 as i) q"
 
 

@@ -11,7 +11,7 @@ from held import END, hold, served, table, uploaded
 from ibis import _
 
 from online import StoreError, fetch, functions, registry, writing
-from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, days, each, hours, last_k
+from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, JoinPart, days, each, hours, last_k
 from workbench.plans import plan_of
 from workbench.publication import publish
 
@@ -56,7 +56,7 @@ def test_a_text_of_a_megabyte_is_a_value_and_a_key_to_ask_for_and_no_key_to_stor
         assert [LONG] == fetch(store, "j", k="a", at=AT)["g_v_last2"]
         assert 0 == fetch(store, "j", k=LONG, at=AT)["g_count"]
         table(duck, "events", [{"k": LONG, "t": T, "v": "b"}, {"k": "a", "t": T, "v": "b"}], TYPES)
-        with pytest.raises(StoreError, match=f"g has a k0 of {len(LONG.encode())} bytes, '{LONG[:40]}'.*no room for it: shorten it"):
+        with pytest.raises(StoreError, match=f"g has a k of {len(LONG.encode())} bytes, '{LONG[:40]}'.*no room for it: shorten it"):
             uploaded(store, plan, made, duck)
         assert [LONG] == fetch(store, "j", k="a", at=AT)["g_v_last2"]
 
@@ -115,11 +115,6 @@ def test_retention_keeps_what_max_age_and_midnight_windows_look_at(store, duck):
     events = table(duck, "events", rows, TYPES)
     left = table(duck, "lefts", [{"row": 0, "k": "old", "t": AT}], {"row": pa.int64(), "k": pa.string(), "t": pa.timestamp("us")})
     options = {"source": EventSource(events, time="t"), "keys": ["k"]}
-    exact = GroupBy(name="g", aggregations=[_.count().name("c")], accuracy="temporal", **options)
-    windowed = GroupBy(name="w", aggregations=[last_k(_.v, 3)], accuracy="temporal", **options)
-    assert (exact.name, windowed.name) == ("g", "w")
-    from workbench import Aggregation
-
     kept = GroupBy(name="g", aggregations=[Aggregation(_.count(), days(2))], accuracy="temporal", **options)
     midnight = GroupBy(name="s", aggregations=[Aggregation(_.count(), days(2))], accuracy="snapshot", **options)
     made = Join(name="j", left=EventSource(left, time="t"), parts=[JoinPart(kept, max_age=hours(24 * 5)), midnight])
@@ -156,8 +151,6 @@ def test_an_upload_never_takes_the_newest_snapshots_of_an_entity_away(store, duc
 def test_a_function_answers_alike_whatever_its_callers_session_says(store, duck):
     types = TYPES | {"x": pa.float64(), "z": pa.timestamp("us", "UTC")}
     rows = [{"k": "a", "t": T, "v": "x", "x": 0.1 + 0.2, "z": datetime(2024, 1, 2, 3, 4, 5, 6)}]  # noqa: DTZ001 likewise
-    from workbench import Aggregation
-
     made = join(duck, rows, types=types, aggregations=[Aggregation(_.x.sum().name("m"), by="z"), Aggregation(_.x.max().name("n"), by="x"), _.z.hour().last().name("h")])
     with served(store, made, duck):
         settings = ["set timezone = 'Asia/Kathmandu'", "set datestyle = 'SQL, DMY'", "set extra_float_digits = -5", "set search_path = nowhere"]
