@@ -137,7 +137,8 @@ def _quantiles(cell: Cell, v: Values) -> str:
 
 def _all_values(_: Cell, v: Values) -> str:
     """What is finished from the window's values, all of them."""
-    return f"array_agg({v.number}){v.filter}"
+    value = f"({v.number})::numeric" if v.types["arg"] == "int8" else v.number  # their differences may not fit 64 bits
+    return f"array_agg({value}){v.filter}"
 
 
 AGGREGATES: dict[str, Callable[[Cell, Values], str]] = {

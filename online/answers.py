@@ -33,11 +33,9 @@ def microseconds(at: At) -> int:
     try:
         if isinstance(at, str):
             at = datetime.fromisoformat(at)
-        if at != at:  # noqa: PLR0124 pandas has a time that is none
-            at = ""
         if isinstance(at, date) and not isinstance(at, datetime):
             at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
-        if isinstance(at, datetime):
+        if isinstance(at, datetime) and at == at:  # noqa: PLR0124 pandas has a time that is none, and not itself
             aware = at if at.tzinfo else at.replace(tzinfo=UTC)
             at = (aware - EPOCH) // (EPOCH.resolution)
         if isinstance(at, int) and not isinstance(at, bool) and moment(at) is not None:

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from online.plan import Cell, Feature, GroupByPlan, PartPlan, Plan
 
 DAY = 86_400_000_000
+FEW = 4096  # doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
+
+
+def _rounds(cell: Cell) -> bool:
+    return cell.reduction in ("sum", "average") and cell.sql == "float8" and "arg" in cell.inputs
+
 
 @dataclass(frozen=True)
 class Block:
@@ -101,9 +107,9 @@ class Block:
         quick = [c for c in plain if c not in placed and hot.tiled(plan, c)]
         scanned = [c for c in plain if c not in placed and c not in quick]
         sources = self._quick(quick) if quick else []
-        sources += [f"({self._scanned(scanned)}) s"] if scanned else []
+        sources += [f"({self._scanned(scanned, counted=any(map(_rounds, scanned)))}) s"] if scanned else []
         sources += [f"({self._unfolded(column, fold)}) u{i}" for i, (column, fold) in enumerate(self._branches(None))]
-        chosen = [self._done(scanned)] if scanned else []
+        chosen = [self._summed(c) if _rounds(c) else self._done([c]) for c in scanned]
         chosen += [f"case when z.k0 is not null then (h.x).{c.name} else g.{c.name} end as {c.name}" for c in quick]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
         chosen += [f"u{i}.{c.name}" for i, (column, fold) in enumerate(self._branches(None)) for c in self._of_branch(column, fold, None)]
@@ -119,8 +125,9 @@ class Block:
     def _bucket(self, cell: Cell) -> str | None:
         return next((f.by for f in self.plan.features if cell.name in f.cells), None)
 
-    def _scanned(self, cells: Sequence[Cell]) -> str:
+    def _scanned(self, cells: Sequence[Cell], *, counted: bool = False) -> str:
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
+        made += ["count(*) as many"] if counted else []
         return f"select {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)}"
 
     def _quick(self, cells: Sequence[Cell]) -> list[str]:
@@ -129,6 +136,12 @@ class Block:
         whether = f"(select 1) one left join {hot.keys_of(self.plan)} z on {is_key}"
         asked = f"(select case when z.k0 is not null then {hot.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
         return [whether, f"({self._scanned(cells)} and z.k0 is null) g", asked]
+    def _summed(self, cell: Cell) -> str:
+        """A sum or mean of doubles: of many, added once more as decimals, since each addition rounds (rule 11)."""
+        values = self._values(cell, [cell])
+        name = "sum" if cell.reduction == "sum" else "avg"
+        exact = f"select ({name}(({values.arg})::numeric){values.filter})::float8 from {stored(self.plan)} e where {self._scan([cell])}"
+        return f"case when s.many > {FEW} then ({exact}) else s.{cell.name} end as {cell.name}"
 
     def _placed(self, cell: Cell) -> str:
         """Found by the index from one end of the window, however long it is."""
@@ -238,13 +251,25 @@ def _masked(feature: Feature, value: str, part: PartPlan, plan: Plan, newest: st
     return f"case when {' and '.join(tests)} then {value} end" if tests else value
 
 
+def _whole(sql: str) -> str:
+    """The type of a key that is asked for: a decimal with more digits than a stored one has is none of those."""
+    return "numeric" if sql.startswith("numeric") else sql
+
+
+def _by_bytes(sql: str) -> str:
+    """Texts compare by their bytes, whatever language the database has (rule 8)."""
+    return ' collate "C"' if sql == "text" else ""
+
+
 def _request(plan: Plan, *, many: bool) -> str:
     """The rows that ask: k0... the keys, `t` in microseconds, x0... the context, `i` their number."""
-    columns = [*((f"k{i}", c.sql) for i, c in enumerate(plan.keys)), ("t", "int8"), *((f"x{i}", c.sql) for i, c in enumerate(plan.context))]
+    columns = [*((f"k{i}", _whole(c.sql)) for i, c in enumerate(plan.keys)), ("t", "int8"), *((f"x{i}", c.sql) for i, c in enumerate(plan.context))]
     if many:
         arrays = ", ".join(f"${n}::{sql}[]" for n, (_, sql) in enumerate(columns, 1))
-        return f"unnest({arrays}) with ordinality q({', '.join(name for name, _ in columns)}, i)"
-    values = ", ".join(f"${n}::{sql} as {name}" for n, (name, sql) in enumerate(columns, 1))
+        rows = f"unnest({arrays}) with ordinality r({', '.join(name for name, _ in columns)}, i)"
+        named = ", ".join(f"r.{name}{_by_bytes(sql)} as {name}" for name, sql in columns)
+        return f"(select {named}, r.i from {rows}) q"
+    values = ", ".join(f"${n}::{sql}{_by_bytes(sql)} as {name}" for n, (name, sql) in enumerate(columns, 1))
     return f"(select {values}, 1::int8 as i) q"
 
 

@@ -44,6 +44,8 @@ def _text(column: pa.Array, name: str) -> pa.Array:
         if any(d and "\\u0000" in d for d in documents):  # or a text that says so
             _refuse(name, next(filter(None, map(_nul, values)), None))
         return pa.array(documents, pa.string())
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return column.cast(pa.float64())  # a short number's few digits are another double's
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return pa.array([None if v is None else "\\x" + v.hex() for v in column.to_pylist()], pa.string())
     if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and any(b is not None and b"\x00" in b.to_pybytes() for b in column.buffers()[2:]):

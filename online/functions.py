@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from online.plan import Plan
 
 SCHEMA, READER = "features", "workbench_reader"
-OPTIONS = "language plpgsql stable security definer set search_path = pg_catalog"
+# Values are read as a fetch reads them, whatever a caller's session says of times and digits.
+OPTIONS = "language plpgsql stable security definer set search_path = pg_catalog set timezone = 'UTC' set datestyle = 'ISO' set extra_float_digits = 1"
 LONGEST = 63  # bytes of a name in Postgres, which cuts longer ones
 
 
@@ -29,6 +30,10 @@ def lacking(plan: Plan) -> str | None:
         return f"{plan.name} has no SQL function: {long[0]!r} is longer than the {LONGEST} bytes of a Postgres name; a shorter prefix or name would give it one"
     if all(feature.sketch is not None for _, feature, _ in plan.outputs):
         return f"{plan.name} has no SQL function: all its features are sketches, which are made where they are fetched"
+    names = ["at", *(k.name for k in plan.keys), *(c.name for c in plan.context), *(name for *_, name in plan.outputs)]
+    twice = next((n for n in names if names.count(n) > 1), None)
+    if twice is not None:
+        return f"{plan.name} has no SQL function: {twice!r} would be two of its arguments and columns; another name would give it one"
     return None
 
 
@@ -46,9 +51,9 @@ def created(plan: Plan) -> list[str]:
     columns = [f"{quoted(name)} {feature.sql}" for _, feature, name in served]
     time = len(plan.keys) + 1
     instant = f"(extract(epoch from coalesce(${time}, clock_timestamp())) * 1000000)::int8"
-    sql = re.sub(rf"\${time}::int8", instant, statement(plan, many=False))
+    sql = re.sub(rf"\${time}::int8 as t\b", f"{instant} as t", statement(plan, many=False), count=1)  # the first is the request's: texts may say so too
     chosen = ", ".join(f"r.f{i}::{feature.sql}" for i, feature, _ in served)
-    body = f"#variable_conflict use_column\nbegin return query select {chosen} from ({sql}) r; end"
+    body = f"#variable_conflict use_column\nbegin {_kept(plan, instant)}return query select {chosen} from ({sql}) r; end"
     lacks = [name for _, feature, name in plan.outputs if feature.sketch is not None]
     without = f" Without {', '.join(lacks)}: sketches are made where they are fetched." if lacks else ""
     about = f"{plan.description or 'Features of ' + plan.name}: as of a time, by default now. Definition {plan.hash[:12]}.{without}"
@@ -58,6 +63,15 @@ def created(plan: Plan) -> list[str]:
         f"revoke all on function {signature(plan)} from public",
         f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then execute {text(f'grant execute on function {signature(plan)} to {READER}')}; end if; end $$",
     ]
+
+
+def _kept(plan: Plan, instant: str) -> str:
+    """What refuses times that are older than the store keeps (rule 19)."""
+    tests = [f"(s.rows = {text(g.table)} and {instant} - {g.reach} < s.horizon)" for g in plan.group_bys if g.retain is not None]
+    if not tests:
+        return ""
+    sentence = f"{plan.name} keeps too little to answer as of this time: publish it with a longer retain, or backfill"
+    return f"if exists (select from workbench.states s where {' or '.join(tests)}) then raise exception {text(sentence)}; end if; "
 
 
 def dropped(plan: Plan) -> str:

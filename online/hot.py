@@ -32,6 +32,7 @@ class Partial:
     sql: str
     of_events: str
     merge: str
+    exact: str = ""  # how it is made of many events, where each addition would round
 
     def merged(self, source: str, where: str = "") -> str:
         """Over rows that have the column."""
@@ -91,7 +92,8 @@ def _partial(kind: str, arg: str | None, where: str | None, kinds: dict[str, str
         "every": ("bool", f"bool_and({value})", "bool_and"),
     }
     sql, made, merge = found[kind]
-    return Partial(name, sql, made + test, merge)
+    exact = f"(sum({value}::numeric){test})::float8" if sql == "float8" and kind == "s" else ""
+    return Partial(name, sql, made + test, merge, exact)
 
 
 def partials(plan: GroupByPlan) -> tuple[Partial, ...]:
@@ -201,7 +203,7 @@ def refreshed(plan: GroupByPlan) -> list[str]:
     """Make the tiles of `changed` anew, their days' totals, and of days that are over, heads and tails."""
     listed, table = ", ".join(_keys(plan)), tiles(plan)
     into = f"insert into {table} ({listed}, lvl, hop, {', '.join(p.name for p in partials(plan))})"
-    events = ", ".join(p.of_events for p in partials(plan))
+    events = ", ".join(p.exact or p.of_events for p in partials(plan))
     ran = ", ".join(f"{p.merge}(t.{p.name}) over w" for p in partials(plan))
     of_tile = f'{_same(plan, "e", "c")} and e."time" >= c.hop and e."time" < c.hop + {TILE}'
     of_day = f"{_same(plan, 't', 'd')} and t.lvl = {BASE} and t.hop >= d.day and t.hop < d.day + {DAY}"

@@ -96,6 +96,12 @@ class GroupByPlan:
         return None if not spans or None in spans else max(s for s in spans if s is not None)
 
 
+    @property
+    def reach(self) -> int:
+        """How far before a time the longest window may begin, in microseconds: of values that stand at midnight, from there."""
+        return (self.longest or 0) + (86_400_000_000 if self.daily and self.kind == "events" else 0)
+
+
 @dataclass(frozen=True)
 class PartPlan:
     """A group-by as a join sees it: its head, (left column, key) pairs, and the age in microseconds that expires it."""

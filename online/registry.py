@@ -165,7 +165,7 @@ def _retain(con: Connection, plan: Plan) -> None:
     asked: dict[str, list[int | None]] = {g.table: [] for g in plan.group_bys}
     for group_by in (g for p in served(con) for g in p.group_bys if g.table in asked):
         asked[group_by.table].append(group_by.retain)
-    for table, retains in asked.items():
+    for table, retains in sorted(asked.items()):
         spans = [r for r in retains if r is not None]
         con.execute(states.update().where(states.c.rows == table).values(retain=max(spans) if spans and len(spans) == len(retains) else None))
 

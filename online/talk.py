@@ -57,10 +57,9 @@ class Served:
         return [name for name, *_ in self.outputs]
 
     @cached_property
-    def spans(self) -> list[int | None]:
-        """How far back each part looks: where values stand at midnight, from there."""
-        group_bys = [self.plan.group_by(p.group_by) for p in self.plan.parts]
-        return [None if g.longest is None else g.longest + DAY * g.daily for g in group_bys]
+    def spans(self) -> list[int]:
+        """How far back each part looks."""
+        return [self.plan.group_by(p.group_by).reach for p in self.plan.parts]
 
     @cached_property
     def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
@@ -230,9 +229,9 @@ def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bo
 def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> None:
     if horizon is None:
         return
-    back = us - (served.spans[part] or 0)
+    back = us - served.spans[part]
     if back < horizon:
-        earliest = moment(horizon + (served.spans[part] or 0))
+        earliest = moment(horizon + served.spans[part])
         message = f"{served.plan.name} keeps too little to answer as of {moment(us):%Y-%m-%d %H:%M:%S}: it goes back to {earliest:%Y-%m-%d %H:%M:%S}; publish it with a longer retain, or backfill"
         raise StoreError(message)
 

@@ -206,7 +206,7 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Fea
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
     value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
     sql = sql_type(value.type())
-    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
+    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, typed(scalar_sql(table, value, "a", feature.name), sql), names, by, never_null=True)
 
 
 def _folds(op: ops.Reduction) -> bool:
@@ -237,7 +237,20 @@ def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
     found = select.expressions[0].unalias()
     for inner in found.find_all(exp.Column):
         inner.set("table", exp.to_identifier(alias))
-    return str(found.sql("postgres"))
+    return str(found.transform(_in_any_language).sql("postgres"))
+
+
+def _in_any_language(node: exp.Expression) -> exp.Expression:
+    """Letters change their case in any language, and what comes of it compares by bytes, as texts in a store do (rule 8)."""
+    if not isinstance(node, exp.Upper | exp.Lower):
+        return node
+    inner = exp.Collate(this=exp.paren(node.this.transform(_in_any_language)), expression=exp.to_identifier("default", quoted=True))
+    return exp.paren(exp.Collate(this=type(node)(this=inner), expression=exp.to_identifier("C", quoted=True)))
+
+
+def typed(expression: str, sql: str) -> str:
+    """An expression as a value of its type: Postgres has another for some, such as numeric for an hour."""
+    return expression if sql == "jsonb" else f"({expression})::{sql}"
 
 
 def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], known: Mapping[str, str], context: Sequence[str] = (), sketches: Sequence[str] = ()) -> tuple[Feature, ...]:
@@ -252,7 +265,7 @@ def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], kno
             message = f"derivation {feature.name} computes with {sketched[0]}, a sketch, which is made where it is fetched: derive it there, or from its exact twin"
             raise DefinitionError(message)
         needs = tuple(c for c in context if c in used)
-        made.append(Feature(feature.name, str(feature.dtype), sql_type(value.type()), scalar_sql(table, value, "f", feature.name), context=needs, never_null=True))
+        made.append(Feature(feature.name, str(feature.dtype), sql := sql_type(value.type()), typed(scalar_sql(table, value, "f", feature.name), sql), context=needs, never_null=True))
     return tuple(made)
 
 
