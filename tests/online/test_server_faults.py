@@ -170,7 +170,7 @@ def test_a_fetch_from_python_recovers_too(home, right):
 def test_overload_is_answered_at_once_with_a_time_to_ask_again(home):
     _, store = home
     served = services.serving(store.url, "--connections", 2, "--max-running", 6, "--timeout", 4)
-    with store.connection() as con, con.transaction():
+    with psycopg.connect(store.url) as con:
         rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[0]
         con.execute(f'lock table workbench_data."{rows}" in access exclusive mode')
         with Load(served.port, clients=20) as load:
@@ -193,7 +193,7 @@ def test_overload_is_answered_at_once_with_a_time_to_ask_again(home):
 def test_a_statement_that_is_too_slow_ends_in_the_database_too(home):
     _, store = home
     served = services.serving(store.url, "--timeout", 1)
-    with store.connection() as con, con.transaction():
+    with psycopg.connect(store.url) as con:
         rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[0]
         con.execute(f'lock table workbench_data."{rows}" in access exclusive mode')
         began = time.perf_counter()
