@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from online.errors import StoreError
-from online.store import Store
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -21,7 +20,7 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
     GET /v1/joins/NAME?user_id=5, POST for many keys, group-bys likewise; /docs lists what there is. SIGTERM ends it when
     every request is answered.
     """
-    parser.add_argument("--store", metavar="URL", help="the store's Postgres, as postgresql://user@host/database, or the folder of an embedded one (default: .workbench/postgres)")
+    parser.add_argument("--store", metavar="URL", default=os.environ.get("WORKBENCH_STORE"), help="the store's Postgres, as postgresql://user@host/database, or the folder of an embedded one (default: $WORKBENCH_STORE, else .workbench/postgres)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="the port to listen on (8000; 0: any)")
     parser.add_argument("--token-env", metavar="NAME", help="the environment variable that holds a token: requests then need Authorization: Bearer TOKEN")
@@ -49,6 +48,7 @@ def _served(options: Namespace) -> int:
         from online.guard import Limits  # noqa: PLC0415 what an extra brings
         from online.server import Settings  # noqa: PLC0415 what an extra brings
         from online.serving import bound, run, run_many  # noqa: PLC0415 what an extra brings
+        from online.store import Store  # noqa: PLC0415 what an extra brings: every command loads this module
     except ModuleNotFoundError as error:
         message = f"{error.name} is not installed: pip install 'feature-workbench[serve]'"
         raise StoreError(message) from None

@@ -206,7 +206,7 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Fea
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
     value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
     sql = sql_type(value.type())
-    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, scalar_sql(table, value, "a", feature.name), names, by, never_null=True)
+    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, _number(sql, scalar_sql(table, value, "a", feature.name)), names, by, never_null=True)
 
 
 def _folds(op: ops.Reduction) -> bool:
@@ -221,6 +221,11 @@ def _sketch(feature: Defined, cell: Cell) -> Feature:
     made = {"reduction": cell.reduction, "options": cell.options, "element": str((each or feature.node.arg).dtype)}
     listed = f"coalesce(a.\"{cell.name}\", '{{}}')" if counts else f'a."{cell.name}"'
     return Feature(feature.name, str(feature.dtype), cell.sql, listed, (cell.name,), sketch=made, never_null=counts)
+
+
+def _number(sql: str, expression: str) -> str:
+    """A number in the type that it is said to have: Postgres's `extract` and `round`, for two, give decimals."""
+    return f"({expression})::{sql}" if sql in ("int8", "float8") else expression
 
 
 def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
@@ -252,7 +257,8 @@ def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], kno
             message = f"derivation {feature.name} computes with {sketched[0]}, a sketch, which is made where it is fetched: derive it there, or from its exact twin"
             raise DefinitionError(message)
         needs = tuple(c for c in context if c in used)
-        made.append(Feature(feature.name, str(feature.dtype), sql_type(value.type()), scalar_sql(table, value, "f", feature.name), context=needs, never_null=True))
+        sql = sql_type(value.type())
+        made.append(Feature(feature.name, str(feature.dtype), sql, _number(sql, scalar_sql(table, value, "f", feature.name)), context=needs, never_null=True))
     return tuple(made)
 
 
