@@ -1,4 +1,4 @@
-"""Rows between Postgres and Arrow, by COPY: no row becomes a Python object."""
+"""Rows between Postgres and Arrow, by COPY: no row becomes a Python object, but for lists and maps that are read."""
 
 from __future__ import annotations
 
@@ -6,48 +6,57 @@ from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 from sqlglot import exp
 
-from backends.asking import LacksError
+from backends import jsonb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
+
+    from backends.engine import Engine
 
 BATCH = 50_000  # rows of text sent at once
 HELD = 64_000_000  # bytes of text held in memory, before a file
 
 
-def fetched(con: BaseBackend, expr: ir.Table) -> pa.Table:
-    """The rows of an expression. Raises LacksError for types that have no plain text."""
-    schema = pa.schema([(name, _plain(dtype.to_pyarrow())) for name, dtype in expr.schema().items()])
+def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
+    """The rows of an expression; lists, maps and bytes go by JSON."""
+    declared, nested, schema = _schemas(expr)
     text = BytesIO()
-    with con.con.cursor() as cursor, cursor.copy(f"COPY ({con.compile(expr)}) TO STDOUT (FORMAT csv)") as copy:
-        for row in copy:
-            text.write(row)
+    _copied_out(engine, jsonb.shown(expr, nested), text)
     if not text.tell():
-        return schema.empty_table()
+        return declared.empty_table()
     text.seek(0)
-    return csv.read_csv(text, **_reading(schema))
+    return jsonb.restored(csv.read_csv(text, **_reading(schema)), declared)
 
 
-def streamed(con: BaseBackend, expr: ir.Table) -> Iterator[pa.RecordBatch]:
-    """The rows of an expression in batches, from a file of COPY's text. Raises LacksError for types that have no plain text."""
-    schema = pa.schema([(name, _plain(dtype.to_pyarrow())) for name, dtype in expr.schema().items()])
+def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
+    """As `fetched`, in batches from a file of COPY's text."""
+    declared, nested, schema = _schemas(expr)
     text = SpooledTemporaryFile(HELD)  # noqa: SIM115 read after this function has returned
-    with con.con.cursor() as cursor, cursor.copy(f"COPY ({con.compile(expr)}) TO STDOUT (FORMAT csv)") as copy:
-        for row in copy:
-            text.write(row)
+    _copied_out(engine, jsonb.shown(expr, nested), text)
     if not text.tell():
-        return iter(())
+        return declared.empty_table().to_reader()
     text.seek(0)
-    return iter(csv.open_csv(text, **_reading(schema)))
+    rows = (batch for part in csv.open_csv(text, **_reading(schema)) for batch in jsonb.restored(pa.table(part), declared).to_batches())
+    return pa.RecordBatchReader.from_batches(declared, rows)
+
+
+def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
+    """The types that rows have, the columns that go by JSON, and the types that COPY's text is read in."""
+    declared = pa.schema([(name, dtype.to_pyarrow()) for name, dtype in expr.schema().items()])
+    nested = [f.name for f in declared if pa.types.is_nested(f.type) or pa.types.is_binary(f.type)]
+    return declared, nested, pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared])
+
+
+def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:
+    with engine.connected.con.cursor() as cursor, cursor.copy(f"COPY ({engine.query(expr)}) TO STDOUT (FORMAT csv)") as copy:
+        for row in copy:
+            into.write(row)
 
 
 def _reading(schema: pa.Schema) -> dict[str, Any]:
@@ -57,13 +66,6 @@ def _reading(schema: pa.Schema) -> dict[str, Any]:
         "parse_options": csv.ParseOptions(newlines_in_values=True),
         "convert_options": csv.ConvertOptions(column_types=schema, null_values=[""], true_values=["t"], false_values=["f"], strings_can_be_null=True, quoted_strings_can_be_null=False),
     }
-
-
-def _plain(dtype: pa.DataType) -> pa.DataType:
-    if pa.types.is_nested(dtype) or pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype):
-        message = f"COPY has no text for {dtype} that Arrow reads"
-        raise LacksError(message)
-    return dtype
 
 
 def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
@@ -79,7 +81,9 @@ def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
 
 
 def _text(column: pa.ChunkedArray) -> Any:
-    """A column as what CSV writes: lists as Postgres's array literals, everything else as it is."""
+    """A column as what CSV writes: lists as Postgres's array literals, maps as JSON, everything else as it is."""
+    if pa.types.is_map(column.type):
+        return pa.chunked_array([jsonb.written(c) for c in column.chunks], pa.string())
     if not pa.types.is_list(column.type):
         return column
     return pa.chunked_array([_literals(c) for c in column.chunks], pa.string())
@@ -96,7 +100,3 @@ def _literals(lists: pa.Array) -> pa.Array:
     joined = pc.binary_join_element_wise("{", pc.binary_join(pa.ListArray.from_arrays(offsets, quoted), ","), "}", "")
     return pc.if_else(lists.is_valid(), joined, pa.nulls(len(lists), pa.string()))
 
-
-def created(con: BaseBackend, name: str, schema: pa.Schema) -> None:
-    """An empty temporary table with an Arrow schema's columns."""
-    con.create_table(name, schema=ibis.Schema.from_pyarrow(schema), temp=True)

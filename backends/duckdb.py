@@ -51,6 +51,7 @@ class DuckDB(Engine):
     name = "duckdb"
     title = "DuckDB"
     plans = ("pairs", "kernel")
+    lacks = frozenset()
 
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
         """By Kahan summation."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,22 @@ KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgre
 # Temporary tables that nothing refers to any more, by connection; dropped before the next one is made.
 FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()
 
+SKETCHES = frozenset({"approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram"})
+# What the portable plan says some reductions with; not every backend of Ibis's has it.
+SAID: dict[str, tuple[type[ops.Node], ...]] = {
+    **dict.fromkeys(("first_k", "last_k", "top_k", "bottom_k", "collect", "group_concat"), (ops.ArrayCollect,)),
+    **dict.fromkeys(("quantile", "quantiles"), (ops.Quantile,)),
+    **dict.fromkeys(("variance", "stddev"), (ops.Variance,)),
+    **dict.fromkeys(("first", "argmin"), (ops.ArgMin, ops.StructColumn)),
+    **dict.fromkeys(("last", "argmax"), (ops.ArgMax, ops.StructColumn)),
+    "histogram": (ops.ArrayCollect, ops.Map),
+    "covariance": (ops.Covariance,),
+    "correlation": (ops.Correlation,),
+    "bit_and": (ops.BitAnd,),
+    "bit_or": (ops.BitOr,),
+    "bit_xor": (ops.BitXor,),
+}
+
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 
 
@@ -48,10 +65,20 @@ class Engine:
     name = "portable"
     title = "Ibis"
     plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
+    lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
     placeholder = "?"
 
     def __init__(self, con: BaseBackend | None = None) -> None:
         self.con = con
+
+    def lacking(self, reduction: str) -> bool:
+        """Whether no plan of this engine gives a reduction; for a backend without a file here, Ibis knows what it can say."""
+        unsaid = self.con is not None and "kernel" not in self.plans and not all(map(self.con.has_operation, SAID.get(reduction, ())))
+        return reduction in self.lacks or unsaid
+
+    def holds(self, dtype: ibis.DataType) -> bool:  # noqa: ARG002 engines that cannot hold some override it
+        """Whether a column of the engine's own can be of a type."""
+        return True
 
     # --- expressions that differ
 
@@ -64,6 +91,41 @@ class Engine:
         keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]
         values = value.collect(where=where, order_by=keys)
         return values if k is None else values[:k]
+
+    def comparable(self, value: ir.Column) -> ir.Column:
+        """What compares in the place of a value."""
+        return value
+
+    def chosen(self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool) -> ir.Scalar:
+        """The value of the first or the last row by `key`."""
+        return value.argmax(key, where=where) if last else value.argmin(key, where=where)
+
+    def collected(self, value: ir.Column, order: ir.Column, where: ir.BooleanValue) -> ir.ArrayScalar:
+        """The values that pass `where` in order, nulls too; null over none."""
+        return value.collect(order_by=order, include_null=True, where=where)
+
+    def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
+        """A map of the rows that pass `keep`, null over none."""
+        keys, values = (self.listed(column, [key], keep) for column in (key, value))
+        made = ibis.map(keys, values)
+        return (keys.length() > 0).ifelse(made, ibis.null(made.type()))
+
+    def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
+        """One row an entry of a map, its key and value in columns of these names."""
+        held = table.mutate(_fw_map=container).mutate(**{key: container.keys()}).unnest(key)
+        return held.mutate(**{element: held["_fw_map"][held[key]]})
+
+    def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
+        """A stored column as the type that a definition declares; none where it holds no such values."""
+        return None
+
+    def local(self, rows: pa.Table) -> ir.Table:
+        """Rows of this process as a table that expressions may use."""
+        return ibis.memtable(rows)
+
+    def given(self, table: ir.Table) -> ir.Table:
+        """A finished table in types that Ibis reads from this engine."""
+        return table
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
         """A 64-bit hash of a column of any type, the same in every session; it may be null where the value is."""
@@ -96,10 +158,14 @@ class Engine:
         while forgotten:
             con.drop_table(forgotten.pop(), force=True)
         name = ibis.util.gen_name("fw")
-        table = self.run("the query", lambda: con.create_table(name, expr, temp=True), expr if isinstance(expr, ir.Table) else None)
+        table = self.run("the query", lambda: self.held_as(name, expr), expr if isinstance(expr, ir.Table) else None)
         # not dropped at once: the collector may run while another query of this connection is being read
         weakref.finalize(table.op(), forgotten.append, name)
         return table
+
+    def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
+        """A temporary table of this name."""
+        return self.connected.create_table(name, rows, temp=True)
 
     def own(self, question: AsOf) -> str:  # noqa: ARG002 engines with several override it
         """Which of its own plans, other than pairs, is the cheaper one."""
@@ -132,9 +198,17 @@ class Engine:
         """All rows of an expression, as Arrow."""
         return self.run("a fetch", lambda: self.connected.to_pyarrow(expr), expr)
 
-    def batches(self, expr: ir.Table) -> Iterator[pa.RecordBatch]:
-        """The rows of an expression, as Arrow batches in bounded memory."""
-        yield from self.run("a fetch", lambda: self.connected.to_pyarrow_batches(expr, chunk_size=BATCH), expr)
+    def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
+        """All rows of an expression, some at a time, in bounded memory."""
+        return self.run("a fetch", lambda: self.connected.to_pyarrow_batches(expr, chunk_size=BATCH), expr)
+
+    def create(self, table: str, schema: ibis.Schema) -> None:
+        """Make an empty table."""
+        self.connected.create_table(table, schema=schema)
+
+    def insert(self, table: str, rows: ir.Table) -> None:
+        """Rows of an expression into a table that has its columns, in this order."""
+        self.connected.insert(table, rows)
 
     def append(self, table: str, rows: pa.Table) -> None:
         """More rows for a table that `keep` made of such rows."""
@@ -150,6 +224,11 @@ class Engine:
             sql = "" if expr is None else f"\n{self.sql(expr)}"
             message = f"{what} failed on {self.title}: {error}{sql}"
             raise EngineError(message) from error
+
+    def query(self, expr: ir.Table) -> str:
+        """The SQL of an expression that is to run next, its in-memory tables being there by then."""
+        self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001 what Ibis does before it runs one itself
+        return str(self.connected.compile(expr))
 
     def sql(self, expr: ir.Table) -> str:
         """The SQL of an expression in this engine's dialect, formatted."""
@@ -205,7 +284,7 @@ class Engine:
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
         """Write `rows` as Parquet files without the column `by`, in one folder `{by}={value}` a value. By Arrow batches, in bounded memory."""
-        batches = self.connected.to_pyarrow_batches(rows.order_by(by), chunk_size=BATCH)
+        batches = self.batches(rows.order_by(by))
         for value, tables in groupby(chain.from_iterable(_runs(b, by) for b in batches), key=lambda run: run[0]):
             place = folder / f"{by}={value}" / "0.parquet"
             place.parent.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import ibis
@@ -9,6 +10,8 @@ from attrs import evolve, frozen
 from ibis.backends.pyspark.datatypes import PySparkSchema
 from pyspark.sql import functions as f
 from pyspark.sql.pandas.types import to_arrow_schema
+
+from backends.slices import Merging, finished, handed_on, merges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,9 +44,11 @@ class Executors:
         if hot is None:
             return self._run(self.question.asks, buckets, None)
         bounded = tuple(a for a in self.question.asks if a.span.length is not None)
-        rest = tuple(a for a in self.question.asks if a.span.length is None)
+        merged = tuple(a for a in self.question.asks if merges(a))
+        rest = tuple(a for a in self.question.asks if a not in (*bounded, *merged))
         parts = [self._run(asks, buckets, cuts) for asks, cuts in ((bounded, hot), (rest, None)) if asks]
-        return parts[0] if len(parts) == 1 else parts[0].join(parts[1], list(self.question.spine.columns))
+        parts += [self._merged(merged, buckets, hot)] if merged else []
+        return reduce(lambda a, b: a.join(b, list(self.question.spine.columns)), parts)
 
     @property
     def _most(self) -> int:
@@ -73,7 +78,29 @@ class Executors:
         slices = -(-int(hottest / share) // self._most) + 1
         shares = [f.lit(i / slices) for i in range(1, slices)]
         cuts = f.percentile_approx(self.question.time, f.array(*shares)).alias(CUTS)
-        return sample.join(f.broadcast(counts), keys, "left_semi").groupBy(*keys).agg(cuts)
+        # held, since cuts that were computed twice might differ: events and left rows would be cut at other times
+        return sample.join(f.broadcast(counts), keys, "left_semi").groupBy(*keys).agg(cuts).localCheckpoint()
+
+    def _merged(self, asks: tuple[Ask, ...], buckets: int, hot: DataFrame) -> DataFrame:
+        """Asks of all the past: each slice's totals are events of its key's distant past in all later slices."""
+        question, keys = self.question, [*self.question.keys, SLICE]
+        types = question.events.schema()
+        merging = [Merging(a, f"_fw_merged{i}", types[a.inputs["arg"]].to_pyarrow() if "arg" in a.inputs else None) for i, a in enumerate(asks)]
+        cut = self._events().join(f.broadcast(hot), list(question.keys), "left").withColumn(SLICE, _slice(f.col(question.time)))
+        own = [value.alias(c) for m in merging for c, value in m.columns().items()]
+        events = cut.select(*dict.fromkeys((*keys, question.time, *question.order)), *own)
+        hottest = events.join(f.broadcast(hot), list(question.keys), "left_semi").groupBy(*keys)
+        handed = hottest.applyInArrow(_handing(merging, keys, question, self._arrow(events.schema)), events.schema)
+        later = handed.join(f.broadcast(hot), list(question.keys)).filter(f.size(CUTS) > f.col(SLICE))
+        later = later.withColumn(SLICE, f.explode(f.sequence(f.col(SLICE) + 1, f.size(CUTS)))).drop(CUTS)
+        left = self._frame(question.spine).join(f.broadcast(hot), list(question.keys), "left").withColumn(SLICE, _slice(f.col(question.at))).drop(CUTS)
+        schema = self._schema(asks)
+        sides = [_bucketed(t, keys, buckets) for t in (events.unionByName(later), left)]
+        narrowed = evolve(question, asks=tuple(a for m in merging for a in m.asks()), keys=tuple(keys))
+        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(narrowed, self._arrow(schema), merging), schema)
+
+    def _arrow(self, schema: StructType) -> pa.Schema:
+        return to_arrow_schema(schema, timezone=self.con._session.conf.get("spark.sql.session.timeZone"))  # noqa: SLF001 as above
 
     def _run(self, asks: tuple[Ask, ...], buckets: int, hot: DataFrame | None) -> DataFrame:
         events, left, keys = self._events(), self._frame(self.question.spine), list(self.question.keys)
@@ -87,7 +114,7 @@ class Executors:
         question = evolve(self.question, asks=asks, keys=tuple(keys))
         schema = self._schema(asks)
         sides = [_bucketed(t, keys, buckets) for t in (events, left)]
-        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(question, schema), schema)
+        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(question, self._arrow(schema)), schema)
 
     def _buckets(self, events: int) -> int:
         """As many as give each task some millions of values, and every core a few tasks."""
@@ -108,13 +135,24 @@ def _bucketed(table: DataFrame, keys: Sequence[str], buckets: int) -> GroupedDat
     return table.groupBy(f.pmod(f.hash(*keys), f.lit(buckets)).alias(BUCKET))
 
 
-def _kernel(question: AsOf, schema: StructType) -> Callable[[pa.Table, pa.Table], pa.Table]:
+def _handing(merging: Sequence[Merging], keys: Sequence[str], question: AsOf, arrow: pa.Schema) -> Callable[[pa.Table], pa.Table]:
+    """What one slice hands on, as Spark sends it to its executors."""
+    time, order = question.time, question.order
+
+    def handed(events: pa.Table) -> pa.Table:
+        return handed_on(events, merging, keys, time, order).select(arrow.names).cast(arrow)
+
+    return handed
+
+
+def _kernel(question: AsOf, arrow: pa.Schema, merging: Sequence[Merging] = ()) -> Callable[[pa.Table, pa.Table], pa.Table]:
     """The kernel over one bucket of keys, as Spark sends it to its executors."""
-    asks, keys, time, at, order, arrow = question.asks, question.keys, question.time, question.at, question.order, to_arrow_schema(schema)
+    asks, keys, time, at, order = question.asks, question.keys, question.time, question.at, question.order
 
     def answered(events: pa.Table, left: pa.Table) -> pa.Table:
         from backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone
 
-        return as_of(events, left, asks, keys=keys, time=time, at=at, order=order, threads=1).select(arrow.names).cast(arrow)
+        found = as_of(events, left, asks, keys=keys, time=time, at=at, order=order, threads=1)
+        return finished(found, merging).select(arrow.names).cast(arrow)
 
     return answered

@@ -133,9 +133,9 @@ class Ledger:
         first, last = entries[0].day, entries[-1].day + timedelta(days=1)
         with self.engine.transaction():
             if target not in con.list_tables():
-                con.create_table(target, schema=rows.schema())
+                self.engine.create(target, rows.schema())
             self.engine.delete_times(target, time, first, last)
-            con.insert(target, rows.select(*con.table(target).columns))  # insert goes by position
+            self.engine.insert(target, rows.select(*con.table(target).columns))  # insert goes by position
             check_one_to_one(self.main, entries, self.engine.count_times(target, time, first, last))
             for entry in entries:
                 self._note(target, entry)

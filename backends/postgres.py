@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
 import pyarrow as pa
 
-from backends import copying, inprocess, running
-from backends.asking import LacksError
-from backends.engine import FORGOTTEN, Engine, EngineError
+from backends import copying, inprocess, jsonb, running
+from backends.engine import Engine, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date
-
-    import ibis.expr.types as ir
 
     from backends.asof import AsOf
 
@@ -31,12 +29,17 @@ def hashtextextended(text: str, seed: int) -> int:
     raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
 
+def _maps(table: ir.Table) -> list[str]:
+    return [c for c, dtype in table.schema().items() if dtype.is_map()]
+
+
 class Postgres(Engine):
     """What differs on Postgres."""
 
     name = "postgres"
     title = "Postgres"
     plans = ("pairs", "running", "kernel")
+    lacks = frozenset()
 
     def own(self, question: AsOf) -> str:
         """Running totals where they are exact and few, else the kernel."""
@@ -50,33 +53,78 @@ class Postgres(Engine):
             raise EngineError(message)
         return (running if plan == "running" else inprocess).answer(self, question)
 
+    def holds(self, dtype: ibis.DataType) -> bool:
+        """Its lists of lists are rectangles, and its lists of maps none that Ibis types."""
+        if dtype.is_map():
+            return self.holds(dtype.value_type)
+        return not dtype.is_array() or not dtype.value_type.is_nested()
+
+    def chosen(self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool) -> ir.Scalar:
+        """Lists as text meanwhile: Ibis chooses by an array of the values, and one of lists would have to be a rectangle."""
+        if not value.type().is_array():
+            return super().chosen(value, key, where, last=last)
+        return super().chosen(value.cast("string"), key, where, last=last).cast(value.type())
+
+    def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
+        """As an object of jsonb, whatever the type of the keys."""
+        return jsonb.gathered(key, value, keep)
+
+    def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
+        """Of an object of jsonb."""
+        if container.type().value_type.is_nested():
+            message = f"each() of {container.type()} is not available on Postgres, where a map is jsonb and its lists are JSON: compute it on DuckDB or Spark, or unfold the map in a table of its own"
+            raise EngineError(message)
+        return jsonb.entries(table, container, key, element)
+
+    def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:
+        """A map is stored as jsonb, json or hstore."""
+        return jsonb.typed(column, dtype) if dtype.is_map() and (column.type().is_json() or column.type().is_map()) else None
+
+    def local(self, rows: pa.Table) -> ir.Table:
+        """Kept, where it has maps: Ibis sends none."""
+        return self.keep(rows) if any(pa.types.is_map(t) for t in rows.schema.types) else super().local(rows)
+
+    def given(self, table: ir.Table) -> ir.Table:
+        """With maps as JSON: Ibis fetches no typed ones."""
+        return jsonb.shown(table, _maps(table))
+
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By COPY."""
-        return self.run("a fetch", lambda: copying.fetched(self.connected, expr), expr)
+        return self.run("a fetch", lambda: copying.fetched(self, expr), expr)
 
-    def batches(self, expr: ir.Table) -> Iterator[pa.RecordBatch]:
-        """By COPY, through a file where they are many; of what COPY's text cannot tell, as Ibis gives them."""
-        try:
-            yield from self.run("a fetch", lambda: copying.streamed(self.connected, expr), expr)
-        except LacksError:
-            yield from super().batches(expr)
+    def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
+        """By COPY, through a file where they are many."""
+        return self.run("a fetch", lambda: copying.streamed(self, expr), expr)
+
+    def create(self, table: str, schema: ibis.Schema) -> None:
+        """With jsonb for maps."""
+        super().create(table, jsonb.stored(schema))
+
+    def insert(self, table: str, rows: ir.Table) -> None:
+        """Objects of jsonb as such: Ibis hands them over as text."""
+        into = ", ".join(map(self.quoted, rows.columns))
+        cast = ", ".join(f"{self.quoted(c)}{'::jsonb' if dtype.is_map() or dtype.is_json() else ''}" for c, dtype in rows.schema().items())
+        self.execute(f"INSERT INTO {self.quoted(table)} ({into}) SELECT {cast} FROM ({self.query(rows)}) AS rows")  # noqa: S608 quoted identifiers
 
     def append(self, table: str, rows: pa.Table) -> None:
         """By COPY."""
         self.run("an insert", lambda: copying.sent(self.connected, table, rows))
 
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
-        """As any engine, rows of Arrow by COPY; analyzed, since the planner knows nothing of a new table."""
-        if isinstance(expr, pa.Table):
-            name = ibis.util.gen_name("fw")
-            copying.created(self.connected, name, expr.schema)
-            self.append(name, expr)
-            table = self.connected.table(name)
-            weakref.finalize(table.op(), FORGOTTEN.setdefault(self.connected, []).append, name)
-        else:
-            table = super().keep(expr)
+        """As any engine; analyzed, since the planner knows nothing of a new table."""
+        table = super().keep(expr)
         self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close()
         return table
+
+    def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
+        """Rows of Arrow by COPY; maps as jsonb, in their types for Ibis."""
+        schema = rows.schema() if isinstance(rows, ir.Table) else ibis.Schema.from_pyarrow(rows.schema)
+        if isinstance(rows, ir.Table) and not any(t.is_map() or t.is_json() for t in schema.types):
+            return super().held_as(name, rows)
+        self.connected.create_table(name, schema=jsonb.stored(schema), temp=True)
+        (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
+        return ops.DatabaseTable(name, schema=schema, source=self.connected, namespace=ops.Namespace()).to_expr()
+
     placeholder = "%s"
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:

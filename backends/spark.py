@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -42,6 +43,7 @@ class Spark(Engine):
     name = "pyspark"
     title = "Spark"
     plans = ("pairs", "kernel")
+    lacks = frozenset()
 
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""
@@ -51,6 +53,15 @@ class Spark(Engine):
             rows = ibis.range(0, rows.length()).map(lambda i: rows[rows.length() - 1 - i])
         values = rows.map(lambda r: r["v"])
         return values if k is None else values[:k]
+
+    def comparable(self, value: ir.Column) -> ir.Column:
+        """Maps, which Spark does not order, by their text."""
+        return value.cast("string") if value.type().is_map() else value
+
+    def collected(self, value: ir.Column, order: ir.Column, where: ir.BooleanValue) -> ir.ArrayScalar:
+        """Sorted as structs, which also keep the nulls that Spark's own lists leave out."""
+        rows = ibis.struct({"o": order, "v": value}).collect(where=where).sort()
+        return (rows.length() > 0).ifelse(rows.map(lambda r: r["v"]), None)
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in the executors; runs where the answer is read."""
@@ -78,11 +89,15 @@ class Spark(Engine):
         """By Spark's own Arrow: Ibis goes by pandas, which rounds large integers beside nulls."""
         return self.run("a fetch", lambda: self._frame(expr).toArrow(), expr)
 
-    def batches(self, expr: ir.Table) -> Iterator[pa.RecordBatch]:
+    def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """A partition at a time comes to the driver, written by the executors as Arrow."""
         frame = self.run("a fetch", lambda: self._frame(expr), expr)
-        for row in self.run("a fetch", lambda: frame.mapInArrow(_written, "batch binary").toLocalIterator()):
-            yield from ipc.open_stream(row.batch)
+        parts = self.run("a fetch", lambda: frame.mapInArrow(_written, "batch binary").toLocalIterator())
+        batches = (batch for row in parts for batch in ipc.open_stream(row.batch))
+        first = next(batches, None)
+        if first is None:
+            return expr.schema().to_pyarrow().empty_table().to_reader()
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
     def keep(self, expr: ir.Table) -> ir.Table:
         """Cached, for as long as an expression refers to it: Spark has no temporary tables."""
@@ -107,7 +122,7 @@ class Spark(Engine):
         return self.connected._session  # noqa: SLF001 Ibis hands out no session
 
     def _frame(self, expr: ir.Table) -> Any:
-        return self._session.sql(self.connected.compile(expr))
+        return self._session.sql(self.query(expr))
 
     def folder(self, table: str) -> Path:
         """Beside the managed tables of the current database, where driver and executors reach it as a folder."""

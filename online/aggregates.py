@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from online.plan import Cell
 
 SKETCHED = ("approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram")  # finished where they are fetched
+COUNTS = ("count", "unique_count")  # over nothing, 0
 PLACED = ("first", "last", "first_k", "last_k")  # found by the index, from one end of the window
 
 
@@ -192,7 +193,8 @@ def _moment(cell: Cell, values: str) -> str:
 def _histogram(cell: Cell, values: str) -> str:
     """The most frequent first, ties by the smaller value."""
     k = cell.options.get("k")
-    collate = ' collate "C"' if cell.type.startswith(("map<string", "map<!string")) else ""
+    text_ = cell.element == "text" if cell.each else cell.type.startswith(("map<string", "map<!string"))
+    collate = ' collate "C"' if text_ else ""
     counted = f"select w{collate} w, count(*) n from unnest({values}) w group by 1 order by 2 desc, 1 asc{f' limit {k}' if k else ''}"
     return f"(select jsonb_object_agg(w::text, n) from ({counted}) h)"
 

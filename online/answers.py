@@ -33,6 +33,8 @@ def microseconds(at: At) -> int:
     try:
         if isinstance(at, str):
             at = datetime.fromisoformat(at)
+        if at != at:  # noqa: PLR0124 pandas has a time that is none
+            at = ""
         if isinstance(at, date) and not isinstance(at, datetime):
             at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
         if isinstance(at, datetime):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from online import hot
-from online.aggregates import AGGREGATES, PLACED, Values, finished, quoted, text
+from online.aggregates import AGGREGATES, COUNTS, PLACED, Values, finished, quoted, text
 from online.places import floor_to, snapshots, start, stored
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Block:
         """A SELECT of one row: f0... the features in order, `newest`, and whether the key was `seen`."""
         plan = self.plan
         values = self._taken() if plan.kind == "entity" and not plan.cells else self._aggregated()
-        features = [f"{f'a.by{i}' if f.by else f.expression} as f{i}" for i, f in enumerate(plan.features)]
+        features = [f"{f'a.m{i}' if f.by else f.expression} as f{i}" for i, f in enumerate(plan.features)]
         seen = "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"  # of events, `newest` says it
         base = f"select {', '.join([*features, 'a.newest', seen])} from ({values}) a"
         if not plan.derivations:
@@ -83,11 +83,15 @@ class Block:
             plain = "u.v #>> '{}'" if cell.element != "jsonb" else "nullif(u.v, 'null'::jsonb)"
             arguments["arg"] = f"({plain})::{cell.element}" + (' collate "C"' if cell.element == "text" else "")
             kinds["arg"] = cell.element or ""
-        whole = self.plan.kind == "entity" or cell.length is None or all(c.length == cell.length and c.hop == cell.hop for c in cells)
-        keep = [] if whole else [f'e."time" >= {start(self.at, cell.length or 0, cell.hop)}']
+        keep = self._window(cell, cells)
         keep += [value if a == "where" else f"{value} is not null" for a, value in arguments.items()]
         time = None if self.plan.kind == "entity" else 'e."time"'
         return Values(arguments, kinds, keep, time, [f"e.{quoted(o)}" for o in self.plan.order])
+
+    def _window(self, cell: Cell, cells: Sequence[Cell]) -> list[str]:
+        """What tells the rows of a cell's window among those of the scan, where the scan's own is wider."""
+        whole = self.plan.kind == "entity" or cell.length is None or all(c.length == cell.length and c.hop == cell.hop for c in cells)
+        return [] if whole else [f'e."time" >= {start(self.at, cell.length or 0, cell.hop)}']
 
     def _aggregated(self) -> str:
         """One row: every cell under its name, maps by feature, and `newest`."""
@@ -96,17 +100,17 @@ class Block:
         placed = [c for c in plain if c.reduction in PLACED and plan.kind == "events"]
         quick = [c for c in plain if c not in placed and hot.tiled(plan, c)]
         scanned = [c for c in plain if c not in placed and c not in quick]
-        sources = [f"({self._scanned(scanned)}) s"] if scanned else []
-        sources += self._quick(quick) if quick else []
+        sources = self._quick(quick) if quick else []
+        sources += [f"({self._scanned(scanned)}) s"] if scanned else []
         sources += [f"({self._unfolded(column, fold)}) u{i}" for i, (column, fold) in enumerate(self._branches(None))]
         chosen = [self._done(scanned)] if scanned else []
-        chosen += [f"case when z.hot then (h.x).{c.name} else g.{c.name} end as {c.name}" for c in quick]
+        chosen += [f"case when z.k0 is not null then (h.x).{c.name} else g.{c.name} end as {c.name}" for c in quick]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
         chosen += [f"u{i}.{c.name}" for i, (column, fold) in enumerate(self._branches(None)) for c in self._of_branch(column, fold, None)]
         buckets = list(dict.fromkeys(f.by for f in plan.features if f.by))
         for i, by in enumerate(buckets):
             sources.append(f"({self._bucketed(by)}) m{i}")
-            chosen += [f"m{i}.by{n}" for n in self._mapped(by)]
+            chosen += [f"m{i}.m{place}" for place, _ in self._mapped(by)]
         if plan.kind == "entity":
             chosen.append(f"(select 1 from {stored(plan)} e where {self._in_force()} limit 1) as there")
         chosen.append(f"{self._newest()} as newest")
@@ -121,10 +125,10 @@ class Block:
 
     def _quick(self, cells: Sequence[Cell]) -> list[str]:
         """What tiles answer for a hot key, behind a function that no other key starts; a scan of the window for the others."""
-        is_key = " and ".join(f"h.k{i} = {k}" for i, k in enumerate(self.keys))
-        whether = f"(select (select true from {hot.keys_of(self.plan)} h where {is_key}) as hot offset 0) z"
-        asked = f"(select case when z.hot then {hot.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
-        return [whether, f"({self._scanned(cells)} and z.hot is null) g", asked]
+        is_key = " and ".join(f"z.k{i} = {k}" for i, k in enumerate(self.keys))
+        whether = f"(select 1) one left join {hot.keys_of(self.plan)} z on {is_key}"
+        asked = f"(select case when z.k0 is not null then {hot.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
+        return [whether, f"({self._scanned(cells)} and z.k0 is null) g", asked]
 
     def _placed(self, cell: Cell) -> str:
         """Found by the index from one end of the window, however long it is."""
@@ -150,19 +154,22 @@ class Block:
             return f"jsonb_each(e.{quoted(column)}) u(m, v)"
         return f"jsonb_array_elements(e.{quoted(column)}) with ordinality u(v, m)"
 
-    def _unfolded(self, column: str, fold: str | None) -> str:
-        """One row of the cells that reduce the elements of one column: as values, or told apart by key or position (rule 15)."""
-        cells = self._of_branch(column, fold, None)
+    def _unfolded(self, column: str, fold: str | None, by: str | None = None) -> str:
+        """The cells that reduce the elements of one column: as values, or told apart by key or position (rule 15); one row, or one a bucket."""
+        cells = self._of_branch(column, fold, by)
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
         rows = f"from {stored(self.plan)} e cross join lateral {self._elements(column, fold)} where {self._scan(cells)}"
+        bucket = [f"e.{quoted(by)} as b"] if by else []
+        told, grouped = (["b"], " group by b") if by else ([], "")
+        if by:
+            rows += f" and e.{quoted(by)} is not null"
         if fold is None:
-            inner = f"select {', '.join(made)} {rows}"
-            return f"select {self._done(cells)} from ({inner}) s"
+            inner = f"select {', '.join([*bucket, *made])} {rows}{grouped}"
+            return f"select {', '.join([*told, self._done(cells)])} from ({inner}) s"
         seen = [f"bool_or({self._seen(c, cells)}) as {c.name}_seen" for c in cells]
-        inner = f"select u.m, {', '.join([*made, *seen])} {rows} group by u.m"
-        done = f"select s.m, {self._done(cells)}, {', '.join(f's.{c.name}_seen' for c in cells)} from ({inner}) s"
-        folded = [self._folded(c) for c in cells]
-        return f"select {', '.join(folded)} from ({done}) t"
+        inner = f"select {', '.join([*bucket, 'u.m', *made, *seen])} {rows} group by {', '.join([*told, 'u.m'])}"
+        done = f"select {', '.join([*told, 's.m', self._done(cells), *(f's.{c.name}_seen' for c in cells)])} from ({inner}) s"
+        return f"select {', '.join([*told, *(self._folded(c) for c in cells)])} from ({done}) t{grouped}"
 
     @staticmethod
     def _done(cells: Sequence[Cell]) -> str:
@@ -172,8 +179,8 @@ class Block:
     def _seen(self, cell: Cell, cells: Sequence[Cell]) -> str:
         """Whether a row brings a map's key or a list's position into the result: a key by a value that counts, a position by any list."""
         values = self._values(cell, cells)
-        tests = values.keep if cell.fold == "map" else [k for k in values.keep if '"time" >=' in k]
-        return " and ".join(tests) or "true"
+        tests = values.keep if cell.fold == "map" else self._window(cell, cells)
+        return f"coalesce({' and '.join(tests) or 'true'}, false)"
 
     def _folded(self, cell: Cell) -> str:
         if cell.fold == "map":
@@ -182,25 +189,36 @@ class Block:
 
     # --- maps by bucket
 
-    def _mapped(self, by: str) -> dict[int, Feature]:
-        """The features of a bucket column, by their place."""
-        return {n: f for n, f in enumerate(self.plan.features) if f.by == by}
+    def _mapped(self, by: str) -> list[tuple[int, Feature]]:
+        return [(i, f) for i, f in enumerate(self.plan.features) if f.by == by]
 
     def _bucketed(self, by: str) -> str:
         """One row: each feature as a map from the bucket's value, without entries that nothing contributed to (rule 14)."""
         features = self._mapped(by)
-        cells = [c for c in self.plan.cells if any(c.name in f.cells for f in features.values())]
-        made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
-        made += [f"bool_or({self._any(f, cells)}) as any{n}" for n, f in features.items()]
+        cells = [c for c in self.plan.cells if any(c.name in f.cells for _, f in features)]
+        flat = [c for c in cells if not c.each]
+        made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in flat]
+        made += [f"bool_or({self._any(f, cells)}) as any{i}" for i, f in features]
         inner = f"select e.{quoted(by)} as b, {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)} and e.{quoted(by)} is not null group by e.{quoted(by)}"
-        done = f"select s.b, {self._done(cells)}, {', '.join(f's.any{n}' for n in features)} from ({inner}) s"
-        values = [f"{f.expression} as f{n}, a.any{n}" for n, f in features.items()]
-        maps = [f"jsonb_object_agg(v.b::text, v.f{n}) filter (where v.any{n} and v.f{n} is not null) as by{n}" for n in features]
-        return f"select {', '.join(maps)} from (select a.b, {', '.join(values)} from ({done}) a) v"
+        chosen, joined = ["s.b", *([self._done(flat)] if flat else []), *(f"s.any{i}" for i, _ in features)], ""
+        for n, (column, fold) in enumerate(self._branches(by)):
+            joined += f" left join ({self._unfolded(column, fold, by)}) u{n} on u{n}.b = s.b"
+            chosen += [self._beside(f"u{n}.{c.name}", c) for c in self._of_branch(column, fold, by)]
+        values = [f"{f.expression} as f{i}, a.any{i}" for i, f in features]
+        maps = [f"jsonb_object_agg(v.b::text, v.f{i}) filter (where v.any{i} and v.f{i} is not null) as m{i}" for i, f in features]
+        return f"select {', '.join(maps)} from (select a.b, {', '.join(values)} from (select {', '.join(chosen)} from ({inner}) s{joined}) a) v"
+
+    @staticmethod
+    def _beside(value: str, cell: Cell) -> str:
+        """A cell of elements in a bucket whose lists may all be empty: counts are 0 there."""
+        counts = cell.fold is None and cell.reduction in COUNTS
+        return f"coalesce({value}, 0) as {cell.name}" if counts else f"{value} as {cell.name}"
 
     def _any(self, feature: Feature, cells: Sequence[Cell]) -> str:
-        tests = [" and ".join(f"({k})" for k in self._values(c, cells).keep) or "true" for c in self.plan.cells if c.name in feature.cells]
-        return " or ".join(f"coalesce({t}, false)" for t in tests)
+        """Whether a row contributes to a feature; of a list whose elements are reduced, the list itself."""
+        mine = [c for c in cells if c.name in feature.cells]
+        kept = [[*self._window(c, cells), f"e.{quoted(c.each)} is not null"] if c.each else self._values(c, cells).keep for c in mine]
+        return " or ".join(f"coalesce({' and '.join(f'({t})' for t in tests) or 'true'}, false)" for tests in kept)
 
 
 # --- what is served

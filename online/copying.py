@@ -39,17 +39,28 @@ def _text(column: pa.Array, name: str) -> pa.Array:
     """A column as what CSV writes. StoreError for texts with a NUL, which Postgres cannot hold."""
     kind = column.type
     if pa.types.is_nested(kind):
-        return pa.array([None if v is None else document(v) for v in column.to_pylist(maps_as_pydicts="strict")], pa.string())
+        values = column.to_pylist(maps_as_pydicts="strict")
+        documents = [None if v is None else document(v) for v in values]
+        if any(d and "\\u0000" in d for d in documents):  # or a text that says so
+            _refuse(name, next(filter(None, map(_nul, values)), None))
+        return pa.array(documents, pa.string())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return pa.array([None if v is None else "\\x" + v.hex() for v in column.to_pylist()], pa.string())
     if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and any(b is not None and b"\x00" in b.to_pybytes() for b in column.buffers()[2:]):
-        _refuse_nul(column, name)
+        _refuse(name, next((v for v in column.to_pylist() if v and "\x00" in v), None))
     return column
 
 
-def _refuse_nul(column: pa.Array, name: str) -> None:
-    found = next((v for v in column.to_pylist() if v and "\x00" in v), None)
-    if found is not None:
+def _nul(value: Any) -> str | None:
+    """A text with a NUL in a list or map."""
+    if isinstance(value, str):
+        return value if "\x00" in value else None
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next(filter(None, map(_nul, inner)), None)
+
+
+def _refuse(name: str, found: str | None) -> None:
+    if found:
         message = f"column {name} has the text {found[:40]!r}, whose NUL character Postgres cannot hold: replace it in the source, as in t.{name}.replace('\\x00', '')"
         raise StoreError(message)
 

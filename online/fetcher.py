@@ -80,6 +80,11 @@ class Fetcher:
                 return cursor.fetchall()
         except CHANGED as error:
             raise Changed from error
+        except (psycopg.DataError, *LOST):  # of a part or a key's value, or of the connection
+            raise
+        except psycopg.Error as error:
+            message = f"the store could not answer: {str(error).splitlines()[0]}"
+            raise StoreError(message, "broken") from error
 
 
 def fetch(store: Store, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from online import hot, rows
+from online.answers import moment
 from online.copying import copied
 from online.errors import StoreError
 from online.places import stored
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"  # of the sorts and joins of an upload
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
-REGISTERED = "insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s) on conflict (rows) do nothing"
+REGISTERED = """insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s)
+    on conflict (rows) do update set retain = case when excluded.retain is not null then greatest(states.retain, excluded.retain) end where states.retain is not null"""
 FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = case when retain is null then null else greatest(batch_end, %(end)s) - retain end where rows = %(rows)s
     returning horizon"""
@@ -73,8 +76,8 @@ def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa
             else:
                 cursor.execute(rows.staging(plan))
                 staged = copied(cursor, "staged", rows.columns(plan), told)
-                _check(cursor, plan, "staged")
-                inserted, deleted = _entity(cursor, plan, ends) if plan.kind == "entity" else _events(cursor, plan, end)
+                check(cursor, plan)
+                inserted, deleted = _entity(cursor, plan, ends, end) if plan.kind == "entity" else _events(cursor, plan, end)
             horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table}).fetchone()
             if horizon is None:
                 message = f"{plan.name} was unpublished while it was uploaded: publish it again"
@@ -91,7 +94,8 @@ def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa
 
 def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
     """Let fetches stay in the index: it tells them which rows every reader sees. Outside of a transaction."""
-    con.execute(f"vacuum (analyze) {stored(plan)}")
+    with suppress(psycopg.errors.UndefinedTable):  # unpublished since
+        con.execute(f"vacuum (analyze) {stored(plan)}")
 
 
 def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
@@ -119,15 +123,18 @@ def _first(cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.
     for (index,) in cursor.execute(rows.unindexed(plan)).fetchall():
         cursor.execute(f"drop index {index}")
     staged = copied(cursor, stored(plan), rows.columns(plan), batches)
-    _check(cursor, plan, stored(plan))
+    check(cursor, plan, stored(plan))
     for statement in [*rows.indexed(plan), f"analyze {stored(plan)}", rows.told_apart(plan)]:
         cursor.execute(statement)
     kept_hot(cursor, plan, None)
     return staged, staged, 0
 
 
-def _check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str) -> None:
-    """Refuse rows that have no identity, and entities with two rows for one key (rule 6)."""
+def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged") -> None:
+    """Refuse rows that have no identity or cannot be indexed, and entities with two rows for one key (rule 6)."""
+    if (sizes := rows.too_long(plan, where)) and (long := cursor.execute(sizes).fetchone()):
+        message = f"{plan.name} has a {long[0]} of {long[1]} bytes, {long[2]!r}..., and an index, in which keys, order columns and ids are found, has no room for it: shorten it in the table, for example to its hash"
+        raise StoreError(message)
     if plan.id:
         ((missing,),) = cursor.execute(f"select count(*) from {where} where id is null").fetchall()
         if missing:
@@ -168,13 +175,17 @@ def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) 
         cursor.execute(statement)
 
 
-def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None) -> tuple[int, int]:
+def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None, end: int) -> tuple[int, int]:
     cursor.execute('create temporary table ends ("time" int8 primary key) on commit drop')
     if ends is not None:
         copied(cursor, "ends", ['"time"'], [ends])
     for statement in rows.islands(plan):
         cursor.execute(statement)
     locked(cursor, plan)
+    reached = cursor.execute("select batch_end from workbench.states where rows = %s", (plan.table,)).fetchone()
+    if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
+        message = f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to {moment(end)} would take the newest away: give an end that is not earlier"
+        raise StoreError(message)
     done = {}
     for name, statement in rows.replaced(plan).items():
         cursor.execute(statement)
@@ -183,9 +194,7 @@ def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch
 
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
-    """Rows older than the retention go, but for those that are still in force."""
-    if plan.kind == "entity":
-        return cursor.execute(f"delete from {stored(plan)} where until < %s", (horizon,)).rowcount
+    """Rows older than the retention go, but for those that are still in force; of each key the newest stays, for `max_age`."""
     if hot.partials(plan):  # no window that is answered reaches a tile before it
         cursor.execute(f"delete from {hot.tiles(plan)} where hop < %s", (horizon - hot.DAY,))
-    return cursor.execute(f'delete from {stored(plan)} where "time" < %s', (horizon,)).rowcount
+    return cursor.execute(rows.forgotten(plan), {"horizon": horizon}).rowcount

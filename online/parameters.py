@@ -35,8 +35,8 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
 
     numpy's scalars are taken as what they hold.
     """
-    value = value.item() if hasattr(value, "item") else value
-    if value is None or value != value:  # noqa: PLR0124 NaN, as pandas has missing values
+    value = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+    if value is None or _absent(value):
         return None
     accepted = ACCEPTED.get(column.sql, (Decimal, int))
     if not isinstance(value, accepted) or (isinstance(value, bool) and column.sql != "bool"):
@@ -54,6 +54,11 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
     except OverflowError:
         message = f"{what} {column.name} takes {column.type}, and {value!r:.60} is beyond it: no such key can be stored"
         raise StoreError(message) from None
+
+
+def _absent(value: Any) -> bool:
+    """What pandas has for missing values: NaN, NaT, and NA, which says of no comparison that it is true."""
+    return type(value).__name__ == "NAType" or (isinstance(value, float | datetime | Decimal) and value != value)  # noqa: PLR0124 they are not themselves
 
 
 def _text(column: Column, value: str, what: str) -> Any:

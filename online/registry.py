@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from online import functions, loading, rows
-from online.catalog import audit, plans, published, states, uploads
+from online.catalog import audit, offsets, plans, published, states, uploads
 from online.errors import StoreError
 from online.places import stored
 from online.plan import GroupByPlan, Plan
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from online.store import Store
+
+
+ALONE = select(func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0)))  # one change of what is served at a time
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def current(store: Store, name: str) -> Version | None:
 
 def history(store: Store, name: str) -> list[Version]:
     """Every version that was published under a name, oldest first."""
-    with store.engine.begin() as con:
+    with store.catalog() as con:
         served = con.execute(select(published.c.plan).where(published.c.name == name)).scalar()
         found = con.execute(select(plans).where(plans.c.name == name).order_by(plans.c.version)).all()
     return [Version(r.name, r.version, r.hash, r.made, r.id == served, Plan.loads(json.dumps(r.plan))) for r in found]
@@ -66,19 +69,19 @@ def served(con: Connection) -> list[Plan]:
 
 def batch_ends(store: Store) -> dict[str, int | None]:
     """By table of rows, the time before which everything was uploaded; a table that is not there has none."""
-    with store.engine.begin() as con:
+    with store.catalog() as con:
         return {r.rows: r.batch_end for r in con.execute(select(states.c.rows, states.c.batch_end))}
 
 
 def uploaded(store: Store, group_by: str) -> list[Any]:
     """The uploads of a group-by, newest first."""
-    with store.engine.begin() as con:
+    with store.catalog() as con:
         return list(con.execute(select(uploads).where(uploads.c.group_by == group_by).order_by(uploads.c.id.desc())).all())
 
 
 def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
     """The plan's group-bys whose name another definition has, in something that is served under another name."""
-    with store.engine.begin() as con:
+    with store.catalog() as con:
         others = [p for p in served(con) if p.name != plan.name]
     mine = {g.name: g for g in plan.group_bys}
     return [(g.name, p, g) for p in others for g in p.group_bys if g.name in mine and mine[g.name].hash != g.hash]
@@ -87,14 +90,15 @@ def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
 def prepare(store: Store, plan: Plan) -> None:
     """Make the tables of the plan's group-bys, if they are not there; nothing is served of them yet."""
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
-        for group_by in plan.group_bys:
+        for group_by in sorted(plan.group_bys, key=lambda g: g.table):  # in one order, so that two do not wait for each other
             loading.created(cursor, group_by)
 
 
 def register(store: Store, plan: Plan, *, verb: str = "publish") -> int:
     """Serve a plan under its name, and its SQL function; what only the one before it used goes. Returns the version."""
-    with store.engine.begin() as con:
-        con.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"workbench.publish.{plan.name}", 0))))
+    with store.catalog() as con:
+        con.execute(ALONE)
+        _refuse_lacking(con, plan)
         before = next((p for p in served(con) if p.name == plan.name), None)
         there = con.execute(select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)).first()
         if there is None:
@@ -116,13 +120,15 @@ def register(store: Store, plan: Plan, *, verb: str = "publish") -> int:
                 raw.execute(statement)
         if before is not None and before.hash != plan.hash:
             _collect(con, before)
+        _retain(con, plan)
         _noted(con, verb, plan, version=number)
         return number
 
 
 def unpublish(store: Store, name: str) -> Plan:
     """Serve nothing under a name any more; rows that nothing else uses go, versions stay. StoreError where nothing is."""
-    with store.engine.begin() as con:
+    with store.catalog() as con:
+        con.execute(ALONE)
         plan = next((p for p in served(con) if p.name == name), None)
         if plan is None:
             message = f"nothing is published as {name!r}: the store has {', '.join(p.name for p in served(con)) or 'nothing yet'}"
@@ -143,6 +149,25 @@ def _collect(con: Connection, plan: Plan) -> None:
             for statement in rows.dropped(group_by):
                 _raw(con).execute(statement)
             con.execute(states.delete().where(states.c.rows == group_by.table))
+            con.execute(offsets.delete().where(offsets.c.rows == group_by.table))  # or its messages would be taken for applied when it is stored again
+
+
+def _refuse_lacking(con: Connection, plan: Plan) -> None:
+    """A plan whose rows were dropped while they were uploaded, by what unpublished the last that used them, is not served."""
+    for group_by in plan.group_bys:
+        if con.execute(select(func.to_regclass(stored(group_by)))).scalar() is None:
+            message = f"{group_by.name} was unpublished while {plan.name} was published: publish it again"
+            raise StoreError(message)
+
+
+def _retain(con: Connection, plan: Plan) -> None:
+    """Rows are kept as long as any plan that is served wants them."""
+    asked: dict[str, list[int | None]] = {g.table: [] for g in plan.group_bys}
+    for group_by in (g for p in served(con) for g in p.group_bys if g.table in asked):
+        asked[group_by.table].append(group_by.retain)
+    for table, retains in asked.items():
+        spans = [r for r in retains if r is not None]
+        con.execute(states.update().where(states.c.rows == table).values(retain=max(spans) if spans and len(spans) == len(retains) else None))
 
 
 def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:

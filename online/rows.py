@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from online import hot
-from online.aggregates import quoted
+from online.aggregates import PLACED, quoted, text
 from online.places import snapshots, stored
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NARROW = ("int8", "float8", "bool", "date", "timestamp", "timestamptz", "time", "uuid")  # what an index holds beside its keys
 MOST_INDEXED = 32  # columns of an index
+ROOM = 2048  # bytes of an index entry's 2704 for what has no fixed length; the rest is for 32 columns that have
 EVER = 2**62
 # An event is a row of the table, or a message, or both: `n` tells equal ones apart.
 OWN = "n int4 not null default 1, in_table bool not null default true, in_stream bool not null default false"
@@ -80,10 +81,29 @@ def indexed(plan: GroupByPlan) -> list[str]:
     if plan.kind == "entity":
         key, last = [*keys(plan), "since"], ["until"]
     else:
-        key, last = [*keys(plan), '"time"', *(f"{quoted(o)} nulls first" for o in plan.order)], []
-    beside = [*last, *narrow][: MOST_INDEXED - len(key)]
+        key, last = [*keys(plan), '"time"', *(f"{quoted(o)} nulls first" for o in plan.order), *_last_told(plan)], []
+    beside = [c for c in [*last, *narrow] if c not in key][: MOST_INDEXED - len(key)]
     included = f" include ({', '.join(beside)})" if beside else ""
     return [f"create index on {stored(plan)} ({', '.join(key)}){included}", *([f"create index on {stored(plan)} (id)"] if plan.id else [])]
+
+
+def _last_told(plan: GroupByPlan) -> list[str]:
+    """The value that settles ties of what is found by the index, so that it is found in order and not sorted."""
+    types = {c.name: c.sql for c in plan.stored}
+    placed = [c.inputs["arg"] for c in plan.cells if c.reduction in PLACED and not c.each]
+    return [quoted(name) for name in placed[:1] if types[name] in NARROW and name not in plan.order]
+
+
+def too_long(plan: GroupByPlan, where: str) -> str | None:
+    """A query for a value that the indexes have no room for: its column, its bytes and its beginning; none where all are short."""
+    named = dict(zip(keys(plan), plan.keys, strict=True)) | {c.name: c for c in plan.stored if c.name in (*plan.order, "id")}
+    long = {name: c for name, c in named.items() if c.sql in ("text", "bytea", "jsonb")}
+    if not long:
+        return None
+    size = " + ".join(f"coalesce(pg_column_size(s.{quoted(n)}), 0)" for n in long)  # as it is compressed, here as in the index
+    told = ", ".join(f"({text(c.name)}, pg_column_size(s.{quoted(n)}), octet_length(s.{quoted(n)}::text), left(s.{quoted(n)}::text, 40))" for n, c in long.items())
+    longest = f"select v.column1, v.column3, v.column4 from (values {told}) v order by v.column2 desc nulls last limit 1"
+    return f"select t.* from {where} s cross join lateral ({longest}) t where {size} > {ROOM} limit 1"
 
 
 def dropped(plan: GroupByPlan) -> list[str]:
@@ -165,6 +185,15 @@ def applied(plan: GroupByPlan) -> list[str]:
         f"update {table} e set in_stream = true from arriving s where {met}",
         _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not exists (select from {table} e where {met})"),
     ]
+
+
+def forgotten(plan: GroupByPlan) -> str:
+    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended, events but each key's newest."""
+    if plan.kind == "entity":
+        return f"delete from {stored(plan)} where until < %(horizon)s"
+    same = " and ".join(f"x.{k} = e.{k}" for k in keys(plan))
+    newer = f'exists (select from {stored(plan)} x where {same} and x."time" > e."time" and x."time" < %(horizon)s)'
+    return f'delete from {stored(plan)} e where e."time" < %(horizon)s and {newer}'
 
 
 # --- entities: a row holds from the snapshot that first has it until the first that lacks it

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from online.errors import StoreError
+from online.guard import Limits
 from online.measures import SHARED
-from online.server import Service
+from online.server import Service, Settings
+from online.store import Store
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from online.server import Settings
-
 STOPS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 2048
+POLL = 0.1  # seconds
 
 
 class Process(uvicorn.Server):
@@ -37,17 +41,24 @@ class Process(uvicorn.Server):
         settings = service.settings
         patient = round(settings.limits.seconds) + 1
         super().__init__(uvicorn.Config(service.app, lifespan="on", ws="none", access_log=False, server_header=False, log_level="warning", backlog=BACKLOG, timeout_graceful_shutdown=patient, timeout_keep_alive=60))
-        self._service, self._until = service, float("inf")
+        self._service, self._until, self._parent = service, float("inf"), multiprocessing.parent_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop; at the second signal, stop."""
+        """Begin to stop; at the second signal, stop. A worker leaves a terminal's interrupt, which all processes get, to its parent."""
+        if self._parent is not None and sig == signal.SIGINT:
+            return
         if self._service.app.draining:
             super().handle_exit(sig, frame)
+        self._begin()
+
+    def _begin(self) -> None:
         self._service.app.draining = True
-        self._until = time.monotonic() + self._service.settings.drain
+        self._until = min(self._until, time.monotonic() + self._service.settings.drain)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether it is time to stop; asked ten times a second."""
+        """Whether it is time to stop; asked ten times a second. A worker whose parent is gone stops too."""
+        if self._parent is not None and not self._parent.is_alive():
+            self._begin()
         self.should_exit = self.should_exit or time.monotonic() >= self._until
         return await super().on_tick(counter)
 
@@ -78,31 +89,60 @@ def _worker(settings: Settings, place: socket.socket, token: str | None) -> None
 
 def run_many(settings: Settings, place: socket.socket, token: str | None, workers: int) -> bool:
     """Serve in several processes on one socket, and start another one where one dies. Returns whether they ended well."""
-    context, stopping = multiprocessing.get_context("spawn"), False
+    context = multiprocessing.get_context("spawn")
+    asked: list[int] = []
     os.environ[SHARED] = folder = tempfile.mkdtemp(prefix="workbench-metrics")
+    for sig in STOPS:
+        signal.signal(sig, lambda sig, _: asked.append(sig))
 
     def started() -> Any:
         process = context.Process(target=_worker, args=(settings, place, token))
         process.start()
         return process
 
-    def stop(sig: int, _: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-        for process in running:
-            if process.is_alive():
-                os.kill(process.pid, sig)
-
-    running: list[Any] = []
-    for sig in STOPS:
-        signal.signal(sig, stop)
-    running += [started() for _ in range(workers)]
-    while not stopping and all(p.exitcode is None or p.exitcode < 0 for p in running):
-        running[:] = [p if p.exitcode is None else started() for p in running]
-        time.sleep(0.2)
-    if not stopping:  # one did not begin, or ended by itself: with the same settings the others fare no better
-        stop(signal.SIGTERM, None)
-    for process in running:
-        process.join()
+    running = [started() for _ in range(workers)]
+    while not asked and all(p.exitcode is None or p.exitcode < 0 for p in running):
+        running = [p if p.exitcode is None else started() for p in running]
+        time.sleep(POLL)
+    asked = asked or [signal.SIGTERM]  # one did not begin: with the same settings the others fare no better
+    told = 0
+    while any(p.is_alive() for p in running):
+        for process in running if told < len(asked) else ():
+            process.terminate()
+        told = len(asked)
+        time.sleep(POLL)
     shutil.rmtree(folder, ignore_errors=True)
-    return all(p.exitcode == 0 for p in running)
+    return all(p.exitcode in (0, -signal.SIGTERM) for p in running)  # the latter had not begun
+
+
+def _token(name: str | None) -> str | None:
+    """What the environment variable of this name holds."""
+    if name is None:
+        return None
+    if not os.environ.get(name):
+        message = f"--token-env {name}: there is no such environment variable, or it is empty: set it to the token that clients send"
+        raise StoreError(message)
+    return os.environ[name]
+
+
+def main(told: str) -> int:
+    """Serve as a command line says, in JSON: the exit code, 2 where it did not begin, after a sentence on standard error."""
+    options = json.loads(told)
+    try:
+        token = _token(options["token_env"])
+        place, where = bound(options["host"], options["port"]), options["store"]
+        store = Store(where if where is None or "://" in where else Path(where))
+        store.close()
+        limits = Limits(options["max_body"], options["max_keys"], options["timeout"], options["max_running"])
+        settings = Settings(store.url, options["sample"], connections=options["connections"], drain=options["drain"], limits=limits)
+    except StoreError as error:
+        sys.stderr.write(f"workbench serve: {error}\n")
+        return 2
+    host, port = place.getsockname()[:2]
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201 a command's answer
+    ended = run_many(settings, place, token, options["workers"]) if options["workers"] > 1 else run(settings, place, token)
+    return 0 if ended else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

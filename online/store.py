@@ -19,14 +19,16 @@ from online.plan import FORMAT, Plan
 from online.values import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import LiteralString
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from online.fetcher import Fetcher
 
 HOME = Path(".workbench") / "postgres"
 PATIENCE = 10  # seconds for a connection
+TRIES = 3  # of what only reads, while the server is away
 OLDEST = 140_000  # Postgres 14
 PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
 NAMES = "select name from workbench.published order by name"
@@ -93,10 +95,16 @@ class Store:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection of the pool, for a block; StoreError where there is none to be had."""
+        """A connection of the pool, for a block; StoreError where there is none to be had, or it breaks."""
         try:
             with self.pool.connection() as con:
                 yield con
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if not _lost(error):
+                raise
+            self.pool.check()  # those that idle are lost as well
+            message = f"the server of {_place(self.url)} went away in the middle: {str(error).strip().splitlines()[0]}; ask once more"
+            raise StoreError(message, "away") from error
         except PoolTimeout as error:
             raise away(self.url, error) from error
 
@@ -113,17 +121,39 @@ class Store:
             self._held.add(con)
         return con
 
+    @contextmanager
+    def catalog(self) -> Iterator[Connection]:
+        """A transaction on the catalog; StoreError where it fails."""
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 the hot path does without
+
+        try:
+            with self.engine.begin() as con:
+                yield con
+        except (DBAPIError, psycopg.Error) as error:
+            cause = getattr(error, "orig", error)
+            message = f"the store's catalog could not be read or written, and is as it was: {cause}"
+            raise StoreError(message) from error
+
     def names(self) -> list[str]:
         """What is published, by name."""
-        with self.connection() as con:
-            return [name for (name,) in con.execute(NAMES)]
+        return [name for (name,) in self._read(NAMES, ())]
+
+    def _read(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """What a statement that only reads finds; asked again where the server went away."""
+        for left in reversed(range(TRIES)):
+            try:
+                with self.connection() as con:
+                    return con.execute(statement, parameters).fetchall()
+            except StoreError as error:
+                if not left or error.kind != "away":
+                    raise
+        return []
 
     def plan(self, name: str, *, fresh: bool = False) -> tuple[int, Plan]:
         """The plan that is served under a name, and its id; StoreError that lists what there is, if it is not."""
         found = None if fresh else self._plans.get(name)
         if found is None:
-            with self.connection() as con:
-                row = con.execute(PUBLISHED, (storable(name),)).fetchone()
+            row = next(iter(self._read(PUBLISHED, (storable(name),))), None)
             if row is None:
                 raise unknown(name, self.names())
             found = read(row, name)
@@ -160,6 +190,11 @@ def storable(name: str) -> str:
 def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
     """A row of `PUBLISHED`: the plan's id, and the plan."""
     return row[0], _known(Plan.loads(row[1]), name)
+
+
+def _lost(error: psycopg.Error) -> bool:
+    """Whether the server is gone, or about to go: no state, class 08, or a shutdown."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 def _known(plan: Plan, name: str) -> Plan:

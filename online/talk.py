@@ -58,8 +58,9 @@ class Served:
 
     @cached_property
     def spans(self) -> list[int | None]:
-        """How far back each part looks."""
-        return [self.plan.group_by(p.group_by).longest for p in self.plan.parts]
+        """How far back each part looks: where values stand at midnight, from there."""
+        group_bys = [self.plan.group_by(p.group_by) for p in self.plan.parts]
+        return [None if g.longest is None else g.longest + DAY * g.daily for g in group_bys]
 
     @cached_property
     def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:

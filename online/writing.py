@@ -12,7 +12,7 @@ import pyarrow as pa
 from online import rows
 from online.copying import copied
 from online.errors import StoreError
-from online.loading import kept_hot, locked
+from online.loading import check, kept_hot, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,6 +77,7 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
             cursor.execute(rows.staging(plan))
             written = copied(cursor, "staged", rows.columns(plan), row_level.rows(messages.table.take(pa.array(new, pa.int64()))))
             if written:
+                check(cursor, plan)
                 cursor.execute(rows.touching(plan))
                 for statement in rows.applied(plan):
                     cursor.execute(statement)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import ibis
+import ibis.expr.operations as ops
 import oracle
 import pyarrow as pa
 from attrs import frozen
@@ -17,7 +18,10 @@ from ibis import _
 from oracle import DAY, HOUR, MINUTE
 
 import workbench as wb
-from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, days, hours, minutes
+from backends import copying, engine_of
+from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, days, hours, minutes, training
+from workbench.asked import fetched
+from workbench.planning import Chooser
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
 BASE = 1_701_302_400_000_000  # 2023-11-30 00:00 UTC
@@ -209,12 +213,26 @@ def tables(con: ibis.BaseBackend, case: Case, columns: tuple[str, ...] = tuple(E
 
 
 def stored(con: ibis.BaseBackend, name: str, rows: pa.Table) -> Any:
-    """The rows as a table of `con`; as a view on Spark, where Ibis goes by pandas and large integers beside nulls would be rounded."""
+    """The rows as a table of `con`; as a view on Spark, where Ibis goes by pandas and large integers beside nulls would be rounded.
+
+    On Postgres maps are columns of jsonb, which the definition takes for the maps that it declares.
+    """
+    if con.name == "postgres":
+        schema = ibis.Schema.from_pyarrow(rows.schema)
+        con.create_table(name, schema={c: "jsonb" if t.is_map() else t for c, t in schema.items()}, overwrite=True)
+        copying.sent(con, name, rows)
+        return ops.DatabaseTable(name, schema=schema, source=con, namespace=ops.Namespace()).to_expr()
     if con.name != "pyspark":
         return con.create_table(name, rows, overwrite=True)
     rows = rows.cast(pa.schema([f.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(f.type) else f for f in rows.schema]))
     con._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001 Ibis hands out no session
     return con.table(name)
+
+
+def computed(way: tuple[ibis.BaseBackend, str], join: Join) -> pa.Table:
+    """The join's rows, by one engine and plan, in the types that it declares: Ibis itself fetches no maps from Postgres, and goes by pandas on Spark."""
+    engine, plan = engine_of(way[0]), way[1]
+    return fetched(engine, training.computed(join, Chooser(engine, plan), None, None), join.schema)
 
 
 def group_by(events: Any, case: Case, aggregations: list) -> GroupBy:

@@ -28,6 +28,13 @@ def duck():
     return ibis.duckdb.connect()
 
 
+@pytest.fixture(scope="module", params=[("duck", "pairs"), ("duck", "kernel"), *(pytest.param((con, plan), marks=pytest.mark.slow) for con in ("postgres", "spark") for plan in ("pairs", "kernel"))], ids="-".join)
+def way(request):
+    """An engine's connection, and one of its plans."""
+    name, plan = request.param
+    return ibis.duckdb.connect() if name == "duck" else request.getfixturevalue(name), plan
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     if not SHARED.is_dir():

@@ -22,7 +22,7 @@ from ibis import _
 from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, days, last_k, trailing
 from workbench.publication import publish
 
-COMMAND = "import argparse, sys; from online.commands import serve; p = argparse.ArgumentParser(); run = serve(p); sys.exit(run(p.parse_args(sys.argv[1:])))"
+COMMAND = "import argparse, sys; from workbench.http_command import serve; p = argparse.ArgumentParser(); run = serve(p); sys.exit(run(p.parse_args(sys.argv[1:])))"
 AT = datetime(2023, 12, 1, tzinfo=UTC)
 SALES = {
     "user": ["ann", "ann", "bob", "o'neil", 'qu"ote', "ann"],

@@ -37,6 +37,13 @@ def test_importing_workbench_loads_no_engine_but_ibis_and_no_widget():
     assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_a_process_that_serves_loads_no_ibis_and_no_warehouse():
+    unwanted = ("ibis", "duckdb", "pandas", "sqlglot", "backends", "workbench", "pyspark", "kafka", "IPython")
+    code = f"import online.serving, sys; print([m for m in {unwanted} if m in sys.modules])"
+
+    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_a_fetch_loads_no_ibis_even_for_sketches():
     code = "import online, online.estimates, online.writing, sys; print([m for m in ('ibis', 'pyspark', 'numba') if m in sys.modules])"
 

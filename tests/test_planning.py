@@ -10,9 +10,8 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-import backends.engine
 import workbench.planning
-from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, approx_histogram, approx_percentile, backfill, days, explain, preview, trailing
+from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, approx_histogram, approx_percentile, backfill, compare, days, explain, last_k, preview, trailing
 
 NOON = datetime(2024, 1, 1, 12)  # noqa: DTZ001 the tables' times are naive UTC
 
@@ -98,12 +97,41 @@ def test_sketches_always_go_by_the_kernel_and_pairs_refuse_them(duck, name):
             verb(asked, plan="pairs")
 
 
-def test_an_engine_without_a_kernel_refuses_sketches_by_name(duck, monkeypatch):
-    monkeypatch.setattr(backends.engine, "KNOWN", {})  # any backend of Ibis's, as far as the plan knows
+LACKED = {
+    "approx_unique_count": (_.x.approx_nunique(), "approx_unique_count is a sketch, which sqlite cannot make: use nunique(), exact everywhere, or compute it on DuckDB, Postgres or Spark"),
+    "last_k": (last_k(_.x, 2), "x_last2_3d of g takes last_k, which sqlite cannot compute: compute it on DuckDB, Postgres or Spark, over tables of theirs or with on=, or leave it out"),
+    "quantile": ((_.x.quantile(0.9) / _.count()).name("q"), "q_3d of g takes quantile, which sqlite cannot compute"),
+}
+
+
+@pytest.mark.parametrize("name", LACKED)
+def test_what_an_engine_lacks_is_refused_by_name_where_it_is_defined(name):
+    reduction, sentence = LACKED[name]
+    con = ibis.sqlite.connect()
+    con.raw_sql("create table events (k text, t timestamp, x real)")
+
+    with pytest.raises(DefinitionError, match=re.escape(sentence)):
+        GroupBy(name="g", source=EventSource(con.table("events"), time="t"), keys=["k"], aggregations=trailing(days(3), reduction))
+
+
+@pytest.mark.parametrize("name", LACKED)
+def test_what_the_engine_of_on_lacks_is_refused_before_anything_runs(duck, name):
+    reduction, sentence = LACKED[name]
+    asked = sketched(duck, reduction)
+    nothing = ibis.sqlite.connect()  # not even the tables are looked for
 
     for verb in (backfill, explain, preview):
-        with pytest.raises(DefinitionError, match=re.escape("approx_unique_count is a sketch, which duckdb cannot make: use nunique(), exact everywhere, or compute it on DuckDB, Postgres or Spark")):
-            verb(sketched(duck, _.x.approx_nunique()))
+        with pytest.raises(DefinitionError, match=re.escape(sentence)):
+            verb(asked, on=nothing)
+    with pytest.raises(DefinitionError, match=re.escape(sentence)):
+        compare(asked, on=[duck, nothing])
+
+
+def test_what_an_engine_can_do_is_defined_over_its_tables():
+    con = ibis.sqlite.connect()
+    con.raw_sql("create table events (k text, t timestamp, x real)")
+
+    assert 3 == len(GroupBy(name="g", source=EventSource(con.table("events"), time="t"), keys=["k"], aggregations=[_.x.sum(), _.count(), _.x.var()]).outputs)
 
 
 def test_a_sketch_has_no_sql_and_explain_says_so(duck):

@@ -161,7 +161,8 @@ def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir
     node = argument(column, "each")
     dtype = node.dtype
     if not (dtype.is_array() or dtype.is_map()):
-        message = f"each({node.name}) takes a list or a map, not {dtype}: without each() a value is aggregated as it is"
+        other = f"cast it, as in each({node.name}.cast('map<string, float64>'))" if dtype.is_json() else "without each() a value is aggregated as it is"
+        message = f"each({node.name}) takes a list or a map, not {dtype}: {other}"
         raise DefinitionError(message)
     if by_position and dtype.is_map():
         message = f"each({node.name}, by_position=True) takes a list, not {dtype}: a map is aggregated by its keys without it"

@@ -16,8 +16,11 @@ from workbench.rows import in_us
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import ibis
     import ibis.expr.datatypes as dt
+    import ibis.expr.types as ir
 
+    from backends import Engine
     from workbench.lowering import Cell
     from workbench.windows import Window
 
@@ -110,6 +113,11 @@ def arrow(dtype: dt.DataType) -> pa.DataType:
     if dtype.is_map():
         return pa.map_(arrow(dtype.key_type), arrow(dtype.value_type))
     return pa.list_(arrow(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
+
+
+def fetched(engine: Engine, table: ir.Table, schema: ibis.Schema | None = None) -> pa.Table:
+    """A table's rows in its Ibis types, or those of `schema`, whatever the driver made of them."""
+    return engine.fetch(table).cast(pa.schema([(n, arrow(t)) for n, t in (schema or table.schema()).items()]))
 
 
 def _carried(dtype: dt.DataType) -> bool:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
-import pyarrow as pa
 from attrs import field, frozen
 from sqlglot import exp
 
-from backends import Engine, engine_of
-from backends.asking import LacksError
+from backends import Engine
 from backends.equal import TOLERANCE, equal
 from workbench import display
-from workbench.asked import arrow
+from workbench.asked import fetched
 from workbench.canonical import fingerprint
 from workbench.errors import DefinitionError
 from workbench.joins import expect_join
@@ -24,7 +22,7 @@ from workbench.markup import Markup, row, section, tag
 from workbench.planning import PAIRS, Chooser
 from workbench.scales import scales
 from workbench.timeline import words
-from workbench.training import Day, computed, connection_of, span_of
+from workbench.training import Day, computed, connection_of, engine_for, span_of
 from workbench.versions import RULES
 
 if TYPE_CHECKING:
@@ -196,7 +194,7 @@ def compare(join: Join, start: Day = None, end: Day = None, *, on: Sequence[Base
 
 def _choosers(join: Join, on: Sequence[BaseBackend] | BaseBackend | None, plan: str | None) -> list[Chooser]:
     given = list(on) if isinstance(on, list | tuple) else [connection_of(join, on)]
-    engines = [engine_of(con) for con in given]
+    engines = [engine_for(join, con) for con in given]
     if len(engines) > 1:
         return [Chooser(engine, plan) for engine in engines]
     engine = engines[0]
@@ -234,23 +232,14 @@ class _Scales:
         if asked is None:
             return {}
         join, named = asked
-        rows = _typed(self.engine, join, computed(join, Chooser(self.engine), self.first, self.last)).to_pylist(maps_as_pydicts="strict")
+        table = computed(join, Chooser(self.engine), self.first, self.last)
+        rows = fetched(self.engine, table.select(*join.schema), join.schema).to_pylist(maps_as_pydicts="strict")
         columns = list(self.join.left.table.schema.names)
         return {_hashed({c: r[c] for c in columns}): {f: r[s] for f, s in named.items() if r[s] is not None} for r in rows}
 
 
 def _hashed(left: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(repr(v) for v in left.values())
-
-
-def _typed(engine: Engine, join: Join, table: Any) -> pa.Table:
-    """The rows in the types that the join declares, whatever the driver made of them."""
-    asked = table.select(*join.schema)
-    try:
-        rows = engine.fetch(asked)
-    except LacksError:  # lists and maps of Postgres come by Ibis
-        rows = engine.run("a fetch", lambda: engine.connected.to_pyarrow(asked), asked)
-    return rows.cast(pa.schema([(n, arrow(t)) for n, t in join.schema.items()]))
 
 
 class _Found:
@@ -262,7 +251,8 @@ class _Found:
 
     def add(self, chooser: Chooser, first: date | None, last: date | None) -> int:
         """Compute the join once more, and say how many rows it has."""
-        rows = _typed(chooser.engine, self.join, computed(self.join, chooser, first, last))
+        table = computed(self.join, chooser, first, last)
+        rows = fetched(chooser.engine, table.select(*self.join.schema), self.join.schema)
         lefts = ", ".join(map(_quoted, self.lefts))
         self.con.con.register("_fw_arrived", rows)
         self.con.raw_sql(f"CREATE TABLE way{self.ways} AS SELECT *, row_number() OVER (PARTITION BY {lefts}) AS {NUMBER}, true AS {THERE} FROM _fw_arrived")  # noqa: S608 quoted

@@ -10,10 +10,9 @@ Without a planner it is lazy: nothing here runs a query. For each part of a join
 
 from __future__ import annotations
 
-from functools import reduce
-from typing import TYPE_CHECKING, Any
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, Protocol
 
-import ibis
 import ibis.expr.operations as ops
 
 from workbench.normal import finite, floor_to, micros, normal
@@ -35,26 +34,39 @@ if TYPE_CHECKING:
 TIME = "_fw_t"
 
 
-def training_set(join: Join, engine: Engine, left: ir.Table | None = None, planner: Planner = lazily) -> ir.Table:
+class Parts(Protocol):
+    """What gives the features of one part of a join for its spine."""
+
+    def __call__(self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:
+        """The spine's columns, and every feature of the part's group-by."""
+        ...
+
+
+def training_set(join: Join, engine: Engine, left: ir.Table | None = None, planner: Planner = lazily, parts: Parts | None = None) -> ir.Table:
     """The left's rows, one to one, and one column a feature (semantics rule 17). Lazy, unless the planner runs something.
 
-    `left` stands for the join's left where that was already evaluated: the same columns.
+    `left` stands for the join's left where that was already evaluated: the same columns. `parts` gives the features of
+    a part for its spine, where several joins may share them.
     """
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     columns = rows.columns
     base = rows.mutate(**{TIME: micros(rows[join.left.time])})
     for number, part in enumerate(join.parts):
-        base = _with_part(base, part, number, engine, planner)
+        base = _with_part(base, part, number, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner))
     made = {f.name: _over(base, f.node) for f in join.derivations}
     return base.mutate(**made).select(*columns, *(f.name for f in join.outputs))
 
 
-def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, planner: Planner) -> ir.Table:
+def _alone(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:  # noqa: ARG001 Parts
+    return features(spine, part.group_by, engine, newest=part.max_age is not None, planner=planner)
+
+
+def _with_part(base: ir.Table, part: JoinPart, number: int, computed: Callable[[ir.Table], ir.Table]) -> ir.Table:
     """`base` with one part's features, null where a key is null (rule 17) or the key's data is too old."""
     group_by, at = part.group_by, f"{AT}_{number}"
     base = base.mutate(**{at: instant(base[TIME], group_by)})
     spine = _spine(base, part, base[at])
-    table = features(spine, group_by, engine, newest=part.max_age is not None, planner=planner)
+    table = computed(spine)
     mine = table.rename(**{f"{c}_{number}": c for c in spine.columns}, **{f"{part.head}_{f.name}": f.name for f in group_by.outputs})
     matched = [base[left] == mine[f"_fw_key{i}_{number}"] for i, (left, _) in enumerate(part.keys)]
     joined = base.left_join(mine, [*matched, base[at] == mine[f"{AT}_{number}"]])
@@ -62,7 +74,7 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, plan
     values = {n: joined[n] for n in names}
     if part.max_age is not None:
         fresh = joined[NEWEST].isnull() | (joined[TIME] - joined[NEWEST] <= in_us(part.max_age))
-        values = {n: fresh.ifelse(v, ibis.null(v.type())) for n, v in values.items()}
+        values = {n: fresh.ifelse(v, None) for n, v in values.items()}
     return joined.select(*base.columns, **values)
 
 

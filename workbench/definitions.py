@@ -13,7 +13,9 @@ import ibis.expr.types as ir
 from attrs import Converter, evolve, field, frozen
 from ibis.common.deferred import Deferred
 
+from backends import engine_of
 from workbench import display, reductions
+from workbench.abilities import check_engine
 from workbench.binding import bind, column, columns, unbind
 from workbench.canonical import IDLE, Meaningful
 from workbench.errors import DefinitionError
@@ -248,6 +250,8 @@ def _whole(self: GroupBy, _: Any, __: Any) -> None:
             message = f"{self.name} has a window of {w.words} and accuracy='snapshot', whose values stand at midnight: use whole days, or accuracy='temporal'"
             raise DefinitionError(message)
     no_equal_names(self.name, ((f.name, display.expression(f.node)) for f in self.outputs))
+    if self.source.connection is not None:
+        check_engine(self, engine_of(self.source.connection))
 
 
 def _entity(self: GroupBy) -> None:

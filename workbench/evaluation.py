@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from workbench.aggregates import kind
-from workbench.lowering import Cell, Context, as_map, lower, prepare, tallied, tally, unfolded
+from workbench.lowering import Cell, Context, lower, prepare, tallied, tally, unfolded
 from workbench.normal import finite, normal_value
 from workbench.reductions import finish_over, reductions
 from workbench.rows import BUCKET, END, EVENT, MEMBER, NEWEST, Inputs, Rows, beside, inside
@@ -48,7 +48,7 @@ class Evaluation:
         cells = self._cells(wanted)
         table = self._finished(cells, wanted, contributed=True)
         kept = {f.name: table[f"{f.name}_any"].fill_null(False) & table[f.name].notnull() for f in wanted}
-        return table.group_by(*self.spine.columns).agg(**{f.name: as_map(table[BUCKET], table[f.name], kept[f.name], self.engine) for f in wanted})
+        return table.group_by(*self.spine.columns).agg(**{f.name: self.engine.mapped(table[BUCKET], table[f.name], kept[f.name]) for f in wanted})
 
     def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
         named: dict[tuple[ops.Reduction, Window | None], str] = {}
@@ -109,9 +109,9 @@ class Evaluation:
         """
         known = table.filter(table[MEMBER].notnull())
         if by_key:
-            folded = {n: as_map(known[MEMBER], known[n], known[seen(n)] & known[n].notnull(), self.engine) for n in names}
+            folded = {n: self.engine.mapped(known[MEMBER], known[n], known[seen(n)] & known[n].notnull()) for n in names}
         else:
-            folded = {n: known[n].collect(order_by=known[MEMBER], include_null=True, where=known[seen(n)]) for n in names}
+            folded = {n: self.engine.collected(known[n], known[MEMBER], known[seen(n)]) for n in names}
         return known.group_by(*self.group).agg(**folded)
 
 

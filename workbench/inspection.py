@@ -18,7 +18,7 @@ from workbench.markup import section, tag
 from workbench.planning import FEW, PAIRS, Choice, Chooser, estimate_in
 from workbench.rows import EntityRows, EventRows
 from workbench.sources import EntitySource
-from workbench.training import connection_of
+from workbench.training import connection_of, engine_for
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
@@ -64,9 +64,10 @@ def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = Non
 def _engine(join: Join, on: BaseBackend | None) -> Engine | None:
     """Where the join would run; none where it has no connection."""
     try:
-        return engine_of(connection_of(join, on))
+        con = connection_of(join, on)
     except DefinitionError:
         return None
+    return engine_for(join, con)
 
 
 def _sql(join: Join, on: BaseBackend | None, name: str) -> str:

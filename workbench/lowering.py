@@ -62,7 +62,7 @@ class Context:
 
     def ordered(self, pairs: ir.Table, *values: ir.Column) -> list[ir.Column]:
         """The sort keys of rule 10: time, the source's order, then the reduction's own value."""
-        return [*(pairs[o] for o in self.order), *values]
+        return [*(pairs[o] for o in self.order), *map(self.engine.comparable, values)]
 
 
 def _count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
@@ -102,11 +102,11 @@ def _plain(method: str) -> Any:
 
 
 def _first(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    return cell.column(pairs).argmin(_key(context.ordered(pairs, cell.column(pairs))), where=cell.kept(pairs))
+    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), cell.kept(pairs), last=False)
 
 
 def _last(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    return cell.column(pairs).argmax(_key(context.ordered(pairs, cell.column(pairs))), where=cell.kept(pairs))
+    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), cell.kept(pairs), last=True)
 
 
 def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
@@ -117,7 +117,7 @@ def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
 def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """The first in rule 10's order among the rows whose key is extreme."""
     keep = cell.kept(pairs) & (cell.column(pairs, "key") == pairs[_extreme(cell)])
-    return cell.column(pairs).argmin(_key(context.ordered(pairs, cell.column(pairs))), where=keep)
+    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), keep, last=False)
 
 
 def _listed(order: Callable[[Context, ir.Table, ir.Column], Sequence[ir.Column]], *, descending: bool) -> Any:
@@ -293,14 +293,7 @@ def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -
     if isinstance(cell.op, ops.Mode):
         return value.min(where=(count > 0) & (count == ranked[f"{cell.name}_most"]))
     keep = count > 0 if cell.op.k is None else (count > 0) & (ranked[f"{cell.name}_rank"] < cell.op.k)
-    return as_map(value, count, keep, context.engine)
-
-
-def as_map(key: ir.Column, value: ir.Column, keep: ir.BooleanValue, engine: Engine) -> ir.MapScalar:
-    """A map of the rows that pass `keep`, null over none."""
-    keys, values = (engine.listed(column, [key], keep) for column in (key, value))
-    made = ibis.map(keys, values)
-    return (keys.length() > 0).ifelse(made, ibis.null(made.type()))
+    return context.engine.mapped(value, count, keep)
 
 
 def unfolded(op: ops.Reduction) -> Each | None:

@@ -183,7 +183,7 @@ def _cell(group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined
 def _features(group_by: GroupBy, stored: Stored, cells: Mapping[Any, Cell]) -> tuple[Feature, ...]:
     if group_by.taken:
         return tuple(_taken(group_by, stored, f) for f in group_by.computed)
-    return tuple(_feature(f, cells, stored.buckets[f.by] if f.by else None) for f in group_by.computed)
+    return tuple(_feature(f, cells, stored.buckets.get(f.by) if f.by else None) for f in group_by.computed)
 
 
 def _taken(group_by: GroupBy, stored: Stored, feature: Defined) -> Feature:

@@ -72,7 +72,10 @@ def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool) -> ops.Rel
         if name not in table.columns:
             message = f"{node.name} has no column {name!r} on {engine.title}: it has {', '.join(table.columns)}"
             raise EngineError(message)
-        there = plain(table[name].type())
+        there, typed = plain(table[name].type()), engine.typed(table[name], declared)
+        if typed is not None:
+            columns[name] = typed.name(name)
+            continue
         if there != declared and not _widens(there, declared):
             message = f"{node.name}.{name} is {there} on {engine.title} and {declared} in the definition: cast it in the warehouse or define it over {there}"
             raise EngineError(message)
@@ -178,8 +181,7 @@ def _unfold(table: ir.Table, each: Each, engine: Engine) -> tuple[ir.Table, dict
     container = rebound(each.arg, engine).to_expr()
     node = rebound(each, engine)
     if each.arg.dtype.is_map():
-        members = table.mutate(_fw_map=container).mutate(**{MEMBER: container.keys()}).unnest(MEMBER)
-        out = members.mutate(_fw_element=members["_fw_map"][members[MEMBER]])
+        out = engine.entries(table, container, MEMBER, "_fw_element")
     else:
         out = table.mutate(_fw_element=container).unnest("_fw_element", offset=MEMBER if each.by_position else None)
     return out, {node: out["_fw_element"].op()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 from urllib.parse import unquote, urlparse
 
 import ibis
@@ -12,6 +12,7 @@ import ibis.expr.operations as ops
 
 from backends import EngineError, engine_of
 from backends.dataset import Dataset, dated
+from workbench.abilities import check_engine
 from workbench.checks import check_data
 from workbench.compile import training_set
 from workbench.dated import Refill, between, left_rows
@@ -19,18 +20,30 @@ from workbench.definitions import identifier
 from workbench.errors import DefinitionError
 from workbench.joins import expect_join
 from workbench.planning import Chooser
+from workbench.sharing import Together
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
+    from backends import Engine
     from workbench.joins import Join
 
 STEP = 30  # days a transaction: few scans of the sources, and little lost if one fails
 Day = date | datetime | str | None
 
 
-def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table:
+@overload
+def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table: ...
+
+
+@overload
+def backfill(join: list[Join] | tuple[Join, ...], start: Day = None, end: Day = None, *, on: BaseBackend | None = None, plan: str | None = None) -> list[ir.Table]: ...
+
+
+def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end: Day = None, *, into: str | Path | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table | list[ir.Table]:
     """Features of each left row whose time is in [start, end), UTC; both open by default.
 
     One row out per row in: the left's columns, then one column per feature (semantics rules 9 and 17 say when it is
@@ -39,7 +52,8 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path
     Parameters
     ----------
     join
-        What to compute.
+        What to compute; or several joins, whose tables come as a list: a left that several have is evaluated once, and
+        so is a part that asks for the same group-by with the same keys and times of such a left.
     start, end
         Dates or ISO dates; with `into`, only days in this range are filled.
     into
@@ -71,14 +85,16 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path
     was finished before is kept.
 
     """
-    expect_join(join, "backfill")
     first, last = span_of(start, end)
+    if isinstance(join, list | tuple):
+        return _together(join, first, last, into=into, on=on, plan=plan)
+    expect_join(join, "backfill")
     place = None if into is None else _place(into)
     if place is not None:
         _check_named(join)
-    engine, step = engine_of(connection_of(join, on)), _whole(step)
+    engine, step = engine_for(join, connection_of(join, on)), _whole(step)
     if place is None:
-        return computed(join, Chooser(engine, plan), first, last)
+        return engine.given(computed(join, Chooser(engine, plan), first, last))
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
     filled = dated(engine, place)
@@ -89,12 +105,23 @@ def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path
     return table if first is None and last is None else between(table, join.left.time, first, last)
 
 
-def computed(join: Join, chooser: Chooser, first: date | None, last: date | None) -> ir.Table:
+def computed(join: Join, chooser: Chooser, first: date | None, last: date | None, together: Together | None = None) -> ir.Table:
     """The training set, kept in a temporary table; what was chosen for each part then stands in `chooser`."""
-    engine = chooser.engine
-    left = left_rows(join, engine, first, last)
+    engine, shared = chooser.engine, together or Together([join])
+    left = shared.left(join, engine, first, last)
     check_data(join, engine, left)
-    return _one_to_one(engine.keep(training_set(join, engine, left, chooser)), left, join)
+    return _one_to_one(engine.keep(training_set(join, engine, left, chooser, shared.features)), left, join)
+
+
+def _together(joins: Sequence[Join], first: date | None, last: date | None, *, into: str | Path | None, on: BaseBackend | None, plan: str | None) -> list[ir.Table]:
+    for join in joins:
+        expect_join(join, "backfill")
+    if into is not None:
+        message = f"backfill of {len(joins)} joins gives their tables, and into={into!r} is one place: fill it by one join at a time"
+        raise DefinitionError(message)
+    engines = [engine_for(join, connection_of(join, on)) for join in joins]
+    shared = {id(e.connected): Together([j for j, other in zip(joins, engines, strict=True) if other.connected is e.connected]) for e in engines}
+    return [e.given(computed(j, Chooser(e, plan), first, last, shared[id(e.connected)])) for j, e in zip(joins, engines, strict=True)]
 
 
 def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, Any]:
@@ -154,6 +181,14 @@ def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
     else:
         message = f"{join.name} is made of unbound tables: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
     raise DefinitionError(message)
+
+
+def engine_for(join: Join, con: BaseBackend) -> Engine:
+    """The engine of a connection; DefinitionError where it cannot do what the join asks for."""
+    engine = engine_of(con)
+    for part in join.parts:
+        check_engine(part.group_by, engine)
+    return engine
 
 
 def _check_named(join: Join) -> None:

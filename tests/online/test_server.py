@@ -11,7 +11,6 @@ from urllib.parse import quote, urlencode
 
 import pytest
 import services
-from conftest import ROOT
 
 from online import fetch
 from workbench.publication import unpublish
@@ -376,9 +375,3 @@ def test_a_name_that_is_published_after_the_start_is_served_and_one_that_is_not_
     after = served.ask("POST", path, {"keys": [KEYS], "at": AT})
 
     assert [200, 404] == [during[0], after[0]]
-
-
-def test_serving_loads_no_ibis():
-    code = "import online.serving, online.commands, sys; print([m for m in ('ibis', 'duckdb', 'pandas', 'sqlglot', 'backends', 'workbench') if m in sys.modules])"
-
-    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psycopg
 import pytest
 import services
 
@@ -146,7 +147,7 @@ def test_connections_that_the_server_ends_are_not_noticed_by_clients(home, right
         load.wait(200)
 
         for _ in range(3):
-            with store.connection() as con:
+            with psycopg.connect(store.url) as con:
                 con.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'feature-workbench' and pid <> pg_backend_pid()")
             load.wait(200)
 
@@ -219,6 +220,20 @@ def test_a_worker_that_dies_is_replaced(home):
 
     assert {200} == {served.ask("GET", "/readyz")[0] for _ in range(10)}
     assert 0 == served.stop()
+
+
+def test_workers_stop_when_their_parent_is_gone(home):
+    served = services.serving(home[1].url, "--workers", 2, "--drain", 0.5)
+    workers = children(served.process.pid)
+
+    served.process.kill()
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+    assert 2 == len(workers)
+    served.stop(0)
 
 
 def children(pid):

@@ -11,6 +11,7 @@ import pyarrow as pa
 from attrs import evolve, field, frozen
 
 from workbench.aggregates import Each
+from workbench.asked import fetched
 from workbench.compile import features, instant
 from workbench.definitions import Aggregation
 from workbench.display import expression
@@ -201,7 +202,7 @@ class Story:
         order = [told[o] for o in (EVENT, *self.group_by.events.order)]
         newest = [o.desc() for o in order]
         asked = ((told[STATUS] == OLD, newest, BEFORE), (told[STATUS].isin(INSIDE), newest, WITHIN), (told[STATUS] == LATER, order, AFTER))
-        found = [r for which, by, most in asked for r in told.filter(which).order_by(by).limit(most).to_pyarrow().to_pylist()]
+        found = [r for which, by, most in asked for r in fetched(self.engine, told.filter(which).order_by(by).limit(most)).to_pylist()]
         found.sort(key=lambda r: r[EVENT])
         return [self._row(r, table.columns) for r in found], {status: totals.get(status, 0) for status in STATUSES}
 
@@ -239,7 +240,7 @@ class Story:
         schema = self.group_by.source.table.schema.to_pyarrow().append(pa.field(CASE, pa.int64()))
         rows = [{**e["source"], CASE: n} for n, subset in enumerate(subsets) for e in subset]
         source = self.group_by.events
-        table = ibis.memtable(pa.Table.from_pylist(rows, schema))
+        table = self.engine.local(pa.Table.from_pylist(rows, schema))
         moved = EventSource(table, time=source.time, order=source.order)
         cases = evolve(self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)])
         spine = ibis.memtable(pa.table({"_fw_key0": pa.array(range(len(subsets)), pa.int64()), AT: pa.array([self.at] * len(subsets), pa.int64())}))
@@ -291,5 +292,5 @@ class Story:
     def _answers(self, spine: ir.Table, group_by: GroupBy, by: str) -> list[Any]:
         table = features(spine, group_by, self.engine, planner=briefly)
         (name,) = (f.name for f in group_by.computed)
-        rows = self.engine.run("the preview", lambda: table.order_by(by).to_pyarrow().to_pylist(maps_as_pydicts="strict"), table)
+        rows = fetched(self.engine, table.order_by(by)).to_pylist(maps_as_pydicts="strict")
         return [r[name] for r in rows]

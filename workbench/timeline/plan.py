@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.operations as ops
 from attrs import evolve, frozen
 
+from workbench.asked import fetched
 from workbench.binding import title
 from workbench.checks import check_data
 from workbench.compile import features, instant, training_set
@@ -67,7 +68,7 @@ def page(join: Join, engine: Engine, number: int, size: int) -> Page:
     kept = engine.keep(numbered.filter((numbered[ROW] >= first) & (numbered[ROW] < first + size)))
     check_data(join, engine, kept)
     table = training_set(join, engine, kept, briefly)
-    rows = engine.run("the preview", lambda: table.order_by(ROW).to_pyarrow().to_pylist(maps_as_pydicts="strict"), table)
+    rows = fetched(engine, table.order_by(ROW)).to_pylist(maps_as_pydicts="strict")
     facts = [_facts(part, join, engine, kept) for part in join.parts]
     return Page(join, engine, first, total, tuple(rows), tuple(_nulls(join, row, facts) for row in rows))
 

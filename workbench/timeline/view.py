@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from backends import engine_of
 from workbench.errors import DefinitionError, near
 from workbench.joins import Join, expect_join
 from workbench.timeline import page as drawn
 from workbench.timeline import terminal
 from workbench.timeline.moment import Moment, moment
 from workbench.timeline.plan import Page, page
-from workbench.training import connection_of
+from workbench.training import connection_of, engine_for
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
@@ -88,7 +87,7 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
 
 
 def _page(join: Join, number: int, size: int, on: BaseBackend | None) -> Page:
-    return page(join, engine_of(connection_of(join, on)), number, size)
+    return page(join, engine_for(join, connection_of(join, on)), number, size)
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:

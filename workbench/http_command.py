@@ -1,17 +1,18 @@
-"""The command of this package: `serve`."""
+"""The command `serve`: the online store over HTTP."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from pathlib import Path
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
-
-from online.errors import StoreError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
+
+NEEDED = ("psycopg", "sqlalchemy", "starlette", "uvicorn", "orjson", "prometheus_client")
 
 
 def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
@@ -36,39 +37,10 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
 
 
 def _serve(options: Namespace) -> int:
-    try:
-        return _served(options)
-    except StoreError as error:
-        sys.stderr.write(f"workbench serve: {error}\n")
-        return 2
-
-
-def _served(options: Namespace) -> int:
-    try:
-        from online.guard import Limits  # noqa: PLC0415 what an extra brings
-        from online.server import Settings  # noqa: PLC0415 what an extra brings
-        from online.serving import bound, run, run_many  # noqa: PLC0415 what an extra brings
-        from online.store import Store  # noqa: PLC0415 what an extra brings: every command loads this module
-    except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed: pip install 'feature-workbench[serve]'"
-        raise StoreError(message) from None
-    token = _token(options.token_env)
-    limits = Limits(options.max_body, options.max_keys, options.timeout, options.max_running)
-    place = bound(options.host, options.port)
-    store = Store(options.store if options.store is None or "://" in options.store else Path(options.store))
-    settings = Settings(store.url, options.sample, connections=options.connections, drain=options.drain, limits=limits)
-    store.close()
-    host, port = place.getsockname()[:2]
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201 a command's answer
-    began = run_many(settings, place, token, options.workers) if options.workers > 1 else run(settings, place, token)
-    return 0 if began else 2
-
-
-def _token(name: str | None) -> str | None:
-    if name is None:
-        return None
-    token = os.environ.get(name, "")
-    if not token:
-        message = f"--token-env {name}: there is no such environment variable, or it is empty: set it to the token that clients send"
-        raise StoreError(message)
-    return token
+    """Become a process that serves: one without Ibis, which a fetch does not need."""
+    lacking = [name for name in NEEDED if find_spec(name) is None]
+    if not lacking:
+        told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "online.serving", json.dumps(told)])  # noqa: S606 our own program
+    sys.stderr.write(f"workbench serve: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,serve]'\n")
+    return 2

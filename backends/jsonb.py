@@ -1,0 +1,166 @@
+"""Maps on Postgres: objects of jsonb, whose keys are the map's keys as text; as expressions, and to and from Arrow.
+
+JSON's numbers are Postgres's `numeric` there, so that whole numbers, decimals and doubles stay exact.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import ibis.expr.types as ir
+
+OBJECT = dt.JSON(binary=True)
+CONTROLS = r"[\x01-\x1f]"  # no text of JSON holds them as they are
+
+
+# --- as expressions
+
+
+@cache
+def _gathering(value: dt.DataType, made: dt.DataType) -> Any:
+    signature = ((dt.string, value), made)
+
+    @ibis.udf.agg.builtin(name="jsonb_object_agg", signature=signature)
+    def gather(key: Any, value: Any) -> Any:
+        raise NotImplementedError  # Ibis writes the call; Postgres runs it
+
+    return gather
+
+
+@cache
+def _typing(given: dt.DataType, made: dt.DataType) -> Any:
+    @ibis.udf.scalar.builtin(name="to_jsonb", signature=((given,), made))
+    def typed(value: Any) -> Any:
+        raise NotImplementedError  # as above
+
+    return typed
+
+
+@ibis.udf.scalar.builtin
+def jsonb_extract_path_text(container: dt.Map(dt.string, dt.string), key: str) -> str:  # type: ignore[valid-type]  # Ibis reads the type
+    """The text of one value of an object; null where it is null or missing."""
+    raise NotImplementedError  # as above
+
+
+def gathered(key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
+    """A map of the rows that pass `keep`, null over none."""
+    return _gathering(value.type(), dt.Map(key.type(), value.type()))(key.cast("string"), value, where=keep)
+
+
+def typed(column: ir.Value, dtype: dt.DataType = OBJECT) -> ir.Value:
+    """A column of jsonb, json, hstore, or lists as jsonb of this type, a map or any JSON; jsonb stays as it is."""
+    return _typing(column.type(), dtype)(column)
+
+
+def entries(table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
+    """One row an entry of a map, its key and value under these names; of plain values alone."""
+    kind = container.type()
+    held = table.mutate(_fw_map=typed(container, dt.Map(dt.string, dt.string)))
+    each = held.mutate(**{key: held["_fw_map"].keys()}).unnest(key)
+    value = jsonb_extract_path_text(each["_fw_map"], each[key])
+    return each.mutate(**{key: each[key].cast(kind.key_type), element: value.cast(kind.value_type)})
+
+
+def stored(schema: ibis.Schema) -> ibis.Schema:
+    """The types that columns are given in a table."""
+    return ibis.schema({name: OBJECT if dtype.is_map() else dtype for name, dtype in schema.items()})
+
+
+def shown(table: ir.Table, columns: Sequence[str]) -> ir.Table:
+    """The table with these columns, of lists, maps or bytes, as JSON."""
+    return table.mutate(**{c: typed(table[c]) for c in columns}) if columns else table
+
+
+# --- from Arrow
+
+
+def written(values: pa.Array) -> pa.Array:
+    """JSON's text of each value; null for null."""
+    kind = values.type
+    if pa.types.is_map(kind):
+        rows = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+        keys, items = rows.flatten().flatten()
+        return _joined(rows, pc.binary_join_element_wise(_quoted(_text(keys)), _inner(items), ":"), "{}")
+    if pa.types.is_list(kind):
+        return _joined(values, _inner(values.flatten()), "[]")
+    if pa.types.is_floating(kind):
+        return pc.if_else(pc.is_finite(values), _text(values), _quoted(_text(values)))
+    return _text(values) if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) else _quoted(_text(values))
+
+
+def _inner(values: pa.Array) -> pa.Array:
+    return pc.fill_null(written(values), "null")
+
+
+def _joined(rows: pa.ListArray, texts: pa.Array, brackets: str) -> pa.Array:
+    """The elements' texts between brackets, as many as each row has."""
+    offsets = pa.array([0, *pc.cumulative_sum(pc.fill_null(pc.list_value_length(rows), 0)).to_pylist()], pa.int32())
+    lists = pc.binary_join(pa.ListArray.from_arrays(offsets, texts), ",")
+    return pc.if_else(rows.is_valid(), pc.binary_join_element_wise(brackets[0], lists, brackets[1], ""), pa.scalar(None, pa.string()))
+
+
+def _text(values: pa.Array) -> pa.Array:
+    """As Postgres casts such values to text, or reads them."""
+    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
+        return pa.array([None if v is None else f"\\x{v.hex()}" for v in values.to_pylist()], pa.string())
+    text = values.cast(pa.string())
+    if pa.types.is_timestamp(values.type):
+        return pc.replace_substring_regex(pc.replace_substring_regex(text, r"Z$", "+00"), r"\.?0*(\+00)?$", r"\1")
+    return text
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    for special in ("\\", '"'):
+        texts = pc.replace_substring(texts, special, f"\\{special}")
+    if pc.any(pc.match_substring_regex(texts, CONTROLS)).as_py():
+        for code in range(1, 32):
+            texts = pc.replace_substring(texts, chr(code), f"\\u{code:04x}")
+    return pc.binary_join_element_wise('"', texts, '"', "")
+
+
+# --- to Arrow
+
+
+def read(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
+    """The values that texts of JSON stand for. Raises pyarrow.ArrowInvalid where one is of another type."""
+    return _array([None if t is None else json.loads(t, parse_int=str, parse_float=str) for t in texts], kind)
+
+
+def restored(rows: pa.Table, declared: pa.Schema) -> pa.Table:
+    """The rows with columns of the declared types where they are texts of JSON, as `shown` makes them."""
+    for number, field in enumerate(declared):
+        if rows.field(number).type != field.type:
+            rows = rows.set_column(number, field, read(rows.column(number).to_pylist(), field.type))
+    return rows
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """From what JSON reads, its numbers being texts still."""
+    if pa.types.is_map(kind):
+        there = [v or {} for v in values]
+        keys, items = ([x for v in there for x in part(v)] for part in (dict.keys, dict.values))
+        made = pa.MapArray.from_arrays(_offsets(there), _array(keys, kind.key_type), _array(items, kind.item_type))
+        return pc.if_else(pa.array([v is not None for v in values], pa.bool_()), made, pa.scalar(None, made.type))
+    if pa.types.is_list(kind):
+        there = [v or [] for v in values]
+        return pa.ListArray.from_arrays(_offsets(there), _array([x for v in there for x in v], kind.value_type), mask=pa.array([v is None for v in values], pa.bool_()))
+    if pa.types.is_boolean(kind):
+        return pa.array([v if v is None else v in (True, "true") for v in values], kind)
+    if pa.types.is_binary(kind):
+        return pa.array([None if v is None else bytes.fromhex(v[2:]) for v in values], kind)
+    return pa.array(values, pa.string()).cast(kind)
+
+
+def _offsets(values: Sequence[Any]) -> pa.Array:
+    return pa.array([0, *accumulate(map(len, values))], pa.int32())
