@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
+import online
 import workbench
 from workbench.aggregates import KINDS
 from workbench.operations import CASTS, PROVEN, TRIED, written
@@ -14,23 +16,26 @@ GROUPS = {
     "Declaring": ["EventSource", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
     "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
     "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "explain", "Explanation"],
+    "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why"],
     "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
     "Errors": ["DefinitionError", "EngineError"],
 }
+SERVING = {"Serving: imported from `online`": ["Store", "fetch", "Answer", "Answers", "PartStatus", "Fetcher", "AsyncFetcher", "StoreError"]}
 
 
 def page() -> str:
     """The whole page as Markdown."""
-    listed = {name for names in GROUPS.values() for name in names}
-    missing = set(workbench.__all__) ^ listed
-    if missing:
-        message = f"docs/make_reference.py groups other names than workbench.__all__: {sorted(missing)}"
-        raise SystemExit(message)
-    parts = ["# Reference", "", "Made from the docstrings by `make docs`; everything here is imported from `workbench`. The rules that it names are in [semantics.md](semantics.md)."]
-    for group, names in GROUPS.items():
-        parts += ["", f"## {group}"]
-        for name in names:
-            parts += ["", f"### `{name}`", "", *_entry(name)]
+    for package, groups in ((workbench, GROUPS), (online, SERVING)):
+        missing = set(package.__all__) ^ {name for names in groups.values() for name in names}
+        if missing:
+            message = f"docs/make_reference.py groups other names than {package.__name__}.__all__: {sorted(missing)}"
+            raise SystemExit(message)
+    parts = ["# Reference", "", "Made from the docstrings by `make docs`; what says nothing else is imported from `workbench`. The rules that it names are in [semantics.md](semantics.md)."]
+    for package, groups in ((workbench, GROUPS), (online, SERVING)):
+        for group, names in groups.items():
+            parts += ["", f"## {group}"]
+            for name in names:
+                parts += ["", f"### `{name}`", "", *_entry(getattr(package, name), name)]
     return "\n".join([*parts, *_names(), *_operations()]) + "\n"
 
 
@@ -64,8 +69,7 @@ def _casts() -> list[str]:
     return lines + [f"| {a} | {', '.join(sorted(to.split()))} | {', '.join(sorted(TRIED.get(a, '').split()))} |" for a, to in CASTS.items() if a != "null"]
 
 
-def _entry(name: str) -> list[str]:
-    value = getattr(workbench, name)
+def _entry(value: Any, name: str) -> list[str]:
     signature = str(inspect.signature(value)) if not (inspect.isclass(value) and issubclass(value, Exception)) else ""
     text = inspect.getdoc(value) or ""
     lines = text.splitlines()

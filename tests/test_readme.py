@@ -22,6 +22,8 @@ def test_the_snippets_run_in_order(tmp_path, monkeypatch):
 
     assert (200, 26) == (names["table"].count().to_pyarrow().as_py(), len(names["table"].columns))
     assert 23 == len(names["training_set"].outputs)
+    assert (23, 2) == (len(names["answer"]), len(names["many"]))
+    names["store"].close()
     names["warehouse"].disconnect()
 
 

@@ -8,17 +8,19 @@ import runpy
 import pytest
 from conftest import ROOT
 
+import online
 import workbench
 
 
-def test_the_vocabulary_is_sorted_and_there():
-    assert sorted(workbench.__all__) == workbench.__all__
-    assert all(hasattr(workbench, name) for name in workbench.__all__)
+@pytest.mark.parametrize("package", [workbench, online], ids=lambda p: p.__name__)
+def test_the_vocabulary_is_sorted_and_there(package):
+    assert sorted(package.__all__) == package.__all__
+    assert all(hasattr(package, name) for name in package.__all__)
 
 
-@pytest.mark.parametrize("name", workbench.__all__)
-def test_every_name_has_a_docstring_and_a_signature(name):
-    value = getattr(workbench, name)
+@pytest.mark.parametrize(("package", "name"), [(p, name) for p in (workbench, online) for name in p.__all__])
+def test_every_name_has_a_docstring_and_a_signature(package, name):
+    value = getattr(package, name)
 
     assert len(inspect.getdoc(value)) > 30
     assert (isinstance(value, type) and issubclass(value, Exception)) or inspect.signature(value) is not None

@@ -70,7 +70,7 @@ def _quickstart(options: Namespace) -> None:
 def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], console: Console) -> None:
     """Publish the join, fetch for some users, and hold every checkout's fetch against its row."""
     if find_spec("psycopg") is None or find_spec("sqlalchemy") is None:
-        console.print("\nto serve the same numbers online: [bold]pip install 'feature-workbench\\[postgres]'[/bold], then this again")
+        console.print("\nto serve the same numbers online: [bold]pip install 'feature-workbench\\[postgres]'[/bold], then this again", soft_wrap=True)
         return
     from online import Store  # noqa: PLC0415 an extra
     from workbench.publication import publish, unpublish  # noqa: PLC0415 it needs the extra

@@ -21,7 +21,7 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
     GET /v1/joins/NAME?user_id=5, POST for many keys, group-bys likewise; /docs lists what there is. SIGTERM ends it when
     every request is answered.
     """
-    parser.add_argument("--store", metavar="URL", help="the store's Postgres, as postgresql://user@host/database, or the folder of an embedded one (default: .workbench/postgres)")
+    parser.add_argument("--store", metavar="URL", default=os.environ.get("WORKBENCH_STORE"), help="the store's Postgres, as postgresql://user@host/database, or the folder of an embedded one (default: $WORKBENCH_STORE, else .workbench/postgres)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="the port to listen on (8000; 0: any)")
     parser.add_argument("--token-env", metavar="NAME", help="the environment variable that holds a token: requests then need Authorization: Bearer TOKEN")

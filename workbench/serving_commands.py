@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from online import Answer, Store
-    from online.plan import Plan
-
-TYPED = ("decimal", "timestamp", "date", "time", "uuid", "binary")  # what JSON has only as text
 
 
 def _store(parser: ArgumentParser) -> None:
@@ -177,13 +173,15 @@ def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
     parser.add_argument("-k", "--keys", metavar="JSON", action="append", required=True, help="""a key as '{"user_id": "5"}', or a list of them; repeat it for more""")
     parser.add_argument("--at", metavar="TIME", help="as of when, UTC, as 2023-12-01 or 2023-12-01T08:30:00 (default: now)")
     parser.add_argument("--context", metavar="JSON", default="{}", help="what derivations need of the request, besides its keys")
-    parser.add_argument("--json", action="store_true", help="one JSON object a key, a line each")
+    parser.add_argument("--json", action="store_true", help="one JSON object a key, a line each, as `workbench serve` answers")
 
     def run(options: Namespace, store: Store) -> str:
+        from online.wire import row  # noqa: PLC0415 it needs the store's packages
+
         keys = [key for text in options.keys for key in _keys("-k", text)]
-        (context,) = _keys("--context", options.context)
         _, plan = store.plan(options.name)
-        answers = store.fetcher.fetch(options.name, [_typed(plan, k) for k in keys], at=options.at, context=_typed(plan, context))
+        context = {name: value for one in _keys("--context", options.context) for name, value in row(plan, one, "context").items()}
+        answers = store.fetcher.fetch(options.name, [row(plan, k) for k in keys], at=options.at, context=context)
         return "\n".join(_line(a) if options.json else repr(a) for a in answers)
 
     return _served(parser, run)
@@ -202,24 +200,7 @@ def _keys(option: str, text: str) -> list[dict[str, Any]]:
     return listed
 
 
-def _typed(plan: Plan, given: dict[str, Any]) -> dict[str, Any]:
-    """Values of types that JSON lacks, from their texts."""
-    from online.values import reader  # noqa: PLC0415 it needs the store's packages
-
-    types = {c.name: c.type.lstrip("!") for c in (*plan.keys, *plan.context)}
-    made = {}
-    for name, value in given.items():
-        text = isinstance(value, str) and types.get(name, "").startswith(TYPED)
-        try:
-            made[name] = reader(types[name])(value) if text else value
-        except (ValueError, ArithmeticError) as error:
-            message = f"{name} takes {types[name]}, and {value!r} is none: {error}"
-            raise DefinitionError(message) from error
-    return made
-
-
 def _line(answer: Answer) -> str:
-    from online.copying import document  # noqa: PLC0415 it needs the store's packages
+    from online.wire import dumps, told  # noqa: PLC0415 it needs the store's packages
 
-    told = {"name": answer.name, "keys": answer.asked, "at": answer.at, "status": answer.status, "features": dict(answer), "errors": dict(answer.errors)}
-    return document(told | {"parts": {name: asdict(part) for name, part in answer.parts.items()}, "definition": answer.plan})
+    return dumps(told(answer)).decode()
