@@ -12,7 +12,8 @@ from psycopg import sql
 from backends.equal import equal
 from online import fetch, loading, registry
 from online.asof import stored
-from online.values import parameter, reader
+from online.parameters import parameter
+from online.values import reader
 from workbench import backfill
 from workbench.extraction import of_definition
 from workbench.plans import plan_of
