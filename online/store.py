@@ -99,14 +99,14 @@ class Store:
         try:
             with self.pool.connection() as con:
                 yield con
+        except PoolTimeout as error:  # an OperationalError too
+            raise away(self.url, error) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if not _lost(error):
                 raise
             self.pool.check()  # those that idle are lost as well
             message = f"the server of {_place(self.url)} went away in the middle: {str(error).strip().splitlines()[0]}; ask once more"
             raise StoreError(message, "away") from error
-        except PoolTimeout as error:
-            raise away(self.url, error) from error
 
     def held(self) -> psycopg.Connection[Any]:
         """The thread's own connection, anew where it was lost: a pool's bookkeeping costs more than a fetch."""
