@@ -11,20 +11,22 @@ from pyspark.sql import functions as f
 from pyspark.sql.pandas.types import to_arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import ibis.expr.types as ir
     import pyarrow as pa
     from ibis.backends import BaseBackend
-    from pyspark.sql import Column, DataFrame, GroupedData
+    from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructType
 
     from backends.asking import Ask
     from backends.asof import AsOf
 
-BUCKET, SLICE, CUTS = "_fw_bucket_of_keys", "_fw_slice", "_fw_cuts"
+SLICE, CUTS = "_fw_slice", "_fw_cuts"
+BATCH = 10_000  # rows that go back to Spark at once, as many as it sends
 HELD = 12_000_000  # values of events in one task, which takes some 40 bytes for each
-SAMPLE = 1_000_000  # events from which hot keys are told
+GROUPS = 4096  # of keys by hash, whose events are counted
+SAMPLE, LEAST = 100_000, 100  # events from which hot keys are told, and of a hot key at least
 
 
 @frozen
@@ -36,8 +38,8 @@ class Executors:
 
     def answer(self) -> DataFrame:
         """The spine's columns and one column an ask."""
-        total = self._events().count()
-        buckets, hot = self._buckets(total), self._hot(total)
+        groups = self._groups()
+        buckets, hot = self._buckets(sum(groups.values())), self._hot(groups)
         if hot is None:
             return self._run(self.question.asks, buckets, None)
         bounded = tuple(a for a in self.question.asks if a.span.length is not None)
@@ -57,15 +59,22 @@ class Executors:
         question = self.question
         return self._frame(question.events.select(*dict.fromkeys((*question.keys, question.time, *question.order, *question.inputs))))
 
-    def _hot(self, total: int) -> DataFrame | None:
+    def _groups(self) -> dict[int, int]:
+        """How many events each of GROUPS groups of keys has, those without any left out; one pass, and so few rows come back."""
+        return dict(self._events().groupBy(_group(self.question.keys)).count().collect())
+
+    def _hot(self, groups: dict[int, int]) -> DataFrame | None:
         """The keys that have more events than one task should hold, and the times that cut the hottest into slices of about that many.
 
-        Told from a sample: which keys are cut, and where, changes no value.
+        Only groups with as many can have one. Told from a sample: which keys are cut, and where, changes no value.
         """
-        if total <= self._most:
+        large = [group for group, n in groups.items() if n > self._most]
+        if not large:
             return None
-        keys, share = list(self.question.keys), min(1.0, SAMPLE / total)
-        sample = self._events().select(*keys, self.question.time).sample(share, seed=0)
+        keys, total = list(self.question.keys), sum(groups[group] for group in large)
+        share = min(1.0, max(SAMPLE, LEAST * total // self._most) / total)
+        events = self._events().filter(_group(keys).isin(large))
+        sample = events.select(*keys, self.question.time).sample(share, seed=0)
         counts = sample.groupBy(*keys).count().filter(f.col("count") > self._most * share).cache()
         (hottest,) = counts.agg(f.max("count")).first() or (None,)
         if hottest is None:
@@ -86,8 +95,9 @@ class Executors:
             keys.append(SLICE)
         question = evolve(self.question, asks=asks, keys=tuple(keys))
         schema = self._schema(asks)
-        sides = [_bucketed(t, keys, buckets) for t in (events, left)]
-        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(question, schema), schema)
+        # one table of both sides, not a cogroup: Spark sorts what it groups, and the kernel sorts anyway
+        both = events.unionByName(left, allowMissingColumns=True).repartition(buckets, *keys)
+        return both.mapInArrow(_kernel(question, left.columns, schema), schema)
 
     def _buckets(self, events: int) -> int:
         """As many as give each task some millions of values, and every core a few tasks."""
@@ -99,22 +109,36 @@ class Executors:
         return PySparkSchema.from_ibis(ibis.schema(columns))
 
 
+def _group(keys: Sequence[str]) -> Column:
+    return f.pmod(f.hash(*keys), f.lit(GROUPS))
+
+
 def _slice(time: Column) -> Column:
     """How many of its key's cuts lie at or before a time; 0 for keys that are not cut."""
     return f.coalesce(f.size(f.filter(CUTS, lambda cut: cut <= time)), f.lit(0))
 
 
-def _bucketed(table: DataFrame, keys: Sequence[str], buckets: int) -> GroupedData:
-    return table.groupBy(f.pmod(f.hash(*keys), f.lit(buckets)).alias(BUCKET))
-
-
-def _kernel(question: AsOf, schema: StructType) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """The kernel over one bucket of keys, as Spark sends it to its executors."""
+def _kernel(question: AsOf, left: Sequence[str], schema: StructType) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The kernel over one bucket of keys, as Spark sends it to its executors: left rows are those that have an instant."""
     asks, keys, time, at, order, arrow = question.asks, question.keys, question.time, question.at, question.order, to_arrow_schema(schema)
+    facts = [*dict.fromkeys((*keys, time, *order, *question.inputs))]
 
-    def answered(events: pa.Table, left: pa.Table) -> pa.Table:
+    def answered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa  # noqa: PLC0415 what the executors run is all in here
+
         from backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone
 
-        return as_of(events, left, asks, keys=keys, time=time, at=at, order=order, threads=1).select(arrow.names).cast(arrow)
+        events, rows = [], []
+        for batch in batches:
+            asking = batch[at].is_valid()
+            # a task reads one side after the other, so that nearly every batch is of one
+            if asking.true_count:
+                rows.append(batch.select(left) if asking.true_count == len(batch) else batch.select(left).filter(asking))
+            if asking.true_count < len(batch):
+                events.append(batch.select(facts) if not asking.true_count else batch.select(facts).filter(pa.compute.invert(asking)))
+        if rows:
+            none = pa.schema([batch.schema.field(c) for c in facts])
+            answers = as_of(pa.Table.from_batches(events, none), pa.Table.from_batches(rows), asks, keys=keys, time=time, at=at, order=order, threads=1)
+            yield from answers.select(arrow.names).cast(arrow).to_batches(BATCH)
 
     return answered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,16 @@ def spark(**settings: str):
     finally:
         session.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def ended(process: subprocess.Popen) -> None:
+    """Ask a process that leads its session to end, which lets it stop what it started; then kill what is left of it."""
+    process.terminate()
+    try:
+        process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _free_port() -> int:

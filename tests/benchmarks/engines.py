@@ -41,20 +41,29 @@ def duck(events: Path, spine: Path, memory: str | None = None):
 
 
 @contextmanager
-def postgres(events: Path, spine: Path):
-    """Postgres with unlogged tables, analyzed, without an index."""
+def postgres_server(events: Path, spine: Path):
+    """The address of a Postgres with unlogged tables, analyzed, without an index; and the process that is its root."""
     with services.postgres(**POSTGRES) as (address, data):
         con = ibis.postgres.connect(**address, autocommit=True)
         for name, files in (("events", events), ("spine", spine)):
             con.raw_sql(f"create unlogged table {name} (key text, ts timestamp, v float8, item bigint)").close()
             _copied(con, name, files)
             con.raw_sql(f"vacuum analyze {name}").close()
+        con.disconnect()
+        yield address, int((data / "postmaster.pid").read_text().split()[0])
+
+
+@contextmanager
+def postgres(events: Path, spine: Path):
+    """A connection to one."""
+    with postgres_server(events, spine) as (address, root):
+        con = ibis.postgres.connect(**address)
 
         def sort() -> None:
             con.raw_sql("drop table if exists sorted").close()
             con.raw_sql(f"create temp table sorted as {SORTED}").close()
 
-        yield Ready(con, [os.getpid(), int((data / "postmaster.pid").read_text().split()[0])], sort)
+        yield Ready(con, [os.getpid(), root], sort)
         con.disconnect()
 
 
@@ -71,10 +80,11 @@ def _copied(con: ibis.BaseBackend, name: str, files: Path) -> None:
 def spark(events: Path, spine: Path):
     """Spark over the files, which it reads anew for every job; its own number of partitions."""
     with services.spark(**SPARK) as con:
+        session = con._session  # noqa: SLF001 Ibis hands out no session
         for name, files in (("events", events), ("spine", spine)):
-            con._session.read.parquet(str(files)).createOrReplaceTempView(name)
+            session.read.parquet(str(files)).createOrReplaceTempView(name)
         by_key = "select key, ts, v from events distribute by key sort by key, ts"
-        yield Ready(con, [os.getpid()], lambda: con._session.sql(by_key).write.format("noop").mode("overwrite").save())
+        yield Ready(con, [os.getpid()], lambda: session.sql(by_key).write.format("noop").mode("overwrite").save())
 
 
 ENGINES = {"duckdb": duck, "postgres": postgres, "spark": spark}

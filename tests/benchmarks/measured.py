@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -28,9 +29,9 @@ JOBS = {
     "last_k3": trailing(THREE, last_k(_.v, 10)),
 }
 NAIVE = """create or replace temp table naive as select s.key, s.ts,
-  sum(v) filter (e.ts >= s.ts - interval 3 day), count(v) filter (e.ts >= s.ts - interval 3 day), avg(v) filter (e.ts >= s.ts - interval 3 day),
-  sum(v) filter (e.ts >= s.ts - interval 14 day), count(v) filter (e.ts >= s.ts - interval 14 day), avg(v) filter (e.ts >= s.ts - interval 14 day),
-  sum(v), count(v), avg(v)
+  sum(e.v) filter (e.ts >= s.ts - interval 3 day), count(e.v) filter (e.ts >= s.ts - interval 3 day), avg(e.v) filter (e.ts >= s.ts - interval 3 day),
+  sum(e.v) filter (e.ts >= s.ts - interval 14 day), count(e.v) filter (e.ts >= s.ts - interval 14 day), avg(e.v) filter (e.ts >= s.ts - interval 14 day),
+  sum(e.v), count(e.v), avg(e.v)
 from spine s left join events e on s.key = e.key and e.ts < s.ts and e.ts >= s.ts - interval 30 day group by s.key, s.ts"""
 
 
@@ -70,4 +71,5 @@ def run(told: dict) -> dict:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a server that was started is stopped
     print(json.dumps(run(json.loads(sys.argv[1]))))
