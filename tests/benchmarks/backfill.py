@@ -40,6 +40,7 @@ def jobs(options: Namespace) -> list[dict]:
     if "naive" in options.only:
         told += [{"engine": "duckdb", "data": "zipf", "job": "naive"} | size]
     told = [t for t in told if (t["job"] if t["job"] == "naive" else t["engine"]) in options.only]
+    told = [t for t in told if options.jobs is None or t["job"] in options.jobs]
     return [*told, *([LARGE] if options.large else [])]
 
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--left", type=int, default=1_000_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--jobs", nargs="+", help="sums3, sums12, extremes3, unique3, median3, last_k3; all by default")
     parser.add_argument("--large", action="store_true", help="10^8 events on DuckDB too, within 6 GB")
     parser.add_argument("--timeout", type=int, default=3600, help="seconds for one job, all its turns")
     parser.add_argument("--naive-timeout", type=int, default=300, help="seconds for the range join and for each of the peers")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ def _feast(folder: Path) -> tuple[Path, str | None]:
 
 
 def ours(store: str, events: str, spine: str, *address: str) -> dict:
-    """From files or tables to Arrow, as Feast's clock runs: from the call to the Arrow table."""
+    """From files or tables to Arrow, as Feast's clock runs: from the call to the Arrow table. The first call, and the median of three more."""
     roots = [os.getpid()]
     if store == "duckdb":
         con = ibis.duckdb.connect()
@@ -83,9 +84,15 @@ def ours(store: str, events: str, spine: str, *address: str) -> dict:
         con = ibis.postgres.connect(**dict(zip(("host", "port", "user", "database"), (address[0], int(address[1]), *address[2:]), strict=True)))
     group_by = GroupBy(name="g", source=EventSource(con.table("events"), time="ts"), keys=["key"], aggregations=[_.v.last().name("latest")])
     asked = Join(name="j", left=EventSource(con.table("spine").select("key", "ts"), time="ts"), parts=[group_by])
-    with Watch(roots) as watch:
-        found = engine_of(con).fetch(backfill(asked))
-    return {"wall": watch.wall, "cpu": watch.cpu, "peak": watch.peak, "rows": found.num_rows, "known": found.num_rows - found["g_latest"].null_count}
+    watches = []
+    for _turn in range(4):
+        with Watch(roots) as watch:
+            found = engine_of(con).fetch(backfill(asked))
+        watches.append(watch)
+    first, *rest = watches
+    wall, cpu = statistics.median(w.wall for w in rest), statistics.median(w.cpu for w in rest)
+    known = found.num_rows - found["g_latest"].null_count
+    return {"wall": wall, "cpu": cpu, "first_wall": first.wall, "first_cpu": first.cpu, "peak": max(w.peak for w in watches), "rows": found.num_rows, "known": known}
 
 
 if __name__ == "__main__":

@@ -83,15 +83,15 @@ def between_jobs(results: list[dict]) -> Table:
 
 def latest(compared: list[dict]) -> Table:
     """Feast beside us, on the same engine where it has one of ours."""
-    table = Table("store", "wall s", "peak GB", "left rows returned", "times ours", "goal", "met", title="The latest value, 100,000 left rows, 1,000,000 events, 1,000 keys")
+    table = Table("store", "wall s", "first call", "CPU s", "peak GB", "left rows returned", "times ours", "goal", "met", title="The latest value, 100,000 left rows, 1,000,000 events, 1,000 keys")
     ours = {r["store"]: r for r in compared if r["by"] == "ours"}
     for r in compared:
         name = f"{r['by']} {r['store']}"
         if "wall" not in r:
-            table.add_row(name, "", "", "", "", "", r.get("failed") or r.get("left_out"))
+            table.add_row(name, *[""] * 7, r.get("failed") or r.get("left_out"))
             continue
         mine = ours.get(r["store"]) or ours.get("duckdb")
         times = r["wall"] / mine["wall"] if r["by"] != "ours" and mine and "wall" in mine else None
         goal = (f"{times:.0f}x", f"{FASTER}x", _yes(times >= FASTER)) if times else ("", "", "")
-        table.add_row(name, f"{r['wall']:.2f}", f"{r['peak'] / 1e9:.2f}", f"{r['rows']:,}", *goal)
+        table.add_row(name, f"{r['wall']:.2f}", f"{r['first_wall']:.2f}" if "first_wall" in r else "", f"{r['cpu']:.2f}", f"{r['peak'] / 1e9:.2f}", f"{r['rows']:,}", *goal)
     return table
