@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,9 @@ def answered(command: list[str], limit: int) -> dict:
         except subprocess.TimeoutExpired:
             services.ended(process)
             return {"failed": f"not finished in {limit} s"}
+        except BaseException:
+            services.ended(process)
+            raise
     if process.returncode:
         return {"failed": err.strip().splitlines()[-1][:300] if err.strip() else f"ended with {process.returncode}"}
     return json.loads(out.strip().splitlines()[-1])
@@ -86,6 +90,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--data", help="a folder that keeps the made files for the next run")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is stopped
     results, compared = [], []
     with tempfile.TemporaryDirectory() as made:
         folder = options.data or made

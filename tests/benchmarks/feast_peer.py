@@ -26,7 +26,7 @@ def offline(store: str, address: list[str]) -> dict:
     if store != "postgres":
         return {"type": store}
     host, port, user, database = address
-    return {"type": "postgres", "host": host, "port": int(port), "user": user, "database": database, "password": "none", "db_schema": "public"}
+    return {"type": "postgres", "host": host, "port": int(port), "user": user, "database": database, "password": "none", "db_schema": "public", "sslmode": "disable"}
 
 
 def source(store: str, events: str, folder: Path) -> object:
