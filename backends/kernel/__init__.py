@@ -68,7 +68,8 @@ def _splits(events: Longs, left: Longs, parts: int) -> list[int]:
 def _answered(part: Part, left: pa.Table, asks: Sequence[Ask]) -> pa.Table:
     """The part's left rows with an answer to each ask."""
     out = left.take(pa.array(part.left.rows))
-    for ask in asks:
+    # what shares a lane and a window follows one another, so that its sums are made once and not held for long
+    for ask in sorted(asks, key=lambda a: (str(a.lane), a.span.length or 0, a.span.hop or 0)):
         answer = REDUCTIONS[ask.reduction](part.lane(*ask.lane), ask)
         out = out.append_column(ask.name, answer if answer.type == ask.type else answer.cast(ask.type))
-    return out
+    return out.select([*left.column_names, *(a.name for a in asks)])

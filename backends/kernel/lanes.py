@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from attrs import frozen
 
-from backends.kernel import ranks
+from backends.kernel import exact, ranks
 from backends.kernel.bounds import first_at, groups, in_order, settled, tails
 from backends.kernel.values import Columns, Numbers
 
@@ -46,7 +46,7 @@ class Part:
         self.columns, self.order = columns, order
         self.left, self.events = left.sorted(), self._settled(events.sorted())
         self._lows: dict[Span, Longs] = {}
-        self._lanes: dict[tuple[tuple[str, ...], str | None], Lane] = {}
+        self._lane: tuple[tuple[tuple[str, ...], str | None], Lane] | None = None
 
     def _settled(self, events: Side) -> Side:
         same = groups([events.codes, events.times])
@@ -71,10 +71,10 @@ class Part:
         return groups([self.events.codes, self.events.times, *(self.columns.ordinals(o)[self.events.rows] for o in self.order)])
 
     def lane(self, names: tuple[str, ...], where: str | None) -> Lane:
-        """The lane of these values and this condition."""
-        if (names, where) not in self._lanes:
-            self._lanes[names, where] = Lane(self, names, where)
-        return self._lanes[names, where]
+        """The lane of these values and this condition; the last is kept, since what it makes is as long as the events."""
+        if self._lane is None or self._lane[0] != (names, where):
+            self._lane = (names, where), Lane(self, names, where)
+        return self._lane[1]
 
 
 class Lane:
@@ -89,6 +89,8 @@ class Lane:
             keep = np.logical_and.reduce(known)[part.events.rows]
             self._kept, self._places = np.flatnonzero(keep), np.concatenate(([0], np.cumsum(keep)))
         self._ranges: dict[Span, tuple[Longs, Longs]] = {}
+        self._numbers: dict[str, Numbers] = {}
+        self._totals: tuple[tuple[str, Span], tuple[Longs, Longs]] | None = None
 
     def _of(self, rows: Longs) -> Longs:
         return rows if self._kept is None else rows[self._kept]
@@ -123,9 +125,18 @@ class Lane:
 
     def numbers(self, name: str) -> Numbers:
         """A column's values as exact numbers, in the lane's order."""
-        found = self.part.columns.numbers(name)
-        shifts = found.shifts[self.rows] if len(found.shifts) > 1 else found.shifts
-        return Numbers(found.mantissas[self.rows], shifts, found.exponent, found.scale)
+        if name not in self._numbers:
+            found = self.part.columns.numbers(name)
+            shifts = found.shifts[self.rows] if len(found.shifts) > 1 else found.shifts
+            self._numbers[name] = Numbers(found.mantissas[self.rows], shifts, found.exponent, found.scale)
+        return self._numbers[name]
+
+    def totals(self, name: str, span: Span) -> tuple[Longs, Longs]:
+        """The digits and the signs of each window's sum; the last are kept, for the means that follow."""
+        if self._totals is None or self._totals[0] != (name, span):
+            found, (low, high) = self.numbers(name), self.range(span)
+            self._totals = (name, span), exact.totals(found.mantissas, found.shifts, low, high, exact.digits_of(found.shifts, 1))
+        return self._totals[1]
 
     @cached_property
     def by_value(self) -> Longs:

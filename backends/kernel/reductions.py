@@ -82,7 +82,7 @@ def _sum(lane: Lane, ask: Ask) -> pa.Array:
     found = lane.numbers(ask.inputs["arg"])
     if found.wide:
         return _wide_sum(wide.sums(found.mantissas, low, high), low == high, ask, found.scale)
-    digits, signs = exact.totals(found.mantissas, found.shifts, low, high, exact.digits_of(found.shifts, 1))
+    digits, signs = lane.totals(ask.inputs["arg"], ask.span)
     if pa.types.is_floating(ask.type):
         return _finite(exact.as_doubles(digits, signs, found.exponent), low == high)
     if pa.types.is_decimal(ask.type):
@@ -132,7 +132,7 @@ def _mean(lane: Lane, ask: Ask) -> pa.Array:
     found = lane.numbers(ask.inputs["arg"])
     if found.wide:
         return _finite(wide.means(found.mantissas, low, high, found.scale), low == high)
-    digits, signs = exact.totals(found.mantissas, found.shifts, low, high, exact.digits_of(found.shifts, 1))
+    digits, signs = lane.totals(ask.inputs["arg"], ask.span)
     return _finite(exact.as_means(digits, signs, found.exponent, high - low, found.scale), low == high)
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import psycopg
 import pytest
-import services
+import service
 
 from online import AsyncFetcher, StoreError, fetch
 from workbench.publication import unpublish
@@ -18,7 +18,7 @@ KEYS = [{"buyer": b} for b in ("ann", "nobody", "o'neil", None)]
 
 @pytest.fixture(scope="module")
 def definitions(store):
-    made = services.published(store)
+    made = service.published(store)
     yield made
     for definition in made:
         unpublish(definition.name, store)
@@ -39,18 +39,18 @@ def same(want, got):
 
 
 def test_one_key_and_many_are_what_fetch_gives(definitions, store):
-    one, many = fetch(store, "spending", buyer="ann", at=services.AT), fetch(store, "spending", KEYS, at=services.AT, context={"amount": 2.0})
+    one, many = fetch(store, "spending", buyer="ann", at=service.AT), fetch(store, "spending", KEYS, at=service.AT, context={"amount": 2.0})
 
-    alone, all_of_them = run(store, lambda f: asyncio.gather(f.fetch("spending", buyer="ann", at=services.AT), f.fetch("spending", KEYS, at=services.AT, context={"amount": 2.0})))
+    alone, all_of_them = run(store, lambda f: asyncio.gather(f.fetch("spending", buyer="ann", at=service.AT), f.fetch("spending", KEYS, at=service.AT, context={"amount": 2.0})))
 
     assert same(one, alone)
     assert all(map(same, many, all_of_them))
 
 
 def test_many_requests_share_few_connections(definitions, store):
-    one = fetch(store, "spending", buyer="ann", at=services.AT)
+    one = fetch(store, "spending", buyer="ann", at=service.AT)
 
-    found = run(store, lambda f: asyncio.gather(*(f.fetch("spending", buyer="ann", at=services.AT) for _ in range(60))), connections=3)
+    found = run(store, lambda f: asyncio.gather(*(f.fetch("spending", buyer="ann", at=service.AT) for _ in range(60))), connections=3)
 
     assert 60 == len(found)
     assert all(same(one, got) for got in found)
@@ -85,16 +85,16 @@ def test_more_requests_than_may_wait_are_refused_at_once(definitions, store):
 
 
 def test_a_name_that_is_published_anew_is_asked_by_its_new_plan(store):
-    first = services.published(store, "_anew")
+    first = service.published(store, "_anew")
 
     async def twice(fetcher):
-        before = await fetcher.fetch("typed_anew", services.TYPED, at=services.AT)
+        before = await fetcher.fetch("typed_anew", service.TYPED, at=service.AT)
         for definition in first:
             unpublish(definition.name, store)
         with pytest.raises(StoreError) as gone:
-            await fetcher.fetch("typed_anew", services.TYPED, at=services.AT)
-        services.published(store, "_anew")
-        return before, gone.value.kind, await fetcher.fetch("typed_anew", services.TYPED, at=services.AT)
+            await fetcher.fetch("typed_anew", service.TYPED, at=service.AT)
+        service.published(store, "_anew")
+        return before, gone.value.kind, await fetcher.fetch("typed_anew", service.TYPED, at=service.AT)
 
     before, gone, after = run(store, twice)
     for definition in first:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import services
+import service
 from conftest import lacking
 
 from online import fetch
@@ -69,12 +69,12 @@ def python(request):
 
 
 def test_feast_reads_joins_and_group_bys(python, store, tmp_path):
-    made = services.published(store)
-    served = services.serving(store.url)
+    made = service.published(store)
+    served = service.serving(store.url)
 
     done = subprocess.run([python, "-c", CLIENT, tmp_path, f"http://127.0.0.1:{served.port}"], check=False, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "FEAST_USAGE": "False"})
     served.stop()
-    answers = [services.told_features(a) for a in fetch(store, "spending", [{"buyer": b} for b in ("ann", "nobody", "o'neil")])]
+    answers = [service.told_features(a) for a in fetch(store, "spending", [{"buyer": b} for b in ("ann", "nobody", "o'neil")])]
     for definition in made:
         unpublish(definition.name, store)
 

@@ -10,14 +10,14 @@ import sys
 from urllib.parse import quote, urlencode
 
 import pytest
-import services
+import service
 
 from online import fetch
 from workbench.publication import unpublish
 
 pytestmark = pytest.mark.slow
 
-AT = services.AT.isoformat().replace("+00:00", "Z")
+AT = service.AT.isoformat().replace("+00:00", "Z")
 SPENDING, TYPED = "/v1/joins/spending", "/v1/group-bys/typed"
 KEYS = {"shop": 1, "day": "2023-11-20", "rate": "12.50", "open": True}
 TEXTS = KEYS | {"open": "true"}
@@ -25,7 +25,7 @@ TEXTS = KEYS | {"open": "true"}
 
 @pytest.fixture(scope="module")
 def definitions(store):
-    made = services.published(store)
+    made = service.published(store)
     yield made
     for definition in made:
         unpublish(definition.name, store)
@@ -33,7 +33,7 @@ def definitions(store):
 
 @pytest.fixture(scope="module")
 def served(definitions, store):
-    made = services.serving(store.url, "--max-body", 20_000, "--max-keys", 50)
+    made = service.serving(store.url, "--max-body", 20_000, "--max-keys", 50)
     yield made
     assert 0 == made.stop()
     assert [] == [line for line in made.errors if "Invalid HTTP request" not in line]
@@ -44,8 +44,8 @@ def get(served, path, **query):
 
 
 def expected(answer):
-    parts = {n: {"status": p.status, "newest": services.written(p.newest), "batch_end": services.written(p.batch_end), "streamed": None, "error": None} for n, p in answer.parts.items()}
-    return {"name": answer.name, "plan": answer.plan, "keys": services.written(answer.asked), "status": answer.status, "features": services.written(dict(answer)), "parts": parts, "errors": answer.errors}
+    parts = {n: {"status": p.status, "newest": service.written(p.newest), "batch_end": service.written(p.batch_end), "streamed": None, "error": None} for n, p in answer.parts.items()}
+    return {"name": answer.name, "plan": answer.plan, "keys": service.written(answer.asked), "status": answer.status, "features": service.written(dict(answer)), "parts": parts, "errors": answer.errors}
 
 
 def plain(told):
@@ -58,7 +58,7 @@ def plain(told):
 
 @pytest.mark.parametrize("buyer", ["ann", "bob", "o'neil", 'qu"ote', "nobody", "", "a&b=c/ü%"])
 def test_a_join_is_answered_as_fetch_does(served, store, buyer):
-    alone = fetch(store, "spending", buyer=buyer, amount=2.0, at=services.AT)
+    alone = fetch(store, "spending", buyer=buyer, amount=2.0, at=service.AT)
 
     status, headers, got = get(served, SPENDING, buyer=buyer, amount="2.0", at=AT)
 
@@ -69,7 +69,7 @@ def test_a_join_is_answered_as_fetch_does(served, store, buyer):
 
 def test_many_keys_are_answered_in_their_order(served, store):
     keys = [{"buyer": b} for b in ("bob", "nobody", "ann", None, "ann")]
-    all_of_them = fetch(store, "spending", keys, at=services.AT, context={"amount": 3.0})
+    all_of_them = fetch(store, "spending", keys, at=service.AT, context={"amount": 3.0})
 
     status, _, got = served.ask("POST", SPENDING, {"keys": keys, "at": AT, "context": {"amount": 3.0}})
 
@@ -79,10 +79,10 @@ def test_many_keys_are_answered_in_their_order(served, store):
 
 
 def test_a_group_by_is_asked_by_keys_of_every_type(served, store):
-    answer = fetch(store, "typed", services.TYPED, at=services.AT)
+    answer = fetch(store, "typed", service.TYPED, at=service.AT)
 
     by_query = get(served, TYPED, **TEXTS, at=AT)[2]
-    by_body = served.ask("POST", TYPED, {"keys": [KEYS], "at": int(services.AT.timestamp() * 1_000_000)})[2]["answers"][0]
+    by_body = served.ask("POST", TYPED, {"keys": [KEYS], "at": int(service.AT.timestamp() * 1_000_000)})[2]["answers"][0]
 
     assert {"units_sum": 1} == dict(answer) == by_query["features"] == by_body["features"]
     assert AT == by_body["at"]
@@ -128,10 +128,10 @@ def test_chronons_bulk_routes_answer_each_row_in_chronons_form(served, store):
 
     assert 200 == status
     assert [
-        {"status": "Success", "entityKeys": rows[0], "features": services.written(ann)},
+        {"status": "Success", "entityKeys": rows[0], "features": service.written(ann)},
         {"status": "Failure", "entityKeys": rows[1], "error": "key buyer takes string, not 5 of type int: pass '5'"},
         {"status": "Failure", "entityKeys": rows[2], "error": "spending has no key 'user': did you mean 'buyer'?"},
-        {"status": "Success", "entityKeys": rows[3], "features": services.written(nobody) | {"score_for_exception": lacking}},
+        {"status": "Success", "entityKeys": rows[3], "features": service.written(nobody) | {"score_for_exception": lacking}},
     ] == got["results"]
 
 
@@ -281,7 +281,7 @@ def test_a_query_beyond_the_limit_is_refused(served):
 
 
 def test_a_token_is_wanted_everywhere_but_where_health_is_asked(definitions, store):
-    served = services.serving(store.url, "--token-env", "TOKEN_OF_TESTS", env={"TOKEN_OF_TESTS": "s3cret"})
+    served = service.serving(store.url, "--token-env", "TOKEN_OF_TESTS", env={"TOKEN_OF_TESTS": "s3cret"})
     served.token = "s3cret"  # noqa: S105 of this test alone
 
     with_it = get(served, SPENDING, buyer="ann")[0]
@@ -366,7 +366,7 @@ def test_a_fuzzer_that_reads_the_document_finds_no_failure_of_the_service(served
 
 
 def test_a_name_that_is_published_after_the_start_is_served_and_one_that_is_not_any_more_is_unknown(served, store):
-    _, typed = made = services.published(store, "_later")
+    _, typed = made = service.published(store, "_later")
     path = f"/v1/group-bys/{typed.name}"
 
     during = served.ask("POST", path, {"keys": [KEYS], "at": AT})

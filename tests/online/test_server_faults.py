@@ -14,13 +14,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import services
+import service
 
 from online import Store, embedded, fetch
 
 pytestmark = pytest.mark.slow
 
-AT = services.AT.isoformat().replace("+00:00", "Z")
+AT = service.AT.isoformat().replace("+00:00", "Z")
 PATH = f"/v1/joins/spending?buyer=ann&amount=2.0&at={AT}"
 CLIENTS = 8
 
@@ -30,7 +30,7 @@ def home():
     """A store of these tests' own, whose server they may stop."""
     folder = Path(tempfile.mkdtemp(prefix="faults"))
     store = Store(folder)
-    services.published(store)
+    service.published(store)
     yield folder, store
     store.close()
     embedded.stop(folder)
@@ -40,7 +40,7 @@ def home():
 @pytest.fixture(scope="module")
 def right(home):
     """The features that every answer must have."""
-    return services.told_features(fetch(home[1], "spending", buyer="ann", amount=2.0, at=services.AT))
+    return service.told_features(fetch(home[1], "spending", buyer="ann", amount=2.0, at=service.AT))
 
 
 class Load:
@@ -78,7 +78,7 @@ class Load:
         while not self._done.is_set():
             began = time.perf_counter()
             try:
-                status, headers, got = services.told(connection, "POST" if self.body else "GET", self.path, self.body)
+                status, headers, got = service.told(connection, "POST" if self.body else "GET", self.path, self.body)
             except (OSError, http.client.HTTPException) as error:
                 self.dropped.append(repr(error))
                 return
@@ -93,7 +93,7 @@ class Load:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_process_that_is_asked_to_stop_answers_what_it_was_asked(home, right, workers):
-    served = services.serving(home[1].url, "--workers", workers)
+    served = service.serving(home[1].url, "--workers", workers)
     with Load(served.port) as load:
         load.features = right
         load.wait(200)
@@ -107,7 +107,7 @@ def test_a_process_that_is_asked_to_stop_answers_what_it_was_asked(home, right, 
 
 
 def test_while_it_is_being_stopped_it_says_that_it_is_not_ready(home):
-    served = services.serving(home[1].url, "--drain", 3)
+    served = service.serving(home[1].url, "--drain", 3)
 
     served.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
@@ -122,7 +122,7 @@ def test_while_it_is_being_stopped_it_says_that_it_is_not_ready(home):
 
 def test_requests_recover_by_themselves_when_postgres_is_restarted_and_none_is_wrong(home, right):
     folder, store = home
-    served = services.serving(store.url)
+    served = service.serving(store.url)
     with Load(served.port) as load:
         load.features = right
         load.wait(200)
@@ -141,7 +141,7 @@ def test_requests_recover_by_themselves_when_postgres_is_restarted_and_none_is_w
 
 def test_connections_that_the_server_ends_are_not_noticed_by_clients(home, right):
     _, store = home
-    served = services.serving(store.url)
+    served = service.serving(store.url)
     with Load(served.port) as load:
         load.features = right
         load.wait(200)
@@ -158,18 +158,18 @@ def test_connections_that_the_server_ends_are_not_noticed_by_clients(home, right
 
 def test_a_fetch_from_python_recovers_too(home, right):
     folder, store = home
-    before = services.told_features(fetch(store, "spending", buyer="ann", amount=2.0, at=services.AT))
+    before = service.told_features(fetch(store, "spending", buyer="ann", amount=2.0, at=service.AT))
 
     embedded.stop(folder)
     embedded.start(folder)
-    after = services.told_features(fetch(store, "spending", buyer="ann", amount=2.0, at=services.AT))
+    after = service.told_features(fetch(store, "spending", buyer="ann", amount=2.0, at=service.AT))
 
     assert right == before == after
 
 
 def test_overload_is_answered_at_once_with_a_time_to_ask_again(home):
     _, store = home
-    served = services.serving(store.url, "--connections", 2, "--max-running", 6, "--timeout", 4)
+    served = service.serving(store.url, "--connections", 2, "--max-running", 6, "--timeout", 4)
     with psycopg.connect(store.url) as con:
         rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[0]
         con.execute(f'lock table workbench_data."{rows}" in access exclusive mode')
@@ -192,7 +192,7 @@ def test_overload_is_answered_at_once_with_a_time_to_ask_again(home):
 
 def test_a_statement_that_is_too_slow_ends_in_the_database_too(home):
     _, store = home
-    served = services.serving(store.url, "--timeout", 1)
+    served = service.serving(store.url, "--timeout", 1)
     with psycopg.connect(store.url) as con:
         rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[0]
         con.execute(f'lock table workbench_data."{rows}" in access exclusive mode')
@@ -209,7 +209,7 @@ def test_a_statement_that_is_too_slow_ends_in_the_database_too(home):
 
 
 def test_a_worker_that_dies_is_replaced(home):
-    served = services.serving(home[1].url, "--workers", 2)
+    served = service.serving(home[1].url, "--workers", 2)
     first = children(served.process.pid)
 
     os.kill(first[0], signal.SIGKILL)
@@ -223,7 +223,7 @@ def test_a_worker_that_dies_is_replaced(home):
 
 
 def test_workers_stop_when_their_parent_is_gone(home):
-    served = services.serving(home[1].url, "--workers", 2, "--drain", 0.5)
+    served = service.serving(home[1].url, "--workers", 2, "--drain", 0.5)
     workers = children(served.process.pid)
 
     served.process.kill()
@@ -250,10 +250,10 @@ def children(pid):
 
 
 def test_a_place_that_is_taken_is_told_in_one_line(home):
-    first = services.serving(home[1].url)
+    first = service.serving(home[1].url)
 
     with pytest.raises(RuntimeError) as raised:
-        services.serving(home[1].url, "--port", first.port)
+        service.serving(home[1].url, "--port", first.port)
 
     assert "workbench serve: cannot listen on 127.0.0.1:" in str(raised.value)
     assert 1 == len(str(raised.value).splitlines())
@@ -262,6 +262,6 @@ def test_a_place_that_is_taken_is_told_in_one_line(home):
 
 def test_a_token_that_is_not_set_is_told_in_one_line(home):
     with pytest.raises(RuntimeError, match="workbench serve: --token-env NOWHERE: there is no such environment variable") as raised:
-        services.serving(home[1].url, "--token-env", "NOWHERE")
+        service.serving(home[1].url, "--token-env", "NOWHERE")
 
     assert 1 == len(str(raised.value).splitlines())
