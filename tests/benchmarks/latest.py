@@ -34,7 +34,7 @@ FEAST = "feast[duckdb,postgres]==0.67.0"
 def peers(folder: Path, limit: int, answered: Callable[[list[str], int], dict]) -> list[dict]:
     """Every store's answer, or why there is none; Postgres has the events as a table before anyone's clock starts."""
     events, spine = histories.made(folder, "uniform", EVENTS, LEFT, KEYS)
-    python, reason = _feast(folder)
+    python, reason = feast_python(folder)
     found = []
 
     def tell(by: str, store: str, command: list[str]) -> None:
@@ -56,7 +56,7 @@ def peers(folder: Path, limit: int, answered: Callable[[list[str], int], dict]) 
     return found
 
 
-def _feast(folder: Path) -> tuple[Path, str | None]:
+def feast_python(folder: Path) -> tuple[Path, str | None]:
     """The Python of an environment that has Feast, made where it is not there; or why there is none."""
     home = folder / "feast"
     python = home / "bin" / "python"

@@ -1,21 +1,25 @@
 """What a fetch costs beside reading one ready-made row of the same Postgres: ratios inside one run.
 
-    python tests/benchmarks/serving.py [--events 1000000] [--keys 100000] [--hot 1000000] [--requests 2000] [--json FILE]
+    python tests/benchmarks/serving.py [--events 1000000] [--keys 100000] [--hot 1000000] [--requests 2000] [--feast FOLDER] [--json FILE]
 
-Two group-bys of ten features each, and users, over zipf-distributed keys and one hot key; every case by turns, request by
-request, so that what else the machine does falls on all alike.
+Two group-bys of ten features each, and users, over zipf-distributed keys and one hot key; and five group-bys of ten. Every
+case by turns, request by request, so that what else the machine does falls on all alike. With `--feast`, Feast is put into
+an environment in that folder, and its Postgres online store gives 20 ready-made values, and 50 of five views, from the same server.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from argparse import ArgumentParser
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +37,7 @@ from online.places import stored
 from workbench import EntitySource, EventSource, GroupBy, Join, days, last_k, publish, trailing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DAY, END = 86_400_000_000, 1_701_302_400_000_000
 SPAN, HOT, LEVELS = 37, 7, (50, 99)
@@ -66,6 +70,7 @@ def published(options: Any, store: Store) -> tuple[Join, dict[str, float]]:
         v = con.table(name).v
         return GroupBy(name=f"{name}_v1", source=EventSource(con.table(name), time="ts", topic=name), keys=["user_id"], aggregations=[trailing(spans, v.sum(), v.count(), v.mean()), last_k(v, 10)])
 
+    _five(con, tables["returns"].slice(0, options.events // 4), store)
     users = GroupBy(name="users_v1", source=EntitySource(con.table("users"), snapshot="ds"), keys=["user_id"], features=["created", "verified"])
     join = Join(name="serving", left=EventSource(con.table("checkouts"), time="ts"), parts=[group_by("purchases"), group_by("returns"), users])
     with store.connection() as c, c.transaction(), c.cursor() as cursor:
@@ -73,11 +78,33 @@ def published(options: Any, store: Store) -> tuple[Join, dict[str, float]]:
         began = time.perf_counter()
         copied(cursor, "bare", ["user_id", "ts", "v"], tables["purchases"].to_batches(50_000))
         bare = len(tables["purchases"]) / (time.perf_counter() - began)
+    began = time.perf_counter()
     done = publish(join, store, confirm=True)
+    (one,) = [u for u in done.uploads if u.group_by == "purchases_v1"]
+    told = registry_seconds(store, "purchases_v1")
     with store.connection() as c:
         rows, size = c.execute(f"select count(*), pg_total_relation_size('{stored(done.plan.group_bys[0])}') from {stored(done.plan.group_bys[0])}").fetchone() or (1, 0)
-    uploaded = sum(u.staged for u in done.uploads) / done.seconds
-    return join, {"bare COPY, rows/s": bare, "publish, rows/s": uploaded, "upload / COPY": uploaded / bare, "bytes an event": size / rows, "bytes of its values": 8 + 8 + 5}
+    uploaded = one.staged / told
+    return join, {"bare COPY, rows/s": bare, "upload, rows/s": uploaded, "upload / COPY": uploaded / bare, "publish, s": time.perf_counter() - began, "bytes an event": size / rows, "bytes of its values": 8 + 8 + 5}
+
+
+def registry_seconds(store: Store, group_by: str) -> float:
+    """How long the newest upload of a group-by took, by the store's own record."""
+    with store.connection() as con:
+        asked = "select extract(epoch from ended - began)::float8 from workbench.uploads where group_by = %s order by id desc limit 1"
+        ((seconds,),) = con.execute(asked, (group_by,)).fetchall()
+    return seconds
+
+
+def _five(con: ibis.BaseBackend, rows: pa.Table, store: Store) -> None:
+    """Publish five group-bys of ten features each, as one join."""
+    con.create_table("others", rows)
+    v = con.table("others").v
+    parts = [
+        GroupBy(name=f"other{i}", source=EventSource(con.table("others"), time="ts", topic="others"), keys=["user_id"], aggregations=[trailing(days(3, 14, 30 + i), v.sum(), v.count(), v.mean()), last_k(v, 10)])
+        for i in range(5)
+    ]
+    publish(Join(name="five", left=EventSource(con.table("checkouts"), time="ts"), parts=parts), store, confirm=True)
 
 
 def wide(store: Store, name: str, keys: int) -> None:
@@ -98,12 +125,13 @@ def wide(store: Store, name: str, keys: int) -> None:
 class Cases:
     """One request of each case, on connections of their own."""
 
-    def __init__(self, store: Store, name: str, keys: int) -> None:
+    def __init__(self, store: Store, name: str, keys: int, port: int) -> None:
         served = Fetcher(store).served(name)
         self.rng, self.keys, self.one, self.many = np.random.default_rng(2), keys, served.one, served.many
         self.con = psycopg.connect(store.url, autocommit=True, options="-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off")
         self.cursor = psycopg.RawCursor(self.con)
-        self.name, self.store = name, store
+        self.name, self.store, self.five = name, store, Fetcher(store).served("five")
+        self.http = http.client.HTTPConnection("127.0.0.1", port)
         self.sql = f"select * from features.{name}($1::text, to_timestamp($2::float8))"
 
     def key(self) -> str:
@@ -111,6 +139,11 @@ class Cases:
 
     def run(self, sql: str, *arguments: Any) -> None:
         self.cursor.execute(sql, arguments, prepare=True, binary=True).fetchall()
+
+    def asked(self) -> None:
+        """One request of the HTTP service, on a connection that stays."""
+        self.http.request("GET", f"/v1/joins/{self.name}?user_id={self.key()}&at=2023-11-30")
+        self.http.getresponse().read()
 
     def cases(self) -> dict[str, Callable[[], None]]:
         past = END - 5 * DAY - 12_345
@@ -123,6 +156,9 @@ class Cases:
             'b" at a past time': lambda: self.run(self.one, self.key(), Int8(past)),
             "c  fetch, hot key": lambda: self.run(self.one, str(HOT), Int8(END)),
             "c' hot key at a past time": lambda: self.run(self.one, str(HOT), Int8(past - int(self.rng.integers(DAY)))),
+            "f  over HTTP": self.asked,
+            "h  five group-bys, one key": lambda: self.run(self.five.one, self.key(), Int8(END)),
+            "dh five group-bys, 100 keys": lambda: self.run(self.five.many, hundred(), [Int8(END)] * 100),
             "e  the SQL function": lambda: self.run(self.sql, self.key(), END / 1e6),
             "d0 100 bare rows": lambda: self.run("select * from wide where user_id = any($1::text[])", hundred()),
             "d  fetch, 100 keys": lambda: self.run(self.many, hundred(), [Int8(END)] * 100),
@@ -163,6 +199,36 @@ def throughput(store: Store, name: str, keys: int, clients: int = 8, seconds: fl
     return sum(done) / seconds
 
 
+@contextmanager
+def served(url: str) -> Iterator[int]:
+    """The port of a service of the store, in a process of its own."""
+    command = [sys.executable, "-m", "workbench.cli", "serve", "--store", url, "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield int(process.stdout.readline().rsplit(":", 1)[1].split("/")[0])
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def feast(options: Any, store: Store) -> dict[str, dict[str, float]]:
+    """Feast's Postgres online store, on the same server; nothing where it cannot be installed."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # beside the tests
+    from latest import feast_python
+
+    python, reason = feast_python(options.feast)
+    if reason:
+        print(reason, file=sys.stderr)
+        return {}
+    place = psycopg.conninfo.conninfo_to_dict(store.url)
+    found = {}
+    for views, columns in ((1, 20), (5, 10)):
+        command = [str(python), str(Path(__file__).with_name("feast_online.py")), place["host"], place["port"], place["user"], place["dbname"], str(options.requests // 4), str(views), str(columns)]
+        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        found |= {f"g  Feast, {views} x {columns} values, one key": told["one"], f"dg Feast, {views} x {columns} values, 100 keys": told["hundred"]}
+    return found
+
+
 def shown(found: dict[str, dict[str, float]]) -> Table:
     table = Table("case", "p50 ms", "p99 ms", "x bare", "added ms")
     for name, t in found.items():
@@ -178,6 +244,7 @@ def main() -> None:
     parser.add_argument("--hot", type=int, default=1_000_000)
     parser.add_argument("--requests", type=int, default=2_000)
     parser.add_argument("--store", help="a Postgres to use; by default one of its own")
+    parser.add_argument("--feast", type=Path, help="a folder for an environment with Feast")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="serving"))
@@ -186,8 +253,11 @@ def main() -> None:
         join, loading = published(options, store)
         print(loading, file=sys.stderr)
         wide(store, join.name, min(options.keys, 20_000))
-        found = measured(Cases(store, join.name, min(options.keys, 20_000)).cases(), options.requests)
+        with served(store.url) as port:
+            found = measured(Cases(store, join.name, min(options.keys, 20_000), port).cases(), options.requests)
         loading["fetches/s of 8 clients"] = throughput(store, join.name, min(options.keys, 20_000))
+        if options.feast:
+            found |= feast(options, store)
         Console(width=120).print(shown(found), loading)
         if options.json:
             options.json.write_text(json.dumps({"cases": found, "loading": loading}, indent=1))

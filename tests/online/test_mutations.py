@@ -12,13 +12,13 @@ from attrs import evolve, fields
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from test_promise import CON, check, deliveries
 
-from online import asof, fetcher, loading, rows, writing
+from online import asof, hot, loading, rows, talk, writing
 from online.aggregates import AGGREGATES, Values
 
 pytestmark = pytest.mark.slow
 
 MOST = 6  # histories in which a bug must be found
-STATEMENT, START, FLOOR, SORTED = fetcher.statement, asof._start, asof.floor_to, Values.sorted  # noqa: SLF001 what is broken on purpose
+STATEMENT, START, FLOOR, SORTED, BRANCHES = talk.statement, asof.start, asof.floor_to, Values.sorted, hot._branches  # noqa: SLF001 what is broken on purpose
 APPLIED, RECONCILED, ROWS = rows.applied, rows.reconciled, writing.RowLevel.rows
 
 
@@ -68,7 +68,7 @@ def patched(place, name, instead):
 
 def fetched(pattern, instead):
     """What a fetch asks, written otherwise."""
-    return patched(fetcher, "statement", lambda plan, *, many: re.sub(pattern, instead, STATEMENT(plan, many=many)))
+    return patched(talk, "statement", lambda plan, *, many: re.sub(pattern, instead, STATEMENT(plan, many=many)))
 
 
 def summed(made):
@@ -97,18 +97,24 @@ def content(plan, left, right):
     return " and ".join(f"{left}.{c} is not distinct from {right}.{c}" for c in rows.columns(plan) if c != '"id"')
 
 
-PLAIN = {"accuracy": None, "resolution": "exact", "max_age": None}
+def unidentified(patch):
+    """Events are told apart by their content, ids aside."""
+    patch.setattr(rows, "_same", content)
+    patch.setattr(rows, "_identity", lambda plan, of="": ", ".join(f"{of}{c}" for c in rows.columns(plan)))
+
+
+PLAIN = {"accuracy": None, "resolution": "exact", "max_age": None, "hot": False}
 TABLE = PLAIN | {"uploads": ((True,),), "streamed": (False,), "identified": False}
 STREAM = PLAIN | {"uploads": (), "streamed": (True,), "identified": False}
 BOTH = PLAIN | {"uploads": ((True,),), "streamed": (True,), "identified": False}
-UNLESS = re.compile(r" where not exists \(select from .*\)$")
+UNLESS = re.compile(r" where not exists \(select from [^()]*\)")
 NOTHING = "select from workbench.states where %(end)s::int8 is null"
 # Each bug, and how a history must be for it to matter; the rest is as it is drawn.
 BUGS = {
     "an event at the query time counts": (fetched(r'"time" < ', '"time" <= '), TABLE),
     "an event at t - w is left out": (fetched(r'"time" >= ', '"time" > '), TABLE),
-    "a window is a microsecond short": (patched(asof, "_start", lambda at, length, hop: START(at, length - 1, hop)), TABLE),
-    "a sawtooth tail is not rounded": (patched(asof, "_start", lambda at, length, hop: START(at, length, None)), TABLE | {"resolution": "sawtooth"}),
+    "a window is a microsecond short": (patched(asof, "start", lambda at, length, hop: START(at, length - 1, hop)), TABLE),
+    "a sawtooth tail is not rounded": (patched(asof, "start", lambda at, length, hop: START(at, length, None)), TABLE | {"resolution": "sawtooth"}),
     "a snapshot value is as of the query time": (patched(asof, "floor_to", lambda value, unit: value if value == "q.t" else FLOOR(value, unit)), TABLE | {"accuracy": "snapshot"}),
     "the source's order is ignored": (patched(Values, "sorted", lambda v, **way: SORTED(replace(v, order=[]), **way)), TABLE | {"ordered": True}),
     "a tie is not settled by the value": (patched(Values, "sorted", lambda v, **way: SORTED(v, **way).rpartition(", ")[0] or "1"), TABLE | {"ordered": False}),
@@ -126,8 +132,11 @@ BUGS = {
     "an upload leaves what the table no longer has": (reconciled(lambda name, s: NOTHING if name == "deleted" else s), TABLE | {"uploads": ((True,), (True, False, False))}),
     "table and stream count equal events twice": (written(lambda s: UNLESS.sub("", s)), BOTH | {"order": (True,)}),
     "equal messages count once": (written(lambda s: s.replace("from arriving s", "from (select * from arriving where n = 1) s")), STREAM),
-    "equal rows of the table count once": (patched(rows, "numbered", lambda _: "create temporary table numbered on commit drop as select distinct *, 1::int4 as n from staged"), TABLE),
-    "ids are ignored": (patched(rows, "_same", content), TABLE | {"identified": True, "uploads": ((True, False), (True,))}),
+    "equal rows of the table count once": (patched(rows, "numbered", lambda _: "create temporary table numbered on commit drop as select distinct *, 1::int4 as n from staged"), TABLE | {"uploads": ((True,), (True,))}),
+    "a hot key's whole days are not counted": (patched(hot, "_branches", lambda plan, spans: [b.replace(f"t.lvl = {hot.WHOLE}", "t.lvl = 9") for b in BRANCHES(plan, spans)]), TABLE | {"hot": True}),
+    "a hot key's window begins at a tile": (patched(hot, "start", lambda at, length, hop: FLOOR(START(at, length, hop), hot.TILE)), TABLE | {"hot": True}),
+    "a batch does not reach the tiles of hot keys": (patched(writing, "kept_hot", lambda *_: None), BOTH | {"hot": True, "order": (True,), "uploads": ((True, True, False),), "identified": True}),
+    "ids are ignored": (unidentified, TABLE | {"identified": True, "uploads": ((True, False), (True,))}),
 }
 
 
