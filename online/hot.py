@@ -224,7 +224,6 @@ def refreshed(plan: GroupByPlan) -> list[str]:
         f"{into} select {_of(plan, 't')}, {HEAD}, t.hop, {ran} from {sealed} join {table} t on {of_day} {window})",
         f"{into} select {_of(plan, 't')}, {TAIL}, t.hop, {ran} from {sealed} join {table} t on {of_day} {window} desc)",
         "drop table days",
-        "truncate changed",
     ]
 
 

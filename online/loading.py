@@ -16,7 +16,7 @@ from online.errors import StoreError
 from online.places import stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import pyarrow as pa
 
@@ -57,39 +57,100 @@ def created(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
             cursor.execute(statement)
 
 
-def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch], end: int, ends: pa.RecordBatch | None = None, *, progress: Callable[[int], None] | None = None) -> Upload:
-    """Stage the rows, then reconcile them with what is there; `end` in microseconds since 1970, before which all rows lie.
+@dataclass(frozen=True)
+class Incoming:
+    """What the warehouse has of one group-by: its rows, asked for when it is their turn, and of an entity the ends of its snapshots."""
 
-    `ends` are the ends of an entity's snapshots. Rows are staged by COPY before anything is locked; readers see the old
-    or the new, whole, and an error or a crash at any point leaves the old one serving. Raises StoreError.
+    plan: GroupByPlan
+    batches: Callable[[], Iterable[pa.RecordBatch]]
+    ends: pa.RecordBatch | None = None
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """What lies ready under a number: how many rows came, or what became of them already."""
+
+    plan: GroupByPlan
+    began: datetime
+    rows: int
+    done: tuple[int, int] | None
+
+
+def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch], end: int, ends: pa.RecordBatch | None = None) -> Upload:
+    """One group-by's history; see `uploads`."""
+    return uploads(con, [Incoming(plan, lambda: batches, ends)], end)[0]
+
+
+def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int, progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None = None) -> tuple[Upload, ...]:
+    """Stage the rows of group-bys, then reconcile them with what is there; `end` in microseconds since 1970, before which all rows lie.
+
+    Rows are staged by COPY before anything is locked, and all group-bys change in one transaction: readers see the old or
+    the new, whole, and an error or a crash at any point leaves the old one serving. `progress` sees each group-by's batches
+    go by. Raises StoreError.
     """
-    began = datetime.now(UTC)
+    order = sorted(incoming, key=lambda i: i.plan.table)  # in one order, so that two uploads do not wait for each other
+    name = "nothing"
     try:
         with con.transaction(), con.cursor() as cursor:
-            if not _there(cursor, plan):
-                message = f"{plan.name} is not stored here: publish it first"
-                raise StoreError(message)
             cursor.execute(MEMORY)
-            told = _told(batches, progress)
-            if plan.kind == "events" and _untouched(cursor, plan):
-                staged, inserted, deleted = _first(cursor, plan, told)
-            else:
-                cursor.execute(rows.staging(plan))
-                staged = copied(cursor, "staged", rows.columns(plan), told)
-                check(cursor, plan)
-                inserted, deleted = _entity(cursor, plan, ends, end) if plan.kind == "entity" else _events(cursor, plan, end)
-            horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table}).fetchone()
-            if horizon is None:
-                message = f"{plan.name} was unpublished while it was uploaded: publish it again"
-                raise StoreError(message)
-            if horizon[0] is not None:
-                deleted += _forgotten(cursor, plan, horizon[0])
-            cursor.execute(LOGGED, (plan.name, plan.hash, end, began, staged, inserted, deleted))
-            cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
+            staged, done = [], {}
+            for number, one in enumerate(order):
+                name = one.plan.name
+                staged.append(_staged(cursor, one, number, progress))
+            for number, ready in enumerate(staged):
+                name = ready.plan.name
+                done[name] = _settled(cursor, ready, number, end)
     except psycopg.Error as error:
-        message = f"the upload of {plan.name} failed, and what was there serves on: {error}"
+        message = f"the upload of {name} failed, and what was there serves on: {error}"
         raise StoreError(message) from error
-    return Upload(plan.name, end, staged, inserted, deleted)
+    return tuple(done[i.plan.name] for i in incoming)
+
+
+def _staged(cursor: psycopg.Cursor[Any], one: Incoming, number: int, progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None) -> _Staged:
+    """The rows as they come, numbered; put aside until it is their turn. Where nobody reads or writes yet, straight into the table."""
+    plan, began = one.plan, datetime.now(UTC)
+    if not _there(cursor, plan):
+        message = f"{plan.name} is not stored here: publish it first"
+        raise StoreError(message)
+    told = one.batches() if progress is None else progress(plan.name, one.batches())
+    if plan.kind == "events" and _untouched(cursor, plan):
+        count, *done = _first(cursor, plan, told)
+        return _Staged(plan, began, count, (done[0], done[1]))
+    cursor.execute(rows.staging(plan))
+    count = copied(cursor, "staged", rows.columns(plan), told)
+    check(cursor, plan)
+    if plan.kind == "entity":
+        cursor.execute('create temporary table ends ("time" int8 primary key) on commit drop')
+        if one.ends is not None:
+            copied(cursor, "ends", ['"time"'], [one.ends])
+        cursor.execute(f"alter table ends rename to ends_{number}")
+        cursor.execute(rows.islands(plan, f"ends_{number}"))
+    else:
+        cursor.execute(rows.numbered(plan))
+    for statement in ("analyze numbered", "drop table staged", f"alter table numbered rename to numbered_{number}"):
+        cursor.execute(statement)
+    return _Staged(plan, began, count, None)
+
+
+def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int) -> Upload:
+    """What is staged becomes the store's rows, and the store says until when it has them."""
+    plan = ready.plan
+    if ready.done is None:
+        cursor.execute(f"alter table numbered_{number} rename to numbered")
+        locked(cursor, plan)
+        inserted, deleted = _entity(cursor, plan, end, f"ends_{number}") if plan.kind == "entity" else _events(cursor, plan, end)
+        cursor.execute("drop table numbered")
+    else:
+        inserted, deleted = ready.done
+    horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table}).fetchone()
+    if horizon is None:
+        message = f"{plan.name} was unpublished while it was uploaded: publish it again"
+        raise StoreError(message)
+    if horizon[0] is not None:
+        deleted += _forgotten(cursor, plan, horizon[0])
+    cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted))
+    cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
+    return Upload(plan.name, end, ready.rows, inserted, deleted)
 
 
 def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
@@ -100,13 +161,6 @@ def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
 
 def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
     return cursor.execute("select to_regclass(%s)", (stored(plan),)).fetchone() != (None,)
-
-
-def _told(batches: Iterable[pa.RecordBatch], progress: Callable[[int], None] | None) -> Iterable[pa.RecordBatch]:
-    for batch in batches:
-        yield batch
-        if progress is not None:
-            progress(batch.num_rows)
 
 
 def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
@@ -149,15 +203,13 @@ def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged")
 
 
 def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[int, int]:
-    cursor.execute(rows.numbered(plan))
-    cursor.execute("analyze numbered")
-    locked(cursor, plan)
     done = {}
     cursor.execute(rows.touching(plan))
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
     kept_hot(cursor, plan, "touched")
+    cursor.execute("drop table touched")
     return done["inserted"], done["deleted"]
 
 
@@ -171,23 +223,17 @@ def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) 
     if rows_ is not None:
         cursor.execute(hot.touched(plan, rows_))
         fresh += cursor.rowcount
-    for statement in hot.refreshed(plan) if fresh else ():
+    for statement in [*(hot.refreshed(plan) if fresh else ()), "drop table changed"]:
         cursor.execute(statement)
 
 
-def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, ends: pa.RecordBatch | None, end: int) -> tuple[int, int]:
-    cursor.execute('create temporary table ends ("time" int8 primary key) on commit drop')
-    if ends is not None:
-        copied(cursor, "ends", ['"time"'], [ends])
-    for statement in rows.islands(plan):
-        cursor.execute(statement)
-    locked(cursor, plan)
+def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str) -> tuple[int, int]:
     reached = cursor.execute("select batch_end from workbench.states where rows = %s", (plan.table,)).fetchone()
     if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
         message = f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to {moment(end)} would take the newest away: give an end that is not earlier"
         raise StoreError(message)
     done = {}
-    for name, statement in rows.replaced(plan).items():
+    for name, statement in rows.replaced(plan, ends).items():
         cursor.execute(statement)
         done[name] = cursor.rowcount
     return done["inserted"], done["deleted"]

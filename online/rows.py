@@ -199,25 +199,25 @@ def forgotten(plan: GroupByPlan) -> str:
 # --- entities: a row holds from the snapshot that first has it until the first that lacks it
 
 
-def islands(plan: GroupByPlan) -> list[str]:
+def islands(plan: GroupByPlan, ends: str) -> str:
     """The staged snapshots as rows with [since, until); equal rows of one snapshot are told apart by `n`."""
     content = ", ".join([*keys(plan), *(quoted(c.name) for c in plan.stored)])
-    number = '(select row_number() over (order by "time") as number, "time", lead("time") over (order by "time") as next from ends)'
+    number = '(select row_number() over (order by "time") as number, "time", lead("time") over (order by "time") as next from ' + ends + ")"
     counted = f'select s.*, (row_number() over (partition by {content}, s."time"))::int4 as n from staged s'
     run = f"row_number() over (partition by {content}, c.n order by d.number)"
     placed = f'select c.*, d.next, d.number - {run} as island from ({counted}) c join {number} d on d."time" = c."time"'
     since = -EVER if plan.timeless else 'min("time")'
     spans = f"select {content}, n, {since} as since, max(coalesce(next, {EVER})) as until from ({placed}) p group by {content}, n, island"
-    return [f"create temporary table numbered on commit drop as {spans}"]
+    return f"create temporary table numbered on commit drop as {spans}"
 
 
-def replaced(plan: GroupByPlan) -> dict[str, str]:
+def replaced(plan: GroupByPlan, ends: str) -> dict[str, str]:
     """The rows and snapshots of an entity as this upload has them."""
     table, names = stored(plan), [*keys(plan), "since", "until", "n", *(quoted(c.name) for c in plan.stored)]
     met = " and ".join([*(f"s.{c} = e.{c}" for c in (*keys(plan), "since", "until", "n")), *(f"s.{quoted(c.name)} is not distinct from e.{quoted(c.name)}" for c in plan.stored)])
     return {
         "deleted": f"delete from {table} e where not exists (select from numbered s where {met})",
         "inserted": f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)} from numbered s where not exists (select from {table} e where {met})",
-        "forgotten snapshots": f'delete from {snapshots(plan)} e where not exists (select from ends s where s."time" = e."time")',
-        "snapshots": f'insert into {snapshots(plan)} select distinct "time" from ends on conflict do nothing',
+        "forgotten snapshots": f'delete from {snapshots(plan)} e where not exists (select from {ends} s where s."time" = e."time")',
+        "snapshots": f'insert into {snapshots(plan)} select distinct "time" from {ends} on conflict do nothing',
     }

@@ -13,13 +13,13 @@ from workbench.plans import TIME, snapshot_ends, stored_rows
 from workbench.progress import counting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
     from backends import Engine
-    from online.loading import Upload
+    from online.loading import Incoming, Upload
     from online.plan import GroupByPlan
     from online.store import Store
     from workbench.definitions import GroupBy
@@ -40,16 +40,12 @@ class History:
             return table
         return table.filter(table[TIME] <= end if self.plan.kind == "entity" else table[TIME] < end)
 
-    def upload(self, store: Store, end: int, progress: Callable[[int], None] | None = None) -> Upload:
-        """Bring the store to what the warehouse has before `end`, in one transaction. Raises StoreError, EngineError."""
-        from online import loading  # noqa: PLC0415 the driver is an extra
+    def incoming(self, end: int) -> Incoming:
+        """What a store is given of it; its rows are asked for at their turn."""
+        from online.loading import Incoming  # noqa: PLC0415 the driver is an extra
 
         ends = None if self.ends is None else self.engine.fetch(self.before(self.ends, end)).cast(pa.schema({TIME: pa.int64()}))
-        batches = self.engine.batches(self.before(self.rows, end))
-        with store.connection() as con:
-            done = loading.upload(con, self.plan, batches, end, None if ends is None else _whole(ends), progress=progress)
-            loading.vacuumed(con, self.plan)
-        return done
+        return Incoming(self.plan, lambda: self.engine.batches(self.before(self.rows, end)), None if ends is None else _whole(ends))
 
 
 def _whole(table: pa.Table) -> pa.RecordBatch:
@@ -73,9 +69,17 @@ def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
 
 
 def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping[str, int] | None = None) -> tuple[Upload, ...]:
-    """Each history brought to the store, with a bar of its rows where they are known."""
-    done = []
-    for history in histories:
-        with counting(f"uploading {history.plan.name}", (rows or {}).get(history.plan.name)) as counted:
-            done.append(history.upload(store, end, counted))
-    return tuple(done)
+    """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the rows where they are known. Raises StoreError, EngineError."""
+    from online import loading  # noqa: PLC0415 the driver is an extra
+
+    def passing(name: str, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        with counting(f"uploading {name}", (rows or {}).get(name)) as counted:
+            for batch in batches:
+                yield batch
+                counted(batch.num_rows)
+
+    with store.connection() as con:
+        done = loading.uploads(con, [h.incoming(end) for h in histories], end, passing)
+        for history in histories:
+            loading.vacuumed(con, history.plan)
+    return done

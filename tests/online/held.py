@@ -14,8 +14,7 @@ from online import fetch, loading, registry
 from online.asof import stored
 from online.parameters import parameter
 from online.values import reader
-from workbench import backfill
-from workbench.extraction import of_definition
+from workbench import backfill, extraction
 from workbench.plans import plan_of
 
 END = 2**60  # after every event
@@ -27,8 +26,7 @@ def group_bys(join):
 
 def uploaded(store, plan, join, con, end=END):
     """Bring the store to what the warehouse has before `end`."""
-    for group_by in plan.group_bys:
-        of_definition(group_by, group_bys(join)[group_by.name], con).upload(store, end)
+    extraction.uploaded([extraction.of_definition(g, group_bys(join)[g.name], con) for g in plan.group_bys], store, end)
 
 
 @contextmanager
