@@ -14,6 +14,8 @@ from sqlglot import exp
 from backends import jsonb
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
@@ -37,13 +39,18 @@ def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
 def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
     """As `fetched`, in batches from a file of COPY's text."""
     declared, nested, schema = _schemas(expr)
-    text = SpooledTemporaryFile(HELD)  # noqa: SIM115 read after this function has returned
+    text = SpooledTemporaryFile(HELD)  # noqa: SIM115 read, and closed, after this function has returned
     _copied_out(engine, jsonb.shown(expr, nested), text)
-    if not text.tell():
-        return declared.empty_table().to_reader()
-    text.seek(0)
-    rows = (batch for part in csv.open_csv(text, **_reading(schema)) for batch in jsonb.restored(pa.table(part), declared).to_batches())
-    return pa.RecordBatchReader.from_batches(declared, rows)
+    return pa.RecordBatchReader.from_batches(declared, _read(text, schema, declared))
+
+
+def _read(text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The batches of COPY's text, which is closed when they are read or given up."""
+    with text:
+        if text.tell():
+            text.seek(0)
+            for part in csv.open_csv(text, **_reading(schema)):
+                yield from jsonb.restored(pa.table(part), declared).to_batches()
 
 
 def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
