@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Fetcher:
     """Answers of one store: `fetch` for one key or many, now or at a past time.
 
-    Safe to use from several threads: each has a connection of its own. With `sample`, a share of the
+    Safe to use from several threads: each request has a connection of its own meanwhile. With `sample`, a share of the
     keys from 0 to 1, their answers and those with errors are written to the table `workbench.served` behind the
     requests' back, under the name of a `client`; `log.logged` and `log.dropped` count them, and `close` writes the last.
     """
@@ -67,7 +67,7 @@ class Fetcher:
         try:
             return self._rows(question)
         except LOST:
-            pass
+            self.store.let_go()
         try:
             return self._rows(question)
         except LOST as error:
@@ -75,7 +75,7 @@ class Fetcher:
 
     def _rows(self, question: Question) -> list[tuple[Any, ...]]:
         try:
-            with psycopg.RawCursor(self.store.held()) as cursor:
+            with self.store.held() as con, psycopg.RawCursor(con) as cursor:
                 cursor.execute(question.sql, question.row, prepare=True, binary=True)
                 return cursor.fetchall()
         except CHANGED as error:

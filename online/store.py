@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import weakref
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +53,7 @@ class Store:
         self.sample = sample
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
         self._lock = threading.Lock()
-        self._threads = threading.local()
-        self._held: weakref.WeakSet[psycopg.Connection[Any]] = weakref.WeakSet()
+        self._idle: deque[psycopg.Connection[Any]] = deque()
         self._plans: dict[str, tuple[int, Plan]] = {}
         self._check()
 
@@ -108,18 +107,34 @@ class Store:
             message = f"the server of {_place(self.url)} went away in the middle: {str(error).strip().splitlines()[0]}; ask once more"
             raise StoreError(message, "away") from error
 
-    def held(self) -> psycopg.Connection[Any]:
-        """The thread's own connection, anew where it was lost: a pool's bookkeeping costs more than a fetch."""
-        con = getattr(self._threads, "con", None)
-        if con is None or con.closed or con.broken:
-            try:
-                con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, application_name="feature-workbench", connect_timeout=PATIENCE)
-            except psycopg.OperationalError as error:
-                raise away(self.url, error) from error
-            _configured(con)
-            self._threads.con = con
-            self._held.add(con)
+    @contextmanager
+    def held(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection that nobody else has meanwhile: a pool's bookkeeping costs more than a fetch."""
+        try:
+            con = self._idle.pop()
+        except IndexError:
+            con = self._connected()
+        try:
+            yield con
+        finally:
+            if con.closed or con.broken:
+                con.close()
+            else:
+                self._idle.append(con)
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        try:
+            con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, application_name="feature-workbench", connect_timeout=PATIENCE)
+        except psycopg.OperationalError as error:
+            raise away(self.url, error) from error
+        _configured(con)
         return con
+
+    def let_go(self) -> None:
+        """Close the connections that idle: where one is lost, they are too."""
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().close()
 
     @contextmanager
     def catalog(self) -> Iterator[Connection]:
@@ -170,8 +185,7 @@ class Store:
         """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""
         if "fetcher" in vars(self):
             self.fetcher.close()
-        for con in list(self._held):
-            con.close()
+        self.let_go()
         if "pool" in vars(self):
             self.pool.close()
             del self.pool
