@@ -15,7 +15,7 @@ from online.answers import At, microseconds
 from online.errors import StoreError
 from online.served import ServedLog
 from online.store import NAMES, PUBLISHED, SETTINGS, away, read, storable, unknown
-from online.talk import CHANGED, LOST, Changed, Keys, Question, Served, logged, talked
+from online.talk import CHANGED, LOST, TRIES, Changed, Keys, Question, Served, logged, talked
 from online.values import loads
 
 if TYPE_CHECKING:
@@ -92,15 +92,15 @@ class AsyncFetcher:
                 failed = error
 
     async def _told(self, sql: str, row: Sequence[Any] = (), *, raw: bool = False) -> list[tuple[Any, ...]]:
-        """The rows; once more where the connection is lost, for the server may be back."""
-        try:
-            return await self._rows(sql, row, raw=raw)
-        except LOST:
-            await self._pool.check()
-        try:
-            return await self._rows(sql, row, raw=raw)
-        except LOST as error:
-            raise away(self.store.url, error) from error
+        """The rows; asked again where the connection is lost, for the server may be back."""
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._rows(sql, row, raw=raw)
+            except LOST as error:
+                if not left:
+                    raise away(self.store.url, error) from error
+                await self._pool.check()
+        return []
 
     async def _rows(self, sql: str, row: Sequence[Any], *, raw: bool) -> list[tuple[Any, ...]]:
         try:

@@ -12,7 +12,7 @@ from online.answers import microseconds
 from online.errors import StoreError
 from online.served import ServedLog
 from online.store import away
-from online.talk import CHANGED, LOST, Changed, Keys, Question, Served, logged, talked
+from online.talk import CHANGED, LOST, TRIES, Changed, Keys, Question, Served, logged, talked
 
 if TYPE_CHECKING:
     from online.answers import At
@@ -63,15 +63,15 @@ class Fetcher:
             self.log.close()
 
     def _asked(self, question: Question) -> list[tuple[Any, ...]]:
-        """The rows; once more where the connection is lost, for the server may be back."""
-        try:
-            return self._rows(question)
-        except LOST:
-            self.store.let_go()
-        try:
-            return self._rows(question)
-        except LOST as error:
-            raise away(self.store.url, error) from error
+        """The rows; asked again where the connection is lost, for the server may be back."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self._rows(question)
+            except LOST as error:
+                if not left:
+                    raise away(self.store.url, error) from error
+                self.store.let_go()
+        return []
 
     def _rows(self, question: Question) -> list[tuple[Any, ...]]:
         try:

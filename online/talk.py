@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from online.plan import Feature, PartPlan
     from online.served import ServedLog
 
-TRIES = 3  # of plans, while a name is published anew
+TRIES = 3  # of plans, while a name is published anew; of a statement, while the server is away
 STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
 Keys = Mapping[str, Any]
 

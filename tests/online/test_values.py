@@ -79,7 +79,7 @@ def test_every_reduction_is_fetched_as_it_is_backfilled(store, duck, by, spans):
 def test_a_bucket_may_be_of_any_type(store, duck, by):
     got = held(store, duck, MIXED, ROWS, LEFT, named([_.n.sum(), _.s.last(), _.x.mean(), _.d.max(), _.count(), last_k(_.t, 2)], days(4), by), scale=1e10)
 
-    assert any(row["g_f4_4d"] for row in got)
+    assert any(row[f"g_f4_4d_by_{by}"] for row in got)
 
 
 # --- lists and maps
