@@ -202,7 +202,7 @@ def throughput(store: Store, name: str, keys: int, clients: int = 8, seconds: fl
 @contextmanager
 def served(url: str) -> Iterator[int]:
     """The port of a service of the store, in a process of its own."""
-    command = [sys.executable, "-m", "workbench.cli", "serve", "--store", url, "--port", "0"]
+    command = [sys.executable, "-c", "import sys; from workbench.cli import main; sys.exit(main())", "serve", "--store", url, "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield int(process.stdout.readline().rsplit(":", 1)[1].split("/")[0])
