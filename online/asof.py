@@ -136,6 +136,7 @@ class Block:
         whether = f"(select 1) one left join {hot.keys_of(self.plan)} z on {is_key}"
         asked = f"(select case when z.k0 is not null then {hot.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
         return [whether, f"({self._scanned(cells)} and z.k0 is null) g", asked]
+
     def _summed(self, cell: Cell) -> str:
         """A sum or mean of doubles: of many, added once more as decimals, since each addition rounds (rule 11)."""
         values = self._values(cell, [cell])

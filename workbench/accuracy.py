@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING
 
-import ibis
 from attrs import evolve
 
 from backends import engine_of
@@ -67,4 +66,4 @@ def _own(group_by: GroupBy, con: BaseBackend) -> ir.Table:
     names = list(group_by.keys)
     known = table.filter([table[k].notnull() for k in names] + [table[group_by.events.time].notnull()]).select(*names, group_by.events.time)
     some = known.select(*names).distinct().order_by(*names).limit(SAMPLE)
-    return known.semi_join(some, names) if con is not None else ibis.memtable([])
+    return known.semi_join(some, names)
