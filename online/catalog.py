@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import UUID, BigInteger, Column, DateTime, Double, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint, func, text
+from sqlalchemy import UUID, BigInteger, Column, DateTime, Double, ForeignKey, Identity, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from online.errors import StoreError
@@ -77,14 +77,57 @@ audit = Table(
     Column("hash", Text, nullable=False),
     Column("detail", JSONB, nullable=False, default=dict),
 )
-# The messages of a topic that were applied: all below `next`, of each partition. Advanced with the rows they brought.
+# How far the messages of a topic were applied: all below `next`, of each partition; none where it was only claimed.
+# Advanced with the rows they brought, by the updater whose epoch it is. Times in microseconds since 1970.
 offsets = Table(
     "offsets",
     metadata,
     Column("rows", Text, primary_key=True),
     Column("topic", Text, primary_key=True),
     Column("partition", Integer, primary_key=True),
+    Column("next", BigInteger),
+    Column("epoch", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("newest", BigInteger),  # the newest event that was applied
+    Column("appended", BigInteger),  # when Kafka got the newest message that was applied
+    Column("written", BigInteger),  # when it could be fetched
+    Column("high", BigInteger),  # the topic's own next offset
+    Column("seen", BigInteger),  # as it was then
+    Column("trouble", Text, nullable=False, server_default=""),  # why nothing is applied
+)
+# One row a batch, partition and group-by: when its messages happened, reached Kafka, and could be fetched; the last after the commit.
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("rows", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("first", BigInteger, nullable=False),
     Column("next", BigInteger, nullable=False),
+    Column("messages", Integer, nullable=False),
+    Column("oldest", BigInteger),
+    Column("newest", BigInteger),
+    Column("appended", BigInteger),
+    Column("visible", BigInteger),
+    Index("batches_by_rows", "rows", "id"),
+)
+# Messages of which no row could be made, until they are applied again; they outlive what is published.
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("rows", Text, nullable=False),
+    Column("group_by", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("payload", LargeBinary),
+    Column("appended", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("replayed", DateTime(timezone=True)),
+    UniqueConstraint("rows", "topic", "partition", "offset"),
 )
 # One row an answer that was logged; a request of several keys has several. Values are JSON, and the plan says their types.
 served = Table(

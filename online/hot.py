@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from online.plan import Cell, GroupByPlan
 
 HOT = 1024  # events of a key from which it is hot
+LOOKED_AT = 512  # keys of a batch that are looked at for that
 TILE, DAY = 300_000_000, 86_400_000_000
 BASE, WHOLE, HEAD, TAIL = 0, 1, 2, 3  # levels of tiles
 BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
@@ -163,14 +164,20 @@ def dropped(plan: GroupByPlan) -> list[str]:
 
 
 def promoted(plan: GroupByPlan, among: str | None) -> str:
-    """Make hot the keys, of `among` or of all, that have that many events, and note all their tiles in `changed`."""
+    """Make hot the keys, of `among` or of all, that have that many events, and note all their tiles in `changed`.
+
+    Among the keys of many rows, those that have most of them are looked at, and some others: a hot key is found in time,
+    and until then its fetches are slower, and no different.
+    """
     key, table = _keys(plan), stored(plan)
     listed = ", ".join(key)
     if among is None:
         many = f"select {listed} from {table} group by {listed} having count(*) > {HOT}"
     else:
         counted = f"(select count(*) from (select from {table} e where {_same(plan, 'e', 'a')} limit {HOT + 1}) m)"
-        many = f"select {listed} from (select distinct {listed} from {among}) a where {counted} > {HOT}"
+        cold = f"{among} r where not exists (select from {keys_of(plan)} h where {_same(plan, 'h', 'r')})"
+        likely = f"select {listed} from {cold} group by {listed} order by count(*) desc, random() limit {LOOKED_AT}"
+        many = f"select {listed} from ({likely}) a where {counted} > {HOT}"
     fresh = f"insert into {keys_of(plan)} ({listed}, open) select {listed}, {BEFORE_ALL} from ({many}) n on conflict do nothing returning {listed}"
     theirs = f"select distinct {_of(plan, 'e')}, {_tile('e')} from a join {table} e on {_same(plan, 'e', 'a')}"
     return f"with a as ({fresh}) insert into changed ({listed}, hop) {theirs} on conflict do nothing"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from online.plan import GroupByPlan
+    from online.store import Store
 
 MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"  # of the sorts and joins of an upload
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
@@ -157,6 +158,14 @@ def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
     """Let fetches stay in the index: it tells them which rows every reader sees. Outside of a transaction."""
     with suppress(psycopg.errors.UndefinedTable):  # unpublished since
         con.execute(f"vacuum (analyze) {stored(plan)}")
+
+
+def forget(store: Store, plan: GroupByPlan) -> int:
+    """Let what lies before the retention go now, as an upload does when it ends; how many rows went."""
+    with store.connection() as con, con.transaction(), con.cursor() as cursor:
+        locked(cursor, plan)
+        found = cursor.execute("select horizon from workbench.states where rows = %s", (plan.table,)).fetchone()
+        return 0 if found is None or found[0] is None else _forgotten(cursor, plan, found[0])
 
 
 def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:

@@ -165,25 +165,35 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
     return steps
 
 
-def applied(plan: GroupByPlan) -> list[str]:
-    """A batch of staged messages, each new: one that the table brought already is only marked, else it is a row more.
+def arriving(plan: GroupByPlan) -> str:
+    """A temporary table of the staged messages, each new, with `n`, and whether the table has an equal event, `known`.
 
     Of one id, one message counts; without an id, the n-th equal message is the n-th equal row.
     """
-    table = stored(plan)
+    met = f"(select count(*) > 0 as known, count(*) filter (where e.in_stream) as seen from {stored(plan)} e where {_same(plan, 'e', 's')}) t"
     if plan.id:
-        once = "(select distinct on (id) * from (select *, 1 as n from staged) t) s"
-        return [
-            f"update {table} e set in_stream = true from staged s where e.id = s.id and e.n = 1 and not e.in_stream",
-            _noted(plan, f"{_inserted(plan, once, stream=True)} where not exists (select from {table} e where e.id = s.id)"),
-        ]
-    seen = f"(select count(*) from {table} e where {_same(plan, 'e', 's')} and e.in_stream)"
-    numbered_ = f"select s.*, (row_number() over (partition by {_identity(plan)}) + {seen})::int4 as n from staged s"
-    met = f"{_same(plan, 's', 'e')} and s.n = e.n"
+        return f"create temporary table arriving on commit drop as select s.*, 1 as n, t.known from (select distinct on (id) * from staged) s cross join lateral {met}"
+    number = f"(row_number() over (partition by {_identity(plan, 's.')}) + t.seen)::int4 as n"
+    return f"create temporary table arriving on commit drop as select s.*, {number}, t.known from staged s cross join lateral {met}"
+
+
+SOME = "select exists (select from arriving where known)"
+
+
+def applied(plan: GroupByPlan, *, some: bool) -> list[str]:
+    """The messages of `arriving` in the table: one that is there already is only marked, else it is a row more.
+
+    Where none has `some` equal event, nothing is looked up a second time.
+    """
+    table = stored(plan)
+    if not some:
+        return [_noted(plan, _inserted(plan, "arriving s", stream=True))]
+    met = "e.id = s.id" if plan.id else f"{_same(plan, 's', 'e')} and s.n = e.n"
+    both = "e.n = 1" if plan.id else "true"
     return [
-        f"create temporary table arriving on commit drop as {numbered_}",
-        f"update {table} e set in_stream = true from arriving s where {met}",
-        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not exists (select from {table} e where {met})"),
+        f"update {table} e set in_stream = true from arriving s where s.known and {met} and {both} and not e.in_stream",
+        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not s.known"),
+        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where s.known and not exists (select from {table} e where {met})"),
     ]
 
 

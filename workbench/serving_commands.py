@@ -43,7 +43,7 @@ def _end(parser: ArgumentParser) -> None:
     parser.add_argument("--end", metavar="DAY", help="every event before it is uploaded: a day or time, UTC, as 2023-12-01 (default: the last midnight)")
 
 
-def _served(parser: ArgumentParser, run: Callable[[Namespace, Store], Any]) -> Callable[[Namespace], None]:
+def served(parser: ArgumentParser, run: Callable[[Namespace, Store], Any]) -> Callable[[Namespace], None]:
     """A command on a store: what it gives is printed, and the store closed."""
     _store(parser)
 
@@ -90,7 +90,7 @@ def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
         told = published(found, store, confirm=options.confirm, end=options.end, retain=retain, on=connect(options))
         return told if isinstance(told, Publication) else f"{told}\nfrom here: the same command with --confirm {told.hash[:12]}"
 
-    return _served(parser, run)
+    return served(parser, run)
 
 
 def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
@@ -108,7 +108,7 @@ def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
         return "\n".join(counted(u) for u in uploaded(options.name, store, end=options.end, on=_needed(options)))
 
-    return _served(parser, run)
+    return served(parser, run)
 
 
 def unpublish(parser: ArgumentParser) -> Callable[[Namespace], None]:
@@ -121,7 +121,7 @@ def unpublish(parser: ArgumentParser) -> Callable[[Namespace], None]:
         unpublished(options.name, store)
         return f"{options.name} is served no more; workbench rollback {options.name} brings a version back"
 
-    return _served(parser, run)
+    return served(parser, run)
 
 
 def history(parser: ArgumentParser) -> Callable[[Namespace], None]:
@@ -140,12 +140,13 @@ def history(parser: ArgumentParser) -> Callable[[Namespace], None]:
             shown.add_column(head, justify="right" if head in ("version", "features") else "left", no_wrap=True)
         for v in found:
             shown.add_row(str(v.version), f"{v.made:%Y-%m-%d %H:%M:%S}", v.hash[:12], str(len(v.plan.outputs)), "served" if v.served else "")
-        return _drawn(shown)
+        return drawn(shown)
 
-    return _served(parser, run)
+    return served(parser, run)
 
 
-def _drawn(table: Table) -> str:
+def drawn(table: Table) -> str:
+    """A table as text of 120 columns."""
     console = Console(width=120, highlight=False)
     with console.capture() as captured:
         console.print(table)
@@ -164,7 +165,7 @@ def rollback(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
         return rolled_back(options.name, store, version=options.version, end=options.end, on=_needed(options))
 
-    return _served(parser, run)
+    return served(parser, run)
 
 
 def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
@@ -184,7 +185,7 @@ def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
         answers = store.fetcher.fetch(options.name, [row(plan, k) for k in keys], at=options.at, context=context)
         return "\n".join(_line(a) if options.json else repr(a) for a in answers)
 
-    return _served(parser, run)
+    return served(parser, run)
 
 
 def _keys(option: str, text: str) -> list[dict[str, Any]]:

@@ -1,0 +1,149 @@
+"""How far the messages of topics were applied, by whom, and how fresh they were: offsets, epochs, marks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import psycopg
+
+    from online.plan import GroupByPlan
+    from online.store import Store
+
+NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
+CLAIMED = """insert into workbench.offsets (rows, topic, partition, epoch, owner) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s)
+    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner returning epoch, next"""
+REACHED = "select partition, next, epoch from workbench.offsets where rows = %s and topic = %s"
+ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[])
+        as m (partition, first, next, messages, oldest, newest, appended)),
+    o as (insert into workbench.offsets as o (rows, topic, partition, epoch, next, newest, appended) select rows, topic, partition, 0, next, newest, appended from m
+        on conflict (rows, topic, partition) do update set next = greatest(o.next, excluded.next), newest = greatest(o.newest, excluded.newest),
+        appended = greatest(o.appended, excluded.appended), trouble = '')
+    insert into workbench.batches (rows, topic, partition, first, next, messages, oldest, newest, appended)
+        select * from m where messages > 0 returning id"""
+VISIBLE = f"""with b as (update workbench.batches set visible = {NOW} where id = any(%s) returning rows, topic, partition)
+    update workbench.offsets o set written = {NOW} from b where o.rows = b.rows and o.topic = b.topic and o.partition = b.partition"""
+HIGH = f"update workbench.offsets set high = %s, seen = {NOW} where rows = any(%s) and topic = %s and partition = %s"
+TROUBLED = "update workbench.offsets set trouble = %s where rows = any(%s) and topic = %s"
+MOVED = "update workbench.offsets set next = %s where rows = any(%s) and topic = %s and partition = %s"
+PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble
+    from workbench.offsets o join workbench.states s on s.rows = o.rows order by s.group_by, o.topic, o.partition"""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a partition's messages were applied for a group-by: the next offset, none before the first; who may write, by epoch."""
+
+    next: int | None
+    epoch: int
+
+
+@dataclass
+class Mark:
+    """What a batch holds of one partition: offsets from `first` to before `next`, its messages, and their times in microseconds."""
+
+    first: int
+    next: int
+    messages: int = 0
+    oldest: int | None = None
+    newest: int | None = None
+    appended: int | None = None
+
+    def seen(self, oldest: int, newest: int) -> None:
+        """Some of its events happened between these."""
+        self.oldest = oldest if self.oldest is None else min(self.oldest, oldest)
+        self.newest = newest if self.newest is None else max(self.newest, newest)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """How a partition stands for a group-by; times in microseconds since 1970, none where nothing is known.
+
+    `next` is the first offset that is not applied, `high` the topic's own next as of `seen`. `newest` is the time of the
+    newest event, `appended` when Kafka had the last applied message, `written` when it could be fetched. `trouble` says why
+    nothing of the topic is applied, if so.
+    """
+
+    group_by: str
+    topic: str
+    partition: int
+    next: int | None
+    high: int | None
+    newest: int | None
+    appended: int | None
+    written: int | None
+    seen: int | None
+    owner: str = ""
+    trouble: str = ""
+
+    @property
+    def lag(self) -> int | None:
+        """Messages that wait, as far as is known."""
+        return None if self.high is None else max(self.high - (self.next or 0), 0)
+
+    def idle(self, now: int, after: int) -> bool:
+        """Whether all that came is applied, and nothing came for so long: its silence holds nobody back."""
+        return self.lag == 0 and now - (self.written or 0) > after
+
+
+def claimed(con: psycopg.Connection[Any], plans: Iterable[GroupByPlan], topic: str, partition: int, owner: str = "") -> dict[str, Reached]:
+    """Be the one updater of a partition for these group-bys; by table, how far it is, and the epoch to write with.
+
+    Whoever had it before is fenced: what it writes from now on is not taken.
+    """
+    with con.transaction(), con.cursor() as cursor:
+        found = {}
+        for plan in sorted(plans, key=lambda p: p.table):  # in one order, so that two do not wait for each other
+            row = cursor.execute(CLAIMED, {"rows": plan.table, "topic": topic, "partition": partition, "owner": owner}).fetchone()
+            assert row is not None  # noqa: S101 it was written
+            found[plan.table] = Reached(row[1], row[0])
+    return found
+
+
+def reached(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str) -> dict[int, Reached]:
+    """How far each partition of a topic is for a group-by."""
+    return {partition: Reached(after, epoch) for partition, after, epoch in cursor.execute(REACHED, (plan.table, topic)).fetchall()}
+
+
+def advanced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, Mark]) -> list[int]:
+    """The partitions are as far as these marks say, in the transaction that writes their rows; the marks' numbers."""
+    told = sorted(marks.items())
+    if not told:
+        return []
+    each = [[p for p, _ in told], *([getattr(m, name) for _, m in told] for name in ("first", "next", "messages", "oldest", "newest", "appended"))]
+    return [number for (number,) in cursor.execute(ADVANCED, (plan.table, topic, *each)).fetchall()]
+
+
+def visible(con: psycopg.Connection[Any], numbers: Sequence[int]) -> None:
+    """What these marks tell of can be fetched now: called after the commit."""
+    if numbers:
+        with con.transaction():
+            con.execute("set local synchronous_commit = off")  # a mark is not worth waiting for a disk
+            con.execute(VISIBLE, (list(numbers),))
+
+
+def high(con: psycopg.Connection[Any], tables: Sequence[str], ends: Mapping[tuple[str, int], int]) -> None:
+    """How far the topics themselves are."""
+    with con.transaction(), con.cursor() as cursor:
+        cursor.execute("set local synchronous_commit = off")
+        for (topic, partition), end in sorted(ends.items()):
+            cursor.execute(HIGH, (end, list(tables), topic, partition))
+
+
+def troubled(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, sentence: str) -> None:
+    """Nothing of a topic is applied, for a reason that whoever looks should know."""
+    con.execute(TROUBLED, (sentence, list(tables), topic))
+
+
+def moved(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int, after: int) -> None:
+    """Go on from an offset, whatever lies between."""
+    con.execute(MOVED, (after, list(tables), topic, partition))
+
+
+def progress(store: Store) -> list[Partition]:
+    """How every partition of every group-by that is stored stands."""
+    with store.connection() as con:
+        return [Partition(*row) for row in con.execute(PROGRESS).fetchall()]

@@ -1,0 +1,230 @@
+"""One set of plans, followed until they change: one thread polls, another writes, and the store says where both are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import psycopg
+
+from online import positions
+from online.applying import Guard, Topic
+from online.buffer import Buffer
+from online.consuming import Consumer, DeadTopic
+from online.errors import StoreError
+from online.upkeep import Upkeep
+from online.writing import Poisoned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from online.applying import Written
+    from online.consuming import Place, Polled
+    from online.plan import GroupByPlan
+    from online.updater import Updater
+
+log = logging.getLogger("workbench.stream")
+PATIENCE = (0.2, 0.5, 1, 2, 5)  # seconds between tries while the store or Kafka is away
+
+
+class Session:
+    """One set of plans, followed until they change: the caller's thread polls, another writes."""
+
+    def __init__(self, updater: Updater) -> None:
+        self.updater, self.settings, self.store = updater, updater.settings, updater.store
+        self.plans = updater.plans()
+        by_topic: dict[str, list[GroupByPlan]] = {}
+        for plan in self.plans.values():
+            by_topic.setdefault(plan.topic.name if plan.topic else "", []).append(plan)
+        guard = (self.settings.poison, self.settings.poison_least)
+        self.topics = {name: Topic(name, plans, Guard(*guard), self.settings.registry) for name, plans in by_topic.items()}
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.lock = threading.Lock()  # of what client, poller and writer share
+        self.epochs: dict[str, dict[Place, int]] = {}
+        self.rewinds: dict[Place, int] = {}
+        self.dead_topic = DeadTopic(updater.config, self.settings.dead_topic) if self.settings.dead_topic else None
+        self.buffer = Buffer(self.settings.waiting, self.settings.size)
+        self.failed: Exception | None = None
+        self.worked = False
+        updater.paused.clear()
+
+    # --- told by the client, in its own thread
+
+    def claimed(self, places: list[Place]) -> dict[Place, int | None]:
+        """These partitions are ours: where to read them from."""
+        found: dict[Place, int | None] = {}
+        with self.store.connection() as con:
+            for topic, partition in places:
+                reached = positions.claimed(con, self.topics[topic].plans, topic, partition, self.owner)
+                nexts = [r.next for r in reached.values()]
+                found[topic, partition] = None if None in nexts else min(n for n in nexts if n is not None)
+                with self.lock:
+                    for table, r in reached.items():
+                        self.epochs.setdefault(table, {})[topic, partition] = r.epoch
+        log.info("reading %s", ", ".join(f"{t} {p} from {'its first' if n is None else n}" for (t, p), n in found.items()))
+        return found
+
+    def released(self, places: Iterable[Place]) -> None:
+        """These partitions are ours no more; what waits of them is another's to read."""
+        gone = set(places)
+        self.buffer.drop(gone)
+        with self.lock:
+            for mine in self.epochs.values():
+                for place in gone:
+                    mine.pop(place, None)
+
+    def skipped(self, place: Place, first: int) -> None:
+        """What lies before this offset is gone, and passed over."""
+        with self.store.connection() as con:
+            positions.moved(con, list(self.plans), *place, first)
+
+    # --- the poller
+
+    def run(self) -> None:
+        """Poll until the updater is stopped, or what is published changed."""
+        if not self.plans:  # nothing has a topic yet
+            self._idle()
+            return
+        group = self.settings.group or f"workbench-{self._store()}-{crc32(chr(10).join(sorted(self.plans)).encode()):x}"
+        skipped = self.skipped if self.settings.lost == "skip" else None
+        consumer = Consumer(self.updater.config, sorted(self.topics), self.claimed, self.released, skipped, group, self.settings.partitions)
+        upkeep = Upkeep(self.store, self.plans.values(), self.settings.upkeep)
+        writer = threading.Thread(target=self._write, name="workbench-writer", daemon=True)
+        writer.start()
+        try:
+            self._poll(consumer)
+        finally:
+            self.buffer.close()
+            writer.join()
+            upkeep.stop()
+            with suppress(Exception):  # who leaves while Kafka is away has left
+                consumer.close()
+            if self.dead_topic is not None:
+                self.dead_topic.close()
+        if self.failed:
+            raise self.failed
+
+    def _idle(self) -> None:
+        while not self.updater.interrupted and not self._changed():
+            self.updater.wait(self.settings.refresh)
+
+    def _poll(self, consumer: Consumer) -> None:
+        looked = time.monotonic()
+        while not self.updater.interrupted and self.failed is None:
+            if self.buffer.full:
+                consumer.hold(list(consumer.positions))
+                consumer.poll(0)  # a member that does not poll is put out of the group
+                self.buffer.room(0.5)
+                continue
+            consumer.hold(self._useless(consumer))
+            self.buffer.put(consumer.poll(0.1))
+            self._rewind(consumer)
+            if time.monotonic() - looked > self.settings.refresh:
+                looked = time.monotonic()
+                self._high(consumer)
+                if self._changed():
+                    return
+
+    def _useless(self, consumer: Consumer) -> list[Place]:
+        """Partitions of which nothing would be written: of topics that are paused, or another updater's."""
+        with self.lock:
+            return [p for p in list(consumer.positions) if p[0] in self.updater.paused or not any(p in e for e in self.epochs.values())]
+
+    def _rewind(self, consumer: Consumer) -> None:
+        with self.lock:
+            rewinds, self.rewinds = self.rewinds, {}
+        if rewinds:
+            self.buffer.drop(rewinds.keys())
+            consumer.back(rewinds)
+
+    def _high(self, consumer: Consumer) -> None:
+        ends = consumer.ends()
+        self.updater.measures.ends(ends, consumer.positions)
+        with suppress(StoreError, psycopg.Error), self.store.connection() as con:
+            positions.high(con, list(self.plans), ends)
+
+    def _changed(self) -> bool:
+        try:
+            return {t: p.topic for t, p in self.updater.plans().items()} != {t: p.topic for t, p in self.plans.items()}
+        except StoreError as error:
+            if error.kind == "away":
+                return False
+            raise
+
+    def _store(self) -> str:
+        """A name of this store, so that two stores do not share a group."""
+        with self.store.connection() as con:
+            return str(con.execute("select (select system_identifier from pg_control_system())::text || '-' || (select oid from pg_database where datname = current_database())::text").fetchall()[0][0])
+
+    # --- the writer
+
+    def _write(self) -> None:
+        try:
+            while (polled := self.buffer.take(self.settings.batch)) is not None:
+                by_topic: dict[str, list[Polled]] = {}
+                for p in polled:
+                    by_topic.setdefault(p.topic, []).append(p)
+                for name, mine in by_topic.items():
+                    self._written(self.topics[name], mine)
+        except Exception as error:  # noqa: BLE001 the poller raises it
+            self.failed = error
+
+    def _written(self, topic: Topic, polled: list[Polled]) -> None:
+        """Write, again and again while the store is away; nothing that was polled is passed over."""
+        tries = 0
+        while True:
+            with self.lock:
+                epochs = {table: dict(mine) for table, mine in self.epochs.items()}
+            mine = [p for p in polled if any((p.topic, p.partition) in e for e in epochs.values())]
+            if not mine or topic.name in self.updater.paused:
+                return
+            try:
+                with self.store.connection() as con:
+                    done = topic.write(con, mine, epochs)
+            except Poisoned as poisoned:
+                self._pause(topic.name, poisoned)
+                return
+            except StoreError as error:
+                if error.kind != "away" or (self.updater.stopping and tries >= len(PATIENCE)):
+                    raise
+                log.warning("%s; trying again", error)
+                self.updater.measures.retries.inc()
+                time.sleep(PATIENCE[min(tries, len(PATIENCE) - 1)])
+                tries += 1
+                continue
+            self.worked = True
+            self.updater.measures.wrote(done)
+            if self.dead_topic is not None and done.dead:
+                self.dead_topic.send(topic.name, done.dead.values())
+            self._amiss(topic, done, epochs)
+            return
+
+    def _amiss(self, topic: Topic, done: Written, used: Mapping[str, Mapping[Place, int]]) -> None:
+        """Leave what is another updater's, unless it is ours again since; read again what a gap was found before."""
+        with self.lock:
+            for table, partitions in done.amiss("fenced").items():
+                mine = self.epochs.get(table, {})
+                for place in ((topic.name, p) for p in partitions):
+                    if place in mine and mine[place] == used.get(table, {}).get(place):
+                        del mine[place]
+                        log.warning("another updater has partition %s of %s for %s by now", place[1], topic.name, self.plans[table].name)
+            for table, found in done.amiss("gaps").items():
+                for partition, after in found.items():
+                    log.warning("partition %s of %s is read again from %s for %s", partition, topic.name, after, self.plans[table].name)
+                    self.rewinds[topic.name, partition] = min(after, self.rewinds.get((topic.name, partition), after))
+
+    def _pause(self, topic: str, poisoned: Poisoned) -> None:
+        """Apply nothing more of a topic, and say so: nothing of the batch was written, and it is read again by the next session."""
+        first = poisoned.dead[-1]
+        sentence = f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the topic or what is declared of it, then send this process a SIGHUP, or start it with a higher --poison"
+        self.updater.paused[topic] = sentence
+        self.updater.measures.paused.labels(topic).set(1)
+        log.error("%s", sentence)
+        with suppress(StoreError, psycopg.Error), self.store.connection() as con:
+            positions.troubled(con, list(self.plans), topic, sentence)

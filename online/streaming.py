@@ -1,0 +1,60 @@
+"""The process of `workbench stream`: an updater that ends on SIGTERM and looks anew on SIGHUP. It loads no Ibis."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from online.errors import StoreError
+from online.store import Store
+from online.stream_measures import StreamMeasures
+from online.updater import Streaming, Updater
+
+
+def run(told: dict[str, Any]) -> int:
+    """Stream until a signal; the exit code."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    for noisy in ("kafka", "psycopg.pool"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    place = told["store"]
+    store = Store(None if not place else place if "://" in place or "=" in place else Path(place))
+    measures = StreamMeasures()
+    settings = Streaming(group=told["group"], partitions=_partitions(told["partitions"]), registry=told["registry"], batch=told["batch"], poison=told["poison"], lost="skip" if told["skip_lost"] else "stop", dead_topic=told["dead_topic"])
+    try:
+        updater = Updater(store, *told["names"], servers=told["kafka"], settings=settings, measures=measures)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: updater.stop())
+        signal.signal(signal.SIGHUP, lambda *_: updater.reload())
+        if told["metrics"] is not None:
+            measures.serve(told["metrics"])
+        sys.stderr.write(f"streaming {', '.join(sorted(p.name for p in updater.plans().values())) or 'nothing yet: no published group-by has a topic'}\n")
+        updater.run()
+    finally:
+        store.close()
+    return 0
+
+
+def _partitions(told: list[str] | None) -> dict[str, list[int]] | None:
+    """TOPIC:0,1,2 each."""
+    if not told:
+        return None
+    found = {}
+    for one in told:
+        topic, _, numbers = one.rpartition(":")
+        if not topic or not all(n.isdigit() for n in numbers.split(",")):
+            message = f"--partitions {one!r} is no topic with numbers: write it as events.returns:0,1"
+            raise StoreError(message)
+        found[topic] = [int(n) for n in numbers.split(",")]
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run(json.loads(sys.argv[1])))
+    except StoreError as error:
+        sys.stderr.write(f"workbench stream: {error}\n")
+        sys.exit(2)

@@ -1,0 +1,54 @@
+"""What a store needs from time to time while it is streamed into: rows beyond the retention go, pages are vacuumed, old marks dropped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from online import loading
+from online.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from online.plan import GroupByPlan
+    from online.store import Store
+
+log = logging.getLogger("workbench.stream")
+DAYS = 7  # of marks
+MARKS = "delete from workbench.batches where visible < (extract(epoch from clock_timestamp()) * 1000000)::int8 - %s or (visible is null and id < (select max(id) from workbench.batches) - 1000000)"
+
+
+class Upkeep:
+    """A thread that keeps the tables of group-bys tidy, every so many seconds; it changes no answer."""
+
+    def __init__(self, store: Store, plans: Iterable[GroupByPlan], seconds: float) -> None:
+        self.store, self.plans, self.seconds = store, list(plans), seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="workbench-upkeep", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.seconds):
+            with suppress(StoreError):  # away: the next turn does it
+                self.once()
+
+    def once(self) -> int:
+        """Do it now; how many rows went."""
+        gone = 0
+        for plan in self.plans:
+            gone += loading.forget(self.store, plan)
+            with self.store.connection() as con:
+                loading.vacuumed(con, plan)
+        with self.store.connection() as con:
+            con.execute(MARKS, (DAYS * 86_400_000_000,))
+        if gone:
+            log.info("%s rows lay before the retention and went", gone)
+        return gone
+
+    def stop(self) -> None:
+        """End, when what is being done is done."""
+        self._stopping.set()
+        self._thread.join()
