@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 NBVAL  := WORKBENCH_STATIC=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test fast lint env lab docs lock clean
+.PHONY: help quickstart test fast lint env lab kafka docs lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ env: $(VENV)/.all ## .venv with everything
 
 lab: $(VENV)/.all ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir notebooks $$([ "$$(id -u)" = 0 ] && echo --allow-root)
+
+kafka: $(VENV)/.all ## a real Apache Kafka on a loopback port, for notebook 04 and by hand
+	@$(BIN)/python tests/broker.py
 
 docs: $(VENV)/.all ## docs/reference.md from the docstrings, and the notebooks' outputs
 	@$(BIN)/python docs/make_reference.py

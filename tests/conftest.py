@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import broker
 import ibis
 import pytest
 import services
@@ -55,6 +56,15 @@ def spark():
         lacking(reason)
     with services.spark(**{"spark.sql.shuffle.partitions": "2"}) as con:
         yield con
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """A Kafka of the tests' own."""
+    if reason := broker.lacks_kafka():
+        lacking(reason)
+    with broker.kafka() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

