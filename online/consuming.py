@@ -131,11 +131,7 @@ class Consumer(ConsumerRebalanceListener):
         except StoreError as error:  # the client would only log it
             self.failed = error
         for p in mine:
-            position = self.positions.get((p.topic, p.partition))
-            if position is None:
-                self.client.seek_to_beginning(p)
-            else:
-                self.client.seek(p, position)
+            self._seek(p, self.positions.get((p.topic, p.partition)))
 
     # --- the loop's
 
@@ -174,12 +170,18 @@ class Consumer(ConsumerRebalanceListener):
             self.skipped((place.topic, place.partition), first)
             self.back({(place.topic, place.partition): first})
 
-    def back(self, positions: Mapping[Place, int]) -> None:
-        """Read these partitions from there again."""
+    def back(self, positions: Mapping[Place, int | None]) -> None:
+        """Read these partitions from there again, or from their first message."""
         for place, position in positions.items():
             if place in self.positions:
                 self.positions[place] = position
-                self.client.seek(TopicPartition(*place), position)
+                self._seek(TopicPartition(*place), position)
+
+    def _seek(self, place: TopicPartition, position: int | None) -> None:
+        if position is None:
+            self.client.seek_to_beginning(place)
+        else:
+            self.client.seek(place, position)
 
     def hold(self, places: Iterable[Place]) -> None:
         """Give nothing of these partitions, and of the others what comes."""

@@ -26,6 +26,7 @@ ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unne
         select * from m where messages > 0 returning id"""
 VISIBLE = f"""with b as (update workbench.batches set visible = {NOW} where id = any(%s) returning rows, topic, partition)
     update workbench.offsets o set written = {NOW} from b where o.rows = b.rows and o.topic = b.topic and o.partition = b.partition"""
+OWNED = "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
 HIGH = f"update workbench.offsets set high = %s, seen = {NOW} where rows = any(%s) and topic = %s and partition = %s"
 TROUBLED = "update workbench.offsets set trouble = %s where rows = any(%s) and topic = %s"
 MOVED = "update workbench.offsets set next = %s where rows = any(%s) and topic = %s and partition = %s"
@@ -123,6 +124,12 @@ def visible(con: psycopg.Connection[Any], numbers: Sequence[int]) -> None:
         with con.transaction():
             con.execute("set local synchronous_commit = off")  # a mark is not worth waiting for a disk
             con.execute(VISIBLE, (list(numbers),))
+
+
+def alive(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int) -> int | None:
+    """When whoever owns a partition last looked at it, in microseconds since 1970."""
+    (row,) = con.execute(OWNED, (list(tables), topic, partition)).fetchall()
+    return None if row[0] is None else int(row[0])
 
 
 def high(con: psycopg.Connection[Any], tables: Sequence[str], ends: Mapping[tuple[str, int], int]) -> None:

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import psycopg
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("workbench.stream")
 PATIENCE = (0.2, 0.5, 1, 2, 5)  # seconds between tries while the store or Kafka is away
+ABSENT = 15  # seconds without a sign of life after which an updater is taken for gone
 
 
 class Session:
@@ -144,10 +145,23 @@ class Session:
             consumer.back(rewinds)
 
     def _high(self, consumer: Consumer) -> None:
-        ends = consumer.ends()
+        """Say how far the topics are, which says too that we live; take over what the group gave us and its owner has left."""
+        with self.lock:
+            mine = {place for places in self.epochs.values() for place in places}
+        ends = {place: end for place, end in consumer.ends().items() if place in mine}
         self.updater.measures.ends(ends, consumer.positions)
+        left: list[Place] = []
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             positions.high(con, list(self.plans), ends)
+            left = [p for p in list(consumer.positions) if p not in mine and p[0] not in self.updater.paused and self._left(con, p)]
+        for place in left:
+            position = self.claimed([place])[place]
+            consumer.back({place: position})
+
+    def _left(self, con: psycopg.Connection[Any], place: Place) -> bool:
+        """Whether the updater that took a partition from us is gone."""
+        seen = positions.alive(con, [p.table for p in self.topics[place[0]].plans], *place)
+        return seen is None or time.time() * 1_000_000 - seen > max(ABSENT, 3 * self.settings.refresh) * 1_000_000
 
     def _changed(self) -> bool:
         try:

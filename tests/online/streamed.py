@@ -82,7 +82,7 @@ def sent(broker, name, messages, partition=None):
     """Produce messages, in order; the (partition, offset) of each."""
     client = KafkaProducer(bootstrap_servers=broker.servers, linger_ms=5)
     try:
-        told = [client.send(name, m, partition=partition) for m in messages]
+        told = [client.send(name, m, key=b"k" if m is None else None, partition=partition) for m in messages]
         client.flush()
         return [(t.get(30).partition, t.get(30).offset) for t in told]
     finally:

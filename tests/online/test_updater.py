@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from streamed import T, event, join, line, published, returns, sent, topic
 
-from online import StoreError, dead_letters, fetch, positions
+from online import StoreError, dead_letters, fetch, positions, session
 from online.replay import replayed
 from online.updater import Streaming, Updater
 from workbench import backfill
@@ -92,6 +92,21 @@ def test_an_updater_that_lost_its_partition_writes_nothing(store, kafka, duck):
             assert 1 == asked(store)[COUNT]
 
         updated(store, kafka, settings=alone)
+
+        assert 2 == asked(store)[COUNT]
+
+
+def test_what_an_updater_left_behind_is_taken_over(store, kafka, duck, monkeypatch):
+    monkeypatch.setattr(session, "ABSENT", 1)
+    name = topic(kafka)
+    with published(store, returns(duck, name, identified=False)) as plan, Updater(store, servers=kafka.servers, settings=FAST) as updater:
+        sent(kafka, name, [line(event(1))])
+        updater.caught_up()
+        with store.connection() as con:
+            positions.claimed(con, plan.group_bys, name, 0, "one that dies")
+        sent(kafka, name, [line(event(2))])
+
+        updater.caught_up(20)
 
         assert 2 == asked(store)[COUNT]
 
