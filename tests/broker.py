@@ -116,7 +116,8 @@ class Broker:
         with (self.folder / "log").open("ab") as log:
             if not (self.folder / "data" / "meta.properties").exists():
                 format_ = ["kafka.tools.StorageTool", "format", "--standalone", "-t", _uuid(), "-c", str(self.properties)]
-                subprocess.run([*java, *format_], check=True, stdout=log, stderr=log, timeout=60)
+                if subprocess.run([*java, *format_], check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=60).returncode:
+                    raise self._failure()
             # where the one who started it is killed, the system ends it (setpriv is Linux's)
             prefix = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
             self.process = subprocess.Popen([*prefix, *java, "kafka.Kafka", str(self.properties)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -139,8 +140,10 @@ class Broker:
                     continue
                 return
             time.sleep(0.02)
-        message = f"Kafka on {self.servers} did not start: {_tail((self.folder / 'log').read_bytes())}"
-        raise RuntimeError(message)
+        raise self._failure()
+
+    def _failure(self) -> RuntimeError:
+        return RuntimeError(f"Kafka on {self.servers} did not start: {_tail((self.folder / 'log').read_bytes())}")
 
     def stop(self) -> None:
         """Ask it to end (SIGTERM), and wait until it has."""
@@ -192,7 +195,8 @@ def listens(servers: str) -> bool:
 
 
 def _tail(output: bytes) -> str:
-    return " | ".join(output.decode(errors="replace").strip().splitlines()[-5:])
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip() and not line.startswith("\tat ")]
+    return " | ".join(lines[-5:])
 
 
 def main() -> None:

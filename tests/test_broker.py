@@ -109,18 +109,16 @@ def test_two_brokers_run_side_by_side_and_know_nothing_of_each_other(kafka):
         assert [[b"here"], [b"there"]] == [[m.value for m in read(b, place, 1)] for b in (kafka, other)]
 
 
-def test_messages_outlive_a_crash_and_a_restart(kafka):
+def test_messages_outlive_a_crash(kafka):
     place = made(kafka, "kept")
     values = [b"v%d" % n for n in range(100)]
     sent(kafka, "kept", [{"value": value, "partition": 0} for value in values])
 
     kafka.kill()
-    kafka.start()
-    crashed = read(kafka, place, 100)
     kafka.restart()
-    restarted = read(kafka, place, 100)
+    got = read(kafka, place, 100)
 
-    assert values == [m.value for m in crashed] == [m.value for m in restarted]
+    assert values == [m.value for m in got]
 
 
 def test_a_port_that_is_taken_is_refused(kafka, tmp_path):
@@ -134,8 +132,6 @@ def test_a_port_that_is_taken_is_refused(kafka, tmp_path):
 
 def test_a_broker_that_cannot_start_says_why_and_leaves_no_process(tmp_path):
     wrong = broker.Broker(tmp_path, **{"log.retention.hours": "soon"})
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "meta.properties").write_text("version=1\n")
 
     with pytest.raises(RuntimeError, match=r"did not start: .*soon"):
         wrong.start()
