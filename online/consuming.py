@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,8 @@ class Consumer(ConsumerRebalanceListener):
     partitions: Mapping[str, Sequence[int]] | None = None
     positions: dict[Place, int | None] = field(default_factory=dict)
     failed: Exception | None = None
+    generation: int = 0
+    _gaps: dict[Place, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -119,6 +122,7 @@ class Consumer(ConsumerRebalanceListener):
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Partitions go to another member of the group."""
         gone = [(p.topic, p.partition) for p in revoked]
+        self.generation += 1
         self.released(gone)
         for place in gone:
             self.positions.pop(place, None)
@@ -126,6 +130,7 @@ class Consumer(ConsumerRebalanceListener):
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Partitions are ours, from where the store says that they were read to."""
         mine = list(assigned)
+        self.generation += 1
         try:
             self.positions |= self.claimed([(p.topic, p.partition) for p in mine])
         except StoreError as error:  # the client would only log it
@@ -137,6 +142,7 @@ class Consumer(ConsumerRebalanceListener):
 
     def poll(self, seconds: float) -> list[Polled]:
         """What has come, by partition; nothing after so many seconds. StoreError of kind `away` where Kafka is."""
+        generation = self.generation
         try:
             found = self.client.poll(timeout_ms=int(seconds * 1000))
         except OffsetOutOfRangeError as error:
@@ -147,16 +153,24 @@ class Consumer(ConsumerRebalanceListener):
         if self.failed is not None:
             failed, self.failed = self.failed, None
             raise failed
-        told = []
-        for place, records in found.items():
-            at = (place.topic, place.partition)
-            if at not in self.positions:
-                continue
-            start, after = self.positions[at], records[-1].offset + 1
-            self.positions[at] = after
-            columns = [[r.offset for r in records], [r.value for r in records], [r.key for r in records], [r.timestamp for r in records]]
-            told.append(Polled(*at, records[0].offset if start is None else start, after, *columns))
-        return told
+        if self.generation != generation:  # the client may have moved a position of this assignment by what it had of the last
+            self.back(dict(self.positions))
+            return []
+        return [p for place, records in found.items() if (p := self._polled((place.topic, place.partition), records)) is not None]
+
+    def _polled(self, at: Place, records: Sequence[Any]) -> Polled | None:
+        """The messages of a partition that is ours; those that lie beyond where we are only if nothing lies between."""
+        if at not in self.positions:
+            return None
+        start, first, after = self.positions[at], records[0].offset, records[-1].offset + 1
+        if start is not None and first > start and self._gaps.get(at) != (start, first):  # a compacted topic has gaps; they are looked at twice
+            self._gaps[at] = (start, first)
+            self.back({at: start})
+            return None
+        self._gaps.pop(at, None)
+        self.positions[at] = after
+        columns = [[r.offset for r in records], [r.value for r in records], [r.key for r in records], [r.timestamp for r in records]]
+        return Polled(*at, first if start is None else min(start, first), after, *columns)
 
     def _lost(self, error: OffsetOutOfRangeError) -> None:
         """Kafka has no message where we are: go on from its first if that was asked for, else raise."""
@@ -178,10 +192,11 @@ class Consumer(ConsumerRebalanceListener):
                 self._seek(TopicPartition(*place), position)
 
     def _seek(self, place: TopicPartition, position: int | None) -> None:
-        if position is None:
-            self.client.seek_to_beginning(place)
-        else:
-            self.client.seek(place, position)
+        with suppress(ValueError):  # not ours any more since a moment
+            if position is None:
+                self.client.seek_to_beginning(place)
+            else:
+                self.client.seek(place, position)
 
     def hold(self, places: Iterable[Place]) -> None:
         """Give nothing of these partitions, and of the others what comes."""

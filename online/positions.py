@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from online.store import Store
 
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
-CLAIMED = """insert into workbench.offsets (rows, topic, partition, epoch, owner) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s)
-    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner returning epoch, next"""
+CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
+    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen returning epoch, next"""
 REACHED = "select partition, next, epoch from workbench.offsets where rows = %s and topic = %s"
 ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[])
         as m (partition, first, next, messages, oldest, newest, appended)),

@@ -237,8 +237,8 @@ class Session:
         """Apply nothing more of a topic, and say so: nothing of the batch was written, and it is read again by the next session."""
         first = poisoned.dead[-1]
         sentence = f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the topic or what is declared of it, then send this process a SIGHUP, or start it with a higher --poison"
-        self.updater.paused[topic] = sentence
         self.updater.measures.paused.labels(topic).set(1)
         log.error("%s", sentence)
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             positions.troubled(con, list(self.plans), topic, sentence)
+        self.updater.paused[topic] = sentence
