@@ -13,7 +13,7 @@ from workbench.aggregates import KINDS
 from workbench.operations import CASTS, PROVEN, TRIED, written
 
 GROUPS = {
-    "Declaring": ["EventSource", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
+    "Declaring": ["EventSource", "Topic", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
     "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
     "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "explain", "Explanation"],
     "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why"],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-FORMAT = 1  # of the JSON below: raised by whoever changes what a stored plan says
+FORMAT = 2  # of the JSON below: raised by whoever changes what a stored plan says
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,30 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class TopicPlan:
+    """What a topic's messages are: `json`, `csv` of `fields`, or `avro` of `schema` (JSON text); where they come from is configuration.
+
+    `time` is the unit of timestamps that are numbers (`ms`, `us`, `s`), or `iso` for texts; with `registry` each message
+    begins with the id of the schema that it was written by.
+    """
+
+    name: str
+    format: str = "json"
+    fields: tuple[str, ...] = ()
+    schema: str | None = None
+    time: str = "ms"
+    registry: bool = False
+
+    def __str__(self) -> str:
+        """The name, and how its messages differ from JSON objects with milliseconds."""
+        said = [self.format] if self.format != "json" else []
+        said += [f"of {', '.join(self.fields)}"] if self.fields else []
+        said += [f"time in {self.time}"] if self.time != "ms" else []
+        said += ["with a registry"] if self.registry else []
+        return f"{self.name} ({', '.join(said)})" if said else self.name
+
+
+@dataclass(frozen=True)
 class GroupByPlan:
     """One group-by as it is stored and asked: columns, cells, features, and the row-level SQL by dialect."""
 
@@ -72,7 +97,7 @@ class GroupByPlan:
     derivations: tuple[Feature, ...]
     daily: bool = False  # values stand at midnight
     timeless: bool = False  # an entity without snapshots
-    topic: str | None = None
+    topic: TopicPlan | None = None
     rows: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of keys, time, stored columns
     snapshots: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of the ends of an entity's snapshots
     source: dict[str, str] = field(default_factory=dict)  # the source's columns and Ibis types, as messages carry them
@@ -157,6 +182,9 @@ def _made(kind: Any, value: Any) -> Any:
     if origin is tuple:
         inner = get_args(kind)
         return tuple(_made(inner[0], v) for v in value)
+    if origin is UnionType:
+        inner = next((a for a in get_args(kind) if hasattr(a, "__dataclass_fields__")), None)
+        return value if inner is None or value is None else _made(inner, value)
     if hasattr(kind, "__dataclass_fields__"):
         hints = get_type_hints(kind)
         return kind(**{f.name: _made(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value})

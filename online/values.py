@@ -49,10 +49,10 @@ def reader(type_: str) -> Callable[[Any], Any]:
 
 def _reader(type_: str) -> Callable[[Any], Any]:
     if type_.startswith("array<"):
-        element = reader(_arguments(type_)[0])
+        element = reader(arguments(type_)[0])
         return lambda value: [element(v) for v in value]
     if type_.startswith("map<"):
-        key, item = map(reader, _arguments(type_))
+        key, item = map(reader, arguments(type_))
         return lambda value: {key(k): item(v) for k, v in value.items()}
     if type_.startswith("decimal"):
         return lambda value: value if isinstance(value, Decimal) else Decimal(str(value))
@@ -63,10 +63,10 @@ def _reader(type_: str) -> Callable[[Any], Any]:
     return LEAVES.get(type_, lambda value: value)
 
 
-def _arguments(type_: str) -> list[str]:
+def arguments(type_: str) -> list[str]:
     """The types between a container's brackets.
 
-    >>> _arguments("map<string, array<decimal(12, 2)>>")
+    >>> arguments("map<string, array<decimal(12, 2)>>")
     ['string', 'array<decimal(12, 2)>']
     """
     inner, depth, found = type_[type_.index("<") + 1 : -1], 0, [""]

@@ -12,6 +12,7 @@ from workbench.publication import Proposal, Publication, history, publish, rollb
 from workbench.reasons import why
 from workbench.sources import EntitySource, EventSource
 from workbench.timeline import Preview, preview
+from workbench.topics import Topic
 from workbench.training import backfill, manifest
 from workbench.windows import Window, days, hours, minutes
 
@@ -29,6 +30,7 @@ __all__ = [
     "Preview",
     "Proposal",
     "Publication",
+    "Topic",
     "Window",
     "approx_histogram",
     "approx_percentile",

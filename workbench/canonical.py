@@ -62,7 +62,8 @@ class Encoder:
         if isinstance(value, ops.Node):
             return self._node(value)
         if hasattr(value, "__meaning__"):
-            return {"is": type(value).__name__} | self._mapping(value.__meaning__())
+            meaning = value.__meaning__()
+            return meaning if isinstance(meaning, str) else {"is": type(value).__name__} | self._mapping(meaning)
         if has(type(value)):
             return {"is": type(value).__name__} | self._mapping(self._fields(value))
         if isinstance(value, Mapping):

@@ -22,6 +22,7 @@ from workbench.errors import DefinitionError
 from workbench.estimates import own
 from workbench.nodes import inline
 from workbench.sources import EntitySource, EventSource, Source, check_rowwise
+from workbench.topics import Topic
 from workbench.windows import DAY, Window, windows
 
 if TYPE_CHECKING:
@@ -381,7 +382,7 @@ class GroupBy(Meaningful):
 class Serving:
     """What of a source says how it is served, and changes no offline value."""
 
-    topic: str | None = field(metadata={"meaning": "serving"})
+    topic: Topic | None = field(metadata={"meaning": "serving"})
     id: str | None = field(metadata={"meaning": "serving"})
 
 

@@ -87,7 +87,7 @@ def _reasons(old: Plan, new: Plan) -> list[str]:
         before = theirs.get(stem(mine.name)[0])
         if before is None or before.hash == mine.hash:
             continue
-        changes: list[tuple[str, Any, Any]] = [("keys", _names(before), _names(mine)), ("topic", before.topic, mine.topic), ("id", told[before.name]["serving"].get("id"), meant[mine.name]["serving"].get("id"))]
+        changes: list[tuple[str, Any, Any]] = [("keys", _names(before), _names(mine)), ("topic", *_topics(before, mine)), ("id", told[before.name]["serving"].get("id"), meant[mine.name]["serving"].get("id"))]
         changes += [("as of", _as_of(before), _as_of(mine)), ("window tails", _tails(told[before.name]), _tails(meant[mine.name]))]
         found += [f"{what} of {mine.name}: {a or 'none'} becomes {b or 'none'}" for what, a, b in changes if a != b]
         made = [[g.get(k) for k in ("rows", "time", "order")] for g in (told[before.name], meant[mine.name])]
@@ -96,6 +96,14 @@ def _reasons(old: Plan, new: Plan) -> list[str]:
     if [k.name for k in old.keys] != [k.name for k in new.keys]:
         found.append(f"keys: {', '.join(k.name for k in old.keys)} becomes {', '.join(k.name for k in new.keys)}")
     return found
+
+
+def _topics(before: GroupByPlan, mine: GroupByPlan) -> tuple[str | None, str | None]:
+    """Both topics as said; where only their schemas differ, that too."""
+    old, new = (None if g.topic is None else str(g.topic) for g in (before, mine))
+    if before.topic != mine.topic and old == new:
+        return f"{old} by one schema", f"{new} by another"
+    return old, new
 
 
 def _names(group_by: GroupByPlan) -> str:

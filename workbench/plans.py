@@ -304,7 +304,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         derivations=_derived(group_by.derivations, group_by.inputs, known, sketches=[f.name for f in features if f.sketch]),
         daily=entity or group_by.accuracy == "snapshot",
         timeless=entity and group_by.entity.snapshot is None,
-        topic=None if entity else group_by.events.topic,
+        topic=None if entity or group_by.events.topic is None else group_by.events.topic.plan,
         rows=rows,
         snapshots=snapshots,
         source={n: str(t) for n, t in base(table).schema.items()},

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from workbench.binding import column, columns, connections, relation, title, unbind
 from workbench.canonical import IDLE, SERVING, Meaningful
 from workbench.errors import DefinitionError
+from workbench.topics import Topic, carried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +61,8 @@ class EventSource(Meaningful):
     time
         The timestamp column that says when each event happened. A naive one is UTC (semantics rule 1).
     topic
-        The Kafka topic on which the same events arrive live; none for events that only the table has.
+        The Kafka topic on which the same events arrive live: its name, or a `Topic` that says what its messages are; none for
+        events that only the table has.
     order
         Columns that tell events of one time apart, such as an offset; nulls come first (semantics rule 10).
     id
@@ -70,19 +72,19 @@ class EventSource(Meaningful):
 
     table: ops.Relation
     time: str
-    topic: str | None = field(default=None, metadata=SERVING)
+    topic: Topic | None = field(default=None, metadata=SERVING)
     order: tuple[str, ...] = ()
     id: str | None = field(default=None, metadata=SERVING)
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
     origin: ops.Relation | None = field(default=None, repr=False, metadata=IDLE)  # keeps a temporary table alive
 
-    def __init__(self, table: ir.Table, *, time: Any, topic: str | None = None, order: Any = (), id: Any = None) -> None:  # noqa: A002 the design's name
+    def __init__(self, table: ir.Table, *, time: Any, topic: str | Topic | None = None, order: Any = (), id: Any = None) -> None:  # noqa: A002 the design's name
         bound = relation(table, "EventSource")
         node = unbind(bound)
         self.__attrs_init__(
             node,
             _time(node, time, "time"),
-            topic,
+            None if topic is None else carried(topic, node),
             columns(node, order, "order"),
             None if id is None else column(node, id, "id"),
             _connection(bound),

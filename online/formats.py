@@ -1,0 +1,134 @@
+"""Messages of a topic decoded into the columns of its source's table: whole batches, and each bad message by its place and reason."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from online import avro
+from online.carried import arrow
+from online.errors import StoreError
+from online.schemas import Registry
+from online.textual import Csv, Json, Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from online.plan import TopicPlan
+
+REGISTRY = "WORKBENCH_SCHEMA_REGISTRY"
+NO_VALUE = "the message has no value"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The rows of a batch; `good` says of which messages they are, `bad` which are none and why, both by place and ascending."""
+
+    table: pa.Table
+    good: list[int] = field(default_factory=list)
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Decoder:
+    """Decodes messages of one topic; what the registry said is kept from batch to batch.
+
+    `source` has the columns of the source's table with their Ibis types; `registry` is the URL of a schema registry, else
+    the environment's. Raises StoreError where a topic needs one and none is told, or it has a type that messages do not carry.
+    """
+
+    def __init__(self, topic: TopicPlan, source: Mapping[str, str], registry: str | None = None) -> None:
+        self.topic, self.types = topic, {}
+        for column, type_ in source.items():
+            made = arrow(type_)
+            if made is None:
+                message = f"messages of {topic.name} carry no {type_}, which {column} is: publish it with a table of types that they carry"
+                raise StoreError(message, "broken")
+            self.types[column] = made
+        self.schema = pa.schema(list(self.types.items()))
+        self.text = None if topic.format == "avro" else (Json if topic.format == "json" else Csv)(topic, source, self.types)
+        self.avro = avro.Reader(topic, source, self._registry(registry).schema if topic.registry else None) if topic.format == "avro" else None
+
+    def _registry(self, url: str | None) -> Registry:
+        found = url or os.environ.get(REGISTRY)
+        if not found:
+            message = f"topic {self.topic.name} is written by the schemas of a registry, and none is told: set {REGISTRY} to its URL"
+            raise StoreError(message)
+        return Registry(found)
+
+    def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
+        """The messages as a table of the source's columns; every place is either in `good` or in `bad`.
+
+        Raises StoreError of kind `away` where the schema registry cannot be asked: then nothing is decided.
+        """
+        return self._by_record(payloads) if self.text is None else self._by_batch(self.text, payloads)
+
+    def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes | None]) -> Decoded:
+        """All at once; where that fails, in ever smaller parts, until bad messages stand alone."""
+        opened, bad = _opened(text, payloads)
+        parts, tables, good = [opened] if opened else [], [], []
+        while parts:
+            part = parts.pop()
+            try:
+                tables.append(text.table([p for _, p in part]))
+                good += [place for place, _ in part]
+            except Malformed as error:
+                if len(part) == 1:
+                    bad.append((part[0][0], text.reason(part[0][1], error)))
+                else:
+                    parts += reversed(_parts(part, error.row))
+        made = pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0] if tables else self.schema.empty_table()
+        return Decoded(made, good, sorted(bad))
+
+    def _by_record(self, payloads: Sequence[bytes | None]) -> Decoded:
+        rows, good, bad = [], [], []
+        for place, payload in enumerate(payloads):
+            try:
+                rows.append(self._row(payload))
+                good.append(place)
+            except ValueError as error:
+                bad.append((place, str(error)))
+        arrays = [pa.array([row[c] for row in rows], pa.int64()).cast(t) if pa.types.is_timestamp(t) else pa.array([row[c] for row in rows], t) for c, t in self.types.items()]
+        return Decoded(pa.table(arrays, schema=self.schema), good, bad)
+
+    def _row(self, payload: bytes | None) -> dict[str, object]:
+        """One Avro message, whose every value its column holds."""
+        if payload is None or self.avro is None:
+            raise ValueError(NO_VALUE)
+        row = self.avro.row(payload)
+        for column, type_ in self.types.items():
+            try:
+                pa.scalar(row[column], pa.int64() if pa.types.is_timestamp(type_) else type_)
+            except (pa.ArrowException, OverflowError, TypeError, ValueError):
+                message = f"column {column!r} is {type_}, and the message has {row[column]!r}"
+                raise ValueError(message) from None
+        return row
+
+
+def _opened(text: Json | Csv, payloads: Sequence[bytes | None]) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]]]:
+    """Messages by place, and those that do not even begin as one."""
+    start = b"{" if isinstance(text, Json) else None
+    if start and all(p is not None and p[:1] == start for p in payloads):
+        return list(enumerate(payloads)), []  # type: ignore[arg-type]
+    opened, bad = [], []
+    for place, payload in enumerate(payloads):
+        try:
+            if payload is None:
+                raise Malformed(NO_VALUE)
+            opened.append((place, text.opened(payload)))
+        except Malformed as error:
+            bad.append((place, str(error)))
+    return opened, bad
+
+
+def _parts(part: list[tuple[int, bytes]], row: int | None) -> list[list[tuple[int, bytes]]]:
+    """What is tried next: around the row that the parser tells of, what follows it in halves, since more may be bad."""
+    if row is None or row >= len(part):
+        row, alone = len(part) // 2, 0
+    else:
+        alone = 1
+    after = part[row + alone :]
+    pieces = [part[:row], part[row : row + alone], *([after[: len(after) // 2], after[len(after) // 2 :]] if alone else [after])]
+    return [p for p in pieces if p]
