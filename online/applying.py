@@ -101,7 +101,8 @@ class Topic:
                     mine = {place[1]: epoch for place, epoch in epochs.get(plan.table, {}).items() if place[0] == self.name}
                     told = {p.partition: mine.get(p.partition, -1) for p in polled}  # -1: no one's
                     done.by_group_by[plan.table] = applied(con, self._levels[plan.table], decoded[self._read[plan.table]], epochs=told, most_dead=self.guard.most(done.messages))
-                if not self.guard.saw(done.messages, len(done.dead)):
+                new = max((a.new for a in done.by_group_by.values()), default=0)  # what is another's now is not ours to judge
+                if not self.guard.saw(new, len(done.dead)):
                     raise Poisoned(list(done.dead.values()))
         except psycopg.Error as error:
             message = f"a batch of {self.name} was not written, and is not lost, since its offsets were not either: {error}"

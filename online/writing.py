@@ -49,7 +49,7 @@ class Messages:
 class Applied:
     """What a write did: messages that were new, those that were applied before, the rows that came of the new ones.
 
-    `dead` are those of which none could be made. Partitions in `fenced` are another updater's by now, those in `gaps` lack
+    `dead` are the new ones of which none could be made. Partitions in `fenced` are another updater's by now, those in `gaps` lack
     messages before these, from the offset told: of neither anything was written. `numbers` are those of the batch's marks.
     """
 
@@ -117,7 +117,7 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
         raise StoreError(message, "away" if _passing(error) else "broken") from error
     seen = len(messages.offsets) - sum(p in barred for p in messages.partitions)
     seen = sum(p not in barred for p in messages.partitions)
-    return Applied(plan.name, len(new), seen - len(new), done.written, tuple(done.dead), fenced, gaps, tuple(done.numbers))
+    return Applied(plan.name, len(new) + done.unread, seen - len(new), done.written, tuple(done.dead), fenced, gaps, tuple(done.numbers))
 
 
 def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) -> list[Dead]:
@@ -134,13 +134,14 @@ class _Batch:
 
     def __init__(self, cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages, most_dead: int | None) -> None:
         self.cursor, self.row_level, self.messages, self.most_dead = cursor, row_level, messages, most_dead
-        self.written, self.dead, self.numbers = 0, list[Dead](), list[int]()
+        self.written, self.unread, self.dead, self.numbers = 0, 0, list[Dead](), list[int]()
         self.times: dict[int, tuple[int, int]] = {}
 
     def run(self, new: list[int], starts: Mapping[int, int]) -> None:
         """Write these messages, the dead letters, and how far each partition is that was at `starts`."""
         told, plan = self.messages, self.row_level.plan
         self.dead += [d for d in told.dead if d.partition in starts and d.offset >= starts[d.partition]]
+        self.unread = len(self.dead)
         marks = {p: Mark(max(start, starts[p]), after) for p, (start, after) in (told.spans or {}).items() if p in starts and after > starts[p]}
         if new:
             self.attempt(new)
