@@ -12,7 +12,7 @@ from online import avro
 from online.carried import arrow
 from online.errors import StoreError
 from online.schemas import Registry
-from online.textual import Csv, Json, Malformed
+from online.textual import Csv, Json, MalformedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ class Decoder:
             try:
                 tables.append(text.table([p for _, p in part]))
                 good += [place for place, _ in part]
-            except Malformed as error:
+            except MalformedError as error:
                 if len(part) == 1:
                     bad.append((part[0][0], text.reason(part[0][1], error)))
                 else:
@@ -114,11 +114,12 @@ def _opened(text: Json | Csv, payloads: Sequence[bytes | None]) -> tuple[list[tu
         return list(enumerate(payloads)), []  # type: ignore[arg-type]
     opened, bad = [], []
     for place, payload in enumerate(payloads):
+        if payload is None:
+            bad.append((place, NO_VALUE))
+            continue
         try:
-            if payload is None:
-                raise Malformed(NO_VALUE)
             opened.append((place, text.opened(payload)))
-        except Malformed as error:
+        except MalformedError as error:
             bad.append((place, str(error)))
     return opened, bad
 
