@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import signal
+import subprocess
+import sys
 from decimal import Decimal
 from importlib.metadata import requires
 from importlib.util import find_spec
@@ -212,3 +215,10 @@ def test_arrow_reads_no_time_of_day_from_a_text():
     """Cast in textual._clocks without a date when it does."""
     with pytest.raises(pa.ArrowNotImplementedError):
         pa.array(["10:00:00.25"]).cast(pa.time64("us"))
+
+
+def test_arrows_json_reader_crashes_on_a_null_before_the_first_object():
+    """Read top-level nulls like any text in Json.opened when it does not; until then no text without `{` in front may reach it."""
+    code = "import pyarrow as pa, pyarrow.json as j; j.read_json(pa.BufferReader(b'null\\n{\"i\": 1}'), parse_options=j.ParseOptions(explicit_schema=pa.schema([('i', pa.int64())])))"
+
+    assert -signal.SIGSEGV == subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode

@@ -24,7 +24,7 @@ REFUSED = [
     ({"registry": True}, "topic t is json and has a registry"),
     ({"format": "avro", "schema": "{"}, "the schema of a topic is no JSON"),
     ({"format": "avro", "schema": {"type": "rec"}}, "the schema of topic t is no Avro schema"),
-    ({"format": "avro", "schema": "\"long\""}, "the schema of topic t is no record"),
+    ({"format": "avro", "schema": '"long"'}, "the schema of topic t is no record"),
 ]
 
 

@@ -49,7 +49,7 @@ def topic(schema, **more):
 @pytest.fixture
 def registry():
     class Answers(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802 the standard library's name
+        def do_GET(self):
             self.server.asked.append((self.path, self.headers.get("Authorization")))
             known = self.server.schemas.get(int(self.path.rpartition("/")[2]))
             status = self.server.status or (200 if known else 404)

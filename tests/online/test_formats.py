@@ -106,7 +106,7 @@ def test_a_json_value_that_its_column_does_not_hold_is_bad_and_alone(type_, text
     assert "column 'x' is" in got.bad[0][1] or "the message is no" in got.bad[0][1]
 
 
-BAD_OBJECTS = [None, b"", b"null", b"[]", b"5", b'{"x": 1', b'"x": 1}', b'{"x": 1} {"x": 2}', b'{"x": 1}\n{"x": 2}', b'{"x": 1} null', b'{"x": 1,}', b"\xef\xbb\xbf{}", b'{"x": 1, "x": 1}', b'{"y": "\xff"}', b'{"y": [', b']}', b'{"y": "', b'{"x": 1}\0', b'{"x": 1}{"__workbench_place__": 3']
+BAD_OBJECTS = [None, b"", b"null", b"[]", b"5", b'{"x": 1', b'"x": 1}', b'{"x": 1} {"x": 2}', b'{"x": 1}\n{"x": 2}', b'{"x": 1} null', b'{"x": 1,}', b"\xef\xbb\xbf{}", b'{"x": 1, "x": 1}', b'{"y": "\xff"}', b'{"y": [', b"]}", b'{"y": "', b'{"x": 1}\0', b'{"x": 1}{"__workbench_place__": 3']
 
 
 @pytest.mark.parametrize("wrong", BAD_OBJECTS)
