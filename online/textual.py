@@ -69,11 +69,7 @@ class Text:
         try:
             maps = {c: self.types[c] for c in chosen if "map<" in self.source[c]}
             found = self.parsed(joined, [c for c in chosen if c not in maps])
-            places = found.column(PLACE)
-            rows = len(payloads) + self.beyond
-            if found.num_rows != rows or not pc.all(pc.equal(places, pa.array(np.arange(first, first + rows)))).as_py():
-                message = "the message is not one whole record"
-                raise MalformedError(message)
+            _placed(found.column(PLACE), first, len(payloads) + self.beyond)
             found = found.slice(0, len(payloads))
             self.overflown(found, [c for c in chosen if c not in maps], joined)
             apart = objects.columns(payloads, maps) if maps else {}
@@ -112,6 +108,13 @@ class Text:
         if pa.types.is_date(type_):
             return _only(column, DAY).cast(type_)
         return _clocks(column, type_) if pa.types.is_time(type_) else column
+
+
+def _placed(places: pa.ChunkedArray, first: int, rows: int) -> None:
+    """MalformedError unless the places are those that were given, each once and in order."""
+    if len(places) != rows or not pc.all(pc.equal(places, pa.array(np.arange(first, first + rows)))).as_py():
+        message = "the message is not one whole record"
+        raise MalformedError(message)
 
 
 def _only(column: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
