@@ -138,10 +138,11 @@ class Reader:
     def _instant(self, column: str, value: Any) -> int:
         if isinstance(value, datetime):
             return (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // (datetime.resolution)
-        if self.unit[column] is None:
+        unit = self.unit[column]
+        if unit is None:
             message = f"column {column!r} is a timestamp with a unit, and the message was written with {value!r} as a plain number"
             raise ValueError(message)
-        return int(value) * self.unit[column]
+        return int(value) * unit
 
 
 

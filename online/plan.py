@@ -183,8 +183,8 @@ def _made(kind: Any, value: Any) -> Any:
         inner = get_args(kind)
         return tuple(_made(inner[0], v) for v in value)
     if origin is UnionType:
-        inner = next((a for a in get_args(kind) if hasattr(a, "__dataclass_fields__")), None)
-        return value if inner is None or value is None else _made(inner, value)
+        found = [a for a in get_args(kind) if hasattr(a, "__dataclass_fields__")]
+        return _made(found[0], value) if found and value is not None else value
     if hasattr(kind, "__dataclass_fields__"):
         hints = get_type_hints(kind)
         return kind(**{f.name: _made(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value})

@@ -55,7 +55,7 @@ class Registry:
             raise StoreError(message, "away") from None
         try:
             return _avro(told)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 fastavro raises what it meets
             message = f"schema {number} of the registry is none that Avro reads: {error}"
             raise ValueError(message) from None
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import signal
+import subprocess
+import sys
 from decimal import Decimal
 from importlib.metadata import requires
 from importlib.util import find_spec
@@ -13,6 +16,9 @@ import ibis.backends.duckdb
 import ibis.backends.sql
 import orjson
 import psycopg_pool
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
 import pytest
 import uvicorn
 from ibis import _
@@ -180,3 +186,39 @@ def test_spark_collects_no_nulls():
 
     with pytest.raises(ibis.common.exceptions.UnsupportedOperationError):
         ibis.to_sql(t.agg(q=_.a.collect(include_null=True)), dialect="pyspark")
+
+
+def test_arrows_json_reader_takes_texts_that_are_no_utf_8():
+    """Delete the `decode` in textual.Json.parsed when it refuses them."""
+    got = pyarrow.json.read_json(pa.BufferReader(b'{"x": "\xff"}'))
+
+    with pytest.raises(UnicodeDecodeError):
+        got.to_pylist()
+
+
+def test_arrows_json_reader_makes_no_maps():
+    """Delete online/objects.py when it does."""
+    options = pyarrow.json.ParseOptions(explicit_schema=pa.schema([("x", pa.map_(pa.string(), pa.int64()))]))
+
+    with pytest.raises(pa.ArrowNotImplementedError):
+        pyarrow.json.read_json(pa.BufferReader(b'{"x": {"a": 1}}'), parse_options=options)
+
+
+def test_arrows_csv_reader_closes_a_quote_at_the_end_and_reads_numbers_of_base_16():
+    """Delete Csv.beyond when the first is refused, and the second reading of Csv.parsed when the second is."""
+    options = pyarrow.csv.ReadOptions(column_names=["n", "s"])
+
+    assert [{"n": 16, "s": "a"}] == pyarrow.csv.read_csv(pa.BufferReader(b'0x10,"a'), read_options=options, convert_options=pyarrow.csv.ConvertOptions(column_types={"n": pa.int64()})).to_pylist()
+
+
+def test_arrow_reads_no_time_of_day_from_a_text():
+    """Cast in textual._clocks without a date when it does."""
+    with pytest.raises(pa.ArrowNotImplementedError):
+        pa.array(["10:00:00.25"]).cast(pa.time64("us"))
+
+
+def test_arrows_json_reader_crashes_on_a_null_before_the_first_object():
+    """Read top-level nulls like any text in Json.opened when it does not; until then no text without `{` in front may reach it."""
+    code = "import pyarrow as pa, pyarrow.json as j; j.read_json(pa.BufferReader(b'null\\n{\"i\": 1}'), parse_options=j.ParseOptions(explicit_schema=pa.schema([('i', pa.int64())])))"
+
+    assert -signal.SIGSEGV == subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode

@@ -34,7 +34,7 @@ def _fields(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-@frozen
+@frozen(init=False)
 class Topic:
     """A Kafka topic and what its messages are. Servers and credentials come from configuration, never from here.
 
@@ -116,6 +116,7 @@ def carried(topic: Any, table: ops.Relation) -> Topic:
         message = f"topic takes a name or a Topic, not {type(topic).__name__}: for example topic='events.purchases'"
         raise DefinitionError(message)
     below = base(table)
-    if message := refused(made.plan, {n: str(t) for n, t in below.schema.items()}, title(below)):
-        raise DefinitionError(message)
+    wrong = refused(made.plan, {n: str(t) for n, t in below.schema.items()}, title(below))
+    if wrong:
+        raise DefinitionError(wrong)
     return made
