@@ -119,7 +119,8 @@ class Topic:
         found = decoder.decode(payloads)
         dead = [Dead(partitions[i], offsets[i], payloads[i], reason, appended[i]) for i, reason in found.bad]
         if dead:
-            payloads, partitions, offsets, appended = ([values[i] for i in found.good] for values in (payloads, partitions, offsets, appended))
+            payloads = [payloads[i] for i in found.good]
+            partitions, offsets, appended = ([values[i] for i in found.good] for values in (partitions, offsets, appended))
         return Messages(self.name, found.table, partitions, offsets, _spans(polled), appended, payloads, dead)
 
 

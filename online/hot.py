@@ -171,16 +171,25 @@ def promoted(plan: GroupByPlan, among: str | None) -> str:
     """
     key, table = _keys(plan), stored(plan)
     listed = ", ".join(key)
-    if among is None:
-        many = f"select {listed} from {table} group by {listed} having count(*) > {HOT}"
-    else:
-        counted = f"(select count(*) from (select from {table} e where {_same(plan, 'e', 'a')} limit {HOT + 1}) m)"
-        cold = f"{among} r where not exists (select from {keys_of(plan)} h where {_same(plan, 'h', 'r')})"
-        likely = f"select {listed} from {cold} group by {listed} order by count(*) desc, random() limit {LOOKED_AT}"
-        many = f"select {listed} from ({likely}) a where {counted} > {HOT}"
+    many = f"select {listed} from {table} group by {listed} having count(*) > {HOT}" if among is None else _many(plan, among)
     fresh = f"insert into {keys_of(plan)} ({listed}, open) select {listed}, {BEFORE_ALL} from ({many}) n on conflict do nothing returning {listed}"
     theirs = f"select distinct {_of(plan, 'e')}, {_tile('e')} from a join {table} e on {_same(plan, 'e', 'a')}"
     return f"with a as ({fresh}) insert into changed ({listed}, hop) {theirs} on conflict do nothing"
+
+
+def _many(plan: GroupByPlan, among: str) -> str:
+    """The keys of these rows that are not hot, and of those looked at have that many events."""
+    listed = ", ".join(_keys(plan))
+    counted = f"(select count(*) from (select from {stored(plan)} e where {_same(plan, 'e', 'a')} limit {HOT + 1}) m)"
+    cold = f"{among} r where not exists (select from {keys_of(plan)} h where {_same(plan, 'h', 'r')})"
+    likely = f"select {listed} from {cold} group by {listed} order by count(*) desc, random() limit {LOOKED_AT}"
+    return f"select {listed} from ({likely}) a where {counted} > {HOT}"
+
+
+def concerned(plan: GroupByPlan, among: str) -> str:
+    """A query: whether some of these rows' keys are hot or would be, which is so for few batches."""
+    of_hot = f"exists (select from {among} r join {keys_of(plan)} h on {_same(plan, 'h', 'r')})"
+    return f"select {of_hot} or exists ({_many(plan, among)})"
 
 
 def _same(plan: GroupByPlan, a: str, b: str) -> str:

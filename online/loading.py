@@ -224,7 +224,7 @@ def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[i
 
 def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:
     """Bring the tiles of hot keys up to the rows that came and went, in `rows_`; of all rows, where it is none."""
-    if not hot.partials(plan):
+    if not hot.partials(plan) or (rows_ is not None and cursor.execute(hot.concerned(plan, rows_)).fetchone() == (False,)):
         return
     cursor.execute(hot.changing(plan))
     cursor.execute(hot.promoted(plan, rows_))

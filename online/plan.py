@@ -102,6 +102,7 @@ class GroupByPlan:
     snapshots: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of the ends of an entity's snapshots
     source: dict[str, str] = field(default_factory=dict)  # the source's columns and Ibis types, as messages carry them
     source_name: str = ""
+    time: str | None = None  # the source's column that is the event's time as it stands
     retain: int | None = None  # microseconds
 
     @property

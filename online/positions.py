@@ -53,11 +53,6 @@ class Mark:
     newest: int | None = None
     appended: int | None = None
 
-    def seen(self, oldest: int, newest: int) -> None:
-        """Some of its events happened between these."""
-        self.oldest = oldest if self.oldest is None else min(self.oldest, oldest)
-        self.newest = newest if self.newest is None else max(self.newest, newest)
-
 
 @dataclass(frozen=True)
 class Partition:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -104,10 +106,8 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
             there = reached(cursor, plan, messages.topic)
             fenced = tuple(p for p, epoch in (epochs or {}).items() if there.get(p, Reached(None, 0)).epoch != epoch)
             gaps = {p: after for p, (start, _) in (messages.spans or {}).items() if (after := _next(there, p)) is not None and start > after}
-            barred = {*fenced, *gaps}
-            new = [i for i in _new(messages, there) if messages.partitions[i] not in barred]
             done = _Batch(cursor, row_level, messages, most_dead)
-            done.run(new, {p: _next(there, p) or 0 for p in {*messages.partitions, *(messages.spans or {})} - barred})
+            seen, new = done.run({p: _next(there, p) or 0 for p in done.partitions - {*fenced, *gaps}})
             cursor.execute(STREAMED, (plan.table,))
             if cursor.rowcount != 1:
                 message = f"{plan.name} is not stored here any more: publish it again"
@@ -115,17 +115,15 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
     except psycopg.Error as error:
         message = f"a batch of {messages.topic} was not written for {plan.name}, and is not lost, since its offsets were not either: {error}"
         raise StoreError(message, "away" if _passing(error) else "broken") from error
-    seen = len(messages.offsets) - sum(p in barred for p in messages.partitions)
-    seen = sum(p not in barred for p in messages.partitions)
-    return Applied(plan.name, len(new) + done.unread, seen - len(new), done.written, tuple(done.dead), fenced, gaps, tuple(done.numbers))
+    return Applied(plan.name, new, seen - new, done.written, tuple(done.dead), fenced, gaps, tuple(done.numbers))
 
 
 def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) -> list[Dead]:
     """Write the rows of messages whose offsets were passed already, in the caller's transaction; those of which none can be made."""
     locked(cursor, row_level.plan)
     done = _Batch(cursor, row_level, messages, None)
-    if messages.offsets:
-        done.attempt(list(range(len(messages.offsets))))
+    if len(done.offsets):
+        done.attempt(np.arange(len(done.offsets)))
     return [*messages.dead, *done.dead]
 
 
@@ -134,47 +132,62 @@ class _Batch:
 
     def __init__(self, cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages, most_dead: int | None) -> None:
         self.cursor, self.row_level, self.messages, self.most_dead = cursor, row_level, messages, most_dead
-        self.written, self.unread, self.dead, self.numbers = 0, 0, list[Dead](), list[int]()
-        self.times: dict[int, tuple[int, int]] = {}
+        self.of, self.offsets = np.asarray(messages.partitions, np.int64), np.asarray(messages.offsets, np.int64)
+        self.partitions = {*map(int, np.unique(self.of)), *(messages.spans or {}), *(d.partition for d in messages.dead)}
+        self.written, self.dead, self.numbers = 0, list[Dead](), list[int]()
 
-    def run(self, new: list[int], starts: Mapping[int, int]) -> None:
-        """Write these messages, the dead letters, and how far each partition is that was at `starts`."""
+    def run(self, starts: Mapping[int, int]) -> tuple[int, int]:
+        """Write what lies at or beyond these offsets, the dead letters, and how far the partitions are; how many messages of theirs there are, and how many new ones."""
         told, plan = self.messages, self.row_level.plan
         self.dead += [d for d in told.dead if d.partition in starts and d.offset >= starts[d.partition]]
-        self.unread = len(self.dead)
+        unread, seen = len(self.dead), sum(d.partition in starts for d in told.dead)
         marks = {p: Mark(max(start, starts[p]), after) for p, (start, after) in (told.spans or {}).items() if p in starts and after > starts[p]}
-        if new:
+        places = []
+        for partition, start in starts.items():
+            mine = np.flatnonzero(self.of == partition)
+            seen += len(mine)
+            mine = mine[self.offsets[mine] >= start]
+            offsets, first = np.unique(self.offsets[mine], return_index=True)  # in their order, each once
+            if len(offsets):
+                places.append(mine[first])
+                self._marked(marks.setdefault(partition, Mark(int(offsets[0]), int(offsets[-1]) + 1)), places[-1])
+        new = np.concatenate(places) if places else np.empty(0, np.int64)
+        if len(new):
             self.attempt(new)
-        for i in new:
-            partition, offset = told.partitions[i], told.offsets[i]
-            mark = marks.setdefault(partition, Mark(offset, offset + 1))
-            mark.next, mark.messages = max(mark.next, offset + 1), mark.messages + 1
-            if told.appended is not None:
-                mark.appended = max(mark.appended or 0, told.appended[i] * 1000)
-        for partition, times in self.times.items():
-            marks[partition].seen(*times)
         dead_letters.written(self.cursor, plan, told.topic, self.dead)
         self.numbers += advanced(self.cursor, plan, told.topic, marks)
+        return seen, len(new) + unread
 
-    def attempt(self, places: list[int]) -> None:
+    def _marked(self, mark: Mark, places: np.ndarray[Any, Any]) -> None:
+        """What these messages of a partition say of its times."""
+        told, clock = self.messages, self.row_level.plan.time
+        mark.next, mark.messages = max(mark.next, int(self.offsets[places].max()) + 1), len(places)
+        if told.appended is not None:
+            mark.appended = max(told.appended[i] for i in places) * 1000
+        if clock is not None:
+            times = told.table[clock].take(pa.array(places))
+            span = pc.min_max(times.cast(pa.timestamp("us", times.type.tz)))
+            mark.oldest, mark.newest = span["min"].value, span["max"].value
+            return
+        with suppress(duckdb.Error):  # of a bad message, which is found when it is written
+            span = pc.min_max(self.row_level.rows(told.table.take(pa.array(places)))["time"])
+            mark.oldest, mark.newest = span["min"].as_py(), span["max"].as_py()
+
+    def attempt(self, places: np.ndarray[Any, Any]) -> None:
         """Rows of these messages; where some are at fault, each half by itself, until those are found."""
         try:
             with self.cursor.connection.transaction():  # a savepoint
-                count, times = self._stored(places)
+                count = self._stored(places)
         except (duckdb.Error, pa.ArrowException, StoreError, psycopg.Error) as error:
             if not _own(error):
                 raise
             if len(places) > 1:
-                middle = len(places) // 2
-                self.attempt(places[:middle])
-                self.attempt(places[middle:])
+                for half in np.array_split(places, 2):
+                    self.attempt(half)
             else:
-                self._bury(places[0], error)
-            return
-        self.written += count
-        for partition, (oldest, newest) in times.items():
-            before = self.times.get(partition, (oldest, newest))
-            self.times[partition] = (min(oldest, before[0]), max(newest, before[1]))
+                self._bury(int(places[0]), error)
+        else:
+            self.written += count
 
     def _bury(self, place: int, error: Exception) -> None:
         told, reason = self.messages, " ".join(str(error).split())
@@ -184,21 +197,12 @@ class _Batch:
         if self.most_dead is not None and len(self.dead) > self.most_dead:
             raise Poisoned(self.dead)
 
-    def _stored(self, places: list[int]) -> tuple[int, dict[int, tuple[int, int]]]:
-        """Compute and write the rows of these messages: how many, and the oldest and newest event of each partition."""
+    def _stored(self, places: np.ndarray[Any, Any]) -> int:
+        """Compute and write the rows of these messages; how many."""
         cursor, plan = self.cursor, self.row_level.plan
-        by_partition: dict[int, list[int]] = {}
-        for place in places:
-            by_partition.setdefault(self.messages.partitions[place], []).append(place)
-        parts, times = [], {}
-        for partition, mine in by_partition.items():
-            part = self.row_level.rows(self.messages.table.take(pa.array(mine, pa.int64())))
-            if part.num_rows:
-                span = pc.min_max(part["time"])
-                times[partition] = (span["min"].as_py(), span["max"].as_py())
-            parts.append(part)
+        made = self.row_level.rows(self.messages.table.take(pa.array(places)))
         cursor.execute(rows.staging(plan))
-        written = copied(cursor, "staged", rows.columns(plan), pa.concat_tables(parts).to_batches())
+        written = copied(cursor, "staged", rows.columns(plan), made.to_batches())
         if written:
             check(cursor, plan)
             for statement in (rows.touching(plan), rows.arriving(plan)):
@@ -209,7 +213,7 @@ class _Batch:
             kept_hot(cursor, plan, "touched")
             cursor.execute("drop table touched, arriving")
         cursor.execute("drop table staged")
-        return written, times
+        return written
 
 
 def _own(error: Exception) -> bool:
@@ -228,15 +232,6 @@ def _passing(error: psycopg.Error) -> bool:
 
 def _next(there: Mapping[int, Reached], partition: int) -> int | None:
     return there[partition].next if partition in there else None
-
-
-def _new(messages: Messages, there: Mapping[int, Reached]) -> list[int]:
-    """The places of the messages that lie at or beyond their partition's next offset, each once."""
-    first: dict[tuple[int, int], int] = {}
-    for place, at in enumerate(zip(messages.partitions, messages.offsets, strict=True)):
-        if at[1] >= (_next(there, at[0]) or 0):
-            first.setdefault(at, place)
-    return list(first.values())
 
 
 __all__ = ["Applied", "Messages", "Poisoned", "RowLevel", "applied", "tried"]

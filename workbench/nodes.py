@@ -67,3 +67,15 @@ def base(table: ops.Relation) -> ops.Relation:
     while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
         table = table.parent
     return table
+
+
+def as_it_stands(table: ops.Relation, name: str) -> str | None:
+    """The column of the table under projections and filters that a column is, unchanged; none where it is computed."""
+    while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
+        if isinstance(table, ops.Project):
+            value = table.values[name]
+            if not isinstance(value, ops.Field):
+                return None
+            name = value.name
+        table = table.parent
+    return name if isinstance(table, ops.UnboundTable | ops.InMemoryTable) else None

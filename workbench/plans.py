@@ -24,7 +24,7 @@ from workbench.errors import DefinitionError
 from workbench.estimates import Estimate
 from workbench.evaluation import contained
 from workbench.lowering import unfolded
-from workbench.nodes import base
+from workbench.nodes import as_it_stands, base
 from workbench.normal import finite, micros, normal, normal_value
 from workbench.reductions import finish_over, reductions
 from workbench.rows import EVENT, EntityRows, EventRows, Inputs
@@ -309,6 +309,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         snapshots=snapshots,
         source={n: str(t) for n, t in base(table).schema.items()},
         source_name=title(base(table)),
+        time=None if entity else as_it_stands(table, group_by.events.time),
     )
 
 
