@@ -12,6 +12,7 @@ from online import positions
 from online.consuming import configured
 from online.errors import StoreError
 from online.session import PATIENCE, Session
+from online.store import unknown
 from online.stream_measures import StreamMeasures
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Streaming:
 class Updater:
     """Keeps what is published fresh from Kafka: every message is applied once, whatever crashes (semantics rule 21).
 
-    `names` are published group-bys or joins, all by default; of these, the temporal group-bys that have a topic are
+    `names` are joins and group-bys that are served, all by default; of these, the temporal group-bys that have a topic are
     streamed. `servers` are Kafka's, else of the environment (WORKBENCH_KAFKA, and WORKBENCH_KAFKA_CONFIG for credentials).
     `run` works until `stop`; `with Updater(store) as updater:` works in the background. Raises StoreError where nothing
     has a topic, a topic is not there, or Kafka lost messages.
@@ -70,11 +71,13 @@ class Updater:
 
     def plans(self) -> dict[str, GroupByPlan]:
         """What is streamed, by the table of its rows. StoreError where that is nothing."""
-        names = self.names or self.store.names()
-        there = {g.table: g for name in names for g in self.store.plan(name, fresh=True)[1].group_bys}
+        served = {name: self.store.plan(name, fresh=True)[1] for name in self.store.names()}
+        there = {g.table: g for p in served.values() for g in p.group_bys if not self.names or {p.name, g.name} & {*self.names}}
+        if lacking := [n for n in self.names if n not in served and n not in {g.name for g in there.values()}]:
+            raise unknown(lacking[0], served)
         found = {table: g for table, g in there.items() if g.topic is not None and not g.daily}
         if not found and self.names:
-            message = f"{', '.join(self.names)} has no topic to follow: declare it on the source of a temporal group-by, as in EventSource(table, time=..., topic=\"events.returns\"), and publish"
+            message = f'{", ".join(self.names)} has no topic to follow: declare it on the source of a temporal group-by, as in EventSource(table, time=..., topic="events.returns"), and publish'
             raise StoreError(message)
         return found
 

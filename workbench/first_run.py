@@ -18,6 +18,7 @@ from rich.table import Table
 from backends.equal import equal
 from workbench import samples
 from workbench.errors import DefinitionError
+from workbench.first_stream import streamed
 from workbench.timeline import words
 from workbench.training import backfill
 
@@ -41,6 +42,7 @@ def quickstart(parser: ArgumentParser) -> Callable[[Namespace], None]:
     The tables are a generated shop, or those of the folder that WORKBENCH_DATA names.
     """
     parser.add_argument("--data", metavar="FOLDER", default=os.environ.get("WORKBENCH_DATA"), help="users, purchases, returns, checkouts as Parquet or CSV (default: $WORKBENCH_DATA, else a generated shop)")
+    parser.add_argument("--kafka", metavar="SERVERS", default=os.environ.get("WORKBENCH_KAFKA"), help="host:port of a broker, to which a return is sent and then fetched (default: $WORKBENCH_KAFKA; `make kafka` starts one)")
     return _quickstart
 
 
@@ -62,13 +64,13 @@ def _quickstart(options: Namespace) -> None:
     console.print(f"\n[bold]{join.name}[/bold]: {rows:,} checkouts x {len(join.outputs)} features in {took:.1f} s\neach value is as of its checkout: an event at that moment or later is in none\n")
     first = table.filter(table.user_id.notnull()).order_by("ts", "user_id").limit(SHOWN).to_pyarrow().to_pylist()
     console.print(_rows(first, COLUMNS))
-    _serve(join, con, table, [row["user_id"] for row in first], console)
+    _serve(join, con, table, [row["user_id"] for row in first], console, options.kafka)
     for line in _next(path, warehouse, data):
         console.print(line, soft_wrap=True)
 
 
-def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], console: Console) -> None:
-    """Publish the join, fetch for some users, and hold every checkout's fetch against its row."""
+def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], console: Console, kafka: str | None) -> None:
+    """Publish the join, fetch for some users, hold every checkout's fetch against its row, and stream an event where there is a broker."""
     if find_spec("psycopg") is None or find_spec("sqlalchemy") is None:
         console.print("\nto serve the same numbers online: [bold]pip install 'feature-workbench\\[postgres]'[/bold], then this again", soft_wrap=True)
         return
@@ -89,6 +91,7 @@ def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], cons
         same, rows = _same(join, store, table)
         console.print(f"[bold]{same:,} of {rows:,}[/bold] checkouts fetch the same as their backfill row")
         console.print(f"[dim]without at= a fetch is for now, when windows over events up to {last} are empty: sums null, counts 0[/dim]", soft_wrap=True)
+        streamed(store, join.name, users[0], kafka, console)
     finally:
         store.close()
 
@@ -143,7 +146,7 @@ def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
         f"\n[dim]tables[/dim]       {data}",
         f"[dim]training set[/dim] {path}, and table quickstart_training_set_v1 of {warehouse}",
         "[dim]definitions[/dim]  workbench/quickstart.py, some 40 lines",
-        f"\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, then 03_publish_and_serve.ipynb; or run [bold]{_command()} show workbench/quickstart.py:training_set[/bold]",
+        f"\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, 03_publish_and_serve.ipynb and 04_realtime.ipynb; or run [bold]{_command()} show workbench/quickstart.py:training_set[/bold]",
     ]
 
 
