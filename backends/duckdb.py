@@ -30,6 +30,7 @@ def fsum(value: float) -> float:
 
 
 ARRIVING = "_fw_arriving"
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
 
@@ -52,6 +53,13 @@ class DuckDB(Engine):
     title = "DuckDB"
     plans = ("pairs", "kernel")
     lacks = frozenset()
+
+    @property
+    def room(self) -> int:  # type: ignore[override]
+        """By its `memory_limit`, half of which is the kernel's: some 40 bytes a value."""
+        ((limit,),) = self.connected.raw_sql("select current_setting('memory_limit')").fetchall()
+        amount, unit = limit.split()
+        return max(int(float(amount) * UNITS[unit[0]] / 80), 1_000_000) if unit[0] in UNITS else super().room
 
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
         """By Kahan summation."""

@@ -63,6 +63,7 @@ class Engine:
     """
 
     name = "portable"
+    room = 2**62  # values of events that the kernel may hold at once, as far as the engine's own settings say
     title = "Ibis"
     plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
     lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have

@@ -54,7 +54,7 @@ def _kept(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> i
 def _parts(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Events and left rows of some keys at a time; a key is never cut."""
     ((n,),) = engine.rows(events.agg(n=events.count()))
-    parts = max(1, -(-n * (2 + len(question.inputs)) // HELD))
+    parts = max(1, -(-n * (2 + len(question.inputs)) // min(HELD, engine.room)))
     if parts == 1:
         yield engine.fetch(events), engine.fetch(left)
         return

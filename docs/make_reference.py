@@ -20,7 +20,7 @@ GROUPS = {
     "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
     "Errors": ["DefinitionError", "EngineError"],
 }
-SERVING = {"Serving: imported from `online`": ["Store", "fetch", "Answer", "Answers", "PartStatus", "Fetcher", "AsyncFetcher", "StoreError"]}
+SERVING = {"Serving: imported from `online`": ["Store", "fetch", "Answer", "Answers", "PartStatus", "Fetcher", "AsyncFetcher", "Updater", "Streaming", "StoreError"]}
 
 
 def page() -> str:

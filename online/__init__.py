@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from online.errors import StoreError
     from online.fetcher import Fetcher, fetch
     from online.store import Store
+    from online.updater import Streaming, Updater
 
-ROOMS = {"Answer": "answers", "Answers": "answers", "AsyncFetcher": "asynchronous", "Fetcher": "fetcher", "PartStatus": "answers", "Store": "store", "StoreError": "errors", "fetch": "fetcher"}
+ROOMS = {"Answer": "answers", "Answers": "answers", "AsyncFetcher": "asynchronous", "Fetcher": "fetcher", "PartStatus": "answers", "Store": "store", "StoreError": "errors", "Streaming": "updater", "Updater": "updater", "fetch": "fetcher"}
 
-__all__ = ["Answer", "Answers", "AsyncFetcher", "Fetcher", "PartStatus", "Store", "StoreError", "fetch"]
+EXTRAS = {"psycopg": "postgres", "psycopg_pool": "postgres", "sqlalchemy": "postgres", "kafka": "postgres,kafka", "fastavro": "postgres,kafka", "prometheus_client": "postgres,kafka"}
+
+__all__ = ["Answer", "Answers", "AsyncFetcher", "Fetcher", "PartStatus", "Store", "StoreError", "Streaming", "Updater", "fetch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,7 +28,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f"online.{ROOMS[name]}"), name)
     except ModuleNotFoundError as error:
-        if error.name in ("psycopg", "psycopg_pool", "sqlalchemy"):
-            message = f"online.{name} needs {error.name}, which is not installed: pip install 'feature-workbench[postgres]'"
+        if error.name in EXTRAS:
+            message = f"online.{name} needs {error.name}, which is not installed: pip install 'feature-workbench[{EXTRAS[error.name]}]'"
             raise ImportError(message) from error
         raise

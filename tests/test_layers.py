@@ -44,6 +44,12 @@ def test_a_process_that_serves_loads_no_ibis_and_no_warehouse():
     assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_a_process_that_streams_loads_no_ibis():
+    code = "import online.streaming, sys; print([m for m in ('ibis', 'pandas', 'sqlglot', 'workbench', 'pyspark', 'numba', 'IPython') if m in sys.modules])"
+
+    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_a_fetch_loads_no_ibis_even_for_sketches():
     code = "import online, online.estimates, online.writing, sys; print([m for m in ('ibis', 'pyspark', 'numba') if m in sys.modules])"
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from argparse import ArgumentParser
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median, quantiles
@@ -104,6 +106,17 @@ def streamed(store: Store, server: broker.Broker, name: str, events: int, group_
     return float(rows[2]) / group_bys / ((rows[1] - rows[0]) / 1e6), steps | {"of": (rows[1] - rows[0]) / 1e6}
 
 
+@contextmanager
+def process(store: Store, server: broker.Broker):
+    """The updater as it runs for people: a process of its own."""
+    told = {"names": [], "store": store.url, "kafka": server.servers, "group": None, "partitions": None, "registry": None, "batch": 10_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None}
+    with subprocess.Popen([sys.executable, "-m", "online.streaming", json.dumps(told)], cwd=HERE.parents[1], stderr=subprocess.DEVNULL) as running:
+        try:
+            yield
+        finally:
+            running.terminate()
+
+
 def latencies(store: Store, server: broker.Broker, seconds: float, rate: int = 1_000) -> list[float]:
     """Seconds from a send to the fetch that has the event, while so many others come a second."""
     duck, name = ibis.duckdb.connect(), topic(server, PARTITIONS)
@@ -118,7 +131,7 @@ def latencies(store: Store, server: broker.Broker, seconds: float, rate: int = 1
             time.sleep(max(0.0, began + number / rate - time.perf_counter()))
         client.close()
 
-    with published(store, returns(duck, name)), Updater(store, servers=server.servers):
+    with published(store, returns(duck, name)), process(store, server):
         background = threading.Thread(target=others)
         background.start()
         client, until, number = KafkaProducer(bootstrap_servers=server.servers, linger_ms=0), time.perf_counter() + seconds, 0

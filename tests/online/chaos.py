@@ -1,6 +1,7 @@
 """Chaos: events stream in while updaters, Postgres and the broker are killed; afterwards every fetch must be the backfill's.
 
     python tests/online/chaos.py [--events 200000] [--kills 30] [--seed 1]
+    python tests/online/chaos.py --kills 0 --postgres 0 --broker 0 --rate 300 --events 540000     # a soak of half an hour
 
 Events come over six partitions, some twice, 5 % late, 1 % malformed. Two group-bys read them: one has an id, by which
 what a producer sent twice counts once, the other has none, so that each message counts.
@@ -110,11 +111,13 @@ class Process:
         return self.process.wait(120)
 
 
-def broken(plan: Plan, processes: list[Process], server: broker.Broker, home: Path, ended: threading.Event, said) -> None:
+def broken(plan: Plan, processes: list[Process], server: broker.Broker, home: Path, said) -> None:
     """Break things, in a random order, until the events are sent and all is broken that was to be."""
     chance = random.Random(plan.seed + 1)  # noqa: S311 points in time
-    acts = ["kill"] * plan.kills + ["postgres"] * plan.postgres + ["broker"] * plan.broker + ["rebalance"] * max(1, plan.kills // 8) + ["zombie"]
+    acts = ["kill"] * plan.kills + ["postgres"] * plan.postgres + ["broker"] * plan.broker + ["rebalance"] * -(-plan.kills // 8) + ["zombie"] * (plan.kills > 0)
     chance.shuffle(acts)
+    if not acts:
+        return
     pause = plan.events / plan.rate / len(acts)
     for act in acts:
         time.sleep(pause * (0.5 + chance.random()))
@@ -139,6 +142,11 @@ def broken(plan: Plan, processes: list[Process], server: broker.Broker, home: Pa
             os.kill(pid, chance.choice([signal.SIGKILL, signal.SIGINT]))
             time.sleep(0.5)
             embedded.start(home)
+
+
+def resident(pid: int) -> int:
+    """The megabytes that a process has in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 // 1_000_000
 
 
 def wrong(store, warehouse, sent: Sent, group_bys) -> list[tuple]:
@@ -172,10 +180,13 @@ def run(plan: Plan, said=print) -> dict:
                 processes = [Process(store.url, server.servers) for _ in range(2)]
                 for p in processes:
                     p.name = name
-                producer, ended = threading.Thread(target=produced, args=(server.servers, name, plan, sent)), threading.Event()
+                producer = threading.Thread(target=produced, args=(server.servers, name, plan, sent))
                 producer.start()
-                broken(plan, processes, server, home, ended, said)
-                producer.join()
+                broken(plan, processes, server, home, said)
+                memory = []
+                while producer.is_alive():
+                    producer.join(30)
+                    memory.append(sum(resident(p.process.pid) for p in processes))
                 for p in processes:
                     said(f"ended with {p.end()}")
                 with Updater(store, servers=server.servers, settings=Streaming(group="chaos")) as last:
@@ -187,6 +198,7 @@ def run(plan: Plan, said=print) -> dict:
                     "seconds": round(time.monotonic() - began, 1),
                     "messages": len(sent.messages) + len(sent.malformed),
                     "rows": stored,
+                    "MB of the updaters, every 30 s": memory,
                     "lost or doubled": [stored[0] - sent.distinct, stored[1] - len(sent.messages)],
                     "dead letters beside malformed": [len(dead - sent.malformed), len(sent.malformed - dead)],
                     "wrong": wrong(store, warehouse, sent, group_bys),
