@@ -27,6 +27,8 @@ class StreamMeasures:
         self.rows = Counter("workbench_stream_rows", "Rows that messages became.", ["topic", "group_by"], registry=registry)
         self.seconds = Histogram("workbench_stream_batch_seconds", "Time of a batch, by step.", ["step"], buckets=SECONDS, registry=registry)
         self.latency = Histogram("workbench_stream_servable_seconds", "From Kafka's append of a batch's oldest message to when it can be fetched.", ["topic"], buckets=SECONDS, registry=registry)
+        self.canary = Histogram("workbench_stream_canary_seconds", "From a canary's send to when it can be fetched.", ["topic"], buckets=SECONDS, registry=registry)
+        self.canary_missed = Counter("workbench_stream_canary_missed", "Canaries that did not come.", ["topic"], registry=registry)
         self.retries = Counter("workbench_stream_retries", "Times that the store or Kafka was away.", registry=registry)
         self.lag = Gauge("workbench_stream_lag_messages", "Messages of a partition that were not read yet.", ["topic", "partition"], registry=registry)
         self.paused = Gauge("workbench_stream_paused", "Whether a topic is paused since too many of its messages are bad.", ["topic"], registry=registry)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from online.canary import Canary
 from online.errors import StoreError
 from online.store import Store
 from online.stream_measures import StreamMeasures
@@ -32,10 +33,24 @@ def run(told: dict[str, Any]) -> int:
         if told["metrics"] is not None:
             measures.serve(told["metrics"])
         sys.stderr.write(f"streaming {', '.join(sorted(p.name for p in updater.plans().values())) or 'nothing yet: no published group-by has a topic'}\n")
-        updater.run()
+        canaries = [Canary(store, updater.config, *_canary(one), measures) for one in told["canary"] or ()]
+        try:
+            updater.run()
+        finally:
+            for canary in canaries:
+                canary.stop()
     finally:
         store.close()
     return 0
+
+
+def _canary(told: str) -> tuple[str, str]:
+    """TOPIC=MESSAGE."""
+    topic, sign, message = told.partition("=")
+    if not (topic and sign and message):
+        problem = f'--canary {told!r} is no topic with a message: write it as events.returns={{"user_id": "canary", "ts": {{ms}}, "refund_amt": 0}}'
+        raise StoreError(problem)
+    return topic, message
 
 
 def _partitions(told: list[str] | None) -> dict[str, list[int]] | None:

@@ -39,6 +39,7 @@ def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument("--poison", metavar="SHARE", type=float, default=0.5, help="of a topic's messages that may be bad before it pauses, from 0 to 1 (0.5)")
     parser.add_argument("--dead-topic", metavar="TOPIC", help="a topic that gets bad messages too, beside the table of dead letters")
     parser.add_argument("--skip-lost", action="store_true", help="where Kafka no longer has the next message, go on with the first it has")
+    parser.add_argument("--canary", metavar="TOPIC=MESSAGE", action="append", help="send this message every 10 s and measure until it can be fetched: an event of a key that nobody asks for, with {ms}, {us} or {iso} for now and {n} for its number")
     parser.add_argument("--metrics", metavar="PORT", type=int, help="answer Prometheus on this port")
     return _stream
 

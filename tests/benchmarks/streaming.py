@@ -109,7 +109,7 @@ def streamed(store: Store, server: broker.Broker, name: str, events: int, group_
 @contextmanager
 def process(store: Store, server: broker.Broker):
     """The updater as it runs for people: a process of its own."""
-    told = {"names": [], "store": store.url, "kafka": server.servers, "group": None, "partitions": None, "registry": None, "batch": 10_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None}
+    told = {"names": [], "store": store.url, "kafka": server.servers, "group": None, "partitions": None, "registry": None, "batch": 10_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
     with subprocess.Popen([sys.executable, "-m", "online.streaming", json.dumps(told)], cwd=HERE.parents[1], stderr=subprocess.DEVNULL) as running:
         try:
             yield

@@ -96,7 +96,7 @@ class Process:
     """A streaming process that can be killed."""
 
     def __init__(self, url: str, servers: str, **more) -> None:
-        self.told = {"names": [], "store": url, "kafka": servers, "group": "chaos", "partitions": None, "registry": None, "batch": 2_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None} | more
+        self.told = {"names": [], "store": url, "kafka": servers, "group": "chaos", "partitions": None, "registry": None, "batch": 2_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None} | more
         self.start()
 
     def start(self) -> None:

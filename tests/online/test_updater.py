@@ -13,6 +13,7 @@ from conftest import ROOT
 from streamed import T, event, join, line, published, returns, sent, topic
 
 from online import StoreError, dead_letters, fetch, positions, session
+from online.canary import Canary
 from online.replay import replayed
 from online.updater import Streaming, Updater
 from workbench import backfill
@@ -228,7 +229,7 @@ def test_marks_say_when_events_happened_came_and_could_be_fetched(store, kafka, 
 def test_the_command_streams_until_it_is_asked_to_end(store, kafka, duck):
     name = topic(kafka)
     with published(store, returns(duck, name)):
-        told = {"names": ["returns_v1"], "store": store.url, "kafka": kafka.servers, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None}
+        told = {"names": ["returns_v1"], "store": store.url, "kafka": kafka.servers, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
         with subprocess.Popen([sys.executable, "-m", "online.streaming", json.dumps(told)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             assert "streaming returns_v1\n" == process.stderr.readline()
             sent(kafka, name, [line(event(i)) for i in range(10)])
@@ -239,6 +240,19 @@ def test_the_command_streams_until_it_is_asked_to_end(store, kafka, duck):
 
             assert 0 == process.wait(30)
         assert 10 == asked(store)[COUNT]
+
+
+def test_a_canary_says_how_long_an_event_takes_where_nothing_else_comes(store, kafka, duck):
+    name = topic(kafka)
+    with published(store, returns(duck, name)), Updater(store, servers=kafka.servers, settings=FAST) as updater:
+        canary = Canary(store, updater.config, name, "{ms},canary-{n},canary,0,0", updater.measures, seconds=60)
+        until = time.monotonic() + 30
+        while not updater.measures.registry.get_sample_value("workbench_stream_canary_seconds_count", {"topic": name}) and time.monotonic() < until:
+            time.sleep(0.02)
+        canary.stop()
+
+        assert 1 == updater.measures.registry.get_sample_value("workbench_stream_canary_seconds_count", {"topic": name})
+        assert 1 == dict(fetch(store, "returns_v1", user_id="canary"))[COUNT]
 
 
 def test_what_has_no_topic_cannot_be_streamed(store, kafka, duck):
