@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from online import hot
+from online import carried, hot
 from online.aggregates import PLACED, quoted, text
 from online.places import snapshots, stored
 
@@ -67,7 +67,7 @@ def created(plan: GroupByPlan) -> list[str]:
         table = ", ".join([_key_columns(plan), "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
         return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key)']
     # rows come in bulk and are only added to: a vacuum soon after keeps fetches in the index
-    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", *hot.created(plan)]
+    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", *carried.created(plan, _definitions(plan), _key_columns(plan)), *hot.created(plan)]
 
 
 def unindexed(plan: GroupByPlan) -> str:
@@ -108,7 +108,7 @@ def too_long(plan: GroupByPlan, where: str) -> str | None:
 
 def dropped(plan: GroupByPlan) -> list[str]:
     """The statements that remove the tables."""
-    return [*hot.dropped(plan), f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
+    return [*hot.dropped(plan), *carried.dropped(plan), f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
 
 
 # --- events: table and stream meet by identity
@@ -144,6 +144,12 @@ def told_apart(plan: GroupByPlan) -> str:
     return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
 
 
+def revived(plan: GroupByPlan) -> dict[str, str]:
+    """What was forgotten and is in this upload, or was a message, is a row again; the horizon until now is a parameter."""
+    steps = carried.revived(plan, ", ".join(columns(plan)), f"{_same(plan, 's', 'e')} and s.n = e.n")
+    return steps | {name: _noted(plan, steps[name]) for name in ("rows", "held rows")}
+
+
 def reconciled(plan: GroupByPlan) -> dict[str, str]:
     """An upload into a table that has rows: what the warehouse no longer has goes, what is missing comes; a streamed event stays.
 
@@ -171,26 +177,34 @@ def applied(plan: GroupByPlan) -> list[str]:
     Of one id, one message counts; without an id, the n-th equal message is the n-th equal row.
     """
     table = stored(plan)
+    again = carried.possible(plan)
     if plan.id:
         once = "(select distinct on (id) * from (select *, 1 as n from staged) t) s"
         return [
+            *([carried.known(plan, ", ".join(columns(plan)))] if again else []),
             f"update {table} e set in_stream = true from staged s where e.id = s.id and e.n = 1 and not e.in_stream",
             _noted(plan, f"{_inserted(plan, once, stream=True)} where not exists (select from {table} e where e.id = s.id)"),
         ]
-    seen = f"(select count(*) from {table} e where {_same(plan, 'e', 's')} and e.in_stream)"
-    numbered_ = f"select s.*, (row_number() over (partition by {_identity(plan)}) + {seen})::int4 as n from staged s"
+    place = f"row_number() over (partition by {_identity(plan)}) + (select count(*) from {table} e where {_same(plan, 'e', 's')} and e.in_stream)"
     met = f"{_same(plan, 's', 'e')} and s.n = e.n"
+    made = f"create temporary table arriving on commit drop as select s.*, ({place})::int4 as n from staged s"
+    names = ", ".join([*columns(plan), "n"])
+    unless = f"where not exists (select from {table} e where {met})"
     return [
-        f"create temporary table arriving on commit drop as {numbered_}",
+        carried.arriving(plan, ", ".join(columns(plan)), place, _same(plan, "e", "s")) if again else made,
         f"update {table} e set in_stream = true from arriving s where {met}",
-        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not exists (select from {table} e where {met})"),
+        *([f"insert into {carried.held(plan)} ({names}) select {names} from arriving s {unless} and s.counted", "delete from arriving where counted"] if again else []),
+        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} {unless}"),
     ]
 
 
 def forgotten(plan: GroupByPlan) -> str:
-    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended, events but each key's newest."""
+    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended, events but each key's newest, and those of which a state is carried."""
     if plan.kind == "entity":
         return f"delete from {stored(plan)} where until < %(horizon)s"
+    if carried.possible(plan):
+        names = ", ".join([*keys(plan), '"time"'])
+        return carried.folded(plan, f"insert into touched ({names}) select {names} from gone" if hot.partials(plan) else "select")
     same = " and ".join(f"x.{k} = e.{k}" for k in keys(plan))
     newer = f'exists (select from {stored(plan)} x where {same} and x."time" > e."time" and x."time" < %(horizon)s)'
     return f'delete from {stored(plan)} e where e."time" < %(horizon)s and {newer}'
