@@ -152,7 +152,9 @@ def _stays(plan: GroupByPlan) -> str:
         if not mergeable(plan, cell):
             v = _values(plan, cell)
             there = f"coalesce({' and '.join(v.keep)}, false)"
-            rank = f"rank() over (partition by {key}, e.in_stream, {there} order by {_shown(cell, v)})"
+            # equal events stay or go together; others that show the same are told apart, since many may
+            apart = ", ".join(f"e.{quoted(name)}" for name in ("time", *(c.name for c in plan.stored)))
+            rank = f"rank() over (partition by {key}, e.in_stream, {there} order by {_shown(cell, v)}, {apart})"
             tests.append(f"{there} and {rank} <= {cell.options.get('k', 1)}")
     return " or ".join(f"({t})" for t in tests)
 
