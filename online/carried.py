@@ -140,21 +140,19 @@ def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
     }
 
 
-def _stays(plan: GroupByPlan) -> str:
+def _stays(plan: GroupByPlan, *, stored_: bool) -> str:
     """Whether an old row stays one: the table lacks it, it is its key's newest, or a feature shows it; told for messages by themselves, which never go."""
-    key = keys(plan, "e.")
-    tests = [
-        "not e.in_table",
-        f'e."time" = max(e."time") over (partition by {key})',
-        f'e.in_stream and e."time" = max(e."time") filter (where e.in_stream) over (partition by {key})',
-    ]
+    key, of_stream = keys(plan, "e."), ", e.in_stream" if stored_ else ""
+    tests = [f'e."time" = max(e."time") over (partition by {key})']
+    if stored_:
+        tests += ["not e.in_table", f'e.in_stream and e."time" = max(e."time") filter (where e.in_stream) over (partition by {key})']
     for cell in _unwindowed(plan):
         if not mergeable(plan, cell):
             v = _values(plan, cell)
             there = f"coalesce({' and '.join(v.keep)}, false)"
             # equal events stay or go together; others that show the same are told apart, since many may
             apart = ", ".join(f"e.{quoted(name)}" for name in ("time", *(c.name for c in plan.stored)))
-            rank = f"rank() over (partition by {key}, e.in_stream, {there} order by {_shown(cell, v)}, {apart})"
+            rank = f"rank() over (partition by {key}{of_stream}, {there} order by {_shown(cell, v)}, {apart})"
             tests.append(f"{there} and {rank} <= {cell.options.get('k', 1)}")
     return " or ".join(f"({t})" for t in tests)
 
@@ -175,19 +173,31 @@ def _shown(cell: Cell, v: Values) -> str:
     return v.sorted(descending=cell.reduction.startswith("last"))
 
 
+def ahead(plan: GroupByPlan, met: str) -> str:
+    """What an upload has before its horizon, a parameter, goes into the states as it comes, but for what stays or is a row `x` already, as `met` tells."""
+    return f"""with old as (select e.ctid as place, {_stays(plan, stored_=False)} as stays from numbered e where e."time" < %(horizon)s),
+        gone as (delete from numbered e using old o where e.ctid = o.place and o.stays is not true and not exists (select from {stored(plan)} x where {met}) returning e.*)
+        {_into(plan, "false")}"""
+
+
 def folded(plan: GroupByPlan, noted: str) -> str:
-    """What lies before the horizon, a parameter, goes into the states, but for rows that stay; `noted` is done of what goes, in `gone e`. Says how many went."""
+    """What lies before the horizon, a parameter, goes into the states, but for rows that stay; `noted` is done of what goes, in `gone`. Says how many went."""
+    return f"""with old as (select e.ctid as place, {_stays(plan, stored_=True)} as stays from {stored(plan)} e where e."time" < %(horizon)s),
+        gone as (delete from {stored(plan)} e using old o where e.ctid = o.place and o.stays is not true returning e.*),
+        noted as ({noted}),
+        states as ({_into(plan, "e.in_stream")})
+        select count(*) from gone"""
+
+
+def _into(plan: GroupByPlan, streamed: str) -> str:
+    """Add what goes to the states."""
     totals = partials(plan)
     names = "".join(f", {p.name}" for p in totals)
     made = "".join(f", {p.exact or p.of_events}" for p in totals)
     ids = f"array_agg({identity(plan, 'e')})" if plan.topic else "null::uuid[]"
     both = ", ".join([*(f"{p.name} = {p.both(f'c.{p.name}', f'excluded.{p.name}')}" for p in totals), "ids = c.ids || excluded.ids"])
-    return f"""with old as (select e.ctid as place, {_stays(plan)} as stays from {stored(plan)} e where e."time" < %(horizon)s),
-        gone as (delete from {stored(plan)} e using old o where e.ctid = o.place and o.stays is not true returning e.*),
-        noted as ({noted}),
-        states as (insert into {table(plan)} as c ({keys(plan)}, streamed{names}, ids) select {keys(plan, 'e.')}, e.in_stream{made}, {ids} from gone e group by {keys(plan, 'e.')}, e.in_stream
-            on conflict ({keys(plan)}, streamed) do update set {both})
-        select count(*) from gone"""
+    rows = f"select {keys(plan, 'e.')}, {streamed}{made}, {ids} from gone e group by {', '.join(str(i + 1) for i in range(len(plan.keys) + 1))}"
+    return f"insert into {table(plan)} as c ({keys(plan)}, streamed{names}, ids) {rows} on conflict ({keys(plan)}, streamed) do update set {both}"
 
 
 # --- a batch of messages
@@ -209,10 +219,11 @@ def told(plan: GroupByPlan, alias: str) -> str:
 
 
 def arriving(plan: GroupByPlan, names: str, number: str, same: str) -> str:
-    """Number staged messages without an id, of which `number` says the place among rows; `counted` are those that a state counts and no message brought yet."""
+    """Number staged messages without an id, of which `number` says the place among rows; `counted` are those that are no more than there are equal ones, rows and folded."""
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     waiting = f"case when s.h is not null then (select count(*) from {held(plan)} e where {same}) else 0 end"
-    placed = f"select s.*, (s.place + coalesce(p.sent, 0) + {waiting})::int4 as n, coalesce(p.many, 0) as many from told s left join past p on p.h = s.h"
+    there = f"case when p.h is not null then p.many + (select count(*) from {stored(plan)} e where {same}) else 0 end"
+    placed = f"select s.*, (s.place + coalesce(p.sent, 0) + {waiting})::int4 as n, {there} as many from told s left join past p on p.h = s.h"
     return f"""create temporary table arriving on commit drop as
         with past as materialized ({_past(plan)}), told as (select s.*, {number} as place, {told(plan, 's')} as h from staged s)
         select {row}, s.n, s.n <= s.many as counted from ({placed}) s"""

@@ -26,9 +26,11 @@ MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
 REGISTERED = """insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s)
     on conflict (rows) do update set retain = case when excluded.retain is not null then greatest(states.retain, excluded.retain) end where states.retain is not null"""
-FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
-    horizon = greatest(case when %(kept)s then horizon end, case when retain is null then null else greatest(batch_end, %(end)s) - retain end) where rows = %(rows)s
-    returning horizon"""
+# What is told by states alone was forgotten for good: then the horizon does not go back. Nobody changes the retention until the upload is done.
+HORIZON = "greatest(case when %(kept)s then horizon end, case when retain is null then null else greatest(batch_end, %(end)s) - retain end)"
+COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
+FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
+    horizon = {HORIZON} where rows = %(rows)s returning horizon"""
 LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted) values (%s, %s, %s, %s, %s, %s, %s)"
 
 
@@ -208,7 +210,8 @@ def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged")
 
 def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[int, int]:
     done = {}
-    _revived(cursor, plan, end)
+    if carried.possible(plan):
+        _carried(cursor, plan, end)
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
@@ -220,16 +223,18 @@ def _carries(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
     return carried.possible(plan) and cursor.execute(f"select exists (select from {carried.table(plan)})").fetchone() == (True,)
 
 
-def _revived(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
-    """Make rows again of what the states stand for, so that the upload is reconciled with all of it."""
-    if not _carries(cursor, plan):
-        return
+def _carried(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
+    """Make rows again of what the states stand for, so that the upload is reconciled with all of it, and carry what it has from before the horizon."""
     ((horizon,),) = cursor.execute("select horizon from workbench.states where rows = %s", (plan.table,)).fetchall()
-    if end < horizon:
-        message = f"{plan.name} has forgotten the events before {moment(horizon)}, and an upload to {moment(end)} would take away what it carries of them: give an end that is not earlier"
-        raise StoreError(message)
-    for statement in rows.revived(plan).values():
-        cursor.execute(statement, {"horizon": horizon})
+    if _carries(cursor, plan):
+        if end < horizon:
+            message = f"{plan.name} has forgotten the events before {moment(horizon)}, and an upload to {moment(end)} would take away what it carries of them: give an end that is not earlier"
+            raise StoreError(message)
+        for statement in rows.revived(plan).values():
+            cursor.execute(statement, {"horizon": horizon})
+    told = cursor.execute(COMING, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}).fetchone()
+    if told is not None and told[0] is not None:
+        cursor.execute(rows.ahead(plan), {"horizon": told[0]})
 
 
 def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:

@@ -150,6 +150,11 @@ def revived(plan: GroupByPlan) -> dict[str, str]:
     return steps | {name: _noted(plan, steps[name]) for name in ("rows", "held rows")}
 
 
+def ahead(plan: GroupByPlan) -> str:
+    """What is before the horizon, a parameter, is carried without becoming a row first."""
+    return carried.ahead(plan, f"{_same(plan, 'e', 'x')} and e.n = x.n")
+
+
 def reconciled(plan: GroupByPlan) -> dict[str, str]:
     """An upload into a table that has rows: what the warehouse no longer has goes, what is missing comes; a streamed event stays.
 
