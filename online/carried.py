@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from online.aggregates import Values, quoted, text
+from online.aggregates import SKETCHED, Values, quoted, text
 from online.partials import Partial, layout, mergeable, plain
 from online.places import DATA, stored
 
@@ -42,7 +42,9 @@ def refused(plan: GroupByPlan) -> tuple[Feature, str] | None:
 def _why(plan: GroupByPlan, cell: Cell) -> str:
     if not plain(plan, cell):
         return "its entries have no bound" if cell.fold == "map" or not cell.each else "of elements none is kept"
-    if cell.reduction in UNBOUND or cell.reduction.startswith("approx"):
+    if cell.reduction in SKETCHED:
+        return "a sketch is made of all its values where it is fetched"
+    if cell.reduction in UNBOUND:
         return f"the state of a {cell.reduction} has no bound"
     return f"a {cell.reduction} of rounded totals would not be exact"
 

@@ -164,6 +164,8 @@ def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
     """Let fetches stay in the index: it tells them which rows every reader sees. Outside of a transaction."""
     with suppress(psycopg.errors.UndefinedTable):  # unpublished since
         con.execute(f"vacuum (analyze) {stored(plan)}")
+        if carried.possible(plan):
+            con.execute(f"vacuum (analyze) {carried.table(plan)}")
 
 
 def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:

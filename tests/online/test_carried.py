@@ -12,7 +12,7 @@ from ibis import _
 
 from backends.equal import equal
 from online import StoreError, fetch, writing
-from workbench import Aggregation, EventSource, GroupBy, days, first_k, histogram, publish, top_k, trailing, unpublish, upload
+from workbench import Aggregation, EventSource, GroupBy, days, first_k, histogram, publish, top_k, trailing, unpublish, upload, why
 from workbench.errors import DefinitionError
 
 pytestmark = pytest.mark.slow
@@ -218,6 +218,7 @@ def test_a_window_is_answered_as_far_back_as_it_is_kept(store, con):
         (_.n.median(), "n_p50 of ever .* since the state of a quantile has no bound"),
         (histogram(_.kind), "kind_histogram of ever .* since the state of a histogram has no bound"),
         (_.n.collect().name("all_n"), "all_n of ever .* since the state of a collect has no bound"),
+        (_.n.approx_nunique(), "n_approx_unique_count of ever .* since a sketch is made of all its values where it is fetched"),
         (_.n.corr(_.x).name("corr"), "corr of ever .* since a correlation of rounded totals would not be exact"),
         (Aggregation(_.n.sum(), by="kind"), "n_sum_by_kind of ever .* since its entries have no bound"),
     ],
@@ -234,3 +235,21 @@ def test_a_key_whose_events_are_all_forgotten_is_known_with_its_newest(store, co
 
         assert (12, "2024-01-09") == (answer["count"], str(answer.parts["ever"].newest)[:10])
         assert "missing" != answer.parts["ever"].status
+
+
+def test_why_says_that_forgotten_events_count_by_their_totals(store, con):
+    with served(store, lasting(con)):
+        told_ = str(why(store, "ever", "n_sum", {"user": "u"}, at=AT))
+        recent = str(why(store, "ever", "n_sum_7d", {"user": "u"}, at=AT))
+
+    assert "is 33: 9 of 9 rows in (all time, 2024-01-31 12:00:00) count" in told_
+    assert "+ what was forgotten of the events before 2024-01-21 00:00:00, by their totals" in told_
+    assert "forgotten" not in recent
+
+
+def test_the_sql_function_tells_what_is_carried_too(store, con):
+    with served(store, lasting(con)):
+        with store.connection() as connection:
+            (row,) = connection.execute(f"select count, n_sum, n_min, best from features.ever(\"user\" => 'u', at => '{AT}')").fetchall()
+
+        assert tuple(told(store)[n] for n in ("count", "n_sum", "n_min", "best")) == row
