@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from online import hot
+from online import carried, hot
 from online.aggregates import AGGREGATES, COUNTS, PLACED, Values, finished, quoted, text
+from online.partials import layout, tiled, value
 from online.places import floor_to, snapshots, start, stored
 
 if TYPE_CHECKING:
@@ -104,13 +105,15 @@ class Block:
         plan = self.plan
         plain = [c for c in plan.cells if not self._bucket(c) and not c.each]
         placed = [c for c in plain if c.reduction in PLACED and plan.kind == "events"]
-        quick = [c for c in plain if c not in placed and hot.tiled(plan, c)]
+        quick = [c for c in plain if c not in placed and tiled(plan, c)]
         scanned = [c for c in plain if c not in placed and c not in quick]
         sources = self._quick(quick) if quick else []
         sources += [f"({self._scanned(scanned, counted=any(map(_rounds, scanned)))}) s"] if scanned else []
+        sources += [f"({self._merged(at, cells)}) w{at}" for at, cells in (("g", quick), ("s", scanned)) if self._carrying(cells)]
         sources += [f"({self._unfolded(column, fold)}) u{i}" for i, (column, fold) in enumerate(self._branches(None))]
-        chosen = [self._summed(c) if _rounds(c) else self._done([c]) for c in scanned]
-        chosen += [f"case when z.k0 is not null then (h.x).{c.name} else g.{c.name} end as {c.name}" for c in quick]
+        told = {c.name for c in self._carrying(plain)}
+        chosen = [f"ws.{c.name}" if c.name in told else self._summed(c) if _rounds(c) else self._done([c]) for c in scanned]
+        chosen += [f"case when z.k0 is not null then (h.x).{c.name} else {'wg' if c.name in told else 'g'}.{c.name} end as {c.name}" for c in quick]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
         chosen += [f"u{i}.{c.name}" for i, (column, fold) in enumerate(self._branches(None)) for c in self._of_branch(column, fold, None)]
         buckets = list(dict.fromkeys(f.by for f in plan.features if f.by))
@@ -125,8 +128,23 @@ class Block:
     def _bucket(self, cell: Cell) -> str | None:
         return next((f.by for f in self.plan.features if cell.name in f.cells), None)
 
+    def _carrying(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Of these cells, those whose events may be forgotten, and told by a state."""
+        there = carried.merged(self.plan) if self.plan.retain is not None and carried.possible(self.plan) else []
+        return [c for c in cells if c in there]
+
+    def _merged(self, scan: str, cells: Sequence[Cell]) -> str:
+        """The values of cells from the totals that a scan made and those that are carried."""
+        mine, made = self._carrying(cells), layout(self.plan, carried.merged(self.plan), "w")[1]
+        totals = list(dict.fromkeys(p for c in mine for p in made[c.name]))
+        same = " and ".join(f"w.k{i} = {k}" for i, k in enumerate(self.keys))
+        both = f"select {', '.join(f'{scan}.{p.name}' for p in totals)} union all select {', '.join(f'w.{p.name}::{p.sql}' for p in totals)} from {carried.table(self.plan)} w where {same}"
+        return f"select {', '.join(f'{value(c, made[c.name])} as {c.name}' for c in mine)} from ({both}) r"
+
     def _scanned(self, cells: Sequence[Cell], *, counted: bool = False) -> str:
-        made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
+        mine, totals = self._carrying(cells), layout(self.plan, carried.merged(self.plan), "w")[1]
+        made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells if c not in mine]
+        made += [f"{p.of_events} as {p.name}" for p in dict.fromkeys(p for c in mine for p in totals[c.name])]
         made += ["count(*) as many"] if counted else []
         return f"select {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)}"
 

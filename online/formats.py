@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from online import avro
-from online.carried import arrow
+from online.message_types import arrow
 from online.errors import StoreError
 from online.schemas import Registry
 from online.textual import BOM, Csv, Json, MalformedError

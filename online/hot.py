@@ -8,10 +8,11 @@ one of them comes or goes; none is added to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from online import carried
 from online.aggregates import quoted
+from online.partials import Partial, layout, tiled, value
 from online.places import DATA, floor_to, start, stored
 
 if TYPE_CHECKING:
@@ -22,84 +23,11 @@ LOOKED_AT = 512  # keys of a batch that are looked at for that
 TILE, DAY = 300_000_000, 86_400_000_000
 BASE, WHOLE, HEAD, TAIL = 0, 1, 2, 3  # levels of tiles
 BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
-EXACT = ("int8", "bool", "numeric")
-
-
-@dataclass(frozen=True)
-class Partial:
-    """One column of a tile: how it is made of events, and how of other tiles."""
-
-    name: str
-    sql: str
-    of_events: str
-    merge: str
-    exact: str = ""  # how it is made of many events, where each addition would round
-
-    def merged(self, source: str, where: str = "") -> str:
-        """Over rows that have the column."""
-        return f"{self.merge}({source}.{self.name}){f' filter (where {where})' if where else ''}"
-
-
-def _exact(sql: str) -> bool:
-    return sql.startswith(EXACT)
-
-
-def tiled(plan: GroupByPlan, cell: Cell) -> bool:
-    """Whether a cell's value is made of totals that tiles keep."""
-    if plan.kind != "events" or cell.each or any(f.by for f in plan.features if cell.name in f.cells):
-        return False
-    kinds = {c.name: c.sql for c in plan.stored}
-    of = kinds.get(cell.inputs.get("arg", ""), "int8")
-    if cell.reduction in ("variance", "stddev"):
-        return _exact(of)
-    return cell.reduction in ("count", "sum", "average", "any", "all") or (cell.reduction in ("min", "max") and of not in ("bytea", "uuid", "jsonb"))
-
-
-def _layout(plan: GroupByPlan) -> tuple[tuple[Partial, ...], dict[str, dict[str, Partial]]]:
-    """The columns of a tile, and for each cell those it is made of, by what they are: n, s, ss, least, most."""
-    kinds = {c.name: c.sql for c in plan.stored}
-    made: dict[tuple[str, str | None, str | None], Partial] = {}
-    cells: dict[str, dict[str, Partial]] = {}
-    for cell in plan.cells:
-        if tiled(plan, cell):
-            arg, where = cell.inputs.get("arg"), cell.inputs.get("where")
-            cells[cell.name] = {kind: made.setdefault((kind, arg, where), _partial(kind, arg, where, kinds, f"p{len(made)}")) for kind in _parts(cell, kinds.get(arg or "", ""))}
-    return tuple(made.values()), cells
-
-
-def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
-    if cell.reduction in ("min", "max"):
-        name = "least" if cell.reduction == "min" else "most"
-        return ("every" if name == "least" else "some",) if kind == "bool" else (name,)
-    return {"count": ("n",), "sum": ("s",), "average": ("n", "s"), "any": ("some",), "all": ("every",)}.get(cell.reduction, ("n", "s", "ss"))
-
-
-def _partial(kind: str, arg: str | None, where: str | None, kinds: dict[str, str], name: str) -> Partial:
-    keep = [f"e.{quoted(where)}"] if where else []
-    keep += [f"e.{quoted(arg)} is not null"] if arg else []
-    test = f" filter (where {' and '.join(keep)})" if keep else ""
-    if kind == "n":
-        return Partial(name, "int8", f"count(*){test}", "sum")
-    of = kinds[arg or ""]
-    value = f"e.{quoted(arg or '')}"
-    number = f"{value}::int::numeric" if of == "bool" else f"{value}::numeric" if _exact(of) else value
-    total = "numeric" if _exact(of) else "float8"
-    found = {
-        "s": (total, f"sum({number})", "sum"),
-        "ss": (total, f"sum({number} * {number})", "sum"),
-        "least": (of, f"min({value})", "min"),
-        "most": (of, f"max({value})", "max"),
-        "some": ("bool", f"bool_or({value})", "bool_or"),
-        "every": ("bool", f"bool_and({value})", "bool_and"),
-    }
-    sql, made, merge = found[kind]
-    exact = f"(sum({value}::numeric){test})::float8" if sql == "float8" and kind == "s" else ""
-    return Partial(name, sql, made + test, merge, exact)
 
 
 def partials(plan: GroupByPlan) -> tuple[Partial, ...]:
     """The columns of a tile; none where no cell is made of tiles."""
-    return _layout(plan)[0]
+    return layout(plan, cells(plan))[0]
 
 
 def cells(plan: GroupByPlan) -> list[Cell]:
@@ -219,7 +147,7 @@ def refreshed(plan: GroupByPlan) -> list[str]:
     """Make the tiles of `changed` anew, their days' totals, and of days that are over, heads and tails."""
     listed, table = ", ".join(_keys(plan)), tiles(plan)
     into = f"insert into {table} ({listed}, lvl, hop, {', '.join(p.name for p in partials(plan))})"
-    events = ", ".join(p.exact or p.of_events for p in partials(plan))
+    events = ", ".join(f"({p.exact})::{p.sql}" if p.exact else p.of_events for p in partials(plan))
     ran = ", ".join(f"{p.merge}(t.{p.name}) over w" for p in partials(plan))
     of_tile = f'{_same(plan, "e", "c")} and e."time" >= c.hop and e."time" < c.hop + {TILE}'
     of_day = f"{_same(plan, 't', 'd')} and t.lvl = {BASE} and t.hop >= d.day and t.hop < d.day + {DAY}"
@@ -259,7 +187,8 @@ def _function(plan: GroupByPlan) -> str:
         declared += [f"_{name}{i} int8" for name in "saxbuv"]
         body += _bounds(i, length, hop)
     body.append(f"_m := {_mask(spans, '_a{i} <= _e')}; _w := {_mask(spans, '_a{i} < _d')};")
-    chosen = ", ".join(_value(plan, c, spans.index((c.length, c.hop))) for c in cells(plan))
+    made = layout(plan, cells(plan))[1]
+    chosen = ", ".join(value(c, made[c.name], f"r.w & {1 << spans.index((c.length, c.hop))} <> 0") for c in cells(plan))
     body.append(f"select {chosen} into found from ({' union all '.join(_branches(plan, spans))}) r; return found;")
     arguments = ", ".join([*(f"_k{i} {c.sql}" for i, c in enumerate(plan.keys)), "_t int8"])
     text = f"declare {'; '.join(declared)}; begin {' '.join(body)} end"
@@ -300,6 +229,7 @@ def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> 
         f"select _w as w, {kept} {tile} {BASE} and _d >= _o and t.hop >= _d and t.hop < _e",
         f"select {_mask(spans, 't.hop >= _x{i}')} as w, {kept} {tile} {WHOLE} and t.hop >= {least} and t.hop < _d",
     ]
+    found += _carried(plan, spans)
     for i, (length, _) in enumerate(spans):
         if length is not None:
             found.append(f'select {1 << i}::int8 as w, {raw} {events} _s{i} and e."time" < case when _a{i} > _e then _t else _a{i} end')
@@ -308,18 +238,11 @@ def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> 
     return found
 
 
-def _value(plan: GroupByPlan, cell: Cell, span: int) -> str:
-    """A cell's value from the rows of its window."""
-    parts = _layout(plan)[1][cell.name]
-    merged = {kind: p.merged("r", f"r.w & {1 << span} <> 0") for kind, p in parts.items()}
-    if cell.reduction == "count":
-        return f"coalesce({merged['n']}, 0)::int8"
-    if cell.reduction == "average":
-        return f"({merged['s']})::float8 / nullif({merged['n']}, 0)::float8"
-    if cell.reduction in ("variance", "stddev"):
-        n, s, ss = (f"({merged[k]})::numeric" for k in ("n", "s", "ss"))
-        over = f"({n} - 1)" if cell.options["how"] == "sample" else n
-        spread = f"(({n} * {ss} - {s} * {s}) / nullif({n} * {over}, 0))"
-        return f"(sqrt{spread})::float8" if cell.reduction == "stddev" else f"{spread}::float8"
-    (value,) = merged.values()
-    return f"({value})::{cell.sql}" if cell.sql in ("int8", "numeric(20,0)") else value
+def _carried(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> list[str]:
+    """What was forgotten, in all time."""
+    if not carried.possible(plan):
+        return []
+    there = {(p.kind, p.arg, p.where): p for p in carried.partials(plan)}
+    columns = [f"t.{q.name}::{p.sql}" if (q := there.get((p.kind, p.arg, p.where))) else f"null::{p.sql}" for p in partials(plan)]
+    ever = sum(1 << i for i, (length, _) in enumerate(spans) if length is None)
+    return [f"select {ever}::int8 as w, {', '.join(columns)} from {carried.table(plan)} t where {_is_key(plan, 't')}"] if ever else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from online import hot, rows
+from online import carried, hot, rows
 from online.answers import moment
 from online.copying import copied
 from online.errors import StoreError
@@ -27,9 +27,11 @@ MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'
 LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
 REGISTERED = """insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s)
     on conflict (rows) do update set retain = case when excluded.retain is not null then greatest(states.retain, excluded.retain) end where states.retain is not null"""
-FINISHED = """update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
-    horizon = case when retain is null then null else greatest(batch_end, %(end)s) - retain end where rows = %(rows)s
-    returning horizon"""
+# What is told by states alone was forgotten for good: then the horizon does not go back. Nobody changes the retention until the upload is done.
+HORIZON = "greatest(case when %(kept)s then horizon end, case when retain is null then null else greatest(batch_end, %(end)s) - retain end)"
+COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
+FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
+    horizon = {HORIZON} where rows = %(rows)s returning horizon"""
 LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted) values (%s, %s, %s, %s, %s, %s, %s)"
 
 
@@ -136,6 +138,8 @@ def _staged(cursor: psycopg.Cursor[Any], one: Incoming, number: int, progress: C
 def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int) -> Upload:
     """What is staged becomes the store's rows, and the store says until when it has them."""
     plan = ready.plan
+    if plan.kind == "events":
+        cursor.execute(rows.touching(plan))
     if ready.done is None:
         cursor.execute(f"alter table numbered_{number} rename to numbered")
         locked(cursor, plan)
@@ -143,12 +147,15 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int)
         cursor.execute("drop table numbered")
     else:
         inserted, deleted = ready.done
-    horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table}).fetchone()
+    horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}).fetchone()
     if horizon is None:
         message = f"{plan.name} was unpublished while it was uploaded: publish it again"
         raise StoreError(message)
     if horizon[0] is not None:
         deleted += _forgotten(cursor, plan, horizon[0])
+    if plan.kind == "events":
+        kept_hot(cursor, plan, "touched" if ready.done is None else None)
+        cursor.execute("drop table touched")
     cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted))
     cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
     return Upload(plan.name, end, ready.rows, inserted, deleted)
@@ -158,6 +165,8 @@ def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
     """Let fetches stay in the index: it tells them which rows every reader sees. Outside of a transaction."""
     with suppress(psycopg.errors.UndefinedTable):  # unpublished since
         con.execute(f"vacuum (analyze) {stored(plan)}")
+        if carried.possible(plan):
+            con.execute(f"vacuum (analyze) {carried.table(plan)}")
 
 
 def forget(store: Store, plan: GroupByPlan) -> int:
@@ -189,7 +198,6 @@ def _first(cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.
     check(cursor, plan, stored(plan))
     for statement in [*rows.indexed(plan), f"analyze {stored(plan)}", rows.told_apart(plan)]:
         cursor.execute(statement)
-    kept_hot(cursor, plan, None)
     return staged, staged, 0
 
 
@@ -213,13 +221,31 @@ def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged")
 
 def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[int, int]:
     done = {}
-    cursor.execute(rows.touching(plan))
+    if carried.possible(plan):
+        _carried(cursor, plan, end)
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
-    kept_hot(cursor, plan, "touched")
-    cursor.execute("drop table touched")
     return done["inserted"], done["deleted"]
+
+
+def _carries(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
+    """Whether something of it is told by a state alone; once an upload's own rows are there, only what it lacks."""
+    return carried.possible(plan) and cursor.execute(f"select exists (select from {carried.table(plan)})").fetchone() == (True,)
+
+
+def _carried(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
+    """Make rows again of what the states stand for, so that the upload is reconciled with all of it, and carry what it has from before the horizon."""
+    ((horizon,),) = cursor.execute("select horizon from workbench.states where rows = %s", (plan.table,)).fetchall()
+    if _carries(cursor, plan):
+        if end < horizon:
+            message = f"{plan.name} has forgotten the events before {moment(horizon)}, and an upload to {moment(end)} would take away what it carries of them: give an end that is not earlier"
+            raise StoreError(message)
+        for statement in rows.revived(plan).values():
+            cursor.execute(statement, {"horizon": horizon})
+    told = cursor.execute(COMING, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}).fetchone()
+    if told is not None and told[0] is not None:
+        cursor.execute(rows.ahead(plan), {"horizon": told[0]})
 
 
 def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:
@@ -249,7 +275,10 @@ def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str)
 
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
-    """Rows older than the retention go, but for those that are still in force; of each key the newest stays, for `max_age`."""
+    """Rows older than the retention go, but for those that are still in force or stay for a feature of all time, which carries the others as states."""
+    if carried.possible(plan):
+        ((gone,),) = cursor.execute(rows.forgotten(plan), {"horizon": horizon}).fetchall()
+        return int(gone)
     if hot.partials(plan):  # no window that is answered reaches a tile before it
         cursor.execute(f"delete from {hot.tiles(plan)} where hop < %s", (horizon - hot.DAY,))
     return cursor.execute(rows.forgotten(plan), {"horizon": horizon}).rowcount

@@ -117,14 +117,12 @@ class GroupByPlan:
 
     @property
     def longest(self) -> int | None:
-        """The longest window in microseconds, its hop included; none where some feature looks at all time."""
-        spans = [None if c.length is None else c.length + (c.hop or 0) for c in self.cells]
-        return None if not spans or None in spans else max(s for s in spans if s is not None)
-
+        """The longest window in microseconds, its hop included; none where no feature has one."""
+        return max((c.length + (c.hop or 0) for c in self.cells if c.length is not None), default=None)
 
     @property
     def reach(self) -> int:
-        """How far before a time the longest window may begin, in microseconds: of values that stand at midnight, from there."""
+        """How far before a time the longest window may begin, in microseconds: of values that stand at midnight, from there. All time is not counted: what lies before the retention is carried."""
         return (self.longest or 0) + (86_400_000_000 if self.daily and self.kind == "events" else 0)
 
 

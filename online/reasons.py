@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from online import carried
 from online.aggregates import quoted
 from online.answers import EPOCH, microseconds, moment
 from online.errors import StoreError
@@ -44,12 +45,15 @@ class Reasons:
     end: datetime
     events: tuple[Event, ...]
     value: Any = None
+    carried: datetime | None = None  # before which events were forgotten, which count and are not listed
 
     def __repr__(self) -> str:
         keys = ", ".join(f"{k}={v!r}" for k, v in self.keys.items())
         since = f"[{self.start:%Y-%m-%d %H:%M:%S}" if self.start else "(all time"
         counted = sum(e.counts for e in self.events)
         lines = [f"{self.name}.{self.feature} of {keys} is {self.value!r}: {counted} of {len(self.events)} rows in {since}, {self.end:%Y-%m-%d %H:%M:%S}) count"]
+        if self.carried is not None:
+            lines.append(f"  + what was forgotten of the events before {self.carried:%Y-%m-%d %H:%M:%S}, by their totals")
         for e in self.events[-40:]:
             values = ", ".join(f"{k}={v!r}" for k, v in e.inputs.items())
             lines.append(f"  {'+' if e.counts else ' '} {_clock(e.time)}  {values}{'' if e.counts else f'  ({e.why})'}")
@@ -102,10 +106,10 @@ class Question:
             counts, why = False, f"{columns[self.feature.by].label} is null"
         return Event(moment(row["time"]) if abs(row["time"]) < 2**61 else None, values, counts, "in the window" if counts else why)
 
-    def reasons(self, rows: Sequence[Mapping[str, Any]], value: Any = None) -> Reasons:
-        """The rows, told."""
+    def reasons(self, rows: Sequence[Mapping[str, Any]], value: Any = None, carried: int | None = None) -> Reasons:
+        """The rows, told; `carried` is the horizon before which some were forgotten."""
         start = None if self.start is None else moment(self.start)
-        return Reasons(self.plan.name, self.name, self.keys, start, moment(self.at) or EPOCH, tuple(map(self.event, rows)), value)
+        return Reasons(self.plan.name, self.name, self.keys, start, moment(self.at) or EPOCH, tuple(map(self.event, rows)), value, moment(carried))
 
 
 def _skipped(cell: Cell, row: Mapping[str, Any], columns: Mapping[str, Any]) -> str | None:
@@ -157,6 +161,8 @@ def stored_reasons(store: Store, name: str, feature: str, keys: Mapping[str, Any
         since = "" if asked.start is None else ' and "time" >= %s'
         bound = [*given, asked.at, *([] if asked.start is None else [asked.start])]
         sql = f'select * from {stored(asked.group_by)} where {same} and "time" < %s{since} order by {order} limit {MOST}'
+    told = f"select horizon from workbench.states where rows = %s and exists (select from {carried.table(asked.group_by)} where {same})"
     with store.connection() as con, con.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql, bound).fetchall()
-    return asked.reasons(rows, store.fetcher.fetch(name, keys, at=at).get(feature))
+        past = cursor.execute(told, [asked.group_by.table, *given]).fetchone() if asked.start is None and carried.possible(asked.group_by) else None
+    return asked.reasons(rows, store.fetcher.fetch(name, keys, at=at).get(feature), past["horizon"] if past else None)

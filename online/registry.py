@@ -73,6 +73,12 @@ def batch_ends(store: Store) -> dict[str, int | None]:
         return {r.rows: r.batch_end for r in con.execute(select(states.c.rows, states.c.batch_end))}
 
 
+def forgetful(store: Store) -> set[str]:
+    """The tables of rows that have forgotten what is older than their retention."""
+    with store.catalog() as con:
+        return set(con.execute(select(states.c.rows).where(states.c.horizon.is_not(None))).scalars())
+
+
 def uploaded(store: Store, group_by: str) -> list[Any]:
     """The uploads of a group-by, newest first."""
     with store.catalog() as con:
@@ -167,7 +173,11 @@ def _retain(con: Connection, plan: Plan) -> None:
         asked[group_by.table].append(group_by.retain)
     for table, retains in sorted(asked.items()):
         spans = [r for r in retains if r is not None]
-        con.execute(states.update().where(states.c.rows == table).values(retain=max(spans) if spans and len(spans) == len(retains) else None))
+        everything = len(spans) < len(retains)
+        done = con.execute(states.update().where(states.c.rows == table).values(retain=max(spans) if spans and not everything else None).returning(states.c.horizon)).scalar()
+        if everything and done is not None and any(g.table == table and g.retain is None for g in plan.group_bys):
+            message = f"{table} has forgotten events that {plan.name} is to keep, some of which its warehouse lacks by now: publish it with retain=, or unpublish what is served of it first"
+            raise StoreError(message)
 
 
 def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from online import hot
+from online import carried, hot
 from online.aggregates import PLACED, quoted, text
 from online.places import snapshots, stored
 
@@ -67,7 +67,7 @@ def created(plan: GroupByPlan) -> list[str]:
         table = ", ".join([_key_columns(plan), "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
         return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key)']
     # rows come in bulk and are only added to: a vacuum soon after keeps fetches in the index
-    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", *hot.created(plan)]
+    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", *carried.created(plan, _definitions(plan), _key_columns(plan)), *hot.created(plan)]
 
 
 def unindexed(plan: GroupByPlan) -> str:
@@ -108,7 +108,7 @@ def too_long(plan: GroupByPlan, where: str) -> str | None:
 
 def dropped(plan: GroupByPlan) -> list[str]:
     """The statements that remove the tables."""
-    return [*hot.dropped(plan), f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
+    return [*hot.dropped(plan), *carried.dropped(plan), f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
 
 
 # --- events: table and stream meet by identity
@@ -144,6 +144,17 @@ def told_apart(plan: GroupByPlan) -> str:
     return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
 
 
+def revived(plan: GroupByPlan) -> dict[str, str]:
+    """What was forgotten and is in this upload, or was a message, is a row again; the horizon until now is a parameter."""
+    steps = carried.revived(plan, ", ".join(columns(plan)), f"{_same(plan, 's', 'e')} and s.n = e.n")
+    return steps | {name: _noted(plan, steps[name]) for name in ("rows", "held rows")}
+
+
+def ahead(plan: GroupByPlan) -> str:
+    """What is before the horizon, a parameter, is carried without becoming a row first."""
+    return carried.ahead(plan, f"{_same(plan, 'e', 'x')} and e.n = x.n")
+
+
 def reconciled(plan: GroupByPlan) -> dict[str, str]:
     """An upload into a table that has rows: what the warehouse no longer has goes, what is missing comes; a streamed event stays.
 
@@ -165,19 +176,27 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
     return steps
 
 
-def arriving(plan: GroupByPlan) -> str:
+def arriving(plan: GroupByPlan) -> list[str]:
     """A temporary table of the staged messages, each new, with `n`, and whether the table has an equal event, `known`.
 
-    Of one id, one message counts; without an id, the n-th equal message is the n-th equal row.
+    Of one id, one message counts; without an id, the n-th equal message is the n-th equal row. Those that are folded into
+    a state are told apart (`carried`).
     """
-    met = f"(select count(*) > 0 as known, count(*) filter (where e.in_stream) as seen from {stored(plan)} e where {_same(plan, 'e', 's')}) t"
+    table, names, again = stored(plan), ", ".join(columns(plan)), carried.possible(plan)
+    met = f"(select count(*) > 0 as known, count(*) filter (where e.in_stream) as seen from {table} e where {_same(plan, 'e', 's')}) t"
     if plan.id:
-        return f"create temporary table arriving on commit drop as select s.*, 1 as n, t.known from (select distinct on (id) * from staged) s cross join lateral {met}"
+        made = f"create temporary table arriving on commit drop as select s.*, 1 as n, t.known from (select distinct on (id) * from staged) s cross join lateral {met}"
+        return [*([carried.known(plan, names)] if again else []), made]
+    if again:
+        place = f"row_number() over (partition by {_identity(plan)}) + (select count(*) from {table} e where {_same(plan, 'e', 's')} and e.in_stream)"
+        return [carried.arriving(plan, names, place, _same(plan, "e", "s"))]
     number = f"(row_number() over (partition by {_identity(plan, 's.')}) + t.seen)::int4 as n"
-    return f"create temporary table arriving on commit drop as select s.*, {number}, t.known from staged s cross join lateral {met}"
+    return [f"create temporary table arriving on commit drop as select s.*, {number}, t.known from staged s cross join lateral {met}"]
 
 
-SOME = "select exists (select from arriving where known)"
+def some(plan: GroupByPlan) -> str:
+    """A query: whether some message of `arriving` may have an equal event."""
+    return "select true" if carried.possible(plan) and not plan.id else "select exists (select from arriving where known)"
 
 
 def applied(plan: GroupByPlan, *, some: bool) -> list[str]:
@@ -189,18 +208,30 @@ def applied(plan: GroupByPlan, *, some: bool) -> list[str]:
     if not some:
         return [_noted(plan, _inserted(plan, "arriving s", stream=True))]
     met = "e.id = s.id" if plan.id else f"{_same(plan, 's', 'e')} and s.n = e.n"
-    both = "e.n = 1" if plan.id else "true"
+    unless = f"not exists (select from {table} e where {met})"
+    if carried.possible(plan) and not plan.id:
+        names = ", ".join([*columns(plan), "n"])
+        return [
+            f"update {table} e set in_stream = true from arriving s where {met}",
+            f"insert into {carried.held(plan)} ({names}) select {names} from arriving s where {unless} and s.counted",
+            "delete from arriving where counted",
+            _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where {unless}"),
+        ]
+    first = "e.n = 1" if plan.id else "true"
     return [
-        f"update {table} e set in_stream = true from arriving s where s.known and {met} and {both} and not e.in_stream",
+        f"update {table} e set in_stream = true from arriving s where s.known and {met} and {first} and not e.in_stream",
         _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not s.known"),
-        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where s.known and not exists (select from {table} e where {met})"),
+        _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where s.known and {unless}"),
     ]
 
 
 def forgotten(plan: GroupByPlan) -> str:
-    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended, events but each key's newest."""
+    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended, events but each key's newest, and those of which a state is carried."""
     if plan.kind == "entity":
         return f"delete from {stored(plan)} where until < %(horizon)s"
+    if carried.possible(plan):
+        names = ", ".join([*keys(plan), '"time"'])
+        return carried.folded(plan, f"insert into touched ({names}) select {names} from gone" if hot.partials(plan) else "select")
     same = " and ".join(f"x.{k} = e.{k}" for k in keys(plan))
     newer = f'exists (select from {stored(plan)} x where {same} and x."time" > e."time" and x."time" < %(horizon)s)'
     return f'delete from {stored(plan)} e where e."time" < %(horizon)s and {newer}'

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.numeric import Int8
 
+from online import carried
 from online.answers import EPOCH, Answer, Answers, PartStatus, moment
 from online.asof import DAY, statement
 from online.errors import StoreError
@@ -60,6 +61,12 @@ class Served:
     def spans(self) -> list[int]:
         """How far back each part looks."""
         return [self.plan.group_by(p.group_by).reach for p in self.plan.parts]
+
+    @cached_property
+    def entire(self) -> list[bool]:
+        """Which parts count all time by rows alone, as a plan of a store that forgets nothing does."""
+        group_bys = [self.plan.group_by(p.group_by) for p in self.plan.parts]
+        return [g.retain is None and carried.possible(g) for g in group_bys]
 
     @cached_property
     def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
@@ -229,6 +236,8 @@ def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bo
 def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> None:
     if horizon is None:
         return
+    if served.entire[part]:  # the plan was held since before its rows were forgotten
+        raise Changed
     back = us - served.spans[part]
     if back < horizon:
         earliest = moment(horizon + served.spans[part])

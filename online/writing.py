@@ -205,9 +205,9 @@ class _Batch:
         written = copied(cursor, "staged", rows.columns(plan), made.to_batches())
         if written:
             check(cursor, plan)
-            for statement in (rows.touching(plan), rows.arriving(plan)):
+            for statement in (rows.touching(plan), *rows.arriving(plan)):
                 cursor.execute(statement)
-            some = cursor.execute(rows.SOME).fetchone() == (True,)
+            some = cursor.execute(rows.some(plan)).fetchone() == (True,)
             for statement in rows.applied(plan, some=some):
                 cursor.execute(statement)
             kept_hot(cursor, plan, "touched")

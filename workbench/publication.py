@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from online import functions
+from online import carried, functions
 from online.answers import microseconds
 from online.errors import StoreError
 from workbench.accuracy import refuse_unstated
@@ -56,7 +56,8 @@ def publish(definition: Definition, store: Store, *, confirm: bool | str | None 
         A date or time, UTC: every event of the warehouse before it is uploaded. By default the last midnight before now.
     retain
         How far back the store answers, `days(90)`: at least the longest window, counted back from the newest upload's
-        end. By default everything is kept.
+        end. By default everything is kept. A feature without a window counts what lies before it too, by one state a
+        key; one whose state has no bound, such as an exact unique count, a percentile or a histogram, is refused.
     on
         The connection that has the tables, where the definition's own is not it.
 
@@ -171,8 +172,10 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     refuse_unstated(definition, group_bys, con)
     until = _end(end)
     profiles = tuple(profiled(g, con, until) for g in group_bys)
-    there = registry.batch_ends(store)
-    histories = tuple(of_definition(plan.group_by(g.name), g, con) for g in group_bys if (there.get(plan.group_by(g.name).table) or 0) < until)
+    there, forgetful = registry.batch_ends(store), registry.forgetful(store)
+    wanted = [(plan.group_by(g.name), g) for g in group_bys]
+    # what was forgotten for another retention is uploaded again where this one keeps everything
+    histories = tuple(of_definition(p, g, con) for p, g in wanted if (there.get(p.table) or 0) < until or (p.retain is None and p.table in forgetful))
     lacking = functions.lacking(plan) or functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
     return Proposal(plan, store, histories, changes, None if older is None else older.name, profiles, notes, until)
@@ -230,8 +233,8 @@ def _retained(plan: Plan, retain: Any) -> Plan:
     us = span_us(span.length)
     for group_by in plan.group_bys:
         longest = group_by.longest
-        if group_by.kind == "events" and longest is None:
-            message = f"{group_by.name} looks at all time, and retain={span!r} would forget what it counts: give its features windows, or leave retain out"
+        if (found := carried.refused(group_by)) is not None:
+            message = f"{found[0].name} of {group_by.name} looks at all time, and retain={span!r} would forget what it counts, since {found[1]}: give it a window, or leave retain out"
             raise DefinitionError(message)
         if longest is not None and us < longest:
             message = f"retain={span!r} is shorter than the longest window of {group_by.name}, {longest // 86_400_000_000} d: keep at least that"

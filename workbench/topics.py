@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from online import avro
-from online.carried import FORMATS, refused
+from online.message_types import FORMATS, refused
 from online.plan import TopicPlan
 from workbench.binding import title
 from workbench.errors import DefinitionError, near

@@ -12,14 +12,15 @@ from attrs import evolve, fields
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from test_promise import CON, check, deliveries
 
-from online import asof, hot, loading, rows, talk, writing
+from online import asof, carried, hot, loading, rows, talk, writing
 from online.aggregates import AGGREGATES, Values
 
 pytestmark = pytest.mark.slow
 
 MOST = 6  # histories in which a bug must be found
 STATEMENT, START, FLOOR, SORTED, BRANCHES = talk.statement, asof.start, asof.floor_to, Values.sorted, hot._branches  # noqa: SLF001 what is broken on purpose
-APPLIED, RECONCILED, ROWS = rows.applied, rows.reconciled, writing.RowLevel.rows
+APPLIED, RECONCILED, REVIVED, FORGOTTEN, AHEAD, ROWS = rows.applied, rows.reconciled, rows.revived, rows.forgotten, rows.ahead, writing.RowLevel.rows
+TOTALS, STAYS, ARRIVING = asof.Block._merged, carried._stays, carried.arriving  # noqa: SLF001 as above
 
 
 def shown(name, column, span):
@@ -28,6 +29,7 @@ def shown(name, column, span):
 
 
 ASKED = tuple(shown(*a) for a in (("sum", "n", "1d"), ("collect", "n", "1d"), ("count", "", "all"), ("last3", "s", "all"), ("collect", "n", "all"), ("average", "n", "3d")))
+LASTING = tuple(shown(*a) for a in (("sum", "n", "all"), ("count", "", "all"), ("last3", "s", "all"), ("min", "d", "all"), ("first2", "n", "all"), ("average", "x", "all"), ("variance", "n", "all")))
 
 
 def crowded(case):
@@ -78,12 +80,17 @@ def summed(made):
 
 def written(change):
     """What a batch of messages is written by, changed."""
-    return patched(rows, "applied", lambda plan: [change(s) for s in APPLIED(plan)])
+    return patched(rows, "applied", lambda plan, *, some: [change(s) for s in APPLIED(plan, some=some)])
 
 
 def reconciled(change):
     """What an upload is reconciled by, changed."""
     return patched(rows, "reconciled", lambda plan: {name: change(name, s) for name, s in RECONCILED(plan).items()})
+
+
+def revived(name, instead):
+    """One step of what an upload makes of states, written otherwise."""
+    return patched(rows, "revived", lambda plan: {n: instead(s) if n == name else s for n, s in REVIVED(plan).items()})
 
 
 def lost(batches):
@@ -107,6 +114,8 @@ PLAIN = {"accuracy": None, "resolution": "exact", "max_age": None, "hot": False}
 TABLE = PLAIN | {"uploads": ((True,),), "streamed": (False,), "identified": False}
 STREAM = PLAIN | {"uploads": (), "streamed": (True,), "identified": False}
 BOTH = PLAIN | {"uploads": ((True,),), "streamed": (True,), "identified": False}
+OLD = PLAIN | {"asked": LASTING, "retain": cases.HOUR, "ends": (cases.BASE + 3 * cases.DAY,), "uploads": ((True,),), "streamed": (False,), "identified": False}
+OLD_STREAM = OLD | {"streamed": (True,), "order": (True, *[False] * 40), "uploads": ((True,), (False,))}
 UNLESS = re.compile(r" where not exists \(select from [^()]*\)")
 NOTHING = "select from workbench.states where %(end)s::int8 is null"
 # Each bug, and how a history must be for it to matter; the rest is as it is drawn.
@@ -126,7 +135,7 @@ BUGS = {
     "a sum with a null is null": (summed(lambda total, v: f"case when not bool_or({v.arg} is null) then {total} end"), TABLE),
     "the last message of a batch is dropped": (patched(writing.RowLevel, "rows", lambda level, messages: lost(ROWS(level, messages))), STREAM),
     "the last row of an upload is dropped": (patched(loading, "copied", lambda cursor, table, columns, batches: writing.copied(cursor, table, columns, lost(list(batches)))), TABLE),
-    "a batch that comes again is applied again": (patched(writing, "_new", lambda messages, reached: list(range(len(messages.offsets)))), STREAM | {"again": (True,)}),
+    "a batch that comes again is applied again": (patched(writing, "reached", lambda *_: {}), STREAM | {"again": (True,)}),
     "offsets are not advanced": (patched(writing, "ADVANCED", "select %s::text, %s::text, %s::int, %s::int8"), STREAM | {"again": (True,)}),
     "an upload deletes a streamed event that it lacks": (reconciled(lambda _, s: s.replace("not e.in_stream and ", "")), BOTH | {"uploads": ((False,),), "order": (False,)}),
     "an upload leaves what the table no longer has": (reconciled(lambda name, s: NOTHING if name == "deleted" else s), TABLE | {"uploads": ((True,), (True, False, False))}),
@@ -136,6 +145,20 @@ BUGS = {
     "a hot key's whole days are not counted": (patched(hot, "_branches", lambda plan, spans: [b.replace(f"t.lvl = {hot.WHOLE}", "t.lvl = 9") for b in BRANCHES(plan, spans)]), TABLE | {"hot": True}),
     "a hot key's window begins at a tile": (patched(hot, "start", lambda at, length, hop: FLOOR(START(at, length, hop), hot.TILE)), TABLE | {"hot": True}),
     "a batch does not reach the tiles of hot keys": (patched(writing, "kept_hot", lambda *_: None), BOTH | {"hot": True, "order": (True,), "uploads": ((True, True, False),), "identified": True}),
+    "what is carried is not counted": (patched(asof.Block, "_merged", lambda block, *a: re.sub(r" union all select .*(?=\) r$)", "", TOTALS(block, *a))), OLD),
+    "a hot key's state is not counted": (patched(hot, "_carried", lambda *_: []), OLD | {"hot": True}),
+    "the tiles of what is carried stay": (patched(rows, "forgotten", lambda plan: FORGOTTEN(plan).replace(" from gone)", " from gone where false)", 1)), OLD_STREAM | {"hot": True, "order": (False,), "uploads": ((True,),)}),
+    "a state is counted again after the next upload": (revived("states", lambda _: "select"), OLD | {"uploads": ((True,), (True,))}),
+    "a state of the table's own outlives its events": (revived("states", lambda s: s.replace("not a.streamed or ", "")), OLD_STREAM | {"streamed": (True, False), "order": (False,), "uploads": ((True,), (False, True, True))}),
+    "an old message counts beside the state that has its event": (patched(carried, "arriving", lambda *a: ARRIVING(*a).replace("s.n <= s.many", "false")), OLD_STREAM | {"uploads": ((True,),)}),
+    "an old message with an id counts beside the state that has its event": (patched(carried, "known", lambda *_: "select"), OLD_STREAM | {"uploads": ((True,),), "identified": True}),
+    "a message that is held is lost": (revived("held rows", lambda _: "select"), OLD_STREAM),
+    "a message that is held is lost, with an id": (revived("held rows", lambda _: "select"), OLD_STREAM | {"identified": True}),
+    "the stream's folded events go where an upload lacks them": (revived("lacking", lambda s: f"{s} and false"), OLD_STREAM | {"order": (False,), "uploads": ((True,), (True, False))}),
+    "of a state that stays, what the upload has counts twice": (revived("counted", lambda s: f"{s} and false"), OLD_STREAM | {"order": (False,), "uploads": ((True,), (True, False))}),
+    "a folded event of the stream is the table's alone when it is a row again": (revived("rows", lambda s: s.replace("true, true from", "true, false from")), OLD_STREAM | {"order": (False,), "uploads": ((True,), (True,), (True, False))}),
+    "what an upload has of what is a row already is carried too": (patched(rows, "ahead", lambda plan: AHEAD(plan).replace("and not exists (select", "and (true or exists (select").replace(") returning e.*)", ")) returning e.*)")), OLD_STREAM | {"order": (False,), "uploads": ((True,),)}),
+    "rows that features of all time show are forgotten": (patched(carried, "_stays", lambda plan, *, stored_: STAYS(plan, stored_=stored_).split(" or (coalesce")[0]), OLD),
     "ids are ignored": (unidentified, TABLE | {"identified": True, "uploads": ((True, False), (True,))}),
 }
 

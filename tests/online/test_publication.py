@@ -163,8 +163,8 @@ def test_null_ids_are_refused_before_and_while_they_are_uploaded(store, con):
 def test_a_retention_must_hold_every_window(store, con):
     with pytest.raises(DefinitionError, match=r"is shorter than the longest window of spend, 7 d: keep at least that"):
         served(store, spend(con), retain=days(6))
-    with pytest.raises(DefinitionError, match="spend looks at all time, and retain="):
-        served(store, spend(con, _.n.sum()), retain=days(30))
+    with pytest.raises(DefinitionError, match="n_unique_count of spend looks at all time, and retain="):
+        served(store, spend(con, _.n.nunique()), retain=days(30))
 
     served(store, spend(con, *trailing(days(2), _.n.sum())), retain=days(3))
 
