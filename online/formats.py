@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from online import avro
-from online.message_types import arrow
 from online.errors import StoreError
+from online.message_types import arrow
 from online.schemas import Registry
 from online.textual import BOM, Csv, Json, MalformedError
 

@@ -116,7 +116,7 @@ STREAM = PLAIN | {"uploads": (), "streamed": (True,), "identified": False}
 BOTH = PLAIN | {"uploads": ((True,),), "streamed": (True,), "identified": False}
 OLD = PLAIN | {"asked": LASTING, "retain": cases.HOUR, "ends": (cases.BASE + 3 * cases.DAY,), "uploads": ((True,),), "streamed": (False,), "identified": False}
 OLD_STREAM = OLD | {"streamed": (True,), "order": (True, *[False] * 40), "uploads": ((True,), (False,))}
-UNLESS = re.compile(r" where not exists \(select from [^()]*\)")
+UNLESS = re.compile(r" (?:where|and) not exists \(select from [^()]*\)")
 NOTHING = "select from workbench.states where %(end)s::int8 is null"
 # Each bug, and how a history must be for it to matter; the rest is as it is drawn.
 BUGS = {
@@ -133,10 +133,10 @@ BUGS = {
     "a null key counts nothing instead of being unknown": (fetched(r"q\.k\d is not null", "true"), TABLE),
     "an empty sum is 0": (summed(lambda total, _: f"coalesce({total}, 0)"), TABLE),
     "a sum with a null is null": (summed(lambda total, v: f"case when not bool_or({v.arg} is null) then {total} end"), TABLE),
-    "the last message of a batch is dropped": (patched(writing.RowLevel, "rows", lambda level, messages: lost(ROWS(level, messages))), STREAM),
+    "the last message of a batch is dropped": (patched(writing.RowLevel, "rows", lambda level, messages: ROWS(level, messages)[:-1]), STREAM),
     "the last row of an upload is dropped": (patched(loading, "copied", lambda cursor, table, columns, batches: writing.copied(cursor, table, columns, lost(list(batches)))), TABLE),
     "a batch that comes again is applied again": (patched(writing, "reached", lambda *_: {}), STREAM | {"again": (True,)}),
-    "offsets are not advanced": (patched(writing, "ADVANCED", "select %s::text, %s::text, %s::int, %s::int8"), STREAM | {"again": (True,)}),
+    "offsets are not advanced": (patched(writing, "advanced", lambda *_: []), STREAM | {"again": (True,)}),
     "an upload deletes a streamed event that it lacks": (reconciled(lambda _, s: s.replace("not e.in_stream and ", "")), BOTH | {"uploads": ((False,),), "order": (False,)}),
     "an upload leaves what the table no longer has": (reconciled(lambda name, s: NOTHING if name == "deleted" else s), TABLE | {"uploads": ((True,), (True, False, False))}),
     "table and stream count equal events twice": (written(lambda s: UNLESS.sub("", s)), BOTH | {"order": (True,)}),
