@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from online.plan import Cell, GroupByPlan
 
 HOT = 1024  # events of a key from which it is hot
-LOOKED_AT = 512  # keys of a batch that are looked at for that
+LOOKED_AT = 128  # keys of a batch that are looked at for that
 TILE, DAY = 300_000_000, 86_400_000_000
 BASE, WHOLE, HEAD, TAIL = 0, 1, 2, 3  # levels of tiles
 BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
