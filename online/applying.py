@@ -56,7 +56,7 @@ class Written:
     messages: int
     by_group_by: dict[str, Applied] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    appended: Sequence[int] = ()
+    appended: Sequence[int | None] = ()
 
     @property
     def dead(self) -> dict[tuple[int, int], Dead]:
@@ -115,12 +115,13 @@ class Topic:
         payloads = [v for p in polled for v in p.payloads]
         partitions = [p.partition for p in polled for _ in p.offsets]
         offsets = [o for p in polled for o in p.offsets]
-        appended = [t for p in polled for t in p.appended]
+        appended: list[int | None] = [t for p in polled for t in p.appended]
         found = decoder.decode(payloads)
         dead = [Dead(partitions[i], offsets[i], payloads[i], reason, appended[i]) for i, reason in found.bad]
         if dead:
             payloads = [payloads[i] for i in found.good]
-            partitions, offsets, appended = ([values[i] for i in found.good] for values in (partitions, offsets, appended))
+            partitions, offsets = ([values[i] for i in found.good] for values in (partitions, offsets))
+            appended = [appended[i] for i in found.good]
         return Messages(self.name, found.table, partitions, offsets, _spans(polled), appended, payloads, dead)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError, SaslAuthenticationFailedError, UnsupportedCodecError
 
 from online.errors import StoreError
 
@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 
 SERVERS, CONFIG = "WORKBENCH_KAFKA", "WORKBENCH_KAFKA_CONFIG"  # a list of host:port; a JSON file of kafka-python's options, credentials among them
 MOST = 10_000  # messages of one poll
+ANSWER = 5_000  # milliseconds for the ends of partitions
+SHOWN = 20  # topics in an error
 # What was applied is known from the store alone; what a producer aborted is not to be read.
 ALWAYS = {"enable_auto_commit": False, "auto_offset_reset": "none", "isolation_level": "read_committed", "max_poll_records": MOST, "fetch_max_wait_ms": 50, "max_partition_fetch_bytes": 4 << 20}
 
 log = logging.getLogger("workbench.stream")
 
 Place = tuple[str, int]  # a topic and a partition
+LATEST = 2**53  # milliseconds that are a time: what lies outside is none, such as the -1 of an old producer
 
 
 @dataclass
 class Polled:
     """Messages of one partition in the order of their offsets: all that lie from `start` to before `next`.
 
-    `appended` are Kafka's own times in milliseconds; a message without value is None.
+    `appended` are the messages' own times in Kafka in milliseconds, if they have any; a message without value is None.
     """
 
     topic: str
@@ -43,8 +46,7 @@ class Polled:
     next: int
     offsets: Sequence[int]
     payloads: Sequence[bytes | None]
-    keys: Sequence[bytes | None]
-    appended: Sequence[int]
+    appended: Sequence[int | None]
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -71,7 +73,12 @@ def configured(servers: str | Sequence[str] | None = None, given: Mapping[str, A
 
 
 def away(error: Exception, config: Mapping[str, Any]) -> StoreError:
-    """What to raise where the brokers do not answer."""
+    """What to raise where the brokers do not answer, or what they have cannot be read."""
+    if isinstance(error, UnsupportedCodecError):
+        message = f"a topic's messages are compressed in a way that this Python cannot undo ({error}): pip install lz4, python-snappy or zstandard, whichever it is"
+        return StoreError(message, "broken")
+    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
+        return StoreError(f"Kafka at {', '.join(config['bootstrap_servers'])} refuses us ({type(error).__name__}: {error}): let this user read the topics and the group, or give credentials by {CONFIG}", "broken")
     return StoreError(f"Kafka cannot be reached at {', '.join(config['bootstrap_servers'])} ({type(error).__name__}: {error}): is it running there?", "away")
 
 
@@ -82,40 +89,54 @@ class Consumer(ConsumerRebalanceListener):
     `claimed` is told which partitions are ours now, and gives the position of each, or none for its first message;
     `released` is told which are ours no more. The client calls both in a thread of its own, where it also says that this
     member lives: neither may take long. `skipped` is told from where a partition goes on whose next message is gone;
-    without it, that is an error.
+    without it, that is an error. A topic that is not there is one too, unless `lenient` and others are: then `missing` says so.
     """
 
     config: dict[str, Any]
     topics: Sequence[str]
     claimed: Callable[[list[Place]], dict[Place, int | None]]
     released: Callable[[Iterable[Place]], None]
-    skipped: Callable[[Place, int], None] | None = None
+    skipped: Callable[[Place, int, int], None] | None = None
     group: str | None = None
     partitions: Mapping[str, Sequence[int]] | None = None
     positions: dict[Place, int | None] = field(default_factory=dict)
     failed: Exception | None = None
     generation: int = 0
-    _gaps: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    lenient: bool = False
+    missing: dict[str, str] = field(default_factory=dict)
+    _gaps: dict[Place, tuple[int | None, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.client = _client(self.config, group_id=self.group if self.partitions is None else None)
         try:
-            self.client = KafkaConsumer(**(ALWAYS | self.config | {"group_id": self.group if self.partitions is None else None}))
-            self._known()
-            if self.partitions is None:
-                self.client.subscribe(topics=list(self.topics), listener=self)
-            else:
-                mine = [TopicPartition(t, p) for t in self.topics for p in self.partitions.get(t, ())]
-                self.client.assign(mine)
-                self.on_partitions_assigned(mine)
-        except KafkaError as error:
-            raise away(error, self.config) from error
+            self._begin()
+        except BaseException as error:
+            self.client.close(autocommit=False)  # its thread would go on
+            if isinstance(error, KafkaError):
+                raise away(error, self.config) from error
+            raise
 
-    def _known(self) -> None:
+    def _begin(self) -> None:
         there = self.client.topics()
-        for topic in self.topics:
-            if topic not in there:
-                message = f"there is no topic {topic!r} at {', '.join(self.config['bootstrap_servers'])}: it has {', '.join(sorted(there)) or 'none'}; create it, or publish with the right Topic"
-                raise StoreError(message, "unknown")
+        known = [t for t in self.topics if t in there]
+        shown = sorted(t for t in there if not t.startswith("__"))
+        listed = ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
+        self.missing = {t: f"there is no topic {t!r} at {', '.join(self.config['bootstrap_servers'])}: it has {listed or 'none'}; create it, or publish with the right Topic" for t in self.topics if t not in there}
+        if not known or (self.missing and not self.lenient):
+            raise StoreError(next(iter(self.missing.values())), "unknown")
+        if self.partitions is None:
+            self.client.subscribe(topics=known, listener=self)
+        else:
+            mine = [TopicPartition(t, p) for t in known for p in self.partitions.get(t, ())]
+            self.client.assign(mine)
+            self.on_partitions_assigned(mine)
+
+    def others(self) -> bool:
+        """Whether a topic that was missing is there by now, or one that was there is not."""
+        cluster = self.client._client.cluster  # noqa: SLF001 it asks nothing, as `partitions_for_topic` does without an end
+        if not all(cluster.partitions_for_topic(t) for t in self.topics if t not in self.missing):
+            return True
+        return bool(self.missing) and not self.missing.keys().isdisjoint(self.client.topics())
 
     # --- called by the client, in the middle of a poll
 
@@ -133,7 +154,7 @@ class Consumer(ConsumerRebalanceListener):
         self.generation += 1
         try:
             self.positions |= self.claimed([(p.topic, p.partition) for p in mine])
-        except StoreError as error:  # the client would only log it
+        except Exception as error:  # noqa: BLE001 the client would only log it
             self.failed = error
         for p in mine:
             self._seek(p, self.positions.get((p.topic, p.partition)))
@@ -153,23 +174,32 @@ class Consumer(ConsumerRebalanceListener):
         if self.failed is not None:
             failed, self.failed = self.failed, None
             raise failed
+        reached = {p: self._reached(p) for p in list(self.positions)}
         if self.generation != generation:  # the client may have moved a position of this assignment by what it had of the last
             self.back(dict(self.positions))
             return []
-        return [p for place, records in found.items() if (p := self._polled((place.topic, place.partition), records)) is not None]
+        return [p for at, after in reached.items() if (p := self._polled(at, found.get(TopicPartition(*at), ()), after)) is not None]
 
-    def _polled(self, at: Place, records: Sequence[Any]) -> Polled | None:
+    def _reached(self, at: Place) -> int | None:
+        """Where the client reads on, if it is known: beyond its last message where a transaction's end, or one that was aborted, lies between."""
+        state = self.client._subscription.assignment.get(TopicPartition(*at))  # noqa: SLF001 `position` asks the network
+        position = None if state is None else state.position
+        return None if position is None else int(position.offset)
+
+    def _polled(self, at: Place, records: Sequence[Any], reached: int | None) -> Polled | None:
         """The messages of a partition that is ours; those that lie beyond where we are only if nothing lies between."""
-        if at not in self.positions:
+        start = self.positions.get(at)
+        after = max(reached or 0, records[-1].offset + 1 if records else 0)
+        if at not in self.positions or (not records and after <= (start or 0)):
             return None
-        start, first, after = self.positions[at], records[0].offset, records[-1].offset + 1
-        if start is not None and first > start and self._gaps.get(at) != (start, first):  # a compacted topic has gaps; they are looked at twice
+        first = records[0].offset if records else after
+        if (first > start if start is not None else not records) and self._gaps.get(at) != (start, first):  # a compacted topic has gaps; they are looked at twice
             self._gaps[at] = (start, first)
             self.back({at: start})
             return None
         self._gaps.pop(at, None)
         self.positions[at] = after
-        columns = [[r.offset for r in records], [r.value for r in records], [r.key for r in records], [r.timestamp for r in records]]
+        columns = [[r.offset for r in records], [r.value for r in records], [r.timestamp if 0 <= r.timestamp < LATEST else None for r in records]]
         return Polled(*at, first if start is None else min(start, first), after, *columns)
 
     def _lost(self, error: OffsetOutOfRangeError) -> None:
@@ -181,7 +211,7 @@ class Consumer(ConsumerRebalanceListener):
             if self.skipped is None:
                 raise StoreError(message, "broken") from error
             log.warning("%s", message)
-            self.skipped((place.topic, place.partition), first)
+            self.skipped((place.topic, place.partition), first, last)
             self.back({(place.topic, place.partition): first})
 
     def back(self, positions: Mapping[Place, int | None]) -> None:
@@ -206,9 +236,12 @@ class Consumer(ConsumerRebalanceListener):
         self.client.resume(*(there & assigned - wanted))
 
     def ends(self) -> dict[Place, int]:
-        """The offset after the last message of each of our partitions, as of the last poll that had some; nothing is asked."""
-        found = {p: self.client.highwater(TopicPartition(*p)) for p in list(self.positions)}
-        return {p: end for p, end in found.items() if end is not None}
+        """The offset after the last message of each of our partitions. StoreError of kind `away` where Kafka does not answer."""
+        try:
+            found = self.client.end_offsets([TopicPartition(*p) for p in list(self.positions)], timeout_ms=ANSWER)
+        except KafkaError as error:
+            raise away(error, self.config) from error
+        return {(p.topic, p.partition): end for p, end in found.items()}
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
@@ -240,17 +273,27 @@ class DeadTopic:
         self.client.close(timeout=10)
 
 
-def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, int]:
-    """The offset after the last message of every partition of these topics. StoreError where Kafka is away."""
+def _client(config: Mapping[str, Any], **settings: Any) -> KafkaConsumer:
+    """A client that makes no topic. StoreError where Kafka is away."""
     try:
-        client = KafkaConsumer(**config)
-        try:
-            places = [TopicPartition(t, p) for t in topics for p in client.partitions_for_topic(t) or ()]
-            return {(p.topic, p.partition): end for p, end in client.end_offsets(places).items()}
-        finally:
-            client.close()
+        client = KafkaConsumer(**{**ALWAYS, **config, **settings})
     except KafkaError as error:
         raise away(error, config) from error
+    # kafka-python 3.0 does not pass the option on, and would make anew what somebody deleted
+    client._client.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
+    return client
+
+
+def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, int]:
+    """The offset after the last message of every partition of these topics. StoreError where Kafka is away."""
+    client = _client(config)
+    try:
+        places = [TopicPartition(t, p) for t in topics for p in client.partitions_for_topic(t) or ()]
+        return {(p.topic, p.partition): end for p, end in client.end_offsets(places).items()}
+    except KafkaError as error:
+        raise away(error, config) from error
+    finally:
+        client.close()
 
 
 __all__ = ["CONFIG", "SERVERS", "Consumer", "DeadTopic", "Place", "Polled", "configured", "topic_ends"]

@@ -35,7 +35,7 @@ class Dead:
 
 def written(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, dead: Iterable[Dead]) -> None:
     """Keep these messages of a topic, each once, in the transaction that moves its offset."""
-    told = [(plan.table, plan.name, topic, d.partition, d.offset, d.payload, d.appended and d.appended * 1000, d.reason[:LONGEST].replace("\x00", "\\x00")) for d in dead]
+    told = [(plan.table, plan.name, topic, d.partition, d.offset, d.payload, None if d.appended is None else d.appended * 1000, d.reason[:LONGEST].replace("\x00", "\\x00")) for d in dead]
     if told:
         cursor.executemany(KEPT, told)
 

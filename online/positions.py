@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
 CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
-    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen returning epoch, next"""
+    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen, trouble = '' returning epoch, next"""
 REACHED = "select partition, next, epoch from workbench.offsets where rows = %s and topic = %s"
 ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[])
         as m (partition, first, next, messages, oldest, newest, appended)),
@@ -29,7 +29,7 @@ VISIBLE = f"""with b as (update workbench.batches set visible = {NOW} where id =
 OWNED = "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
 HIGH = f"update workbench.offsets set high = %s, seen = {NOW} where rows = any(%s) and topic = %s and partition = %s"
 TROUBLED = "update workbench.offsets set trouble = %s where rows = any(%s) and topic = %s"
-MOVED = "update workbench.offsets set next = %s where rows = any(%s) and topic = %s and partition = %s"
+MOVED = "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s and (next < %(first)s or next > %(last)s)"
 PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble
     from workbench.offsets o join workbench.states s on s.rows = o.rows order by s.group_by, o.topic, o.partition"""
 
@@ -127,12 +127,12 @@ def alive(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, parti
     return None if row[0] is None else int(row[0])
 
 
-def high(con: psycopg.Connection[Any], tables: Sequence[str], ends: Mapping[tuple[str, int], int]) -> None:
-    """How far the topics themselves are."""
+def high(con: psycopg.Connection[Any], tables: Mapping[tuple[str, int], Sequence[str]], ends: Mapping[tuple[str, int], int]) -> None:
+    """How far the topics themselves are, for the group-bys' tables of each partition that are ours."""
     with con.transaction(), con.cursor() as cursor:
         cursor.execute("set local synchronous_commit = off")
         for (topic, partition), end in sorted(ends.items()):
-            cursor.execute(HIGH, (end, list(tables), topic, partition))
+            cursor.execute(HIGH, (end, list(tables[topic, partition]), topic, partition))
 
 
 def troubled(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, sentence: str) -> None:
@@ -140,9 +140,9 @@ def troubled(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, se
     con.execute(TROUBLED, (sentence, list(tables), topic))
 
 
-def moved(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int, after: int) -> None:
-    """Go on from an offset, whatever lies between."""
-    con.execute(MOVED, (after, list(tables), topic, partition))
+def moved(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int, there: tuple[int, int]) -> None:
+    """Go on from the first offset of those that are there, [first, last], whichever group-by's next one is not."""
+    con.execute(MOVED, {"first": there[0], "last": there[1], "rows": list(tables), "topic": topic, "partition": partition})
 
 
 def progress(store: Store) -> list[Partition]:

@@ -22,7 +22,7 @@ from online.upkeep import Upkeep
 from online.writing import Poisoned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from online.applying import Written
     from online.consuming import Place, Polled
@@ -49,20 +49,25 @@ class Session:
         self.lock = threading.Lock()  # of what client, poller and writer share
         self.epochs: dict[str, dict[Place, int]] = {}
         self.rewinds: dict[Place, int] = {}
-        self.dead_topic = DeadTopic(updater.config, self.settings.dead_topic) if self.settings.dead_topic else None
+        self.dead_topic: DeadTopic | None = None
         self.buffer = Buffer(self.settings.waiting, self.settings.size)
         self.failed: Exception | None = None
-        self.worked = False
-        updater.paused.clear()
+        self.worked, self._reachable = False, True
+        for topic in list(updater.paused):
+            del updater.paused[topic]
+            updater.measures.paused.labels(topic).set(0)
 
     # --- told by the client, in its own thread
 
-    def claimed(self, places: list[Place]) -> dict[Place, int | None]:
-        """These partitions are ours: where to read them from."""
+    def claimed(self, places: Iterable[Place], tables: Collection[str] | None = None) -> dict[Place, int | None]:
+        """These partitions are ours, of all group-bys or those of these tables: where to read them from."""
         found: dict[Place, int | None] = {}
         with self.store.connection() as con:
             for topic, partition in places:
-                reached = positions.claimed(con, self.topics[topic].plans, topic, partition, self.owner)
+                plans = [p for p in self.topics[topic].plans if tables is None or p.table in tables]
+                reached = positions.claimed(con, plans, topic, partition, self.owner)
+                if trouble := self.updater.paused.get(topic):
+                    positions.troubled(con, list(reached), topic, trouble)
                 nexts = [r.next for r in reached.values()]
                 found[topic, partition] = None if None in nexts else min(n for n in nexts if n is not None)
                 with self.lock:
@@ -80,10 +85,10 @@ class Session:
                 for place in gone:
                     mine.pop(place, None)
 
-    def skipped(self, place: Place, first: int) -> None:
-        """What lies before this offset is gone, and passed over."""
+    def skipped(self, place: Place, first: int, last: int) -> None:
+        """What lies outside of these offsets is gone, and passed over."""
         with self.store.connection() as con:
-            positions.moved(con, list(self.plans), *place, first)
+            positions.moved(con, [p.table for p in self.topics[place[0]].plans], *place, (first, last))
 
     # --- the poller
 
@@ -94,7 +99,12 @@ class Session:
             return
         group = self.settings.group or f"workbench-{self._store()}-{crc32(chr(10).join(sorted(self.plans)).encode()):x}"
         skipped = self.skipped if self.settings.lost == "skip" else None
-        consumer = Consumer(self.updater.config, sorted(self.topics), self.claimed, self.released, skipped, group, self.settings.partitions)
+        consumer = Consumer(self.updater.config, sorted(self.topics), self.claimed, self.released, skipped, group, self.settings.partitions, lenient=self.updater.began)
+        self.updater.began = True
+        for topic, sentence in consumer.missing.items():
+            self._paused(topic, sentence)
+        if self.settings.dead_topic:
+            self.dead_topic = DeadTopic(self.updater.config, self.settings.dead_topic)
         upkeep = Upkeep(self.store, self.plans.values(), self.settings.upkeep)
         writer = threading.Thread(target=self._write, name="workbench-writer", daemon=True)
         writer.start()
@@ -129,7 +139,7 @@ class Session:
             if time.monotonic() - looked > self.settings.refresh:
                 looked = time.monotonic()
                 self._high(consumer)
-                if self._changed():
+                if self._changed() or (self._reachable and consumer.others()):
                     return
 
     def _useless(self, consumer: Consumer) -> list[Place]:
@@ -147,21 +157,33 @@ class Session:
     def _high(self, consumer: Consumer) -> None:
         """Say how far the topics are, which says too that we live; take over what the group gave us and its owner has left."""
         with self.lock:
-            mine = {place for places in self.epochs.values() for place in places}
-        ends = {place: end for place, end in consumer.ends().items() if place in mine}
+            mine = {p: [table for table, places in self.epochs.items() if p in places] for p in list(consumer.positions)}
+        ends = {place: end for place, end in self._ends(consumer).items() if mine.get(place)}
         self.updater.measures.ends(ends, consumer.positions)
-        left: list[Place] = []
+        left: dict[Place, set[str]] = {}
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            positions.high(con, list(self.plans), ends)
-            left = [p for p in list(consumer.positions) if p not in mine and p[0] not in self.updater.paused and self._left(con, p)]
-        for place in left:
-            position = self.claimed([place])[place]
-            consumer.back({place: position})
+            positions.high(con, mine, ends)
+            left = {p: self._left(con, p, tables) for p, tables in mine.items() if p[0] not in self.updater.paused}
+        for place, tables in left.items():
+            at = consumer.positions.get(place)
+            if tables and ((position := self.claimed([place], tables)[place]) is None or (at is not None and position < at)):
+                consumer.back({place: position})
 
-    def _left(self, con: psycopg.Connection[Any], place: Place) -> bool:
-        """Whether the updater that took a partition from us is gone."""
-        seen = positions.alive(con, [p.table for p in self.topics[place[0]].plans], *place)
-        return seen is None or time.time() * 1_000_000 - seen > max(ABSENT, 3 * self.settings.refresh) * 1_000_000
+    def _ends(self, consumer: Consumer) -> dict[Place, int]:
+        """Where the topics end; nothing while Kafka is away, which its client would not say."""
+        try:
+            found, self._reachable = consumer.ends(), True
+        except StoreError as error:
+            found, self._reachable = {}, False
+            log.warning("%s", error)
+            self.updater.measures.retries.inc()
+        return found
+
+    def _left(self, con: psycopg.Connection[Any], place: Place, mine: Collection[str]) -> set[str]:
+        """The tables of which an updater took this partition from us, and is gone."""
+        before = time.time() * 1_000_000 - max(ABSENT, 3 * self.settings.refresh) * 1_000_000
+        others = {p.table for p in self.topics[place[0]].plans} - {*mine}
+        return {table for table in others if (seen := positions.alive(con, [table], *place)) is None or seen < before}
 
     def _changed(self) -> bool:
         try:
@@ -190,7 +212,7 @@ class Session:
             self.failed = error
 
     def _written(self, topic: Topic, polled: list[Polled]) -> None:
-        """Write, again and again while the store is away; nothing that was polled is passed over."""
+        """Write, again and again while the store is away and nobody stops us; nothing that was polled is passed over."""
         tries = 0
         while True:
             with self.lock:
@@ -205,7 +227,7 @@ class Session:
                 self._pause(topic.name, poisoned)
                 return
             except StoreError as error:
-                if error.kind != "away" or (self.updater.stopping and tries >= len(PATIENCE)):
+                if error.kind != "away" or self.updater.stopping:  # who comes next reads it again
                     raise
                 log.warning("%s; trying again", error)
                 self.updater.measures.retries.inc()
@@ -238,6 +260,9 @@ class Session:
         first = poisoned.dead[-1]
         sentence = f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the topic or what is declared of it, then send this process a SIGHUP, or start it with a higher --poison"
         self.updater.measures.paused.labels(topic).set(1)
+        self._paused(topic, sentence)
+
+    def _paused(self, topic: str, sentence: str) -> None:
         log.error("%s", sentence)
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             positions.troubled(con, list(self.plans), topic, sentence)

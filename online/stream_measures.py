@@ -45,8 +45,8 @@ class StreamMeasures:
             self.rows.labels(*label).inc(applied.rows)
         for step, seconds in done.seconds.items():
             self.seconds.labels(step).observe(seconds)
-        if done.appended:
-            self.latency.labels(done.topic).observe(max(now - min(done.appended) / 1000, 0.0))
+        if told := [t for t in done.appended if t is not None]:
+            self.latency.labels(done.topic).observe(max(now - min(told) / 1000, 0.0))
         self.written.labels(done.topic).set(now)
         self.paused.labels(done.topic).set(0)
 

@@ -65,6 +65,7 @@ class Updater:
         self.measures = measures or StreamMeasures()
         self.paused: dict[str, str] = {}
         self.error: Exception | None = None
+        self.began = False  # from then on, a topic that is missing stops no other
         self.plans()
         self._stopping, self._again = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None

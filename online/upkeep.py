@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import psycopg
 
 from online import loading
 from online.errors import StoreError
@@ -32,8 +33,10 @@ class Upkeep:
 
     def _run(self) -> None:
         while not self._stopping.wait(self.seconds):
-            with suppress(StoreError):  # away: the next turn does it
+            try:
                 self.once()
+            except (StoreError, psycopg.Error) as error:  # the next turn does it
+                log.warning("what lies before the retention was not let go, and will be later: %s", error)
 
     def once(self) -> int:
         """Do it now; how many rows went."""
@@ -49,6 +52,6 @@ class Upkeep:
         return gone
 
     def stop(self) -> None:
-        """End, when what is being done is done."""
+        """End when what is being done is done, or leave it be."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -20,11 +21,12 @@ from online.loading import check, kept_hot, locked
 from online.positions import Mark, Reached, advanced, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from online.plan import GroupByPlan
 
 STREAMED = "update workbench.states set streamed = (extract(epoch from clock_timestamp()) * 1000000)::int8 where rows = %s"
+BRIEFLY = "set local lock_timeout = '5s'"  # an upload may hold the lock for long, and an updater that is to stop does not wait for it
 # What a row itself can be the cause of: data (22), integrity (23), a size that some limit forbids (54).
 OWN_FAULTS = ("22", "23", "54")
 
@@ -42,7 +44,7 @@ class Messages:
     partitions: Sequence[int]
     offsets: Sequence[int]
     spans: Mapping[int, tuple[int, int]] | None = None
-    appended: Sequence[int] | None = None
+    appended: Sequence[int | None] | None = None
     payloads: Sequence[bytes | None] | None = None
     dead: Sequence[Dead] = ()
 
@@ -102,6 +104,7 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
     plan = row_level.plan
     try:
         with con.transaction(), con.cursor() as cursor:
+            cursor.execute(BRIEFLY)
             locked(cursor, plan)
             there = reached(cursor, plan, messages.topic)
             fenced = tuple(p for p, epoch in (epochs or {}).items() if there.get(p, Reached(None, 0)).epoch != epoch)
@@ -163,31 +166,66 @@ class _Batch:
         told, clock = self.messages, self.row_level.plan.time
         mark.next, mark.messages = max(mark.next, int(self.offsets[places].max()) + 1), len(places)
         if told.appended is not None:
-            mark.appended = max(told.appended[i] for i in places) * 1000
-        if clock is not None:
-            times = told.table[clock].take(pa.array(places))
-            span = pc.min_max(times.cast(pa.timestamp("us", times.type.tz)))
-            mark.oldest, mark.newest = span["min"].value, span["max"].value
-            return
-        with suppress(duckdb.Error):  # of a bad message, which is found when it is written
+            mark.appended = max((t * 1000 for i in places if (t := told.appended[i]) is not None), default=None)
+        with suppress(duckdb.Error, pa.ArrowException):  # of a bad message, which is found when it is written
+            if clock is not None:
+                times = told.table[clock].take(pa.array(places))
+                span = pc.min_max(times.cast(pa.timestamp("us", times.type.tz)))
+                mark.oldest, mark.newest = span["min"].value, span["max"].value
+                return
             span = pc.min_max(self.row_level.rows(told.table.take(pa.array(places)))["time"])
             mark.oldest, mark.newest = span["min"].as_py(), span["max"].as_py()
 
     def attempt(self, places: np.ndarray[Any, Any]) -> None:
-        """Rows of these messages; where some are at fault, each half by itself, until those are found."""
+        """Rows of these messages, but for those at fault: most of them show when they are staged, others when each half is written."""
+        count = 0
+
+        def stored() -> None:
+            nonlocal count
+            count = self._stored(places)
+
+        if (error := self._fault(stored)) is None:
+            self.written += count
+        elif len(sound := self._sound(places)) < len(places):
+            if len(sound):
+                self.attempt(sound)
+        elif len(places) > 1:
+            for half in np.array_split(places, 2):
+                self.attempt(half)
+        else:
+            self._bury(int(places[0]), error)
+
+    def _sound(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Those of the messages that can be staged, the others buried; nothing is kept."""
+
+        def staged(part: np.ndarray[Any, Any]) -> None:
+            self._staged(part)
+            raise psycopg.Rollback
+
+        # one table for all: each that a transaction makes takes locks until its end, and a server has some thousands
+        self.cursor.execute(rows.staging(self.row_level.plan))
+        parts, sound = [places], []
+        while parts:
+            part = parts.pop()
+            if (error := self._fault(partial(staged, part))) is None:
+                sound.append(part)
+            elif len(part) > 1:
+                parts += reversed(np.array_split(part, 2))
+            else:
+                self._bury(int(part[0]), error)
+        self.cursor.execute("drop table staged")
+        return np.concatenate(sound) if sound else places[:0]
+
+    def _fault(self, do: Callable[[], None]) -> Exception | None:
+        """Do it in a savepoint; the error, where a row may be its cause."""
         try:
-            with self.cursor.connection.transaction():  # a savepoint
-                count = self._stored(places)
+            with self.cursor.connection.transaction():
+                do()
         except (duckdb.Error, pa.ArrowException, StoreError, psycopg.Error) as error:
             if not _own(error):
                 raise
-            if len(places) > 1:
-                for half in np.array_split(places, 2):
-                    self.attempt(half)
-            else:
-                self._bury(int(places[0]), error)
-        else:
-            self.written += count
+            return error
+        return None
 
     def _bury(self, place: int, error: Exception) -> None:
         told, reason = self.messages, " ".join(str(error).split())
@@ -200,11 +238,9 @@ class _Batch:
     def _stored(self, places: np.ndarray[Any, Any]) -> int:
         """Compute and write the rows of these messages; how many."""
         cursor, plan = self.cursor, self.row_level.plan
-        made = self.row_level.rows(self.messages.table.take(pa.array(places)))
         cursor.execute(rows.staging(plan))
-        written = copied(cursor, "staged", rows.columns(plan), made.to_batches())
+        written = self._staged(places)
         if written:
-            check(cursor, plan)
             for statement in (rows.touching(plan), *rows.arriving(plan)):
                 cursor.execute(statement)
             some = cursor.execute(rows.some(plan)).fetchone() == (True,)
@@ -214,6 +250,14 @@ class _Batch:
             cursor.execute("drop table touched, arriving")
         cursor.execute("drop table staged")
         return written
+
+    def _staged(self, places: np.ndarray[Any, Any]) -> int:
+        """Compute the rows of these messages and lay them ready; how many."""
+        made = self.row_level.rows(self.messages.table.take(pa.array(places)))
+        count = copied(self.cursor, "staged", rows.columns(self.row_level.plan), made.to_batches())
+        if count:
+            check(self.cursor, self.row_level.plan)
+        return count
 
 
 def _own(error: Exception) -> bool:

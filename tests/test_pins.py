@@ -14,6 +14,7 @@ from pathlib import Path
 import ibis
 import ibis.backends.duckdb
 import ibis.backends.sql
+import kafka.net.manager
 import orjson
 import psycopg_pool
 import pyarrow as pa
@@ -222,3 +223,8 @@ def test_arrows_json_reader_crashes_on_a_null_before_the_first_object():
     code = "import pyarrow as pa, pyarrow.json as j; j.read_json(pa.BufferReader(b'null\\n{\"i\": 1}'), parse_options=j.ParseOptions(explicit_schema=pa.schema([('i', pa.int64())])))"
 
     assert -signal.SIGSEGV == subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+
+
+def test_kafka_python_makes_topics_that_it_was_told_not_to_make():
+    """It keeps `allow_auto_create_topics` from its cluster. Delete the line in `_client` of online/consuming.py, and put the option into ALWAYS, when this fails."""
+    assert "allow_auto_create_topics" not in source(kafka.net.manager)
