@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STREAMED = "update workbench.states set streamed = (extract(epoch from clock_timestamp()) * 1000000)::int8 where rows = %s"
 BRIEFLY = "set local lock_timeout = '5s'"  # an upload may hold the lock for long, and an updater that is to stop does not wait for it
+RARE = 0.1  # a share of messages
 # What a row itself can be the cause of: data (22), integrity (23), a size that some limit forbids (54).
 OWN_FAULTS = ("22", "23", "54")
 
@@ -204,17 +205,28 @@ class _Batch:
 
         # one table for all: each that a transaction makes takes locks until its end, and a server has some thousands
         self.cursor.execute(rows.staging(self.row_level.plan))
-        parts, sound = [places], []
+        likely = self._likely(places)
+        parts, sound = [*([p] for p in places[likely]), places[~likely]], []
         while parts:
             part = parts.pop()
             if (error := self._fault(partial(staged, part))) is None:
-                sound.append(part)
+                sound.append(np.asarray(part))
             elif len(part) > 1:
-                parts += reversed(np.array_split(part, 2))
+                parts += reversed(np.array_split(np.asarray(part), 2))
             else:
                 self._bury(int(part[0]), error)
         self.cursor.execute("drop table staged")
         return np.concatenate(sound) if sound else places[:0]
+
+    def _likely(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which messages have what often cannot be stored: a NUL in a text, or nothing where nearly all have something."""
+        found = np.zeros(len(places), bool)
+        for column in self.messages.table.take(pa.array(places)).columns:
+            if 0 < column.null_count <= len(places) * RARE:
+                found |= column.is_null().to_numpy()
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                found |= pc.fill_null(pc.match_substring(column, "\x00"), False).to_numpy()
+        return found if found.mean() <= RARE else np.zeros(len(places), bool)
 
     def _fault(self, do: Callable[[], None]) -> Exception | None:
         """Do it in a savepoint; the error, where a row may be its cause."""
