@@ -88,6 +88,7 @@ offsets = Table(
     Column("next", BigInteger),
     Column("epoch", BigInteger, nullable=False),
     Column("owner", Text, nullable=False, server_default=""),
+    Column("topic_id", Text),  # Kafka's own, which a topic made anew under its name does not share
     Column("newest", BigInteger),  # the newest event that was applied
     Column("appended", BigInteger),  # when Kafka got the newest message that was applied
     Column("written", BigInteger),  # when it could be fetched
@@ -127,7 +128,7 @@ dead_letters = Table(
     Column("reason", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("replayed", DateTime(timezone=True)),
-    UniqueConstraint("rows", "topic", "partition", "offset"),
+    Index("dead_letters_by_rows", "rows", "id"),
 )
 # One row an answer that was logged; a request of several keys has several. Values are JSON, and the plan says their types.
 served = Table(

@@ -86,7 +86,7 @@ def away(error: Exception, config: Mapping[str, Any]) -> StoreError:
 class Consumer(ConsumerRebalanceListener):
     """Partitions of topics, in a group that shares them, or those given; read from where `claimed` says.
 
-    `claimed` is told which partitions are ours now, and gives the position of each, or none for its first message;
+    `claimed` is told which partitions are ours now, and the topics' ids, and gives the position of each, or none for its first message;
     `released` is told which are ours no more. The client calls both in a thread of its own, where it also says that this
     member lives: neither may take long. `skipped` is told from where a partition goes on whose next message is gone;
     without it, that is an error. A topic that is not there is one too, unless `lenient` and others are: then `missing` says so.
@@ -94,7 +94,7 @@ class Consumer(ConsumerRebalanceListener):
 
     config: dict[str, Any]
     topics: Sequence[str]
-    claimed: Callable[[list[Place]], dict[Place, int | None]]
+    claimed: Callable[[list[Place], Mapping[str, str]], dict[Place, int | None]]
     released: Callable[[Iterable[Place]], None]
     skipped: Callable[[Place, int, int], None] | None = None
     group: str | None = None
@@ -131,6 +131,11 @@ class Consumer(ConsumerRebalanceListener):
             self.client.assign(mine)
             self.on_partitions_assigned(mine)
 
+    def topic_ids(self) -> dict[str, str]:
+        """Kafka's own ids of the topics, as far as the client was told: another topic of the name has another."""
+        cluster = self.client._client.cluster  # noqa: SLF001 it asks nothing
+        return {t: str(found) for t in self.topics if (found := cluster.topic_id(t)) is not None and found.int}
+
     def others(self) -> bool:
         """Whether a topic that was missing is there by now, or one that was there is not."""
         cluster = self.client._client.cluster  # noqa: SLF001 it asks nothing, as `partitions_for_topic` does without an end
@@ -153,7 +158,7 @@ class Consumer(ConsumerRebalanceListener):
         mine = list(assigned)
         self.generation += 1
         try:
-            self.positions |= self.claimed([(p.topic, p.partition) for p in mine])
+            self.positions |= self.claimed([(p.topic, p.partition) for p in mine], self.topic_ids())
         except Exception as error:  # noqa: BLE001 the client would only log it
             self.failed = error
         for p in mine:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from online.errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
 CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
-    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen, trouble = '' returning epoch, next"""
+    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen, trouble = '' returning epoch, next, topic_id"""
+MADE = "update workbench.offsets set topic_id = %s, next = %s where rows = %s and topic = %s and partition = %s"
 REACHED = "select partition, next, epoch from workbench.offsets where rows = %s and topic = %s"
 ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[])
         as m (partition, first, next, messages, oldest, newest, appended)),
@@ -85,17 +88,25 @@ class Partition:
         return self.lag == 0 and now - (self.written or 0) > after
 
 
-def claimed(con: psycopg.Connection[Any], plans: Iterable[GroupByPlan], topic: str, partition: int, owner: str = "") -> dict[str, Reached]:
+def claimed(con: psycopg.Connection[Any], plans: Iterable[GroupByPlan], topic: str, partition: int, owner: str = "", *, topic_id: str | None = None, anew: bool = False) -> dict[str, Reached]:
     """Be the one updater of a partition for these group-bys; by table, how far it is, and the epoch to write with.
 
-    Whoever had it before is fenced: what it writes from now on is not taken.
+    Whoever had it before is fenced: what it writes from now on is not taken. With Kafka's own `topic_id`, a topic that was
+    made anew under its name is a StoreError, since offsets say nothing of it, or with `anew` read from its first message.
     """
     with con.transaction(), con.cursor() as cursor:
         found = {}
         for plan in sorted(plans, key=lambda p: p.table):  # in one order, so that two do not wait for each other
             row = cursor.execute(CLAIMED, {"rows": plan.table, "topic": topic, "partition": partition, "owner": owner}).fetchone()
             assert row is not None  # noqa: S101 it was written
-            found[plan.table] = Reached(row[1], row[0])
+            epoch, after, before = row
+            if topic_id is not None and topic_id != before:
+                if before is not None and after is not None and not anew:
+                    message = f"{topic} was made anew since {plan.name} applied offset {after - 1} of its partition {partition}, so that offsets no longer say which messages were applied: read it from its first message by --skip-lost (lost='skip')"
+                    raise StoreError(message, "broken")
+                after = after if before is None else None
+                cursor.execute(MADE, (topic_id, after, plan.table, topic, partition))
+            found[plan.table] = Reached(after, epoch)
     return found
 
 

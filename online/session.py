@@ -59,13 +59,13 @@ class Session:
 
     # --- told by the client, in its own thread
 
-    def claimed(self, places: Iterable[Place], tables: Collection[str] | None = None) -> dict[Place, int | None]:
+    def claimed(self, places: Iterable[Place], topic_ids: Mapping[str, str], tables: Collection[str] | None = None) -> dict[Place, int | None]:
         """These partitions are ours, of all group-bys or those of these tables: where to read them from."""
         found: dict[Place, int | None] = {}
         with self.store.connection() as con:
             for topic, partition in places:
                 plans = [p for p in self.topics[topic].plans if tables is None or p.table in tables]
-                reached = positions.claimed(con, plans, topic, partition, self.owner)
+                reached = positions.claimed(con, plans, topic, partition, self.owner, topic_id=topic_ids.get(topic), anew=self.settings.lost == "skip")
                 if trouble := self.updater.paused.get(topic):
                     positions.troubled(con, list(reached), topic, trouble)
                 nexts = [r.next for r in reached.values()]
@@ -166,7 +166,7 @@ class Session:
             left = {p: self._left(con, p, tables) for p, tables in mine.items() if p[0] not in self.updater.paused}
         for place, tables in left.items():
             at = consumer.positions.get(place)
-            if tables and ((position := self.claimed([place], tables)[place]) is None or (at is not None and position < at)):
+            if tables and ((position := self.claimed([place], consumer.topic_ids(), tables)[place]) is None or (at is not None and position < at)):
                 consumer.back({place: position})
 
     def _ends(self, consumer: Consumer) -> dict[Place, int]:

@@ -15,12 +15,17 @@ from online.store import Store
 from online.stream_measures import StreamMeasures
 from online.updater import Streaming, Updater
 
+PORTS = 65_536
+
 
 def run(told: dict[str, Any]) -> int:
     """Stream until a signal; the exit code."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in ("kafka", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    if told["metrics"] is not None and not 0 < told["metrics"] < PORTS:
+        message = f"--metrics {told['metrics']} is no port: give one from 1 to {PORTS - 1}"
+        raise StoreError(message)
     place = told["store"]
     store = Store(None if not place else place if "://" in place or "=" in place else Path(place))
     measures = StreamMeasures()

@@ -49,6 +49,18 @@ class Streaming:
     upkeep: float = 600.0
     kafka: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse what no updater can work by."""
+        wrong = {
+            "poison": not 0 <= self.poison <= 1 and f"{self.poison:g} is no share: give a number from 0 to 1",
+            "batch": self.batch < 1 and f"a transaction of {self.batch} messages writes nothing: give 1 or more",
+            "lost": self.lost not in ("stop", "skip") and f"{self.lost!r} is neither stop nor skip",
+        }
+        for name, problem in wrong.items():
+            if problem:
+                message = f"{name}: {problem}"
+                raise StoreError(message)
+
 
 class Updater:
     """Keeps what is published fresh from Kafka: every message is applied once, whatever crashes (semantics rule 21).

@@ -220,3 +220,22 @@ def test_a_topic_that_is_deleted_is_an_error_and_not_made_anew(store, kafka, duc
         assert f"there is no topic '{name}'" in str(updater.error)
         assert name not in admin.list_topics()
         admin.close()
+
+
+def test_a_topic_made_anew_under_its_name_is_an_error_even_where_it_has_grown_past_us(store, kafka, duck):
+    name = topic(kafka)
+    with published(store, returns(duck, name, identified=False)):
+        sent(kafka, name, [line(event(i)) for i in range(3)])
+        updated(store, kafka)
+        admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
+        admin.delete_topics([name])
+        assert until(lambda: name not in admin.list_topics())
+        admin.create_topics([NewTopic(name, 1, 1)])
+        admin.close()
+        sent(kafka, name, [line(event(i)) for i in range(10, 17)])
+
+        with pytest.raises(StoreError, match=r"was made anew since returns_v1 applied offset 2 of its partition 0.*--skip-lost"):
+            Updater(store, servers=kafka.servers, settings=FAST).run()
+
+        updated(store, kafka, settings=Streaming(refresh=0.2, lost="skip"))
+        assert 10 == asked(store)[COUNT]
