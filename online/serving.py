@@ -139,6 +139,7 @@ def main(told: str) -> int:
         sys.stderr.write(f"workbench serve: {error}\n")
         return 2
     host, port = place.getsockname()[:2]
+    place.listen()  # who reads the address may come at once, and is answered when the service is ready
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201 a command's answer
     ended = run_many(settings, place, token, options["workers"]) if options["workers"] > 1 else run(settings, place, token)
     return 0 if ended else 2
