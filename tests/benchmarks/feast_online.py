@@ -53,8 +53,8 @@ def main(host: str, port: str, user: str, database: str, requests: str, views: s
         for view in made_views:
             feast.write_to_online_store(view.name, frame)
         wanted = [f"{view.name}:{n}" for view in made_views for n in names]
-        one = lambda: feast.get_online_features(features=wanted, entity_rows=[{"key": str(random.randrange(KEYS))}]).to_dict()  # noqa: E731, S311 no secret
-        many = lambda: feast.get_online_features(features=wanted, entity_rows=[{"key": str(random.randrange(KEYS))} for _ in range(100)]).to_dict()  # noqa: E731, S311
+        one = lambda: feast.get_online_features(features=wanted, full_feature_names=True, entity_rows=[{"key": str(random.randrange(KEYS))}]).to_dict()  # noqa: E731, S311 no secret
+        many = lambda: feast.get_online_features(features=wanted, full_feature_names=True, entity_rows=[{"key": str(random.randrange(KEYS))} for _ in range(100)]).to_dict()  # noqa: E731, S311
         return {"one": milliseconds(one, int(requests)), "hundred": milliseconds(many, max(20, int(requests) // 10))}
 
 
