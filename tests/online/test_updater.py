@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 
 import pytest
 from conftest import ROOT
+from kafka import KafkaConsumer
 from streamed import T, event, join, line, published, returns, sent, topic
 
 from online import StoreError, dead_letters, fetch, positions, session
@@ -139,6 +140,21 @@ def test_bad_messages_are_kept_with_their_reason_and_stop_nothing(store, kafka, 
         assert all(d.reason and "\n" not in d.reason for d in found)
         assert 5 == asked(store)[COUNT]
         assert [(10, 10)] == [(p.next, p.high or p.next) for p in stood if p.topic == name]
+
+
+def test_bad_messages_go_to_a_topic_too_with_where_they_come_from_and_why(store, kafka, duck):
+    name, dead = topic(kafka), topic(kafka)
+    with published(store, returns(duck, name)):
+        sent(kafka, name, [line(event(1)), b"no return"])
+
+        updated(store, kafka, settings=Streaming(refresh=0.2, dead_topic=dead))
+
+        client = KafkaConsumer(dead, bootstrap_servers=kafka.servers, auto_offset_reset="earliest", consumer_timeout_ms=10_000)
+        got = next(client)
+        client.close()
+        headers = dict(got.headers)
+        assert (b"no return", name.encode(), b"0", b"1") == (got.value, headers["topic"], headers["partition"], headers["offset"])
+        assert b"values" in headers["reason"]
 
 
 def test_dead_letters_are_applied_once_when_what_was_wrong_is_mended(store, kafka, duck):
