@@ -10,7 +10,7 @@ import pytest
 from held import END, hold, served, table, uploaded
 from ibis import _
 
-from online import StoreError, fetch, functions, registry, writing
+from online import StoreError, dead_letters, fetch, functions, registry, writing
 from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, JoinPart, days, each, hours, last_k
 from workbench.plans import plan_of
 from workbench.publication import publish
@@ -79,7 +79,7 @@ def test_what_no_store_can_hold_is_refused_in_a_sentence(store, duck, key, at, w
         fetch(store, "j", k=key, at=at)
 
 
-def test_a_hostile_topic_is_only_a_text_and_a_message_without_its_id_is_refused(store, duck):
+def test_a_hostile_topic_is_only_a_text_and_a_message_without_its_id_is_a_dead_letter(store, duck):
     types = TYPES | {"uid": pa.int64()}
     topic = "'; drop table workbench.offsets; -- %s 🎉"
     made = join(duck, [{"k": "a", "t": T, "v": "x", "uid": 1}], types=types, topic=topic, id="uid")
@@ -88,10 +88,13 @@ def test_a_hostile_topic_is_only_a_text_and_a_message_without_its_id_is_refused(
         messages = [pa.Table.from_pylist([{"k": "a", "t": T, "v": v, "uid": uid} for v, uid in pairs], pa.schema(types)) for pairs in ([("x", 1), ("y", 2)], [("z", 3), ("w", None)])]
         with store.connection() as con:
             writing.applied(con, level, writing.Messages(topic, messages[0], [0, 0], [0, 1]))
-            with pytest.raises(StoreError, match="1 rows of g have a null id"):
-                writing.applied(con, level, writing.Messages(topic, messages[1], [0, 0], [2, 3]))
+            done = writing.applied(con, level, writing.Messages(topic, messages[1], [0, 0], [2, 3], payloads=[b"z", b"w"]))
 
-        assert 2 == fetch(store, "j", k="a", at=AT)["g_count"]
+        (dead,) = [d for d in dead_letters.listed(store, "g") if d.topic == topic]
+        assert (3, b"w") == (dead.offset, dead.payload)
+        assert "1 rows of g have a null id" in dead.reason
+        assert 1 == len(done.dead)
+        assert 3 == fetch(store, "j", k="a", at=AT)["g_count"]
 
 
 # --- what a store forgets and remembers

@@ -18,13 +18,17 @@ from online import Fetcher, StoreError, embedded
 from online.plan import Column, Plan
 from online.served import BATCH, ServedLog, logged, share_of
 from online.store import Store
-from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, days, histogram, last_k, publish, trailing, unpublish
+from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, Topic, days, histogram, last_k, publish, trailing, unpublish
 
 pytestmark = pytest.mark.slow
 
 AT = datetime(2024, 1, 10, tzinfo=UTC)
 NAME = "logged_v1"
 PAID = {"user": "string", "shop": "int64", "ts": "timestamp", "price": "decimal(12, 2)", "weight": "float64", "seen": "timestamp('UTC')", "day": "date", "kind": "string", "gift": "boolean", "raw": "binary", "tags": "array<string>"}
+
+AVRO = {"string": "string", "int64": "long", "float64": "double", "boolean": "boolean", "binary": "bytes", "date": {"type": "int", "logicalType": "date"}, "array<string>": {"type": "array", "items": "string"}}
+AVRO |= {"timestamp": {"type": "long", "logicalType": "timestamp-micros"}, "timestamp('UTC')": {"type": "long", "logicalType": "timestamp-micros"}, "decimal(12, 2)": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}}
+SENT = {"type": "record", "name": "paid", "fields": [{"name": name, "type": ["null", AVRO[kind]], "default": None} for name, kind in PAID.items()]}  # JSON carries no binary
 
 
 def definition(con):
@@ -37,7 +41,7 @@ def definition(con):
     lefts = con.create_table("lefts", pa.table({"user": ["u1"], "shop": [1], "t": [datetime(2024, 1, 9, tzinfo=UTC)], "amount": pa.array([Decimal("7.50")], pa.decimal128(12, 2))}), overwrite=True)
     paid_v1 = GroupBy(
         name="paid_v1",
-        source=EventSource(paid, time="ts", topic="paid"),
+        source=EventSource(paid, time="ts", topic=Topic("paid", format="avro", schema=SENT)),
         keys=["user", "shop"],
         aggregations=[
             trailing(days(30), _.price.sum(), _.weight.mean(), _.price.count()),
