@@ -55,7 +55,7 @@ class DuckDB(Engine):
     lacks = frozenset()
 
     @property
-    def room(self) -> int:  # type: ignore[override]
+    def room(self) -> int:
         """By its `memory_limit`, half of which is the kernel's: some 40 bytes a value."""
         ((limit,),) = self.connected.raw_sql("select current_setting('memory_limit')").fetchall()
         amount, unit = limit.split()

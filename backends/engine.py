@@ -63,7 +63,6 @@ class Engine:
     """
 
     name = "portable"
-    room = 2**62  # values of events that the kernel may hold at once, as far as the engine's own settings say
     title = "Ibis"
     plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
     lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
@@ -189,6 +188,11 @@ class Engine:
         met = left.join(question.events.group_by(keys).agg(n=lambda t: t.count()), keys)
         ((pairs,),) = self.rows(met.agg(pairs=(met.n.cast("float64") * met.q).sum()))
         return int(pairs or 0)
+
+    @property
+    def room(self) -> int:
+        """How many values of events the kernel may hold at once, as far as the engine's own settings say."""
+        return 2**62
 
     def rows(self, expr: ir.Table) -> list[tuple[Any, ...]]:
         """The few rows of an expression."""

@@ -116,7 +116,7 @@ class Reader:
             found = schemaless_reader(stream, schema, self.schema)
         except StoreError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever fastavro meets in bytes that are not of the schema
             message = f"the message is no Avro of the topic's schema: {type(error).__name__} {error}".rstrip()
             raise ValueError(message) from error
         if left := len(payload) - stream.tell():

@@ -32,12 +32,6 @@ class Buffer:
         with self._changed:
             return sum(map(len, self._held)) >= self.messages or sum(p.bytes for p in self._held) >= self.size
 
-    @property
-    def empty(self) -> bool:
-        """Whether all was taken."""
-        with self._changed:
-            return not self._held
-
     def room(self, seconds: float) -> None:
         """Wait so long at most for something to be taken."""
         with self._changed:

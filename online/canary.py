@@ -52,10 +52,11 @@ class Canary:
                 log.warning("the canary of %s was not seen: %s", self.topic, error)
                 self.measures.canary_missed.labels(self.topic).inc()
             else:
-                self.measures.canary.labels(self.topic).observe(took)
+                if took is not None:
+                    self.measures.canary.labels(self.topic).observe(took)
 
-    def once(self) -> float:
-        """Send one; the seconds until the store has it. StoreError where it does not come."""
+    def once(self) -> float | None:
+        """Send one; the seconds until the store has it, none where it is stopped before. StoreError where it does not come."""
         now = datetime.now(UTC)
         micros = int(now.timestamp() * 1_000_000)
         message = self.message
@@ -71,7 +72,7 @@ class Canary:
                 message = f"offset {sent.offset} of partition {sent.partition} is not applied after {LATE:g} s"
                 raise StoreError(message, "busy")
             time.sleep(LOOK)
-        return time.monotonic() - began
+        return None
 
     def stop(self) -> None:
         """Send no more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,11 +68,11 @@ class Decoder:
 
     def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes | None]) -> Decoded:
         """All at once; where that fails, in ever smaller parts, until bad messages stand alone."""
-        if payloads and None not in payloads and all([p[:1] == b"{" if isinstance(text, Json) else p and p[:3] != BOM for p in payloads]):  # type: ignore[index] # noqa: C419 a list is faster
-            try:
-                return Decoded(text.table(payloads), list(range(len(payloads))))  # type: ignore[arg-type]
-            except MalformedError:
-                pass
+        whole = [p for p in payloads if p]
+        begun = [p[:1] == b"{" for p in whole] if isinstance(text, Json) else [p[:3] != BOM for p in whole]
+        if 0 < len(payloads) == sum(begun):  # nothing to open: the usual batch
+            with suppress(MalformedError):
+                return Decoded(text.table(whole), list(range(len(whole))))
         opened, bad = _opened(text, payloads)
         parts, tables, good = [opened] if opened else [], [], []
         while parts:

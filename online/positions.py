@@ -33,6 +33,8 @@ OWNED = "select max(seen) from workbench.offsets where rows = any(%s) and topic 
 HIGH = f"update workbench.offsets set high = %s, seen = {NOW} where rows = any(%s) and topic = %s and partition = %s"
 TROUBLED = "update workbench.offsets set trouble = %s where rows = any(%s) and topic = %s"
 MOVED = "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s and (next < %(first)s or next > %(last)s)"
+DAYS = 7  # of marks
+FORGOTTEN = f"delete from workbench.batches where visible < {NOW} - %s or (visible is null and id < (select max(id) from workbench.batches) - 1000000)"
 PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble
     from workbench.offsets o join workbench.states s on s.rows = o.rows order by s.group_by, o.topic, o.partition"""
 
@@ -154,6 +156,11 @@ def troubled(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, se
 def moved(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int, there: tuple[int, int]) -> None:
     """Go on from the first offset of those that are there, [first, last], whichever group-by's next one is not."""
     con.execute(MOVED, {"first": there[0], "last": there[1], "rows": list(tables), "topic": topic, "partition": partition})
+
+
+def forgotten(con: psycopg.Connection[Any]) -> None:
+    """Marks of more than a week ago go."""
+    con.execute(FORGOTTEN, (DAYS * 86_400_000_000,))
 
 
 def progress(store: Store) -> list[Partition]:

@@ -11,7 +11,6 @@ import socket
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -21,6 +20,7 @@ from online.guard import Limits
 from online.measures import SHARED
 from online.server import Service, Settings
 from online.store import Store
+from online.store import place as place_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -131,7 +131,7 @@ def main(told: str) -> int:
     try:
         token = _token(options["token_env"])
         place, where = bound(options["host"], options["port"]), options["store"]
-        store = Store(where if where is None or "://" in where else Path(where))
+        store = Store(place_of(where))
         store.close()
         limits = Limits(options["max_body"], options["max_keys"], options["timeout"], options["max_running"])
         settings = Settings(store.url, options["sample"], connections=options["connections"], drain=options["drain"], limits=limits)

@@ -130,7 +130,7 @@ class Session:
         while not self.updater.interrupted and self.failed is None:
             if self.buffer.full:
                 consumer.hold(list(consumer.positions))
-                consumer.poll(0)  # a member that does not poll is put out of the group
+                self.buffer.put(consumer.poll(0))  # a member that does not poll is put out of the group; what was assigned just now comes all the same
                 self.buffer.room(0.5)
                 continue
             consumer.hold(self._useless(consumer))

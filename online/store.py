@@ -196,6 +196,11 @@ def _configured(con: psycopg.Connection[Any]) -> None:
     set_json_loads(loads, con)
 
 
+def place(told: str | None) -> str | Path | None:
+    """Where a store is, as a command line says it: a server's address, else a folder; none for the usual one."""
+    return None if not told else told if "://" in told or "=" in told else Path(told)
+
+
 def storable(name: str) -> str:
     """A name as the database can look it up; what it cannot hold is the name of nothing."""
     return "" if "\x00" in name else name.encode(errors="replace").decode()

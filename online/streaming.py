@@ -6,12 +6,11 @@ import json
 import logging
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from online.canary import Canary
 from online.errors import StoreError
-from online.store import Store
+from online.store import Store, place
 from online.stream_measures import StreamMeasures
 from online.updater import Streaming, Updater
 
@@ -26,8 +25,7 @@ def run(told: dict[str, Any]) -> int:
     if told["metrics"] is not None and not 0 < told["metrics"] < PORTS:
         message = f"--metrics {told['metrics']} is no port: give one from 1 to {PORTS - 1}"
         raise StoreError(message)
-    place = told["store"]
-    store = Store(None if not place else place if "://" in place or "=" in place else Path(place))
+    store = Store(place(told["store"]))
     measures = StreamMeasures()
     settings = Streaming(group=told["group"], partitions=_partitions(told["partitions"]), registry=told["registry"], batch=told["batch"], poison=told["poison"], lost="skip" if told["skip_lost"] else "stop", dead_topic=told["dead_topic"])
     try:

@@ -81,11 +81,11 @@ class Text:
 
     def joined(self, payloads: Sequence[bytes], first: int) -> bytes:
         """All messages in one text, each with its place."""
-        raise NotImplementedError
+        raise NotImplementedError  # each format's own
 
     def parsed(self, joined: bytes, columns: list[str]) -> pa.Table:
         """The places and some columns of such a text."""
-        raise NotImplementedError
+        raise NotImplementedError  # each format's own
 
     def guess(self, error: str) -> int | None:
         """The row that the parser's error tells of."""

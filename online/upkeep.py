@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from online import loading
+from online import loading, positions
 from online.errors import StoreError
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from online.store import Store
 
 log = logging.getLogger("workbench.stream")
-DAYS = 7  # of marks
-MARKS = "delete from workbench.batches where visible < (extract(epoch from clock_timestamp()) * 1000000)::int8 - %s or (visible is null and id < (select max(id) from workbench.batches) - 1000000)"
 
 
 class Upkeep:
@@ -46,7 +44,7 @@ class Upkeep:
             with self.store.connection() as con:
                 loading.vacuumed(con, plan)
         with self.store.connection() as con:
-            con.execute(MARKS, (DAYS * 86_400_000_000,))
+            positions.forgotten(con)
         if gone:
             log.info("%s rows lay before the retention and went", gone)
         return gone

@@ -18,14 +18,14 @@ from online.copying import copied
 from online.dead_letters import Dead
 from online.errors import StoreError
 from online.loading import check, kept_hot, locked
-from online.positions import Mark, Reached, advanced, reached
+from online.positions import NOW, Mark, Reached, advanced, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from online.plan import GroupByPlan
 
-STREAMED = "update workbench.states set streamed = (extract(epoch from clock_timestamp()) * 1000000)::int8 where rows = %s"
+STREAMED = f"update workbench.states set streamed = {NOW} where rows = %s"
 BRIEFLY = "set local lock_timeout = '5s'"  # an upload may hold the lock for long, and an updater that is to stop does not wait for it
 RARE = 0.1  # a share of messages
 # What a row itself can be the cause of: data (22), integrity (23), a size that some limit forbids (54).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,17 +21,18 @@ if TYPE_CHECKING:
     from online import Answer, Store
 
 
-def _store(parser: ArgumentParser) -> None:
+def placed(parser: ArgumentParser) -> None:
+    """The option that says which store."""
     parser.add_argument("--store", metavar="URL", default=os.environ.get("WORKBENCH_STORE"), help="postgresql://..., or the folder of an embedded store (default: $WORKBENCH_STORE, else .workbench/postgres)")
 
 
 def _opened(options: Namespace) -> Store:
     try:
         from online import Store  # noqa: PLC0415 the other commands need no Postgres
+        from online.store import place  # noqa: PLC0415 nor this
     except ImportError as error:
         raise DefinitionError(str(error)) from error
-    place = options.store
-    return Store(None if not place else place if "://" in place or "=" in place else Path(place))
+    return Store(place(options.store))
 
 
 def _name(parser: ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def _end(parser: ArgumentParser) -> None:
 
 def served(parser: ArgumentParser, run: Callable[[Namespace, Store], Any]) -> Callable[[Namespace], None]:
     """A command on a store: what it gives is printed, and the store closed."""
-    _store(parser)
+    placed(parser)
 
     def ran(options: Namespace) -> None:
         store = _opened(options)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from workbench.errors import DefinitionError
-from workbench.serving_commands import drawn, served
+from workbench.serving_commands import drawn, placed, served
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -23,6 +23,10 @@ NEEDED = ("psycopg", "sqlalchemy", "duckdb", "kafka", "prometheus_client")
 SHOWN = 60  # characters of a payload
 
 
+def _registry(parser: ArgumentParser) -> None:
+    parser.add_argument("--registry", metavar="URL", default=os.environ.get("WORKBENCH_SCHEMA_REGISTRY"), help="the schema registry of Avro topics (default: $WORKBENCH_SCHEMA_REGISTRY)")
+
+
 def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Keep what is published fresh from Kafka: every event is applied once, whatever crashes.
 
@@ -30,11 +34,11 @@ def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
     what is published, and at topics that are paused.
     """
     parser.add_argument("names", metavar="NAME", nargs="*", help="published group-bys or joins (default: all; what is published later is followed too)")
-    parser.add_argument("--store", metavar="URL", default=os.environ.get("WORKBENCH_STORE"), help="postgresql://..., or the folder of an embedded store (default: $WORKBENCH_STORE, else .workbench/postgres)")
+    placed(parser)
     parser.add_argument("--kafka", metavar="SERVERS", help="host:port, several with commas (default: $WORKBENCH_KAFKA); credentials are read from the JSON file that $WORKBENCH_KAFKA_CONFIG names")
     parser.add_argument("--group", metavar="ID", help="the consumer group that shares the partitions (default: one of this store and these names)")
     parser.add_argument("--partitions", metavar="TOPIC:0,1", nargs="+", help="read these partitions, without a group")
-    parser.add_argument("--registry", metavar="URL", default=os.environ.get("WORKBENCH_SCHEMA_REGISTRY"), help="the schema registry of Avro topics (default: $WORKBENCH_SCHEMA_REGISTRY)")
+    _registry(parser)
     parser.add_argument("--batch", metavar="N", type=int, default=10_000, help="messages of a transaction (10000)")
     parser.add_argument("--poison", metavar="SHARE", type=float, default=0.5, help="of a topic's messages that may be bad before it pauses, from 0 to 1 (0.5)")
     parser.add_argument("--dead-topic", metavar="TOPIC", help="a topic that gets bad messages too, beside the table of dead letters")
@@ -62,7 +66,7 @@ def dead_letters(parser: ArgumentParser) -> Callable[[Namespace], None]:
     parser.add_argument("name", metavar="NAME", nargs="?", help="a group-by (default: all)")
     parser.add_argument("--replay", action="store_true", help="apply them again as what is published reads them now")
     parser.add_argument("--limit", metavar="N", type=int, default=20, help="of the list (20)")
-    parser.add_argument("--registry", metavar="URL", default=os.environ.get("WORKBENCH_SCHEMA_REGISTRY"), help="the schema registry of Avro topics (default: $WORKBENCH_SCHEMA_REGISTRY)")
+    _registry(parser)
 
     def run(options: Namespace, store: Store) -> str:
         return _replay(options, store) if options.replay else _listed(options, store)

@@ -171,6 +171,16 @@ def test_dead_letters_are_applied_once_when_what_was_wrong_is_mended(store, kafk
         assert 2 == asked(store)[COUNT]
 
 
+def test_a_full_buffer_loses_nothing(store, kafka, duck):
+    name = topic(kafka, 3)
+    with published(store, returns(duck, name, identified=False)):
+        sent(kafka, name, [line(event(i)) for i in range(300)])
+
+        updated(store, kafka, settings=Streaming(refresh=0.2, waiting=1, batch=1, kafka={"max_poll_records": 7, "bootstrap_servers": kafka.servers}))
+
+        assert 300 == asked(store)[COUNT]
+
+
 def test_a_topic_of_which_most_is_bad_pauses_and_says_so(store, kafka, duck):
     name = topic(kafka)
     with published(store, returns(duck, name)):
