@@ -8,14 +8,21 @@ from attrs import field, frozen
 
 from workbench.errors import DefinitionError, near
 from workbench.joins import Join, expect_join
+from workbench.live.showing import show
 from workbench.timeline import page as drawn
 from workbench.timeline import terminal
+from workbench.timeline.explorer import Explorer
 from workbench.timeline.moment import Moment, moment
 from workbench.timeline.plan import Page, page
+from workbench.timeline.queries import Queries
+from workbench.timeline.state import State
 from workbench.training import connection_of, engine_for
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
+
+
+SIZE = 10  # rows of a page
 
 
 @frozen(repr=False)
@@ -45,6 +52,15 @@ class Preview:
 
     def _repr_html_(self) -> str:
         return drawn.html(self.page, self.moment, self.chosen, self.feature)
+
+    def _ipython_display_(self) -> None:
+        show(repr(self), self._repr_html_(), self.live)
+
+    def live(self) -> tuple[Explorer, str]:
+        """What answers the page in a notebook, and the page that it starts with."""
+        queries = Queries(self.page.join, self.page.engine)
+        explorer = Explorer(queries, State(self.page.first // SIZE + 1, SIZE, self.chosen, self.feature))
+        return explorer, explorer.page()
 
 
 def preview(join: Join, row: int | None = None, feature: str | None = None, *, page: int = 1, rows: int = 10, on: BaseBackend | None = None) -> Preview:
