@@ -52,8 +52,9 @@ class Explorer:
 
     def _end(self) -> Markup:
         published = self.queries.published()
-        said = {None: "no store given", False: "not published", True: "published"}[published]
-        return tag("span", tag("span", said, class_="mark ok" if published else "mark muted"), class_="end")
+        if published is None:
+            return Markup("")
+        return tag("span", tag("span", "published" if published else "not published", class_="mark ok" if published else "muted"), class_="end")
 
     def _bar(self, shown: Any) -> Markup:
         return controls.bar(shown, self.state, drawn.legend(shown))

@@ -45,8 +45,8 @@ def steps(moment: Moment) -> Markup:
         until = "" if end is None else words.time(end - 1)
         shown = tag("i", "null", class_="nul") if value is None else words.cell(value, places)
         holds = start <= moment.at and (end is None or moment.at < end)
-        rows.append(row((words.time(start), until, tag("b", shown) if holds else shown, _cause(moment, start)), classes={2: "num"}, class_="on" if holds else None))
-    head = row(("from (UTC)", "up to and at", moment.name, "because"), "th", {2: "num"})
+        rows.append(row((words.time(start - 1), until, tag("b", shown) if holds else shown, _cause(moment, start)), classes={2: "num"}, class_="on" if holds else None))
+    head = row(("after (UTC)", "up to and at", "value", "because"), "th", {2: "num"})
     more = [tag("p", f"{len(moment.steps) - STEPS} more changes are not listed", class_="muted")] if len(moment.steps) > STEPS else []
     table = tag("table", tag("caption", "The value over time"), tag("thead", head), tag("tbody", *rows), class_="ev")
     return join([tag("div", table, class_="scroll", tabindex="0"), *more])
