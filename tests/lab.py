@@ -102,8 +102,8 @@ class Lab:
         self.page.locator(f"text={menu} >> nth=0").click()
         self.page.locator(f"text={item} >> nth=0").click()
 
-    def run_all(self) -> None:
+    def run_all(self, seconds: float = 120) -> None:
         """Run every cell and wait until the kernel is idle."""
         self.menu("Run", "Run All Cells")
         self.page.wait_for_timeout(300)
-        self.page.wait_for_selector(IDLE, state="attached", timeout=120_000)
+        self.page.wait_for_selector(IDLE, state="attached", timeout=seconds * 1000)

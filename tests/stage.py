@@ -70,7 +70,7 @@ class Stage:
         """Turn until nothing is asked or answered any more."""
         self.page.wait_for_timeout(200)  # what waits for more keys is sent by then
         quiet = 0
-        while quiet < 3:  # noqa: PLR2004 turns in which nothing was said
+        while quiet < 3:
             self.turn(0.1)
             quiet = 0 if self.page.evaluate("document.querySelector('.fw')?.hasAttribute('data-running') || window.sent.length > 0") or self.conversation._running else quiet + 1  # noqa: SLF001
 

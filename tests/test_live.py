@@ -47,7 +47,7 @@ def talk():
     sent = queue.Queue()
     subject = Slow()
     conversation = Conversation(subject, sent.put)
-    yield subject, conversation, lambda: sent.get(timeout=10)
+    yield subject, conversation, lambda seconds=10: sent.get(timeout=seconds)
     conversation.close()
 
 
@@ -144,7 +144,7 @@ def test_an_error_is_an_answer_in_one_sentence(talk):
         ({**ask(1), "sql": "drop table x"}, "exactly the fields"),
         ({**ask(1), "v": 2}, "version"),
         (ask(0), "positive number"),
-        (ask(True), "positive number"),  # noqa: FBT003
+        (ask(True), "positive number"),
         (ask(1, slot="a b"), "its slot a name"),
         (ask(1, kind="exec"), "there is no request 'exec'"),
         (ask(1, kind=["look"]), "there is no request"),
@@ -178,13 +178,13 @@ def test_a_closed_conversation_answers_nothing(talk):
 
     assert ["view"] == subject.stopped
     with pytest.raises(queue.Empty):
-        conversation._send.__self__.get(timeout=0.2)
+        heard(0.2)
 
 
 class Echo:
     kinds = {"look": {"at": int}}  # noqa: RUF012
 
-    def answer(self, request, push):
+    def answer(self, request, _push):
         return Reply({"grid": Markup(f"<i>{request.params['at']}</i>")})
 
     def stop(self, slot):
@@ -198,7 +198,7 @@ def test_the_widget_syncs_its_page_once_and_answers_by_messages(monkeypatch):
     monkeypatch.setattr(LiveWidget, "send", lambda self, content, buffers=None: sent.put(content))
 
     widget = LiveWidget(Echo(), "<section class=fw></section>")
-    widget._handle_custom_msg(ask(1, at=7), [])
+    widget._handle_custom_msg(ask(1, at=7), [])  # noqa: SLF001 how a comm gives it
 
     assert sent.get(timeout=10)["ack"]
     assert {"grid": "<i>7</i>"} == sent.get(timeout=10)["parts"]

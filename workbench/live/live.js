@@ -78,20 +78,19 @@ function render({ model, el, signal }) {
     const asked = pending.get(message.id);
     if (message.ack) { if (asked) asked.heard = true; return; }
     if (message.id && message.id < number && [...pending].some(([k, p]) => p.slot === message.slot && k > message.id)) return;
-    if (message.done !== false) pending.delete(message.id);
+    if (message.done !== false) { pending.delete(message.id); root.dataset.answered = message.id; }
     answered = Date.now();
     if (message.ok === false) return note(message.error, "alert");
     for (const [name, html] of Object.entries(message.parts || {})) put(name, html);
-    if (message.done !== false) note(message.say || "", "", message.elapsed_ms);
+    if (message.done !== false) note(message.say || "");
     if (message.focus) root.querySelector(message.focus)?.focus();
     status();
   }
-  function note(text, kind = "", elapsed) {
+  function note(text, kind = "") {
     const bar = part("status");
     if (!bar) return;
     bar.replaceChildren();
     bar.dataset.kind = kind;
-    if (elapsed != null) root.dataset.elapsed = elapsed;
     if (!text) return;
     const [first, ...rest] = text.split("\n");
     bar.append(first);

@@ -81,7 +81,7 @@ def tabs(state: State, *, published: bool) -> Markup:
     made = []
     for name, said in TABS.items():
         on = name == state.tab
-        made.append(tag("button", said, type="button", role="tab", data_send="tab", data_params=json.dumps({"tab": name}), data_focus=f"tab-{name}", aria_selected="true" if on else "false", tabindex="0" if on else "-1", title=None if published or name != "served" else "not published yet"))
+        made.append(tag("button", said, type="button", role="tab", data_send="tab", data_params=json.dumps({"tab": name}), data_focus=f"tab-{name}", aria_selected="true" if on else "false", tabindex="0" if on else "-1", title=None if published or name != "served" else "no store is given"))
     return tag("div", *made, role="tablist", aria_label="What explains the value", class_="tabs")
 
 

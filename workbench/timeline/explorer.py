@@ -54,7 +54,7 @@ class Explorer:
         published = self.queries.published()
         if published is None:
             return Markup("")
-        return tag("span", tag("span", "published" if published else "not published", class_="mark ok" if published else "muted"), class_="end")
+        return tag("span", tag("span", published, class_="mark ok" if published == "published" else "muted"), class_="end")
 
     def _bar(self, shown: Any) -> Markup:
         return controls.bar(shown, self.state, drawn.legend(shown))
@@ -73,7 +73,7 @@ class Explorer:
             parts += [tag("div", tag("div", controls.slider(moment), chart(moment), class_="chart"), class_="scroll", data_keep="chart")]
         elif moment.timed:
             parts += [controls.as_of(moment, state)]
-        parts += [controls.tabs(state, published=bool(self.queries.published())), tag("div", self._panel(moment, state), role="tabpanel", data_part="panel", class_="panel")]
+        parts += [controls.tabs(state, published=self.queries.published() is not None), tag("div", self._panel(moment, state), role="tabpanel", data_part="panel", class_="panel")]
         return join(parts)
 
     def _told(self, value: Any) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from workbench.markup import Markup, tag
+from workbench.markup import Markup
 from workbench.timeline.moment import Moment, moment
 from workbench.timeline.plan import Page, page
+from workbench.timeline.served import Service, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import ibis.expr.datatypes as dt
 
     from backends import Engine
+    from online.store import Store
     from workbench.joins import Join
     from workbench.timeline.state import State
 
@@ -24,8 +26,9 @@ KEPT = 64  # answers
 class Queries:
     """A join on an engine, asked for pages and moments; what was asked before is at hand."""
 
-    def __init__(self, join: Join, engine: Engine, store: Any = None) -> None:
-        self.join, self.engine, self.store = join, engine, store
+    def __init__(self, join: Join, engine: Engine, store: Store | None = None) -> None:
+        self.join, self.engine = join, engine
+        self.service = None if store is None else Service(join, store)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     @property
@@ -45,11 +48,17 @@ class Queries:
 
     def page(self, state: State) -> Page:
         """The page of left rows that a state is on."""
-        return self._once(("page", state.page, state.size, state.where, state.only, repr(state.key), state.at if state.key else None), lambda: page(self.join, self.engine, state.page, state.size))
+        return self._once(_of(state), lambda: page(self.join, self.engine, state.page, state.size))
 
     def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
         """What stands behind one value of a page, as of its row's time or another."""
         return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name))
+
+    def know(self, state: State, shown: Page, found: Moment | None) -> None:
+        """Take a page and a moment as asked already."""
+        self._kept[_of(state)] = shown
+        if found is not None:
+            self._kept["moment", repr(shown.rows[state.row]), state.feature, None] = found
 
     def _once(self, key: Hashable, ask: Callable[[], Any]) -> Any:
         if key in self._kept:
@@ -63,13 +72,13 @@ class Queries:
     def stop(self, slot: str) -> None:
         """Cancel what the engine runs for a slot."""
 
-    def published(self) -> bool | None:
-        """Whether this definition is published in the store; None where there is none."""
-        return None
+    def published(self) -> str | None:
+        """Whether this definition is served from the store; None where there is no store."""
+        return None if self.service is None else self.service.state()
 
     def served(self, moment: Moment, name: str) -> Markup:
-        """The served value beside the offline one."""
-        return tag("p", "Not published: publish(join, store) serves it, and preview(join, store=store) then shows both here.", class_="muted")
+        """The served value beside the offline one, asked anew each time."""
+        return served(self.service, moment, name, self.published())
 
     def guards(self) -> Markup:
         """What to be warned of."""
@@ -78,3 +87,8 @@ class Queries:
     def offending(self, guard: str) -> tuple[int, ...]:
         """The left rows that a guard names."""
         return ()
+
+
+def _of(state: State) -> Hashable:
+    """What a page is kept by."""
+    return "page", state.page, state.size, state.where, state.only, repr(state.key), state.at if state.key else None
