@@ -19,6 +19,8 @@ from workbench.timeline import words
 from workbench.timeline.lineage import Box, lineage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from workbench.joins import Join
     from workbench.timeline.moment import Moment
     from workbench.timeline.plan import Page
@@ -29,6 +31,12 @@ STEPS = 60  # rows of the value over time
 def copied(said: str, text: str) -> Markup:
     """A button that copies a text."""
     return tag("button", said, type="button", data_copy=text, class_="copy", data_focus=f"copy {said}")
+
+
+def folded(page: Page, moment: Moment, name: str) -> Markup:
+    """The panels of a static page, closed; SQL of the page's own engine alone, which keeps it small."""
+    made = {"Value over time": steps(moment), "SQL": sql(page, moment, (page.engine.name,)), "Lineage": drawn_lineage(page, moment, name), "Leak check": leak(moment, name)}
+    return join(tag("details", tag("summary", said), tag("div", panel, class_="panel")) for said, panel in made.items())
 
 
 # --- the value over time, as rows
@@ -82,10 +90,10 @@ def only(page: Page, moment: Moment) -> Join:
     return evolve(page.join, parts=[part], derivations={})
 
 
-def sql(page: Page, moment: Moment) -> Markup:
+def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Markup:
     """The feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
-    made = [(engine_of(None, name).title, _written(join_, name)) for name in KNOWN]
+    made = [(engine_of(None, name).title, _written(join_, name)) for name in names]
     said = f"{moment.name}: {expression(moment.feature.node)}"
     blocks = [tag("details", tag("summary", name, " ", copied("copy", text)), tag("pre", text), open="" if name == page.engine.title else None, data_keep_open=f"sql {name}") for name, text in made]
     note = tag("p", "By pairs: a range join that any database can run. backfill takes a faster plan where there are many rows: explain(join) says which, and why.", class_="muted")

@@ -10,7 +10,7 @@ from workbench.errors import DefinitionError, near
 from workbench.joins import Join, expect_join
 from workbench.live.showing import show
 from workbench.timeline import page as drawn
-from workbench.timeline import terminal
+from workbench.timeline import panels, terminal
 from workbench.timeline.explorer import Explorer
 from workbench.timeline.moment import Moment, moment
 from workbench.timeline.plan import Page, page
@@ -52,7 +52,8 @@ class Preview:
         return terminal.text(self.page, self.moment, self.chosen, self.feature)
 
     def _repr_html_(self) -> str:
-        return drawn.html(self.page, self.moment, self.chosen, self.feature)
+        folded = None if self.moment is None else panels.folded(self.page, self.moment, self.feature)
+        return drawn.html(self.page, self.moment, self.chosen, self.feature, folded)
 
     def _ipython_display_(self) -> None:
         show(repr(self), self._repr_html_(), self.live)
