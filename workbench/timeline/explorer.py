@@ -160,7 +160,7 @@ class Explorer:
 
     def _change(self, push: Callable[[Reply], None], direction: int) -> Reply:
         moment = self._moment(self.state)
-        to = None if moment is None else moment.later if direction > 0 else moment.earlier
+        to = None if moment is None else moment.change(1 if direction > 0 else -1)
         if to is None:
             return Reply(say="there is no " + ("later" if direction > 0 else "earlier") + " change of this value")
         return self._as_of(push, to)

@@ -43,25 +43,25 @@ class Moment:
     derived: str = ""
     others: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = field(default=())
     leaked: Any = None
+    story: Story | None = field(default=None, repr=False, eq=False)
+    times: Any = field(default=None, repr=False, eq=False)
 
     @property
     def timed(self) -> bool:
         """Whether events stand behind it; an entity's column has none."""
         return isinstance(self.part.group_by.source, EventSource)
 
+    def change(self, direction: int) -> int | None:
+        """The nearest instant at which the value becomes another one, after `at` (1) or before it (-1), in all of the key's history."""
+        if self.story is not None and self.times is not None:
+            self.story.page.at_hand()
+            return self.story.change(direction, self.times)
+        drawn = [t for t, _ in self.steps[1:] if (t > self.at if direction > 0 else t < self.at)]
+        return min(drawn, key=lambda t: abs(t - self.at), default=None)
+
     def count(self, status: str) -> int:
         """How many of the key's events have this status, shown or not."""
         return self.totals.get(status, 0)
-
-    @property
-    def earlier(self) -> int | None:
-        """The instant of the newest change of value before `at`, of those drawn."""
-        return max((t for t, _ in self.steps[1:] if t < self.at), default=None)
-
-    @property
-    def later(self) -> int | None:
-        """The instant of the next change of value after `at`, of those drawn."""
-        return min((t for t, _ in self.steps[1:] if t > self.at), default=None)
 
     @property
     def whole(self) -> bool:
@@ -84,6 +84,7 @@ class Moment:
 
 def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) -> Moment:
     """What stands behind the feature `name` of one row of a page, as of the row's time or another, in microseconds."""
+    page.at_hand()
     if at is not None:
         row = _moved(page, row, at)
     part, feature, derived = _subject(page, name)
@@ -94,9 +95,9 @@ def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) ->
     key = tuple(row[left] for left, _ in part.keys)
     if not plain.timed or None in key:
         return plain
-    story = Story(page.near, page.engine, part, feature, key, at)
+    story = Story(page, part, feature, key, at)
     found, totals, times = story.events()
-    counted = evolve(plain, start=story.start, totals=totals)
+    counted = evolve(plain, start=story.start, totals=totals, story=story, times=times)
     if not found:
         return counted
     shown = evolve(counted, **story.told(found, whole=counted.whole))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from functools import reduce
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import ibis
 import ibis.expr.operations as ops
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
 
     from backends import Engine
     from workbench.definitions import GroupBy
     from workbench.joins import Join, JoinPart
 
 MOST = 1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
+# What was found to be right, by connection; a backfill looks again.
+CHECKED: WeakKeyDictionary[BaseBackend, set[int]] = WeakKeyDictionary()
 log = logging.getLogger(__name__)
 
 
@@ -49,13 +53,14 @@ class Nearby:
         self._there: dict[ops.UnboundTable, str] = {}
         self._days: dict[str, pa.Table] = {}
         self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}
-        self._checked = False
 
     def check(self) -> None:
-        """Refuse sources whose data contradict the definition; once, for it scans them."""
-        if not self._checked:
+        """Refuse sources whose data contradict the definition; once a connection and source, for it scans them."""
+        seen = CHECKED.setdefault(self.origin.connected, set())
+        sources = {hash(p.group_by) for p in self.join.parts}
+        if not sources <= seen:
             check_sources(self.join, self.origin)
-            self._checked = True
+            seen |= sources
 
     def bring(self, rows: pa.Table) -> Engine:
         """The engine to ask for these left rows: this one, or where the tables are if they cannot be brought."""

@@ -50,10 +50,16 @@ class Page:
     near: Nearby
     engine: Engine
     wanted: Wanted
+    block: pa.Table
     first: int
     total: int
     rows: tuple[dict[str, Any], ...]
     nulls: tuple[dict[str, str], ...]
+
+    def at_hand(self) -> None:
+        """Bring the rows of its keys again, where those of another page took their place meanwhile."""
+        if self.engine is self.near.engine:
+            self.near.bring(self.block)
 
     @property
     def join(self) -> Join:
@@ -77,14 +83,14 @@ def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
     rows, block = near.left.rows(wanted, number, size)
     first = (number - 1) * size
     if not len(rows):
-        return Page(near, near.origin, wanted, first, total, (), ())
+        return Page(near, near.origin, wanted, block, first, total, (), ())
     near.check()
     engine = near.bring(block)
     kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
     ask(left_checks(join, kept), engine)
     found = grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
     facts = [_facts(part, near, engine, rows, kept) for part in join.parts]
-    return Page(near, engine, wanted, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
+    return Page(near, engine, wanted, block, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
 
 
 def grid(near: Nearby, engine: Engine, kept: ir.Table) -> pa.Table:

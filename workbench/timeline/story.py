@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from workbench.definitions import Feature, GroupBy
     from workbench.joins import JoinPart
     from workbench.timeline.nearby import Nearby
+    from workbench.timeline.plan import Page
 
 COUNTS, OLD, FILTERED, EMPTY, LATER = STATUSES = ("counts", "too old", "filtered out", "input null", "at or after t")
 INSIDE = (COUNTS, FILTERED, EMPTY)
 BEFORE, WITHIN, AFTER = 6, 40, 4  # events shown before the window, in it, and from the instant on
 LEAKED = 1_000  # events at or after the instant that a leak is told with
+LOOKED = 64  # instants that the next change of value is looked for at
 MOST_CHANGES, SAMPLES = 200, 96  # the value line has every change, or samples where more events than this are near
 STATUS = "_fw_status"
 BESIDE = 3  # columns of the source shown beside the input, of those that tell events apart
@@ -84,12 +86,21 @@ def contributes(taken: list[tuple[bool, dict[str, ir.Value]]]) -> ir.BooleanValu
 class Story:
     """A feature of one key around an instant, in microseconds."""
 
-    near: Nearby
-    engine: Engine
+    page: Page
     part: JoinPart
     feature: Feature
     key: tuple[Any, ...]
     at: int
+
+    @property
+    def near(self) -> Nearby:
+        """Where the rows were brought to."""
+        return self.page.near
+
+    @property
+    def engine(self) -> Engine:
+        """What is asked."""
+        return self.page.engine
 
     @property
     def group_by(self) -> GroupBy:
@@ -225,9 +236,30 @@ class Story:
         near = self._times(reach, last, times)
         changes = {i for t in near for i in self._changes(t) if first < i <= last} if len(near) <= MOST_CHANGES else {first + (last - first) * i // SAMPLES for i in range(1, SAMPLES)}
         instants = sorted({first, *changes})
-        key = {f"_fw_key{i}": pa.array([k] * len(instants), kind) for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))}
-        values = self._answers("steps", pa.table({**key, AT: pa.array(instants, pa.int64())}), lambda spine: self._asked(spine, self.only(), AT))
+        values = self._at(instants)
         return tuple((t, v) for i, (t, v) in enumerate(zip(instants, values, strict=True)) if i == 0 or v != values[i - 1])
+
+    def change(self, direction: int, times: np.ndarray[Any, Any]) -> int | None:
+        """The nearest instant after `at`, or before it, from which the value is another, of the LOOKED next ones that may be; None if there is none."""
+        window = self.feature.window
+        reach = in_us(window.length + window.hop) + DAY_US if window else 0
+        if direction > 0:
+            near = np.concatenate([times[(times >= self.at - reach) & (times < self.at)][:LOOKED], times[times >= self.at - DAY_US][:LOOKED]])
+            places = sorted({i for t in near.tolist() for i in self._changes(t) if i > self.at})[:LOOKED]
+            asked = [self.at, *places]
+        else:
+            near = np.concatenate([times[times < self.at][-LOOKED:], times[times < self.at - reach + 2 * DAY_US][-LOOKED:]])
+            places = sorted({i for t in near.tolist() for i in self._changes(t) if i < self.at})[-LOOKED:]
+            asked = [places[0] - 1, *places] if places else []
+        values = self._at(asked)
+        changed = [asked[i] for i in range(1, len(asked)) if values[i] != values[i - 1]]
+        return None if not changed else changed[0] if direction > 0 else changed[-1]
+
+    def _at(self, instants: list[int]) -> list[Any]:
+        """The feature as of each instant."""
+        key = {f"_fw_key{i}": pa.array([k] * len(instants), kind) for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))}
+        spine = pa.table({**key, AT: pa.array(instants, pa.int64())})
+        return self._answers("steps", spine, lambda held: self._asked(held, self.only(), AT)) if instants else []
 
     def _times(self, reach: int | None, last: int, times: np.ndarray[Any, Any] | None) -> list[int]:
         """When events came that may change the value within a span; a few more than can be drawn, if there are many."""
