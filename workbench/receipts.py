@@ -74,7 +74,7 @@ def _kinds(proposal: Proposal) -> list[tuple[str, tuple[str, ...]]]:
 def proposed_html(proposal: Proposal) -> str:
     """A proposal as HTML."""
     against = f"against {proposal.against} · " if proposal.against else ""
-    head = _head(f"Publish {proposal.plan.name}", proposal.plan, f"{against}store {_place(proposal.store.url)}")
+    head = _head(f"Publish {proposal.plan.name}", proposal.plan, f"{against}store {located(proposal.store.url)}")
     bar = tag("div", tag("p", tag("b", _verdict(proposal)), " ", _stays(proposal)), tag("p", "Nothing is written yet. ", tag("code", _how(proposal))), class_="confirm")
     return section(head, tag("div", _changes(proposal), _checks(proposal), class_="halves"), bar, label=f"Proposal to publish {proposal.plan.name}")
 
@@ -128,7 +128,7 @@ def _line(good: bool, sentence: str) -> Markup:  # noqa: FBT001 one fact
     return tag("li", tag("span", sign, class_=f"mark {class_}", role="img", aria_label="passed" if good else "to know"), tag("span", sentence))
 
 
-def _place(url: str) -> str:
+def located(url: str) -> str:
     """Where a store is, without a password or a folder's path."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 the driver's own parser
 
