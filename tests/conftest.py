@@ -50,6 +50,20 @@ def artifacts() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium; not for the whole session, since Playwright's loop keeps others of the thread from running."""
+    from lab import CHROMIUM
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        lacking("the browser tests need Chromium: apt-get install chromium")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def spark():
     if reason := services.lacks_spark():

@@ -24,7 +24,7 @@ def join(parts: Any, between: str = "") -> Markup:
     return Markup(between.join(text(p) for p in parts))
 
 
-def tag(name: str, *children: Any, **attributes: Any) -> Markup:
+def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     """One element; `class_` and `aria_label` become `class` and `aria-label`, None is left out.
 
     >>> tag("b", "a < b", class_="x")
@@ -48,6 +48,9 @@ def stylesheet() -> Markup:
     return Markup(f"<style>{''.join(line.strip() for line in css.splitlines() if not line.startswith('/*'))}</style>")
 
 
-def section(*children: Any, label: str) -> Markup:
-    """A whole output: stylesheet and content; JupyterLab's shortcuts are kept off its keys."""
-    return tag("section", stylesheet(), *children, class_="fw", data_lm_suppress_shortcuts="true", aria_label=label)
+def section(*children: Any, label: str, static: bool = False, **attributes: Any) -> Markup:
+    """A whole output: stylesheet and content; JupyterLab's shortcuts are kept off its keys.
+
+    One that is `static` gives way to the live one that is displayed after it, for as long as that is there.
+    """
+    return tag("section", stylesheet(), *children, class_="fw fw-page" if static else "fw", data_lm_suppress_shortcuts="true", aria_label=label, **attributes)

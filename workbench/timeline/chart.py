@@ -180,6 +180,7 @@ def _span(left: float, right: float, y: float | None, before: float | None, *, p
 
 def _now(moment: Moment, scale: Axis) -> Markup:
     x = scale.x(moment.at)
-    handle = tag("path", d=f"M{x - 5} 4h10v8l-5 5-5-5z", fill="var(--fg)")
+    handle = tag("path", d=f"M{x - 5} 4h10v8l-5 5-5-5z", fill="var(--fg)", class_="handle")
     line = _path(f"M{x} 17V176", "var(--fg)", stroke_width="1.5", stroke_dasharray="2 2")
-    return join([line, handle, tag("title", text(f"t = {words.time(moment.at)} UTC"))])
+    moves = f'{{"from": {LEFT}, "to": {RIGHT}, "at": {x}}}'
+    return join([tag("g", line, handle, data_handle=moves), tag("title", text(f"t = {words.time(moment.at)} UTC"))])

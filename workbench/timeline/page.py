@@ -1,8 +1,7 @@
-"""A preview as static HTML: the grid, one value, its timeline and its events; complete without script."""
+"""A preview as HTML: the grid, one value, its timeline and its events; complete without script, with controls where it is live."""
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from workbench.binding import title
@@ -10,118 +9,60 @@ from workbench.display import expression
 from workbench.markup import Markup, join, row, section, tag
 from workbench.timeline import words
 from workbench.timeline.chart import chart
+from workbench.timeline.grid import grid
 from workbench.timeline.plan import NULL_WORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from workbench.definitions import Feature
     from workbench.timeline.moment import Event, Moment
     from workbench.timeline.plan import Page
 
 DOTS = {"counts": ("var(--s1)", "var(--s1)"), "at or after t": ("var(--bg)", "var(--s1)")}
 
 
-def html(page: Page, moment: Moment | None, chosen: int, name: str) -> Markup:
-    """The whole output for one page of rows and one chosen cell."""
-    head = tag(
-        "header",
-        tag("h3", page.join.name),
-        tag("span", "Join", class_="chip"),
-        tag("span", f"{words.plural(page.total, 'left row')} × {len(page.outputs)} features · {page.engine.title}", class_="muted"),
-    )
-    body = [head, _legend(page), tag("div", _grid(page, chosen, name), class_="scroll", tabindex="0")]
+def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Markup | None = None) -> Markup:
+    """The whole static output for one page of rows and one chosen cell; `panels` are what explains further, folded."""
+    body = [head(page), tag("div", legend(page, counted=True), class_="bar"), grid(page, chosen, name)]
     if moment is not None:
-        body.append(_detail(page, moment, chosen, name))
-    return section(*body, label=f"Point-in-time preview of {page.join.name}")
+        body.append(tag("div", *_detail(page, moment, chosen, name), class_="detail"))
+    return section(*body, *([panels] if panels else []), label=f"Point-in-time preview of {page.join.name}", static=True)
 
 
-def _legend(page: Page) -> Markup:
+def head(page: Page, *more: Any) -> Markup:
+    """What is looked at: its name, its size and the engine."""
+    size = f"{words.plural(page.total, 'left row')} × {len(page.outputs)} features · {page.engine.title}"
+    return tag("header", tag("h3", page.join.name), tag("span", "Join", class_="chip"), tag("span", size, class_="muted"), *more)
+
+
+def legend(page: Page, *, counted: bool = False) -> Markup:
+    """What each kind of null on the page means."""
     used = [k for k in NULL_WORDS if any(k in kinds.values() for kinds in page.nulls)]
     said = (tag("span", tag("i", k), f" {NULL_WORDS[k]}") for k in used)
     last = page.first + len(page.rows)
-    return tag("div", *said, tag("span", f"rows {page.first + 1}–{last} of {page.total:,}", class_="end"), class_="legend bar")
-
-
-# --- the grid
-
-
-def _groups(page: Page) -> Iterator[tuple[str, list[tuple[str, Feature]]]]:
-    """The features under the group-by they come from, with the name that stands in the column's head."""
-    for part in page.join.parts:
-        yield part.head, [(f"{part.head}_{f.name}", f) for f in part.group_by.outputs]
-    if page.join.derivations:
-        yield "derivations", [(f.name, f) for f in page.join.derivations]
-
-
-def _grid(page: Page, chosen: int, name: str) -> Markup:
-    lefts = [page.join.left.time, *dict.fromkeys(left for part in page.join.parts for left, _ in part.keys)]
-    groups = list(_groups(page))
-    features = [f for _, fs in groups for f in fs]
-    starts = {fs[0][0] for _, fs in groups}
-    places = {n: words.decimals(r[n] for r in page.rows) for n, _ in features}
-    bodies = [_grid_row(page, i, lefts, features, places, starts, chosen == i, name) for i in range(len(page.rows))]
-    caption = tag("caption", f"Point-in-time features of {title(page.join.left.table)}, rows {page.first + 1} to {page.first + len(page.rows)}")
-    return tag("table", caption, tag("thead", *_heads(page, lefts, groups)), tag("tbody", *bodies), class_="grid")
-
-
-def _heads(page: Page, lefts: Sequence[str], groups: list[tuple[str, list[tuple[str, Feature]]]]) -> list[Markup]:
-    blank = tag("th", "", colspan=len(lefts) + 1, class_="k")
-    tops = [tag("th", head, colspan=len(fs), scope="colgroup", class_="gs") for head, fs in groups]
-    middles, windows = [], []
-    for _, fs in groups:
-        for i, (said, run) in enumerate(groupby(fs, key=lambda f: _made_of(f[1]))):
-            some = list(run)
-            middles.append(tag("th", said, colspan=len(some), scope="colgroup", class_="gs" if i == 0 else "os", title=said))
-            windows += [_window_head(page, n, f, "gs" if i == 0 and j == 0 else "os" if j == 0 else None) for j, (n, f) in enumerate(some)]
-    names = [tag("th", "row", class_="num k", scope="col"), *(tag("th", c, class_="num k", scope="col") for c in lefts)]
-    return [tag("tr", blank, *tops, class_="gb"), tag("tr", blank, *middles), tag("tr", *names, *windows, class_="w")]
-
-
-def _made_of(feature: Feature) -> str:
-    said = expression(feature.node) + (f" by {feature.by}" if feature.by else "")
-    return said if len(said) <= 28 else feature.name  # noqa: PLR2004 what a column of numbers has room for
-
-
-def _window_head(page: Page, name: str, feature: Feature, class_: str | None) -> Markup:
-    nulls = sum(r[name] is None for r in page.rows) / max(1, len(page.rows))
-    bar = tag("span", tag("i", style=f"width:{nulls:.0%}"), class_="nb", title=f"{nulls:.0%} null on this page")
-    return tag("th", feature.window.words if feature.window else "", bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name)
-
-
-def _grid_row(page: Page, i: int, lefts: Sequence[str], features: list[tuple[str, Feature]], places: dict[str, int], starts: set[str], on: bool, name: str) -> Markup:  # noqa: FBT001 one row of one grid
-    r = page.rows[i]
-    heads = [tag("td", page.first + i + 1, class_="num k"), *(tag("td", words.cell(r[c]) if r[c] is not None else tag("i", "null", class_="nul"), class_="num k") for c in lefts)]
-    cells = []
-    for column, _ in features:
-        selected = on and column == name
-        classes = " ".join(filter(None, ("num", "gs" if column in starts else None)))
-        cells.append(tag("td", _cell(r[column], page.nulls[i].get(column), places[column]), class_=classes, aria_selected="true" if selected else None))
-    return tag("tr", *heads, *cells, class_="on" if on else None)
-
-
-def _cell(value: Any, kind: str | None, places: int) -> Any:
-    if value is None:
-        return tag("i", kind or "null", class_="nul", title=NULL_WORDS.get(kind or "", "null"))
-    if value == 0 and not isinstance(value, bool):
-        return tag("span", words.cell(value, places), class_="zero")
-    return words.cell(value, places)
+    shown = [tag("span", f"rows {page.first + 1}–{last} of {page.total:,}", class_="end")] if counted else []
+    return tag("span", *said, *shown, class_="legend")
 
 
 # --- one value and what stands behind it
 
 
-def _detail(page: Page, moment: Moment, chosen: int, name: str) -> Markup:
-    value = moment.row[name]
-    kind = page.nulls[chosen].get(name)
-    parts = [_said(page, moment, chosen, value, kind, name)]
+def _detail(page: Page, moment: Moment, chosen: int, name: str) -> list[Markup]:
+    parts = [said(page, moment, chosen, name)]
     if moment.timed and moment.events:
-        parts += [_key_of_marks(moment), tag("div", chart(moment), class_="scroll", tabindex="0")]
-        parts.append(tag("div", tag("div", _events(moment), class_="scroll", tabindex="0"), _others(moment), class_="two"))
-    return tag("div", *parts, class_="detail")
+        parts += [key_of_marks(moment), tag("div", chart(moment), class_="scroll", tabindex="0"), evidence(moment)]
+    return parts
 
 
-def _said(page: Page, moment: Moment, chosen: int, value: Any, kind: str | None, name: str) -> Markup:
+def evidence(moment: Moment) -> Markup:
+    """The events, and the same input over other windows."""
+    return tag("div", tag("div", _events(moment), class_="scroll", tabindex="0", data_keep="events"), _others(moment), class_="two")
+
+
+def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Markup:
+    """The value, its full name, and what counts in it."""
+    value = moment.row[name]
+    kind = page.nulls[chosen].get(name) if value is None else None
     keys = ", ".join(f"{left} {moment.row[left]}" for left, _ in moment.part.keys)
     number = tag("span", words.full(value) if value is not None else "null", class_="v")
     facts = [f"{keys} as of {words.time(moment.at)} UTC", f"row {page.first + chosen + 1}"]
@@ -132,7 +73,7 @@ def _said(page: Page, moment: Moment, chosen: int, value: Any, kind: str | None,
     if moment.timed:
         facts += _counted(moment)
     extra = [tag("span", moment.derived, class_="sub")] if moment.derived else []
-    return tag("div", number, tag("code", name), tag("span", " · ".join(facts), class_="sub"), *extra, class_="say")
+    return tag("div", number, tag("code", name), *more, tag("span", " · ".join(facts), class_="sub"), *extra, class_="say", aria_live="polite")
 
 
 def _counted(moment: Moment) -> list[str]:
@@ -152,7 +93,8 @@ def _dot(status: str) -> Markup:
     return tag("svg", circle, width="10", height="10", aria_hidden="true", class_="dot")
 
 
-def _key_of_marks(moment: Moment) -> Markup:
+def key_of_marks(moment: Moment) -> Markup:
+    """Which mark is which status."""
     used = [s for s in ("counts", "too old", "filtered out", "input null", "at or after t") if moment.count(s)]
     return tag("div", *(tag("span", _dot(s), " ", s) for s in used), tag("span", "all times UTC", class_="end"), class_="legend")
 

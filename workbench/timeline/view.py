@@ -8,14 +8,20 @@ from attrs import field, frozen
 
 from workbench.errors import DefinitionError, near
 from workbench.joins import Join, expect_join
+from workbench.live.showing import show
 from workbench.timeline import page as drawn
-from workbench.timeline import terminal
+from workbench.timeline import panels, terminal
+from workbench.timeline.explorer import Explorer
 from workbench.timeline.moment import Moment, moment
 from workbench.timeline.plan import Page, page
+from workbench.timeline.queries import Queries
+from workbench.timeline.state import State
 from workbench.training import connection_of, engine_for
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
+
+    from online.store import Store
 
 
 @frozen(repr=False)
@@ -29,6 +35,8 @@ class Preview:
     chosen: int
     feature: str
     moment: Moment | None = field(default=None)
+    store: Store | None = field(default=None)
+    size: int = field(default=10)
 
     @property
     def rows(self) -> tuple[dict[str, Any], ...]:
@@ -44,10 +52,22 @@ class Preview:
         return terminal.text(self.page, self.moment, self.chosen, self.feature)
 
     def _repr_html_(self) -> str:
-        return drawn.html(self.page, self.moment, self.chosen, self.feature)
+        folded = None if self.moment is None else panels.folded(self.page, self.moment, self.feature)
+        return drawn.html(self.page, self.moment, self.chosen, self.feature, folded)
+
+    def _ipython_display_(self) -> None:
+        show(repr(self), self._repr_html_(), self.live)
+
+    def live(self) -> tuple[Explorer, str]:
+        """What answers the page in a notebook, and the page that it starts with."""
+        queries = Queries(self.page.join, self.page.engine, self.store)
+        state = State(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
+        queries.know(state, self.page, self.moment)
+        explorer = Explorer(queries, state)
+        return explorer, explorer.page()
 
 
-def preview(join: Join, row: int | None = None, feature: str | None = None, *, page: int = 1, rows: int = 10, on: BaseBackend | None = None) -> Preview:
+def preview(join: Join, row: int | None = None, feature: str | None = None, *, page: int = 1, rows: int = 10, on: BaseBackend | None = None, store: Store | None = None) -> Preview:
     """A page of a join's left rows with their features, and the events behind one value.
 
     Runs on the left's connection, or on `on`: the features of one page of left rows, by the same plan as `backfill`.
@@ -65,6 +85,8 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
         Which page, from 1, and how many rows it has.
     on
         An Ibis connection that has the same tables; by default the left's own.
+    store
+        Where it is or may be published: a live preview then shows what is served beside what is computed.
 
     Raises DefinitionError for a row, page or feature that is not there, and for data that contradict the definition.
 
@@ -81,9 +103,9 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
         message = f"{join.name} has no feature {feature!r}: {near(feature, names)}"
         raise DefinitionError(message)
     if not found.rows:
-        return Preview(found, 0, feature or names[0])
+        return Preview(found, 0, feature or names[0], store=store, size=rows)
     chosen, name = _choice(found, None if row is None else row - 1 - found.first, feature)
-    return Preview(found, chosen, name, moment(found, found.rows[chosen], name))
+    return Preview(found, chosen, name, moment(found, found.rows[chosen], name), store, rows)
 
 
 def _page(join: Join, number: int, size: int, on: BaseBackend | None) -> Page:

@@ -1,0 +1,104 @@
+"""What a page may ask of its kernel and what it is answered, as plain values; a message that is anything else is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workbench.markup import Markup
+
+VERSION = 1
+LARGEST = 16_384  # bytes of a request, and more than any that a page makes
+LONGEST = 1_000  # characters of a text in it
+FIELDS = {"v", "id", "slot", "kind", "params"}
+CANCEL = "cancel"
+
+
+class RefusedError(ValueError):
+    """A request that is not answered, with the sentence that says why."""
+
+
+@frozen
+class Request:
+    """One question of a page: its number, the slot in which a newer one takes its place, what it is and its parameters."""
+
+    id: int
+    slot: str
+    kind: str
+    params: dict[str, Any]
+
+
+@frozen
+class Reply:
+    """New content of some parts of the page, by name; a sentence to be read out; and where the focus goes."""
+
+    parts: Mapping[str, Markup] = field(factory=dict)
+    say: str = ""
+    focus: str = ""
+
+
+class Subject(Protocol):
+    """What a page is of. `answer` runs in a worker thread, one request of a slot at a time; it may raise RefusedError."""
+
+    kinds: Mapping[str, Mapping[str, type]]
+
+    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        """The parts that a request changes; `push` shows some before the whole is done."""
+        ...
+
+    def stop(self, slot: str) -> None:
+        """Cancel what runs for a slot in the engine, from another thread; nothing if nothing runs."""
+        ...
+
+
+def parsed(content: Any, kinds: Mapping[str, Mapping[str, type]]) -> Request:
+    """A message as a request of one of `kinds`, each with the names and types of its parameters, any of which may be left out.
+
+    Raises RefusedError for an unknown kind or parameter, a wrong type, an oversized text or message, and for another version.
+    """
+    if not isinstance(content, dict) or set(content) != FIELDS:
+        message = f"a request has exactly the fields {', '.join(sorted(FIELDS))}"
+        raise RefusedError(message)
+    if content["v"] != VERSION:
+        message = f"this kernel speaks version {VERSION} of the page's protocol, and was asked in {content['v']!r:.20}: run the cell again"
+        raise RefusedError(message)
+    if _size(content) > LARGEST:
+        message = f"a request has at most {LARGEST:,} bytes"
+        raise RefusedError(message)
+    number, slot, kind, params = content["id"], content["slot"], content["kind"], content["params"]
+    if type(number) is not int or number < 1 or not isinstance(slot, str) or not slot.isidentifier() or not isinstance(params, dict):
+        message = "a request's id is a positive number, its slot a name, and its params an object"
+        raise RefusedError(message)
+    if kind == CANCEL:
+        return Request(number, slot, CANCEL, {})
+    if not isinstance(kind, str) or kind not in kinds:
+        message = f"there is no request {kind!r:.40}: this page has {', '.join(sorted(kinds))}"
+        raise RefusedError(message)
+    return Request(number, slot, kind, {name: _parameter(kind, name, value, kinds[kind]) for name, value in params.items()})
+
+
+def _size(content: dict[str, Any]) -> int:
+    try:
+        return len(json.dumps(content))
+    except (TypeError, ValueError) as error:
+        message = f"a request is JSON: {error}"
+        raise RefusedError(message) from None
+
+
+def _parameter(kind: str, name: str, value: Any, known: Mapping[str, type]) -> Any:
+    """The value, if the request has such a parameter of such a type. True is no number."""
+    if name not in known:
+        message = f"{kind} has no parameter {name!r:.40}: it has {', '.join(sorted(known)) or 'none'}"
+        raise RefusedError(message)
+    if type(value) is not known[name]:
+        message = f"{kind}'s {name} is no {type(value).__name__}"
+        raise RefusedError(message)
+    if isinstance(value, str) and len(value) > LONGEST:
+        message = f"{kind}'s {name} has {len(value):,} characters, and at most {LONGEST:,} are taken"
+        raise RefusedError(message)
+    return value

@@ -1,0 +1,44 @@
+"""A static page in a notebook, and the live one in its place where there is a front end for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workbench.live.protocol import Subject
+
+
+def alive() -> bool:
+    """Whether a live view can be made here: in a kernel with anywidget, and WORKBENCH_STATIC is not set."""
+    if os.environ.get("WORKBENCH_STATIC"):
+        return False
+    get = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    if getattr(get(), "kernel", None) is None:
+        return False
+    try:
+        import anywidget  # noqa: F401, PLC0415 an extra
+    except ImportError:
+        return False
+    return True
+
+
+def show(text: str, static: str, subject: Callable[[], tuple[Subject, str]]) -> Any:
+    """Display text and static HTML, and after them, where it can be, the live page of a subject.
+
+    The static page is an output of its own, so that it is there for whoever has no kernel; the stylesheet of the live
+    one hides it, and shows it again when the live one is gone. Returns the widget, or None.
+    """
+    from IPython.display import display  # noqa: PLC0415 only a notebook has it
+
+    display({"text/plain": text, "text/html": static}, raw=True)
+    if not alive():
+        return None
+    from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
+
+    widget = LiveWidget(*subject())
+    display(widget)
+    return widget

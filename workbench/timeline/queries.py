@@ -1,0 +1,94 @@
+"""What a live preview has asked of its engine, and what it keeps of the answers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from workbench.markup import Markup
+from workbench.timeline.moment import Moment, moment
+from workbench.timeline.plan import Page, page
+from workbench.timeline.served import Service, served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    import ibis.expr.datatypes as dt
+
+    from backends import Engine
+    from online.store import Store
+    from workbench.joins import Join
+    from workbench.timeline.state import State
+
+KEPT = 64  # answers
+
+
+class Queries:
+    """A join on an engine, asked for pages and moments; what was asked before is at hand."""
+
+    def __init__(self, join: Join, engine: Engine, store: Store | None = None) -> None:
+        self.join, self.engine = join, engine
+        self.service = None if store is None else Service(join, store)
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    @property
+    def schema(self) -> Mapping[str, dt.DataType]:
+        """The left's columns, by which rows are filtered."""
+        return dict(self.join.left.table.schema.items())
+
+    @property
+    def keys(self) -> dict[str, dt.DataType]:
+        """The columns of the left that are matched with keys."""
+        return {left: self.schema[left] for part in self.join.parts for left, _ in part.keys}
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Every feature by name, in column order."""
+        return tuple(f.name for f in self.join.outputs)
+
+    def page(self, state: State) -> Page:
+        """The page of left rows that a state is on."""
+        return self._once(_of(state), lambda: page(self.join, self.engine, state.page, state.size))
+
+    def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
+        """What stands behind one value of a page, as of its row's time or another."""
+        return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name))
+
+    def know(self, state: State, shown: Page, found: Moment | None) -> None:
+        """Take a page and a moment as asked already."""
+        self._kept[_of(state)] = shown
+        if found is not None:
+            self._kept["moment", repr(shown.rows[state.row]), state.feature, None] = found
+
+    def _once(self, key: Hashable, ask: Callable[[], Any]) -> Any:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        answer = self._kept[key] = ask()
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return answer
+
+    def stop(self, slot: str) -> None:
+        """Cancel what the engine runs for a slot."""
+
+    def published(self) -> str | None:
+        """Whether this definition is served from the store; None where there is no store."""
+        return None if self.service is None else self.service.state()
+
+    def served(self, moment: Moment, name: str) -> Markup:
+        """The served value beside the offline one, asked anew each time."""
+        return served(self.service, moment, name, self.published())
+
+    def guards(self) -> Markup:
+        """What to be warned of."""
+        return Markup("")
+
+    def offending(self, guard: str) -> tuple[int, ...]:
+        """The left rows that a guard names."""
+        return ()
+
+
+def _of(state: State) -> Hashable:
+    """What a page is kept by."""
+    return "page", state.page, state.size, state.where, state.only, repr(state.key), state.at if state.key else None
