@@ -27,7 +27,7 @@ def catalog_text(catalog: Catalog) -> str:
         e = match.entry
         count = f"{len(match.features)} of {len(e.features)} match" if match.features else str(len(e.features))
         rows.append((e.name, e.kind, e.owner or "—", f"{e.status.sign} {e.status.word}", count, seconds(e.lag), age(e.batch_age), e.use or "—"))
-    head = f"Catalog of {catalog.place}: {counts(catalog)}, as of {told(catalog.now)} UTC"
+    head = f"Catalog: {counts(catalog)}, store {catalog.place}, as of {told(catalog.now)} UTC"
     lines = [head, *table(HEADS, rows, NUMBERS)] if rows else [head, f"  nothing has {catalog.query!r}: a search looks at names, features, owners, tags, descriptions, keys, tables and topics"]
     alerts = [f"  {e.status.sign} {e.name}: {e.status.why}" for e in catalog.entries if e.status.word in ("alert", "stale")]
     return "\n".join([*lines, *alerts, *unread(catalog)])
