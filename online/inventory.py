@@ -23,7 +23,7 @@ COUNTED = 7 * DAY  # of the served log that is counted
 WHOLE = "set transaction isolation level repeatable read, read only"  # all of it as of one instant
 PLANS = """select p.name, p.version, p.hash, p.made, n.since, p.plan::text from workbench.plans p
     left join workbench.published n on n.plan = p.id order by p.made, p.id"""
-# `pairs` is what each name served from when: a definition that is published again changes nothing.
+# What each name served from when: a definition that is published again changes nothing.
 CHANGES = """with told as (select id, name, at, who, verb, case verb when 'unpublish' then null else hash end as hash from workbench.audit
         where verb in ('publish', 'rollback', 'unpublish')),
     pairs as (select *, row_number() over w as n, lag(hash) over w as before from told window w as (partition by name order by id))
@@ -111,9 +111,9 @@ def inventory(store: Store, now: int) -> Inventory:
         plans, changes = con.execute(PLANS).fetchall(), con.execute(CHANGES).fetchall()
         states, partitions = con.execute(STATES, recent).fetchall(), con.execute(PROGRESS).fetchall()
         fetches, ((logs,),) = con.execute(FETCHES, recent).fetchall(), con.execute(LOGGED).fetchall()
-    read = [(row[:5], plan) for row in plans if (plan := Plan.loads(row[5])).format == FORMAT]
+    read = [(row, plan) for row in plans if (plan := Plan.loads(row[5])).format == FORMAT]
     return Inventory(
-        versions=tuple(Listed(*row, plan) for row, plan in read),
+        versions=tuple(Listed(name, number, hash_, made, since, plan) for (name, number, hash_, made, since, _), plan in read),
         changes=tuple(Change(*row) for row in changes),
         states={row[0]: State(*row) for row in states},
         partitions=tuple(Partition(*row) for row in partitions),

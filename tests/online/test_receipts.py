@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 import pytest
 from ibis import _
-from test_pages import CONTRAST, HOST, THEMES, browser  # noqa: F401 a fixture
+from test_pages import CONTRAST, HOST, THEMES
 
 from workbench import GroupBy, Join, days, last_k, publish, quickstart, samples, trailing, unpublish
 
@@ -26,7 +26,7 @@ def shown(store, tmp_path_factory):
 
 
 @pytest.fixture(params=[(theme, width) for theme in THEMES for width in (700, 1400)], ids=lambda p: f"{p[0]}-{p[1]}")
-def page(request, browser, shown, artifacts):  # noqa: F811 the fixture
+def page(request, browser, shown, artifacts):
     theme, width = request.param
     page = browser.new_page(viewport={"width": width, "height": 900})
     heard = []

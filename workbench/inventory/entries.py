@@ -63,6 +63,7 @@ class Described:
     window: str
     text: str
     group_by: str | None = None
+    feature: str = ""  # its name in that group-by
 
 
 @define(repr=False, eq=False, frozen=True, slots=False)
@@ -145,7 +146,7 @@ class Entry:
     @cached_property
     def features(self) -> tuple[Described, ...]:
         """Every feature, in the order of answers."""
-        return tuple(_described(self.plan, part and self.plan.group_by(part.group_by), made, name) for part, made, name in self.plan.outputs)
+        return tuple(_described(self.plan, None if part is None else self.plan.group_by(part.group_by), made, name) for part, made, name in self.plan.outputs)
 
     @property
     def definition_text(self) -> str:
@@ -226,7 +227,7 @@ class Entry:
         if not self.published:
             return ""
         if self.fetches is None:
-            return "not fetched in 7 d" if self.logs else "fetches not logged"
+            return "not fetched" if self.logs else "not logged"
         return f"fetches {'' if self.fetches.share >= 1 else 'about '}{self.fetches.estimated or self.fetches.logged:,} / 7 d"
 
 
@@ -243,7 +244,7 @@ def _stopped(found: tuple[Partition, ...]) -> str:
 def _described(plan: Plan, group_by: GroupByPlan | None, made: Feature, name: str) -> Described:
     cells = [] if group_by is None else [c for c in group_by.cells if c.name in made.cells]
     told = made.text or made.expression
-    return Described(name, made.type, _window(cells), told, group_by.name if group_by is not None and plan.kind == "join" else None)
+    return Described(name, made.type, _window(cells), told, group_by.name if group_by is not None and plan.kind == "join" else None, made.name)
 
 
 def _window(cells: list[Cell]) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MOST = 6  # boxes in a layer; the others are counted in one
 WIDE, HIGH, STEP, GAP = 154, 38, 50, 42  # of a box and of what lies between
-LETTERS = 21  # that a box's line holds
+LETTERS = 19  # that a box's line holds
 
 
 @frozen
@@ -55,7 +55,8 @@ def graph(entry: Entry) -> Graph:
 
 def _cut(whole: Graph) -> Graph:
     """Layers of at most `MOST` boxes; edges to those that are left out go to the box that counts them."""
-    layers, renamed = [], {}
+    layers: list[tuple[Box, ...]] = []
+    renamed: dict[str, str] = {}
     for n, layer in enumerate(whole.layers):
         if len(layer) > MOST:
             rest = layer[MOST - 1 :]
@@ -110,4 +111,8 @@ def short(name: str, most: int) -> str:
     >>> short("quickstart_training_set_v1", 16)
     '…training_set_v1'
     """
-    return name if len(name) <= most else "…" + name[len(name) - most + 1 :].lstrip("_")
+    if len(name) <= most:
+        return name
+    tail = name[len(name) - most + 1 :]
+    whole = tail.partition("_")[2]
+    return "…" + (whole if len(whole) > most // 2 else tail)

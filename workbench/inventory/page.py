@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ def html(catalog: Catalog, query: str = "", kind: str | None = None, owner: str 
     Static, every other entry's detail is folded below; `live`, there are controls and key hints, which a widget answers.
     """
     found = matches(catalog, query, kind, owner)
-    head = tag("header", tag("h3", "Catalog"), tag("span", _counts(catalog), " · store ", tag("code", catalog.place), f" · as of {told(catalog.now)} UTC", class_="muted"), *([_refresh()] if live else []))
+    head = tag("header", tag("h3", "Catalog"), tag("span", _counts(catalog), f" · store {catalog.place} · as of {told(catalog.now)} UTC", class_="muted"), *([_refresh()] if live else []))
     parts = [head]
     if live or query or kind or owner:
         parts.append(tag("div", *(controls(catalog, query, kind, owner) if live else ()), tag("span", _matched(catalog, found, query, live=live), class_="muted", aria_live="polite"), class_="find"))
@@ -103,17 +102,18 @@ def _below(match: Match, words: Sequence[str]) -> list[Markup | str]:
     """What stands under a name: of a search, which features were found; else how many there are, and the keys."""
     entry, count = match.entry, len(match.entry.features)
     if match.features:
-        return [f"{entry.kind} · {len(match.features)} of {count} features match: ", marked(_shared(match.features), words)]
+        return [f"{entry.kind} · {len(match.features)} of {count} features match: ", marked(_shared(match), words)]
     keys = ", ".join(k.name for k in entry.keys)
     return [f"{entry.kind} · {count} feature{'' if count == 1 else 's'} · key{'s' if len(entry.keys) > 1 else ''} ", marked(keys, words)]
 
 
-def _shared(names: Sequence[str]) -> str:
-    """What several names have in common, or the first of them."""
-    prefix = os.path.commonprefix(list(names))
-    if len(names) == 1:
-        return names[0]
-    return f"{prefix}*" if len(prefix) > 3 else f"{names[0]}, …"  # noqa: PLR2004 fewer letters say nothing
+def _shared(match: Match) -> str:
+    """The features that were found, in short: their group-by, if it is one, or the first of them."""
+    first, *others = match.features
+    heads = {f.name[: -len(f.feature)] for f in match.entry.features if f.name in set(match.features)}
+    if not others:
+        return first
+    return f"{heads.pop()}*" if len(heads) == 1 and heads != {""} else f"{first}, …"
 
 
 def marked(value: str, words: Sequence[str]) -> Markup:

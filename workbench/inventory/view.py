@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ class Catalog(Mapping[str, Entry]):
         return html(self, self.query)
 
 
-_COLUMNS = {
+_COLUMNS: dict[str, Callable[[Entry], Any]] = {
     "name": lambda e: e.name, "kind": lambda e: e.kind, "owner": lambda e: e.owner, "description": lambda e: e.description, "tags": lambda e: list(e.tags),
     "status": lambda e: e.status.word, "why": lambda e: e.status.why, "keys": lambda e: [k.name for k in e.keys], "features": lambda e: [f.name for f in e.features],
     "hash": lambda e: e.hash, "versions": lambda e: len(e.editions), "made": lambda e: e.made, "batch_end": lambda e: e.batch_end, "batch_age": lambda e: e.batch_age,
@@ -188,9 +187,8 @@ def alone(plan: Plan, name: str) -> Plan:
     group_by = plan.group_by(name)
     told = next(p["group_by"] for p in json.loads(plan.definition)["parts"] if p["group_by"]["name"] == name)
     part = PartPlan("", name, tuple((k.name, k.name) for k in group_by.keys))
-    people = {"owner": group_by.owner, "description": group_by.description, "tags": group_by.tags}
     definition = json.dumps(told, sort_keys=True, separators=(",", ":"))
-    return replace(plan, name=name, kind="group_by", hash=group_by.hash, keys=group_by.keys, context=(), parts=(part,), derivations=(), group_bys=(group_by,), clock="", definition=definition, **people)
+    return Plan(name, "group_by", group_by.hash, group_by.keys, (), (part,), (), (group_by,), owner=group_by.owner, description=group_by.description, tags=group_by.tags, definition=definition)
 
 
 def _editions(found: Inventory, versions: list[Listed]) -> tuple[Edition, ...]:
