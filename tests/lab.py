@@ -110,7 +110,7 @@ class Lab:
         self.page.locator("text=Settings >> nth=0").click()
         self.page.locator("text=Theme >> nth=0").hover()
         self.page.locator(f"text=JupyterLab {theme.title()} >> nth=0").click()
-        self.page.wait_for_selector(f"body[data-jp-theme-light={light}]")
+        self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
 
     def run_all(self, seconds: float = 120) -> None:
         """Run every cell and wait until the kernel is idle."""

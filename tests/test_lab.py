@@ -46,7 +46,7 @@ def seen(started):
 def backfilled(con, user: str, at: str):
     """The 14-day sum of one user at one time, by a backfill."""
     name = f"asked_{abs(hash((user, at)))}"
-    con.create_table(name, ibis.memtable([(user, datetime.fromisoformat(at))], schema={"user_id": "string", "ts": "timestamp"}))
+    con.create_table(name, ibis.memtable([(user, datetime.fromisoformat(at))], schema={"user_id": "string", "ts": "timestamp"}), overwrite=True)
     asked = Join(name="asked", left=EventSource(con.table(name), time="ts"), parts=[quickstart.purchases_v1])
     return backfill(asked, on=con).to_pyarrow()[SUM][0].as_py()
 

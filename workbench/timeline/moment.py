@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from workbench.aggregates import Each
 from workbench.asked import fetched
-from workbench.compile import features, instant
+from workbench.compile import features, instant, training_set
 from workbench.definitions import Aggregation
 from workbench.display import expression
 from workbench.nodes import substitute
@@ -71,6 +71,7 @@ class Moment:
     totals: dict[str, int] = field(factory=dict)
     derived: str = ""
     others: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = field(default=())
+    leaked: Any = None
 
     @property
     def timed(self) -> bool:
@@ -80,6 +81,16 @@ class Moment:
     def count(self, status: str) -> int:
         """How many of the key's events have this status, shown or not."""
         return self.totals.get(status, 0)
+
+    @property
+    def earlier(self) -> int | None:
+        """The instant of the newest change of value before `at`, of those drawn."""
+        return max((t for t, _ in self.steps[1:] if t < self.at), default=None)
+
+    @property
+    def later(self) -> int | None:
+        """The instant of the next change of value after `at`, of those drawn."""
+        return min((t for t, _ in self.steps[1:] if t > self.at), default=None)
 
     @property
     def whole(self) -> bool:
@@ -100,8 +111,10 @@ class Moment:
         return sum(self.totals.values())
 
 
-def moment(page: Page, row: dict[str, Any], name: str) -> Moment:
-    """What stands behind the feature `name` of one row of a page."""
+def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) -> Moment:
+    """What stands behind the feature `name` of one row of a page, as of the row's time or another."""
+    if at is not None:
+        row = _moved(page, row, at)
     part, feature, derived = _subject(page, name)
     group_by = part.group_by
     asked = _us(row[page.join.left.time])
@@ -116,7 +129,16 @@ def moment(page: Page, row: dict[str, Any], name: str) -> Moment:
     events, totals = story.events()
     counted = evolve(plain, start=start, totals=totals)
     shown = evolve(counted, events=story.told(events, whole=counted.whole))
-    return evolve(shown, steps=story.steps(shown.span)) if events else shown
+    return evolve(shown, steps=story.steps(shown.span), leaked=story.leaked(events)) if events else shown
+
+
+def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
+    """The row with its features as of another time."""
+    schema = page.join.left.table.schema
+    time = {page.join.left.time: pa.array([at], pa.timestamp("us")).cast(schema[page.join.left.time].to_pyarrow())[0].as_py()}
+    left = page.engine.local(pa.Table.from_pylist([{c: row[c] for c in schema} | time], schema.to_pyarrow()))
+    (found,) = fetched(page.engine, training_set(page.join, page.engine, left, briefly)).to_pylist(maps_as_pydicts="strict")
+    return row | found
 
 
 def _us(value: Any) -> int:
@@ -245,6 +267,13 @@ class Story:
         cases = evolve(self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)])
         spine = ibis.memtable(pa.table({"_fw_key0": pa.array(range(len(subsets)), pa.int64()), AT: pa.array([self.at] * len(subsets), pa.int64())}))
         return self._answers(spine, cases, "_fw_key0")
+
+    def leaked(self, events: list[dict[str, Any]]) -> Any:
+        """The value, had events at or after the instant counted too."""
+        some = [{**e, "source": e["source"]} for e in events if e["status"] in (COUNTS, LATER)]
+        last = max((e["time"] for e in some), default=self.at) + 1
+        wide = evolve(self, at=max(last, self.at), feature=evolve(self.feature, window=None))
+        return wide._values_of([some])[0] if some else None
 
     def _over(self, table: ops.Relation) -> Aggregation:
         """The feature's aggregation over another table of the same columns."""

@@ -52,7 +52,7 @@ class Queries:
 
     def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
         """What stands behind one value of a page, as of its row's time or another."""
-        return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name))
+        return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name, at))
 
     def know(self, state: State, shown: Page, found: Moment | None) -> None:
         """Take a page and a moment as asked already."""
