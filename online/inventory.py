@@ -21,7 +21,7 @@ DAY = 24 * HOUR
 LAGS = 6 * HOUR  # of marks that a lag is of
 COUNTED = 7 * DAY  # of the served log that is counted
 WHOLE = "set transaction isolation level repeatable read, read only"  # all of it as of one instant
-PLANS = """select p.name, p.version, p.hash, p.made, n.since, p.plan::text from workbench.plans p
+PLANS = """select p.name, p.version, p.hash, p.made, n.since, (p.plan->>'format')::int, p.plan::text from workbench.plans p
     left join workbench.published n on n.plan = p.id order by p.made, p.id"""
 # What each name served from when: a definition that is published again changes nothing.
 CHANGES = """with told as (select id, name, at, who, verb, case verb when 'unpublish' then null else hash end as hash from workbench.audit
@@ -77,10 +77,13 @@ class State:
 
 @dataclass(frozen=True)
 class Fetches:
-    """What the served log has of a name for the last week: answers, how many those of all keys would be, and of how many features failed."""
+    """What the served log has of a name for the last week: answers, about how many those of all keys are, and in how many a feature failed.
+
+    `estimated` is none where no key was sampled, so that only failures were logged.
+    """
 
     logged: int
-    estimated: int
+    estimated: int | None
     share: float
     failed: int
     newest: datetime
@@ -111,21 +114,21 @@ def inventory(store: Store, now: int) -> Inventory:
         plans, changes = con.execute(PLANS).fetchall(), con.execute(CHANGES).fetchall()
         states, partitions = con.execute(STATES, recent).fetchall(), con.execute(PROGRESS).fetchall()
         fetches, ((logs,),) = con.execute(FETCHES, recent).fetchall(), con.execute(LOGGED).fetchall()
-    read = [(row, plan) for row in plans if (plan := Plan.loads(row[5])).format == FORMAT]
+    read = [row for row in plans if row[5] == FORMAT]
     return Inventory(
-        versions=tuple(Listed(name, number, hash_, made, since, plan) for (name, number, hash_, made, since, _), plan in read),
+        versions=tuple(Listed(name, number, hash_, made, since, Plan.loads(told)) for name, number, hash_, made, since, _, told in read),
         changes=tuple(Change(*row) for row in changes),
         states={row[0]: State(*row) for row in states},
         partitions=tuple(Partition(*row) for row in partitions),
         fetches={row[0]: _counted(row) for row in fetches},
         logs=logs,
-        unread=tuple(sorted({row[0] for row in plans} - {row[0] for row, _ in read})),
+        unread=tuple(sorted({row[0] for row in plans} - {row[0] for row in read})),
     )
 
 
 def _counted(row: tuple[Any, ...]) -> Fetches:
     _, logged, estimated, share, failed, newest = row
-    return Fetches(logged, round(estimated or 0), share, failed, newest)
+    return Fetches(logged, round(estimated) if estimated else None, share, failed, newest)
 
 
 def _first(us: int) -> UUID:

@@ -23,6 +23,7 @@ from online import Store, fetch, positions, registry, writing
 from online.answers import UTC
 from online.inventory import inventory
 from online.plan import Plan
+from online.served import _number
 from workbench import DefinitionError, EventSource, GroupBy, Join, catalog, catalog_command, days, last_k, publish, quickstart, rollback, samples, trailing, unpublish
 from workbench.inventory.page import html
 from workbench.inventory.panel import served_html
@@ -90,8 +91,8 @@ def shown(shop):
 
 
 def test_it_has_what_is_published_and_the_group_bys_that_are_stored_for_joins(shown):
-    assert [PURCHASES, "quickstart_returns_v1", "quickstart_returns_v2", V1, V2, "quickstart_users_v1"] == list(shown)
-    assert ["GroupBy", "GroupBy", "GroupBy", "Join", "Join", "GroupBy"] == [e.kind for e in shown.entries]
+    assert [V1, V2, PURCHASES, "quickstart_returns_v1", "quickstart_returns_v2", "quickstart_users_v1"] == list(shown)
+    assert ["Join", "Join", "GroupBy", "GroupBy", "GroupBy", "GroupBy"] == [e.kind for e in shown.entries]
     assert [PURCHASES, "quickstart_returns_v2", "quickstart_users_v1"] == list(shown[V2].uses)
     assert (V1, V2) == shown[PURCHASES].used_by
     assert (False, True) == (shown[PURCHASES].published, shown[V1].published)
@@ -140,9 +141,10 @@ def test_fetches_are_counted_from_the_served_log_and_who_was_not_fetched_is_new(
 
 def test_a_next_version_tells_what_differs_from_the_one_before(shown):
     assert V1 == shown[V2].before.name
-    assert shown[V2].changes.startswith("added quickstart_returns_v2_refund_amt_max; removed ")
-    assert "window tails of quickstart_returns_v2: exact becomes sawtooth" in shown[V2].changes
-    assert "" == shown[V1].changes
+    assert ("quickstart_returns_v2_refund_amt_max",) == shown[V2].difference.added
+    assert ("window tails of quickstart_returns_v2: exact becomes sawtooth",) == shown[V2].difference.why
+    assert '<span class="mark warn">△ 3 changed</span><span>quickstart_returns_v2_refund_amt_sum_3d, ' in shown[V2]._repr_html_()
+    assert None is shown[V1].difference
 
 
 def test_the_lineage_is_drawn_and_said(shown):
@@ -239,10 +241,11 @@ def test_a_stream_tells_its_lag_newest_event_partitions_and_trouble(place, wareh
 
 
 def test_a_search_finds_names_features_people_and_tables_in_any_case_and_counts_features(shown):
-    assert [PURCHASES, V1, V2] == list(shown.search("PurCHases"))
+    assert [V1, V2, PURCHASES] == list(shown.search("PurCHases"))
     assert ["quickstart_returns_v2"] == list(shown.search("gave back"))
     assert [V2] == list(shown.search("pilot accounts"))
-    assert ["quickstart_users_v1", V1, V2] == sorted(shown.search("email_verified"), key=lambda n: (len(n), n))
+    assert [V1, V2, "quickstart_users_v1"] == list(shown.search("email_verified"))
+    assert [V2] == list(shown.search("purchases").search("accounts"))
     assert [] == list(shown.search("purchases nothing-has-this"))
     assert f"{V1}  Join     —         ◌ new   10 of 23 match" in str(shown.search("purchases"))
     assert "10 of 17 features match: <mark>quickstart</mark>" not in html(shown, "purchases")
@@ -256,7 +259,7 @@ def test_a_kind_and_an_owner_narrow_what_is_found(shown):
 
 
 def test_an_unknown_name_is_an_error_that_says_what_is_near(shown):
-    with pytest.raises(DefinitionError, match="the catalog has nothing named 'quickstart_purchase_v1': .*quickstart_purchases_v1"):
+    with pytest.raises(DefinitionError, match=r"the catalog has nothing named 'quickstart_purchase_v1': .*quickstart_purchases_v1"):
         shown["quickstart_purchase_v1"]
 
     assert ("nothing" in shown, V1 in shown, 6) == (False, True, len(shown))
@@ -308,24 +311,61 @@ def test_what_authors_write_is_escaped(shown):
         assert not re.search(r"&(?!amp;|lt;|gt;|quot;|#x27;)", page)
 
 
-def test_three_hundred_objects_are_fast_and_small(place, shop):
+@pytest.fixture(scope="module")
+def many(place, shop):
+    """A store of three hundred joins of 23 features."""
     store = place("catalog_many")
     with shop.connection() as con:
         (plan,) = con.execute("select plan::text from workbench.plans where name = %s", (V1,)).fetchone()
     with store.connection() as con:
         con.execute("""insert into workbench.plans (name, version, hash, kind, plan, owner, description, tags) select 'object_' || i, 1, 'h' || i, 'join', jsonb_set(%s::jsonb, '{name}', to_jsonb('object_' || i)), '', '', '[]' from generate_series(1, 300) i""", (plan,))
         con.execute("insert into workbench.published (name, plan) select name, id from workbench.plans")
-    catalog(store, now=NOW)
+    return store
+
+
+def test_three_hundred_objects_are_fast_and_small(many):
+    catalog(many, now=NOW)
     began = time.perf_counter()
-    many = catalog(store, now=NOW)
-    page, text = many._repr_html_(), str(many)
+    found = catalog(many, now=NOW)
+    page, text = found._repr_html_(), str(found)
     took = time.perf_counter() - began
 
-    assert 303 == len(many)
+    assert 303 == len(found)
     assert took < 1, took
     assert len(page.encode()) < 150_000
     assert 304 <= len(text.splitlines())
     assert "203 more: a search finds them" in page
+
+
+def test_what_another_version_of_the_package_published_is_named_and_hides_nothing_else(many):
+    with many.connection() as con:
+        con.execute("update workbench.plans set plan = '{\"format\": 1, \"name\": \"object_7\"}' where name = 'object_7'")
+
+    found = catalog(many, now=NOW)
+
+    assert (("object_7",), 302) == (found.unread, len(found))
+    assert "object_7 was published by another version of feature-workbench, and is not shown: publish it again" in str(found)
+    assert "object_7 was published by another version" in found._repr_html_()
+
+
+@pytest.fixture
+def place_of_fetches(many):
+    """Two entries of the store, of which two answers of a quarter of the keys were logged, and one that failed."""
+    logged = """insert into workbench.served (request, number, name, plan, hash, at, served, took, client, share, reason, keys, context, features, errors, parts)
+        select %s, n, %s, p.id, p.hash, 0, now(), 1, 'python', %s, %s, '{}', '{}', '{}', '{}', '{}' from workbench.plans p, generate_series(1, %s) n where p.name = %s"""
+    with many.connection() as con:
+        for name, share, reason, count in (("object_1", 0.25, "key", 2), ("object_2", 0.0, "error", 1)):
+            con.execute(logged, (_number(), name, share, reason, count, name))
+    found = catalog(many)
+    return found["object_1"], found["object_2"]
+
+
+def test_a_share_of_the_fetches_is_scaled_up_and_failures_alone_are_no_count(place_of_fetches):
+    sampled, failed = place_of_fetches
+
+    assert ("fetches about 8 / 7 d", 8) == (sampled.use, sampled.fetches.estimated)
+    assert ("1 failed / 7 d", None) == (failed.use, failed.fetches.estimated)
+    assert "no key is sampled; 1 with a failure were logged" in str(failed)
 
 
 # --- one key
@@ -337,7 +377,7 @@ def test_what_is_served_for_a_key_has_values_nulls_in_words_statuses_and_the_eve
     page = served_html(shop, shown[V1], {"user_id": "5"}, feature=feature)
 
     answer = fetch(shop, V1, user_id="5", at=NOW)
-    assert f"<code>{feature}</code></td><td class=\"num\">{answer[feature]:,}</td>" in page
+    assert f'<code>{feature}</code></td><td class="num">{answer[feature]:,}</td>' in page
     assert f"5 of 5 rows in [2023-11-18 00:00:00, {NOW} 00:00:00) count" in page
     assert 3 == page.count("✓ ok")
     assert "right as of then" in page

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from workbench.inventory import terminal
 from workbench.inventory.lineage import drawing
 from workbench.markup import Markup, join, row, tag
+from workbench.receipts import MARKS
 
 if TYPE_CHECKING:
     from workbench.inventory.entries import Edition, Entry
 
 SHOWN = 40  # features in the table; the text form has them all
-BESIDE = ("about", "fetch")  # facts that have a place of their own
+LISTED = 3  # features of a kind of change
+BESIDE = ("about", "fetch", "differs")  # facts that have a place of their own
 
 
 def detail_html(entry: Entry) -> Markup:
@@ -39,7 +41,18 @@ def features_html(entry: Entry) -> Markup:
 
 def versions_html(entry: Entry) -> Markup:
     """Every definition under the name, newest first, and what each changed."""
-    return tag("div", tag("h4", "Versions"), tag("ul", *(_edition(entry, e) for e in entry.editions), class_="vers"))
+    return tag("div", tag("h4", "Versions"), tag("ul", *(_edition(entry, e) for e in entry.editions), class_="vers"), *_followed(entry))
+
+
+def _followed(entry: Entry) -> list[Markup]:
+    """What differs from the version that the name follows, a line a kind."""
+    found = entry.difference
+    if entry.before is None or found is None:
+        return []
+    kinds = [("added", found.added), ("changed", found.changed), ("removed", found.removed)]
+    lines = [tag("li", tag("span", f"{MARKS[kind][0]} {len(names)} {kind}", class_=f"mark {MARKS[kind][1]}"), tag("span", ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""))) for kind, names in kinds if names]
+    lines += [tag("li", tag("span", "△ all of it", class_="mark warn"), tag("span", why)) for why in found.why]
+    return [tag("p", "Against ", tag("code", entry.before.name), "" if lines else ": nothing differs", class_="muted against"), tag("ul", *lines, class_="vers diff")]
 
 
 def _edition(entry: Entry, edition: Edition) -> Markup:

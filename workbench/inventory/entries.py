@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from online.inventory import Fetches, State
     from online.plan import Cell, Column, Feature, GroupByPlan, Plan
     from online.positions import Partition
+    from workbench.differences import Difference
 
 STALE = timedelta(days=2)  # as a fetch says it: behind now, without an upload or a message
 STOPPED = timedelta(minutes=5)  # without a sign of life of its updater
@@ -70,9 +71,9 @@ class Described:
 class Entry:
     """A published join or group-by, or a group-by that is stored for joins.
 
-    `plan` is the definition that is served, or was last; `store_of` the joins that a stored group-by is served by, `before`
-    the name of the version that this one's name follows (`x_v1` for `x_v2`), and `changes` what differs from it. Ages are
-    as of `now`.
+    `plan` is the definition that is served, or was last; `published` says whether it is fetched by this name, `stored`
+    whether joins of which it is a part are. `before` is the plan that this one's name follows (`x_v1` for `x_v2`). Ages
+    are as of `now`.
     """
 
     name: str
@@ -158,10 +159,10 @@ class Entry:
         """When this definition was first published."""
         return next((e.made for e in self.editions if e.hash == self.hash), None)
 
-    @property
-    def changes(self) -> str:
-        """What differs from the version that its name follows; empty where there is none."""
-        return "" if self.before is None else str(difference(self.before, self.plan))
+    @cached_property
+    def difference(self) -> Difference | None:
+        """To the version that its name follows; none where there is none."""
+        return None if self.before is None else difference(self.before, self.plan)
 
     # --- how it stands
 
@@ -228,7 +229,9 @@ class Entry:
             return ""
         if self.fetches is None:
             return "not fetched" if self.logs else "not logged"
-        return f"fetches {'' if self.fetches.share >= 1 else 'about '}{self.fetches.estimated or self.fetches.logged:,} / 7 d"
+        if self.fetches.estimated is None:
+            return f"{self.fetches.logged:,} failed / 7 d"
+        return f"fetches {'' if self.fetches.share >= 1 else 'about '}{self.fetches.estimated:,} / 7 d"
 
 
 def _news(state: State) -> int | None:

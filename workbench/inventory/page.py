@@ -55,7 +55,7 @@ def entry_html(entry: Entry) -> Markup:
 def _counts(catalog: Catalog) -> str:
     owners = len({e.owner for e in catalog.entries if e.owner})
     counted = f"{catalog.total} object{'' if catalog.total == 1 else 's'}"
-    return f"{counted} · {owners} owner{'' if owners == 1 else 's'}" if owners else counted
+    return f"{counted} · {owners} owner{'' if owners == 1 else 's'}" if owners and len(catalog) == catalog.total else counted
 
 
 def _matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool) -> str:

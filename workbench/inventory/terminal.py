@@ -75,7 +75,7 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         ("retention", retention(entry)),
         ("rows", "; ".join(rows)),
         ("fetches", fetched(entry)),
-        ("differs", f"from {entry.before.name}: {entry.changes}" if entry.before else ""),
+        ("differs", f"from {entry.before.name}: {entry.difference}" if entry.before else ""),
         ("fetch", call(entry)),
     ]
     return [(k, v) for k, v in found if v]
@@ -104,9 +104,11 @@ def fetched(entry: Entry) -> str:
     if entry.fetches is None:
         return "" if not entry.published else "none in the served log for 7 d" if entry.logs else "not logged: Store(..., sample=0.01) keeps a share"
     f = entry.fetches
+    if f.estimated is None:
+        return f"no key is sampled; {f.logged:,} with a failure were logged in 7 d, last at {told(f.newest)}"
     failed = f", {f.failed:,} of the logged with a feature that failed" if f.failed else ""
     share = f" ({f.logged:,} logged, {f.share:.2%} of the keys)" if f.share < 1 else ""
-    return f"{f.estimated or f.logged:,} keys in 7 d{share}{failed}, last at {told(f.newest)}"
+    return f"{f.estimated:,} keys in 7 d{share}{failed}, last at {told(f.newest)}"
 
 
 def call(entry: Entry) -> str:

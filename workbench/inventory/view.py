@@ -66,7 +66,7 @@ class Catalog(Mapping[str, Entry]):
 
     def search(self, words: str) -> Catalog:
         """The entries that have every one of these words, in any case: in a name, feature, owner, tag, description, key, table or topic."""
-        return evolve(self, entries=tuple(m.entry for m in matches(self, words)), query=words)
+        return evolve(self, entries=tuple(m.entry for m in matches(self, words)), query=f"{self.query} {words}".strip())
 
     def to_pandas(self) -> pd.DataFrame:
         """One row an entry; times and ages are null where nothing is known."""
@@ -89,7 +89,7 @@ _COLUMNS: dict[str, Callable[[Entry], Any]] = {
     "name": lambda e: e.name, "kind": lambda e: e.kind, "owner": lambda e: e.owner, "description": lambda e: e.description, "tags": lambda e: list(e.tags),
     "status": lambda e: e.status.word, "why": lambda e: e.status.why, "keys": lambda e: [k.name for k in e.keys], "features": lambda e: [f.name for f in e.features],
     "hash": lambda e: e.hash, "versions": lambda e: len(e.editions), "made": lambda e: e.made, "batch_end": lambda e: e.batch_end, "batch_age": lambda e: e.batch_age,
-    "lag_p99": lambda e: e.lag, "newest": lambda e: e.newest, "fetches_7d": lambda e: None if e.fetches is None else e.fetches.estimated or e.fetches.logged,
+    "lag_p99": lambda e: e.lag, "newest": lambda e: e.newest, "fetches_7d": lambda e: e.fetches and e.fetches.estimated,
     "uses": lambda e: list(e.uses), "used_by": lambda e: list(e.used_by), "sources": lambda e: list(e.sources), "topics": lambda e: list(e.topics),
 }  # fmt: skip
 
@@ -140,7 +140,7 @@ def catalog(store: Store, *, now: At = None) -> Catalog:
 
 
 def entries(found: Inventory, now: datetime) -> tuple[Entry, ...]:
-    """What the store has, served first, by name."""
+    """What the store has: what is fetched by its name, then what is stored for it, then what is served no more."""
     named: dict[str, list[Listed]] = {}
     for version in found.versions:
         named.setdefault(version.name, []).append(version)
@@ -152,7 +152,7 @@ def entries(found: Inventory, now: datetime) -> tuple[Entry, ...]:
     current = {n: served[n] or of[-1].plan for n, of in named.items()}
     current |= {n: alone(plans[-1], n) for n, plans in stored.items() if served.get(n) is None}
     made = [_entry(found, now, plan, named.get(name, []), stored.get(name, []), current) for name, plan in current.items()]
-    return tuple(sorted(made, key=lambda e: (not (e.published or e.stored), e.name)))
+    return tuple(sorted(made, key=lambda e: (not e.published, not e.stored, e.name)))
 
 
 def _entry(found: Inventory, now: datetime, plan: Plan, versions: list[Listed], joins: list[Plan], current: Mapping[str, Plan]) -> Entry:
