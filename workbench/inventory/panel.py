@@ -75,7 +75,7 @@ def _values(entry: Entry, answer: Answer, why: Reasons | None) -> Markup:
     rows = []
     for name in parts:
         on = why is not None and why.feature == name
-        asks = {"data_item": "", "data_send": "feature", "data_params": json.dumps({"feature": name}), "data_focus": f"served {name}"}
+        asks = {"tabindex": "0", "data_item": "", "data_send": "feature", "data_params": json.dumps({"feature": name}), "data_focus": f"served {name}"}
         rows.append(row((tag("code", name), _value(answer, name, parts[name][0], why if on else None)), classes={1: "num"}, aria_selected="true" if on else None, **asks))
     return tag("table", tag("caption", f"What is served for {_key(answer)}"), tag("thead", row((f"served as of {told(answer.at)} UTC", _key(answer)), "th", {1: "num"})), tag("tbody", *rows), class_="ev narrow served")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.display import table
 from workbench.inventory.entries import age, seconds, told
+from workbench.profiles import size
 
 if TYPE_CHECKING:
     from workbench.inventory.entries import Edition, Entry
@@ -124,8 +125,3 @@ def state(entry: Entry, edition: Edition) -> str:
     if edition.served:
         return "served" if entry.published else "stored"
     return f"retired {edition.until:%Y-%m-%d}" if edition.until else "retired"
-
-
-def size(n: int) -> str:
-    """Bytes, rounded."""
-    return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004 a megabyte
