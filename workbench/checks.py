@@ -171,9 +171,14 @@ def ask(checks: Iterator[Check], engine: Engine) -> None:
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
     """Refuse to compute what the data would make wrong, where every sentence names the rows; warn of what other engines may compute otherwise."""
+    ask(left_checks(join, left), engine)
+    check_sources(join, engine)
+
+
+def check_sources(join: Join, engine: Engine) -> None:
+    """The same of the sources alone, for any left rows."""
     if doubts := unproven(join):
         warn(said(join.name, doubts))
-    ask(left_checks(join, left), engine)
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
         ask(source_checks(group_by, engine), engine)
 

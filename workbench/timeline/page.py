@@ -15,8 +15,9 @@ from workbench.timeline.plan import NULL_WORDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.timeline.moment import Event, Moment
+    from workbench.timeline.moment import Moment
     from workbench.timeline.plan import Page
+    from workbench.timeline.story import Event
 
 DOTS = {"counts": ("var(--s1)", "var(--s1)"), "at or after t": ("var(--bg)", "var(--s1)")}
 
@@ -31,7 +32,7 @@ def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Mark
 
 def head(page: Page, *more: Any) -> Markup:
     """What is looked at: its name, its size and the engine."""
-    size = f"{words.plural(page.total, 'left row')} × {len(page.outputs)} features · {page.engine.title}"
+    size = f"{words.plural(page.total, 'left row')} × {len(page.outputs)} features · {page.title}"
     return tag("header", tag("h3", page.join.name), tag("span", "Join", class_="chip"), tag("span", size, class_="muted"), *more)
 
 

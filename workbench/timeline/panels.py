@@ -35,7 +35,7 @@ def copied(said: str, text: str) -> Markup:
 
 def folded(page: Page, moment: Moment, name: str) -> Markup:
     """The panels of a static page, closed; SQL of the page's own engine alone, which keeps it small."""
-    made = {"Value over time": steps(moment), "SQL": sql(page, moment, (page.engine.name,)), "Lineage": drawn_lineage(page, moment, name), "Leak check": leak(moment, name)}
+    made = {"Value over time": steps(moment), "SQL": sql(page, moment, (page.near.origin.name,)), "Lineage": drawn_lineage(page, moment, name), "Leak check": leak(moment, name)}
     return join(tag("details", tag("summary", said), tag("div", panel, class_="panel")) for said, panel in made.items())
 
 
@@ -95,7 +95,7 @@ def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Mark
     join_ = only(page, moment)
     made = [(engine_of(None, name).title, _written(join_, name)) for name in names]
     said = f"{moment.name}: {expression(moment.feature.node)}"
-    blocks = [tag("details", tag("summary", name, " ", copied("copy", text)), tag("pre", text), open="" if name == page.engine.title else None, data_keep_open=f"sql {name}") for name, text in made]
+    blocks = [tag("details", tag("summary", name, " ", copied("copy", text)), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
     note = tag("p", "By pairs: a range join that any database can run. backfill takes a faster plan where there are many rows: explain(join) says which, and why.", class_="muted")
     return join([tag("div", tag("code", said), " ", copied("copy expression", expression(moment.feature.node)), class_="line"), *blocks, note])
 

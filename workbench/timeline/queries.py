@@ -15,20 +15,19 @@ if TYPE_CHECKING:
 
     import ibis.expr.datatypes as dt
 
-    from backends import Engine
     from online.store import Store
-    from workbench.joins import Join
+    from workbench.timeline.nearby import Nearby
     from workbench.timeline.state import State
 
 KEPT = 64  # answers
 
 
 class Queries:
-    """A join on an engine, asked for pages and moments; what was asked before is at hand."""
+    """A join asked for pages and moments; what was asked before is at hand."""
 
-    def __init__(self, join: Join, engine: Engine, store: Store | None = None) -> None:
-        self.join, self.engine = join, engine
-        self.service = None if store is None else Service(join, store)
+    def __init__(self, near: Nearby, store: Store | None = None) -> None:
+        self.near, self.join = near, near.join
+        self.service = None if store is None else Service(near.join, store)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     @property
@@ -48,7 +47,7 @@ class Queries:
 
     def page(self, state: State) -> Page:
         """The page of left rows that a state is on."""
-        return self._once(_of(state), lambda: page(self.join, self.engine, state.page, state.size))
+        return self._once(_of(state), lambda: page(self.near, state.page, state.size, state.wanted))
 
     def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
         """What stands behind one value of a page, as of its row's time or another."""
@@ -91,4 +90,4 @@ class Queries:
 
 def _of(state: State) -> Hashable:
     """What a page is kept by."""
-    return "page", state.page, state.size, state.where, state.only, repr(state.key), state.at if state.key else None
+    return "page", state.page, state.size, state.wanted

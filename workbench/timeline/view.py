@@ -13,6 +13,7 @@ from workbench.timeline import page as drawn
 from workbench.timeline import panels, terminal
 from workbench.timeline.explorer import Explorer
 from workbench.timeline.moment import Moment, moment
+from workbench.timeline.nearby import Nearby
 from workbench.timeline.plan import Page, page
 from workbench.timeline.queries import Queries
 from workbench.timeline.state import State
@@ -60,7 +61,7 @@ class Preview:
 
     def live(self) -> tuple[Explorer, str]:
         """What answers the page in a notebook, and the page that it starts with."""
-        queries = Queries(self.page.join, self.page.engine, self.store)
+        queries = Queries(self.page.near, self.store)
         state = State(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
         queries.know(state, self.page, self.moment)
         explorer = Explorer(queries, state)
@@ -109,7 +110,7 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
 
 
 def _page(join: Join, number: int, size: int, on: BaseBackend | None) -> Page:
-    return page(join, engine_for(join, connection_of(join, on)), number, size)
+    return page(Nearby(join, engine_for(join, connection_of(join, on))), number, size)
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:
