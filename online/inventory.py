@@ -63,7 +63,7 @@ class Change:
 
 @dataclass(frozen=True)
 class State:
-    """How a group-by's rows stand; times in microseconds. `lag` is of 99 % of the batches that were written in the last hours, from Kafka to where they could be fetched."""
+    """How a group-by's rows stand; times in microseconds. `lag` is the p99 of the batches of the last six hours, from Kafka's append of the newest message to where it could be fetched."""
 
     rows: str
     batch_end: int | None

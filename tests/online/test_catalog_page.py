@@ -337,6 +337,18 @@ def test_three_hundred_objects_are_fast_and_small(many):
     assert "203 more: a search finds them" in page
 
 
+def test_what_hundreds_of_joins_use_says_how_many_and_draws_six_boxes(many):
+    entry = catalog(many, now=NOW)[PURCHASES]
+
+    page = entry._repr_html_()
+
+    assert 303 > len(entry.used_by) >= 299
+    assert 1 + 1 + 1 + 6 == page.count("<title>")
+    assert f"<title>{len(entry.used_by) - 5} more</title>" in page
+    assert f"{len(entry.used_by) - 8} more" in str(entry)
+    assert len(str(entry)) < 3_000
+
+
 def test_what_another_version_of_the_package_published_is_named_and_hides_nothing_else(many):
     with many.connection() as con:
         con.execute("update workbench.plans set plan = '{\"format\": 1, \"name\": \"object_7\"}' where name = 'object_7'")

@@ -170,7 +170,7 @@ class Entry:
     def batch_end(self) -> datetime | None:
         """The time before which every event was uploaded, of the group-by that is furthest behind; none where one has no upload."""
         ends = [s.batch_end for s in self.states]
-        return None if not ends or None in ends else moment(min(e for e in ends if e is not None))
+        return None if len(ends) < len(self.plan.group_bys) or None in ends else moment(min(e for e in ends if e is not None))
 
     @property
     def batch_age(self) -> timedelta | None:
@@ -179,7 +179,7 @@ class Entry:
 
     @property
     def lag(self) -> timedelta | None:
-        """From Kafka to where it could be fetched, of 99 % of the batches of the last six hours, of the slowest group-by; none where nothing streamed."""
+        """From Kafka's append of a batch's newest message to where it could be fetched: the p99 of the batches of the last six hours, of the slowest group-by; none where nothing streamed."""
         found = [s.lag for s in self.states if s.lag is not None]
         return timedelta(microseconds=max(found)) if found else None
 

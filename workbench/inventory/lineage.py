@@ -71,7 +71,9 @@ def _cut(whole: Graph) -> Graph:
 def sentence(entry: Entry) -> str:
     """The same in words, which is the drawing's label."""
     feeds = " and ".join([*(f"table {s}" for s in entry.sources), *(f"topic {t}" for t in entry.topics)])
-    to = f", which feeds {' and '.join(entry.used_by)}" if entry.used_by else ""
+    others = [f"{len(entry.used_by) - MOST + 1} more"] if len(entry.used_by) > MOST else []
+    joins = [*entry.used_by[: MOST - 1 if others else MOST], *others]
+    to = f", which feeds {' and '.join(joins)}" if entry.used_by else ""
     through = f" through {' and '.join(entry.uses)}" if entry.uses else ""
     return f"{feeds} feed {entry.name}{through}{to}"
 

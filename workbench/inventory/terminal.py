@@ -9,12 +9,15 @@ from workbench.inventory.entries import age, seconds, told
 from workbench.profiles import size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workbench.inventory.entries import Edition, Entry
     from workbench.inventory.view import Catalog
 
 HEADS = ("name", "kind", "owner", "status", "features", "write lag p99", "batch age", "used")
 EMPTY = "nothing is published in this store yet: publish(training_set, store, confirm=True) fills it, or from a shell: workbench publish definitions.py:training_set --confirm"
 NUMBERS = (4, 5, 6)
+MOST = 8  # names listed
 
 
 def catalog_text(catalog: Catalog) -> str:
@@ -65,10 +68,10 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         ("tags", ", ".join(entry.tags)),
         ("keys", ", ".join(f"{k.name} ({k.type})" for k in entry.keys)),
         ("context", ", ".join(f"{c.name} ({c.type})" for c in entry.plan.context)),
-        ("tables", ", ".join(entry.sources)),
-        ("topics", ", ".join(entry.topics)),
-        ("uses", ", ".join(entry.uses)),
-        ("used by", ", ".join(entry.used_by)),
+        ("tables", some(entry.sources)),
+        ("topics", some(entry.topics)),
+        ("uses", some(entry.uses)),
+        ("used by", some(entry.used_by)),
         ("uploaded", f"every event before {told(entry.batch_end)} ({age(entry.batch_age)} ago)" if entry.batch_end else ""),
         ("newest event", f"{told(entry.newest)} by a topic" if entry.newest else ""),
         ("write lag", f"p99 {seconds(entry.lag)} from Kafka to a fetch, of the last 6 h" if entry.lag is not None else ""),
@@ -80,6 +83,11 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         ("fetch", call(entry)),
     ]
     return [(k, v) for k, v in found if v]
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 
 def partitions(entry: Entry) -> str:
@@ -115,7 +123,7 @@ def fetched(entry: Entry) -> str:
 def call(entry: Entry) -> str:
     """How to fetch it; empty where that cannot be done."""
     if not entry.published:
-        return f"by {', '.join(entry.used_by)}" if entry.used_by else ""
+        return f"by {some(entry.used_by)}" if entry.used_by else ""
     keys = ", ".join(f"{k.name}=..." for k in entry.keys)
     return f'fetch(store, "{entry.name}", {keys})'
 
