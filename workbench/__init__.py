@@ -7,6 +7,8 @@ from workbench.definitions import Aggregation, GroupBy, trailing
 from workbench.errors import DefinitionError
 from workbench.estimates import approx_histogram, approx_percentile, approx_unique_count
 from workbench.inspection import Explanation, explain
+from workbench.inventory.entries import Entry
+from workbench.inventory.view import Catalog, catalog
 from workbench.joins import Join, JoinPart
 from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
 from workbench.reasons import why
@@ -18,10 +20,12 @@ from workbench.windows import Window, days, hours, minutes
 
 __all__ = [
     "Aggregation",
+    "Catalog",
     "Certificate",
     "DefinitionError",
     "EngineError",
     "EntitySource",
+    "Entry",
     "EventSource",
     "Explanation",
     "GroupBy",
@@ -37,6 +41,7 @@ __all__ = [
     "approx_unique_count",
     "backfill",
     "bottom_k",
+    "catalog",
     "compare",
     "days",
     "each",
