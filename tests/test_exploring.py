@@ -214,9 +214,10 @@ def test_an_answer_keeps_within_the_size_of_a_page(explorer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["postgres", "spark"])
-def test_another_engine_shows_the_same(request, shop, name, tmp_path):
+def test_another_engine_shows_the_same(request, shop, name):
     con = request.getfixturevalue(name)
-    samples.load(con, samples.write(tmp_path))
+    for table in ("purchases", "returns", "users", "checkouts"):
+        con.create_table(table, shop.table(table).to_pyarrow(), overwrite=True)
     here, there = (page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, c)), 3, 10) for c in (shop, con))
 
     assert there.engine is there.near.engine

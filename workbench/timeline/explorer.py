@@ -13,6 +13,7 @@ from workbench.markup import Markup, join, section, tag
 from workbench.timeline import controls, panels, words
 from workbench.timeline import page as drawn
 from workbench.timeline.chart import chart
+from workbench.timeline.distribution import drawn as drawn_distribution
 from workbench.timeline.grid import grid
 from workbench.timeline.state import KINDS, State
 
@@ -84,6 +85,8 @@ class Explorer:
         match state.tab:
             case "steps":
                 return panels.steps(moment)
+            case "distribution":
+                return drawn_distribution(self.queries.distribution(state, name), self.queries.sample(state))
             case "sql":
                 return panels.sql(shown, moment)
             case "lineage":

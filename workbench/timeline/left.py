@@ -9,7 +9,7 @@ import ibis
 import pyarrow as pa
 from attrs import frozen
 
-from workbench.asked import fetched
+from workbench.asked import arrow
 from workbench.binding import title
 from workbench.errors import DefinitionError
 from workbench.rows import rebound
@@ -39,7 +39,7 @@ COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
 
 @frozen
 class Wanted:
-    """Which left rows: all, those that pass filters of (column, operator, value), those of some numbers, or one of a key alone."""
+    """Which left rows: all, or those that pass filters of (column, operator, value); of these some numbers, counted from 0; or one of a key alone."""
 
     where: tuple[tuple[str, str, Any], ...] = ()
     only: tuple[int, ...] | None = None
@@ -80,16 +80,19 @@ class Left:
 
     def _block(self, wanted: Wanted, start: int, length: int) -> pa.Table:
         kept = self._kept(wanted)
-        rows = fetched(self.engine, kept.order_by(self._order(kept)).limit(length, offset=start), kept.schema())
+        asked = kept.order_by(self._order(kept)).limit(length, offset=start)
+        # Ibis 12 leaves the row number of an offset among Spark's columns
+        rows = self.engine.fetch(asked).select(kept.columns).cast(pa.schema([(n, arrow(t)) for n, t in kept.schema().items()]))
         return rows.append_column(ROW, pa.array(range(start, start + len(rows)), pa.int64()))
 
     def _kept(self, wanted: Wanted) -> ir.Table:
         table = self.table
-        if wanted.only is not None:
-            numbered = table.mutate(**{ROW: ibis.row_number().over(order_by=self._order(table))})
-            return numbered.filter(numbered[ROW].isin(wanted.only) if wanted.only else ibis.literal(value=False)).drop(ROW)
         tests = [COMPARED[op](table[column], value) for column, op, value in wanted.where]
-        return table.filter(reduce(lambda a, b: a & b, tests)) if tests else table
+        table = table.filter(reduce(lambda a, b: a & b, tests)) if tests else table
+        if wanted.only is None:
+            return table
+        numbered = table.mutate(**{ROW: ibis.row_number().over(order_by=self._order(table))})
+        return numbered.filter(numbered[ROW].isin(wanted.only) if wanted.only else ibis.literal(value=False)).drop(ROW)
 
     def _order(self, table: ir.Table) -> list[ir.Column]:
         """Time, and then every column that has an order, so that pages have no row twice."""

@@ -45,8 +45,8 @@ class Nearby:
     `engine` has them. `asked` is the engine of the last rows: this one, or where the tables are if they could not be brought.
     """
 
-    def __init__(self, join: Join, engine: Engine) -> None:
-        self.join, self.origin = join, engine
+    def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
+        self.join, self.origin, self.kind = join, engine, kind
         self.con = ibis.duckdb.connect()
         self.engine = engine_of(self.con)
         self.left = Left(join, engine)

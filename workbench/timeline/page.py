@@ -32,8 +32,10 @@ def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Mark
 
 def head(page: Page, *more: Any) -> Markup:
     """What is looked at: its name, its size and the engine."""
-    size = f"{words.plural(page.total, 'left row')} × {len(page.outputs)} features · {page.title}"
-    return tag("header", tag("h3", page.join.name), tag("span", "Join", class_="chip"), tag("span", size, class_="muted"), *more)
+    kind = page.near.kind
+    what = words.plural(page.total, "left row" if kind == "Join" else "sampled key")
+    size = f"{what} × {words.plural(len(page.outputs), 'feature')} · {page.title}"
+    return tag("header", tag("h3", page.join.name), tag("span", kind, class_="chip"), tag("span", size, class_="muted"), *more)
 
 
 def legend(page: Page, *, counted: bool = False) -> Markup:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 KNOWN, SEEN, AGE = "_fw_known", "_fw_seen", "_fw_age"
 LEFT, ALL = "_fw_left", Wanted()
+SAMPLE = 200  # rows that a distribution is of
 NULL_WORDS = {
     "empty": "no event in the window",
     "no key": "the key is never in the source",
@@ -91,6 +92,19 @@ def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
     found = grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
     facts = [_facts(part, near, engine, rows, kept) for part in join.parts]
     return Page(near, engine, wanted, block, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
+
+
+def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[str, Any]]:
+    """The features of every wanted row, or of `most` of them that lie evenly in order of time."""
+    total = near.left.count(wanted)
+    if total > most:
+        wanted = evolve(wanted, only=tuple(i * total // most for i in range(most)))
+    rows, _ = near.left.rows(wanted, 1, min(total, most))
+    if not len(rows):
+        return []
+    engine = near.bring(rows)
+    kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
+    return grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
 
 
 def grid(near: Nearby, engine: Engine, kept: ir.Table) -> pa.Table:

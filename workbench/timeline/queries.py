@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from workbench.markup import Markup
+from workbench.timeline.distribution import Distribution, distribution
 from workbench.timeline.moment import Moment, moment
-from workbench.timeline.plan import Page, page
+from workbench.timeline.plan import ALL, SAMPLE, Page, page, whole
 from workbench.timeline.served import Service, served
 
 if TYPE_CHECKING:
@@ -48,6 +51,18 @@ class Queries:
     def page(self, state: State) -> Page:
         """The page of left rows that a state is on."""
         return self._once(_of(state), lambda: page(self.near, state.page, state.size, state.wanted))
+
+    def distribution(self, state: State, name: str) -> Distribution:
+        """A feature over the rows of a state, or a sample of them."""
+        wanted = evolve(state.wanted, at=None) if state.key is None else ALL
+        rows = self._once(("whole", wanted), lambda: whole(self.near, wanted))
+        return distribution(name, [r[name] for r in rows])
+
+    def sample(self, state: State) -> str:
+        """What a distribution is of, in words."""
+        total = self.near.left.count(state.wanted if state.key is None else ALL)
+        what = "left rows" if self.near.kind == "Join" else "sampled keys"
+        return f"{SAMPLE} of {total:,} {what}, evenly in order of time" if total > SAMPLE else f"all {total:,} {what}"
 
     def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
         """What stands behind one value of a page, as of its row's time or another."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ibis.expr.types as ir
 from attrs import field, frozen
+from ibis.common.deferred import Deferred
 
-from workbench.errors import DefinitionError, near
+from workbench.definitions import Aggregation, GroupBy
+from workbench.errors import DefinitionError
+from workbench.errors import near as near_
 from workbench.joins import Join, expect_join
 from workbench.live.showing import show
 from workbench.timeline import page as drawn
@@ -14,12 +18,16 @@ from workbench.timeline import panels, terminal
 from workbench.timeline.explorer import Explorer
 from workbench.timeline.moment import Moment, moment
 from workbench.timeline.nearby import Nearby
-from workbench.timeline.plan import Page, page
+from workbench.timeline.plan import Page
+from workbench.timeline.plan import page as page_of
 from workbench.timeline.queries import Queries
+from workbench.timeline.sampled import sampled, unnamed
 from workbench.timeline.state import State
 from workbench.training import connection_of, engine_for
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ibis.backends import BaseBackend
 
     from online.store import Store
@@ -68,15 +76,31 @@ class Preview:
         return explorer, explorer.page()
 
 
-def preview(join: Join, row: int | None = None, feature: str | None = None, *, page: int = 1, rows: int = 10, on: BaseBackend | None = None, store: Store | None = None) -> Preview:
-    """A page of a join's left rows with their features, and the events behind one value.
+def preview(
+    what: Join | GroupBy | Aggregation | Any,
+    row: int | None = None,
+    feature: str | None = None,
+    *,
+    page: int = 1,
+    rows: int = 10,
+    on: BaseBackend | None = None,
+    store: Store | None = None,
+    of: GroupBy | None = None,
+    keys: Any = None,
+    time: Any = None,
+    at: datetime | None = None,
+) -> Preview:
+    """A page of left rows with their features, and the events behind one value. In a notebook it is live: every cell, time and panel answers.
 
-    Runs on the left's connection, or on `on`: the features of one page of left rows, by the same plan as `backfill`.
+    The page's rows come from the left's connection, or from `on`. The rows of their keys are brought beside the
+    notebook by one scan a source; features, events and every other look are computed there, by the same plan as
+    `backfill` has, so that a preview on Postgres or Spark is as quick as on DuckDB and shows the same numbers (rule 11).
 
     Parameters
     ----------
-    join
-        What to look at.
+    what
+        A join; a group-by, which is shown for a sample of 200 keys, each with its whole history; or reductions that
+        have no name yet, such as `trailing(days(7), price.max())`, as they are being typed.
     row
         The left row whose value is explained, counted from 1 in order of time; it also turns to its page. By default the
         page's first row with events in a window.
@@ -88,29 +112,50 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
         An Ibis connection that has the same tables; by default the left's own.
     store
         Where it is or may be published: a live preview then shows what is served beside what is computed.
+    of
+        The group-by whose keys and source reductions take.
+    keys, time
+        The keys and the time of reductions that are not `of` a group-by.
+    at
+        As of when a sample of keys is shown, UTC; by default just after the newest event.
 
     Raises DefinitionError for a row, page or feature that is not there, and for data that contradict the definition.
 
     """
-    expect_join(join, "preview")
     if rows < 1 or page < 1 or (row is not None and row < 1):
         message = f"preview counts rows and pages from 1: row={row}, page={page}, rows={rows} are not there"
         raise DefinitionError(message)
     if row is not None:
         page = (row - 1) // rows + 1
-    found = _page(join, page, rows, on)
+    near = _near(what, on, of=of, keys=keys, time=time, at=at)
+    found = page_of(near, page, rows)
     names = [f.name for f in found.outputs]
     if feature is not None and feature not in names:
-        message = f"{join.name} has no feature {feature!r}: {near(feature, names)}"
-        raise DefinitionError(message)
+        if near.kind != "Join" and f"{near.join.name}_{feature}" in names:
+            feature = f"{near.join.name}_{feature}"
+        else:
+            message = f"{near.join.name} has no feature {feature!r}: {near_(feature, names)}"
+            raise DefinitionError(message)
     if not found.rows:
         return Preview(found, 0, feature or names[0], store=store, size=rows)
     chosen, name = _choice(found, None if row is None else row - 1 - found.first, feature)
     return Preview(found, chosen, name, moment(found, found.rows[chosen], name), store, rows)
 
 
-def _page(join: Join, number: int, size: int, on: BaseBackend | None) -> Page:
-    return page(Nearby(join, engine_for(join, connection_of(join, on))), number, size)
+def _near(what: Any, on: BaseBackend | None, *, of: GroupBy | None, keys: Any, time: Any, at: datetime | None) -> Nearby:
+    """What is looked at, as a join and where its tables are."""
+    if isinstance(what, Join):
+        return Nearby(what, engine_for(what, connection_of(what, on)))
+    kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
+    if not isinstance(what, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
+        expect_join(what, "preview")
+    group_by = what if isinstance(what, GroupBy) else unnamed(what, of, keys, time)
+    con = on if on is not None else group_by.source.connection
+    if con is None:
+        message = f"{group_by.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        raise DefinitionError(message)
+    join = sampled(group_by, con, at=at)
+    return Nearby(join, engine_for(join, con), kind)
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:
