@@ -1,23 +1,28 @@
 """Guards while exploring: what in a join's data makes training see what serving will not, each a sentence with its rows.
 
 One table a subject, asked in one aggregate: `EVENTS` of a source alone, `OF_KEYS` of its keys, `PARTS` of the left beside
-a part, `LEFTS` of the left alone. What would make values wrong is refused before, by `workbench.checks`.
+a part, `LEFTS` of the left alone, `LABELS` of its labels. What would make values wrong is refused before, by `workbench.checks`.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from workbench.checks import EPOCH
+from workbench.guards import arrivals
 from workbench.guards.asking import found, unable
 from workbench.guards.events import GUARDS as EVENTS
 from workbench.guards.events import US, Events
 from workbench.guards.finding import Finding
+from workbench.guards.keys import GUARDS as OF_KEYS
+from workbench.guards.keys import Known, known
 from workbench.guards.lefts import GUARDS as LEFTS
-from workbench.guards.lefts import Left
-from workbench.guards.parts import GUARDS as PARTS
-from workbench.guards.parts import OF_KEYS, Known, Matched, known
+from workbench.guards.lefts import LABELS, Left
+from workbench.guards.parts import GUARDS as OF_PARTS
+from workbench.guards.parts import Matched
 from workbench.guards.strip import guards_html, guards_text
 from workbench.normal import micros
 from workbench.numbering import ROW, numbered
@@ -25,7 +30,6 @@ from workbench.sources import EventSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
-    from datetime import datetime
 
     import ibis.expr.types as ir
 
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
     from workbench.joins import Join, JoinPart
     from workbench.timeline.plan import Page
 
-__all__ = ["EVENTS", "LEFTS", "OF_KEYS", "PARTS", "Finding", "Seen", "guards", "guards_html", "guards_text", "of_source"]
+__all__ = ["EVENTS", "LABELS", "LEFTS", "OF_KEYS", "PARTS", "Finding", "Seen", "guards", "guards_html", "guards_text", "of_source"]
+
+PARTS = (*OF_PARTS, *arrivals.GUARDS)
 
 # What is known of a source: its findings, and its keys on the engine where they could be read.
 Seen = tuple[tuple[Finding, ...], Known | None]
@@ -48,15 +54,15 @@ def guards(join: Join, engine: Engine, page: Page | None = None, *, now: datetim
     A guard that fails is a note that says so.
     """
     sources = {} if seen is None else seen
-    at = None if now is None else int(now.timestamp()) * 1_000_000 + now.microsecond
+    at = None if now is None else _us(now)
     try:
         whole = numbered(join, engine)
         left = engine.keep(_narrow(join, whole))
     except Exception as error:  # noqa: BLE001 the sources are to be looked at still
         yield unable("left", join.name, error)
         left = None
-    if left is not None:
-        yield from found(Left(join, engine, left, whole, at, page), LEFTS)
+    rows = None if left is None else Left(join, engine, left, whole, at, page)
+    yield from found(rows, LEFTS) if rows else ()
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
         parts = [part for part in join.parts if part.group_by == group_by]
         if group_by not in sources:
@@ -66,6 +72,12 @@ def guards(join: Join, engine: Engine, page: Page | None = None, *, now: datetim
         if keys is not None and left is not None:
             for part in parts:
                 yield from found(Matched(join, part, keys, left), PARTS)
+    yield from found(rows, LABELS) if rows else ()
+
+
+def _us(now: datetime) -> int:
+    """Microseconds since 1970; a naive time is UTC."""
+    return ((now if now.tzinfo else now.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
 
 
 def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen:

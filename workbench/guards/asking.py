@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
@@ -58,11 +59,11 @@ def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
     asked: dict[str, tuple[Guard, Mapping[str, ir.Scalar]]] = {}
     answers: dict[str, Answer | Finding] = {}
     for guard in guards:
-        question = _tried(guard, subject, lambda g=guard: g.ask(subject))
+        question = _tried(guard, subject, partial(guard.ask, subject))
         if isinstance(question, Finding):
             answers[guard.kind] = question
         elif hasattr(question, "to_pyarrow") and hasattr(question, "columns"):
-            answers[guard.kind] = _tried(guard, subject, lambda q=question: {"rows": subject.engine.fetch(q).to_pylist()})
+            answers[guard.kind] = _tried(guard, subject, partial(_rows, subject, question))
         elif question is not None:
             asked[guard.kind] = guard, question
     answers |= _together(subject, asked)
@@ -73,16 +74,22 @@ def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
 
 def _together(subject: Subject, asked: Mapping[str, tuple[Guard, Mapping[str, ir.Scalar]]]) -> dict[str, Answer | Finding]:
     """The answers of many guards by one scan; by one each where one of them cannot be asked here."""
-    every = {f"_fw_{kind}_{name}": value for kind, (_, question) in asked.items() for name, value in question.items()}
+    names = {(kind, name): f"a{i}" for i, (kind, name) in enumerate((kind, name) for kind, (_, question) in asked.items() for name in question)}
+    every = {names[kind, name]: value for kind, (_, question) in asked.items() for name, value in question.items()}
     try:
         told = subject.engine.fetch(subject.table.agg(**every)).to_pylist()[0] if every else {}
     except Exception:  # noqa: BLE001 which of them it was, and why, is said when each is asked alone
-        return {kind: _tried(guard, subject, lambda q=question: _answer(subject, q)) for kind, (guard, question) in asked.items()}
-    return {kind: {name: told[f"_fw_{kind}_{name}"] for name in question} for kind, (_, question) in asked.items()}
+        return {kind: _tried(guard, subject, partial(_answer, subject, question)) for kind, (guard, question) in asked.items()}
+    return {kind: {name: told[names[kind, name]] for name in question} for kind, (_, question) in asked.items()}
+
+
+def _rows(subject: Subject, question: ir.Table) -> Answer:
+    return {"rows": subject.engine.fetch(question).to_pylist()}
 
 
 def _answer(subject: Subject, question: Mapping[str, ir.Scalar]) -> Answer:
-    return subject.engine.fetch(subject.table.agg(**question)).to_pylist()[0] if question else {}
+    values = subject.engine.rows(subject.table.agg(**{f"a{i}": value for i, value in enumerate(question.values())}))[0] if question else ()
+    return dict(zip(question, values, strict=True))
 
 
 def _judged(guard: Guard, subject: Subject, answer: Answer | Finding) -> Finding:
@@ -91,7 +98,7 @@ def _judged(guard: Guard, subject: Subject, answer: Answer | Finding) -> Finding
     told = _tried(guard, subject, lambda: guard.judge(subject, answer))
     if told is None:
         return Finding(guard.kind, subject.name, PASS)
-    if guard.rows is None or told.level == PASS or told.rows:
+    if guard.rows is None or told.level == PASS or not told.count:
         return told
     rows = _tried(guard, subject, lambda: _numbers(subject, guard.rows(subject, answer)))  # type: ignore[misc] # it was looked at above
     return rows if isinstance(rows, Finding) else evolve(told, rows=rows)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from attrs import frozen
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 WARNING, NOTE, PASS = LEVELS = ("warning", "note", "pass")
 MOST_ROWS = 1_000  # numbers of left rows that a finding names
@@ -33,14 +30,6 @@ class Finding:
     def name(self) -> str:
         """What it is called where one is asked for: its guard and what that looked at."""
         return f"{self.kind}:{self.of}"
-
-
-def clock(us: int) -> datetime | None:
-    """An instant, where Python's calendar has it."""
-    try:
-        return EPOCH + timedelta(microseconds=us)
-    except OverflowError:
-        return None
 
 
 def span(us: int) -> str:

@@ -57,16 +57,22 @@ class Left:
         return frozenset(f.name for d in self.join.derivations for f in d.node.find(ops.Field)) & set(self.join.left.table.schema.names)
 
     @property
-    def others(self) -> list[str]:
-        """The left's columns that are neither keys nor its time, and that no derivation uses: what may be labels."""
+    def labels(self) -> list[str]:
+        """The left's columns that may be labels: neither keys nor its time, used by no derivation, and called so; any other where a page has their rows."""
         schema = self.join.left.table.schema
         plain = (c for c, t in schema.items() if t.is_numeric() or t.is_boolean() or t.is_string())
-        return [c for c in plain if c not in {*self.keys, self.join.left.time, *self.asked}]
+        others = [c for c in plain if c not in {*self.keys, self.join.left.time, *self.asked}]
+        return others if self.paged else [c for c in others if LABEL.fullmatch(c)]
+
+    @property
+    def paged(self) -> bool:
+        """Whether a page has enough rows to tell."""
+        return self.page is not None and len(self.page.rows) >= LEAST
 
     @cached_property
     def sample(self) -> Sequence[Mapping[str, Any]]:
         """Some rows with their features: the page's, if these are enough, else some from all over the left."""
-        if self.page is not None and len(self.page.rows) >= SAMPLE:
+        if self.page is not None and self.paged:
             return self.page.rows
         ((rows,),) = self.engine.rows(self.table.agg(n=self.table.count()))
         step = max(-(-int(rows) // SAMPLE), 1)
@@ -141,7 +147,7 @@ def _repeated(s: Left) -> tuple[int, ...]:
 
 
 def _ask_label(s: Left) -> Mapping[str, Any] | None:
-    return {} if s.others or any(LABEL.fullmatch(c) for c in s.asked) else None
+    return {} if s.labels or any(LABEL.fullmatch(c) for c in s.asked) else None
 
 
 def _judge_label(s: Left, _: Answer) -> Finding | None:
@@ -173,7 +179,7 @@ def _sourced(s: Left) -> Finding | None:
 
 def _determined(s: Left) -> Finding | None:
     """Features that, on a sample, are a column of the left, or as good as one that is called as labels are."""
-    for column in s.others:
+    for column in s.labels:
         for feature in s.join.outputs:
             pairs = [(r[column], r[feature.name]) for r in s.sample if r[column] is not None and r[feature.name] is not None]
             if len(pairs) < LEAST or len({a for a, _ in pairs}) < 2:  # noqa: PLR2004 a constant is told by anything
@@ -201,5 +207,5 @@ GUARDS = (
     Guard("clock", _ask_clock, _judge_clock, lambda s, _: s.table[US] > s.now),
     Guard("nulls", _ask_nulls, _judge_nulls, lambda s, _: _nobody(s)),
     Guard("rows", _ask_rows, _judge_rows),
-    Guard("label", _ask_label, _judge_label),
 )
+LABELS = (Guard("label", _ask_label, _judge_label),)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
-import ibis
-from attrs import frozen
-
 from workbench.binding import title
 from workbench.checks import moment
 from workbench.compile import instant
 from workbench.guards.asking import Answer, Guard
-from workbench.guards.events import LOADED, US, Events
+from workbench.guards.events import US
 from workbench.guards.finding import NOTE, WARNING, Finding, some, span
-from workbench.numbering import ROW
-from workbench.rows import EVENT, EntityRows, EventRows, in_us
+from workbench.guards.keys import FIRST, LAST, N
+from workbench.rows import EventRows
 from workbench.sources import EntitySource, EventSource
 
 if TYPE_CHECKING:
@@ -23,42 +20,12 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from backends import Engine
-    from workbench.definitions import Feature, GroupBy
+    from workbench.definitions import Feature
+    from workbench.guards.keys import Known
     from workbench.joins import Join, JoinPart
 
-N, FIRST, LAST, AT = "_fw_n", "_fw_first", "_fw_last", "_fw_at"
-HEAVY, ENOUGH = 0.2, 100  # a key's share of the events, of at least so many
+AT = "_fw_at"
 MET = 0.5  # a share of left rows with known keys, below which the keys are likely others
-SAMPLE = 500  # left rows for which late events are counted
-LATE = 0.01  # a share of left rows that would have lacked events, from which it is a warning
-
-
-@frozen
-class Known:
-    """A source's keys on its engine: how many rows each has, and its first and last time."""
-
-    group_by: GroupBy
-    engine: Engine
-    table: ir.Table
-
-    @property
-    def name(self) -> str:
-        """The group-by's."""
-        return self.group_by.name
-
-
-def known(group_by: GroupBy, engine: Engine) -> Known:
-    """The keys of a source, kept in a temporary table: read once, asked often."""
-    if isinstance(group_by.source, EventSource):
-        events = Events(group_by, engine)
-        rows = events.table.select(**{f"_fw_key{i}": events.value(k) for i, k in enumerate(group_by.keys)}, **{EVENT: events.table[US]})
-    else:
-        snapshots = EntityRows(group_by, engine)
-        rows = snapshots.table.select(**snapshots.keys(snapshots.table), **snapshots.ended(snapshots.table))
-    keys = [f"_fw_key{i}" for i in range(len(group_by.keys))]
-    there = rows.filter([rows[c].notnull() for c in (*keys, EVENT)])
-    return Known(group_by, engine, engine.keep(there.group_by(keys).agg(**{N: there.count(), FIRST: there[EVENT].min(), LAST: there[EVENT].max()})))
 
 
 class Matched:
@@ -214,60 +181,6 @@ def _plainly(text: ir.StringValue) -> ir.StringValue:
     return text.strip().lower().re_replace(r"\.0$", "").re_replace(r"^0+(.)", r"\1")
 
 
-# --- load: events that came too late for the left rows that count them
-
-
-def _loads(s: Matched) -> list[str]:
-    return Events(s.group_by, s.engine).named(LOADED) if s.timed else []
-
-
-def _ask_load(s: Matched) -> ir.Table | None:
-    """For some left rows, how many of the events that they count had not been loaded by their time."""
-    loads = _loads(s)
-    if not loads:
-        return None
-    events = Events(s.group_by, s.engine)
-    late = events.table.select(**{f"_fw_key{i}": events.value(k) for i, k in enumerate(s.group_by.keys)}, **{EVENT: events.table[US]}, _fw_load=events.clock(loads[0]))
-    late = late.filter(late["_fw_load"] > late[EVENT])
-    left = _sampled(s)
-    bounds = left.agg(low=left[AT].min(), high=left[AT].max())
-    low, high = s.engine.rows(bounds)[0]
-    if low is None:
-        return None
-    late = late.filter((late[EVENT] < high) & (late["_fw_load"] > low))
-    pairs = left.join(late, [*(left[a] == late[f"_fw_key{i}"] for i, (a, _) in enumerate(s.part.keys)), late[EVENT] < left[AT], late["_fw_load"] > left[AT], *_within(s, late, left)])
-    counted = pairs.group_by(ROW).agg(n=pairs.count(), most=(pairs["_fw_load"] - pairs[EVENT]).max())
-    looked = left.agg(looked=left.count())
-    return looked.left_join(counted, ibis.literal(value=True)).select("looked", ROW, "n", "most").order_by(ROW)
-
-
-def _within(s: Matched, late: ir.Table, left: ir.Table) -> list[Any]:
-    """Events too old for every window do not matter; where one window is all time, none is."""
-    if len(s.windowed) < len(s.group_by.computed):
-        return []
-    longest = max(f.window for f in s.windowed if f.window)
-    return [late[EVENT] >= EventRows(s.group_by, s.engine).tail(left[AT], longest)]
-
-
-def _sampled(s: Matched) -> ir.Table:
-    """The left rows, or every so many of them, that a range join of them is soon done; kept."""
-    ((rows,),) = s.engine.rows(s.left.agg(n=s.left.count()))
-    step = max(-(-int(rows) // SAMPLE), 1)
-    left = s.left.mutate(**{AT: instant(s.left[US], s.group_by)})
-    return s.engine.keep(left.filter(left[ROW] % step == 0).select(ROW, AT, *dict.fromkeys(a for a, _ in s.part.keys)))
-
-
-def _judge_load(s: Matched, a: Answer) -> Finding | None:
-    short = [r for r in a["rows"] if r[ROW] is not None]
-    if not short:
-        return None
-    looked, events = a["rows"][0]["looked"], sum(r["n"] for r in short)
-    column = _loads(s)[0]
-    sentence = f"{some(len(short), looked, 'rows')}{' looked at' if looked == SAMPLE else ''} count events of {s.title} that were not loaded by their `t`, {events:,} in all, up to {span(max(r['most'] for r in short))} late (`{column}`): served live they would lack them; make `{column}` the time, or give `t` a delay"
-    rows = tuple(int(r[ROW]) + 1 for r in short)
-    return Finding("load", s.name, WARNING if len(short) >= LATE * looked else NOTE, sentence, rows, len(short), s.features())
-
-
 # --- zone and time: what the definition itself says
 
 
@@ -299,28 +212,6 @@ GUARDS = (
     Guard("history", _ask_history, _judge_history, _rows_history),
     Guard("future", _ask_future, _judge_future, lambda s, _: _later(s)),
     Guard("keys", _ask_keys, _judge_keys, lambda s, _: _unmet(s)),
-    Guard("load", _ask_load, _judge_load),
     Guard("zone", _ask_zone, _judge_zone),
     Guard("known_after", _ask_timeless, _judge_timeless),
 )
-
-
-# --- skew: of the keys alone
-
-
-def _ask_skew(k: Known) -> Mapping[str, Any]:
-    return {"rows": k.table[N].sum().cast("int64"), "keys": k.table.count(), "most": k.table[N].max()}
-
-
-def _judge_skew(k: Known, a: Answer) -> Finding | None:
-    if not a["rows"] or a["rows"] < ENOUGH or a["most"] <= HEAVY * a["rows"] or not isinstance(k.group_by.source, EventSource):
-        return None
-    keys = [f"_fw_key{i}" for i in range(len(k.group_by.keys))]
-    key = k.engine.rows(k.table.order_by(ibis.desc(N), *keys).limit(1).select(*keys))[0]
-    said = ", ".join(f"`{name}` {value!r}" for name, value in zip(k.group_by.keys, key, strict=True))
-    name = title(k.group_by.source.table)
-    sentence = f"one key of {a['keys']:,}, {said}, has {a['most'] / a['rows']:.0%} of the {a['rows']:,} events of {name}: if it stands for 'unknown', make it null; its windows take longest to compute and to fetch"
-    return Finding("skew", k.name, NOTE, sentence, features=tuple(f.name for f in k.group_by.outputs))
-
-
-OF_KEYS = (Guard("skew", _ask_skew, _judge_skew),)
