@@ -108,6 +108,14 @@ class Spark(Engine):
         weakref.finalize(table.op(), forgotten.append, table.op().name)
         return table
 
+    def local(self, rows: pa.Table) -> ir.Table:
+        """A view of them, for as long as an expression refers to it: Ibis goes by pandas, which rounds large integers beside nulls."""
+        name = ibis.util.gen_name("fw")
+        self._session.createDataFrame(rows).createOrReplaceTempView(name)
+        table = self.connected.table(name)
+        weakref.finalize(table.op(), FORGOTTEN.setdefault(self.connected, []).append, name)
+        return table
+
     def _held(self, frame: DataFrame) -> str:
         """The name of a view of rows that are computed once and kept."""
         name = ibis.util.gen_name("fw")
