@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.operations as ops
 import pyarrow as pa
 from attrs import evolve, frozen
 
@@ -21,11 +22,13 @@ from workbench.errors import DefinitionError, near
 from workbench.joins import Join
 from workbench.nodes import base
 from workbench.planning import PAIRS, Chooser, estimate_in
+from workbench.reductions import reductions
 from workbench.sources import EntitySource, EventSource
 from workbench.training import computed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import ExitStack
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 ENGINES = "WORKBENCH_ENGINES"  # names of engines, with commas: what a check runs on where it does not say
 KNOWN = ("duckdb", "online", "postgres", "spark")
+RUNNING = "running"  # a plan of Postgres's
 NUMBER, AT = "case_number", "asked_at"
 Rows = list[dict[str, Any]]
 
@@ -47,8 +51,8 @@ class Path:
     rows: Callable[[Example], Rows]
 
 
-def paths(example: Example, engines: Sequence[str | BaseBackend] | None) -> tuple[list[Path], list[str]]:
-    """The paths of the engines asked for, and why some of those that were not asked for by name are left out."""
+def paths(example: Example, engines: Sequence[str | BaseBackend] | None, opened: ExitStack) -> tuple[list[Path], list[str]]:
+    """The paths of the engines asked for, and why some of those that were not asked for by name are left out; what is opened for them is `opened`'s to close."""
     told = os.environ.get(ENGINES, "")
     asked: Sequence[Any] | None = engines if engines is not None else [n.strip() for n in told.split(",") if n.strip()] or None
     named = list(asked) if asked is not None else ["duckdb", "online", *(["spark"] if _spark_runs() else [])]
@@ -56,7 +60,7 @@ def paths(example: Example, engines: Sequence[str | BaseBackend] | None) -> tupl
     notes: list[str] = []
     for one in named:
         try:
-            found += _paths(example, one)
+            found += _paths(example, one, opened)
         except DefinitionError as error:
             if asked is not None or one == "duckdb":
                 raise
@@ -67,7 +71,7 @@ def paths(example: Example, engines: Sequence[str | BaseBackend] | None) -> tupl
     return found, notes
 
 
-def _paths(example: Example, engine: Any) -> Iterator[Path]:
+def _paths(example: Example, engine: Any, opened: ExitStack) -> Iterator[Path]:
     if engine == "online":
         return iter(_online(example))
     if not isinstance(engine, str):
@@ -75,7 +79,10 @@ def _paths(example: Example, engine: Any) -> Iterator[Path]:
     if engine not in KNOWN:
         message = f"there is no engine {engine!r} to check on: {near(engine, KNOWN)}"
         raise DefinitionError(message)
-    return _offline(example.group_by, {"duckdb": ibis.duckdb.connect, "postgres": _postgres, "spark": _spark}[engine]())
+    con = {"duckdb": ibis.duckdb.connect, "postgres": _postgres, "spark": _spark}[engine]()
+    if engine != "spark":  # a session is the process's
+        opened.callback(con.disconnect)
+    return _offline(example.group_by, con)
 
 
 # --- offline: the training set of the cases, by each plan of an engine
@@ -84,10 +91,16 @@ def _paths(example: Example, engine: Any) -> Iterator[Path]:
 def _offline(group_by: GroupBy, con: BaseBackend) -> Iterator[Path]:
     engine = engine_of(con)
     plans: list[str | None] = [*engine.plans] if isinstance(group_by.source, EventSource) else [None]
-    if estimate_in(group_by) is not None:
-        plans = [p for p in plans if p != PAIRS]
+    plans = [p for p in plans if not (p == PAIRS and estimate_in(group_by) is not None) and not (p == RUNNING and not _adds_up(group_by))]
     for plan in plans:
         yield Path(f"{engine.title} by {plan}" if plan and len(plans) > 1 else engine.title, partial(_trained, engine=engine, plan=plan))
+
+
+def _adds_up(group_by: GroupBy) -> bool:
+    """Whether it counts, and adds exact numbers, and no more: what running totals give."""
+    found = [op for f in group_by.computed for op in reductions(f.node)]
+    exact = (op for op in found if not isinstance(op, ops.Count | ops.CountStar))
+    return all(isinstance(op, ops.Sum | ops.Mean) and (op.arg.dtype.is_integer() or (op.arg.dtype.is_decimal() and op.arg.dtype.scale is not None)) for op in exact)
 
 
 def _trained(example: Example, *, engine: Engine, plan: str | None) -> Rows:

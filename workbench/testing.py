@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import CheckError
@@ -51,8 +52,9 @@ def check(group_by: GroupBy, events: Sequence[Mapping[str, Any]], *, at: Any, ex
 
     """
     given = example(group_by, events, key, at, expect)
-    found, notes = paths(given, engines)
-    answers = [(path, path.rows(given)) for path in found]
+    with ExitStack() as opened:
+        found, notes = paths(given, engines, opened)
+        answers = [(path, path.rows(given)) for path in found]
     checked = Checked(group_by.name, given.values, tuple(p.name for p in found), tuple(mismatches(given, answers)), tuple(notes), given)
     if not checked:
         _shown(checked)

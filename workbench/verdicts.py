@@ -157,7 +157,7 @@ def _drawn(moment: Moment) -> Iterator[str]:
     window = f"[t - {moment.feature.window.words}, t)" if moment.feature.window else "(-inf, t)"
     yield f"  {moment.count('counts'):,} of {words.plural(moment.total, 'event')} count; the window is {window}: an event at t does not"
     yield ""
-    yield from terminal._timeline(moment)  # noqa: SLF001 the one drawing of events as text
+    yield from (line.rstrip() for line in terminal._timeline(moment))  # noqa: SLF001 the one drawing of events as text
     yield ""
     rows = [[e.status, words.time(e.time), "null" if e.value is None else words.cell(e.value)] for e in moment.events]
     yield from table(["", "event time (UTC)", "value"], rows, right=(2,))
