@@ -444,7 +444,7 @@ def test_the_strip_is_closed_where_nothing_warns():
 
 
 def test_the_strip_as_text():
-    assert "guards: 1 warning, 1 note, 1 pass\n  ⬖ rows         2 rows\n  ⓘ known after  a < b" == guards_text(STRIP)
+    assert "guards: 1 warning, 1 note, 1 pass\n  ◆ rows         2 rows\n  · known after  a < b" == guards_text(STRIP)
 
 
 # --- other engines

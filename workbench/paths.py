@@ -113,13 +113,16 @@ def _trained(example: Example, *, engine: Engine, plan: str | None) -> Rows:
     return [{k.removeprefix(head): v for k, v in r.items() if k.startswith(head)} for r in sorted(rows, key=lambda r: r[NUMBER])]
 
 
-def joined(example: Example, engine: Engine) -> tuple[Join, list[ir.Table]]:
-    """The cases as a join's left, its part the group-by over the example's events; and the tables, which are to be held on to."""
+def joined(example: Example, engine: Engine, events: ir.Table | None = None) -> tuple[Join, list[ir.Table]]:
+    """The cases as a join's left, its part the group-by over the example's events; and the tables, which are to be held on to.
+
+    `events` stands for the example's own where they are a table already.
+    """
     group_by, schema = example.group_by, example.group_by.source.table.schema
     types = pa.schema([(NUMBER, pa.int64()), *((k, arrow(schema[k])) for k in group_by.keys), (AT, pa.timestamp("us"))])
     times = pa.array([c.at for c in example.cases], pa.int64()).cast(pa.timestamp("us"))
     keys = [pa.array([c.key[i] for c in example.cases], arrow(schema[k])) for i, k in enumerate(group_by.keys)]
-    tables = [engine.local(example.events), engine.local(pa.table([pa.array(range(len(example.cases)), pa.int64()), *keys, times], schema=types))]
+    tables = [engine.local(example.events) if events is None else events, engine.local(pa.table([pa.array(range(len(example.cases)), pa.int64()), *keys, times], schema=types))]
     return Join(name="checked", left=EventSource(tables[1], time=AT), parts=[over(group_by, tables[0])]), tables
 
 

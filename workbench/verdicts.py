@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.operations as ops
 from attrs import field, frozen
 
 from backends import engine_of
@@ -102,8 +103,9 @@ class Checked:
         from workbench.timeline.plan import page  # noqa: PLC0415 as above
 
         assert self.example is not None  # noqa: S101 a mismatch is of one
-        engine = engine_of(ibis.duckdb.connect())
-        join, _tables = joined(self.example, engine)
+        con = ibis.duckdb.connect()
+        engine, name = engine_of(con), next((t.name for t in self.example.group_by.source.table.find(ops.UnboundTable)), "events")
+        join, _tables = joined(self.example, engine, con.create_table(name, self.example.events))  # under its name, which the drawing bears
         seen = page(join, engine, 1, len(self.example.cases))
         found = moment(seen, next(r for r in seen.rows if r[NUMBER] == m.case), f"{self.group_by}_{m.feature}")
         return found if found.timed and found.events else None

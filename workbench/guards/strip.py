@@ -11,7 +11,13 @@ from workbench.markup import Markup, join, tag
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SIGNS = {WARNING: ("⬖", "warn"), NOTE: ("ⓘ", "muted"), PASS: ("✓", "ok")}
+SIGNS = {WARNING: ("◆", "warn"), NOTE: ("·", "muted"), PASS: ("✓", "ok")}
+# Drawn, since fonts of notebooks lack the glyphs: a half diamond, an i in a ring, a tick.
+DRAWN = {
+    WARNING: (("M6 1L11 6L6 11L1 6Z", "none"), ("M6 1L1 6L6 11Z", "currentColor")),
+    NOTE: (("M6 1a5 5 0 1 0 .01 0Z", "none"), ("M6 5.2V8.8M6 3.2V4.2", "none")),
+    PASS: (("M2 6.4L5 9.4L10.4 3", "none"),),
+}
 COUNTED = {WARNING: ("warning", "warnings"), NOTE: ("note", "notes"), PASS: ("pass", "pass")}
 
 
@@ -40,7 +46,8 @@ def guards_html(findings: Iterable[Finding]) -> Markup:
 
 
 def _sign(level: str) -> Markup:
-    return tag("i", SIGNS[level][0], aria_hidden="true")
+    strokes = (tag("path", d=d, fill=fill, stroke="currentColor", stroke_width="1.4") for d, fill in DRAWN[level])
+    return tag("svg", *strokes, viewBox="0 0 12 12", width="12", height="12", aria_hidden="true", class_="dot")
 
 
 def _line(finding: Finding) -> Markup:
