@@ -62,7 +62,7 @@ def test_clean_data_pass_every_guard(duck):
     told = list(guards(joined(duck), engine_of(duck), now=NOW))
 
     assert [] == [f for f in told if f.level != "pass"]
-    assert 13 == len(told)
+    assert 14 == len(told)
 
 
 def test_the_quickstart_has_what_is_true_of_it_and_nothing_else(duck, shared):
@@ -177,14 +177,26 @@ def test_a_naive_time_beside_a_zoned_one_is_told(duck):
     assert "`t` of lefts has no zone and is read as UTC, beside `at` of events, which is in Europe/Prague" in told["zone"].sentence
 
 
-@pytest.mark.parametrize(("spans", "sentence"), [(days(3), "counts from the midnight before it"), (hours(6), "windows of 6 h are finer")], ids=["leak", "finer"])
-def test_times_that_are_all_midnights_are_too_coarse(duck, spans, sentence):
-    rows = [event(i, at=datetime(2024, 1, 1 + i // 5)) for i in range(50)]  # noqa: DTZ001 naive UTC
+def midnights():
+    """Events of 10 days, each at its midnight."""
+    return [event(i, at=datetime(2024, 1, 1 + i // 5)) for i in range(50)]  # noqa: DTZ001 naive UTC
 
-    told = said(joined(duck, rows, spans=spans), duck)["granularity"]
 
-    assert sentence in told.sentence
-    assert "every `at` of events is the start of a day" in told.sentence
+def test_events_at_midnights_count_before_they_happened_where_a_left_row_asks_within_a_day(duck):
+    left = [*lefts()[:2], {"user": "u2", "t": datetime(2024, 1, 10)}]  # noqa: DTZ001 naive UTC
+
+    told = said(joined(duck, midnights(), left), duck)["granularity"]
+
+    assert ("warning", 2, (2, 3)) == (told.level, told.count, told.rows)
+    assert "every `at` of events is the start of a day, and 2 of 3 rows ask within one" in told.sentence
+    assert "granularity" not in said(joined(duck, midnights(), left, accuracy="snapshot"), duck)
+    assert "granularity" not in said(joined(duck, midnights(), left[2:]), duck)
+
+
+def test_windows_of_hours_over_midnights_are_finer_than_the_source(duck):
+    told = [f for f in guards(joined(duck, midnights(), spans=hours(6)), engine_of(duck)) if f.kind == "granularity"]
+
+    assert "every `at` of events is the start of a day, and windows of 6 h are finer" in told[0].sentence
 
 
 def test_windows_of_minutes_over_whole_hours_are_finer_than_the_source(duck):
@@ -373,7 +385,7 @@ def test_each_of_two_parts_of_a_source_has_findings_of_its_own(duck):
     told = list(guards(Join(name="j", left=join.left, parts=[JoinPart(group_by, keys={"buyer": "user"}, prefix="buyer"), JoinPart(group_by, prefix="own")]), engine_of(duck)))
 
     assert [("buyer_g", "pass"), ("own_g", "warning")] == [(f.of, f.level) for f in told if f.kind == "keys"]
-    assert 1 == sum(f.kind == "granularity" for f in told)
+    assert 1 == sum(f.kind == "skew" for f in told)
 
 
 def test_what_is_known_of_a_source_is_kept_for_the_next_call(duck):
@@ -394,7 +406,7 @@ def test_a_guard_that_fails_is_a_note_and_the_others_are_asked(duck):
     (partition,) = (f for f in told if f.kind == "partition")
     assert "note" == partition.level
     assert partition.sentence.startswith("this guard could not look at `g`: ")
-    assert ["pass"] * 13 == [f.level for f in told if f.kind != "partition"]
+    assert ["pass"] * 14 == [f.level for f in told if f.kind != "partition"]
 
 
 def test_a_judge_that_fails_is_a_note(duck):

@@ -199,6 +199,18 @@ def test_many_failures_are_counted_and_the_first_are_drawn():
     assert str(raised.value).endswith("price_sum_3d of case 4: expected 1\nprice_sum_3d of case 5: expected 1")
 
 
+def test_events_that_lack_their_time_are_no_warning_of_a_check():
+    with pytest.raises(CheckError, match="expected  1\n  got       300"):
+        check(orders(), [*ORDERS, {"user": "5", "price": 9}], at=T, expect={"price_sum_3d": 1}, engines=DUCK)
+
+
+def test_a_failure_that_cannot_be_drawn_is_told(monkeypatch):
+    monkeypatch.setattr("workbench.verdicts._moment", lambda *_: 1 / 0)
+
+    with pytest.raises(CheckError, match=r"expected  700\n  got       300  by every path$"):
+        check(orders(), ORDERS, at=T, expect={"price_sum_3d": 700}, engines=DUCK)
+
+
 def test_an_integer_is_no_float_and_null_is_no_zero():
     with pytest.raises(CheckError, match="expected  0\n  got       null"):
         check(orders(), ORDERS, at="2024-01-01", expect={"price_sum_3d": 0}, engines=DUCK)

@@ -35,27 +35,32 @@ PREFIX = "check_"  # of a database's name; the number of its process follows
 END = 2**60  # after every event
 ROWS = "events"  # what the base table is called here
 OPEN: dict[int, Store] = {}  # by process: a fork has a store of its own
-ALONE = threading.Lock()  # checks of one process share its database
+ALONE = threading.RLock()  # checks of one process share its database
 Rows = list[dict[str, Any]]
 
 
 def store() -> Store:
     """The store of this process; made at its first check, and gone with the process."""
-    mine = os.getpid()
-    if mine not in OPEN:
-        try:
-            url = embedded.start(HOME)
-            name = f"{PREFIX}{mine}"
-            with psycopg.connect(url, autocommit=True) as con:
-                for old in _left(con):
-                    con.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(old)))
-                con.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
-        except (StoreError, psycopg.Error) as error:
-            message = f"a store for checks could not be made in {HOME}: {error}"
-            raise DefinitionError(message) from error
-        OPEN[mine] = Store(make_conninfo(url, dbname=name))
-        atexit.register(partial(_dropped, mine, url, name))
-    return OPEN[mine]
+    with ALONE:
+        mine = os.getpid()
+        if mine not in OPEN:
+            OPEN[mine] = _made(f"{PREFIX}{mine}")
+        return OPEN[mine]
+
+
+def _made(name: str) -> Store:
+    try:
+        url = embedded.start(HOME)
+        with psycopg.connect(url, autocommit=True) as con:
+            for old in _left(con):
+                con.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(old)))
+            con.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        made = Store(make_conninfo(url, dbname=name))
+    except (StoreError, psycopg.Error) as error:
+        message = f"a store for checks could not be made in {HOME}: {error}"
+        raise DefinitionError(message) from error
+    atexit.register(partial(_dropped, os.getpid(), url, name))
+    return made
 
 
 def _left(con: psycopg.Connection[Any]) -> list[str]:
@@ -78,7 +83,7 @@ def _dropped(process: int, url: str, name: str) -> None:
     if os.getpid() != process or process not in OPEN:
         return
     OPEN.pop(process).close()
-    with psycopg.connect(url, autocommit=True) as con:
+    with suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as con:  # the server may be gone, and the next one drops it
         con.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 

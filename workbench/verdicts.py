@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -13,12 +14,16 @@ from backends.equal import equal
 from workbench.display import table
 from workbench.markup import Markup, row, section, tag
 from workbench.paths import NUMBER, joined
+from workbench.planning import PAIRS, Chooser
 from workbench.scales import scales
 from workbench.training import computed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ibis.backends import BaseBackend
+
+    from backends import Engine
     from workbench.examples import Case, Example
     from workbench.paths import Path, Rows
     from workbench.timeline.moment import Moment
@@ -98,16 +103,17 @@ class Checked:
             yield from _drawn(moment)
 
     def moment(self, m: Mismatch) -> Moment | None:
-        """The events behind a value, as DuckDB counts them; none for what has no events."""
-        from workbench.timeline.moment import moment  # noqa: PLC0415 it is drawn only where something differs
-        from workbench.timeline.plan import page  # noqa: PLC0415 as above
-
+        """The events behind a value, as DuckDB counts them; none for what has no events, or cannot be drawn."""
         assert self.example is not None  # noqa: S101 a mismatch is of one
         con = ibis.duckdb.connect()
-        engine, name = engine_of(con), next((t.name for t in self.example.group_by.source.table.find(ops.UnboundTable)), "events")
-        join, _tables = joined(self.example, engine, con.create_table(name, self.example.events))  # under its name, which the drawing bears
-        seen = page(join, engine, 1, len(self.example.cases))
-        found = moment(seen, next(r for r in seen.rows if r[NUMBER] == m.case), f"{self.group_by}_{m.feature}")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what the data lack: here that is said on purpose
+                found = _moment(self.example, con, m)
+        except Exception:  # noqa: BLE001 a value that is wrong is to be told, drawn or not
+            return None
+        finally:
+            con.disconnect()
         return found if found.timed and found.events else None
 
     def _repr_html_(self) -> str:
@@ -125,6 +131,16 @@ class Checked:
         moment = self.moment(m)
         drawn = [] if moment is None else [tag("div", chart(moment), class_="scroll", tabindex="0")]
         return tag("div", tag("p", self._where(m), class_="sub"), tag("table", tag("caption", "What was expected and what came"), tag("tbody", *rows)), *drawn, class_="detail")
+
+
+def _moment(example: Example, con: BaseBackend, m: Mismatch) -> Moment:
+    from workbench.timeline.moment import moment  # noqa: PLC0415 it is drawn only where something differs
+    from workbench.timeline.plan import page  # noqa: PLC0415 as above
+
+    engine, name = engine_of(con), next((t.name for t in example.group_by.source.table.find(ops.UnboundTable)), "events")
+    join, _tables = joined(example, engine, con.create_table(name, example.events))  # under its name, which the drawing bears
+    seen = page(join, engine, 1, len(example.cases))
+    return moment(seen, next(r for r in seen.rows if r[NUMBER] == m.case), f"{example.group_by.name}_{m.feature}")
 
 
 def _tick(name: str, *, good: bool) -> Markup:
@@ -189,15 +205,22 @@ def mismatches(example: Example, found: Sequence[tuple[Path, Rows]]) -> list[Mis
 
 def _scales(example: Example) -> list[dict[str, float]]:
     """For each case, what the errors of its float features are relative to."""
-    from workbench.planning import Chooser  # noqa: PLC0415 only where floats differ
+    con = ibis.duckdb.connect()
+    try:
+        return _scaled(example, engine_of(con))
+    finally:
+        con.disconnect()
 
-    engine = engine_of(ibis.duckdb.connect())
+
+def _scaled(example: Example, engine: Engine) -> list[dict[str, float]]:
     join, tables = joined(example, engine)
     asked = scales(join)
     if asked is None:
         return [{} for _ in example.cases]
     scaling, named = asked
-    rows = sorted(engine.fetch(computed(scaling, Chooser(engine, "pairs"), None, None)).to_pylist(), key=lambda r: r[NUMBER])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the data lack: here that is said on purpose
+        rows = sorted(engine.fetch(computed(scaling, Chooser(engine, PAIRS), None, None)).to_pylist(), key=lambda r: r[NUMBER])
     del tables  # they were to live until now
     head = f"{example.group_by.name}_"
     return [{f.removeprefix(head): r[s] or 0.0 for f, s in named.items()} for r in rows]

@@ -143,19 +143,15 @@ def _ask_granularity(s: Events) -> Mapping[str, Any]:
 
 def _judge_granularity(s: Events, a: Answer) -> Finding | None:
     grain = next(((unit, word) for unit, word in GRAINS if not a[word]), None)
-    if grain is None or a["rows"] < 2 or s.group_by.accuracy == "snapshot":  # noqa: PLR2004 one row has no grain
+    if grain is None or a["rows"] < 2:  # noqa: PLR2004 one row has no grain
         return None
     unit, word = grain
     fine = [f for f in s.group_by.computed if f.window and in_us(f.window.length) < unit]
-    fact = f"every `{s.time}` of {s.title} is the start of a {word}"
-    if fine:
-        words = ", ".join(dict.fromkeys(f.window.words for f in fine if f.window))
-        sentence = f"{fact}, and windows of {words} are finer: they are empty but shortly after it; use windows of at least a {word}, or a finer time"
-        return Finding("granularity", s.name, WARNING, sentence, features=tuple(f.name for f in fine))
-    if word == "day":
-        sentence = f"{fact}: an event of the afternoon counts from the midnight before it, hours before it happened; use the time itself, or add a day, `.mutate({s.time}=_.{s.time} + ibis.interval(days=1))`"
-        return Finding("granularity", s.name, WARNING, sentence, features=_all(s))
-    return None
+    if not fine:
+        return None
+    words = ", ".join(dict.fromkeys(f.window.words for f in fine if f.window))
+    sentence = f"every `{s.time}` of {s.title} is the start of a {word}, and windows of {words} are finer: they are empty but shortly after it; use windows of at least a {word}, or a finer time"
+    return Finding("granularity", s.name, WARNING, sentence, features=tuple(f.name for f in fine))
 
 
 def _ask_clock(s: Events) -> Mapping[str, Any] | None:

@@ -11,8 +11,9 @@ from workbench.binding import title
 from workbench.guards.asking import Answer, Guard
 from workbench.guards.events import US, Events
 from workbench.guards.finding import NOTE, Finding
-from workbench.rows import EVENT, EntityRows
+from workbench.rows import EVENT, EntityRows, in_us
 from workbench.sources import EventSource
+from workbench.windows import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from backends import Engine
     from workbench.definitions import GroupBy
 
-N, FIRST, LAST = "_fw_n", "_fw_first", "_fw_last"
+N, FIRST, LAST, OFF = "_fw_n", "_fw_first", "_fw_last", "_fw_off"
 HEAVY, ENOUGH = 0.2, 100  # a key's share of the events, of at least so many
 
 
@@ -41,7 +42,7 @@ class Known:
 
 
 def known(group_by: GroupBy, engine: Engine) -> Known:
-    """The keys of a source, kept in a temporary table: read once, asked often."""
+    """The keys of a source, kept in a temporary table: read once, asked often. `OFF` is 1 where a key has a time that is no midnight."""
     if isinstance(group_by.source, EventSource):
         events = Events(group_by, engine)
         rows = events.table.select(**{f"_fw_key{i}": events.value(k) for i, k in enumerate(group_by.keys)}, **{EVENT: events.table[US]})
@@ -50,7 +51,7 @@ def known(group_by: GroupBy, engine: Engine) -> Known:
         rows = snapshots.table.select(**snapshots.keys(snapshots.table), **snapshots.ended(snapshots.table))
     keys = [f"_fw_key{i}" for i in range(len(group_by.keys))]
     there = rows.filter([rows[c].notnull() for c in (*keys, EVENT)])
-    return Known(group_by, engine, engine.keep(there.group_by(keys).agg(**{N: there.count(), FIRST: there[EVENT].min(), LAST: there[EVENT].max()})))
+    return Known(group_by, engine, engine.keep(there.group_by(keys).agg(**{N: there.count(), FIRST: there[EVENT].min(), LAST: there[EVENT].max(), OFF: (there[EVENT] % in_us(DAY) != 0).ifelse(1, 0).max()})))
 
 
 def _ask_skew(k: Known) -> Mapping[str, Any]:

@@ -11,9 +11,10 @@ from workbench.compile import instant
 from workbench.guards.asking import Answer, Guard
 from workbench.guards.events import US
 from workbench.guards.finding import NOTE, WARNING, Finding, some, span
-from workbench.guards.keys import FIRST, LAST, N
-from workbench.rows import EventRows
+from workbench.guards.keys import FIRST, LAST, OFF, N
+from workbench.rows import EventRows, in_us
 from workbench.sources import EntitySource, EventSource
+from workbench.windows import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,10 +59,16 @@ class Matched:
         return tuple(f"{self.part.head}_{f.name}" for f in (self.group_by.outputs if chosen is None else chosen))
 
     @cached_property
+    def span(self) -> tuple[int | None, bool]:
+        """The first time in the source, and whether all its times, of several, are midnights."""
+        keys = self.keys.table
+        ((first, off, rows),) = self.engine.rows(keys.agg(first=keys[FIRST].min(), off=keys[OFF].max(), rows=keys[N].sum()))
+        return first, not off and (rows or 0) > 1
+
+    @property
     def first(self) -> int | None:
         """The first time in the source."""
-        ((first,),) = self.engine.rows(self.keys.table.agg(first=self.keys.table[FIRST].min()))
-        return first
+        return self.span[0]
 
     @property
     def windowed(self) -> list[Feature]:
@@ -134,6 +141,26 @@ def _ask_future(s: Matched) -> Mapping[str, Any] | None:
 
 def _judge_future(s: Matched, a: Answer) -> Finding | None:
     return Finding("future", s.name, NOTE, f"{some(a['n'], a['rows'], 'rows')} have events of {s.title} at or after `t`: none is counted", count=a["n"], features=s.features()) if a["n"] else None
+
+
+# --- granularity: days that count before they are over
+
+
+def _within(s: Matched) -> Any:
+    """Whether a left row's time is in the middle of a day."""
+    return s.table[AT] % in_us(DAY) != 0
+
+
+def _ask_granularity(s: Matched) -> Mapping[str, Any] | None:
+    return {"n": _count(_within(s)), "rows": s.table.count()} if s.timed else None
+
+
+def _judge_granularity(s: Matched, a: Answer) -> Finding | None:
+    if not a["n"] or not s.span[1]:
+        return None
+    time = s.group_by.events.time
+    sentence = f"every `{time}` of {s.title} is the start of a day, and {some(a['n'], a['rows'], 'rows')} ask within one: an event of that day counts from its midnight on, hours before it happened; use the time itself, accuracy='snapshot', or the day's end, `.mutate({time}=_.{time} + ibis.interval(days=1))`"
+    return Finding("granularity", s.name, WARNING, sentence, count=a["n"], features=s.features())
 
 
 # --- keys: left keys that the source does not have
@@ -211,6 +238,7 @@ def _judge_timeless(s: Matched, _: Answer) -> Finding | None:
 GUARDS = (
     Guard("history", _ask_history, _judge_history, _rows_history),
     Guard("future", _ask_future, _judge_future, lambda s, _: _later(s)),
+    Guard("granularity", _ask_granularity, _judge_granularity, lambda s, _: _within(s)),
     Guard("keys", _ask_keys, _judge_keys, lambda s, _: _unmet(s)),
     Guard("zone", _ask_zone, _judge_zone),
     Guard("known_after", _ask_timeless, _judge_timeless),
