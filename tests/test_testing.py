@@ -77,7 +77,9 @@ def test_the_same_check_on_every_engine_that_the_environment_names(checks, spark
     monkeypatch.setenv("WORKBENCH_ENGINES", "duckdb, postgres,spark,online")
     group_by = orders(trailing(days(3), _.price.sum(), _.weight.mean(), _.paid.sum()), wb.last_k(_.price, 2))
 
-    checked = check(group_by, ORDERS, at=T, expect={"price_sum_3d": 300, "weight_average_3d": 0.5, "paid_sum_3d": Decimal("1.5"), "price_last2": [200, 100]})
+    large = [{"user": "5", "at": "2024-01-02", "price": 2**53 + 1}, {"user": "5", "at": "2024-01-02"}]  # beside a null, what goes by doubles is rounded
+
+    checked = check(group_by, [*ORDERS, *large], at=T, expect={"price_sum_3d": 2**53 + 301, "weight_average_3d": 0.5, "paid_sum_3d": Decimal("1.5"), "price_last2": [200, 2**53 + 1]})
 
     assert ("DuckDB by pairs", "DuckDB by kernel", "Postgres by pairs", "Postgres by kernel", "Spark by pairs", "Spark by kernel", "online (uploaded and streamed)", "online (after the next upload)") == checked.paths
     assert SPARK_RUNS()  # and where nothing is named, an active session is used
@@ -231,6 +233,30 @@ def test_a_notebook_sees_the_timeline_of_a_failure():
     assert 1 == html.count('role="img" aria-label="Timeline of orders_v1_price_sum_3d: 2 of 3 events count, 1 at or after t"')
     assert ["700", "300"] == re.findall(r"<td><code>(\d+)</code></td>", html)
     assert html == raised.value.checked._repr_html_()  # the same bytes each time
+
+
+@pytest.mark.slow
+def test_a_failure_in_a_notebook_is_drawn_and_its_traceback_is_the_message(monkeypatch, tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("WORKBENCH_ENGINES", "duckdb")
+    source = (
+        "import ibis\n"
+        "from workbench import EntitySource, EventSource, GroupBy, check\n"
+        "t = ibis.table({'user': 'string', 'at': 'timestamp', 'price': 'int64'}, name='orders')\n"
+        "g = GroupBy(name='g', source=EventSource(t, time='at'), keys=['user'], aggregations=[t.price.sum()])\n"
+        "check(g, [{'user': '5', 'at': '2024-01-01', 'price': 7}], at='2024-01-02', expect={'price_sum': 8})"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+
+    NotebookClient(notebook, allow_errors=True, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+    drawn, error = (o for o in notebook.cells[0].outputs if o.output_type in ("display_data", "error"))
+    assert "Timeline of g_price_sum: 1 of 1 event count" in drawn.data["text/html"]
+    assert 1 == len(error.traceback)
+    assert error.traceback[0].startswith("CheckError: g: 1 of 1 value is not what is expected")
 
 
 # --- bugs of the serving path
