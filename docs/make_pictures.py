@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from lab import CHROMIUM, Lab, lab, notebook
-from playwright.sync_api import sync_playwright
+from lab import CHROMIUM, Lab, lab, notebook  # noqa: E402 beside the tests
+from playwright.sync_api import sync_playwright  # noqa: E402 after it
 
 PICTURES = ROOT / "docs" / "pictures"
 START = """import ibis, tempfile

@@ -12,6 +12,7 @@ from attrs import frozen
 from workbench.asked import arrow
 from workbench.binding import title
 from workbench.errors import DefinitionError
+from workbench.numbering import ROW, order
 from workbench.rows import rebound
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from backends import Engine
     from workbench.joins import Join
 
-ROW = "_fw_row"
 PAGES = 2  # of one block: their keys are looked up together, and the next page is at hand
 # How a filter compares; its value has the column's type.
 COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -57,6 +57,10 @@ class Left:
         self._blocks: dict[tuple[Wanted, int, int], pa.Table] = {}
         self._newest: int | None = None
 
+    def know(self, other: Left) -> None:
+        """Take over what was counted and read of the same rows."""
+        self._counts, self._blocks, self._newest = dict(other._counts), dict(other._blocks), other._newest
+
     def count(self, wanted: Wanted) -> int:
         """How many rows there are."""
         if wanted.key is not None:
@@ -80,7 +84,7 @@ class Left:
 
     def _block(self, wanted: Wanted, start: int, length: int) -> pa.Table:
         kept = self._kept(wanted)
-        asked = kept.order_by(self._order(kept)).limit(length, offset=start)
+        asked = kept.order_by(order(self.join, kept)).limit(length, offset=start)
         # Ibis 12 leaves the row number of an offset among Spark's columns
         rows = self.engine.fetch(asked).select(kept.columns).cast(pa.schema([(n, arrow(t)) for n, t in kept.schema().items()]))
         return rows.append_column(ROW, pa.array(range(start, start + len(rows)), pa.int64()))
@@ -91,13 +95,8 @@ class Left:
         table = table.filter(reduce(lambda a, b: a & b, tests)) if tests else table
         if wanted.only is None:
             return table
-        numbered = table.mutate(**{ROW: ibis.row_number().over(order_by=self._order(table))})
+        numbered = table.mutate(**{ROW: ibis.row_number().over(order_by=order(self.join, table))})
         return numbered.filter(numbered[ROW].isin(wanted.only) if wanted.only else ibis.literal(value=False)).drop(ROW)
-
-    def _order(self, table: ir.Table) -> list[ir.Column]:
-        """Time, and then every column that has an order, so that pages have no row twice."""
-        time = self.join.left.time
-        return [table[time], *(table[c] for c in table.columns if c != time and _sortable(table[c]))]
 
     def _alone(self, wanted: Wanted) -> pa.Table:
         """One row of a key at a time, nothing else in it; by default the newest time of the left."""
@@ -116,7 +115,3 @@ class Left:
             self._newest = newest.cast(pa.timestamp("us", newest.type.tz)).cast(pa.int64())[0].as_py() or 0
         return self._newest
 
-
-def _sortable(column: ir.Column) -> bool:
-    dtype = column.type()
-    return dtype.is_numeric() or dtype.is_string() or dtype.is_temporal() or dtype.is_boolean()

@@ -10,9 +10,9 @@ from attrs import evolve, field, frozen
 
 from workbench.compile import instant
 from workbench.display import expression
+from workbench.numbering import ROW
 from workbench.rows import in_us
 from workbench.sources import EventSource
-from workbench.timeline.left import ROW
 from workbench.timeline.plan import LEFT, grid
 from workbench.timeline.story import INSIDE, WITHIN, Event, Story, inputs
 from workbench.windows import HOUR

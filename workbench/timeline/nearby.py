@@ -54,6 +54,15 @@ class Nearby:
         self._days: dict[str, pa.Table] = {}
         self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}
 
+    def handed_over(self) -> Nearby:
+        """The same, with what was brought, for another thread; this one brings its rows anew when it is asked again."""
+        other = Nearby(self.join, self.origin.apart(), self.kind)
+        self.con, other.con, self.engine, other.engine = other.con, self.con, other.engine, self.engine
+        other._there, other._days, other._compiled = self._there, dict(self._days), self._compiled
+        self._there, self._compiled = {}, {}
+        other.left.know(self.left)
+        return other
+
     def check(self) -> None:
         """Refuse sources whose data contradict the definition; once a connection and source, for it scans them."""
         seen = CHECKED.setdefault(self.origin.connected, set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import ibis.expr.operations as ops
 from attrs import evolve
 
@@ -15,6 +16,7 @@ from workbench.display import expression
 from workbench.errors import DefinitionError
 from workbench.joins import JoinPart
 from workbench.markup import Markup, join, row, tag
+from workbench.sources import EventSource
 from workbench.timeline import words
 from workbench.timeline.lineage import Box, lineage
 
@@ -79,15 +81,15 @@ def _short(value: Any) -> str:
 
 
 def only(page: Page, moment: Moment) -> Join:
-    """A join of the one feature: what its SQL is shown of."""
-    group_by = moment.part.group_by
-    if group_by.taken:
-        return evolve(page.join, parts=[moment.part], derivations={})
-    named = moment.feature.name
-    kept = [evolve(a, windows=(f.window,) if f.window else ()) for a in group_by.aggregations for f in a.features if f.name == named]
-    some = evolve(group_by, aggregations=kept, derivations={})
-    part = JoinPart(some, keys=dict(moment.part.keys), prefix=moment.part.prefix, max_age=moment.part.max_age)
-    return evolve(page.join, parts=[part], derivations={})
+    """A join of the one feature: what its SQL is shown of. Left rows in memory stand as a table `left_rows`."""
+    group_by, left, named = moment.part.group_by, page.join.left, moment.feature.name
+    if isinstance(left.table, ops.InMemoryTable):
+        left = EventSource(ibis.table(left.table.schema, name="left_rows"), time=left.time)
+    part = moment.part
+    if not group_by.taken:
+        kept = [evolve(a, windows=(f.window,) if f.window else ()) for a in group_by.aggregations for f in a.features if f.name == named]
+        part = JoinPart(evolve(group_by, aggregations=kept, derivations={}), keys=dict(part.keys), prefix=part.prefix, max_age=part.max_age)
+    return evolve(page.join, left=left, parts=[part], derivations={})
 
 
 def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Markup:

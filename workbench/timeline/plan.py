@@ -18,10 +18,11 @@ from workbench.checks import ask, left_checks
 from workbench.compile import features, instant, training_set
 from workbench.definitions import Aggregation
 from workbench.normal import micros
+from workbench.numbering import ROW
 from workbench.planning import briefly, estimate_in
 from workbench.rows import AT, EVENT, NEWEST, EventRows, in_us
 from workbench.sources import EntitySource
-from workbench.timeline.left import ROW, Wanted
+from workbench.timeline.left import Wanted
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -49,7 +50,7 @@ class Page:
     """Some left rows in order of time, with their features and the kind of each null."""
 
     near: Nearby
-    engine: Engine
+    brought: bool  # whether the rows of its keys are beside it, or are asked where they are
     wanted: Wanted
     block: pa.Table
     first: int
@@ -59,8 +60,13 @@ class Page:
 
     def at_hand(self) -> None:
         """Bring the rows of its keys again, where those of another page took their place meanwhile."""
-        if self.engine is self.near.engine:
+        if self.brought:
             self.near.bring(self.block)
+
+    @property
+    def engine(self) -> Engine:
+        """What is asked about its keys."""
+        return self.near.engine if self.brought else self.near.origin
 
     @property
     def join(self) -> Join:
@@ -84,14 +90,14 @@ def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
     rows, block = near.left.rows(wanted, number, size)
     first = (number - 1) * size
     if not len(rows):
-        return Page(near, near.origin, wanted, block, first, total, (), ())
+        return Page(near, False, wanted, block, first, total, (), ())
     near.check()
     engine = near.bring(block)
     kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
     ask(left_checks(join, kept), engine)
     found = grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
     facts = [_facts(part, near, engine, rows, kept) for part in join.parts]
-    return Page(near, engine, wanted, block, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
+    return Page(near, engine is near.engine, wanted, block, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
 
 
 def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[str, Any]]:

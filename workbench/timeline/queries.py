@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from workbench.guards import guards, guards_html
+from workbench.live.protocol import RefusedError
 from workbench.markup import Markup
 from workbench.timeline.distribution import Distribution, distribution
 from workbench.timeline.moment import Moment, moment
@@ -18,11 +21,13 @@ if TYPE_CHECKING:
 
     import ibis.expr.datatypes as dt
 
+    from backends import Engine
     from online.store import Store
     from workbench.timeline.nearby import Nearby
     from workbench.timeline.state import State
 
 KEPT = 64  # answers
+VIEW = "view"  # the slot of what a person moves
 
 
 class Queries:
@@ -32,6 +37,8 @@ class Queries:
         self.near, self.join = near, near.join
         self.service = None if store is None else Service(near.join, store)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._offending: dict[str, tuple[int, ...]] = {}
+        self._behind: Engine | None = None
 
     @property
     def schema(self) -> Mapping[str, dt.DataType]:
@@ -84,7 +91,13 @@ class Queries:
         return answer
 
     def stop(self, slot: str) -> None:
-        """Cancel what the engine runs for a slot."""
+        """Cancel what the engines run for a slot."""
+        if slot != VIEW:
+            if self._behind is not None:
+                self._behind.interrupt()
+            return
+        for engine in (self.near.engine, self.near.origin):
+            engine.interrupt()
 
     def published(self) -> str | None:
         """Whether this definition is served from the store; None where there is no store."""
@@ -95,12 +108,25 @@ class Queries:
         return served(self.service, moment, name, self.published())
 
     def guards(self) -> Markup:
-        """What to be warned of."""
-        return Markup("")
+        """What to be warned of, asked by a connection of its own, so that it holds up nothing."""
+        if self.near.kind != "Join":
+            return Markup("")
+        engine = self.near.origin.apart()
+        self._behind = engine
+        try:
+            found = tuple(guards(self.join, engine, now=datetime.now(UTC)))
+        finally:
+            self._behind = None
+            engine.leave()
+        self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
+        return guards_html(found)
 
     def offending(self, guard: str) -> tuple[int, ...]:
-        """The left rows that a guard names."""
-        return ()
+        """The left rows that a guard names, counted from 0."""
+        if guard not in self._offending:
+            message = f"no guard {guard!r:.80} has rows to show"
+            raise RefusedError(message)
+        return self._offending[guard]
 
 
 def _of(state: State) -> Hashable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from ibis.common.deferred import Deferred
 
 from workbench.definitions import Aggregation, GroupBy
@@ -69,9 +69,12 @@ class Preview:
 
     def live(self) -> tuple[Explorer, str]:
         """What answers the page in a notebook, and the page that it starts with."""
-        queries = Queries(self.page.near, self.store)
+        near = self.page.near.handed_over()
+        shown = evolve(self.page, near=near)
+        moment = self.moment if self.moment is None or self.moment.story is None else evolve(self.moment, story=evolve(self.moment.story, page=shown))
+        queries = Queries(near, self.store)
         state = State(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
-        queries.know(state, self.page, self.moment)
+        queries.know(state, shown, moment)
         explorer = Explorer(queries, state)
         return explorer, explorer.page()
 
