@@ -36,11 +36,11 @@ def _word(finding: Finding) -> str:
     return finding.kind.replace("_", " ")
 
 
-def guards_html(findings: Iterable[Finding]) -> Markup:
-    """The strip as HTML, open while there is a warning; a button for each finding whose rows are known, `data-send="filter"`."""
+def guards_html(findings: Iterable[Finding], *, live: bool = True) -> Markup:
+    """The strip as HTML, open while there is a warning; where it is live, a button for each finding whose rows are known."""
     told = ordered(findings)
     counts = (tag("span", _sign(level), f" {said}", class_=f"mark {SIGNS[level][1]}") for level, said in _counts(told))
-    lines = [_line(f) for f in told if f.level != PASS]
+    lines = [_line(f, live=live) for f in told if f.level != PASS]
     opened = {"open": ""} if any(f.level == WARNING for f in told) else {}
     return tag("details", tag("summary", tag("b", "Guards"), *counts), tag("ul", *lines) if lines else "", class_="guards", **opened)
 
@@ -50,9 +50,9 @@ def _sign(level: str) -> Markup:
     return tag("svg", *strokes, viewBox="0 0 12 12", width="12", height="12", aria_hidden="true", class_="dot")
 
 
-def _line(finding: Finding) -> Markup:
+def _line(finding: Finding, *, live: bool) -> Markup:
     word = tag("span", _sign(finding.level), f" {_word(finding)}", class_=f"mark {SIGNS[finding.level][1]}", title=finding.level)
-    show = tag("button", "show", type="button", data_send="filter", data_params=json.dumps({"guard": finding.name}), aria_label=f"show the rows of {_word(finding)}, {finding.of}") if finding.rows else ""
+    show = tag("button", "show", type="button", class_="link", data_send="guard", data_slot="view", data_params=json.dumps({"guard": finding.name}), data_focus=f"guard {finding.name}", aria_label=f"show the rows of {_word(finding)}, {finding.of}") if live and finding.rows else ""
     return tag("li", word, tag("span", _said(finding.sentence)), show)
 
 

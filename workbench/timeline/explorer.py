@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from workbench.guards import guards_html
 from workbench.live.protocol import RefusedError, Reply, Request
 from workbench.markup import Markup, join, section, tag
 from workbench.timeline import controls, panels, words
@@ -20,6 +21,7 @@ from workbench.timeline.state import KINDS, State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workbench.guards import Finding
     from workbench.timeline.moment import Moment
     from workbench.timeline.queries import Queries
 
@@ -31,8 +33,8 @@ class Explorer:
 
     kinds = KINDS
 
-    def __init__(self, queries: Queries, state: State) -> None:
-        self.queries, self.state = queries, state
+    def __init__(self, queries: Queries, state: State, told: Callable[[tuple[Finding, ...]], None] | None = None) -> None:
+        self.queries, self.state, self._told_of = queries, state, told
 
     # --- the whole
 
@@ -43,7 +45,7 @@ class Explorer:
             tag("div", drawn.head(shown, self._end()), data_part="head"),
             tag("div", "", class_="progress", aria_hidden="true"),
             tag("div", "", data_part="status", class_="status", role="status"),
-            tag("div", "", data_part="guards", data_ask="guards", data_slot=CHECKS),
+            tag("div", tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind == "Join" else "", data_part="guards", data_ask="guards", data_slot=CHECKS),
             tag("div", self._bar(shown), data_part="bar"),
             tag("div", self._grid(shown), data_part="grid"),
             tag("div", self._detail(moment, self.state), data_part="detail", class_="detail"),
@@ -106,7 +108,10 @@ class Explorer:
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         """The parts that a request changes."""
         if request.kind == "guards":
-            return Reply({"guards": self.queries.guards()})
+            found = self.queries.guards()
+            if self._told_of is not None and found:
+                self._told_of(found)
+            return Reply({"guards": guards_html(found) if found else Markup("")})
         asked: Callable[..., Reply] = getattr(self, f"_{request.kind}")
         try:
             bound = signature(asked).bind(push, **request.params)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from backends import Engine
     from workbench.definitions import GroupBy
+    from workbench.guards import Finding
     from workbench.joins import Join, JoinPart
 
 MOST = 1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
@@ -47,6 +48,7 @@ class Nearby:
 
     def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
         self.join, self.origin, self.kind = join, engine, kind
+        self.findings: tuple[Finding, ...] = ()  # of the guards, once they looked
         self.con = ibis.duckdb.connect()
         self.engine = engine_of(self.con)
         self.left = Left(join, engine)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 DOTS = {"counts": ("var(--s1)", "var(--s1)"), "at or after t": ("var(--bg)", "var(--s1)")}
 
 
-def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Markup | None = None) -> Markup:
+def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Markup | None = None, strip: Markup | None = None) -> Markup:
     """The whole static output for one page of rows and one chosen cell; `panels` are what explains further, folded."""
-    body = [head(page), tag("div", legend(page, counted=True), class_="bar"), grid(page, chosen, name)]
+    body = [head(page), *([strip] if strip else []), tag("div", legend(page, counted=True), class_="bar"), grid(page, chosen, name)]
     if moment is not None:
         body.append(tag("div", *_detail(page, moment, chosen, name), class_="detail"))
     return section(*body, *([panels] if panels else []), label=f"Point-in-time preview of {page.join.name}", static=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from workbench.guards import guards, guards_html
+from workbench.guards import Finding, guards
 from workbench.live.protocol import RefusedError
 from workbench.markup import Markup
 from workbench.timeline.distribution import Distribution, distribution
@@ -107,10 +107,10 @@ class Queries:
         """The served value beside the offline one, asked anew each time."""
         return served(self.service, moment, name, self.published())
 
-    def guards(self) -> Markup:
+    def guards(self) -> tuple[Finding, ...]:
         """What to be warned of, asked by a connection of its own, so that it holds up nothing."""
         if self.near.kind != "Join":
-            return Markup("")
+            return ()
         engine = self.near.origin.apart()
         self._behind = engine
         try:
@@ -119,7 +119,7 @@ class Queries:
             self._behind = None
             engine.leave()
         self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
-        return guards_html(found)
+        return found
 
     def offending(self, guard: str) -> tuple[int, ...]:
         """The left rows that a guard names, counted from 0."""

@@ -11,8 +11,9 @@ from ibis.common.deferred import Deferred
 from workbench.definitions import Aggregation, GroupBy
 from workbench.errors import DefinitionError
 from workbench.errors import near as near_
+from workbench.guards import guards, guards_html, guards_text
 from workbench.joins import Join, expect_join
-from workbench.live.showing import show
+from workbench.live.showing import alive, show
 from workbench.timeline import page as drawn
 from workbench.timeline import panels, terminal
 from workbench.timeline.explorer import Explorer
@@ -26,11 +27,13 @@ from workbench.timeline.state import State
 from workbench.training import connection_of, engine_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from ibis.backends import BaseBackend
 
     from online.store import Store
+    from workbench.guards import Finding
 
 
 @frozen(repr=False)
@@ -57,25 +60,42 @@ class Preview:
         """The chosen feature of the chosen row."""
         return self.page.rows[self.chosen][self.feature] if self.page.rows else None
 
+    @property
+    def guards(self) -> tuple[Finding, ...]:
+        """What in the data of a join makes training see what serving will not; two scans of each source, the first time."""
+        if self.page.near.kind == "Join" and not self.page.near.findings:
+            self.page.near.findings = tuple(guards(self.page.join, self.page.near.origin))
+        return self.page.near.findings
+
     def __repr__(self) -> str:
-        return terminal.text(self.page, self.moment, self.chosen, self.feature)
+        return self._text(self.page.near.findings)
 
     def _repr_html_(self) -> str:
+        return self._static(self.page.near.findings)
+
+    def _text(self, findings: tuple[Finding, ...]) -> str:
+        told = terminal.text(self.page, self.moment, self.chosen, self.feature)
+        return f"{told}\n\n{guards_text(findings)}" if findings else told
+
+    def _static(self, findings: tuple[Finding, ...]) -> str:
         folded = None if self.moment is None else panels.folded(self.page, self.moment, self.feature)
-        return drawn.html(self.page, self.moment, self.chosen, self.feature, folded)
+        strip = guards_html(findings, live=False) if findings else None
+        return drawn.html(self.page, self.moment, self.chosen, self.feature, folded, strip)
 
     def _ipython_display_(self) -> None:
+        if not alive():
+            self.guards  # noqa: B018 they stand in what is kept
         show(repr(self), self._repr_html_(), self.live)
 
-    def live(self) -> tuple[Explorer, str]:
-        """What answers the page in a notebook, and the page that it starts with."""
+    def live(self, again: Callable[[str, str], None] | None = None) -> tuple[Explorer, str]:
+        """What answers the page in a notebook, and the page that it starts with; `again` takes the static one with what its guards found."""
         near = self.page.near.handed_over()
         shown = evolve(self.page, near=near)
         moment = self.moment if self.moment is None or self.moment.story is None else evolve(self.moment, story=evolve(self.moment.story, page=shown))
         queries = Queries(near, self.store)
         state = State(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
         queries.know(state, shown, moment)
-        explorer = Explorer(queries, state)
+        explorer = Explorer(queries, state, None if again is None else lambda found: again(self._text(found), self._static(found)))
         return explorer, explorer.page()
 
 
