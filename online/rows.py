@@ -68,7 +68,7 @@ def created(plan: GroupByPlan) -> list[str]:
     """The statements that make the tables."""
     if plan.kind == "entity":
         table = ", ".join([_key_columns(plan), "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
-        return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key)']
+        return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key, written int8 not null default {NOW})']
     # rows come in bulk and are only added to: a vacuum soon after keeps fetches in the index
     return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", f"create table {gone(plan)} ({_definitions(plan)}, written int8 not null, gone int8 not null)", *carried.created(plan, _definitions(plan), _key_columns(plan)), *hot.created(plan)]
 
@@ -282,5 +282,5 @@ def replaced(plan: GroupByPlan, ends: str) -> dict[str, str]:
         "deleted": f"delete from {table} e where not exists (select from numbered s where {met})",
         "inserted": f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)} from numbered s where not exists (select from {table} e where {met})",
         "forgotten snapshots": f'delete from {snapshots(plan)} e where not exists (select from {ends} s where s."time" = e."time")',
-        "snapshots": f'insert into {snapshots(plan)} select distinct "time" from {ends} on conflict do nothing',
+        "snapshots": f'insert into {snapshots(plan)} ("time") select distinct "time" from {ends} on conflict do nothing',
     }
