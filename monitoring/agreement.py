@@ -79,11 +79,14 @@ def consistency(store: Store, definition: GroupBy | Join, start: At = None, end:
     if not isinstance(definition, GroupBy | Join):
         message = f"consistency takes the GroupBy or the Join that is served, not {definition!r}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
         raise DefinitionError(message)
+    if sample is not None and not 0 <= sample <= 1:
+        message = f"sample={sample!r} is no share of the keys: give a number from 0, none, to 1, all"
+        raise DefinitionError(message)
     join, plan = as_join(definition), plan_of(definition)
     engine = engine_for(join, connection_of(join, on))
     told = answered(store, plan, start, end, sample)
     until = watermark(join, engine) if complete is None else microseconds(complete)
-    rows = told.rows.append_column("state", _states(told, until, {c.name for c in causes}))
+    rows = told.rows.append_column("state", _states(told, until))
     return _Comparison(store, join, told, rows, engine, causes).run(until, most)
 
 
@@ -102,14 +105,11 @@ def watermark(join: Join, engine: Engine) -> int | None:
     return min(ends, default=None)
 
 
-def _states(told: Answered, until: int | None, causes: set[str]) -> pa.Array:
+def _states(told: Answered, until: int | None) -> pa.Array:
     """Whether each answer is scored, and if not, why."""
     rows = told.rows
-    other = pc.and_(pc.not_equal(rows["hash"], told.plan.hash), "version" in causes)
-    failed = pc.and_(pc.equal(rows["reason"], "error"), "error" in causes)
-    pending = pc.greater(rows["at"], 2**63 - 1 if until is None else until)
-    states = pc.if_else(other, "version", pc.if_else(failed, "error", pc.if_else(pending, "pending", "scored")))
-    return states.combine_chunks() if isinstance(states, pa.ChunkedArray) else states
+    other, pending = pc.not_equal(rows["hash"], told.plan.hash), pc.greater(rows["at"], 2**63 - 1 if until is None else until)
+    return pc.if_else(other, "version", pc.if_else(rows["failed"], "error", pc.if_else(pending, "pending", "scored")))
 
 
 class _Comparison:
@@ -130,8 +130,7 @@ class _Comparison:
         values = [classed(self.table, i) for i in range(len(self.names))]
         hours = self._hours(values)
         picked, differing = self._picked(values, most)
-        replayed = self._replayed(picked)
-        rows = [] if replayed is None else self._differences(values, picked, replayed)
+        question, cases, rows = self._explained(values, picked)
         metrics, verdicts = self._judged(hours, rows, differing)
         counts = Counter(self.rows["state"].to_pylist())
         span = pc.min_max(self.rows["at"]).as_py()
@@ -145,7 +144,8 @@ class _Comparison:
             metrics,
             tuple(rows),
             tuple(verdicts),
-            replayed,
+            question,
+            tuple(cases),
         )
 
     def _beside(self) -> ir.Table:
@@ -196,27 +196,24 @@ class _Comparison:
         chosen = rows.order_by(rows[ROW].hash(), ROW).limit(most)
         return sorted(engine_of(self.con).fetch(chosen)[ROW].to_pylist()), differing
 
-    def _replayed(self, picked: Sequence[int]) -> Replay | None:
-        if not picked:
-            return None
-        mine = self.rows.filter(pc.is_in(self.rows[ROW], pa.array(picked, pa.int64())))
-        return replay(self.store, self.join, self.told, mine, self.engine)
-
-    def _differences(self, values: Sequence[ir.Table], picked: Sequence[int], replayed: Replay) -> list[Difference]:
+    def _explained(self, values: Sequence[ir.Table], picked: Sequence[int]) -> tuple[Question | None, list[Case], list[Difference]]:
         """The values that differ in these answers, each with its cause."""
-        asked = {r[ROW]: r for r in replayed.rows.to_pylist(maps_as_pydicts="strict")}
-        offline = self._others(set(picked))
+        if not picked:
+            return None, [], []
+        chosen = pa.array(picked, pa.int64())
+        mine = self.rows.filter(pc.is_in(self.rows[ROW], chosen))
+        asked, offline = {r[ROW]: r for r in mine.to_pylist(maps_as_pydicts="strict")}, self._others(set(picked))
         cases, kinds = [], []
         for i, v in enumerate(values):
-            wrong = v.filter(v["class"].isin(MISMATCHES), v[ROW].isin(list(picked)))
-            part = self._part(i)
-            for r in engine_of(self.con).fetch(wrong.order_by(ROW)).to_pylist(maps_as_pydicts="strict"):
+            part, wrong = self._part(i), engine_of(self.con).fetch(v.filter(v["class"].isin(MISMATCHES)).order_by(ROW))
+            for r in wrong.filter(pc.is_in(wrong[ROW], chosen)).to_pylist(maps_as_pydicts="strict"):
                 cases.append(Case(r[ROW], self.outputs[i], part, None if part is None else asked[r[ROW]][f"s{part}"], r["online"], r["offline"]))
                 kinds.append((self.names[i], r["class"]))
-        question = Question(replayed, self.tolerance, self._changes(asked))
-        named = explained(question, cases, self._known(replayed, asked), self.causes)
+        replayed = replay(self.store, self.join, self.told, mine, self.engine)
+        question = Question(replayed, self.tolerance, self._changes(asked), lambda case: self._kept(case, asked[case.row]))
         visible = [self._visible(replayed, c, offline) for c in cases]
-        return [self._difference(c, k, n, v, asked[c.row]) for c, k, n, v in zip(cases, kinds, named, visible, strict=True)]
+        told = zip(cases, kinds, explained(question, cases, self.causes), visible, strict=True)
+        return question, cases, [self._difference(c, k, n, v, asked[c.row]) for c, k, n, v in told]
 
     def _part(self, i: int) -> int | None:
         part = self.told.plan.outputs[i][0]
@@ -237,19 +234,18 @@ class _Comparison:
         unknown = cause == "unknown"
         return Difference(kind[0], keys, moment(asked["at"]), moment(asked["served"]), case.online, case.offline, None if unknown else value, kind[1], cause, skew and not unknown, late and not unknown, asked["request"], asked["number"], case.row)
 
-    def _known(self, replayed: Replay, asked: Mapping[int, Mapping[str, Any]]) -> Any:
-        """Whether what the store held for a case is known: its rows are those of then, and its windows are all kept."""
-
-        def known(case: Case) -> bool:
-            numbers = range(len(self.told.plan.parts)) if case.part is None else [case.part]
-            for p in numbers:
-                since = self.told.since[p]
-                if since is None or asked[case.row]["served"] < since:
-                    return False
-            return True
-
-        del replayed
-        return known
+    def _kept(self, case: Case, asked: Mapping[str, Any]) -> str:
+        """How much is known of what the store held for a case: `all` of it, `some`, where its windows reach before what was forgotten, or `nothing`."""
+        found = "all"
+        for p in range(len(self.told.plan.parts)) if case.part is None else [case.part]:
+            group_by = self.told.plan.group_by(self.told.plan.parts[p].group_by)
+            since, horizon = self.told.since[p], self.told.horizons[p]
+            if since is None or asked["served"] < since:
+                return "nothing"
+            whole = any(c.length is None for c in group_by.cells) or self.told.plan.parts[p].max_age is not None
+            if horizon is not None and (whole or asked["at"] - group_by.reach < horizon):
+                found = "some"
+        return found
 
     def _changes(self, asked: Mapping[int, Mapping[str, Any]]) -> Any:
         """Of an entity: whether an upload after an answer took rows away, and the store now gives what the warehouse does."""
@@ -282,14 +278,14 @@ class _Comparison:
         for r in rows:
             assert r.at is not None  # noqa: S101 it was answered
             hour = microseconds(r.at) // 3_600_000_000 * 3_600_000_000
-            found[r.feature, hour].update(["replayed", *(["code_skew"] if r.skew else []), *(["late"] if r.late else [])])
+            found[r.feature, hour].update(["replayed", *(["skew"] if r.skew else []), *(["late"] if r.late else [])])
         told, verdicts = [], []
         for name, table in zip(self.names, hours, strict=True):
             mine = [r for r in rows if r.feature == name]
             causes = Counter(r.cause for r in mine)
             causes += Counter({NOT_REPLAYED: differing[name] - len(mine)})
-            verdicts.append(judged(name, self._figures(name, table), causes, sum(r.skew for r in mine), sum(r.late for r in mine)))
-            for column in ("replayed", "code_skew", "late"):
+            verdicts.append(judged(name, self._figures(name, table), causes, mine))
+            for column in ("replayed", "skew", "late"):
                 table = table.append_column(column, pa.array([found[name, h][column] for h in table["hour"].to_pylist()], pa.int64()))
             told.append(table)
         metrics = pa.concat_tables(told, promote_options="permissive")

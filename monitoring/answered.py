@@ -14,7 +14,7 @@ from online.values import reader
 from workbench.asked import arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from online.answers import At
     from online.plan import Plan
@@ -24,7 +24,7 @@ ROW = "_fw_row"  # the number of an answer in what is compared
 CHUNK = 5_000  # answers read at once
 LOG = """select request::text, number, hash, at, (extract(epoch from served) * 1000000)::int8, reason, keys, context, features, errors, parts
     from workbench.served where name = %s and at >= %s and at < %s order by at, request, number"""
-FIXED = {"request": pa.string(), "number": pa.int32(), "hash": pa.string(), "at": pa.int64(), "served": pa.int64(), "reason": pa.string()}
+FIXED = {"request": pa.string(), "number": pa.int32(), "hash": pa.string(), "at": pa.int64(), "served": pa.int64(), "failed": pa.bool_()}
 SINCE = "select rows, since, horizon from workbench.states where rows = any(%s)"
 
 
@@ -32,6 +32,7 @@ SINCE = "select rows, since, horizon from workbench.states where rows = any(%s)"
 class Answered:
     """Answers as columns: `_fw_row`, those of `FIXED`, and by position what the plan names.
 
+    An answer `failed` where something in it is an error, other than that of a derivation whose context was not given.
     `k0...` keys, `x0...` context, `f0...` features in the types of their definition, `t0...` whether each was told at
     all; of each part `s0...` its status, `e0...` the batch end that it used, `w0...` the stamp of the state that it saw:
     of a stored row, `written` is not above it if and only if the answer saw the row. Times in microseconds since 1970.
@@ -93,7 +94,8 @@ def _chunks(cursor: Any, plan: Plan, sample: float | None) -> Iterable[pa.Table]
 def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:
     """A chunk as columns, each read by its type."""
     request, number, hash_, at, served, reason, keys, context, features, errors, parts = zip(*rows, strict=True)
-    columns: dict[str, Any] = dict(zip(FIXED, (request, number, hash_, at, served, reason), strict=True))
+    failed = [_failed(plan, *told) for told in zip(reason, context, errors, parts, strict=True)]
+    columns: dict[str, Any] = dict(zip(FIXED, (request, number, hash_, at, served, failed), strict=True))
     for letter, documents, names in (("k", keys, plan.keys), ("x", context, plan.context)):
         columns |= {f"{letter}{i}": column(c.type, [d.get(c.name) for d in documents])[0] for i, c in enumerate(names)}
     for i, (_, feature, name) in enumerate(plan.outputs):
@@ -103,6 +105,11 @@ def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:
         told = [d.get(part.head, {}) for d in parts]
         columns |= {f"s{p}": [d.get("status") for d in told], f"e{p}": [d.get("batch_end") for d in told], f"w{p}": [d.get("written") for d in told]}
     return pa.table(columns, _schema(plan))
+
+
+def _failed(plan: Plan, reason: str, context: Mapping[str, Any], errors: Mapping[str, str], parts: Mapping[str, Any]) -> bool:
+    asked_for = {d.name for d in plan.derivations if set(d.context) <= set(context)}
+    return reason == "error" or bool(asked_for & set(errors)) or any(p.get("status") == "error" for p in parts.values())
 
 
 def column(type_: str, values: Sequence[Any]) -> tuple[pa.Array, Sequence[bool]]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from workbench.definitions import Feature
 
 UNEXPLAINED, UNKNOWN, NOT_REPLAYED = "unexplained", "unknown", "not_replayed"
-STATES = frozenset({"version", "error"})  # causes of answers that are excluded, and not compared
 
 
 @frozen
@@ -50,6 +49,7 @@ class Question:
     replay: Replay
     tolerance: Tolerance
     changed: Callable[[Case], bool]  # whether an upload changed an entity's rows since, and the store now gives the warehouse's value
+    kept: Callable[[Case], str]  # how much is known of what the store held for a case: `all`, `some` or `nothing`
 
     def given(self, case: Case, variant: Variant) -> bool:
         """Whether a variant gives what was served."""
@@ -112,7 +112,11 @@ def _edge(question: Question, case: Case) -> bool:
 
 
 def _mutation(question: Question, case: Case) -> bool:
-    return _only("mutation")(question, case) or question.changed(case)
+    """An event was changed or deleted; or a snapshot that the store had already, as far as the store's answer of today tells."""
+    if _only("mutation")(question, case):
+        return True
+    then = question.replay.values(Variant(frozenset({"stale_batch"}))).get(case.row, {}) if question.replay.states else {}
+    return case.feature.name in then and question.tolerance.same(case.row, case.feature, case.offline, then[case.feature.name], then) and question.changed(case)
 
 
 CAUSES = (
@@ -141,15 +145,16 @@ LEFT = (
 BY_NAME = {c.name: c for c in (*CAUSES, SEVERAL, *LEFT)}
 
 
-def explained(question: Question, cases: Iterable[Case], known: Callable[[Case], bool], causes: Sequence[Cause] = CAUSES) -> list[str]:
-    """The cause of each case; `known` says whether what the store held then is known."""
+def explained(question: Question, cases: Iterable[Case], causes: Sequence[Cause] = CAUSES) -> list[str]:
+    """The cause of each case, by the first of these that gives its answer."""
     rules = [c for c in causes if c.holds is not None]
     named = {c.name for c in causes} & {*MISSING, *OTHERWISE}
-    return [_cause(question, case, known, rules, named) for case in cases]
+    return [_cause(question, case, rules, named) for case in cases]
 
 
-def _cause(question: Question, case: Case, known: Callable[[Case], bool], rules: Sequence[Cause], named: set[str]) -> str:
-    if not known(case):
+def _cause(question: Question, case: Case, rules: Sequence[Cause], named: set[str]) -> str:
+    kept = question.kept(case)
+    if kept == "nothing":
         return UNKNOWN
     for rule in rules:
         assert rule.holds is not None  # noqa: S101 rules have one
@@ -158,4 +163,4 @@ def _cause(question: Question, case: Case, known: Callable[[Case], bool], rules:
     mine = question.replay.kinds.get(case.row, frozenset()) & {*MISSING, *OTHERWISE}
     if len(mine) > 1 and mine <= named and not case.expired and question.given(case, Variant(mine)):
         return SEVERAL.name
-    return UNEXPLAINED
+    return UNEXPLAINED if kept == "all" else UNKNOWN

@@ -11,7 +11,7 @@ import pyarrow as pa
 from attrs import field, frozen
 
 from monitoring.answered import ROW
-from monitoring.causes import BY_NAME
+from monitoring.causes import BY_NAME, SEVERAL, explained
 from monitoring.kinds import MISSING
 from workbench import display
 from workbench.errors import DefinitionError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from monitoring.arrivals import Side
+    from monitoring.causes import Case, Cause, Question
     from monitoring.replay import Replay
     from online.plan import Cell
 
@@ -101,7 +102,12 @@ class Consistency:
     metrics: pa.Table
     rows: tuple[Difference, ...]
     verdicts: tuple[Verdict, ...]
-    replay: Replay | None = field(default=None, repr=False)
+    question: Question | None = field(default=None, repr=False)
+    cases: tuple[Case, ...] = field(default=(), repr=False)  # as `rows`, for hypotheses
+
+    def explained_by(self, causes: Sequence[Cause]) -> tuple[str, ...]:
+        """What other hypotheses than the usual ones call the causes of `rows`, in their order."""
+        return () if self.question is None else tuple(explained(self.question, self.cases, causes))
 
     @property
     def status(self) -> str:
@@ -138,10 +144,10 @@ class Consistency:
         then, `kind` what became of it, and when it was `written`, `gone` and `appended` to Kafka. An event that both tell
         alike is one row. DefinitionError for a derivation, and where what the store held is not known.
         """
-        if self.replay is None or difference.row not in {r.row for r in self.rows}:
+        if self.question is None or difference.row not in {r.row for r in self.rows}:
             message = f"the events of this answer to {self.name} were not looked at: ask of one of `.rows`"
             raise DefinitionError(message)
-        return events_of(self.replay, difference)
+        return events_of(self.question.replay, difference)
 
     def to_pandas(self) -> pd.DataFrame:
         """The values that differ, one row each: keys, `at`, `feature`, `online`, `offline`, `visible`, `kind`, `cause`."""
@@ -153,7 +159,7 @@ class Consistency:
     # --- shown
 
     def __repr__(self) -> str:
-        lines = [f"{self.name}: {self.verdict}", "", *display.table(("", "feature", "compared", "differ", "95 of 100", "late", "code", "causes"), self._features(), right=(2, 3, 5, 6))]
+        lines = [f"{self.name}: {self.verdict}", "", *display.table(("", "feature", "compared", "differ", "95 of 100", "late", "skew", "causes"), self._features(), right=(2, 3, 5, 6))]
         if self.rows:
             lines += ["", *display.table(("answer", "feature", "online", "offline", "visible", "cause"), self._answers())]
             lines += ["", *(f"  {c}: {BY_NAME[c].sentence}" for c in self.causes if c in BY_NAME)]
@@ -162,7 +168,7 @@ class Consistency:
     def _repr_html_(self) -> str:
         glyph, style = MARKS[self.status]
         head = tag("header", tag("h3", tag("span", glyph, class_=f"mark {style}"), " ", self.name), tag("span", self.status, class_="chip"), tag("span", self.verdict.partition(": ")[2], class_="muted"))
-        grids = [_grid(f"Features of {self.name}, worst first", ("", "feature", "compared", "differ", "95 of 100", "late", "code", "causes"), self._features(), (2, 3, 5, 6))]
+        grids = [_grid(f"Features of {self.name}, worst first", ("", "feature", "compared", "differ", "95 of 100", "late", "skew", "causes"), self._features(), (2, 3, 5, 6))]
         if self.rows:
             grids.append(_grid(f"Answers of {self.name} that differ", ("answer", "feature", "online", "offline", "visible", "cause"), self._answers(), (2, 3, 4)))
             told = (part for c in self.causes if c in BY_NAME for part in (tag("dt", f"{c} ({self.causes[c]:,})"), tag("dd", BY_NAME[c].sentence)))
@@ -214,24 +220,25 @@ def _value(value: Any) -> str:
 # --- verdicts
 
 
-def judged(feature: str, figures: Mapping[str, Any], causes: Mapping[str, int], skew: int, late: int) -> Verdict:
-    """What a feature's figures mean; the thresholds stand above.
+def judged(feature: str, figures: Mapping[str, Any], causes: Mapping[str, int], rows: Sequence[Difference]) -> Verdict:
+    """What a feature's figures and its values that differ mean; the thresholds stand above.
 
     `figures` has `compared`, `differing`, `online_missing`, `low` and `high`.
     """
     n = figures["compared"]
     rate = figures["differing"] / n if n else None
-    status, sentence = _status(figures, causes, late)
+    skew, late = (sum(getattr(r, what) for r in rows) for what in ("skew", "late"))
+    grave = any(BY_NAME[c].grave == "alert" for c in causes) or any(r.skew and r.cause == SEVERAL.name for r in rows)
+    status, sentence = _status(figures, causes, late, grave=grave)
     return Verdict(feature, status, sentence, n, figures["differing"], rate, figures["low"], figures["high"], skew, late, dict(causes))
 
 
-def _status(figures: Mapping[str, Any], causes: Mapping[str, int], late: int) -> tuple[str, str]:
+def _status(figures: Mapping[str, Any], causes: Mapping[str, int], late: int, *, grave: bool) -> tuple[str, str]:
     n = figures["compared"]
     if not n:
         return "not scored", "no value could be compared"
     share = f"{figures['differing'] / n:.2%} of {n:,} values differ"
     told = ", ".join(f"{c} {k:,}" for c, k in sorted(causes.items(), key=lambda i: -i[1]))
-    grave = {c for c in causes if BY_NAME[c].grave == "alert"}
     if grave:
         return "alert", f"{share}: {told}"
     if figures["online_missing"] / n > MISSING_ALERT:

@@ -15,7 +15,7 @@ from monitoring.offline import lefts
 from workbench.asked import arrow, fetched
 from workbench.compile import features, training_set
 from workbench.errors import DefinitionError
-from workbench.planning import Chooser
+from workbench.planning import Chooser, briefly
 from workbench.plans import TIME, Stored
 from workbench.rows import AT, BUCKET, EVENT, MEMBER, NEWEST, EventRows
 from workbench.sources import EntitySource
@@ -98,6 +98,8 @@ class Replay:
     events: Mapping[int, ir.Table]
     states: Mapping[int, Mapping[bool, ir.Table]]  # of entities' parts: from all snapshots, and from those that were uploaded then
     kinds: Mapping[int, frozenset[str]]  # by row, those of its events
+    present: Mapping[int, frozenset[str]]  # by part, those of its events
+    parts: dict[tuple[int, Variant], ir.Table] = field(factory=dict)
     done: dict[Variant, dict[int, dict[str, Any]]] = field(factory=dict)
 
     def values(self, variant: Variant) -> dict[int, dict[str, Any]]:
@@ -108,20 +110,27 @@ class Replay:
 
     def _computed(self, variant: Variant) -> dict[int, dict[str, Any]]:
         def parts(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:
+            del engine, planner
             number = next(i for i, p in enumerate(join.parts) if p is part)
-            if number in self.states:
-                mine = self.states[number][variant.held or "stale_batch" in variant.kinds]
-                return spine.left_join(mine, ROW).select(*spine.columns, *(c for c in mine.columns if c != ROW))
-            group_by = part.group_by if variant.resolution is None else evolve(part.group_by, resolution=variant.resolution)
-            rows = StoredRows(group_by, engine, self.sides[number].stored, self._chosen(number, variant))
-            shifted = spine.mutate(**{AT: spine[AT] + variant.later})
-            found = features(shifted, group_by, engine, newest=part.max_age is not None, planner=planner, rows=rows)
-            return found.mutate(**{AT: found[AT] - variant.later})
+            mine = self.states[number][variant.held or "stale_batch" in variant.kinds] if number in self.states else self._part(number, variant)
+            return spine.left_join(mine, ROW).select(*spine.columns, *(c for c in mine.columns if c not in spine.columns))
 
-        table = self.engine.keep(training_set(self.join, self.engine, self.left, Chooser(self.engine), parts, (ROW,)))
+        table = self.engine.keep(training_set(self.join, self.engine, self.left, parts=parts, beside=(ROW,)))
         names = [f.name for f in self.join.outputs]
         schema = ibis.schema({ROW: "int64"} | {f.name: f.dtype for f in self.join.outputs})
         return {r.pop(ROW): r for r in fetched(self.engine, table.select(ROW, *names), schema).to_pylist(maps_as_pydicts="strict")}
+
+    def _part(self, number: int, variant: Variant) -> ir.Table:
+        """The features of one part over events; the same where a variant has none of its kinds."""
+        mine = evolve(variant, kinds=variant.kinds & self.present[number])
+        if (number, mine) not in self.parts:
+            part, side = self.join.parts[number], self.sides[number]
+            group_by = part.group_by if mine.resolution is None else evolve(part.group_by, resolution=mine.resolution)
+            rows = StoredRows(group_by, self.engine, side.stored, self._chosen(number, mine))
+            keys = {f"_fw_key{i}": side.asked[f"k{i}"] for i in range(len(part.keys))}
+            spine = side.asked.select(**keys, **{AT: side.asked["at"] + mine.later}, **{ROW: side.asked[ROW]})
+            self.parts[number, mine] = self.engine.keep(features(spine, group_by, self.engine, newest=part.max_age is not None, planner=briefly, rows=rows).drop(AT))
+        return self.parts[number, mine]
 
     def _chosen(self, number: int, variant: Variant) -> ir.Table:
         events = self.events[number]
@@ -141,11 +150,13 @@ def replay(store: Store, join: Join, told: Answered, rows: pa.Table, engine: Eng
             found[number] = sides(store, con, told, number, part.group_by, rows, engine)
     events = {number: paired(side) for number, side in found.items()}
     kinds: dict[int, set[str]] = {}
-    for table in events.values():
+    present: dict[int, set[str]] = {number: set() for number in events}
+    for number, table in events.items():
         for row in table.select(ROW, "kind").distinct().to_pyarrow().to_pylist():
             kinds.setdefault(row[ROW], set()).add(row["kind"])
+            present[number].add(row["kind"])
     left = con.create_table("lefts", lefts(join, told, rows))
-    return Replay(join, told, rows, con, mine, left, found, events, states, {r: frozenset(k) for r, k in kinds.items()})
+    return Replay(join, told, rows, con, mine, left, found, events, states, {r: frozenset(k) for r, k in kinds.items()}, {p: frozenset(k) for p, k in present.items()})
 
 
 def _states(con: BaseBackend, told: Answered, number: int, part: JoinPart, rows: pa.Table, engine: Engine, seen: Sequence[tuple[int, int]] | None) -> ir.Table:

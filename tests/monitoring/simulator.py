@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -47,7 +49,8 @@ def definition(con, name=NAME):
     bills_v1 = GroupBy(name="bills_v1", source=EventSource(bills, time="ts"), keys=["user"], aggregations=of, accuracy="temporal")
     users_v1 = GroupBy(name="users_v1", source=EntitySource(users, snapshot="ds"), keys=["user"], features=["level"])
     parts = [pays_v1, clicks_v1, bills_v1, users_v1, JoinPart(pays_v1, prefix="fresh", max_age=hours(4))]
-    return Join(name=name, left=EventSource(con.table("lefts"), time="t"), parts=parts, derivations={"both": _.pays_v1_amount_count_1d + _.clicks_v1_amount_count_1d})
+    more = {"both": _.pays_v1_amount_count_1d + _.clicks_v1_amount_count_1d, "huge": _.users_v1_level * 1_000_000_000_000_000_000}
+    return Join(name=name, left=EventSource(con.table("lefts"), time="t"), parts=parts, derivations=more)
 
 
 @frozen(eq=False)
@@ -69,7 +72,8 @@ class Shop:
             shop.tables["pays"].append(event(user, "base", 1.25, early))
             shop.tables["clicks"].append(bare(event(user, "base", 1.25, early)))
             shop.tables["bills"].append(bare(event(user, "base", 1.25, early)))
-            shop.tables["users"].append({"user": user, "ds": "2024-01-08", "level": 1})
+            level = 10 if user == "failing" else 1  # more than 64 bits hold of `huge`
+            shop.tables["users"].append({"user": user, "ds": "2024-01-08", "level": level})
         shop.load()
         shop.con.create_table("lefts", pa.table({"user": ["x"], "t": pa.array([AT], pa.timestamp("us"))}), overwrite=True)
         publish(shop.join, store, confirm=True, end=DAY)
@@ -210,8 +214,7 @@ def stale_batch(shop, user):
 
 def stale_snapshot(shop, user):
     # the snapshot of the day before came late: for one user it says something else
-    people = [r["user"] for r in shop.tables["users"]]
-    shop.tables["users"] += [{"user": u, "ds": "2024-01-09", "level": 3 if u == user else 1} for u in people]
+    shop.tables["users"] += [r | {"ds": "2024-01-09"} | ({"level": 3} if r["user"] == user else {}) for r in shop.tables["users"]]
 
 
 def late_across_batch(shop, user):
@@ -228,6 +231,15 @@ def expired(shop, user):
 
 def not_in_table(shop, user):
     shop.stream("clicks", [bare(event(user, "only"))])
+
+
+def several(shop, user):
+    duplicate(shop, user)
+
+    def after():
+        shop.both("clicks", [bare(event(user, "late", 4.0))])
+
+    return after
 
 
 FAULTS = {
@@ -248,13 +260,14 @@ FAULTS = {
     "late_across_batch": (late_across_batch, "late_across_batch", "bills_v1"),
     "expired": (expired, "expired", "fresh_pays_v1"),
     "not_in_table": (not_in_table, "not_in_table", "clicks_v1"),
+    "several": (several, "several", "clicks_v1_amount_sum"),
 }
 
 
-def run(store, faults=FAULTS):
+def run(store, faults=FAULTS, con=None):
     """Every fault, each by its own user, and `clean`, who has none: the shop afterwards."""
-    people = [*faults, "clean"]
-    shop = Shop.opened(store, people)
+    people = [*faults, "clean", "failing"]
+    shop = Shop.opened(store, people, con)
     after = [fault(shop, user) for user, (fault, *_) in faults.items()]
     for user in people:
         if user != "expired":  # what keeps the others' features alive
@@ -265,4 +278,52 @@ def run(store, faults=FAULTS):
         if do is not None:
             do()
     shop.upload(DAY + timedelta(days=1))
+    return shop
+
+
+# --- nothing goes wrong
+
+
+def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
+    """A shop whose events stream in while requests are answered, as of now: afterwards the warehouse has them all."""
+    names = [f"u{i}" for i in range(people)]
+    shop = Shop.opened(store, names)
+    chance, done = random.Random(7), threading.Event()
+
+    def streaming():
+        number = 0
+        while not done.is_set():
+            now = datetime.now(UTC).replace(tzinfo=None)
+            at = [now - timedelta(milliseconds=chance.randrange(2000)) for _ in range(8)]
+            at = [t.replace(microsecond=t.microsecond // 1000 * 1000) for t in at]  # as messages have it
+            rows = [event(chance.choice(names), number + i, chance.random() * 100, t) for i, t in enumerate(at)]
+            shop.both("pays", rows)
+            shop.both("clicks", [bare(r) for r in rows[:4]])
+            number += len(rows)
+            done.wait(pause)
+
+    def asking(seed, count, fetcher):
+        mine = random.Random(seed)
+        for _ in range(count):
+            chosen = mine.sample(names, keys)
+            fetcher.fetch(NAME, [{"user": u} for u in chosen] if keys > 1 else {"user": chosen[0]})
+
+    fetcher = Fetcher(store, sample=1.0)
+    fetcher.log.size = 1_000_000
+    writer = threading.Thread(target=streaming)
+    writer.start()
+    try:
+        askers = [threading.Thread(target=asking, args=(i, requests // keys // threads, fetcher)) for i in range(threads)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+    finally:
+        done.set()
+        writer.join()
+        while fetcher.log.waiting and writer is not None:
+            time.sleep(0.05)
+        fetcher.close()
+    assert 0 == fetcher.log.dropped
+    shop.load()
     return shop
