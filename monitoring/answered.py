@@ -8,24 +8,21 @@ import ibis
 import pyarrow as pa
 from attrs import frozen
 
+from online import past
 from online.answers import microseconds
 from online.served import share_of
 from online.values import reader
 from workbench.asked import arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from online.answers import At
     from online.plan import Plan
     from online.store import Store
 
 ROW = "_fw_row"  # the number of an answer in what is compared
-CHUNK = 5_000  # answers read at once
-LOG = """select request::text, number, hash, at, (extract(epoch from served) * 1000000)::int8, reason, keys, context, features, errors, parts
-    from workbench.served where name = %s and at >= %s and at < %s order by at, request, number"""
 FIXED = {"request": pa.string(), "number": pa.int32(), "hash": pa.string(), "at": pa.int64(), "served": pa.int64(), "failed": pa.bool_()}
-SINCE = "select rows, since, horizon from workbench.states where rows = any(%s)"
 
 
 @frozen
@@ -51,17 +48,12 @@ def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None)
     """
     first = -(2**63) if start is None else microseconds(start)
     last = 2**63 - 1 if end is None else microseconds(end)
-    tables = [plan.group_by(p.group_by).table for p in plan.parts]
     with store.connection() as con, con.transaction():
-        states = {table: (since, horizon) for table, since, horizon in con.execute(SINCE, (tables,)).fetchall()}
-        with con.cursor(name="answered") as cursor:
-            cursor.itersize = CHUNK
-            cursor.execute(LOG, (plan.name, first, last))
-            chunks = list(_chunks(cursor, plan, sample))
+        kept = past.kept(con, [plan.group_by(p.group_by) for p in plan.parts])
+        chunks = [_table(plan, found) for rows in past.answers(con, plan.name, first, last) if (found := _sampled(plan, rows, sample))]
     rows = pa.concat_tables([_schema(plan).empty_table(), *chunks])
     numbered = rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64()))
-    told = [states.get(t, (None, None)) for t in tables]
-    return Answered(plan, numbered, tuple(s for s, _ in told), tuple(h for _, h in told))
+    return Answered(plan, numbered, tuple(s for s, _ in kept), tuple(h for _, h in kept))
 
 
 def _schema(plan: Plan) -> pa.Schema:
@@ -84,11 +76,8 @@ def held(type_: str) -> pa.DataType:
     return arrow(dtype)
 
 
-def _chunks(cursor: Any, plan: Plan, sample: float | None) -> Iterable[pa.Table]:
-    while rows := cursor.fetchmany(CHUNK):
-        kept = rows if sample is None else [r for r in rows if share_of(plan, r[6]) < sample]
-        if kept:
-            yield _table(plan, kept)
+def _sampled(plan: Plan, rows: Sequence[Any], sample: float | None) -> Sequence[Any]:
+    return rows if sample is None else [r for r in rows if share_of(plan, r[6]) < sample]
 
 
 def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:

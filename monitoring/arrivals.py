@@ -11,11 +11,10 @@ from attrs import frozen
 
 from backends import engine_of
 from monitoring.answered import ROW, column, held
-from online.aggregates import quoted
-from online.places import gone, snapshots, stored
+from online.past import rows_of, snapshots_of
 from workbench.plans import TIME, Stored, stored_of, stored_rows
-from workbench.windows import DAY
 from workbench.rows import in_us
+from workbench.windows import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +38,9 @@ class Side:
     """One part's answers and the events of both sides, in a local DuckDB.
 
     `asked` has `_fw_row`, `k0...`, `at`, `stamp` (of the state that the answer saw), `served`, `ended` (the batch end that
-    it used). `warehouse` and `store` have `k0...`, `time` and what is stored of an event, as text in `identity` (by which
-    a row of one side is met by one of the other), `bare` (all but the id), `timeless` (nor the time) and `place` (keys,
-    time, order) too, and a number, `wid` or `sid`; the store's also what `STATE` names: it held a row from `written` to before
+    it used). `warehouse` and `store` have `k0...`, `time` and what is stored of an event, and as 64 bits each `identity` (by
+    which a row of one side is met by one of the other), `bare` (all but the id), `timeless` (nor the time) and `place` (keys,
+    time, order), and a number, `wid` or `sid`; the store's also what `STATE` names: it held a row from `written` to before
     `gone`.
     """
 
@@ -122,25 +121,11 @@ def _stored(store: Store, plan: GroupByPlan, wanted: pa.Table, span: tuple[int, 
     schema = pa.schema([*_schema(plan), *STATE.items()])
     if not wanted.num_rows or since is None:
         return schema.empty_table()
-    names = schema.names[: -len(STATE)]
-    kinds = {f"k{i}": k.sql for i, k in enumerate(plan.keys)} | {c.name: c.sql for c in plan.stored}
-    given = ", ".join(f"%s::{kinds[c]}[]" for c in wanted.column_names)
-    among = f"({', '.join(f'e.{quoted(c)}' for c in wanted.column_names)}) in (select * from unnest({given}))"
-    within = "" if span is None else ' and e."time" >= %s and e."time" < %s'
-    listed = ", ".join(f"e.{quoted(c)}" for c in names)
-    living = f"select {listed}, e.written, null::int8 as gone, e.in_table, e.in_stream from {stored(plan)} e where {among}{within}"
-    past = f"select {listed}, e.written, e.gone, true, false from {gone(plan)} e where {among}{within}"
-    batch = "select b.appended from workbench.batches b where b.rows = %s and b.visible >= w.written order by b.visible limit 1"
-    sql = f"""with e as materialized ({living} union all {past}),
-        w as (select distinct written from e where in_stream)
-        select e.*, l.appended from e left join (select w.written, b.appended from w cross join lateral ({batch}) b) l on l.written = e.written and e.in_stream"""
-    one = [*(wanted[c].to_pylist() for c in wanted.column_names), *(span or ())]
-    with store.connection() as con:
-        found = con.execute(sql, [*one, *one, plan.table]).fetchall()
+    found = rows_of(store, plan, wanted.to_pydict(), span)
     columns = list(zip(*found, strict=True)) if found else [()] * len(schema)
-    types = ["int64", *(c.type for c in plan.stored)]
-    read = [column(t, v)[0] for t, v in zip([*(k.type for k in plan.keys), *types], columns, strict=False)]
-    return pa.table([*read, *(pa.array(v, t) for v, t in zip(columns[len(names) :], STATE.values(), strict=True))], schema=schema)
+    types = [*(k.type for k in plan.keys), "int64", *(c.type for c in plan.stored)]
+    read = [column(t, v)[0] for t, v in zip(types, columns, strict=False)]
+    return pa.table([*read, *(pa.array(v, t) for v, t in zip(columns[len(types) :], STATE.values(), strict=True))], schema=schema)
 
 
 def _lacking(these: pa.Table, those: pa.Table) -> pa.Table:
@@ -158,24 +143,20 @@ def _more(some: pa.Table, others: pa.Table, names: Sequence[str]) -> pa.Table:
 
 def snapshots_seen(store: Store, told: Answered, number: int) -> list[tuple[int, int]]:
     """The ends of an entity's snapshots that the store has, and when each was written; none where it keeps none any more."""
-    plan = told.plan.group_by(told.plan.parts[number].group_by)
-    if told.since[number] is None:
-        return []
-    with store.connection() as con:
-        return con.execute(f'select "time", written from {snapshots(plan)}').fetchall()  # noqa: S608 our own table
+    return [] if told.since[number] is None else snapshots_of(store, told.plan.group_by(told.plan.parts[number].group_by))
 
 
 def _told(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
-    """The rows with their number, and as texts by which they are found again. Maps, which have no order, are left out of these."""
+    """The rows with their number, and with what they are found again by. Maps, which have no order, are left out of that."""
     keys = [f"k{i}" for i in range(len(plan.keys))]
     values = [c.name for c in plan.stored if c.name != "id" and not ibis.dtype(c.type).is_map()]
 
     def said(names: Sequence[str]) -> Any:
-        return ibis.struct({n: rows[n] for n in names}).cast("string")
+        return ibis.struct({n: rows[n] for n in names}).cast("string").hash()
 
     bare = said([*keys, TIME, *values])
     told = {"bare": bare, "timeless": said([*keys, *values]), "place": said([*keys, TIME, *plan.order])}
-    return rows.mutate(**told, identity=rows["id"].cast("string") if plan.id else bare, **{number: ibis.row_number()})
+    return rows.mutate(**told, identity=said(["id"]) if plan.id else bare, **{number: ibis.row_number()})
 
 
 def local() -> tuple[BaseBackend, Engine]:

@@ -126,7 +126,7 @@ CAUSES = (
     Cause("stale_batch", "the upload that has the events, or the snapshot, came after the answer", "late", _stale),
     Cause("expired", "max_age had passed since the newest event that the store had by then", "late", _expired),
     Cause("in_flight", "Kafka had the event before the answer, and the store had not written it yet", "late", _only("in_flight")),
-    Cause("late_event", "the event happened before the answer and reached Kafka after it", "late", _only("late_event")),
+    Cause("late_event", "the event happened before the answer, and the store had it only afterwards", "late", _only("late_event")),
     Cause("late_across_batch", "the event got into the table after the upload that covers its time, and no message brought it", "late", _only("late_across_batch")),
     Cause("clock_skew", "the store has the event at another time than the warehouse", "alert", _only("clock_skew")),
     Cause("duplicate", "the store held an event more often than the warehouse has it", "alert", _only("duplicate")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -31,7 +32,9 @@ def classed(table: ir.Table, i: int) -> ir.Table:
     on, off = table[f"f{i}"], table[f"a{i}"]
     near = table[f"c{i}"].fill_null(False)
     if on.type().is_floating():
-        near = near | ((on - off).abs() <= ibis.literal(TOLERANCE) * ibis.greatest(on.abs(), off.abs())).fill_null(False)
+        larger = ibis.greatest(on.abs(), off.abs())
+        # a NaN is larger than all on DuckDB, and not above itself
+        near = near | ((larger <= ibis.literal(sys.float_info.max)) & ((on - off).abs() <= ibis.literal(TOLERANCE) * larger)).fill_null(False)
     kind = ibis.cases(
         (table["state"] == "pending", "pending"),
         ((table["state"] != "scored") | ~table[f"t{i}"], "excluded"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from monitoring.agreement import MOST
 from monitoring.agreement import consistency as compared
+from monitoring.findings import LATE
 from workbench.commands import connect, definition, named, warehouse
 from workbench.definitions import GroupBy
 from workbench.joins import Join
@@ -30,11 +31,12 @@ def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument("--complete", metavar="TIME", help="before when the warehouse has every event; later answers are pending (default: the newest event of the table that is furthest behind)")
     parser.add_argument("--sample", metavar="SHARE", type=float, help="a share of the keys, from 0 to 1 (default: all that were logged)")
     parser.add_argument("--most", metavar="N", type=int, default=MOST, help=f"answers that differ to look into ({MOST})")
+    parser.add_argument("--budget", metavar="SHARE", type=float, default=LATE, help=f"of a feature's values that later events may change before it is an alert ({LATE})")
 
     def run(options: Namespace) -> int:
         found, store = definition(options.definition, (GroupBy, Join)), opened(options)
         try:
-            told = compared(store, found, options.start, options.end, on=connect(options), sample=options.sample, complete=options.complete, most=options.most)
+            told = compared(store, found, options.start, options.end, on=connect(options), sample=options.sample, complete=options.complete, most=options.most, budget=options.budget)
             print(told)  # noqa: T201 a command's answer
         finally:
             store.close()

@@ -11,7 +11,7 @@ import pyarrow as pa
 from attrs import field, frozen
 
 from monitoring.answered import ROW
-from monitoring.causes import BY_NAME, SEVERAL, explained
+from monitoring.causes import BY_NAME, SEVERAL, UNKNOWN, explained
 from monitoring.kinds import MISSING
 from workbench import display
 from workbench.errors import DefinitionError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from monitoring.replay import Replay
     from online.plan import Cell
 
-LATE_WATCH, LATE_ALERT, MISSING_ALERT = 0.001, 0.01, 0.005  # shares of what was compared
+LATE, WATCHED, LACKING = 0.01, 0.1, 0.005  # shares: of values that later events may change, of that share to watch, of values that may be null online alone
 ORDER = ("alert", "watch", "ok", "not scored")
 MARKS = {"alert": ("✗", "alert"), "watch": ("!", "warn"), "ok": ("✓", "ok"), "not scored": ("–", "muted")}
 MOMENTS = ("written", "gone", "appended")
@@ -147,6 +147,9 @@ class Consistency:
         if self.question is None or difference.row not in {r.row for r in self.rows}:
             message = f"the events of this answer to {self.name} were not looked at: ask of one of `.rows`"
             raise DefinitionError(message)
+        if difference.cause == UNKNOWN:
+            message = f"what the store held for this answer to {self.name} is not known any more: ask why() of the warehouse"
+            raise DefinitionError(message)
         return events_of(self.question.replay, difference)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -220,20 +223,21 @@ def _value(value: Any) -> str:
 # --- verdicts
 
 
-def judged(feature: str, figures: Mapping[str, Any], causes: Mapping[str, int], rows: Sequence[Difference]) -> Verdict:
+def judged(feature: str, figures: Mapping[str, Any], causes: Mapping[str, int], rows: Sequence[Difference], budget: float = LATE) -> Verdict:
     """What a feature's figures and its values that differ mean; the thresholds stand above.
 
-    `figures` has `compared`, `differing`, `online_missing`, `low` and `high`.
+    `budget` is the share of values that later events may change. `figures` has `compared`, `differing`, `online_missing`, `low` and `high`.
     """
     n = figures["compared"]
     rate = figures["differing"] / n if n else None
     skew, late = (sum(getattr(r, what) for r in rows) for what in ("skew", "late"))
+    share = figures["differing"] / len(rows) if rows else 1  # of those that were looked into
     grave = any(BY_NAME[c].grave == "alert" for c in causes) or any(r.skew and r.cause == SEVERAL.name for r in rows)
-    status, sentence = _status(figures, causes, late, grave=grave)
+    status, sentence = _status(figures, causes, round(late * share), budget, grave=grave)
     return Verdict(feature, status, sentence, n, figures["differing"], rate, figures["low"], figures["high"], skew, late, dict(causes))
 
 
-def _status(figures: Mapping[str, Any], causes: Mapping[str, int], late: int, *, grave: bool) -> tuple[str, str]:
+def _status(figures: Mapping[str, Any], causes: Mapping[str, int], late: int, budget: float, *, grave: bool) -> tuple[str, str]:
     n = figures["compared"]
     if not n:
         return "not scored", "no value could be compared"
@@ -241,11 +245,11 @@ def _status(figures: Mapping[str, Any], causes: Mapping[str, int], late: int, *,
     told = ", ".join(f"{c} {k:,}" for c, k in sorted(causes.items(), key=lambda i: -i[1]))
     if grave:
         return "alert", f"{share}: {told}"
-    if figures["online_missing"] / n > MISSING_ALERT:
+    if figures["online_missing"] / n > LACKING:
         return "alert", f"{figures['online_missing'] / n:.2%} of {n:,} values were null online alone: {told}"
-    if late / n > LATE_ALERT:
+    if late / n > budget:
         return "alert", f"later events changed {late / n:.2%} of {n:,} values: {told}"
-    if late / n > LATE_WATCH or any(BY_NAME[c].grave == "watch" for c in causes):
+    if late / n > budget * WATCHED or any(BY_NAME[c].grave == "watch" for c in causes):
         return "watch", f"{share}: {told}"
     return "ok", f"{share}: {told}" if figures["differing"] else f"{n:,} values are what the warehouse gives"
 

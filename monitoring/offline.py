@@ -130,13 +130,12 @@ def _edges(name: str, feature: Feature) -> list[Aggregation]:
     """The lowest and the highest value that a sketch of these events may give, and how many values it has."""
     node: Any = feature.node
     value, where = node.arg.to_expr(), None if node.where is None else node.where.to_expr()
-    asked = {ApproxPercentile: lambda: [node.quantile], ApproxPercentiles: lambda: list(node.quantiles)}.get(type(node), lambda: [0.5])()
-    error = BOUNDS * node.bound
-    spans = () if feature.window is None else (feature.window,)
+    error, spans = BOUNDS * node.bound, () if feature.window is None else (feature.window,)
     counted = value.count(where=where)
     if isinstance(node, ApproxHistogram):
         made = [counted, counted, counted]
     else:
+        asked = [node.quantile] if isinstance(node, ApproxPercentile) else list(node.quantiles)
         made = [_ranked(value, [max(q - error, 0.0) for q in asked], where), _ranked(value, [min(q + error, 1.0) for q in asked], where), counted]
     return [Aggregation(e.name(f"{name}_{i}"), spans) for i, e in enumerate(made)]
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from monitoring.arrivals import Side
     from online.store import Store
     from workbench.aggregates import Each
-    from workbench.definitions import GroupBy
     from workbench.joins import Join, JoinPart
     from workbench.planning import Planner
     from workbench.rows import Inputs

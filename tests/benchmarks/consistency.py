@@ -1,6 +1,6 @@
 """A clean run: requests answered as of now while events stream in, then the log recomputed; how much of it the code is to blame for.
 
-    python tests/benchmarks/consistency.py [REQUESTS]
+    PYTHONPATH=.:tests/monitoring python tests/benchmarks/consistency.py [REQUESTS]
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "monitoring")]
 
 import simulator
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -288,24 +287,24 @@ def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
     """A shop whose events stream in while requests are answered, as of now: afterwards the warehouse has them all."""
     names = [f"u{i}" for i in range(people)]
     shop = Shop.opened(store, names)
-    chance, done = random.Random(7), threading.Event()
+    chance, done = np.random.default_rng(7), threading.Event()
 
     def streaming():
         number = 0
         while not done.is_set():
             now = datetime.now(UTC).replace(tzinfo=None)
-            at = [now - timedelta(milliseconds=chance.randrange(2000)) for _ in range(8)]
+            at = [now - timedelta(milliseconds=int(chance.integers(2000))) for _i in range(8)]
             at = [t.replace(microsecond=t.microsecond // 1000 * 1000) for t in at]  # as messages have it
-            rows = [event(chance.choice(names), number + i, chance.random() * 100, t) for i, t in enumerate(at)]
+            rows = [event(names[chance.integers(people)], number + i, float(chance.random()) * 100, t) for i, t in enumerate(at)]
             shop.both("pays", rows)
             shop.both("clicks", [bare(r) for r in rows[:4]])
             number += len(rows)
             done.wait(pause)
 
     def asking(seed, count, fetcher):
-        mine = random.Random(seed)
-        for _ in range(count):
-            chosen = mine.sample(names, keys)
+        mine = np.random.default_rng(seed)
+        for _i in range(count):
+            chosen = [names[n] for n in mine.choice(people, keys, replace=False)]
             fetcher.fetch(NAME, [{"user": u} for u in chosen] if keys > 1 else {"user": chosen[0]})
 
     fetcher = Fetcher(store, sample=1.0)
@@ -321,7 +320,7 @@ def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
     finally:
         done.set()
         writer.join()
-        while fetcher.log.waiting and writer is not None:
+        while fetcher.log.waiting:
             time.sleep(0.05)
         fetcher.close()
     assert 0 == fetcher.log.dropped
