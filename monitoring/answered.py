@@ -77,7 +77,11 @@ def held(type_: str) -> pa.DataType:
 
 
 def _sampled(plan: Plan, rows: Sequence[Any], sample: float | None) -> Sequence[Any]:
-    return rows if sample is None else [r for r in rows if share_of(plan, r[6]) < sample]
+    """Those of the keys that fall below the share, as what served them would have sampled."""
+    if sample is None:
+        return rows
+    read = {k.name: reader(k.type) for k in plan.keys}
+    return [r for r in rows if share_of(plan, {n: f(r[6].get(n)) for n, f in read.items()}) < sample]
 
 
 def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:

@@ -52,6 +52,7 @@ class Side:
     warehouse: ir.Table
     store: ir.Table
     horizon: int | None
+    reach: int | None  # how far before an answer events matter; none where all do
 
     @property
     def columns(self) -> list[str]:
@@ -77,7 +78,9 @@ def sides(store: Store, con: BaseBackend, told: Answered, number: int, group_by:
     plan = told.plan.group_by(part.group_by)
     asked = questions(told, rows, number)
     keys = asked.select([f"k{i}" for i in range(len(plan.keys))]).group_by([f"k{i}" for i in range(len(plan.keys))]).aggregate([])
-    span = _span(plan, part, asked)
+    reach = _reach(plan, part)
+    times = asked["at"].to_pylist() or [0]
+    span = (-EVER if reach is None else min(times) - reach, max(times) + SKEW)
     theirs = _warehouse(plan, group_by, engine, keys, span)
     ours = _stored(store, plan, keys, span, told.since[number])
     if plan.id:  # one event may have another key on the other side
@@ -87,16 +90,13 @@ def sides(store: Store, con: BaseBackend, told: Answered, number: int, group_by:
     named = f"{number}"
     tables = [con.create_table(f"{what}{named}", t) for what, t in (("asked", asked), ("theirs", theirs), ("ours", ours))]
     warehouse, kept = (con.create_table(f"{what}{named}", _told(plan, t, ident)) for what, t, ident in (("warehouse", tables[1], "wid"), ("store", tables[2], "sid")))
-    return Side(part, plan, group_by, stored_of(group_by), tables[0], warehouse, kept, told.horizons[number])
+    return Side(part, plan, group_by, stored_of(group_by), tables[0], warehouse, kept, told.horizons[number], reach)
 
 
-def _span(plan: GroupByPlan, part: PartPlan, asked: pa.Table) -> tuple[int, int]:
-    """Between which times events matter, and a day about it."""
-    times = asked["at"].to_pylist()
-    if not times:
-        return 0, 0
+def _reach(plan: GroupByPlan, part: PartPlan) -> int | None:
+    """The longest window, and a day about it."""
     whole = plan.longest is None or part.max_age is not None or any(c.length is None for c in plan.cells)
-    return (-EVER if whole else min(times) - (plan.longest or 0) - SKEW), max(times) + SKEW
+    return None if whole else (plan.longest or 0) + SKEW
 
 
 def _schema(plan: GroupByPlan) -> pa.Schema:
@@ -110,6 +110,8 @@ def _warehouse(plan: GroupByPlan, group_by: GroupBy, engine: Engine, wanted: pa.
     if not wanted.num_rows:
         return schema.empty_table()
     rows, asked = stored_rows(group_by, engine), engine.keep(wanted)
+    texts = {c: rows[c].cast("string") for c in rows.columns if rows[c].type().is_uuid()}
+    rows = rows.mutate(**texts) if texts else rows
     rows = rows.semi_join(asked, [rows[c] == asked[c] for c in wanted.column_names])
     if span is not None:
         rows = rows.filter(rows[TIME] >= span[0], rows[TIME] < span[1])

@@ -31,8 +31,8 @@ def paired(side: Side) -> ir.Table:
     con = side.asked.get_backend()
     asked, matched = side.asked, [f"k{i}" for i in range(len(side.plan.keys))]
     name = side.asked.get_name().removeprefix("asked")
-    theirs = _ranked(_met(asked, side.warehouse, matched), "wid")
-    ours = _met(asked, side.store, matched)
+    theirs = _ranked(_met(asked, side.warehouse, matched, side.reach), "wid")
+    ours = _met(asked, side.store, matched, side.reach)
     ours = _ranked(ours.filter(_held(ours)), "sid")
     theirs, ours = (con.create_table(f"{what}{name}", t) for what, t in (("w", theirs), ("s", ours)))
     both = _both(side, theirs, ours)
@@ -40,9 +40,10 @@ def paired(side: Side) -> ir.Table:
     return con.create_table(f"events{name}", w.union(s))
 
 
-def _met(asked: ir.Table, events: ir.Table, keys: list[str]) -> ir.Table:
+def _met(asked: ir.Table, events: ir.Table, keys: list[str], reach: int | None) -> ir.Table:
     """Each answer with the events of its key up to its time."""
-    met = asked.join(events, [*(asked[k] == events[k] for k in keys), events[TIME] <= asked["at"]])
+    since = [] if reach is None else [events[TIME] >= asked["at"] - reach]
+    met = asked.join(events, [*(asked[k] == events[k] for k in keys), events[TIME] <= asked["at"], *since])
     return met.select(ROW, "at", "stamp", "served", "ended", *events.columns)
 
 

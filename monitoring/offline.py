@@ -22,6 +22,8 @@ from workbench.sources import EventSource
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import ibis.expr.types as ir
+
     from backends import Engine
     from monitoring.answered import Answered
     from workbench.definitions import Feature
@@ -47,7 +49,15 @@ def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
     named = {k.name: rows[f"k{i}"] for i, k in enumerate(plan.keys)} | {c.name: rows[f"x{i}"] for i, c in enumerate(plan.context)}
     zone = schema[join.left.time].timezone
     named.setdefault(join.left.time, rows["at"].cast(pa.timestamp("us", zone)))
-    return pa.table({ROW: rows[ROW], **{n: c.cast(c.type if n == join.left.time else arrow(schema[n])) for n, c in named.items()}})
+    kinds = {n: c.type if n == join.left.time or schema[n].is_uuid() else arrow(schema[n]) for n, c in named.items()}
+    return pa.table({ROW: rows[ROW], **{n: c.cast(kinds[n]) for n, c in named.items()}})
+
+
+def left_on(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> ir.Table:
+    """The same as a table of an engine; ids that come as texts are ids there."""
+    left = engine.keep(lefts(join, told, rows))
+    texts = {n: left[n].cast("uuid") for n in left.columns if n in join.left.table.schema and join.left.table.schema[n].is_uuid()}
+    return left.mutate(**texts) if texts else left
 
 
 def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa.Table:
@@ -55,7 +65,7 @@ def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa
     names = [f.name for f in join.outputs]
     if not rows.num_rows:
         return pa.schema([(ROW, pa.int64()), *((f"a{i}", arrow(f.dtype)) for i, f in enumerate(join.outputs))]).empty_table()
-    left = engine.keep(lefts(join, told, rows))
+    left = left_on(join, told, rows, engine)
     table = engine.keep(training_set(join, engine, left, Chooser(engine)))
     schema = ibis.schema({ROW: "int64"} | {f.name: f.dtype for f in join.outputs})
     return fetched(engine, table.select(ROW, *names), schema).rename_columns([ROW, *(f"a{i}" for i in range(len(names)))])
@@ -99,7 +109,7 @@ def _values(asked: tuple[Join, Mapping[str, Any]] | None, told: Answered, rows: 
     if asked is None or not rows.num_rows:
         return {}
     join, named = asked
-    left = engine.keep(lefts(join, told, rows))
+    left = left_on(join, told, rows, engine)
     table = engine.keep(training_set(join, engine, left, Chooser(engine)))
     schema = ibis.schema({ROW: "int64"} | {f.name: f.dtype for f in join.outputs})
     found: dict[tuple[int, str], Any] = {}

@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from monitoring.answered import ROW
 from monitoring.arrivals import local, questions, sides, snapshots_seen
 from monitoring.kinds import MISSING, paired
-from monitoring.offline import lefts
+from monitoring.offline import left_on
 from workbench.asked import arrow, fetched
 from workbench.compile import features, training_set
 from workbench.errors import DefinitionError
@@ -154,7 +154,7 @@ def replay(store: Store, join: Join, told: Answered, rows: pa.Table, engine: Eng
         for row in table.select(ROW, "kind").distinct().to_pyarrow().to_pylist():
             kinds.setdefault(row[ROW], set()).add(row["kind"])
             present[number].add(row["kind"])
-    left = con.create_table("lefts", lefts(join, told, rows))
+    left = left_on(join, told, rows, mine)
     return Replay(join, told, rows, con, mine, left, found, events, states, {r: frozenset(k) for r, k in kinds.items()}, {p: frozenset(k) for p, k in present.items()})
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -156,8 +157,11 @@ def test_sketches_are_compared_by_their_bound(store, duck):
     ask(store, join.name, [{"user": "a"}] * 12, DAY)
 
     got = consistency(store, join, complete=COMPLETE)
+    duck.create_table("many", pa.Table.from_pylist([*rows, simulator.event("a", "late", 5000.0, DAY - timedelta(hours=1))], simulator.EVENT), overwrite=True)
+    late = consistency(store, join, complete=COMPLETE)
 
     unpublish(join.name, store)
+    assert {("many_v1_amount_approx_unique_count_1d", "late_across_batch")} == {(r.feature, r.cause) for r in late.rows}
     counts = Counter()
     for row in got.metrics.to_pylist():
         counts.update({k: row[k] for k in ("match", "tol_match", "value_diff")})
@@ -183,3 +187,23 @@ def test_of_a_store_that_forgets_the_window_is_still_known_and_all_time_is_not(s
     unpublish(join.name, store)
     assert ("ok", ()) == (clean.status, clean.rows)
     assert {"kept_v1_amount_count_3d": "late_across_batch", "kept_v1_amount_sum": "late_across_batch"} == {r.feature: r.cause for r in got.rows}
+
+
+def test_ids_as_keys_and_as_identities_are_compared(store, duck):
+    keys = [UUID(int=i) for i in range(3)]
+    duck.raw_sql("create table ided (k uuid, pid uuid, ts timestamp, amount double)")
+    for i in range(9):
+        duck.raw_sql(f"insert into ided values ('{keys[i % 3]}', '{UUID(int=100 + i)}', timestamp '2024-01-09 12:00:00', {i})")
+    duck.raw_sql(f"create table ided_lefts as select uuid '{keys[0]}' as k, timestamp '2024-01-10' as t")
+    group_by = GroupBy(name="ided_v1", source=EventSource(duck.table("ided"), time="ts", topic="ided", id="pid"), keys=["k"], aggregations=trailing(days(1), _.amount.sum()))
+    join = Join(name="ided_join_v1", left=EventSource(duck.table("ided_lefts"), time="t"), parts=[group_by])
+    publish(join, store, confirm=True, end=DAY)
+    ask(store, join.name, [{"k": k} for k in keys], DAY)
+    clean = consistency(store, join, complete=COMPLETE)
+    duck.raw_sql(f"update ided set amount = 99 where pid = '{UUID(int=101)}'")
+
+    got = consistency(store, join, complete=COMPLETE)
+
+    unpublish(join.name, store)
+    assert ("ok", ()) == (clean.status, clean.rows)
+    assert [(str(keys[1]), "mutation")] == [(r.keys["k"], r.cause) for r in got.rows]
