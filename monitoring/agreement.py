@@ -41,8 +41,8 @@ def consistency(store: Store, definition: GroupBy | Join, start: At = None, end:
     """Compare what a store answered, by its served log, with what the warehouse gives for the same keys and times.
 
     Every logged answer is computed again from all events that the warehouse has now. Where a value differs, it is computed
-    from the events that the store had when it answered too: what still differs then is the code's doing, the rest that
-    of events which came later. Each value that differs gets its cause, by computing it again under one hypothesis after the
+    from the events that the store had when it answered too: what still differs then is a fault, of the data or of the code,
+    and the rest is later events' doing. Each value that differs gets its cause, by computing it again under one hypothesis after the
     other. Values are compared by type (rule 11): exact ones to the bit, doubles within their scale, sketches within their
     bounds; a null is equal to a null alone.
 

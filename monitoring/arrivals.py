@@ -60,9 +60,9 @@ class Side:
         return [*(f"k{i}" for i in range(len(self.plan.keys))), TIME, *(c.name for c in self.plan.stored)]
 
 
-def questions(told: Answered, rows: pa.Table, number: int) -> pa.Table:
+def questions(told: Answered, number: int) -> pa.Table:
     """What a part was asked by these answers, without those whose key is null (rule 17)."""
-    plan, part = told.plan, told.plan.parts[number]
+    plan, part, rows = told.plan, told.plan.parts[number], told.rows
     group_by, names = plan.group_by(part.group_by), [k.name for k in plan.keys]
     at = pa.array([t // SKEW * SKEW for t in rows["at"].to_pylist()], pa.int64()) if group_by.daily else rows["at"]
     keys = {f"k{i}": rows[f"k{names.index(left)}"].cast(held(k.type)) for i, ((left, _), k) in enumerate(zip(part.keys, group_by.keys, strict=True))}
@@ -72,11 +72,11 @@ def questions(told: Answered, rows: pa.Table, number: int) -> pa.Table:
     return asked
 
 
-def sides(store: Store, con: BaseBackend, told: Answered, number: int, group_by: GroupBy, rows: pa.Table, engine: Engine) -> Side:
+def sides(store: Store, con: BaseBackend, told: Answered, number: int, group_by: GroupBy, engine: Engine) -> Side:
     """The events that answers may have seen, of a part over events."""
     part = told.plan.parts[number]
     plan = told.plan.group_by(part.group_by)
-    asked = questions(told, rows, number)
+    asked = questions(told, number)
     keys = asked.select([f"k{i}" for i in range(len(plan.keys))]).group_by([f"k{i}" for i in range(len(plan.keys))]).aggregate([])
     reach = _reach(plan, part)
     times = asked["at"].to_pylist() or [0]
@@ -87,9 +87,8 @@ def sides(store: Store, con: BaseBackend, told: Answered, number: int, group_by:
         seen = ours.filter(pc.less_equal(ours["written"], pc.min(asked["stamp"])))
         ours = _more(ours, _stored(store, plan, _lacking(theirs, seen), None, told.since[number]), ("id", "written", "gone"))
         theirs = _more(theirs, _warehouse(plan, group_by, engine, _lacking(ours, theirs), None), ())
-    named = f"{number}"
-    tables = [con.create_table(f"{what}{named}", t) for what, t in (("asked", asked), ("theirs", theirs), ("ours", ours))]
-    warehouse, kept = (con.create_table(f"{what}{named}", _told(plan, t, ident)) for what, t, ident in (("warehouse", tables[1], "wid"), ("store", tables[2], "sid")))
+    tables = [con.create_table(f"{what}{number}", t) for what, t in (("asked", asked), ("theirs", theirs), ("ours", ours))]
+    warehouse, kept = (con.create_table(f"{what}{number}", _told(plan, t, ident)) for what, t, ident in (("warehouse", tables[1], "wid"), ("store", tables[2], "sid")))
     return Side(part, plan, group_by, stored_of(group_by), tables[0], warehouse, kept, told.horizons[number], reach)
 
 

@@ -10,6 +10,7 @@ import ibis
 import ibis.expr.operations as ops
 import pyarrow as pa
 import pyarrow.compute as pc
+from attrs import evolve
 
 from backends import engine_of
 from monitoring.answered import ROW
@@ -137,7 +138,7 @@ class Comparison:
             for r in wrong.filter(pc.is_in(wrong[ROW], chosen)).to_pylist(maps_as_pydicts="strict"):
                 cases.append(Case(r[ROW], self.outputs[i], part, None if part is None else asked[r[ROW]][f"s{part}"], r["online"], r["offline"]))
                 kinds.append((self.names[i], r["class"]))
-        replayed = replay(self.store, self.join, self.told, mine, self.engine)
+        replayed = replay(self.store, self.join, evolve(self.told, rows=mine), self.engine)
         question = Question(replayed, self.tolerance, self._changes(replayed, asked), lambda case: self._kept(case, asked[case.row]))
         visible = [self._visible(replayed, c, offline) for c in cases]
         told = zip(cases, kinds, explained(question, cases, self.causes), visible, strict=True)

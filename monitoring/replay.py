@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import ibis.expr.types as ir
-    from ibis.backends import BaseBackend
 
     from backends import Engine
     from monitoring.answered import Answered
@@ -88,9 +87,7 @@ class Replay:
     """Some answers, and every value that they could have had; each variant is computed once."""
 
     join: Join
-    told: Answered
-    rows: pa.Table
-    con: BaseBackend
+    told: Answered  # these answers alone
     engine: Engine
     left: ir.Table
     sides: Mapping[int, Side]
@@ -137,16 +134,17 @@ class Replay:
         return events.filter(mine | (events["kind"] == "carried")) if variant.held else events.filter((mine & kinds) | (~mine & ~kinds))
 
 
-def replay(store: Store, join: Join, told: Answered, rows: pa.Table, engine: Engine) -> Replay:
+def replay(store: Store, join: Join, told: Answered, engine: Engine) -> Replay:
     """What these answers may have seen, from the warehouse and from the store, in a DuckDB of this process."""
     con, mine = local()
     found: dict[int, Side] = {}
     states: dict[int, dict[bool, ir.Table]] = {}
     for number, part in enumerate(join.parts):
         if isinstance(part.group_by.source, EntitySource):
-            states[number] = {then: _states(con, told, number, part, rows, engine, snapshots_seen(store, told, number) if then else None) for then in (False, True)}
+            seen = snapshots_seen(store, told, number)
+            states[number] = {then: con.create_table(f"states{number}{then}", _states(told, number, part, engine, seen if then else None)) for then in (False, True)}
         else:
-            found[number] = sides(store, con, told, number, part.group_by, rows, engine)
+            found[number] = sides(store, con, told, number, part.group_by, engine)
     events = {number: paired(side) for number, side in found.items()}
     kinds: dict[int, set[str]] = {}
     present: dict[int, set[str]] = {number: set() for number in events}
@@ -154,27 +152,28 @@ def replay(store: Store, join: Join, told: Answered, rows: pa.Table, engine: Eng
         for row in table.select(ROW, "kind").distinct().to_pyarrow().to_pylist():
             kinds.setdefault(row[ROW], set()).add(row["kind"])
             present[number].add(row["kind"])
-    left = left_on(join, told, rows, mine)
-    return Replay(join, told, rows, con, mine, left, found, events, states, {r: frozenset(k) for r, k in kinds.items()}, {p: frozenset(k) for p, k in present.items()})
+    left = left_on(join, told, told.rows, mine)
+    return Replay(join, told, mine, left, found, events, states, {r: frozenset(k) for r, k in kinds.items()}, {p: frozenset(k) for p, k in present.items()})
 
 
-def _states(con: BaseBackend, told: Answered, number: int, part: JoinPart, rows: pa.Table, engine: Engine, seen: Sequence[tuple[int, int]] | None) -> ir.Table:
+def _states(told: Answered, number: int, part: JoinPart, engine: Engine, seen: Sequence[tuple[int, int]] | None) -> pa.Table:
     """An entity's features for each answer, from all snapshots that the warehouse has, or from those that the store had by then."""
-    asked = questions(told, rows, number)
+    asked = questions(told, number)
     at = asked["at"].to_pylist()
     if seen is not None:
         at = [max((end for end, written in seen if end <= t and written <= stamp), default=NONE) for t, stamp in zip(at, asked["stamp"].to_pylist(), strict=True)]
     keys = {f"_fw_key{i}": asked[f"k{i}"] for i in range(len(part.keys))}
     spine = pa.table({**keys, AT: pa.array(at, pa.int64()), ROW: asked[ROW]})
-    group_by = part.group_by
-    types: dict[str, pa.DataType] = {ROW: pa.int64()} | {f.name: arrow(f.dtype) for f in group_by.outputs} | {NEWEST: pa.int64()}
-    name = f"states{number}{'now' if seen is None else 'then'}"
+    outputs = part.group_by.outputs
+    schema = pa.schema([(ROW, pa.int64()), *((f.name, arrow(f.dtype)) for f in outputs), (NEWEST, pa.int64())])
     if not spine.num_rows:
-        return con.create_table(name, pa.schema(types.items()).empty_table())
+        return schema.empty_table()
     kept = engine.keep(spine)
-    found = features(_distinct(kept), group_by, engine, newest=True, planner=Chooser(engine))
+    texts = {k: kept[k].cast("uuid") for k, (_, name) in zip(keys, part.keys, strict=True) if part.group_by.source.table.schema[name].is_uuid()}
+    kept = kept.mutate(**texts) if texts else kept
+    found = features(_distinct(kept), part.group_by, engine, newest=True, planner=Chooser(engine))
     joined = kept.left_join(found, [*(kept[k] == found[k] for k in keys), kept[AT] == found[AT]])
-    return con.create_table(name, engine.fetch(joined.select(ROW, *(f.name for f in group_by.outputs), NEWEST)).cast(pa.schema(types.items())))
+    return engine.fetch(joined.select(ROW, *(f.name for f in outputs), NEWEST)).cast(schema)
 
 
 def _distinct(spine: ir.Table) -> ir.Table:
