@@ -61,6 +61,7 @@ class Shop:
     tables: dict = field(factory=lambda: {"pays": [], "clicks": [], "bills": [], "users": []})
     topics: dict = field(factory=dict)
     offsets: dict = field(factory=dict)
+    plans: list = field(factory=list)  # one, made once
 
     @classmethod
     def opened(cls, store, people, con=None):
@@ -94,8 +95,8 @@ class Shop:
 
     def stream(self, topic, rows, *, partition=0, appended=None):
         """One batch of messages, as the updater writes it: decoded, made rows, committed with its offsets, marked visible."""
-        plan = plan_of(self.join)
-        mine = [g for g in plan.group_bys if g.topic and g.topic.name == topic]
+        self.plans[:] = self.plans or [plan_of(self.join)]
+        mine = [g for g in self.plans[0].group_bys if g.topic and g.topic.name == topic]
         place = (topic, partition)
         with self.store.connection() as con:
             epochs = {t: {place: r.epoch} for t, r in positions.claimed(con, mine, topic, partition).items()}
