@@ -207,3 +207,27 @@ def test_ids_as_keys_and_as_identities_are_compared(store, duck):
     unpublish(join.name, store)
     assert ("ok", ()) == (clean.status, clean.rows)
     assert [(str(keys[1]), "mutation")] == [(r.keys["k"], r.cause) for r in got.rows]
+
+
+def test_a_warehouse_in_spark_is_compared(store, spark):
+    spark.drop_table("spark_pays", force=True)
+    spark.create_table("spark_pays", schema={"ts": "timestamp('UTC')", "pid": "string", "user": "string", "amount": "float64"})
+
+    def kept(rows):
+        values = ", ".join(f"(timestamp '{r['ts']}', '{r['pid']}', '{r['user']}', {r['amount']}d)" for r in rows)
+        spark.raw_sql(f"insert into spark_pays values {values}")
+
+    kept(ROWS[:4])
+    paid, at = spark.table("spark_pays"), DAY
+    lefts = paid.select("user", t="ts")
+    group_by = GroupBy(name="spark_pays_v1", source=EventSource(paid, time="ts", topic="spark", id="pid"), keys=["user"], aggregations=trailing(days(1), _.amount.sum()))
+    join = Join(name="spark_join_v1", left=EventSource(lefts, time="t"), parts=[group_by])
+    publish(join, store, confirm=True, end=DAY)
+    ask(store, join.name, [{"user": "a"}, {"user": "b"}], at)
+    kept(ROWS[4:6])
+
+    got = consistency(store, join, complete=COMPLETE)
+
+    unpublish(join.name, store)
+    spark.drop_table("spark_pays")
+    assert [("a", "late_across_batch")] == [(r.keys["user"], r.cause) for r in got.rows]
