@@ -119,12 +119,12 @@ class Spark(Engine):
             return expr.schema().to_pyarrow().empty_table().to_reader()
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
-    def keep(self, expr: ir.Table) -> ir.Table:
+    def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
         """Cached, for as long as an expression refers to it: Spark has no temporary tables."""
         forgotten = FORGOTTEN.setdefault(self.connected, [])
         while forgotten:
             self._session.catalog.dropTempView(forgotten.pop())  # and its cache
-        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr))), expr)
+        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr))), None if isinstance(expr, pa.Table) else expr)
         weakref.finalize(table.op(), forgotten.append, table.op().name)
         return table
 
@@ -149,8 +149,8 @@ class Spark(Engine):
     def _session(self) -> Any:
         return self.connected._session  # noqa: SLF001 Ibis hands out no session
 
-    def _frame(self, expr: ir.Table) -> Any:
-        return self._session.sql(self.query(expr))
+    def _frame(self, expr: ir.Table | pa.Table) -> Any:
+        return self._session.createDataFrame(expr) if isinstance(expr, pa.Table) else self._session.sql(self.query(expr))
 
     def folder(self, table: str) -> Path:
         """Beside the managed tables of the current database, where driver and executors reach it as a folder."""

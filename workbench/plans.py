@@ -271,11 +271,16 @@ def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], kno
     return tuple(made)
 
 
-def stored_rows(group_by: GroupBy, engine: Engine) -> ir.Table:
-    """A group-by's rows on an engine, as its store keeps them."""
+def stored_of(group_by: GroupBy) -> Stored:
+    """What rows a group-by's store keeps, with all that its features need."""
     stored = Stored(group_by)
     _features(group_by, stored, {} if group_by.taken else _cells(group_by, stored))
-    return stored.rows(engine)
+    return stored
+
+
+def stored_rows(group_by: GroupBy, engine: Engine) -> ir.Table:
+    """A group-by's rows on an engine, as its store keeps them."""
+    return stored_of(group_by).rows(engine)
 
 
 def snapshot_ends(group_by: GroupBy, engine: Engine) -> ir.Table:
