@@ -1,1 +1,30 @@
 """Watching: drift, freshness, and online/offline consistency."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monitoring.drift import Drift, drift_of, series
+    from monitoring.edges import Edges, edges_of
+    from monitoring.tiles import Tile, merged, summarise
+    from monitoring.verdicts import Rules
+
+ROOMS = {"Drift": "drift", "Edges": "edges", "Rules": "verdicts", "Tile": "tiles", "drift_of": "drift", "edges_of": "edges", "merged": "tiles", "series": "drift", "summarise": "tiles"}
+
+__all__ = ["Drift", "Edges", "Rules", "Tile", "drift_of", "edges_of", "merged", "series", "summarise"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when asked for: tiles are counted and kept without what scores need."""
+    if name not in ROOMS:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    try:
+        return getattr(import_module(f"monitoring.{ROOMS[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "scipy":
+            message = f"monitoring.{name} needs scipy, which is not installed: pip install 'feature-workbench[monitoring]'"
+            raise ImportError(message) from error
+        raise
