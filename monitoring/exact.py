@@ -32,10 +32,10 @@ def gap_of(reference: ir.Table, current: ir.Table, feature: str, *, most: int = 
     engine = engine_of(reference.get_backend())
     column = feature.removesuffix(".length").removesuffix(".value").removesuffix(".key").removesuffix("[]")
     ref, cur = (grouped(next(p.table for p in parts(t, [feature if feature in t.columns else column]) if p.name == feature and p.numeric)) for t in (reference, current))
-    ((n,),), ((m,),) = (engine.rows(side.agg(n=side.n.sum())) for side in (ref, cur))
+    both = ref.select("x", r="n", c=ibis.literal(0).cast("int64")).union(cur.select("x", r=ibis.literal(0).cast("int64"), c="n"))
+    ((n, m),) = engine.rows(both.agg(n=both.r.sum(), m=both.c.sum()))
     if not n or not m or n + m > most:
         return None
-    both = ref.select("x", r="n", c=ibis.literal(0).cast("int64")).union(cur.select("x", r=ibis.literal(0).cast("int64"), c="n"))
     values = both.group_by("x").agg(r=both.r.sum(), c=both.c.sum())
     cumulated = {side: values[side].cumsum(order_by=values.x).cast("float64") / ibis.literal(float(total)).cast("float64") for side, total in (("r", n), ("c", m))}
     steps = values.select(apart=(cumulated["r"] - cumulated["c"]).abs(), width=values.x.lead().over(ibis.window(order_by=values.x)) - values.x)
