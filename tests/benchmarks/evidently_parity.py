@@ -42,7 +42,7 @@ THEIRS = {
 
 def counted(ref: np.ndarray, cur: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Counts per value, or in evidently's bins: Sturges's, of equal width, over both sides together."""
-    if kind == "cat" or len(np.unique(ref)) <= 20:  # noqa: PLR2004 its constant
+    if kind == "cat" or len(np.unique(ref)) <= 20:
         values = np.union1d(ref, cur)
         return tuple(np.array([(side == v).sum() for v in values], float) for side in (ref, cur))
     edges = np.histogram_bin_edges(np.concatenate([ref, cur]), bins="sturges")
@@ -58,15 +58,18 @@ def ours(ref: np.ndarray, cur: np.ndarray, kind: str) -> dict[str, tuple[float, 
     w1 = distances.w1_of_values(r, c, both) / max(ref.std(), 1e-3)
     gof = math.inf if (p == 0).any() else float(((q - p * m / n) ** 2 / (p * m / n)).sum())
     statistic, freedom = distances.homogeneity(p, q)
-    cuts = np.unique(np.quantile(ref, np.arange(1, 20) / 20, method="inverted_cdf")) if len(np.unique(ref)) > 50 else None  # noqa: PLR2004 edges.FEW
+    cuts = np.unique(np.quantile(ref, np.arange(1, 20) / 20, method="inverted_cdf")) if len(np.unique(ref)) > 50 else None
     frozen = (p, q) if cuts is None else tuple(np.bincount(np.searchsorted(cuts, side, side="right"), minlength=len(cuts) + 1).astype(float) for side in (ref, cur))
     bins = "bins frozen on the reference, 20 of equal depth; " if cuts is not None else ""
+    # its Hellinger cuts numbers at Sturges's bins of the different values, each once
+    ends = np.histogram_bin_edges(both, bins="sturges")
+    h, k = (p, q) if kind == "cat" else (np.histogram(side, ends)[0].astype(float) for side in (ref, cur))
     zero_p, zero_q = (distances.evidently(side) for side in (p, q))
     return {
         "psi": (distances.psi(p, q, "evidently"), distances.psi(*frozen), f"{bins}half a row more a bin"),
         "js": (distances.js2(p, q) * math.sqrt(math.log(2)), distances.js2(*frozen), f"{bins}base 2, where theirs is e"),
         "kl": (distances.kl(zero_p / zero_p.sum(), zero_q / zero_q.sum()), None, "not among our scores: it has no symmetry"),
-        "hellinger": (distances.hellinger(p, q), distances.hellinger(*frozen), bins.rstrip("; ")),
+        "hellinger": (distances.hellinger(h, k), distances.hellinger(*frozen), "" if kind == "cat" else bins.rstrip("; ") or "a bin for each value"),
         "chi2 p": (chances.chi2_p(gof, len(p) - 1), chances.chi2_p(statistic, freedom), "the reference is a sample too"),
         "ks p": (chances.ks_p(d, n, m), chances.ks_p(d, n, m), "theirs is exact up to 10,000 rows, ours the asymptotic law at any size"),
         "w1/std": (w1, w1, ""),
