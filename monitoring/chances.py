@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RARE = 0.999  # quantile of the noise floor
+MANY = 1_000  # rows from which a rate is normal enough, and the exact law slow
 WIDE = 1.96  # standard deviations of a 95 % interval
 
 
@@ -34,6 +35,20 @@ def rate_p(ref: float, n: float, cur: float, m: float) -> float:
     pooled = (ref * n + cur * m) / (n + m)
     spread = math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / n + 1 / m))
     return float(2 * special.ndtr(-abs(cur - ref) / spread)) if spread else 1.0
+
+
+def few_p(ref: float, n: int, cur: float, m: int) -> float:
+    """The same for rates of which few rows are: twice the smaller tail of the hypergeometric law (Fisher), counts rounded.
+
+    The z test calls 3 nulls in 50 rows, against 1 % of a large reference, a chance of 4e-4; they come in 1 of 70 such tiles.
+    """
+    if not n or not m:
+        return 1.0
+    now, both = round(cur * m), round(ref * n) + round(cur * m)
+    if min(both, n + m - both) > MANY:
+        return rate_p(ref, n, cur, m)
+    law = n + m, both, m
+    return float(min(2 * min(stats.hypergeom.cdf(now, *law), stats.hypergeom.sf(now - 1, *law)), 1.0))
 
 
 def wilson(count: float, n: float, z: float = WIDE) -> tuple[float, float]:

@@ -220,7 +220,7 @@ def _verdict(reference: Tile, current: Tile, edges: Edges, found: Judged | None,
     said: list[tuple[Status, str, float]] = []
     for name, of in (("nulls", _nulls), ("NaN or infinite", _nonfinite)):
         before, now = of(reference) / reference.n_rows, of(current) / current.n_rows
-        chance = chances.rate_p(before, reference.n_eff, now, current.n_eff) < rules.null_p
+        chance = chances.few_p(before, reference.n_eff, now, current.n_eff) < rules.null_p
         status: Status = level(abs(now - before), rules.null_warn, rules.null_alert) if chance else "ok"
         said.append((status, f"{name}: {before:.4g} before, {now:.4g} now", abs(now - before) / rules.null_alert if chance else 0.0))
     if found is None:

@@ -257,6 +257,16 @@ def test_wilsons_interval_is_scipys():
     assert same((low, high), rel=1e-4) == chances.wilson(20, 1000)
 
 
+def test_the_chances_of_rates_are_scipys():
+    two, few = ([[990, 10], [47, 3]], [[990, 10], [50, 0]])
+
+    z = math.sqrt(scipy.stats.chi2_contingency(two, correction=False).statistic)
+    assert same(2 * scipy.stats.norm.sf(z), rel=1e-9) == chances.rate_p(0.01, 1000, 0.06, 50)
+    assert same(2 * scipy.stats.fisher_exact(two, alternative="greater").pvalue, rel=1e-9) == chances.few_p(0.01, 1000, 0.06, 50)
+    assert 1 == chances.few_p(0.01, 1000, 0, 50) == chances.rate_p(0, 10, 0, 10)
+    assert 0.5 < scipy.stats.fisher_exact(few).pvalue
+
+
 def test_benjamini_and_hochbergs_marks():
     p = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216]
 
