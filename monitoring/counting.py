@@ -101,7 +101,8 @@ def _code(x: ir.Value, edges: Edges) -> ir.IntegerValue:
     if x.type().is_string():
         return x.isnull().ifelse(NULL, bin_of(x, edges)).cast("int64")
     most = double(math.inf)
-    return ibis.cases((x.isnull(), NULL), (x > most, NAN), (x == most, POSINF), (x == -most, NEGINF), else_=bin_of(x, edges)).cast("int64")
+    # nulls last: Ibis's isnull() on Spark is true of NaN
+    return ibis.cases((x > most, NAN), (x == most, POSINF), (x == -most, NEGINF), (x.isnull(), NULL), else_=bin_of(x, edges)).cast("int64")
 
 
 def _label(x: ir.Value, edges: Edges) -> ir.StringValue:
