@@ -72,8 +72,9 @@ def counted(engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges]
 def _grouped(part: Part, edges: Edges, number: int, tile: Any) -> ir.Table:
     """One column's groups, as every other's: number, tile, code, label, n, mean, variance, low, high, zero, below, above, distinct."""
     x = part.table[X]
-    rows = part.table.select(tile=tile(part.table), code=_code(x, edges), label=_label(x, edges), x=finite(x))
-    groups = rows.group_by("tile", "code", "label")
+    labels = {"label": _label(x, edges)} if edges.kind == "texts" and edges.values else {}
+    rows = part.table.select(tile=tile(part.table), code=_code(x, edges), **labels, x=finite(x))
+    groups = rows.group_by("tile", "code", *labels)
     none, zero = ibis.null("float64"), ibis.literal(0).cast("int64")
     if not part.numeric:
         distinct = rows.x.nunique().cast("int64") if edges.kind == "none" else zero
@@ -93,7 +94,8 @@ def _grouped(part: Part, edges: Edges, number: int, tile: Any) -> ir.Table:
             distinct=zero,
         )
     columns = ("tile", "code", "label", "n", "mean", "variance", "low", "high", "zero", "below", "above", "distinct")
-    return told.select(number=ibis.literal(number).cast("int64"), **{c: told[c] for c in columns})
+    given = told if labels else told.mutate(label=ibis.null("string"))
+    return given.select(number=ibis.literal(number).cast("int64"), **{c: given[c] for c in columns})
 
 
 def _code(x: ir.Value, edges: Edges) -> ir.IntegerValue:
@@ -106,6 +108,4 @@ def _code(x: ir.Value, edges: Edges) -> ir.IntegerValue:
 
 
 def _label(x: ir.Value, edges: Edges) -> ir.StringValue:
-    if edges.kind == "texts" and edges.values:
-        return x.isin(edges.values).ifelse(x, ibis.null("string"))
-    return ibis.null("string")
+    return x.isin(edges.values).ifelse(x, ibis.null("string"))
