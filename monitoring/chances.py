@@ -45,7 +45,8 @@ def few_p(ref: float, n: int, cur: float, m: int) -> float:
     if not n or not m:
         return 1.0
     now, both = round(cur * m), round(ref * n) + round(cur * m)
-    if min(both, n + m - both) > MANY:
+    usual = both * m / (n + m)
+    if min(usual, m - usual) > MANY:
         return rate_p(ref, n, cur, m)
     law = n + m, both, m
     return float(min(2 * min(stats.hypergeom.cdf(now, *law), stats.hypergeom.sf(now - 1, *law)), 1.0))
