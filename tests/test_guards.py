@@ -19,6 +19,7 @@ from workbench.guards import Finding, guards, guards_html, guards_text
 from workbench.guards.asking import Guard, found
 from workbench.guards.events import Events
 from workbench.guards.lefts import LABEL
+from workbench.timeline.nearby import Nearby
 from workbench.timeline.plan import page
 
 T = datetime(2024, 1, 1, 9, 30, 7)  # noqa: DTZ001 the tables' timestamps are naive UTC
@@ -340,7 +341,7 @@ def test_a_page_of_rows_tells_of_any_column_of_the_left(duck):
     join = joined(duck, rows, [{"amount": r.pop("churned"), **r} for r in left], left_types={"amount": pa.int64()})
 
     assert "label" not in said(join, duck)
-    assert "is equal to `amount`" in said(join, duck, page=page(join, engine_of(duck), 1, 40))["label"].sentence
+    assert "is equal to `amount`" in said(join, duck, page=page(Nearby(join, engine_of(duck)), 1, 40))["label"].sentence
 
 
 def test_a_derivation_of_a_label_is_told(duck):
@@ -448,7 +449,7 @@ def test_the_strip_counts_each_kind_and_offers_the_rows_that_are_known():
     assert html.startswith('<details class="guards" open="">')
     assert ["1 warning", "1 note", "1 pass"] == re.findall(r"\d (?:warning|note|pass)\b", re.sub("<[^>]+>", "", html))
     assert "<code>a</code> &lt; <code>b</code>" in html
-    assert [{"guard": "rows:j"}] == [json.loads(p.replace("&quot;", '"')) for p in re.findall(r'data-send="filter" data-params="([^"]+)"', html)]
+    assert [{"guard": "rows:j"}] == [json.loads(p.replace("&quot;", '"')) for p in re.findall(r'data-send="guard" data-slot="view" data-params="([^"]+)"', html)]
 
 
 def test_the_strip_is_closed_where_nothing_warns():

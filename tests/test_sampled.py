@@ -84,3 +84,12 @@ def test_any_values_have_a_distribution(values, said):
     assert said == (told.rows, told.nulls)
     if told.bins:
         assert len(values) - told.nulls == sum(n for *_, n in told.bins)
+
+
+def test_a_bare_reduction_takes_windows(shop):
+    price = shop.table("purchases").purchase_price
+
+    seen = preview(price.sum(), windows=days(3, 14), keys="user_id", time="ts", at="2023-11-20")
+
+    assert ["preview_purchase_price_sum_3d", "preview_purchase_price_sum_14d"] == [f.name for f in seen.page.outputs]
+    assert {"2023-11-20 00:00:00"} == {str(r["t"]) for r in seen.rows}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
+
+CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
+WRITTEN = re.compile(r'class="([^"]*)"')
+HOST = frozenset({"jp-OutputArea-child"})  # of JupyterLab's page
 
 
 class Markup(str):
@@ -16,7 +21,7 @@ class Markup(str):
 
 def text(value: Any) -> Markup:
     """A value as HTML text."""
-    return value if isinstance(value, Markup) else Markup(escape(str(value)))
+    return value if isinstance(value, Markup) else Markup(escape(str(value), quote=False))
 
 
 def join(parts: Any, between: str = "") -> Markup:
@@ -42,10 +47,17 @@ def row(cells: Any, cell: str = "td", classes: dict[int, str] | None = None, **a
 
 
 @cache
-def stylesheet() -> Markup:
-    """The tokens and components of every output, once a page element, scoped to `.fw`."""
+def _rules() -> tuple[tuple[str, frozenset[str]], ...]:
+    """The stylesheet's lines, each with the classes that it is of."""
     css = files("workbench").joinpath("style.css").read_text("utf-8")
-    return Markup(f"<style>{''.join(line.strip() for line in css.splitlines() if not line.startswith('/*'))}</style>")
+    lines = (line.strip() for line in css.splitlines() if line and not line.startswith("/*"))
+    return tuple((line, frozenset(CLASS.findall(line)) - {"fw"}) for line in lines)
+
+
+def stylesheet(content: str | None = None) -> Markup:
+    """The tokens and components of every output, scoped to `.fw`; of those that a content uses, where it does not change."""
+    used = None if content is None else {c for names in WRITTEN.findall(content) for c in names.split()} | HOST
+    return Markup(f"<style>{''.join(line for line, classes in _rules() if used is None or not classes or classes & used)}</style>")
 
 
 def section(*children: Any, label: str, static: bool = False, **attributes: Any) -> Markup:
@@ -53,4 +65,6 @@ def section(*children: Any, label: str, static: bool = False, **attributes: Any)
 
     One that is `static` gives way to the live one that is displayed after it, for as long as that is there.
     """
-    return tag("section", stylesheet(), *children, class_="fw fw-page" if static else "fw", data_lm_suppress_shortcuts="true", aria_label=label, **attributes)
+    content = join(children)
+    style = stylesheet() if "data_slot" in attributes and not static else stylesheet(content)
+    return tag("section", style, content, class_="fw fw-page" if static else "fw", data_lm_suppress_shortcuts="true", aria_label=label, **attributes)

@@ -158,7 +158,7 @@ function render({ model, el, signal }) {
     send(t, { [t.dataset.param]: at }, true);
   }
   function copy(button) {
-    const text = button.dataset.copy, done = () => { const was = button.textContent; button.textContent = "copied"; setTimeout(() => { button.textContent = was; }, 1200); };
+    const text = button.dataset.copy || button.closest("details,.line").querySelector("pre,code").textContent, done = () => { const was = button.textContent; button.textContent = "copied"; setTimeout(() => { button.textContent = was; }, 1200); };
     const old = () => { const area = Object.assign(document.createElement("textarea"), { value: text }); root.append(area); area.select(); document.execCommand("copy"); area.remove(); button.focus(); };
     if (navigator.clipboard?.writeText) navigator.clipboard.writeText(text).then(done, () => { old(); done(); });
     else { old(); done(); }

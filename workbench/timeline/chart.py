@@ -161,22 +161,33 @@ def _values(moment: Moment, scale: Axis) -> list[Markup]:
     least, most = min(0.0, *numbers), max(0.0, *numbers)
     high = (most - least) or 1.0
     spans = zip(steps, [*(t for t, _ in steps[1:]), scale.last], strict=True)
-    marks = [_label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"), _label(0, 142, f"{words.cell(least, 0)} – {_short(words.cell(most, 2 if high < 100 else 0), 12)}"), _label(0, 177, "dotted = null")]  # noqa: PLR2004 small values need decimals
+    label = f"{words.cell(least, 0)} – {_short(words.cell(most, 2 if high < 100 else 0), 12)}"  # noqa: PLR2004 small values need decimals
+    marks = [_label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"), _label(0, 142, label), _label(0, 177, "dotted = null")]
+    lines: dict[str, list[str]] = {"null": [], "past": [], "after": []}
     before: float | None = None
     for (start, value), end in spans:
+        y = None if value is None else VALUE_Y - VALUE_HIGH * (float(value) - least) / high
         for a, b, past in ((start, min(end, moment.at), False), (max(start, moment.at), end, True)):
             if a < b and b > scale.first and a < scale.last:
-                marks += _span(scale.x(a), scale.x(b), None if value is None else VALUE_Y - VALUE_HIGH * (float(value) - least) / high, None if past and a == moment.at else before, past=past)
-        before = None if value is None else VALUE_Y - VALUE_HIGH * (float(value) - least) / high
-    return marks
+                style = "null" if y is None else "after" if past else "past"
+                lines[style].append(_span(scale.x(a), scale.x(b), y, None if past and a == moment.at else before))
+        before = y
+    return marks + [_path("".join(d), **STYLES[style]) for style, d in lines.items() if d]
 
 
-def _span(left: float, right: float, y: float | None, before: float | None, *, past: bool) -> list[Markup]:
+# How a stretch of the value is drawn: null, before t, and from t on.
+STYLES: dict[str, dict[str, str]] = {
+    "null": {"stroke": "var(--faint)", "stroke_width": "3", "stroke_dasharray": "1 4"},
+    "past": {"stroke": "var(--s1)", "stroke_width": "1.8"},
+    "after": {"stroke": "var(--s1)", "stroke_width": "1.4", "opacity": ".45", "stroke_dasharray": "3 2"},
+}
+
+
+def _span(left: float, right: float, y: float | None, before: float | None) -> str:
+    """A level stretch, risen to from the value before it."""
     if y is None:
-        return [_path(f"M{left} 174.5H{right}", "var(--faint)", stroke_width="3", stroke_dasharray="1 4")]
-    rise = f"M{left} {before:.1f}V{y:.1f}" if before is not None else f"M{left} {y:.1f}"
-    style = {"stroke_width": "1.4", "opacity": ".45", "stroke_dasharray": "3 2"} if past else {"stroke_width": "1.8"}
-    return [_path(f"{rise}H{right}", "var(--s1)", **style)]
+        return f"M{left} 174.5H{right}"
+    return (f"M{left} {before:.1f}V{y:.1f}" if before is not None else f"M{left} {y:.1f}") + f"H{right}"
 
 
 def _now(moment: Moment, scale: Axis) -> Markup:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 STEPS = 60  # rows of the value over time
 
 
-def copied(said: str, text: str) -> Markup:
-    """A button that copies a text."""
-    return tag("button", said, type="button", data_copy=text, class_="copy", data_focus=f"copy {said}")
+def copied(said: str) -> Markup:
+    """A button that copies the code beside or under it."""
+    return tag("button", said, type="button", data_copy="", class_="copy", data_focus=f"copy {said}")
 
 
 def folded(page: Page, moment: Moment, name: str) -> Markup:
@@ -96,10 +96,9 @@ def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Mark
     """The feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
     made = [(engine_of(None, name).title, _written(join_, name)) for name in names]
-    said = f"{moment.name}: {expression(moment.feature.node)}"
-    blocks = [tag("details", tag("summary", name, " ", copied("copy", text)), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
+    blocks = [tag("details", tag("summary", name, " ", copied("copy")), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
     note = tag("p", "By pairs: a range join that any database can run. backfill takes a faster plan where there are many rows: explain(join) says which, and why.", class_="muted")
-    return join([tag("div", tag("code", said), " ", copied("copy expression", expression(moment.feature.node)), class_="line"), *blocks, note])
+    return join([tag("div", tag("span", f"{moment.name}: "), tag("code", expression(moment.feature.node)), " ", copied("copy expression"), class_="line"), *blocks, note])
 
 
 def _written(join_: Join, name: str) -> str:

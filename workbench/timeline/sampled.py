@@ -33,12 +33,12 @@ NAME, TIME = "preview", "t"  # of what has no name yet, and of the sample's time
 DAY_US = 86_400_000_000
 
 
-def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any) -> GroupBy:
+def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any, spans: Any = ()) -> GroupBy:
     """A group-by of aggregations or bare reductions: the keys and source of another, or of the table that they are over.
 
     A reduction that is more than one of a plain column is called `value`, `value_2`, ... until it has a name.
     """
-    some = [_named(one, i) for i, one in enumerate(flat(what))]
+    some = [_named(one, i, spans) for i, one in enumerate(flat(what))]
     if of is not None:
         return evolve(of, name=NAME, aggregations=some, features=(), derivations={})
     if keys is None or time is None:
@@ -47,16 +47,16 @@ def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any) -> GroupBy:
     return GroupBy(name=NAME, source=EventSource(_table(flat(what)), time=time), keys=[keys] if isinstance(keys, str | ir.Value | Deferred) else keys, aggregations=some)
 
 
-def _named(one: Any, i: int) -> Aggregation:
+def _named(one: Any, i: int, spans: Any) -> Aggregation:
     if isinstance(one, Aggregation):
         return one
-    made = Aggregation(one)
+    made = Aggregation(one, spans)
     if not made.bound:
         return made
     try:
         made.features  # noqa: B018 whether it names itself
     except DefinitionError:
-        return Aggregation(one.name("value" if not i else f"value_{i + 1}"))
+        return Aggregation(one.name("value" if not i else f"value_{i + 1}"), spans)
     return made
 
 
@@ -70,7 +70,7 @@ def _table(some: Iterable[Any]) -> ir.Table:
     raise DefinitionError(message)
 
 
-def sampled(group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime | int | None = None) -> Join:
+def sampled(group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime | str | int | None = None) -> Join:
     """The group-by for a sample of keys, by their hash, as of one time; by default just after its newest event or snapshot."""
     engine = engine_of(con)
     entity = isinstance(group_by.source, EntitySource)
@@ -101,7 +101,7 @@ def _newest(group_by: GroupBy, engine: Engine, table: ir.Table) -> int:
     return -(-after // DAY_US) * DAY_US if group_by.accuracy == "snapshot" else after
 
 
-def _us(at: datetime) -> int:
+def _us(at: datetime | str) -> int:
     from online.answers import microseconds  # noqa: PLC0415 one reading of times
 
     return microseconds(at)

@@ -109,9 +109,10 @@ def preview(
     on: BaseBackend | None = None,
     store: Store | None = None,
     of: GroupBy | None = None,
+    windows: Any = (),
     keys: Any = None,
     time: Any = None,
-    at: datetime | None = None,
+    at: datetime | str | None = None,
 ) -> Preview:
     """A page of left rows with their features, and the events behind one value. In a notebook it is live: every cell, time and panel answers.
 
@@ -137,6 +138,8 @@ def preview(
         Where it is or may be published: a live preview then shows what is served beside what is computed.
     of
         The group-by whose keys and source reductions take.
+    windows
+        Of bare reductions, as in `preview(price.max(), windows=days(7), of=group_by)`; all time by default.
     keys, time
         The keys and the time of reductions that are not `of` a group-by.
     at
@@ -150,7 +153,7 @@ def preview(
         raise DefinitionError(message)
     if row is not None:
         page = (row - 1) // rows + 1
-    near = _near(what, on, of=of, keys=keys, time=time, at=at)
+    near = _near(what, on, at, of=of, windows=windows, keys=keys, time=time)
     found = page_of(near, page, rows)
     names = [f.name for f in found.outputs]
     if feature is not None and feature not in names:
@@ -165,14 +168,14 @@ def preview(
     return Preview(found, chosen, name, moment(found, found.rows[chosen], name), store, rows)
 
 
-def _near(what: Any, on: BaseBackend | None, *, of: GroupBy | None, keys: Any, time: Any, at: datetime | None) -> Nearby:
+def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: Any) -> Nearby:
     """What is looked at, as a join and where its tables are."""
     if isinstance(what, Join):
         return Nearby(what, engine_for(what, connection_of(what, on)))
     kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
     if not isinstance(what, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
         expect_join(what, "preview")
-    group_by = what if isinstance(what, GroupBy) else unnamed(what, of, keys, time)
+    group_by = what if isinstance(what, GroupBy) else unnamed(what, told["of"], told["keys"], told["time"], told["windows"])
     con = on if on is not None else group_by.source.connection
     if con is None:
         message = f"{group_by.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
