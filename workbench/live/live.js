@@ -110,11 +110,12 @@ function render({ model, el, signal }) {
     const oldest = Math.min(...waits.map((p) => p.since)), bar = part("status");
     if (!bar) return;
     const silent = waits.every((p) => !p.heard) && now - oldest > BUSY;
-    const said = silent ? `kernel busy: the last answer is ${Math.round((now - answered) / 1000)} s old` : `running ${((now - oldest) / 1000).toFixed(1)} s, `;
+    const own = "ownCancel" in bar.dataset; // the page has a button of its own
+    const said = silent ? `kernel busy: the last answer is ${Math.round((now - answered) / 1000)} s old` : `running ${((now - oldest) / 1000).toFixed(1)} s${own ? "" : ", "}`;
     if (bar.dataset.kind !== "running") bar.replaceChildren(document.createElement("span"));
     bar.dataset.kind = "running";
     bar.firstChild.textContent = said;
-    if (silent) { bar.querySelector("button")?.remove(); return; }
+    if (silent || own) { bar.querySelector("button")?.remove(); return; }
     if (!bar.querySelector("button")) {
       const cancel = Object.assign(document.createElement("button"), { textContent: "Cancel", className: "link", type: "button" });
       cancel.onclick = () => { const slots = new Set([...pending.values()].map((p) => p.slot)); pending.clear(); slots.forEach((s) => ask("cancel", {}, s)); };
