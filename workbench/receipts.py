@@ -106,12 +106,12 @@ def head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
     return tag("header", tag("h3", *marks, title), chip, tag("span", told, class_="muted"), tag("span", f"definition {plan.hash[:8]}", class_="chip end"))
 
 
-def stays(proposal: Proposal) -> str:
+def stays(proposal: Proposal) -> Markup:
     """What does not change, and how to undo what does."""
-    undo = f"Undo: {_undo(proposal.plan)}."
     if proposal.against == proposal.plan.name:
-        return "What is served is served on, the old or the new, whole."
-    return f"{proposal.against} is served on; nothing that reads it changes. {undo}" if proposal.against else undo
+        return Markup("What is served is served on, the old or the new, whole.")
+    on = f"{proposal.against} is served on; nothing that reads it changes. " if proposal.against else ""
+    return joined((on, "Undo: ", tag("code", _undo(proposal.plan)), "."))
 
 
 def _mark(kind: str) -> Markup:

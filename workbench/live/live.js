@@ -110,12 +110,12 @@ function render({ model, el, signal }) {
     const oldest = Math.min(...waits.map((p) => p.since)), bar = part("status");
     if (!bar) return;
     const silent = waits.every((p) => !p.heard) && now - oldest > BUSY;
-    const own = "ownCancel" in bar.dataset; // the page has a button of its own
-    const said = silent ? `kernel busy: the last answer is ${Math.round((now - answered) / 1000)} s old` : `running ${((now - oldest) / 1000).toFixed(1)} s${own ? "" : ", "}`;
+    if (!silent && "quiet" in bar.dataset) { if (bar.dataset.kind === "running") note(""); return; } // the page says itself what runs, and has a button to cancel it
+    const said = silent ? `kernel busy: the last answer is ${Math.round((now - answered) / 1000)} s old` : `running ${((now - oldest) / 1000).toFixed(1)} s, `;
     if (bar.dataset.kind !== "running") bar.replaceChildren(document.createElement("span"));
     bar.dataset.kind = "running";
     bar.firstChild.textContent = said;
-    if (silent || own) { bar.querySelector("button")?.remove(); return; }
+    if (silent) { bar.querySelector("button")?.remove(); return; }
     if (!bar.querySelector("button")) {
       const cancel = Object.assign(document.createElement("button"), { textContent: "Cancel", className: "link", type: "button" });
       cancel.onclick = () => { const slots = new Set([...pending.values()].map((p) => p.slot)); pending.clear(); slots.forEach((s) => ask("cancel", {}, s)); };

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from online.store import Store
     from workbench.publication import Proposal, Publication
 
+OPENED = 82_000  # bytes of a group-by's empty tables, which begin with whole pages
 RECENT = 20  # uploads from which a rate is told
 TAKEN = "select coalesce(sum(pg_total_relation_size(c.oid)), 0) from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relkind = 'r' and starts_with(c.relname, %s)"
 
@@ -31,11 +32,16 @@ class Cost:
 
 
 def estimated(proposal: Proposal) -> Cost:
-    """From the profiles: each row at 110 bytes (`profiles.BYTES`), in the time that this store's last uploads took a row."""
-    coming = {h.plan.name for h in proposal.histories}
-    rows = sum(p.rows for p in proposal.profiles if p.group_by in coming)
+    """From the profiles: each row at 110 bytes (`profiles.BYTES`), less what is there, in the time that this store's last uploads took a row.
+
+    Keys with very many events take more, since partial aggregates are kept of them.
+    """
+    coming = {h.plan.name: h.plan for h in proposal.histories}
+    profiles = [p for p in proposal.profiles if p.group_by in coming]
+    rows = sum(p.rows for p in profiles)
     rate = _rate(proposal.store)
-    return Cost(rows, sum(p.bytes for p in proposal.profiles if p.group_by in coming), None if rate is None or not rows else rows / rate)
+    whole = sum(p.bytes + OPENED for p in profiles)
+    return Cost(rows, max(0, whole - taken(proposal.store, tuple(coming.values()))), None if rate is None or not rows else rows / rate)
 
 
 def actual(publication: Publication, store: Store, before: int) -> Cost:

@@ -44,7 +44,7 @@ def changes(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> Mark
     kinds = (("added", diff.added), ("changed", diff.changed), ("removed", diff.removed), ("same", diff.same))
     counts = " · ".join(f"{len(names)} {kind}" for kind, names in kinds if names)
     heads = row(("", "feature", "rows changed", "largest", "nulls"), "th", RIGHT)
-    body = [*_added(diff.added, found), *_changed(proposal, found), *(row((_mark("removed"), tag("code", n), "gone", "", ""), classes=RIGHT) for n in diff.removed), *_same(diff.same, found)]
+    body = [*_added(diff.added, found), *_changed(proposal, found), *_removed(diff.removed), *_same(diff.same, found)]
     caption = tag("caption", f"What changes, and the values of {_rows(found)}" if found else "What changes")
     grid = tag("table", caption, tag("thead", heads), tag("tbody", *body), class_="changes")
     sampled = f" · values of {_rows(found)}" if found else ""
@@ -63,7 +63,14 @@ def _mark(kind: str) -> Markup:
 def _added(names: Sequence[str], found: Mapping[str, Revaluation] | None) -> list[Markup]:
     made = [row((_mark("added"), tag("code", n), "new", "", _nulls(n, found)), classes=RIGHT) for n in names[:SHOWN]]
     if rest := names[SHOWN:]:
-        made.append(row((_mark("added"), _fold(f"{len(rest)} others", rest, found, "added"), "new", "", ""), classes=RIGHT))
+        made.append(row((_mark("added"), _fold(f"{len(rest)} more", rest, found, "added"), "new", "", ""), classes=RIGHT))
+    return made
+
+
+def _removed(names: Sequence[str]) -> list[Markup]:
+    made = [row((_mark("removed"), tag("code", n), "gone", "", ""), classes=RIGHT) for n in names[:SHOWN]]
+    if rest := names[SHOWN:]:
+        made.append(row((_mark("removed"), _fold(f"{len(rest)} more", rest, None, "removed"), "gone", "", ""), classes=RIGHT))
     return made
 
 
@@ -74,7 +81,7 @@ def _changed(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> lis
     moved = sorted((n for n in diff.changed if found is None or (r := found.get(n)) is None or r.changed or not r.compared), key=lambda n: -(found[n].changed if found and n in found else 0))
     made += [row(("" if made else _mark("changed"), tag("code", n), _share(n, found), _largest(n, found), _nulls(n, found)), classes=RIGHT) for n in moved]
     if still := [n for n in diff.changed if n not in moved]:
-        made.append(row(("" if made else _mark("changed"), _fold(f"{len(still)} {'others' if moved else 'features'} of another definition, and the same values", still, found, "still"), _share(still[0], found), "", ""), classes=RIGHT))
+        made.append(row(("" if made else _mark("changed"), _fold(f"{len(still)} {'more' if moved else words.plural(len(still), 'feature').partition(' ')[2]} of the same values", still, found, "still"), _share(still[0], found), "", ""), classes=RIGHT))
     return made
 
 
@@ -146,14 +153,14 @@ def cost(before: Cost, after: Cost | None) -> Markup:
     rows += [("upload", "–" if before.seconds is None else f"{before.seconds:.1f} s", after and f"{after.seconds or 0:.1f} s", after and costs.off(before.seconds, after.seconds or 0))]
     right = {1: "num", 2: "num", 3: "num muted"}
     body = [row(tuple(c or "–" for c in r), classes=right) for r in rows]
-    grid = tag("table", tag("caption", "Cost"), tag("thead", row(("", "estimate", "actual", "off by"), "th", right)), tag("tbody", *body), class_="cost")
+    grid = tag("table", tag("caption", "Cost"), tag("thead", row(("", "estimate", "actual", "off by"), "th", dict.fromkeys((1, 2, 3), "num"))), tag("tbody", *body), class_="cost")
     return joined([tag("h4", "Cost ", tag("span", "estimate before, actual after", class_="muted")), grid])
 
 
 # --- the bar
 
 
-def bar(verdict: str, stays: str, buttons: Sequence[Markup], error: str = "") -> Markup:
+def bar(verdict: str, stays: Markup, buttons: Sequence[Markup], error: str = "") -> Markup:
     """What would be written and what stays, the buttons, and in place what went wrong."""
     said = tag("div", tag("p", tag("b", verdict), " ", tag("span", stays, class_="muted")), *([tag("p", tag("span", "✗ ", class_="mark alert"), error, class_="wrong", role="alert")] if error else []))
     return tag("div", said, tag("span", *buttons, class_="end"), class_="confirm live")

@@ -58,7 +58,7 @@ class Publishing:
         head = receipts.head(f"Publish {proposal.plan.name}", proposal.plan, receipts.against(proposal))
         parts = self._drawn(*PARTS)
         halves = tag("div", tag("div", parts["changes"], data_part="changes"), tag("div", tag("div", parts["checks"], data_part="checks"), tag("div", parts["cost"], data_part="cost", class_="below")), class_="halves")
-        body = [head, tag("div", parts["steps"], data_part="steps"), tag("div", "", class_="progress", aria_hidden="true"), tag("div", "", data_part="status", data_own_cancel="", class_="status quiet", role="status"), halves]
+        body = [head, tag("div", parts["steps"], data_part="steps"), tag("div", "", class_="progress", aria_hidden="true"), tag("div", "", data_part="status", data_quiet="", class_="status quiet", role="status"), halves]
         body += [tag("div", parts["confirm"], data_part="confirm"), tag("div", parts["receipt"], data_part="receipt"), drawn.hints(receipts.call(proposal))]
         return section(*body, label=f"Proposal to publish {proposal.plan.name}", data_ask="check", data_slot="checks")
 
