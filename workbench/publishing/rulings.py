@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from workbench.publication import Proposal
     from workbench.publishing.revaluation import Revaluation
 
+PATIENCE = 3_000  # milliseconds for a broker to answer
+
 
 def name(proposal: Proposal) -> Finding:
     """Nothing else was published under the name, or under a group-by's, since the proposal was made."""
@@ -81,7 +83,7 @@ def topics(proposal: Proposal) -> Finding:
     if not (os.environ.get(SERVERS) or os.environ.get(CONFIG)):
         return Finding("topics", SKIPPED, f"Topics not checked, {', '.join(named)}: no broker is configured ({SERVERS})")
     try:
-        there = {topic for topic, _ in topic_ends(configured(), named)}
+        there = {topic for topic, _ in topic_ends({"bootstrap_timeout_ms": PATIENCE, **configured()}, named)}
     except StoreError as error:
         return Finding("topics", WARNING, str(error))
     lacking = [t for t in named if t not in there]
