@@ -10,7 +10,7 @@ from conftest import lacking
 from lab import CHROMIUM, Lab, lab, lacks_lab, notebook
 
 from online import Store, fetch
-from workbench import quickstart, samples, unpublish
+from workbench import samples, unpublish
 
 pytestmark = pytest.mark.slow
 CELLS = (
@@ -52,6 +52,7 @@ def test_a_cell_checks_and_publishes_and_its_receipt_is_what_is_served(place, wh
         button.press("Enter")
         live.locator(".receipt").wait_for(timeout=60_000)
         page.wait_for_function("document.activeElement?.dataset.copy", timeout=10_000)
+        wide = live.locator("dd").first.bounding_box()["width"] / live.bounding_box()["width"]
         page.screenshot(path=artifacts / "publishing-lab.png")
         said, copied = live.locator(".answer").inner_text(), page.evaluate("document.activeElement.dataset.copy")
         checks = live.locator(".checks li").count()
@@ -63,5 +64,6 @@ def test_a_cell_checks_and_publishes_and_its_receipt_is_what_is_served(place, wh
     assert ([], False, 9) == (before, hidden, checks)
     assert f'fetch(store, "quickstart_training_set_v1", user_id="{answer.asked["user_id"]}")' == copied
     assert f"quickstart_purchases_v1_purchase_price_sum_14d {answer['quickstart_purchases_v1_purchase_price_sum_14d']:,}" in said
+    assert wide > 0.7  # the host's styles of lists do not win
     assert [] == seen.errors
     assert [] == seen.elsewhere

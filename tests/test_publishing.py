@@ -21,6 +21,7 @@ from workbench import EventSource, GroupBy, Join, backfill, days, last_k, publis
 from workbench.live import Conversation, Request
 from workbench.live.protocol import RefusedError
 from workbench.publishing import assurance, costs, evidence, rulings, trial
+from workbench.publishing.aside import aside
 from workbench.publishing.findings import FAIL, PASS, SKIPPED, WARNING, Finding
 from workbench.publishing.page import PARTS, Publishing
 from workbench.rows import AT, EVENT, EventRows
@@ -89,20 +90,15 @@ def test_every_check_of_the_sample_shop_holds(store, con):
 
 
 def test_an_event_at_the_time_itself_that_counts_is_a_leak(store, con, monkeypatch):
-    placed = EventRows.placed
-    early = lambda self, *asked: placed(self, *asked).mutate(**{EVENT: lambda t: t[EVENT] - 86_400_000_000})  # noqa: E731
-    monkeypatch.setattr(EventRows, "placed", early)  # every event a day before it was: both plans see what is yet to come
-    monkeypatch.setattr(trial.Before, "placed", lambda self, *asked: _cut(self, placed(self, *asked)).mutate(**{EVENT: lambda t: t[EVENT] - 86_400_000_000}))
+    placed, day = EventRows.placed, 86_400_000_000
+    # both plans see an event a day before it happens; what is taken away is what really lies ahead
+    monkeypatch.setattr(EventRows, "placed", lambda self, *asked: placed(self, *asked).mutate(**{EVENT: lambda t: t[EVENT] - day}))
+    monkeypatch.setattr(trial.Before, "met", lambda self, events, asked: [*trial.Asked.met(self, events, asked), events[EVENT] + day < asked[f"_fw_asked_{AT}"]])
 
-    checks = found(proposed(store, con))
+    leaks = found(proposed(store, con))["No event at or after t counted"]
 
-    assert FAIL == checks["No event at or after t counted"].status
-    assert "a leak" in checks["No event at or after t counted"].sentence
-
-
-def _cut(rows, events):
-    spine = rows.spine.rename(**{f"c_{c}": c for c in rows.spine.columns})
-    return events.semi_join(spine, [*(events[c] == spine[f"c_{c}"] for c in rows.spine.columns if c != AT), events[EVENT] < spine[f"c_{AT}"]])
+    assert FAIL == leaks.status
+    assert "a leak" in leaks.sentence
 
 
 def test_a_plan_that_gives_another_number_fails(store, con, monkeypatch):
@@ -110,7 +106,7 @@ def test_a_plan_that_gives_another_number_fails(store, con, monkeypatch):
 
     def other(self, join, left, planner):
         rows = tried(self, join, left, planner)
-        return rows if getattr(planner, "forced", None) != "pairs" else [{**r, "quickstart_returns_v1_refund_amt_count_3d": r["quickstart_returns_v1_refund_amt_count_3d"] or 7} for r in rows]
+        return rows if not getattr(planner, "forced", None) else [{**r, "quickstart_returns_v1_refund_amt_count_3d": r["quickstart_returns_v1_refund_amt_count_3d"] or 7} for r in rows]
 
     monkeypatch.setattr(trial.Trial, "computed", other)
 
@@ -173,7 +169,8 @@ def test_a_name_that_was_taken_meanwhile_fails(store, con):
 
 def test_a_check_that_breaks_is_a_failed_check_with_its_sentence_and_the_others_run(store, con, monkeypatch):
     def breaks(_):
-        raise ValueError("no such thing\nSELECT 1")
+        message = "no such thing\nSELECT 1"
+        raise ValueError(message)
 
     monkeypatch.setattr(evidence, "plans", breaks)
     monkeypatch.setattr(rulings, "history", breaks)
@@ -200,6 +197,29 @@ def test_the_topics_of_a_broker_that_is_away_are_a_warning(store, con, monkeypat
     told = rulings.topics(proposed(store, con))
 
     assert (WARNING, True) == (told.status, "Kafka" in told.sentence)
+
+
+def test_checks_run_on_a_session_of_their_own_unless_the_tables_are_the_sessions(con, tmp_path):
+    other = aside(con, SMALL)
+    con.raw_sql("create temporary view returns as select * from memory.main.returns limit 5")
+    shared = aside(con, SMALL)
+    con.raw_sql("drop view temp.returns")
+
+    assert other is not con
+    assert other.current_database == con.current_database
+    assert shared is con
+
+
+def test_a_session_of_its_own_is_in_the_schema_and_time_zone_of_the_other(duck):
+    duck.raw_sql("create schema there")
+    duck.raw_sql("use memory.there")
+    samples_ = duck.create_table("visits", ibis.memtable({"k": ["a"], "t": [cases.moment(0)]}))
+    group_by = GroupBy(name="g", source=EventSource(samples_, time="t"), keys=["k"], aggregations=[samples_.count().name("n")])
+
+    other = aside(duck, group_by)
+
+    assert other is not duck
+    assert ("there", "UTC") == (other.current_database, other.raw_sql("select current_setting('TimeZone')").fetchone()[0])
 
 
 # --- the page
@@ -275,7 +295,7 @@ def test_the_button_publishes_with_progress_and_the_receipt_has_a_real_answer(st
     told = [re.search(r"Publish ([\d,]+ of [\d,]+) rows", str(r.parts["steps"])) for r in page.replies[before:-1]]
     rows = [int(t.group(1).split()[0].replace(",", "")) for t in told if t]
     assert sorted(rows) == rows
-    assert page.subject.done.uploads and page.subject.estimate.rows == page.subject.uploaded == page.subject.actual.rows == rows[-1]
+    assert page.subject.estimate.rows == page.subject.uploaded == page.subject.actual.rows == rows[-1]
     assert '[data-part="receipt"] [data-copy]' == last.focus
     key = page.subject.done.example["user_id"]
     at = con.create_table("at_the_end", pa.table({"user_id": [key], "ts": pa.array([cases.moment(page.subject.proposal.end)], pa.timestamp("us"))}), overwrite=True)
@@ -358,7 +378,7 @@ def test_the_static_output_is_the_same_each_time_and_names_no_seconds(store, con
 
     assert (repr(one), one._repr_html_()) == (repr(other), other._repr_html_())
     assert not re.search(r"\d s\b", one._repr_html_().split("</style>")[1])
-    assert f'publish({SMALL.name}, store, confirm=&quot;{one.hash[:8]}&quot;)' in one._repr_html_()
+    assert f"publish({SMALL.name}, store, confirm=&quot;{one.hash[:8]}&quot;)" in one._repr_html_()
 
 
 # --- in a browser

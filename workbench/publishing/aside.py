@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.operations as ops
+from sqlglot import exp
 
 from workbench.definitions import GroupBy
 
@@ -14,16 +15,27 @@ if TYPE_CHECKING:
 
     from workbench.joins import Join
 
+TEMPORARY = "select table_name from duckdb_tables() where temporary union select view_name from duckdb_views() where temporary and not internal"
+
 
 def aside(con: BaseBackend, definition: GroupBy | Join) -> BaseBackend:
-    """Another session of the same DuckDB, where it sees the definition's tables; else the connection itself, which is then shared.
+    """Another session of the same DuckDB, where it has the definition's tables; else the connection itself, which is then shared.
 
-    A session sees no temporary tables and views of another one.
+    A session sees no temporary tables and views of another one, and may have others of the same name.
     """
     if con.name != "duckdb":
         return con
+    tables = _named(definition)
+    passing = {name for (name,) in con.con.execute(TEMPORARY).fetchall()}
+    if any(t.name in passing for t in tables):
+        return con
     other = ibis.duckdb.from_connection(con.con.cursor())
-    return other if all(_sees(other, table) for table in _named(definition)) else con
+    other.con.execute(f"USE {_quoted(con.current_catalog)}.{_quoted(con.current_database)}")
+    return other if all(_sees(other, table) for table in tables) else con
+
+
+def _quoted(name: str) -> str:
+    return exp.to_identifier(name, quoted=True).sql("duckdb")
 
 
 def _sees(con: BaseBackend, table: ops.UnboundTable) -> bool:

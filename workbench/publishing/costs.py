@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.publication import Proposal, Publication
 
 OPENED = 82_000  # bytes of a group-by's empty tables, which begin with whole pages
+BRIEF = 0.5  # seconds under which an upload is its fixed costs
 RECENT = 20  # uploads from which a rate is told
 TAKEN = "select coalesce(sum(pg_total_relation_size(c.oid)), 0) from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relkind = 'r' and starts_with(c.relname, %s)"
 
@@ -75,13 +76,24 @@ def size(n: int) -> str:
     return f"{n / 1e3:,.0f} kB" if n >= 1e3 else f"{n} B"  # noqa: PLR2004 a kilobyte
 
 
-def off(estimate: float | None, found: float) -> str:
-    """By how much the actual is off, in percent of the estimate.
+def span(seconds: float | None) -> str:
+    """Seconds for a reader.
+
+    >>> span(None), span(0.01), span(1.52)
+    ('–', 'under 0.1 s', '1.5 s')
+    """
+    if seconds is None:
+        return "–"
+    return f"{seconds:.1f} s" if seconds >= 0.1 else "under 0.1 s"  # noqa: PLR2004 a tenth
+
+
+def off(estimate: float | None, found: float, least: float = 0) -> str:
+    """By how much the actual is off, in percent of the estimate; not said where both are less than `least`.
 
     >>> off(100, 110), off(100, 80), off(None, 5)
     ('+10 %', '−20 %', '–')
     """
-    if not estimate:
+    if not estimate or max(estimate, found) < least:
         return "–"
     by = round((found - estimate) / estimate * 100)
     return f"{'+' if by > 0 else '−' if by < 0 else ''}{abs(by):,} %"

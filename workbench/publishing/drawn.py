@@ -22,7 +22,7 @@ SHOWN = 4  # features of a kind that are listed; the others are a fold away
 STEPS = ("Diff", "Checks", "Confirm", "Publish")
 MARKS = {"added": ("+", "ok"), "changed": ("△", "warn"), "removed": ("−", "alert"), "same": ("=", "muted")}
 GLYPHS = {PASS: ("✓", "ok", "passed"), WARNING: ("◆", "warn", "to know"), FAIL: ("✗", "alert", "failed"), SKIPPED: ("○", "muted", "not checked")}
-RIGHT = {2: "num", 3: "num far", 4: "num far"}
+RIGHT = {2: "num", 3: "num roomy", 4: "num roomy"}
 
 
 def steps(at: int, told: str = "", *, turning: bool = False, failed: bool = False) -> Markup:
@@ -77,7 +77,7 @@ def _removed(names: Sequence[str]) -> list[Markup]:
 def _changed(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> list[Markup]:
     """Why, then the features whose values change, most rows first; those that do not are counted."""
     diff = proposal.difference
-    made = [row((_mark("changed"), tag("span", why, class_="wrap"), "", "", ""), classes=RIGHT) for why in diff.why]
+    made = [tag("tr", tag("td", _mark("changed")), tag("td", tag("span", why, class_="wrap"), colspan=4)) for why in diff.why]
     moved = sorted((n for n in diff.changed if found is None or (r := found.get(n)) is None or r.changed or not r.compared), key=lambda n: -(found[n].changed if found and n in found else 0))
     made += [row(("" if made else _mark("changed"), tag("code", n), _share(n, found), _largest(n, found), _nulls(n, found)), classes=RIGHT) for n in moved]
     if still := [n for n in diff.changed if n not in moved]:
@@ -150,7 +150,7 @@ def cost(before: Cost, after: Cost | None) -> Markup:
     """The estimate beside the actual, and by how much it was off."""
     rows = [("rows uploaded", f"{before.rows:,}", after and f"{after.rows:,}", after and costs.off(before.rows, after.rows))]
     rows += [("bytes in the store", costs.size(before.bytes), after and costs.size(max(after.bytes, 0)), after and costs.off(before.bytes, after.bytes))]
-    rows += [("upload", "–" if before.seconds is None else f"{before.seconds:.1f} s", after and f"{after.seconds or 0:.1f} s", after and costs.off(before.seconds, after.seconds or 0))]
+    rows += [("upload", costs.span(before.seconds), after and costs.span(after.seconds), after and costs.off(before.seconds, after.seconds or 0, costs.BRIEF))]
     right = {1: "num", 2: "num", 3: "num muted"}
     body = [row(tuple(c or "–" for c in r), classes=right) for r in rows]
     grid = tag("table", tag("caption", "Cost"), tag("thead", row(("", "estimate", "actual", "off by"), "th", dict.fromkeys((1, 2, 3), "num"))), tag("tbody", *body), class_="cost")

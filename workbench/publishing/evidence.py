@@ -34,7 +34,7 @@ def plans(trial: Trial) -> Finding:
         return Finding("plans", SKIPPED, "Not compared: every part has a sketch, which one plan makes")
     if not trial.rows:
         return Finding("plans", SKIPPED, "Not compared: there are no rows")
-    one, other = (trial.computed(join, trial.left, Chooser(trial.engine, plan)) for plan in (PAIRS, trial.fast))
+    one, other = (trial.computed(join, trial.left, planner) for planner in (Chooser(trial.engine, PAIRS), trial.swept))
     found = trial.differing(join, one, other)
     rows = len(one)
     if found:
@@ -49,7 +49,7 @@ def later(trial: Trial) -> Finding:
     """The values of rows whose key has events at or after their time do not change when these are taken away."""
     if not trial.timed:
         return Finding("later", SKIPPED, "No events: snapshots answer after their day has ended")
-    whole = trial.computed(trial.join, trial.alone, Chooser(trial.engine, trial.whole))
+    whole = trial.computed(trial.join, trial.alone, trial.swept)
     cut = trial.computed(trial.join, trial.alone, trial.cut)
     found = trial.differing(trial.join, whole, cut, trial.alone)
     if found:

@@ -158,6 +158,11 @@ class Publishing:
             self.running = None
             self._turned(STOPPED if self._halted.is_set() else NEW, CHECKING)
             return self._all("the checks were cancelled")
+        except Exception as error:  # noqa: BLE001 no check's own, such as a connection that is gone
+            self.running = None
+            self._turned(STOPPED, CHECKING)
+            self.error = _told(error)
+            return self._all(f"not checked: {self.error}")
         return self._judged(result)
 
     def _judged(self, result: Findings) -> Reply:
@@ -191,7 +196,7 @@ class Publishing:
         with self._lock:
             self.state = READY
             if error is not None:
-                self.error = (str(error) or type(error).__name__).partition("\n")[0]
+                self.error = _told(error)
 
     def _published(self, push: Callable[[Reply], None]) -> None:
         proposal = self.proposal
@@ -220,6 +225,11 @@ class Publishing:
         con = aside(proposal.con, proposal.definition)
         named = {g.name: g for g in group_bys_of(proposal.definition)}
         return evolve(proposal, con=con, histories=tuple(of_definition(h.plan, named[h.plan.name], con) for h in proposal.histories))
+
+
+def _told(error: Exception) -> str:
+    """An error's sentence."""
+    return (str(error) or type(error).__name__).partition("\n")[0]
 
 
 FIRST_COPY = '[data-part="receipt"] [data-copy]'

@@ -62,7 +62,7 @@ def revalued(trial: Trial, plan: Plan, older: Plan | None, answers: dict[int, di
     """Each feature of the new plan, in its order."""
     before = {} if older is None else successors(older, plan)
     joined = {mine: theirs for theirs, mine in trial.names.items()}
-    values = trial.values()
+    values = trial.values
     return [_one(name, before.get(name), [(v[joined[name]], answers.get(v[ROW])) for v in values]) for *_, name in plan.outputs]
 
 

@@ -103,9 +103,9 @@ def revaluation(proposal: Proposal, found: Sequence[Revaluation], answered: int)
     strange = [r for r in found if r.changed and r.name in same]
     if strange:
         detail = "\n".join(f"{r.name}: {r.changed:,} of {r.compared:,} rows" for r in strange[:5])
-        return Finding("values", WARNING, f"{words.plural(len(strange), 'feature')} of the same definition have other values than are served: the data changed since {older.name} was uploaded", detail)
+        return Finding("values", WARNING, f"{words.plural(len(strange), 'feature')} of the same definition {'has' if len(strange) == 1 else 'have'} other values than are served: the data changed since {older.name} was uploaded", detail)
     changed = [r for r in found if r.changed]
     if changed:
         most = max(r.changed for r in changed)
-        return Finding("values", PASS, f"{words.plural(len(changed), 'feature')} change in value, in up to {most:,} of {answered:,} rows")
+        return Finding("values", PASS, f"{words.plural(len(changed), 'feature')} {'changes' if len(changed) == 1 else 'change'} in value, in up to {most:,} of {answered:,} rows")
     return Finding("values", PASS, f"No value changes in {answered:,} rows")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -42,17 +42,29 @@ Values = list[dict[str, Any]]
 
 
 @frozen
-class Before(EventRows):
-    """The events of a spine's keys that lie before its instants, of which each key has one; no other event is there at all."""
+class Asked(EventRows):
+    """The events of a spine's keys alone, so that a sample of much data stays small; no other event is there at all."""
 
     spine: ir.Table
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The events, those at or after the instant taken away."""
+        """The events of the keys."""
         events = super().placed(inputs, each, bucket)
-        cut = self.spine.rename(**{f"_fw_cut_{c}": c for c in self.spine.columns})
-        keys = [events[c] == cut[f"_fw_cut_{c}"] for c in self.spine.columns if c != AT]
-        return events.semi_join(cut, [*keys, events[EVENT] < cut[f"_fw_cut_{AT}"]])
+        asked = self.spine.rename(**{f"_fw_asked_{c}": c for c in self.spine.columns})
+        return events.semi_join(asked, self.met(events, asked))
+
+    def met(self, events: ir.Table, asked: ir.Table) -> list[ir.BooleanValue]:
+        """Which events are there for a row of the spine."""
+        return [events[c] == asked[f"_fw_asked_{c}"] for c in self.spine.columns if c != AT]
+
+
+@frozen
+class Before(Asked):
+    """Of these, those before the instant, of which each key has one here."""
+
+    def met(self, events: ir.Table, asked: ir.Table) -> list[ir.BooleanValue]:
+        """Those at or after the instant are taken away."""
+        return [*super().met(events, asked), events[EVENT] < asked[f"_fw_asked_{AT}"]]
 
 
 class Trial:
@@ -62,7 +74,6 @@ class Trial:
         self.engine: Engine = engine_of(con)
         self.join = definition if isinstance(definition, Join) else _joined(definition, self.engine, end)
         self.names = {f.name: f.name if isinstance(definition, Join) else f.name.removeprefix(f"{definition.name}_") for f in self.join.outputs}
-        self._values: dict[str, Values] = {}
 
     @cached_property
     def left(self) -> ir.Table:
@@ -86,17 +97,10 @@ class Trial:
         """The plan that a backfill of much data goes by."""
         return "kernel" if "kernel" in self.engine.plans else PAIRS
 
-    @property
-    def whole(self) -> str | None:
-        """That plan where it is another than pairs; the engine's choice where there is one plan, which may not be forced on sketches."""
-        return None if self.fast == PAIRS else self.fast
-
-    def values(self, plan: str | None = None) -> Values:
-        """Each sampled row's features, by a plan or by the engine's choice; computed once."""
-        key = plan or ""
-        if key not in self._values:
-            self._values[key] = self.computed(self.join, self.left, Chooser(self.engine, plan))
-        return self._values[key]
+    @cached_property
+    def values(self) -> Values:
+        """Each sampled row's features, by the engine's choice of plan."""
+        return self.computed(self.join, self.left, Chooser(self.engine))
 
     def computed(self, join: Join, left: ir.Table, planner: Planner) -> Values:
         """The features of some numbered left rows, by their numbers."""
@@ -159,13 +163,20 @@ class Trial:
             found |= {row for (row,) in self.engine.rows(asked.semi_join(events, [*met, events[EVENT] >= asked[AT]]).select(ROW))}
         return len(found)
 
+    def swept(self, spine: ir.Table, source: Any, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+        """A planner by the engine's own plan, over the events of the keys that are asked for."""
+        return self._over(Asked, spine, source, name, partial(Sweep, plan=self.fast) if self.fast != PAIRS else Evaluation)
+
     def cut(self, spine: ir.Table, source: Any, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
-        """A planner for which later events are not there."""
+        """A planner by pairs, but for sketches, for which later events are not there."""
+        return self._over(Before, spine, source, name, Evaluation)
+
+    def _over(self, rows: type[Asked], spine: ir.Table, source: Any, name: str, way: Callable[..., Evaluation]) -> tuple[ir.Table, Callable[..., Evaluation]]:
         if not isinstance(source, EventRows):
             return Chooser(self.engine)(spine, source, name)
         kept = self.engine.keep(spine)
-        way = Evaluation if estimate_in(source.group_by) is None else Sweep
-        return kept, lambda asked, _source, engine, **more: way(asked, Before(source.group_by, engine, kept), engine, **more)
+        made = way if estimate_in(source.group_by) is None else Sweep
+        return kept, lambda asked, _source, engine, **more: made(asked, rows(source.group_by, engine, kept), engine, **more)
 
 
 def _scale(join: Join, name: str, row: dict[str, Any], found: dict[int, dict[str, float]]) -> float:
