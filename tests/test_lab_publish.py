@@ -53,6 +53,7 @@ def test_a_cell_checks_and_publishes_and_its_receipt_is_what_is_served(place, wh
         live.locator(".receipt").wait_for(timeout=60_000)
         page.wait_for_function("document.activeElement?.dataset.copy", timeout=10_000)
         wide = live.locator("dd").first.bounding_box()["width"] / live.bounding_box()["width"]
+        beyond = live.locator(".scroll:has(.changes)").evaluate("e => e.scrollWidth - e.clientWidth")
         page.screenshot(path=artifacts / "publishing-lab.png")
         said, copied = live.locator(".answer").inner_text(), page.evaluate("document.activeElement.dataset.copy")
         checks = live.locator(".checks li").count()
@@ -64,6 +65,7 @@ def test_a_cell_checks_and_publishes_and_its_receipt_is_what_is_served(place, wh
     assert ([], False, 9) == (before, hidden, checks)
     assert f'fetch(store, "quickstart_training_set_v1", user_id="{answer.asked["user_id"]}")' == copied
     assert f"quickstart_purchases_v1_purchase_price_sum_14d {answer['quickstart_purchases_v1_purchase_price_sum_14d']:,}" in said
+    assert 0 == beyond
     assert wide > 0.7  # the host's styles of lists do not win
     assert [] == seen.errors
     assert [] == seen.elsewhere

@@ -89,6 +89,17 @@ def test_every_check_of_the_sample_shop_holds(store, con):
     assert repr(checked) == repr(proposed(store, con, quickstart.training_set).check())
 
 
+def test_checks_hold_on_postgres_as_well(store, con, postgres):
+    for name in samples.TABLES:
+        postgres.create_table(name, con.table(name).to_pyarrow(), overwrite=True)
+
+    checked = proposed(store, postgres, quickstart.training_set).check()
+
+    for name in samples.TABLES:
+        postgres.drop_table(name)
+    assert [PASS, PASS, WARNING, PASS, PASS, PASS, SKIPPED, WARNING, SKIPPED] == [f.status for f in checked], checked
+
+
 def test_an_event_at_the_time_itself_that_counts_is_a_leak(store, con, monkeypatch):
     placed, day = EventRows.placed, 86_400_000_000
     # both plans see an event a day before it happens; what is taken away is what really lies ahead
@@ -334,6 +345,18 @@ def test_an_upload_that_fails_is_told_in_place_and_can_be_tried_again(store, con
 
     assert 'role="alert"><span class="mark alert">✗ </span>the disk is full</p>' in failed[0]
     assert "Try again" == failed[1]
+    assert ("done", [SMALL.name]) == (page.subject.state, store.names())
+
+
+def test_what_is_published_is_said_to_be_so_even_where_no_more_can_be_told(store, con, monkeypatch):
+    page = Page(proposed(store, con))
+    page.ask(CHECK)
+    monkeypatch.setattr(costs, "actual", lambda *_: (_ for _ in ()).throw(RuntimeError("no answer")))
+
+    last = page.ask(PUBLISH)
+
+    assert "is served" in last.parts["receipt"]
+    assert "No answer to show: no answer." in last.parts["receipt"]
     assert ("done", [SMALL.name]) == (page.subject.state, store.names())
 
 

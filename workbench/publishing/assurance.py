@@ -17,6 +17,8 @@ from workbench.publishing.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ibis.backends import BaseBackend
+
     from workbench.publication import Proposal
 
 
@@ -39,9 +41,9 @@ class Check:
 class Assurance:
     """A proposal under its checks, on a connection of their own where there can be one."""
 
-    def __init__(self, proposal: Proposal) -> None:
+    def __init__(self, proposal: Proposal, con: BaseBackend | None = None) -> None:
         self.proposal = proposal
-        self.con = aside(proposal.con, proposal.definition)
+        self.con = aside(proposal.con, proposal.definition) if con is None else con
         self.trial = Trial(proposal.definition, self.con, proposal.end)
         self.revaluations: list[Revaluation] = []
         self._stopped = threading.Event()

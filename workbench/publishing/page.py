@@ -38,6 +38,7 @@ class Publishing:
 
     def __init__(self, proposal: Proposal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.proposal, self.state, self.error = proposal, NEW, ""
+        self.con = aside(proposal.con, proposal.definition)  # here, where the cell runs, and not in a worker
         self.estimate = costs.estimated(proposal)
         self.actual: Cost | None = None
         self.done: Publication | None = None
@@ -152,7 +153,7 @@ class Publishing:
             push(Reply(self._drawn("steps", "checks", "confirm", *(["changes"] if finding is not None and self.assurance and self.assurance.revaluations else []))))
 
         try:
-            self.assurance = Assurance(self.proposal)
+            self.assurance = Assurance(self.proposal, self.con)
             result = self.assurance.run(told)
         except StoppedError:
             self.running = None
@@ -214,17 +215,20 @@ class Publishing:
                 push(Reply(self._drawn("steps")))
 
         self.done = self._elsewhere().confirm(progress=passed)
-        self.actual = costs.actual(self.done, proposal.store, before)
-        self.receipt = receipts.live(self.done, receipts.answered(self.done, proposal.store))
+        try:
+            self.actual = costs.actual(self.done, proposal.store, before)
+            answered = receipts.answered(self.done, proposal.store)
+        except Exception as error:  # noqa: BLE001 it is published, whatever can be told of it
+            answered = receipts.Answered(None, error=_told(error))
+        self.receipt = receipts.live(self.done, answered)
 
     def _elsewhere(self) -> Proposal:
         """The proposal with its history read on a connection of this worker's own."""
         from workbench.publication import group_bys_of  # noqa: PLC0415 it shows this page
 
         proposal = self.proposal
-        con = aside(proposal.con, proposal.definition)
         named = {g.name: g for g in group_bys_of(proposal.definition)}
-        return evolve(proposal, con=con, histories=tuple(of_definition(h.plan, named[h.plan.name], con) for h in proposal.histories))
+        return evolve(proposal, con=self.con, histories=tuple(of_definition(h.plan, named[h.plan.name], self.con) for h in proposal.histories))
 
 
 def _told(error: Exception) -> str:
