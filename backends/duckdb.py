@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
     import pyarrow as pa
+    from ibis.backends import BaseBackend
 
     from backends.asof import AsOf
 
@@ -33,6 +34,7 @@ def fsum(value: float) -> float:
 
 log = logging.getLogger(__name__)
 ARRIVING = "_fw_arriving"
+TEMPORARY = "select 1 from duckdb_tables() where temporary and not table_name like 'ibis%' limit 1"
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
@@ -57,19 +59,31 @@ class DuckDB(Engine):
     plans = ("pairs", "kernel")
     lacks = frozenset()
 
+    def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
+        super().__init__(con)
+        self.alone = alone  # whether the connection is nobody else's, so that what runs on it may be cancelled
+
     def apart(self) -> DuckDB:
-        """A cursor on the same database, with the temporary views that the connection has, such as those of files."""
-        con = self.connected.con.cursor()
+        """A cursor on the same database, with the temporary views that the connection has, such as those of files.
+
+        Itself where the connection has temporary tables of its user's, which no cursor sees.
+        """
+        mine = self.connected
+        if mine.con.execute(TEMPORARY).fetchall():
+            return self
+        con = mine.con.cursor()
+        con.execute(f"use {self.quoted(mine.current_catalog)}.{self.quoted(mine.current_database)}")
         for name, view in self.connected.con.execute("select view_name, sql from duckdb_views() where temporary and not internal").fetchall():
             try:
                 con.execute(view)
             except DuckDBError:
                 log.debug("%s stays with its connection", name)
-        return DuckDB(ibis.duckdb.from_connection(con))
+        return DuckDB(ibis.duckdb.from_connection(con), alone=True)
 
     def interrupt(self) -> None:
-        """By the driver; the query raises InterruptException."""
-        self.connected.con.interrupt()
+        """By the driver; the query raises InterruptException. A connection that cells use too is left alone."""
+        if self.alone:
+            self.connected.con.interrupt()
 
     @property
     def room(self) -> int:

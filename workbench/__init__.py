@@ -1,5 +1,7 @@
 """Define features as Ibis expressions in a notebook; get the same number everywhere."""
 
+from typing import Any
+
 from backends import EngineError
 from workbench.aggregates import bottom_k, each, first_k, histogram, kurtosis, last_k, skew, top_k
 from workbench.certificate import Certificate, compare
@@ -68,3 +70,17 @@ __all__ = [
     "upload",
     "why",
 ]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext workbench` brings the cell magic `%%feature_set`."""
+    from workbench.feature_sets import load  # noqa: PLC0415 only a notebook has IPython
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext workbench` puts back what was there before."""
+    from workbench.feature_sets import unload  # noqa: PLC0415 only a notebook has IPython
+
+    unload(shell)

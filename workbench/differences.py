@@ -54,6 +54,12 @@ def difference(old: Plan, new: Plan) -> Difference:
     )
 
 
+def successors(old: Plan, new: Plan) -> dict[str, str]:
+    """By feature of the new plan, the one of the old plan that it takes the place of."""
+    before, after = _meanings(old, other=old.name != new.name), _meanings(new, other=old.name != new.name)
+    return {after[k][0]: before[k][0] for k in after if k in before}
+
+
 def _meanings(plan: Plan, *, other: bool) -> dict[str, tuple[str, str]]:
     """By what features are compared under, their name and what each one is, from the definition's canonical JSON."""
     whole, group_bys = json.loads(plan.definition), _defined(plan)

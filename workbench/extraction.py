@@ -13,7 +13,7 @@ from workbench.plans import TIME, snapshot_ends, stored_rows
 from workbench.progress import counting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
@@ -68,8 +68,11 @@ def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
     return History(plan, engine_of(con), con.sql(plan.rows[con.name]), ends)
 
 
-def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping[str, int] | None = None) -> tuple[Upload, ...]:
-    """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the rows where they are known. Raises StoreError, EngineError."""
+def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping[str, int] | None = None, progress: Callable[[int], None] | None = None) -> tuple[Upload, ...]:
+    """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the rows where they are known.
+
+    `progress` is told how many rows went by each time; what it raises undoes the transaction. Raises StoreError, EngineError.
+    """
     from online import loading  # noqa: PLC0415 the driver is an extra
 
     def passing(name: str, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
@@ -77,6 +80,8 @@ def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping
             for batch in batches:
                 yield batch
                 counted(batch.num_rows)
+                if progress is not None:
+                    progress(batch.num_rows)
 
     with store.connection() as con:
         done = loading.uploads(con, [h.incoming(end) for h in histories], end, passing)

@@ -25,12 +25,15 @@ from workbench.training import connection_of
 from workbench.windows import windows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ibis.backends import BaseBackend
 
     from online.loading import Upload
     from online.plan import Plan
     from online.registry import Version
     from online.store import Store
+    from workbench.publishing.findings import Findings
 
 Definition = GroupBy | Join
 When = date | datetime | str | None
@@ -82,23 +85,43 @@ class Proposal:
     store: Store = field(repr=False)
     histories: tuple[History, ...] = field(repr=False)
     difference: Difference
-    against: str | None  # the name that the difference is to; none where all is new
+    older: Plan | None  # what the difference is to; none where all is new
     profiles: tuple[Profile, ...]
     notes: tuple[str, ...]
     end: int
+    definition: Definition = field(repr=False)
+    con: BaseBackend = field(repr=False)
+
+    @property
+    def against(self) -> str | None:
+        """The name that the difference is to; none where all is new."""
+        return None if self.older is None else self.older.name
 
     @property
     def hash(self) -> str:
         """Of the definition: what `confirm=` takes."""
         return self.plan.hash
 
-    def confirm(self) -> Publication:
-        """Write it: tables, history, and then the name, at once."""
+    def check(self) -> Findings:
+        """Run the checks that the page in a notebook runs: on a sample of the data, by two plans, with later events taken away.
+
+        Returns what each found; it is true where none failed. `confirm` does not run them: what `publish` refuses, it
+        has refused before it made this.
+        """
+        from workbench.publishing.assurance import Assurance  # noqa: PLC0415 it checks what stands here
+
+        return Assurance(self).run()
+
+    def confirm(self, *, progress: Callable[[int], None] | None = None) -> Publication:
+        """Write it: tables, history, and then the name, at once.
+
+        `progress` is called with the number of rows that went by, in this thread; what it raises undoes the upload.
+        """
         from online import registry  # noqa: PLC0415 the driver is an extra
 
         began = time.perf_counter()
         registry.prepare(self.store, self.plan)
-        uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles})
+        uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles}, progress)
         version = registry.register(self.store, self.plan)
         self.store.forget(self.plan.name)
         return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began, self.end, self.example)
@@ -167,7 +190,7 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     _refuse_changed(store, plan, before)
     older = before.plan if before is not None else _older(store, plan)
     changes = difference(older, plan) if older is not None else Difference(tuple(n for *_, n in plan.outputs), (), (), ())
-    group_bys = _group_bys(definition)
+    group_bys = group_bys_of(definition)
     con = _connection(definition, on)
     refuse_unstated(definition, group_bys, con)
     until = _end(end)
@@ -178,7 +201,7 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     histories = tuple(of_definition(p, g, con) for p, g in wanted if (there.get(p.table) or 0) < until or (p.retain is None and p.table in forgetful))
     lacking = functions.lacking(plan) or functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
-    return Proposal(plan, store, histories, changes, None if older is None else older.name, profiles, notes, until)
+    return Proposal(plan, store, histories, changes, older, profiles, notes, until, definition, con)
 
 
 def _older(store: Store, plan: Plan) -> Plan | None:
@@ -188,7 +211,8 @@ def _older(store: Store, plan: Plan) -> Plan | None:
     return store.plan(max(older, key=lambda n: stem(n)[1]), fresh=True)[1] if older else None
 
 
-def _group_bys(definition: Definition) -> list[GroupBy]:
+def group_bys_of(definition: Definition) -> list[GroupBy]:
+    """Its group-bys, each once."""
     found = [definition] if isinstance(definition, GroupBy) else [p.group_by for p in definition.parts]
     return list({g.name: g for g in found}.values())
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
+import time
 from typing import TYPE_CHECKING, Any
 
-from online import functions
+from attrs import frozen
+
+from online import StoreError, functions
 from online.answers import moment
 from workbench.markup import Markup, row, section, tag
 from workbench.markup import join as joined
 from workbench.profiles import size
+from workbench.timeline import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from online.answers import Answer
     from online.loading import Upload
     from online.plan import Plan
+    from online.store import Store
     from workbench.publication import Proposal, Publication
 
+FIRST = 5  # values of an answer that are told in a line
 SHOWN = 3  # features of a kind that are listed; the others are counted
 MARKS = {"added": ("+", "ok"), "changed": ("△", "warn"), "removed": ("−", "alert"), "same": ("=", "muted")}
 GOOD, NOTE = ("✓", "ok"), ("◆", "warn")
@@ -45,15 +51,31 @@ def _check(proposal: Proposal) -> Iterator[tuple[bool, str, str]]:
     yield from ((False, note, "") for note in proposal.notes)
 
 
-def _verdict(proposal: Proposal) -> str:
+def verdict(proposal: Proposal) -> str:
+    """What would be written, in a sentence."""
     plan, rows = proposal.plan, sum(p.rows for p in proposal.profiles if p.group_by in {h.plan.name for h in proposal.histories})
     if proposal.against == plan.name:
         return f"Brings the history of {plan.name} up to the end: {rows:,} rows are read." if proposal.histories else f"Changes nothing: {plan.name} is published, and its history is there."
     return f"Publishing adds {plan.name} and {rows:,} rows."
 
 
+def call(proposal: Proposal) -> str:
+    """The line that does it without a page."""
+    return f'publish({proposal.plan.name}, store, confirm="{proposal.hash[:8]}")'
+
+
 def _how(proposal: Proposal) -> str:
-    return f'To do it: publish({proposal.plan.name}, store, confirm="{proposal.hash[:8]}")'
+    return f"To do it: {call(proposal)}"
+
+
+def _undo(plan: Plan) -> str:
+    return f'unpublish("{plan.name}", store)'
+
+
+def against(proposal: Proposal) -> str:
+    """What a proposal is compared with, and where it would be written."""
+    older = f"against {proposal.against} · " if proposal.against else ""
+    return f"{older}store {located(proposal.store.url)}"
 
 
 def proposed(proposal: Proposal) -> str:
@@ -64,7 +86,7 @@ def proposed(proposal: Proposal) -> str:
     lines += [f"  {MARKS[kind][0]} {name}" for kind, names in _kinds(proposal) if kind != "same" and proposal.against for name in names]
     lines += [f"  △ {why}" for why in diff.why]
     lines += [f"  {'✓' if good else '◆'} {sentence}" for good, sentence, _ in _check(proposal)]
-    return "\n".join([*lines, f"{_verdict(proposal)} {_how(proposal)}"])
+    return "\n".join([*lines, f"{verdict(proposal)} {_how(proposal)}"])
 
 
 def _kinds(proposal: Proposal) -> list[tuple[str, tuple[str, ...]]]:
@@ -74,13 +96,13 @@ def _kinds(proposal: Proposal) -> list[tuple[str, tuple[str, ...]]]:
 
 def proposed_html(proposal: Proposal) -> str:
     """A proposal as HTML."""
-    against = f"against {proposal.against} · " if proposal.against else ""
-    head = _head(f"Publish {proposal.plan.name}", proposal.plan, f"{against}store {located(proposal.store.url)}")
-    bar = tag("div", tag("p", tag("b", _verdict(proposal)), " ", _stays(proposal)), tag("p", "Nothing is written yet. ", tag("code", _how(proposal))), class_="confirm")
-    return section(head, _steps(), tag("div", _changes(proposal), tag("div", _checks(proposal), _cost(proposal)), class_="halves"), bar, label=f"Proposal to publish {proposal.plan.name}")
+    top = head(f"Publish {proposal.plan.name}", proposal.plan, against(proposal))
+    bar = tag("div", tag("p", tag("b", verdict(proposal)), " ", stays(proposal)), tag("p", "Nothing is written yet. ", tag("code", _how(proposal))), class_="confirm")
+    return section(top, _steps(), tag("div", _changes(proposal), tag("div", _checks(proposal), _cost(proposal)), class_="halves"), bar, label=f"Proposal to publish {proposal.plan.name}", static=True)
 
 
-def _head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
+def head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
+    """The head of a page: what it is of, and the definition's hash."""
     chip = tag("span", "Join" if plan.kind == "join" else "GroupBy", class_="chip")
     return tag("header", tag("h3", *marks, title), chip, tag("span", told, class_="muted"), tag("span", f"definition {plan.hash[:8]}", class_="chip end"))
 
@@ -103,11 +125,12 @@ def _cost(proposal: Proposal) -> Markup:
     return tag("div", tag("h4", "Cost ", tag("span", "an estimate", class_="muted")), tag("div", grid, class_="scroll", tabindex="0"))
 
 
-def _stays(proposal: Proposal) -> str:
-    undo = f'Undo: unpublish("{proposal.plan.name}", store).'
+def stays(proposal: Proposal) -> Markup:
+    """What does not change, and how to undo what does."""
     if proposal.against == proposal.plan.name:
-        return "What is served is served on, the old or the new, whole."
-    return f"{proposal.against} is served on; nothing that reads it changes. {undo}" if proposal.against else undo
+        return Markup("What is served is served on, the old or the new, whole.")
+    on = f"{proposal.against} is served on; nothing that reads it changes. " if proposal.against else ""
+    return joined((on, "Undo: ", tag("code", _undo(proposal.plan)), "."))
 
 
 def _mark(kind: str) -> Markup:
@@ -206,43 +229,74 @@ def receipt_html(publication: Publication) -> str:
     """A publication as HTML."""
     plan = publication.plan
     tick = tag("span", "✓ ", class_="mark ok", role="img", aria_label="done")
-    head = _head(f"{plan.name} is served", plan, _facts(publication), tick)
+    top = head(f"{plan.name} is served", plan, _facts(publication), tick)
     lines = joined(joined((tag("dt", where), tag("dd", tag("code", call)))) for where, call in calls(publication))
     heads = row(("history", "rows read", "new", "gone"), "th", {1: "num", 2: "num", 3: "num"})
     body = [row((u.group_by, f"{u.staged:,}", f"{u.inserted:,}", f"{u.deleted:,}"), classes={1: "num", 2: "num", 3: "num"}) for u in publication.uploads]
     grid = tag("div", tag("table", tag("caption", "What was uploaded"), tag("thead", heads), tag("tbody", *body)), class_="scroll pad", tabindex="0") if body else tag("p", "Its history was uploaded already.", class_="muted pad")
-    return section(head, tag("dl", lines, class_="calls"), grid, label=f"{plan.name} is published")
+    return section(top, tag("dl", lines, class_="calls"), grid, label=f"{plan.name} is published")
 
 
 # --- in a notebook
 
 
-def shown(proposal: Proposal) -> None:
-    """The proposal in a notebook, with a button that does it where widgets are to be had.
+@frozen
+class Answered:
+    """A real answer to the example key, as of the end of the history, and how long it took; or why there is none."""
 
-    With WORKBENCH_STATIC set there is no button, and the output is the same each run.
-    """
-    from IPython.display import HTML, display  # noqa: PLC0415 only a notebook has it
+    answer: Answer | None
+    ms: float = 0.0
+    error: str = ""
 
-    display({"text/plain": proposed(proposal), "text/html": proposed_html(proposal)}, raw=True)
+
+def answered(publication: Publication, store: Store) -> Answered:
+    """What the store answers for the example key; an error is told, for what is published stays so."""
+    keys = {k.name: publication.example[k.name] for k in publication.plan.keys if k.name in publication.example}
+    if len(keys) < len(publication.plan.keys):
+        return Answered(None, error="there is no key in the data to fetch")
+    began = time.perf_counter()
     try:
-        import ipywidgets  # noqa: PLC0415 an extra
-    except ImportError:
-        return
-    if os.environ.get("WORKBENCH_STATIC"):
-        return
-    button = ipywidgets.Button(description=f"Publish {proposal.plan.name}", button_style="primary", layout={"width": "auto"})
-    output = ipywidgets.Output()
+        answer = store.fetcher.fetch(publication.plan.name, keys, at=publication.end)
+    except StoreError as error:
+        return Answered(None, error=str(error).partition("\n")[0])
+    return Answered(answer, (time.perf_counter() - began) * 1000)
 
-    def pressed(_: Any) -> None:
-        button.disabled, button.description = True, "Publishing ..."
-        with output:
-            try:
-                display(HTML(receipt_html(proposal.confirm())))
-            except BaseException:
-                button.disabled, button.description = False, "Try again"
-                raise
-        button.description = "Published"
 
-    button.on_click(pressed)
-    display(ipywidgets.VBox([button, output]))
+def live(publication: Publication, found: Answered) -> Markup:
+    """The receipt within a page: lines to copy, a real answer, what was uploaded and how to undo it."""
+    plan = publication.plan
+    took = f" · first fetch {found.ms:.1f} ms" if found.answer is not None else ""
+    lead = tag("p", tag("span", "✓ ", class_="mark ok", role="img", aria_label="done"), tag("b", f"{plan.name} is served"), " ", tag("span", plan.hash[:8], class_="chip"), " ", tag("span", _facts(publication) + took, class_="muted"), class_="lead")
+    lines = [*calls(publication), ("Dashboard", f"dashboard(store, {json.dumps(plan.name)})"), ("Undo", _undo(plan))]
+    copied = [joined((tag("dt", where), tag("dd", tag("code", call)), tag("button", "Copy", type="button", class_="copy", data_copy=call, data_key="c" if i == 0 else None, data_focus=f"copy-{where}", aria_label=f"Copy the {where} line"))) for i, (where, call) in enumerate(lines)]
+    return tag("div", lead, tag("dl", joined(copied), class_="calls copies"), *_answer(found), class_="receipt")
+
+
+def _answer(found: Answered) -> list[Markup]:
+    """The answer: the first values that are there, and all of them a fold away."""
+    if found.answer is None:
+        return [tag("p", f"No answer to show: {found.error}.", class_="muted")]
+    answer = found.answer
+    asked = ", ".join(f"{k} {v}" for k, v in answer.asked.items())
+    there = [(n, v) for n, v in answer.items() if v is not None][:FIRST]
+    newest = max((p.newest for p in answer.parts.values() if p.newest), default=None)
+    told = [*(f"{n} {words.cell(v)}" for n, v in there), f"status {answer.status}", *([f"newest fact {newest:%Y-%m-%d %H:%M:%S}"] if newest else [])]
+    said = tag("p", f"Answer for {asked} as of {answer.at:%Y-%m-%d %H:%M}: ", tag("code", " · ".join(told)), class_="answer")
+    rows = [row((tag("code", n), words.full(v)), classes={1: "num"}) for n, v in answer.items()] + [row((tag("code", n), tag("span", e, class_="wrap")), classes={1: "num"}) for n, e in answer.errors.items()]
+    grid = tag("div", tag("table", tag("caption", f"The answer for {asked}"), tag("tbody", *rows), class_="narrow values"), class_="scroll", tabindex="0")
+    return [said, tag("details", tag("summary", f"all {len(rows)} values"), grid, class_="inline", data_keep_open="answer")]
+
+
+def shown(proposal: Proposal) -> None:
+    """The proposal in a notebook: static, and where there is a kernel, the page that checks and publishes it.
+
+    With WORKBENCH_STATIC set it is the static one alone, which is the same each run.
+    """
+    from workbench.live.showing import show  # noqa: PLC0415 only a notebook has it
+
+    def page(again: Callable[[str, str], None]) -> tuple[Any, str]:
+        from workbench.publishing.page import shown as lively  # noqa: PLC0415 it draws with what stands here
+
+        return lively(proposal, lambda done: again(receipt(done), receipt_html(done)))
+
+    show(proposed(proposal), proposed_html(proposal), page)

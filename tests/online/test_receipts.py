@@ -123,19 +123,14 @@ def test_what_is_shown_names_no_folder_password_or_clock(shown, store):
         assert "password" not in output
 
 
-def test_a_notebook_shows_a_proposal_with_a_button_that_does_it_and_without_one_where_outputs_are_kept(shown, store, monkeypatch):
+def test_a_notebook_shows_a_proposal_as_text_and_page_alone_where_outputs_are_kept(shown, monkeypatch):
     import IPython.display
 
     _new, _done, same, _v2 = shown
     seen = []
     monkeypatch.setattr(IPython.display, "display", lambda what, **_more: seen.append(what))
-    same._ipython_display_()
-    bundle, box = seen
-    box.children[0].click()
     monkeypatch.setenv("WORKBENCH_STATIC", "1")
+
     same._ipython_display_()
 
-    assert {"text/plain", "text/html"} == set(bundle)
-    assert "Published" == box.children[0].description
-    assert 4 == len(seen)
-    assert "is served" in seen[2].data
+    assert [{"text/plain": str(same), "text/html": same._repr_html_()}] == seen

@@ -109,6 +109,7 @@ function render({ model, el, signal }) {
     const oldest = Math.min(...waits.map((p) => p.since)), bar = part("status");
     if (!bar) return;
     const silent = waits.every((p) => !p.heard) && now - oldest > BUSY;
+    if (!silent && "quiet" in bar.dataset) { if (bar.dataset.kind === "running") note(""); return; } // the page says itself what runs, and has a button to cancel it
     const said = silent ? `kernel busy: the last answer is ${Math.round((now - answered) / 1000)} s old` : `running ${((now - oldest) / 1000).toFixed(1)} s, `;
     if (bar.dataset.kind !== "running") bar.replaceChildren(document.createElement("span"));
     bar.dataset.kind = "running";

@@ -15,7 +15,8 @@ import ibis
 import ibis.expr.operations as ops
 import pyarrow as pa
 
-from backends import EngineError, engine_of
+from backends import EngineError
+from backends.duckdb import DuckDB
 from workbench.asked import arrow, fetched
 from workbench.checks import check_sources
 from workbench.nodes import base, inline
@@ -50,7 +51,7 @@ class Nearby:
         self.join, self.origin, self.kind = join, engine, kind
         self.findings: tuple[Finding, ...] = ()  # of the guards, once they looked
         self.con = ibis.duckdb.connect()
-        self.engine = engine_of(self.con)
+        self.engine = DuckDB(self.con, alone=True)
         self.left = Left(join, engine)
         self._there: dict[ops.UnboundTable, str] = {}
         self._days: dict[str, pa.Table] = {}

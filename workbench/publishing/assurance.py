@@ -1,0 +1,105 @@
+"""The checks of a proposal: a table of them, each run by itself, so that one which breaks is a failed check and no more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from workbench.publishing import evidence, rulings
+from workbench.publishing.aside import aside, interrupt
+from workbench.publishing.findings import FAIL, WARNING, Finding, Findings
+from workbench.publishing.revaluation import Revaluation, revalued, served
+from workbench.publishing.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ibis.backends import BaseBackend
+
+    from workbench.publication import Proposal
+
+
+class StoppedError(RuntimeError):
+    """The checks were cancelled."""
+
+
+@frozen
+class Check:
+    """One check: what it is called until it is done, what runs it, and whether it must hold for the proposal to be published.
+
+    One that need not hold finds a warning where it breaks.
+    """
+
+    name: str
+    run: Callable[[Assurance], Finding]
+    must: bool = True
+
+
+class Assurance:
+    """A proposal under its checks, on a connection of their own where there can be one."""
+
+    def __init__(self, proposal: Proposal, con: BaseBackend | None = None) -> None:
+        self.proposal = proposal
+        self.con = aside(proposal.con, proposal.definition) if con is None else con
+        self.trial = Trial(proposal.definition, self.con, proposal.end)
+        self.revaluations: list[Revaluation] = []
+        self._stopped = threading.Event()
+
+    def run(self, told: Callable[[int, Finding | None], None] = lambda _number, _finding: None) -> Findings:
+        """Every check in order; `told` hears the number of each as it begins, with None, and its finding when it is done.
+
+        Raises StoppedError where `stop` was called.
+        """
+        found = []
+        for number, check in enumerate(CHECKS):
+            self.going()
+            told(number, None)
+            found.append(self._one(check))
+            self.going()
+            told(number, found[-1])
+        return Findings(self.proposal.plan.name, tuple(found))
+
+    def _one(self, check: Check) -> Finding:
+        began = time.perf_counter()
+        try:
+            finding = check.run(self)
+        except StoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001 whatever it is, it is this check's
+            sentence, _, rest = (str(error) or type(error).__name__).partition("\n")
+            finding = Finding(check.name, FAIL if check.must else WARNING, f"{check.name}: {sentence}", rest)
+        return evolve(finding, seconds=time.perf_counter() - began)
+
+    def going(self) -> None:
+        """StoppedError where `stop` was called."""
+        if self._stopped.is_set():
+            raise StoppedError
+
+    def stop(self) -> None:
+        """Cancel what runs, from another thread."""
+        self._stopped.set()
+        if self.con is not self.proposal.con:  # a shared one may be running a cell's query
+            interrupt(self.con)
+
+    def revalue(self) -> Finding:
+        """The values of the sampled rows beside those that are served."""
+        proposal, older = self.proposal, self.proposal.older
+        answers = {} if older is None else served(self.trial, older, proposal.store, self.going)
+        self.revaluations = revalued(self.trial, proposal.plan, older, answers)
+        return rulings.revaluation(proposal, self.revaluations, len(answers))
+
+
+CHECKS = (
+    Check("Name is free", lambda a: rulings.name(a.proposal)),
+    Check("Every operation gives one value on every engine", lambda a: rulings.operations(a.proposal)),
+    Check("Keys: no null, no type change", lambda a: rulings.keys(a.proposal)),
+    Check("Two plans give the same numbers", lambda a: evidence.plans(a.trial)),
+    Check("No event at or after t counted", lambda a: evidence.later(a.trial)),
+    Check("Streamed row expression equals batch", lambda a: evidence.rows(a.proposal, a.trial)),
+    Check("Values beside those that are served", lambda a: a.revalue(), must=False),
+    Check("Windows within the history", lambda a: rulings.history(a.proposal), must=False),
+    Check("Topics exist", lambda a: rulings.topics(a.proposal), must=False),
+)

@@ -1,0 +1,114 @@
+"""Checks that compute: the sampled values by two plans, with later events taken away, and rows as the updater makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backends.equal import equal
+from workbench.asked import fetched
+from workbench.nodes import base
+from workbench.planning import PAIRS, Chooser
+from workbench.plans import stored_rows
+from workbench.publishing.findings import FAIL, PASS, SKIPPED, Finding
+from workbench.publishing.trial import worst
+from workbench.rows import rebound
+from workbench.timeline import words
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from online.plan import GroupByPlan
+    from workbench.definitions import GroupBy
+    from workbench.publication import Proposal
+    from workbench.publishing.trial import Trial
+
+EVENTS = 1_000  # events whose rows are made twice
+
+
+def plans(trial: Trial) -> Finding:
+    """The sampled rows have the same values by pairs, which are the definition written out, and by the engine's own plan."""
+    join, title = trial.exact, trial.engine.title
+    if trial.fast == PAIRS:
+        return Finding("plans", SKIPPED, f"Not compared: {title} has one plan")
+    if join is None:
+        return Finding("plans", SKIPPED, "Not compared: every part has a sketch, which one plan makes")
+    if not trial.rows:
+        return Finding("plans", SKIPPED, "Not compared: there are no rows")
+    one, other = (trial.computed(join, trial.left, planner) for planner in (Chooser(trial.engine, PAIRS), trial.swept))
+    found = trial.differing(join, one, other)
+    rows = len(one)
+    if found:
+        differ = len({row for row, _ in found})
+        return Finding("plans", FAIL, f"Two plans on {title} differ in {differ:,} of {rows:,} rows", f"{worst(found)}: please report this with explain()")
+    left_out = len(trial.join.parts) - len(join.parts)
+    without = f", without {words.plural(left_out, 'part')} with sketches" if left_out else ""
+    return Finding("plans", PASS, f"Two plans on {title} give the same numbers, {rows:,} of {rows:,} rows{without}")
+
+
+def later(trial: Trial) -> Finding:
+    """The values of rows whose key has events at or after their time do not change when these are taken away."""
+    if not trial.timed:
+        return Finding("later", SKIPPED, "No events: snapshots answer after their day has ended")
+    whole = trial.computed(trial.join, trial.alone, trial.swept)
+    cut = trial.computed(trial.join, trial.alone, trial.cut)
+    found = trial.differing(trial.join, whole, cut, trial.alone)
+    if found:
+        rows = len({row for row, _ in found})
+        return Finding("later", FAIL, f"Events at or after t count in {words.plural(rows, 'row')}: a leak", worst(found))
+    had = trial.later()
+    return Finding("later", PASS, f"No event at or after t counted, {had:,} of {words.plural(len(whole), 'row')} had one")
+
+
+def rows(proposal: Proposal, trial: Trial) -> Finding:
+    """The updater's SQL makes the rows of events that the warehouse makes."""
+    from workbench.publication import group_bys_of  # noqa: PLC0415 it asks for this check
+
+    timed = [g for g in group_bys_of(proposal.definition) if proposal.plan.group_by(g.name).kind == "events"]
+    if not timed:
+        return Finding("rows", SKIPPED, "No events: nothing is streamed")
+    tried = 0
+    for group_by in timed:
+        plan = proposal.plan.group_by(group_by.name)
+        messages, batch = _sampled(group_by, trial)
+        stream = _streamed(plan, messages, batch.schema)
+        differs = _differing(stream, batch)
+        if differs:
+            return Finding("rows", FAIL, f"Streamed rows of {group_by.name} differ from the warehouse's, of {messages.num_rows:,} events", differs)
+        tried += messages.num_rows
+    return Finding("rows", PASS, f"Streamed row expression equals batch, {words.plural(tried, 'event')}")
+
+
+def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
+    """Some of the source's rows as messages carry them, and what the warehouse's engine makes of just these."""
+    engine = trial.engine
+    source = rebound(base(group_by.source.table), engine)
+    table = source.to_expr()
+    some = engine.keep(table.order_by(*(engine.hashed(table[k]) for k in table.columns if not table[k].type().is_nested())).limit(EVENTS))
+    whole = stored_rows(group_by, engine)
+    typed = some.cast(dict(source.schema.items())) if some.schema() != source.schema else some
+    narrowed = whole.op().replace({source: typed.op()})
+    if narrowed == whole.op():
+        message = f"the table of {group_by.name} is not found in its own rows: please report this"
+        raise RuntimeError(message)
+    return fetched(engine, typed), fetched(engine, narrowed.to_expr())
+
+
+def _streamed(plan: GroupByPlan, messages: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows of messages by the SQL that the updater runs."""
+    from online.writing import RowLevel  # noqa: PLC0415 the driver is an extra
+
+    return RowLevel(plan).rows(messages).select(schema.names).cast(schema)
+
+
+def _differing(stream: pa.Table, batch: pa.Table) -> str:
+    """The first difference between two sets of rows, or nothing."""
+    if stream.num_rows != batch.num_rows:
+        return f"{stream.num_rows:,} rows of the stream, {batch.num_rows:,} of the warehouse"
+    pairs = zip(*(sorted(t.to_pylist(maps_as_pydicts="strict"), key=_place) for t in (stream, batch)), strict=True)
+    first = next(((a, b, c) for a, b in pairs for c in batch.schema.names if not equal(a[c], b[c])), None)
+    return "" if first is None else f"{first[2]} is {first[0][first[2]]!r} of the stream and {first[1][first[2]]!r} of the warehouse"
+
+
+def _place(row: dict[str, Any]) -> str:
+    """Where a row stands among others: floats only by what two engines agree in."""
+    return repr([f"{v:.9g}" if isinstance(v, float) else v for v in row.values()])
