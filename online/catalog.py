@@ -94,6 +94,7 @@ offsets = Table(
     Column("written", BigInteger),  # when it could be fetched
     Column("high", BigInteger),  # the topic's own next offset
     Column("seen", BigInteger),  # as it was then
+    Column("behind", BigInteger),  # since when it was never found to be caught up
     Column("trouble", Text, nullable=False, server_default=""),  # why nothing is applied
 )
 # One row a batch, partition and group-by: when its messages happened, reached Kafka, and could be fetched; the last after the commit.

@@ -36,7 +36,7 @@ VISIBLE = f"""with b as (update workbench.batches b set visible = {NOW}, lags = 
         from unnest(%s::int8[], %s::jsonb[], %s::jsonb[]) as m (id, lags, delays) where b.id = m.id returning b.rows, b.topic, b.partition)
     update workbench.offsets o set written = {NOW} from b where o.rows = b.rows and o.topic = b.topic and o.partition = b.partition"""
 OWNED = "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
-HIGH = f"update workbench.offsets set high = %s, seen = {NOW} where rows = any(%s) and topic = %s and partition = %s"
+HIGH = f"update workbench.offsets set high = %(end)s, seen = {NOW}, behind = case when coalesce(next, 0) < %(end)s then coalesce(behind, {NOW}) end where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s"
 TROUBLED = "update workbench.offsets set trouble = %s where rows = any(%s) and topic = %s"
 MOVED = "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s and (next < %(first)s or next > %(last)s)"
 DAYS = 7  # of marks
@@ -44,7 +44,7 @@ FORGOTTEN = f"delete from workbench.batches where visible < {NOW} - %s or (visib
 SENT = "insert into workbench.canaries (topic, sent, every) values (%s, %s, %s) returning id"
 SEEN = f"update workbench.canaries set seen = {NOW} where id = %s"
 FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW} - %s"
-PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble
+PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble, o.behind
     from workbench.offsets o join workbench.states s on s.rows = o.rows order by s.group_by, o.topic, o.partition"""
 
 
@@ -86,7 +86,7 @@ class Partition:
 
     `next` is the first offset that is not applied, `high` the topic's own next as of `seen`. `newest` is the time of the
     newest event, `appended` when Kafka had the last applied message, `written` when it could be fetched. `trouble` says why
-    nothing of the topic is applied, if so.
+    nothing of the topic is applied, if so, and `behind` since when it was never found to have all that came.
     """
 
     group_by: str
@@ -100,6 +100,7 @@ class Partition:
     seen: int | None
     owner: str = ""
     trouble: str = ""
+    behind: int | None = None
 
     @property
     def lag(self) -> int | None:
@@ -169,7 +170,7 @@ def high(con: psycopg.Connection[Any], tables: Mapping[tuple[str, int], Sequence
     with con.transaction(), con.cursor() as cursor:
         cursor.execute("set local synchronous_commit = off")
         for (topic, partition), end in sorted(ends.items()):
-            cursor.execute(HIGH, (end, list(tables[topic, partition]), topic, partition))
+            cursor.execute(HIGH, {"end": end, "rows": list(tables[topic, partition]), "topic": topic, "partition": partition})
 
 
 def troubled(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, sentence: str) -> None:

@@ -26,7 +26,8 @@ def placed(parser: ArgumentParser) -> None:
     parser.add_argument("--store", metavar="URL", default=os.environ.get("WORKBENCH_STORE"), help="postgresql://..., or the folder of an embedded store (default: $WORKBENCH_STORE, else .workbench/postgres)")
 
 
-def _opened(options: Namespace) -> Store:
+def opened(options: Namespace) -> Store:
+    """The store that `placed` says."""
     try:
         from online import Store  # noqa: PLC0415 the other commands need no Postgres
         from online.store import place  # noqa: PLC0415 nor this
@@ -48,7 +49,7 @@ def served(parser: ArgumentParser, run: Callable[[Namespace, Store], Any]) -> Ca
     placed(parser)
 
     def ran(options: Namespace) -> None:
-        store = _opened(options)
+        store = opened(options)
         try:
             _print(run(options, store))
         finally:
