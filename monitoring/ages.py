@@ -204,7 +204,7 @@ def _served(marks: Marks) -> Iterator[Figure]:
     for plan in marks.plans:
         for part, _, feature in plan.outputs:
             for what, kind in (("newest", "served_age"), ("written", "served_write_age")):
-                histogram = Histogram() if part is None else marks.ages.get((plan.name, part.head, what), Histogram())
+                histogram = Histogram() if part is None else marks.ages.get((plan.name, part.head or part.group_by, what), Histogram())
                 if histogram.n:
                     yield from _summary(kind, plan.name, "", histogram, marks.until, feature)
 
