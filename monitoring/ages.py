@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 ALIVE = timedelta(seconds=60)  # within which an updater looks at its partitions
 IDLE = timedelta(minutes=5)  # after which a partition that is caught up is idle
-FAST, SLOW = (HOUR, timedelta(minutes=5)), (DAY, timedelta(hours=2))  # windows of burn rates: both must burn
+FAST, SLOW = (HOUR, timedelta(minutes=5)), (DAY, timedelta(hours=2))  # windows of burn rates, in whole slots: both must burn
 MISSED = 3  # canaries in a row that were not seen
 
 WORDS = {
@@ -139,8 +139,7 @@ def _partitions(stood: Iterable[Lane], marks: Marks) -> Iterator[Figure]:
         yield Figure("watermark_spread", group_by, now, (max(marked) - min(marked)).total_seconds(), place=topic, n=len(marked), extra={"slowest": slowest.place})
     looked = {lane.group_by for lane in stood}
     for group_by, topic in marks.streamed:
-        if group_by not in looked:
-            yield Figure("updater_silence", group_by, now, None, place=topic, extra={"why": "no updater ever read it"})
+        yield Figure("unread", group_by, now, float(group_by not in looked), place=topic)
 
 
 def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,18 +28,25 @@ def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument("--fail-on", choices=("watch", "alert"), default="alert", help="from which status on the exit code is 1 (alert)")
     parser.add_argument("--webhook", metavar="URL", default=os.environ.get("WORKBENCH_WEBHOOK"), help="gets what is new or over, as a POST of JSON (default: $WORKBENCH_WEBHOOK)")
     parser.add_argument("--metrics", metavar="FILE", type=Path, help="write findings and figures for Prometheus's node exporter, as /var/lib/node_exporter/workbench.prom")
+    parser.add_argument("--schedule", metavar="HOURS", type=float, default=24.0, help="from one upload to the next (24)")
+    parser.add_argument("--servable", metavar="SECONDS", type=float, default=10.0, help="within which 99 of 100 events should be servable (10)")
     parser.add_argument("--now", metavar="TIME", help="as of when, UTC, as 2023-12-01T08:30:00 (default: now)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return _monitor
 
 
 def _monitor(options: Namespace) -> int:
+    if options.schedule <= 0 or options.servable <= 0:
+        message = f"--schedule {options.schedule:g} or --servable {options.servable:g} is no time: give more than 0"
+        raise DefinitionError(message)
     now, store = _time(options.now), opened(options)
     try:
-        from monitoring.gauges import exported  # noqa: PLC0415 the other commands need no store
-        from monitoring.passes import monitored  # noqa: PLC0415 nor this
+        from monitoring.ages import Expected  # noqa: PLC0415 the other commands need no store
+        from monitoring.gauges import exported  # noqa: PLC0415 nor this
+        from monitoring.passes import SOURCES, fresh, monitored  # noqa: PLC0415 nor these
 
-        found = monitored(store, options.name, now=now, hook=options.webhook)
+        expected = Expected(timedelta(hours=options.schedule), within=timedelta(seconds=options.servable))
+        found = monitored(store, options.name, now=now, hook=options.webhook, sources={**SOURCES, "freshness": partial(fresh, expected=expected)})
         if options.metrics is not None:
             exported(options.metrics, options.name, found.findings, found.figures)
     finally:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SLOT = timedelta(minutes=5)
 _US = 300_000_000
+WAITED = 60  # seconds from which on a batch is told of its own
 NOW_ASKED = 60_000_000  # microseconds; a request as of an older time says nothing of how fresh things are
 SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, sum(b.messages)::int8, coalesce(sum(b.late), 0)::int8, min(b.oldest), max(b.newest), max(b.visible),
         jsonb_build_object('negative', coalesce(sum((b.lags->>'negative')::int8), 0), 'max', max((b.lags->>'max')::int8)),
@@ -34,7 +35,7 @@ COUNTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, k.kind,
     from workbench.batches b join workbench.states s on s.rows = b.rows
     cross join lateral (values ('lags', b.lags), ('delays', b.delays)) as k (kind, told) cross join lateral jsonb_each_text(k.told->'counts') as c (bucket, n)
     where s.group_by = any(%s) and b.visible >= %s and b.visible < %s group by 1, 2, 3, 4, 5, 6"""  # noqa: S608 a constant
-WAITED = """select s.group_by, b.topic, b.partition, b.oldest, b.visible from workbench.batches b join workbench.states s on s.rows = b.rows
+WAITS = """select s.group_by, b.topic, b.partition, b.oldest, b.visible from workbench.batches b join workbench.states s on s.rows = b.rows
     where s.group_by = any(%s) and b.visible >= %s and b.visible < %s and b.visible - b.oldest >= %s order by b.visible - b.oldest desc limit 10000"""
 ENDS = "select group_by, batch_end, uploaded from workbench.states where group_by = any(%s)"
 UPLOADS = "select group_by, batch_end, began, ended, staged from workbench.uploads where group_by = any(%s) and ended >= %s and ended < %s order by id"
@@ -43,7 +44,7 @@ CANARIES = "select topic, sent, seen, every from workbench.canaries where topic 
 AGES = f"""with r as (select s.name, p.key as part, w.kind, (extract(epoch from s.served) * 1000000)::int8 - w.at as age
         from workbench.served s cross join lateral jsonb_each(s.parts) as p
         cross join lateral (values ('newest', (p.value->>'newest')::int8), ('written', (p.value->>'written')::int8)) as w (kind, at)
-        where s.name = any(%s) and s.served >= %s and s.served < %s and w.at is not null and abs((extract(epoch from s.served) * 1000000)::int8 - s.at) <= {NOW_ASKED})
+        where s.name = any(%s) and s.served >= %s and s.served < %s and s.at >= %s and w.at is not null and abs((extract(epoch from s.served) * 1000000)::int8 - s.at) <= {NOW_ASKED})
     select name, part, kind, least(greatest(floor(4 * log(2, greatest(age, 1000)::numeric / 1000)), 0), 119)::int4, count(*), count(*) filter (where age < 0), max(age) from r group by 1, 2, 3, 4"""  # noqa: S608 a constant
 
 
@@ -141,7 +142,7 @@ def read(store: Store, name: str | None = None, *, now: datetime, span: timedelt
         ends = {g: (moment(end), moment(up)) for g, end, up in con.execute(ENDS, (group_bys,)).fetchall()}
         uploads = [Landed(g, moment(end) or EPOCH, began, ended, rows) for g, end, began, ended, rows in con.execute(UPLOADS, (group_bys, now - timedelta(days=35), now)).fetchall()]
         flown = [Flown(t, moment(sent) or EPOCH, moment(seen), timedelta(microseconds=every)) for t, sent, seen, every in con.execute(CANARIES, (topics, since, until)).fetchall()]
-        waited = [Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH) for g, t, p, a, b in con.execute(WAITED, (group_bys, since, until, 60_000_000)).fetchall()]
+        waited = [Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH) for g, t, p, a, b in con.execute(WAITS, (group_bys, since, until, WAITED * 1_000_000)).fetchall()]
         return Marks(names, now - span, now, plans, stood, _slots(con, (group_bys, since, until)), tuple(waited), ends, tuple(uploads), tuple(flown), _ages(con, names, now))
 
 
@@ -163,6 +164,6 @@ def _slots(con: psycopg.Connection[Any], asked: tuple[Any, ...]) -> tuple[Slot, 
 
 def _ages(con: psycopg.Connection[Any], names: Iterable[str], now: datetime) -> dict[tuple[str, str, str], Histogram]:
     found: dict[tuple[str, str, str], list[Histogram]] = defaultdict(list)
-    for name, part, kind, bucket, n, negative, largest in con.execute(AGES, (list(names), now - timedelta(days=1), now)).fetchall():
+    for name, part, kind, bucket, n, negative, largest in con.execute(AGES, (list(names), now - timedelta(days=1), now, _us(now - timedelta(days=1)) - NOW_ASKED)).fetchall():
         found[name, part, kind].append(Histogram.read({"counts": {bucket: n}, "negative": negative, "max": largest}))
     return {key: merged(them) for key, them in found.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from attrs import evolve, field, frozen
 
 from backends import EngineError
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    from monitoring.ages import Expected
     from monitoring.rules import Rule
     from online.plan import Plan
     from online.store import Store
 
-def fresh(store: Store, name: str, now: datetime) -> Iterable[Figure]:
+def fresh(store: Store, name: str, now: datetime, expected: Expected | None = None) -> Iterable[Figure]:
     """The figures of freshness."""
-    return figures(read(store, name, now=now))
+    return figures(read(store, name, now=now), expected)
 
 
 # What is measured of a published name, as of a time. A source knows no rule; what it raises is said, and stops no other.
@@ -91,7 +93,7 @@ def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] =
     for source, measure in sorted(sources.items()):
         try:
             found += measure(store, name, now)
-        except (DefinitionError, EngineError, StoreError) as error:
+        except (DefinitionError, EngineError, StoreError, psycopg.Error) as error:
             failed[source] = str(error)
     before = _current(plan, ledger.latest(store, name, now=now))
     findings = evaluate(rules, found, now, before)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STATUSES = ("alert", "watch", "ok", "not scored")  # worst first
 LEVELS = ("ok", "watch", "alert")
+MOST = 1e100  # of a figure
 FORGET = timedelta(days=7)  # after which a subject without figures is no finding any more
 
 
@@ -32,6 +33,11 @@ class Subject:
         return " ".join(filter(None, (self.object, self.feature, self.place)))
 
 
+def _number(value: Any) -> float | None:
+    """A number that JSON can hold and that compares: none for NaN, and none beyond all thresholds."""
+    return None if value is None or value != value else float(min(max(value, -MOST), MOST))  # noqa: PLR0124 NaN
+
+
 @frozen
 class Figure:
     """A number of a subject at a time, UTC; without `value` it could not be told, and `extra["why"]` says why.
@@ -43,7 +49,7 @@ class Figure:
     kind: str
     object: str
     at: datetime
-    value: float | None
+    value: float | None = field(converter=_number)
     feature: str = ""
     place: str = ""
     n: int | None = None
@@ -245,7 +251,7 @@ def _seen(rule: Rule, told: Seen, last: Seen | None, held: str) -> Seen:
 def _scored(rule: Rule, figure: Figure) -> float | None:
     """A figure's value as the rule measures it."""
     value = figure.value
-    if value is None or value != value or (figure.n is not None and figure.n < rule.least):  # noqa: PLR0124 NaN
+    if value is None or (figure.n is not None and figure.n < rule.least):
         return None
     if not rule.per:
         return value
@@ -285,6 +291,8 @@ def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
     if seen.level == "alert" and status == "watch":
         return f" (alert from {spelled(seen.limit, rule.unit)}, {rule.for_[0]} of {rule.for_[1]} times: {crossed} so far)"
     limit = alert if status == "alert" or watch is None else watch
+    if seen.level == "ok":
+        return f" ({crossed} of the last {rule.for_[1]} were {status} from {spelled(seen.limit, rule.unit)})"
     return "" if limit is None else f" ({status} from {spelled(limit, rule.unit)})"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from monitoring.ages import lanes
+from monitoring.marks import WAITED
 from monitoring.spelling import spelled
 from workbench.markup import Markup, tag
 
@@ -44,9 +45,9 @@ def lag_lanes(marks: Marks, group_by: str, cells: int = 48) -> tuple[LagLane, ..
             waits.append((marks.until - lane.lag, marks.until))
         lags: list[float | None] = [0.0] * cells
         for slot in marks.slots:
-            if (slot.group_by, slot.topic, slot.partition) == place and slot.lags.largest is not None:
+            if (slot.group_by, slot.topic, slot.partition) == place and (slot.lags.largest or WAITED) < WAITED:  # longer ones are among those that waited
                 cell = _cell(slot.visible, marks.since, size, cells)
-                lags[cell] = max(lags[cell] or 0.0, min(slot.lags.largest, size.total_seconds()) if waits else slot.lags.largest)
+                lags[cell] = max(lags[cell] or 0.0, slot.lags.largest or 0.0)
         for start, end in waits:
             for cell in range(_cell(start, marks.since, size, cells), _cell(end, marks.since, size, cells) + 1):
                 then = min(marks.since + (cell + 1) * size, end)

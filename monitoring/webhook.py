@@ -30,7 +30,7 @@ def checked(url: str) -> str:
     """The address of a webhook. DefinitionError where it is none of http or https."""
     told = urlsplit(url)
     if told.scheme not in ("http", "https") or not told.hostname:
-        message = f"the webhook's address begins with {told.scheme or 'nothing'}: and is none of http:// or https://: give one as https://example.org/hook"
+        message = f"the webhook's address, {told.scheme or 'without scheme'}, names no host by http or https: give one as https://example.org/hook"
         raise DefinitionError(message)
     return url
 

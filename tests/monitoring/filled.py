@@ -42,7 +42,7 @@ def streaming(store, duck, partitions=2):
 
         def look():
             with store.connection() as con:
-                positions.high(con, dict.fromkeys(((name, p) for p in ends), [group_by.table]), {(name, p): e for p, e in ends.items()})
+                positions.high(con, {(name, p): [group_by.table] for p in ends}, {(name, p): e for p, e in ends.items()})
 
         yield SimpleNamespace(topic=name, plan=plan, table=group_by.table, write=write, look=look)
         with store.connection() as con:

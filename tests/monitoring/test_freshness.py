@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from filled import clock, streaming
+from streamed import published, returns
 
 from monitoring import freshness
 from monitoring.ages import Expected, burn
@@ -200,6 +201,14 @@ def test_a_store_with_nothing_under_a_name_says_what_there_is(store):
 
     with pytest.raises(StoreError, match="nothing is published as 'nothing_v1'"):
         freshness(store, "nothing_v1")
+
+
+def test_a_topic_that_no_updater_ever_read_is_an_alert(store, duck):
+    with published(store, returns(duck, "events.unread")):
+        got = freshness(store, "returns_v1", now=clock(store))
+
+        assert ["alert"] == [f.status for f in got.findings.rule("unread")]
+        assert () == got.lanes
 
 
 # --- pure

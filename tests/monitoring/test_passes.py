@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import threading
 import time
+import tomllib
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import EntryPoint
 
 import pytest
 from conftest import ROOT
 from filled import clock, streaming
 from streamed import event, line, published, returns, sent, topic
 
-from monitoring import commands, ledger, webhook
-from monitoring.passes import SOURCES, monitored
+from monitoring import ledger, webhook
+from monitoring.passes import monitored
 from monitoring.rules import Figure, Rule, Subject
 from online import StoreError
 from online.canary import Canary
@@ -72,7 +74,7 @@ def passed(store, value, minute, **more):
 def test_hysteresis_and_persistence_last_over_passes(store, returned):
     got = [passed(store, value, i).findings.status for i, value in enumerate([0.1, 0.95, 0.95, 0.75, 0.1, 0.1])]
 
-    assert ["ok", "watch", "alert", "alert", "ok", "ok"] == got
+    assert ["ok", "watch", "alert", "alert", "alert", "ok"] == got
     assert got == [status for *_, status, _ in ledger.history(store, "returns_v1", T)]
 
 
@@ -147,41 +149,46 @@ def test_a_group_by_that_is_gone_is_not_missed(store, returned):
     assert {Subject("returns_v1"): "alert"} == {f.subject: f.status for f in later.findings}
 
 
-def run(capsys, store, *options):
-    """The command's exit code and what it prints."""
-    code = cli.main(["monitor", "returns_v1", "--store", store.url, *options])
-    return code, capsys.readouterr()
+@pytest.fixture
+def run(store, capsys, monkeypatch):
+    """Runs the command as pyproject.toml registers it: its exit code and what it prints."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][cli.GROUP]
+    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("monitor", told["monitor"], group)])
+
+    def ran(*options, name="returns_v1"):
+        return cli.main(["monitor", name, "--store", store.url, *options]), capsys.readouterr()
+
+    return ran
 
 
-def test_the_exit_code_says_whether_something_is_wrong(store, returned, capsys, monkeypatch):
-    monkeypatch.setattr("monitoring.passes.SOURCES", SOURCES)
+def test_the_exit_code_says_whether_something_is_wrong(store, returned, run):
     returned.write([timedelta(minutes=1)] * 5)
     returned.look()
     with store.connection() as con:
         con.execute("update workbench.states set batch_end = (extract(epoch from clock_timestamp()) * 1000000)::int8 where rows = %s", (returned.table,))
 
-    alert, _ = run(capsys, store)
+    alert, _ = run()
     with store.connection() as con:
         con.execute("delete from workbench.batches where topic = %s", (returned.topic,))
-    ok, told = run(capsys, store, "--json")
-    grey, _ = run(capsys, store, "--fail-on", "watch")
-    unknown = cli.main(["monitor", "nothing_v1", "--store", store.url]), capsys.readouterr().err
-    wrong = run(capsys, store, "--webhook", "file:///x")[0], run(capsys, store, "--now", "soon")[0]
+    ok, told = run("--json")
+    grey, _ = run("--fail-on", "watch")
+    unknown = run(name="nothing_v1")
+    wrong = run("--webhook", "file:///x")[0], run("--now", "soon")[0], run("--schedule", "0")[0]
 
     assert (1, 0, 0) == (alert, ok, grey)
     assert {"name": "returns_v1", "status": "ok", "failed": {}, "webhook": ""}.items() <= json.loads(told.out).items()
     assert 2 == unknown[0]
-    assert "nothing is published as 'nothing_v1'" in unknown[1]
-    assert (2, 2) == wrong
+    assert "nothing is published as 'nothing_v1'" in unknown[1].err
+    assert (2, 2, 2) == wrong
 
 
-def test_metrics_are_a_file_of_prometheus_text(store, returned, capsys, tmp_path):
+def test_metrics_are_a_file_of_prometheus_text(store, returned, run, tmp_path):
     from prometheus_client.parser import text_string_to_metric_families
 
     path = tmp_path / "workbench.prom"
     returned.look()
 
-    code, _ = run(capsys, store, "--metrics", str(path), "--now", f"{clock(store):%Y-%m-%dT%H:%M:%S.%f}")
+    code, _ = run("--metrics", str(path), "--now", f"{clock(store):%Y-%m-%dT%H:%M:%S.%f}")
 
     found = {(s.name, s.labels.get("rule", s.labels.get("kind"))): s.value for family in text_string_to_metric_families(path.read_text()) for s in family.samples}
     assert (1, 2, -1) == (code, found["workbench_finding_status", "batch_age"], found["workbench_finding_status", "slo_fast"])
@@ -189,16 +196,11 @@ def test_metrics_are_a_file_of_prometheus_text(store, returned, capsys, tmp_path
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_metrics_that_cannot_be_written_are_said(store, returned, capsys, tmp_path):
-    code, told = run(capsys, store, "--metrics", str(tmp_path / "missing" / "x.prom"))
+def test_metrics_that_cannot_be_written_are_said(store, returned, run, tmp_path):
+    code, told = run("--metrics", str(tmp_path / "missing" / "x.prom"))
 
     assert 2 == code
     assert "the metrics were not written" in told.err
-
-
-def test_the_command_is_registered():
-    assert 'monitor = "monitoring.commands:monitor"' in (ROOT / "pyproject.toml").read_text()
-    assert commands.monitor.__doc__
 
 
 def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafka, duck):

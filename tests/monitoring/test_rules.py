@@ -169,3 +169,14 @@ def test_a_rule_that_no_value_can_be_held_against_is_refused(wrong):
 def test_the_usual_rules_have_each_id_once():
     assert len(RULES) == len({r.id for r in RULES})
     assert Findings(T) == evaluate(RULES, [], T)
+
+
+def test_a_value_that_is_no_number_is_not_scored_and_an_infinite_one_is_json():
+    import json
+
+    rule = Rule("psi", "psi", watch=0.1)
+    (found,) = evaluate([rule], [figure(float("inf"))], T).findings
+
+    assert "not scored" == evaluate([rule], [figure(float("nan"))], T).status
+    assert "watch" == found.status
+    assert json.dumps(found.severity, allow_nan=False)
