@@ -298,7 +298,8 @@ def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
 
 def _missing(rule: Rule, newest: Seen, before: Finding | None, *, late: bool) -> tuple[str, str, float]:
     """The status, sentence and severity where there is no figure."""
-    why = f"no {rule.kind} since {newest.at:%Y-%m-%d %H:%M}" if late else f"{rule.kind} is not known{f': {newest.why}' if newest.why else ''}"
+    lone = rule.rises and newest.raw is not None
+    why = f"{rule.kind} is told by growth, from the next pass on" if lone and not late else f"no {rule.kind} since {newest.at:%Y-%m-%d %H:%M}" if late else f"{rule.kind} is not known{f': {newest.why}' if newest.why else ''}"
     if rule.missing == "alert":
         return "alert", why, 1.0
     if rule.missing == "keep" and before is not None and before.status != "not scored":

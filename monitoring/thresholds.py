@@ -7,11 +7,12 @@ from datetime import timedelta
 from monitoring.rules import Rule
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
 TILE = timedelta(hours=12)  # how old the newest tile may be
 
 FRESHNESS = (
     Rule("batch_age", "batch_age", watch=2, alert=3, per="schedule", unit="x", sentence="what is served was uploaded as of {value} its schedule ago", missing="alert"),
-    Rule("landing_delay", "landing_delay", watch=6 * 3600, unit="s", sentence="the last upload was there {value} after its end"),
+    Rule("landing_delay", "landing_delay", watch=LANDING.total_seconds(), unit="s", sentence="the last upload was there {value} after its end"),
     Rule("upload_rows", "upload_rows", watch=0.3, unit="%", sentence="the last upload's rows are {value} off those of the same weekday"),
     Rule("slo_fast", "slo_burn_fast", alert=14.4, unit="x", sentence="events miss the time they should be servable in {value} as often as is budgeted, over 1 h and 5 min"),
     Rule("slo_slow", "slo_burn_slow", watch=3, unit="x", sentence="events miss the time they should be servable in {value} as often as is budgeted, over 1 d and 2 h"),

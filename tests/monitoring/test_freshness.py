@@ -193,6 +193,7 @@ def test_a_report_is_text_and_html_and_the_same_for_the_same_time(store, duck):
         assert "nothing was uploaded" in repr(one)
         assert "idle: nothing comes, and no canary shows whether it would be applied" in repr(one)
         assert 2 == len(re.findall(r">p\d</text>", one._repr_html_()))
+        assert "not scored: .findings" in repr(one)
         assert "http" not in one._repr_html_()
 
 

@@ -16,7 +16,7 @@ from conftest import ROOT
 from filled import clock, streaming
 from streamed import event, line, published, returns, sent, topic
 
-from monitoring import ledger, webhook
+from monitoring import freshness, ledger, webhook
 from monitoring.passes import monitored
 from monitoring.rules import Figure, Rule, Subject
 from online import StoreError
@@ -135,6 +135,21 @@ def test_a_source_that_fails_is_said_and_stops_no_other(store, returned):
 
     assert ({"drift": "the warehouse is away"}, "ok", 2) == (got.failed, got.findings.status, got.code("alert"))
     assert "not measured: drift: the warehouse is away" in str(got)
+
+
+def test_a_report_goes_on_from_what_a_monitor_found_and_writes_nothing(store, returned):
+    returned.look()
+    returned.write([timedelta(seconds=1)] * 3, apply=False)
+    returned.look()
+    with store.connection() as con:
+        con.execute("update workbench.offsets set behind = behind - 600000000 where topic = %s", (returned.topic,))
+    now = clock(store)
+    before = monitored(store, "returns_v1", now=now)
+
+    alone, after = (freshness(store, "returns_v1", now=at) for at in (now, now + timedelta(minutes=1)))
+
+    assert ["watch", "watch", "alert"] == [found.findings.rule("time_lag")[0].status for found in (before, alone, after)]
+    assert before.findings == ledger.latest(store, "returns_v1")
 
 
 def test_a_group_by_that_is_gone_is_not_missed(store, returned):
