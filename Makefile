@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Each test worker starts its own Postgres, Spark and broker: some 3 GB.
+WORKERS ?= 2
 
 NBVAL  := WORKBENCH_STATIC=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
@@ -17,7 +19,7 @@ quickstart: $(VENV)/.base ## the main job: four definitions, a point-in-time cor
 test: $(VENV)/.all ## everything the tests need, then all of them
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 	@$(NBVAL) || { echo "once more, for a kernel's port may be taken between its choice and its use"; $(NBVAL) --last-failed; }
 
 fast: $(VENV)/.all ## the tests without Spark, Postgres and long runs

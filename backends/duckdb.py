@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import cache
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.datatypes as dt
+from duckdb import Error as DuckDBError
 
 from backends import inprocess
 from backends.engine import Engine
@@ -29,6 +31,7 @@ def fsum(value: float) -> float:
     raise NotImplementedError  # Ibis writes the call; DuckDB runs it
 
 
+log = logging.getLogger(__name__)
 ARRIVING = "_fw_arriving"
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
@@ -53,6 +56,20 @@ class DuckDB(Engine):
     title = "DuckDB"
     plans = ("pairs", "kernel")
     lacks = frozenset()
+
+    def apart(self) -> DuckDB:
+        """A cursor on the same database, with the temporary views that the connection has, such as those of files."""
+        con = self.connected.con.cursor()
+        for name, view in self.connected.con.execute("select view_name, sql from duckdb_views() where temporary and not internal").fetchall():
+            try:
+                con.execute(view)
+            except DuckDBError:
+                log.debug("%s stays with its connection", name)
+        return DuckDB(ibis.duckdb.from_connection(con))
+
+    def interrupt(self) -> None:
+        """By the driver; the query raises InterruptException."""
+        self.connected.con.interrupt()
 
     @property
     def room(self) -> int:

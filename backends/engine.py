@@ -131,6 +131,18 @@ class Engine:
         """A 64-bit hash of a column of any type, the same in every session; it may be null where the value is."""
         return value.hash()
 
+    # --- threads: an Ibis connection is for one of them
+
+    def apart(self) -> Engine:
+        """The same tables by a connection of its own, for another thread; itself where there is no way to make one."""
+        return self
+
+    def leave(self) -> None:
+        """Close what `apart` opened; nothing of a connection that was given."""
+
+    def interrupt(self) -> None:
+        """Cancel what the connection runs, from another thread; it fails there. Nothing where nothing runs, or nothing can be cancelled."""
+
     # --- tables
 
     def table(self, name: str, catalog: str | None = None, database: str | None = None) -> ir.Table:

@@ -41,6 +41,26 @@ class Postgres(Engine):
     plans = ("pairs", "running", "kernel")
     lacks = frozenset()
 
+    def apart(self) -> Postgres:
+        """Another session of the same database, user and schemas."""
+        import psycopg  # noqa: PLC0415 an extra
+
+        mine = self.connected.con
+        told = {**mine.info.get_parameters(), "password": mine.info.password or None}
+        con = psycopg.connect(**{k: v for k, v in told.items() if v is not None}, autocommit=True)
+        ((path,),) = self.connected.raw_sql("show search_path").fetchall()
+        apart = Postgres(ibis.postgres.from_connection(con))
+        con.execute("select set_config('search_path', %s, false)", [path])
+        return apart
+
+    def leave(self) -> None:
+        """Close the session."""
+        self.connected.disconnect()
+
+    def interrupt(self) -> None:
+        """By a cancel request; the query raises QueryCanceled."""
+        self.connected.con.cancel_safe(timeout=5)
+
     def own(self, question: AsOf) -> str:
         """Running totals where they are exact and few, else the kernel."""
         return "running" if running.runs(question) and running.rows(self, question) <= FEW else "kernel"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
     from pyspark.sql import DataFrame
 
     from backends.asof import AsOf
@@ -44,6 +45,25 @@ class Spark(Engine):
     title = "Spark"
     plans = ("pairs", "kernel")
     lacks = frozenset()
+
+    def __init__(self, con: BaseBackend | None = None, group: str | None = None) -> None:
+        super().__init__(con)
+        self.group = group  # of the jobs that `interrupt` cancels
+
+    def apart(self) -> Spark:
+        """The same session, which threads may share; its jobs are a group of their own."""
+        return Spark(ibis.pyspark.connect(self._session), ibis.util.gen_name("fw"))
+
+    def interrupt(self) -> None:
+        """By the group of its jobs; they fail as cancelled. A connection that was given has none, and is left alone."""
+        if self.group is not None:
+            self._session.sparkContext.cancelJobGroup(self.group)
+
+    def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
+        """As every engine does, its jobs in their group, which is this thread's."""
+        if self.group is not None:
+            self._session.sparkContext.setJobGroup(self.group, what, interruptOnCancel=True)
+        return super().run(what, action, expr)
 
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""
@@ -99,13 +119,21 @@ class Spark(Engine):
             return expr.schema().to_pyarrow().empty_table().to_reader()
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
-    def keep(self, expr: ir.Table) -> ir.Table:
+    def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
         """Cached, for as long as an expression refers to it: Spark has no temporary tables."""
         forgotten = FORGOTTEN.setdefault(self.connected, [])
         while forgotten:
             self._session.catalog.dropTempView(forgotten.pop())  # and its cache
-        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr))), expr)
+        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr))), None if isinstance(expr, pa.Table) else expr)
         weakref.finalize(table.op(), forgotten.append, table.op().name)
+        return table
+
+    def local(self, rows: pa.Table) -> ir.Table:
+        """A view of them, for as long as an expression refers to it: Ibis goes by pandas, which rounds large integers beside nulls."""
+        name = ibis.util.gen_name("fw")
+        self._session.createDataFrame(rows).createOrReplaceTempView(name)
+        table = self.connected.table(name)
+        weakref.finalize(table.op(), FORGOTTEN.setdefault(self.connected, []).append, name)
         return table
 
     def _held(self, frame: DataFrame) -> str:
@@ -121,8 +149,8 @@ class Spark(Engine):
     def _session(self) -> Any:
         return self.connected._session  # noqa: SLF001 Ibis hands out no session
 
-    def _frame(self, expr: ir.Table) -> Any:
-        return self._session.sql(self.query(expr))
+    def _frame(self, expr: ir.Table | pa.Table) -> Any:
+        return self._session.createDataFrame(expr) if isinstance(expr, pa.Table) else self._session.sql(self.query(expr))
 
     def folder(self, table: str) -> Path:
         """Beside the managed tables of the current database, where driver and executors reach it as a folder."""

@@ -15,10 +15,10 @@ from workbench.operations import CASTS, PROVEN, TRIED, written
 GROUPS = {
     "Declaring": ["EventSource", "Topic", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
     "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
-    "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "explain", "Explanation"],
-    "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why"],
+    "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "check", "Checked", "explain", "Explanation"],
+    "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why", "catalog", "Catalog", "Entry"],
     "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
-    "Errors": ["DefinitionError", "EngineError"],
+    "Errors": ["DefinitionError", "CheckError", "EngineError"],
 }
 SERVING = {"Serving: imported from `online`": ["Store", "fetch", "Answer", "Answers", "PartStatus", "Fetcher", "AsyncFetcher", "Updater", "Streaming", "StoreError"]}
 

@@ -52,6 +52,7 @@ states = Table(
     Column("uploaded", BigInteger),
     Column("streamed", BigInteger),
     Column("retain", BigInteger),
+    Column("since", BigInteger, nullable=False, server_default=text("(extract(epoch from clock_timestamp()) * 1000000)::int8")),  # when its rows began to be kept
 )
 uploads = Table(
     "uploads",

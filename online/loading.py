@@ -155,6 +155,7 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int)
         deleted += _forgotten(cursor, plan, horizon[0])
     if plan.kind == "events":
         kept_hot(cursor, plan, "touched" if ready.done is None else None)
+        cursor.execute(rows.outlived(plan))
         cursor.execute("drop table touched")
     cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted))
     cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
@@ -194,6 +195,7 @@ def _first(cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.
     """Straight into the table, which is indexed when it is full."""
     for (index,) in cursor.execute(rows.unindexed(plan)).fetchall():
         cursor.execute(f"drop index {index}")
+    cursor.execute(rows.stamped(plan))
     staged = copied(cursor, stored(plan), rows.columns(plan), batches)
     check(cursor, plan, stored(plan))
     for statement in [*rows.indexed(plan), f"analyze {stored(plan)}", rows.told_apart(plan)]:

@@ -22,6 +22,11 @@ def snapshots(plan: GroupByPlan) -> str:
     return f"{DATA}.{quoted(plan.table + '__snapshots')}"
 
 
+def gone(plan: GroupByPlan) -> str:
+    """The table of rows that an upload took away or changed, as they were, for a week."""
+    return f"{DATA}.{quoted(plan.table + '__gone')}"
+
+
 def floor_to(value: str, unit: int) -> str:
     """A number rounded down to a multiple; Postgres's remainder has the sign of what is divided."""
     return f"({value} - ((({value}) % {unit}) + {unit}) % {unit})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -55,6 +56,7 @@ class Feature:
     sketch: dict[str, Any] | None = None
     context: tuple[str, ...] = ()
     never_null: bool = False  # over no event: what must be made null where a key is
+    text: str = ""  # the expression as its author wrote it
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class GroupByPlan:
     source_name: str = ""
     time: str | None = None  # the source's column that is the event's time as it stands
     retain: int | None = None  # microseconds
+    owner: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def table(self) -> str:
@@ -185,6 +190,11 @@ def _made(kind: Any, value: Any) -> Any:
         found = [a for a in get_args(kind) if hasattr(a, "__dataclass_fields__")]
         return _made(found[0], value) if found and value is not None else value
     if hasattr(kind, "__dataclass_fields__"):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         return kind(**{f.name: _made(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value})
     return value
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from online import carried, hot
 from online.aggregates import PLACED, quoted, text
-from online.places import snapshots, stored
+from online.places import gone, snapshots, stored
+from online.positions import DAYS, NOW
 
 if TYPE_CHECKING:
     from online.plan import Column, GroupByPlan
@@ -15,8 +16,10 @@ NARROW = ("int8", "float8", "bool", "date", "timestamp", "timestamptz", "time", 
 MOST_INDEXED = 32  # columns of an index
 ROOM = 2048  # bytes of an index entry's 2704 for what has no fixed length; the rest is for 32 columns that have
 EVER = 2**62
-# An event is a row of the table, or a message, or both: `n` tells equal ones apart.
-OWN = "n int4 not null default 1, in_table bool not null default true, in_stream bool not null default false"
+# An event is a row of the table, or a message, or both: `n` tells equal ones apart. `written` lies between what the state said
+# before and after the transaction that brought the row, so that an answer, which tells the state it saw, tells which rows it saw.
+OWN = "n int4 not null default 1, in_table bool not null default true, in_stream bool not null default false, written int8 not null default 0"
+STAMP = f"(select {NOW})"  # once a statement, not once a row
 
 
 def _declared(column: Column) -> str:
@@ -65,9 +68,9 @@ def created(plan: GroupByPlan) -> list[str]:
     """The statements that make the tables."""
     if plan.kind == "entity":
         table = ", ".join([_key_columns(plan), "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
-        return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key)']
+        return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key, written int8 not null default {NOW})']
     # rows come in bulk and are only added to: a vacuum soon after keeps fetches in the index
-    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", *carried.created(plan, _definitions(plan), _key_columns(plan)), *hot.created(plan)]
+    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", f"create table {gone(plan)} ({_definitions(plan)}, written int8 not null, gone int8 not null)", *carried.created(plan, _definitions(plan), _key_columns(plan)), *hot.created(plan)]
 
 
 def unindexed(plan: GroupByPlan) -> str:
@@ -108,7 +111,7 @@ def too_long(plan: GroupByPlan, where: str) -> str | None:
 
 def dropped(plan: GroupByPlan) -> list[str]:
     """The statements that remove the tables."""
-    return [*hot.dropped(plan), *carried.dropped(plan), f"drop table if exists {stored(plan)}", f"drop table if exists {snapshots(plan)}"]
+    return [*hot.dropped(plan), *carried.dropped(plan), *(f"drop table if exists {t}" for t in (stored(plan), snapshots(plan), gone(plan)))]
 
 
 # --- events: table and stream meet by identity
@@ -129,7 +132,7 @@ def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
     names = ", ".join(columns(plan))
     chosen = ", ".join(f"s.{c}" for c in columns(plan))
     flags = "false, true" if stream else "true, false"
-    return f"insert into {stored(plan)} ({names}, n, in_table, in_stream) select {chosen}, s.n, {flags} from {source}"
+    return f"insert into {stored(plan)} ({names}, n, in_table, in_stream, written) select {chosen}, s.n, {flags}, {STAMP} from {source}"
 
 
 def numbered(plan: GroupByPlan) -> str:
@@ -165,15 +168,34 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
     changed = " or ".join(f"e.{c} is distinct from s.{c}" for c in values)
     steps = {
         "forgotten": f'update {table} e set in_table = false where e.in_table and e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})',
-        "deleted": _noted(plan, f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})', "e."),
+        "deleted": _taken_away(plan, f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})'),
         "confirmed": f"update {table} e set in_table = true from numbered s where {met} and not e.in_table",
         "inserted": _noted(plan, f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e where {met})"),
     }
     if plan.id:  # of one id, the table is right
         old = ", ".join(f"e.{n}" for n in (*keys(plan), '"time"'))
+        steps["was"] = f"insert into {gone(plan)} select {', '.join(f'e.{c}' for c in columns(plan))}, e.written, {STAMP} from {table} e join numbered s on {met} where {changed}"
         steps["changing"] = f"insert into touched select {old} from {table} e join numbered s on {met} where {changed}" if hot.partials(plan) else "select"
-        steps["changed"] = _noted(plan, f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)} from numbered s where {met} and ({changed})", "e.")
+        steps["changed"] = _noted(plan, f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)}, written = {STAMP} from numbered s where {met} and ({changed})", "e.")
     return steps
+
+
+def _taken_away(plan: GroupByPlan, statement: str) -> str:
+    """The statement that deletes rows `e`, which are kept beside for a while as they were: what was answered from them is asked about later."""
+    kept = f"insert into {gone(plan)} select {', '.join(f'd.{c}' for c in columns(plan))}, d.written, {STAMP} from d"
+    names = [*keys(plan), '"time"']
+    noted = f", t as (insert into touched ({', '.join(names)}) select {', '.join(f'd.{n}' for n in names)} from d)" if hot.partials(plan) else ""
+    return f"with d as ({statement} returning e.*){noted} {kept}"
+
+
+def outlived(plan: GroupByPlan) -> str:
+    """The statement that ends the keeping of what went a week ago."""
+    return f"delete from {gone(plan)} where gone < {NOW} - {DAYS * 86_400_000_000}"
+
+
+def stamped(plan: GroupByPlan) -> str:
+    """The statement by which rows that come by COPY are stamped, each alike: a default costs nothing."""
+    return f"do $$ begin execute format('alter table {stored(plan)} alter column written set default %s', {NOW}); end $$"
 
 
 def arriving(plan: GroupByPlan) -> list[str]:
@@ -260,5 +282,5 @@ def replaced(plan: GroupByPlan, ends: str) -> dict[str, str]:
         "deleted": f"delete from {table} e where not exists (select from numbered s where {met})",
         "inserted": f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)} from numbered s where not exists (select from {table} e where {met})",
         "forgotten snapshots": f'delete from {snapshots(plan)} e where not exists (select from {ends} s where s."time" = e."time")',
-        "snapshots": f'insert into {snapshots(plan)} select distinct "time" from {ends} on conflict do nothing',
+        "snapshots": f'insert into {snapshots(plan)} ("time") select distinct "time" from {ends} on conflict do nothing',
     }

@@ -130,6 +130,7 @@ def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) 
     done = _Batch(cursor, row_level, messages, None)
     if len(done.offsets):
         done.attempt(np.arange(len(done.offsets)))
+        cursor.execute(STREAMED, (row_level.plan.table,))
     return [*messages.dead, *done.dead]
 
 

@@ -20,7 +20,7 @@ def lacking(reason: str) -> None:
     """Skip with the reason; on CI, where everything is there to be had, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI lacks a service: {reason}")
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 @pytest.fixture
@@ -48,6 +48,20 @@ def artifacts() -> Path:
     folder = ROOT / "artifacts"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium; not for the whole session, since Playwright's loop keeps others of the thread from running."""
+    from lab import CHROMIUM
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        lacking("the browser tests need Chromium: apt-get install chromium")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -102,8 +102,18 @@ class Lab:
         self.page.locator(f"text={menu} >> nth=0").click()
         self.page.locator(f"text={item} >> nth=0").click()
 
-    def run_all(self) -> None:
+    def themed(self, theme: str) -> None:
+        """Take JupyterLab's light or dark theme, by its menu."""
+        light = "true" if theme == "light" else "false"
+        if self.page.locator(f"body[data-jp-theme-light={light}]").count():
+            return
+        self.page.locator("text=Settings >> nth=0").click()
+        self.page.locator("text=Theme >> nth=0").hover()
+        self.page.locator(f"text=JupyterLab {theme.title()} >> nth=0").click()
+        self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
+
+    def run_all(self, seconds: float = 120) -> None:
         """Run every cell and wait until the kernel is idle."""
         self.menu("Run", "Run All Cells")
         self.page.wait_for_timeout(300)
-        self.page.wait_for_selector(IDLE, state="attached", timeout=120_000)
+        self.page.wait_for_selector(IDLE, state="attached", timeout=seconds * 1000)

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from conftest import lacking
-from playwright.sync_api import sync_playwright
+from stage import THEMES
 
 from workbench import explain, preview, quickstart, samples
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# Stand-ins for what JupyterLab sets on its page; its table styles would align cells to the right.
-THEMES = {
-    "light": "--jp-layout-color1:#fff;--jp-ui-font-color1:rgba(0,0,0,.87)",
-    "dark": "--jp-layout-color1:#212121;--jp-ui-font-color1:rgba(255,255,255,.87)",
-}
 HOST = ".host td,.host th{text-align:right;padding:8px}.host :not(pre)>code{background:#eee;padding:1px 5px}"
 # The contrast of an element's text with the nearest painted background, as WCAG defines it.
 CONTRAST = """el => {
@@ -37,16 +28,6 @@ def outputs(tmp_path_factory):
     samples.load(con, samples.write(tmp_path_factory.mktemp("shop")))
     shown = [preview(quickstart.training_set, 8, "quickstart_purchases_v1_purchase_price_sum_14d", on=con), quickstart.training_set, quickstart.users_v1, explain(quickstart.training_set)]
     return "".join(s._repr_html_() for s in shown)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        lacking("the page tests need Chromium: apt-get install chromium")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=[(theme, width) for theme in THEMES for width in (700, 1400)], ids=lambda p: f"{p[0]}-{p[1]}")

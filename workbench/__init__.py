@@ -4,13 +4,16 @@ from backends import EngineError
 from workbench.aggregates import bottom_k, each, first_k, histogram, kurtosis, last_k, skew, top_k
 from workbench.certificate import Certificate, compare
 from workbench.definitions import Aggregation, GroupBy, trailing
-from workbench.errors import DefinitionError
+from workbench.errors import CheckError, DefinitionError
 from workbench.estimates import approx_histogram, approx_percentile, approx_unique_count
 from workbench.inspection import Explanation, explain
+from workbench.inventory.entries import Entry
+from workbench.inventory.view import Catalog, catalog
 from workbench.joins import Join, JoinPart
 from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
 from workbench.reasons import why
 from workbench.sources import EntitySource, EventSource
+from workbench.testing import Checked, check
 from workbench.timeline import Preview, preview
 from workbench.topics import Topic
 from workbench.training import backfill, manifest
@@ -18,10 +21,14 @@ from workbench.windows import Window, days, hours, minutes
 
 __all__ = [
     "Aggregation",
+    "Catalog",
     "Certificate",
+    "CheckError",
+    "Checked",
     "DefinitionError",
     "EngineError",
     "EntitySource",
+    "Entry",
     "EventSource",
     "Explanation",
     "GroupBy",
@@ -37,6 +44,8 @@ __all__ = [
     "approx_unique_count",
     "backfill",
     "bottom_k",
+    "catalog",
+    "check",
     "compare",
     "days",
     "each",

@@ -65,12 +65,13 @@ def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
             return f"the left of {join.name}, {name}, has no rows to enrich: check its filters and the range of the backfill"
         if a["missing"]:
             return f"{a['missing']} of {a['rows']} rows of {name} have no {join.left.time}, and a feature needs a time to be as of: filter them out, as in left.filter(_.{join.left.time}.notnull())"
-        return _unit(name, join.left.time, a)
+        return wrong_unit(name, join.left.time, a)
 
     yield Check(question, sentence)
 
 
-def _unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
+def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
+    """Whether times from `first` to `last` of the answer, in microseconds, are such as only a wrong unit gives; the sentence."""
     first, last = answer["first"], answer["last"]
     if last is None:
         return None
@@ -106,7 +107,7 @@ def _times(group_by: GroupBy, engine: Engine) -> Check:
         a = answer[0]
         return f"{a['missing']:,} of {a['rows']:,} rows of {title(source.table)} have no {source.time} and are in no window; filter them out to say that this is meant" if a["missing"] else None
 
-    return Check(question, lambda answer: _unit(title(source.table), source.time, answer[0]), note)
+    return Check(question, lambda answer: wrong_unit(title(source.table), source.time, answer[0]), note)
 
 
 def _iso_dates(group_by: GroupBy, engine: Engine) -> Check:
@@ -171,9 +172,14 @@ def ask(checks: Iterator[Check], engine: Engine) -> None:
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
     """Refuse to compute what the data would make wrong, where every sentence names the rows; warn of what other engines may compute otherwise."""
+    ask(left_checks(join, left), engine)
+    check_sources(join, engine)
+
+
+def check_sources(join: Join, engine: Engine) -> None:
+    """The same of the sources alone, for any left rows."""
     if doubts := unproven(join):
         warn(said(join.name, doubts))
-    ask(left_checks(join, left), engine)
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
         ask(source_checks(group_by, engine), engine)
 

@@ -22,7 +22,7 @@ from workbench.sources import EntitySource
 from workbench.windows import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import ibis.expr.types as ir
 
@@ -42,17 +42,18 @@ class Parts(Protocol):
         ...
 
 
-def training_set(join: Join, engine: Engine, left: ir.Table | None = None, planner: Planner = lazily, parts: Parts | None = None) -> ir.Table:
+def training_set(join: Join, engine: Engine, left: ir.Table | None = None, planner: Planner = lazily, parts: Parts | None = None, beside: Sequence[str] = ()) -> ir.Table:
     """The left's rows, one to one, and one column a feature (semantics rule 17). Lazy, unless the planner runs something.
 
     `left` stands for the join's left where that was already evaluated: the same columns. `parts` gives the features of
-    a part for its spine, where several joins may share them.
+    a part for its spine, where several joins may share them; `beside` names columns of the left that it is asked by
+    besides keys and instant.
     """
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     columns = rows.columns
     base = rows.mutate(**{TIME: micros(rows[join.left.time])})
     for number, part in enumerate(join.parts):
-        base = _with_part(base, part, number, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner))
+        base = _with_part(base, part, number, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner), beside)
     made = {f.name: _over(base, f.node) for f in join.derivations}
     return base.mutate(**made).select(*columns, *(f.name for f in join.outputs))
 
@@ -61,14 +62,15 @@ def _alone(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, plann
     return features(spine, part.group_by, engine, newest=part.max_age is not None, planner=planner)
 
 
-def _with_part(base: ir.Table, part: JoinPart, number: int, computed: Callable[[ir.Table], ir.Table]) -> ir.Table:
+def _with_part(base: ir.Table, part: JoinPart, number: int, computed: Callable[[ir.Table], ir.Table], beside: Sequence[str]) -> ir.Table:
     """`base` with one part's features, null where a key is null (rule 17) or the key's data is too old."""
     group_by, at = part.group_by, f"{AT}_{number}"
     base = base.mutate(**{at: instant(base[TIME], group_by)})
-    spine = _spine(base, part, base[at])
+    spine = _spine(base, part, base[at], beside)
     table = computed(spine)
     mine = table.rename(**{f"{c}_{number}": c for c in spine.columns}, **{f"{part.head}_{f.name}": f.name for f in group_by.outputs})
     matched = [base[left] == mine[f"_fw_key{i}_{number}"] for i, (left, _) in enumerate(part.keys)]
+    matched += [base[c] == mine[f"{c}_{number}"] for c in beside]
     joined = base.left_join(mine, [*matched, base[at] == mine[f"{AT}_{number}"]])
     names = [f"{part.head}_{f.name}" for f in group_by.outputs]
     values = {n: joined[n] for n in names}
@@ -78,11 +80,11 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, computed: Callable[[
     return joined.select(*base.columns, **values)
 
 
-def _spine(base: ir.Table, part: JoinPart, at: ir.Value) -> ir.Table:
-    """The distinct (keys, instant) that a part is asked for; no row for a null key."""
+def _spine(base: ir.Table, part: JoinPart, at: ir.Value, beside: Sequence[str] = ()) -> ir.Table:
+    """The distinct (keys, instant), and what is `beside` them, that a part is asked for; no row for a null key."""
     key = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
     known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
-    return base.filter(known & at.notnull()).select(**key, **{AT: at}).distinct()
+    return base.filter(known & at.notnull()).select(**key, **{AT: at}, **{c: base[c] for c in beside}).distinct()
 
 
 def spine_of(part: JoinPart, join: Join, engine: Engine) -> ir.Table:
@@ -106,15 +108,16 @@ def _over(table: ir.Table, node: ops.Value) -> ir.Value:
 # --- one group-by
 
 
-def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool = False, planner: Planner = lazily) -> ir.Table:
+def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool = False, planner: Planner = lazily, rows: Rows | None = None) -> ir.Table:
     """One row for each row of `spine` (key columns `_fw_key0...` and an instant `_fw_at` in microseconds).
 
-    The spine's columns, every feature of the group-by, and with `newest` the time of the key's latest fact.
+    The spine's columns, every feature of the group-by, and with `newest` the time of the key's latest fact. `rows`
+    stand for those of the source.
     """
     if group_by.taken:
         table = EntityRows(group_by, engine).columns_of(spine)
     else:
-        source = EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine)
+        source = rows or (EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine))
         table = _aggregated(group_by, *planner(spine, source, group_by.name), source, newest=newest)
     derived = {f.name: _over(table, f.node) for f in group_by.derivations}
     kept = [*spine.columns, *(f.name for f in group_by.outputs), *([NEWEST] if newest else [])]

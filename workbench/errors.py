@@ -1,4 +1,4 @@
-"""What workbench raises: one class, how to say which name was meant, and where a warning points to."""
+"""What workbench raises: a class, one for tests of features, how to say which name was meant, and where a warning points to."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ SHOWN = 12  # names listed in a message; more would bury the sentence
 
 class DefinitionError(ValueError):
     """A definition contradicts itself, its source or its data."""
+
+
+class CheckError(AssertionError):
+    """A feature is not what its check expects; the message draws why, `checked` has the rest."""
+
+    def __init__(self, message: str, checked: object = None) -> None:
+        super().__init__(message)
+        self.checked = checked
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message, not the frames of the check."""
+        return [f"CheckError: {self}"]
 
 
 def near(name: object, known: Iterable[str]) -> str:

@@ -182,8 +182,10 @@ def _cell(group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined
 
 def _features(group_by: GroupBy, stored: Stored, cells: Mapping[Any, Cell]) -> tuple[Feature, ...]:
     if group_by.taken:
-        return tuple(_taken(group_by, stored, f) for f in group_by.computed)
-    return tuple(_feature(f, cells, stored.buckets.get(f.by) if f.by else None) for f in group_by.computed)
+        made = [_taken(group_by, stored, f) for f in group_by.computed]
+    else:
+        made = [_feature(f, cells, stored.buckets.get(f.by) if f.by else None) for f in group_by.computed]
+    return tuple(replace(m, text=expression(f.node) + (f", by {f.by}" if f.by else "")) for m, f in zip(made, group_by.computed, strict=True))
 
 
 def _taken(group_by: GroupBy, stored: Stored, feature: Defined) -> Feature:
@@ -265,15 +267,20 @@ def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], kno
             message = f"derivation {feature.name} computes with {sketched[0]}, a sketch, which is made where it is fetched: derive it there, or from its exact twin"
             raise DefinitionError(message)
         needs = tuple(c for c in context if c in used)
-        made.append(Feature(feature.name, str(feature.dtype), sql := sql_type(value.type()), typed(scalar_sql(table, value, "f", feature.name), sql), context=needs, never_null=True))
+        made.append(Feature(feature.name, str(feature.dtype), sql := sql_type(value.type()), typed(scalar_sql(table, value, "f", feature.name), sql), context=needs, never_null=True, text=expression(feature.node)))
     return tuple(made)
+
+
+def stored_of(group_by: GroupBy) -> Stored:
+    """What rows a group-by's store keeps, with all that its features need."""
+    stored = Stored(group_by)
+    _features(group_by, stored, {} if group_by.taken else _cells(group_by, stored))
+    return stored
 
 
 def stored_rows(group_by: GroupBy, engine: Engine) -> ir.Table:
     """A group-by's rows on an engine, as its store keeps them."""
-    stored = Stored(group_by)
-    _features(group_by, stored, {} if group_by.taken else _cells(group_by, stored))
-    return stored.rows(engine)
+    return stored_of(group_by).rows(engine)
 
 
 def snapshot_ends(group_by: GroupBy, engine: Engine) -> ir.Table:
@@ -310,6 +317,9 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         source={n: str(t) for n, t in base(table).schema.items()},
         source_name=title(base(table)),
         time=None if entity else as_it_stands(table, group_by.events.time),
+        owner=group_by.owner,
+        description=group_by.description,
+        tags=group_by.tags,
     )
 
 

@@ -49,7 +49,7 @@ class Profile:
         """What a person should know."""
         unit = "snapshot rows" if self.kind == "entity" else "events"
         span = "" if self.first is None or self.last is None else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
-        told = [f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about {_size(self.bytes)}"]
+        told = [f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about {size(self.bytes)}"]
         if self.keyless:
             told.append(f"{self.group_by}: {self.keyless:,} rows have a null key and belong to nobody (rule 8)")
         if self.kind == "events" and self.most >= HEAVY:
@@ -57,7 +57,8 @@ class Profile:
         return told
 
 
-def _size(n: int) -> str:
+def size(n: int) -> str:
+    """Bytes, rounded."""
     return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004 a megabyte
 
 

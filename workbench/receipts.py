@@ -10,6 +10,7 @@ from online import functions
 from online.answers import moment
 from workbench.markup import Markup, row, section, tag
 from workbench.markup import join as joined
+from workbench.profiles import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,14 +75,32 @@ def _kinds(proposal: Proposal) -> list[tuple[str, tuple[str, ...]]]:
 def proposed_html(proposal: Proposal) -> str:
     """A proposal as HTML."""
     against = f"against {proposal.against} · " if proposal.against else ""
-    head = _head(f"Publish {proposal.plan.name}", proposal.plan, f"{against}store {_place(proposal.store.url)}")
+    head = _head(f"Publish {proposal.plan.name}", proposal.plan, f"{against}store {located(proposal.store.url)}")
     bar = tag("div", tag("p", tag("b", _verdict(proposal)), " ", _stays(proposal)), tag("p", "Nothing is written yet. ", tag("code", _how(proposal))), class_="confirm")
-    return section(head, tag("div", _changes(proposal), _checks(proposal), class_="halves"), bar, label=f"Proposal to publish {proposal.plan.name}")
+    return section(head, _steps(), tag("div", _changes(proposal), tag("div", _checks(proposal), _cost(proposal)), class_="halves"), bar, label=f"Proposal to publish {proposal.plan.name}")
 
 
 def _head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
     chip = tag("span", "Join" if plan.kind == "join" else "GroupBy", class_="chip")
     return tag("header", tag("h3", *marks, title), chip, tag("span", told, class_="muted"), tag("span", f"definition {plan.hash[:8]}", class_="chip end"))
+
+
+def _steps() -> Markup:
+    """How far a proposal is: compared and checked, and not confirmed."""
+    done, open_ = (tag("span", "✓", class_="mark ok"), "done"), (tag("span", "◌", class_="mark muted"), "to come")
+    steps = [("Diff", done), ("Checks", done), ("Confirm", open_), ("Publish", open_)]
+    return tag("ol", *(tag("li", sign, f" {name}", tag("span", f", {said}", class_="sr")) for name, (sign, said) in steps), class_="steps", aria_label="Steps")
+
+
+def _cost(proposal: Proposal) -> Markup:
+    """What it would take, by group-by; what is there already is not uploaded again."""
+    asked = {h.plan.name for h in proposal.histories}
+    classes = {1: "num", 2: "num"}
+    rows = [row((tag("code", p.group_by), f"{p.rows:,}", f"about {size(p.bytes)}") if p.group_by in asked else (tag("code", p.group_by), tag("span", "uploaded already", class_="muted"), "—"), classes=classes) for p in proposal.profiles]
+    some = [p for p in proposal.profiles if p.group_by in asked]
+    total = [row(("all", f"{sum(p.rows for p in some):,}", f"about {size(sum(p.bytes for p in some))}"), classes=classes)] if len(some) > 1 else []
+    grid = tag("table", tag("caption", "What it takes"), tag("thead", row(("", "rows read", "in the store"), "th", classes)), tag("tbody", *rows, *total), class_="cost")
+    return tag("div", tag("h4", "Cost ", tag("span", "an estimate", class_="muted")), tag("div", grid, class_="scroll", tabindex="0"))
 
 
 def _stays(proposal: Proposal) -> str:
@@ -97,18 +116,23 @@ def _mark(kind: str) -> Markup:
 
 
 def _changes(proposal: Proposal) -> Markup:
-    types = {name: (feature.type, part) for part, feature, name in proposal.plan.outputs}
+    types = {name: (feature.type, feature.text) for _, feature, name in proposal.plan.outputs}
     counts = " · ".join(f"{len(names)} {kind}" for kind, names in _kinds(proposal) if names)
     rows = []
     for kind, names in _kinds(proposal):
         shown = names if kind in ("changed", "removed") else names[:SHOWN] if kind == "added" else ()
-        rows += [row((_mark(kind), tag("code", name), types.get(name, ("gone",))[0])) for name in shown]
+        rows += [row((_mark(kind), _named(name, types.get(name, ("", ""))[1]), types.get(name, ("gone",))[0])) for name in shown]
         if len(names) > len(shown):
             rows.append(row((_mark(kind), _more(names[len(shown) :], others=bool(shown)), "")))
         if kind == "changed":
             rows += [row(("", tag("span", why, class_="wrap"), "")) for why in proposal.difference.why]
     grid = tag("table", tag("caption", "What changes"), tag("thead", row(("", "feature", "type"), "th")), tag("tbody", *rows))
     return tag("div", tag("h4", "What changes ", tag("span", counts, class_="muted")), tag("div", grid, class_="scroll", tabindex="0"))
+
+
+def _named(name: str, text: str) -> Markup:
+    """A feature and what it is made of."""
+    return joined([tag("code", name), *([tag("small", text)] if text else [])])
 
 
 def _more(names: Sequence[str], *, others: bool) -> Markup:
@@ -128,7 +152,7 @@ def _line(good: bool, sentence: str) -> Markup:  # noqa: FBT001 one fact
     return tag("li", tag("span", sign, class_=f"mark {class_}", role="img", aria_label="passed" if good else "to know"), tag("span", sentence))
 
 
-def _place(url: str) -> str:
+def located(url: str) -> str:
     """Where a store is, without a password or a folder's path."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 the driver's own parser
 

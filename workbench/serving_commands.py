@@ -27,7 +27,7 @@ def placed(parser: ArgumentParser) -> None:
 
 
 def opened(options: Namespace) -> Store:
-    """The store that `placed` says."""
+    """The store that the option names."""
     try:
         from online import Store  # noqa: PLC0415 the other commands need no Postgres
         from online.store import place  # noqa: PLC0415 nor this

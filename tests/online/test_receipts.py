@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import ibis
 import pytest
 from ibis import _
-from test_pages import CONTRAST, HOST, THEMES, browser  # noqa: F401 a fixture
+from test_pages import CONTRAST, HOST, THEMES
 
 from workbench import GroupBy, Join, days, last_k, publish, quickstart, samples, trailing, unpublish
 
@@ -26,7 +28,7 @@ def shown(store, tmp_path_factory):
 
 
 @pytest.fixture(params=[(theme, width) for theme in THEMES for width in (700, 1400)], ids=lambda p: f"{p[0]}-{p[1]}")
-def page(request, browser, shown, artifacts):  # noqa: F811 the fixture
+def page(request, browser, shown, artifacts):
     theme, width = request.param
     page = browser.new_page(viewport={"width": width, "height": 900})
     heard = []
@@ -69,6 +71,16 @@ def test_a_new_name_is_all_added_and_says_how_to_do_it(shown):
     assert "✓ quickstart_purchases_v1: 1,960 events of 100 keys, 2023-11-01 to 2023-11-30; about 216 kB" in text
     assert "◆ quickstart_purchases_v1: 40 rows have a null key" in text
     assert f'Publishing adds quickstart_training_set_v1 and 2,844 rows. To do it: publish(quickstart_training_set_v1, store, confirm="{new.hash[:8]}")' in text
+
+
+def test_a_proposal_says_what_it_takes_and_how_far_it_is(shown):
+    new, _done, same, v2 = (s._repr_html_() for s in shown)
+
+    assert '<td>all</td><td class="num">2,844</td>' in new
+    assert 3 == same.count("uploaded already")
+    assert (2, 1) == (v2.count("uploaded already"), v2.count('<td class="num">585</td>'))
+    assert [("Diff", "done"), ("Checks", "done"), ("Confirm", "to come"), ("Publish", "to come")] == re.findall(r'(\w+)<span class="sr">, ([\w ]+)', new)
+    assert "<code>quickstart_returns_v2_refund_amt_max</code><small>refund_amt.max()</small>" in v2
 
 
 def test_a_next_version_is_shown_against_the_one_before_it(shown):

@@ -78,20 +78,19 @@ function render({ model, el, signal }) {
     const asked = pending.get(message.id);
     if (message.ack) { if (asked) asked.heard = true; return; }
     if (message.id && message.id < number && [...pending].some(([k, p]) => p.slot === message.slot && k > message.id)) return;
-    if (message.done !== false) pending.delete(message.id);
+    if (message.done !== false) { pending.delete(message.id); root.dataset.answered = message.id; }
     answered = Date.now();
     if (message.ok === false) return note(message.error, "alert");
     for (const [name, html] of Object.entries(message.parts || {})) put(name, html);
-    if (message.done !== false) note(message.say || "", "", message.elapsed_ms);
+    if (message.done !== false) note(message.say || "");
     if (message.focus) root.querySelector(message.focus)?.focus();
     status();
   }
-  function note(text, kind = "", elapsed) {
+  function note(text, kind = "") {
     const bar = part("status");
     if (!bar) return;
     bar.replaceChildren();
     bar.dataset.kind = kind;
-    if (elapsed != null) root.dataset.elapsed = elapsed;
     if (!text) return;
     const [first, ...rest] = text.split("\n");
     bar.append(first);
@@ -167,7 +166,7 @@ function render({ model, el, signal }) {
 
   // --- keys
   function rove(cell) {
-    const grid = cell.closest("[role=grid],[role=tablist],[role=listbox]");
+    const grid = cell.closest("[data-items],[role=grid],[role=tablist],[role=listbox]");
     grid.querySelectorAll('[tabindex="0"]').forEach((e) => { if (e !== cell) e.tabIndex = -1; });
     cell.tabIndex = 0;
     cell.focus({ preventScroll: false });
@@ -183,7 +182,7 @@ function render({ model, el, signal }) {
     return true;
   }
   function along(event, item) {
-    const items = [...item.closest("[role=tablist],[role=listbox]").querySelectorAll("[role=tab],[role=option]")], i = items.indexOf(item), side = item.getAttribute("role") === "tab";
+    const items = [...item.closest("[data-items],[role=tablist],[role=listbox]").querySelectorAll("[data-item],[role=tab],[role=option]")], i = items.indexOf(item), side = item.getAttribute("role") === "tab";
     const step = { [side ? "ArrowRight" : "ArrowDown"]: 1, [side ? "ArrowLeft" : "ArrowUp"]: -1 }[event.key];
     const next = event.key === "Home" ? items[0] : event.key === "End" ? items.at(-1) : step && items[(i + step + items.length) % items.length];
     if (!next) return false;
@@ -203,7 +202,7 @@ function render({ model, el, signal }) {
     let done = false;
     if (t.type === "range" && t.dataset.send && (event.key === "ArrowLeft" || event.key === "ArrowRight")) done = press(event.key === "ArrowLeft" ? "previous-change" : "next-change");
     else if (t.getAttribute("role") === "gridcell") done = move(event, t);
-    else if (/^(tab|option)$/.test(t.getAttribute("role") || "")) done = along(event, t);
+    else if (t.matches("[data-item],[role=tab],[role=option]")) done = along(event, t);
     if (!done && (event.key === "Enter" || event.key === " ") && t.dataset.send && !/^(INPUT|SELECT|BUTTON|TEXTAREA|SUMMARY)$/.test(t.tagName)) { send(t); done = true; }
     if (!done && (!typing || event.key === "Escape")) done = press(event.key);
     if (done) event.preventDefault();

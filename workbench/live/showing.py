@@ -26,19 +26,20 @@ def alive() -> bool:
     return True
 
 
-def show(text: str, static: str, subject: Callable[[], tuple[Subject, str]]) -> Any:
+def show(text: str, static: str, subject: Callable[[Callable[[str, str], None]], tuple[Subject, str]]) -> Any:
     """Display text and static HTML, and after them, where it can be, the live page of a subject.
 
     The static page is an output of its own, so that it is there for whoever has no kernel; the stylesheet of the live
-    one hides it, and shows it again when the live one is gone. Returns the widget, or None.
+    one hides it, and shows it again when the live one is gone. `subject` is given what puts another text and static
+    page in their place, for what is known only later. Returns the widget, or None.
     """
     from IPython.display import display  # noqa: PLC0415 only a notebook has it
 
-    display({"text/plain": text, "text/html": static}, raw=True)
+    shown = display({"text/plain": text, "text/html": static}, raw=True, display_id=True)
     if not alive():
         return None
     from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
 
-    widget = LiveWidget(*subject())
+    widget = LiveWidget(*subject(lambda text, static: shown.update({"text/plain": text, "text/html": static}, raw=True)))
     display(widget)
     return widget

@@ -11,7 +11,8 @@ from workbench.markup import Markup, join, tag, text
 from workbench.timeline import words
 
 if TYPE_CHECKING:
-    from workbench.timeline.moment import Event, Moment
+    from workbench.timeline.moment import Moment
+    from workbench.timeline.story import Event
 
 LEFT, RIGHT, WIDTH, HEIGHT = 96.0, 841.0, 920, 200
 EVENTS_Y, TALLEST, VALUE_Y, VALUE_HIGH = 74.0, 34.0, 176.0, 62.0

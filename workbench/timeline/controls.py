@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.markup import Markup, join, tag
 from workbench.timeline import words
-from workbench.timeline.chart import LEFT, RIGHT, WIDTH
+from workbench.timeline.chart import HOUR_US, LEFT, RIGHT, WIDTH
 from workbench.timeline.state import OPERATORS, TABS
 
 if TYPE_CHECKING:
@@ -71,9 +71,11 @@ def as_of(moment: Moment, state: State) -> Markup:
 def slider(moment: Moment) -> Markup:
     """A range over the drawing's own axis."""
     first, last = moment.span
+    step = 1_000_000 if last - first > 2 * HOUR_US else 1_000  # a second, or a millisecond where all is close
+    first, last = first // step * step, last // step * step + step
     said = f"{words.time(moment.at)} UTC"
     place = f"left:{LEFT / WIDTH:.4%};width:{(RIGHT - LEFT) / WIDTH:.4%}"
-    return tag("input", type="range", min=first, max=last, step=1000, value=min(max(moment.at, first), last), data_send="as_of", data_param="at", data_focus="slider", aria_label="as of", aria_valuetext=said, style=place)
+    return tag("input", type="range", min=first, max=last, step=step, value=min(max(moment.at, first), last), data_send="as_of", data_param="at", data_focus="slider", aria_label="as of", aria_valuetext=said, style=place)
 
 
 def tabs(state: State, *, published: bool) -> Markup:
@@ -81,7 +83,7 @@ def tabs(state: State, *, published: bool) -> Markup:
     made = []
     for name, said in TABS.items():
         on = name == state.tab
-        made.append(tag("button", said, type="button", role="tab", data_send="tab", data_params=json.dumps({"tab": name}), data_focus=f"tab-{name}", aria_selected="true" if on else "false", tabindex="0" if on else "-1", title=None if published or name != "served" else "not published yet"))
+        made.append(tag("button", said, type="button", role="tab", data_send="tab", data_params=json.dumps({"tab": name}), data_focus=f"tab-{name}", aria_selected="true" if on else "false", tabindex="0" if on else "-1", title=None if published or name != "served" else "no store is given"))
     return tag("div", *made, role="tablist", aria_label="What explains the value", class_="tabs")
 
 

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from workbench.guards import guards_html
 from workbench.live.protocol import RefusedError, Reply, Request
 from workbench.markup import Markup, join, section, tag
 from workbench.timeline import controls, panels, words
 from workbench.timeline import page as drawn
 from workbench.timeline.chart import chart
+from workbench.timeline.distribution import drawn as drawn_distribution
 from workbench.timeline.grid import grid
 from workbench.timeline.state import KINDS, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workbench.guards import Finding
     from workbench.timeline.moment import Moment
     from workbench.timeline.queries import Queries
 
@@ -30,8 +33,8 @@ class Explorer:
 
     kinds = KINDS
 
-    def __init__(self, queries: Queries, state: State) -> None:
-        self.queries, self.state = queries, state
+    def __init__(self, queries: Queries, state: State, told: Callable[[tuple[Finding, ...]], None] | None = None) -> None:
+        self.queries, self.state, self._told_of = queries, state, told
 
     # --- the whole
 
@@ -42,7 +45,7 @@ class Explorer:
             tag("div", drawn.head(shown, self._end()), data_part="head"),
             tag("div", "", class_="progress", aria_hidden="true"),
             tag("div", "", data_part="status", class_="status", role="status"),
-            tag("div", "", data_part="guards", data_ask="guards", data_slot=CHECKS),
+            tag("div", tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind == "Join" else "", data_part="guards", data_ask="guards", data_slot=CHECKS),
             tag("div", self._bar(shown), data_part="bar"),
             tag("div", self._grid(shown), data_part="grid"),
             tag("div", self._detail(moment, self.state), data_part="detail", class_="detail"),
@@ -52,8 +55,9 @@ class Explorer:
 
     def _end(self) -> Markup:
         published = self.queries.published()
-        said = {None: "no store given", False: "not published", True: "published"}[published]
-        return tag("span", tag("span", said, class_="mark ok" if published else "mark muted"), class_="end")
+        if published is None:
+            return Markup("")
+        return tag("span", tag("span", published, class_="mark ok" if published == "published" else "muted"), class_="end")
 
     def _bar(self, shown: Any) -> Markup:
         return controls.bar(shown, self.state, drawn.legend(shown))
@@ -72,7 +76,7 @@ class Explorer:
             parts += [tag("div", tag("div", controls.slider(moment), chart(moment), class_="chart"), class_="scroll", data_keep="chart")]
         elif moment.timed:
             parts += [controls.as_of(moment, state)]
-        parts += [controls.tabs(state, published=bool(self.queries.published())), tag("div", self._panel(moment, state), role="tabpanel", data_part="panel", class_="panel")]
+        parts += [controls.tabs(state, published=self.queries.published() is not None), tag("div", self._panel(moment, state), role="tabpanel", data_part="panel", class_="panel")]
         return join(parts)
 
     def _told(self, value: Any) -> str:
@@ -83,6 +87,8 @@ class Explorer:
         match state.tab:
             case "steps":
                 return panels.steps(moment)
+            case "distribution":
+                return drawn_distribution(self.queries.distribution(state, name), self.queries.sample(state))
             case "sql":
                 return panels.sql(shown, moment)
             case "lineage":
@@ -102,7 +108,10 @@ class Explorer:
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         """The parts that a request changes."""
         if request.kind == "guards":
-            return Reply({"guards": self.queries.guards()})
+            found = self.queries.guards()
+            if self._told_of is not None and found:
+                self._told_of(found)
+            return Reply({"guards": guards_html(found) if found else Markup("")})
         asked: Callable[..., Reply] = getattr(self, f"_{request.kind}")
         try:
             bound = signature(asked).bind(push, **request.params)
@@ -159,7 +168,7 @@ class Explorer:
 
     def _change(self, push: Callable[[Reply], None], direction: int) -> Reply:
         moment = self._moment(self.state)
-        to = None if moment is None else moment.later if direction > 0 else moment.earlier
+        to = None if moment is None else moment.change(1 if direction > 0 else -1)
         if to is None:
             return Reply(say="there is no " + ("later" if direction > 0 else "earlier") + " change of this value")
         return self._as_of(push, to)

@@ -12,7 +12,7 @@ from workbench.markup import Markup, tag
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDE, HIGH, GAP, BETWEEN, LETTER = 172, 38, 10, 36, 6.3
+WIDE, HIGH, GAP, BETWEEN, LETTER = 184, 38, 10, 36, 7.0
 
 
 @frozen

@@ -15,15 +15,16 @@ from workbench.timeline.plan import NULL_WORDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.timeline.moment import Event, Moment
+    from workbench.timeline.moment import Moment
     from workbench.timeline.plan import Page
+    from workbench.timeline.story import Event
 
 DOTS = {"counts": ("var(--s1)", "var(--s1)"), "at or after t": ("var(--bg)", "var(--s1)")}
 
 
-def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Markup | None = None) -> Markup:
+def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Markup | None = None, strip: Markup | None = None) -> Markup:
     """The whole static output for one page of rows and one chosen cell; `panels` are what explains further, folded."""
-    body = [head(page), tag("div", legend(page, counted=True), class_="bar"), grid(page, chosen, name)]
+    body = [head(page), *([strip] if strip else []), tag("div", legend(page, counted=True), class_="bar"), grid(page, chosen, name)]
     if moment is not None:
         body.append(tag("div", *_detail(page, moment, chosen, name), class_="detail"))
     return section(*body, *([panels] if panels else []), label=f"Point-in-time preview of {page.join.name}", static=True)
@@ -31,8 +32,10 @@ def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Mark
 
 def head(page: Page, *more: Any) -> Markup:
     """What is looked at: its name, its size and the engine."""
-    size = f"{words.plural(page.total, 'left row')} × {len(page.outputs)} features · {page.engine.title}"
-    return tag("header", tag("h3", page.join.name), tag("span", "Join", class_="chip"), tag("span", size, class_="muted"), *more)
+    kind = page.near.kind
+    what = words.plural(page.total, "left row" if kind == "Join" else "sampled key")
+    size = f"{what} × {words.plural(len(page.outputs), 'feature')} · {page.title}"
+    return tag("header", tag("h3", page.join.name), tag("span", kind, class_="chip"), tag("span", size, class_="muted"), *more)
 
 
 def legend(page: Page, *, counted: bool = False) -> Markup:

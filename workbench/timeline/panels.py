@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import ibis.expr.operations as ops
 from attrs import evolve
 
@@ -15,10 +16,13 @@ from workbench.display import expression
 from workbench.errors import DefinitionError
 from workbench.joins import JoinPart
 from workbench.markup import Markup, join, row, tag
+from workbench.sources import EventSource
 from workbench.timeline import words
 from workbench.timeline.lineage import Box, lineage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from workbench.joins import Join
     from workbench.timeline.moment import Moment
     from workbench.timeline.plan import Page
@@ -29,6 +33,12 @@ STEPS = 60  # rows of the value over time
 def copied(said: str, text: str) -> Markup:
     """A button that copies a text."""
     return tag("button", said, type="button", data_copy=text, class_="copy", data_focus=f"copy {said}")
+
+
+def folded(page: Page, moment: Moment, name: str) -> Markup:
+    """The panels of a static page, closed; SQL of the page's own engine alone, which keeps it small."""
+    made = {"Value over time": steps(moment), "SQL": sql(page, moment, (page.near.origin.name,)), "Lineage": drawn_lineage(page, moment, name), "Leak check": leak(moment, name)}
+    return join(tag("details", tag("summary", said), tag("div", panel, class_="panel")) for said, panel in made.items())
 
 
 # --- the value over time, as rows
@@ -45,8 +55,8 @@ def steps(moment: Moment) -> Markup:
         until = "" if end is None else words.time(end - 1)
         shown = tag("i", "null", class_="nul") if value is None else words.cell(value, places)
         holds = start <= moment.at and (end is None or moment.at < end)
-        rows.append(row((words.time(start), until, tag("b", shown) if holds else shown, _cause(moment, start)), classes={2: "num"}, class_="on" if holds else None))
-    head = row(("from (UTC)", "up to and at", moment.name, "because"), "th", {2: "num"})
+        rows.append(row((words.time(start - 1), until, tag("b", shown) if holds else shown, _cause(moment, start)), classes={2: "num"}, class_="on" if holds else None))
+    head = row(("after (UTC)", "up to and at", "value", "because"), "th", {2: "num"})
     more = [tag("p", f"{len(moment.steps) - STEPS} more changes are not listed", class_="muted")] if len(moment.steps) > STEPS else []
     table = tag("table", tag("caption", "The value over time"), tag("thead", head), tag("tbody", *rows), class_="ev")
     return join([tag("div", table, class_="scroll", tabindex="0"), *more])
@@ -71,23 +81,23 @@ def _short(value: Any) -> str:
 
 
 def only(page: Page, moment: Moment) -> Join:
-    """A join of the one feature: what its SQL is shown of."""
-    group_by = moment.part.group_by
-    if group_by.taken:
-        return evolve(page.join, parts=[moment.part], derivations={})
-    named = moment.feature.name
-    kept = [evolve(a, windows=(f.window,) if f.window else ()) for a in group_by.aggregations for f in a.features if f.name == named]
-    some = evolve(group_by, aggregations=kept, derivations={})
-    part = JoinPart(some, keys=dict(moment.part.keys), prefix=moment.part.prefix, max_age=moment.part.max_age)
-    return evolve(page.join, parts=[part], derivations={})
+    """A join of the one feature: what its SQL is shown of. Left rows in memory stand as a table `left_rows`."""
+    group_by, left, named = moment.part.group_by, page.join.left, moment.feature.name
+    if isinstance(left.table, ops.InMemoryTable):
+        left = EventSource(ibis.table(left.table.schema, name="left_rows"), time=left.time)
+    part = moment.part
+    if not group_by.taken:
+        kept = [evolve(a, windows=(f.window,) if f.window else ()) for a in group_by.aggregations for f in a.features if f.name == named]
+        part = JoinPart(evolve(group_by, aggregations=kept, derivations={}), keys=dict(part.keys), prefix=part.prefix, max_age=part.max_age)
+    return evolve(page.join, left=left, parts=[part], derivations={})
 
 
-def sql(page: Page, moment: Moment) -> Markup:
+def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Markup:
     """The feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
-    made = [(engine_of(None, name).title, _written(join_, name)) for name in KNOWN]
+    made = [(engine_of(None, name).title, _written(join_, name)) for name in names]
     said = f"{moment.name}: {expression(moment.feature.node)}"
-    blocks = [tag("details", tag("summary", name, " ", copied("copy", text)), tag("pre", text), open="" if name == page.engine.title else None, data_keep_open=f"sql {name}") for name, text in made]
+    blocks = [tag("details", tag("summary", name, " ", copied("copy", text)), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
     note = tag("p", "By pairs: a range join that any database can run. backfill takes a faster plan where there are many rows: explain(join) says which, and why.", class_="muted")
     return join([tag("div", tag("code", said), " ", copied("copy expression", expression(moment.feature.node)), class_="line"), *blocks, note])
 

@@ -1,24 +1,28 @@
-"""What a preview asks the engine: a page of left rows with their features, and why each null is one."""
+"""A page of left rows with their features, and why each null is one."""
 
 from __future__ import annotations
 
 from functools import reduce
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from attrs import evolve, frozen
 
 from workbench.asked import fetched
-from workbench.binding import title
-from workbench.checks import check_data
+from workbench.checks import ask, left_checks
 from workbench.compile import features, instant, training_set
 from workbench.definitions import Aggregation
-from workbench.errors import DefinitionError
 from workbench.normal import micros
-from workbench.planning import briefly
-from workbench.rows import AT, NEWEST, EventRows, in_us, rebound
+from workbench.numbering import ROW
+from workbench.planning import briefly, estimate_in
+from workbench.rows import AT, EVENT, NEWEST, EventRows, in_us
 from workbench.sources import EntitySource
+from workbench.timeline.left import Wanted
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -26,8 +30,11 @@ if TYPE_CHECKING:
     from backends import Engine
     from workbench.definitions import Feature, GroupBy
     from workbench.joins import Join, JoinPart
+    from workbench.timeline.nearby import Nearby
 
-ROW, KNOWN, SEEN, AGE = "_fw_row", "_fw_known", "_fw_seen", "_fw_age"
+KNOWN, SEEN, AGE = "_fw_known", "_fw_seen", "_fw_age"
+LEFT, ALL = "_fw_left", Wanted()
+SAMPLE = 200  # rows that a distribution is of
 NULL_WORDS = {
     "empty": "no event in the window",
     "no key": "the key is never in the source",
@@ -42,12 +49,34 @@ NULL_WORDS = {
 class Page:
     """Some left rows in order of time, with their features and the kind of each null."""
 
-    join: Join
-    engine: Engine
+    near: Nearby
+    brought: bool  # whether the rows of its keys are beside it, or are asked where they are
+    wanted: Wanted
+    block: pa.Table
     first: int
     total: int
     rows: tuple[dict[str, Any], ...]
     nulls: tuple[dict[str, str], ...]
+
+    def at_hand(self) -> None:
+        """Bring the rows of its keys again, where those of another page took their place meanwhile."""
+        if self.brought:
+            self.near.bring(self.block)
+
+    @property
+    def engine(self) -> Engine:
+        """What is asked about its keys."""
+        return self.near.engine if self.brought else self.near.origin
+
+    @property
+    def join(self) -> Join:
+        """What is looked at."""
+        return self.near.join
+
+    @property
+    def title(self) -> str:
+        """The engine that has the tables."""
+        return self.near.origin.title
 
     @property
     def outputs(self) -> tuple[Feature, ...]:
@@ -55,36 +84,98 @@ class Page:
         return self.join.outputs
 
 
-def page(join: Join, engine: Engine, number: int, size: int) -> Page:
+def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
     """The `number`-th page (from 1) of `size` left rows; DefinitionError past the last."""
-    left = rebound(join.left.table, engine, clean=False).to_expr()
-    total = left.count().to_pyarrow().as_py()
+    join, total = near.join, near.left.count(wanted)
+    rows, block = near.left.rows(wanted, number, size)
     first = (number - 1) * size
-    if first >= total > 0:
-        message = f"row {first + 1} is past the end: {title(join.left.table)} has {total} rows, {-(-total // size)} pages of {size}"
-        raise DefinitionError(message)
-    order = [left[join.left.time], *(left[c] for c in left.columns if c != join.left.time and _sortable(left[c]))]
-    numbered = left.mutate(**{ROW: ibis.row_number().over(order_by=order)})
-    kept = engine.keep(numbered.filter((numbered[ROW] >= first) & (numbered[ROW] < first + size)))
-    check_data(join, engine, kept)
-    table = training_set(join, engine, kept, briefly)
-    rows = fetched(engine, table.order_by(ROW)).to_pylist(maps_as_pydicts="strict")
-    facts = [_facts(part, join, engine, kept) for part in join.parts]
-    return Page(join, engine, first, total, tuple(rows), tuple(_nulls(join, row, facts) for row in rows))
+    if not len(rows):
+        return Page(near, False, wanted, block, first, total, (), ())
+    near.check()
+    engine = near.bring(block)
+    kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
+    ask(left_checks(join, kept), engine)
+    found = grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
+    facts = [_facts(part, near, engine, rows, kept) for part in join.parts]
+    return Page(near, engine is near.engine, wanted, block, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
 
 
-def _sortable(column: ir.Column) -> bool:
-    dtype = column.type()
-    return dtype.is_numeric() or dtype.is_string() or dtype.is_temporal() or dtype.is_boolean()
+def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[str, Any]]:
+    """The features of every wanted row, or of `most` of them that lie evenly in order of time."""
+    total = near.left.count(wanted)
+    if total > most:
+        wanted = evolve(wanted, only=tuple(i * total // most for i in range(most)))
+    rows, _ = near.left.rows(wanted, 1, min(total, most))
+    if not len(rows):
+        return []
+    engine = near.bring(rows)
+    kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
+    return grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
+
+
+def grid(near: Nearby, engine: Engine, kept: ir.Table) -> pa.Table:
+    """The features of some left rows, in their order."""
+
+    def asked() -> ir.Table:
+        return training_set(near.join, engine, kept, briefly).order_by(ROW)
+
+    if engine is not near.engine or any(estimate_in(p.group_by) for p in near.join.parts):
+        return fetched(engine, asked())
+    return near.fetch("grid", asked)
 
 
 # --- why a null is one
 
 
-def _facts(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> dict[int, dict[str, Any]]:
+def _facts(part: JoinPart, near: Nearby, engine: Engine, rows: pa.Table, kept: ir.Table) -> dict[int, dict[str, Any]]:
     """By row number: whether the key is known at all, and how many events each window holds."""
     if isinstance(part.group_by.source, EntitySource):
         return {}
+    return _counted_there(part, near.join, engine, kept) if engine is not near.engine else _counted(part, near, rows)
+
+
+def _counted(part: JoinPart, near: Nearby, rows: pa.Table) -> dict[int, dict[str, Any]]:
+    """The same, of the rows that were brought: the times of the page's keys, in order."""
+    source, time = EventRows(part.group_by, near.engine), part.group_by.events.time
+    names = [f"_fw_key{i}" for i in range(len(part.keys))]
+
+    def times() -> ir.Table:
+        asked, left = source.table, near.con.table(LEFT)
+        mine = asked.select(**source.keys(asked), **{EVENT: micros(asked[time])})
+        return mine.semi_join(left, [mine[n] == left[k] for n, (k, _) in zip(names, part.keys, strict=True)]).order_by(*names, EVENT)
+
+    known = near.fetch(("times", part.head), times)
+    edges = _runs([known[n] for n in names])
+    mine = {tuple(known[n][start].as_py() for n in names): known[EVENT].slice(start, end - start).drop_null().to_numpy() for start, end in pairwise(edges)}
+    asked = _us(rows[near.join.left.time])
+    lefts = list(zip(*(rows[left].to_pylist() for left, _ in part.keys), strict=True))
+    found = {}
+    for number, key, at_ in zip(rows[ROW].to_pylist(), lefts, asked, strict=True):
+        if key not in mine:
+            continue
+        at, all_ = instant(at_, part.group_by), mine[key]
+        end = int(np.searchsorted(all_, at))
+        counts = {f"{SEEN}_{w!r}": end - int(np.searchsorted(all_[:end], source.tail(at, w))) for w in part.group_by.windows if w}
+        found[number] = {KNOWN: True, AGE: at_ - int(all_[end - 1]) if end else None, SEEN: end, **counts}
+    return found
+
+
+def _runs(columns: list[pa.ChunkedArray]) -> list[int]:
+    """Where rows that are sorted by some columns change in one of them: the first place, each change, and the end."""
+    n = len(columns[0])
+    changed = np.zeros(max(n - 1, 0), bool)
+    for column in columns:
+        changed |= pc.not_equal(column.slice(1), column.slice(0, max(n - 1, 0))).to_numpy(zero_copy_only=False)
+    return [0, *(np.flatnonzero(changed) + 1).tolist(), n] if n else []
+
+
+def _us(column: pa.ChunkedArray) -> list[int]:
+    """Times as microseconds since 1970."""
+    return column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()).to_pylist()
+
+
+def _counted_there(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> dict[int, dict[str, Any]]:
+    """The same, asked of the engine that has the tables."""
     counted = counting(part.group_by)
     at = micros(kept[join.left.time])
     base = kept.mutate(**{AT: instant(at, part.group_by)})

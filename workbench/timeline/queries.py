@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from workbench.markup import Markup, tag
+from attrs import evolve
+
+from workbench.guards import Finding, guards
+from workbench.live.protocol import RefusedError
+from workbench.markup import Markup
+from workbench.timeline.distribution import Distribution, distribution
 from workbench.timeline.moment import Moment, moment
-from workbench.timeline.plan import Page, page
+from workbench.timeline.plan import ALL, SAMPLE, Page, page, whole
+from workbench.timeline.served import Service, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -15,18 +22,23 @@ if TYPE_CHECKING:
     import ibis.expr.datatypes as dt
 
     from backends import Engine
-    from workbench.joins import Join
+    from online.store import Store
+    from workbench.timeline.nearby import Nearby
     from workbench.timeline.state import State
 
 KEPT = 64  # answers
+VIEW = "view"  # the slot of what a person moves
 
 
 class Queries:
-    """A join on an engine, asked for pages and moments; what was asked before is at hand."""
+    """A join asked for pages and moments; what was asked before is at hand."""
 
-    def __init__(self, join: Join, engine: Engine, store: Any = None) -> None:
-        self.join, self.engine, self.store = join, engine, store
+    def __init__(self, near: Nearby, store: Store | None = None) -> None:
+        self.near, self.join = near, near.join
+        self.service = None if store is None else Service(near.join, store)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._offending: dict[str, tuple[int, ...]] = {}
+        self._behind: Engine | None = None
 
     @property
     def schema(self) -> Mapping[str, dt.DataType]:
@@ -45,11 +57,29 @@ class Queries:
 
     def page(self, state: State) -> Page:
         """The page of left rows that a state is on."""
-        return self._once(("page", state.page, state.size, state.where, state.only, repr(state.key), state.at if state.key else None), lambda: page(self.join, self.engine, state.page, state.size))
+        return self._once(_of(state), lambda: page(self.near, state.page, state.size, state.wanted))
+
+    def distribution(self, state: State, name: str) -> Distribution:
+        """A feature over the rows of a state, or a sample of them."""
+        wanted = evolve(state.wanted, at=None) if state.key is None else ALL
+        rows = self._once(("whole", wanted), lambda: whole(self.near, wanted))
+        return distribution(name, [r[name] for r in rows])
+
+    def sample(self, state: State) -> str:
+        """What a distribution is of, in words."""
+        total = self.near.left.count(state.wanted if state.key is None else ALL)
+        what = "left rows" if self.near.kind == "Join" else "sampled keys"
+        return f"{SAMPLE} of {total:,} {what}, evenly in order of time" if total > SAMPLE else f"all {total:,} {what}"
 
     def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
         """What stands behind one value of a page, as of its row's time or another."""
-        return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name))
+        return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name, at))
+
+    def know(self, state: State, shown: Page, found: Moment | None) -> None:
+        """Take a page and a moment as asked already."""
+        self._kept[_of(state)] = shown
+        if found is not None:
+            self._kept["moment", repr(shown.rows[state.row]), state.feature, None] = found
 
     def _once(self, key: Hashable, ask: Callable[[], Any]) -> Any:
         if key in self._kept:
@@ -61,20 +91,44 @@ class Queries:
         return answer
 
     def stop(self, slot: str) -> None:
-        """Cancel what the engine runs for a slot."""
+        """Cancel what the engines run for a slot."""
+        if slot != VIEW:
+            if self._behind is not None:
+                self._behind.interrupt()
+            return
+        for engine in (self.near.engine, self.near.origin):
+            engine.interrupt()
 
-    def published(self) -> bool | None:
-        """Whether this definition is published in the store; None where there is none."""
-        return None
+    def published(self) -> str | None:
+        """Whether this definition is served from the store; None where there is no store."""
+        return None if self.service is None else self.service.state()
 
     def served(self, moment: Moment, name: str) -> Markup:
-        """The served value beside the offline one."""
-        return tag("p", "Not published: publish(join, store) serves it, and preview(join, store=store) then shows both here.", class_="muted")
+        """The served value beside the offline one, asked anew each time."""
+        return served(self.service, moment, name, self.published())
 
-    def guards(self) -> Markup:
-        """What to be warned of."""
-        return Markup("")
+    def guards(self) -> tuple[Finding, ...]:
+        """What to be warned of, asked by a connection of its own, so that it holds up nothing."""
+        if self.near.kind != "Join":
+            return ()
+        engine = self.near.origin.apart()
+        self._behind = engine
+        try:
+            found = tuple(guards(self.join, engine, now=datetime.now(UTC)))
+        finally:
+            self._behind = None
+            engine.leave()
+        self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
+        return found
 
     def offending(self, guard: str) -> tuple[int, ...]:
-        """The left rows that a guard names."""
-        return ()
+        """The left rows that a guard names, counted from 0."""
+        if guard not in self._offending:
+            message = f"no guard {guard!r:.80} has rows to show"
+            raise RefusedError(message)
+        return self._offending[guard]
+
+
+def _of(state: State) -> Hashable:
+    """What a page is kept by."""
+    return "page", state.page, state.size, state.wanted

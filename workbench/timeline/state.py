@@ -9,14 +9,15 @@ from attrs import evolve, field, frozen
 
 from workbench.errors import DefinitionError
 from workbench.live.protocol import RefusedError
+from workbench.timeline.left import COMPARED, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import ibis.expr.datatypes as dt
 
-TABS = {"events": "Events", "steps": "Value over time", "sql": "SQL", "lineage": "Lineage", "leak": "Leak check", "served": "Served value"}
-OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "contains", "is null")
+TABS = {"events": "Events", "steps": "Value over time", "distribution": "Distribution", "sql": "SQL", "lineage": "Lineage", "leak": "Leak check", "served": "Served value"}
+OPERATORS = tuple(COMPARED)
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the times that Python's calendar has, in microseconds
 
 # What the page may ask for: each request's parameters and their types.
@@ -62,6 +63,12 @@ class State:
     def filtered(self) -> bool:
         """Whether some left rows are left out."""
         return bool(self.where) or self.only is not None or self.key is not None
+
+    @property
+    def wanted(self) -> Wanted:
+        """The left rows that are looked at."""
+        key = None if self.key is None else tuple(self.key.items())
+        return Wanted(self.where, self.only, key, self.at if key else None)
 
     def turned(self, page: int) -> State:
         """On another page, from 1."""

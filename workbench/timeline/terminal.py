@@ -20,7 +20,7 @@ MARKS = {"counts": "●", "too old": "·", "filtered out": "·", "input null": "
 def text(page: Page, moment: Moment | None, chosen: int, name: str) -> str:
     """The page around the chosen feature, its value, the timeline and the events."""
     last = page.first + len(page.rows)
-    lines = [f"{page.join.name}  (rows {page.first + 1}-{last} of {page.total:,}, {len(page.outputs)} features, {page.engine.title})", "", *_grid(page, chosen, name)]
+    lines = [f"{page.join.name}  (rows {page.first + 1}-{last} of {page.total:,}, {words.plural(len(page.outputs), 'feature')}, {page.title})", "", *_grid(page, chosen, name)]
     if moment is not None:
         lines += ["", *_value(page, moment, chosen, name)]
     return "\n".join(line.rstrip() for line in lines)

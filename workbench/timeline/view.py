@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+import ibis.expr.types as ir
+from attrs import evolve, field, frozen
+from ibis.common.deferred import Deferred
 
-from workbench.errors import DefinitionError, near
+from workbench.definitions import Aggregation, GroupBy
+from workbench.errors import DefinitionError
+from workbench.errors import near as near_
+from workbench.guards import guards, guards_html, guards_text
 from workbench.joins import Join, expect_join
-from workbench.live.showing import show
+from workbench.live.showing import alive, show
 from workbench.timeline import page as drawn
-from workbench.timeline import terminal
+from workbench.timeline import panels, terminal
 from workbench.timeline.explorer import Explorer
 from workbench.timeline.moment import Moment, moment
-from workbench.timeline.plan import Page, page
+from workbench.timeline.nearby import Nearby
+from workbench.timeline.plan import Page
+from workbench.timeline.plan import page as page_of
 from workbench.timeline.queries import Queries
+from workbench.timeline.sampled import sampled, unnamed
 from workbench.timeline.state import State
 from workbench.training import connection_of, engine_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from ibis.backends import BaseBackend
 
-
-SIZE = 10  # rows of a page
+    from online.store import Store
+    from workbench.guards import Finding
 
 
 @frozen(repr=False)
@@ -36,6 +47,8 @@ class Preview:
     chosen: int
     feature: str
     moment: Moment | None = field(default=None)
+    store: Store | None = field(default=None)
+    size: int = field(default=10)
 
     @property
     def rows(self) -> tuple[dict[str, Any], ...]:
@@ -47,31 +60,70 @@ class Preview:
         """The chosen feature of the chosen row."""
         return self.page.rows[self.chosen][self.feature] if self.page.rows else None
 
+    @property
+    def guards(self) -> tuple[Finding, ...]:
+        """What in the data of a join makes training see what serving will not; two scans of each source, the first time."""
+        if self.page.near.kind == "Join" and not self.page.near.findings:
+            self.page.near.findings = tuple(guards(self.page.join, self.page.near.origin))
+        return self.page.near.findings
+
     def __repr__(self) -> str:
-        return terminal.text(self.page, self.moment, self.chosen, self.feature)
+        return self._text(self.page.near.findings)
 
     def _repr_html_(self) -> str:
-        return drawn.html(self.page, self.moment, self.chosen, self.feature)
+        return self._static(self.page.near.findings)
+
+    def _text(self, findings: tuple[Finding, ...]) -> str:
+        told = terminal.text(self.page, self.moment, self.chosen, self.feature)
+        return f"{told}\n\n{guards_text(findings)}" if findings else told
+
+    def _static(self, findings: tuple[Finding, ...]) -> str:
+        folded = None if self.moment is None else panels.folded(self.page, self.moment, self.feature)
+        strip = guards_html(findings, live=False) if findings else None
+        return drawn.html(self.page, self.moment, self.chosen, self.feature, folded, strip)
 
     def _ipython_display_(self) -> None:
+        if not alive():
+            self.guards  # noqa: B018 they stand in what is kept
         show(repr(self), self._repr_html_(), self.live)
 
-    def live(self) -> tuple[Explorer, str]:
-        """What answers the page in a notebook, and the page that it starts with."""
-        queries = Queries(self.page.join, self.page.engine)
-        explorer = Explorer(queries, State(self.page.first // SIZE + 1, SIZE, self.chosen, self.feature))
+    def live(self, again: Callable[[str, str], None] | None = None) -> tuple[Explorer, str]:
+        """What answers the page in a notebook, and the page that it starts with; `again` takes the static one with what its guards found."""
+        near = self.page.near.handed_over()
+        shown = evolve(self.page, near=near)
+        moment = self.moment if self.moment is None or self.moment.story is None else evolve(self.moment, story=evolve(self.moment.story, page=shown))
+        queries = Queries(near, self.store)
+        state = State(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
+        queries.know(state, shown, moment)
+        explorer = Explorer(queries, state, None if again is None else lambda found: again(self._text(found), self._static(found)))
         return explorer, explorer.page()
 
 
-def preview(join: Join, row: int | None = None, feature: str | None = None, *, page: int = 1, rows: int = 10, on: BaseBackend | None = None) -> Preview:
-    """A page of a join's left rows with their features, and the events behind one value.
+def preview(
+    what: Join | GroupBy | Aggregation | Any,
+    row: int | None = None,
+    feature: str | None = None,
+    *,
+    page: int = 1,
+    rows: int = 10,
+    on: BaseBackend | None = None,
+    store: Store | None = None,
+    of: GroupBy | None = None,
+    keys: Any = None,
+    time: Any = None,
+    at: datetime | None = None,
+) -> Preview:
+    """A page of left rows with their features, and the events behind one value. In a notebook it is live: every cell, time and panel answers.
 
-    Runs on the left's connection, or on `on`: the features of one page of left rows, by the same plan as `backfill`.
+    The page's rows come from the left's connection, or from `on`. The rows of their keys are brought beside the
+    notebook by one scan a source; features, events and every other look are computed there, by the same plan as
+    `backfill` has, so that a preview on Postgres or Spark is as quick as on DuckDB and shows the same numbers (rule 11).
 
     Parameters
     ----------
-    join
-        What to look at.
+    what
+        A join; a group-by, which is shown for a sample of 200 keys, each with its whole history; or reductions that
+        have no name yet, such as `trailing(days(7), price.max())`, as they are being typed.
     row
         The left row whose value is explained, counted from 1 in order of time; it also turns to its page. By default the
         page's first row with events in a window.
@@ -81,29 +133,52 @@ def preview(join: Join, row: int | None = None, feature: str | None = None, *, p
         Which page, from 1, and how many rows it has.
     on
         An Ibis connection that has the same tables; by default the left's own.
+    store
+        Where it is or may be published: a live preview then shows what is served beside what is computed.
+    of
+        The group-by whose keys and source reductions take.
+    keys, time
+        The keys and the time of reductions that are not `of` a group-by.
+    at
+        As of when a sample of keys is shown, UTC; by default just after the newest event.
 
     Raises DefinitionError for a row, page or feature that is not there, and for data that contradict the definition.
 
     """
-    expect_join(join, "preview")
     if rows < 1 or page < 1 or (row is not None and row < 1):
         message = f"preview counts rows and pages from 1: row={row}, page={page}, rows={rows} are not there"
         raise DefinitionError(message)
     if row is not None:
         page = (row - 1) // rows + 1
-    found = _page(join, page, rows, on)
+    near = _near(what, on, of=of, keys=keys, time=time, at=at)
+    found = page_of(near, page, rows)
     names = [f.name for f in found.outputs]
     if feature is not None and feature not in names:
-        message = f"{join.name} has no feature {feature!r}: {near(feature, names)}"
-        raise DefinitionError(message)
+        if near.kind != "Join" and f"{near.join.name}_{feature}" in names:
+            feature = f"{near.join.name}_{feature}"
+        else:
+            message = f"{near.join.name} has no feature {feature!r}: {near_(feature, names)}"
+            raise DefinitionError(message)
     if not found.rows:
-        return Preview(found, 0, feature or names[0])
+        return Preview(found, 0, feature or names[0], store=store, size=rows)
     chosen, name = _choice(found, None if row is None else row - 1 - found.first, feature)
-    return Preview(found, chosen, name, moment(found, found.rows[chosen], name))
+    return Preview(found, chosen, name, moment(found, found.rows[chosen], name), store, rows)
 
 
-def _page(join: Join, number: int, size: int, on: BaseBackend | None) -> Page:
-    return page(join, engine_for(join, connection_of(join, on)), number, size)
+def _near(what: Any, on: BaseBackend | None, *, of: GroupBy | None, keys: Any, time: Any, at: datetime | None) -> Nearby:
+    """What is looked at, as a join and where its tables are."""
+    if isinstance(what, Join):
+        return Nearby(what, engine_for(what, connection_of(what, on)))
+    kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
+    if not isinstance(what, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
+        expect_join(what, "preview")
+    group_by = what if isinstance(what, GroupBy) else unnamed(what, of, keys, time)
+    con = on if on is not None else group_by.source.connection
+    if con is None:
+        message = f"{group_by.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        raise DefinitionError(message)
+    join = sampled(group_by, con, at=at)
+    return Nearby(join, engine_for(join, con), kind)
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:

@@ -1,0 +1,59 @@
+"""The README's pictures, taken of the real thing: a notebook in JupyterLab, light and dark."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from lab import CHROMIUM, Lab, lab, notebook  # noqa: E402 beside the tests
+from playwright.sync_api import sync_playwright  # noqa: E402 after it
+
+PICTURES = ROOT / "docs" / "pictures"
+START = """import ibis, tempfile
+from online import Store
+from workbench import catalog, preview, publish, quickstart, samples
+warehouse = ibis.duckdb.connect()
+samples.load(warehouse, samples.write(".workbench/shop"))
+store = Store(tempfile.mkdtemp())
+training_set = quickstart.training_set"""
+# Each picture: the cell, what to do before it is taken, and the theme.
+SHOTS = {
+    "preview": ("preview(training_set, 8, 'quickstart_purchases_v1_purchase_price_sum_14d', on=warehouse, store=store)", None, "light"),
+    "publish": ("publish(training_set, store, on=warehouse, end='2023-12-01')", "[data-send=confirm]", "light"),
+    "catalog": ("catalog(store)", None, "dark"),
+}
+
+
+def main() -> None:
+    """Take every picture anew."""
+    PICTURES.mkdir(exist_ok=True)
+    home = Path(tempfile.mkdtemp())
+    (home / "work").mkdir()
+    notebook(home / "work" / "pictures.ipynb", START, *(cell for cell, *_ in SHOTS.values()))
+    with lab(home) as (address, _), sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-device-scale-factor=1"])
+        seen = Lab(browser, address)
+        seen.open("pictures.ipynb")
+        seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
+        seen.page.keyboard.press("Control+Enter")
+        for i, (name, (_, press, theme)) in enumerate(SHOTS.items()):
+            seen.themed(theme)
+            cell = seen.page.locator(".jp-CodeCell").nth(i + 1)
+            cell.locator(".cm-content").click()
+            seen.page.keyboard.press("Control+Enter")
+            live = cell.locator(".fw-live .fw")
+            live.wait_for(timeout=120_000)
+            seen.page.wait_for_timeout(4000)
+            if press:
+                live.locator(press).click()
+                seen.page.wait_for_timeout(6000)
+            live.screenshot(path=PICTURES / f"{name}.png")
+            sys.stdout.write(f"{name}.png\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`consistency`: what was served, recomputed offline from all events and from those that could be seen, and why they differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from monitoring.answered import answered
+from monitoring.causes import CAUSES
+from monitoring.comparison import Comparison
+from monitoring.findings import LATE
+from monitoring.offline import as_join
+from online.answers import microseconds
+from workbench.definitions import GroupBy
+from workbench.errors import DefinitionError
+from workbench.joins import Join
+from workbench.plans import TIME, plan_of, snapshot_ends, stored_rows
+from workbench.rows import in_us
+from workbench.sources import EntitySource
+from workbench.training import connection_of, engine_for
+from workbench.windows import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+    from ibis.backends import BaseBackend
+
+    from backends import Engine
+    from monitoring.answered import Answered
+    from monitoring.causes import Cause
+    from monitoring.findings import Consistency
+    from online.answers import At
+    from online.store import Store
+
+MOST = 10_000  # answers that are looked into
+
+
+def consistency(store: Store, definition: GroupBy | Join, start: At = None, end: At = None, *, on: BaseBackend | None = None, sample: float | None = None, complete: At = None, most: int = MOST, budget: float = LATE, causes: Sequence[Cause] = CAUSES) -> Consistency:
+    """Compare what a store answered, by its served log, with what the warehouse gives for the same keys and times.
+
+    Every logged answer is computed again from all events that the warehouse has now. Where a value differs, it is computed
+    from the events that the store had when it answered too: what still differs then is a fault, of the data or of the code,
+    and the rest is later events' doing. Each value that differs gets its cause, by computing it again under one hypothesis after the
+    other. Values are compared by type (rule 11): exact ones to the bit, doubles within their scale, sketches within their
+    bounds; a null is equal to a null alone.
+
+    Parameters
+    ----------
+    store, definition
+        Whose log, and the group-by or join that is served there. Answers of another definition of that name are counted
+        and left out.
+    start, end
+        Times that were asked for, [start, end), UTC; both open by default.
+    on
+        The connection that has the tables, where the definition's own is not it.
+    sample
+        A share of the keys, from 0 to 1: the same ones every time. By default all that were logged.
+    complete
+        Before when the warehouse has every event; later answers are pending, counted and not scored. By default the newest
+        event that each of its tables has, of the table that is furthest behind.
+    most
+        How many of the answers that differ are looked into, spread over all of them.
+    budget
+        The share of a feature's values that later events may change before it is an alert; a tenth of it is watched.
+    causes
+        The hypotheses, in order: `monitoring.causes.CAUSES`, or fewer.
+
+    Returns a `Consistency`, which is true where nothing is an alert, and shows itself in a cell. Raises DefinitionError for
+    what is no definition, EngineError and StoreError where an engine or the store fails.
+
+    """
+    if not isinstance(definition, GroupBy | Join):
+        message = f"consistency takes the GroupBy or the Join that is served, not {definition!r}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
+        raise DefinitionError(message)
+    if sample is not None and not 0 <= sample <= 1:
+        message = f"sample={sample!r} is no share of the keys: give a number from 0, none, to 1, all"
+        raise DefinitionError(message)
+    join, plan = as_join(definition), plan_of(definition)
+    engine = engine_for(join, connection_of(join, on))
+    told = answered(store, plan, start, end, sample)
+    until = watermark(join, engine) if complete is None else microseconds(complete)
+    rows = told.rows.append_column("state", _states(told, until))
+    return Comparison(store, join, told, rows, engine, causes).run(until, most, budget)
+
+
+def watermark(join: Join, engine: Engine) -> int | None:
+    """Before when the warehouse has every event, as far as its newest ones tell: of the table that is furthest behind; none where nothing has a time."""
+    ends = []
+    for group_by in {p.group_by.name: p.group_by for p in join.parts}.values():
+        if isinstance(group_by.source, EntitySource):
+            if group_by.source.snapshot is None:
+                continue
+            rows, more = snapshot_ends(group_by, engine), in_us(DAY)
+        else:
+            rows, more = stored_rows(group_by, engine), 0
+        ((newest,),) = engine.rows(rows.agg(newest=rows[TIME].max()))
+        ends.append(-(2**62) if newest is None else newest + more)
+    return min(ends, default=None)
+
+
+def _states(told: Answered, until: int | None) -> pa.Array:
+    """Whether each answer is scored, and if not, why."""
+    rows = told.rows
+    other, pending = pc.not_equal(rows["hash"], told.plan.hash), pc.greater(rows["at"], 2**63 - 1 if until is None else until)
+    return pc.if_else(other, "version", pc.if_else(rows["failed"], "error", pc.if_else(pending, "pending", "scored")))

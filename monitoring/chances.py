@@ -1,0 +1,76 @@
+"""Probabilities under no change, from SciPy: of statistics, of rates, and of many at once.
+
+Rows of one key are not independent, so all of these are smaller than they should be where keys repeat.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from scipy import special, stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RARE = 0.999  # quantile of the noise floor
+MANY = 1_000  # rows from which a rate is normal enough, and the exact law slow
+WIDE = 1.96  # standard deviations of a 95 % interval
+
+
+def chi2_p(statistic: float, freedom: int) -> float:
+    """Of a chi-square statistic this large; 1 without degrees of freedom."""
+    return float(special.chdtrc(freedom, statistic)) if freedom > 0 else 1.0
+
+
+def ks_p(distance: float, n: float, m: float) -> float:
+    """Of a Kolmogorov-Smirnov distance this large between n and m rows: the one-sample law at nm / (n + m) rows, rounded."""
+    return float(stats.kstwo.sf(distance, max(round(n * m / (n + m)), 1)))
+
+
+def rate_p(ref: float, n: float, cur: float, m: float) -> float:
+    """Of rates this far apart, of n and m rows: the two-sided z test with a pooled rate; 1 where neither varies."""
+    if not n or not m:
+        return 1.0
+    pooled = (ref * n + cur * m) / (n + m)
+    spread = math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / n + 1 / m))
+    return float(2 * special.ndtr(-abs(cur - ref) / spread)) if spread else 1.0
+
+
+def few_p(ref: float, n: int, cur: float, m: int) -> float:
+    """The same for rates of which few rows are: twice the smaller tail of the hypergeometric law (Fisher), counts rounded.
+
+    The z test calls 3 nulls in 50 rows, against 1 % of a large reference, a chance of 4e-4; they come in 1 of 70 such tiles.
+    """
+    if not n or not m:
+        return 1.0
+    now, both = round(cur * m), round(ref * n) + round(cur * m)
+    usual = both * m / (n + m)
+    if min(usual, m - usual) > MANY:
+        return rate_p(ref, n, cur, m)
+    law = n + m, both, m
+    return float(min(2 * min(stats.hypergeom.cdf(now, *law), stats.hypergeom.sf(now - 1, *law)), 1.0))
+
+
+def wilson(count: float, n: float, z: float = WIDE) -> tuple[float, float]:
+    """Wilson's interval of a rate of `count` in n, 95 % unless told; (0, 1) over none."""
+    if not n:
+        return 0.0, 1.0
+    rate, z2 = count / n, z * z
+    middle, half = rate + z2 / (2 * n), z * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
+    return (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
+
+
+def floor(bins: int, n: float, m: float, rare: float = RARE) -> float:
+    """The PSI that this many bins of n and m independent rows stay below in `rare` of the draws from one distribution.
+
+    PSI nm / (n + m) is chi-square with bins - 1 degrees of freedom (Yurdakul 2018). Infinite over no rows.
+    """
+    if not n or not m:
+        return math.inf
+    return float(special.chdtri(bins - 1, 1 - rare)) * (1 / n + 1 / m) if bins > 1 else 0.0
+
+
+def discovered(chances: Sequence[float], rate: float = 0.01) -> list[bool]:
+    """Which of several are small enough that at most `rate` of those marked are false (Benjamini-Hochberg)."""
+    return [bool(p <= rate) for p in stats.false_discovery_control(chances)] if chances else []

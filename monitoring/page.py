@@ -1,0 +1,235 @@
+"""A dashboard as HTML: the worst finding in words, a line a feature, and what stands behind one; complete without script."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from monitoring import drawing
+from monitoring.board import ALERT, OK, STATUSES, UNSCORED, WATCH
+from workbench.markup import Markup, join, row, section, tag
+from workbench.timeline import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from monitoring.board import Board, Line, Told
+
+GLYPHS = {ALERT: ("▲", "alert"), WATCH: ("◆", "warn"), OK: ("✓", "ok"), UNSCORED: ("◌", "muted")}
+TOLD = 3  # findings above the table; the others are in it
+LISTED = 600  # lines of one table
+FOLDED = 24  # features whose details a static page carries, the worst first
+EMPTY = {
+    "tiles": "No tiles yet: {monitor} summarises what was served and what was trained on.",
+    "log": "No served log yet: Store(..., log=1.0) keeps a share of the answers, and {monitor} compares them.",
+    "stream": "Nothing was streamed yet: workbench stream keeps the store fresh, and its lag stands here.",
+}
+
+
+@frozen
+class Shown:
+    """What of a board is looked at: a word in names and owners, one status or all, and the feature below."""
+
+    query: str = ""
+    status: str = ""
+    feature: str = ""
+    table: bool = False
+
+    def lines(self, board: Board) -> tuple[Line, ...]:
+        """The features that are listed, worst first."""
+        word = self.query.lower()
+        return tuple(n for n in board.ranked if (not self.status or n.status == self.status) and (word in n.name.lower() or word in n.owner.lower() or word in n.group_by.lower()))
+
+    def line(self, board: Board) -> Line | None:
+        """The feature that is opened: the one chosen, or the worst listed."""
+        listed = self.lines(board)
+        return next((n for n in board.lines if n.name == self.feature), listed[0] if listed else None)
+
+
+def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Markup:
+    """The whole page. Live, it asks; static, it has the details of its worst features folded below."""
+    shown = shown or Shown()
+    opened = shown.line(board)
+    parts = {"head": head(board), "worst": worst(board, live=live), "bar": bar(board, shown, live=live)}
+    table, drill = features(board, shown, live=live), details(board, opened) if opened else Markup("")
+    body = [tag("div", content, data_part=name) if live else content for name, content in parts.items()]
+    if live:
+        body[1:1] = [tag("div", "", class_="progress", aria_hidden="true"), tag("div", "", data_part="status", class_="status", role="status")]
+    body.append(tag("div", tag("div", table, data_part="features"), tag("div", drill, data_part="drill", class_="drill"), class_="main"))
+    if not live:
+        body.append(_folded(board, opened))
+    body.append(_hints(board, live=live))
+    return section(*body, label=f"Monitoring of {board.name}", static=not live, data_slot="view")
+
+
+def mark(status: str) -> Markup:
+    """A status as glyph and word."""
+    glyph, class_ = GLYPHS[status]
+    return Markup(f'<span class="mark {class_}">{glyph} {status}</span>')
+
+
+def head(board: Board) -> Markup:
+    """What is watched, over which time, against what, and as of when."""
+    told = f"{board.span} · reference: {board.reference} · as of {words.time(board.as_of)[:16]} UTC"
+    stale = [tag("span", board.stale, class_="mark warn")] if board.stale else []
+    return tag("header", tag("h3", board.name), tag("span", f"version {board.version[:8]}", class_="chip"), tag("span", told, class_="muted"), *stale)
+
+
+def worst(board: Board, *, live: bool = False) -> Markup:
+    """The worst finding in one sentence, at most two more, and what is missing with the command that brings it."""
+    told = sorted(board.told, key=lambda t: STATUSES.index(t.status))
+    command = f"workbench monitor {board.name}"
+    missing = [tag("p", mark(UNSCORED), " ", EMPTY[m].format(monitor=command), class_="muted") for m in board.missing]
+    if not told:
+        quiet = "Nothing is wrong that is known." if board.counts[OK] else "Nothing is scored yet."
+        return tag("div", tag("p", quiet, class_="lead"), *missing, class_="worst")
+    lead, *others = told[:TOLD]
+    glyph, class_ = GLYPHS[lead.status]
+    items = [tag("li", tag("span", f"{GLYPHS[t.status][0]} {t.kind}", class_=f"mark {GLYPHS[t.status][1]}"), _told(t, live=live)) for t in others]
+    first = tag("p", tag("span", glyph, class_=f"mark {class_}", role="img", aria_label=lead.status), _told(lead, live=live), class_="lead")
+    return tag("div", first, *([tag("ul", *items)] if items else []), *missing, class_="worst", aria_live="polite")
+
+
+def _told(told: Told, *, live: bool) -> Markup:
+    """The sentence; live, it opens the feature that it is of."""
+    if not live or not told.features:
+        return tag("span", told.sentence)
+    return tag("span", told.sentence, " ", tag("button", "show", type="button", class_="link", data_send="select", data_params=json.dumps({"feature": told.features[0]})))
+
+
+def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
+    """How many features have each status; live, these are filters."""
+    pills = []
+    for status, count in board.counts.items():
+        glyph, class_ = GLYPHS[status]
+        said = tag("span", f"{glyph} {count} {status}", class_=f"mark {class_}")
+        on = shown.status == status
+        pills.append(tag("button", said, type="button", class_="pill", data_send="status", data_params=json.dumps({"status": "" if on else status}), data_focus=f"pill {status}", aria_pressed="true" if on else "false") if live else tag("span", said, class_="chip"))
+    search = [tag("input", type="search", placeholder="filter features, owners", value=shown.query, data_send="search", data_param="query", data_focus="search", data_key="/", aria_label="Filter features and owners", class_="end")] if live else []
+    return tag("div", *pills, *search, class_="bar pills")
+
+
+# --- the table
+
+
+def features(board: Board, shown: Shown, *, live: bool) -> Markup:
+    """A line a feature, worst first."""
+    limits = board.thresholds
+    heads = (("status ↓", "by severity", None), ("feature", "", None), ("drift", f"PSI, alert {limits.drift[1]:g}", None), ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None), ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None), ("write lag", "p99", "num hidew"), ("batch age", "", "num hidew"))
+    head_ = tag("thead", tag("tr", *(tag("th", tag("b", said), tag("small", sub), scope="col", class_=c, aria_sort="descending" if i == 0 else None) for i, (said, sub, c) in enumerate(heads))))
+    listed, opened = shown.lines(board), shown.line(board)
+    body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
+    table = tag("table", tag("caption", f"Features of {board.name} by severity"), head_, tag("tbody", body, data_items="" if live else None), class_="feat", role="grid" if live else None)
+    if not listed:
+        cleared = tag("button", "show all", type="button", class_="link", data_send="clear") if live else ""
+        return tag("p", "0 features match. " if board.lines else "No feature is watched yet.", cleared if board.lines else "", class_="empty")
+    more = [tag("p", f"{len(listed) - LISTED} more are not listed: filter by name", class_="muted pad")] if len(listed) > LISTED else []
+    return join([tag("div", table, class_="scroll", tabindex="0", data_keep="features"), *more])
+
+
+def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
+    limits = board.thresholds
+    cells = [
+        mark(line.status),
+        tag("span", line.name, title=line.group_by),
+        line.note or _spark(line.drift, limits.drift[1], "{:.3f}", 1, hot="drift" in line.hot),
+        _spark(line.nulls, (line.null_before or 0) + limits.nulls[1], "{:.1f}", 100, hot="null" in line.hot),
+        _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot),
+    ]
+    times = [_time(line.lag, hot="lag" in line.hot), _time(line.age, hot="age" in line.hot)]
+    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}), "data_focus": f"line {line.name}"} if live else {}
+    told = {"title": ", ".join(line.reasons) or None, "aria_selected": "true" if on else None}
+    return tag("tr", *(tag("td", c) for c in cells), *times, **told, **asks)
+
+
+def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool) -> Markup:
+    last = series.last
+    said = "–" if last is None else say.format(last * scale)
+    return Markup(f'<span class="sp">{drawing.sparkline(series, threshold, hot=hot)}<span class="{"hot" if hot else "muted"}">{said}</span></span>')
+
+
+def _time(seconds: float | None, *, hot: bool) -> Markup:
+    return tag("td", "–" if seconds is None else drawing.span(seconds), class_=f"num hidew {'hot' if hot else 'muted'}")
+
+
+# --- one feature
+
+
+def details(board: Board, line: Line) -> Markup:
+    """What stands behind one line: its score, its distribution, what differs and why, and the lag of its partitions."""
+    heading = tag("div", tag("h3", line.name), mark(line.status), tag("span", line.group_by, class_="muted"), *([tag("span", "; ".join(line.reasons), class_="muted")] if line.reasons else []), class_="hd")
+    return join([heading, *_score(board, line), *_bins(line), *_differs(board, line), *_rows(line), *_lanes(board)])
+
+
+def _figure(title: str, said: str, *content: Any) -> Markup:
+    return tag("div", tag("h4", title, " ", tag("span", said, class_="muted")), *content, class_="fig")
+
+
+def _score(board: Board, line: Line) -> list[Markup]:
+    if not any(v is not None for v in line.drift.values):
+        return [_figure("Drift score over time", line.note or "not scored yet: too few rows, or no reference")]
+    floor = f"; grey: noise floor {line.floor:.3f}" if line.floor is not None else ""
+    said = f"PSI of each tile against {board.reference}{floor}"
+    return [_figure("Drift score over time", said, drawing.score(line.drift, line.floor, board.thresholds.drift, board.marks, f"Drift of {line.name}: now {line.drift.last or 0:.3f}"))]
+
+
+def _bins(line: Line) -> list[Markup]:
+    if not line.bins:
+        return []
+    key = tag("span", tag("i", "", class_="sw"), "now ", tag("i", "", class_="ln"), "reference", class_="key")
+    return [tag("div", tag("h4", "Distribution ", tag("span", "latest tile, on bins frozen on the reference", class_="muted"), key), drawing.distribution(line.bins, f"Distribution of {line.name}, now and in the reference"), _bin_table(line), class_="fig")]
+
+
+def _bin_table(line: Line) -> Markup:
+    """The same shares as a table, for whoever cannot see the drawing."""
+    rows = [row((b.label, f"{b.reference:.1%}", f"{b.current:.1%}", f"{b.part:.4f}" if b.kind == "value" else ""), classes={1: "num", 2: "num", 3: "num"}) for b in line.bins]
+    head_ = tag("thead", row(("bin", "reference", "now", "part of the score"), "th", {1: "num", 2: "num", 3: "num"}))
+    return tag("details", tag("summary", "as a table"), tag("table", tag("caption", f"Distribution of {line.name}"), head_, tag("tbody", *rows), class_="narrow"), class_="inline", data_keep_open="bins")
+
+
+def _differs(board: Board, line: Line) -> list[Markup]:
+    if not line.compared:
+        return [_figure("Served ≠ offline", "nothing compared yet")]
+    totals = " · ".join(f"{cause} {sum(v or 0 for v in series.values):.2%}" for cause, series in line.causes.items())
+    said = f"{line.compared:,} compared · code skew {line.skew:,} · {line.pending:,} pending"
+    if not line.causes:
+        return [_figure("Served = offline", said)]
+    key = tag("span", *(join([tag("i", "", class_="sw", style=f"background:{drawing.CAUSES[min(i, len(drawing.CAUSES) - 1)]}"), f"{c} "]) for i, c in enumerate(line.causes)), class_="key")
+    return [tag("div", tag("h4", "Served ≠ offline ", tag("span", said, class_="muted"), key), drawing.causes(line.causes, board.thresholds.mismatch[1], f"Served rows of {line.name} that differ, by cause: {totals}"), class_="fig")]
+
+
+def _rows(line: Line) -> list[Markup]:
+    if not line.rows:
+        return []
+    key = tag("span", tag("span", "●", style="color:var(--s1)"), " served saw it ", tag("span", "⊗", style="color:var(--alert)"), " not visible yet", class_="key")
+    body = [row((r.key, words.time(r.at)[5:16], tag("b", _value(r.served)), _value(r.offline), r.cause, drawing.window(r) if r.marks else ""), classes={1: "num", 2: "num", 3: "num"}) for r in line.rows]
+    head_ = tag("thead", row(("key", "t (UTC)", "served", "offline", "cause", "events of the window"), "th", {1: "num", 2: "num", 3: "num"}))
+    table = tag("table", tag("caption", f"Served rows of {line.name} that differ, the largest difference first"), head_, tag("tbody", *body), class_="off")
+    return [tag("div", tag("h4", "Offending rows ", tag("span", "largest difference first", class_="muted"), key), tag("div", table, class_="scroll", tabindex="0"), class_="fig")]
+
+
+def _value(value: Any) -> str:
+    return "null" if value is None else words.cell(value)
+
+
+def _lanes(board: Board) -> list[Markup]:
+    if not board.lanes:
+        return []
+    behind = [(max((v for v in lane.lag.values if v is not None), default=0.0), lane) for lane in board.lanes]
+    most, lane = max(behind, key=lambda b: b[0])
+    said = lane.said or (f"{lane.name} worst {drawing.span(most)}" if most else "none behind")
+    return [_figure("Lag of each partition", f"oldest unconsumed event · {said}", drawing.lanes(board.lanes, f"Lag of each partition over time: {said}"))]
+
+
+def _folded(board: Board, opened: Line | None) -> Markup:
+    """The details of the other features that are not well, closed, where the page cannot ask for them."""
+    others: Sequence[Line] = [n for n in board.ranked if n is not opened and n.status in (ALERT, WATCH)][:FOLDED]
+    alone = evolve(board, lanes=())
+    return join(tag("details", tag("summary", mark(n.status), " ", n.name), tag("div", details(alone, n), class_="drill")) for n in others)
+
+
+def _hints(board: Board, *, live: bool) -> Markup:
+    keys = [tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " feature"), tag("span", tag("kbd", "/"), " filter")] if live else []
+    return tag("div", *keys, tag("span", "Same as a table: ", tag("code", f'dashboard(store, "{board.name}").to_pandas()'), " · all times UTC", class_="end"), class_="hints")

@@ -1,0 +1,243 @@
+"""A live preview without a browser: what each request shows is what a backfill gives, at any time, after any other request."""
+
+from __future__ import annotations
+
+import ibis
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ibis import _
+
+from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, backfill, days, hours, last_k, preview, quickstart, samples, trailing
+from workbench.live import Conversation, RefusedError, Request
+from workbench.timeline.explorer import Explorer
+from workbench.timeline.moment import moment
+from workbench.timeline.nearby import Nearby
+from workbench.timeline.plan import page
+from workbench.training import engine_for
+
+SUM = "quickstart_purchases_v1_purchase_price_sum_14d"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    con = ibis.duckdb.connect()
+    samples.load(con, samples.write(tmp_path_factory.mktemp("shop")))
+    return con
+
+
+@pytest.fixture
+def explorer(shop) -> Explorer:
+    return preview(quickstart.training_set, 8, SUM, on=shop).live()[0]
+
+
+def ask(explorer, kind, **params):
+    parts = {}
+    reply = explorer.answer(Request(1, "view", kind, params), lambda part: parts.update(part.parts))
+    return {**parts, **reply.parts}
+
+
+def at_time(con, join, row, at):
+    """One left row's features by a backfill as of another time."""
+    schema = join.left.table.schema.to_pyarrow()
+    time = pa.array([at], pa.timestamp("us")).cast(schema.field(join.left.time).type)
+    left = pa.Table.from_arrays([time if f.name == join.left.time else pa.array([row[f.name]], f.type) for f in schema], names=schema.names)
+    name = ibis.util.gen_name("asked")
+    con.create_table(name, left)
+    moved = Join(name="asked", left=EventSource(con.table(name), time=join.left.time), parts=join.parts)
+    return backfill(moved, on=con).to_pyarrow().to_pylist(maps_as_pydicts="strict")[0]
+
+
+def variants(con):
+    """Joins of every kind of instant: exact, sawtooth, snapshot, entities, maps, order, all time."""
+    purchases, users, checkouts = con.table("purchases"), con.table("users"), con.table("checkouts")
+    price = [trailing(days(3), _.purchase_price.sum(), _.purchase_price.count(where=_.purchase_price > 200).name("dear"), _.purchase_price.max()), last_k(_.purchase_price, 3), _.purchase_price.mean()]
+    made = [GroupBy(name=name, source=EventSource(purchases, time="ts", order=["purchase_id"]), keys=["user_id"], aggregations=price, **options) for name, options in (("e", {}), ("s", {"resolution": "sawtooth"}), ("d", {"accuracy": "snapshot"}))]
+    state = GroupBy(name="u", source=EntitySource(users, snapshot="ds"), keys=["user_id"], features=["email_verified"])
+    return Join(name="all_kinds", left=EventSource(checkouts, time="ts"), parts=[*made, state, JoinPart(made[0], prefix="recent", max_age=hours(30))])
+
+
+@pytest.fixture(scope="module")
+def kinds(shop):
+    return variants(shop)
+
+
+@pytest.fixture(scope="module")
+def shown(kinds, shop):
+    near = Nearby(kinds, engine_for(kinds, shop))
+    return page(near, 1, 10)
+
+
+@settings(max_examples=15, deadline=None)
+@given(row=st.integers(0, 9), feature=st.integers(0, 100), at=st.integers(1_698_700_000_000_000, 1_701_500_000_000_000))
+def test_a_value_as_of_any_time_is_a_backfill_at_that_time(shop, kinds, shown, row, feature, at):
+    name = [f.name for f in kinds.outputs][feature % len(kinds.outputs)]
+
+    seen = moment(shown, shown.rows[row], name, at)
+
+    expected = at_time(shop, kinds, shown.rows[row], at)
+    assert {f.name: expected[f.name] for f in kinds.outputs} == {f.name: seen.row[f.name] for f in kinds.outputs}
+
+
+def test_every_change_of_a_value_is_found_from_the_one_before(shop, shown):
+    row = next(r for r in shown.rows if r["e_purchase_price_sum_3d"])
+    seen = moment(shown, row, "e_purchase_price_sum_3d")
+    walked = []
+
+    at = seen.at
+    while (at := moment(shown, row, "e_purchase_price_sum_3d", at).change(-1)) is not None and len(walked) < 12:
+        walked.append(at)
+
+    values = [moment(shown, row, "e_purchase_price_sum_3d", t).value for t in walked]
+    before = [moment(shown, row, "e_purchase_price_sum_3d", t - 1).value for t in walked]
+    assert len(walked) == 12
+    assert all(a != b for a, b in zip(values, before, strict=True))
+    assert walked[0] == moment(shown, row, "e_purchase_price_sum_3d", walked[1]).change(1)
+
+
+def test_what_a_leak_would_give_counts_what_comes_after(shop, explorer):
+    shown = explorer.queries.page(explorer.state)
+    row = shown.rows[7]
+    purchases = shop.table("purchases")
+    early = 1_700_500_000_000_000
+
+    seen = moment(shown, row, SUM, early)
+
+    mine = purchases.filter(purchases.user_id == row["user_id"]).to_pyarrow().to_pylist()
+    counted = [p["purchase_price"] for p in mine if _us(p["ts"]) >= seen.start]
+    assert sum(counted) == seen.leaked
+    assert seen.leaked > seen.value
+
+
+def _us(t):
+    return pa.array([t], pa.timestamp("us")).cast(pa.int64())[0].as_py()
+
+
+def test_a_page_that_was_seen_before_is_right_after_another_one(shop, explorer):
+    first = explorer.queries.page(explorer.state)
+    for number in (5, 9, 1):
+        ask(explorer, "page", page=number)
+    ask(explorer, "cell", row=3, feature=SUM)
+
+    ask(explorer, "as_of", at=1_700_800_000_123_000)
+
+    row = first.rows[3]
+    expected = at_time(shop, quickstart.training_set, row, 1_700_800_000_123_000)[SUM]
+    seen = explorer.queries.moment(first, row, SUM, 1_700_800_000_123_000)
+    assert expected == seen.value
+    assert expected == moment(first, row, SUM, 1_700_800_000_123_000).value
+
+
+def test_a_hidden_engine_gives_what_the_brought_rows_give(shop, monkeypatch):
+    from workbench.timeline import nearby
+
+    near = page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop)), 2, 10)
+    monkeypatch.setattr(nearby, "MOST", 3)
+    far = page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop)), 2, 10)
+
+    assert near.engine is near.near.engine
+    assert far.engine is far.near.origin
+    assert (near.rows, near.nulls) == (far.rows, far.nulls)
+    a, b = (moment(p, p.rows[4], SUM, 1_700_800_000_000_000) for p in (near, far))
+    assert (a.value, a.events, a.steps, a.totals, a.leaked) == (b.value, b.events, b.steps, b.totals, b.leaked)
+
+
+def test_left_rows_are_filtered_by_their_own_types(shop, explorer):
+    parts = ask(explorer, "rows", column="user_id", op="=", value="5")
+    assert "user_id = 5" in parts["bar"]
+    assert {"5"} == {r["user_id"] for r in explorer.queries.page(explorer.state).rows}
+
+    parts = ask(explorer, "rows", column="ts", op="<", value="1999-01-01")
+    assert "0 left rows where ts &lt; 1999-01-01" in parts["grid"]
+    assert "" == parts["detail"]
+
+    parts = ask(explorer, "rows", column="")
+    assert "of 200" in parts["bar"]
+    with pytest.raises(RefusedError, match="'soon' is no timestamp"):
+        ask(explorer, "rows", column="ts", op="<", value="soon")
+    with pytest.raises(RefusedError, match="a column of the left"):
+        ask(explorer, "rows", column="purchase_price", op="=", value="1")
+
+
+def test_a_key_that_is_typed_is_looked_at_alone(shop, explorer):
+    parts = ask(explorer, "key", key='{"user_id": "77"}')
+
+    assert "user_id 77 as of 2023-11-30" in parts["detail"]
+    assert "rows 1–1 of 1" in parts["bar"]
+    ask(explorer, "as_of", at=1_700_800_000_000_000)
+    state = explorer.state
+    row = explorer.queries.page(state).rows[0]
+    seen = explorer.queries.moment(explorer.queries.page(state), row, SUM, state.at)
+    assert at_time(shop, quickstart.training_set, row, 1_700_800_000_000_000)[SUM] == seen.value
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("page", {"page": 0}, "pages are counted from 1"),
+        ("cell", {"row": 99, "feature": SUM}, "no such cell"),
+        ("cell", {"row": 0, "feature": "drop table"}, "no such cell"),
+        ("cell", {"row": 0}, "is asked for with row, feature"),
+        ("as_of", {"at": 2**62}, "no time between the years"),
+        ("tab", {"tab": "../../etc"}, "no panel"),
+        ("key", {"key": "{"}, "a key is given as user_id"),
+        ("key", {"key": '{"other": 1}'}, "a key is given as user_id"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_and_loses_nothing(explorer, kind, params, said):
+    before = explorer.state
+
+    with pytest.raises(RefusedError, match=said):
+        ask(explorer, kind, **params)
+
+    assert before == explorer.state
+
+
+def test_hostile_text_stays_text(duck):
+    evil = "<img src=x onerror=alert(1)>"
+    duck.create_table("e", ibis.memtable({"k": [evil], "t": ["2024-01-01"], "v": [1]}).mutate(t=_.t.cast("timestamp")))
+    duck.create_table("l", ibis.memtable({"k": [evil], "t": ["2024-01-02"]}).mutate(t=_.t.cast("timestamp")))
+    group_by = GroupBy(name="g", source=EventSource(duck.table("e"), time="t"), keys=["k"], aggregations=[_.v.sum()], description=evil)
+    explorer = preview(Join(name="j", left=EventSource(duck.table("l"), time="t"), parts=[group_by]), on=duck).live()[0]
+
+    every = [explorer.page(), *ask(explorer, "tab", tab="lineage").values(), *ask(explorer, "columns", query=evil).values(), *ask(explorer, "rows", column="k", op="=", value=evil).values()]
+
+    assert all("<img" not in html for html in every)
+    assert all(evil.replace("<", "&lt;").replace(">", "&gt;") in html for html in (every[0], every[1], every[2]))
+
+
+def test_an_answer_keeps_within_the_size_of_a_page(explorer):
+    assert len(explorer.page()) < 80_000
+    assert len(str(ask(explorer, "page", page=2))) < 60_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["postgres", "spark"])
+def test_another_engine_shows_the_same(request, shop, name):
+    con = request.getfixturevalue(name)
+    for table in ("purchases", "returns", "users", "checkouts"):
+        con.create_table(table, shop.table(table).to_pyarrow(), overwrite=True)
+    here, there = (page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, c)), 3, 10) for c in (shop, con))
+
+    assert there.engine is there.near.engine
+    assert (here.rows, here.nulls) == (there.rows, there.nulls)
+    a, b = (moment(p, p.rows[2], SUM, 1_700_800_000_000_000) for p in (here, there))
+    assert (a.value, a.events, a.steps) == (b.value, b.events, b.steps)
+
+
+def test_a_conversation_with_the_real_explorer_answers_each_request_once(explorer):
+    import queue
+
+    sent = queue.Queue()
+    talk = Conversation(explorer, sent.put)
+    for number, slot in ((1, "view"), (2, "guards")):
+        talk.receive({"v": 1, "id": number, "slot": slot, "kind": "page" if slot == "view" else "guards", "params": {"page": 3} if slot == "view" else {}})
+
+    replies = []
+    while len([r for r in replies if r.get("done")]) < 2:
+        replies.append(sent.get(timeout=20))
+
+    assert {1, 2} == {r["id"] for r in replies if r.get("done")}
+    assert all(r.get("ok", True) for r in replies)
+    talk.close()

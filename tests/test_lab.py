@@ -1,0 +1,157 @@
+"""The workbench where people use it: a real JupyterLab, the quickstart notebook, and a person's clicks and keys."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import UTC, datetime
+
+import ibis
+import pytest
+from conftest import ROOT, lacking
+from lab import Lab, lab, lacks_lab, notebook
+
+from workbench import EventSource, Join, backfill, quickstart, samples
+
+pytestmark = pytest.mark.slow
+
+SUM = "quickstart_purchases_v1_purchase_price_sum_14d"
+VALUE, GRID = ".fw-live .say .v", ".fw-live table.grid"
+BUSY = """import ibis, pathlib, time
+from workbench import preview, quickstart, samples
+warehouse = ibis.duckdb.connect()
+samples.load(warehouse, samples.write(".workbench/shop"))
+preview(quickstart.training_set, 8, on=warehouse)"""
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory, browser):
+    if (lack := lacks_lab()) is not None:
+        lacking(lack)
+    home = tmp_path_factory.mktemp("lab")
+    with lab(home) as (address, work):
+        shutil.copy(ROOT / "notebooks" / "01_quickstart.ipynb", work)
+        notebook(work / "busy.ipynb", BUSY, "time.sleep(20); print('slept')")
+        yield browser, address, work
+
+
+@pytest.fixture
+def seen(started):
+    browser, address, _ = started
+    page = Lab(browser, address)
+    yield page
+    page.page.close()
+
+
+def backfilled(con, user: str, at: str):
+    """The 14-day sum of one user at one time, by a backfill."""
+    name = f"asked_{abs(hash((user, at)))}"
+    con.create_table(name, ibis.memtable([(user, datetime.fromisoformat(at))], schema={"user_id": "string", "ts": "timestamp"}), overwrite=True)
+    asked = Join(name="asked", left=EventSource(con.table(name), time="ts"), parts=[quickstart.purchases_v1])
+    return backfill(asked, on=con).to_pyarrow()[SUM][0].as_py()
+
+
+def answered(seen, act) -> None:
+    """Do something, and wait for its answer."""
+    before = seen.page.locator(".fw-live").get_attribute("data-answered") or "0"
+    act()
+    seen.page.wait_for_function("before => Number(document.querySelector('.fw-live').dataset.answered || 0) > before && !document.querySelector('.fw[data-running]')", arg=int(before), timeout=30_000)
+
+
+def shown(seen) -> tuple[str, str, int | None]:
+    """The user, the time and the value that the page shows."""
+    said = seen.page.locator(".fw-live .say").inner_text()
+    user, at = re.search(r"user_id (\w+) as of (\S+ \S+) UTC", said).groups()
+    value = seen.page.locator(VALUE).inner_text().replace(",", "")
+    return user, at, None if value == "null" else int(value)
+
+
+def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, tmp_path):
+    con = ibis.duckdb.connect()
+    samples.load(con, samples.write(tmp_path))
+    seen.open("01_quickstart.ipynb")
+
+    seen.run_all()
+
+    seen.page.wait_for_selector(GRID, timeout=60_000)
+    live = seen.page.locator(".fw-live").first
+    live.scroll_into_view_if_needed()
+    assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
+    assert backfilled(con, *shown(seen)[:2]) == shown(seen)[2]
+
+    answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
+    assert "rows 11–20 of 200" in live.inner_text()
+
+    answered(seen, lambda: seen.page.locator(f"{GRID} tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click())
+    user, at, value = shown(seen)
+    assert "row 15" in live.inner_text()
+    assert backfilled(con, user, at) == value
+
+    moved = set()
+    seen.page.locator(".fw-live input[type=range]").focus()
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowRight"):
+        answered(seen, lambda key=key: seen.page.keyboard.press(key))
+        user, at, value = shown(seen)
+        moved.add(value)
+        assert backfilled(con, user, at) == value
+    assert len(moved) > 1
+    answered(seen, lambda: seen.page.keyboard.press("Escape"))
+    assert at != shown(seen)[1]
+
+    box = seen.page.locator(".fw-live input[type=range]").bounding_box()
+    answered(seen, lambda: seen.page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2))
+    user, at, value = shown(seen)
+    assert backfilled(con, user, at) == value
+
+    for tab in ("Value over time", "SQL", "Lineage", "Leak check", "Served value", "Events"):
+        answered(seen, lambda tab=tab: seen.page.locator(f".fw-live [role=tab]:has-text('{tab}')").click())
+        live.screenshot(path=artifacts / f"lab-preview-{tab.split()[0].lower()}.png")
+
+    seen.themed("dark")
+    back = live.locator(".fw").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", back)[:3])) < 80
+    live.screenshot(path=artifacts / "lab-preview-dark.png")
+
+    assert not seen.errors
+    assert not seen.elsewhere
+
+
+def test_after_a_restart_and_without_a_kernel_the_static_view_is_there(seen, artifacts):
+    seen.open("busy.ipynb")
+    seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
+    seen.page.keyboard.press("Control+Enter")
+    seen.page.wait_for_selector(GRID, timeout=60_000)
+    before = seen.page.locator(VALUE).inner_text()
+
+    seen.menu("File", "Save Notebook")
+    seen.menu("Kernel", "Restart Kernel…")
+    seen.page.locator(".jp-Dialog button.jp-mod-accept").click()
+
+    seen.page.wait_for_selector("text=static: run the cell again to explore", timeout=30_000)
+    assert before == seen.page.locator(VALUE).inner_text()
+    assert not seen.errors
+
+    seen.open("busy.ipynb")
+
+    seen.page.wait_for_selector(".fw-page .say .v", timeout=30_000)
+    assert before == seen.page.locator(".fw-page .say .v").inner_text()
+    assert not seen.page.locator("text=Error displaying widget").is_visible()
+    seen.page.screenshot(path=artifacts / "lab-static.png")
+    # the front end itself reports the widget that it no longer finds, and nothing else is wrong
+    assert all("widget model not found" in e for e in seen.errors)
+
+
+def test_a_running_cell_does_not_hold_up_the_view(seen):
+    seen.open("busy.ipynb")
+    seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
+    seen.page.keyboard.press("Control+Enter")
+    seen.page.wait_for_selector(GRID, timeout=60_000)
+    seen.page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
+    seen.page.keyboard.press("Control+Enter")
+    began = datetime.now(UTC)
+
+    answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
+
+    took = (datetime.now(UTC) - began).total_seconds()
+    assert "rows 11–20 of 200" in seen.page.locator(".fw-live").inner_text()
+    assert not seen.page.locator(".jp-OutputArea pre:has-text('slept')").is_visible(), f"the page waited for the cell: {took:.1f} s"

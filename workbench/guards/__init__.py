@@ -1,0 +1,101 @@
+"""Guards while exploring: what in a join's data makes training see what serving will not, each a sentence with its rows.
+
+One table a subject, asked in one aggregate: `EVENTS` of a source alone, `OF_KEYS` of its keys, `PARTS` of the left beside
+a part, `LEFTS` of the left alone, `LABELS` of its labels. What would make values wrong is refused before, by `workbench.checks`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from workbench.checks import EPOCH
+from workbench.guards import arrivals
+from workbench.guards.asking import found, unable
+from workbench.guards.events import GUARDS as EVENTS
+from workbench.guards.events import US, Events
+from workbench.guards.finding import Finding
+from workbench.guards.keys import GUARDS as OF_KEYS
+from workbench.guards.keys import Known, known
+from workbench.guards.lefts import GUARDS as LEFTS
+from workbench.guards.lefts import LABELS, Left
+from workbench.guards.parts import GUARDS as OF_PARTS
+from workbench.guards.parts import Matched
+from workbench.guards.strip import guards_html, guards_text
+from workbench.normal import micros
+from workbench.numbering import ROW, numbered
+from workbench.sources import EventSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+
+    import ibis.expr.types as ir
+
+    from backends import Engine
+    from workbench.definitions import GroupBy
+    from workbench.joins import Join, JoinPart
+    from workbench.timeline.plan import Page
+
+__all__ = ["EVENTS", "LABELS", "LEFTS", "OF_KEYS", "PARTS", "Finding", "Seen", "guards", "guards_html", "guards_text", "of_source"]
+
+PARTS = (*OF_PARTS, *arrivals.GUARDS)
+
+# What is known of a source: its findings, and its keys on the engine where they could be read.
+Seen = tuple[tuple[Finding, ...], Known | None]
+
+
+def guards(join: Join, engine: Engine, page: Page | None = None, *, now: datetime | None = None, seen: MutableMapping[GroupBy, Seen] | None = None) -> Iterator[Finding]:
+    """What the guards find in a join's left and sources on an engine, one by one; passes too, to be counted.
+
+    Lazy: each source is scanned twice, once for its times and once for its keys, when its findings are asked for. With
+    `seen` that is kept by group-by, for the next call while the data stay. Without `now` nothing is held against a clock.
+    A guard that fails is a note that says so.
+    """
+    sources = {} if seen is None else seen
+    at = None if now is None else _us(now)
+    try:
+        whole = numbered(join, engine)
+        left = engine.keep(_narrow(join, whole))
+    except Exception as error:  # noqa: BLE001 the sources are to be looked at still
+        yield unable("left", join.name, error)
+        left = None
+    rows = None if left is None else Left(join, engine, left, whole, at, page)
+    yield from found(rows, LEFTS) if rows else ()
+    for group_by in dict.fromkeys(part.group_by for part in join.parts):
+        parts = [part for part in join.parts if part.group_by == group_by]
+        if group_by not in sources:
+            sources[group_by] = of_source(group_by, engine, at)
+        findings, keys = sources[group_by]
+        yield from (_joined(f, parts) for f in findings)
+        if keys is not None and left is not None:
+            for part in parts:
+                yield from found(Matched(join, part, keys, left), PARTS)
+    yield from found(rows, LABELS) if rows else ()
+
+
+def _us(now: datetime) -> int:
+    """Microseconds since 1970; a naive time is UTC."""
+    return ((now if now.tzinfo else now.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
+
+
+def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen:
+    """What the guards find in a group-by's source alone, and its keys; `now` in microseconds."""
+    told = tuple(found(Events(group_by, engine, now), EVENTS)) if isinstance(group_by.source, EventSource) else ()
+    try:
+        keys = known(group_by, engine)
+    except Exception as error:  # noqa: BLE001 said, and the rest goes on
+        return (*told, unable("keys", group_by.name, error)), None
+    return (*told, *found(keys, OF_KEYS)), keys
+
+
+def _narrow(join: Join, whole: ir.Table) -> ir.Table:
+    """Row, keys and time in microseconds of every left row."""
+    keys = dict.fromkeys(left for part in join.parts for left, _ in part.keys)
+    return whole.select(ROW, *(c for c in keys), **{US: micros(whole[join.left.time])})
+
+
+def _joined(finding: Finding, parts: list[JoinPart]) -> Finding:
+    """A source's finding, its features under the names that the join gives them."""
+    return evolve(finding, features=tuple(f"{p.head}_{name}" for p in parts for name in finding.features))

@@ -1,0 +1,57 @@
+"""What a guard found: one sentence, how grave it is, and the rows and features that it touches."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
+WARNING, NOTE, PASS = LEVELS = ("warning", "note", "pass")
+MOST_ROWS = 1_000  # numbers of left rows that a finding names
+
+
+@frozen
+class Finding:
+    """One guard's answer.
+
+    `kind` is a guard's name, `of` the group-by or left that it looked at. `rows` are numbers of left rows, from 1 in order
+    of time: the first 1,000 of the `count` that it concerns. `features` are the join's columns that it touches. A name
+    in the sentence stands between backticks.
+    """
+
+    kind: str
+    of: str
+    level: str
+    sentence: str = ""
+    rows: tuple[int, ...] = ()
+    count: int = 0
+    features: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called where one is asked for: its guard and what that looked at."""
+        return f"{self.kind}:{self.of}"
+
+
+def span(us: int) -> str:
+    """A length of time in its largest unit, as `5.48 d`."""
+    unit, name = next(((u, n) for u, n in SPANS if abs(us) >= u), SPANS[-1])
+    return f"{us / unit:.2f}".rstrip("0").rstrip(".") + f" {name}"
+
+
+def some(n: int, of: int, word: str) -> str:
+    """So many of a whole, in words.
+
+    >>> some(200, 200, "rows"), some(21, 200, "rows")
+    ('all 200 rows', '21 of 200 rows')
+    """
+    return f"all {of:,} {word}" if n == of else f"{n:,} of {of:,} {word}"
+
+
+def listed(names: list[str], most: int = 3) -> str:
+    """Names between backticks, the first few of many.
+
+    >>> listed(["a", "b", "c", "d", "e"])
+    '`a`, `b`, `c` and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"`{n}`" for n in names[:most]) + more

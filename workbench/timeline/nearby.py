@@ -1,0 +1,175 @@
+"""The rows of a page's keys, brought into an embedded DuckDB: one scan a table, after which every look at them is instant.
+
+Definitions are the same on every engine (rule 11), and a source is row-wise (rule 7): over all rows of some keys, and
+the days of all snapshots, they give these keys what they give over the whole tables.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import ibis
+import ibis.expr.operations as ops
+import pyarrow as pa
+
+from backends import EngineError, engine_of
+from workbench.asked import arrow, fetched
+from workbench.checks import check_sources
+from workbench.nodes import base, inline
+from workbench.rows import rebound
+from workbench.sources import EntitySource
+from workbench.timeline.left import Left
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
+
+    from backends import Engine
+    from workbench.definitions import GroupBy
+    from workbench.guards import Finding
+    from workbench.joins import Join, JoinPart
+
+MOST = 1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
+# What was found to be right, by connection; a backfill looks again.
+CHECKED: WeakKeyDictionary[BaseBackend, set[int]] = WeakKeyDictionary()
+log = logging.getLogger(__name__)
+
+
+class Nearby:
+    """A join's sources for some keys at a time, in tables of the same names as where they come from.
+
+    `engine` has them. `asked` is the engine of the last rows: this one, or where the tables are if they could not be brought.
+    """
+
+    def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
+        self.join, self.origin, self.kind = join, engine, kind
+        self.findings: tuple[Finding, ...] = ()  # of the guards, once they looked
+        self.con = ibis.duckdb.connect()
+        self.engine = engine_of(self.con)
+        self.left = Left(join, engine)
+        self._there: dict[ops.UnboundTable, str] = {}
+        self._days: dict[str, pa.Table] = {}
+        self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}
+
+    def handed_over(self) -> Nearby:
+        """The same, with what was brought, for another thread; this one brings its rows anew when it is asked again."""
+        other = Nearby(self.join, self.origin.apart(), self.kind)
+        self.con, other.con, self.engine, other.engine = other.con, self.con, other.engine, self.engine
+        other._there, other._days, other._compiled = self._there, dict(self._days), self._compiled
+        self._there, self._compiled = {}, {}
+        other.left.know(self.left)
+        return other
+
+    def check(self) -> None:
+        """Refuse sources whose data contradict the definition; once a connection and source, for it scans them."""
+        seen = CHECKED.setdefault(self.origin.connected, set())
+        sources = {hash(p.group_by) for p in self.join.parts}
+        if not sources <= seen:
+            check_sources(self.join, self.origin)
+            seen |= sources
+
+    def bring(self, rows: pa.Table) -> Engine:
+        """The engine to ask for these left rows: this one, or where the tables are if they cannot be brought."""
+        try:
+            for table, parts in self._tables().items():
+                self._one(table, parts, rows)
+        except (EngineError, pa.ArrowException, BeyondReachError) as error:
+            log.debug("asked where the tables are: %s", error)
+            return self.origin
+        return self.engine
+
+    def _tables(self) -> dict[ops.UnboundTable, list[JoinPart]]:
+        """The tables under the sources, with the parts that read each; tables in memory are anywhere."""
+        found: dict[ops.UnboundTable, list[JoinPart]] = {}
+        for part in self.join.parts:
+            table = base(part.group_by.source.table)
+            if isinstance(table, ops.UnboundTable):
+                found.setdefault(table, []).append(part)
+            elif not isinstance(table, ops.InMemoryTable):
+                message = f"{type(table).__name__} is no plain table"
+                raise BeyondReachError(message)
+        return found
+
+    def _one(self, table: ops.UnboundTable, parts: list[JoinPart], rows: pa.Table) -> None:
+        wanted = [(part, _values(part, rows)) for part in parts]
+        named = repr([(part.head, values) for part, values in wanted])
+        if self._there.get(table) == named:
+            return
+        there = rebound(table, self.origin, clean=False).to_expr()
+        mine = reduce(lambda a, b: a | b, (_mine(part.group_by, values, there, table) for part, values in wanted))
+        brought = fetched(self.origin, there.filter(mine).limit(MOST + 1), table.schema)
+        if len(brought) > MOST:
+            message = f"{table.name} has more than {MOST:,} rows of these keys"
+            raise BeyondReachError(message)
+        days = [self._snapshots(part.group_by, there, table) for part in parts if isinstance(part.group_by.source, EntitySource) and part.group_by.source.snapshot]
+        self._place(table, pa.concat_tables([brought, *days]))
+        self._there[table] = named
+
+    def _place(self, table: ops.UnboundTable, rows: pa.Table) -> None:
+        """The rows under the table's own name, catalog and database."""
+        space, quoted = table.namespace, self.engine.quoted
+        place = [quoted(n) for n in (space.catalog, space.database) if n]
+        con = self.con.con
+        if not place:
+            con.register(table.name, rows)
+            return
+        if space.catalog:
+            con.execute(f"attach if not exists ':memory:' as {quoted(space.catalog)}")
+        if space.database:
+            con.execute(f"create schema if not exists {'.'.join(place)}")
+        con.register("_fw_brought", rows)
+        con.execute(f"create or replace table {'.'.join([*place, quoted(table.name)])} as from _fw_brought")
+        con.unregister("_fw_brought")
+
+    def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
+        """A row without a key for every snapshot of the whole table, since one without the key is in force too (rule 6)."""
+        if group_by.name not in self._days:
+            node = inline(ops.Field(group_by.entity.table, group_by.entity.snapshot))
+            columns = sorted({f.name for f in node.find(ops.Field)})
+            days = fetched(self.origin, there.select(*columns).distinct(), ibis.schema({c: table.schema[c] for c in columns}))
+            schema = table.schema.to_pyarrow()
+            empty = [days[f.name].cast(f.type) if f.name in columns else pa.nulls(len(days), f.type) for f in schema]
+            self._days[group_by.name] = pa.Table.from_arrays(empty, names=schema.names)
+        return self._days[group_by.name]
+
+    # --- what is asked of it
+
+    def held(self, name: str, rows: pa.Table) -> ir.Table:
+        """Rows as a table of this name, in the place of any that had it."""
+        self.con.con.register(name, rows)
+        return self.con.table(name)
+
+    def fetch(self, key: Any, expr: Callable[[], ir.Table]) -> pa.Table:
+        """The rows of an expression, which is made and compiled once a key: what it reads may be other rows by then."""
+        if key not in self._compiled:
+            made = expr()
+            self._compiled[key] = (self.engine.query(made), made.schema())
+        sql, schema = self._compiled[key]
+        found = self.engine.run("a look", lambda: self.con.con.execute(sql).to_arrow_table())
+        return found.cast(pa.schema([(n, arrow(t)) for n, t in schema.items()]))
+
+
+class BeyondReachError(Exception):
+    """The rows stay where they are."""
+
+
+def _values(part: JoinPart, rows: pa.Table) -> list[list[Any]]:
+    """For each key, the values that the left rows have."""
+    return [sorted({v for v in rows[left].to_pylist() if v is not None}, key=repr) for left, _ in part.keys]
+
+
+def _mine(group_by: GroupBy, values: list[list[Any]], there: ir.Table, table: ops.UnboundTable) -> ir.BooleanValue:
+    """Whether a row may be of one of the keys."""
+    found = []
+    for key, some in zip(group_by.keys, values, strict=True):
+        node = inline(ops.Field(group_by.source.table, key))
+        if not isinstance(node, ops.Field) or node.rel != table:
+            message = f"the key {key} of {group_by.name} is computed"
+            raise BeyondReachError(message)
+        found.append(there[node.name].isin(some) if some else ibis.literal(value=False))
+    return reduce(lambda a, b: a & b, found)
