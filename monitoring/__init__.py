@@ -11,23 +11,26 @@ if TYPE_CHECKING:
     from monitoring.edges import Edges, edges_of
     from monitoring.findings import Consistency
     from monitoring.tiles import Tile, merged, summarise
+    from monitoring.timeliness import Freshness, freshness
     from monitoring.verdicts import Rules
 
 ROOMS = {
     "Consistency": "findings",
     "Drift": "drift",
     "Edges": "edges",
+    "Freshness": "timeliness",
     "Rules": "verdicts",
     "Tile": "tiles",
     "consistency": "agreement",
     "drift_of": "drift",
     "edges_of": "edges",
+    "freshness": "timeliness",
     "merged": "tiles",
     "series": "drift",
     "summarise": "tiles",
 }
 
-__all__ = ["Consistency", "Drift", "Edges", "Rules", "Tile", "consistency", "drift_of", "edges_of", "merged", "series", "summarise"]
+__all__ = ["Consistency", "Drift", "Edges", "Freshness", "Rules", "Tile", "consistency", "drift_of", "edges_of", "freshness", "merged", "series", "summarise"]
 
 
 def __getattr__(name: str) -> Any:

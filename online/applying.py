@@ -108,7 +108,7 @@ class Topic:
             message = f"a batch of {self.name} was not written, and is not lost, since its offsets were not either: {error}"
             raise StoreError(message, "away") from error
         done.seconds["write"] = time.perf_counter() - began
-        visible(con, [n for a in done.by_group_by.values() for n in a.numbers])
+        visible(con, [m for a in done.by_group_by.values() for m in a.marks])
         return done
 
     def _messages(self, decoder: Decoder, polled: Sequence[Polled]) -> Messages:

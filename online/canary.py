@@ -29,7 +29,7 @@ LATE = 30.0  # seconds after which it is taken for lost
 class Canary:
     """Sends `message` to a topic every `seconds`, and measures until every group-by of the topic has it.
 
-    In the message {ms}, {us} and {iso} stand for now, and {n} for its number: an event of a key that nobody asks for.
+    The table `workbench.canaries` keeps when each was sent and seen. In the message {ms}, {us} and {iso} stand for now, and {n} for its number: an event of a key that nobody asks for.
     """
 
     def __init__(self, store: Store, config: Mapping[str, Any], topic: str, message: str, measures: StreamMeasures, seconds: float = 10.0) -> None:
@@ -62,11 +62,13 @@ class Canary:
         message = self.message
         for name, value in {"ms": micros // 1000, "us": micros, "iso": now.isoformat(), "n": self.number}.items():
             message = message.replace(f"{{{name}}}", str(value))
+        told = positions.sent(self.store, self.topic, micros, int(self.seconds * 1_000_000))
         began = time.monotonic()
         sent = self.client.send(self.topic, message.encode()).get(LATE)
         while not self._stopping.is_set():
             stood = [p for p in positions.progress(self.store) if p.topic == self.topic and p.partition == sent.partition]
             if stood and all((p.next or 0) > sent.offset for p in stood):
+                positions.sighted(self.store, told)
                 return time.monotonic() - began
             if time.monotonic() - began > LATE:
                 message = f"offset {sent.offset} of partition {sent.partition} is not applied after {LATE:g} s"

@@ -95,6 +95,7 @@ offsets = Table(
     Column("written", BigInteger),  # when it could be fetched
     Column("high", BigInteger),  # the topic's own next offset
     Column("seen", BigInteger),  # as it was then
+    Column("behind", BigInteger),  # since when it was never found to be caught up
     Column("trouble", Text, nullable=False, server_default=""),  # why nothing is applied
 )
 # One row a batch, partition and group-by: when its messages happened, reached Kafka, and could be fetched; the last after the commit.
@@ -112,7 +113,37 @@ batches = Table(
     Column("newest", BigInteger),
     Column("appended", BigInteger),
     Column("visible", BigInteger),
+    Column("late", Integer),  # events that lie far behind what came before them
+    Column("lags", JSONB),  # how long after they happened they could be fetched, by bucket: online/lags.py
+    Column("delays", JSONB),  # how long after they happened Kafka got them
     Index("batches_by_rows", "rows", "id"),
+)
+# One row a canary that was sent: when, and when the store had it; none while it waits or where it was lost.
+canaries = Table(
+    "canaries",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("seen", BigInteger),
+    Column("every", BigInteger, nullable=False),  # microseconds until the next
+    Index("canaries_by_topic", "topic", "id"),
+)
+# What a monitor found, one row a rule and subject at each of its passes; the newest is what stands.
+findings = Table(
+    "findings",
+    metadata,
+    Column("name", Text, primary_key=True),  # what was published, and monitored
+    Column("rule", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("evaluated", DateTime(timezone=True), primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("severity", Double, nullable=False),
+    Column("value", Double),
+    Column("sentence", Text, nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+    Column("kept", JSONB, nullable=False),  # what the next pass needs of it
+    Index("findings_by_time", "name", "evaluated"),
 )
 # Messages of which no row could be made, until they are applied again; they outlive what is published.
 dead_letters = Table(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from psycopg.types.json import Jsonb
+
 from online.errors import StoreError
+from online.lags import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import psycopg
 
+    from online.lags import Numbers
     from online.plan import GroupByPlan
     from online.store import Store
 
@@ -19,37 +24,45 @@ NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
 CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
     on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen, trouble = '' returning epoch, next, topic_id"""
 MADE = "update workbench.offsets set topic_id = %s, next = %s where rows = %s and topic = %s and partition = %s"
-REACHED = "select partition, next, epoch from workbench.offsets where rows = %s and topic = %s"
-ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[])
-        as m (partition, first, next, messages, oldest, newest, appended)),
+REACHED = "select partition, next, epoch, newest from workbench.offsets where rows = %s and topic = %s"
+ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[], %s::int4[])
+        as m (partition, first, next, messages, oldest, newest, appended, late)),
     o as (insert into workbench.offsets as o (rows, topic, partition, epoch, next, newest, appended) select rows, topic, partition, 0, next, newest, appended from m
         on conflict (rows, topic, partition) do update set next = greatest(o.next, excluded.next), newest = greatest(o.newest, excluded.newest),
         appended = greatest(o.appended, excluded.appended), trouble = '')
-    insert into workbench.batches (rows, topic, partition, first, next, messages, oldest, newest, appended)
-        select * from m where messages > 0 returning id"""
-VISIBLE = f"""with b as (update workbench.batches set visible = {NOW} where id = any(%s) returning rows, topic, partition)
+    insert into workbench.batches (rows, topic, partition, first, next, messages, oldest, newest, appended, late)
+        select * from m where messages > 0 returning id, partition"""
+VISIBLE = f"""with b as (update workbench.batches b set visible = {NOW}, lags = m.lags, delays = m.delays
+        from unnest(%s::int8[], %s::jsonb[], %s::jsonb[]) as m (id, lags, delays) where b.id = m.id returning b.rows, b.topic, b.partition)
     update workbench.offsets o set written = {NOW} from b where o.rows = b.rows and o.topic = b.topic and o.partition = b.partition"""
 OWNED = "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
-HIGH = f"update workbench.offsets set high = %s, seen = {NOW} where rows = any(%s) and topic = %s and partition = %s"
+HIGH = f"update workbench.offsets set high = %(end)s, seen = {NOW}, behind = case when coalesce(next, 0) < %(end)s then coalesce(behind, {NOW}) end where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s"
 TROUBLED = "update workbench.offsets set trouble = %s where rows = any(%s) and topic = %s"
 MOVED = "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s and (next < %(first)s or next > %(last)s)"
 DAYS = 7  # of marks
 FORGOTTEN = f"delete from workbench.batches where visible < {NOW} - %s or (visible is null and id < (select max(id) from workbench.batches) - 1000000)"
-PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble
+SENT = "insert into workbench.canaries (topic, sent, every) values (%s, %s, %s) returning id"
+SEEN = f"update workbench.canaries set seen = {NOW} where id = %s"
+FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW} - %s"
+PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble, o.behind
     from workbench.offsets o join workbench.states s on s.rows = o.rows order by s.group_by, o.topic, o.partition"""
 
 
 @dataclass(frozen=True)
 class Reached:
-    """How far a partition's messages were applied for a group-by: the next offset, none before the first; who may write, by epoch."""
+    """How far a partition's messages were applied for a group-by: the next offset, none before the first; who may write, by epoch; its newest event."""
 
     next: int | None
     epoch: int
+    newest: int | None = None
 
 
 @dataclass
 class Mark:
-    """What a batch holds of one partition: offsets from `first` to before `next`, its messages, and their times in microseconds."""
+    """What a batch holds of one partition: offsets from `first` to before `next`, its messages, and their times in microseconds.
+
+    `late` of them lie far behind what came before; `times` are those of the events, `sent` those at which Kafka got them.
+    """
 
     first: int
     next: int
@@ -57,6 +70,14 @@ class Mark:
     oldest: int | None = None
     newest: int | None = None
     appended: int | None = None
+    late: int = 0
+    times: Numbers | None = None
+    sent: Numbers | None = None
+
+    @property
+    def delays(self) -> Numbers | None:
+        """How long after it happened Kafka got each event, in microseconds, where both times are known."""
+        return None if self.times is None or self.sent is None else self.sent - self.times
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ class Partition:
 
     `next` is the first offset that is not applied, `high` the topic's own next as of `seen`. `newest` is the time of the
     newest event, `appended` when Kafka had the last applied message, `written` when it could be fetched. `trouble` says why
-    nothing of the topic is applied, if so.
+    nothing of the topic is applied, if so, and `behind` since when it was never found to have all that came.
     """
 
     group_by: str
@@ -79,6 +100,7 @@ class Partition:
     seen: int | None
     owner: str = ""
     trouble: str = ""
+    behind: int | None = None
 
     @property
     def lag(self) -> int | None:
@@ -114,24 +136,27 @@ def claimed(con: psycopg.Connection[Any], plans: Iterable[GroupByPlan], topic: s
 
 def reached(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str) -> dict[int, Reached]:
     """How far each partition of a topic is for a group-by."""
-    return {partition: Reached(after, epoch) for partition, after, epoch in cursor.execute(REACHED, (plan.table, topic)).fetchall()}
+    return {partition: Reached(*told) for partition, *told in cursor.execute(REACHED, (plan.table, topic)).fetchall()}
 
 
-def advanced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, Mark]) -> list[int]:
-    """The partitions are as far as these marks say, in the transaction that writes their rows; the marks' numbers."""
+def advanced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, Mark]) -> list[tuple[int, Mark]]:
+    """The partitions are as far as these marks say, in the transaction that writes their rows; the marks that were kept, by their numbers."""
     told = sorted(marks.items())
     if not told:
         return []
-    each = [[p for p, _ in told], *([getattr(m, name) for _, m in told] for name in ("first", "next", "messages", "oldest", "newest", "appended"))]
-    return [number for (number,) in cursor.execute(ADVANCED, (plan.table, topic, *each)).fetchall()]
+    each = [[p for p, _ in told], *([getattr(m, name) for _, m in told] for name in ("first", "next", "messages", "oldest", "newest", "appended", "late"))]
+    return [(number, marks[partition]) for number, partition in cursor.execute(ADVANCED, (plan.table, topic, *each)).fetchall()]
 
 
-def visible(con: psycopg.Connection[Any], numbers: Sequence[int]) -> None:
-    """What these marks tell of can be fetched now: called after the commit."""
-    if numbers:
+def visible(con: psycopg.Connection[Any], told: Sequence[tuple[int, Mark]]) -> None:
+    """What these marks tell of can be fetched now, and how late each event is: called after the commit."""
+    if told:
+        now = time.time_ns() // 1000
+        lags = [None if m.times is None else Jsonb(counted(now - m.times)) for _, m in told]
+        delays = [None if m.delays is None else Jsonb(counted(m.delays)) for _, m in told]
         with con.transaction():
             con.execute("set local synchronous_commit = off")  # a mark is not worth waiting for a disk
-            con.execute(VISIBLE, (list(numbers),))
+            con.execute(VISIBLE, ([n for n, _ in told], lags, delays))
 
 
 def alive(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int) -> int | None:
@@ -145,7 +170,7 @@ def high(con: psycopg.Connection[Any], tables: Mapping[tuple[str, int], Sequence
     with con.transaction(), con.cursor() as cursor:
         cursor.execute("set local synchronous_commit = off")
         for (topic, partition), end in sorted(ends.items()):
-            cursor.execute(HIGH, (end, list(tables[topic, partition]), topic, partition))
+            cursor.execute(HIGH, {"end": end, "rows": list(tables[topic, partition]), "topic": topic, "partition": partition})
 
 
 def troubled(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, sentence: str) -> None:
@@ -161,6 +186,20 @@ def moved(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, parti
 def forgotten(con: psycopg.Connection[Any]) -> None:
     """Marks of more than a week ago go."""
     con.execute(FORGOTTEN, (DAYS * 86_400_000_000,))
+
+
+def sent(store: Store, topic: str, at: int, every: int) -> int:
+    """A canary is on its way: its number. Those of more than a week ago go."""
+    with store.connection() as con:
+        con.execute(FLOWN, (topic, DAYS * 86_400_000_000))
+        (row,) = con.execute(SENT, (topic, at, every)).fetchall()
+        return int(row[0])
+
+
+def sighted(store: Store, number: int) -> None:
+    """The store has this canary."""
+    with store.connection() as con:
+        con.execute(SEEN, (number,))
 
 
 def progress(store: Store) -> list[Partition]:

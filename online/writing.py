@@ -17,6 +17,7 @@ from online import dead_letters, rows
 from online.copying import copied
 from online.dead_letters import Dead
 from online.errors import StoreError
+from online.lags import late
 from online.loading import check, kept_hot, locked
 from online.positions import NOW, Mark, Reached, advanced, reached
 
@@ -55,7 +56,7 @@ class Applied:
     """What a write did: messages that were new, those that were applied before, the rows that came of the new ones.
 
     `dead` are the new ones of which none could be made. Partitions in `fenced` are another updater's by now, those in `gaps` lack
-    messages before these, from the offset told: of neither anything was written. `numbers` are those of the batch's marks.
+    messages before these, from the offset told: of neither anything was written. `marks` are the batch's, by their numbers.
     """
 
     group_by: str
@@ -65,7 +66,7 @@ class Applied:
     dead: tuple[Dead, ...] = ()
     fenced: tuple[int, ...] = ()
     gaps: Mapping[int, int] = field(default_factory=dict)
-    numbers: tuple[int, ...] = ()
+    marks: tuple[tuple[int, Mark], ...] = ()
 
 
 class Poisoned(Exception):  # noqa: N818 no error yet: whoever writes decides
@@ -111,6 +112,7 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
             fenced = tuple(p for p, epoch in (epochs or {}).items() if there.get(p, Reached(None, 0)).epoch != epoch)
             gaps = {p: after for p, (start, _) in (messages.spans or {}).items() if (after := _next(there, p)) is not None and start > after}
             done = _Batch(cursor, row_level, messages, most_dead)
+            done.newest = {p: r.newest for p, r in there.items()}
             seen, new = done.run({p: _next(there, p) or 0 for p in done.partitions - {*fenced, *gaps}})
             cursor.execute(STREAMED, (plan.table,))
             if cursor.rowcount != 1:
@@ -119,7 +121,7 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
     except psycopg.Error as error:
         message = f"a batch of {messages.topic} was not written for {plan.name}, and is not lost, since its offsets were not either: {error}"
         raise StoreError(message, "away" if _passing(error) else "broken") from error
-    return Applied(plan.name, new, seen - new, done.written, tuple(done.dead), fenced, gaps, tuple(done.numbers))
+    return Applied(plan.name, new, seen - new, done.written, tuple(done.dead), fenced, gaps, tuple(done.marks))
 
 
 def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) -> list[Dead]:
@@ -139,7 +141,8 @@ class _Batch:
         self.cursor, self.row_level, self.messages, self.most_dead = cursor, row_level, messages, most_dead
         self.of, self.offsets = np.asarray(messages.partitions, np.int64), np.asarray(messages.offsets, np.int64)
         self.partitions = {*map(int, np.unique(self.of)), *(messages.spans or {}), *(d.partition for d in messages.dead)}
-        self.written, self.dead, self.numbers = 0, list[Dead](), list[int]()
+        self.written, self.dead, self.marks = 0, list[Dead](), list[tuple[int, Mark]]()
+        self.newest: Mapping[int, int | None] = {}
 
     def run(self, starts: Mapping[int, int]) -> tuple[int, int]:
         """Write what lies at or beyond these offsets, the dead letters, and how far the partitions are; how many messages of theirs there are, and how many new ones."""
@@ -155,28 +158,36 @@ class _Batch:
             offsets, first = np.unique(self.offsets[mine], return_index=True)  # in their order, each once
             if len(offsets):
                 places.append(mine[first])
-                self._marked(marks.setdefault(partition, Mark(int(offsets[0]), int(offsets[-1]) + 1)), places[-1])
+                self._marked(marks.setdefault(partition, Mark(int(offsets[0]), int(offsets[-1]) + 1)), places[-1], self.newest.get(partition))
         new = np.concatenate(places) if places else np.empty(0, np.int64)
         if len(new):
             self.attempt(new)
         dead_letters.written(self.cursor, plan, told.topic, self.dead)
-        self.numbers += advanced(self.cursor, plan, told.topic, marks)
+        self.marks += advanced(self.cursor, plan, told.topic, marks)
         return seen, len(new) + unread
 
-    def _marked(self, mark: Mark, places: np.ndarray[Any, Any]) -> None:
+    def _marked(self, mark: Mark, places: np.ndarray[Any, Any], newest: int | None) -> None:
         """What these messages of a partition say of its times."""
         told, clock = self.messages, self.row_level.plan.time
         mark.next, mark.messages = max(mark.next, int(self.offsets[places].max()) + 1), len(places)
         if told.appended is not None:
-            mark.appended = max((t * 1000 for i in places if (t := told.appended[i]) is not None), default=None)
+            sent = [told.appended[i] for i in places]
+            known = [t * 1000 for t in sent if t is not None]
+            mark.appended = max(known, default=None)
+            mark.sent = np.array(known, np.int64) if len(known) == len(sent) else None
         with suppress(duckdb.Error, pa.ArrowException):  # of a bad message, which is found when it is written
             if clock is not None:
-                times = told.table[clock].take(pa.array(places))
-                span = pc.min_max(times.cast(pa.timestamp("us", times.type.tz)))
-                mark.oldest, mark.newest = span["min"].value, span["max"].value
+                found = told.table[clock].take(pa.array(places))
+                times = found.cast(pa.timestamp("us", found.type.tz)).cast(pa.int64())
+            else:
+                times = self.row_level.rows(told.table.take(pa.array(places)))["time"]
+            if not len(times):  # no row comes of them
                 return
-            span = pc.min_max(self.row_level.rows(told.table.take(pa.array(places)))["time"])
-            mark.oldest, mark.newest = span["min"].as_py(), span["max"].as_py()
+            if times.null_count or len(times) != len(places):  # which message is whose is not known
+                mark.sent = None
+            mark.times = np.clip(pc.drop_null(times).to_numpy(), -(2**61), 2**61)  # lags of them are no overflow
+            span = pc.min_max(times)
+            mark.oldest, mark.newest, mark.late = span["min"].as_py(), span["max"].as_py(), late(mark.times, newest)
 
     def attempt(self, places: np.ndarray[Any, Any]) -> None:
         """Rows of these messages, but for those at fault: most of them show when they are staged, others when each half is written."""

@@ -1,0 +1,120 @@
+"""One pass of a monitor: figures of every source, what the rules say of them, kept in the store and told to a webhook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from attrs import evolve, field, frozen
+
+from backends import EngineError
+from monitoring import ledger, webhook
+from monitoring.ages import figures
+from monitoring.marks import read
+from monitoring.rules import STATUSES, Figure, Finding, Findings, evaluate
+from monitoring.thresholds import RULES
+from online.errors import StoreError
+from workbench.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from monitoring.ages import Expected
+    from monitoring.rules import Rule
+    from online.plan import Plan
+    from online.store import Store
+
+def fresh(store: Store, name: str, now: datetime, expected: Expected | None = None) -> Iterable[Figure]:
+    """The figures of freshness."""
+    return figures(read(store, name, now=now), expected)
+
+
+# What is measured of a published name, as of a time. A source knows no rule; what it raises is said, and stops no other.
+SOURCES: dict[str, Callable[[Store, str, datetime], Iterable[Figure]]] = {"freshness": fresh}
+
+
+@frozen
+class Pass:
+    """What one pass found: `failed` says of a source why it could not measure, `untold` why the webhook was not told."""
+
+    name: str
+    at: datetime
+    findings: Findings
+    figures: tuple[Figure, ...] = field(repr=False)
+    failed: Mapping[str, str]
+    untold: str = ""
+
+    def code(self, fail_on: str) -> int:
+        """The exit code: 1 where something is `fail_on` ("watch" or "alert") or worse, else 2 where a source failed, else 0."""
+        if STATUSES.index(self.findings.status) <= STATUSES.index(fail_on):
+            return 1
+        return 2 if self.failed else 0
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "at": self.at.isoformat(),
+            "status": self.findings.status,
+            "counts": self.findings.counts,
+            "findings": [said(f) for f in self.findings.findings],
+            "failed": dict(self.failed),
+            "webhook": self.untold,
+        }
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n} {s}" for s, n in self.findings.counts.items() if n) or "nothing measured"
+        lines = [f"{self.name} as of {self.at:%Y-%m-%d %H:%M:%S} UTC: {counts}"]
+        lines += [f"  {f.status:<10} {f.rule:<17} {f.sentence}" for f in self.findings.findings if f.status != "ok"]
+        lines += [f"  not measured: {source}: {why}" for source, why in sorted(self.failed.items())]
+        return "\n".join([*lines, *([f"  {self.untold}"] if self.untold else [])])
+
+
+def said(f: Finding) -> dict[str, Any]:
+    """A finding as JSON."""
+    subject = {"object": f.subject.object, "feature": f.subject.feature, "place": f.subject.place}
+    return {"rule": f.rule, **subject, "status": f.status, "severity": f.severity, "value": f.value, "at": f.at.isoformat(), "since": f.since.isoformat(), "sentence": f.sentence}
+
+
+def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] = RULES, hook: str | None = None, sources: Mapping[str, Callable[[Store, str, datetime], Iterable[Figure]]] = SOURCES) -> Pass:
+    """One pass over a published name at `now`, UTC; the same pass once more changes nothing.
+
+    A source that fails is said in `failed`, and its rules go by what they do without figures. The webhook is told what is new
+    or over since it was last told; where it cannot be told, the next pass tries again.
+
+    Raises StoreError where nothing is published under the name, DefinitionError where the webhook has no address.
+    """
+    if hook is not None:
+        webhook.checked(hook)
+    _, plan = store.plan(name, fresh=True)
+    found: list[Figure] = []
+    failed = {}
+    for source, measure in sorted(sources.items()):
+        try:
+            found += measure(store, name, now)
+        except (DefinitionError, EngineError, StoreError, psycopg.Error) as error:
+            failed[source] = str(error)
+    before = _current(plan, ledger.latest(store, name, now=now))
+    findings = evaluate(rules, found, now, before)
+    ledger.written(store, name, findings)
+    problem = "" if hook is None else _told(store, name, findings, hook)
+    return Pass(name, now, findings, tuple(found), failed, problem)
+
+
+def _current(plan: Plan, before: Findings) -> Findings:
+    """What was found of what the plan still has: a group-by that is gone is not missed."""
+    objects = {plan.name, *(g.name for g in plan.group_bys), *(g.topic.name for g in plan.group_bys if g.topic is not None)}
+    features = {"", *(name for _, _, name in plan.outputs), *(f.name for g in plan.group_bys for f in g.outputs)}
+    return evolve(before, findings=tuple(f for f in before.findings if f.subject.object in objects and f.subject.feature in features))
+
+
+def _told(store: Store, name: str, findings: Findings, hook: str) -> str:
+    """Tell a webhook what changed; what went wrong."""
+    changed = ledger.untold(store, name, findings)
+    if not changed or findings.at is None:
+        return ""
+    problem = webhook.posted(hook, {"name": name, "at": findings.at.isoformat(), "status": findings.status, "findings": [said(f) for f in changed]})
+    if not problem:
+        ledger.tell(store, name, changed, findings.at)
+    return problem

@@ -1,0 +1,39 @@
+"""The rules that hold unless a user says otherwise: freshness, drift, consistency and data quality, as data."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from monitoring.rules import Rule
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
+TILE = timedelta(hours=12)  # how old the newest tile may be
+
+FRESHNESS = (
+    Rule("batch_age", "batch_age", watch=2, alert=3, per="schedule", unit="x", sentence="what is served was uploaded as of {value} its schedule ago", missing="alert"),
+    Rule("landing_delay", "landing_delay", watch=LANDING.total_seconds(), unit="s", sentence="the last upload was there {value} after its end"),
+    Rule("upload_rows", "upload_rows", watch=0.3, unit="%", sentence="the last upload's rows are {value} off those of the same weekday"),
+    Rule("slo_fast", "slo_burn_fast", alert=14.4, unit="x", sentence="events miss the time they should be servable in {value} as often as is budgeted, over 1 h and 5 min"),
+    Rule("slo_slow", "slo_burn_slow", watch=3, unit="x", sentence="events miss the time they should be servable in {value} as often as is budgeted, over 1 d and 2 h"),
+    Rule("time_lag", "time_lag", watch=60, alert=60, unit="s", for_=(2, 2), clear=0.5, sentence="messages wait for up to {value}"),
+    Rule("updater_silence", "updater_silence", watch=60, alert=300, unit="s", sentence="no updater has looked at it for {value}"),
+    Rule("unread", "unread", alert=1, sentence="no updater ever read its topic"),
+    Rule("trouble", "trouble", alert=1, sentence="nothing of its topic is applied"),
+    Rule("watermark_spread", "watermark_spread", watch=300, unit="s", clear=0.8, sentence="the slowest partition is {value} behind the fastest"),
+    Rule("offset_lag", "offset_lag", watch=1, rises=True, for_=(3, 3), sentence="{value} more messages wait than at the pass before, though some are applied"),
+    Rule("late_rate", "late_rate", watch=0.01, unit="%", clear=0.8, least=100, sentence="{value} of the last hour's events came more than 5 min behind newer ones"),
+    Rule("clock_skew", "clock_skew", watch=0.01, unit="%", clear=0.8, least=20, sentence="{value} of the last hour's events happened after they could be fetched: a clock is wrong"),
+    Rule("canary", "canary_silence", watch=2, alert=3, per="every", unit="x", sentence="no canary was seen for {value} its period"),
+)
+DRIFT = (
+    Rule("psi", "psi", watch=0.10, alert=0.25, floor="phi", for_=(2, 3), clear=0.8, least=30, within=TILE, sentence="PSI is {value}"),
+    Rule("null_rate", "null_rate_delta", watch=0.02, alert=0.10, for_=(2, 3), clear=0.8, least=30, unit="%", within=TILE, sentence="the share of nulls is {value} off the reference"),
+)
+CONSISTENCY = (
+    Rule("code_skew", "code_skew", alert=1e-12, unit="%", within=TILE, missing="keep", sentence="{value} of served values are not what the store's events give: the code differs"),
+    Rule("lateness", "lateness", watch=0.001, alert=0.01, unit="%", clear=0.8, within=TILE, missing="keep", sentence="{value} of served values were changed by later events"),
+    Rule("online_missing", "online_missing", alert=0.005, unit="%", clear=0.8, within=TILE, missing="keep", sentence="{value} of served values were null online alone"),
+)
+QUALITY = (Rule("check", "check_failed", alert=1, within=timedelta(days=2), missing="keep", sentence="{value} rows fail a check"),)
+RULES = (*FRESHNESS, *DRIFT, *CONSISTENCY, *QUALITY)
