@@ -102,7 +102,7 @@ REFUSED = {
     "an inner name": (lambda: group_by(_["_fw_x"].sum().name("s"), source=EventSource(p.rename({"_fw_x": "price"}), time="ts")), "g reads a column named '_fw_x': names that start with _fw_ are the plan's own"),
     "explain of a group-by": (lambda: wb.explain(group_by(p.price.sum())), "explain takes a Join, not GroupBy"),
     "row 0": (lambda: wb.preview(join(), 0), "preview counts rows and pages from 1"),
-    "preview of a group-by": (lambda: wb.preview(group_by(p.price.sum())), "preview takes a Join, not GroupBy"),
+    "preview of a table": (lambda: wb.preview(p), "preview takes a Join, not Table"),
 }  # fmt: skip
 
 

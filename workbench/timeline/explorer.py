@@ -107,6 +107,10 @@ class Explorer:
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         """The parts that a request changes."""
+        with self.queries.turn:  # of a connection that both slots share
+            return self._answered(request, push)
+
+    def _answered(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         if request.kind == "guards":
             found = self.queries.guards()
             if self._told_of is not None and found:

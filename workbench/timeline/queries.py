@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from workbench.timeline.served import Service, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
+    from contextlib import AbstractContextManager
 
     import ibis.expr.datatypes as dt
 
@@ -38,7 +41,8 @@ class Queries:
         self.service = None if store is None else Service(near.join, store)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._offending: dict[str, tuple[int, ...]] = {}
-        self._behind: Engine | None = None
+        self._behind: Engine = near.origin.apart()  # made here, since two threads may not use the other one
+        self.turn: AbstractContextManager[Any] = threading.RLock() if self._behind is near.origin else nullcontext()
 
     @property
     def schema(self) -> Mapping[str, dt.DataType]:
@@ -93,8 +97,7 @@ class Queries:
     def stop(self, slot: str) -> None:
         """Cancel what the engines run for a slot."""
         if slot != VIEW:
-            if self._behind is not None:
-                self._behind.interrupt()
+            self._behind.interrupt()
             return
         for engine in (self.near.engine, self.near.origin):
             engine.interrupt()
@@ -111,13 +114,7 @@ class Queries:
         """What to be warned of, asked by a connection of its own, so that it holds up nothing."""
         if self.near.kind != "Join":
             return ()
-        engine = self.near.origin.apart()
-        self._behind = engine
-        try:
-            found = tuple(guards(self.join, engine, now=datetime.now(UTC)))
-        finally:
-            self._behind = None
-            engine.leave()
+        found = tuple(guards(self.join, self._behind, now=datetime.now(UTC)))
         self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
         return found
 
