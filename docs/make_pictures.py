@@ -13,17 +13,17 @@ from lab import CHROMIUM, Lab, lab, notebook  # noqa: E402 beside the tests
 from playwright.sync_api import sync_playwright  # noqa: E402 after it
 
 PICTURES = ROOT / "docs" / "pictures"
-START = """import ibis, tempfile
+START = """import ibis, pathlib, tempfile
 from online import Store
 from workbench import catalog, preview, publish, quickstart, samples
 warehouse = ibis.duckdb.connect()
 samples.load(warehouse, samples.write(".workbench/shop"))
-store = Store(tempfile.mkdtemp())
+store = Store(pathlib.Path(tempfile.mkdtemp()))
 training_set = quickstart.training_set"""
 # Each picture: the cell, what to do before it is taken, and the theme.
 SHOTS = {
     "preview": ("preview(training_set, 8, 'quickstart_purchases_v1_purchase_price_sum_14d', on=warehouse, store=store)", None, "light"),
-    "publish": ("publish(training_set, store, on=warehouse, end='2023-12-01')", "[data-send=confirm]", "light"),
+    "publish": ("publish(training_set, store, on=warehouse, end='2023-12-01')", "button.primary[data-send=publish]", "light"),
     "catalog": ("catalog(store)", None, "dark"),
 }
 

@@ -36,6 +36,17 @@ NAMES = "select name from workbench.published order by name"
 SETTINGS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c extra_float_digits=1"
 
 
+def _refuse_no_address(url: str | Path | None) -> None:
+    """A text that is no address of a Postgres would be tried for half a minute."""
+    if not isinstance(url, str):
+        return
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        message = f"Store({url!r:.80}) is no address of a Postgres: give 'postgresql://user@host/database', or Store(Path({url!r:.80})) for a store of its own in that folder"
+        raise StoreError(message) from None
+
+
 class Store:
     """An online store in Postgres: what is published in it answers as a backfill would.
 
@@ -51,6 +62,7 @@ class Store:
 
     def __init__(self, url: str | Path | None = None, *, sample: float = 0.0) -> None:
         self.sample = sample
+        _refuse_no_address(url)
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
         self._lock = threading.Lock()
         self._idle: deque[psycopg.Connection[Any]] = deque()

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from ibis import _
 from psycopg.conninfo import make_conninfo
-from stage import THEMES
+from stage import THEMES, Stage
 from test_pages import CONTRAST, HOST
 
 from online import Store, fetch, positions, registry, writing
@@ -25,8 +25,10 @@ from online.inventory import inventory
 from online.plan import Plan
 from online.served import _number
 from workbench import DefinitionError, EventSource, GroupBy, Join, catalog, catalog_command, days, last_k, publish, quickstart, rollback, samples, trailing, unpublish
+from workbench.inventory.browsing import Browsing
 from workbench.inventory.page import html
 from workbench.inventory.panel import served_html
+from workbench.live import RefusedError, Request
 from workbench.plans import plan_of
 
 pytestmark = pytest.mark.slow
@@ -488,3 +490,42 @@ def test_the_detail_is_beside_the_list_where_there_is_room(page):
     left, right = (page.query_selector(f".fw .cat > {part}").bounding_box() for part in (".lists", ".side"))
 
     assert (page.viewport_size["width"] == 1400) == (left["y"] == right["y"])
+
+
+# --- the live one
+
+
+def test_a_person_searches_chooses_and_looks_at_a_key(browser, shop, shown, artifacts):
+    stage = Stage(browser, Browsing(shown, shop))
+    page = stage.page
+
+    page.keyboard.press("Tab")
+    page.locator("input[type=search]").fill("refund")
+    stage.settle()
+    counted = stage.text("[data-part=counted]")
+    assert f"{len(shown.search('refund'))} of {shown.total} match" == counted
+    assert "refund" == page.locator("input[type=search]").input_value()
+
+    page.locator("input[type=search]").fill("")
+    stage.settle()
+    page.locator(".ct tr[data-item]").first.focus()
+    page.keyboard.press("ArrowDown")
+    stage.settle()
+    assert V2 in stage.text(".ct tr[aria-selected=true]")
+
+    page.keyboard.press("ArrowUp")
+    stage.settle()
+    page.locator("form.keys input").fill("5")
+    page.locator("form.keys button").click()
+    stage.settle()
+    served = fetch(shop, V1, user_id="5", at=NOW)
+    assert f"{served['net_30d']:,}" in stage.text("[data-part=panel]")
+    page.screenshot(path=artifacts / "catalog-live.png", full_page=True)
+    assert not stage.heard
+    stage.close()
+
+
+@pytest.mark.parametrize(("kind", "params", "said"), [("select", {"name": "nobody"}, "nothing named"), ("look", {"keys": "["}, "a key is given as"), ("look", {"keys": '{"user_id": 5}'}, "a key is given as")])
+def test_what_a_live_catalog_cannot_show_is_refused(shop, shown, kind, params, said):
+    with pytest.raises(RefusedError, match=said):
+        Browsing(shown, shop).answer(Request(1, "view", kind, params), lambda _r: None)

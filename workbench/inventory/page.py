@@ -32,19 +32,31 @@ def html(catalog: Catalog, query: str = "", kind: str | None = None, owner: str 
     """
     found = matches(catalog, query, kind, owner)
     head = tag("header", tag("h3", "Catalog"), tag("span", _counts(catalog), f" · store {catalog.place} · as of {told(catalog.now)} UTC", class_="muted"), *([_refresh()] if live else []))
-    parts = [head]
+    parts = [head, *(progress() if live else ())]
     if live or query or kind or owner:
-        parts.append(tag("div", *(controls(catalog, query, kind, owner) if live else ()), tag("span", _matched(catalog, found, query, live=live), class_="muted", aria_live="polite"), class_="find"))
-    if not catalog.total:
-        parts.append(tag("p", terminal.EMPTY, class_="empty"))
-    elif found:
-        chosen = next((m.entry for m in found if m.entry.name == selected), found[0].entry)
-        parts.append(tag("div", tag("div", list_html(found, chosen.name, query, live=live), class_="lists"), tag("div", detail_html(chosen), class_="side"), class_="cat"))
-        parts += [] if live else [_folded([m.entry for m in found if m.entry is not chosen])]
-    else:
-        parts.append(tag("p", "Nothing matches: a search looks at names, features, owners, tags, descriptions, keys, tables and topics.", class_="empty"))
+        counted = tag("span", matched(catalog, found, query, live=live), class_="muted", aria_live="polite", data_part="counted" if live else None)
+        parts.append(tag("div", *(controls(catalog, query, kind, owner) if live else ()), counted, class_="find"))
+    shown = shelves(catalog, found, query, selected, live=live)
+    parts.append(tag("div", shown, data_part="shelves") if live else shown)
     parts += [tag("p", line.strip(), class_="empty") for line in terminal.unread(catalog)]
     return section(*parts, _foot(live=live), label="Catalog", static=not live, data_slot="view")
+
+
+def progress() -> list[Markup]:
+    """Where a live page says that it is at work, and what went wrong."""
+    return [tag("div", "", class_="progress", aria_hidden="true"), tag("div", "", data_part="status", class_="status", role="status")]
+
+
+def shelves(catalog: Catalog, found: Sequence[Match], query: str, selected: str | None, *, live: bool, panel: Markup | None = None) -> Markup:
+    """The list and the chosen entry beside it, with a panel of what is served where there is one."""
+    if not catalog.total:
+        return tag("p", terminal.EMPTY, class_="empty")
+    if not found:
+        return tag("p", "Nothing matches: a search looks at names, features, owners, tags, descriptions, keys, tables and topics.", class_="empty")
+    chosen = next((m.entry for m in found if m.entry.name == selected), found[0].entry)
+    beside = tag("div", detail_html(chosen), *([tag("div", tag("h4", "Look at a key"), panel, data_part="panel")] if panel is not None else []), class_="side")
+    grid = tag("div", tag("div", list_html(found, chosen.name, query, live=live), class_="lists"), beside, class_="cat")
+    return grid if live else join([grid, _folded([m.entry for m in found if m.entry is not chosen])])
 
 
 def entry_html(entry: Entry) -> Markup:
@@ -58,7 +70,8 @@ def _counts(catalog: Catalog) -> str:
     return f"{counted} · {owners} owner{'' if owners == 1 else 's'}" if owners and len(catalog) == catalog.total else counted
 
 
-def _matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool) -> str:
+def matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool) -> str:
+    """How many entries match, in words."""
     said = f"{len(found)} of {catalog.total} match"
     return said if live or not query else f"{said} “{query}”"
 

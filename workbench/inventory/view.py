@@ -44,6 +44,7 @@ class Catalog(Mapping[str, Entry]):
     unread: tuple[str, ...] = ()
     query: str = ""
     total: int = field(default=0)
+    store: Store | None = field(default=None)
 
     def __getitem__(self, name: str) -> Entry:
         found = next((e for e in self.entries if e.name == name), None)
@@ -83,6 +84,18 @@ class Catalog(Mapping[str, Entry]):
         from workbench.inventory.page import html  # noqa: PLC0415 it draws what stands here
 
         return html(self, self.query)
+
+    def _ipython_display_(self) -> None:
+        from workbench.live.showing import show  # noqa: PLC0415 only a notebook has it
+
+        def live(_again: Callable[[str, str], None]) -> tuple[Any, str]:
+            from workbench.inventory.browsing import Browsing  # noqa: PLC0415 it looks through what stands here
+
+            assert self.store is not None  # noqa: S101 a catalog that is shown is a store's
+            subject = Browsing(self, self.store)
+            return subject, subject.page()
+
+        show(repr(self), self._repr_html_(), live)
 
 
 _COLUMNS: dict[str, Callable[[Entry], Any]] = {
@@ -133,7 +146,7 @@ def catalog(store: Store, *, now: At = None) -> Catalog:
     at = moment(us) or EPOCH
     found = inventory(store, us)
     made = entries(found, at)
-    return Catalog(made, located(store.url), at, found.unread, total=len(made))
+    return Catalog(made, located(store.url), at, found.unread, total=len(made), store=store)
 
 
 # --- entries of an inventory
