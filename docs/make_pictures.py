@@ -36,7 +36,7 @@ def main() -> None:
     notebook(home / "work" / "pictures.ipynb", START, *(cell for cell, *_ in SHOTS.values()))
     with lab(home) as (address, _), sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-device-scale-factor=1"])
-        seen = Lab(browser, address)
+        seen = Lab(browser, address, 2400)
         seen.open("pictures.ipynb")
         seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
         seen.page.keyboard.press("Control+Enter")

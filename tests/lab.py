@@ -85,9 +85,9 @@ def notebook(path: Path, *cells: str) -> None:
 class Lab:
     """One browser page on a JupyterLab, and what went wrong in it: console errors and requests to elsewhere."""
 
-    def __init__(self, browser, address: str) -> None:
+    def __init__(self, browser, address: str, height: int = 1400) -> None:
         self.address, self.errors, self.elsewhere = address, [], []
-        self.page = browser.new_page(viewport={"width": 1500, "height": 1400})
+        self.page = browser.new_page(viewport={"width": 1500, "height": height})
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
         self.page.on("request", lambda r: None if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else self.elsewhere.append(r.url))

@@ -44,8 +44,10 @@ function render({ model, el, signal }) {
   // The columns that name a row stay in place; how wide they are, only the browser knows.
   function pin() {
     for (const table of root.querySelectorAll("table.grid")) {
+      const row = table.querySelector("tbody tr");
+      if (!row || !row.offsetWidth) continue;
       let left = 0;
-      [...(table.querySelector("tbody tr") || table).querySelectorAll(".k")].forEach((cell, i) => { table.style.setProperty(`--k${i}`, `${left}px`); left += cell.offsetWidth; });
+      [...row.querySelectorAll(".k")].forEach((cell, i) => { table.style.setProperty(`--k${i}`, `${left}px`); left += cell.offsetWidth; });
     }
   }
 
@@ -217,12 +219,14 @@ function render({ model, el, signal }) {
   const clock = setInterval(status, 100);
   signal?.addEventListener("abort", () => {
     clearInterval(clock);
+    sizes.disconnect();
     timers.forEach((t) => clearTimeout(t.timer));
     model.off("msg:custom", heard);
     model.off("comm_live_update", lost);
     model.off("comm:close", lost);
   });
-  requestAnimationFrame(pin);
+  const sizes = new ResizeObserver(pin);  // a front end may lay the page out long after it is made
+  sizes.observe(root);
   root.querySelectorAll("[data-ask]").forEach((e) => ask(e.dataset.ask, JSON.parse(e.dataset.params || "{}"), e.dataset.slot || e.dataset.ask));
 }
 

@@ -76,7 +76,7 @@ def _heads(page: Page, lefts: Sequence[str], groups: list[tuple[str, list[tuple[
             middles.append(tag("th", said, colspan=len(some), scope="colgroup", class_="gs" if i == 0 else "os", title=said))
             windows += [_window_head(page, n, f, "gs" if i == 0 and j == 0 else "os" if j == 0 else None) for j, (n, f) in enumerate(some)]
     names = [tag("th", "row", class_="num k", scope="col"), *(tag("th", c, class_="num k", scope="col") for c in lefts)]
-    return [tag("tr", blank, *tops, class_="gb"), tag("tr", blank, *middles), tag("tr", *names, *windows, class_="w")]
+    return [tag("tr", blank, *tops, class_="gb"), tag("tr", blank, *middles), tag("tr", *names, *windows, class_="spans")]
 
 
 def _made_of(feature: Feature) -> str:
