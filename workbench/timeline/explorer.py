@@ -175,7 +175,8 @@ class Explorer:
         to = None if moment is None else moment.change(1 if direction > 0 else -1)
         if to is None:
             return Reply(say="there is no " + ("later" if direction > 0 else "earlier") + " change of this value")
-        return self._as_of(push, to)
+        # to the left, the last instant at which the value was another one
+        return self._as_of(push, to if direction > 0 else to - 1)
 
     def _back(self, _push: Callable[[Reply], None]) -> Reply:
         state = evolve(self.state, at=None)
