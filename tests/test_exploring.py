@@ -241,3 +241,16 @@ def test_a_conversation_with_the_real_explorer_answers_each_request_once(explore
     assert {1, 2} == {r["id"] for r in replies if r.get("done")}
     assert all(r.get("ok", True) for r in replies)
     talk.close()
+
+
+def test_a_value_is_pinned_as_a_test_that_passes(shop, explorer):
+    import re
+    from html import unescape
+
+    from workbench.testing import check
+
+    drawn = ask(explorer, "tab", tab="test")["detail"]
+
+    source = unescape(re.search(r"<pre>(.*?)</pre>", drawn, re.DOTALL)[1])
+    assert "check(\n    quickstart_purchases_v1," in source
+    assert eval(source, {"check": lambda *a, **k: check(*a, **k, engines=["duckdb"]), "quickstart_purchases_v1": quickstart.purchases_v1})  # noqa: S307 what a person would run

@@ -228,3 +228,11 @@ def test_arrows_json_reader_crashes_on_a_null_before_the_first_object():
 def test_kafka_python_makes_topics_that_it_was_told_not_to_make():
     """It keeps `allow_auto_create_topics` from its cluster. Delete the line in `_client` of online/consuming.py, and put the option into ALWAYS, when this fails."""
     assert "allow_auto_create_topics" not in source(kafka.net.manager)
+
+
+@pytest.mark.slow
+def test_spark_leaves_the_row_number_of_an_offset_among_its_columns(spark):
+    """Ibis 12 makes LIMIT with OFFSET by a row number. Fetch with a plain cast in workbench/timeline/left.py when this fails."""
+    table = spark.create_table("pin_offset", ibis.memtable({"a": [1, 2, 3]}), overwrite=True)
+
+    assert ["a"] != spark.to_pyarrow(table.order_by("a").limit(1, offset=1)).column_names

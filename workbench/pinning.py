@@ -32,9 +32,13 @@ def pinned(preview: Preview, *, name: str | None = None) -> str:
 
     Raises DefinitionError where no events stand behind the value, or more than 200.
     """
-    moment, engine = preview.moment, preview.page.near.origin
+    return written(preview.moment, preview.feature, preview.page.near.origin, name)
+
+
+def written(moment: Moment | None, feature: str, engine: Engine, name: str | None = None) -> str:
+    """The same of what stands behind a value, with its events read from an engine."""
     if moment is None or not moment.timed or None in (moment.row[left] for left, _ in moment.part.keys):
-        message = f"{preview.feature} has no events of a key behind it to pin: choose a feature of events, in a row with a key"
+        message = f"{feature} has no events of a key behind it to pin: choose a feature of events, in a row with a key"
         raise DefinitionError(message)
     group_by = moment.part.group_by
     events = [_written(e) for e in _rows(moment, group_by, engine)]

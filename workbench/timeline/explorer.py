@@ -57,7 +57,10 @@ class Explorer:
         published = self.queries.published()
         if published is None:
             return Markup("")
-        return tag("span", tag("span", published, class_="mark ok" if published == "published" else "muted"), class_="end")
+        said = tag("span", published, class_="mark ok" if published == "published" else "muted")
+        call = f"publish({self.queries.join.name}, store)"
+        todo = [" ", tag("button", "Publish: copy the call", type="button", class_="primary", data_copy=call, title=call)] if published == "not published" else []
+        return tag("span", said, *todo, class_="end")
 
     def _bar(self, shown: Any) -> Markup:
         return controls.bar(shown, self.state, drawn.legend(shown))
@@ -93,6 +96,8 @@ class Explorer:
                 return panels.sql(shown, moment)
             case "lineage":
                 return panels.drawn_lineage(shown, moment, name)
+            case "test":
+                return panels.pinned(shown, moment, name)
             case "leak":
                 return panels.leak(moment, name)
             case "served":

@@ -16,6 +16,7 @@ from workbench.display import expression
 from workbench.errors import DefinitionError
 from workbench.joins import JoinPart
 from workbench.markup import Markup, join, row, tag
+from workbench.pinning import written
 from workbench.sources import EventSource
 from workbench.timeline import words
 from workbench.timeline.lineage import Box, lineage
@@ -126,6 +127,17 @@ def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
     columns.append([Box(page.join.name, f"left {title(page.join.left.table)}")])
     facts = [("keys", ", ".join(f"{left} = {key}" if left != key else key for left, key in moment.part.keys)), ("topic", str(getattr(group_by.source, "topic", None) or "none")), ("window", window), ("owner", group_by.owner or "none given"), ("about", group_by.description or "no description")]
     return join([tag("div", lineage(columns, f"Lineage of {name}"), class_="scroll", tabindex="0"), tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain")])
+
+
+def pinned(page: Page, moment: Moment, name: str) -> Markup:
+    """The value as a test to keep, to copy."""
+    page.at_hand()
+    try:
+        source = written(moment, name, page.engine)
+    except DefinitionError as refusal:
+        return tag("p", str(refusal), class_="muted")
+    note = tag("p", "Runs in a cell and under pytest: from workbench.testing import check.", class_="muted")
+    return tag("div", tag("div", tag("span", "This key, its events, t and the value, as a test "), copied("copy test"), tag("pre", source), class_="line"), note)
 
 
 # --- a lesson

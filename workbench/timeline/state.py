@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.datatypes as dt
 
-TABS = {"events": "Events", "steps": "Value over time", "distribution": "Distribution", "sql": "SQL", "lineage": "Lineage", "leak": "Leak check", "served": "Served value"}
+TABS = {"events": "Events", "steps": "Value over time", "distribution": "Distribution", "sql": "SQL", "lineage": "Lineage", "leak": "Leak check", "served": "Served value", "test": "Pin as test"}
 OPERATORS = tuple(COMPARED)
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the times that Python's calendar has, in microseconds
 
