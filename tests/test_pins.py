@@ -25,6 +25,8 @@ import uvicorn
 from ibis import _
 from packaging.requirements import Requirement
 
+from backends import engine_of
+
 
 def source(module):
     return inspect.getsource(module)
@@ -235,4 +237,4 @@ def test_spark_leaves_the_row_number_of_an_offset_among_its_columns(spark):
     """Ibis 12 makes LIMIT with OFFSET by a row number. Fetch with a plain cast in workbench/timeline/left.py when this fails."""
     table = spark.create_table("pin_offset", ibis.memtable({"a": [1, 2, 3]}), overwrite=True)
 
-    assert ["a"] != spark.to_pyarrow(table.order_by("a").limit(1, offset=1)).column_names
+    assert ["a"] != engine_of(spark).fetch(table.order_by("a").limit(1, offset=1)).column_names
