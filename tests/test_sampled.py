@@ -93,3 +93,12 @@ def test_a_bare_reduction_takes_windows(shop):
 
     assert ["preview_purchase_price_sum_3d", "preview_purchase_price_sum_14d"] == [f.name for f in seen.page.outputs]
     assert {"2023-11-20 00:00:00"} == {str(r["t"]) for r in seen.rows}
+
+
+def test_a_file_that_was_read_without_a_name_is_called_a_file(duck, tmp_path):
+    (tmp_path / "orders.csv").write_text("who,at,amount\na,2024-01-01 10:00:00,1\n")
+
+    seen = preview(duck.read_csv(tmp_path / "orders.csv").amount.sum(), keys="who", time="at")
+
+    assert "csv file count" in seen._repr_html_()
+    assert "ibis_read" not in seen._repr_html_().split("<details")[0]

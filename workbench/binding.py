@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
+READ = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
 BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
 
 
@@ -63,8 +65,16 @@ def connections(*nodes: ops.Node) -> tuple[BaseBackend, ...]:
 
 def title(relation: ops.Relation) -> str:
     """What to call a relation in a message: its tables' names, however they are filtered."""
-    names = ("the in-memory table" if isinstance(t, ops.InMemoryTable) else t.name for t in relation.find(ops.PhysicalTable))
+    names = (_called(t) for t in relation.find(ops.PhysicalTable))
     return ", ".join(dict.fromkeys(names)) or "the table"
+
+
+def _called(table: ops.PhysicalTable) -> str:
+    """A table's name; what Ibis names at random, by what it is."""
+    if isinstance(table, ops.InMemoryTable):
+        return "the in-memory table"
+    read = READ.match(table.name)
+    return f"the {read[1]} file" if read else str(table.name)
 
 
 def relation(table: Any, what: str) -> ops.Relation:
