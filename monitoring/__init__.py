@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from monitoring.findings import Consistency
     from monitoring.tiles import Tile, merged, summarise
     from monitoring.verdicts import Rules
+    from monitoring.view import Dashboard, dashboard
 
 ROOMS = {
     "Consistency": "findings",
+    "Dashboard": "view",
     "Drift": "drift",
     "Edges": "edges",
     "Rules": "verdicts",
     "Tile": "tiles",
     "consistency": "agreement",
+    "dashboard": "view",
     "drift_of": "drift",
     "edges_of": "edges",
     "merged": "tiles",
@@ -27,7 +30,7 @@ ROOMS = {
     "summarise": "tiles",
 }
 
-__all__ = ["Consistency", "Drift", "Edges", "Rules", "Tile", "consistency", "drift_of", "edges_of", "merged", "series", "summarise"]
+__all__ = ["Consistency", "Dashboard", "Drift", "Edges", "Rules", "Tile", "consistency", "dashboard", "drift_of", "edges_of", "merged", "series", "summarise"]
 
 
 def __getattr__(name: str) -> Any:

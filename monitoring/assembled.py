@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import ibis.expr.types as ir
 from attrs import evolve, frozen
 
 from monitoring.agreement import consistency
@@ -15,7 +16,7 @@ from monitoring.drawing import clock
 from monitoring.drawing import span as said
 from monitoring.drifting import Drifted, drifted, served_tiles
 from monitoring.offline import as_join
-from monitoring.reference import Reference, reference_of
+from monitoring.reference import reference_of
 from monitoring.verdicts import RULES
 from online import positions
 from online.answers import microseconds
@@ -26,13 +27,13 @@ from workbench.plans import plan_of
 from workbench.rows import in_us
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
     from monitoring.answered import Answered
     from monitoring.findings import Consistency
+    from monitoring.reference import Reference
     from monitoring.tiles import Tile
     from online.answers import At
     from online.plan import PartPlan, Plan
@@ -63,18 +64,18 @@ class Span:
         return cls(last - in_us(span), last, tile)
 
 
-def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Reference | None = None, complete: At = None) -> Board:
+def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None) -> Board:
     """What a dashboard of a served definition shows as of `now`. Runs.
 
     Answers of the served log that were asked for times in [now - span, now] are summarised in tiles, and held against the
-    reference: the definition's training set, or a table with its features. The same answers are compared with what the
+    reference: the definition's training set, or a table with its features, or what gives one that was frozen before. The same answers are compared with what the
     warehouse gives (`consistency`; `complete` is passed on to it). Where there is nothing, `missing` says what.
     """
     plan, shown = plan_of(definition), Span.before(now, span, tile)
     told = answered(store, plan, shown.first, shown.last, None)
     if not told.rows.num_rows:
         return _of(store, plan, shown, [Line(n, _group_by(p), UNSCORED, owner=_owner(plan, p), note="no log") for p, _, n in plan.outputs], missing=("log",))
-    against = reference if isinstance(reference, Reference) else reference_of(definition, reference, on=on)
+    against = reference_of(definition, reference, on=on) if reference is None or isinstance(reference, ir.Table) else reference()
     found = consistency(store, definition, shown.first, shown.last, on=on, complete=complete)
     windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
     differs = differing(found, tile, windows)
@@ -180,9 +181,15 @@ def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, referen
         _lanes(lags),
         tuple(m for m in versions if shown.first <= m[0] < shown.last),
         stale,
-        missing + (("stream",) if any(g.topic for g in plan.group_bys) and not lags else ()),
+        missing + (("stream",) if _unstreamed(store, plan) else ()),
         LIMITS,
     )
+
+
+def _unstreamed(store: Store, plan: Plan) -> bool:
+    """Whether topics are named, and no message of any was applied ever."""
+    streamed = {g.name for g in plan.group_bys if g.topic}
+    return bool(streamed) and not any(p.group_by in streamed and p.next is not None for p in positions.progress(store))
 
 
 def _ages(store: Store, plan: Plan, shown: Span) -> Mapping[str, float]:

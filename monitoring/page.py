@@ -22,8 +22,8 @@ TOLD = 3  # findings above the table; the others are in it
 LISTED = 600  # lines of one table
 FOLDED = 24  # features whose details a static page carries, the worst first
 EMPTY = {
-    "tiles": "No tiles yet: {monitor} summarises what was served and what was trained on.",
-    "log": "No served log yet: Store(..., log=1.0) keeps a share of the answers, and {monitor} compares them.",
+    "tiles": "Drift is not scored: there is no reference that has these features; dashboard(..., reference=table) takes one, and a Join has its training set.",
+    "log": "No served log in this time: Store(..., sample=1.0) or workbench serve --sample 1 keeps a share of the answers, which are compared here.",
     "stream": "Nothing was streamed yet: workbench stream keeps the store fresh, and its lag stands here.",
 }
 
@@ -80,8 +80,7 @@ def head(board: Board) -> Markup:
 def worst(board: Board, *, live: bool = False) -> Markup:
     """The worst finding in one sentence, at most two more, and what is missing with the command that brings it."""
     told = sorted(board.told, key=lambda t: STATUSES.index(t.status))
-    command = f"workbench monitor {board.name}"
-    missing = [tag("p", mark(UNSCORED), " ", EMPTY[m].format(monitor=command), class_="muted") for m in board.missing]
+    missing = [tag("p", mark(UNSCORED), " ", EMPTY[m], class_="muted") for m in board.missing]
     if not told:
         quiet = "Nothing is wrong that is known." if board.counts[OK] else "Nothing is scored yet."
         return tag("div", tag("p", quiet, class_="lead"), *missing, class_="worst")
@@ -192,7 +191,7 @@ def _bin_table(line: Line) -> Markup:
 def _differs(board: Board, line: Line) -> list[Markup]:
     if not line.compared:
         return [_figure("Served ≠ offline", "nothing compared yet")]
-    totals = " · ".join(f"{cause} {sum(v or 0 for v in series.values):.2%}" for cause, series in line.causes.items())
+    totals = " · ".join(f"{cause} at most {max((v or 0 for v in series.values), default=0):.2%}" for cause, series in line.causes.items())
     said = f"{line.compared:,} compared · code skew {line.skew:,} · {line.pending:,} pending"
     if not line.causes:
         return [_figure("Served = offline", said)]
@@ -232,4 +231,4 @@ def _folded(board: Board, opened: Line | None) -> Markup:
 
 def _hints(board: Board, *, live: bool) -> Markup:
     keys = [tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " feature"), tag("span", tag("kbd", "/"), " filter")] if live else []
-    return tag("div", *keys, tag("span", "Same as a table: ", tag("code", f'dashboard(store, "{board.name}").to_pandas()'), " · all times UTC", class_="end"), class_="hints")
+    return tag("div", *keys, tag("span", "Same as a table: ", tag("code", "dashboard(store, definition).to_pandas()"), " · all times UTC", class_="end"), class_="hints")
