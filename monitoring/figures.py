@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from monitoring.board import Board, Line
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

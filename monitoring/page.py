@@ -60,7 +60,7 @@ def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Mar
     body.append(tag("div", tag("div", table, data_part="features"), tag("div", drill, data_part="drill", class_="drill"), class_="main"))
     if not live:
         body.append(_folded(board, opened))
-    body.append(_hints(board, live=live))
+    body.append(_hints(live=live))
     return section(*body, label=f"Monitoring of {board.name}", static=not live, data_slot="view")
 
 
@@ -229,6 +229,6 @@ def _folded(board: Board, opened: Line | None) -> Markup:
     return join(tag("details", tag("summary", mark(n.status), " ", n.name), tag("div", details(alone, n), class_="drill")) for n in others)
 
 
-def _hints(board: Board, *, live: bool) -> Markup:
+def _hints(*, live: bool) -> Markup:
     keys = [tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " feature"), tag("span", tag("kbd", "/"), " filter")] if live else []
     return tag("div", *keys, tag("span", "Same as a table: ", tag("code", "dashboard(store, definition).to_pandas()"), " · all times UTC", class_="end"), class_="hints")

@@ -10,7 +10,6 @@ from attrs import field, frozen
 
 from monitoring import page
 from monitoring.assembled import SIX_HOURS, WEEK, board
-from monitoring.board import STATUSES
 from monitoring.drawing import span as said
 from monitoring.reference import reference_of
 from monitoring.watching import Watching
