@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GLYPHS = {ALERT: ("▲", "alert"), WATCH: ("◆", "warn"), OK: ("✓", "ok"), UNSCORED: ("◌", "muted")}
 TOLD = 3  # findings above the table; the others are in it
 LISTED = 600  # lines of one table
+MANY, FINE, COARSE = 100, 168, 12  # lines from which sparklines have fewer points, so that a page stays small
 FOLDED = 24  # features whose details a static page carries, the worst first
 EMPTY = {
     "tiles": "Drift is not scored: there is no reference that has these features; dashboard(..., reference=table) takes one, and a Join has its training set.",
@@ -119,7 +120,8 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     heads = (("status ↓", "by severity", None), ("feature", "", None), ("drift", f"PSI, alert {limits.drift[1]:g}", None), ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None), ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None), ("write lag", "p99", "num hidew"), ("batch age", "", "num hidew"))
     head_ = tag("thead", tag("tr", *(tag("th", tag("b", said), tag("small", sub), scope="col", class_=c, aria_sort="descending" if i == 0 else None) for i, (said, sub, c) in enumerate(heads))))
     listed, opened = shown.lines(board), shown.line(board)
-    body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
+    places = {n.name: i for i, n in enumerate(board.lines)}  # by which the focus finds a line again, wherever it moves
+    body = join(_line(board, line, places[line.name], on=line is opened, live=live) for line in listed[:LISTED])
     table = tag("table", tag("caption", f"Features of {board.name} by severity"), head_, tag("tbody", body, data_items="" if live else None), class_="feat", role="grid" if live else None)
     if not listed:
         cleared = tag("button", "show all", type="button", class_="link", data_send="clear") if live else ""
@@ -128,29 +130,30 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     return join([tag("div", table, class_="scroll", tabindex="0", data_keep="features"), *more])
 
 
-def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
-    limits = board.thresholds
+def _line(board: Board, line: Line, number: int, *, on: bool, live: bool) -> Markup:
+    limits, points = board.thresholds, COARSE if len(board.lines) > MANY else FINE
     cells = [
         mark(line.status),
         tag("span", line.name, title=line.group_by),
-        line.note or _spark(line.drift, limits.drift[1], "{:.3f}", 1, hot="drift" in line.hot),
-        _spark(line.nulls, (line.null_before or 0) + limits.nulls[1], "{:.1f}", 100, hot="null" in line.hot),
-        _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot),
+        line.note or _spark(line.drift, limits.drift[1], "{:.3f}", 1, hot="drift" in line.hot, points=points),
+        _spark(line.nulls, (line.null_before or 0) + limits.nulls[1], "{:.1f}", 100, hot="null" in line.hot, points=points),
+        _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot, points=points),
     ]
     times = [_time(line.lag, hot="lag" in line.hot), _time(line.age, hot="age" in line.hot)]
-    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}), "data_focus": f"line {line.name}"} if live else {}
+    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}, separators=(",", ":")), "data_focus": f"line{number}"} if live else {}
     told = {"title": ", ".join(line.reasons) or None, "aria_selected": "true" if on else None}
     return tag("tr", *(tag("td", c) for c in cells), *times, **told, **asks)
 
 
-def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool) -> Markup:
+def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool, points: int) -> Markup:
     last = series.last
     said = "–" if last is None else say.format(last * scale)
-    return Markup(f'<span class="sp">{drawing.sparkline(series, threshold, hot=hot)}<span class="{"hot" if hot else "muted"}">{said}</span></span>')
+    shown = tag("span", said, class_="hot" if hot else None)
+    return tag("span", drawing.sparkline(series, threshold, hot=hot, points=points), shown, class_="sp")
 
 
 def _time(seconds: float | None, *, hot: bool) -> Markup:
-    return tag("td", "–" if seconds is None else drawing.span(seconds), class_=f"num hidew {'hot' if hot else 'muted'}")
+    return tag("td", "–" if seconds is None else drawing.span(seconds), class_="hidew hot" if hot else "hidew")
 
 
 # --- one feature
