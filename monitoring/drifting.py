@@ -83,7 +83,7 @@ def drifted(feature: str, tiles: Mapping[str, Sequence[Tile]], reference: Refere
     times = tuple(_us(d.start) for d in found)
     rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)
     status, crossed = STATUS[last.status], last.why.partition(" ")[0]
-    hot = {"drift" if crossed == "PSI" else "null"} if status in (ALERT, WATCH) else set()
+    hot = {"null" if crossed == "nulls:" else "drift"} if status in (ALERT, WATCH) else set()
     return Drifted(
         status,
         last.severity,

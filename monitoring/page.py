@@ -108,7 +108,8 @@ def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
         on = shown.status == status
         pills.append(tag("button", said, type="button", class_="pill", data_send="status", data_params=json.dumps({"status": "" if on else status}), data_focus=f"pill {status}", aria_pressed="true" if on else "false") if live else tag("span", said, class_="chip"))
     search = [tag("input", type="search", placeholder="filter features, owners", value=shown.query, data_send="search", data_param="query", data_focus="search", data_key="/", aria_label="Filter features and owners", class_="end")] if live else []
-    return tag("div", *pills, *search, class_="bar pills")
+    again = [tag("button", "refresh", type="button", class_="link", data_send="refresh", data_focus="refresh", data_key="r", title="compute everything anew")] if live else []
+    return tag("div", *pills, *again, *search, class_="bar pills")
 
 
 # --- the table
@@ -233,5 +234,5 @@ def _folded(board: Board, opened: Line | None) -> Markup:
 
 
 def _hints(*, live: bool) -> Markup:
-    keys = [tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " feature"), tag("span", tag("kbd", "/"), " filter")] if live else []
+    keys = [tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " feature"), tag("span", tag("kbd", "/"), " filter"), tag("span", tag("kbd", "r"), " refresh")] if live else []
     return tag("div", *keys, tag("span", "Same as a table: ", tag("code", "dashboard(store, definition).to_pandas()"), " · all times UTC", class_="end"), class_="hints")

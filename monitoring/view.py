@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,14 +143,16 @@ def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None 
     if not isinstance(definition, GroupBy | Join):
         message = f"dashboard takes the GroupBy or the Join that is served, not {definition!r}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
         raise DefinitionError(message)
-    frozen_: list[Reference | None] = []
+    held: list[Reference | None] = []
+    lock = threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
+
+    def once() -> Reference | None:
+        if not held:
+            held.append(reference_of(definition, reference, on=on))
+        return held[0]
 
     def fresh() -> Board:
-        def held() -> Reference | None:
-            if not frozen_:
-                frozen_.append(reference_of(definition, reference, on=on))
-            return frozen_[0]
-
-        return board(store, definition, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=held, complete=complete)
+        with lock:
+            return board(store, definition, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete)
 
     return Dashboard(fresh(), fresh)

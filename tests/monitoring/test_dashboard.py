@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from datetime import timedelta
 
+import httpx
 import ibis
 import numpy as np
 import pandas as pd
 import pytest
+import simulator
 import watched
+from attrs import evolve
 from conftest import ROOT
 from stage import Stage
 from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
 from monitoring import consistency, dashboard, drawing, edges_of, page, series, summarise
-from monitoring.board import Bin, Board, Line, Mark, Offending, Told
+from monitoring.board import UNSCORED, Bin, Board, Line, Mark, Offending, Told
 from monitoring.board import Series as Values
 from monitoring.dashboard_command import dashboard as command
 from monitoring.view import Dashboard
+from monitoring.watching import Watching
 from online.served import logged
 from workbench import DefinitionError, backfill, unpublish
+from workbench.live import Request
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +92,7 @@ def test_the_mismatches_are_what_consistency_gives(store, join, shown):
     got = line(shown, COUNT)
     assert [2 / 200] * 8 + [0.0] * 2 == list(got.mismatch.values)
     for i, share in enumerate(got.mismatch.values):
-        assert share == pytest.approx(sum(s.values[i] for s in got.causes.values()))
+        assert share == pytest.approx(sum(shares.values[i] for shares in got.causes.values()))  # noqa: PD011 a Series of ours
 
 
 def test_differing_rows_show_the_events_that_the_store_lacked(shown):
@@ -147,6 +151,44 @@ def test_a_time_without_answers_is_told_as_no_log(store, join):
     assert "No served log in this time" in repr(got)
     assert "No served log in this time" in got._repr_html_()
     assert [None] * 4 == got.to_pandas()["drift"].tolist()
+
+
+def test_a_definition_that_was_never_published_has_an_empty_page(store, con, join):
+    got = dashboard(store, watched.definition(con, "never_published_v1"))
+
+    assert (("log",), {UNSCORED}) == (got.board.missing, {n.status for n in got.board.lines})
+    assert "never_published_v1" in got._repr_html_()
+
+
+def test_write_lag_is_from_kafka_to_where_it_can_be_fetched(store):
+    shop = simulator.Shop.opened(store, ["a"])
+    shop.stream("pays", [simulator.event("a", "one")], appended=int(time.time() * 1000) - 90_000)
+    shop.stream("pays", [simulator.event("a", "two")], partition=1)
+
+    got = dashboard(store, shop.join).board
+
+    assert ("log",) == got.missing
+    lags = {n.group_by: n.lag for n in got.lines}
+    assert 90 <= lags["pays_v1"] < 100
+    assert (None, None) == (lags["clicks_v1"], lags["users_v1"])
+    assert [("p0", True), ("p1", False)] == [(lane.name, lane.lag.last >= 90) for lane in got.lanes]
+    unpublish(simulator.NAME, store)
+
+
+def test_a_cell_shows_the_page_and_the_text(shown, capsys):
+    shown._ipython_display_()
+
+    # where no shell runs, IPython prints what it was given
+    assert {"text/plain": repr(shown), "text/html": shown._repr_html_()} == ast.literal_eval(capsys.readouterr().out)
+
+
+def test_a_refresh_shows_what_was_computed_anew(shown):
+    other = evolve(shown.board, lines=shown.board.lines[:1], stale="7 answers wait")
+
+    reply = Watching(shown.board, lambda: other).answer(Request(1, "view", "refresh", {}), print)
+
+    assert "7 answers wait" in reply.parts["head"]
+    assert KIND not in reply.parts["features"]
 
 
 def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_reference(store, join, con):
@@ -218,7 +260,7 @@ def test_three_hundred_features_are_less_than_300_kb_and_fast():
 
     assert time.perf_counter() - began < 2
     assert len(live.encode()) < 300_000
-    overview, _, folded = static.partition("<details><summary><span class=\"mark")
+    overview, _, folded = static.partition('<details><summary><span class="mark')
     assert len(overview.encode()) < 300_000
     assert len(folded.encode()) < 100_000  # the details of the six that are not well
     assert 300 == static.count('title="purchases_v1">')
@@ -363,11 +405,7 @@ def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(aske
             assert "default-src 'none'" in policy
             assert "http" not in policy
             assert not heard
-            for url, headers, status in ((address, {"Host": "elsewhere.example"}, 400), (f"{address}ask", {"X-Page": "guessed"}, 404)):
-                with pytest.raises(urllib.error.HTTPError) as refused:
-                    urllib.request.urlopen(urllib.request.Request(url, data=b"{}" if status == 404 else None, headers=headers))
-                refused.value.close()
-                assert status == refused.value.code
+            assert (400, 404) == (httpx.get(address, headers={"Host": "elsewhere.example"}).status_code, httpx.post(f"{address}ask", headers={"X-Page": "guessed"}, json={}).status_code)
             sheet.close()
         finally:
             process.terminate()
