@@ -136,7 +136,7 @@ def _line(plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, diffe
         causes=differ.causes,
         bins=drift.bins,
         rows=differ.rows,
-        hot=drift.hot | ({"mismatch"} if differ.status in bad else set()),
+        hot=drift.hot | ({"mismatch"} if differ.status in bad and differ.mismatch.last else set()),
     )
 
 
@@ -147,8 +147,8 @@ def _told(feature: str, reference: str, drift: Drifted, differ: Differing) -> li
         since = f" since {clock(drift.since)} UTC" if drift.since is not None else ""
         found.append((drift.severity, Told(drift.status, "drift", f"{feature} is not what it was{since}: {drift.why} (against the {reference}).", (feature,))))
     if differ.status in (ALERT, WATCH) and differ.verdict is not None:
-        since = f" since {clock(differ.since)} UTC" if differ.since is not None else ""
-        found.append((differ.severity(LIMITS.mismatch[1]), Told(differ.status, "served ≠ offline", f"{feature} is served as the warehouse does not give it{since}: {differ.verdict.sentence}.", (feature,))))
+        since = "" if differ.since is None else f" since {clock(differ.since)} UTC" if differ.until is None else f" from {clock(differ.since)} to {clock(differ.until)} UTC"
+        found.append((differ.severity(LIMITS.mismatch[1]), Told(differ.status, "served ≠ offline", f"{feature} was not served as the warehouse gives it{since}: {differ.verdict.sentence}.", (feature,))))
     return found
 
 

@@ -38,6 +38,7 @@ class Differing:
     pending: int = 0
     rows: tuple[Offending, ...] = ()
     since: int | None = None
+    until: int | None = None  # the end of the last tile where a value differs, if others follow
 
     @property
     def status(self) -> str:
@@ -79,12 +80,14 @@ def _told(verdict: Verdict, counts: Mapping[int, Counter[str]], causes: Mapping[
     def shares(of: Sequence[tuple[int, int]]) -> Series:
         return Series(times, tuple(k / n if n else None for k, n in of))
 
+    wrong = [t for t, (n, _) in zip(times, by_time, strict=True) if n["wrong"]]
     return Differing(
         verdict,
         shares([(n["wrong"], n["compared"]) for n, _ in by_time]),
         {c: shares([(why[c], n["compared"]) for n, why in by_time]) for c in names},
         sum(n["pending"] for n, _ in by_time),
-        since=next((t for t, (n, _) in zip(times, by_time, strict=True) if n["wrong"]), None),
+        since=wrong[0] if wrong else None,
+        until=wrong[-1] + step if wrong and wrong[-1] != times[-1] else None,
     )
 
 

@@ -8,11 +8,12 @@ from attrs import evolve, frozen
 
 from monitoring.edges import Edges, edges_of
 from monitoring.tiles import Tile, summarise
+from monitoring.uniques import reduce_text
 from workbench.dated import left_rows
 from workbench.errors import DefinitionError
 from workbench.joins import Join
-from workbench.normal import micros
 from workbench.plans import plan_of
+from workbench.sources import EventSource
 from workbench.training import backfill, connection_of, engine_for
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from workbench.definitions import GroupBy
 
-MOST = 200_000  # left rows whose training set is computed; beyond, some of their times are
-PRIMES = (7, 11, 13, 17, 23, 31, 43, 61, 89, 127, 181, 257, 367, 521, 739, 1049, 1481, 2099)  # none divides a minute, so that times on the minute are thinned too
+MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 
 @frozen(eq=False)
@@ -45,7 +45,7 @@ class Reference:
 def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, on: BaseBackend | None = None, name: str = "") -> Reference | None:
     """The reference of a definition's features: of a given table, else of a join's training set; none for a group-by alone. Runs.
 
-    A training set of more than 200,000 left rows is thinned by their times, and `name` says by how much.
+    A training set of more than 200,000 left rows is thinned by a hash of their keys and times, and `name` says by how much.
     """
     features = [n for _, _, n in plan_of(definition).outputs]
     if table is None:
@@ -76,7 +76,8 @@ def _training_set(join: Join, on: BaseBackend | None) -> tuple[ir.Table, str]:
     ((rows,),) = engine.rows(left.agg(n=left.count()))
     if rows <= MOST:
         return backfill(join, on=con), f"training set, {rows:,} rows"
-    step = next((p for p in PRIMES if rows / p <= MOST), PRIMES[-1])
+    step = -(-rows // MOST)
     whole = join.left.table.to_expr()
-    thinned = whole.filter(micros(whole[join.left.time]) % step == 0)
-    return backfill(evolve(join, left=evolve(join.left, table=thinned)), on=con), f"training set, one of {step} of {rows:,} rows"
+    asked = reduce_text([whole[c] for c in dict.fromkeys((*(k.name for k in plan_of(join).keys), join.left.time))])
+    thinned = whole.filter(engine.hashed(asked).cast("int64") % step == 0)
+    return backfill(evolve(join, left=EventSource(thinned, time=join.left.time)), on=con), f"training set, one of {step} of {rows:,} rows"

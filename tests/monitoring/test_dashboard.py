@@ -23,7 +23,7 @@ from conftest import ROOT
 from stage import Stage
 from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
-from monitoring import consistency, dashboard, drawing, edges_of, page, series, summarise
+from monitoring import consistency, dashboard, drawing, edges_of, page, reference, series, summarise
 from monitoring.board import UNSCORED, Bin, Board, Line, Mark, Offending, Told
 from monitoring.board import Series as Values
 from monitoring.dashboard_command import dashboard as command
@@ -107,7 +107,7 @@ def test_a_finding_says_what_since_when_and_why(shown):
     told = {(t.kind, t.features): t.sentence for t in shown.board.told}
 
     assert re.match(rf"{SUM} is not what it was since 03-12 06:00 UTC: PSI \d+\.\d+ over \d+ bins; noise up to [\d.]+ \(against the training set, 1,000 rows\)\.", told["drift", (SUM,)])
-    assert f"{COUNT} is served as the warehouse does not give it since 03-10 06:00 UTC: 0.77% of 2,080 values differ: late_across_batch 16." == told["served ≠ offline", (COUNT,)]
+    assert f"{COUNT} was not served as the warehouse gives it from 03-10 06:00 to 03-12 06:00 UTC: 0.77% of 2,080 values differ: late_across_batch 16." == told["served ≠ offline", (COUNT,)]
     assert "alert" == shown.board.told[0].status
 
 
@@ -142,6 +142,16 @@ def test_the_reference_is_computed_once_and_the_rest_anew(store, join, monkeypat
     got.fresh()
 
     assert 1 == len(calls)
+
+
+def test_a_large_training_set_is_thinned_by_keys_and_times_and_says_so(store, join, monkeypatch):
+    monkeypatch.setattr(reference, "MOST", 300)
+
+    got = reference.reference_of(join)
+
+    assert "training set, one of 4 of 1,000 rows" == got.name
+    assert 180 < got.tiles[SUM].n_rows < 320
+    assert got.tiles[SUM].n_rows > got.tiles[SUM].n_eff > 100
 
 
 def test_a_time_without_answers_is_told_as_no_log(store, join):
