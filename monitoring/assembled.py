@@ -68,8 +68,9 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     """What a dashboard of a served definition shows as of `now`. Runs.
 
     Answers of the served log that were asked for times in [now - span, now] are summarised in tiles, and held against the
-    reference: the definition's training set, or a table with its features, or what gives one that was frozen before. The same answers are compared with what the
-    warehouse gives (`consistency`; `complete` is passed on to it). Where there is nothing, `missing` says what.
+    reference: the definition's training set, a table with its features, or what gives one that was frozen before. The same
+    answers are compared with what the warehouse gives (`consistency`; `complete` is passed on to it). Where there is
+    nothing, `missing` says what.
     """
     plan, shown = plan_of(definition), Span.before(now, span, tile)
     told = answered(store, plan, shown.first, shown.last, None)
