@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from monitoring.tiles import Tile, merged, summarise
     from monitoring.timeliness import Freshness, freshness
     from monitoring.verdicts import Rules
+    from monitoring.view import Dashboard, dashboard
 
 ROOMS = {
     "Consistency": "findings",
+    "Dashboard": "view",
     "Drift": "drift",
     "Edges": "edges",
     "Freshness": "timeliness",
     "Rules": "verdicts",
     "Tile": "tiles",
     "consistency": "agreement",
+    "dashboard": "view",
     "drift_of": "drift",
     "edges_of": "edges",
     "freshness": "timeliness",
@@ -30,7 +33,7 @@ ROOMS = {
     "summarise": "tiles",
 }
 
-__all__ = ["Consistency", "Drift", "Edges", "Freshness", "Rules", "Tile", "consistency", "drift_of", "edges_of", "freshness", "merged", "series", "summarise"]
+__all__ = ["Consistency", "Dashboard", "Drift", "Edges", "Freshness", "Rules", "Tile", "consistency", "dashboard", "drift_of", "edges_of", "freshness", "merged", "series", "summarise"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEFT, RIGHT, WIDE = 34, 500, 508
+SMALL = 56  # pixels of a sparkline, as in the stylesheet
+APART = 12  # what two lines of text need
 HOUR = 3_600_000_000
 TICKS = (HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 168 * HOUR, 720 * HOUR)
 CAUSES = ("var(--c1)", "var(--s1)", "var(--s2)", "var(--c4)", "var(--faint)")
@@ -39,32 +41,45 @@ def _svg(said: str, height: int, *parts: Markup) -> Markup:
 # --- in a line
 
 
-def sparkline(series: Series, threshold: float, *, hot: bool) -> Markup:
-    """A series as a line from 0 up, the threshold dotted and the newest value a dot; gaps where there is no value."""
-    known = [v for v in series.values if v is not None]
+def sparkline(series: Series, threshold: float, *, hot: bool, points: int = 168) -> Markup:
+    """A series as a line from 0 up, the threshold dotted and the newest value a dot; gaps where there is no value.
+
+    Of more values than `points`, neighbours share one, the largest, so that a peak is never lost.
+    """
+    values = _thinned(series.values, points)
+    known = [v for v in values if v is not None]
     if not known:
         return Markup("")
-    top = max(*known, threshold) or 1.0
-    ys = [None if v is None else round(18 - 16 * min(v, top) / top) for v in series.values]
+    top, last = max(*known, threshold) or 1.0, series.last
+    ys = [None if v is None else round(18 - 16 * min(v, top) / top) for v in values]
     wide = max(1, len(ys) - 1)
-    limit = f'<path class="t" d="M0 {round(18 - 16 * threshold / top)}H{wide}"/>'
-    last = ys[-1]
-    end = "" if last is None else f'<path class="e{" a" if hot else ""}" d="M{wide} {last}h0"/>'
-    return Markup(f'<svg class="sl" viewBox="0 0 {wide} 20" preserveAspectRatio="none" aria-hidden=true>{limit}<path d="{_steps(ys)}"/>{end}</svg>')
+    step = max(1, SMALL // wide)
+    # a threshold that nothing crosses is at the top, and drawn by the stylesheet
+    limit = "" if top == threshold else f'<path class=t d="M0 {round(18 - 16 * threshold / top)}H{wide * step}"/>'
+    end = "" if last is None else f'<path class="e{" a" if hot else ""}" d="M{wide * step} {round(18 - 16 * min(last, top) / top)}h0"/>'
+    ratio = "" if wide <= SMALL else " preserveAspectRatio=none"
+    return Markup(f'<svg class="sl{"" if limit else " u"}" viewBox="0 0 {wide * step} 20"{ratio} aria-hidden=true>{limit}<path d="{_steps(ys, step)}"/>{end}</svg>')
 
 
-def _steps(ys: Sequence[int | None]) -> str:
-    """One step to the right a value, in relative coordinates, level runs as one; which keeps 600 lines small."""
+def _thinned(values: Sequence[float | None], points: int) -> Sequence[float | None]:
+    """At most so many values, each the largest of its neighbours."""
+    size = -(-len(values) // points)
+    groups = [values[i : i + size] for i in range(0, len(values), size)] if size > 1 else []
+    return [max((v for v in g if v is not None), default=None) for g in groups] or values
+
+
+def _steps(ys: Sequence[int | None], step: int) -> str:
+    """So far to the right a value, in relative coordinates, level runs as one; which keeps 600 lines small."""
     d, before, level = [], None, 0
     for i, y in enumerate([*ys, None]):
         if before is not None and y == before:
             level += 1
             continue
         if level:
-            d.append(f"h{level}")
+            d.append(f"h{level * step}")
             level = 0
         if y is not None:
-            d.append(f"M{i} {y}" if before is None else f"l1 {y - before}" if y >= before else f"l1{y - before}")
+            d.append(f"M{i * step} {y}" if before is None else f"l{step} {y - before}" if y >= before else f"l{step}{y - before}")
         before = y
     return "".join(d)
 
@@ -95,7 +110,8 @@ class Axes:
         marks = [_path(f"M{LEFT} {self.base}H{RIGHT}", stroke="var(--line2)")]
         for t in ticks:
             marks.append(_path(f"M{self.x(t)} {self.base}v4", stroke="var(--line2)"))
-            marks.append(_text(self.x(t), self.high - 3, clock(t, day=days), "middle" if self.x(t) > LEFT + 20 else "start"))
+            x = self.x(t)
+            marks.append(_text(x, self.high - 3, clock(t, day=days), "start" if x <= LEFT + 20 else "end" if x >= RIGHT - 24 else "middle"))
         return marks + [_text(LEFT - 5, self.y(v) + 4, say.format(v), "end") for v in (0, self.top / 2, self.top)]
 
 
@@ -108,7 +124,8 @@ def score(series: Series, floor: float | None, limits: tuple[float, float], mark
         parts.append(tag("rect", x=LEFT, y=axes.y(floor), width=RIGHT - LEFT, height=round(axes.base - axes.y(floor), 1), fill="var(--line)"))
     for limit, word, colour, dash in ((limits[1], "▲ alert", "var(--alert)", None), (limits[0], "◆ watch", "var(--warn)", "4 2")):
         parts.append(_path(f"M{LEFT} {axes.y(limit)}H{RIGHT}", stroke=colour, stroke_dasharray=dash) if dash else _path(f"M{LEFT} {axes.y(limit)}H{RIGHT}", stroke=colour))
-        parts.append(_text(LEFT + 6, axes.y(limit) - 4, f"{word} {limit:g}", style=f"fill:{colour}"))
+        if limit == limits[1] or axes.y(limits[0]) - axes.y(limits[1]) >= APART:
+            parts.append(_text(LEFT + 6, axes.y(limit) - 4, f"{word} {limit:g}", style=f"fill:{colour}"))
     parts += [tag("g", tag("title", f"{name} {clock(t)}"), _path(f"M{axes.x(t)} {axes.base - 5}v10", stroke="var(--fg)", stroke_width="1.5")) for t, name in marks if axes.first <= t <= axes.last]
     parts.append(_path(_line(series, axes), stroke="var(--s1)", stroke_width="1.8"))
     for t, v in zip(series.times, series.values, strict=True):
@@ -177,7 +194,7 @@ def distribution(bins: Sequence[Bin], said: str) -> Markup:
             parts.append(_text(start + i * wide, 106, b.label.split(" to ", maxsplit=1)[0]))
     hatch = tag("defs", tag("pattern", tag("rect", width=6, height=6, fill="var(--s1)"), _path("M0 0V6", stroke="var(--bg)", stroke_width="2"), id="fw-hatch", width=6, height=6, patternUnits="userSpaceOnUse", patternTransform="rotate(45)"))
     if most:
-        parts.append(_text(RIGHT, 120, f"hatched: the {len(most)} bins that make {sum_:.0%} of the score", "end"))
+        parts.append(_text(RIGHT, 120, f"hatched: {len(most)} {'bin' if len(most) == 1 else 'bins'}, {sum_:.0%} of the score", "end"))
     return _svg(said, 124, hatch, *parts)
 
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 GLYPHS = {ALERT: ("▲", "alert"), WATCH: ("◆", "warn"), OK: ("✓", "ok"), UNSCORED: ("◌", "muted")}
 TOLD = 3  # findings above the table; the others are in it
 LISTED = 600  # lines of one table
+MANY, FINE, COARSE = 100, 168, 12  # lines from which sparklines have fewer points, so that a page stays small
 FOLDED = 24  # features whose details a static page carries, the worst first
 EMPTY = {
-    "tiles": "No tiles yet: {monitor} summarises what was served and what was trained on.",
-    "log": "No served log yet: Store(..., log=1.0) keeps a share of the answers, and {monitor} compares them.",
+    "tiles": "Drift is not scored: there is no reference that has these features; dashboard(..., reference=table) takes one, and a Join has its training set.",
+    "log": "No served log in this time: Store(..., sample=1.0) or workbench serve --sample 1 keeps a share of the answers, which are compared here.",
     "stream": "Nothing was streamed yet: workbench stream keeps the store fresh, and its lag stands here.",
 }
 
@@ -60,7 +61,7 @@ def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Mar
     body.append(tag("div", tag("div", table, data_part="features"), tag("div", drill, data_part="drill", class_="drill"), class_="main"))
     if not live:
         body.append(_folded(board, opened))
-    body.append(_hints(board, live=live))
+    body.append(_hints(live=live))
     return section(*body, label=f"Monitoring of {board.name}", static=not live, data_slot="view")
 
 
@@ -80,8 +81,7 @@ def head(board: Board) -> Markup:
 def worst(board: Board, *, live: bool = False) -> Markup:
     """The worst finding in one sentence, at most two more, and what is missing with the command that brings it."""
     told = sorted(board.told, key=lambda t: STATUSES.index(t.status))
-    command = f"workbench monitor {board.name}"
-    missing = [tag("p", mark(UNSCORED), " ", EMPTY[m].format(monitor=command), class_="muted") for m in board.missing]
+    missing = [tag("p", mark(UNSCORED), " ", EMPTY[m], class_="muted") for m in board.missing]
     if not told:
         quiet = "Nothing is wrong that is known." if board.counts[OK] else "Nothing is scored yet."
         return tag("div", tag("p", quiet, class_="lead"), *missing, class_="worst")
@@ -108,7 +108,8 @@ def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
         on = shown.status == status
         pills.append(tag("button", said, type="button", class_="pill", data_send="status", data_params=json.dumps({"status": "" if on else status}), data_focus=f"pill {status}", aria_pressed="true" if on else "false") if live else tag("span", said, class_="chip"))
     search = [tag("input", type="search", placeholder="filter features, owners", value=shown.query, data_send="search", data_param="query", data_focus="search", data_key="/", aria_label="Filter features and owners", class_="end")] if live else []
-    return tag("div", *pills, *search, class_="bar pills")
+    again = [tag("button", "refresh", type="button", class_="link", data_send="refresh", data_focus="refresh", data_key="r", title="compute everything anew")] if live else []
+    return tag("div", *pills, *again, *search, class_="bar pills")
 
 
 # --- the table
@@ -120,7 +121,8 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     heads = (("status ↓", "by severity", None), ("feature", "", None), ("drift", f"PSI, alert {limits.drift[1]:g}", None), ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None), ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None), ("write lag", "p99", "num hidew"), ("batch age", "", "num hidew"))
     head_ = tag("thead", tag("tr", *(tag("th", tag("b", said), tag("small", sub), scope="col", class_=c, aria_sort="descending" if i == 0 else None) for i, (said, sub, c) in enumerate(heads))))
     listed, opened = shown.lines(board), shown.line(board)
-    body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
+    places = {n.name: i for i, n in enumerate(board.lines)}  # by which the focus finds a line again, wherever it moves
+    body = join(_line(board, line, places[line.name], on=line is opened, live=live) for line in listed[:LISTED])
     table = tag("table", tag("caption", f"Features of {board.name} by severity"), head_, tag("tbody", body, data_items="" if live else None), class_="feat", role="grid" if live else None)
     if not listed:
         cleared = tag("button", "show all", type="button", class_="link", data_send="clear") if live else ""
@@ -129,29 +131,30 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     return join([tag("div", table, class_="scroll", tabindex="0", data_keep="features"), *more])
 
 
-def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
-    limits = board.thresholds
+def _line(board: Board, line: Line, number: int, *, on: bool, live: bool) -> Markup:
+    limits, points = board.thresholds, COARSE if len(board.lines) > MANY else FINE
     cells = [
         mark(line.status),
         tag("span", line.name, title=line.group_by),
-        line.note or _spark(line.drift, limits.drift[1], "{:.3f}", 1, hot="drift" in line.hot),
-        _spark(line.nulls, (line.null_before or 0) + limits.nulls[1], "{:.1f}", 100, hot="null" in line.hot),
-        _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot),
+        line.note or _spark(line.drift, limits.drift[1], "{:.3f}", 1, hot="drift" in line.hot, points=points),
+        _spark(line.nulls, (line.null_before or 0) + limits.nulls[1], "{:.1f}", 100, hot="null" in line.hot, points=points),
+        _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot, points=points),
     ]
     times = [_time(line.lag, hot="lag" in line.hot), _time(line.age, hot="age" in line.hot)]
-    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}), "data_focus": f"line {line.name}"} if live else {}
+    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}, separators=(",", ":")), "data_focus": f"line{number}"} if live else {}
     told = {"title": ", ".join(line.reasons) or None, "aria_selected": "true" if on else None}
     return tag("tr", *(tag("td", c) for c in cells), *times, **told, **asks)
 
 
-def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool) -> Markup:
+def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool, points: int) -> Markup:
     last = series.last
     said = "–" if last is None else say.format(last * scale)
-    return Markup(f'<span class="sp">{drawing.sparkline(series, threshold, hot=hot)}<span class="{"hot" if hot else "muted"}">{said}</span></span>')
+    shown = tag("span", said, class_="hot" if hot else None)
+    return tag("span", drawing.sparkline(series, threshold, hot=hot, points=points), shown, class_="sp")
 
 
 def _time(seconds: float | None, *, hot: bool) -> Markup:
-    return tag("td", "–" if seconds is None else drawing.span(seconds), class_=f"num hidew {'hot' if hot else 'muted'}")
+    return tag("td", "–" if seconds is None else drawing.span(seconds), class_="hidew hot" if hot else "hidew")
 
 
 # --- one feature
@@ -192,7 +195,7 @@ def _bin_table(line: Line) -> Markup:
 def _differs(board: Board, line: Line) -> list[Markup]:
     if not line.compared:
         return [_figure("Served ≠ offline", "nothing compared yet")]
-    totals = " · ".join(f"{cause} {sum(v or 0 for v in series.values):.2%}" for cause, series in line.causes.items())
+    totals = " · ".join(f"{cause} at most {max((v or 0 for v in series.values), default=0):.2%}" for cause, series in line.causes.items())
     said = f"{line.compared:,} compared · code skew {line.skew:,} · {line.pending:,} pending"
     if not line.causes:
         return [_figure("Served = offline", said)]
@@ -230,6 +233,6 @@ def _folded(board: Board, opened: Line | None) -> Markup:
     return join(tag("details", tag("summary", mark(n.status), " ", n.name), tag("div", details(alone, n), class_="drill")) for n in others)
 
 
-def _hints(board: Board, *, live: bool) -> Markup:
-    keys = [tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " feature"), tag("span", tag("kbd", "/"), " filter")] if live else []
-    return tag("div", *keys, tag("span", "Same as a table: ", tag("code", f'dashboard(store, "{board.name}").to_pandas()'), " · all times UTC", class_="end"), class_="hints")
+def _hints(*, live: bool) -> Markup:
+    keys = [tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " feature"), tag("span", tag("kbd", "/"), " filter"), tag("span", tag("kbd", "r"), " refresh")] if live else []
+    return tag("div", *keys, tag("span", "Same as a table: ", tag("code", "dashboard(store, definition).to_pandas()"), " · all times UTC", class_="end"), class_="hints")

@@ -47,6 +47,11 @@ FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW} - %s"
 PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble, o.behind
     from workbench.offsets o join workbench.states s on s.rows = o.rows order by s.group_by, o.topic, o.partition"""
 
+LAGS = """select s.group_by, b.topic, b.partition, b.visible / %(step)s * %(step)s as start, percentile_disc(0.99) within group (order by b.visible - b.appended)
+    from workbench.batches b join workbench.states s on s.rows = b.rows
+    where b.visible >= %(first)s and b.visible < %(last)s and b.appended is not null and s.group_by = any(%(group_bys)s)
+    group by 1, 2, 3, 4 order by 1, 2, 3, 4"""
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -206,3 +211,20 @@ def progress(store: Store) -> list[Partition]:
     """How every partition of every group-by that is stored stands."""
     with store.connection() as con:
         return [Partition(*row) for row in con.execute(PROGRESS).fetchall()]
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How long the batches of one stretch took from Kafka to where they could be fetched, 99 of 100 of them at most; in microseconds."""
+
+    group_by: str
+    topic: str
+    partition: int
+    start: int
+    p99: int
+
+
+def lags(store: Store, group_bys: Sequence[str], first: int, last: int, step: int) -> list[Lag]:
+    """The lag of each partition by stretches of `step`, in [first, last), microseconds since 1970; each batch by its newest message, and by the marks that are kept."""
+    with store.connection() as con:
+        return [Lag(*row) for row in con.execute(LAGS, {"group_bys": list(group_bys), "first": first, "last": last, "step": step}).fetchall()]

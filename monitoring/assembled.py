@@ -1,0 +1,209 @@
+"""A dashboard's board from what is there: the served log against the training set, against the warehouse, and the store's own marks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.types as ir
+from attrs import evolve, frozen
+
+from monitoring.agreement import consistency
+from monitoring.answered import answered
+from monitoring.board import ALERT, STATUSES, UNSCORED, WATCH, Board, Lane, Line, Series, Thresholds, Told
+from monitoring.differing import Differing, differing
+from monitoring.drawing import clock
+from monitoring.drawing import span as said
+from monitoring.drifting import Drifted, drifted, served_tiles
+from monitoring.offline import as_join
+from monitoring.reference import reference_of
+from monitoring.verdicts import RULES
+from online import positions
+from online.answers import microseconds
+from online.registry import batch_ends, history
+from workbench.errors import DefinitionError
+from workbench.joins import Join
+from workbench.plans import plan_of
+from workbench.rows import in_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ibis.backends import BaseBackend
+
+    from monitoring.answered import Answered
+    from monitoring.findings import Consistency
+    from monitoring.reference import Reference
+    from monitoring.tiles import Tile
+    from online.answers import At
+    from online.plan import PartPlan, Plan
+    from online.store import Store
+    from workbench.definitions import GroupBy
+
+WEEK, SIX_HOURS = timedelta(days=7), timedelta(hours=6)
+TOLD = 50  # sentences
+LANES = 24
+LIMITS = Thresholds(drift=(RULES.warn, RULES.alert), nulls=(RULES.null_warn, RULES.null_alert))
+
+
+@frozen(eq=False)
+class Span:
+    """Which time is shown, in microseconds since 1970, [first, last), and in tiles of what length."""
+
+    first: int
+    last: int
+    tile: timedelta
+
+    @classmethod
+    def before(cls, now: datetime, span: timedelta, tile: timedelta) -> Span:
+        """The span that ends now; DefinitionError for a span or a tile that has no length."""
+        if tile <= timedelta(0) or span < tile:
+            message = f"span={span} and tile={tile}: a tile is longer than nothing, and a span at least one tile"
+            raise DefinitionError(message)
+        last = microseconds(now) + 1  # what was asked for now counts
+        return cls(last - in_us(span), last, tile)
+
+
+def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None) -> Board:
+    """What a dashboard of a served definition shows as of `now`. Runs.
+
+    Answers of the served log that were asked for times in [now - span, now] are summarised in tiles, and held against the
+    reference: the definition's training set, a table with its features, or what gives one that was frozen before. The same
+    answers are compared with what the warehouse gives (`consistency`; `complete` is passed on to it). Where there is
+    nothing, `missing` says what.
+    """
+    plan, shown = plan_of(definition), Span.before(now, span, tile)
+    told = answered(store, plan, shown.first, shown.last, None)
+    if not told.rows.num_rows:
+        return _of(store, plan, shown, [Line(n, _group_by(p), UNSCORED, owner=_owner(plan, p), note="no log") for p, _, n in plan.outputs], missing=("log",))
+    against = reference_of(definition, reference, on=on) if reference is None or isinstance(reference, ir.Table) else reference()
+    found = consistency(store, definition, shown.first, shown.last, on=on, complete=complete)
+    windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
+    differs = differing(found, tile, windows)
+    drifts = _drifts(plan, told, against, shown, now)
+    lines, sentences = [], []
+    name = against.name if against else "none"
+    for part, _, feature in plan.outputs:
+        drift, differ = drifts[feature], differs.get(feature, Differing())
+        lines.append(_line(plan, part, feature, drift, differ))
+        sentences += _told(feature, name, drift, differ)
+    sentences.sort(key=lambda t: (STATUSES.index(t[1].status), -t[0]))
+    missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
+    return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found))
+
+
+def _drifts(plan: Plan, told: Answered, against: Reference | None, shown: Span, now: datetime) -> dict[str, Drifted]:
+    names = [n for _, _, n in plan.outputs]
+    if against is None:
+        return dict.fromkeys(names, Drifted(why="no reference"))
+    tiles: dict[str, list[Tile]] = {}
+    for t in served_tiles(told, against, shown.tile):
+        tiles.setdefault(t.feature, []).append(t)
+    at = now if now.tzinfo else now.replace(tzinfo=UTC)
+    return {n: drifted(n, tiles, against, at) for n in names}
+
+
+def _stale(found: Consistency) -> str:
+    """What the warehouse does not have yet, where answers wait for it."""
+    waiting = found.counts["pending"]
+    return f"{waiting:,} answers wait for the warehouse" if waiting else ""
+
+
+# --- lines and sentences
+
+
+def _line(plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, differ: Differing) -> Line:
+    """One feature: the worst of what drift and consistency say of it, `not scored` only where neither says anything."""
+    status = min((drift.status, differ.status), key=STATUSES.index)
+    limit = LIMITS.mismatch[1]
+    bad = (ALERT, WATCH)
+    reasons = [f"{what}: {why}" for what, s, why in (("drift", drift.status, drift.why), ("served ≠ offline", differ.status, differ.verdict.sentence if differ.verdict else "")) if why and s in (*bad, UNSCORED)]
+    return Line(
+        feature,
+        _group_by(part),
+        status,
+        max(drift.severity, differ.severity(limit)),
+        tuple(reasons),
+        owner=_owner(plan, part),
+        note="" if drift.drift.times else drift.why,
+        drift=drift.drift,
+        floor=drift.floor,
+        nulls=drift.nulls,
+        null_before=drift.null_before,
+        mismatch=differ.mismatch,
+        skew=differ.verdict.skew if differ.verdict else 0,
+        compared=differ.verdict.compared if differ.verdict else 0,
+        pending=differ.pending,
+        causes=differ.causes,
+        bins=drift.bins,
+        rows=differ.rows,
+        hot=drift.hot | ({"mismatch"} if differ.status in bad and differ.mismatch.last else set()),
+    )
+
+
+def _told(feature: str, reference: str, drift: Drifted, differ: Differing) -> list[tuple[float, Told]]:
+    """What is wrong with a feature in words: the fact, the number, since when, and why; each with how bad it is."""
+    found = []
+    if drift.status in (ALERT, WATCH):
+        since = f" since {clock(drift.since)} UTC" if drift.since is not None else ""
+        found.append((drift.severity, Told(drift.status, "drift", f"{feature} is not what it was{since}: {drift.why} (against the {reference}).", (feature,))))
+    if differ.status in (ALERT, WATCH) and differ.verdict is not None:
+        since = "" if differ.since is None else f" since {clock(differ.since)} UTC" if differ.until is None else f" from {clock(differ.since)} to {clock(differ.until)} UTC"
+        found.append((differ.severity(LIMITS.mismatch[1]), Told(differ.status, "served ≠ offline", f"{feature} was not served as the warehouse gives it{since}: {differ.verdict.sentence}.", (feature,))))
+    return found
+
+
+def _group_by(part: PartPlan | None) -> str:
+    return "derivation" if part is None else part.group_by
+
+
+def _owner(plan: Plan, part: PartPlan | None) -> str:
+    return plan.owner if part is None else plan.group_by(part.group_by).owner or plan.owner
+
+
+# --- the store's own marks
+
+
+def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "") -> Board:
+    """The board, with how old what was uploaded is, how far messages were behind, and what was published when."""
+    lags = positions.lags(store, [g.name for g in plan.group_bys if g.topic], shown.first, shown.last, in_us(shown.tile))
+    behind = {g: max(x.p99 for x in lags if x.group_by == g) / 1e6 for g in {x.group_by for x in lags}}
+    ages = _ages(store, plan, shown)
+    dated = tuple(evolve(n, lag=behind.get(n.group_by), age=ages.get(n.group_by)) for n in lines)
+    versions = [(microseconds(v.made), f"version {v.version}") for v in history(store, plan.name)]
+    return Board(
+        plan.name,
+        plan.hash,
+        f"{said((shown.last - shown.first) / 1e6)}, tiles of {said(shown.tile.total_seconds())}",
+        reference,
+        shown.last - 1,
+        dated,
+        told,
+        _lanes(lags),
+        tuple(m for m in versions if shown.first <= m[0] < shown.last),
+        stale,
+        missing + (("stream",) if _unstreamed(store, plan) else ()),
+        LIMITS,
+    )
+
+
+def _unstreamed(store: Store, plan: Plan) -> bool:
+    """Whether topics are named, and no message of any was applied ever."""
+    streamed = {g.name for g in plan.group_bys if g.topic}
+    return bool(streamed) and not any(p.group_by in streamed and p.next is not None for p in positions.progress(store))
+
+
+def _ages(store: Store, plan: Plan, shown: Span) -> Mapping[str, float]:
+    """Seconds from the end of what was uploaded last, by group-by."""
+    ends = batch_ends(store)
+    return {g.name: max(shown.last - 1 - end, 0) / 1e6 for g in plan.group_bys if (end := ends.get(g.table)) is not None}
+
+
+def _lanes(lags: Sequence[positions.Lag]) -> tuple[Lane, ...]:
+    """A lane a partition of each topic, the worst group-by's lag at each time."""
+    held: dict[tuple[str, int], dict[int, Any]] = {}
+    for x in lags:
+        mine = held.setdefault((x.topic, x.partition), {})
+        mine[x.start] = max(mine.get(x.start, 0.0), x.p99 / 1e6)
+    topics = {t for t, _ in held}
+    return tuple(Lane(f"{t}/{p}" if len(topics) > 1 else f"p{p}", Series(tuple(sorted(v)), tuple(v[k] for k in sorted(v)))) for (t, p), v in sorted(held.items())[:LANES])

@@ -1,0 +1,83 @@
+"""The command `dashboard`: the page of a served definition as one file, or live in a browser."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from workbench.commands import connect, definition, named, warehouse
+from workbench.definitions import GroupBy
+from workbench.errors import DefinitionError
+from workbench.joins import Join
+from workbench.serving_commands import opened, placed
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
+
+    from monitoring.view import Dashboard
+
+NEEDED = ("starlette", "uvicorn")
+
+
+def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
+    """Show how the features of a served definition are: drift, nulls, agreement with the warehouse, lag and age.
+
+    With --export one HTML file, which needs nothing else; with --port a page to look through, on this machine alone unless
+    --host says otherwise; with neither, a table. Exit code 1 with --export or a table where a feature is an alert.
+    """
+    named(parser, "GroupBy or Join that is served")
+    placed(parser)
+    warehouse(parser)
+    parser.add_argument("--export", metavar="FILE", help="write the page as one HTML file")
+    parser.add_argument("--port", type=int, help="serve the page live on this port (0: any)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
+    parser.add_argument("--now", metavar="TIME", help="as of when, UTC, as 2023-12-01T12:00 (default: now)")
+    parser.add_argument("--days", metavar="N", type=int, default=7, help="days of answers that are looked at (7)")
+    parser.add_argument("--tile", metavar="HOURS", type=int, default=6, help="hours of a tile (6)")
+    parser.add_argument("--complete", metavar="TIME", help="before when the warehouse has every event (default: the newest event of the table that is furthest behind)")
+    return _run
+
+
+def _run(options: Namespace) -> int:
+    if options.port is not None and (lacking := [n for n in NEEDED if find_spec(n) is None]):
+        sys.stderr.write(f"workbench dashboard: {', '.join(lacking)} is not installed: pip install 'feature-workbench[serve]'\n")
+        return 2
+    from monitoring.view import dashboard as shown  # noqa: PLC0415 the command line is made without it
+
+    found, store = definition(options.definition, (GroupBy, Join)), opened(options)
+    try:
+        made = shown(store, found, now=_time(options.now), on=connect(options), span=timedelta(days=options.days), tile=timedelta(hours=options.tile), complete=options.complete)
+        if options.export is not None:
+            print(made.export(options.export))  # noqa: T201 a command's answer
+        if options.port is not None:
+            return _served(made, options.host, options.port)
+        if options.export is None:
+            print(made)  # noqa: T201 a command's answer
+    finally:
+        store.close()
+    return 1 if made.board.counts["alert"] else 0
+
+
+def _served(made: Dashboard, host: str, port: int) -> int:
+    from monitoring.hosting import serve  # noqa: PLC0415 an extra
+    from online.serving import bound  # noqa: PLC0415 the same
+
+    place = bound(host, port)
+    host, port = place.getsockname()[:2]
+    place.listen()
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/", flush=True)  # noqa: T201 a command's answer
+    return 0 if serve(made, place) else 2
+
+
+def _time(told: str | None) -> datetime | None:
+    if told is None:
+        return None
+    try:
+        at = datetime.fromisoformat(told)
+    except ValueError as error:
+        message = f"--now {told} is no time: {error}"
+        raise DefinitionError(message) from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

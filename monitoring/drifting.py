@@ -1,0 +1,149 @@
+"""The drift of what was served, feature by feature: its tiles by time against the reference, as a dashboard shows them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from attrs import field, frozen
+
+from monitoring import distances
+from monitoring.board import ALERT, OK, UNSCORED, WATCH, Bin, Series
+from monitoring.drift import series
+from monitoring.tiles import EPOCH, Tile, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from monitoring.answered import Answered
+    from monitoring.drift import Drift
+    from monitoring.edges import Edges
+    from monitoring.reference import Reference
+
+STATUS = {"ok": OK, "watch": WATCH, "warn": WATCH, "alert": ALERT, "insufficient data": UNSCORED}
+RANK = (ALERT, WATCH, OK, UNSCORED)
+TIME = "_fw_at"
+BARS = 24  # bins that are drawn; the rarest of more are one
+
+
+@frozen
+class Drifted:
+    """What a dashboard says of one feature's drift; `hot` has `drift` and `null`, as they crossed."""
+
+    status: str = UNSCORED
+    severity: float = 0.0
+    why: str = ""
+    since: int | None = None
+    drift: Series = field(factory=Series)
+    floor: float | None = None
+    nulls: Series = field(factory=Series)
+    null_before: float | None = None
+    bins: tuple[Bin, ...] = ()
+    hot: frozenset[str] = frozenset()
+
+
+def served_tiles(told: Answered, reference: Reference, length: timedelta) -> list[Tile]:
+    """The tiles of what was answered, of this definition and without error, by the time that was asked for."""
+    rows = told.rows.filter(pc.and_(pc.equal(told.rows["hash"], told.plan.hash), pc.invert(told.rows["failed"])))
+    if not rows.num_rows:
+        return []
+    keys = [f"k{i}" for i in range(len(told.plan.keys))]
+    names = {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if reference.columns(name)}
+    untold = [i for i in range(len(told.plan.outputs)) if f"f{i}" in names and not pc.all(rows[f"t{i}"]).as_py()]
+    columns = {TIME: rows["at"].cast(pa.timestamp("us"))} | {f"_fw_{k}": rows[k] for k in keys} | {name: rows[f] for f, name in names.items()}
+    con = ibis.duckdb.connect()
+    try:
+        table, keyed = con.create_table("served", pa.table(columns)), [f"_fw_{k}" for k in keys]
+        whole = [name for f, name in names.items() if int(f[1:]) not in untold]
+        found = summarise(table, reference.edges, time=TIME, keys=keyed, features=whole, length=length) if whole else []
+        for i in untold:  # what an answer did not tell is no null
+            mine = con.create_table(f"served{i}", pa.table(columns).filter(rows[f"t{i}"]))
+            found += summarise(mine, reference.edges, time=TIME, keys=keyed, features=[names[f"f{i}"]], length=length)
+    finally:
+        con.disconnect()
+    return found
+
+
+def drifted(feature: str, tiles: Mapping[str, Sequence[Tile]], reference: Reference, now: datetime) -> Drifted:
+    """The drift of a feature: of the measured column that is worst, a list's or text's others among them; nulls of its own."""
+    if feature in reference.skipped:
+        return Drifted(why=reference.skipped[feature])
+    columns = [c for c in reference.columns(feature) if tiles.get(c)]
+    if not columns:
+        return Drifted(why="nothing served")
+    every = {c: series(tiles[c], reference.edges[c], reference.tiles[c]) for c in columns}
+    judged = {c: current(found, now) for c, found in every.items()}
+    worst = min(columns, key=lambda c: (RANK.index(STATUS[judged[c].status]), -judged[c].severity, columns.index(c)))
+    found, last = every[worst], judged[worst]
+    own, before = {t.start: t for t in tiles[columns[0]]}, reference.tiles[columns[0]]
+    times = tuple(_us(d.start) for d in found)
+    rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)
+    status, crossed = STATUS[last.status], last.why.partition(" ")[0]
+    hot = {"null" if crossed == "nulls:" else "drift"} if status in (ALERT, WATCH) else set()
+    return Drifted(
+        status,
+        last.severity,
+        f"{worst}: {last.why}" if worst != feature else last.why,
+        _since(found, last),
+        Series(times, tuple(d.judged.psi if d.judged and enough(d) else None for d in found)),
+        last.judged.floor if last.judged else None,
+        Series(times, rates),
+        before.n_null / before.n_rows if before.n_rows else None,
+        bins(reference.edges[worst], reference.tiles[worst], next(t for t in tiles[worst] if t.start == last.start)) if last.n_cur else (),
+        frozenset(hot),
+    )
+
+
+def current(found: Sequence[Drift], now: datetime) -> Drift:
+    """The newest tile's; where that one is not over yet and has too few rows, the one before it."""
+    last = found[-1]
+    open_ = last.start is not None and last.length is not None and last.start + last.length > now
+    return found[-2] if open_ and last.status == "insufficient data" and len(found) > 1 else last
+
+
+def enough(drift: Drift) -> bool:
+    """Whether a score stands on enough rows to be drawn."""
+    return drift.status != "insufficient data"
+
+
+def _since(found: Sequence[Drift], last: Drift) -> int | None:
+    """When the run of tiles that are not well began."""
+    start = None
+    for d in reversed(found[: found.index(last) + 1]):
+        if STATUS[d.status] not in (ALERT, WATCH):
+            break
+        start = d.start
+    return None if start is None else _us(start)
+
+
+def _us(at: datetime | None) -> int:
+    return 0 if at is None else (at.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
+
+
+def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
+    """Shares by bin with each one's part of the PSI; nulls, NaN and infinities apart, as shares of all rows."""
+    ref, cur = np.array(reference.counts, float), np.array(current.counts, float)
+    found: list[Bin] = []
+    if edges.bins and ref.sum() and cur.sum():
+        labels = [label.replace("[", "").replace(")", "").replace(", ", " to ") if edges.kind == "ranges" else label for label in edges.labels]
+        kept = [i for i in range(len(labels)) if ref[i] or cur[i]]
+        shown = kept if len(kept) <= BARS else sorted(sorted(kept, key=lambda i: -max(ref[i] / ref.sum(), cur[i] / cur.sum()))[: BARS - 1])
+        rest = [i for i in kept if i not in set(shown)]
+        groups = [([i], labels[i]) for i in shown] + ([(rest, f"{len(rest)} rarer")] if rest else [])
+        parts = _parts(ref, cur)
+        found = [Bin(label, float(ref[g].sum() / ref.sum()), float(cur[g].sum() / cur.sum()), float(parts[g].sum())) for g, label in groups]
+    for kind, name in (("null", "n_null"), ("NaN", "n_nan"), ("inf", "n_posinf"), ("-inf", "n_neginf")):
+        before, after = (getattr(t, name) / t.n_rows if t.n_rows else 0.0 for t in (reference, current))
+        if before or after:
+            found.append(Bin(kind, before, after, kind=kind))
+    return tuple(found)
+
+
+def _parts(ref: distances.Numbers, cur: distances.Numbers) -> distances.Numbers:
+    """What each bin adds to the PSI over all bins."""
+    p, q = distances.jeffreys(ref), distances.jeffreys(cur)
+    return (q - p) * np.log(q / p)

@@ -1,0 +1,83 @@
+"""What served features are held against: the training set of their definition, as edges and one tile a measured column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from monitoring.edges import Edges, edges_of
+from monitoring.tiles import Tile, summarise
+from monitoring.uniques import reduce_text
+from workbench.dated import left_rows
+from workbench.errors import DefinitionError
+from workbench.joins import Join
+from workbench.plans import plan_of
+from workbench.sources import EventSource
+from workbench.training import backfill, connection_of, engine_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import ibis.expr.types as ir
+    from ibis.backends import BaseBackend
+
+    from workbench.definitions import GroupBy
+
+MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
+
+
+@frozen(eq=False)
+class Reference:
+    """Edges and tiles by measured column, frozen on one table; `name` says which, `skipped` why a feature has none."""
+
+    name: str
+    edges: Mapping[str, Edges]
+    tiles: Mapping[str, Tile]
+    skipped: Mapping[str, str]
+
+    def columns(self, feature: str) -> tuple[str, ...]:
+        """What is measured of a feature: its own column first, then lengths, elements and entries."""
+        own = (n for n in self.edges if n == feature or n.startswith((f"{feature}.", f"{feature}[")))
+        return tuple(sorted(own, key=len))
+
+
+def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, on: BaseBackend | None = None, name: str = "") -> Reference | None:
+    """The reference of a definition's features: of a given table, else of a join's training set; none for a group-by alone. Runs.
+
+    A training set of more than 200,000 left rows is thinned by a hash of their keys and times, and `name` says by how much.
+    """
+    features = [n for _, _, n in plan_of(definition).outputs]
+    if table is None:
+        if not isinstance(definition, Join):
+            return None
+        table, name = _training_set(definition, on)
+    edges: dict[str, Edges] = {}
+    skipped = {n: "not in the reference" for n in features if n not in table.columns}
+    for feature in (f for f in features if f not in skipped):
+        try:
+            edges |= edges_of(table, features=[feature], name=name)
+        except DefinitionError as error:
+            skipped[feature] = str(error).partition(":")[0]
+    measured = [f for f in features if f not in skipped]
+    tiles = summarise(table, edges, keys=_keys(definition, table), features=measured) if measured else []
+    return Reference(name or "the table given", edges, {t.feature: t for t in tiles}, skipped)
+
+
+def _keys(definition: GroupBy | Join, table: ir.Table) -> Sequence[str]:
+    keys = [k.name for k in plan_of(definition).keys]
+    return keys if set(keys) <= set(table.columns) else ()
+
+
+def _training_set(join: Join, on: BaseBackend | None) -> tuple[ir.Table, str]:
+    con = connection_of(join, on)
+    engine = engine_for(join, con)
+    left = left_rows(join, engine, None, None)
+    ((rows,),) = engine.rows(left.agg(n=left.count()))
+    if rows <= MOST:
+        return backfill(join, on=con), f"training set, {rows:,} rows"
+    step = -(-rows // MOST)
+    whole = join.left.table.to_expr()
+    asked = reduce_text([whole[c] for c in dict.fromkeys((*(k.name for k in plan_of(join).keys), join.left.time))])
+    thinned = whole.filter(engine.hashed(asked).cast("int64") % step == 0)
+    return backfill(evolve(join, left=EventSource(thinned, time=join.left.time)), on=con), f"training set, one of {step} of {rows:,} rows"

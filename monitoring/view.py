@@ -1,0 +1,158 @@
+"""`dashboard`: what is known of a served definition's features, as text, as a page, and as a table."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from monitoring import page
+from monitoring.assembled import SIX_HOURS, WEEK, board
+from monitoring.drawing import span as said
+from monitoring.reference import reference_of
+from monitoring.watching import Watching
+from workbench import display
+from workbench.definitions import GroupBy
+from workbench.errors import DefinitionError, near
+from workbench.joins import Join
+from workbench.live.showing import show
+from workbench.markup import tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis.expr.types as ir
+    import pandas as pd
+    import plotly.graph_objects as go
+    from ibis.backends import BaseBackend
+
+    from monitoring.board import Board, Line
+    from monitoring.reference import Reference
+    from online.answers import At
+    from online.store import Store
+
+SHOWN = 20  # features of a text
+HEADS = ("status", "feature", "drift", "null", "mismatch", "write lag", "batch age")
+COLUMNS = ("feature", "group_by", "owner", "status", "severity", "drift", "null_rate", "null_rate_reference", "mismatch", "compared", "skew", "pending", "lag", "age", "reasons")
+DOCUMENT = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
+BODY = "<style>:root{color-scheme:light dark}body{margin:0;padding:12px;font-family:system-ui,sans-serif;background:Canvas;color:CanvasText}</style>"
+
+
+@frozen(repr=False, eq=False)
+class Dashboard:
+    """A board that shows itself: in a cell as a page to look through, elsewhere as text or as a page that stands alone.
+
+    `board` has everything that is shown, as values; `fresh` computes it anew.
+    """
+
+    board: Board
+    fresh: Callable[[], Board] = field(repr=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a feature, worst first: status, the newest figures (shares of 1, null where there is none), `lag` and `age` in seconds, `reasons`."""
+        import pandas as pd  # noqa: PLC0415 half a second that a page need not cost
+
+        return pd.DataFrame([_row(n) for n in self.board.ranked], columns=list(COLUMNS))
+
+    def export(self, path: str | Path) -> Path:
+        """Write the page as one file that needs nothing else, no script and no network; its path."""
+        place = Path(path)
+        place.write_text(document(self.board.name, page.html(self.board)), "utf-8")
+        return place
+
+    def figure(self, feature: str) -> go.Figure:
+        """A feature's distribution on the bins frozen on the reference, and its drift score over time, for Plotly.
+
+        Raises DefinitionError for a feature that is not watched, ImportError without Plotly.
+        """
+        from monitoring.figures import figure  # noqa: PLC0415 an extra
+
+        line = next((n for n in self.board.lines if n.name == feature), None)
+        if line is None:
+            message = f"{self.board.name} has no feature {feature!r}: {near(feature, [n.name for n in self.board.lines])}"
+            raise DefinitionError(message)
+        return figure(self.board, line)
+
+    # --- shown
+
+    def __repr__(self) -> str:
+        board = self.board
+        counts = ", ".join(f"{n} {status}" for status, n in board.counts.items() if n)
+        lines = [f"{board.name}: {counts or 'no features'}", f"  {board.span}; reference: {board.reference}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
+        lines += [f"  {page.GLYPHS[t.status][0]} {t.sentence}" for t in board.told[: page.TOLD]] + [f"  {page.EMPTY[m]}" for m in board.missing]
+        lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:SHOWN]], right=(2, 3, 4, 5, 6))]
+        more = len(board.lines) - SHOWN
+        return "\n".join([*lines, *([f"  ... {more} more in .to_pandas()"] if more > 0 else [])])
+
+    def _repr_html_(self) -> str:
+        return page.html(self.board)
+
+    def _ipython_display_(self) -> None:
+        show(repr(self), self._repr_html_(), lambda _: (watching := self.watching(), watching.page()))
+
+    def watching(self) -> Watching:
+        """What a live page of it asks."""
+        return Watching(self.board, self.fresh)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    def told(value: float | None, form: str) -> str:
+        return "–" if value is None else form.format(value)
+
+    times = ("–" if t is None else said(t) for t in (line.lag, line.age))
+    return (f"{page.GLYPHS[line.status][0]} {line.status}", line.name, told(line.drift.last, "{:.3f}"), told(line.nulls.last, "{:.1%}"), told(line.mismatch.last, "{:.2%}"), *times)
+
+
+def _row(line: Line) -> dict[str, Any]:
+    same = {c: getattr(line, c) for c in ("group_by", "owner", "status", "severity", "compared", "skew", "pending", "lag", "age")}
+    newest = {"drift": line.drift.last, "null_rate": line.nulls.last, "null_rate_reference": line.null_before, "mismatch": line.mismatch.last}
+    return {"feature": line.name, **same, **newest, "reasons": "; ".join(line.reasons)}
+
+
+def document(name: str, *content: Any) -> str:
+    """A page that stands alone, in the reader's light or dark colours."""
+    return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
+
+
+def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | None = None, complete: At = None) -> Dashboard:
+    """How the features of a served definition are: drift against what was trained on, nulls, agreement with the warehouse, lag and age.
+
+    Parameters
+    ----------
+    store, definition
+        The store whose served log is looked at, and the group-by or join that is served there.
+    now
+        As of when; by default the time of the call, and of each refresh.
+    on
+        The connection that has the tables, where the definition's own is not it.
+    span, tile
+        How far back of `now` answers are looked at, and the stretches that they are summarised in.
+    reference
+        A table with the features' columns to hold them against; by default a join's training set, computed once. A group-by
+        alone has none, and its drift is then not scored.
+    complete
+        Before when the warehouse has every event; by default as far as its newest events tell.
+
+    Returns a `Dashboard`, which shows itself in a cell. Raises DefinitionError for what is no definition, EngineError and
+    StoreError where an engine or the store fails.
+
+    """
+    if not isinstance(definition, GroupBy | Join):
+        message = f"dashboard takes the GroupBy or the Join that is served, not {definition!r}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
+        raise DefinitionError(message)
+    held: list[Reference | None] = []
+    lock = threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
+
+    def once() -> Reference | None:
+        if not held:
+            held.append(reference_of(definition, reference, on=on))
+        return held[0]
+
+    def fresh() -> Board:
+        with lock:
+            return board(store, definition, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete)
+
+    return Dashboard(fresh(), fresh)

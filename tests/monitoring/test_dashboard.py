@@ -1,0 +1,421 @@
+"""The dashboard: its numbers are those of drift and consistency, and its page is whole, small, safe and usable."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import httpx
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+import simulator
+import watched
+from attrs import evolve
+from conftest import ROOT
+from stage import Stage
+from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
+
+from monitoring import consistency, dashboard, drawing, edges_of, page, reference, series, summarise
+from monitoring.board import UNSCORED, Bin, Board, Line, Mark, Offending, Told
+from monitoring.board import Series as Values
+from monitoring.dashboard_command import dashboard as command
+from monitoring.view import Dashboard
+from monitoring.watching import Watching
+from online.served import logged
+from workbench import DefinitionError, backfill, unpublish
+from workbench.live import Request
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def con():
+    return ibis.duckdb.connect()
+
+
+@pytest.fixture(scope="module")
+def join(store, con):
+    yield watched.served(store, con)
+    unpublish(watched.NAME, store)
+
+
+@pytest.fixture(scope="module")
+def shown(store, join):
+    return dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE)
+
+
+def line(shown, name):
+    return next(n for n in shown.board.lines if n.name == name)
+
+
+# --- the numbers
+
+
+def test_the_drift_is_what_the_scores_give_of_the_served_log_against_the_training_set(store, join, shown):
+    reference = backfill(join)
+    edges = edges_of(reference, features=[SUM], name=shown.board.reference)
+    answers = [(a.answer, a.us) for a in logged(store, watched.NAME)]
+    rows = pd.DataFrame({"user": [a.asked["user"] for a, _ in answers], "at": pd.to_datetime([us for _, us in answers], unit="us"), SUM: [a[SUM] for a, _ in answers]})
+    table = ibis.duckdb.connect().create_table("rows", rows)
+    (whole,) = summarise(reference, edges, keys=["user"])
+
+    expected = series(summarise(table, edges, time="at", keys=["user"], length=TILE), edges[SUM], whole)
+
+    got = line(shown, SUM)
+    assert [d.judged.psi for d in expected] == list(got.drift.values)
+    assert [int(d.start.timestamp() * 1e6) for d in expected] == list(got.drift.times)
+    assert ("alert", expected[-1].severity, expected[-1].judged.floor) == (got.status, got.severity, got.floor)
+    assert 10 == len(got.drift.values)
+
+
+def test_nulls_stand_beside_their_share_in_the_reference(shown):
+    got = line(shown, SUM)
+
+    assert (0.0, [0.0] * 8 + [40 / 240] * 2) == (got.null_before, list(got.nulls.values))
+
+
+def test_the_mismatches_are_what_consistency_gives(store, join, shown):
+    found = consistency(store, join, DAY, NOW, complete=COMPLETE)
+
+    for verdict in found.verdicts:
+        got = line(shown, verdict.feature)
+        assert (verdict.compared, verdict.skew) == (got.compared, got.skew)
+        assert verdict.causes.keys() == got.causes.keys()
+    got = line(shown, COUNT)
+    assert [2 / 200] * 8 + [0.0] * 2 == list(got.mismatch.values)
+    for i, share in enumerate(got.mismatch.values):
+        assert share == pytest.approx(sum(shares.values[i] for shares in got.causes.values()))  # noqa: PD011 a Series of ours
+
+
+def test_differing_rows_show_the_events_that_the_store_lacked(shown):
+    got = line(shown, COUNT).rows
+
+    assert {("3", 1, 2, "late_across_batch"), ("5", 1, 2, "late_across_batch")} == {(r.key, r.served, r.offline, r.cause) for r in got}
+    assert all([True, False] == [m.seen for m in r.marks] for r in got)
+    assert all(r.start == r.at - 30 * 86_400_000_000 for r in got)
+
+
+def test_a_finding_says_what_since_when_and_why(shown):
+    told = {(t.kind, t.features): t.sentence for t in shown.board.told}
+
+    assert re.match(rf"{SUM} is not what it was since 03-12 06:00 UTC: PSI \d+\.\d+ over \d+ bins; noise up to [\d.]+ \(against the training set, 1,000 rows\)\.", told["drift", (SUM,)])
+    assert f"{COUNT} was not served as the warehouse gives it from 03-10 06:00 to 03-12 06:00 UTC: 0.77% of 2,080 values differ: late_across_batch 16." == told["served ≠ offline", (COUNT,)]
+    assert "alert" == shown.board.told[0].status
+
+
+def test_age_is_from_the_end_of_the_last_upload(shown):
+    assert {(NOW.replace(tzinfo=None) - DAY).total_seconds()} == {n.age for n in shown.board.lines if n.group_by == "orders_v1"}
+
+
+def test_the_table_has_a_row_a_feature_worst_first(shown):
+    got = shown.to_pandas()
+
+    assert [n.name for n in shown.board.ranked] == got["feature"].tolist()
+    assert {SUM, COUNT, KIND, "per_order"} == set(got["feature"])
+    assert [n.drift.last for n in shown.board.ranked] == got["drift"].tolist()
+
+
+def test_text_says_the_worst_and_lists_the_features(shown):
+    text = repr(shown)
+
+    assert text.startswith(f"{watched.NAME}: ")
+    assert shown.board.told[0].sentence in text
+    assert all(n.name in text for n in shown.board.lines)
+
+
+def test_the_reference_is_computed_once_and_the_rest_anew(store, join, monkeypatch):
+    calls = []
+    from monitoring import view
+
+    real = view.reference_of
+    monkeypatch.setattr(view, "reference_of", lambda *a, **k: calls.append(a) or real(*a, **k))
+    got = dashboard(store, join, now=NOW, complete=COMPLETE)
+
+    got.fresh()
+
+    assert 1 == len(calls)
+
+
+def test_a_large_training_set_is_thinned_by_keys_and_times_and_says_so(store, join, monkeypatch):
+    monkeypatch.setattr(reference, "MOST", 300)
+
+    got = reference.reference_of(join)
+
+    assert "training set, one of 4 of 1,000 rows" == got.name
+    assert 180 < got.tiles[SUM].n_rows < 320
+    assert got.tiles[SUM].n_rows > got.tiles[SUM].n_eff > 100
+
+
+def test_a_time_without_answers_is_told_as_no_log(store, join):
+    got = dashboard(store, join, now=DAY - timedelta(days=300))
+
+    assert (("log",), 4) == (got.board.missing, got.board.counts["not scored"])
+    assert "No served log in this time" in repr(got)
+    assert "No served log in this time" in got._repr_html_()
+    assert [None] * 4 == got.to_pandas()["drift"].tolist()
+
+
+def test_a_definition_that_was_never_published_has_an_empty_page(store, con, join):
+    got = dashboard(store, watched.definition(con, "never_published_v1"))
+
+    assert (("log",), {UNSCORED}) == (got.board.missing, {n.status for n in got.board.lines})
+    assert "never_published_v1" in got._repr_html_()
+
+
+def test_write_lag_is_from_kafka_to_where_it_can_be_fetched(store):
+    shop = simulator.Shop.opened(store, ["a"])
+    shop.stream("pays", [simulator.event("a", "one")], appended=int(time.time() * 1000) - 90_000)
+    shop.stream("pays", [simulator.event("a", "two")], partition=1)
+
+    got = dashboard(store, shop.join).board
+
+    assert ("log",) == got.missing
+    lags = {n.group_by: n.lag for n in got.lines}
+    assert 90 <= lags["pays_v1"] < 100
+    assert (None, None) == (lags["clicks_v1"], lags["users_v1"])
+    assert [("p0", True), ("p1", False)] == [(lane.name, lane.lag.last >= 90) for lane in got.lanes]
+    unpublish(simulator.NAME, store)
+
+
+def test_a_cell_shows_the_page_and_the_text(shown, capsys):
+    shown._ipython_display_()
+
+    # where no shell runs, IPython prints what it was given
+    assert {"text/plain": repr(shown), "text/html": shown._repr_html_()} == ast.literal_eval(capsys.readouterr().out)
+
+
+def test_a_refresh_shows_what_was_computed_anew(shown):
+    other = evolve(shown.board, lines=shown.board.lines[:1], stale="7 answers wait")
+
+    reply = Watching(shown.board, lambda: other).answer(Request(1, "view", "refresh", {}), print)
+
+    assert "7 answers wait" in reply.parts["head"]
+    assert KIND not in reply.parts["features"]
+
+
+def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_reference(store, join, con):
+    part = join.parts[0].group_by
+    from online import Fetcher
+    from workbench import publish
+
+    publish(part, store, confirm=True, end=DAY)
+    fetcher = Fetcher(store, sample=1.0)
+    fetcher.fetch(part.name, [{"user": u} for u in range(50)], at=DAY + timedelta(hours=1))
+    fetcher.close()
+
+    alone = dashboard(store, part, now=NOW, complete=COMPLETE)
+    given = dashboard(store, part, now=NOW, complete=COMPLETE, reference=con.table("orders").group_by("user").agg(amount_sum_30d=watched._.amount.sum()))
+
+    assert ("tiles",) == alone.board.missing
+    assert {"no reference"} == {n.note for n in alone.board.lines}
+    assert {50} == {n.compared for n in alone.board.lines}
+    assert ["amount_sum_30d"] == [n.name for n in given.board.lines if n.drift.times]
+    unpublish(part.name, store)
+
+
+def test_what_is_no_definition_and_no_feature_is_refused(store, shown):
+    with pytest.raises(DefinitionError, match="dashboard takes the GroupBy or the Join that is served, not 'orders'"):
+        dashboard(store, "orders")
+    with pytest.raises(DefinitionError, match="has no feature 'amount'"):
+        shown.figure("amount")
+
+
+def test_a_span_shorter_than_a_tile_is_refused(store, join):
+    with pytest.raises(DefinitionError, match="a span at least one tile"):
+        dashboard(store, join, span=timedelta(hours=1))
+
+
+def test_the_figure_has_the_bins_and_the_score(shown):
+    got, expected = shown.figure(SUM), line(shown, SUM)
+
+    now, before, score = got.data[:3]
+    assert [b.current for b in expected.bins] == list(now.y)
+    assert [b.reference for b in expected.bins] == list(before.y)
+    assert list(expected.drift.values) == list(score.y)
+
+
+# --- the page
+
+
+def many(count):
+    """A board of many features, each with a week of tiles: noise in drift and nulls, a rare difference, and one in fifty that is not well."""
+    times, chance = tuple(range(0, 28 * 21_600_000_000, 21_600_000_000)), np.random.default_rng(1)
+
+    def made(i):
+        bad = i % 50 == 0
+        drift = chance.uniform(0, 0.4 if bad else 0.05, 28)
+        nulls, mismatch = chance.normal(0.05, 0.002, 28), chance.choice([0.0, 0.0004], 28, p=[0.9, 0.1])
+        series = (Values(times, tuple(map(float, v))) for v in (drift, nulls, mismatch))
+        found = dict(zip(("drift", "nulls", "mismatch"), series, strict=True))
+        bins = tuple(Bin(f"{b} to {b + 1}", 0.05, 0.05) for b in range(20)) if bad else ()
+        return Line(f"purchases_v1_amount_feature_{i}", "purchases_v1", "alert" if bad else "ok", compared=5000, null_before=0.05, bins=bins, lag=1.5, age=50_000, **found)
+
+    lines = tuple(made(i) for i in range(count))
+    return Board("many", "0" * 40, "7 d", "training set", times[-1], lines)
+
+
+def test_three_hundred_features_are_less_than_300_kb_and_fast():
+    board = many(300)
+
+    began = time.perf_counter()
+    static, live = page.html(board), page.html(board, live=True)
+
+    assert time.perf_counter() - began < 2
+    assert len(live.encode()) < 300_000
+    overview, _, folded = static.partition('<details><summary><span class="mark')
+    assert len(overview.encode()) < 300_000
+    assert len(folded.encode()) < 100_000  # the details of the six that are not well
+    assert 300 == static.count('title="purchases_v1">')
+
+
+def test_a_thinned_sparkline_keeps_its_peak():
+    values = [0.0] * 100 + [9.0] + [0.0] * 67
+
+    drawn = drawing.sparkline(Values(tuple(range(168)), tuple(values)), 1.0, hot=False, points=12)
+
+    assert re.search(r"l\d+-16", drawn)
+
+
+def test_one_feature_and_none_have_a_page():
+    assert "purchases_v1_amount_feature_0" in page.html(many(1))
+    assert "No feature is watched yet." in page.html(many(0))
+
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def hostile():
+    told = Told("alert", HOSTILE, HOSTILE, (HOSTILE,))
+    row = Offending(HOSTILE, 10**15, HOSTILE, None, HOSTILE, 10**15 - 10**12, (Mark(10**15 - 10, seen=False),))
+    made = Line(HOSTILE, HOSTILE, "alert", reasons=(HOSTILE,), owner=HOSTILE, compared=1, rows=(row,), drift=Values((1,), (0.3,)), causes={HOSTILE: Values((1,), (0.5,))})
+    return Board(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 10**15, (made,), (told,), stale=HOSTILE, marks=((1, HOSTILE),))
+
+
+def test_names_and_values_are_text_wherever_they_stand(tmp_path):
+    made = Dashboard(hostile(), hostile)
+
+    file = made.export(tmp_path / "page.html").read_text()
+    for text in (made._repr_html_(), made.watching().page(), file):
+        assert "<script" not in text
+        assert "&lt;script&gt;" in text
+
+
+def test_the_export_is_one_file_that_asks_for_nothing_and_has_every_worst_feature(shown, tmp_path):
+    text = shown.export(tmp_path / "page.html").read_text()
+
+    assert text.startswith("<!doctype html>")
+    assert not re.findall(r"https?:|<script|<link|url\((?!#)|@import| src=", text)
+    for n in shown.board.lines:
+        if n.status == "alert":
+            assert f"Drift of {n.name}" in text
+
+
+# --- in a browser
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [480, 900, 1400])
+def test_the_live_page_fits_and_its_keys_work(shown, browser, artifacts, width, theme):
+    stage = Stage(browser, shown.watching(), theme=theme, width=width)
+    try:
+        first, second = (n.name for n in shown.board.ranked[:2])
+        assert first == stage.text("[data-part=drill] h3")
+        stage.page.screenshot(path=artifacts / f"dashboard-{width}-{theme}.png", full_page=True)
+        assert stage.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+        stage.page.locator("[data-item][tabindex='0']").focus()
+        stage.page.keyboard.press("ArrowDown")
+        stage.until(f"document.querySelector('[data-part=drill] h3').innerText === {second!r}")
+        stage.page.keyboard.press("/")
+        stage.page.keyboard.type("per_order")
+        stage.until("document.querySelectorAll('[data-item]').length === 1")
+
+        assert "per_order" == stage.text("[data-part=drill] h3")
+        assert stage.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert not stage.heard
+    finally:
+        stage.close()
+
+
+def test_the_export_fits_a_phone_in_the_dark(shown, browser, artifacts, tmp_path):
+    sheet, heard = browser.new_page(viewport={"width": 480, "height": 900}, color_scheme="dark"), []
+    sheet.on("console", lambda m: heard.append(m.text))
+
+    sheet.goto(shown.export(tmp_path / "page.html").as_uri())
+    sheet.screenshot(path=artifacts / "dashboard-export.png", full_page=True)
+
+    assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not heard
+    sheet.close()
+
+
+# --- the command
+
+DEFINITIONS = """
+import ibis
+import watched
+join = watched.definition(ibis.duckdb.connect({warehouse!r}))
+"""
+
+
+@pytest.fixture(scope="module")
+def asked(join, store, con, tmp_path_factory):
+    """The arguments that name the definition, in a file with a warehouse of its own."""
+    folder = tmp_path_factory.mktemp("command")
+    file, warehouse = folder / "defs.py", str(folder / "w.duckdb")
+    other = ibis.duckdb.connect(warehouse)
+    for name in ("orders", "asks"):
+        other.create_table(name, con.table(name).to_pyarrow())
+    other.disconnect()
+    file.write_text(DEFINITIONS.format(warehouse=warehouse))
+    return [f"{file}:join", "--store", store.url, "--now", "2024-03-12T18:00", "--days", "3", "--complete", "2030-01-01"]
+
+
+def test_the_command_exports_the_same_page_and_fails_on_an_alert(asked, shown, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    run = command(parser)
+    place = tmp_path / "page.html"
+
+    assert 1 == run(parser.parse_args([*asked, "--export", str(place)]))
+
+    assert f"{place}\n" == capsys.readouterr().out
+    assert f"Drift of {SUM}: now {line(shown, SUM).drift.last:.3f}" in place.read_text()
+
+
+def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(asked, browser, artifacts):
+    code = "import argparse, sys; from monitoring.dashboard_command import dashboard; p = argparse.ArgumentParser(); run = dashboard(p); sys.exit(run(p.parse_args()))"
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'monitoring'}"}
+    with subprocess.Popen([sys.executable, "-c", code, *asked, "--port", "0"], stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT) as process:
+        try:
+            address = process.stdout.readline().strip()
+            sheet, heard = browser.new_page(), []
+            sheet.on("console", lambda m: heard.append(m.text))
+            sheet.on("pageerror", lambda e: heard.append(str(e)))
+            answer = sheet.goto(address)
+            sheet.wait_for_selector("[data-item]")
+            sheet.screenshot(path=artifacts / "dashboard-served.png", full_page=True)
+            sheet.locator("[data-item][tabindex='0']").focus()
+            opened = sheet.locator("[data-part=drill] h3").inner_text()
+            sheet.keyboard.press("ArrowDown")
+            sheet.wait_for_function("was => document.querySelector('[data-part=drill] h3').innerText !== was", arg=opened)
+            sheet.keyboard.press("/")
+            sheet.keyboard.type("per_order")
+            sheet.wait_for_function("() => document.querySelectorAll('[data-item]').length === 1")
+
+            policy = answer.headers["content-security-policy"]
+            assert address.startswith("http://127.0.0.1:")
+            assert "default-src 'none'" in policy
+            assert "http" not in policy
+            assert not heard
+            assert (400, 404) == (httpx.get(address, headers={"Host": "elsewhere.example"}).status_code, httpx.post(f"{address}ask", headers={"X-Page": "guessed"}, json={}).status_code)
+            sheet.close()
+        finally:
+            process.terminate()
