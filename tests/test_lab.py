@@ -53,9 +53,10 @@ def backfilled(con, user: str, at: str):
 
 def answered(seen, act) -> None:
     """Do something, and wait for its answer."""
-    before = seen.page.locator(".fw-live").get_attribute("data-answered") or "0"
+    before = seen.page.locator(".fw-live").get_attribute("data-asked") or "0"
     act()
-    seen.page.wait_for_function("before => Number(document.querySelector('.fw-live').dataset.answered || 0) > before && !document.querySelector('.fw[data-running]')", arg=int(before), timeout=30_000)
+    # the newest request is the view's: its guards asked when the page was made
+    seen.page.wait_for_function("before => { const { asked, answered } = document.querySelector('.fw-live').dataset; return Number(asked) > before && asked === answered; }", arg=int(before), timeout=30_000)
 
 
 def shown(seen) -> tuple[str, str, int | None]:
@@ -76,6 +77,7 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
     seen.page.wait_for_selector(GRID, timeout=60_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
+    seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     assert backfilled(con, *shown(seen)[:2]) == shown(seen)[2]
 
@@ -145,7 +147,8 @@ def test_a_running_cell_does_not_hold_up_the_view(seen):
     seen.open("busy.ipynb")
     seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
     seen.page.keyboard.press("Control+Enter")
-    seen.page.wait_for_selector(GRID, timeout=60_000)
+    seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
+    seen.page.wait_for_timeout(2000)  # JupyterLab opens the subshell of widgets a moment after their first message
     seen.page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
     seen.page.keyboard.press("Control+Enter")
     began = datetime.now(UTC)

@@ -14,7 +14,8 @@ import pytest
 from attrs import evolve
 from conftest import ROOT
 from ibis import _
-from test_pages import CONTRAST, THEMES, browser  # noqa: F401 a fixture
+from stage import THEMES
+from test_pages import CONTRAST
 
 from backends.equal import equal
 from workbench import EventSource, GroupBy, Join, backfill, days, last_k, publish, quickstart, samples, trailing, unpublish
@@ -401,7 +402,7 @@ def test_the_static_output_is_the_same_each_time_and_names_no_seconds(store, con
 
     assert (repr(one), one._repr_html_()) == (repr(other), other._repr_html_())
     assert not re.search(r"\d s\b", one._repr_html_().split("</style>")[1])
-    assert f"publish({SMALL.name}, store, confirm=&quot;{one.hash[:8]}&quot;)" in one._repr_html_()
+    assert f"publish({SMALL.name}, store, confirm=\"{one.hash[:8]}\")" in one._repr_html_()
 
 
 # --- in a browser
@@ -429,7 +430,7 @@ def recorded(store, con):
 
 
 @pytest.fixture(params=[(theme, width) for theme in THEMES for width in (700, 1400)], ids=lambda p: f"{p[0]}-{p[1]}")
-def live(request, browser, recorded):  # noqa: F811 the fixture
+def live(request, browser, recorded):
     theme, width = request.param
     page = browser.new_page(viewport={"width": width, "height": 900})
     heard = []

@@ -11,10 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import simulator
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "monitoring", "online")]
 
-from monitoring import consistency
-from online import Store, embedded
+import simulator  # noqa: E402 beside the tests
+
+from monitoring import consistency  # noqa: E402 after it
+from online import Store, embedded  # noqa: E402 after it
 
 
 def main(requests: int) -> None:

@@ -28,8 +28,8 @@ from workbench import preview, quickstart
 VIEW = "preview(quickstart.training_set, 3, 'quickstart_purchases_v1_purchase_price_sum_14d', on=con)"
 # Performs an action and resolves with the milliseconds until its answer is drawn.
 MEASURE = """([selector, key, value]) => new Promise((done) => {
-  const root = document.querySelector('.fw-live'), before = root.dataset.answered, from = performance.now();
-  const see = new MutationObserver(() => { if (root.dataset.answered !== before) { see.disconnect(); requestAnimationFrame(() => done(performance.now() - from)); } });
+  const root = document.querySelector('.fw-live'), before = Number(root.dataset.asked || 0), from = performance.now();
+  const see = new MutationObserver(() => { if (Number(root.dataset.answered) > before) { see.disconnect(); requestAnimationFrame(() => done(performance.now() - from)); } });
   see.observe(root, { attributes: true, attributeFilter: ['data-answered'] });
   const target = root.querySelector(selector);
   if (value !== null) { target.value = value(target); target.dispatchEvent(new Event('input', { bubbles: true })); }

@@ -144,7 +144,7 @@ def test_names_and_values_of_any_letters_are_compared(store, duck):
     assert {"late_across_batch"} == {r.cause for r in got.rows}
     assert {key: value} == got.rows[0].keys
     assert 2 == got.events(got.rows[0]).num_rows
-    assert "o&#x27;brien" in got._repr_html_()
+    assert "o'brien" in got._repr_html_()
 
 
 def test_sketches_are_compared_by_their_bound(store, duck):

@@ -223,7 +223,7 @@ def test_a_stream_tells_its_lag_newest_event_partitions_and_trouble(place, wareh
         for partition in (0, 1):
             positions.claimed(con, [plan], "events.purchases", partition, "me")
         done = writing.applied(con, writing.RowLevel(plan), writing.Messages("events.purchases", message, [0], [0], appended=[appended]))
-        positions.visible(con, done.numbers)
+        positions.visible(con, done.marks)
         positions.high(con, {("events.purchases", 0): [plan.table]}, {("events.purchases", 0): 3})
         well = catalog(store)[PURCHASES]
         positions.troubled(con, [plan.table], "events.purchases", "3 of 4 messages are bad")

@@ -18,6 +18,7 @@ function render({ model, el, signal }) {
     const id = ++number;
     for (const [k, p] of pending) if (p.slot === slot) pending.delete(k);
     if (kind !== "cancel") pending.set(id, { slot, since: Date.now(), heard: false });
+    root.dataset.asked = id;
     try {
       model.send({ v: 1, id, slot, kind, params });
     } catch {
