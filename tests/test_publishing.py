@@ -402,7 +402,7 @@ def test_the_static_output_is_the_same_each_time_and_names_no_seconds(store, con
 
     assert (repr(one), one._repr_html_()) == (repr(other), other._repr_html_())
     assert not re.search(r"\d s\b", one._repr_html_().split("</style>")[1])
-    assert f"publish({SMALL.name}, store, confirm=\"{one.hash[:8]}\")" in one._repr_html_()
+    assert f'publish({SMALL.name}, store, confirm="{one.hash[:8]}")' in one._repr_html_()
 
 
 # --- in a browser
