@@ -31,6 +31,7 @@ def started(tmp_path_factory, browser):
     home = tmp_path_factory.mktemp("lab")
     with lab(home) as (address, work):
         shutil.copy(ROOT / "notebooks" / "01_quickstart.ipynb", work)
+        notebook(work / "gone.ipynb", BUSY)
         notebook(work / "busy.ipynb", BUSY, "time.sleep(20); print('slept')")
         yield browser, address, work
 
@@ -119,7 +120,7 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
 
 
 def test_after_a_restart_and_without_a_kernel_the_static_view_is_there(seen, artifacts):
-    seen.open("busy.ipynb")
+    seen.open("gone.ipynb")
     seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
     seen.page.keyboard.press("Control+Enter")
     seen.page.wait_for_selector(GRID, timeout=60_000)
@@ -133,7 +134,7 @@ def test_after_a_restart_and_without_a_kernel_the_static_view_is_there(seen, art
     assert before == seen.page.locator(VALUE).inner_text()
     assert not seen.errors
 
-    seen.open("busy.ipynb")
+    seen.open("gone.ipynb")
 
     seen.page.wait_for_selector(".fw-page .say .v", timeout=30_000)
     assert before == seen.page.locator(".fw-page .say .v").inner_text()
