@@ -131,7 +131,7 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     return join([tag("div", table, class_="scroll", tabindex="0", data_keep="features"), *more])
 
 
-def _line(board: Board, line: Line, number: int, *, on: bool, live: bool) -> Markup:
+def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
     limits, points = board.thresholds, COARSE if len(board.lines) > MANY else FINE
     cells = [
         mark(line.status),
@@ -141,7 +141,7 @@ def _line(board: Board, line: Line, number: int, *, on: bool, live: bool) -> Mar
         _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot, points=points),
     ]
     times = [_time(line.lag, hot="lag" in line.hot), _time(line.age, hot="age" in line.hot)]
-    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}, separators=(",", ":")), "data_focus": f"line{number}"} if live else {}
+    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}, separators=(",", ":"))} if live else {}
     told = {"title": ", ".join(line.reasons) or None, "aria_selected": "true" if on else None}
     return tag("tr", *(tag("td", c) for c in cells), *times, **told, **asks)
 
