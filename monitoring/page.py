@@ -121,8 +121,7 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     heads = (("status ↓", "by severity", None), ("feature", "", None), ("drift", f"PSI, alert {limits.drift[1]:g}", None), ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None), ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None), ("write lag", "p99", "num hidew"), ("batch age", "", "num hidew"))
     head_ = tag("thead", tag("tr", *(tag("th", tag("b", said), tag("small", sub), scope="col", class_=c, aria_sort="descending" if i == 0 else None) for i, (said, sub, c) in enumerate(heads))))
     listed, opened = shown.lines(board), shown.line(board)
-    places = {n.name: i for i, n in enumerate(board.lines)}  # by which the focus finds a line again, wherever it moves
-    body = join(_line(board, line, places[line.name], on=line is opened, live=live) for line in listed[:LISTED])
+    body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
     table = tag("table", tag("caption", f"Features of {board.name} by severity"), head_, tag("tbody", body, data_items="" if live else None), class_="feat", role="grid" if live else None)
     if not listed:
         cleared = tag("button", "show all", type="button", class_="link", data_send="clear") if live else ""
