@@ -110,7 +110,7 @@ def _with_rows(told: Mapping[str, Differing], found: Consistency, windows: Mappi
 def distance(row: Difference) -> float:
     """How far a value is from the warehouse's; of what has no distance, and of null, as far as can be."""
     if isinstance(row.online, Number) and isinstance(row.offline, Number):
-        apart = abs(float(row.online) - float(row.offline))  # type: ignore[arg-type]
+        apart = abs(float(row.online) - float(row.offline))  # type: ignore[arg-type] # Number says less than float takes
         return math.inf if math.isnan(apart) else apart
     return math.inf
 

@@ -55,6 +55,9 @@ class Watching:
     def stop(self, slot: str) -> None:
         """Nothing runs for long."""
 
+    def close(self) -> None:
+        """Nothing is held open for it."""
+
     def _drawn(self, *, all_: bool, bar: bool) -> Reply:
         opened = self.shown.line(self.board)
         parts = {"features": page.features(self.board, self.shown, live=True), "drill": page.details(self.board, opened) if opened else Markup("")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import ibis
 import pyarrow as pa
 import pytest
@@ -254,3 +256,48 @@ def test_a_value_is_pinned_as_a_test_that_passes(shop, explorer):
     source = unescape(re.search(r"<pre>(.*?)</pre>", drawn, re.DOTALL)[1])
     assert "check(\n    quickstart_purchases_v1," in source
     assert eval(source, {"check": lambda *a, **k: check(*a, **k, engines=["duckdb"]), "quickstart_purchases_v1": quickstart.purchases_v1})  # noqa: S307 what a person would run
+
+
+def crowded(duck, times, left="2024-01-03 00:00:00"):
+    duck.create_table("e", ibis.memtable({"k": ["a"] * len(times), "t": times, "v": list(range(1, len(times) + 1))}).mutate(t=_.t.cast("timestamp")))
+    duck.create_table("l", ibis.memtable({"k": ["a"], "t": [left]}).mutate(t=_.t.cast("timestamp")))
+    group_by = GroupBy(name="g", source=EventSource(duck.table("e"), time="t"), keys=["k"], aggregations=trailing(hours(1), _.v.sum()))
+    return Join(name="j", left=EventSource(duck.table("l"), time="t"), parts=[group_by])
+
+
+def test_the_next_change_is_the_next_one_among_hundreds_of_events_of_a_day(duck):
+    times = [f"2024-01-02 {m // 60:02}:{m % 60:02}:30" for m in range(0, 1400, 7)] + ["2024-01-03 00:00:30"]
+    join = crowded(duck, times)
+    shown = page(Nearby(join, engine_for(join, duck)), 1, 10)
+    seen = moment(shown, shown.rows[0], "g_v_sum_1h")
+
+    step = seen.change(1)
+
+    values = [moment(shown, shown.rows[0], "g_v_sum_1h", at).value for at in (seen.at, step - 1, step)]
+    entering, leaving = _us(datetime(2024, 1, 3, 0, 0, 30)) + 1, min(t + 3_600_000_001 for t in map(_us, map(datetime.fromisoformat, times)) if t + 3_600_000_001 > seen.at)  # noqa: DTZ001
+    assert min(entering, leaving) == step
+    assert values[0] == values[1] != values[2]
+
+
+def test_rows_that_cannot_be_read_again_are_an_error_and_not_another_pages(shop, monkeypatch):
+    from backends import EngineError
+
+    near = Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop))
+    first = page(near, 1, 10)
+    page(near, 5, 10)
+    monkeypatch.setattr(near, "_one", lambda *_args: (_ for _ in ()).throw(EngineError("interrupted")))
+
+    with pytest.raises(EngineError, match="could not be read again"):
+        moment(first, first.rows[3], SUM, 1_700_800_000_000_000)
+
+
+def test_a_left_of_milliseconds_is_moved_to_the_milliseconds_that_it_has(duck):
+    duck.create_table("e", ibis.memtable({"k": ["a"], "t": ["2024-01-01"], "v": [1]}).mutate(t=_.t.cast("timestamp")))
+    left = ibis.memtable(pa.table({"k": ["a"], "t": pa.array([1_704_200_000_000], pa.timestamp("ms"))}))
+    group_by = GroupBy(name="g", source=EventSource(duck.table("e"), time="t"), keys=["k"], aggregations=[_.v.sum()])
+    join = Join(name="j", left=EventSource(left, time="t"), parts=[group_by])
+    shown = page(Nearby(join, engine_for(join, duck)), 1, 10)
+
+    seen = moment(shown, shown.rows[0], "g_v_sum", 1_704_100_000_123_456)
+
+    assert (1_704_100_000_123_000, 1) == (seen.asked, seen.value)

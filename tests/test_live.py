@@ -36,6 +36,9 @@ class Slow:
         push(Reply({"grid": Markup("<b>half</b>")}))
         return Reply({"detail": Markup(str(request.params))}, say="done")
 
+    def close(self):
+        self.closed = True
+
     def stop(self, slot):
         self.stopped.append(slot)
         self.running.cancelled = True
@@ -190,6 +193,9 @@ class Echo:
     def stop(self, slot):
         pass
 
+    def close(self):
+        pass
+
 
 def test_the_widget_syncs_its_page_once_and_answers_by_messages(monkeypatch):
     from workbench.live.widget import LiveWidget
@@ -207,3 +213,22 @@ def test_the_widget_syncs_its_page_once_and_answers_by_messages(monkeypatch):
     assert len(str({k: v for k, v in state.items() if k != "page"})) < 40_000
     assert repr(widget) == repr(LiveWidget(Echo(), ""))
     widget.close()
+
+
+def test_the_oldest_views_at_rest_give_way_and_let_go_of_what_they_hold(monkeypatch):
+    from workbench.live import showing
+    from workbench.live.widget import LiveWidget
+
+    monkeypatch.setattr(LiveWidget, "send", lambda self, content, buffers=None: None)
+    made = [LiveWidget(Slow(), "") for _n in range(showing.MOST)]
+    monkeypatch.setattr(showing, "LIVE", type(showing.LIVE)(made))
+    made[0].conversation.receive(ask(1, at=1))
+    made[0].conversation.subject.gates.get(timeout=10)
+
+    showing._make_room()  # noqa: SLF001 what a display does first
+
+    assert [made[0], *made[2:]] == list(showing.LIVE)
+    assert made[1].conversation.subject.closed
+    assert not hasattr(made[0].conversation.subject, "closed")
+    made[0].close()
+    assert made[0].conversation.subject.closed

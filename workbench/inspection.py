@@ -58,7 +58,7 @@ def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = Non
     expect_join(join, "explain")
     names = [on.name] if on is not None else list(KNOWN)
     steps = tuple(_plan(join, _engine(join, on), plan))
-    return Explanation(join.name, steps, {engine_of(on, n).title: _sql(join, on, n) for n in names})
+    return Explanation(join.name, steps, {engine_of(on, n).title: by_pairs(join, engine_of(on, n)) for n in names})
 
 
 def _engine(join: Join, on: BaseBackend | None) -> Engine | None:
@@ -70,8 +70,8 @@ def _engine(join: Join, on: BaseBackend | None) -> Engine | None:
     return engine_for(join, con)
 
 
-def _sql(join: Join, on: BaseBackend | None, name: str) -> str:
-    engine = engine_of(on, name)
+def by_pairs(join: Join, engine: Engine) -> str:
+    """The join's SQL by pairs in an engine's dialect, or a comment that says why there is none."""
     try:
         return engine.sql(training_set(join, engine))
     except DefinitionError as refusal:

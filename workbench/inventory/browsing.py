@@ -72,6 +72,9 @@ class Browsing:
     def stop(self, slot: str) -> None:
         """A store answers within its own time limits."""
 
+    def close(self) -> None:
+        """Nothing is held open for it."""
+
     def _found(self) -> list[Match]:
         return matches(self.catalog, self.shelf.query, self.shelf.kind, self.shelf.owner)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.inventory import terminal
-from workbench.inventory.lineage import drawing
+from workbench.inventory.lineage import drawn
 from workbench.markup import Markup, join, row, tag
 from workbench.receipts import MARKS
 
@@ -24,7 +24,7 @@ def detail_html(entry: Entry) -> Markup:
     head = tag("div", tag("h3", entry.name), tag("span", entry.kind, class_="chip"), status_html(entry.status), class_="hd")
     about = [tag("p", entry.description, class_="muted")] if entry.description else []
     why = [tag("p", f"{entry.status.sign} {entry.status.why}", class_="mark alert wrap")] if entry.status.word == "alert" else [tag("p", entry.status.why, class_="muted")] if entry.status.word != "ok" else []
-    lineage = tag("div", tag("h4", "Lineage"), tag("div", drawing(entry), class_="scroll", tabindex="0"))
+    lineage = tag("div", tag("h4", "Lineage"), tag("div", drawn(entry), class_="scroll", tabindex="0"))
     facts = tag("dl", join(join((tag("dt", k), tag("dd", v))) for k, v in terminal.facts(entry) if k not in BESIDE))
     call = terminal.call(entry)
     fetch = [tag("pre", tag("code", call))] if entry.published else [tag("p", f"It is fetched {call}.", class_="muted")] if call else []

@@ -63,6 +63,12 @@ class Conversation:
         if request.kind == CANCEL:
             self._reply(request.id, request.slot, ok=True, parts={}, say="cancelled")
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        with self._lock:
+            return bool(self._running)
+
     def close(self) -> None:
         """Answer nothing any more, and cancel what runs."""
         with self._lock:
@@ -71,7 +77,8 @@ class Conversation:
             self._newest = dict.fromkeys(self._newest, -1)
         for slot in running:
             self.subject.stop(slot)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.subject.close()
 
     def _work(self, request: Request) -> None:
         """Answer a request, and then the one that came for its slot meanwhile."""

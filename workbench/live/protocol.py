@@ -55,6 +55,10 @@ class Subject(Protocol):
         """Cancel what runs for a slot in the engine, from another thread; nothing if nothing runs."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it holds; it is asked nothing more."""
+        ...
+
 
 def parsed(content: Any, kinds: Mapping[str, Mapping[str, type]]) -> Request:
     """A message as a request of one of `kinds`, each with the names and types of its parameters, any of which may be left out.

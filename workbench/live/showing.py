@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.live.protocol import Subject
+    from workbench.live.widget import LiveWidget
+
+
+MOST = 16  # live views of a kernel; the oldest gives way to its static page
+LIVE: deque[LiveWidget] = deque()
 
 
 def alive() -> bool:
@@ -40,6 +46,15 @@ def show(text: str, static: str, subject: Callable[[Callable[[str, str], None]],
         return None
     from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
 
+    _make_room()
     widget = LiveWidget(*subject(lambda text, static: shown.update({"text/plain": text, "text/html": static}, raw=True)))
+    LIVE.append(widget)
     display(widget)
     return widget
+
+
+def _make_room() -> None:
+    """Close the oldest views that are at rest, down to one less than MOST: each holds rows and connections, and a cell that is run again leaves the one before it."""
+    for widget in [w for w in LIVE if not w.conversation.busy][: max(0, len(LIVE) - MOST + 1)]:
+        LIVE.remove(widget)
+        widget.close()

@@ -105,6 +105,9 @@ class Publishing:
         }
         return drawn.bar(receipts.verdict(self.proposal), receipts.stays(self.proposal), said[self.state], self.error)
 
+    def close(self) -> None:
+        """Nothing is held open for it."""
+
     def _receipt(self) -> Markup:
         return self.receipt
 

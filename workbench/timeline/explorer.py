@@ -16,6 +16,7 @@ from workbench.timeline import page as drawn
 from workbench.timeline.chart import chart
 from workbench.timeline.distribution import drawn as drawn_distribution
 from workbench.timeline.grid import grid
+from workbench.timeline.queries import VIEW
 from workbench.timeline.state import KINDS, State
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.timeline.moment import Moment
     from workbench.timeline.queries import Queries
 
-VIEW, CHECKS = "view", "guards"  # the slots: what a person moves, and what runs behind it
+CHECKS = "guards"  # the slot of what runs behind what a person moves
 
 
 class Explorer:
@@ -72,7 +73,7 @@ class Explorer:
         if moment is None:
             return Markup("")
         shown, name = self.queries.page(state), state.feature
-        leaked = [tag("span", f"{self._told(moment.leaked)} if events at or after t counted: a leak", class_="leaked mark warn")] if state.leak and moment.timed else []
+        leaked = [tag("span", f"{words.full(moment.leaked)} if events at or after t counted: a leak", class_="leaked mark warn")] if state.leak and moment.timed else []
         parts = [drawn.said(shown, moment, state.row, name, *leaked)]
         if moment.timed and moment.events:
             parts += [tag("div", controls.as_of(moment, state), drawn.key_of_marks(moment), class_="line")]
@@ -81,9 +82,6 @@ class Explorer:
             parts += [controls.as_of(moment, state)]
         parts += [controls.tabs(state, published=self.queries.published() is not None), tag("div", self._panel(moment, state), role="tabpanel", data_part="panel", class_="panel")]
         return join(parts)
-
-    def _told(self, value: Any) -> str:
-        return words.full(value)
 
     def _panel(self, moment: Moment, state: State) -> Markup:
         shown, name = self.queries.page(state), state.feature
@@ -132,6 +130,10 @@ class Explorer:
     def stop(self, slot: str) -> None:
         """Cancel what runs for a slot."""
         self.queries.stop(slot)
+
+    def close(self) -> None:
+        """Close the connections that were made for it."""
+        self.queries.close()
 
     def _settled(self, state: State, moment: Moment | None, *names: str, say: str = "") -> Reply:
         """Take a state on, and draw these parts of it."""

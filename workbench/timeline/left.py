@@ -103,7 +103,7 @@ class Left:
         schema, time = self.join.left.table.schema.to_pyarrow(), self.join.left.time
         given = dict(wanted.key or ())
         values = dict.fromkeys(schema.names) | given
-        at = pa.array([self._at(wanted)], pa.timestamp("us")).cast(schema.field(time).type)
+        at = pa.array([self._at(wanted)], pa.timestamp("us")).cast(schema.field(time).type, safe=False)
         columns = [at if f.name == time else pa.array([values[f.name]], f.type) for f in schema]
         return pa.Table.from_arrays([*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW])
 

@@ -42,10 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class Nearby:
-    """A join's sources for some keys at a time, in tables of the same names as where they come from.
-
-    `engine` has them. `asked` is the engine of the last rows: this one, or where the tables are if they could not be brought.
-    """
+    """A join's sources for some keys at a time, in tables of the same names as where they come from; `engine` has them."""
 
     def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
         self.join, self.origin, self.kind = join, engine, kind
@@ -54,7 +51,7 @@ class Nearby:
         self.engine = DuckDB(self.con, alone=True)
         self.left = Left(join, engine)
         self._there: dict[ops.UnboundTable, str] = {}
-        self._days: dict[str, pa.Table] = {}
+        self._days: dict[tuple[ops.UnboundTable, tuple[str, ...]], pa.Table] = {}
         self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}
 
     def handed_over(self) -> Nearby:
@@ -129,14 +126,14 @@ class Nearby:
 
     def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
         """A row without a key for every snapshot of the whole table, since one without the key is in force too (rule 6)."""
-        if group_by.name not in self._days:
-            node = inline(ops.Field(group_by.entity.table, group_by.entity.snapshot))
-            columns = sorted({f.name for f in node.find(ops.Field)})
+        node = inline(ops.Field(group_by.entity.table, group_by.entity.snapshot))
+        columns = tuple(sorted({f.name for f in node.find(ops.Field)}))
+        if (table, columns) not in self._days:
             days = fetched(self.origin, there.select(*columns).distinct(), ibis.schema({c: table.schema[c] for c in columns}))
             schema = table.schema.to_pyarrow()
             empty = [days[f.name].cast(f.type) if f.name in columns else pa.nulls(len(days), f.type) for f in schema]
-            self._days[group_by.name] = pa.Table.from_arrays(empty, names=schema.names)
-        return self._days[group_by.name]
+            self._days[table, columns] = pa.Table.from_arrays(empty, names=schema.names)
+        return self._days[table, columns]
 
     # --- what is asked of it
 

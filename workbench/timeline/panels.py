@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -11,15 +12,15 @@ from attrs import evolve
 from backends import engine_of
 from backends.engine import KNOWN
 from workbench.binding import title
-from workbench.compile import training_set
 from workbench.display import expression
 from workbench.errors import DefinitionError
+from workbench.inspection import by_pairs
 from workbench.joins import JoinPart
+from workbench.layers import Box, Graph, drawing
 from workbench.markup import Markup, join, row, tag
 from workbench.pinning import written
 from workbench.sources import EventSource
 from workbench.timeline import words
-from workbench.timeline.lineage import Box, lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,20 +97,10 @@ def only(page: Page, moment: Moment) -> Join:
 def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Markup:
     """The feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
-    made = [(engine_of(None, name).title, _written(join_, name)) for name in names]
+    made = [(engine_of(None, name).title, by_pairs(join_, engine_of(None, name))) for name in names]
     blocks = [tag("details", tag("summary", name, " ", copied("copy")), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
     note = tag("p", "By pairs: a range join that any database can run. backfill takes a faster plan where there are many rows: explain(join) says which, and why.", class_="muted")
     return join([tag("div", tag("span", f"{moment.name}: "), tag("code", expression(moment.feature.node)), " ", copied("copy expression"), class_="line"), *blocks, note])
-
-
-def _written(join_: Join, name: str) -> str:
-    engine = engine_of(None, name)
-    try:
-        return engine.sql(training_set(join_, engine))
-    except DefinitionError as refusal:
-        return f"-- there is none: {refusal}"
-    except Exception as error:  # noqa: BLE001 whatever Ibis lacks for this engine is what the reader must see
-        return f"-- Ibis cannot write this for {engine.title}: {type(error).__name__}: {error}"
 
 
 def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
@@ -119,14 +110,17 @@ def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
     inputs = sorted({f.name for f in feature.node.find(ops.Field)}) or ["*"]
     time = getattr(group_by.source, "time", None) or getattr(group_by.source, "snapshot", None)
     window = f"[t − {feature.window.words}, t)" if feature.window else "all time before t" if moment.timed else "the latest snapshot before t"
-    columns = [[Box(f"{table}.{c}", str(group_by.source.table.schema.get(c, "row"))) for c in inputs] + [Box(f"{table}.{k}", "key") for k in group_by.keys] + ([Box(f"{table}.{time}", "time")] if time else [])]
-    columns.append([Box(expression(feature.node), window)])
-    columns.append([Box(moment.name, str(feature.dtype))])
-    if name != moment.name:
-        columns.append([Box(name, moment.derived.partition(" = ")[2])])
-    columns.append([Box(page.join.name, f"left {title(page.join.left.table)}")])
+    schema = group_by.source.table.schema
+    sources = {c: str(schema.get(c, "row")) for c in inputs} | dict.fromkeys(group_by.keys, "key") | ({time: "time"} if time else {})
+    read = tuple(Box(c, c, f"{told} of {table}", "table") for c, told in sources.items())
+    chain = [Box("made", expression(feature.node), window), Box("feature", moment.name, str(feature.dtype))]
+    chain += [Box("derived", name, moment.derived.partition(" = ")[2])] if name != moment.name else []
+    chain.append(Box("join", page.join.name, f"left {title(page.join.left.table)}", "mine"))
+    edges = [*((b.id, chain[0].id) for b in read), *((a.id, b.id) for a, b in pairwise(chain))]
+    said = f"Lineage of {name}: {' and '.join(b.name for b in read)}, then {', then '.join(b.name for b in chain)}"
+    graph = Graph((read, *((b,) for b in chain)), tuple(edges))
     facts = [("keys", ", ".join(f"{left} = {key}" if left != key else key for left, key in moment.part.keys)), ("topic", str(getattr(group_by.source, "topic", None) or "none")), ("window", window), ("owner", group_by.owner or "none given"), ("about", group_by.description or "no description")]
-    return join([tag("div", lineage(columns, f"Lineage of {name}"), class_="scroll", tabindex="0"), tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain")])
+    return join([tag("div", drawing(graph, said), class_="scroll", tabindex="0"), tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain")])
 
 
 def pinned(page: Page, moment: Moment, name: str) -> Markup:

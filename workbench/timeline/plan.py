@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from attrs import evolve, frozen
 
+from backends import EngineError
 from workbench.asked import fetched
 from workbench.checks import ask, left_checks
 from workbench.compile import features, instant, training_set
@@ -59,9 +60,10 @@ class Page:
     nulls: tuple[dict[str, str], ...]
 
     def at_hand(self) -> None:
-        """Bring the rows of its keys again, where those of another page took their place meanwhile."""
-        if self.brought:
-            self.near.bring(self.block)
+        """Bring the rows of its keys again, where those of another page took their place meanwhile; EngineError where that fails."""
+        if self.brought and self.near.bring(self.block) is not self.near.engine:
+            message = f"the rows of this page's keys could not be read again from {self.title}: turn to the page again"
+            raise EngineError(message)
 
     @property
     def engine(self) -> Engine:

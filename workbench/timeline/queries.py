@@ -102,6 +102,12 @@ class Queries:
         for engine in (self.near.engine, self.near.origin):
             engine.interrupt()
 
+    def close(self) -> None:
+        """Close what was opened for this view: its connections to the warehouse, and the rows beside it."""
+        for engine in (self._behind, self.near.origin):
+            engine.leave()
+        self.near.con.disconnect()
+
     def published(self) -> str | None:
         """Whether this definition is served from the store; None where there is no store."""
         return None if self.service is None else self.service.state()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import ibis.expr.operations as ops
 from attrs import frozen
 
 from backends.equal import equal
@@ -11,6 +14,7 @@ from online.answers import PartStatus
 from workbench.live.protocol import RefusedError
 from workbench.markup import Markup, join, row, tag
 from workbench.plans import plan_of
+from workbench.scales import scale_of
 from workbench.timeline import words
 
 if TYPE_CHECKING:
@@ -72,7 +76,7 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
         raise RefusedError(message) from error
     offline = moment.row[name]
     online = answer.get(name)
-    same = name in answer and equal(online, offline, _scale(moment))
+    same = name in answer and equal(online, offline, _scale(moment, name))
     verdict = tag("span", "✓ equal" if same else "△ different", class_="mark ok" if same else "mark alert")
     rows = [
         row((tag("b", "offline"), words.full(offline), "the warehouse, as a backfill gives it"), classes={1: "num"}),
@@ -85,9 +89,15 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
     return join([tag("table", tag("caption", "Offline and served"), heads, tag("tbody", *rows), class_="narrow"), *other, *why, _parts(answer)])
 
 
-def _scale(moment: Moment) -> float:
-    """What the rounding of a sum of doubles is relative to: the sum of the absolute values that count."""
-    return float(sum(abs(e.value) for e in moment.events if e.status == "counts" and isinstance(e.value, int | float)))
+def _scale(moment: Moment, name: str) -> float:
+    """What the error of the value is relative to (rule 11), from the events that count; 0, which is the value itself, where it is not known here."""
+    counting = [float(e.value) for e in moment.events if e.status == "counts" and isinstance(e.value, int | float | Decimal)]
+    if name != moment.name or not counting or not moment.whole or scale_of(moment.feature) is None:
+        return 0.0
+    if isinstance(moment.feature.node, ops.Sum | ops.Mean):
+        total = math.fsum(map(abs, counting))
+        return total if isinstance(moment.feature.node, ops.Sum) else total / len(counting)
+    return math.fsum(x * x for x in counting) / len(counting)
 
 
 def _difference(online: Any, offline: Any) -> str:

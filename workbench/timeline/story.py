@@ -190,7 +190,7 @@ class Story:
         """An event at or after the instant, as if it had come just before it, in its place among the others of its kind."""
         time = self.group_by.events.time
         kind = self.group_by.source.table.schema.to_pyarrow().field(time).type
-        return {**event, "source": {**event["source"], time: pa.array([self.at - n + i], pa.timestamp("us")).cast(kind)[0].as_py()}}
+        return {**event, "source": {**event["source"], time: pa.array([self.at - n + i], pa.timestamp("us")).cast(kind, safe=False)[0].as_py()}}
 
     def _values_of(self, subsets: list[list[dict[str, Any]]]) -> list[Any]:
         """The feature at the instant over each subset of events: every subset is a key of a small table of its own."""
@@ -241,16 +241,9 @@ class Story:
 
     def change(self, direction: int, times: np.ndarray[Any, Any]) -> int | None:
         """The nearest instant after `at`, or before it, from which the value is another, of the LOOKED next ones that may be; None if there is none."""
-        window = self.feature.window
-        reach = in_us(window.length + window.hop) + DAY_US if window else 0
-        if direction > 0:
-            near = np.concatenate([times[(times >= self.at - reach) & (times < self.at)][:LOOKED], times[times >= self.at - DAY_US][:LOOKED]])
-            places = sorted({i for t in near.tolist() for i in self._changes(t) if i > self.at})[:LOOKED]
-            asked = [self.at, *places]
-        else:
-            near = np.concatenate([times[times < self.at][-LOOKED:], times[times < self.at - reach + 2 * DAY_US][-LOOKED:]])
-            places = sorted({i for t in near.tolist() for i in self._changes(t) if i < self.at})[-LOOKED:]
-            asked = [places[0] - 1, *places] if places else []
+        may = np.unique(np.concatenate(self._changes(times))) if len(times) else times
+        asked = [self.at, *may[may > self.at][:LOOKED].tolist()] if direction > 0 else may[may < self.at][-LOOKED:].tolist()
+        asked = [asked[0] - 1, *asked] if direction < 0 and asked else asked
         values = self._at(asked)
         changed = [asked[i] for i in range(1, len(asked)) if values[i] != values[i - 1]]
         return None if not changed else changed[0] if direction > 0 else changed[-1]
@@ -272,8 +265,8 @@ class Story:
         near = table.filter(*mine, time <= last, *([time >= reach] if reach is not None else []))
         return near.select(t=time).limit(MOST_CHANGES + 1).to_pyarrow()["t"].to_pylist()
 
-    def _changes(self, time: int) -> list[int]:
-        """When an event enters, and when it leaves: the first instants of another value (rules 2 to 4)."""
+    def _changes(self, time: Any) -> list[Any]:
+        """When an event enters, and when it leaves: the first instants of another value (rules 2 to 4); of one time or an array of them."""
         window = self.feature.window
         if self.group_by.accuracy == "snapshot":
             enters = time // DAY_US * DAY_US + DAY_US
