@@ -91,7 +91,7 @@ class Dashboard:
         return page.html(self.board)
 
     def _ipython_display_(self) -> None:
-        show(repr(self), self._repr_html_(), lambda _: (watching := self.watching(), watching.page()))
+        show(repr(self), self._repr_html_, lambda _: (watching := self.watching(), watching.page()))
 
     def watching(self) -> Watching:
         """What a live page of it asks."""

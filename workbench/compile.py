@@ -87,9 +87,9 @@ def _spine(base: ir.Table, part: JoinPart, at: ir.Value, beside: Sequence[str] =
     return base.filter(known & at.notnull()).select(**key, **{AT: at}, **{c: base[c] for c in beside}).distinct()
 
 
-def spine_of(part: JoinPart, join: Join, engine: Engine) -> ir.Table:
-    """The distinct (keys, instant) that a join asks a part for."""
-    rows = rebound(join.left.table, engine, clean=False).to_expr()
+def spine_of(part: JoinPart, join: Join, engine: Engine, left: ir.Table | None = None) -> ir.Table:
+    """The distinct (keys, instant) that a join asks a part for; `left` as in `training_set`."""
+    rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     return _spine(rows, part, instant(micros(rows[join.left.time]), part.group_by))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -325,7 +326,7 @@ class GroupBy(Meaningful):
         assert isinstance(self.source, EntitySource)  # noqa: S101 the caller has looked
         return self.source
 
-    @property
+    @cached_property
     def computed(self) -> tuple[Feature, ...]:
         """The features that come from the source: reductions by window, or an entity's columns."""
         table = self.source.table

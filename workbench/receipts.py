@@ -299,4 +299,4 @@ def shown(proposal: Proposal) -> None:
 
         return lively(proposal, lambda done: again(receipt(done), receipt_html(done)))
 
-    show(proposed(proposal), proposed_html(proposal), page)
+    show(proposed(proposal), lambda: proposed_html(proposal), page)

@@ -96,8 +96,9 @@ def one(page, name: str, turn: int) -> float:
 
 
 def opened(seen: Lab) -> float:
-    """Milliseconds from running the cell to its live page."""
+    """Milliseconds from running the cell, once what the view before it asked is answered, to its live page."""
     page = seen.page
+    page.wait_for_function("(() => { const seen = document.querySelector('.fw-live'); return seen && seen.dataset.answered === seen.dataset.asked; })()", timeout=60_000)
     page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
     page.evaluate("document.querySelectorAll('.fw-live').forEach((e) => e.remove())")
     began = page.evaluate("performance.now()")

@@ -95,7 +95,7 @@ class Catalog(Mapping[str, Entry]):
             subject = Browsing(self, self.store)
             return subject, subject.page()
 
-        show(repr(self), self._repr_html_(), live)
+        show(repr(self), self._repr_html_, live)
 
 
 _COLUMNS: dict[str, Callable[[Entry], Any]] = {

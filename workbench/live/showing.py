@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from workbench.live.widget import LiveWidget
 
 
+FIRST = 0.1  # seconds in which the live page is sent and drawn, before the static one takes the processor
 MOST = 16  # live views of a kernel; the oldest gives way to its static page
 LIVE: deque[LiveWidget] = deque()
 
@@ -32,24 +35,38 @@ def alive() -> bool:
     return True
 
 
-def show(text: str, static: str, subject: Callable[[Callable[[str, str], None]], tuple[Subject, str]]) -> Any:
+def show(text: str, static: Callable[[], str], subject: Callable[[Callable[[str, str], None]], tuple[Subject, str]]) -> Any:
     """Display text and static HTML, and after them, where it can be, the live page of a subject.
 
     The static page is an output of its own, so that it is there for whoever has no kernel; the stylesheet of the live
-    one hides it, and shows it again when the live one is gone. `subject` is given what puts another text and static
-    page in their place, for what is known only later. Returns the widget, or None.
+    one hides it, and shows it again when the live one is gone. It is drawn while the live one is already looked at.
+    `subject` is given what puts another text and static page in their place, for what is known only later. Returns the
+    widget, or None.
     """
     from IPython.display import display  # noqa: PLC0415 only a notebook has it
 
-    shown = display({"text/plain": text, "text/html": static}, raw=True, display_id=True)
     if not alive():
+        display({"text/plain": text, "text/html": static()}, raw=True)
         return None
     from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
 
+    shown = display({"text/plain": text}, raw=True, display_id=True)
     _make_room()
-    widget = LiveWidget(*subject(lambda text, static: shown.update({"text/plain": text, "text/html": static}, raw=True)))
+    turn, later = threading.Lock(), []  # what is known later may be known before the static page is drawn
+
+    def put(text: str, static: str) -> None:
+        with turn:
+            later.append(text)
+            shown.update({"text/plain": text, "text/html": static}, raw=True)
+
+    widget = LiveWidget(*subject(put))
     LIVE.append(widget)
     display(widget)
+    time.sleep(FIRST)
+    drawn = static()
+    with turn:
+        if not later:
+            shown.update({"text/plain": text, "text/html": drawn}, raw=True)
     return widget
 
 

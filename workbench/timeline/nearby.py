@@ -7,6 +7,7 @@ the days of all snapshots, they give these keys what they give over the whole ta
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 import ibis
 import ibis.expr.operations as ops
 import pyarrow as pa
+from attrs import frozen
 
 from backends import EngineError
 from backends.duckdb import DuckDB
@@ -22,10 +24,11 @@ from workbench.checks import check_sources
 from workbench.nodes import base, inline
 from workbench.rows import rebound
 from workbench.sources import EntitySource
+from workbench.timeline.compiled import identity, written
 from workbench.timeline.left import Left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
@@ -47,19 +50,35 @@ class Nearby:
     def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
         self.join, self.origin, self.kind = join, engine, kind
         self.findings: tuple[Finding, ...] = ()  # of the guards, once they looked
-        self.con = ibis.duckdb.connect()
-        self.engine = DuckDB(self.con, alone=True)
+        self._con: BaseBackend | None = None
+        self._engine: DuckDB | None = None
         self.left = Left(join, engine)
         self._there: dict[ops.UnboundTable, str] = {}
         self._days: dict[tuple[ops.UnboundTable, tuple[str, ...]], pa.Table] = {}
-        self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}
+        self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}  # of definitions that are tied to a connection
+        self._identities: dict[int, Hashable | None] = {}
+
+    @property
+    def con(self) -> BaseBackend:
+        """The embedded database."""
+        if self._con is None:
+            self._con = ibis.duckdb.connect()
+        return self._con
+
+    @property
+    def engine(self) -> DuckDB:
+        """The same as an engine."""
+        if self._engine is None:
+            self._engine = DuckDB(self.con, alone=True)
+        return self._engine
 
     def handed_over(self) -> Nearby:
         """The same, with what was brought, for another thread; this one brings its rows anew when it is asked again."""
         other = Nearby(self.join, self.origin.apart(), self.kind)
-        self.con, other.con, self.engine, other.engine = other.con, self.con, other.engine, self.engine
-        other._there, other._days, other._compiled = self._there, dict(self._days), self._compiled
-        self._there, self._compiled = {}, {}
+        for held in ("_con", "_engine", "_there", "_compiled"):
+            setattr(other, held, getattr(self, held))
+        other._days, other._identities = dict(self._days), self._identities
+        self._con, self._engine, self._there, self._compiled = None, None, {}, {}
         other.left.know(self.left)
         return other
 
@@ -71,15 +90,47 @@ class Nearby:
             check_sources(self.join, self.origin)
             seen |= sources
 
-    def bring(self, rows: pa.Table) -> Engine:
-        """The engine to ask for these left rows: this one, or where the tables are if they cannot be brought."""
+    def bring(self, rows: pa.Table, meanwhile: Callable[[], None] = lambda: None) -> Engine:
+        """The engine to ask for these left rows: this one, or where the tables are if they cannot be brought.
+
+        Sources are checked and scanned by a thread, while this one does something else: the engine needs no Python, and
+        Ibis needs nothing else. DefinitionError for data that contradict the definition.
+        """
         try:
-            for table, parts in self._tables().items():
-                self._one(table, parts, rows)
+            wanted = {table: ask for table, ask in self._asks(rows).items() if self._there.get(table) != ask.named}
+        except BeyondReachError as error:
+            log.debug("asked where the tables are: %s", error)
+            self.check()
+            return self.origin
+        for table in wanted.keys() - self._there.keys():
+            self._place(table, table.schema.to_pyarrow().empty_table())
+        reading = ThreadPoolExecutor(1)
+        read = reading.submit(self._read, wanted)
+        try:
+            meanwhile()
+            found = read.result()
+        except BaseException:
+            self.origin.interrupt()
+            raise
+        finally:
+            reading.shutdown()
+        for table, brought in found.items():
+            self._place(table, brought)
+            self._there[table] = wanted[table].named
+        return self.engine if found or not wanted else self.origin
+
+    def _read(self, wanted: dict[ops.UnboundTable, Asked]) -> dict[ops.UnboundTable, pa.Table]:
+        """The rows that are asked for of each table; of none where one cannot be brought."""
+        self.check()
+        try:
+            return {table: self._one(table, asked) for table, asked in wanted.items()}
         except (EngineError, pa.ArrowException, BeyondReachError) as error:
             log.debug("asked where the tables are: %s", error)
-            return self.origin
-        return self.engine
+            return {}
+
+    def _asks(self, rows: pa.Table) -> dict[ops.UnboundTable, Asked]:
+        """What of each table these left rows need."""
+        return {table: Asked(tuple((part, _values(part, rows)) for part in parts)) for table, parts in self._tables().items()}
 
     def _tables(self) -> dict[ops.UnboundTable, list[JoinPart]]:
         """The tables under the sources, with the parts that read each; tables in memory are anywhere."""
@@ -93,31 +144,24 @@ class Nearby:
                 raise BeyondReachError(message)
         return found
 
-    def _one(self, table: ops.UnboundTable, parts: list[JoinPart], rows: pa.Table) -> None:
-        wanted = [(part, _values(part, rows)) for part in parts]
-        named = repr([(part.head, values) for part, values in wanted])
-        if self._there.get(table) == named:
-            return
+    def _one(self, table: ops.UnboundTable, asked: Asked) -> pa.Table:
         there = rebound(table, self.origin, clean=False).to_expr()
-        mine = reduce(lambda a, b: a | b, (_mine(part.group_by, values, there, table) for part, values in wanted))
+        mine = reduce(lambda a, b: a | b, (_mine(part.group_by, values, there, table) for part, values in asked.wanted))
         brought = fetched(self.origin, there.filter(mine).limit(MOST + 1), table.schema)
         if len(brought) > MOST:
             message = f"{table.name} has more than {MOST:,} rows of these keys"
             raise BeyondReachError(message)
+        parts = [part for part, _ in asked.wanted]
         days = [self._snapshots(part.group_by, there, table) for part in parts if isinstance(part.group_by.source, EntitySource) and part.group_by.source.snapshot]
-        self._place(table, pa.concat_tables([brought, *days]))
-        self._there[table] = named
+        return pa.concat_tables([brought, *days])
 
     def _place(self, table: ops.UnboundTable, rows: pa.Table) -> None:
         """The rows under the table's own name, catalog and database."""
         space, quoted = table.namespace, self.engine.quoted
-        place = [quoted(n) for n in (space.catalog, space.database) if n]
         con = self.con.con
-        if not place:
-            con.register(table.name, rows)
-            return
         if space.catalog:
             con.execute(f"attach if not exists ':memory:' as {quoted(space.catalog)}")
+        place = [quoted(n) for n in (space.catalog, space.database) if n]
         if space.database:
             con.execute(f"create schema if not exists {'.'.join(place)}")
         con.register("_fw_brought", rows)
@@ -137,19 +181,56 @@ class Nearby:
 
     # --- what is asked of it
 
-    def held(self, name: str, rows: pa.Table) -> ir.Table:
-        """Rows as a table of this name, in the place of any that had it."""
+    def hold(self, name: str, rows: pa.Table) -> None:
+        """Have rows under this name, in the place of any that had it."""
         self.con.con.register(name, rows)
+
+    def held(self, name: str, rows: pa.Table) -> ir.Table:
+        """The same, as a table."""
+        self.hold(name, rows)
         return self.con.table(name)
 
-    def fetch(self, key: Any, expr: Callable[[], ir.Table]) -> pa.Table:
-        """The rows of an expression, which is made and compiled once a key: what it reads may be other rows by then."""
-        if key not in self._compiled:
+    def statement(self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]) -> tuple[str, ibis.Schema]:
+        """An expression that follows from a definition and a key alone, as SQL: written once, though what it reads may be other rows by then."""
+        mine = self._identity(of)
+
+        def write() -> tuple[str, ibis.Schema]:
             made = expr()
-            self._compiled[key] = (self.engine.query(made), made.schema())
-        sql, schema = self._compiled[key]
+            return self.engine.query(made), made.schema()
+
+        if mine is not None:
+            return written((mine, key), write)
+        if (id(of), key) not in self._compiled:
+            self._compiled[id(of), key] = write()
+        return self._compiled[id(of), key]
+
+    def fetch(self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]) -> pa.Table:
+        """The rows of such an expression."""
+        sql, schema = self.statement(of, key, expr)
         found = self.engine.run("a look", lambda: self.con.con.execute(sql).to_arrow_table())
-        return found.cast(pa.schema([(n, arrow(t)) for n, t in schema.items()]))
+        return found.cast(columns(schema))
+
+    def _identity(self, of: GroupBy | Join) -> Hashable | None:
+        if id(of) not in self._identities:  # a part of the join, or the join, which live as long as this
+            self._identities[id(of)] = identity(of)
+        return self._identities[id(of)]
+
+
+def columns(schema: ibis.Schema) -> pa.Schema:
+    """The Arrow columns of a statement."""
+    return pa.schema([(n, arrow(t)) for n, t in schema.items()])
+
+
+@frozen
+class Asked:
+    """What of one table some left rows need: for each part that reads it, the values of each key."""
+
+    wanted: tuple[tuple[JoinPart, list[list[Any]]], ...]
+
+    @property
+    def named(self) -> str:
+        """The same for the same rows."""
+        return repr([(part.head, values) for part, values in self.wanted])
 
 
 class BeyondReachError(Exception):

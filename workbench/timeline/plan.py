@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from itertools import pairwise
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from attrs import evolve, frozen
 
 from backends import EngineError
 from workbench.asked import fetched
 from workbench.checks import ask, left_checks
-from workbench.compile import features, instant, training_set
+from workbench.compile import TIME, features, instant, spine_of, training_set
 from workbench.definitions import Aggregation
 from workbench.normal import micros
 from workbench.numbering import ROW
@@ -24,13 +20,18 @@ from workbench.planning import briefly, estimate_in
 from workbench.rows import AT, EVENT, NEWEST, EventRows, in_us
 from workbench.sources import EntitySource
 from workbench.timeline.left import Wanted
+from workbench.timeline.nearby import columns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import ibis.expr.types as ir
+    import pyarrow as pa
 
     from backends import Engine
     from workbench.definitions import Feature, GroupBy
     from workbench.joins import Join, JoinPart
+    from workbench.planning import Planner
     from workbench.timeline.nearby import Nearby
 
 KNOWN, SEEN, AGE = "_fw_known", "_fw_seen", "_fw_age"
@@ -93,12 +94,11 @@ def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
     first = (number - 1) * size
     if not len(rows):
         return Page(near, False, wanted, block, first, total, (), ())
-    near.check()
-    engine = near.bring(block)
+    engine = near.bring(block, partial(_write, near, rows))
     kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
     ask(left_checks(join, kept), engine)
     found = grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
-    facts = [_facts(part, near, engine, rows, kept) for part in join.parts]
+    facts = [_facts(part, near, engine, kept) for part in join.parts]
     return Page(near, engine is near.engine, wanted, block, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
 
 
@@ -117,63 +117,97 @@ def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[s
 
 def grid(near: Nearby, engine: Engine, kept: ir.Table) -> pa.Table:
     """The features of some left rows, in their order."""
+    if engine is not near.engine or _sketched(near.join):
+        return fetched(engine, training_set(near.join, engine, kept, briefly).order_by(ROW))
+    for number, part in enumerate(near.join.parts):
+        near.hold(_table(number), near.fetch(*_part(part, near)))
+    return near.fetch(*_whole(near))
+
+
+def _write(near: Nearby, rows: pa.Table) -> None:
+    """Have the SQL of a page written, before the rows that it reads are there."""
+    if _sketched(near.join):
+        return
+    near.hold(LEFT, rows)
+    for number, part in enumerate(near.join.parts):
+        _, schema = near.statement(*_part(part, near))
+        near.hold(_table(number), columns(schema).empty_table())
+        if not isinstance(part.group_by.source, EntitySource):
+            near.statement(*_counts(part, near))
+    near.statement(*_whole(near))
+
+
+def _sketched(join: Join) -> bool:
+    """Whether some part goes by the kernel, whatever the number of rows."""
+    return any(estimate_in(p.group_by) for p in join.parts)
+
+
+def _table(number: int) -> str:
+    """Where the features of a part are."""
+    return f"_fw_part_{number}"
+
+
+def _shape(join: Join) -> tuple[Any, ...]:
+    """What the left is to a part."""
+    return join.left.time, tuple(join.left.table.schema.items())
+
+
+def _part(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
+    """The question of a part's features alone: the same as within the join, and written anew only where the part is another."""
 
     def asked() -> ir.Table:
-        return training_set(near.join, engine, kept, briefly).order_by(ROW)
+        spine = spine_of(part, near.join, near.engine, near.con.table(LEFT))
+        return features(spine, part.group_by, near.engine, newest=part.max_age is not None, planner=briefly)
 
-    if engine is not near.engine or any(estimate_in(p.group_by) for p in near.join.parts):
-        return fetched(engine, asked())
-    return near.fetch("grid", asked)
+    return part.group_by, ("part", part.keys, part.max_age, _shape(near.join)), asked
+
+
+def _whole(near: Nearby) -> tuple[Join, Any, Callable[[], ir.Table]]:
+    """The question of the rows with the features of all parts, which are there, and the derivations over them."""
+
+    def asked() -> ir.Table:
+        numbers = {part.head: number for number, part in enumerate(near.join.parts)}
+
+        def there(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:  # noqa: ARG001 Parts
+            return near.con.table(_table(numbers[part.head]))
+
+        return training_set(near.join, near.engine, near.con.table(LEFT), briefly, parts=there).order_by(ROW)
+
+    return near.join, "grid", asked
 
 
 # --- why a null is one
 
 
-def _facts(part: JoinPart, near: Nearby, engine: Engine, rows: pa.Table, kept: ir.Table) -> dict[int, dict[str, Any]]:
+def _facts(part: JoinPart, near: Nearby, engine: Engine, kept: ir.Table) -> dict[int, dict[str, Any]]:
     """By row number: whether the key is known at all, and how many events each window holds."""
     if isinstance(part.group_by.source, EntitySource):
         return {}
-    return _counted_there(part, near.join, engine, kept) if engine is not near.engine else _counted(part, near, rows)
+    return _counted_there(part, near.join, engine, kept) if engine is not near.engine else _counted(part, near)
 
 
-def _counted(part: JoinPart, near: Nearby, rows: pa.Table) -> dict[int, dict[str, Any]]:
-    """The same, of the rows that were brought: the times of the page's keys, in order."""
-    source, time = EventRows(part.group_by, near.engine), part.group_by.events.time
-    names = [f"_fw_key{i}" for i in range(len(part.keys))]
-
-    def times() -> ir.Table:
-        asked, left = source.table, near.con.table(LEFT)
-        mine = asked.select(**source.keys(asked), **{EVENT: micros(asked[time])})
-        return mine.semi_join(left, [mine[n] == left[k] for n, (k, _) in zip(names, part.keys, strict=True)]).order_by(*names, EVENT)
-
-    known = near.fetch(("times", part.head), times)
-    edges = _runs([known[n] for n in names])
-    mine = {tuple(known[n][start].as_py() for n in names): known[EVENT].slice(start, end - start).drop_null().to_numpy() for start, end in pairwise(edges)}
-    asked = _us(rows[near.join.left.time])
-    lefts = list(zip(*(rows[left].to_pylist() for left, _ in part.keys), strict=True))
-    found = {}
-    for number, key, at_ in zip(rows[ROW].to_pylist(), lefts, asked, strict=True):
-        if key not in mine:
-            continue
-        at, all_ = instant(at_, part.group_by), mine[key]
-        end = int(np.searchsorted(all_, at))
-        counts = {f"{SEEN}_{w!r}": end - int(np.searchsorted(all_[:end], source.tail(at, w))) for w in part.group_by.windows if w}
-        found[number] = {KNOWN: True, AGE: at_ - int(all_[end - 1]) if end else None, SEEN: end, **counts}
-    return found
+def _counted(part: JoinPart, near: Nearby) -> dict[int, dict[str, Any]]:
+    """The same, of the rows that were brought."""
+    found = near.fetch(*_counts(part, near)).to_pylist()
+    return {r[ROW]: r | {KNOWN: True} | {n: v or 0 for n, v in r.items() if n.startswith(SEEN)} for r in found}
 
 
-def _runs(columns: list[pa.ChunkedArray]) -> list[int]:
-    """Where rows that are sorted by some columns change in one of them: the first place, each change, and the end."""
-    n = len(columns[0])
-    changed = np.zeros(max(n - 1, 0), bool)
-    for column in columns:
-        changed |= pc.not_equal(column.slice(1), column.slice(0, max(n - 1, 0))).to_numpy(zero_copy_only=False)
-    return [0, *(np.flatnonzero(changed) + 1).tolist(), n] if n else []
+def _counts(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
+    """The question of how many events of its key each left row has."""
+    time, join = part.group_by.events.time, near.join
 
+    def asked() -> ir.Table:
+        source, left = EventRows(part.group_by, near.engine), near.con.table(LEFT)
+        events = source.table
+        mine = events.select(**source.keys(events), **{EVENT: micros(events[time])})
+        lefts = left.select(**{f"_fw_left{i}": left[k] for i, (k, _) in enumerate(part.keys)}, **{ROW: left[ROW], TIME: micros(left[join.left.time])})
+        lefts = lefts.mutate(**{AT: instant(lefts[TIME], part.group_by)})
+        both = lefts.inner_join(mine, [lefts[f"_fw_left{i}"] == mine[f"_fw_key{i}"] for i in range(len(part.keys))])
+        before = both[EVENT] < both[AT]
+        windows = {f"{SEEN}_{w!r}": (before & (both[EVENT] >= source.tail(both[AT], w))).sum() for w in part.group_by.windows if w}
+        return both.group_by(ROW).agg(**{AGE: both[TIME].max() - both[EVENT].max(where=before), SEEN: before.sum()}, **windows)
 
-def _us(column: pa.ChunkedArray) -> list[int]:
-    """Times as microseconds since 1970."""
-    return column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()).to_pylist()
+    return part.group_by, ("counts", part.keys, _shape(join)), asked
 
 
 def _counted_there(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> dict[int, dict[str, Any]]:

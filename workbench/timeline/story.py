@@ -136,13 +136,14 @@ class Story:
     def _brought(self) -> tuple[list[dict[str, Any]], dict[str, int], np.ndarray[Any, Any]]:
         """The same of a key whose events were brought: all of them, told apart here."""
         about = pa.table({"at": pa.array([self.at], pa.int64()), "start": pa.array([self.start], pa.int64()), **{f"k{i}": pa.array([k], kind) for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))}})
-        asked = self.near.held("_fw_about", about)
+        self.near.hold("_fw_about", about)
 
         def all_of() -> ir.Table:
+            asked = self.near.con.table("_fw_about")
             told = self._told(asked["at"].as_scalar(), asked["start"].as_scalar() if self.feature.window else None, [asked[f"k{i}"].as_scalar() for i in range(len(self.key))])
             return told.order_by([told[o] for o in (EVENT, *self.group_by.events.order)])
 
-        found = self.near.fetch(("events", self.part.head, self.feature), all_of)
+        found = self.near.fetch(self.group_by, ("events", self.feature), all_of)
         status = np.asarray(found[STATUS].to_pylist())
         places = {s: np.flatnonzero(status == s) for s in STATUSES}
         inside = np.sort(np.concatenate([places[s] for s in INSIDE]))
@@ -198,9 +199,11 @@ class Story:
         rows = pa.Table.from_pylist([{**e["source"], CASE: n} for n, subset in enumerate(subsets) for e in subset], schema)
         spine = pa.table({"_fw_key0": pa.array(range(len(subsets)), pa.int64()), AT: pa.array([self.at] * len(subsets), pa.int64())})
         here, source = self.engine is self.near.engine, self.group_by.events
-        table = self.near.held("_fw_cases", rows) if here else self.engine.local(rows)
+        if here:
+            self.near.hold("_fw_cases", rows)
 
         def asked(spine_: ir.Table) -> ir.Table:
+            table = self.near.con.table("_fw_cases") if here else self.engine.local(rows)
             moved = EventSource(table, time=source.time, order=source.order)
             cases = evolve(self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)])
             return self._asked(spine_, cases, "_fw_key0")
@@ -289,6 +292,6 @@ class Story:
         elif estimate_in(self.group_by) is not None:
             found = fetched(self.engine, asked(self.near.held(f"_fw_{what}_spine", spine)))
         else:
-            held = self.near.held(f"_fw_{what}_spine", spine)
-            found = self.near.fetch((what, self.part.head, self.feature), lambda: asked(held))
+            self.near.hold(f"_fw_{what}_spine", spine)
+            found = self.near.fetch(self.group_by, (what, self.feature), lambda: asked(self.near.con.table(f"_fw_{what}_spine")))
         return found[found.column_names[-1]].to_pylist(maps_as_pydicts="strict")

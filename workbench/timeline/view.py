@@ -85,7 +85,7 @@ class Preview:
     def _ipython_display_(self) -> None:
         if not alive():
             self.guards  # noqa: B018 they stand in what is kept
-        show(repr(self), self._repr_html_(), self.live)
+        show(repr(self), self._repr_html_, self.live)
 
     def live(self, again: Callable[[str, str], None] | None = None) -> tuple[Explorer, str]:
         """What answers the page in a notebook, and the page that it starts with; `again` takes the static one with what its guards found."""
