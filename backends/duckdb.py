@@ -16,12 +16,11 @@ from backends import inprocess
 from backends.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     import ibis.expr.types as ir
     import pyarrow as pa
-    from ibis.backends import BaseBackend
 
     from backends.asof import AsOf
 
@@ -34,7 +33,7 @@ def fsum(value: float) -> float:
 
 log = logging.getLogger(__name__)
 ARRIVING = "_fw_arriving"
-TEMPORARY = "select 1 from duckdb_tables() where temporary and not table_name like 'ibis%' limit 1"
+TEMPORARY = "select table_name from duckdb_tables() where temporary and not table_name like 'ibis%'"
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
@@ -59,17 +58,13 @@ class DuckDB(Engine):
     plans = ("pairs", "kernel")
     lacks = frozenset()
 
-    def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
-        super().__init__(con)
-        self.alone = alone  # whether the connection is nobody else's, so that what runs on it may be cancelled
-
-    def apart(self) -> DuckDB:
+    def apart(self, names: Collection[str] = ()) -> DuckDB:
         """A cursor on the same database, with the temporary views that the connection has, such as those of files.
 
-        Itself where the connection has temporary tables of its user's, which no cursor sees.
+        Itself where one of `names` is a temporary table, which no cursor sees, or a view of one.
         """
         mine = self.connected
-        if mine.con.execute(TEMPORARY).fetchall():
+        if any(not names or name in names for (name,) in mine.con.execute(TEMPORARY).fetchall()):
             return self
         con = mine.con.cursor()
         con.execute(f"use {self.quoted(mine.current_catalog)}.{self.quoted(mine.current_database)}")
@@ -77,12 +72,14 @@ class DuckDB(Engine):
             try:
                 con.execute(view)
             except DuckDBError:
+                if name in names:
+                    return self
                 log.debug("%s stays with its connection", name)
         return DuckDB(ibis.duckdb.from_connection(con), alone=True)
 
-    def interrupt(self) -> None:
-        """By the driver; the query raises InterruptException. A connection that cells use too is left alone."""
-        if self.alone:
+    def interrupt(self, *, ours: bool = False) -> None:
+        """By the driver; the query raises InterruptException."""
+        if self.alone or ours:
             self.connected.con.interrupt()
 
     @property

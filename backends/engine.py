@@ -23,7 +23,7 @@ from backends.asking import LacksError
 from backends.asof import AsOf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ibis.backends import BaseBackend
 
@@ -68,8 +68,8 @@ class Engine:
     lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
     placeholder = "?"
 
-    def __init__(self, con: BaseBackend | None = None) -> None:
-        self.con = con
+    def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
+        self.con, self.alone = con, alone  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled
 
     def lacking(self, reduction: str) -> bool:
         """Whether no plan of this engine gives a reduction; for a backend without a file here, Ibis knows what it can say."""
@@ -133,15 +133,22 @@ class Engine:
 
     # --- threads: an Ibis connection is for one of them
 
-    def apart(self) -> Engine:
-        """The same tables by a connection of its own, for another thread; itself where there is no way to make one."""
+    def apart(self, names: Collection[str] = ()) -> Engine:  # noqa: ARG002 engines that know of sessions override it
+        """The same tables by a connection of its own, for another thread; itself where there is no way to make one.
+
+        `names` are the tables that will be asked for: itself, too, where another session would not have one of them. With
+        none, whatever is the session's alone counts.
+        """
         return self
 
     def leave(self) -> None:
         """Close what `apart` opened; nothing of a connection that was given."""
 
-    def interrupt(self) -> None:
-        """Cancel what the connection runs, from another thread; it fails there. Nothing where nothing runs, or nothing can be cancelled."""
+    def interrupt(self, *, ours: bool = False) -> None:
+        """Cancel what the connection runs, from another thread; it fails there. Nothing where nothing runs, or nothing can be cancelled.
+
+        A connection that cells use too is left alone, unless what runs on it is `ours`.
+        """
 
     # --- tables
 

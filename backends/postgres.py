@@ -14,12 +14,13 @@ from backends import copying, inprocess, jsonb, running
 from backends.engine import Engine, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import date
 
     from backends.asof import AsOf
 
 
+TEMPORARY = "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind in ('r', 'v', 'm', 'p') and not relname like 'ibis%'"
 FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
 
 
@@ -41,25 +42,29 @@ class Postgres(Engine):
     plans = ("pairs", "running", "kernel")
     lacks = frozenset()
 
-    def apart(self) -> Postgres:
-        """Another session of the same database, user and schemas."""
+    def apart(self, names: Collection[str] = ()) -> Postgres:
+        """Another session of the same database, user and schemas; itself where one of `names` is this session's alone."""
         import psycopg  # noqa: PLC0415 an extra
 
+        if any(not names or name in names for (name,) in self.connected.raw_sql(TEMPORARY).fetchall()):
+            return self
         mine = self.connected.con
         told = {**mine.info.get_parameters(), "password": mine.info.password or None}
         con = psycopg.connect(**{k: v for k, v in told.items() if v is not None}, autocommit=True)
         ((path,),) = self.connected.raw_sql("show search_path").fetchall()
-        apart = Postgres(ibis.postgres.from_connection(con))
+        apart = Postgres(ibis.postgres.from_connection(con), alone=True)
         con.execute("select set_config('search_path', %s, false)", [path])
         return apart
 
     def leave(self) -> None:
-        """Close the session."""
-        self.connected.disconnect()
+        """Close the session that `apart` opened."""
+        if self.alone:
+            self.connected.disconnect()
 
-    def interrupt(self) -> None:
+    def interrupt(self, *, ours: bool = False) -> None:
         """By a cancel request; the query raises QueryCanceled."""
-        self.connected.con.cancel_safe(timeout=5)
+        if self.alone or ours:
+            self.connected.con.cancel_safe(timeout=5)
 
     def own(self, question: AsOf) -> str:
         """Running totals where they are exact and few, else the kernel."""

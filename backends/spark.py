@@ -17,7 +17,7 @@ from pyarrow import ipc
 from backends.engine import FORGOTTEN, Engine, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
@@ -47,15 +47,15 @@ class Spark(Engine):
     lacks = frozenset()
 
     def __init__(self, con: BaseBackend | None = None, group: str | None = None) -> None:
-        super().__init__(con)
+        super().__init__(con, alone=group is not None)
         self.group = group  # of the jobs that `interrupt` cancels
 
-    def apart(self) -> Spark:
+    def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002 temporary views are the session's
         """The same session, which threads may share; its jobs are a group of their own."""
         return Spark(ibis.pyspark.connect(self._session), ibis.util.gen_name("fw"))
 
-    def interrupt(self) -> None:
-        """By the group of its jobs; they fail as cancelled. A connection that was given has none, and is left alone."""
+    def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002 jobs have no group on a connection that was given
+        """By the group of its jobs; they fail as cancelled."""
         if self.group is not None:
             self._session.sparkContext.cancelJobGroup(self.group)
 

@@ -26,7 +26,7 @@ def shop(tmp_path):
 def wrote(monkeypatch):
     """The keys of the statements that were written, in order."""
     keys, written = [], compiled.written
-    monkeypatch.setattr(compiled, "_statements", type(compiled._statements)())
+    monkeypatch.setattr(compiled, "STATEMENTS", type(compiled.STATEMENTS)())
     monkeypatch.setattr(nearby, "written", lambda key, write: written(key, lambda: (keys.append(key[1]), write())[1]))
     return keys
 
@@ -110,11 +110,11 @@ def test_rows_in_memory_belong_to_their_connection(wrote):
 
 
 def test_no_more_statements_are_kept_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(compiled, "_statements", type(compiled._statements)())
+    monkeypatch.setattr(compiled, "STATEMENTS", type(compiled.STATEMENTS)())
     monkeypatch.setattr(compiled, "KEPT", 3)
     for key in (1, 2, 3, 1, 4):
         compiled.written(key, lambda key=key: (str(key), None))
-    assert list(compiled._statements) == [3, 1, 4]
+    assert list(compiled.STATEMENTS) == [3, 1, 4]
 
 
 def test_data_that_contradict_a_definition_are_refused_though_a_thread_reads_them(shop):

@@ -22,7 +22,6 @@ from workbench import EventSource, GroupBy, Join, backfill, days, last_k, publis
 from workbench.live import Conversation, Request
 from workbench.live.protocol import RefusedError
 from workbench.publishing import assurance, costs, evidence, rulings, trial
-from workbench.publishing.aside import aside
 from workbench.publishing.findings import FAIL, PASS, SKIPPED, WARNING, Finding
 from workbench.publishing.page import PARTS, Publishing
 from workbench.rows import AT, EVENT, EventRows
@@ -211,27 +210,13 @@ def test_the_topics_of_a_broker_that_is_away_are_a_warning(store, con, monkeypat
     assert (WARNING, True) == (told.status, "Kafka" in told.sentence)
 
 
-def test_checks_run_on_a_session_of_their_own_unless_the_tables_are_the_sessions(con, tmp_path):
-    other = aside(con, SMALL)
-    con.raw_sql("create temporary view returns as select * from memory.main.returns limit 5")
-    shared = aside(con, SMALL)
-    con.raw_sql("drop view temp.returns")
+def test_a_page_works_on_a_session_of_its_own_and_closes_it(store, con):
+    page = Publishing(proposed(store, con))
+    own = page.con
 
-    assert other is not con
-    assert other.current_database == con.current_database
-    assert shared is con
-
-
-def test_a_session_of_its_own_is_in_the_schema_and_time_zone_of_the_other(duck):
-    duck.raw_sql("create schema there")
-    duck.raw_sql("use memory.there")
-    samples_ = duck.create_table("visits", ibis.memtable({"k": ["a"], "t": [cases.moment(0)]}))
-    group_by = GroupBy(name="g", source=EventSource(samples_, time="t"), keys=["k"], aggregations=[samples_.count().name("n")])
-
-    other = aside(duck, group_by)
-
-    assert other is not duck
-    assert ("there", "UTC") == (other.current_database, other.raw_sql("select current_setting('TimeZone')").fetchone()[0])
+    assert own is not con
+    page.close()
+    assert 1 == con.sql("select 1 as one").to_pyarrow()["one"][0].as_py()
 
 
 # --- the page

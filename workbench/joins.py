@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.operations as ops
 from attrs import Converter, evolve, field, frozen
 
 from workbench import display
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     import ibis.expr.datatypes as dt
+
+
+def tables(definition: GroupBy | Join) -> frozenset[str]:
+    """The names of the tables that a definition reads."""
+    read = [definition.source.table] if isinstance(definition, GroupBy) else [definition.left.table, *(p.group_by.source.table for p in definition.parts)]
+    return frozenset(t.name for table in read for t in table.find(ops.UnboundTable))
 
 
 def _group_by(value: Any) -> GroupBy:

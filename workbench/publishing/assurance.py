@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from backends import engine_of
 from workbench.publishing import evidence, rulings
-from workbench.publishing.aside import aside, interrupt
 from workbench.publishing.findings import FAIL, WARNING, Finding, Findings
 from workbench.publishing.revaluation import Revaluation, revalued, served
 from workbench.publishing.trial import Trial
@@ -17,8 +17,7 @@ from workbench.publishing.trial import Trial
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ibis.backends import BaseBackend
-
+    from backends import Engine
     from workbench.publication import Proposal
 
 
@@ -39,11 +38,12 @@ class Check:
 
 
 class Assurance:
-    """A proposal under its checks, on a connection of their own where there can be one."""
+    """A proposal under its checks, on the engine of its warehouse: by the cell's own connection, or one apart for a worker."""
 
-    def __init__(self, proposal: Proposal, con: BaseBackend | None = None) -> None:
+    def __init__(self, proposal: Proposal, engine: Engine | None = None) -> None:
         self.proposal = proposal
-        self.con = aside(proposal.con, proposal.definition) if con is None else con
+        self.engine = engine_of(proposal.con) if engine is None else engine
+        self.con = self.engine.connected
         self.trial = Trial(proposal.definition, self.con, proposal.end)
         self.revaluations: list[Revaluation] = []
         self._stopped = threading.Event()
@@ -81,8 +81,7 @@ class Assurance:
     def stop(self) -> None:
         """Cancel what runs, from another thread."""
         self._stopped.set()
-        if self.con is not self.proposal.con:  # a shared one may be running a cell's query
-            interrupt(self.con)
+        self.engine.interrupt()
 
     def revalue(self) -> Finding:
         """The values of the sampled rows beside those that are served."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from backends import engine_of
 from workbench import receipts
 from workbench.extraction import of_definition
+from workbench.joins import tables
 from workbench.live.protocol import RefusedError, Reply, Request
 from workbench.markup import Markup, section, tag
 from workbench.publishing import costs, drawn, rulings
-from workbench.publishing.aside import aside
 from workbench.publishing.assurance import CHECKS, Assurance, StoppedError
 from workbench.publishing.findings import FAIL, Finding, Findings, counted
 from workbench.timeline import words
@@ -38,7 +39,8 @@ class Publishing:
 
     def __init__(self, proposal: Proposal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.proposal, self.state, self.error = proposal, NEW, ""
-        self.con = aside(proposal.con, proposal.definition)  # here, where the cell runs, and not in a worker
+        self.engine = engine_of(proposal.con).apart(tables(proposal.definition))  # here, where the cell runs, and not in a worker
+        self.con = self.engine.connected
         self.estimate = costs.estimated(proposal)
         self.actual: Cost | None = None
         self.done: Publication | None = None
@@ -106,7 +108,8 @@ class Publishing:
         return drawn.bar(receipts.verdict(self.proposal), receipts.stays(self.proposal), said[self.state], self.error)
 
     def close(self) -> None:
-        """Nothing is held open for it."""
+        """Close the connection that was made for it."""
+        self.engine.leave()
 
     def _receipt(self) -> Markup:
         return self.receipt
@@ -157,7 +160,7 @@ class Publishing:
             push(Reply(self._drawn("steps", "checks", "confirm", *(["changes"] if finding is not None and self.assurance and self.assurance.revaluations else []))))
 
         try:
-            self.assurance = Assurance(self.proposal, self.con)
+            self.assurance = Assurance(self.proposal, self.engine)
             result = self.assurance.run(told)
         except StoppedError:
             self.running = None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 KEPT = 512  # statements; some 20 kB each
 TIED = (ops.InMemoryTable, ops.SQLQueryResult, ops.ScalarUDF, ops.AggUDF)  # what a connection must be told of before it runs them
-_statements: OrderedDict[Hashable, tuple[str, ibis.Schema]] = OrderedDict()
-_lock = threading.Lock()
+STATEMENTS: OrderedDict[Hashable, tuple[str, ibis.Schema]] = OrderedDict()
+LOCK = threading.Lock()
 
 
 def identity(definition: GroupBy | Join) -> Hashable | None:
@@ -43,13 +43,13 @@ def _nodes(definition: GroupBy | Join) -> Iterable[ops.Node]:
 
 def written(key: Hashable, write: Callable[[], tuple[str, ibis.Schema]]) -> tuple[str, ibis.Schema]:
     """A statement and its columns, written at most once for a key while it is among the last KEPT."""
-    with _lock:
-        if key in _statements:
-            _statements.move_to_end(key)
-            return _statements[key]
+    with LOCK:
+        if key in STATEMENTS:
+            STATEMENTS.move_to_end(key)
+            return STATEMENTS[key]
     made = write()
-    with _lock:
-        _statements[key] = made
-        while len(_statements) > KEPT:
-            _statements.popitem(last=False)
+    with LOCK:
+        STATEMENTS[key] = made
+        while len(STATEMENTS) > KEPT:
+            STATEMENTS.popitem(last=False)
     return made

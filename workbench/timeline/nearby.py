@@ -21,6 +21,7 @@ from backends import EngineError
 from backends.duckdb import DuckDB
 from workbench.asked import arrow, fetched
 from workbench.checks import check_sources
+from workbench.joins import tables
 from workbench.nodes import base, inline
 from workbench.rows import rebound
 from workbench.sources import EntitySource
@@ -74,7 +75,7 @@ class Nearby:
 
     def handed_over(self) -> Nearby:
         """The same, with what was brought, for another thread; this one brings its rows anew when it is asked again."""
-        other = Nearby(self.join, self.origin.apart(), self.kind)
+        other = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
         for held in ("_con", "_engine", "_there", "_compiled"):
             setattr(other, held, getattr(self, held))
         other._days, other._identities = dict(self._days), self._identities
@@ -110,10 +111,10 @@ class Nearby:
             meanwhile()
             found = read.result()
         except BaseException:
-            self.origin.interrupt()
+            self.origin.interrupt(ours=True)
             raise
         finally:
-            reading.shutdown()
+            reading.shutdown(wait=read.done())
         for table, brought in found.items():
             self._place(table, brought)
             self._there[table] = wanted[table].named

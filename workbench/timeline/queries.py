@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from workbench.guards import Finding, guards
+from workbench.joins import tables
 from workbench.live.protocol import RefusedError
 from workbench.markup import Markup
 from workbench.timeline.distribution import Distribution, distribution
@@ -41,7 +42,7 @@ class Queries:
         self.service = None if store is None else Service(near.join, store)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._offending: dict[str, tuple[int, ...]] = {}
-        self._behind: Engine = near.origin.apart()  # made here, since two threads may not use the other one
+        self._behind: Engine = near.origin.apart(tables(near.join))  # made here, since two threads may not use the other one
         self.turn: AbstractContextManager[Any] = threading.RLock() if self._behind is near.origin else nullcontext()
 
     @property
