@@ -98,7 +98,7 @@ def one(page, name: str, turn: int) -> float:
 def opened(seen: Lab) -> float:
     """Milliseconds from running the cell, once what the view before it asked is answered, to its live page."""
     page = seen.page
-    page.wait_for_function("(() => { const seen = document.querySelector('.fw-live'); return seen && seen.dataset.answered === seen.dataset.asked; })()", timeout=60_000)
+    page.wait_for_function("(() => { const seen = document.querySelector('.fw-live'); return seen && !seen.querySelector('[data-running]') && !seen.querySelector('[data-part=guards]').innerText.startsWith('Guards look'); })()", timeout=600_000)
     page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
     page.evaluate("document.querySelectorAll('.fw-live').forEach((e) => e.remove())")
     began = page.evaluate("performance.now()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import tomllib
@@ -24,7 +25,8 @@ from online.answers import UTC
 from online.inventory import inventory
 from online.plan import Plan
 from online.served import _number
-from workbench import DefinitionError, EventSource, GroupBy, Join, catalog, catalog_command, days, last_k, publish, quickstart, rollback, samples, trailing, unpublish
+from workbench import DefinitionError, EventSource, GroupBy, Join, backfill, catalog, catalog_command, days, last_k, preview, publish, quickstart, rollback, samples, trailing, unpublish
+from workbench.inventory.at_hand import AtHand, at_hand
 from workbench.inventory.browsing import Browsing
 from workbench.inventory.page import html
 from workbench.inventory.panel import served_html
@@ -301,7 +303,7 @@ def test_the_page_is_the_same_each_time_small_and_needs_no_script(shop, shown):
 def test_a_live_page_says_what_each_control_asks_for(shown):
     page = html(shown, "purchases", selected=V1, live=True)
 
-    assert {"refresh", "search", "kind", "owner", "select"} == set(re.findall(r'data-send="(\w+)"', page))
+    assert {"refresh", "search", "kind", "owner", "select", "preview"} == set(re.findall(r'data-send="(\w+)"', page))
     assert f'data-params="{{&quot;name&quot;: &quot;{V1}&quot;}}"' in page
     assert f"<h3>{V1}</h3>" in page
     assert "<details" not in page
@@ -519,10 +521,65 @@ def test_a_person_searches_chooses_and_looks_at_a_key(browser, shop, shown, arti
     page.locator("form.keys button").click()
     stage.settle()
     served = fetch(shop, V1, user_id="5", at=NOW)
-    assert f"{served['net_30d']:,}" in stage.text("[data-part=panel]")
+    assert f"{served['net_30d']:,}" in stage.text("[data-part=served]")
     page.screenshot(path=artifacts / "catalog-live.png", full_page=True)
     assert not stage.heard
     stage.close()
+
+
+def test_an_entry_is_previewed_in_the_catalog_and_answers_there(browser, shop, warehouse, artifacts):
+    stage = Stage(browser, Browsing(catalog(shop, now=NOW, definitions=[quickstart], on=warehouse), shop))
+    page = stage.page
+    feature = f"{PURCHASES}_purchase_price_sum_14d"
+    whole = backfill(quickstart.training_set, on=warehouse).to_pyarrow().to_pylist(maps_as_pydicts="strict")
+
+    page.locator("button[data-send=preview]").click()
+    stage.settle()
+    column = json.loads(page.locator("[data-part=preview] table.grid").get_attribute("data-cells")).index(feature)
+    page.locator(f"[data-part=preview] tbody tr:nth-child(3) td[role=gridcell] >> nth={column}").click()
+    stage.settle()
+
+    row = preview(quickstart.training_set, 3, feature, on=warehouse).rows[2]
+    value = next(r[feature] for r in whole if (r["user_id"], r["ts"]) == (row["user_id"], row["ts"]))
+    assert f"{value:,}" in stage.text("[data-part=preview] [data-part=detail]")
+    assert "published" in stage.text("[data-part=preview] [data-part=head]")
+    page.screenshot(path=artifacts / "catalog-preview.png", full_page=True)
+
+    page.locator(".ct tr[data-item]").nth(1).click()
+    stage.settle()
+    assert not page.locator("[data-part=preview] section").count()
+    assert not stage.heard
+    stage.close()
+
+
+def test_a_definition_that_is_not_what_is_stored_says_so(shop, warehouse):
+    other = GroupBy(name=PURCHASES, source=quickstart.purchases_v1.source, keys=["user_id"], aggregations=[_.purchase_price.max()])
+    browsing = Browsing(catalog(shop, now=NOW, definitions=[other], on=warehouse), shop)
+
+    browsing.answer(Request(1, "view", "select", {"name": PURCHASES}), lambda _r: None)
+    drawn = str(browsing.answer(Request(2, "view", "preview", {}), lambda _r: None).parts["preview"])
+
+    assert f"{PURCHASES} here is not what is stored" in drawn
+    browsing.close()
+    assert browsing.explorer is None
+
+
+def test_what_cannot_be_previewed_says_what_to_give(shop, shown):
+    lost = Browsing(shown, shop)
+    unbound = Browsing(catalog(shop, now=NOW, definitions=[quickstart]), shop)
+
+    for browsing, kind, said in ((lost, "preview", "no definition of quickstart_training_set_v1 is in this notebook"), (unbound, "preview", "say which has them by catalog"), (lost, "leak", "no preview is open")):
+        with pytest.raises(RefusedError, match=said):
+            browsing.answer(Request(1, "view", kind, {}), lambda _r: None)
+
+
+def test_the_definition_that_is_stored_goes_before_another_of_its_name(shown):
+    other = Join(name=V1, left=quickstart.training_set.left, parts=[quickstart.purchases_v1])
+
+    assert at_hand(shown[V1], [other, quickstart]) == AtHand(quickstart.training_set, same=True)
+    assert at_hand(shown[PURCHASES], [quickstart.training_set]) == AtHand(quickstart.purchases_v1, same=True)
+    assert at_hand(shown[V1], [other]) == AtHand(other, same=False)
+    assert at_hand(shown[V1]) is None
 
 
 @pytest.mark.parametrize(("kind", "params", "said"), [("select", {"name": "nobody"}, "nothing named"), ("look", {"keys": "["}, "a key is given as"), ("look", {"keys": '{"user_id": 5}'}, "a key is given as")])

@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
+from backends import engine_of
 from workbench.inventory import page, panel
+from workbench.inventory.at_hand import at_hand, connection
 from workbench.inventory.view import catalog, matches
+from workbench.joins import tables
 from workbench.live.protocol import RefusedError, Reply, Request
-from workbench.markup import text
+from workbench.markup import Markup, join, tag, text
+from workbench.timeline.state import KINDS
+from workbench.timeline.view import preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from backends import Engine
     from online.store import Store
     from workbench.inventory.entries import Entry
     from workbench.inventory.view import Catalog, Match
-    from workbench.markup import Markup
+    from workbench.timeline.explorer import Explorer
 
 
 @frozen
@@ -36,18 +42,26 @@ class Shelf:
 class Browsing:
     """A catalog that can be looked through."""
 
-    kinds: Mapping[str, Mapping[str, type]] = {"search": {"query": str}, "kind": {"kind": str}, "owner": {"owner": str}, "select": {"name": str}, "look": {"keys": str}, "feature": {"feature": str}, "refresh": {}}
+    kinds: Mapping[str, Mapping[str, type]] = {"search": {"query": str}, "kind": {"kind": str}, "owner": {"owner": str}, "select": {"name": str}, "look": {"keys": str}, "feature": {"feature": str}, "refresh": {}, "preview": {}, **KINDS}
 
     def __init__(self, found: Catalog, store: Store) -> None:
         self.catalog, self.store, self.shelf = found, store, Shelf(query=found.query)
+        self.explorer: Explorer | None = None
+        self._engine: Engine | None = None
 
     def page(self) -> Markup:
         """The first view."""
         return page.html(self.catalog, self.shelf.query, live=True)
 
-    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002 Subject
-        """The parts that a request changes."""
+    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        """The parts that a request changes; what is asked of the preview, it answers itself."""
         given, shelf = request.params, self.shelf
+        if request.kind in KINDS:
+            return self._explored(request, push)
+        if request.kind == "preview":
+            return self._previewed()
+        if request.kind not in ("look", "feature"):
+            self.close()
         match request.kind:
             case "search" | "kind" | "owner" as name:
                 key = "query" if name == "search" else name
@@ -60,20 +74,47 @@ class Browsing:
                 self.shelf = evolve(shelf, selected=given["name"], keys={}, feature=None)
             case "look":
                 self.shelf = evolve(shelf, keys=_keys(given.get("keys", "")), feature=None)
-                return Reply({"panel": self._panel()})
+                return Reply({"served": self._panel()})
             case "feature":
                 self.shelf = evolve(shelf, feature=given.get("feature"))
-                return Reply({"panel": self._panel()})
+                return Reply({"served": self._panel()})
             case "refresh":
                 self.catalog = catalog(self.store)
         found = self._found()
-        return Reply({"counted": text(page.matched(self.catalog, found, self.shelf.query, live=True)), "shelves": page.shelves(self.catalog, found, self.shelf.query, self.shelf.selected, live=True, panel=self._panel() if found else None)})
+        return Reply({"preview": Markup(""), "counted": text(page.matched(self.catalog, found, self.shelf.query, live=True)), "shelves": page.shelves(self.catalog, found, self.shelf.query, self.shelf.selected, live=True, panel=self._panel() if found else None)})
+
+    def _previewed(self) -> Reply:
+        """The chosen entry's definition, live, on a connection of its own."""
+        entry = self._chosen()
+        found = at_hand(entry, self.catalog.definitions)
+        if found is None:
+            message = f"no definition of {entry.name} is in this notebook: import or define it, or give it by catalog(store, definitions=[...])"
+            raise RefusedError(message)
+        con = connection(found.definition, self.catalog.on)
+        self.close()
+        self._engine = engine_of(con).apart(tables(found.definition))
+        self.explorer, drawn = preview(found.definition, on=self._engine.connected, store=self.store).live()
+        note = [] if found.same else [tag("p", f"△ {entry.name} here is not what is stored: publish() would show what differs.", class_="mark warn pad")]
+        return Reply({"preview": join([*note, drawn])}, focus="[data-part=preview] [tabindex='0']")
+
+    def _explored(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        if self.explorer is None:
+            message = "no preview is open: choose an entry and press Preview"
+            raise RefusedError(message)
+        return self.explorer.answer(request, push)
 
     def stop(self, slot: str) -> None:
-        """A store answers within its own time limits."""
+        """Cancel what a preview runs; a store answers within its own time limits."""
+        if self.explorer is not None:
+            self.explorer.stop(slot)
 
     def close(self) -> None:
-        """Nothing is held open for it."""
+        """Close the preview and its connections."""
+        if self.explorer is not None:
+            self.explorer.close()
+        if self._engine is not None:
+            self._engine.leave()
+        self.explorer = self._engine = None
 
     def _found(self) -> list[Match]:
         return matches(self.catalog, self.shelf.query, self.shelf.kind, self.shelf.owner)

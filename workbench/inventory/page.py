@@ -37,7 +37,7 @@ def html(catalog: Catalog, query: str = "", kind: str | None = None, owner: str 
         counted = tag("span", matched(catalog, found, query, live=live), class_="muted", aria_live="polite", data_part="counted" if live else None)
         parts.append(tag("div", *(controls(catalog, query, kind, owner) if live else ()), counted, class_="find"))
     shown = shelves(catalog, found, query, selected, live=live)
-    parts.append(tag("div", shown, data_part="shelves") if live else shown)
+    parts += [tag("div", shown, data_part="shelves"), tag("div", "", data_part="preview")] if live else [shown]
     parts += [tag("p", line.strip(), class_="empty") for line in terminal.unread(catalog)]
     return section(*parts, _foot(live=live), label="Catalog", static=not live, data_slot="view")
 
@@ -54,7 +54,9 @@ def shelves(catalog: Catalog, found: Sequence[Match], query: str, selected: str 
     if not found:
         return tag("p", "Nothing matches: a search looks at names, features, owners, tags, descriptions, keys, tables and topics.", class_="empty")
     chosen = next((m.entry for m in found if m.entry.name == selected), found[0].entry)
-    beside = tag("div", detail_html(chosen), *([tag("div", tag("h4", "Look at a key"), panel, data_part="panel")] if panel is not None else []), class_="side")
+    looks = [tag("div", tag("button", "Preview", type="button", data_send="preview", data_focus="preview"), tag("span", " the rows behind its values", class_="muted"), class_="line")] if live else []
+    looks += [tag("div", tag("h4", "Look at a key"), panel, data_part="served")] if panel is not None else []
+    beside = tag("div", detail_html(chosen), *looks, class_="side")
     grid = tag("div", tag("div", list_html(found, chosen.name, query, live=live), class_="lists"), beside, class_="cat")
     return grid if live else join([grid, _folded([m.entry for m in found if m.entry is not chosen])])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from workbench.inventory.entries import Edition, Entry
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ibis.backends import BaseBackend
 
     from online.answers import At
     from online.inventory import Inventory, Listed
@@ -45,6 +46,8 @@ class Catalog(Mapping[str, Entry]):
     query: str = ""
     total: int = field(default=0)
     store: Store | None = field(default=None)
+    definitions: tuple[Any, ...] = field(default=(), repr=False)
+    on: BaseBackend | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Entry:
         found = next((e for e in self.entries if e.name == name), None)
@@ -125,7 +128,7 @@ def matches(catalog: Catalog, words: str, kind: str | None = None, owner: str | 
     return found
 
 
-def catalog(store: Store, *, now: At = None) -> Catalog:
+def catalog(store: Store, *, now: At = None, definitions: Iterable[Any] = (), on: BaseBackend | None = None) -> Catalog:
     """Everything that a store serves, stores or has served: owner, features, freshness, use, versions and lineage.
 
     Parameters
@@ -134,6 +137,11 @@ def catalog(store: Store, *, now: At = None) -> Catalog:
         Which is asked in six statements, whatever it has.
     now
         As of when ages are told, UTC; by default now. What was published later is shown all the same.
+    definitions
+        Group-bys, joins, or modules that have some: in a live page an entry of their name can be previewed. What the
+        notebook's own cells have is looked through too.
+    on
+        The connection that has their tables, where these are unbound; by default the notebook's own, if it has one.
 
     Returns a `Catalog`: `.search("purchases")`, `["name"]`, `.to_pandas()`. Names are those that are published, those that
     were, and those of the group-bys that are stored for published joins. Raises StoreError where the store fails.
@@ -146,7 +154,7 @@ def catalog(store: Store, *, now: At = None) -> Catalog:
     at = moment(us) or EPOCH
     found = inventory(store, us)
     made = entries(found, at)
-    return Catalog(made, located(store.url), at, found.unread, total=len(made), store=store)
+    return Catalog(made, located(store.url), at, found.unread, total=len(made), store=store, definitions=tuple(definitions), on=on)
 
 
 # --- entries of an inventory

@@ -52,6 +52,10 @@ function render({ model, el, signal }) {
     }
   }
 
+  function begin(within) {
+    within.querySelectorAll("[data-ask]").forEach((e) => ask(e.dataset.ask, JSON.parse(e.dataset.params || "{}"), e.dataset.slot || e.dataset.ask));
+  }
+
   // --- answers
   function put(name, html) {
     const old = part(name);
@@ -63,6 +67,7 @@ function render({ model, el, signal }) {
     const open = [...old.querySelectorAll("details[data-keep-open]")].map((e) => [e.dataset.keepOpen, e.open]);
     old.innerHTML = html;
     pin();
+    begin(old);
     for (const [k, left, top] of scrolled) {
       const e = old.querySelector(`[data-keep="${CSS.escape(k)}"]`);
       if (e) { e.scrollLeft = left; e.scrollTop = top; }
@@ -228,7 +233,7 @@ function render({ model, el, signal }) {
   });
   const sizes = new ResizeObserver(pin);  // a front end may lay the page out long after it is made
   sizes.observe(root);
-  root.querySelectorAll("[data-ask]").forEach((e) => ask(e.dataset.ask, JSON.parse(e.dataset.params || "{}"), e.dataset.slot || e.dataset.ask));
+  begin(root);
 }
 
 export default { render };
