@@ -32,8 +32,8 @@ def lacks_lab() -> str | None:
 
 
 @contextmanager
-def lab(home: Path, **environment: str):
-    """The address of a JupyterLab on the folder `home/work`; its settings, kernels and runtime files are in `home`."""
+def lab(home: Path, app: str = "jupyterlab", **environment: str):
+    """The address of a JupyterLab, or another Jupyter `app`, on the folder `home/work`; its settings, kernels and runtime files are in `home`."""
     port = free_port()
     work = home / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def lab(home: Path, **environment: str):
     options = ("--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={work}", f"--LabApp.app_settings_dir={overrides.parent}")
     address = f"http://127.0.0.1:{port}"
     with (home / "log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=env, stdout=log, stderr=log, cwd=work)
+        server = subprocess.Popen([sys.executable, "-m", app, *options], env=env, stdout=log, stderr=log, cwd=work)
     try:
         _wait(address, server, home / "log")
         yield address, work
@@ -117,3 +117,12 @@ class Lab:
         self.menu("Run", "Run All Cells")
         self.page.wait_for_timeout(300)
         self.page.wait_for_selector(IDLE, state="attached", timeout=seconds * 1000)
+
+
+class Notebook(Lab):
+    """The same in Notebook 7: one document, without JupyterLab's shell around it."""
+
+    def open(self, name: str) -> None:
+        """A notebook, when its kernel is ready."""
+        self.page.goto(f"{self.address}/notebooks/{name}?reset")
+        self.page.wait_for_selector(IDLE, state="attached", timeout=60_000)

@@ -174,6 +174,7 @@ function render({ model, el, signal }) {
   }
 
   // --- keys
+  on("focusin", (event) => { event.target.dataset.lmSuppressShortcuts = "true"; }); // the page's keys are its own: a notebook takes arrows for moves between its cells, and looks for this on what has the focus
   function rove(cell) {
     const grid = cell.closest("[data-items],[role=grid],[role=tablist],[role=listbox]");
     grid.querySelectorAll('[tabindex="0"]').forEach((e) => { if (e !== cell) e.tabIndex = -1; });
