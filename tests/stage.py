@@ -15,6 +15,12 @@ THEMES = {
     "light": "--jp-layout-color1:#fff;--jp-ui-font-color1:rgba(0,0,0,.87);--jp-brand-color1:#1976d2",
     "dark": "--jp-layout-color1:#212121;--jp-ui-font-color1:rgba(255,255,255,.87);--jp-brand-color1:#42a5f5",
 }
+# What VS Code sets on the page of a notebook's outputs, and what it lets that page do.
+VSCODE = {
+    "light": "--vscode-editor-background:#ffffff;--vscode-editor-foreground:#3b3b3b;--vscode-focusBorder:#005fb8;--vscode-editor-font-family:Consolas,monospace",
+    "dark": "--vscode-editor-background:#1f1f1f;--vscode-editor-foreground:#cccccc;--vscode-focusBorder:#0078d4;--vscode-editor-font-family:Consolas,monospace",
+}
+LETS = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; img-src data: blob:"
 MODEL = """
 const heard = {};
 window.sent = [];
@@ -31,7 +37,7 @@ window.tell = (name, content) => (heard[name] || []).forEach((f) => f(content));
 class Stage:
     """One live page. Requests are taken from it, and replies given to it, whenever it is waited on."""
 
-    def __init__(self, browser, subject, *, theme: str = "light", width: int = 1400) -> None:
+    def __init__(self, browser, subject, *, theme: str = "light", width: int = 1400, vscode: bool = False) -> None:
         self.replies: queue.Queue = queue.Queue()
         self.conversation = Conversation(subject, self.replies.put)
         self.heard: list[str] = []
@@ -40,7 +46,9 @@ class Stage:
         page.on("pageerror", lambda e: self.heard.append(str(e)))
         page.on("request", lambda r: self.heard.append(r.url) if not r.url.startswith(("about:", "data:", "blob:")) else None)
         light = "true" if theme == "light" else "false"
-        page.set_content(f"<!doctype html><style>body{{margin:0;background:var(--jp-layout-color1)}}</style><body data-jp-theme-light={light} style='{THEMES[theme]}'><div id=cell></div>")
+        told, colours = (f"data-vscode-theme-kind=vscode-{theme}", VSCODE[theme]) if vscode else (f"data-jp-theme-light={light}", THEMES[theme])
+        lets = f'<meta http-equiv="Content-Security-Policy" content="{LETS}">' if vscode else ""
+        page.set_content(f"<!doctype html>{lets}<style>body{{margin:0;background:var(--jp-layout-color1,var(--vscode-editor-background))}}</style><body {told} style='{colours}'><div id=cell></div>")
         start = json.dumps(subject.page()).replace("</", "<\\/")
         script = SCRIPT.replace("export default { render };", "render({ model: window.model, el: document.getElementById('cell'), signal: window.controller.signal });")
         page.add_script_tag(content=f"{MODEL}window.start = {start};")

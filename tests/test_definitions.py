@@ -33,6 +33,7 @@ REFUSED = {
     "no table": (lambda: EventSource(7, time="ts"), "EventSource takes an Ibis table, not int: for example con.table('purchases')"),
     "other step": (lambda: EventSource(p.mutate(ts=p.ms.as_timestamp("ms")), time=p.ts), "time 'ts' belongs to another step or table than purchases: write _.ts, which is the source's own ts"),
     "snapshot type": (lambda: EntitySource(USERS, snapshot="age"), "snapshot 'age' of users is int64, not a date or ISO date text"),
+    "snapshot untold": (lambda: EntitySource(USERS), "EntitySource of users needs snapshot=, the column that says of which day's end each row tells"),
     "aggregation in a source": (lambda: group_by(_.total.sum(), source=EventSource(p.group_by("user_id", "ts").agg(total=_.price.sum()), time="ts")), "the source of g uses an aggregation: a source takes filters, projections and casts"),
     "join in a source": (lambda: group_by(_.age.sum(), source=EventSource(p.join(USERS, "user_id"), time="ts")), "the source of g uses a join"),
     "limit in a source": (lambda: group_by(_.price.sum(), source=EventSource(p.limit(5), time="ts")), "the source of g uses a limit"),
@@ -41,7 +42,7 @@ REFUSED = {
     "column for a reduction": (lambda: group_by(p.price), "'price' is a column, not a reduction: g needs one value for many events; add .sum(), .mean(), .last() or the like"),
     "mixed": (lambda: group_by((p.price.sum() / p.qty).name("x")), "'x' mixes the column 'qty' with reductions"),
     "unnamed": (lambda: group_by(p.price.sum() / p.qty.sum()), "needs a name: only one reduction of one plain column is named by itself; add .name('...')"),
-    "unnamed where": (lambda: group_by(p.price.sum(where=p.qty > 1)), "needs a name"),
+    "unnamed where": (lambda: group_by(p.price.sum(where=p.qty > 1)), "'price.sum(where=qty > 1)' needs a name"),
     "other table": (lambda: group_by(USERS.age.sum()), "'age' belongs to users, not to the source of g, purchases"),
     "order_by": (lambda: group_by(p.price.last(order_by=p.qty)), "last(order_by=...) is refused: the source says the order, as in EventSource(..., order=[t.id])"),
     "include_null": (lambda: group_by(p.price.last(include_null=True)), "reductions skip nulls"),
@@ -102,7 +103,7 @@ REFUSED = {
     "an inner name": (lambda: group_by(_["_fw_x"].sum().name("s"), source=EventSource(p.rename({"_fw_x": "price"}), time="ts")), "g reads a column named '_fw_x': names that start with _fw_ are the plan's own"),
     "explain of a group-by": (lambda: wb.explain(group_by(p.price.sum())), "explain takes a Join, not GroupBy"),
     "row 0": (lambda: wb.preview(join(), 0), "preview counts rows and pages from 1"),
-    "preview of a table": (lambda: wb.preview(p), "preview takes a Join, not Table"),
+    "preview of a table": (lambda: wb.preview(p), "as in preview(table.price.sum(), keys='...', time='ts', windows=days(7))"),
 }  # fmt: skip
 
 

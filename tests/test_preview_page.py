@@ -146,3 +146,24 @@ def test_a_kernel_that_is_gone_leaves_the_page_and_says_so(stage):
     assert "static: run the cell again to explore" == stage.text("[data-part=status]")
     assert before == stage.text(".say")
     assert [] == stage.page.evaluate("window.sent")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_works_under_the_colours_and_the_policy_of_vs_code(browser, shop, artifacts, theme):
+    """Its variables and its content security policy: what can be tried without VS Code itself."""
+    stage = Stage(browser, preview(quickstart.training_set, 8, SUM, on=shop).live()[0], theme=theme, width=900, vscode=True)
+    stage.settle()
+
+    stage.page.locator("table.grid tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click()
+    stage.settle()
+
+    assert "row 5" in stage.text("[data-part=detail]")
+    back = stage.page.locator(".fw").first.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert back == {"light": "rgb(255, 255, 255)", "dark": "rgb(31, 31, 31)"}[theme]
+    for selector in (".fw h3", ".fw .muted", ".fw .guards .mark", ".fw .say .v", ".fw td.num"):
+        for element in stage.page.query_selector_all(selector):
+            if element.is_visible() and element.inner_text():
+                assert element.evaluate(CONTRAST) >= 4.5, (selector, element.inner_text())
+    stage.page.screenshot(path=artifacts / f"vscode-{theme}.png", full_page=True)
+    assert not stage.heard
+    stage.close()

@@ -40,7 +40,7 @@ def _sentence(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -
         return f"{asks}: say {temporal}; its windows of less than a day have no value at midnight"
     changed, rows = _counted(definition, group_by, daily, con)
     of = f"rows of {definition.name}'s left" if isinstance(definition, Join) else f"events of up to {SAMPLE} of its keys"
-    return f"{asks}: the choice changes {changed:,} of {rows:,} {of}; {temporal}, accuracy='snapshot' as of the midnight before, in training too"
+    return f"{asks}: the choice changes {changed:,} of {rows:,} {of}; {temporal}, accuracy='snapshot' as of the midnight before, in training too; say one of them in GroupBy(name='{group_by.name}', ...)"
 
 
 def _counted(definition: GroupBy | Join, group_by: GroupBy, daily: GroupBy, con: BaseBackend) -> tuple[int, int]:

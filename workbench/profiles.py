@@ -27,7 +27,7 @@ HEAVY = 1024  # rows of a key from which it is said to be heavy
 
 @frozen
 class Profile:
-    """A group-by's rows before the end: counts, times, and the keys that have most."""
+    """A group-by's rows before the end: counts, times (none of a table without time), and the keys that have most."""
 
     group_by: str
     kind: str
@@ -47,8 +47,8 @@ class Profile:
     @property
     def sentences(self) -> list[str]:
         """What a person should know."""
-        unit = "snapshot rows" if self.kind == "entity" else "events"
-        span = "" if self.first is None or self.last is None else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
+        unit = "events" if self.kind == "events" else "snapshot rows" if self.first else "rows"
+        span = (" that hold at all times" if self.kind == "entity" else "") if self.first is None or self.last is None else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
         told = [f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about {size(self.bytes)}"]
         if self.keyless:
             told.append(f"{self.group_by}: {self.keyless:,} rows have a null key and belong to nobody (rule 8)")
@@ -68,7 +68,8 @@ def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
     ask(source_checks(group_by, engine), engine)
     rows = stored_rows(group_by, engine)
     entity = isinstance(group_by.source, EntitySource)
-    if not (entity and group_by.entity.snapshot is None):
+    timeless = entity and group_by.entity.snapshot is None
+    if not timeless:
         rows = rows.filter(rows[TIME] <= end if entity else rows[TIME] < end)
     keys = [c for c in rows.columns if c.startswith("k") and c[1:].isdigit()]
     counts = rows.group_by(keys).agg(n=rows.count(), first=rows[TIME].min(), last=rows[TIME].max())
@@ -80,7 +81,7 @@ def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
     ((keyless,),) = engine.rows(null.agg(n=null.count()))
     _refuse_null_ids(group_by, rows, engine)
     key = tuple(heaviest[0][k] for k in keys) if heaviest else None
-    return Profile(group_by.name, "entity" if entity else "events", int(told["rows"] or 0), int(keyless), int(told["keys"]), _moment(told["first"]), _moment(told["last"]), key, int(told["most"] or 0))
+    return Profile(group_by.name, "entity" if entity else "events", int(told["rows"] or 0), int(keyless), int(told["keys"]), *((None, None) if timeless else (_moment(told["first"]), _moment(told["last"]))), key, int(told["most"] or 0))
 
 
 def _known(table: Any, keys: tuple[str, ...]) -> Any:

@@ -9,6 +9,7 @@ import ibis.expr.operations as ops
 from workbench import aggregates
 from workbench.aggregates import Each
 from workbench.binding import title
+from workbench.display import expression
 from workbench.errors import DefinitionError
 from workbench.nodes import substitute
 from workbench.normal import normal, normal_value
@@ -111,7 +112,7 @@ def _derived(node: ops.Value) -> str:
 
 
 def _shown(node: ops.Value) -> str:
-    text = node.name
+    text = expression(node)
     return repr(text if len(text) <= 60 else text[:57] + "...")  # noqa: PLR2004 one line
 
 

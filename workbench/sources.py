@@ -92,6 +92,9 @@ class EventSource(Meaningful):
         )
 
 
+UNTOLD = object()
+
+
 @frozen(init=False, eq=False)
 class EntitySource(Meaningful):
     """State, told by daily snapshots: a snapshot of day D is the state at the end of D, UTC.
@@ -110,9 +113,14 @@ class EntitySource(Meaningful):
     snapshot: str | None
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
 
-    def __init__(self, table: ir.Table, *, snapshot: Any) -> None:
+    def __init__(self, table: ir.Table, *, snapshot: Any = UNTOLD) -> None:
         bound = relation(table, "EntitySource")
         node = unbind(bound)
+        if snapshot is UNTOLD:
+            days = [n for n, t in node.schema.items() if t.is_date()]
+            dates = f" (its dates are {', '.join(days)})" if days else ""
+            message = f"EntitySource of {title(node)} needs snapshot=, the column that says of which day's end each row tells{dates}, or snapshot=None where a key has one row that holds at all times"
+            raise DefinitionError(message)
         name = None if snapshot is None else column(node, snapshot, "snapshot")
         if name is not None and not (node.schema[name].is_date() or node.schema[name].is_string()):
             message = f"snapshot {name!r} of {title(node)} is {node.schema[name]}, not a date or ISO date text: convert it in the table with .date(), or say snapshot=None for a table without time"

@@ -41,6 +41,7 @@ from workbench import (
     unpublish,
     upload,
 )
+from workbench.profiles import profiled
 
 pytestmark = pytest.mark.slow
 
@@ -471,3 +472,10 @@ def test_names_with_quotes_are_served(store, con):
     assert 0 < fetch(store, "spend", {'us"er\'s': "u1"}, at=END)['a "b" \'c\'']
     with psycopg.connect(store.url, autocommit=True) as own:
         assert 0 < own.execute("select * from features.spend('u1', timestamptz '2024-01-11 00:00 UTC')").fetchone()[0]
+
+
+def test_a_table_without_time_is_said_to_hold_at_all_times(duck):
+    duck.create_table("plans", ibis.memtable({"user_id": ["a", "b"], "plan": ["free", "pro"]}))
+    timeless = GroupBy(name="plans", source=EntitySource(duck.table("plans"), snapshot=None), keys=["user_id"], features=["plan"])
+
+    assert profiled(timeless, duck, 0).sentences[0].startswith("plans: 2 rows of 2 keys that hold at all times; about ")

@@ -173,6 +173,9 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
     if isinstance(what, Join):
         return Nearby(what, engine_for(what, connection_of(what, on)))
     kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
+    if isinstance(what, ir.Table):
+        message = f"preview takes a join, a group-by or reductions, and a table is neither: {_first_look(what)}"
+        raise DefinitionError(message)
     if not isinstance(what, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
         expect_join(what, "preview")
     group_by = what if isinstance(what, GroupBy) else unnamed(what, told["of"], told["keys"], told["time"], told["windows"])
@@ -182,6 +185,16 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
         raise DefinitionError(message)
     join = sampled(group_by, con, at=at)
     return Nearby(join, engine_for(join, con), kind)
+
+
+def _first_look(table: ir.Table) -> str:
+    """What to write for a first look at a table's features, with its own columns where they are plain."""
+    schema = table.schema()
+    time = next((n for n, t in schema.items() if t.is_timestamp()), None)
+    value = next((n for n, t in schema.items() if t.is_floating() or t.is_decimal()), None) or next((n for n, t in schema.items() if t.is_numeric()), None)
+    reduced = f"table.{value}.sum()" if value else "table.count()"
+    lacks = "" if time else "; it has no timestamp yet, which a feature needs"
+    return f"say what of it, whose and as of when, as in preview({reduced}, keys='...', time={time or '...'!r}, windows=days(7)){lacks}"
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:
