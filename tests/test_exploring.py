@@ -301,3 +301,36 @@ def test_a_left_of_milliseconds_is_moved_to_the_milliseconds_that_it_has(duck):
     seen = moment(shown, shown.rows[0], "g_v_sum", 1_704_100_000_123_456)
 
     assert (1_704_100_000_123_000, 1) == (seen.asked, seen.value)
+
+
+def test_a_page_is_compared_with_the_warehouse_and_again_after_it_changed(tmp_path):
+    con = ibis.duckdb.connect()
+    samples.load(con, samples.write(tmp_path))
+    explorer = preview(quickstart.training_set, 8, SUM, on=con).live()[0]
+    assert "DuckDB’s own plan: not run" in explorer.page()
+
+    same = ask(explorer, "compare")
+    assert "✓ DuckDB = its own plan, 230 of 230" in same["bar"]
+    assert "detail" not in same
+
+    con.raw_sql("update purchases set purchase_price = purchase_price + 1 where user_id = '30'")
+    other = ask(explorer, "compare")
+    assert "△ DuckDB = its own plan, 222 of 230" in other["bar"]
+    assert "quickstart_purchases_v1_purchase_price_sum_14d" in other["detail"]
+
+    assert "DuckDB’s own plan: not run" in ask(explorer, "page", page=2)["bar"]
+    assert "✓ DuckDB = its own plan, 230 of 230" in ask(explorer, "compare")["bar"]
+
+
+@pytest.mark.slow
+def test_a_page_beside_the_notebook_is_compared_with_postgres(postgres, tmp_path):
+    duck = ibis.duckdb.connect()
+    samples.load(duck, samples.write(tmp_path))
+    for name in samples.TABLES:
+        postgres.create_table(name, duck.table(name).to_pyarrow(), overwrite=True)
+    explorer = preview(quickstart.training_set, 8, SUM, on=postgres).live()[0]
+
+    assert "✓ Postgres = DuckDB, 230 of 230" in ask(explorer, "compare")["bar"]
+    explorer.close()
+    for name in samples.TABLES:
+        postgres.drop_table(name)

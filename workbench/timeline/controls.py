@@ -32,10 +32,10 @@ def pager(page: Page, state: State) -> Markup:
     return tag("span", said, back, on, class_="end")
 
 
-def bar(page: Page, state: State, legend: Markup) -> Markup:
-    """Filters of features and rows, what the null words mean, and the pager."""
+def bar(page: Page, state: State, legend: Markup, badge: Markup) -> Markup:
+    """Filters of features and rows, what the null words mean, whether the values were compared, and the pager."""
     features = tag("input", type="search", placeholder="filter features", size="16", value=state.columns, data_send="columns", data_param="query", data_focus="columns", data_key="/", aria_label="Filter features")
-    return tag("div", features, _rows(page, state), legend, pager(page, state), class_="bar")
+    return tag("div", features, _rows(page, state), legend, badge, pager(page, state), class_="bar")
 
 
 def _rows(page: Page, state: State) -> Markup:

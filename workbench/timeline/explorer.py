@@ -14,6 +14,7 @@ from workbench.markup import Markup, join, section, tag
 from workbench.timeline import controls, panels, words
 from workbench.timeline import page as drawn
 from workbench.timeline.chart import chart
+from workbench.timeline.compared import badge
 from workbench.timeline.distribution import drawn as drawn_distribution
 from workbench.timeline.grid import grid
 from workbench.timeline.queries import VIEW
@@ -64,7 +65,7 @@ class Explorer:
         return tag("span", said, *todo, class_="end")
 
     def _bar(self, shown: Any) -> Markup:
-        return controls.bar(shown, self.state, drawn.legend(shown))
+        return controls.bar(shown, self.state, drawn.legend(shown), badge(shown, self.queries.certificate(shown)))
 
     def _grid(self, shown: Any) -> Markup:
         return grid(shown, self.state.row, self.state.feature, self.state)
@@ -188,6 +189,12 @@ class Explorer:
     def _back(self, _push: Callable[[Reply], None]) -> Reply:
         state = evolve(self.state, at=None)
         return self._settled(state, self._moment(state), "detail")
+
+    def _compare(self, _push: Callable[[Reply], None]) -> Reply:
+        shown = self.queries.page(self.state)
+        found = self.queries.compared(shown)
+        drawn_ = {"bar": self._bar(shown)} | ({} if found else {"detail": Markup(found._repr_html_())})
+        return Reply(drawn_, found.verdict)
 
     def _leak(self, _push: Callable[[Reply], None]) -> Reply:
         state = evolve(self.state, leak=not self.state.leak)

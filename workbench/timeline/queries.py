@@ -14,6 +14,7 @@ from workbench.guards import Finding, guards
 from workbench.joins import tables
 from workbench.live.protocol import RefusedError
 from workbench.markup import Markup
+from workbench.timeline.compared import compared
 from workbench.timeline.distribution import Distribution, distribution
 from workbench.timeline.moment import Moment, moment
 from workbench.timeline.plan import ALL, SAMPLE, Page, page, whole
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from backends import Engine
     from online.store import Store
+    from workbench.certificate import Certificate
     from workbench.timeline.nearby import Nearby
     from workbench.timeline.state import State
 
@@ -41,6 +43,7 @@ class Queries:
         self.near, self.join = near, near.join
         self.service = None if store is None else Service(near.join, store)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._compared: tuple[Page, Certificate] | None = None
         self._offending: dict[str, tuple[int, ...]] = {}
         self._behind: Engine = near.origin.apart(tables(near.join))  # made here, since two threads may not use the other one
         self.turn: AbstractContextManager[Any] = threading.RLock() if self._behind is near.origin else nullcontext()
@@ -69,6 +72,15 @@ class Queries:
         wanted = evolve(state.wanted, at=None) if state.key is None else ALL
         rows = self._once(("whole", wanted), lambda: whole(self.near, wanted))
         return distribution(name, [r[name] for r in rows])
+
+    def compared(self, shown: Page) -> Certificate:
+        """A page's values by the warehouse's own plan too."""
+        self._compared = shown, compared(shown)
+        return self._compared[1]
+
+    def certificate(self, shown: Page) -> Certificate | None:
+        """What comparing this page gave, if it was compared."""
+        return self._compared[1] if self._compared is not None and self._compared[0] is shown else None
 
     def sample(self, state: State) -> str:
         """What a distribution is of, in words."""

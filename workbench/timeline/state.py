@@ -34,6 +34,7 @@ KINDS: Mapping[str, Mapping[str, type]] = {
     "guard": {"guard": str},
     "key": {"key": str},
     "guards": {},
+    "compare": {},
     "publish": {},
 }
 
