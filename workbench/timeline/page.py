@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.timeline.plan import Page
     from workbench.timeline.story import Event
 
-DOTS = {"counts": ("var(--s1)", "var(--s1)"), "at or after t": ("var(--bg)", "var(--s1)")}
+DOTS = {"counts": "pt", "at or after t": "pt open"}
 
 
 def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Markup | None = None, strip: Markup | None = None) -> Markup:
@@ -90,10 +90,7 @@ def _counted(moment: Moment) -> list[str]:
 
 
 def _dot(status: str) -> Markup:
-    fill, stroke = DOTS.get(status, ("var(--s1)", "none"))
-    faded = None if status in DOTS else ".4"
-    circle = tag("circle", cx="5", cy="5", r="4", fill=fill, stroke=stroke, stroke_width="1.5", opacity=faded)
-    return tag("svg", circle, width="10", height="10", aria_hidden="true", class_="dot")
+    return tag("span", "", class_=DOTS.get(status, "pt dim"))
 
 
 def key_of_marks(moment: Moment) -> Markup:
