@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from monitoring.answered import answered
 from monitoring.causes import CAUSES
 from monitoring.comparison import Comparison
-from monitoring.findings import LATE
 from monitoring.offline import as_join
+from monitoring.thresholds import LATE
 from online.answers import microseconds
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError

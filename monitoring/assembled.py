@@ -2,105 +2,81 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import ibis.expr.types as ir
-from attrs import evolve, frozen
+from attrs import evolve
 
-from monitoring.agreement import consistency
-from monitoring.answered import answered
 from monitoring.board import ALERT, STATUSES, UNSCORED, WATCH, Board, Lane, Line, Series, Thresholds, Told
 from monitoring.differing import Differing, differing
 from monitoring.drawing import clock
 from monitoring.drawing import span as said
-from monitoring.drifting import Drifted, drifted, served_tiles
+from monitoring.drifting import Drifted, drifted
+from monitoring.ledger import latest
+from monitoring.measured import SIX_HOURS, WEEK, Measured
 from monitoring.offline import as_join
-from monitoring.reference import reference_of
-from monitoring.verdicts import RULES
+from monitoring.scored import judged
+from monitoring.thresholds import RULES, rule
 from online import positions
 from online.answers import microseconds
 from online.registry import batch_ends, history
-from workbench.errors import DefinitionError
 from workbench.joins import Join
-from workbench.plans import plan_of
 from workbench.rows import in_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
-    from monitoring.answered import Answered
     from monitoring.findings import Consistency
+    from monitoring.measured import Span
     from monitoring.reference import Reference
-    from monitoring.tiles import Tile
+    from monitoring.rules import Rule
     from online.answers import At
     from online.plan import PartPlan, Plan
     from online.store import Store
     from workbench.definitions import GroupBy
 
-WEEK, SIX_HOURS = timedelta(days=7), timedelta(hours=6)
 TOLD = 50  # sentences
+
+
+def _limits(name: str) -> tuple[float, float]:
+    """The thresholds of a usual rule, as they are drawn."""
+    found = rule(name)
+    return found.watch or 0.0, found.alert or 0.0
+
+
 LANES = 24
-LIMITS = Thresholds(drift=(RULES.warn, RULES.alert), nulls=(RULES.null_warn, RULES.null_alert))
+LIMITS = Thresholds(drift=_limits("psi"), nulls=_limits("null_rate"), mismatch=_limits("lateness"))
 
 
-@frozen(eq=False)
-class Span:
-    """Which time is shown, in microseconds since 1970, [first, last), and in tiles of what length."""
-
-    first: int
-    last: int
-    tile: timedelta
-
-    @classmethod
-    def before(cls, now: datetime, span: timedelta, tile: timedelta) -> Span:
-        """The span that ends now; DefinitionError for a span or a tile that has no length."""
-        if tile <= timedelta(0) or span < tile:
-            message = f"span={span} and tile={tile}: a tile is longer than nothing, and a span at least one tile"
-            raise DefinitionError(message)
-        last = microseconds(now) + 1  # what was asked for now counts
-        return cls(last - in_us(span), last, tile)
-
-
-def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None) -> Board:
+def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None, rules: Iterable[Rule] = RULES) -> Board:
     """What a dashboard of a served definition shows as of `now`. Runs.
 
     Answers of the served log that were asked for times in [now - span, now] are summarised in tiles, and held against the
     reference: the definition's training set, a table with its features, or what gives one that was frozen before. The same
     answers are compared with what the warehouse gives (`consistency`; `complete` is passed on to it). Where there is
-    nothing, `missing` says what.
+    nothing, `missing` says what. Statuses are what `rules` find of these figures, going on from what a monitor last found.
     """
-    plan, shown = plan_of(definition), Span.before(now, span, tile)
-    told = answered(store, plan, shown.first, shown.last, None)
-    if not told.rows.num_rows:
+    measured = Measured(store, definition, now=now, on=on, span=span, tile=tile, reference=reference, complete=complete)
+    plan, shown = measured.plan, measured.shown
+    if not measured.told.rows.num_rows:
         return _of(store, plan, shown, [Line(n, _group_by(p), UNSCORED, owner=_owner(plan, p), note="no log") for p, _, n in plan.outputs], missing=("log",))
-    against = reference_of(definition, reference, on=on) if reference is None or isinstance(reference, ir.Table) else reference()
-    found = consistency(store, definition, shown.first, shown.last, on=on, complete=complete)
+    against, found = measured.reference, measured.consistency
     windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
     differs = differing(found, tile, windows)
-    drifts = _drifts(plan, told, against, shown, now)
+    judgement = judged([*measured.of_drift(), *measured.of_consistency()], measured.now, tile, latest(store, plan.name, now=measured.now), rules)
+    drifts = {n: drifted(n, measured, judgement) for _, _, n in plan.outputs}
     lines, sentences = [], []
     name = against.name if against else "none"
     for part, _, feature in plan.outputs:
-        drift, differ = drifts[feature], differs.get(feature, Differing())
+        drift, differ = drifts[feature], evolve(differs.get(feature, Differing()), finding=judgement.consistency(feature))
         lines.append(_line(plan, part, feature, drift, differ))
         sentences += _told(feature, name, drift, differ)
     sentences.sort(key=lambda t: (STATUSES.index(t[1].status), -t[0]))
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
     return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found))
-
-
-def _drifts(plan: Plan, told: Answered, against: Reference | None, shown: Span, now: datetime) -> dict[str, Drifted]:
-    names = [n for _, _, n in plan.outputs]
-    if against is None:
-        return dict.fromkeys(names, Drifted(why="no reference"))
-    tiles: dict[str, list[Tile]] = {}
-    for t in served_tiles(told, against, shown.tile):
-        tiles.setdefault(t.feature, []).append(t)
-    at = now if now.tzinfo else now.replace(tzinfo=UTC)
-    return {n: drifted(n, tiles, against, at) for n in names}
 
 
 def _stale(found: Consistency) -> str:

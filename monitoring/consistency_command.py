@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from monitoring.agreement import MOST
 from monitoring.agreement import consistency as compared
-from monitoring.findings import LATE
+from monitoring.thresholds import LATE
 from workbench.commands import connect, definition, named, warehouse
 from workbench.definitions import GroupBy
 from workbench.joins import Join

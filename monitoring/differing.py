@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from monitoring.findings import Consistency, Difference, Verdict
+    from monitoring.rules import Finding
 
 HOUR = timedelta(hours=1)
 ROWS = 5  # differing rows that are shown of a feature
@@ -33,6 +34,7 @@ class Differing:
     """What a dashboard says of one feature's consistency; shares are of the values compared in a tile."""
 
     verdict: Verdict | None = None
+    finding: Finding | None = None
     mismatch: Series = field(factory=Series)
     causes: Mapping[str, Series] = field(factory=dict)
     pending: int = 0
@@ -42,8 +44,8 @@ class Differing:
 
     @property
     def status(self) -> str:
-        """The verdict's."""
-        return UNSCORED if self.verdict is None else self.verdict.status
+        """What rules found of its figures."""
+        return UNSCORED if self.finding is None else self.finding.status
 
     def severity(self, limit: float) -> float:
         """The share over its alert threshold, and at least 1 for what is an alert by its cause."""
@@ -83,6 +85,7 @@ def _told(verdict: Verdict, counts: Mapping[int, Counter[str]], causes: Mapping[
     wrong = [t for t, (n, _) in zip(times, by_time, strict=True) if n["wrong"]]
     return Differing(
         verdict,
+        None,
         shares([(n["wrong"], n["compared"]) for n, _ in by_time]),
         {c: shares([(why[c], n["compared"]) for n, why in by_time]) for c in names},
         sum(n["pending"] for n, _ in by_time),

@@ -40,12 +40,28 @@ class Score:
 
 
 @frozen
+class Rate:
+    """A rate in the reference and now, and whether chance alone gives such a difference."""
+
+    before: float
+    now: float
+    chance: bool
+
+    @property
+    def delta(self) -> float:
+        """How far they are apart."""
+        return abs(self.now - self.before)
+
+
+@frozen
 class Drift:
     """A tile held against a reference.
 
     `scores` are by name: null_rate_delta, nan_rate_delta, psi, js2, hellinger, tvd, linf, ks, w1, w1_std, chi2, new_rate,
     vanished_mass, out_of_range_rate, row_count_ratio; those that a kind of feature cannot have are left out. `judged` is
-    the PSI that `status` went by, `why` says what decided it. `severity` is the worst figure over its alert threshold.
+    the PSI that `status` went by, of `rows` at least on either side, and `unscored` says why it is not held against thresholds;
+    `rates` are nulls (null_rate_delta) and what is not finite (nan_rate_delta). `why` says what decided the status.
+    `severity` is the worst figure over its alert threshold.
     """
 
     feature: str
@@ -59,6 +75,9 @@ class Drift:
     status: Status
     why: str
     severity: float
+    rates: Mapping[str, Rate]
+    rows: int
+    unscored: str
 
 
 def drift_of(reference: Tile, current: Tile, edges: Edges, *, gap: Gap | None = None, week: Tile | None = None, rules: Rules = RULES) -> Drift:
@@ -83,8 +102,10 @@ def drift_of(reference: Tile, current: Tile, edges: Edges, *, gap: Gap | None = 
     scores |= _distinct(reference, current) | _rows(current, week)
     effective = [min(t.n_eff, t.n_finite) for t in (reference, current)]
     found = judged(ref, cur, *effective, ordered=edges.numeric, rules=rules) if binned else None
-    status, why, severity = _verdict(reference, current, edges, found, rules)
-    return Drift(edges.feature, edges.edges_id, current.start, current.length, reference.n_rows, current.n_rows, scores, found, status, why, severity)
+    rates, rows = _rates(reference, current, rules), min(reference.n_finite, current.n_finite)
+    unscored = "" if found is None or (found.floor <= rules.floor and rows >= rules.rows) else f"PSI of {found.bins} bins has noise up to {found.floor:.3g}"
+    status, why, severity = _verdict(reference, current, edges, found, rates, unscored, rules)
+    return Drift(edges.feature, edges.edges_id, current.start, current.length, reference.n_rows, current.n_rows, scores, found, status, why, severity, rates, rows, unscored)
 
 
 def series(tiles: Iterable[Tile], edges: Edges, against: Against, *, rules: Rules = RULES) -> list[Drift]:
@@ -213,20 +234,31 @@ def _rows(current: Tile, week: Tile | None) -> dict[str, Score]:
 ORDER: tuple[Status, ...] = ("ok", "insufficient data", "warn", "alert")
 
 
-def _verdict(reference: Tile, current: Tile, edges: Edges, found: Judged | None, rules: Rules) -> tuple[Status, str, float]:
+def _rates(reference: Tile, current: Tile, rules: Rules) -> dict[str, Rate]:
+    """Of nulls, and of NaN and infinities; none where a side has no rows."""
+    found = {}
+    for name, of in (("null_rate_delta", _nulls), ("nan_rate_delta", _nonfinite)):
+        if reference.n_rows and current.n_rows:
+            before, now = of(reference) / reference.n_rows, of(current) / current.n_rows
+            found[name] = Rate(before, now, chances.few_p(before, reference.n_eff, now, current.n_eff) >= rules.null_p)
+    return found
+
+
+SAID = {"null_rate_delta": "nulls", "nan_rate_delta": "NaN or infinite"}
+
+
+def _verdict(reference: Tile, current: Tile, edges: Edges, found: Judged | None, rates: Mapping[str, Rate], unscored: str, rules: Rules) -> tuple[Status, str, float]:
     """The worst of what PSI and the rates say; never "ok" on too little data."""
     if min(reference.n_rows, current.n_rows) < rules.rows:
         return "insufficient data", f"{reference.n_rows} and {current.n_rows} rows, and {rules.rows} are needed", 0.0
     said: list[tuple[Status, str, float]] = []
-    for name, of in (("nulls", _nulls), ("NaN or infinite", _nonfinite)):
-        before, now = of(reference) / reference.n_rows, of(current) / current.n_rows
-        chance = chances.few_p(before, reference.n_eff, now, current.n_eff) < rules.null_p
-        status: Status = level(abs(now - before), rules.null_warn, rules.null_alert) if chance else "ok"
-        said.append((status, f"{name}: {before:.4g} before, {now:.4g} now", abs(now - before) / rules.null_alert if chance else 0.0))
+    for name, rate in rates.items():
+        status: Status = "ok" if rate.chance else level(rate.delta, rules.null_warn, rules.null_alert)
+        said.append((status, f"{SAID[name]}: {rate.before:.4g} before, {rate.now:.4g} now", 0.0 if rate.chance else rate.delta / rules.null_alert))
     if found is None:
         said.append(("insufficient data", "no values to compare", 0.0) if edges.bins else ("ok", "too many different texts for bins: nulls alone", 0.0))
-    elif found.floor > rules.floor or min(reference.n_finite, current.n_finite) < rules.rows:
-        said.append(("insufficient data", f"PSI of {found.bins} bins has noise up to {found.floor:.3g}", 0.0))
+    elif unscored:
+        said.append(("insufficient data", unscored, 0.0))
     else:
         warn, alert = (max(t, found.floor, rules.least) for t in (rules.warn, rules.alert))
         said.append((level(found.psi, warn, alert), f"PSI {found.psi:.3g} over {found.bins} bins; noise up to {found.floor:.3g}", found.psi / alert))

@@ -13,16 +13,19 @@ from attrs import field, frozen
 
 from monitoring import distances
 from monitoring.board import ALERT, OK, UNSCORED, WATCH, Bin, Series
-from monitoring.drift import series
+from monitoring.scored import place
 from monitoring.tiles import EPOCH, Tile, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from monitoring.answered import Answered
     from monitoring.drift import Drift
     from monitoring.edges import Edges
+    from monitoring.measured import Measured
     from monitoring.reference import Reference
+    from monitoring.rules import Finding
+    from monitoring.scored import Judgement
 
 STATUS = {"ok": OK, "watch": WATCH, "warn": WATCH, "alert": ALERT, "insufficient data": UNSCORED}
 RANK = (ALERT, WATCH, OK, UNSCORED)
@@ -68,26 +71,32 @@ def served_tiles(told: Answered, reference: Reference, length: timedelta) -> lis
     return found
 
 
-def drifted(feature: str, tiles: Mapping[str, Sequence[Tile]], reference: Reference, now: datetime) -> Drifted:
-    """The drift of a feature: of the measured column that is worst, a list's or text's others among them; nulls of its own."""
+def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
+    """The drift of a feature: of the measured column whose finding is worst, a list's or text's others among them; nulls of its own."""
+    reference, tiles = measured.reference, measured.tiles
+    if reference is None:
+        return Drifted(why="no reference")
     if feature in reference.skipped:
         return Drifted(why=reference.skipped[feature])
-    columns = [c for c in reference.columns(feature) if tiles.get(c)]
+    every = measured.drifts[feature]
+    columns = list(every)
     if not columns:
         return Drifted(why="nothing served")
-    every = {c: series(tiles[c], reference.edges[c], reference.tiles[c]) for c in columns}
-    judged = {c: current(found, now) for c, found in every.items()}
-    worst = min(columns, key=lambda c: (RANK.index(STATUS[judged[c].status]), -judged[c].severity, columns.index(c)))
-    found, last = every[worst], judged[worst]
+    now = measured.now
+    newest = {c: current(found, now) for c, found in every.items()}
+    findings = {c: judgement.drift(feature, place(feature, c, measured.shown.tile)) for c in columns}
+    worst = min(columns, key=lambda c: (RANK.index(_status(findings[c])), -newest[c].severity, columns.index(c)))
+    found, last, finding = every[worst], newest[worst], findings[worst]
     own, before = {t.start: t for t in tiles[columns[0]]}, reference.tiles[columns[0]]
     times = tuple(_us(d.start) for d in found)
     rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)
-    status, crossed = STATUS[last.status], last.why.partition(" ")[0]
-    hot = {"null" if crossed == "nulls:" else "drift"} if status in (ALERT, WATCH) else set()
+    status = _status(finding)
+    hot = {"null" if finding is not None and judgement.kinds[finding.rule] == "null_rate_delta" else "drift"} if status in (ALERT, WATCH) else set()
+    why = finding.sentence.partition(": ")[2] if finding is not None and status == UNSCORED and last.status != "insufficient data" else last.why
     return Drifted(
         status,
         last.severity,
-        f"{worst}: {last.why}" if worst != feature else last.why,
+        f"{worst}: {why}" if worst != feature else why,
         _since(found, last),
         Series(times, tuple(d.judged.psi if d.judged and enough(d) else None for d in found)),
         last.judged.floor if last.judged else None,
@@ -96,6 +105,10 @@ def drifted(feature: str, tiles: Mapping[str, Sequence[Tile]], reference: Refere
         bins(reference.edges[worst], reference.tiles[worst], next(t for t in tiles[worst] if t.start == last.start)) if last.n_cur else (),
         frozenset(hot),
     )
+
+
+def _status(finding: Finding | None) -> str:
+    return UNSCORED if finding is None else finding.status
 
 
 def current(found: Sequence[Drift], now: datetime) -> Drift:

@@ -13,6 +13,7 @@ from attrs import field, frozen
 from monitoring.answered import ROW
 from monitoring.causes import BY_NAME, SEVERAL, UNKNOWN, explained
 from monitoring.kinds import MISSING
+from monitoring.thresholds import LACKING, LATE, WATCHED
 from workbench import display
 from workbench.errors import DefinitionError
 from workbench.markup import Markup, row, section, tag
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from monitoring.replay import Replay
     from online.plan import Cell
 
-LATE, WATCHED, LACKING = 0.01, 0.1, 0.005  # shares: of values that later events may change, of that share to watch, of values that may be null online alone
 ORDER = ("alert", "watch", "ok", "not scored")
 MARKS = {"alert": ("✗", "alert"), "watch": ("!", "warn"), "ok": ("✓", "ok"), "not scored": ("–", "muted")}
 MOMENTS = ("written", "gone", "appended")
@@ -68,7 +68,8 @@ class Verdict:
 
     `status` is `alert`, `watch`, `ok` or `not scored`; `low` and `high` hold the share of all answers that differ for 95 of
     100 samples, keys being what was sampled. `skew` counts values that are not what the store's events give, `late` those
-    that later events changed.
+    that later events changed. `shares`, of all values compared, are what rules read: `code_skew` (served and computed cannot
+    both be right), `lateness`, `online_missing`, `doubtful` (the data itself changed or lacks something).
     """
 
     feature: str
@@ -82,6 +83,7 @@ class Verdict:
     skew: int
     late: int
     causes: dict[str, int]
+    shares: Mapping[str, float] = field(factory=dict)
 
 
 @frozen(repr=False, eq=False)
@@ -232,24 +234,27 @@ def judged(feature: str, figures: Mapping[str, Any], causes: Mapping[str, int], 
     rate = figures["differing"] / n if n else None
     skew, late = (sum(getattr(r, what) for r in rows) for what in ("skew", "late"))
     share = figures["differing"] / len(rows) if rows else 1  # of those that were looked into
-    grave = any(BY_NAME[c].grave == "alert" for c in causes) or any(r.skew and r.cause == SEVERAL.name for r in rows)
-    status, sentence = _status(figures, causes, round(late * share), budget, grave=grave)
-    return Verdict(feature, status, sentence, n, figures["differing"], rate, figures["low"], figures["high"], skew, late, dict(causes))
+    grave = sum(k for c, k in causes.items() if BY_NAME[c].grave == "alert") + sum(r.skew and r.cause == SEVERAL.name and BY_NAME[r.cause].grave != "alert" for r in rows)
+    doubtful = sum(k for c, k in causes.items() if BY_NAME[c].grave == "watch")
+    told = {"code_skew": grave, "lateness": round(late * share), "online_missing": figures["online_missing"], "doubtful": doubtful}
+    shares = {name: k / n for name, k in told.items()} if n else {}
+    status, sentence = _status(figures, causes, shares, budget)
+    return Verdict(feature, status, sentence, n, figures["differing"], rate, figures["low"], figures["high"], skew, late, dict(causes), shares)
 
 
-def _status(figures: Mapping[str, Any], causes: Mapping[str, int], late: int, budget: float, *, grave: bool) -> tuple[str, str]:
+def _status(figures: Mapping[str, Any], causes: Mapping[str, int], shares: Mapping[str, float], budget: float) -> tuple[str, str]:
     n = figures["compared"]
     if not n:
         return "not scored", "no value could be compared"
     share = f"{figures['differing'] / n:.2%} of {n:,} values differ"
     told = ", ".join(f"{c} {k:,}" for c, k in sorted(causes.items(), key=lambda i: -i[1]))
-    if grave:
+    if shares["code_skew"]:
         return "alert", f"{share}: {told}"
-    if figures["online_missing"] / n > LACKING:
-        return "alert", f"{figures['online_missing'] / n:.2%} of {n:,} values were null online alone: {told}"
-    if late / n > budget:
-        return "alert", f"later events changed {late / n:.2%} of {n:,} values: {told}"
-    if late / n > budget * WATCHED or any(BY_NAME[c].grave == "watch" for c in causes):
+    if shares["online_missing"] > LACKING:
+        return "alert", f"{shares['online_missing']:.2%} of {n:,} values were null online alone: {told}"
+    if shares["lateness"] > budget:
+        return "alert", f"later events changed {shares['lateness']:.2%} of {n:,} values: {told}"
+    if shares["lateness"] > budget * WATCHED or shares["doubtful"]:
         return "watch", f"{share}: {told}"
     return "ok", f"{share}: {told}" if figures["differing"] else f"{n:,} values are what the warehouse gives"
 

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from online.plan import Plan
     from online.store import Store
 
+    Source = Callable[[Store, str, datetime], Iterable[Figure]]
+
 def fresh(store: Store, name: str, now: datetime, expected: Expected | None = None) -> Iterable[Figure]:
     """The figures of freshness."""
     return figures(read(store, name, now=now), expected)
 
 
 # What is measured of a published name, as of a time. A source knows no rule; what it raises is said, and stops no other.
-SOURCES: dict[str, Callable[[Store, str, datetime], Iterable[Figure]]] = {"freshness": fresh}
+# Drift and consistency need the definition: `Measured.sources` has them.
+SOURCES: dict[str, Source] = {"freshness": fresh}
 
 
 @frozen
@@ -77,7 +80,7 @@ def said(f: Finding) -> dict[str, Any]:
     return {"rule": f.rule, **subject, "status": f.status, "severity": f.severity, "value": f.value, "at": f.at.isoformat(), "since": f.since.isoformat(), "sentence": f.sentence}
 
 
-def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] = RULES, hook: str | None = None, sources: Mapping[str, Callable[[Store, str, datetime], Iterable[Figure]]] = SOURCES) -> Pass:
+def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] = RULES, hook: str | None = None, sources: Mapping[str, Source] = SOURCES) -> Pass:
     """One pass over a published name at `now`, UTC; the same pass once more changes nothing.
 
     A source that fails is said in `failed`, and its rules go by what they do without figures. The webhook is told what is new

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 from monitoring.rules import Rule
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
-TILE = timedelta(hours=12)  # how old the newest tile may be
+TILE = timedelta(hours=12)  # how long ago the newest tile may have ended
+ROWS = 30  # that a tile needs
+NOISE = 0.25  # what the noise of a PSI must not be above
+CHANCE = 1e-3  # differences of rates that chance gives more often are none
+LATE, WATCHED, LACKING = 0.01, 0.1, 0.005  # shares: of values that later events may change, of that share to watch, of values that may be null online alone
+
+
+def _beyond(share: float) -> float:
+    """The next share above one that may be."""
+    return math.nextafter(share, 1)
+
 
 FRESHNESS = (
     Rule("batch_age", "batch_age", watch=2, alert=3, per="schedule", unit="x", sentence="what is served was uploaded as of {value} its schedule ago", missing="alert"),
@@ -27,13 +38,20 @@ FRESHNESS = (
     Rule("canary", "canary_silence", watch=2, alert=3, per="every", unit="x", sentence="no canary was seen for {value} its period"),
 )
 DRIFT = (
-    Rule("psi", "psi", watch=0.10, alert=0.25, floor="phi", for_=(2, 3), clear=0.8, least=30, within=TILE, sentence="PSI is {value}"),
-    Rule("null_rate", "null_rate_delta", watch=0.02, alert=0.10, for_=(2, 3), clear=0.8, least=30, unit="%", within=TILE, sentence="the share of nulls is {value} off the reference"),
+    Rule("psi", "psi", watch=0.10, alert=0.25, floor="phi", for_=(2, 3), clear=0.8, least=ROWS, within=TILE, sentence="PSI is {value}"),
+    Rule("null_rate", "null_rate_delta", watch=0.02, alert=0.10, floor="phi", for_=(2, 3), clear=0.8, least=ROWS, unit="%", within=TILE, sentence="the share of nulls is {value} off the reference"),
+    Rule("nan_rate", "nan_rate_delta", watch=0.02, alert=0.10, floor="phi", for_=(2, 3), clear=0.8, least=ROWS, unit="%", within=TILE, sentence="the share of NaN and infinities is {value} off the reference"),
 )
 CONSISTENCY = (
-    Rule("code_skew", "code_skew", alert=1e-12, unit="%", within=TILE, missing="keep", sentence="{value} of served values are not what the store's events give: the code differs"),
-    Rule("lateness", "lateness", watch=0.001, alert=0.01, unit="%", clear=0.8, within=TILE, missing="keep", sentence="{value} of served values were changed by later events"),
-    Rule("online_missing", "online_missing", alert=0.005, unit="%", clear=0.8, within=TILE, missing="keep", sentence="{value} of served values were null online alone"),
+    Rule("code_skew", "code_skew", alert=1e-12, unit="%", within=TILE, missing="keep", sentence="{value} of served values are not what the store's events give: the data or the code is at fault"),
+    Rule("lateness", "lateness", watch=_beyond(LATE * WATCHED), alert=_beyond(LATE), unit="%", clear=0.8, within=TILE, missing="keep", sentence="{value} of served values were changed by later events"),
+    Rule("online_missing", "online_missing", alert=_beyond(LACKING), unit="%", clear=0.8, within=TILE, missing="keep", sentence="{value} of served values were null online alone"),
+    Rule("doubtful", "doubtful", watch=1e-12, unit="%", within=TILE, missing="keep", sentence="{value} of served values differ since the data were changed or lack something"),
 )
 QUALITY = (Rule("check", "check_failed", alert=1, within=timedelta(days=2), missing="keep", sentence="{value} rows fail a check"),)
 RULES = (*FRESHNESS, *DRIFT, *CONSISTENCY, *QUALITY)
+
+
+def rule(name: str) -> Rule:
+    """One of the usual rules, by its id."""
+    return next(r for r in RULES if r.id == name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from attrs import frozen
 
-from monitoring import chances, distances
+from monitoring import chances, distances, thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,27 +17,28 @@ if TYPE_CHECKING:
 Status = Literal["ok", "watch", "warn", "alert", "insufficient data"]
 HISTORY = 14  # tiles of the reference that an empirical threshold needs
 SIGMAS = 3.0
+PSI, NULLS = thresholds.rule("psi"), thresholds.rule("null_rate")
 
 
 @frozen
 class Rules:
-    """Thresholds, all to be crossed together with the noise.
+    """Thresholds, all to be crossed together with the noise; by default those of the usual rules.
 
     PSI: `warn` and `alert`, neither below `least` (an empirical threshold, where there is one), and `floor`, which the noise
     itself must not be above. Rates of nulls, of NaN and of infinities: `null_warn` and `null_alert`, for differences that
     chance gives with less than `null_p`. `rows` is how many a tile needs; `persistence` of the last `within` tiles make an alert.
     """
 
-    warn: float = 0.10
-    alert: float = 0.25
+    warn: float = PSI.watch or 0.0
+    alert: float = PSI.alert or 0.0
     least: float = 0.0
-    floor: float = 0.25
-    rows: int = 30
-    null_warn: float = 0.02
-    null_alert: float = 0.10
-    null_p: float = 1e-3
-    persistence: int = 2
-    within: int = 3
+    floor: float = thresholds.NOISE
+    rows: int = thresholds.ROWS
+    null_warn: float = NULLS.watch or 0.0
+    null_alert: float = NULLS.alert or 0.0
+    null_p: float = thresholds.CHANCE
+    persistence: int = PSI.for_[0]
+    within: int = PSI.for_[1]
 
 
 RULES = Rules()

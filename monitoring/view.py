@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from monitoring import page
-from monitoring.assembled import SIX_HOURS, WEEK, board
+from monitoring.assembled import board
 from monitoring.drawing import span as said
+from monitoring.measured import SIX_HOURS, WEEK
 from monitoring.reference import reference_of
 from monitoring.watching import Watching
 from workbench import display

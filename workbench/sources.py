@@ -92,9 +92,6 @@ class EventSource(Meaningful):
         )
 
 
-UNTOLD = object()
-
-
 @frozen(init=False, eq=False)
 class EntitySource(Meaningful):
     """State, told by daily snapshots: a snapshot of day D is the state at the end of D, UTC.
@@ -113,10 +110,10 @@ class EntitySource(Meaningful):
     snapshot: str | None
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
 
-    def __init__(self, table: ir.Table, *, snapshot: Any = UNTOLD) -> None:
+    def __init__(self, table: ir.Table, *, snapshot: Any = ...) -> None:
         bound = relation(table, "EntitySource")
         node = unbind(bound)
-        if snapshot is UNTOLD:
+        if snapshot is ...:
             days = [n for n, t in node.schema.items() if t.is_date()]
             dates = f" (its dates are {', '.join(days)})" if days else ""
             message = f"EntitySource of {title(node)} needs snapshot=, the column that says of which day's end each row tells{dates}, or snapshot=None where a key has one row that holds at all times"

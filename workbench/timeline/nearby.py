@@ -10,7 +10,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import ibis
 import ibis.expr.operations as ops
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from workbench.joins import Join, JoinPart
 
 MOST = 1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
-# What was found to be right, by connection; a backfill looks again.
-CHECKED: WeakKeyDictionary[BaseBackend, set[int]] = WeakKeyDictionary()
+CHECKED: dict[int, set[int]] = {}  # what was found to be right, by connection (two of them may be equal, and are not the same); a backfill looks again
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +55,7 @@ class Nearby:
         self.left = Left(join, engine)
         self._there: dict[ops.UnboundTable, str] = {}
         self._days: dict[tuple[ops.UnboundTable, tuple[str, ...]], pa.Table] = {}
+        self._checked = _checked(engine.connected)
         self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}  # of definitions that are tied to a connection
         self._identities: dict[int, Hashable | None] = {}
 
@@ -76,7 +76,7 @@ class Nearby:
     def handed_over(self) -> Nearby:
         """The same, with what was brought, for another thread; this one brings its rows anew when it is asked again."""
         other = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
-        for held in ("_con", "_engine", "_there", "_compiled"):
+        for held in ("_con", "_engine", "_there", "_compiled", "_checked"):
             setattr(other, held, getattr(self, held))
         other._days, other._identities = dict(self._days), self._identities
         self._con, self._engine, self._there, self._compiled = None, None, {}, {}
@@ -85,11 +85,10 @@ class Nearby:
 
     def check(self) -> None:
         """Refuse sources whose data contradict the definition; once a connection and source, for it scans them."""
-        seen = CHECKED.setdefault(self.origin.connected, set())
         sources = {hash(p.group_by) for p in self.join.parts}
-        if not sources <= seen:
+        if not sources <= self._checked:
             check_sources(self.join, self.origin)
-            seen |= sources
+            self._checked |= sources
 
     def bring(self, rows: pa.Table, meanwhile: Callable[[], None] = lambda: None) -> Engine:
         """The engine to ask for these left rows: this one, or where the tables are if they cannot be brought.
@@ -215,6 +214,14 @@ class Nearby:
         if id(of) not in self._identities:  # a part of the join, or the join, which live as long as this
             self._identities[id(of)] = identity(of)
         return self._identities[id(of)]
+
+
+def _checked(con: BaseBackend) -> set[int]:
+    """What was found to be right of a connection's sources, while it lives."""
+    if id(con) not in CHECKED:
+        CHECKED[id(con)] = set()
+        finalize(con, CHECKED.pop, id(con), None)
+    return CHECKED[id(con)]
 
 
 def columns(schema: ibis.Schema) -> pa.Schema:

@@ -1,0 +1,86 @@
+"""What was served as figures that rules read, drift by tile and consistency as a whole; and the findings that a board's colours are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from monitoring import thresholds
+from monitoring.drawing import span as said
+from monitoring.rules import STATUSES, Figure, evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from monitoring.drift import Drift
+    from monitoring.findings import Verdict
+    from monitoring.rules import Finding, Findings, Rule
+
+USUAL = timedelta(hours=6)  # of a tile; figures of others are subjects of their own
+CHANCE = 2.0  # no difference of rates is above it
+DRIFT, CONSISTENCY = (frozenset(r.kind for r in rules) for rules in (thresholds.DRIFT, thresholds.CONSISTENCY))
+
+
+def place(feature: str, column: str, length: timedelta) -> str:
+    """Of what of a feature a drift is: a measured column that is not its own, and tiles of another length than usual."""
+    return " ".join(filter(None, (column.removeprefix(feature), "" if length == USUAL else f"by {said(length.total_seconds())}")))
+
+
+def of_drift(name: str, feature: str, column: str, drifts: Sequence[Drift], length: timedelta, now: datetime) -> Iterator[Figure]:
+    """The figures of a measured column's tiles, each at the start of its tile.
+
+    A tile that is not over yet has none while it has too few rows. `n` is the smaller side's rows; where a PSI's noise is too
+    large its value is none, and `extra` has its floor (`phi`), as it has of a rate's difference that chance gives.
+    """
+    for d in drifts:
+        at = d.start or now
+        if d.start is not None and d.start + length > now and d.status == "insufficient data":
+            continue
+        where = place(feature, column, length)
+        for kind, rate in d.rates.items():
+            told = {"before": rate.before, "now": rate.now, "phi": CHANCE if rate.chance else 0.0}
+            yield Figure(kind, name, at, rate.delta, feature, where, min(d.n_ref, d.n_cur), told)
+        if d.judged is not None:
+            noise = {"bins": d.judged.bins, "phi": d.judged.floor, **({"why": d.unscored} if d.unscored else {})}
+            yield Figure("psi", name, at, None if d.unscored else d.judged.psi, feature, where, min(d.n_ref, d.n_cur), noise)
+
+
+def of_verdict(name: str, verdict: Verdict, now: datetime) -> Iterator[Figure]:
+    """The shares of a feature's served values that are not what the warehouse gives; none where nothing was compared."""
+    for kind, share in verdict.shares.items():
+        yield Figure(kind, name, now, share, verdict.feature, n=verdict.compared)
+
+
+def judged(figures: Iterable[Figure], now: datetime, length: timedelta, before: Findings, rules: Iterable[Rule] = thresholds.RULES) -> Judgement:
+    """What the rules of drift and consistency say of these figures, going on from what was found before."""
+    mine = [r for r in rules if r.kind in DRIFT | CONSISTENCY]
+    return Judgement(evaluate(by_tiles(mine, length), figures, now, before), {r.id: r.kind for r in mine})
+
+
+def by_tiles(rules: Iterable[Rule], length: timedelta) -> list[Rule]:
+    """The same rules, of which those of drift wait for a tile from its start on."""
+    return [evolve(r, within=r.within + length) if r.kind in DRIFT else r for r in rules]
+
+
+@frozen
+class Judgement:
+    """Findings of drift and consistency, feature by feature; `kinds` are of figures, by rule."""
+
+    findings: Findings
+    kinds: Mapping[str, str]
+
+    def drift(self, feature: str, where: str) -> Finding | None:
+        """The worst of a measured column's drift."""
+        return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in DRIFT and (f.subject.feature, f.subject.place) == (feature, where))
+
+    def consistency(self, feature: str) -> Finding | None:
+        """The worst of a feature's consistency."""
+        return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in CONSISTENCY and f.subject.feature == feature)
+
+    @staticmethod
+    def _worst(found: Iterable[Finding]) -> Finding | None:
+        return min(found, key=lambda f: (STATUSES.index(f.status), -f.severity), default=None)
+
