@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
     from monitoring.findings import Consistency
+    from monitoring.kept import Reference
     from monitoring.measured import Span
-    from monitoring.reference import Reference
     from monitoring.rules import Rule
     from online.answers import At
     from online.plan import PartPlan, Plan
@@ -76,7 +76,7 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
         sentences += _told(feature, name, drift, differ)
     sentences.sort(key=lambda t: (STATUSES.index(t[1].status), -t[0]))
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
-    return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found))
+    return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found), frozen=microseconds(against.at) if against else None)
 
 
 def _stale(found: Consistency) -> str:
@@ -140,7 +140,7 @@ def _owner(plan: Plan, part: PartPlan | None) -> str:
 # --- the store's own marks
 
 
-def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "") -> Board:
+def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "", frozen: int | None = None) -> Board:
     """The board, with how old what was uploaded is, how far messages were behind, and what was published when."""
     lags = positions.lags(store, [g.name for g in plan.group_bys if g.topic], shown.first, shown.last, in_us(shown.tile))
     behind = {g: max(x.p99 for x in lags if x.group_by == g) / 1e6 for g in {x.group_by for x in lags}}
@@ -160,6 +160,7 @@ def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, referen
         stale,
         missing + (("stream",) if _unstreamed(store, plan) else ()),
         LIMITS,
+        frozen,
     )
 
 

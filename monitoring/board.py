@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from workbench.timeline import words
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -131,6 +133,12 @@ class Board:
     stale: str = ""
     missing: tuple[str, ...] = ()
     thresholds: Thresholds = field(factory=Thresholds)
+    frozen: int | None = None  # when the reference was
+
+    @property
+    def held(self) -> str:
+        """What answers are held against, and since when it has been as it is."""
+        return self.reference if self.frozen is None else f"{self.reference}, frozen {words.time(self.frozen)[:16]}"
 
     @property
     def counts(self) -> dict[str, int]:

@@ -9,28 +9,39 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from monitoring.options import looked, moment, span
+from workbench.commands import connect, definition
+from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
+from workbench.joins import Join
 from workbench.serving_commands import opened, placed
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
 
+    from monitoring.passes import Source
+    from online.store import Store
+
+UNASKED = "drift and consistency are not measured: --definition FILE:NAME says what is served"
+
 
 def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Measure what is served under a name, hold it against the rules, and keep and tell what is found.
 
-    The exit code is 0, 1 where something is --fail-on or worse, and 2 where something could not be evaluated. The same pass
-    once more changes nothing: run it by cron, every 5 minutes.
+    Freshness is in the store. Drift and consistency need what is served, by --definition, and a served log; the dashboard
+    has their statuses from the same rules. The exit code is 0, 1 where something is --fail-on or worse, and 2 where
+    something could not be evaluated. The same pass once more changes nothing: run it by cron, every 5 minutes.
     """
     parser.add_argument("name", metavar="NAME", help="what is published")
     placed(parser)
+    parser.add_argument("--definition", metavar="FILE:NAME", help="a Python file and the GroupBy or Join in it that is served: with it drift and consistency are measured as well")
+    looked(parser)
     parser.add_argument("--fail-on", choices=("watch", "alert"), default="alert", help="from which status on the exit code is 1 (alert)")
     parser.add_argument("--webhook", metavar="URL", default=os.environ.get("WORKBENCH_WEBHOOK"), help="gets what is new or over, as a POST of JSON (default: $WORKBENCH_WEBHOOK)")
     parser.add_argument("--metrics", metavar="FILE", type=Path, help="write findings and figures for Prometheus's node exporter, as /var/lib/node_exporter/workbench.prom")
     parser.add_argument("--schedule", metavar="HOURS", type=float, default=24.0, help="from one upload to the next (24)")
     parser.add_argument("--servable", metavar="SECONDS", type=float, default=10.0, help="within which 99 of 100 events should be servable (10)")
-    parser.add_argument("--now", metavar="TIME", help="as of when, UTC, as 2023-12-01T08:30:00 (default: now)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return _monitor
 
@@ -39,26 +50,36 @@ def _monitor(options: Namespace) -> int:
     if options.schedule <= 0 or options.servable <= 0:
         message = f"--schedule {options.schedule:g} or --servable {options.servable:g} is no time: give more than 0"
         raise DefinitionError(message)
-    now, store = _time(options.now), opened(options)
+    now, store = moment(options.now) or datetime.now(UTC), opened(options)
     try:
         from monitoring.ages import Expected  # noqa: PLC0415 the other commands need no store
         from monitoring.gauges import exported  # noqa: PLC0415 nor this
         from monitoring.passes import SOURCES, fresh, monitored  # noqa: PLC0415 nor these
+        from monitoring.scored import by_tiles  # noqa: PLC0415 nor this
+        from monitoring.thresholds import RULES  # noqa: PLC0415 nor these
 
         expected = Expected(timedelta(hours=options.schedule), within=timedelta(seconds=options.servable))
-        found = monitored(store, options.name, now=now, hook=options.webhook, sources={**SOURCES, "freshness": partial(fresh, expected=expected)})
+        sources: dict[str, Source] = {**SOURCES, "freshness": partial(fresh, expected=expected), **_measured(options, store, now)}
+        found = monitored(store, options.name, now=now, rules=by_tiles(RULES, span(options)["tile"]), hook=options.webhook, sources=sources)
         if options.metrics is not None:
             exported(options.metrics, options.name, found.findings, found.figures)
     finally:
         store.close()
-    print(json.dumps(found.told(), sort_keys=True) if options.json else found)  # noqa: T201 a command's answer
+    if options.json:
+        print(json.dumps(found.told(), sort_keys=True))  # noqa: T201 a command's answer
+    else:
+        print(found, *([] if options.definition else [f"  {UNASKED}"]), sep="\n")  # noqa: T201 a command's answer
     return found.code(options.fail_on)
 
 
-def _time(told: str | None) -> datetime:
-    try:
-        at = datetime.now(UTC) if told is None else datetime.fromisoformat(told)
-    except ValueError as error:
-        message = f"--now {told} is no time: write it as 2023-12-01T08:30:00"
-        raise DefinitionError(message) from error
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Source]:
+    """What needs the definition; DefinitionError where it is not what the name is."""
+    if options.definition is None:
+        return {}
+    from monitoring.measured import Measured  # noqa: PLC0415 as above
+
+    found = definition(options.definition, (GroupBy, Join))
+    if found.name != options.name:
+        message = f"{options.definition} is named {found.name!r}, not {options.name!r}: name the definition of what is monitored"
+        raise DefinitionError(message)
+    return Measured(store, found, now=now, on=connect(options), refreeze=options.refreeze, **span(options)).sources()

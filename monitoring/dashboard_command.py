@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from workbench.commands import connect, definition, named, warehouse
+from monitoring.options import looked, moment, span
+from workbench.commands import connect, definition, named
 from workbench.definitions import GroupBy
-from workbench.errors import DefinitionError
 from workbench.joins import Join
 from workbench.serving_commands import opened, placed
 
@@ -30,14 +29,10 @@ def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)
-    warehouse(parser)
+    looked(parser)
     parser.add_argument("--export", metavar="FILE", help="write the page as one HTML file")
     parser.add_argument("--port", type=int, help="serve the page live on this port (0: any)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
-    parser.add_argument("--now", metavar="TIME", help="as of when, UTC, as 2023-12-01T12:00 (default: now)")
-    parser.add_argument("--days", metavar="N", type=int, default=7, help="days of answers that are looked at (7)")
-    parser.add_argument("--tile", metavar="HOURS", type=int, default=6, help="hours of a tile (6)")
-    parser.add_argument("--complete", metavar="TIME", help="before when the warehouse has every event (default: the newest event of the table that is furthest behind)")
     return _run
 
 
@@ -49,7 +44,7 @@ def _run(options: Namespace) -> int:
 
     found, store = definition(options.definition, (GroupBy, Join)), opened(options)
     try:
-        made = shown(store, found, now=_time(options.now), on=connect(options), span=timedelta(days=options.days), tile=timedelta(hours=options.tile), complete=options.complete)
+        made = shown(store, found, now=moment(options.now), on=connect(options), refreeze=options.refreeze, **span(options))
         if options.export is not None:
             print(made.export(options.export))  # noqa: T201 a command's answer
         if options.port is not None:
@@ -71,13 +66,3 @@ def _served(made: Dashboard, host: str, port: int) -> int:
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}/", flush=True)  # noqa: T201 a command's answer
     return 0 if serve(made, place) else 2
 
-
-def _time(told: str | None) -> datetime | None:
-    if told is None:
-        return None
-    try:
-        at = datetime.fromisoformat(told)
-    except ValueError as error:
-        message = f"--now {told} is no time: {error}"
-        raise DefinitionError(message) from error
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

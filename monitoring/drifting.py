@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from monitoring.answered import Answered
     from monitoring.drift import Drift
     from monitoring.edges import Edges
+    from monitoring.kept import Reference
     from monitoring.measured import Measured
-    from monitoring.reference import Reference
     from monitoring.rules import Finding
     from monitoring.scored import Judgement
 

@@ -15,6 +15,7 @@ from monitoring.answered import answered
 from monitoring.drawing import span as said
 from monitoring.drift import series
 from monitoring.drifting import served_tiles
+from monitoring.reference import frozen as kept
 from monitoring.reference import reference_of
 from online.answers import microseconds
 from workbench.errors import DefinitionError
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from monitoring.answered import Answered
     from monitoring.drift import Drift
     from monitoring.findings import Consistency
+    from monitoring.kept import Reference
     from monitoring.passes import Source
-    from monitoring.reference import Reference
     from monitoring.rules import Figure
     from monitoring.tiles import Tile
     from online.answers import At
@@ -62,11 +63,11 @@ class Span:
 class Measured:
     """Answers of a served definition, and what is measured of them; each part when it is first asked for."""
 
-    def __init__(self, store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None) -> None:
+    def __init__(self, store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None, refreeze: bool = False) -> None:
         self.store, self.definition, self.on, self.complete = store, definition, on, complete
         self.plan, self.shown = plan_of(definition), Span.before(now, span, tile)
         self.now = now if now.tzinfo else now.replace(tzinfo=UTC)
-        self._reference = reference
+        self._reference, self._refreeze = reference, refreeze
 
     @cached_property
     def told(self) -> Answered:
@@ -77,7 +78,9 @@ class Measured:
     def reference(self) -> Reference | None:
         """What the answers are held against; none for a group-by alone."""
         given = self._reference
-        return reference_of(self.definition, given, on=self.on) if given is None or isinstance(given, ir.Table) else given()
+        if given is None:
+            return kept(self.store, self.definition, on=self.on, refreeze=self._refreeze)
+        return reference_of(self.definition, given, on=self.on) if isinstance(given, ir.Table) else given()
 
     @cached_property
     def tiles(self) -> Mapping[str, list[Tile]]:

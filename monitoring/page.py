@@ -73,7 +73,7 @@ def mark(status: str) -> Markup:
 
 def head(board: Board) -> Markup:
     """What is watched, over which time, against what, and as of when."""
-    told = f"{board.span} · reference: {board.reference} · as of {words.time(board.as_of)[:16]} UTC"
+    told = f"{board.span} · reference: {board.held} · as of {words.time(board.as_of)[:16]} UTC"
     stale = [tag("span", board.stale, class_="mark warn")] if board.stale else []
     return tag("header", tag("h3", board.name), tag("span", f"version {board.version[:8]}", class_="chip"), tag("span", told, class_="muted"), *stale)
 

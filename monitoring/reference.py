@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from monitoring.edges import Edges, edges_of
-from monitoring.tiles import Tile, summarise
+from monitoring.kept import Origin, Reference, freeze, thawed
+from monitoring.tiles import summarise
 from monitoring.uniques import reduce_text
 from workbench.dated import left_rows
 from workbench.errors import DefinitionError
@@ -17,29 +19,29 @@ from workbench.sources import EventSource
 from workbench.training import backfill, connection_of, engine_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
+    from online.store import Store
     from workbench.definitions import GroupBy
 
 MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 
-@frozen(eq=False)
-class Reference:
-    """Edges and tiles by measured column, frozen on one table; `name` says which, `skipped` why a feature has none."""
+def frozen(store: Store, definition: GroupBy | Join, *, on: BaseBackend | None = None, refreeze: bool = False) -> Reference | None:
+    """The training set of a join as it was when it was first asked for: kept in the store, by what the definition means.
 
-    name: str
-    edges: Mapping[str, Edges]
-    tiles: Mapping[str, Tile]
-    skipped: Mapping[str, str]
-
-    def columns(self, feature: str) -> tuple[str, ...]:
-        """What is measured of a feature: its own column first, then lengths, elements and entries."""
-        own = (n for n in self.edges if n == feature or n.startswith((f"{feature}.", f"{feature}[")))
-        return tuple(sorted(own, key=len))
+    Runs once for a definition, and again with `refreeze`: what came since then does not move what answers are held against.
+    None for a group-by alone.
+    """
+    plan = plan_of(definition)
+    origin = Origin(f"{plan.name} {plan.hash}", "offline")
+    found = None if refreeze else thawed(store, origin)
+    if found is None and (found := reference_of(definition, on=on)) is not None:
+        freeze(store, origin, found)
+    return found
 
 
 def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, on: BaseBackend | None = None, name: str = "") -> Reference | None:
@@ -61,7 +63,7 @@ def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, o
             skipped[feature] = str(error).partition(":")[0]
     measured = [f for f in features if f not in skipped]
     tiles = summarise(table, edges, keys=_keys(definition, table), features=measured) if measured else []
-    return Reference(name or "the table given", edges, {t.feature: t for t in tiles}, skipped)
+    return Reference(name or "the table given", edges, {t.feature: t for t in tiles}, skipped, datetime.now(UTC))
 
 
 def _keys(definition: GroupBy | Join, table: ir.Table) -> Sequence[str]:

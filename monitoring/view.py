@@ -13,7 +13,9 @@ from monitoring import page
 from monitoring.assembled import board
 from monitoring.drawing import span as said
 from monitoring.measured import SIX_HOURS, WEEK
+from monitoring.reference import frozen as kept
 from monitoring.reference import reference_of
+from monitoring.thresholds import RULES
 from monitoring.watching import Watching
 from workbench import display
 from workbench.definitions import GroupBy
@@ -23,7 +25,7 @@ from workbench.live.showing import show
 from workbench.markup import tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import ibis.expr.types as ir
     import pandas as pd
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
     from monitoring.board import Board, Line
-    from monitoring.reference import Reference
+    from monitoring.kept import Reference
+    from monitoring.rules import Rule
     from online.answers import At
     from online.store import Store
 
@@ -82,7 +85,7 @@ class Dashboard:
     def __repr__(self) -> str:
         board = self.board
         counts = ", ".join(f"{n} {status}" for status, n in board.counts.items() if n)
-        lines = [f"{board.name}: {counts or 'no features'}", f"  {board.span}; reference: {board.reference}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
+        lines = [f"{board.name}: {counts or 'no features'}", f"  {board.span}; reference: {board.held}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
         lines += [f"  {page.GLYPHS[t.status][0]} {t.sentence}" for t in board.told[: page.TOLD]] + [f"  {page.EMPTY[m]}" for m in board.missing]
         lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:SHOWN]], right=(2, 3, 4, 5, 6))]
         more = len(board.lines) - SHOWN
@@ -118,7 +121,7 @@ def document(name: str, *content: Any) -> str:
     return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
 
 
-def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | None = None, complete: At = None) -> Dashboard:
+def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | None = None, complete: At = None, rules: Iterable[Rule] = RULES, refreeze: bool = False) -> Dashboard:
     """How the features of a served definition are: drift against what was trained on, nulls, agreement with the warehouse, lag and age.
 
     Parameters
@@ -132,10 +135,14 @@ def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None 
     span, tile
         How far back of `now` answers are looked at, and the stretches that they are summarised in.
     reference
-        A table with the features' columns to hold them against; by default a join's training set, computed once. A group-by
-        alone has none, and its drift is then not scored.
+        A table with the features' columns to hold them against; by default a join's training set, computed once for a
+        definition and frozen in the store. A group-by alone has none, and its drift is then not scored.
     complete
         Before when the warehouse has every event; by default as far as its newest events tell.
+    rules
+        From when on a figure is a watch or an alert; by default those of `workbench monitor`.
+    refreeze
+        Compute the training set anew, and hold answers against that from now on.
 
     Returns a `Dashboard`, which shows itself in a cell. Raises DefinitionError for what is no definition, EngineError and
     StoreError where an engine or the store fails.
@@ -145,15 +152,15 @@ def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None 
         message = f"dashboard takes the GroupBy or the Join that is served, not {definition!r}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
         raise DefinitionError(message)
     held: list[Reference | None] = []
-    lock = threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
+    usual, lock = tuple(rules), threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
 
     def once() -> Reference | None:
         if not held:
-            held.append(reference_of(definition, reference, on=on))
+            held.append(kept(store, definition, on=on, refreeze=refreeze) if reference is None else reference_of(definition, reference, on=on))
         return held[0]
 
     def fresh() -> Board:
         with lock:
-            return board(store, definition, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete)
+            return board(store, definition, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete, rules=usual)
 
     return Dashboard(fresh(), fresh)

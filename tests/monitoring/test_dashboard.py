@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import ibis
@@ -24,9 +25,14 @@ from stage import Stage
 from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
 from monitoring import consistency, dashboard, drawing, edges_of, page, reference, series, summarise
-from monitoring.board import UNSCORED, Bin, Board, Line, Mark, Offending, Told
+from monitoring.board import STATUSES, UNSCORED, Bin, Board, Line, Mark, Offending, Told
 from monitoring.board import Series as Values
+from monitoring.commands import monitor
 from monitoring.dashboard_command import dashboard as command
+from monitoring.measured import Measured
+from monitoring.passes import monitored
+from monitoring.scored import by_tiles
+from monitoring.thresholds import RULES
 from monitoring.view import Dashboard
 from monitoring.watching import Watching
 from online.served import logged
@@ -131,17 +137,46 @@ def test_text_says_the_worst_and_lists_the_features(shown):
     assert all(n.name in text for n in shown.board.lines)
 
 
-def test_the_reference_is_computed_once_and_the_rest_anew(store, join, monkeypatch):
+def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew_when_asked(store, join, con, shown, monkeypatch):
     calls = []
-    from monitoring import view
+    real = reference.reference_of
+    monkeypatch.setattr(reference, "reference_of", lambda *a, **k: calls.append(a) or real(*a, **k))
+    asks = con.table("asks").to_pyarrow()
+    con.create_table("asks", asks.slice(0, 500), overwrite=True)
 
-    real = view.reference_of
-    monkeypatch.setattr(view, "reference_of", lambda *a, **k: calls.append(a) or real(*a, **k))
-    got = dashboard(store, join, now=NOW, complete=COMPLETE)
+    kept = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE)
+    kept.fresh()
+    before = len(calls)
+    anew = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True)
+    after = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE)
+    con.create_table("asks", asks, overwrite=True)
+    again = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True)
 
-    got.fresh()
+    assert (0, 2) == (before, len(calls))
+    assert shown.board == evolve(kept.board, lines=shown.board.lines, told=shown.board.told, marks=shown.board.marks)
+    assert [n.drift for n in shown.board.lines] == [n.drift for n in kept.board.lines] == [n.drift for n in again.board.lines]
+    assert ["training set, 500 rows"] * 2 == [anew.board.reference, after.board.reference]
+    assert anew.board.frozen == after.board.frozen < again.board.frozen
+    assert f"training set, 1,000 rows, frozen {datetime.fromtimestamp(again.board.frozen / 1e6, UTC):%Y-%m-%d %H:%M}" in repr(again)
 
-    assert 1 == len(calls)
+
+def test_a_monitor_and_a_dashboard_find_the_same_of_every_feature_at_the_same_moment(store, join):
+    def worst(found, feature):
+        return min((f.status for f in found if f.subject.feature == feature), key=STATUSES.index, default=UNSCORED)
+
+    colours, found = [], []
+    for hours in (12, 36, 54, 60, 66):
+        now = DAY.replace(tzinfo=UTC) + timedelta(hours=hours)
+        asked = {"now": now, "span": timedelta(days=3), "tile": TILE, "complete": COMPLETE}
+        colours.append({n.name: n.status for n in dashboard(store, join, **asked).board.lines})
+        told = monitored(store, watched.NAME, now=now, rules=by_tiles(RULES, TILE), sources=Measured(store, join, **asked).sources())
+        found.append({n: worst(told.findings.findings, n) for n in colours[-1]})
+        assert {n.name: n.status for n in dashboard(store, join, **asked).board.lines} == colours[-1]
+    with store.connection() as con:
+        con.execute("delete from workbench.findings where name = %s", (watched.NAME,))
+
+    assert colours == found
+    assert {"watch", "alert"} == {s for each in found for s in each.values()}
 
 
 def test_a_large_training_set_is_thinned_by_keys_and_times_and_says_so(store, join, monkeypatch):
@@ -388,6 +423,27 @@ def test_the_command_exports_the_same_page_and_fails_on_an_alert(asked, shown, t
 
     assert f"{place}\n" == capsys.readouterr().out
     assert f"Drift of {SUM}: now {line(shown, SUM).drift.last:.3f}" in place.read_text()
+
+
+def test_the_command_monitor_measures_drift_and_consistency_by_the_definition(asked, store, shown, capsys):
+    parser = argparse.ArgumentParser()
+    run = monitor(parser)
+    definition, *others = asked
+
+    with_it = run(parser.parse_args([watched.NAME, "--definition", definition, *others, "--json"]))
+    told = json.loads(capsys.readouterr().out)
+    without = run(parser.parse_args([watched.NAME, "--store", store.url, "--now", "2024-03-12T18:00:01"]))
+    text = capsys.readouterr().out
+    with store.connection() as con:
+        con.execute("delete from workbench.findings where name = %s", (watched.NAME,))
+
+    worst = {n.name: min((f["status"] for f in told["findings"] if f["feature"] == n.name), key=STATUSES.index) for n in shown.board.lines}
+    assert {n.name: n.status for n in shown.board.lines} == worst
+    assert (1, {}) == (with_it, told["failed"])
+    assert "drift and consistency are not measured: --definition FILE:NAME" in text
+    assert 1 == without  # what was found stands until it is measured again
+    with pytest.raises(DefinitionError, match=r"is named 'orders_watched_v1', not 'other_v1'"):
+        run(parser.parse_args(["other_v1", "--definition", definition, *others]))
 
 
 def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(asked, browser, artifacts):
