@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import monitoring
 import online
 import workbench
 from workbench.aggregates import KINDS
@@ -15,6 +16,7 @@ from workbench.operations import CASTS, PROVEN, TRIED, written
 GROUPS = {
     "Declaring": ["EventSource", "Topic", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
     "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
+    "Data-quality checks": ["DataCheck", "unique", "row_count", "increasing"],
     "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "check", "Checked", "explain", "Explanation"],
     "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why", "catalog", "Catalog", "Entry"],
     "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
@@ -22,16 +24,19 @@ GROUPS = {
 }
 SERVING = {"Serving: imported from `online`": ["Store", "fetch", "Answer", "Answers", "PartStatus", "Fetcher", "AsyncFetcher", "Updater", "Streaming", "StoreError"]}
 
+WATCHING = {"Watching: imported from `monitoring`": ["dashboard", "Dashboard", "consistency", "Consistency", "freshness", "Freshness", "edges_of", "Edges", "summarise", "Tile", "merged", "drift_of", "series", "Drift", "Rules"]}
+PACKAGES = ((workbench, GROUPS), (online, SERVING), (monitoring, WATCHING))
+
 
 def page() -> str:
     """The whole page as Markdown."""
-    for package, groups in ((workbench, GROUPS), (online, SERVING)):
+    for package, groups in PACKAGES:
         missing = set(package.__all__) ^ {name for names in groups.values() for name in names}
         if missing:
             message = f"docs/make_reference.py groups other names than {package.__name__}.__all__: {sorted(missing)}"
             raise SystemExit(message)
     parts = ["# Reference", "", "Made from the docstrings by `make docs`; what says nothing else is imported from `workbench`. The rules that it names are in [semantics.md](semantics.md)."]
-    for package, groups in ((workbench, GROUPS), (online, SERVING)):
+    for package, groups in PACKAGES:
         for group, names in groups.items():
             parts += ["", f"## {group}"]
             for name in names:

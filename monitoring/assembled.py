@@ -15,6 +15,7 @@ from monitoring.drifting import Drifted, drifted
 from monitoring.ledger import latest
 from monitoring.measured import SIX_HOURS, WEEK, Measured
 from monitoring.offline import as_join
+from monitoring.passes import current, of_checks
 from monitoring.scored import judged
 from monitoring.thresholds import RULES, rule
 from online import positions
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from monitoring.findings import Consistency
     from monitoring.kept import Reference
     from monitoring.measured import Span
-    from monitoring.rules import Rule
+    from monitoring.rules import Finding, Rule
+    from monitoring.scored import Judgement
     from online.answers import At
     from online.plan import PartPlan, Plan
     from online.store import Store
@@ -61,19 +63,25 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     """
     measured = Measured(store, definition, now=now, on=on, span=span, tile=tile, reference=reference, complete=complete)
     plan, shown = measured.plan, measured.shown
+    before = current(plan, latest(store, plan.name, now=measured.now))
     if not measured.told.rows.num_rows:
-        return _of(store, plan, shown, [Line(n, _group_by(p), UNSCORED, owner=_owner(plan, p), note="no log") for p, _, n in plan.outputs], missing=("log",))
+        judgement = judged(of_checks(store, plan), measured.now, tile, before, rules)
+        bare = [Line(n, _group_by(p), UNSCORED, owner=_owner(plan, p), note="no log") for p, _, n in plan.outputs]
+        checked = [_checked(line, judgement.checks(p.group_by) if p else ()) for line, (p, *_) in zip(bare, plan.outputs, strict=True)]
+        return _of(store, plan, shown, checked, told=tuple(t for _, t in _failed(judgement)), missing=("log",))
     against, found = measured.reference, measured.consistency
     windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
     differs = differing(found, tile, windows)
-    judgement = judged([*measured.of_drift(), *measured.of_consistency()], measured.now, tile, latest(store, plan.name, now=measured.now), rules)
+    figures = [*measured.of_drift(), *measured.of_consistency(), *of_checks(store, plan)]
+    judgement = judged(figures, measured.now, tile, before, rules)
     drifts = {n: drifted(n, measured, judgement) for _, _, n in plan.outputs}
     lines, sentences = [], []
     name = against.name if against else "none"
     for part, _, feature in plan.outputs:
         drift, differ = drifts[feature], evolve(differs.get(feature, Differing()), finding=judgement.consistency(feature))
-        lines.append(_line(plan, part, feature, drift, differ))
+        lines.append(_checked(_line(plan, part, feature, drift, differ), judgement.checks(part.group_by) if part else ()))
         sentences += _told(feature, name, drift, differ)
+    sentences += _failed(judgement)
     sentences.sort(key=lambda t: (STATUSES.index(t[1].status), -t[0]))
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
     return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found), frozen=microseconds(against.at) if against else None)
@@ -86,6 +94,19 @@ def _stale(found: Consistency) -> str:
 
 
 # --- lines and sentences
+
+
+def _checked(line: Line, checks: Sequence[Finding]) -> Line:
+    """A feature with the worst of its group-by's checks, where one does not hold."""
+    worst = next((f for f in checks if f.status in (ALERT, WATCH)), None)
+    if worst is None:
+        return line
+    return evolve(line, status=min((line.status, worst.status), key=STATUSES.index), severity=max(line.severity, worst.severity), reasons=(*line.reasons, f"check: {worst.sentence}"))
+
+
+def _failed(judgement: Judgement) -> list[tuple[float, Told]]:
+    """The checks that do not hold, in words."""
+    return [(f.severity, Told(f.status, "check", f"{f.sentence}.")) for f in judgement.checks() if f.status in (ALERT, WATCH)]
 
 
 def _line(plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, differ: Differing) -> Line:

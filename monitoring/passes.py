@@ -12,8 +12,10 @@ from monitoring import ledger, webhook
 from monitoring.ages import figures
 from monitoring.marks import read
 from monitoring.rules import STATUSES, Figure, Finding, Findings, evaluate
-from monitoring.thresholds import RULES
+from monitoring.thresholds import QUALITY, RULES
+from online import quality
 from online.errors import StoreError
+from online.outcomes import MISSING
 from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -32,9 +34,19 @@ def fresh(store: Store, name: str, now: datetime, expected: Expected | None = No
     return figures(read(store, name, now=now), expected)
 
 
+def of_checks(store: Store, plan: Plan) -> list[Figure]:
+    """The figures of a plan's data-quality checks, each at when it was last asked: how many more rows fail than may, of those that refuse an upload and of others."""
+    return [Figure("check_failed" if o.blocks else "check_doubted", o.group_by, o.at, None if o.status == MISSING else o.over, place=o.check, n=o.rows, extra={"why": o.sentence}) for o in quality.latest(store, plan.group_bys) if o.at is not None]
+
+
+def checks(store: Store, name: str, _now: datetime) -> Iterable[Figure]:
+    """The figures of data-quality checks."""
+    return of_checks(store, store.plan(name, fresh=True)[1])
+
+
 # What is measured of a published name, as of a time. A source knows no rule; what it raises is said, and stops no other.
 # Drift and consistency need the definition: `Measured.sources` has them.
-SOURCES: dict[str, Source] = {"freshness": fresh}
+SOURCES: dict[str, Source] = {"freshness": fresh, "checks": checks}
 
 
 @frozen
@@ -98,18 +110,20 @@ def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] =
             found += measure(store, name, now)
         except (DefinitionError, EngineError, StoreError, psycopg.Error) as error:
             failed[source] = str(error)
-    before = _current(plan, ledger.latest(store, name, now=now))
+    before = current(plan, ledger.latest(store, name, now=now))
     findings = evaluate(rules, found, now, before)
     ledger.written(store, name, findings)
     problem = "" if hook is None else _told(store, name, findings, hook)
     return Pass(name, now, findings, tuple(found), failed, problem)
 
 
-def _current(plan: Plan, before: Findings) -> Findings:
-    """What was found of what the plan still has: a group-by that is gone is not missed."""
+def current(plan: Plan, before: Findings) -> Findings:
+    """What was found of what the plan still has: a group-by or a check that is gone is not missed."""
     objects = {plan.name, *(g.name for g in plan.group_bys), *(g.topic.name for g in plan.group_bys if g.topic is not None)}
     features = {"", *(name for _, _, name in plan.outputs), *(f.name for g in plan.group_bys for f in g.outputs)}
-    return evolve(before, findings=tuple(f for f in before.findings if f.subject.object in objects and f.subject.feature in features))
+    checks, asked = {(g.name, c.name) for g in plan.group_bys for c in g.checks}, {r.id for r in QUALITY}
+    there = (f for f in before.findings if f.subject.object in objects and f.subject.feature in features)
+    return evolve(before, findings=tuple(f for f in there if f.rule not in asked or (f.subject.object, f.subject.place) in checks))
 
 
 def _told(store: Store, name: str, findings: Findings, hook: str) -> str:

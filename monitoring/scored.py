@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 USUAL = timedelta(hours=6)  # of a tile; figures of others are subjects of their own
 CHANCE = 2.0  # no difference of rates is above it
-DRIFT, CONSISTENCY = (frozenset(r.kind for r in rules) for rules in (thresholds.DRIFT, thresholds.CONSISTENCY))
+DRIFT, CONSISTENCY, QUALITY = (frozenset(r.kind for r in rules) for rules in (thresholds.DRIFT, thresholds.CONSISTENCY, thresholds.QUALITY))
 
 
 def place(feature: str, column: str, length: timedelta) -> str:
@@ -55,8 +55,8 @@ def of_verdict(name: str, verdict: Verdict, now: datetime) -> Iterator[Figure]:
 
 
 def judged(figures: Iterable[Figure], now: datetime, length: timedelta, before: Findings, rules: Iterable[Rule] = thresholds.RULES) -> Judgement:
-    """What the rules of drift and consistency say of these figures, going on from what was found before."""
-    mine = [r for r in rules if r.kind in DRIFT | CONSISTENCY]
+    """What the rules of drift, consistency and checks say of these figures, going on from what was found before."""
+    mine = [r for r in rules if r.kind in DRIFT | CONSISTENCY | QUALITY]
     return Judgement(evaluate(by_tiles(mine, length), figures, now, before), {r.id: r.kind for r in mine})
 
 
@@ -67,7 +67,7 @@ def by_tiles(rules: Iterable[Rule], length: timedelta) -> list[Rule]:
 
 @frozen
 class Judgement:
-    """Findings of drift and consistency, feature by feature; `kinds` are of figures, by rule."""
+    """Findings of drift and consistency, feature by feature, and of checks; `kinds` are of figures, by rule."""
 
     findings: Findings
     kinds: Mapping[str, str]
@@ -79,6 +79,10 @@ class Judgement:
     def consistency(self, feature: str) -> Finding | None:
         """The worst of a feature's consistency."""
         return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in CONSISTENCY and f.subject.feature == feature)
+
+    def checks(self, group_by: str = "") -> tuple[Finding, ...]:
+        """What was found of a group-by's checks, or of all of them, worst first."""
+        return tuple(f for f in self.findings.findings if self.kinds[f.rule] in QUALITY and group_by in ("", f.subject.object))
 
     @staticmethod
     def _worst(found: Iterable[Finding]) -> Finding | None:

@@ -10,6 +10,7 @@ from monitoring.rules import Rule
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
 TILE = timedelta(hours=12)  # how long ago the newest tile may have ended
+CHECKED = timedelta(days=2)  # ago at which an upload's checks were asked
 ROWS = 30  # that a tile needs
 NOISE = 0.25  # what the noise of a PSI must not be above
 CHANCE = 1e-3  # differences of rates that chance gives more often are none
@@ -48,7 +49,10 @@ CONSISTENCY = (
     Rule("online_missing", "online_missing", alert=_beyond(LACKING), unit="%", clear=0.8, within=TILE, missing="keep", sentence="{value} of served values were null online alone"),
     Rule("doubtful", "doubtful", watch=1e-12, unit="%", within=TILE, missing="keep", sentence="{value} of served values differ since the data were changed or lack something"),
 )
-QUALITY = (Rule("check", "check_failed", alert=1, within=timedelta(days=2), missing="keep", sentence="{value} rows fail a check"),)
+QUALITY = (
+    Rule("check", "check_failed", alert=1, within=CHECKED, missing="keep", sentence="{value} fail it beyond what may: uploads are refused"),
+    Rule("doubted", "check_doubted", watch=1, within=CHECKED, missing="keep", sentence="{value} fail it beyond what may"),
+)
 RULES = (*FRESHNESS, *DRIFT, *CONSISTENCY, *QUALITY)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import UUID, BigInteger, Column, DateTime, Double, ForeignKey, Identity, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, func, text
+from sqlalchemy import UUID, BigInteger, Boolean, Column, DateTime, Double, ForeignKey, Identity, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from online.errors import StoreError
@@ -145,6 +145,24 @@ findings = Table(
     Column("kept", JSONB, nullable=False),  # what the next pass needs of it
     Index("findings_by_time", "name", "evaluated"),
 )
+# What data-quality checks came to at each upload, those of uploads that were refused too.
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    Column("group_by", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("of", Text, nullable=False),  # row, table, feature
+    Column("blocks", Boolean, nullable=False),
+    Column("batch_end", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),  # of which it was asked
+    Column("failing", BigInteger, nullable=False),
+    Column("over", BigInteger, nullable=False),  # how many more than may
+    Column("status", Text, nullable=False),  # ok, error, missing
+    Column("detail", Text, nullable=False, server_default=""),
+    Index("checks_by_name", "group_by", "name", "id"),
+)
 # Messages of which no row could be made, until they are applied again; they outlive what is published.
 dead_letters = Table(
     "dead_letters",
@@ -193,7 +211,11 @@ def _first(con: Connection) -> None:
     metadata.create_all(con)
 
 
-MIGRATIONS = (_first,)  # in order; one that was released is never edited
+def _second(con: Connection) -> None:
+    checks.create(con, checkfirst=True)
+
+
+MIGRATIONS = (_first, _second)  # in order; one that was released is never edited
 
 
 def migrate(engine: Engine) -> None:

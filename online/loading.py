@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from online import carried, hot, rows
+from online import carried, hot, quality, rows
 from online.answers import moment
 from online.copying import copied
 from online.errors import StoreError
+from online.outcomes import refuse
 from online.places import stored
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from online.outcomes import Outcome
     from online.plan import GroupByPlan
     from online.store import Store
 
@@ -44,6 +46,7 @@ class Upload:
     staged: int
     inserted: int
     deleted: int
+    checks: tuple[Outcome, ...] = ()  # of its features
 
 
 def locked(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
@@ -89,7 +92,7 @@ def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int
 
     Rows are staged by COPY before anything is locked, and all group-bys change in one transaction: readers see the old or
     the new, whole, and an error or a crash at any point leaves the old one serving. `progress` sees each group-by's batches
-    go by. Raises StoreError.
+    go by. Raises StoreError, one with `found` where a check of features refuses it.
     """
     order = sorted(incoming, key=lambda i: i.plan.table)  # in one order, so that two uploads do not wait for each other
     name = "nothing"
@@ -103,6 +106,10 @@ def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int
             for number, ready in enumerate(staged):
                 name = ready.plan.name
                 done[name] = _settled(cursor, ready, number, end)
+            for plan in (ready.plan for ready in staged if any(c.of == "feature" for c in ready.plan.checks)):
+                name = plan.name
+                done[name] = replace(done[name], checks=tuple(quality.of_features(cursor, plan, end)))
+            refuse(o for one in done.values() for o in one.checks)
     except psycopg.Error as error:
         message = f"the upload of {name} failed, and what was there serves on: {error}"
         raise StoreError(message) from error

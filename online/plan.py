@@ -84,6 +84,22 @@ class TopicPlan:
 
 
 @dataclass(frozen=True)
+class CheckPlan:
+    """A data-quality check of each `row` of the source, of its whole `table`, or of each key's values (`feature`).
+
+    `most` is the share that may fail, `blocks` whether an upload is refused where more do. `rows` gives some rows that fail,
+    by dialect; `expression` is Postgres SQL over the features (as `f`).
+    """
+
+    name: str
+    of: str
+    most: float = 0.0
+    blocks: bool = True
+    expression: str = ""
+    rows: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class GroupByPlan:
     """One group-by as it is stored and asked: columns, cells, features, and the row-level SQL by dialect."""
 
@@ -109,6 +125,8 @@ class GroupByPlan:
     owner: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
+    checks: tuple[CheckPlan, ...] = ()
+    checked: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of one row: how many rows, and for each check of the source how many fail
 
     @property
     def table(self) -> str:

@@ -66,6 +66,16 @@ def test_clean_data_pass_every_guard(duck):
     assert 14 == len(told)
 
 
+def test_a_declared_check_that_does_not_hold_is_told_with_rows_and_features(duck):
+    join = joined(duck, [*CLEAN, event(3, n=-7)], source={"checks": [_.n >= 0, _.user.notnull()]})
+
+    told = {f.kind: f for f in guards(join, engine_of(duck), now=NOW) if f.kind.startswith("check ")}
+
+    assert "n >= 0 of g is not true of 1 of 46 rows: user='u3', at=2024-01-02 01:21:07, n=-7; an upload would be refused" == told["check n >= 0"].sentence
+    assert ("warning", ("g_n_sum_3d", "g_n_count_3d")) == (told["check n >= 0"].level, told["check n >= 0"].features)
+    assert "pass" == told["check user.notnull()"].level
+
+
 def test_the_quickstart_has_what_is_true_of_it_and_nothing_else(duck, shared):
     samples.load(duck, shared / "data" / "quickstart")
 

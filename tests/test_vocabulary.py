@@ -8,17 +8,20 @@ import runpy
 import pytest
 from conftest import ROOT
 
+import monitoring
 import online
 import workbench
 
+PACKAGES = (workbench, online, monitoring)
 
-@pytest.mark.parametrize("package", [workbench, online], ids=lambda p: p.__name__)
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.__name__)
 def test_the_vocabulary_is_sorted_and_there(package):
     assert sorted(package.__all__) == package.__all__
     assert all(hasattr(package, name) for name in package.__all__)
 
 
-@pytest.mark.parametrize(("package", "name"), [(p, name) for p in (workbench, online) for name in p.__all__])
+@pytest.mark.parametrize(("package", "name"), [(p, name) for p in PACKAGES for name in p.__all__])
 def test_every_name_has_a_docstring_and_a_signature(package, name):
     value = getattr(package, name)
 

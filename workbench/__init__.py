@@ -13,6 +13,7 @@ from workbench.inventory.entries import Entry
 from workbench.inventory.view import Catalog, catalog
 from workbench.joins import Join, JoinPart
 from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
+from workbench.quality import DataCheck, increasing, row_count, unique
 from workbench.reasons import why
 from workbench.sources import EntitySource, EventSource
 from workbench.testing import Checked, check
@@ -27,6 +28,7 @@ __all__ = [
     "Certificate",
     "CheckError",
     "Checked",
+    "DataCheck",
     "DefinitionError",
     "EngineError",
     "EntitySource",
@@ -56,6 +58,7 @@ __all__ = [
     "histogram",
     "history",
     "hours",
+    "increasing",
     "kurtosis",
     "last_k",
     "manifest",
@@ -63,9 +66,11 @@ __all__ = [
     "preview",
     "publish",
     "rollback",
+    "row_count",
     "skew",
     "top_k",
     "trailing",
+    "unique",
     "unpublish",
     "upload",
     "why",

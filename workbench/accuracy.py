@@ -38,7 +38,10 @@ def _sentence(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -
         daily = evolve(group_by, accuracy="snapshot")
     except DefinitionError:
         return f"{asks}: say {temporal}; its windows of less than a day have no value at midnight"
-    changed, rows = _counted(definition, group_by, daily, con)
+    try:
+        changed, rows = _counted(definition, group_by, daily, con)
+    except DefinitionError:  # nothing to count: no rows, or rows that training refuses
+        return f"{asks}: {temporal}, accuracy='snapshot' as of the midnight before, in training too; say one of them in GroupBy(name='{group_by.name}', ...)"
     of = f"rows of {definition.name}'s left" if isinstance(definition, Join) else f"events of up to {SAMPLE} of its keys"
     return f"{asks}: the choice changes {changed:,} of {rows:,} {of}; {temporal}, accuracy='snapshot' as of the midnight before, in training too; say one of them in GroupBy(name='{group_by.name}', ...)"
 

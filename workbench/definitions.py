@@ -15,7 +15,7 @@ from attrs import Converter, evolve, field, frozen
 from ibis.common.deferred import Deferred
 
 from backends import engine_of
-from workbench import display, reductions
+from workbench import display, quality, reductions
 from workbench.abilities import check_engine
 from workbench.binding import bind, column, columns, unbind
 from workbench.canonical import IDLE, Meaningful
@@ -28,6 +28,8 @@ from workbench.windows import DAY, Window, windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from workbench.quality import DataCheck
 
 RESOLUTIONS, ACCURACIES = ("exact", "sawtooth"), (None, "temporal", "snapshot")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -217,6 +219,18 @@ def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
     return tuple(made)
 
 
+def _checks(values: Any, self: GroupBy) -> tuple[DataCheck, ...]:
+    if not values:
+        return ()
+    table = ibis.table({f.name: f.dtype for f in self.outputs}, name=self.name).op()
+    made = quality.checks(values, table, self.name)
+    for check in made:
+        if check.expression.find((ops.Reduction, ops.Analytic, *reductions.NOT_REPEATABLE)):
+            message = f"check {check.name} of {self.name} looks beyond one key's features: it takes scalar expressions of them; what is true of the whole source is a check of the source"
+            raise DefinitionError(message)
+    return made
+
+
 def _one_of(known: tuple[Any, ...]) -> Any:
     def check(self: GroupBy, attribute: Any, value: Any) -> None:
         if value not in known:
@@ -295,8 +309,11 @@ class GroupBy(Meaningful):
         `"exact"`, or `"sawtooth"` for Chronon's rounded tails (rule 3).
     accuracy
         `"temporal"` (the default) is as of `t`; `"snapshot"` as of the midnight, UTC, at or before it (rule 4).
+    checks
+        What must be true of a key's features, `[_.price_sum_7d >= 0]`: boolean expressions, or `DataCheck`s. They are asked of
+        the stored keys at each upload, which they refuse where they do not hold. Those of the rows belong to the source.
     description, owner, tags
-        For people; they change no value and take no part in equality.
+        For people; they and checks change no value and take no part in equality.
 
     Raises DefinitionError, in the cell that makes it, for whatever cannot be right.
 
@@ -310,6 +327,7 @@ class GroupBy(Meaningful):
     derivations: tuple[Feature, ...] = field(factory=dict, converter=Converter(derivations, takes_self=True))
     resolution: str = field(default="exact", validator=_one_of(RESOLUTIONS))
     accuracy: str | None = field(default=None, validator=_one_of(ACCURACIES))
+    checks: tuple[DataCheck, ...] = field(default=(), converter=Converter(_checks, takes_self=True), metadata=IDLE)
     description: str = field(default="", metadata=IDLE)
     owner: str = field(default="", metadata=IDLE)
     tags: tuple[str, ...] = field(default=(), converter=tags_, metadata=IDLE, validator=_whole)

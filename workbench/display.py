@@ -18,7 +18,7 @@ INFIX = {
     ops.And: "&", ops.Or: "|",
 }  # fmt: skip
 # Ibis's method where it is not the snake case of the node's name.
-METHODS = {"CountDistinct": "nunique", "StandardDev": "std", "Variance": "var", "ArrayCollect": "collect", "NullIf": "nullif", "CountStar": "count", "ApproxPercentiles": "approx_percentile", "NotNull": "notnull", "IsNull": "isnull"}
+METHODS = {"CountDistinct": "nunique", "StandardDev": "std", "Variance": "var", "ArrayCollect": "collect", "NullIf": "nullif", "CountStar": "count", "ApproxPercentiles": "approx_percentile", "NotNull": "notnull", "IsNull": "isnull", "InValues": "isin", "IsNan": "isnan", "IsInf": "isinf"}
 FUNCTIONS = frozenset({"FirstK", "LastK", "TopK", "BottomK", "Skew", "Kurtosis", "Histogram", "Each", "ApproxUniqueCount", "ApproxPercentile", "ApproxPercentiles", "ApproxHistogram"})
 
 
@@ -100,6 +100,8 @@ def _facts(definition: Any) -> list[tuple[str, str]]:
         schema = definition.source.table.schema
         keys = ", ".join(f"{k} ({schema[k]})" for k in definition.keys)
         facts = [("keys", keys), ("source", _source(definition.source)), ("as of", _as_of(definition))]
+        told = [*definition.source.checks, *definition.checks]
+        facts += [("checks", ", ".join(c.name for c in told))] if told else []
     people = [("about", definition.description), ("owner", definition.owner), ("tags", ", ".join(definition.tags))]
     return facts + [(k, v) for k, v in people if v]
 

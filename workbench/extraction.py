@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from attrs import frozen
 
 from backends import engine_of
 from online.errors import StoreError
+from online.outcomes import END, CheckedError, refuse
+from workbench import scans
 from workbench.plans import TIME, snapshot_ends, stored_rows
 from workbench.progress import counting
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from backends import Engine
     from online.loading import Incoming, Upload
+    from online.outcomes import Outcome
     from online.plan import GroupByPlan
     from online.store import Store
     from workbench.definitions import GroupBy
@@ -27,12 +30,36 @@ if TYPE_CHECKING:
 
 @frozen
 class History:
-    """A group-by's rows on an engine, and of an entity the ends of its snapshots."""
+    """A group-by's rows on an engine, and of an entity the ends of its snapshots; with its definition, where that is at hand."""
 
     plan: GroupByPlan
     engine: Engine
     rows: ir.Table
     ends: ir.Table | None
+    group_by: GroupBy | None = None
+
+    def outcomes(self, end: int) -> list[Outcome]:
+        """What the declared checks of its source come to for an upload to an end. StoreError where the plan has none for this engine."""
+        asked = [c for c in self.plan.checks if c.of != "feature"]
+        if not asked:
+            return []
+        (told,) = self.engine.rows(self._asked(lambda g: scans.scan(g, self.engine, end), self.plan.checked, end))
+
+        def some(number: int) -> list[dict[str, Any]]:
+            rows: list[dict[str, Any]] = self.engine.fetch(self._asked(lambda g: scans.failing(g, self.engine, end, number), asked[number].rows, end)).to_pylist()
+            return rows
+
+        return scans.outcomes(self.plan.name, asked, told, some, end)
+
+    def _asked(self, made: Callable[[GroupBy], ir.Table], texts: Mapping[str, str], end: int) -> ir.Table:
+        """A question of the definition, or of the SQL that the plan keeps of it."""
+        if self.group_by is not None:
+            return made(self.group_by)
+        con = self.engine.connected
+        if con.name not in texts:
+            message = f"the checks of {self.plan.name} were published without SQL for {con.name}: publish it again from a notebook that is connected there"
+            raise StoreError(message)
+        return con.sql(texts[con.name].replace(str(END), str(end)))
 
     def before(self, table: ir.Table, end: int) -> ir.Table:
         """What lies before the end; a snapshot does if its day has ended by then."""
@@ -56,7 +83,7 @@ def of_definition(plan: GroupByPlan, group_by: GroupBy, con: BaseBackend) -> His
     """By the definition."""
     engine = engine_of(con)
     ends = snapshot_ends(group_by, engine) if plan.kind == "entity" else None
-    return History(plan, engine, stored_rows(group_by, engine), ends)
+    return History(plan, engine, stored_rows(group_by, engine), ends, group_by)
 
 
 def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
@@ -71,9 +98,12 @@ def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
 def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping[str, int] | None = None, progress: Callable[[int], None] | None = None) -> tuple[Upload, ...]:
     """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the rows where they are known.
 
-    `progress` is told how many rows went by each time; what it raises undoes the transaction. Raises StoreError, EngineError.
+    `progress` is told how many rows went by each time; what it raises undoes the transaction. Declared checks are
+    asked before, and those of features before anybody sees the new rows; what they came to is kept.
+
+    Raises StoreError, one with `found` where a check refuses it, and EngineError.
     """
-    from online import loading  # noqa: PLC0415 the driver is an extra
+    from online import loading, quality  # noqa: PLC0415 the driver is an extra
 
     def passing(name: str, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         with counting(f"uploading {name}", (rows or {}).get(name)) as counted:
@@ -83,8 +113,16 @@ def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping
                 if progress is not None:
                     progress(batch.num_rows)
 
+    asked = [o for h in histories for o in h.outcomes(end)]
+    try:
+        refuse(asked)
+        with store.connection() as con:
+            done = loading.uploads(con, [h.incoming(end) for h in histories], end, passing)
+    except CheckedError as error:
+        quality.written(store, [*asked, *(o for o in error.found if o.of == "feature")])
+        raise
+    quality.written(store, [*asked, *(o for u in done for o in u.checks)])
     with store.connection() as con:
-        done = loading.uploads(con, [h.incoming(end) for h in histories], end, passing)
         for history in histories:
             loading.vacuumed(con, history.plan)
     return done

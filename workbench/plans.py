@@ -13,11 +13,14 @@ from sqlglot import exp
 
 from backends import engine_of
 from backends.engine import KNOWN
+from online.outcomes import END
 from online.plan import Cell, Column, Feature, GroupByPlan, PartPlan, Plan
+from workbench import scans
 from workbench.aggregates import KList, result_type
 from workbench.asked import ASKED, span
 from workbench.binding import title
 from workbench.canonical import canonical, fingerprint
+from workbench.definitions import Feature as Defined
 from workbench.definitions import GroupBy
 from workbench.display import expression
 from workbench.errors import DefinitionError
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from backends import Engine
-    from workbench.definitions import Feature as Defined
     from workbench.joins import Join
+    from workbench.quality import DataCheck
 
 SETTINGS = ("quantile", "sep")  # arguments that are no values of a row
 LISTS = (KList, ops.ArrayCollect)
@@ -320,7 +323,17 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         owner=group_by.owner,
         description=group_by.description,
         tags=group_by.tags,
+        checks=scans.plans(group_by, _texts, lambda check: _checked(group_by, check, features, known)) if group_by.source.checks or group_by.checks else (),
+        checked=_texts(lambda e: scans.scan(group_by, e, END)) if group_by.source.checks else {},
     )
+
+
+def _checked(group_by: GroupBy, check: DataCheck, features: Sequence[Feature], known: Mapping[str, str]) -> str:
+    """A check of features as SQL over `f`."""
+    names = {**known, **{d.name: f"f{len(known) + i}" for i, d in enumerate(group_by.derivations)}}
+    inputs = {f.name: f.dtype for f in group_by.outputs}
+    (made,) = _derived([Defined(check.name, check.expression.dtype, check.expression)], inputs, names, sketches=[f.name for f in features if f.sketch])
+    return made.expression
 
 
 def _texts(made: Callable[[Engine], ir.Table]) -> dict[str, str]:

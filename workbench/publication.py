@@ -98,6 +98,11 @@ class Proposal:
         return None if self.older is None else self.older.name
 
     @property
+    def group_bys(self) -> list[GroupBy]:
+        """Its definition's, each once."""
+        return group_bys_of(self.definition)
+
+    @property
     def hash(self) -> str:
         """Of the definition: what `confirm=` takes."""
         return self.plan.hash
@@ -197,8 +202,9 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     profiles = tuple(profiled(g, con, until) for g in group_bys)
     there, forgetful = registry.batch_ends(store), registry.forgetful(store)
     wanted = [(plan.group_by(g.name), g) for g in group_bys]
-    # what was forgotten for another retention is uploaded again where this one keeps everything
-    histories = tuple(of_definition(p, g, con) for p, g in wanted if (there.get(p.table) or 0) < until or (p.retain is None and p.table in forgetful))
+    known = {} if before is None else {g.name: g.checks for g in before.plan.group_bys}
+    # what was forgotten for another retention is uploaded again where this one keeps everything, and what has other checks is asked them
+    histories = tuple(of_definition(p, g, con) for p, g in wanted if (there.get(p.table) or 0) < until or (p.retain is None and p.table in forgetful) or (p.checks and p.checks != known.get(p.name)))
     lacking = functions.lacking(plan) or functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
     return Proposal(plan, store, histories, changes, older, profiles, notes, until, definition, con)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 from attrs import field, frozen
 
+from workbench import quality
 from workbench.binding import column, columns, connections, relation, title, unbind
 from workbench.canonical import IDLE, SERVING, Meaningful
 from workbench.errors import DefinitionError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
+
+    from workbench.quality import DataCheck
 
 # What can be applied to one event at a time, so that the updater gives the same value as the backfill.
 ROWWISE = (ops.Project, ops.Filter, ops.DropColumns, ops.FillNull, ops.DropNull, ops.AliasedRelation, ops.SelfReference)
@@ -67,6 +70,9 @@ class EventSource(Meaningful):
         Columns that tell events of one time apart, such as an offset; nulls come first (semantics rule 10).
     id
         The column that identifies an event, by which a repeated message is dropped (semantics rule 21).
+    checks
+        What must be true of the rows, `[_.price >= 0, unique("purchase_id")]`: boolean expressions, or `DataCheck`s. They are
+        asked at each upload, which they refuse where they do not hold; they change no value.
 
     """
 
@@ -75,10 +81,11 @@ class EventSource(Meaningful):
     topic: Topic | None = field(default=None, metadata=SERVING)
     order: tuple[str, ...] = ()
     id: str | None = field(default=None, metadata=SERVING)
+    checks: tuple[DataCheck, ...] = field(default=(), repr=False, metadata=IDLE)
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
     origin: ops.Relation | None = field(default=None, repr=False, metadata=IDLE)  # keeps a temporary table alive
 
-    def __init__(self, table: ir.Table, *, time: Any, topic: str | Topic | None = None, order: Any = (), id: Any = None) -> None:  # noqa: A002 the design's name
+    def __init__(self, table: ir.Table, *, time: Any, topic: str | Topic | None = None, order: Any = (), id: Any = None, checks: Any = ()) -> None:  # noqa: A002 the design's name
         bound = relation(table, "EventSource")
         node = unbind(bound)
         self.__attrs_init__(
@@ -87,6 +94,7 @@ class EventSource(Meaningful):
             None if topic is None else carried(topic, node),
             columns(node, order, "order"),
             None if id is None else column(node, id, "id"),
+            quality.checks(checks, node, title(node)),
             _connection(bound),
             bound,
         )
@@ -103,14 +111,17 @@ class EntitySource(Meaningful):
     snapshot
         The date (or ISO date text) column that says which day's end a row tells of. The value at `t` comes from the
         latest snapshot whose day ended at or before `t` (semantics rule 6). `None`, written out, is a table without time.
+    checks
+        What must be true of the rows of the newest snapshot; see `EventSource`.
 
     """
 
     table: ops.Relation
     snapshot: str | None
+    checks: tuple[DataCheck, ...] = field(default=(), repr=False, metadata=IDLE)
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
 
-    def __init__(self, table: ir.Table, *, snapshot: Any = ...) -> None:
+    def __init__(self, table: ir.Table, *, snapshot: Any = ..., checks: Any = ()) -> None:
         bound = relation(table, "EntitySource")
         node = unbind(bound)
         if snapshot is ...:
@@ -122,7 +133,7 @@ class EntitySource(Meaningful):
         if name is not None and not (node.schema[name].is_date() or node.schema[name].is_string()):
             message = f"snapshot {name!r} of {title(node)} is {node.schema[name]}, not a date or ISO date text: convert it in the table with .date(), or say snapshot=None for a table without time"
             raise DefinitionError(message)
-        self.__attrs_init__(node, name, _connection(bound))
+        self.__attrs_init__(node, name, quality.checks(checks, node, title(node)), _connection(bound))
 
 
 Source = EventSource | EntitySource

@@ -21,6 +21,7 @@ import simulator
 import watched
 from attrs import evolve
 from conftest import ROOT
+from ibis import _
 from stage import Stage
 from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
@@ -35,8 +36,9 @@ from monitoring.scored import by_tiles
 from monitoring.thresholds import RULES
 from monitoring.view import Dashboard
 from monitoring.watching import Watching
+from online import StoreError
 from online.served import logged
-from workbench import DefinitionError, backfill, unpublish
+from workbench import DefinitionError, backfill, publish, unpublish
 from workbench.live import Request
 
 pytestmark = pytest.mark.slow
@@ -203,6 +205,19 @@ def test_a_definition_that_was_never_published_has_an_empty_page(store, con, joi
 
     assert (("log",), {UNSCORED}) == (got.board.missing, {n.status for n in got.board.lines})
     assert "never_published_v1" in got._repr_html_()
+
+
+def test_a_check_that_does_not_hold_colours_its_features_and_is_told(store, join, con):
+    checked = watched.definition(con, checks=[_.amount < 0])
+
+    assert checked == join
+    with pytest.raises(StoreError, match=r"amount < 0 of orders_v1 is not true of 402 of 402 rows"):
+        publish(checked, store, confirm=True, end=DAY + timedelta(days=1))
+    got = dashboard(store, checked)
+
+    assert {"alert"} == {n.status for n in got.board.lines if n.group_by == "orders_v1"}
+    assert "orders_v1 amount < 0: 402 fail it beyond what may: uploads are refused" in repr(got)
+    assert "✗" in got._repr_html_() or "▲" in got._repr_html_()
 
 
 def test_write_lag_is_from_kafka_to_where_it_can_be_fetched(store):

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import EntryPoint
 
+import pyarrow as pa
 import pytest
 from conftest import ROOT
 from filled import clock, streaming
+from ibis import _
 from streamed import event, line, published, returns, sent, topic
 
 from monitoring import freshness, ledger, webhook
@@ -22,7 +24,7 @@ from monitoring.rules import Figure, Rule, Subject
 from online import StoreError
 from online.canary import Canary
 from online.updater import Streaming, Updater
-from workbench import cli
+from workbench import DataCheck, EventSource, GroupBy, cli, publish, unpublish
 from workbench.errors import DefinitionError
 
 pytestmark = pytest.mark.slow
@@ -237,3 +239,28 @@ def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafk
     assert values["write_lag_p99", "returns_v1", ""] < 30
     assert values["canary_max", name, ""] < 10
     assert "ok" == found.findings.of(Subject(name))[0].status
+
+
+def test_a_check_that_does_not_hold_is_an_alert_until_it_holds_or_is_gone(store, duck):
+    duck.create_table("checked", pa.table({"ts": [datetime(2024, 3, 1)] * 3, "user": [1, 2, 3], "price": [1.0, -1.0, 2.0]}), overwrite=True)  # noqa: DTZ001 naive UTC
+
+    def made(*checks):
+        source = EventSource(duck.table("checked"), time="ts", checks=checks)
+        return GroupBy(name="checked_v1", source=source, keys=["user"], aggregations=[_.price.sum()], accuracy="temporal")
+
+    def found():
+        return {(f.rule, f.subject.place): f.status for f in monitored(store, "checked_v1", now=clock(store)).findings.findings if f.rule in ("check", "doubted")}
+
+    publish(made(DataCheck(_.price >= 0, blocks=False), _.price < 10), store, confirm=True, end="2024-03-10")
+    first = found()
+    with pytest.raises(StoreError, match="refused"):
+        publish(made(_.price >= 0), store, confirm=True, end="2024-03-11")
+    second = found()
+    publish(made(_.price < 10), store, confirm=True, end="2024-03-10")
+    third = found()
+    unpublish("checked_v1", store)
+
+    assert {("doubted", "price >= 0"): "watch", ("check", "price < 10"): "ok"} == first
+    # what was refused is not published: the check is known under the name that it has there
+    assert "watch" == second["doubted", "price >= 0"]
+    assert {("check", "price < 10"): "ok"} == third

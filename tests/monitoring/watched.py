@@ -20,11 +20,11 @@ SUM, COUNT, KIND = (f"orders_v1_{f}" for f in ("amount_sum_30d", "amount_count_3
 USUAL, OTHERS, UNKNOWN = range(200), range(200, 400), range(900, 940)
 
 
-def definition(con, name=NAME):
+def definition(con, name=NAME, checks=()):
     """Orders of a month, and a derivation."""
     orders = con.table("orders")
     of = [trailing(days(30), _.amount.sum(), _.amount.count(), _.kind.last())]
-    orders_v1 = GroupBy(name="orders_v1", source=EventSource(orders, time="ts"), keys=["user"], aggregations=of, accuracy="temporal", owner="orders@example")
+    orders_v1 = GroupBy(name="orders_v1", source=EventSource(orders, time="ts", checks=checks), keys=["user"], aggregations=of, accuracy="temporal", owner="orders@example")
     return Join(name=name, left=EventSource(con.table("asks"), time="t"), parts=[orders_v1], derivations={"per_order": _[SUM] / _[COUNT]})
 
 

@@ -1,7 +1,8 @@
 """Guards while exploring: what in a join's data makes training see what serving will not, each a sentence with its rows.
 
 One table a subject, asked in one aggregate: `EVENTS` of a source alone, `OF_KEYS` of its keys, `PARTS` of the left beside
-a part, `LEFTS` of the left alone, `LABELS` of its labels. What would make values wrong is refused before, by `workbench.checks`.
+a part, `LEFTS` of the left alone, `LABELS` of its labels; and what an author declared of a
+source. What would make values wrong is refused before, by `workbench.checks`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from attrs import evolve
 from workbench.checks import EPOCH
 from workbench.guards import arrivals
 from workbench.guards.asking import found, unable
+from workbench.guards.declared import of_checks
 from workbench.guards.events import GUARDS as EVENTS
 from workbench.guards.events import US, Events
 from workbench.guards.finding import Finding
@@ -68,7 +70,8 @@ def guards(join: Join, engine: Engine, page: Page | None = None, *, now: datetim
         if group_by not in sources:
             sources[group_by] = of_source(group_by, engine, at)
         findings, keys = sources[group_by]
-        yield from (_joined(f, parts) for f in findings)
+        # checks are no part of what a group-by means: those of one are not another's that is equal
+        yield from (_joined(f, parts) for f in (*findings, *of_checks(group_by, engine, at)))
         if keys is not None and left is not None:
             for part in parts:
                 yield from found(Matched(join, part, keys, left), PARTS)

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 
 from online import StoreError, registry
 from online.answers import moment
+from online.outcomes import ERROR
 from workbench.differences import difference
+from workbench.extraction import of_definition
 from workbench.operations import said, unproven
 from workbench.publishing.findings import FAIL, PASS, SKIPPED, WARNING, Finding
 from workbench.timeline import words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ibis.backends import BaseBackend
 
     from workbench.publication import Proposal
     from workbench.publishing.revaluation import Revaluation
@@ -52,6 +56,21 @@ def keys(proposal: Proposal) -> Finding:
     if told or changed:
         return Finding("keys", WARNING, "; ".join([*changed, *told]))
     return Finding("keys", PASS, "Keys: no null, no type change")
+
+
+def checks(proposal: Proposal, con: BaseBackend) -> Finding:
+    """What the author declared of the sources holds; what was declared of features is asked by the upload itself."""
+    plans = {g.name: g for g in proposal.plan.group_bys}
+    later = sum(c.of == "feature" for g in plans.values() for c in g.checks)
+    found = [o for g in proposal.group_bys for o in of_definition(plans[g.name], g, con).outcomes(proposal.end)]
+    told = f"{words.plural(later, 'check')} of features {'is' if later == 1 else 'are'} asked when it is uploaded" if later else ""
+    if not found:
+        return Finding("checks", SKIPPED, told or "No data checks are declared: EventSource(..., checks=[...])")
+    bad = sorted((o for o in found if o.status == ERROR), key=lambda o: not o.blocks)
+    if bad:
+        detail = "\n".join([*(o.sentence for o in bad[1:]), *([told] if told else [])])
+        return Finding("checks", FAIL if bad[0].blocks else WARNING, bad[0].sentence, detail)
+    return Finding("checks", PASS, f"{words.plural(len(found), 'data check')} {'holds' if len(found) == 1 else 'hold'}", told)
 
 
 def history(proposal: Proposal) -> Finding:

@@ -1,0 +1,40 @@
+"""The guard of what a source's author declared: each of its data-quality checks that does not hold, with some rows that fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from online.outcomes import ERROR
+from workbench import scans
+from workbench.guards.asking import unable
+from workbench.guards.finding import PASS, WARNING, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backends import Engine
+    from workbench.definitions import GroupBy
+
+KIND = "checks"
+ALL = 2**62  # an end after every event, in microseconds
+
+
+def of_checks(group_by: GroupBy, engine: Engine, now: int | None = None) -> Iterator[Finding]:
+    """What the checks of a source come to for all its events before `now`, by one scan; nothing where none is declared."""
+    checks = scans.stated(group_by)
+    if not checks:
+        return
+    end = ALL if now is None else now
+    try:
+        (told,) = engine.rows(scans.scan(group_by, engine, end))
+        found = scans.outcomes(group_by.name, checks, told, lambda number: engine.fetch(scans.failing(group_by, engine, end, number)).to_pylist(), end)
+    except Exception as error:  # noqa: BLE001 said, and the rest goes on
+        yield unable(KIND, group_by.name, error)
+        return
+    features = tuple(f.name for f in group_by.outputs)
+    for one in found:
+        if one.status == ERROR:
+            ends = "an upload would be refused" if one.blocks else "uploads go on"
+            yield Finding(f"check {one.check}", group_by.name, WARNING, f"{one.sentence}; {ends}", features=features)
+        else:
+            yield Finding(f"check {one.check}", group_by.name, PASS)
