@@ -75,7 +75,7 @@ def _casts() -> list[str]:
 
 
 def _entry(value: Any, name: str) -> list[str]:
-    signature = str(inspect.signature(value)) if not (inspect.isclass(value) and issubclass(value, Exception)) else ""
+    signature = str(_brief(inspect.signature(value))) if not (inspect.isclass(value) and issubclass(value, Exception)) else ""
     text = inspect.getdoc(value) or ""
     lines = text.splitlines()
     shown, i = [], 0
@@ -102,6 +102,19 @@ def _entry(value: Any, name: str) -> list[str]:
             shown.append(lines[i])
             i += 1
     return ["```python", f"{name}{_plain(signature)}", "```", "", *shown]
+
+
+class Usual:
+    """A default that is a table of its own: the docstring says what it is."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def _brief(signature: inspect.Signature) -> inspect.Signature:
+    """The same, with defaults that take no line of their own."""
+    long = 80
+    return signature.replace(parameters=[p.replace(default=Usual()) if len(repr(p.default)) > long else p for p in signature.parameters.values()])
 
 
 def _plain(signature: str) -> str:
