@@ -79,7 +79,7 @@ class Measured:
         """What the answers are held against; none for a group-by alone."""
         given = self._reference
         if given is None:
-            return kept(self.store, self.definition, on=self.on, refreeze=self._refreeze)
+            return kept(self.store, self.definition, self.now, on=self.on, refreeze=self._refreeze)
         return reference_of(self.definition, given, on=self.on) if isinstance(given, ir.Table) else given()
 
     @cached_property

@@ -30,16 +30,17 @@ if TYPE_CHECKING:
 MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 
-def frozen(store: Store, definition: GroupBy | Join, *, on: BaseBackend | None = None, refreeze: bool = False) -> Reference | None:
+def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseBackend | None = None, refreeze: bool = False) -> Reference | None:
     """The training set of a join as it was when it was first asked for: kept in the store, by what the definition means.
 
-    Runs once for a definition, and again with `refreeze`: what came since then does not move what answers are held against.
-    None for a group-by alone.
+    Runs once for a definition, as of `now`, and again with `refreeze`: what came since then does not move what answers are
+    held against. None for a group-by alone.
     """
     plan = plan_of(definition)
     origin = Origin(f"{plan.name} {plan.hash}", "offline")
     found = None if refreeze else thawed(store, origin)
     if found is None and (found := reference_of(definition, on=on)) is not None:
+        found = evolve(found, at=now if now.tzinfo else now.replace(tzinfo=UTC))
         freeze(store, origin, found)
     return found
 

@@ -156,7 +156,7 @@ def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None 
 
     def once() -> Reference | None:
         if not held:
-            held.append(kept(store, definition, on=on, refreeze=refreeze) if reference is None else reference_of(definition, reference, on=on))
+            held.append(kept(store, definition, now or datetime.now(UTC), on=on, refreeze=refreeze) if reference is None else reference_of(definition, reference, on=on))
         return held[0]
 
     def fresh() -> Board:

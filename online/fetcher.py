@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
@@ -57,8 +57,14 @@ class Fetcher:
             except (psycopg.DataError, StoreError, Changed) as error:
                 failed = error
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Write what the served log holds."""
+        """Write what the served log holds; so does the end of a `with` over the fetcher."""
         if self.log is not None:
             self.log.close()
 

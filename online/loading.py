@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class Upload:
     staged: int
     inserted: int
     deleted: int
-    checks: tuple[Outcome, ...] = ()  # of its features
+    checks: tuple[Outcome, ...] = field(default=(), repr=False)  # of its features
 
 
 def locked(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import httpx
 import ibis
@@ -149,7 +149,7 @@ def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew
     kept = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE)
     kept.fresh()
     before = len(calls)
-    anew = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True)
+    anew = dashboard(store, join, now=NOW - timedelta(hours=1), span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True)
     after = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE)
     con.create_table("asks", asks, overwrite=True)
     again = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True)
@@ -159,7 +159,7 @@ def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew
     assert [n.drift for n in shown.board.lines] == [n.drift for n in kept.board.lines] == [n.drift for n in again.board.lines]
     assert ["training set, 500 rows"] * 2 == [anew.board.reference, after.board.reference]
     assert anew.board.frozen == after.board.frozen < again.board.frozen
-    assert f"training set, 1,000 rows, frozen {datetime.fromtimestamp(again.board.frozen / 1e6, UTC):%Y-%m-%d %H:%M}" in repr(again)
+    assert f"training set, 1,000 rows, frozen {NOW:%Y-%m-%d %H:%M}" in repr(again)
 
 
 def test_a_monitor_and_a_dashboard_find_the_same_of_every_feature_at_the_same_moment(store, join):
