@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEFT, RIGHT, WIDE = 34, 500, 508
 SMALL = 56  # pixels of a sparkline, as in the stylesheet
+SLANT = 8.5  # between the lines of a hatching
 APART = 12  # what two lines of text need
 HOUR = 3_600_000_000
 TICKS = (HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 168 * HOUR, 720 * HOUR)
@@ -108,10 +109,14 @@ class Axes:
         ticks = range(-(-self.first // step) * step, self.last + 1, step)
         days = step >= 24 * HOUR
         marks = [_path(f"M{LEFT} {self.base}H{RIGHT}", stroke="var(--line2)")]
+        free = float(LEFT)
         for t in ticks:
             marks.append(_path(f"M{self.x(t)} {self.base}v4", stroke="var(--line2)"))
-            x = self.x(t)
-            marks.append(_text(x, self.high - 3, clock(t, day=days), "start" if x <= LEFT + 20 else "end" if x >= RIGHT - 24 else "middle"))
+            x, long = self.x(t), 32 if days else 66
+            anchor, left = ("start", x) if x <= LEFT + long / 2 else ("end", x - long) if x >= RIGHT - long / 2 else ("middle", x - long / 2)
+            if left >= free:  # room after the one before
+                marks.append(_text(x, self.high - 3, clock(t, day=days), anchor))
+                free = left + long
         return marks + [_text(LEFT - 5, self.y(v) + 4, say.format(v), "end") for v in (0, self.top / 2, self.top)]
 
 
@@ -177,7 +182,7 @@ def distribution(bins: Sequence[Bin], said: str) -> Markup:
     order, most, sum_ = sorted(values, key=lambda b: -b.part), set(), 0.0
     whole = sum(b.part for b in values)
     for b in order[:3]:
-        if whole and b.part / whole > 0.1:  # noqa: PLR2004 a tenth of the score is worth a look
+        if whole >= 0.01 and b.part / whole > 0.1:  # noqa: PLR2004 of a score that is one, a tenth is worth a look
             most.add(b.label)
             sum_ += b.part / whole
     top = max([b.current for b in values] + [b.reference for b in values] + [0.01])
@@ -188,14 +193,26 @@ def distribution(bins: Sequence[Bin], said: str) -> Markup:
         parts += _bar(b, LEFT + i * 44 + 4, 32, base, high, max(top, b.current, b.reference), "var(--faint)", shown=True)
     every = max(1, -(-len(values) // 6))
     for i, b in enumerate(values):
-        fill = "url(#fw-hatch)" if b.label in most else "var(--s1)"
-        parts += _bar(b, start + i * wide + 1, wide - 2, base, high, top, fill, shown=b.label in most)
+        parts += _bar(b, start + i * wide + 1, wide - 2, base, high, top, "var(--s1)", shown=b.label in most)
+        if b.label in most and b.current:
+            tall = high * b.current / top
+            parts.append(_path(_hatching(start + i * wide + 1, base - tall, max(wide - 2, 1), tall), stroke="var(--bg)", stroke_width="2"))
         if i % every == 0:
             parts.append(_text(start + i * wide, 106, b.label.split(" to ", maxsplit=1)[0]))
-    hatch = tag("defs", tag("pattern", tag("rect", width=6, height=6, fill="var(--s1)"), _path("M0 0V6", stroke="var(--bg)", stroke_width="2"), id="fw-hatch", width=6, height=6, patternUnits="userSpaceOnUse", patternTransform="rotate(45)"))
     if most:
         parts.append(_text(RIGHT, 120, f"hatched: {len(most)} {'bin' if len(most) == 1 else 'bins'}, {sum_:.0%} of the score", "end"))
-    return _svg(said, 124, hatch, *parts)
+    return _svg(said, 124, *parts)
+
+
+def _hatching(x: float, y: float, wide: float, tall: float) -> str:
+    """Slanted lines within a rectangle. A pattern would need an id, and of equal ids on a page the first counts, which may be in an output that is hidden."""
+    d = []
+    for i in range(int((wide + tall) // SLANT) + 1):
+        c = x - tall + i * SLANT  # where the line meets the bottom
+        left, right = max(c, x), min(c + tall, x + wide)
+        if right - left > 1:
+            d.append(f"M{left:.1f} {y + tall - (left - c):.1f}L{right:.1f} {y + tall - (right - c):.1f}")
+    return "".join(d)
 
 
 def _bar(b: Bin, x: float, wide: float, base: float, high: float, top: float, fill: str, *, shown: bool) -> list[Markup]:

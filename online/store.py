@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 from psycopg.types.json import set_json_loads
@@ -192,6 +192,12 @@ class Store:
         """Read the plan of a name anew when it is next asked for."""
         with self._lock:
             self._plans.pop(name, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""

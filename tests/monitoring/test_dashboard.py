@@ -474,9 +474,10 @@ def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(aske
             sheet.wait_for_selector("[data-item]")
             sheet.screenshot(path=artifacts / "dashboard-served.png", full_page=True)
             sheet.locator("[data-item][tabindex='0']").focus()
-            opened = sheet.locator("[data-part=drill] h3").inner_text()
-            sheet.keyboard.press("ArrowDown")
-            sheet.wait_for_function("was => document.querySelector('[data-part=drill] h3').innerText !== was", arg=opened)
+            for _step in range(3):
+                opened = sheet.locator("[data-part=drill] h3").inner_text()
+                sheet.keyboard.press("ArrowDown")
+                sheet.wait_for_function("was => document.querySelector('[data-part=drill] h3').innerText !== was", arg=opened)
             sheet.keyboard.press("/")
             sheet.keyboard.type("per_order")
             sheet.wait_for_function("() => document.querySelectorAll('[data-item]').length === 1")

@@ -78,7 +78,7 @@ function render({ model, el, signal }) {
     }
     if (!focused) return;
     const again = was ? [...old.querySelectorAll("[role=gridcell]")].find((c) => { const p = place(c); return p.row === was.row && p.feature === was.feature; }) : key && old.querySelector(`[data-focus="${CSS.escape(key)}"], #${CSS.escape(key)}`);
-    const next = again || old.querySelector('[aria-selected="true"], [tabindex="0"], button:not([disabled])');
+    const next = again || old.querySelector('[aria-selected="true"]') || old.querySelector('[tabindex="0"], button:not([disabled])'); // what is chosen, not the box that scrolls around it
     if (next) { if (was) rove(next); else next.focus({ preventScroll: true }); if (again && from != null && next.setSelectionRange && next.type !== "range") next.setSelectionRange(from, from); }
   }
   function heard(message) {
