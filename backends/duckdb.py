@@ -31,6 +31,12 @@ def fsum(value: float) -> float:
     raise NotImplementedError  # Ibis writes the call; DuckDB runs it
 
 
+@ibis.udf.agg.builtin
+def histogram(value: float, bounds: list[float]) -> dict[float, int]:
+    """DuckDB's counts by bound, each of the values above the bound before and up to it."""
+    raise NotImplementedError  # Ibis writes the call; DuckDB runs it
+
+
 log = logging.getLogger(__name__)
 ARRIVING = "_fw_arriving"
 TEMPORARY = "select table_name from duckdb_tables() where temporary and not table_name like 'ibis%'"
@@ -92,6 +98,11 @@ class DuckDB(Engine):
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
         """By Kahan summation."""
         return fsum(value, where=where)
+
+    def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue:
+        """By binary search, within the aggregate; its bins hold their upper bound, and ours the lower one, so all is negated."""
+        found: ir.MapValue = histogram(-value, ibis.array([ibis.literal(repr(-c)).cast("float64") for c in reversed(cuts)]))
+        return found
 
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """By a heap of `k` where that is few, so that a long history is never sorted or held."""

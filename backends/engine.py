@@ -115,6 +115,14 @@ class Engine:
         held = table.mutate(_fw_map=container).mutate(**{key: container.keys()}).unnest(key)
         return held.mutate(**{element: held["_fw_map"][held[key]]})
 
+    def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue | None:  # noqa: ARG002 engines that count by cuts override it
+        """A reduction: how many values lie from each cut up to the next, as a map by the cut times -1, those before the first under infinity; none where grouping is quicker."""
+        return None
+
+    def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue | None:  # noqa: ARG002 engines that group by times quickly override it
+        """The start, a multiple of so many microseconds since 1970, of the stretch that a time is in, as a timestamp; none where counting microseconds is as quick."""
+        return None
+
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
         """A stored column as the type that a definition declares; none where it holds no such values."""
         return None

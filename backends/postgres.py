@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -27,6 +28,12 @@ FEW = 1_000_000  # rows of running totals, events and window edges, that are don
 @ibis.udf.scalar.builtin
 def hashtextextended(text: str, seed: int) -> int:
     """Postgres's 64-bit hash of a text; Ibis compiles no hash() for Postgres."""
+    raise NotImplementedError  # Ibis writes the call; Postgres runs it
+
+
+@ibis.udf.scalar.builtin(signature=((dt.Interval("us"), dt.timestamp, dt.timestamp), dt.timestamp))
+def date_bin(stride: Any, time: Any, origin: Any) -> Any:
+    """Postgres's start of the stretch of a length that a time is in."""
     raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
 
@@ -77,6 +84,13 @@ class Postgres(Engine):
             message = "plan='running' takes counts, and sums and means of whole numbers and decimals, on Postgres: leave the plan to the engine, or force 'kernel'"
             raise EngineError(message)
         return (running if plan == "running" else inprocess).answer(self, question)
+
+    def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue:
+        """By date_bin; an epoch is a decimal, which costs more than all else that is counted of a row."""
+        zone = time.type().timezone
+        origin = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
+        found: ir.TimestampValue = date_bin(ibis.interval(microseconds=length), time, origin)
+        return found.cast(dt.Timestamp(timezone="UTC")) if zone else found
 
     def holds(self, dtype: ibis.DataType) -> bool:
         """Its lists of lists are rectangles, and its lists of maps none that Ibis types."""

@@ -48,7 +48,7 @@ class Mark:
 
 @frozen
 class Offending:
-    """One served row that differs: who, when, both values, why, and the events of its window from `start` on."""
+    """One served row that differs: who (`key` in words, `keys` as values), when, both values, why, and the events of its window from `start` on."""
 
     key: str
     at: int
@@ -57,6 +57,7 @@ class Offending:
     cause: str
     start: int | None = None
     marks: tuple[Mark, ...] = ()
+    keys: Mapping[str, Any] = field(factory=dict)
 
 
 @frozen

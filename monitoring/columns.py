@@ -24,11 +24,17 @@ SECOND = 1_000_000  # microseconds
 
 @frozen(eq=False)
 class Part:
-    """A measured column: the rows, with the value as `_fw_x`, double or string."""
+    """A measured column: a value, double or string, over the rows of `base`."""
 
     name: str
-    table: ir.Table
+    base: ir.Table
+    value: ir.Value
     numeric: bool
+
+    @property
+    def table(self) -> ir.Table:
+        """The rows, with the value as `_fw_x`."""
+        return self.base.mutate(**{X: self.value})
 
 
 def double(value: float) -> ir.FloatingScalar:
@@ -53,21 +59,21 @@ def parts(table: ir.Table, names: Sequence[str]) -> Iterator[Part]:
 def _of(name: str, table: ir.Table, column: ir.Value, engine: Engine) -> Iterator[Part]:
     dtype = column.type()
     if dtype.is_array():
-        yield Part(f"{name}.length", table.mutate(**{X: column.length().cast("float64")}), numeric=True)
+        yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
         elements = table.mutate(**{KEY: column}).unnest(KEY)
         yield from _of(f"{name}[]", elements, elements[KEY], engine)
     elif dtype.is_map():
-        yield Part(f"{name}.length", table.mutate(**{X: column.length().cast("float64")}), numeric=True)
+        yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
         entries = engine.entries(table, column, KEY, X)
         yield from _of(f"{name}.key", entries, entries[KEY], engine)
         yield from _of(f"{name}.value", entries, entries[X], engine)
     elif dtype.is_string() or dtype.is_uuid() or dtype.is_boolean():
         text = column.ifelse("true", "false") if dtype.is_boolean() else column.cast("string")
-        yield Part(name, table.mutate(**{X: column.isnull().ifelse(ibis.null("string"), text)}), numeric=False)
+        yield Part(name, table, column.isnull().ifelse(ibis.null("string"), text), numeric=False)
         if dtype.is_string():
-            yield Part(f"{name}.length", table.mutate(**{X: column.length().cast("float64")}), numeric=True)
+            yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
     else:
-        yield Part(name, table.mutate(**{X: _number(name, column)}), numeric=True)
+        yield Part(name, table, _number(name, column), numeric=True)
 
 
 def _number(name: str, column: ir.Value) -> ir.Value:

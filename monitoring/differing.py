@@ -124,7 +124,7 @@ def offending(found: Consistency, row: Difference, window: timedelta | None, *, 
     at, seen = microseconds(row.at), _events(found, row) if events else []
     marks = tuple(Mark(microseconds(e["time"]), bool(e["visible"])) for e in seen)
     starts = [m.time for m in marks] + ([] if window is None else [at - in_us(window)])
-    return Offending(key, at, row.online, row.offline, row.cause, min(starts, default=None), marks)
+    return Offending(key, at, row.online, row.offline, row.cause, min(starts, default=None), marks, row.keys)
 
 
 def _events(found: Consistency, row: Difference) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ from attrs import field, frozen
 
 from monitoring import distances
 from monitoring.board import ALERT, OK, UNSCORED, WATCH, Bin, Series
+from monitoring.counting import EPOCH
 from monitoring.scored import place
-from monitoring.tiles import EPOCH, Tile, summarise
+from monitoring.tiles import Tile, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

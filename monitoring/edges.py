@@ -6,6 +6,7 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import ibis
 from attrs import asdict, field, frozen
 from attrs.converters import optional
 
@@ -125,22 +126,17 @@ def _texts(part: Part, engine: Engine, name: str, _: int) -> Edges:
     return Edges(part.name, "texts", values=ordered[:TOP], tail=ordered[TOP:], reference=name)
 
 
-def bin_of(x: ir.Value, edges: Edges) -> ir.IntegerValue:
-    """The number of the bin of a value that is neither null nor NaN nor infinite; of texts, -1 where `label` says it."""
+def bin_of(x: ir.StringValue, edges: Edges) -> ir.IntegerValue:
+    """The number of the bin of a text that is not null, -1 where the text itself is its bin's label."""
     last = edges.bins - 1
     if edges.kind == "none":
         return x.length() * 0
-    if edges.kind == "texts":
-        return x.isin(edges.values).ifelse(-1, x.isin(edges.tail).ifelse(last - 1, last)) if edges.values else x.length() * 0 + last
-    reached = _reached(x, edges.cuts, 0)
-    if edges.kind == "ranges":
-        return reached
-    return x.isin([double(c) for c in edges.cuts]).ifelse(reached - 1, last) if edges.cuts else reached
+    return x.isin(edges.values).ifelse(-1, x.isin(edges.tail).ifelse(last - 1, last)) if edges.values else x.length() * 0 + last
 
 
-def _reached(x: ir.Value, cuts: Sequence[float], before: int) -> ir.IntegerValue:
-    """How many cuts are at or below x, by halves."""
+def reached(x: ir.Value, cuts: Sequence[float], before: int) -> ir.IntegerValue:
+    """How many cuts are at or below x, by halves; none of null."""
     if not cuts:
-        return double(before).cast("int64")
+        return ibis.literal(before, "int64")
     middle = len(cuts) // 2
-    return (x >= double(cuts[middle])).ifelse(_reached(x, cuts[middle + 1 :], before + middle + 1), _reached(x, cuts[:middle], before))
+    return (x >= double(cuts[middle])).ifelse(reached(x, cuts[middle + 1 :], before + middle + 1), reached(x, cuts[:middle], before))

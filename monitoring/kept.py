@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from monitoring.counting import EPOCH
 from monitoring.edges import Edges
-from monitoring.tiles import EPOCH, Tile
+from monitoring.tiles import Tile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -31,12 +31,12 @@ EMPTY = {
 
 @frozen
 class Shown:
-    """What of a board is looked at: a word in names and owners, one status or all, and the feature below."""
+    """What of a board is looked at: a word in names and owners, one status or all, and the feature below; whether the page `explains` rows that differ."""
 
     query: str = ""
     status: str = ""
     feature: str = ""
-    table: bool = False
+    explains: bool = False
 
     def lines(self, board: Board) -> tuple[Line, ...]:
         """The features that are listed, worst first."""
@@ -54,7 +54,7 @@ def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Mar
     shown = shown or Shown()
     opened = shown.line(board)
     parts = {"head": head(board), "worst": worst(board, live=live), "bar": bar(board, shown, live=live)}
-    table, drill = features(board, shown, live=live), details(board, opened) if opened else Markup("")
+    table, drill = features(board, shown, live=live), details(board, opened, explains=live and shown.explains) if opened else Markup("")
     body = [tag("div", content, data_part=name) if live else content for name, content in parts.items()]
     if live:
         body[1:1] = [tag("div", "", class_="progress", aria_hidden="true"), tag("div", "", data_part="status", class_="status", role="status")]
@@ -159,10 +159,10 @@ def _time(seconds: float | None, *, hot: bool) -> Markup:
 # --- one feature
 
 
-def details(board: Board, line: Line) -> Markup:
-    """What stands behind one line: its score, its distribution, what differs and why, and the lag of its partitions."""
+def details(board: Board, line: Line, *, explains: bool = False) -> Markup:
+    """What stands behind one line: its score, its distribution, what differs and why, and the lag of its partitions; whether it `explains` a row by its events."""
     heading = tag("div", tag("h3", line.name), mark(line.status), tag("span", line.group_by, class_="muted"), *([tag("span", "; ".join(line.reasons), class_="muted")] if line.reasons else []), class_="hd")
-    return join([heading, *_score(board, line), *_bins(line), *_differs(board, line), *_rows(line), *_lanes(board)])
+    return join([heading, *_score(board, line), *_bins(line), *_differs(board, line), *_rows(line, explains=explains), *_lanes(board)])
 
 
 def _figure(title: str, said: str, *content: Any) -> Markup:
@@ -202,14 +202,19 @@ def _differs(board: Board, line: Line) -> list[Markup]:
     return [tag("div", tag("h4", "Served ≠ offline ", tag("span", said, class_="muted"), key), drawing.causes(line.causes, board.thresholds.mismatch[1], f"Served rows of {line.name} that differ, by cause: {totals}"), class_="fig")]
 
 
-def _rows(line: Line) -> list[Markup]:
+def _rows(line: Line, *, explains: bool) -> list[Markup]:
     if not line.rows:
         return []
     key = tag("span", tag("span", "●", style="color:var(--s1)"), " served saw it ", tag("span", "⊗", style="color:var(--alert)"), " not visible yet", class_="key")
-    body = [row((r.key, words.time(r.at)[5:16], tag("b", _value(r.served)), _value(r.offline), r.cause, drawing.window(r) if r.marks else ""), classes={1: "num", 2: "num", 3: "num"}) for r in line.rows]
+    body = [row((_who(line, i, r.key) if explains else r.key, words.time(r.at)[5:16], tag("b", _value(r.served)), _value(r.offline), r.cause, drawing.window(r) if r.marks else ""), classes={1: "num", 2: "num", 3: "num"}) for i, r in enumerate(line.rows)]
     head_ = tag("thead", row(("key", "t (UTC)", "served", "offline", "cause", "events of the window"), "th", {1: "num", 2: "num", 3: "num"}))
     table = tag("table", tag("caption", f"Served rows of {line.name} that differ, the largest difference first"), head_, tag("tbody", *body), class_="off")
-    return [tag("div", tag("h4", "Offending rows ", tag("span", "largest difference first", class_="muted"), key), tag("div", table, class_="scroll", tabindex="0"), class_="fig")]
+    return [tag("div", tag("h4", "Offending rows ", tag("span", "largest difference first", class_="muted"), key), tag("div", table, class_="scroll", tabindex="0"), *([tag("div", "", data_part="why")] if explains else []), class_="fig")]
+
+
+def _who(line: Line, number: int, key: str) -> Markup:
+    """A key that opens the events behind its row."""
+    return tag("button", key, type="button", class_="link", data_send="why", data_slot="why", data_params=json.dumps({"feature": line.name, "row": number}), data_focus=f"why {number}", title="the events behind it, by the warehouse")
 
 
 def _value(value: Any) -> str:

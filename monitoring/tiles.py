@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from attrs import asdict, evolve, field, fields, frozen
 from backends import engine_of
 from monitoring import counting, uniques
 from monitoring.columns import parts
+from monitoring.counting import EPOCH
 from workbench.errors import DefinitionError
 from workbench.rows import in_us
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from monitoring.edges import Edges
 
 HOUR = timedelta(hours=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _ints(values: Iterable[Any]) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ def merged(tiles: Iterable[Tile]) -> Tile:
 
 def _two(a: Tile, b: Tile) -> Tile:
     added = {name: getattr(a, name) + getattr(b, name) for name in ADDED}
-    mean, m2 = moments((a.n_finite, a.mean, a.m2), (b.n_finite, b.mean, b.m2))
+    mean, m2 = counting.moments((a.n_finite, a.mean, a.m2), (b.n_finite, b.mean, b.m2))
     ends = [t.start + t.length for t in (a, b) if t.start is not None and t.length is not None]
     return evolve(
         a,
@@ -139,17 +139,6 @@ def _two(a: Tile, b: Tile) -> Tile:
 def _least(of: Any, a: float | None, b: float | None) -> float | None:
     there = [x for x in (a, b) if x is not None]
     return of(there) if there else None
-
-
-def moments(a: tuple[int, float | None, float | None], b: tuple[int, float | None, float | None]) -> tuple[float | None, float | None]:
-    """Mean and m2 of two sets of numbers from (n, mean, m2) of each (Chan, Golub and LeVeque)."""
-    (n, mean, m2), (m, other, other2) = a, b
-    if not n or not m:
-        return (mean, m2) if n else (other, other2)
-    if mean is None or other is None or m2 is None or other2 is None:
-        return None, None
-    apart = other - mean
-    return mean + apart * (m / (n + m)), m2 + other2 + apart * apart * (n * (m / (n + m)))
 
 
 def summarise(table: ir.Table, edges: Mapping[str, Edges], *, time: str | None = None, keys: Sequence[str] = (), features: Sequence[str] | None = None, length: timedelta = HOUR) -> list[Tile]:
@@ -183,46 +172,32 @@ def _column(measured: str, table: ir.Table) -> str | None:
     return max(there, key=len) if there else None
 
 
-def _tile(edges: Edges, start: int | None, length: timedelta | None, rows: Sequence[counting.Group], effective: Mapping[int | None, tuple[int, tuple[int, ...] | None]]) -> Tile:
-    """One tile of its groups: a group a bin, and one each for nulls, NaN and the infinities."""
-    apart = {code: sum(g.n for g in rows if g.code == code) for code in counting.APART}
-    binned = [g for g in rows if g.code not in counting.APART]
+def _tile(edges: Edges, start: int | None, length: timedelta | None, counted: counting.Counted, effective: Mapping[int | None, tuple[int, tuple[int, ...] | None]]) -> Tile:
+    """One tile of what was counted."""
     counts = [0] * edges.bins
-    places = {value: i for i, value in enumerate(edges.values)}
-    for group in binned if edges.bins else ():
-        counts[group.code if group.label is None else places[group.label]] += group.n
-    mean, m2 = _all_moments(binned)
-    n_finite = sum(g.n for g in binned)
-    n_rows = n_finite + sum(apart.values())
-    n_eff, keys = effective.get(start, (0, ())) if effective else (n_rows, None)
+    for place, n in counted.bins.items() if edges.bins else ():
+        counts[place] += n
+    n_eff, keys = effective.get(start, (0, ())) if effective else (counted.n_rows, None)
     return Tile(
         feature=edges.feature,
         edges_id=edges.edges_id,
         start=None if start is None else EPOCH + timedelta(microseconds=start),
         length=length,
-        n_rows=n_rows,
-        n_null=apart[counting.NULL],
-        n_nan=apart[counting.NAN],
-        n_posinf=apart[counting.POSINF],
-        n_neginf=apart[counting.NEGINF],
-        n_zero=sum(g.zero for g in binned),
-        n_finite=n_finite,
+        n_rows=counted.n_rows,
+        n_null=counted.apart[counting.NULL],
+        n_nan=counted.apart[counting.NAN],
+        n_posinf=counted.apart[counting.POSINF],
+        n_neginf=counted.apart[counting.NEGINF],
+        n_zero=counted.zero,
+        n_finite=counted.n_finite,
         n_eff=n_eff,
-        mean=mean,
-        m2=m2,
-        low=min((g.low for g in binned if g.low is not None), default=None),
-        high=max((g.high for g in binned if g.high is not None), default=None),
-        n_below=sum(g.below for g in binned),
-        n_above=sum(g.above for g in binned),
-        n_distinct=sum(g.distinct for g in binned) if edges.kind == "none" else None,
+        mean=counted.mean,
+        m2=counted.m2,
+        low=counted.low,
+        high=counted.high,
+        n_below=counted.below,
+        n_above=counted.above,
+        n_distinct=counted.distinct if edges.kind == "none" else None,
         counts=counts,
         keys=keys,
     )
-
-
-def _all_moments(groups: Sequence[counting.Group]) -> tuple[float | None, float | None]:
-    n, mean, m2 = 0, None, None
-    for group in groups:
-        mean, m2 = moments((n, mean, m2), (group.n, group.mean, group.m2))
-        n += group.n
-    return mean, m2

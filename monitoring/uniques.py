@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ibis
 
-from monitoring.counting import tile_of
+from monitoring.counting import start_of, tile_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def per_tile(engine: Engine, table: ir.Table, time: str | None, keys: Sequence[s
     if not keys:
         return {}
     text = reduce_text([table[k] for k in keys])
-    hashed = table.select(tile=tile_of(table, time, length), hash=engine.hashed(text).cast("int64"))
+    hashed = table.select(tile=tile_of(engine, table, time, length), hash=engine.hashed(text).cast("int64"))
     if time is not None:
         hashed = hashed.filter(hashed.tile.notnull())
     different = hashed.distinct()
@@ -37,7 +37,7 @@ def per_tile(engine: Engine, table: ir.Table, time: str | None, keys: Sequence[s
     ranked = different.mutate(rank=ibis.row_number().over(by), keys=different.hash.count().over(ibis.window(group_by="tile")))
     found: dict[int | None, tuple[int, tuple[int, ...] | None]] = {}
     for tile, value, n in sorted(engine.rows(ranked.filter(ranked.rank < KEPT).select("tile", "hash", "keys"))):
-        start = None if time is None else tile
+        start = None if time is None else start_of(tile)
         found[start] = (n, (*((found[start][1] or ()) if start in found else ()), value + MIDDLE))
     return found
 

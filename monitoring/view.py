@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from monitoring import page
 from monitoring.assembled import board
+from monitoring.behind import behind
 from monitoring.drawing import span as said
 from monitoring.measured import SIX_HOURS, WEEK
 from monitoring.reference import frozen as kept
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from ibis.backends import BaseBackend
 
-    from monitoring.board import Board, Line
+    from monitoring.board import Board, Line, Offending
     from monitoring.kept import Reference
     from monitoring.rules import Rule
     from online.answers import At
     from online.store import Store
+    from workbench.markup import Markup
 
 SHOWN = 20  # features of a text
 HEADS = ("status", "feature", "drift", "null", "mismatch", "write lag", "batch age")
@@ -49,11 +51,12 @@ BODY = "<style>:root{color-scheme:light dark}body{margin:0;padding:12px;font-fam
 class Dashboard:
     """A board that shows itself: in a cell as a page to look through, elsewhere as text or as a page that stands alone.
 
-    `board` has everything that is shown, as values; `fresh` computes it anew.
+    `board` has everything that is shown, as values; `fresh` computes it anew, and `behind` draws the events behind a row that differs.
     """
 
     board: Board
     fresh: Callable[[], Board] = field(repr=False)
+    behind: Callable[[str, Offending], Markup] | None = field(default=None, repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a feature, worst first: status, the newest figures (shares of 1, null where there is none), `lag` and `age` in seconds, `reasons`."""
@@ -99,7 +102,7 @@ class Dashboard:
 
     def watching(self) -> Watching:
         """What a live page of it asks."""
-        return Watching(self.board, self.fresh)
+        return Watching(self.board, self.fresh, self.behind)
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -163,4 +166,8 @@ def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None 
         with lock:
             return board(store, definition, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete, rules=usual)
 
-    return Dashboard(fresh(), fresh)
+    def why(feature: str, row: Offending) -> Markup:
+        with lock:
+            return behind(definition, feature, row, on=on)
+
+    return Dashboard(fresh(), fresh, why)

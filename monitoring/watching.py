@@ -15,16 +15,16 @@ from workbench.markup import Markup
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from monitoring.board import Board
+    from monitoring.board import Board, Offending
 
 
 class Watching:
-    """A board that can be looked through; `fresh` gives the newest one where the page asks for it."""
+    """A board that can be looked through; `fresh` gives the newest one where the page asks for it, `behind` draws what stands behind a row that differs."""
 
-    kinds: Mapping[str, Mapping[str, type]] = {"select": {"feature": str}, "status": {"status": str}, "search": {"query": str}, "clear": {}, "refresh": {}}
+    kinds: Mapping[str, Mapping[str, type]] = {"select": {"feature": str}, "status": {"status": str}, "search": {"query": str}, "clear": {}, "refresh": {}, "why": {"feature": str, "row": int}}
 
-    def __init__(self, board: Board, fresh: Callable[[], Board] | None = None) -> None:
-        self.board, self.shown, self._fresh = board, Shown(), fresh
+    def __init__(self, board: Board, fresh: Callable[[], Board] | None = None, behind: Callable[[str, Offending], Markup] | None = None) -> None:
+        self.board, self.shown, self._fresh, self._behind = board, Shown(explains=behind is not None), fresh, behind
 
     def page(self) -> Markup:
         """The first view."""
@@ -33,6 +33,8 @@ class Watching:
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002 Subject
         """The parts that a request changes."""
         given = request.params
+        if request.kind == "why":
+            return self._why(given.get("feature", ""), given.get("row", -1))
         match request.kind:
             case "select":
                 if given.get("feature") not in {n.name for n in self.board.lines}:
@@ -47,10 +49,18 @@ class Watching:
             case "search":
                 self.shown = evolve(self.shown, query=given.get("query", ""), feature="")
             case "clear":
-                self.shown = Shown()
+                self.shown = Shown(explains=self.shown.explains)
             case "refresh":
                 self.board = self._fresh() if self._fresh else self.board
         return self._drawn(all_=request.kind in ("clear", "refresh"), bar=request.kind == "status")
+
+    def _why(self, feature: str, number: int) -> Reply:
+        """The events behind a row that differs."""
+        line = next((n for n in self.board.lines if n.name == feature), None)
+        if line is None or self._behind is None or not 0 <= number < len(line.rows):
+            message = f"{self.board.name} has no row {number} of {feature!r:.80} that differs"
+            raise RefusedError(message)
+        return Reply({"why": self._behind(feature, line.rows[number])})
 
     def stop(self, slot: str) -> None:
         """Nothing runs for long."""
@@ -60,7 +70,7 @@ class Watching:
 
     def _drawn(self, *, all_: bool, bar: bool) -> Reply:
         opened = self.shown.line(self.board)
-        parts = {"features": page.features(self.board, self.shown, live=True), "drill": page.details(self.board, opened) if opened else Markup("")}
+        parts = {"features": page.features(self.board, self.shown, live=True), "drill": page.details(self.board, opened, explains=self.shown.explains) if opened else Markup("")}
         if bar or all_:
             parts["bar"] = page.bar(self.board, self.shown, live=True)
         if all_:

@@ -40,6 +40,7 @@ from online import StoreError
 from online.served import logged
 from workbench import DefinitionError, backfill, publish, unpublish
 from workbench.live import Request
+from workbench.live.protocol import RefusedError
 
 pytestmark = pytest.mark.slow
 
@@ -249,6 +250,22 @@ def test_a_refresh_shows_what_was_computed_anew(shown):
 
     assert "7 answers wait" in reply.parts["head"]
     assert KIND not in reply.parts["features"]
+
+
+def test_a_row_that_differs_opens_the_previews_own_timeline(shown):
+    watching, got = shown.watching(), line(shown, COUNT)
+    ask = {"feature": COUNT, "row": next(i for i, r in enumerate(got.rows) if r.key == "3")}
+
+    why = watching.answer(Request(1, "why", "why", ask), print).parts["why"]
+
+    assert 'data-send="why"' in page.details(shown.board, got, explains=True)
+    assert "2 of 2 orders count" in why
+    assert "<svg" in why
+    assert {"user": 3} == got.rows[ask["row"]].keys
+    assert "data-send" not in shown._repr_html_()
+    for wrong in ({"feature": COUNT, "row": 99}, {"feature": "amount", "row": 0}, {}):
+        with pytest.raises(RefusedError, match="no row"):
+            watching.answer(Request(2, "why", "why", wrong), print)
 
 
 def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_reference(store, join, con):

@@ -31,6 +31,17 @@ def cells(url):
     return [source.replace(STORE, f"store = Store({url!r}, sample=1.0)") for source in code[: last + 1]]
 
 
+def walked(page, live):
+    """The features that the arrow opens, from the first."""
+    live.locator("[data-item][tabindex='0']").focus()
+    opened = [live.locator("[data-part=drill] h3").inner_text()]
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+        page.wait_for_function("was => [...document.querySelectorAll('.fw-live [data-part=drill] h3')].at(-1).innerText !== was", arg=opened[-1])
+        opened.append(live.locator("[data-part=drill] h3").inner_text())
+    return opened
+
+
 def test_the_faults_are_found_by_looking_through_the_dashboard(place, wheel_server, artifacts):
     from playwright.sync_api import sync_playwright
 
@@ -44,15 +55,14 @@ def test_the_faults_are_found_by_looking_through_the_dashboard(place, wheel_serv
         page = seen.page
         live = page.locator(".fw-live").last
         live.wait_for(timeout=60_000)
-        live.locator("[data-item][tabindex='0']").focus()
-        opened = [live.locator("[data-part=drill] h3").inner_text()]
-        for _ in range(3):
-            page.keyboard.press("ArrowDown")
-            page.wait_for_function("was => [...document.querySelectorAll('.fw-live [data-part=drill] h3')].at(-1).innerText !== was", arg=opened[-1])
-            opened.append(live.locator("[data-part=drill] h3").inner_text())
+        opened = walked(page, live)
         drawn = live.locator("[data-part=drill] svg").count()
         offending = live.locator("[data-part=drill] .off tbody tr").count()
+        live.locator("[data-part=drill] [data-send=why]").first.press("Enter")
+        live.locator("[data-part=why] svg").first.wait_for(timeout=30_000)
+        why = live.locator("[data-part=why]").inner_text()
         live.screenshot(path=artifacts / "dashboard-lab-light.png")
+        live.locator("[data-item][tabindex='0']").focus()
         page.keyboard.press("/")
         page.keyboard.type("per_order")
         page.wait_for_function("[...document.querySelectorAll('.fw-live')].at(-1).querySelectorAll('[data-item]').length === 1")
@@ -74,14 +84,14 @@ def test_the_faults_are_found_by_looking_through_the_dashboard(place, wheel_serv
         folded = static.locator("details").count()
         browser.close()
 
-    with Store(wheel_server) as store:
+    with Store(wheel_server) as store, store.connection() as con:
         unpublish("customers_v1", store)
-        with store.connection() as con:
-            con.execute("delete from workbench.served where name = 'customers_v1'")
+        con.execute("delete from workbench.served where name = 'customers_v1'")
     assert 4 == len(set(opened))
     assert drawn >= 3
     assert offending > 0
     assert "orders_v1_amount_sum_30d is not what it was since 03-12 06:00 UTC" in lead
     assert folded > 0
+    assert "2 of 2 orders count" in why
     assert [] == wrong
     assert [] == seen.elsewhere

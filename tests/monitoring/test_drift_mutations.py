@@ -17,7 +17,9 @@ except ModuleNotFoundError:
 
 import test_drift as figures
 
-from monitoring import columns, distances, drift_of, edges, edges_of, summarise, tiles, verdicts
+from backends.duckdb import DuckDB
+from backends.duckdb import histogram as by_cuts
+from monitoring import columns, counting, distances, drift_of, edges, edges_of, summarise, verdicts
 from monitoring.exact import gap_of
 
 same = pytest.approx
@@ -59,12 +61,21 @@ def kl_swapped(p, q, original=distances.kl):
 def closed_right(x, cuts, before):
     """Values on an edge in the bin below."""
     if not cuts:
-        return columns.double(before).cast("int64")
-    return (x > columns.double(cuts[0])).ifelse(closed_right(x, cuts[1:], before + 1), columns.double(before).cast("int64"))
+        return ibis.literal(before, "int64")
+    middle = len(cuts) // 2
+    return (x > columns.double(cuts[middle])).ifelse(closed_right(x, cuts[middle + 1 :], before + middle + 1), closed_right(x, cuts[:middle], before))
 
 
 def bare_literal(value):
     return ibis.literal(float(value))
+
+
+def tallied_right(self, value, cuts):
+    return by_cuts(-value, ibis.array([columns.double(c) for c in cuts]))
+
+
+def tallied_bare(self, value, cuts):
+    return by_cuts(-value, ibis.array([ibis.literal(float(-c)) for c in reversed(cuts)]))
 
 
 def all_rows_at_the_ends(a, b):
@@ -92,11 +103,14 @@ MUTATIONS = {
     "chi2 with a degree more": (distances, "homogeneity", one_more_degree),
     "V without its root": (distances, "cramer", lambda statistic, rows: statistic / rows),
     "ks p of all rows": (chances, "ks_p", lambda d, n, m: math.exp(-2 * d * d * (n + m))),
-    "bins closed on the right": (edges, "_reached", closed_right),
+    "bins closed on the right": (counting, "reached", closed_right),
+    "tallies closed on the right": (DuckDB, "tallied", tallied_right),
+    "tallies by bare literals": (DuckDB, "tallied", tallied_bare),
+    "a bin a number without its end": (counting, "bounds", lambda made: sorted({*made.cuts, -counting.LARGEST, -1e150, 1e150, math.inf})),
     "bare literals": (edges, "double", bare_literal),
     "w1 of uneven lines": (distances, "_area", all_rows_at_the_ends),
     "ks without its bound": (distances, "ks", no_bound),
-    "moments without the distance between": (tiles, "moments", without_cross_term),
+    "moments without the distance between": (counting, "moments", without_cross_term),
     "floor without the current side": (chances, "floor", lambda bins, n, m, rare=0.999: 3.0 * bins / n),
     "persistence of one": (verdicts, "persisted", lambda found, rules=None: list(found)),
 }
@@ -126,12 +140,15 @@ def suspects(duck, summaries):
     assert same(chances.floor(10, 1000, 1000, rare=0.95), abs=5e-6) == 0.03384
     assert ["watch"] == verdicts.persisted(["alert"])
     x = np.random.default_rng(2).random(400)
-    table = duck.create_table("edges", pa.table({"x": x}))
     cut = edges.Edges("x", "ranges", np.sort(x)[::4])
-    (tile,) = summarise(table, {"x": cut})
+    for odd in ([], [math.nan]):  # by one wide statement, and by groups
+        table = duck.create_table("edges", pa.table({"x": [*x, *odd]}), overwrite=True)
+        (tile,) = summarise(table, {"x": cut})
+        (each,) = summarise(table, {"x": edges.Edges("x", "numbers", np.sort(x)[:200])})
+        assert [0, *[4] * 100] == list(tile.counts)
+        assert [*[1] * 200, 200] == list(each.counts)
+        assert same((x.mean(), x.std()), rel=1e-12) == (tile.mean, tile.std)
     duck.drop_table("edges")
-    assert [0, *[4] * 100] == list(tile.counts)
-    assert same((x.mean(), x.std()), rel=1e-12) == (tile.mean, tile.std)
 
 
 def test_without_a_mistake_all_laws_hold(duck, summaries):

@@ -50,6 +50,11 @@ def legend(page: Page, *, counted: bool = False) -> Markup:
 # --- one value and what stands behind it
 
 
+def alone(page: Page, moment: Moment | None, chosen: int, name: str) -> Markup:
+    """One value and what stands behind it, without its page."""
+    return Markup("") if moment is None else tag("div", *_detail(page, moment, chosen, name), class_="detail")
+
+
 def _detail(page: Page, moment: Moment, chosen: int, name: str) -> list[Markup]:
     parts = [said(page, moment, chosen, name)]
     if moment.timed and moment.events:
@@ -68,7 +73,7 @@ def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Mark
     kind = page.nulls[chosen].get(name) if value is None else None
     keys = ", ".join(f"{left} {moment.row[left]}" for left, _ in moment.part.keys)
     number = tag("span", words.full(value) if value is not None else "null", class_="v")
-    facts = [f"{keys} as of {words.time(moment.at)} UTC", f"row {page.first + chosen + 1}"]
+    facts = [f"{keys} as of {words.time(moment.at)} UTC", *([f"row {page.first + chosen + 1}"] if page.total > 1 else [])]
     if moment.at != moment.asked:
         facts[0] += f", the midnight at or before {words.time(moment.asked)}"
     if kind:
