@@ -1,6 +1,7 @@
 // A page that asks its kernel for other parts of itself. What is sent, and on which key, stands in the page's own
 // attributes: data-send (kind), data-params (JSON), data-param (name of an input's value), data-slot, data-key, data-copy.
-const QUIET = 150, LONGEST = 500, BUSY = 2000;
+// Milliseconds: without another move before one is asked for, at most; of waiting before it is said, and before the kernel is called busy.
+const QUIET = 60, LONGEST = 300, WAITED = 150, BUSY = 2000;
 
 function render({ model, el, signal }) {
   const root = document.createElement("div");
@@ -110,7 +111,7 @@ function render({ model, el, signal }) {
     }
   }
   function status() {
-    const now = Date.now(), waits = [...pending.values()].filter((p) => now - p.since > QUIET);
+    const now = Date.now(), waits = [...pending.values()].filter((p) => now - p.since > WAITED);
     const section = root.querySelector(".fw");
     if (section) section.toggleAttribute("data-running", waits.length > 0);
     if (!waits.length) { if (part("status")?.dataset.kind === "running") note(""); return; }
