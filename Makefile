@@ -50,6 +50,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is older: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made: install the venv module of $(PYTHON) (on Debian: apt install python3-venv) and run this again."; exit 1; }
 
+comma := ,
 # uv is several times faster; where it is not to be had, pip does the same.
 define install
 	@echo "installing $(1) into $(VENV) ..."
@@ -60,7 +61,7 @@ define install
 endef
 
 $(VENV)/.base: pyproject.toml requirements.lock | $(BIN)/python
-	$(call install,the base and the online store,.[postgres])
+	$(call install,the base and the online store and monitoring,.[postgres$(comma)monitoring])
 	@touch $@
 
 $(VENV)/.all: pyproject.toml requirements.lock | $(BIN)/python

@@ -30,6 +30,7 @@ def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
     named(parser, "GroupBy or Join that is served")
     placed(parser)
     looked(parser)
+    parser.add_argument("--top", metavar="N", type=int, default=20, help="features that the table has, worst first (20)")
     parser.add_argument("--export", metavar="FILE", help="write the page as one HTML file")
     parser.add_argument("--port", type=int, help="serve the page live on this port (0: any)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
@@ -50,7 +51,7 @@ def _run(options: Namespace) -> int:
         if options.port is not None:
             return _served(made, options.host, options.port)
         if options.export is None:
-            print(made)  # noqa: T201 a command's answer
+            print(made.text(options.top))  # noqa: T201 a command's answer
     finally:
         store.close()
     return 1 if made.board.counts["alert"] else 0

@@ -87,7 +87,8 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
     newest = {c: current(found, now) for c, found in every.items()}
     findings = {c: judgement.drift(feature, place(feature, c, measured.shown.tile)) for c in columns}
     worst = min(columns, key=lambda c: (RANK.index(_status(findings[c])), -newest[c].severity, columns.index(c)))
-    found, last, finding = every[worst], newest[worst], findings[worst]
+    last, finding = newest[worst], findings[worst]
+    found = every[worst][: every[worst].index(last) + 1]  # without a tile that has hardly begun
     own, before = {t.start: t for t in tiles[columns[0]]}, reference.tiles[columns[0]]
     times = tuple(_us(d.start) for d in found)
     rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)

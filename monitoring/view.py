@@ -85,14 +85,19 @@ class Dashboard:
 
     # --- shown
 
-    def __repr__(self) -> str:
+    def text(self, most: int = SHOWN) -> str:
+        """What is wrong in words, and a line for so many features, worst first."""
         board = self.board
         counts = ", ".join(f"{n} {status}" for status, n in board.counts.items() if n)
         lines = [f"{board.name}: {counts or 'no features'}", f"  {board.span}; reference: {board.held}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
         lines += [f"  {page.GLYPHS[t.status][0]} {t.sentence}" for t in board.told[: page.TOLD]] + [f"  {page.EMPTY[m]}" for m in board.missing]
-        lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:SHOWN]], right=(2, 3, 4, 5, 6))]
-        more = len(board.lines) - SHOWN
-        return "\n".join([*lines, *([f"  ... {more} more in .to_pandas()"] if more > 0 else [])])
+        if most > 0:
+            lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6))]
+        more = len(board.lines) - most
+        return "\n".join([*lines, *([f"  ... {more} more in .to_pandas()"] if most > 0 and more > 0 else [])])
+
+    def __repr__(self) -> str:
+        return self.text()
 
     def _repr_html_(self) -> str:
         return page.html(self.board)

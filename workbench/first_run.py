@@ -6,7 +6,9 @@ import os
 import shutil
 import sys
 import time
+from argparse import ArgumentParser
 from datetime import date, timedelta
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from workbench.timeline import words
 from workbench.training import backfill
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import Namespace
     from collections.abc import Callable, Iterable, Mapping
 
     import ibis.expr.types as ir
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
     from online import Store
     from workbench.joins import Join
 
+GROUP = "feature_workbench.commands"
 HOME = Path(".workbench") / "quickstart"
-SHOWN = 5
+SHOWN = 3
 
 
 def quickstart(parser: ArgumentParser) -> Callable[[Namespace], None]:
@@ -64,23 +67,25 @@ def _quickstart(options: Namespace) -> None:
     console.print(f"\n[bold]{join.name}[/bold]: {rows:,} checkouts x {len(join.outputs)} features in {took:.1f} s\neach value is as of its checkout: an event at that moment or later is in none\n")
     first = table.filter(table.user_id.notnull()).order_by("ts", "user_id").limit(SHOWN).to_pyarrow().to_pylist()
     console.print(_rows(first, COLUMNS))
-    _serve(join, con, table, [row["user_id"] for row in first], console, options.kafka)
+    at = _serve(join, con, table, [row["user_id"] for row in first], console, options.kafka)
+    if at is not None:
+        _watch(warehouse, at, console)
     for line in _next(path, warehouse, data):
         console.print(line, soft_wrap=True)
 
 
-def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], console: Console, kafka: str | None) -> None:
-    """Publish the join, fetch for some users, hold every checkout's fetch against its row, and stream an event where there is a broker."""
+def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], console: Console, kafka: str | None) -> str | None:
+    """Publish the join, fetch for some users, hold every checkout's fetch against its row, and stream an event where there is a broker; as of when, or none where nothing is served."""
     if find_spec("psycopg") is None or find_spec("sqlalchemy") is None:
         console.print("\nto serve the same numbers online: [bold]pip install 'feature-workbench\\[postgres]'[/bold], then this again", soft_wrap=True)
-        return
+        return None
     from online import Store  # noqa: PLC0415 an extra
     from workbench.publication import publish, unpublish  # noqa: PLC0415 it needs the extra
 
     began = time.perf_counter()
     last: date = table.ts.max().to_pyarrow().as_py().date()
     at = (last + timedelta(days=1)).isoformat()
-    store = Store()
+    store = Store(sample=1.0)  # what is answered is logged, and watched below
     try:
         if join.name in store.names():  # of an earlier run, whose tables may have been others
             unpublish(join.name, store)
@@ -94,6 +99,21 @@ def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], cons
         streamed(store, join.name, users[0], kafka, console)
     finally:
         store.close()
+    return at
+
+
+def _watch(warehouse: Path, at: str, console: Console) -> None:
+    """The dashboard's first view, by the command that the package of monitoring adds."""
+    command = next((e for e in entry_points(group=GROUP) if e.name == "dashboard"), None)
+    if command is None or find_spec("scipy") is None:
+        console.print("\nto watch what is served: [bold]pip install 'feature-workbench\\[postgres,monitoring]'[/bold], then this again", soft_wrap=True)
+        return
+    parser = ArgumentParser()
+    run = command.load()(parser)
+    told = ["--warehouse", str(warehouse), "--now", at, "--complete", at, "--tile", "24"]
+    console.print("\nwatched, each answer against the training set and computed again from the warehouse:", style="dim", soft_wrap=True)
+    run(parser.parse_args([f"{Path(__file__).with_name('quickstart.py')}:training_set", *told, "--top", "0"]))
+    console.print(f"[dim]as a page:[/dim] {_command()} dashboard workbench/quickstart.py:training_set {' '.join(told)} --port 8080", soft_wrap=True)
 
 
 def _same(join: Join, store: Store, table: ir.Table) -> tuple[int, int]:
@@ -146,7 +166,7 @@ def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
         f"\n[dim]tables[/dim]       {data}",
         f"[dim]training set[/dim] {path}, and table quickstart_training_set_v1 of {warehouse}",
         "[dim]definitions[/dim]  workbench/quickstart.py, some 40 lines",
-        f"\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, 03_publish_and_serve.ipynb and 04_realtime.ipynb; or run [bold]{_command()} show workbench/quickstart.py:training_set[/bold]",
+        f"\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, 03_publish_and_serve.ipynb and 06_monitoring.ipynb; or run [bold]{_command()} show workbench/quickstart.py:training_set[/bold]",
     ]
 
 
