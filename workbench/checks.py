@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import ibis
 from attrs import frozen
 
+from online.outcomes import ERROR
+from workbench import scans
 from workbench.aggregates import Each
 from workbench.binding import title
 from workbench.errors import DefinitionError, warn
@@ -173,6 +175,12 @@ def ask(checks: Iterator[Check], engine: Engine) -> None:
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
     """Refuse to compute what the data would make wrong, where every sentence names the rows; warn of what other engines may compute otherwise."""
     ask(left_checks(join, left), engine)
+    for found in scans.of_left(join, engine, left):
+        if found.status == ERROR and found.blocks:
+            message = f"{found.sentence}; filter these rows out of the left, mend the data, or declare the check with most= or blocks=False"
+            raise DefinitionError(message)
+        if found.status == ERROR:
+            warn(found.sentence)
     check_sources(join, engine)
 
 

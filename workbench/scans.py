@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from backends import Engine
     from online.outcomes import Outcome
     from workbench.definitions import GroupBy
+    from workbench.joins import Join
     from workbench.quality import DataCheck
+    from workbench.sources import Source
 
 SHOWN = 3  # rows that are told of a check that fails
 FAILS = "_fw_check"
@@ -30,20 +32,35 @@ FAILS = "_fw_check"
 
 def scan(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
     """One row: how many rows there are, and for each check of the source of how many it is false."""
-    rows = _before(group_by, engine, end)
-    checks = group_by.source.checks
-    each = {f"c{i}": _over(c, group_by, engine, rows) for i, c in enumerate(checks) if c.of == ROW}
-    marked = rows.mutate(**each) if each else rows
-    told: dict[str, ir.Value] = {"rows": marked.count()}
-    for i, check in enumerate(checks):
-        told[f"f{i}"] = marked.count(where=~marked[f"c{i}"]) if check.of == ROW else (~_over(check, group_by, engine, marked)).ifelse(1, 0)
-    return marked.agg(**told)
+    return _told(group_by.source, engine, _before(group_by, engine, end))
 
 
 def failing(group_by: GroupBy, engine: Engine, end: int, number: int) -> ir.Table:
     """Some rows of which a check is false."""
-    rows = _before(group_by, engine, end)
-    marked = rows.mutate(**{FAILS: _over(group_by.source.checks[number], group_by, engine, rows)})
+    return _failing(group_by.source, engine, _before(group_by, engine, end), number)
+
+
+def of_left(join: Join, engine: Engine, left: ir.Table) -> list[Outcome]:
+    """What the checks of a join's left come to over the rows that are enriched; some rows that fail are told. Runs."""
+    checks = _stated(join.left)
+    if not checks:
+        return []
+    (told,) = engine.rows(_told(join.left, engine, left))
+    return outcomes(join.name, checks, told, lambda number: engine.fetch(_failing(join.left, engine, left, number)).to_pylist(), END)
+
+
+def _told(source: Source, engine: Engine, rows: ir.Table) -> ir.Table:
+    checks = source.checks
+    each = {f"c{i}": _over(c, source, engine, rows) for i, c in enumerate(checks) if c.of == ROW}
+    marked = rows.mutate(**each) if each else rows
+    told: dict[str, ir.Value] = {"rows": marked.count()}
+    for i, check in enumerate(checks):
+        told[f"f{i}"] = marked.count(where=~marked[f"c{i}"]) if check.of == ROW else (~_over(check, source, engine, marked)).ifelse(1, 0)
+    return marked.agg(**told)
+
+
+def _failing(source: Source, engine: Engine, rows: ir.Table, number: int) -> ir.Table:
+    marked = rows.mutate(**{FAILS: _over(source.checks[number], source, engine, rows)})
     return marked.filter(~marked[FAILS]).drop(FAILS).limit(SHOWN)
 
 
@@ -61,15 +78,19 @@ def _before(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
     return ended.filter(ended[EVENT] == ended[EVENT].max()).drop(EVENT)
 
 
-def _over(check: DataCheck, group_by: GroupBy, engine: Engine, rows: ir.Table) -> Any:
+def _over(check: DataCheck, source: Source, engine: Engine, rows: ir.Table) -> Any:
     """A check's expression over some rows of its source's table."""
-    source = rebound(group_by.source.table, engine, clean=False)
-    return rebound(check.expression, engine, clean=False).replace({source: rows.op()}).to_expr()
+    table = rebound(source.table, engine, clean=False)
+    return rebound(check.expression, engine, clean=False).replace({table: rows.op()}).to_expr()
 
 
 def stated(group_by: GroupBy) -> tuple[CheckPlan, ...]:
-    """The checks of a source, as far as no SQL is needed."""
-    return tuple(CheckPlan(c.name, c.of, c.most, c.blocks) for c in group_by.source.checks)
+    """The checks of a group-by's source, as far as no SQL is needed."""
+    return _stated(group_by.source)
+
+
+def _stated(source: Source) -> tuple[CheckPlan, ...]:
+    return tuple(CheckPlan(c.name, c.of, c.most, c.blocks) for c in source.checks)
 
 
 def plans(group_by: GroupBy, texts: Callable[[Callable[[Engine], ir.Table]], dict[str, str]], over_features: Callable[[DataCheck], str]) -> tuple[CheckPlan, ...]:

@@ -72,7 +72,7 @@ class EventSource(Meaningful):
         The column that identifies an event, by which a repeated message is dropped (semantics rule 21).
     checks
         What must be true of the rows, `[_.price >= 0, unique("purchase_id")]`: boolean expressions, or `DataCheck`s. They are
-        asked at each upload, which they refuse where they do not hold; they change no value.
+        asked at each upload, which they refuse where they do not hold, and of a join's left by `backfill`; they change no value.
 
     """
 

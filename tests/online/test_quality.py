@@ -13,7 +13,7 @@ from ibis import _
 from backends import engine_of
 from online import StoreError, fetch, quality
 from online.plan import Plan
-from workbench import DataCheck, DefinitionError, EntitySource, EventSource, GroupBy, check, days, increasing, publish, row_count, trailing, unique, unpublish, upload
+from workbench import DataCheck, DefinitionError, EntitySource, EventSource, GroupBy, Join, backfill, check, days, increasing, publish, row_count, trailing, unique, unpublish, upload
 from workbench.canonical import fingerprint
 from workbench.scans import scan
 
@@ -205,6 +205,18 @@ def test_a_timeline_of_bad_data_can_still_be_tested(con):
     group_by = declared(con, [_.price >= 0], [_.price_sum_7d >= 0])
 
     assert check(group_by, events=[{"ts": DAY - timedelta(hours=1), "user": 1, "price": -3.0, "kind": "a", "n": 1}], at=DAY, expect={"price_sum_7d": -3.0})
+
+
+def test_the_checks_of_a_left_are_asked_of_the_rows_that_are_enriched(con):
+    def made(*checks):
+        return Join(name="enriched_v1", left=EventSource(con.table("purchases"), time="ts", checks=checks), parts=[declared(con)])
+
+    put(con, purchases((3, "price", -1.0)))
+
+    with pytest.raises(DefinitionError, match=r"price >= 0 of enriched_v1 is not true of 1 of 20 rows: ts=2024-03-09 07:00:00, user=3.*; filter these rows out of the left"):
+        backfill(made(_.price >= 0))
+    with pytest.warns(UserWarning, match="price >= 0 of enriched_v1"):
+        assert 20 == backfill(made(DataCheck(_.price >= 0, blocks=False))).count().to_pyarrow().as_py()
 
 
 @pytest.mark.parametrize(
