@@ -13,14 +13,15 @@ from monitoring.drawing import clock
 from monitoring.drawing import span as said
 from monitoring.drifting import Drifted, drifted
 from monitoring.ledger import latest
+from monitoring.marks import Landed
 from monitoring.measured import SIX_HOURS, WEEK, Measured
 from monitoring.offline import as_join
 from monitoring.passes import current, of_checks
 from monitoring.scored import judged
 from monitoring.thresholds import RULES, rule
 from online import positions
-from online.answers import microseconds
-from online.registry import batch_ends, history
+from online.answers import microseconds, moment
+from online.registry import batch_ends, history, uploaded
 from workbench.joins import Join
 from workbench.rows import in_us
 
@@ -182,7 +183,15 @@ def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, referen
         missing + (("stream",) if _unstreamed(store, plan) else ()),
         LIMITS,
         frozen,
+        _landed(store, plan, shown),
+        shown.first,
     )
+
+
+def _landed(store: Store, plan: Plan, shown: Span) -> dict[str, tuple[Landed, ...]]:
+    """The uploads of each group-by that were there in the span."""
+    found = {g.name: tuple(Landed(g.name, at, u.began, u.ended, u.staged) for u in reversed(uploaded(store, g.name)) if (at := moment(u.batch_end)) is not None and shown.first <= microseconds(u.ended) < shown.last) for g in plan.group_bys}
+    return {name: mine for name, mine in found.items() if mine}
 
 
 def _unstreamed(store: Store, plan: Plan) -> bool:

@@ -11,6 +11,8 @@ from workbench.timeline import words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from monitoring.marks import Landed
+
 ALERT, WATCH, OK, UNSCORED = STATUSES = ("alert", "watch", "ok", "not scored")
 
 
@@ -135,6 +137,8 @@ class Board:
     missing: tuple[str, ...] = ()
     thresholds: Thresholds = field(factory=Thresholds)
     frozen: int | None = None  # when the reference was
+    uploads: Mapping[str, tuple[Landed, ...]] = field(factory=dict)  # by group-by, as far as they were there
+    first: int = 0  # of the span, in microseconds
 
     @property
     def held(self) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from monitoring import drawing
+from monitoring import drawing, strips
 from monitoring.board import ALERT, OK, STATUSES, UNSCORED, WATCH
+from monitoring.thresholds import LANDING
+from online.answers import microseconds, moment
 from workbench.markup import Markup, join, row, section, tag
 from workbench.timeline import words
 
@@ -162,7 +164,7 @@ def _time(seconds: float | None, *, hot: bool) -> Markup:
 def details(board: Board, line: Line, *, explains: bool = False) -> Markup:
     """What stands behind one line: its score, its distribution, what differs and why, and the lag of its partitions; whether it `explains` a row by its events."""
     heading = tag("div", tag("h3", line.name), mark(line.status), tag("span", line.group_by, class_="muted"), *([tag("span", "; ".join(line.reasons), class_="muted")] if line.reasons else []), class_="hd")
-    return join([heading, *_score(board, line), *_bins(line), *_differs(board, line), *_rows(line, explains=explains), *_lanes(board)])
+    return join([heading, *_score(board, line), *_bins(line), *_differs(board, line), *_rows(line, explains=explains), *_lanes(board), *_uploads(board, line)])
 
 
 def _figure(title: str, said: str, *content: Any) -> Markup:
@@ -174,7 +176,7 @@ def _score(board: Board, line: Line) -> list[Markup]:
         return [_figure("Drift score over time", line.note or "not scored yet: too few rows, or no reference")]
     floor = f"; grey: noise floor {line.floor:.3f}" if line.floor is not None else ""
     said = f"PSI of each tile against {board.reference}{floor}"
-    return [_figure("Drift score over time", said, drawing.score(line.drift, line.floor, board.thresholds.drift, board.marks, f"Drift of {line.name}: now {line.drift.last or 0:.3f}"))]
+    return [_figure("Drift score over time", said, drawing.score(line.drift, line.floor, board.thresholds.drift, [*board.marks, *_landings(board, line)], f"Drift of {line.name}: now {line.drift.last or 0:.3f}"))]
 
 
 def _bins(line: Line) -> list[Markup]:
@@ -228,6 +230,19 @@ def _lanes(board: Board) -> list[Markup]:
     most, lane = max(behind, key=lambda b: b[0])
     said = lane.said or (f"{lane.name} worst {drawing.span(most)}" if most else "none behind")
     return [_figure("Lag of each partition", f"oldest unconsumed event · {said}", drawing.lanes(board.lanes, f"Lag of each partition over time: {said}"))]
+
+
+def _landings(board: Board, line: Line) -> list[tuple[int, str]]:
+    """When uploads of a feature's group-by were there, in words."""
+    return [(microseconds(u.ended), f"upload to {u.batch_end:%m-%d %H:%M} there") for u in board.uploads.get(line.group_by, ())]
+
+
+def _uploads(board: Board, line: Line) -> list[Markup]:
+    """When the uploads of a feature's group-by landed."""
+    mine, (start, end) = board.uploads.get(line.group_by, ()), (moment(board.first), moment(board.as_of))
+    if not mine or start is None or end is None:
+        return []
+    return [_figure("Uploads", f"{line.group_by}, from the end of the batch to when it was there; behind: when it is expected", strips.landing(mine, start, end, expected=LANDING, width=drawing.WIDE))]
 
 
 def _folded(board: Board, opened: Line | None) -> Markup:

@@ -30,6 +30,7 @@ from monitoring.board import STATUSES, UNSCORED, Bin, Board, Line, Mark, Offendi
 from monitoring.board import Series as Values
 from monitoring.commands import monitor
 from monitoring.dashboard_command import dashboard as command
+from monitoring.marks import Landed
 from monitoring.measured import Measured
 from monitoring.passes import monitored
 from monitoring.scored import by_tiles
@@ -250,6 +251,18 @@ def test_a_refresh_shows_what_was_computed_anew(shown):
 
     assert "7 answers wait" in reply.parts["head"]
     assert KIND not in reply.parts["features"]
+
+
+def test_uploads_are_marked_on_the_score_and_their_landing_is_drawn(shown):
+    at = DAY.replace(tzinfo=UTC) + timedelta(days=1)
+    landed = (Landed("orders_v1", at, at + timedelta(hours=2), at + timedelta(hours=3), 400), Landed("orders_v1", at + timedelta(days=1), at + timedelta(days=1, hours=8), at + timedelta(days=1, hours=9), 402))
+    board = evolve(shown.board, uploads={"orders_v1": landed})
+
+    html, other = (page.details(board, line(shown, name)) for name in (SUM, "per_order"))
+
+    assert "upload to 03-11 00:00 there 03-11 03:00" in html
+    assert "Landing of uploads: 2 uploads, 1 late" in html
+    assert "Uploads" not in other  # a derivation has no upload of its own
 
 
 def test_a_row_that_differs_opens_the_previews_own_timeline(shown):
