@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from monitoring.answered import answered
 from monitoring.causes import CAUSES
 from monitoring.comparison import Comparison
+from monitoring.given import given
 from monitoring.offline import as_join
 from monitoring.thresholds import LATE
 from online.answers import microseconds
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 MOST = 10_000  # answers that are looked into
 
 
-def consistency(store: Store, definition: GroupBy | Join, start: At = None, end: At = None, *, on: BaseBackend | None = None, sample: float | None = None, complete: At = None, most: int = MOST, budget: float = LATE, causes: Sequence[Cause] = CAUSES) -> Consistency:
+def consistency(store: Store, definition: GroupBy | Join | str, start: At = None, end: At = None, *, on: BaseBackend | None = None, sample: float | None = None, complete: At = None, most: int = MOST, budget: float = LATE, causes: Sequence[Cause] = CAUSES) -> Consistency:
     """Compare what a store answered, by its served log, with what the warehouse gives for the same keys and times.
 
     Every logged answer is computed again from all events that the warehouse has now. Where a value differs, it is computed
@@ -49,8 +50,8 @@ def consistency(store: Store, definition: GroupBy | Join, start: At = None, end:
     Parameters
     ----------
     store, definition
-        Whose log, and the group-by or join that is served there. Answers of another definition of that name are counted
-        and left out.
+        Whose log, and the group-by or join that is served there, or its name, where a cell of the notebook has the
+        definition. Answers of another definition of that name are counted and left out.
     start, end
         Times that were asked for, [start, end), UTC; both open by default.
     on
@@ -71,13 +72,11 @@ def consistency(store: Store, definition: GroupBy | Join, start: At = None, end:
     what is no definition, EngineError and StoreError where an engine or the store fails.
 
     """
-    if not isinstance(definition, GroupBy | Join):
-        message = f"consistency takes the GroupBy or the Join that is served, not {definition!r}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
-        raise DefinitionError(message)
+    served = given(store, definition, "consistency")
     if sample is not None and not 0 <= sample <= 1:
         message = f"sample={sample!r} is no share of the keys: give a number from 0, none, to 1, all"
         raise DefinitionError(message)
-    join, plan = as_join(definition), plan_of(definition)
+    join, plan = as_join(served), plan_of(served)
     engine = engine_for(join, connection_of(join, on))
     told = answered(store, plan, start, end, sample)
     until = watermark(join, engine) if complete is None else microseconds(complete)

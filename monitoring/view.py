@@ -13,6 +13,7 @@ from monitoring import page
 from monitoring.assembled import board
 from monitoring.behind import behind
 from monitoring.drawing import span as said
+from monitoring.given import given
 from monitoring.measured import SIX_HOURS, WEEK
 from monitoring.reference import frozen as kept
 from monitoring.reference import reference_of
@@ -129,13 +130,14 @@ def document(name: str, *content: Any) -> str:
     return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
 
 
-def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | None = None, complete: At = None, rules: Iterable[Rule] = RULES, refreeze: bool = False) -> Dashboard:
+def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | None = None, complete: At = None, rules: Iterable[Rule] = RULES, refreeze: bool = False) -> Dashboard:
     """How the features of a served definition are: drift against what was trained on, nulls, agreement with the warehouse, lag and age.
 
     Parameters
     ----------
     store, definition
-        The store whose served log is looked at, and the group-by or join that is served there.
+        The store whose served log is looked at, and the group-by or join that is served there, or its name, where a cell of
+        the notebook has the definition.
     now
         As of when; by default the time of the call, and of each refresh.
     on
@@ -156,23 +158,21 @@ def dashboard(store: Store, definition: GroupBy | Join, *, now: datetime | None 
     StoreError where an engine or the store fails.
 
     """
-    if not isinstance(definition, GroupBy | Join):
-        message = f"dashboard takes the GroupBy or the Join that is served, not {definition!r}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
-        raise DefinitionError(message)
+    served = given(store, definition, "dashboard")
     held: list[Reference | None] = []
     usual, lock = tuple(rules), threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
 
     def once() -> Reference | None:
         if not held:
-            held.append(kept(store, definition, now or datetime.now(UTC), on=on, refreeze=refreeze) if reference is None else reference_of(definition, reference, on=on))
+            held.append(kept(store, served, now or datetime.now(UTC), on=on, refreeze=refreeze) if reference is None else reference_of(served, reference, on=on))
         return held[0]
 
     def fresh() -> Board:
         with lock:
-            return board(store, definition, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete, rules=usual)
+            return board(store, served, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete, rules=usual)
 
     def why(feature: str, row: Offending) -> Markup:
         with lock:
-            return behind(definition, feature, row, on=on)
+            return behind(served, feature, row, on=on)
 
     return Dashboard(fresh(), fresh, why)

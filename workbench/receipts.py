@@ -267,7 +267,7 @@ def live(publication: Publication, found: Answered) -> Markup:
     plan = publication.plan
     took = f" · first fetch {found.ms:.1f} ms" if found.answer is not None else ""
     lead = tag("p", tag("span", "✓ ", class_="mark ok", role="img", aria_label="done"), tag("b", f"{plan.name} is served"), " ", tag("span", plan.hash[:8], class_="chip"), " ", tag("span", _facts(publication) + took, class_="muted"), class_="lead")
-    lines = [*calls(publication), ("Dashboard", f"dashboard(store, {json.dumps(plan.name)})"), ("Undo", _undo(plan))]
+    lines = [*calls(publication), ("Dashboard", f"from monitoring import dashboard; dashboard(store, {json.dumps(plan.name)})"), ("Undo", _undo(plan))]
     copied = [joined((tag("dt", where), tag("dd", tag("code", call)), tag("button", "Copy", type="button", class_="copy", data_copy=call, data_key="c" if i == 0 else None, data_focus=f"copy-{where}", aria_label=f"Copy the {where} line"))) for i, (where, call) in enumerate(lines)]
     return tag("div", lead, tag("dl", joined(copied), class_="calls copies"), *_answer(found), class_="receipt")
 

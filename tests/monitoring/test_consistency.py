@@ -18,6 +18,7 @@ from monitoring.causes import BY_NAME, CAUSES
 from monitoring.consistency_command import consistency as command
 from online import Store, embedded
 from workbench import DefinitionError, unpublish
+from workbench.inventory import at_hand
 from workbench.plans import plan_of
 
 pytestmark = pytest.mark.slow
@@ -166,9 +167,16 @@ def test_no_answer_at_all_is_no_score(faulty):
     assert 0 == got.metrics.num_rows
 
 
-def test_a_name_alone_is_refused(faulty):
-    with pytest.raises(DefinitionError, match="consistency takes the GroupBy or the Join that is served, not 'watched_v1'"):
-        consistency(faulty.store, "watched_v1")
+def test_a_name_is_the_definition_that_a_cell_has_of_it(faulty, monkeypatch):
+    name = faulty.join.name
+    with pytest.raises(DefinitionError, match=f"no cell here has the definition of {name} that is served"):
+        consistency(faulty.store, name)
+    with pytest.raises(DefinitionError, match="consistency takes the GroupBy or the Join that is served, or its name, not int"):
+        consistency(faulty.store, 7)
+
+    monkeypatch.setattr(at_hand, "_cells", lambda: [None, faulty.join])
+
+    assert consistency(faulty.store, faulty.join, start="2031-01-01").counts == consistency(faulty.store, name, start="2031-01-01").counts
 
 
 # --- nothing wrong

@@ -302,8 +302,10 @@ def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_referen
 
 
 def test_what_is_no_definition_and_no_feature_is_refused(store, shown):
-    with pytest.raises(DefinitionError, match="dashboard takes the GroupBy or the Join that is served, not 'orders'"):
+    with pytest.raises(StoreError, match="nothing is published as 'orders'"):
         dashboard(store, "orders")
+    with pytest.raises(DefinitionError, match="no cell here has the definition of orders_watched_v1 that is served"):
+        dashboard(store, watched.NAME)
     with pytest.raises(DefinitionError, match="has no feature 'amount'"):
         shown.figure("amount")
 

@@ -37,6 +37,11 @@ def at_hand(entry: Entry, given: Iterable[Any] = ()) -> AtHand | None:
     return AtHand(same, same=True) if same is not None else AtHand(mine[0], same=False) if mine else None
 
 
+def held(name: str, hash_: str) -> GroupBy | Join | None:
+    """The definition of a name and hash that the notebook's cells have; none where none has."""
+    return next((d for d in _every(()) if d.name == name and _hash(d) == hash_), None)
+
+
 def connection(definition: GroupBy | Join, on: BaseBackend | None = None) -> BaseBackend:
     """Where a definition's tables are: `on`, else where they are bound, else the one connection that the notebook's cells have.
 
