@@ -44,7 +44,7 @@ class Outcome:
             return f"{self.check} of {self.group_by} was asked of no rows"
         if self.status == OK:
             return f"{self.check} of {self.group_by} holds" + (f" of {self.rows:,} {what}" if what else "")
-        share = f"{self.failing:,} of {self.rows:,} {what}" if what else "the table"
+        share = f"{self.failing:,} of {self.rows:,} {what}" if what else f"the table, which has {self.rows:,} rows"
         return f"{self.check} of {self.group_by} is not true of {share}" + (f": {self.detail}" if self.detail else "")
 
 

@@ -18,7 +18,7 @@ INFIX = {
     ops.And: "&", ops.Or: "|",
 }  # fmt: skip
 # Ibis's method where it is not the snake case of the node's name.
-METHODS = {"CountDistinct": "nunique", "StandardDev": "std", "Variance": "var", "ArrayCollect": "collect", "NullIf": "nullif", "CountStar": "count", "ApproxPercentiles": "approx_percentile", "NotNull": "notnull", "IsNull": "isnull", "InValues": "isin", "IsNan": "isnan", "IsInf": "isinf"}
+METHODS = {"CountDistinct": "nunique", "StandardDev": "std", "Variance": "var", "ArrayCollect": "collect", "NullIf": "nullif", "CountStar": "count", "ApproxPercentiles": "approx_percentile", "NotNull": "notnull", "IsNull": "isnull", "InValues": "isin", "ArrayLength": "length", "StringLength": "length", "MapLength": "length", "IsNan": "isnan", "IsInf": "isinf"}
 FUNCTIONS = frozenset({"FirstK", "LastK", "TopK", "BottomK", "Skew", "Kurtosis", "Histogram", "Each", "ApproxUniqueCount", "ApproxPercentile", "ApproxPercentiles", "ApproxHistogram"})
 
 

@@ -8,7 +8,6 @@ import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from attrs import evolve, field, frozen
-from attrs.validators import ge, le
 from ibis.common.deferred import Deferred
 
 from workbench.binding import bind
@@ -16,6 +15,12 @@ from workbench.display import expression as spelled
 from workbench.errors import DefinitionError
 
 ROW, TABLE = "row", "table"
+
+
+def _share(self: Any, _: Any, value: float) -> None:
+    if not 0 <= value <= 1:
+        message = f"most={value:g} of check {self.name or self.expression} is no share of the rows: give a number from 0 to 1"
+        raise DefinitionError(message)
 
 
 @frozen(eq=False, repr=False)
@@ -38,7 +43,7 @@ class DataCheck:
 
     expression: Any
     name: str = ""
-    most: float = field(default=0.0, kw_only=True, converter=float, validator=[ge(0.0), le(1.0)])
+    most: float = field(default=0.0, kw_only=True, converter=float, validator=_share)
     blocks: bool = field(default=True, kw_only=True)
 
     def bound(self, table: ops.Relation, owner: str) -> DataCheck:
@@ -106,7 +111,7 @@ def _said(column: Any) -> str:
 
 def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...]:
     """What an author declares, over the table that it is of, each under a name of its own."""
-    given = (values,) if isinstance(values, DataCheck | Deferred | ir.Value) else tuple(values)
+    given = (values,) if isinstance(values, str | DataCheck | Deferred | ir.Value) else tuple(values)
     made = [(v if isinstance(v, DataCheck) else DataCheck(v)).bound(table, owner) for v in given]
     names = [c.name for c in made]
     if twice := sorted({n for n in names if names.count(n) > 1}):

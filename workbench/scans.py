@@ -110,7 +110,7 @@ def outcomes(of: str, checks: Sequence[CheckPlan], told: Sequence[Any], some: Ca
     rows, *counts = told
     found = []
     for number, (check, count) in enumerate(zip((c for c in checks if c.of != "feature"), counts, strict=True)):
-        made = outcome(of, check, rows if check.of == ROW else 1, count or 0, end)
+        made = outcome(of, check, rows, count or 0, end)
         if made.status == ERROR and check.of == ROW:
             made = replace(made, detail="; ".join(map(_row, some(number))))
         found.append(made)

@@ -180,7 +180,7 @@ def test_checks_of_features_are_asked_of_what_is_about_to_be_served(con, store):
 def test_a_table_without_rows_has_nothing_to_check(con, store):
     put(con, purchases().slice(0, 0))
 
-    with pytest.raises(StoreError, match=r"row_count\(1\) of quality_v1 is not true of the table"):
+    with pytest.raises(StoreError, match=r"row_count\(1\) of quality_v1 is not true of the table, which has 0 rows"):
         publish(declared(con, [_.price >= 0, row_count(1)]), store, confirm=True, end=DAY)
 
     publish(declared(con, [_.price >= 0]), store, confirm=True, end=DAY)
@@ -228,6 +228,8 @@ def test_the_checks_of_a_left_are_asked_of_the_rows_that_are_enriched(con):
         (lambda con: declared(con, features=[_.price_sum_7d.max() > 3]), r"looks beyond one key's features"),
         (lambda con: declared(con, features=[_.price >= 3]), r"names no column of quality_v1"),
         (lambda con: row_count(5, 3), r"row_count\(5, 3\) is no band"),
+        (lambda con: declared(con, "price > 0"), r"check of purchases: 'price > 0' is no column of purchases"),
+        (lambda con: DataCheck(_.price > 0, most=7), r"most=7 of check .* is no share of the rows"),
     ],
 )
 def test_what_can_be_no_check_is_refused_where_it_is_written(con, make, sentence):
