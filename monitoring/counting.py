@@ -89,11 +89,12 @@ def start_of(tile: Any) -> int | None:
 def counted(engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], time: str | None, length: timedelta | None) -> dict[tuple[str, int | None], Counted]:
     """What each measured column has in each tile: by one wide statement where the engine tallies by cuts, else by groups."""
     tile = partial(tile_of, engine, time=time, length=length)
-    found, left = wide(engine, measured, edges, tile)
+    tallies = engine.tallied(double(0), [0.0]) is not None
+    found, left = wide(engine, measured, edges, tile) if tallies else ({}, list(measured))
     for first in range(0, len(left), AT_ONCE):
         some = left[first : first + AT_ONCE]
         try:
-            found |= _grouped(engine, some, edges, tile, safe=engine.name == "duckdb")
+            found |= _grouped(engine, some, edges, tile, safe=tallies)  # what is left by the wide one has no square
         except EngineError:  # moments of what has no square
             found |= _grouped(engine, some, edges, tile, safe=True)
     return {(name, None if time is None else start): one for (name, start), one in found.items()}
@@ -210,12 +211,12 @@ def _of_texts(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
 
 
 def wide(engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], tile: Any) -> tuple[dict[tuple[str, int], Counted], list[Part]]:
-    """Columns of numbers by one aggregate a tile, and the columns that are left: texts, those with NaN or infinities, and all where the engine tallies nothing."""
+    """Columns of numbers by one aggregate a tile, and the columns that are left: texts, and those with NaN, infinities or what has no square."""
     found: dict[tuple[str, int], Counted] = {}
     left: list[Part] = []
     bases: dict[Any, list[Part]] = {}
     for part in measured:
-        if part.numeric and engine.tallied(double(0), [0.0]) is not None:
+        if part.numeric:
             bases.setdefault(part.base.op(), []).append(part)
         else:
             left.append(part)

@@ -18,7 +18,7 @@ from stage import THEMES
 from test_pages import CONTRAST
 
 from backends.equal import equal
-from workbench import EventSource, GroupBy, Join, backfill, days, last_k, publish, quickstart, samples, trailing, unpublish
+from workbench import DataCheck, EventSource, GroupBy, Join, backfill, days, last_k, publish, quickstart, samples, trailing, unpublish
 from workbench.live import Conversation, Request
 from workbench.live.protocol import RefusedError
 from workbench.publishing import assurance, costs, evidence, rulings, trial
@@ -83,10 +83,25 @@ def test_every_check_of_the_sample_shop_holds(store, con):
     checked = proposed(store, con, quickstart.training_set).check()
 
     assert checked
-    assert [PASS, PASS, WARNING, PASS, PASS, PASS, SKIPPED, WARNING, SKIPPED] == [f.status for f in checked]
+    assert [PASS, PASS, WARNING, SKIPPED, PASS, PASS, PASS, SKIPPED, WARNING, SKIPPED] == [f.status for f in checked]
     assert "✓ Two plans on DuckDB give the same numbers, 80 of 80 rows" in repr(checked)
     assert "✓ Streamed row expression equals batch, 800 events" in repr(checked)
     assert repr(checked) == repr(proposed(store, con, quickstart.training_set).check())
+
+
+def test_what_the_author_declared_of_the_data_is_checked_before_it_is_published(store, con):
+    def told(*checks, features=()):
+        source = EventSource(con.table("returns"), time="ts", topic="events.returns", checks=checks)
+        group_by = GroupBy(name="checked_returns_v1", source=source, keys=["user_id"], aggregations=trailing(days(3), _.refund_amt.sum()), checks=features)
+        got = found(proposed(store, con, group_by))["Data checks hold"]
+        return got.status, got.sentence, got.detail
+
+    some = _.refund_amt.notnull()
+    lacking = con.table("returns").filter(_.refund_amt.isnull()).count().to_pyarrow().as_py()
+
+    assert (SKIPPED, "No data checks are declared: EventSource(..., checks=[...])", "") == told()
+    assert (PASS, "1 data check holds", "1 check of features is asked when it is uploaded") == told(_.ts.notnull(), features=[_.refund_amt_sum_3d >= 0])
+    assert [(FAIL, True), (WARNING, True)] == [(status, f"refund_amt.notnull() of checked_returns_v1 is not true of {lacking} of 200 rows" in sentence) for status, sentence, _detail in (told(some), told(DataCheck(some, blocks=False)))]
 
 
 def test_checks_hold_on_postgres_as_well(store, con, postgres):
@@ -97,7 +112,7 @@ def test_checks_hold_on_postgres_as_well(store, con, postgres):
 
     for name in samples.TABLES:
         postgres.drop_table(name)
-    assert [PASS, PASS, WARNING, PASS, PASS, PASS, SKIPPED, WARNING, SKIPPED] == [f.status for f in checked], checked
+    assert [PASS, PASS, WARNING, SKIPPED, PASS, PASS, PASS, SKIPPED, WARNING, SKIPPED] == [f.status for f in checked], checked
 
 
 def test_an_event_at_the_time_itself_that_counts_is_a_leak(store, con, monkeypatch):

@@ -69,6 +69,9 @@ class DataCheck:
 
 def unique(*columns: Any) -> DataCheck:
     """No two rows have the same values in these columns; a row with a null in one of them is in no pair."""
+    if not columns:
+        message = "unique() needs a column, as in unique('order_id')"
+        raise DefinitionError(message)
 
     def of(table: ir.Table) -> ir.BooleanValue:
         named = [_column(table, c) for c in columns]
@@ -111,7 +114,7 @@ def _said(column: Any) -> str:
 
 def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...]:
     """What an author declares, over the table that it is of, each under a name of its own."""
-    given = (values,) if isinstance(values, str | DataCheck | Deferred | ir.Value) else tuple(values)
+    given = () if values is None else (values,) if isinstance(values, str | DataCheck | Deferred | ir.Value) else tuple(values)
     made = [(v if isinstance(v, DataCheck) else DataCheck(v)).bound(table, owner) for v in given]
     names = [c.name for c in made]
     if twice := sorted({n for n in names if names.count(n) > 1}):
