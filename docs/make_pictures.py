@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import nbformat  # noqa: E402 as what follows
 from lab import CHROMIUM, Lab, lab, notebook  # noqa: E402 beside the tests
 from playwright.sync_api import sync_playwright  # noqa: E402 after it
 
@@ -34,6 +35,7 @@ def main() -> None:
     home = Path(tempfile.mkdtemp())
     (home / "work").mkdir()
     notebook(home / "work" / "pictures.ipynb", START, *(cell for cell, *_ in SHOTS.values()))
+    notebook(home / "work" / "watched.ipynb", *watched())
     with lab(home) as (address, _), sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-device-scale-factor=1"])
         seen = Lab(browser, address, 2400)
@@ -53,6 +55,19 @@ def main() -> None:
                 seen.page.wait_for_timeout(6000)
             live.screenshot(path=PICTURES / f"{name}.png")
             sys.stdout.write(f"{name}.png\n")
+        seen.open("watched.ipynb")
+        seen.themed("light")
+        seen.run_all(180)
+        live = seen.page.locator(".fw-live .fw").last
+        live.wait_for(timeout=120_000)
+        live.screenshot(path=PICTURES / "dashboard.png")
+        sys.stdout.write("dashboard.png\n")
+
+
+def watched() -> list[str]:
+    """Notebook 06 up to the dashboard that has the planted faults."""
+    code = [c.source for c in nbformat.read(ROOT / "notebooks" / "06_monitoring.ipynb", 4).cells if c.cell_type == "code"]
+    return code[: next(i for i, source in enumerate(code) if source.startswith("shown = dashboard(")) + 1]
 
 
 if __name__ == "__main__":

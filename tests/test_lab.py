@@ -55,7 +55,7 @@ def backfilled(con, user: str, at: str):
 
 def answered(seen, act) -> None:
     """Do something, and wait for its answer."""
-    before = seen.page.locator(".fw-live").get_attribute("data-asked") or "0"
+    before = seen.page.locator(".fw-live").first.get_attribute("data-asked") or "0"
     act()
     # the newest request is the view's: its guards asked when the page was made
     seen.page.wait_for_function("before => { const { asked, answered } = document.querySelector('.fw-live').dataset; return Number(asked) > before && asked === answered; }", arg=int(before), timeout=30_000)
@@ -63,7 +63,7 @@ def answered(seen, act) -> None:
 
 def shown(seen) -> tuple[str, str, int | None]:
     """The user, the time and the value that the page shows."""
-    said = seen.page.locator(".fw-live .say").inner_text()
+    said = seen.page.locator(".fw-live .say").first.inner_text()
     user, at = re.search(r"user_id (\w+) as of (\S+ \S+) UTC", said).groups()
     value = seen.page.locator(VALUE).inner_text().replace(",", "")
     return user, at, None if value == "null" else int(value)
@@ -79,6 +79,7 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
     seen.page.wait_for_selector(GRID, timeout=60_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
+    seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")  # what was out of sight has no text
     seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     assert backfilled(con, *shown(seen)[:2]) == shown(seen)[2]
@@ -159,7 +160,7 @@ def test_a_running_cell_does_not_hold_up_the_view(seen):
         began = datetime.now(UTC)
         answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
         held.append((datetime.now(UTC) - began).total_seconds())
-        assert f"rows {page * 10 - 9}–" in seen.page.locator(".fw-live").inner_text()
+        assert f"rows {page * 10 - 9}–" in seen.page.locator(".fw-live").first.inner_text()
         if held[-1] < SLEEPS - 4:
             break
 

@@ -39,6 +39,7 @@ def test_the_quickstart_is_explored_in_notebook_7(seen, artifacts, tmp_path):
     seen.page.wait_for_selector(f"{GRID} >> visible=true", timeout=60_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
+    seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")  # what was out of sight has no text
     seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())

@@ -33,13 +33,19 @@ T = datetime(2023, 12, 1, tzinfo=UTC)
 LOAD = Rule("load", "load", watch=0.5, alert=0.9, for_=(2, 3), clear=0.8)
 
 
+@pytest.fixture(autouse=True)
+def clean(store):
+    """What a test's passes found is gone on from by no other test on this store."""
+    yield
+    with store.connection() as con:
+        con.execute("delete from workbench.findings")
+
+
 @pytest.fixture
 def returned(store, duck):
     """A group-by that is served, and of which nothing was found before."""
     with streaming(store, duck, 1) as made:
         yield made
-    with store.connection() as con:
-        con.execute("delete from workbench.findings where name = 'returns_v1'")
 
 
 @contextmanager
