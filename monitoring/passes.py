@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -81,7 +82,12 @@ class Pass:
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {s}" for s, n in self.findings.counts.items() if n) or "nothing measured"
         lines = [f"{self.name} as of {self.at:%Y-%m-%d %H:%M:%S} UTC: {counts}"]
-        lines += [f"  {f.status:<10} {f.rule:<17} {f.sentence}" for f in self.findings.findings if f.status != "ok"]
+        lines += [f"  {f.status:<10} {f.rule:<17} {f.sentence}" for f in self.findings.findings if f.status in ("alert", "watch")]
+        grey = [f for f in self.findings.findings if f.status == "not scored"]
+        for rule, of in groupby(sorted(grey, key=lambda f: f.rule), key=lambda f: f.rule):
+            first, *others = of
+            more = f" (and {len(others)} more)" if others else ""
+            lines.append(f"  {first.status:<10} {rule:<17} {first.sentence}{more}")
         lines += [f"  not measured: {source}: {why}" for source, why in sorted(self.failed.items())]
         return "\n".join([*lines, *([f"  {self.untold}"] if self.untold else [])])
 

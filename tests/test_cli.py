@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import ibis
 import pytest
+from conftest import ROOT
 
 from workbench import cli, samples
 from workbench.commands import definition
@@ -59,6 +64,16 @@ def test_backfill_fills_a_table_and_skips_what_is_there(place, capsys):
     con = ibis.duckdb.connect(place / "shop.duckdb")
     assert 200 == con.table("out").count().to_pyarrow().as_py()
     con.disconnect()
+
+
+def test_a_reader_that_has_enough_is_no_error(place):
+    code = "import sys; from workbench import cli; sys.exit(cli.main(['show', 'defs.py:spend_v1']))"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert ("", 0) == (said, process.returncode)
 
 
 def test_quickstart_ends_with_what_to_open_next(place, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.metadata import entry_points
 
@@ -32,7 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command, for its exit code, if it has one; errors of definitions, data, engines and stores are one line on standard error and 2."""
     options = parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        code = options.run(options) or 0
+        sys.stdout.flush()
     except (DefinitionError, EngineError, StoreError) as error:
         sys.stderr.write(f"workbench {options.command}: {error}\n")
         return 2
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return int(code)

@@ -145,6 +145,16 @@ def test_a_source_that_fails_is_said_and_stops_no_other(store, returned):
     assert "not measured: drift: the warehouse is away" in str(got)
 
 
+def test_what_is_not_scored_is_a_line_a_rule(store, returned):
+    unknown = [Figure("load", "returns_v1", T, None, place=str(i), extra={"why": "nobody looked"}) for i in range(40)]
+
+    told = str(monitored(store, "returns_v1", now=T, rules=[LOAD], sources={"load": lambda s, n, at: [*unknown, Figure("load", "returns_v1", T, 0.6)]}))
+
+    assert 3 == len(told.splitlines())
+    assert "load is 0.6 (watch from 0.5)" in told
+    assert "load is not known: nobody looked (and 39 more)" in told
+
+
 def test_a_report_goes_on_from_what_a_monitor_found_and_writes_nothing(store, returned):
     returned.look()
     returned.write([timedelta(seconds=1)] * 3, apply=False)
