@@ -6,8 +6,12 @@ import re
 from functools import cache
 from html import escape
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INNER = re.compile(r"([^{}]+){")
 CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
 WRITTEN = re.compile(r'class="([^"]*)"')
 HOST = frozenset({"jp-OutputArea-child"})  # of JupyterLab's page
@@ -47,17 +51,32 @@ def row(cells: Any, cell: str = "td", classes: dict[int, str] | None = None, **a
 
 
 @cache
-def _rules() -> tuple[tuple[str, frozenset[str]], ...]:
-    """The stylesheet's lines, each with the classes that it is of."""
+def _rules() -> tuple[tuple[str, tuple[frozenset[str], ...]], ...]:
+    """The stylesheet's rules, each with the classes that each of its selectors is of."""
     css = files("workbench").joinpath("style.css").read_text("utf-8")
     lines = (line.strip() for line in css.splitlines() if line and not line.startswith("/*"))
-    return tuple((line, frozenset(CLASS.findall(line)) - {"fw"}) for line in lines)
+    return tuple((rule, _selected(rule)) for rule in _split("".join(lines)))
+
+
+def _split(css: str) -> Iterator[str]:
+    """Rule by rule; what is within a condition stays together."""
+    start = depth = 0
+    for i, letter in enumerate(css):
+        depth += (letter == "{") - (letter == "}")
+        if letter == "}" and not depth:
+            yield css[start : i + 1]
+            start = i + 1
+
+
+def _selected(rule: str) -> tuple[frozenset[str], ...]:
+    heads = INNER.findall(rule.partition("{")[2]) if rule.startswith("@container") else [rule.partition("{")[0]]
+    return tuple(frozenset(CLASS.findall(selector)) - {"fw"} for head in heads for selector in head.split(","))
 
 
 def stylesheet(content: str | None = None) -> Markup:
     """The tokens and components of every output, scoped to `.fw`; of those that a content uses, where it does not change."""
     used = None if content is None else {c for names in WRITTEN.findall(content) for c in names.split()} | HOST
-    return Markup(f"<style>{''.join(line for line, classes in _rules() if used is None or not classes or classes & used)}</style>")
+    return Markup(f"<style>{''.join(rule for rule, selectors in _rules() if used is None or any(not classes or classes & used for classes in selectors))}</style>")
 
 
 def section(*children: Any, label: str, static: bool = False, **attributes: Any) -> Markup:

@@ -433,6 +433,7 @@ def test_the_export_fits_a_phone_in_the_dark(shown, browser, artifacts, tmp_path
 
     sheet.goto(shown.export(tmp_path / "page.html").as_uri())
     sheet.screenshot(path=artifacts / "dashboard-export.png", full_page=True)
+    assert "rgb(0, 0, 0)" not in sheet.evaluate("[...document.querySelectorAll('svg text')].map((e) => getComputedStyle(e).fill)")
 
     assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert not heard
