@@ -31,7 +31,8 @@ def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
 
     Freshness is in the store. Drift and consistency need what is served, by --definition, and a served log; the dashboard
     has their statuses from the same rules. The exit code is 0, 1 where something is --fail-on or worse, and 2 where
-    something could not be evaluated. The same pass once more changes nothing: run it by cron, every 5 minutes.
+    something could not be evaluated. The same pass once more changes nothing: run it by cron, every 5 minutes; with
+    --definition, which computes the answers of the span again, every hour.
     """
     parser.add_argument("name", metavar="NAME", help="what is published")
     placed(parser)

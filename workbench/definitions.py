@@ -21,7 +21,7 @@ from workbench.binding import bind, column, columns, unbind
 from workbench.canonical import IDLE, Meaningful
 from workbench.errors import DefinitionError
 from workbench.estimates import own
-from workbench.nodes import inline
+from workbench.nodes import inline, inline_rows
 from workbench.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.topics import Topic
 from workbench.windows import DAY, Window, windows
@@ -220,15 +220,7 @@ def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
 
 
 def _checks(values: Any, self: GroupBy) -> tuple[DataCheck, ...]:
-    if not values:
-        return ()
-    table = ibis.table({f.name: f.dtype for f in self.outputs}, name=self.name).op()
-    made = quality.checks(values, table, self.name)
-    for check in made:
-        if check.expression.find((ops.Reduction, ops.Analytic, *reductions.NOT_REPEATABLE)):
-            message = f"check {check.name} of {self.name} looks beyond one key's features: it takes scalar expressions of them; what is true of the whole source is a check of the source"
-            raise DefinitionError(message)
-    return made
+    return quality.feature_checks(values, {f.name: f.dtype for f in self.outputs}, self.name, self.source.checks) if values else ()
 
 
 def _one_of(known: tuple[Any, ...]) -> Any:
@@ -403,13 +395,3 @@ class Serving:
 
     topic: Topic | None = field(metadata={"meaning": "serving"})
     id: str | None = field(metadata={"meaning": "serving"})
-
-
-def inline_rows(table: ops.Relation) -> tuple[Any, ...]:
-    """Which rows a row-wise table has: its base table, and the filters over it in order."""
-    filters: list[Any] = []
-    while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
-        if isinstance(table, ops.Filter):
-            filters = [*(inline(p) for p in table.predicates), *filters]
-        table = table.parent
-    return (table, *filters)

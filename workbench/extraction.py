@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from attrs import frozen
@@ -40,21 +40,16 @@ class History:
 
     def outcomes(self, end: int) -> list[Outcome]:
         """What the declared checks of its source come to for an upload to an end. StoreError where the plan has none for this engine."""
+        if self.group_by is not None:
+            return scans.of_source(self.group_by, self.engine, end)
         asked = [c for c in self.plan.checks if c.of != "feature"]
         if not asked:
             return []
-        (told,) = self.engine.rows(self._asked(lambda g: scans.scan(g, self.engine, end), self.plan.checked, end))
+        (told,) = self.engine.rows(self._told(self.plan.checked, end))
+        return scans.outcomes(self.plan.name, asked, told, lambda number: self.engine.fetch(self._told(asked[number].rows, end)).to_pylist(), end)
 
-        def some(number: int) -> list[dict[str, Any]]:
-            rows: list[dict[str, Any]] = self.engine.fetch(self._asked(lambda g: scans.failing(g, self.engine, end, number), asked[number].rows, end)).to_pylist()
-            return rows
-
-        return scans.outcomes(self.plan.name, asked, told, some, end)
-
-    def _asked(self, made: Callable[[GroupBy], ir.Table], texts: Mapping[str, str], end: int) -> ir.Table:
-        """A question of the definition, or of the SQL that the plan keeps of it."""
-        if self.group_by is not None:
-            return made(self.group_by)
+    def _told(self, texts: Mapping[str, str], end: int) -> ir.Table:
+        """A question of the SQL that the plan keeps."""
         con = self.engine.connected
         if con.name not in texts:
             message = f"the checks of {self.plan.name} were published without SQL for {con.name}: publish it again from a notebook that is connected there"

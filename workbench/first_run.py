@@ -19,6 +19,7 @@ from rich.table import Table
 
 from backends.equal import equal
 from workbench import samples
+from workbench.cli import GROUP
 from workbench.errors import DefinitionError
 from workbench.first_stream import streamed
 from workbench.timeline import words
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from online import Store
     from workbench.joins import Join
 
-GROUP = "feature_workbench.commands"
 HOME = Path(".workbench") / "quickstart"
 SHOWN = 3
 

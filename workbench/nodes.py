@@ -79,3 +79,13 @@ def as_it_stands(table: ops.Relation, name: str) -> str | None:
             name = value.name
         table = table.parent
     return name if isinstance(table, ops.UnboundTable | ops.InMemoryTable) else None
+
+
+def inline_rows(table: ops.Relation) -> tuple[Any, ...]:
+    """Which rows a row-wise table has: its base table, and the filters over it in order."""
+    filters: list[Any] = []
+    while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
+        if isinstance(table, ops.Filter):
+            filters = [*(inline(p) for p in table.predicates), *filters]
+        table = table.parent
+    return (table, *filters)

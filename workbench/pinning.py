@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 
 from workbench.checks import EPOCH
-from workbench.definitions import inline_rows
 from workbench.errors import DefinitionError
 from workbench.guards.events import US, Events
-from workbench.nodes import inline
+from workbench.nodes import inline, inline_rows
 
 if TYPE_CHECKING:
     from backends import Engine

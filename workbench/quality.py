@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
@@ -13,6 +13,10 @@ from ibis.common.deferred import Deferred
 from workbench.binding import bind
 from workbench.display import expression as spelled
 from workbench.errors import DefinitionError
+from workbench.reductions import NOT_REPEATABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 ROW, TABLE = "row", "table"
 
@@ -121,3 +125,16 @@ def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...
         message = f"two checks of {owner} are called {twice[0]!r}: give one another name, DataCheck(..., name='...')"
         raise DefinitionError(message)
     return tuple(made)
+
+
+def feature_checks(values: Any, features: Mapping[str, Any], owner: str, beside: Iterable[DataCheck]) -> tuple[DataCheck, ...]:
+    """What an author declares of a key's features, by name and type: scalar expressions, under other names than the checks of the source `beside` them."""
+    made = checks(values, ibis.table(dict(features), name=owner).op(), owner)
+    for check in made:
+        if check.expression.find((ops.Reduction, ops.Analytic, *NOT_REPEATABLE)):
+            message = f"check {check.name} of {owner} looks beyond one key's features: it takes scalar expressions of them; what is true of the whole source is a check of the source"
+            raise DefinitionError(message)
+    if twice := {c.name for c in beside} & {c.name for c in made}:
+        message = f"a check of {owner} and one of its source are both called {min(twice)!r}: give one another name, DataCheck(..., name='...')"
+        raise DefinitionError(message)
+    return made

@@ -40,6 +40,15 @@ def failing(group_by: GroupBy, engine: Engine, end: int, number: int) -> ir.Tabl
     return _failing(group_by.source, engine, _before(group_by, engine, end), number)
 
 
+def of_source(group_by: GroupBy, engine: Engine, end: int) -> list[Outcome]:
+    """What the checks of a group-by's source come to for an upload to an end; some rows that fail are told. Runs."""
+    checks = _stated(group_by.source)
+    if not checks:
+        return []
+    (told,) = engine.rows(scan(group_by, engine, end))
+    return outcomes(group_by.name, checks, told, lambda number: engine.fetch(failing(group_by, engine, end, number)).to_pylist(), end)
+
+
 def of_left(join: Join, engine: Engine, left: ir.Table) -> list[Outcome]:
     """What the checks of a join's left come to over the rows that are enriched; some rows that fail are told. Runs."""
     checks = _stated(join.left)
@@ -84,11 +93,6 @@ def _over(check: DataCheck, source: Source, engine: Engine, rows: ir.Table) -> A
     return rebound(check.expression, engine, clean=False).replace({table: rows.op()}).to_expr()
 
 
-def stated(group_by: GroupBy) -> tuple[CheckPlan, ...]:
-    """The checks of a group-by's source, as far as no SQL is needed."""
-    return _stated(group_by.source)
-
-
 def _stated(source: Source) -> tuple[CheckPlan, ...]:
     return tuple(CheckPlan(c.name, c.of, c.most, c.blocks) for c in source.checks)
 
@@ -96,7 +100,7 @@ def _stated(source: Source) -> tuple[CheckPlan, ...]:
 def plans(group_by: GroupBy, texts: Callable[[Callable[[Engine], ir.Table]], dict[str, str]], over_features: Callable[[DataCheck], str]) -> tuple[CheckPlan, ...]:
     """The checks as a store keeps them; `texts` writes a query in every dialect, `over_features` an expression over features."""
     made = []
-    for i, check in enumerate(stated(group_by)):
+    for i, check in enumerate(_stated(group_by.source)):
 
         def some(engine: Engine, number: int = i) -> ir.Table:
             return failing(group_by, engine, END, number)

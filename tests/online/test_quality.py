@@ -12,7 +12,8 @@ from ibis import _
 
 from backends import engine_of
 from online import StoreError, fetch, quality
-from online.plan import Plan
+from online.outcomes import END, outcome
+from online.plan import CheckPlan, Plan
 from workbench import DataCheck, DefinitionError, EntitySource, EventSource, GroupBy, Join, backfill, check, days, increasing, publish, row_count, trailing, unique, unpublish, upload
 from workbench.canonical import fingerprint
 from workbench.scans import scan
@@ -229,6 +230,7 @@ def test_the_checks_of_a_left_are_asked_of_the_rows_that_are_enriched(con):
         (lambda con: declared(con, features=[_.price >= 3]), r"names no column of quality_v1"),
         (lambda con: row_count(5, 3), r"row_count\(5, 3\) is no band"),
         (lambda con: declared(con, "price > 0"), r"check of purchases: 'price > 0' is no column of purchases"),
+        (lambda con: declared(con, [DataCheck(_.price > 0, "fine")], [DataCheck(_.price_sum_7d > 0, "fine")]), r"one of its source are both called 'fine'"),
         (lambda con: DataCheck(_.price > 0, most=7), r"most=7 of check .* is no share of the rows"),
     ],
 )
@@ -245,4 +247,12 @@ def test_a_plan_keeps_its_checks_and_older_plans_have_none(con, store):
 
     assert plan == Plan.loads(plan.dumps())
     assert ((), {}) == (Plan.loads(older).group_bys[0].checks, Plan.loads(older).group_bys[0].checked)
-    assert {"duckdb", "postgres", "pyspark"} <= set(plan.group_bys[0].checked)
+    checked = plan.group_bys[0].checked
+    assert {"duckdb", "postgres", "pyspark"} <= set(checked)
+    assert all(str(END) in text for text in checked.values())  # or the end of an upload would be in none
+
+
+def test_a_share_is_the_number_that_it_says():
+    made = [outcome("g", CheckPlan("c", "row", most), 100, failing, 0).over for most, failing in ((0.29, 29), (0.29, 30), (0.0, 1), (1.0, 100))]
+
+    assert [0, 1, 1, 0] == made

@@ -21,14 +21,9 @@ ALL = 2**62  # an end after every event, in microseconds
 
 def of_checks(group_by: GroupBy, engine: Engine, now: int | None = None) -> Iterator[Finding]:
     """What the checks of a source come to for all its events before `now`, by one scan; nothing where none is declared."""
-    checks = scans.stated(group_by)
-    if not checks:
-        return
-    end = ALL if now is None else now
     try:
-        (told,) = engine.rows(scans.scan(group_by, engine, end))
-        found = scans.outcomes(group_by.name, checks, told, lambda number: engine.fetch(scans.failing(group_by, engine, end, number)).to_pylist(), end)
-    except Exception as error:  # noqa: BLE001 said, and the rest goes on
+        found = scans.of_source(group_by, engine, ALL if now is None else now)
+    except Exception as error:  # noqa: BLE001 whatever it was, it is told as a note, and the other guards go on
         yield unable(KIND, group_by.name, error)
         return
     features = tuple(f.name for f in group_by.outputs)

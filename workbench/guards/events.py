@@ -10,10 +10,9 @@ import ibis.expr.operations as ops
 
 from workbench.binding import title
 from workbench.checks import moment, wrong_unit
-from workbench.definitions import inline_rows
 from workbench.guards.asking import Answer, Guard
 from workbench.guards.finding import NOTE, WARNING, Finding, listed, some, span
-from workbench.nodes import inline
+from workbench.nodes import inline, inline_rows
 from workbench.normal import micros
 from workbench.rows import in_us, rebound
 from workbench.windows import DAY, HOUR, MINUTE

@@ -95,7 +95,7 @@ CHECKS = (
     Check("Name is free", lambda a: rulings.name(a.proposal)),
     Check("Every operation gives one value on every engine", lambda a: rulings.operations(a.proposal)),
     Check("Keys: no null, no type change", lambda a: rulings.keys(a.proposal)),
-    Check("Data checks hold", lambda a: rulings.checks(a.proposal, a.con)),
+    Check("Data checks hold", lambda a: rulings.checks(a.proposal, a.engine)),
     Check("Two plans give the same numbers", lambda a: evidence.plans(a.trial)),
     Check("No event at or after t counted", lambda a: evidence.later(a.trial)),
     Check("Streamed row expression equals batch", lambda a: evidence.rows(a.proposal, a.trial)),

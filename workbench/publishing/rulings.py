@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from online import StoreError, registry
 from online.answers import moment
 from online.outcomes import ERROR
+from workbench import scans
 from workbench.differences import difference
-from workbench.extraction import of_definition
 from workbench.operations import said, unproven
 from workbench.publishing.findings import FAIL, PASS, SKIPPED, WARNING, Finding
 from workbench.timeline import words
@@ -19,8 +19,7 @@ from workbench.timeline import words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ibis.backends import BaseBackend
-
+    from backends import Engine
     from workbench.publication import Proposal
     from workbench.publishing.revaluation import Revaluation
 
@@ -58,11 +57,10 @@ def keys(proposal: Proposal) -> Finding:
     return Finding("keys", PASS, "Keys: no null, no type change")
 
 
-def checks(proposal: Proposal, con: BaseBackend) -> Finding:
+def checks(proposal: Proposal, engine: Engine) -> Finding:
     """What the author declared of the sources holds; what was declared of features is asked by the upload itself."""
-    plans = {g.name: g for g in proposal.plan.group_bys}
-    later = sum(c.of == "feature" for g in plans.values() for c in g.checks)
-    found = [o for g in proposal.group_bys for o in of_definition(plans[g.name], g, con).outcomes(proposal.end)]
+    later = sum(len(g.checks) for g in proposal.group_bys)
+    found = [o for g in proposal.group_bys for o in scans.of_source(g, engine, proposal.end)]
     told = f"{words.plural(later, 'check')} of features {'is' if later == 1 else 'are'} asked when it is uploaded" if later else ""
     if not found:
         return Finding("checks", SKIPPED, told or "No data checks are declared: EventSource(..., checks=[...])")
