@@ -286,7 +286,23 @@ def _client(config: Mapping[str, Any], **settings: Any) -> KafkaConsumer:
         raise away(error, config) from error
     # kafka-python 3.0 does not pass the option on, and would make anew what somebody deleted
     client._client.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
+    _finish_joins(client._coordinator)  # noqa: SLF001
     return client
+
+
+def _finish_joins(coordinator: Any) -> None:
+    """A join that a poll began, the next one goes on with, as Kafka's own client does.
+
+    kafka-python 3.0 asks only whether a reason to join is left. Where the reason was new partitions, the join's own
+    beginning takes it away, so that the answer of one that outlasts its poll is never looked at: a member without
+    partitions that reads nothing ever after, and does not know.
+    """
+    wanted = coordinator.need_rejoin
+
+    def pending() -> bool:
+        return wanted() or (coordinator._join_task is not None and coordinator._subscription.partitions_auto_assigned())  # noqa: SLF001
+
+    coordinator.need_rejoin = pending
 
 
 def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, int]:
