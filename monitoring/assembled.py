@@ -10,7 +10,6 @@ from attrs import evolve
 from monitoring.board import ALERT, STATUSES, UNSCORED, WATCH, Board, Lane, Line, Series, Thresholds, Told
 from monitoring.differing import Differing, differing
 from monitoring.drawing import clock
-from monitoring.drawing import span as said
 from monitoring.drifting import Drifted, drifted
 from monitoring.ledger import latest
 from monitoring.marks import Landed
@@ -18,6 +17,7 @@ from monitoring.measured import SIX_HOURS, WEEK, Measured
 from monitoring.offline import as_join
 from monitoring.passes import current, of_checks
 from monitoring.scored import judged
+from monitoring.spelling import span as said
 from monitoring.thresholds import RULES, rule
 from online import positions
 from online.answers import microseconds, moment
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
+    from monitoring.against import Chosen
     from monitoring.findings import Consistency
     from monitoring.kept import Reference
     from monitoring.measured import Span
@@ -54,15 +55,16 @@ LANES = 24
 LIMITS = Thresholds(drift=_limits("psi"), nulls=_limits("null_rate"), mismatch=_limits("lateness"))
 
 
-def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None, rules: Iterable[Rule] = RULES) -> Board:
+def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[Measured], Reference | None] | None = None, chosen: Chosen = None, complete: At = None, rules: Iterable[Rule] = RULES) -> Board:
     """What a dashboard of a served definition shows as of `now`. Runs.
 
     Answers of the served log that were asked for times in [now - span, now] are summarised in tiles, and held against the
-    reference: the definition's training set, a table with its features, or what gives one that was frozen before. The same
+    reference: the definition's training set, a table with its features, or what gives one that was frozen before; each tile
+    against that as a whole, or against the one that is `chosen`. The same
     answers are compared with what the warehouse gives (`consistency`; `complete` is passed on to it). Where there is
     nothing, `missing` says what. Statuses are what `rules` find of these figures, going on from what a monitor last found.
     """
-    measured = Measured(store, definition, now=now, on=on, span=span, tile=tile, reference=reference, complete=complete)
+    measured = Measured(store, definition, now=now, on=on, span=span, tile=tile, reference=reference, chosen=chosen, complete=complete)
     plan, shown = measured.plan, measured.shown
     before = current(plan, latest(store, plan.name, now=measured.now))
     if not measured.told.rows.num_rows:
@@ -77,7 +79,7 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     judgement = judged(figures, measured.now, tile, before, rules)
     drifts = {n: drifted(n, measured, judgement) for _, _, n in plan.outputs}
     lines, sentences = [], []
-    name = against.name if against else "none"
+    name = measured.held
     for part, _, feature in plan.outputs:
         drift, differ = drifts[feature], evolve(differs.get(feature, Differing()), finding=judgement.consistency(feature))
         lines.append(_checked(_line(plan, part, feature, drift, differ), judgement.checks(part.group_by) if part else ()))
@@ -85,7 +87,7 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     sentences += _failed(judgement)
     sentences.sort(key=lambda t: (STATUSES.index(t[1].status), -t[0]))
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
-    return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found), frozen=microseconds(against.at) if against else None)
+    return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found), frozen=microseconds(against.at) if against and not measured.against.relative else None)
 
 
 def _stale(found: Consistency) -> str:

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitoring.options import looked, moment, span
+from monitoring.against import TRAINING, WORDS
+from monitoring.options import WAYS, looked, moment, span
 from workbench.commands import connect, definition
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
@@ -38,6 +39,7 @@ def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
     placed(parser)
     parser.add_argument("--definition", metavar="FILE:NAME", help="a Python file and the GroupBy or Join in it that is served: with it drift and consistency are measured as well")
     looked(parser)
+    parser.add_argument("--against", metavar="WHAT", choices=WORDS, action="append", help=f"what drift is held against, each time one more: {WAYS} (training)")
     parser.add_argument("--fail-on", choices=("watch", "alert"), default="alert", help="from which status on the exit code is 1 (alert)")
     parser.add_argument("--webhook", metavar="URL", default=os.environ.get("WORKBENCH_WEBHOOK"), help="gets what is new or over, as a POST of JSON (default: $WORKBENCH_WEBHOOK)")
     parser.add_argument("--metrics", metavar="FILE", type=Path, help="write findings and figures for Prometheus's node exporter, as /var/lib/node_exporter/workbench.prom")
@@ -83,4 +85,9 @@ def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Sour
     if found.name != options.name:
         message = f"{options.definition} is named {found.name!r}, not {options.name!r}: name the definition of what is monitored"
         raise DefinitionError(message)
-    return Measured(store, found, now=now, on=connect(options), refreeze=options.refreeze, **span(options)).sources()
+    con = connect(options)
+    sources: dict[str, Source] = {}
+    for i, chosen in enumerate(options.against or (TRAINING,)):
+        measured = Measured(store, found, now=now, on=con, chosen=chosen, refreeze=options.refreeze and i == 0, **span(options))
+        sources |= {name: source for name, source in measured.sources().items() if name not in sources}
+    return sources

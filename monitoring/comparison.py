@@ -76,7 +76,17 @@ class Comparison:
             tuple(verdicts),
             question,
             tuple(cases),
+            self._both(),
         )
+
+    def _both(self) -> pa.Table:
+        """The answers that the warehouse has, as they were served and as it gives them."""
+        places = pc.index_in(self.scored[ROW], self.offline[ROW])
+        there = self.scored.filter(pc.is_valid(places))
+        values = self.offline.take(places.drop_null())
+        for i in range(len(self.names)):
+            there = there.append_column(f"a{i}", values[f"a{i}"])
+        return there
 
     def _beside(self) -> ir.Table:
         """The answers with the warehouse's values, and whether those that are not equal to the bit are the same number."""

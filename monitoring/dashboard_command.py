@@ -6,7 +6,8 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from monitoring.options import looked, moment, span
+from monitoring.against import TRAINING, WORDS
+from monitoring.options import WAYS, looked, moment, span
 from workbench.commands import connect, definition, named
 from workbench.definitions import GroupBy
 from workbench.joins import Join
@@ -30,6 +31,7 @@ def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
     named(parser, "GroupBy or Join that is served")
     placed(parser)
     looked(parser)
+    parser.add_argument("--against", metavar="WHAT", choices=WORDS, default=TRAINING, help=f"what each tile is held against: {WAYS} (training)")
     parser.add_argument("--top", metavar="N", type=int, default=20, help="features that the table has, worst first (20)")
     parser.add_argument("--export", metavar="FILE", help="write the page as one HTML file")
     parser.add_argument("--port", type=int, help="serve the page live on this port (0: any)")
@@ -45,7 +47,7 @@ def _run(options: Namespace) -> int:
 
     found, store = definition(options.definition, (GroupBy, Join)), opened(options)
     try:
-        made = shown(store, found, now=moment(options.now), on=connect(options), refreeze=options.refreeze, **span(options))
+        made = shown(store, found, now=moment(options.now), on=connect(options), reference=options.against, refreeze=options.refreeze, **span(options))
         if options.export is not None:
             print(made.export(options.export))  # noqa: T201 a command's answer
         if options.port is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from monitoring.spelling import span
 from workbench.markup import Markup, tag
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Axes:
             anchor, left = ("start", x) if x <= LEFT + long / 2 else ("end", x - long) if x >= RIGHT - long / 2 else ("middle", x - long / 2)
             if left >= free:  # room after the one before
                 marks.append(_text(x, self.high - 3, clock(t, day=days), anchor))
-                free = left + long
+                free = left + long + 6
         return marks + [_text(LEFT - 5, self.y(v) + 4, say.format(v), "end") for v in (0, self.top / 2, self.top)]
 
 
@@ -267,11 +268,3 @@ def lanes(found: Sequence[Lane], said: str) -> Markup:
     step = max(1, len(times) // 4)
     parts += [_text(round(LEFT + i * wide, 1), 16 * len(found) + 13, clock(times[i])) for i in range(0, len(times), step) if LEFT + i * wide < RIGHT - 60]
     return _svg(said, axes.high, *parts)
-
-
-def span(seconds: float) -> str:
-    """A length of time in its largest unit: `2.6 s`, `12.8 h`."""
-    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if abs(seconds) >= unit * (2 if unit == 86_400 else 1):  # noqa: PLR2004 36 h says more than 1.5 d
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.1f} s" if seconds >= 1 or not seconds else f"{seconds * 1000:.0f} ms"

@@ -14,11 +14,10 @@ from attrs import field, frozen
 from monitoring import distances
 from monitoring.board import ALERT, OK, UNSCORED, WATCH, Bin, Series
 from monitoring.counting import EPOCH
-from monitoring.scored import place
 from monitoring.tiles import Tile, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from monitoring.answered import Answered
     from monitoring.drift import Drift
@@ -52,24 +51,38 @@ class Drifted:
 
 def served_tiles(told: Answered, reference: Reference, length: timedelta) -> list[Tile]:
     """The tiles of what was answered, of this definition and without error, by the time that was asked for."""
-    rows = told.rows.filter(pc.and_(pc.equal(told.rows["hash"], told.plan.hash), pc.invert(told.rows["failed"])))
+    rows = _good(told)
     if not rows.num_rows:
         return []
-    keys = [f"k{i}" for i in range(len(told.plan.keys))]
     names = {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if reference.columns(name)}
     untold = [i for i in range(len(told.plan.outputs)) if f"f{i}" in names and not pc.all(rows[f"t{i}"]).as_py()]
-    columns = {TIME: rows["at"].cast(pa.timestamp("us"))} | {f"_fw_{k}": rows[k] for k in keys} | {name: rows[f] for f, name in names.items()}
+    columns, keyed = _named(told, rows, names), [f"_fw_k{i}" for i in range(len(told.plan.keys))]
     con = ibis.duckdb.connect()
     try:
-        table, keyed = con.create_table("served", pa.table(columns)), [f"_fw_{k}" for k in keys]
+        table = con.create_table("served", columns)
         whole = [name for f, name in names.items() if int(f[1:]) not in untold]
         found = summarise(table, reference.edges, time=TIME, keys=keyed, features=whole, length=length) if whole else []
         for i in untold:  # what an answer did not tell is no null
-            mine = con.create_table(f"served{i}", pa.table(columns).filter(rows[f"t{i}"]))
+            mine = con.create_table(f"served{i}", columns.filter(rows[f"t{i}"]))
             found += summarise(mine, reference.edges, time=TIME, keys=keyed, features=[names[f"f{i}"]], length=length)
     finally:
         con.disconnect()
     return found
+
+
+def answers(told: Answered, features: Sequence[str]) -> pa.Table:
+    """What was answered, of this definition and without error, by the features' names."""
+    return _named(told, _good(told), {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if name in features})
+
+
+def _good(told: Answered) -> pa.Table:
+    return told.rows.filter(pc.and_(pc.equal(told.rows["hash"], told.plan.hash), pc.invert(told.rows["failed"])))
+
+
+def _named(told: Answered, rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Times, keys and features of answers, under names that a table of features has."""
+    keys = {f"_fw_k{i}": rows[f"k{i}"] for i in range(len(told.plan.keys))}
+    return pa.table({TIME: rows["at"].cast(pa.timestamp("us"))} | keys | {name: rows[f] for f, name in names.items()})
 
 
 def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
@@ -85,11 +98,11 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
         return Drifted(why="nothing served")
     now = measured.now
     newest = {c: current(found, now) for c, found in every.items()}
-    findings = {c: judgement.drift(feature, place(feature, c, measured.shown.tile)) for c in columns}
+    findings = {c: judgement.drift(feature, measured.place(feature, c)) for c in columns}
     worst = min(columns, key=lambda c: (RANK.index(_status(findings[c])), -newest[c].severity, columns.index(c)))
     last, finding = newest[worst], findings[worst]
     found = every[worst][: every[worst].index(last) + 1]  # without a tile that has hardly begun
-    own, before = {t.start: t for t in tiles[columns[0]]}, reference.tiles[columns[0]]
+    own, before = {t.start: t for t in tiles[columns[0]]}, measured.before(columns[0], last.start)
     times = tuple(_us(d.start) for d in found)
     rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)
     status = _status(finding)
@@ -104,7 +117,7 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
         last.judged.floor if last.judged else None,
         Series(times, rates),
         before.n_null / before.n_rows if before.n_rows else None,
-        bins(reference.edges[worst], reference.tiles[worst], next(t for t in tiles[worst] if t.start == last.start)) if last.n_cur else (),
+        bins(reference.edges[worst], measured.before(worst, last.start), next(t for t in tiles[worst] if t.start == last.start)) if last.n_cur else (),
         frozenset(hot),
     )
 

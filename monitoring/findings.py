@@ -106,6 +106,7 @@ class Consistency:
     verdicts: tuple[Verdict, ...]
     question: Question | None = field(default=None, repr=False)
     cases: tuple[Case, ...] = field(default=(), repr=False)  # as `rows`, for hypotheses
+    scored: pa.Table | None = field(default=None, repr=False)  # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
 
     def explained_by(self, causes: Sequence[Cause]) -> tuple[str, ...]:
         """What other hypotheses than the usual ones call the causes of `rows`, in their order."""

@@ -7,16 +7,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
-from attrs import frozen
+import pyarrow as pa
+import pyarrow.compute as pc
+from attrs import evolve, frozen
 
 from monitoring import scored
+from monitoring.against import Against, against
 from monitoring.agreement import consistency
 from monitoring.answered import answered
-from monitoring.drawing import span as said
 from monitoring.drift import series
-from monitoring.drifting import served_tiles
+from monitoring.drifting import answers, served_tiles
 from monitoring.reference import frozen as kept
 from monitoring.reference import reference_of
+from monitoring.spelling import span as said
+from monitoring.tiles import Tile
 from online.answers import microseconds
 from workbench.errors import DefinitionError
 from workbench.joins import Join
@@ -28,13 +32,13 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
+    from monitoring.against import Chosen
     from monitoring.answered import Answered
     from monitoring.drift import Drift
     from monitoring.findings import Consistency
     from monitoring.kept import Reference
     from monitoring.passes import Source
     from monitoring.rules import Figure
-    from monitoring.tiles import Tile
     from online.answers import At
     from online.store import Store
     from workbench.definitions import GroupBy
@@ -61,43 +65,98 @@ class Span:
 
 
 class Measured:
-    """Answers of a served definition, and what is measured of them; each part when it is first asked for."""
+    """Answers of a served definition, and what is measured of them; each part when it is first asked for.
 
-    def __init__(self, store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[], Reference | None] | None = None, complete: At = None, refreeze: bool = False) -> None:
+    `reference` gives the bins, and the tile that every other is held against unless `chosen` says which each has of its own.
+    """
+
+    def __init__(self, store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[Measured], Reference | None] | None = None, chosen: Chosen = None, complete: At = None, refreeze: bool = False) -> None:
         self.store, self.definition, self.on, self.complete = store, definition, on, complete
         self.plan, self.shown = plan_of(definition), Span.before(now, span, tile)
+        self.against: Against = against(chosen, tile)
         self.now = now if now.tzinfo else now.replace(tzinfo=UTC)
         self._reference, self._refreeze = reference, refreeze
 
     @cached_property
+    def _log(self) -> Answered:
+        """The served log of the span, and of the time before it that its tiles are held against."""
+        return answered(self.store, self.plan, self.shown.first - in_us(self.against.back or timedelta(0)), self.shown.last, None)
+
+    @cached_property
     def told(self) -> Answered:
         """The served log of the span."""
-        return answered(self.store, self.plan, self.shown.first, self.shown.last, None)
+        return evolve(self._log, rows=self._log.rows.filter(pc.greater_equal(self._log.rows["at"], self.shown.first)))
+
+    def answers(self) -> pa.Table:
+        """What was answered, by the features' names."""
+        return answers(self._log, [n for _, _, n in self.plan.outputs])
 
     @cached_property
     def reference(self) -> Reference | None:
-        """What the answers are held against; none for a group-by alone."""
+        """What the answers' bins are of; none for a group-by alone, but where each tile has one of its own: then of its first answers."""
         given = self._reference
         if given is None:
-            return kept(self.store, self.definition, self.now, on=self.on, refreeze=self._refreeze)
-        return reference_of(self.definition, given, on=self.on) if isinstance(given, ir.Table) else given()
+            return kept(self.store, self.definition, self.now, on=self.on, refreeze=self._refreeze, answers=self.answers if self.against.relative else None)
+        return reference_of(self.definition, given, on=self.on) if isinstance(given, ir.Table) else given(self)
+
+    @property
+    def held(self) -> str:
+        """What the answers are held against, in words that stand behind `the`."""
+        return self.against.name or (self.reference.name if self.reference else "none")
 
     @cached_property
     def tiles(self) -> Mapping[str, list[Tile]]:
-        """What was answered, by measured column and time."""
+        """What was answered, by measured column and time; beside the warehouse, of the answers that it has."""
+        return self._summarised(self._compared("f") if self.against.offline else self._log)
+
+    @cached_property
+    def _offline(self) -> Mapping[str, list[Tile]]:
+        """The same answers as the warehouse gives them."""
+        return self._summarised(self._compared("a")) if self.against.offline else {}
+
+    def _summarised(self, told: Answered) -> Mapping[str, list[Tile]]:
         found: dict[str, list[Tile]] = {}
-        for t in served_tiles(self.told, self.reference, self.shown.tile) if self.reference else ():
+        for t in served_tiles(told, self.reference, self.shown.tile) if self.reference else ():
             found.setdefault(t.feature, []).append(t)
         return found
+
+    def _compared(self, letter: str) -> Answered:
+        """The answers that the warehouse has values of: as they were served, or as it gives them."""
+        rows = self.consistency.scored
+        assert rows is not None  # noqa: S101 a comparison that was run has them
+        named = [f"{letter if c[0] == 'f' and c[1:].isdigit() else c[0]}{c[1:]}" for c in self.told.rows.column_names]
+        return evolve(self.told, rows=rows.select(named).rename_columns(self.told.rows.column_names))
+
+    def before(self, column: str, start: datetime | None) -> Tile:
+        """What a measured column's tile that starts then is held against; one without rows where there is none."""
+        assert self.reference is not None  # noqa: S101 what was scored has one
+        if not self.against.relative:
+            return self.reference.tiles[column]
+        edges = self.reference.edges[column]
+        at = start if start is None or self.against.back is None else start - self.against.back
+        there = (self._offline if self.against.offline else self.tiles).get(column, [])
+        return next((t for t in there if t.start == at), Tile(column, edges.edges_id, counts=[0] * edges.bins))
 
     @cached_property
     def drifts(self) -> Mapping[str, Mapping[str, list[Drift]]]:
         """Every tile against the reference, by feature and measured column."""
-        against = self.reference
-        if against is None:
+        reference = self.reference
+        if reference is None:
             return {}
-        columns = {n: [c for c in against.columns(n) if self.tiles.get(c)] for _, _, n in self.plan.outputs if n not in against.skipped}
-        return {n: {c: series(self.tiles[c], against.edges[c], against.tiles[c]) for c in mine} for n, mine in columns.items()}
+        found: dict[str, dict[str, list[Drift]]] = {}
+        for name in (n for _, _, n in self.plan.outputs if n not in reference.skipped):
+            every = {c: self._scored(reference, c) for c in reference.columns(name) if self.tiles.get(c)}
+            found[name] = {c: drifts for c, drifts in every.items() if drifts}
+        return found
+
+    def _scored(self, reference: Reference, column: str) -> list[Drift]:
+        """A measured column's tiles of the span, each against its own."""
+        with_ = self.against.back or (self._offline.get(column, []) if self.against.offline else reference.tiles[column])
+        return [d for d in series(self.tiles[column], reference.edges[column], with_) if d.start is None or microseconds(d.start + self.shown.tile) > self.shown.first]
+
+    def place(self, feature: str, column: str) -> str:
+        """What a finding says of a measured column beside its feature."""
+        return scored.place(feature, column, self.shown.tile, self.against.label)
 
     @cached_property
     def consistency(self) -> Consistency:
@@ -108,7 +167,7 @@ class Measured:
         """The figures of every tile."""
         for feature, columns in self.drifts.items():
             for column, drifts in columns.items():
-                yield from scored.of_drift(self.plan.name, feature, column, drifts, self.shown.tile, self.now)
+                yield from scored.of_drift(self.plan.name, feature, self.place(feature, column), drifts, self.shown.tile, self.now)
 
     def of_consistency(self) -> Iterator[Figure]:
         """The figures of the span as a whole."""
@@ -131,5 +190,6 @@ class Measured:
 
             return measure
 
-        drift = {"drift": of(self.of_drift)} if isinstance(self.definition, Join) or self._reference is not None else {}
+        scored_ = isinstance(self.definition, Join) or self._reference is not None or self.against.relative
+        drift = {" ".join(filter(None, ("drift", self.against.label))): of(self.of_drift)} if scored_ else {}
         return {**drift, "consistency": of(self.of_consistency)}

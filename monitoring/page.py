@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from monitoring import drawing, strips
 from monitoring.board import ALERT, OK, STATUSES, UNSCORED, WATCH
+from monitoring.spelling import span
 from monitoring.thresholds import LANDING
 from online.answers import microseconds, moment
 from workbench.markup import Markup, join, row, section, tag
@@ -25,7 +26,7 @@ LISTED = 600  # lines of one table
 MANY, FINE, COARSE = 100, 168, 12  # lines from which sparklines have fewer points, so that a page stays small
 FOLDED = 24  # features whose details a static page carries, the worst first
 EMPTY = {
-    "tiles": "Drift is not scored: there is no reference that has these features; dashboard(..., reference=table) takes one, and a Join has its training set.",
+    "tiles": "Drift is not scored: there is no reference that has these features; dashboard(..., reference=table) takes one, reference='week' holds answers against those of a week before, and a Join has its training set.",
     "log": "No served log in this time: Store(..., sample=1.0) or workbench serve --sample 1 keeps a share of the answers, which are compared here.",
     "stream": "Nothing was streamed yet: workbench stream keeps the store fresh, and its lag stands here.",
 }
@@ -33,12 +34,19 @@ EMPTY = {
 
 @frozen
 class Shown:
-    """What of a board is looked at: a word in names and owners, one status or all, and the feature below; whether the page `explains` rows that differ."""
+    """What of a board is looked at: a word in names and owners, one status or all, and the feature below.
+
+    Whether the page `explains` rows that differ; and what answers are held `against`: empty as was given, `given` in words, or
+    a word of the `choices`.
+    """
 
     query: str = ""
     status: str = ""
     feature: str = ""
     explains: bool = False
+    against: str = ""
+    given: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
 
     def lines(self, board: Board) -> tuple[Line, ...]:
         """The features that are listed, worst first."""
@@ -111,7 +119,16 @@ def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
         pills.append(tag("button", said, type="button", class_="pill", data_send="status", data_params=json.dumps({"status": "" if on else status}), data_focus=f"pill {status}", aria_pressed="true" if on else "false") if live else tag("span", said, class_="chip"))
     search = [tag("input", type="search", placeholder="filter features, owners", value=shown.query, data_send="search", data_param="query", data_focus="search", data_key="/", aria_label="Filter features and owners", class_="end")] if live else []
     again = [tag("button", "refresh", type="button", class_="link", data_send="refresh", data_focus="refresh", data_key="r", title="compute everything anew")] if live else []
-    return tag("div", *pills, *again, *search, class_="bar pills")
+    return tag("div", *pills, *_against(shown), *again, *search, class_="bar pills")
+
+
+def _against(shown: Shown) -> list[Markup]:
+    """The choice of what answers are held against, where there is one."""
+    if not shown.choices:
+        return []
+    options = [tag("option", said, value=word, selected="" if word == shown.against else None) for word, said in (("", shown.given), *shown.choices)]
+    chosen = tag("select", *options, data_send="against", data_param="what", data_focus="against", aria_label="What answers are held against")
+    return [tag("label", tag("span", "against the", class_="muted"), " ", chosen)]
 
 
 # --- the table
@@ -155,7 +172,7 @@ def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool, po
 
 
 def _time(seconds: float | None, *, hot: bool) -> Markup:
-    return tag("td", "–" if seconds is None else drawing.span(seconds), class_="hidew hot" if hot else "hidew")
+    return tag("td", "–" if seconds is None else span(seconds), class_="hidew hot" if hot else "hidew")
 
 
 # --- one feature
@@ -175,7 +192,7 @@ def _score(board: Board, line: Line) -> list[Markup]:
     if not any(v is not None for v in line.drift.values):
         return [_figure("Drift score over time", line.note or "not scored yet: too few rows, or no reference")]
     floor = f"; grey: noise floor {line.floor:.3f}" if line.floor is not None else ""
-    said = f"PSI of each tile against {board.reference}{floor}"
+    said = f"PSI of each tile against the {board.reference}{floor}"
     return [_figure("Drift score over time", said, drawing.score(line.drift, line.floor, board.thresholds.drift, [*board.marks, *_landings(board, line)], f"Drift of {line.name}: now {line.drift.last or 0:.3f}"))]
 
 
@@ -228,7 +245,7 @@ def _lanes(board: Board) -> list[Markup]:
         return []
     behind = [(max((v for v in lane.lag.values if v is not None), default=0.0), lane) for lane in board.lanes]
     most, lane = max(behind, key=lambda b: b[0])
-    said = lane.said or (f"{lane.name} worst {drawing.span(most)}" if most else "none behind")
+    said = lane.said or (f"{lane.name} worst {span(most)}" if most else "none behind")
     return [_figure("Lag of each partition", f"oldest unconsumed event · {said}", drawing.lanes(board.lanes, f"Lag of each partition over time: {said}"))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import ibis
 from attrs import evolve
 
 from monitoring.edges import Edges, edges_of
@@ -19,30 +20,49 @@ from workbench.sources import EventSource
 from workbench.training import backfill, connection_of, engine_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import ibis.expr.types as ir
+    import pyarrow as pa
     from ibis.backends import BaseBackend
 
     from online.store import Store
     from workbench.definitions import GroupBy
 
+ENOUGH = 1_000  # answers that are frozen; the bins of fewer are computed again
 MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 
-def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseBackend | None = None, refreeze: bool = False) -> Reference | None:
+def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseBackend | None = None, refreeze: bool = False, answers: Callable[[], pa.Table] | None = None) -> Reference | None:
     """The training set of a join as it was when it was first asked for: kept in the store, by what the definition means.
 
     Runs once for a definition, as of `now`, and again with `refreeze`: what came since then does not move what answers are
-    held against. None for a group-by alone.
+    held against. A group-by alone has `answers` for bins, frozen as soon as there are 1,000; none without them.
     """
+    if answers is None and not isinstance(definition, Join):
+        return None
     plan = plan_of(definition)
-    origin = Origin(f"{plan.name} {plan.hash}", "offline")
+    origin = Origin(f"{plan.name} {plan.hash}", "offline" if isinstance(definition, Join) else "served")
     found = None if refreeze else thawed(store, origin)
-    if found is None and (found := reference_of(definition, on=on)) is not None:
+    if found is not None:
+        return found
+    found, enough = (reference_of(definition, on=on), True) if answers is None or isinstance(definition, Join) else _of_answers(definition, answers())
+    if found is not None:
         found = evolve(found, at=now if now.tzinfo else now.replace(tzinfo=UTC))
-        freeze(store, origin, found)
+        if enough:
+            freeze(store, origin, found)
     return found
+
+
+def _of_answers(definition: GroupBy | Join, answers: pa.Table) -> tuple[Reference | None, bool]:
+    """Bins of what was answered, and whether there is enough of it to stand for later answers."""
+    if not answers.num_rows:
+        return None, False
+    con = ibis.duckdb.connect()
+    try:
+        return reference_of(definition, con.create_table("answers", answers), name=f"first {answers.num_rows:,} answers"), answers.num_rows >= ENOUGH
+    finally:
+        con.disconnect()
 
 
 def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, on: BaseBackend | None = None, name: str = "") -> Reference | None:
@@ -64,7 +84,7 @@ def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, o
             skipped[feature] = str(error).partition(":")[0]
     measured = [f for f in features if f not in skipped]
     tiles = summarise(table, edges, keys=_keys(definition, table), features=measured) if measured else []
-    return Reference(name or "the table given", edges, {t.feature: t for t in tiles}, skipped, datetime.now(UTC))
+    return Reference(name or "table given", edges, {t.feature: t for t in tiles}, skipped, datetime.now(UTC))
 
 
 def _keys(definition: GroupBy | Join, table: ir.Table) -> Sequence[str]:

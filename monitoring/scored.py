@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from monitoring import thresholds
-from monitoring.drawing import span as said
 from monitoring.rules import STATUSES, Figure, evaluate
+from monitoring.spelling import span as said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,13 +24,13 @@ CHANCE = 2.0  # no difference of rates is above it
 DRIFT, CONSISTENCY, QUALITY = (frozenset(r.kind for r in rules) for rules in (thresholds.DRIFT, thresholds.CONSISTENCY, thresholds.QUALITY))
 
 
-def place(feature: str, column: str, length: timedelta) -> str:
-    """Of what of a feature a drift is: a measured column that is not its own, and tiles of another length than usual."""
-    return " ".join(filter(None, (column.removeprefix(feature), "" if length == USUAL else f"by {said(length.total_seconds())}")))
+def place(feature: str, column: str, length: timedelta, against: str = "") -> str:
+    """Of what of a feature a drift is: a measured column that is not its own, tiles of another length than usual, and what they are held against."""
+    return " ".join(filter(None, (column.removeprefix(feature), "" if length == USUAL else f"by {said(length.total_seconds())}", against)))
 
 
-def of_drift(name: str, feature: str, column: str, drifts: Sequence[Drift], length: timedelta, now: datetime) -> Iterator[Figure]:
-    """The figures of a measured column's tiles, each at the start of its tile.
+def of_drift(name: str, feature: str, where: str, drifts: Sequence[Drift], length: timedelta, now: datetime) -> Iterator[Figure]:
+    """The figures of a measured column's tiles, each at the start of its tile; `where` is its place.
 
     A tile that is not over yet has none while it has too few rows. `n` is the smaller side's rows; where a PSI's noise is too
     large its value is none, and `extra` has its floor (`phi`), as it has of a rate's difference that chance gives.
@@ -39,7 +39,6 @@ def of_drift(name: str, feature: str, column: str, drifts: Sequence[Drift], leng
         at = d.start or now
         if d.start is not None and d.start + length > now and d.status == "insufficient data":
             continue
-        where = place(feature, column, length)
         for kind, rate in d.rates.items():
             told = {"before": rate.before, "now": rate.now, "phi": CHANCE if rate.chance else 0.0}
             yield Figure(kind, name, at, rate.delta, feature, where, min(d.n_ref, d.n_cur), told)

@@ -7,7 +7,7 @@ def spelled(value: float, unit: str) -> str:
     """A number as a person says it.
 
     >>> spelled(0.041, "%"), spelled(93600, "s"), spelled(2.25, "x")
-    ('4.1 %', '26.0 h', '2.2 times')
+    ('4.1 %', '26 h', '2.2 times')
     """
     if unit == "%":
         return f"{value * 100:.3g} %"
@@ -15,7 +15,16 @@ def spelled(value: float, unit: str) -> str:
         return f"{value:,.1f} times"
     if unit != "s":
         return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
+    return span(value)
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit, of days from two on.
+
+    >>> span(12.76 * 3600), span(2.6), span(0.25)
+    ('12.8 h', '2.6 s', '250 ms')
+    """
     for least, size, name in ((2 * 86_400, 86_400, "d"), (3600, 3600, "h"), (60, 60, "min"), (1, 1, "s")):
-        if abs(value) >= least:
-            return f"{value / size:.1f} {name}"
-    return f"{value * 1000:.0f} ms"
+        if abs(seconds) >= least:
+            return f"{seconds / size:.1f}".removesuffix(".0") + f" {name}"
+    return f"{seconds * 1000:.0f} ms" if seconds else "0 s"

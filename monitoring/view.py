@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ibis.expr.types as ir
 from attrs import field, frozen
 
 from monitoring import page
+from monitoring.against import choices
 from monitoring.assembled import board
 from monitoring.behind import behind
-from monitoring.drawing import span as said
 from monitoring.given import given
 from monitoring.measured import SIX_HOURS, WEEK
 from monitoring.reference import frozen as kept
 from monitoring.reference import reference_of
+from monitoring.spelling import span as said
 from monitoring.thresholds import RULES
 from monitoring.watching import Watching
 from workbench import display
@@ -29,13 +31,14 @@ from workbench.markup import tag
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import ibis.expr.types as ir
     import pandas as pd
     import plotly.graph_objects as go
     from ibis.backends import BaseBackend
 
+    from monitoring.against import Chosen
     from monitoring.board import Board, Line, Offending
     from monitoring.kept import Reference
+    from monitoring.measured import Measured
     from monitoring.rules import Rule
     from online.answers import At
     from online.store import Store
@@ -52,12 +55,14 @@ BODY = "<style>:root{color-scheme:light dark}body{margin:0;padding:12px;font-fam
 class Dashboard:
     """A board that shows itself: in a cell as a page to look through, elsewhere as text or as a page that stands alone.
 
-    `board` has everything that is shown, as values; `fresh` computes it anew, and `behind` draws the events behind a row that differs.
+    `board` has everything that is shown, as values; `fresh` computes it anew, held against one of the words of
+    `choices` if it is given, and `behind` draws the events behind a row that differs.
     """
 
     board: Board
-    fresh: Callable[[], Board] = field(repr=False)
+    fresh: Callable[..., Board] = field(repr=False)
     behind: Callable[[str, Offending], Markup] | None = field(default=None, repr=False)
+    choices: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a feature, worst first: status, the newest figures (shares of 1, null where there is none), `lag` and `age` in seconds, `reasons`."""
@@ -108,7 +113,7 @@ class Dashboard:
 
     def watching(self) -> Watching:
         """What a live page of it asks."""
-        return Watching(self.board, self.fresh, self.behind)
+        return Watching(self.board, self.fresh, self.behind, self.choices)
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -130,7 +135,7 @@ def document(name: str, *content: Any) -> str:
     return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
 
 
-def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | None = None, complete: At = None, rules: Iterable[Rule] = RULES, refreeze: bool = False) -> Dashboard:
+def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Chosen = None, complete: At = None, rules: Iterable[Rule] = RULES, refreeze: bool = False) -> Dashboard:
     """How the features of a served definition are: drift against what was trained on, nulls, agreement with the warehouse, lag and age.
 
     Parameters
@@ -145,8 +150,11 @@ def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime |
     span, tile
         How far back of `now` answers are looked at, and the stretches that they are summarised in.
     reference
-        A table with the features' columns to hold them against; by default a join's training set, computed once for a
-        definition and frozen in the store. A group-by alone has none, and its drift is then not scored.
+        What each tile of answers is held against. By default a join's training set ("training"), computed once for a
+        definition and frozen in the store; a group-by alone has none, and its drift is then not scored. A table with the
+        features' columns. "previous", the tile before; "day" or "week", the same hours a day or a week before; or a
+        timedelta, of whole tiles: then the training set, of a group-by its first answers, gives the bins. "offline", the
+        warehouse's values of the same answers, whose drift is skew between training and serving.
     complete
         Before when the warehouse has every event; by default as far as its newest events tell.
     rules
@@ -159,20 +167,25 @@ def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime |
 
     """
     served = given(store, definition, "dashboard")
-    held: list[Reference | None] = []
+    table, chosen = (reference, None) if isinstance(reference, ir.Table) else (None, reference)
+    others = choices(chosen, tile, whole=isinstance(served, Join) and table is None)
+    held: list[Reference] = []
     usual, lock = tuple(rules), threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
 
-    def once() -> Reference | None:
+    def once(measured: Measured) -> Reference | None:
+        if table is None and not isinstance(served, Join) and not measured.against.relative:
+            return None
         if not held:
-            held.append(kept(store, served, now or datetime.now(UTC), on=on, refreeze=refreeze) if reference is None else reference_of(served, reference, on=on))
-        return held[0]
+            found = reference_of(served, table, on=on) if table is not None else kept(store, served, measured.now, on=on, refreeze=refreeze, answers=measured.answers)
+            held.extend([] if found is None else [found])
+        return held[0] if held else None
 
-    def fresh() -> Board:
+    def fresh(other: str | None = None) -> Board:
         with lock:
-            return board(store, served, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, complete=complete, rules=usual)
+            return board(store, served, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, chosen=other or chosen, complete=complete, rules=usual)
 
     def why(feature: str, row: Offending) -> Markup:
         with lock:
             return behind(served, feature, row, on=on)
 
-    return Dashboard(fresh(), fresh, why)
+    return Dashboard(fresh(), fresh, why, others)

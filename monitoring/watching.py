@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 
 class Watching:
-    """A board that can be looked through; `fresh` gives the newest one where the page asks for it, `behind` draws what stands behind a row that differs."""
+    """A board that can be looked through; `fresh` gives the newest one where the page asks for it, `behind` draws what stands behind a row that differs.
 
-    kinds: Mapping[str, Mapping[str, type]] = {"select": {"feature": str}, "status": {"status": str}, "search": {"query": str}, "clear": {}, "refresh": {}, "why": {"feature": str, "row": int}}
+    `choices` are words for what answers may be held against, each with its meaning: `fresh` takes one, or nothing for what was given.
+    """
 
-    def __init__(self, board: Board, fresh: Callable[[], Board] | None = None, behind: Callable[[str, Offending], Markup] | None = None) -> None:
-        self.board, self.shown, self._fresh, self._behind = board, Shown(explains=behind is not None), fresh, behind
+    kinds: Mapping[str, Mapping[str, type]] = {"select": {"feature": str}, "status": {"status": str}, "search": {"query": str}, "clear": {}, "refresh": {}, "against": {"what": str}, "why": {"feature": str, "row": int}}
+
+    def __init__(self, board: Board, fresh: Callable[..., Board] | None = None, behind: Callable[[str, Offending], Markup] | None = None, choices: tuple[tuple[str, str], ...] = ()) -> None:
+        self.board, self._fresh, self._behind = board, fresh, behind
+        self.shown = Shown(explains=behind is not None, given=board.reference, choices=choices)
 
     def page(self) -> Markup:
         """The first view."""
@@ -49,10 +53,22 @@ class Watching:
             case "search":
                 self.shown = evolve(self.shown, query=given.get("query", ""), feature="")
             case "clear":
-                self.shown = Shown(explains=self.shown.explains)
+                self.shown = evolve(self.shown, query="", status="", feature="")
             case "refresh":
-                self.board = self._fresh() if self._fresh else self.board
-        return self._drawn(all_=request.kind in ("clear", "refresh"), bar=request.kind == "status")
+                self._renew(self.shown.against)
+            case "against":
+                self._renew(given.get("what", ""))
+        return self._drawn(all_=request.kind in ("clear", "refresh", "against"), bar=request.kind == "status")
+
+    def _renew(self, against: str) -> None:
+        """The newest board, held against that."""
+        words = [word for word, _ in self.shown.choices]
+        if against and against not in words:
+            message = f"answers may be held against {', '.join(words) or 'nothing else'}"
+            raise RefusedError(message)
+        if self._fresh:
+            self.board = self._fresh(against) if against else self._fresh()
+        self.shown = evolve(self.shown, against=against)
 
     def _why(self, feature: str, number: int) -> Reply:
         """The events behind a row that differs."""

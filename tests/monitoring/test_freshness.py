@@ -239,6 +239,6 @@ def test_a_landing_says_which_upload_was_late():
     svg = landing(uploads, start, start + timedelta(days=7), expected=timedelta(hours=6))
 
     assert 'aria-label="Landing of uploads: 2 uploads, 1 late"' in svg
-    assert "up to 11-30 00:00, there 9.0 h later, late" in svg
+    assert "up to 11-30 00:00, there 9 h later, late" in svg
 
 
