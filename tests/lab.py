@@ -64,7 +64,7 @@ def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
         if server.poll() is not None:
             raise RuntimeError(log.read_text()[-2000:])
         try:
-            urllib.request.urlopen(f"{address}/api", timeout=5).read()  # noqa: S310 our own server
+            urllib.request.urlopen(f"{address}/api", timeout=30).read()  # noqa: S310 our own server
         except OSError:
             time.sleep(0.1)
         else:
@@ -95,7 +95,7 @@ class Lab:
     def open(self, name: str) -> None:
         """A notebook, when its kernel is ready."""
         self.page.goto(f"{self.address}/lab/tree/{name}?reset")
-        self.page.locator("text=/\\| Idle/").wait_for(timeout=60_000)
+        self.page.locator("text=/\\| Idle/").wait_for(timeout=180_000)
 
     def menu(self, menu: str, item: str) -> None:
         """Choose an item of a menu."""
@@ -112,7 +112,7 @@ class Lab:
         self.page.locator(f"text=JupyterLab {theme.title()} >> nth=0").click()
         self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
 
-    def run_all(self, seconds: float = 120) -> None:
+    def run_all(self, seconds: float = 300) -> None:
         """Run every cell and wait until the kernel is idle."""
         self.menu("Run", "Run All Cells")
         self.page.wait_for_timeout(300)
@@ -125,4 +125,4 @@ class Notebook(Lab):
     def open(self, name: str) -> None:
         """A notebook, when its kernel is ready."""
         self.page.goto(f"{self.address}/notebooks/{name}?reset")
-        self.page.wait_for_selector(IDLE, state="attached", timeout=60_000)
+        self.page.wait_for_selector(IDLE, state="attached", timeout=180_000)

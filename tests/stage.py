@@ -65,7 +65,7 @@ class Stage:
         except queue.Empty:
             pass
 
-    def until(self, condition: str, seconds: float = 20) -> None:
+    def until(self, condition: str, seconds: float = 60) -> None:
         """Turn until a JavaScript condition holds."""
         end = time.monotonic() + seconds
         while not self.page.evaluate(condition):

@@ -25,7 +25,7 @@ def made(kafka, topic, partitions=1):
 def sent(kafka, topic, messages):
     with KafkaProducer(bootstrap_servers=kafka.servers, acks="all") as producer:
         for future in [producer.send(topic, **message) for message in messages]:
-            future.get(timeout=20)
+            future.get(timeout=60)
 
 
 def read(kafka, partition, count):
@@ -42,7 +42,7 @@ def reader(kafka, partition):
 
 
 def polled(consumer, count):
-    got, end = [], time.monotonic() + 20
+    got, end = [], time.monotonic() + 60
     while len(got) < count and time.monotonic() < end:
         got += [message for messages in consumer.poll(200).values() for message in messages]
     return got
@@ -86,7 +86,7 @@ def test_a_group_shares_its_partitions_and_one_that_is_left_has_all(kafka):
 
     def settled(consumers, counts):
         """Poll until each consumer has as many partitions as it should."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while time.monotonic() < end and counts != [len(c.positions) for c in consumers]:
             for consumer in consumers:
                 consumer.poll(0.1)
@@ -148,7 +148,7 @@ def test_the_command_prints_its_address_keeps_the_folder_and_stops(kafka, tmp_pa
     line = next(line for line in command.stdout if "WORKBENCH_KAFKA=" in line)
 
     command.terminate()
-    rest, _ = command.communicate(timeout=30)
+    rest, _ = command.communicate(timeout=60)
 
     kept = broker.Broker(tmp_path)
     assert line.strip().endswith(f"WORKBENCH_KAFKA={kept.servers}")

@@ -238,7 +238,7 @@ def test_a_conversation_with_the_real_explorer_answers_each_request_once(explore
 
     replies = []
     while len([r for r in replies if r.get("done")]) < 2:
-        replies.append(sent.get(timeout=20))
+        replies.append(sent.get(timeout=60))
 
     assert {1, 2} == {r["id"] for r in replies if r.get("done")}
     assert all(r.get("ok", True) for r in replies)

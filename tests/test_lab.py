@@ -58,7 +58,7 @@ def answered(seen, act) -> None:
     before = seen.page.locator(".fw-live").first.get_attribute("data-asked") or "0"
     act()
     # the newest request is the view's: its guards asked when the page was made
-    seen.page.wait_for_function("before => { const { asked, answered } = document.querySelector('.fw-live').dataset; return Number(asked) > before && asked === answered; }", arg=int(before), timeout=30_000)
+    seen.page.wait_for_function("before => { const { asked, answered } = document.querySelector('.fw-live').dataset; return Number(asked) > before && asked === answered; }", arg=int(before), timeout=120_000)
 
 
 def shown(seen) -> tuple[str, str, int | None]:
@@ -76,11 +76,11 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
 
     seen.run_all()
 
-    seen.page.wait_for_selector(GRID, timeout=60_000)
+    seen.page.wait_for_selector(GRID, timeout=180_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
     seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")  # what was out of sight has no text
-    seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
+    seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     assert backfilled(con, *shown(seen)[:2]) == shown(seen)[2]
 
@@ -125,20 +125,20 @@ def test_after_a_restart_and_without_a_kernel_the_static_view_is_there(seen, art
     seen.open("gone.ipynb")
     seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
     seen.page.keyboard.press("Control+Enter")
-    seen.page.wait_for_selector(GRID, timeout=60_000)
+    seen.page.wait_for_selector(GRID, timeout=180_000)
     before = seen.page.locator(VALUE).inner_text()
 
     seen.menu("File", "Save Notebook")
     seen.menu("Kernel", "Restart Kernel…")
     seen.page.locator(".jp-Dialog button.jp-mod-accept").click()
 
-    seen.page.wait_for_selector("text=static: run the cell again to explore", timeout=30_000)
+    seen.page.wait_for_selector("text=static: run the cell again to explore", timeout=120_000)
     assert before == seen.page.locator(VALUE).inner_text()
     assert not seen.errors
 
     seen.open("gone.ipynb")
 
-    seen.page.wait_for_selector(".fw-page .say .v", timeout=30_000)
+    seen.page.wait_for_selector(".fw-page .say .v", timeout=120_000)
     assert before == seen.page.locator(".fw-page .say .v").inner_text()
     assert not seen.page.locator("text=Error displaying widget").is_visible()
     seen.page.screenshot(path=artifacts / "lab-static.png")
@@ -150,7 +150,7 @@ def test_a_running_cell_does_not_hold_up_the_view(seen):
     seen.open("busy.ipynb")
     seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
     seen.page.keyboard.press("Control+Enter")
-    seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
+    seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
     seen.page.wait_for_timeout(2000)  # JupyterLab opens the subshell of widgets a moment after their first message
     held = []
     for page in (2, 3, 4):  # JupyterLab opens the subshell of widgets some time after their first message; from then on none waits

@@ -44,15 +44,15 @@ def test_a_cell_checks_and_publishes_and_its_receipt_is_what_is_served(place, wh
         seen.run_all()
         page = seen.page
         live = page.locator(".fw-live")
-        live.wait_for(timeout=60_000)
+        live.wait_for(timeout=180_000)
         button = live.locator("button.primary")
         page.wait_for_function("document.querySelector('.fw-live button.primary')?.textContent === 'Publish quickstart_training_set_v1'", timeout=120_000)
         before = store.names()
         hidden = page.locator(".fw-page").is_visible()
         button.scroll_into_view_if_needed()
         button.press("Enter")
-        live.locator(".receipt").wait_for(timeout=60_000)
-        page.wait_for_function("document.activeElement?.dataset.copy", timeout=10_000)
+        live.locator(".receipt").wait_for(timeout=180_000)
+        page.wait_for_function("document.activeElement?.dataset.copy", timeout=60_000)
         wide = live.locator("dd").first.bounding_box()["width"] / live.bounding_box()["width"]
         beyond = live.locator(".scroll:has(.changes)").evaluate("e => e.scrollWidth - e.clientWidth")
         page.screenshot(path=artifacts / "publishing-lab.png")

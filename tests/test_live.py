@@ -29,7 +29,7 @@ class Slow:
         gate = self.running = threading.Event()
         gate.cancelled = False
         self.gates.put(gate)
-        assert gate.wait(10)
+        assert gate.wait(60)
         if gate.cancelled:
             message = "interrupted"
             raise RuntimeError(message)
@@ -50,7 +50,7 @@ def talk():
     sent = queue.Queue()
     subject = Slow()
     conversation = Conversation(subject, sent.put)
-    yield subject, conversation, lambda seconds=10: sent.get(timeout=seconds)
+    yield subject, conversation, lambda seconds=60: sent.get(timeout=seconds)
     conversation.close()
 
 
@@ -62,7 +62,7 @@ def test_a_request_is_acknowledged_then_answered_part_by_part(talk):
     subject, conversation, heard = talk
 
     conversation.receive(ask(1, at=3))
-    subject.gates.get(timeout=10).set()
+    subject.gates.get(timeout=60).set()
 
     assert {"v": 1, "id": 1, "slot": "view", "ack": True} == heard()
     first, last = heard(), heard()
@@ -76,8 +76,8 @@ def test_the_newest_of_a_slot_wins_and_the_older_one_is_cancelled(talk):
     for number in (1, 2, 3):
         conversation.receive(ask(number, at=number))
         if number == 1:
-            subject.gates.get(timeout=10)
-    subject.gates.get(timeout=10).set()
+            subject.gates.get(timeout=60)
+    subject.gates.get(timeout=60).set()
 
     replies = [heard() for _ in range(5)]
     assert [1, 2, 3, 3, 3] == [r["id"] for r in replies]
@@ -88,10 +88,10 @@ def test_the_newest_of_a_slot_wins_and_the_older_one_is_cancelled(talk):
 def test_slots_do_not_wait_for_each_other(talk):
     subject, conversation, heard = talk
     conversation.receive(ask(1, at=1, slot="view"))
-    held = subject.gates.get(timeout=10)
+    held = subject.gates.get(timeout=60)
 
     conversation.receive(ask(2, at=2, slot="guards"))
-    subject.gates.get(timeout=10).set()
+    subject.gates.get(timeout=60).set()
 
     assert [1, 2, 2, 2] == [heard()["id"] for _ in range(4)]
     held.set()
@@ -100,7 +100,7 @@ def test_slots_do_not_wait_for_each_other(talk):
 def test_a_cancel_ends_what_runs_and_says_so(talk):
     subject, conversation, heard = talk
     conversation.receive(ask(1, at=1))
-    subject.gates.get(timeout=10)
+    subject.gates.get(timeout=60)
 
     conversation.receive(ask(2, kind="cancel"))
 
@@ -113,7 +113,7 @@ def test_a_cancel_ends_what_runs_and_says_so(talk):
 def test_a_request_is_taken_at_once_while_the_engine_is_blocked(talk):
     subject, conversation, heard = talk
     conversation.receive(ask(1, at=1))
-    gate = subject.gates.get(timeout=10)
+    gate = subject.gates.get(timeout=60)
 
     began = time.perf_counter()
     for number in range(2, 52):
@@ -174,7 +174,7 @@ def test_what_is_no_request_is_refused_with_a_sentence(talk, content, said):
 def test_a_closed_conversation_answers_nothing(talk):
     subject, conversation, heard = talk
     conversation.receive(ask(1, at=1))
-    subject.gates.get(timeout=10)
+    subject.gates.get(timeout=60)
     heard()
 
     conversation.close()
@@ -206,8 +206,8 @@ def test_the_widget_syncs_its_page_once_and_answers_by_messages(monkeypatch):
     widget = LiveWidget(Echo(), "<section class=fw></section>")
     widget._handle_custom_msg(ask(1, at=7), [])  # noqa: SLF001 how a comm gives it
 
-    assert sent.get(timeout=10)["ack"]
-    assert {"grid": "<i>7</i>"} == sent.get(timeout=10)["parts"]
+    assert sent.get(timeout=60)["ack"]
+    assert {"grid": "<i>7</i>"} == sent.get(timeout=60)["parts"]
     state = widget.get_state()
     assert "<section class=fw></section>" == state["page"]
     assert len(str({k: v for k, v in state.items() if k != "page"})) < 40_000
@@ -223,7 +223,7 @@ def test_the_oldest_views_at_rest_give_way_and_let_go_of_what_they_hold(monkeypa
     made = [LiveWidget(Slow(), "") for _n in range(showing.MOST)]
     monkeypatch.setattr(showing, "LIVE", type(showing.LIVE)(made))
     made[0].conversation.receive(ask(1, at=1))
-    made[0].conversation.subject.gates.get(timeout=10)
+    made[0].conversation.subject.gates.get(timeout=60)
 
     showing._make_room()  # noqa: SLF001 what a display does first
 

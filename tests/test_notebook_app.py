@@ -36,11 +36,11 @@ def test_the_quickstart_is_explored_in_notebook_7(seen, artifacts, tmp_path):
 
     seen.run_all()
 
-    seen.page.wait_for_selector(f"{GRID} >> visible=true", timeout=60_000)
+    seen.page.wait_for_selector(f"{GRID} >> visible=true", timeout=180_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
     seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")  # what was out of sight has no text
-    seen.page.wait_for_selector(".fw-live .guards", timeout=60_000)
+    seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
     answered(seen, lambda: seen.page.locator(f"{GRID} tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click())
@@ -59,7 +59,7 @@ def test_the_quickstart_is_explored_in_notebook_7(seen, artifacts, tmp_path):
     before = seen.page.locator(VALUE).inner_text()
     seen.menu("Kernel", "Restart Kernel…")
     seen.page.locator(".jp-Dialog button.jp-mod-accept").click()
-    seen.page.wait_for_selector("text=static: run the cell again to explore", timeout=30_000)
+    seen.page.wait_for_selector("text=static: run the cell again to explore", timeout=120_000)
     assert before == seen.page.locator(VALUE).inner_text()
 
     assert not seen.errors

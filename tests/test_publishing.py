@@ -278,13 +278,13 @@ def test_checks_that_are_cancelled_can_be_run_again(store, con, monkeypatch):
 
     def slow(_):
         reached.set()
-        go.wait(20)
+        go.wait(60)
         return Finding("plans", PASS, "equal")
 
     monkeypatch.setattr(evidence, "plans", slow)
     running = threading.Thread(target=page.ask, args=(CHECK,))
     running.start()
-    reached.wait(20)
+    reached.wait(60)
     page.subject.answer(HALT, page.replies.append)
     go.set()
     running.join(20)

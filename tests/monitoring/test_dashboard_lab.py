@@ -54,12 +54,12 @@ def test_the_faults_are_found_by_looking_through_the_dashboard(place, wheel_serv
         seen.run_all(180)
         page = seen.page
         live = page.locator(".fw-live").last
-        live.wait_for(timeout=60_000)
+        live.wait_for(timeout=180_000)
         opened = walked(page, live)
         drawn = live.locator("[data-part=drill] svg").count()
         offending = live.locator("[data-part=drill] .off tbody tr").count()
         live.locator("[data-part=drill] [data-send=why]").first.press("Enter")
-        live.locator("[data-part=why] svg").first.wait_for(timeout=30_000)
+        live.locator("[data-part=why] svg").first.wait_for(timeout=120_000)
         why = live.locator("[data-part=why]").inner_text()
         live.screenshot(path=artifacts / "dashboard-lab-light.png")
         live.locator("[data-item][tabindex='0']").focus()
@@ -76,11 +76,11 @@ def test_the_faults_are_found_by_looking_through_the_dashboard(place, wheel_serv
         seen.menu("File", "Save Notebook")
         seen.menu("Kernel", "Restart Kernel…")
         page.locator(".jp-Dialog button.jp-mod-accept").click()
-        live.locator("text=static: run the cell again to explore").wait_for(timeout=30_000)
+        live.locator("text=static: run the cell again to explore").wait_for(timeout=120_000)
         wrong = [*seen.errors]
         seen.open("watch.ipynb")
         static = page.locator(".fw-page").last
-        static.wait_for(timeout=30_000)
+        static.wait_for(timeout=120_000)
         folded = static.locator("details").count()
         browser.close()
 

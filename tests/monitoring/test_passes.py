@@ -242,7 +242,7 @@ def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafk
         sent(kafka, name, [line(event(i, at=datetime.now(UTC).replace(tzinfo=None))) for i in range(50)])
         updater.caught_up()
         canary = Canary(store, updater.config, name, "{ms},canary-{n},canary,0,0", updater.measures, seconds=0.2)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while (found := monitored(store, "returns_v1", now=clock(store))).findings.of(Subject(name)) == () or found.findings.of(Subject(name))[0].value is None:
             assert time.monotonic() < until
             time.sleep(0.1)

@@ -71,7 +71,7 @@ def topic(broker, partitions=1, name=None):
         client.create_topics([NewTopic(name, partitions, 1)])
     finally:
         client.close()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while len(topic_ends({"bootstrap_servers": [broker.servers]}, [name])) < partitions:
         assert time.monotonic() < until
         time.sleep(0.05)

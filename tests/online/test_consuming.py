@@ -40,7 +40,7 @@ def topic(admin, partitions):
     return name
 
 
-def settled(counts, members, turn, seconds=30):
+def settled(counts, members, turn, seconds=60):
     """The partitions of each, polled in turns of so many seconds until each has as many as it should."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and counts != [len(m.positions) for m in members]:

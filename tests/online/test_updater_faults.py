@@ -22,7 +22,7 @@ from online.updater import Streaming, Updater
 pytestmark = pytest.mark.slow
 
 
-def until(true, seconds=20):
+def until(true, seconds=60):
     """Wait for it."""
     end = time.monotonic() + seconds
     while not (found := true()) and time.monotonic() < end:
