@@ -12,7 +12,7 @@ from online import past
 from online.answers import microseconds
 from online.served import share_of
 from online.values import reader
-from workbench.asked import arrow
+from workbench.arrows import arrow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

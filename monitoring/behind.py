@@ -9,7 +9,7 @@ import pyarrow as pa
 from attrs import evolve
 
 from monitoring.offline import as_join
-from workbench.asked import arrow
+from workbench.arrows import arrow, typed
 from workbench.plans import plan_of
 from workbench.sources import EventSource
 from workbench.timeline import page as drawn
@@ -37,6 +37,6 @@ def behind(definition: GroupBy | Join, feature: str, row: Offending, *, on: Base
     told = {**row.keys, join.left.time: row.at}
     columns = {n: pa.array([told.get(n)], pa.int64() if n == join.left.time else arrow(t)) for n, t in schema.items()}
     columns[join.left.time] = columns[join.left.time].cast(pa.timestamp("us", zone))
-    left = ibis.memtable(pa.table(columns))
+    left = typed(ibis.memtable(pa.table(columns)), schema)
     found = preview(evolve(join, left=EventSource(left, time=join.left.time)), 1, names[feature], on=connection_of(join, on))
     return drawn.alone(found.page, found.moment, found.chosen, found.feature)

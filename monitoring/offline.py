@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from backends.equal import equal
 from monitoring.answered import ROW
-from workbench.asked import arrow, fetched
+from workbench.arrows import arrow, fetched, typed
 from workbench.compile import training_set
 from workbench.definitions import Aggregation, GroupBy
 from workbench.estimates import ApproxHistogram, ApproxPercentile, ApproxPercentiles, Estimate
@@ -55,9 +55,7 @@ def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
 
 def left_on(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> ir.Table:
     """The same as a table of an engine; ids that come as texts are ids there."""
-    left = engine.keep(lefts(join, told, rows))
-    texts = {n: left[n].cast("uuid") for n in left.columns if n in join.left.table.schema and join.left.table.schema[n].is_uuid()}
-    return left.mutate(**texts) if texts else left
+    return typed(engine.keep(lefts(join, told, rows)), join.left.table.schema)
 
 
 def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa.Table:

@@ -12,7 +12,7 @@ from monitoring.answered import ROW
 from monitoring.arrivals import local, questions, sides, snapshots_seen
 from monitoring.kinds import MISSING, paired
 from monitoring.offline import left_on
-from workbench.asked import arrow, fetched
+from workbench.arrows import arrow, fetched
 from workbench.compile import features, training_set
 from workbench.errors import DefinitionError
 from workbench.planning import Chooser, briefly

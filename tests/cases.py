@@ -20,7 +20,7 @@ from oracle import DAY, HOUR, MINUTE
 import workbench as wb
 from backends import copying, engine_of
 from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, days, hours, minutes, training
-from workbench.asked import fetched
+from workbench.arrows import fetched
 from workbench.planning import Chooser
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ibis import _
 
 from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, backfill, days, hours, last_k, preview, quickstart, samples, trailing
+from workbench.arrows import fetched, typed
 from workbench.live import Conversation, RefusedError, Request
 from workbench.timeline.explorer import Explorer
 from workbench.timeline.moment import moment
@@ -47,8 +48,8 @@ def at_time(con, join, row, at):
     left = pa.Table.from_arrays([time if f.name == join.left.time else pa.array([row[f.name]], f.type) for f in schema], names=schema.names)
     name = ibis.util.gen_name("asked")
     con.create_table(name, left)
-    moved = Join(name="asked", left=EventSource(con.table(name), time=join.left.time), parts=join.parts)
-    return backfill(moved, on=con).to_pyarrow().to_pylist(maps_as_pydicts="strict")[0]
+    moved = Join(name="asked", left=EventSource(typed(con.table(name), join.left.table.schema), time=join.left.time), parts=join.parts)
+    return fetched(engine_for(moved, con), backfill(moved, on=con)).to_pylist(maps_as_pydicts="strict")[0]
 
 
 def variants(con):
@@ -143,6 +144,130 @@ def test_a_hidden_engine_gives_what_the_brought_rows_give(shop, monkeypatch):
     assert (near.rows, near.nulls) == (far.rows, far.nulls)
     a, b = (moment(p, p.rows[4], SUM, 1_700_800_000_000_000) for p in (near, far))
     assert (a.value, a.events, a.steps, a.totals, a.leaked) == (b.value, b.events, b.steps, b.totals, b.leaked)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Scans of source tables that were brought, by name."""
+    scans = []
+    real = Nearby._one  # noqa: SLF001 what it counts
+    monkeypatch.setattr(Nearby, "_one", lambda self, table, asked: scans.append(table.name) or real(self, table, asked))
+    return scans
+
+
+def test_pages_that_lie_the_way_that_is_turned_are_brought_together(shop, counted):
+    near = Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop))
+    scans = []
+    for number in (1, 2, 3, 9, 10, 9, 8, 7, 20):
+        page(near, number, 10)
+        scans.append(counted.count("purchases"))
+
+    assert [1, 2, 2, 2, 3, 4, 4, 4, 5] == scans  # 1; 2 to 9; 10 to 17; back 2 to 9; 20 on
+    assert near.pages(10) == 8
+
+
+@settings(max_examples=15, deadline=None)
+@given(numbers=st.lists(st.integers(1, 20), min_size=1, max_size=8), size=st.sampled_from([7, 10]))
+def test_a_page_is_the_same_whatever_was_turned_to_before(shop, numbers, size):
+    join = quickstart.training_set
+    near, fresh = (Nearby(join, engine_for(join, shop)) for _ in range(2))
+
+    for number in numbers:
+        got, alone = page(near, number, size), page(fresh if number == numbers[0] else Nearby(join, engine_for(join, shop)), number, size)
+        assert (alone.rows, alone.nulls, alone.first) == (got.rows, got.nulls, got.first)
+        assert got.brought
+
+
+def test_where_pages_ahead_are_too_many_rows_the_page_alone_is_brought(shop, monkeypatch):
+    from workbench.timeline import nearby
+
+    near = Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop))
+    first = page(near, 1, 10)
+    most = max(len(near.con.table(t).to_pyarrow()) for t in ("purchases", "returns"))
+    monkeypatch.setattr(nearby, "MOST", 2 * most)
+
+    second = page(near, 2, 10)
+
+    assert (True, True, 10) == (first.brought, second.brought, len(second.block))
+    monkeypatch.setattr(nearby, "ROOM", 1)
+    assert 1 == near.pages(10)
+
+
+def test_a_cancelled_scan_is_not_asked_again_where_the_tables_are(shop, explorer, monkeypatch):
+    from backends import EngineError
+
+    near = explorer.queries.near
+
+    def cancelled(*_args):
+        explorer.queries.stop("view")
+        message = "interrupted"
+        raise EngineError(message)
+
+    monkeypatch.setattr(near, "_one", cancelled)
+    monkeypatch.setattr(near.origin, "keep", lambda _: pytest.fail("the warehouse was asked for the whole page"))
+    with pytest.raises(EngineError, match="interrupted"):
+        ask(explorer, "page", page=5)
+
+
+IDS = [f"0000000{i}-aaaa-4bbb-8ccc-00000000000{i}" for i in range(6)]
+
+
+def with_ids(con):
+    """A join by uuids, over events that have JSON beside them, and snapshots of what has a uuid of its own."""
+    events = pa.table({"k": [IDS[i % 5] for i in range(40)], "ts": [datetime(2024, 1, 1 + i % 9, i % 23) for i in range(40)], "v": list(range(40)), "about": [f'{{"a": {i}}}' for i in range(40)]})  # noqa: DTZ001
+    owners = pa.table({"k": IDS, "ds": ["2024-01-04"] * 6, "owner": IDS[::-1]})
+    lefts = pa.table({"k": [*IDS, None], "t": [datetime(2024, 1, 8)] * 7})  # noqa: DTZ001
+    for name, rows, types in (("id_events", events, {"k": "uuid", "about": "json"}), ("id_owners", owners, {"k": "uuid", "owner": "uuid"}), ("id_lefts", lefts, {"k": "uuid"})):
+        con.create_table(f"{name}_told", rows, overwrite=True)
+        con.raw_sql(f"drop table if exists {name}")
+        con.raw_sql(f"create table {name} as select {', '.join(f'cast({c} as {types[c]}) as {c}' if c in types else c for c in rows.column_names)} from {name}_told")
+    v = GroupBy(name="e", source=EventSource(con.table("id_events"), time="ts"), keys=["k"], aggregations=[trailing(days(5), _.v.sum()), last_k(_.v, 2)])
+    o = GroupBy(name="o", source=EntitySource(con.table("id_owners"), snapshot="ds"), keys=["k"], features=["owner"])
+    return Join(name="by_id", left=EventSource(con.table("id_lefts"), time="t"), parts=[v, o])
+
+
+def looked_at_by_ids(con, monkeypatch):
+    from workbench.timeline import nearby
+
+    join = with_ids(con)
+    rows = fetched(engine_for(join, con), backfill(join, on=con)).to_pylist()
+    expected = {r["k"] and str(r["k"]): {n: str(v) if n == "o_owner" and v else v for n, v in r.items() if n[:2] in ("e_", "o_")} for r in rows}
+    explorer = preview(join, 2, "e_v_sum_5d", on=con).live()[0]
+
+    def shown():
+        found = explorer.queries.page(explorer.state)
+        return found, {r["k"] and str(r["k"]): {n: str(v) if n == "o_owner" and v else v for n, v in r.items() if n[:2] in ("e_", "o_")} for r in found.rows}
+
+    found, values = shown()
+    assert (True, expected) == (found.brought, values)
+    at = _us(datetime(2024, 1, 5))  # noqa: DTZ001
+    moved = moment(found, found.rows[1], "e_v_sum_5d", at)
+    assert moved.events
+    assert at_time(con, join, found.rows[1], at)["e_v_sum_5d"] == moved.value
+    assert "events count" in ask(explorer, "cell", row=1, feature="e_v_sum_5d")["detail"]
+    assert IDS[3] in ask(explorer, "rows", column="k", op="=", value=IDS[3].upper())["bar"].lower()
+    assert {IDS[3]: expected[IDS[3]]} == shown()[1]
+    ask(explorer, "key", key=f'{{"k": "{IDS[2]}"}}')
+    assert {IDS[2]} == set(shown()[1])
+    with pytest.raises(RefusedError, match="'12' is no uuid"):
+        ask(explorer, "rows", column="k", op="=", value="12")
+    alone = preview(join.parts[0].group_by, on=con)
+    assert set(IDS[:5]) == {str(r["k"]) for r in alone.rows}
+    monkeypatch.setattr(nearby, "MOST", 3)
+    far = page(Nearby(join, engine_for(join, con)), 1, 10)
+    b = moment(far, far.rows[1], "e_v_sum_5d", at)
+    assert (False, [{k: str(v) if k in ("k", "o_owner") and v else v for k, v in r.items()} for r in found.rows]) == (far.brought, [{k: str(v) if k in ("k", "o_owner") and v else v for k, v in r.items()} for r in far.rows])
+    assert (moved.value, moved.steps, moved.totals, len(moved.events)) == (b.value, b.steps, b.totals, len(b.events))
+    explorer.close()
+
+
+def test_keys_that_are_uuids_are_looked_at_as_any(duck, monkeypatch):
+    looked_at_by_ids(duck, monkeypatch)
+
+
+@pytest.mark.slow
+def test_keys_that_are_uuids_are_looked_at_on_postgres_too(postgres, monkeypatch):
+    looked_at_by_ids(postgres, monkeypatch)
 
 
 def test_left_rows_are_filtered_by_their_own_types(shop, explorer):

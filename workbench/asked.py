@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.operations as ops
-import pyarrow as pa
 
 from backends.asking import Ask, LacksError, Span
 from workbench.aggregates import BottomK, FirstK, Histogram, Kurtosis, LastK, Skew, TopK, kind
+from workbench.arrows import arrow
 from workbench.estimates import ApproxHistogram, ApproxPercentile, ApproxPercentiles, ApproxUniqueCount
 from workbench.normal import normal
 from workbench.rows import in_us
@@ -16,11 +16,8 @@ from workbench.rows import in_us
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import ibis
     import ibis.expr.datatypes as dt
-    import ibis.expr.types as ir
 
-    from backends import Engine
     from workbench.lowering import Cell
     from workbench.windows import Window
 
@@ -104,20 +101,6 @@ def asked(cell: Cell, over: Span) -> Ask:
         raise LacksError(message)
     name, options = ASKED[type(cell.op)]
     return Ask(cell.name, name, cell.inputs, over, arrow(answer), options(cell.op))
-
-
-def arrow(dtype: dt.DataType) -> pa.DataType:
-    """The Arrow type of an Ibis type; times in microseconds."""
-    if dtype.is_timestamp():
-        return pa.timestamp("us", dtype.timezone)
-    if dtype.is_map():
-        return pa.map_(arrow(dtype.key_type), arrow(dtype.value_type))
-    return pa.list_(arrow(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
-
-
-def fetched(engine: Engine, table: ir.Table, schema: ibis.Schema | None = None) -> pa.Table:
-    """A table's rows in its Ibis types, or those of `schema`, whatever the driver made of them."""
-    return engine.fetch(table).cast(pa.schema([(n, arrow(t)) for n, t in (schema or table.schema()).items()]))
 
 
 def _carried(dtype: dt.DataType) -> bool:

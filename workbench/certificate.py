@@ -14,7 +14,7 @@ from sqlglot import exp
 from backends import Engine
 from backends.equal import TOLERANCE, equal
 from workbench import display
-from workbench.asked import fetched
+from workbench.arrows import fetched
 from workbench.canonical import fingerprint
 from workbench.errors import DefinitionError
 from workbench.joins import expect_join

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from online.answers import microseconds
 from online.errors import StoreError
-from workbench.asked import arrow
+from workbench.arrows import arrow
 from workbench.binding import title
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError, near

@@ -15,7 +15,7 @@ import pyarrow as pa
 from attrs import evolve, frozen
 
 from backends import engine_of
-from workbench.asked import arrow, fetched
+from workbench.arrows import arrow, fetched
 from workbench.binding import relation, unbind
 from workbench.definitions import Aggregation, GroupBy
 from workbench.errors import DefinitionError, near

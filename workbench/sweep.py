@@ -10,7 +10,8 @@ from attrs import frozen
 
 from backends.asking import Ask, LacksError, Span
 from backends.asof import AsOf
-from workbench.asked import arrow, asked, span
+from workbench.arrows import arrow
+from workbench.asked import asked, span
 from workbench.estimates import Estimate
 from workbench.evaluation import Evaluation, contained, contribution, seen
 from workbench.lowering import Cell

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis.expr.operations as ops
 
-from workbench.asked import fetched
+from workbench.arrows import fetched
 from workbench.binding import title
 from workbench.checks import moment, wrong_unit
 from workbench.compile import training_set

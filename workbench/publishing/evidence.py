@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backends.equal import equal
-from workbench.asked import fetched
+from workbench.arrows import fetched
 from workbench.nodes import base
 from workbench.planning import PAIRS, Chooser
 from workbench.plans import stored_rows

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from backends import engine_of
 from backends.equal import equal
 from online.answers import microseconds, moment
-from workbench.asked import fetched
+from workbench.arrows import fetched
 from workbench.compile import instant, training_set
 from workbench.definitions import GroupBy
 from workbench.evaluation import Evaluation

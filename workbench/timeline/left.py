@@ -9,7 +9,7 @@ import ibis
 import pyarrow as pa
 from attrs import frozen
 
-from workbench.asked import arrow
+from workbench.arrows import arrow
 from workbench.binding import title
 from workbench.errors import DefinitionError
 from workbench.numbering import ROW, order
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from backends import Engine
     from workbench.joins import Join
 
-PAGES = 2  # of one block: their keys are looked up together, and the next page is at hand
 # How a filter compares; its value has the column's type.
 COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": lambda c, v: c == v,
@@ -54,12 +53,12 @@ class Left:
         self.join, self.engine = join, engine
         self.table = rebound(join.left.table, engine, clean=False).to_expr()
         self._counts: dict[Wanted, int] = {}
-        self._blocks: dict[tuple[Wanted, int, int], pa.Table] = {}
+        self._block: tuple[Wanted, int, pa.Table] | None = None  # which rows, from where on
         self._newest: int | None = None
 
     def know(self, other: Left) -> None:
         """Take over what was counted and read of the same rows."""
-        self._counts, self._blocks, self._newest = dict(other._counts), dict(other._blocks), other._newest
+        self._counts, self._block, self._newest = dict(other._counts), other._block, other._newest
 
     def count(self, wanted: Wanted) -> int:
         """How many rows there are."""
@@ -69,20 +68,23 @@ class Left:
             ((self._counts[wanted],),) = self.engine.rows(self._kept(wanted).agg(n=lambda t: t.count()))
         return self._counts[wanted]
 
-    def rows(self, wanted: Wanted, number: int, size: int) -> tuple[pa.Table, pa.Table]:
-        """The rows of a page, from 1, and those of its block, numbered from 0 in order of time; DefinitionError past the last."""
+    def rows(self, wanted: Wanted, number: int, size: int, pages: int = 1) -> tuple[pa.Table, pa.Table]:
+        """The rows of a page, from 1, and those of its block, numbered from 0 in order of time; DefinitionError past the last.
+
+        A block that is read is of so many pages, the one that is asked for and those beyond it, the way that is turned.
+        """
         first, total = (number - 1) * size, self.count(wanted)
         if first >= total > 0:
             message = f"row {first + 1} is past the end: {title(self.join.left.table)} has {total} rows, {-(-total // size)} pages of {size}"
             raise DefinitionError(message)
-        start = first // (size * PAGES) * size * PAGES
-        key = wanted, start, size
-        if key not in self._blocks:
-            self._blocks = {key: self._alone(wanted) if wanted.key is not None else self._block(wanted, start, size * PAGES)}
-        block = self._blocks[key]
+        there, start, block = self._block or (None, 0, None)
+        if block is None or there != wanted or not start <= first or min(first + size, total) > start + len(block):
+            start = max(0, first - size * (pages - 1)) if there == wanted and first < start else first
+            block = self._alone(wanted) if wanted.key is not None else self._read(wanted, start, size * pages)
+            self._block = wanted, start, block
         return block.slice(first - start, size), block
 
-    def _block(self, wanted: Wanted, start: int, length: int) -> pa.Table:
+    def _read(self, wanted: Wanted, start: int, length: int) -> pa.Table:
         kept = self._kept(wanted)
         asked = kept.order_by(order(self.join, kept)).limit(length, offset=start)
         # Ibis 12 leaves the row number of an offset among Spark's columns

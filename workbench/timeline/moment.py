@@ -110,8 +110,7 @@ def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
     moment_ = pa.array([at], pa.timestamp("us")).cast(schema.field(time).type, safe=False)  # to the precision that the left has
     columns = [moment_ if f.name == time else pa.array([row[f.name]], f.type) for f in schema]
     rows = pa.Table.from_arrays([*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW])
-    here = page.engine is page.near.engine
-    kept = page.near.held(LEFT, rows) if here else page.engine.local(rows)
+    kept = page.near.lefts(LEFT, rows, page.engine, keep=False)
     (found,) = grid(page.near, page.engine, kept).to_pylist(maps_as_pydicts="strict")
     return row | {**found, ROW: row[ROW]}
 

@@ -19,7 +19,7 @@ from attrs import frozen
 
 from backends import EngineError
 from backends.duckdb import DuckDB
-from workbench.asked import arrow, fetched
+from workbench.arrows import arrow, fetched, told_as_text, typed
 from workbench.checks import check_sources
 from workbench.joins import tables
 from workbench.nodes import base, inline
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from workbench.guards import Finding
     from workbench.joins import Join, JoinPart
 
+PAGES, ROOM = 8, 200_000  # of pages that are turned to, so many have their keys looked up together, where their rows are likely to be no more
 MOST = 1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
 CHECKED: dict[int, set[int]] = {}  # what was found to be right, by connection (two of them may be equal, and are not the same); a backfill looks again
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Nearby:
         self._there: dict[ops.UnboundTable, str] = {}
         self._days: dict[tuple[ops.UnboundTable, tuple[str, ...]], pa.Table] = {}
         self._checked = _checked(engine.connected)
+        self._density: float | None = None  # rows that were brought for a left row
+        self.stops = 0  # how often what ran was cancelled
         self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}  # of definitions that are tied to a connection
         self._identities: dict[int, Hashable | None] = {}
 
@@ -76,7 +79,7 @@ class Nearby:
     def handed_over(self) -> Nearby:
         """The same, with what was brought, for another thread; this one brings its rows anew when it is asked again."""
         other = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
-        for held in ("_con", "_engine", "_there", "_compiled", "_checked"):
+        for held in ("_con", "_engine", "_there", "_compiled", "_checked", "_density"):
             setattr(other, held, getattr(self, held))
         other._days, other._identities = dict(self._days), self._identities
         self._con, self._engine, self._there, self._compiled = None, None, {}, {}
@@ -89,6 +92,10 @@ class Nearby:
         if not sources <= self._checked:
             check_sources(self.join, self.origin)
             self._checked |= sources
+
+    def pages(self, size: int) -> int:
+        """How many pages of so many left rows to bring at once: one at first, and then those ahead as well, as far as there is room."""
+        return 1 if self._density is None else max(1, min(PAGES, int(ROOM / max(1.0, self._density * size))))
 
     def bring(self, rows: pa.Table, meanwhile: Callable[[], None] = lambda: None) -> Engine:
         """The engine to ask for these left rows: this one, or where the tables are if they cannot be brought.
@@ -105,7 +112,7 @@ class Nearby:
         for table in wanted.keys() - self._there.keys():
             self._place(table, table.schema.to_pyarrow().empty_table())
         reading = ThreadPoolExecutor(1)
-        read = reading.submit(self._read, wanted)
+        read = reading.submit(self._read, wanted, self.stops)
         try:
             meanwhile()
             found = read.result()
@@ -117,14 +124,18 @@ class Nearby:
         for table, brought in found.items():
             self._place(table, brought)
             self._there[table] = wanted[table].named
+        if found:
+            self._density = max(map(len, found.values())) / max(1, len(rows))
         return self.engine if found or not wanted else self.origin
 
-    def _read(self, wanted: dict[ops.UnboundTable, Asked]) -> dict[ops.UnboundTable, pa.Table]:
-        """The rows that are asked for of each table; of none where one cannot be brought."""
+    def _read(self, wanted: dict[ops.UnboundTable, Asked], stops: int) -> dict[ops.UnboundTable, pa.Table]:
+        """The rows that are asked for of each table; of none where one cannot be brought. EngineError where that was cancelled."""
         self.check()
         try:
             return {table: self._one(table, asked) for table, asked in wanted.items()}
         except (EngineError, pa.ArrowException, BeyondReachError) as error:
+            if self.stops != stops:
+                raise
             log.debug("asked where the tables are: %s", error)
             return {}
 
@@ -165,8 +176,14 @@ class Nearby:
         if space.database:
             con.execute(f"create schema if not exists {'.'.join(place)}")
         con.register("_fw_brought", rows)
-        con.execute(f"create or replace table {'.'.join([*place, quoted(table.name)])} as from _fw_brought")
+        con.execute(f"create or replace table {'.'.join([*place, quoted(table.name)])} as {self._typed('_fw_brought', table.schema)}")
         con.unregister("_fw_brought")
+
+    def _typed(self, name: str, schema: ibis.Schema) -> str:
+        """Rows that are held under a name, with the types that Arrow has as text."""
+        to = self.con.compiler.type_mapper.to_string
+        replaced = ", ".join(f"cast({self.engine.quoted(n)} as {to(t)}) as {self.engine.quoted(n)}" for n, t in schema.items() if told_as_text(t))
+        return f"select *{f' replace ({replaced})' if replaced else ''} from {self.engine.quoted(name)}"  # noqa: S608 names are quoted
 
     def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
         """A row without a key for every snapshot of the whole table, since one without the key is in force too (rule 6)."""
@@ -181,14 +198,26 @@ class Nearby:
 
     # --- what is asked of it
 
-    def hold(self, name: str, rows: pa.Table) -> None:
-        """Have rows under this name, in the place of any that had it."""
-        self.con.con.register(name, rows)
+    def hold(self, name: str, rows: pa.Table, schema: ibis.Schema | None = None) -> None:
+        """Have rows under this name, in the place of any that had it; in the types of a schema, of the columns that it has."""
+        texts = {} if schema is None else {n: t for n, t in schema.items() if n in rows.column_names and told_as_text(t)}
+        if not texts:
+            self.con.con.register(name, rows)
+            return
+        self.con.con.register(f"{name}_told", rows)
+        self.con.con.execute(f"create or replace temp view {self.engine.quoted(name)} as {self._typed(f'{name}_told', ibis.schema(texts))}")
 
-    def held(self, name: str, rows: pa.Table) -> ir.Table:
+    def held(self, name: str, rows: pa.Table, schema: ibis.Schema | None = None) -> ir.Table:
         """The same, as a table."""
-        self.hold(name, rows)
+        self.hold(name, rows, schema)
         return self.con.table(name)
+
+    def lefts(self, name: str, rows: pa.Table, engine: Engine, *, keep: bool = True) -> ir.Table:
+        """Left rows as a table of the engine that is asked, in the left's types; within what it is asked, or kept."""
+        schema = self.join.left.table.schema
+        if engine is self.engine:
+            return self.held(name, rows, schema)
+        return typed(engine.keep(rows) if keep else engine.local(rows), schema)
 
     def statement(self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]) -> tuple[str, ibis.Schema]:
         """An expression that follows from a definition and a key alone, as SQL: written once, though what it reads may be other rows by then."""
@@ -258,5 +287,6 @@ def _mine(group_by: GroupBy, values: list[list[Any]], there: ir.Table, table: op
         if not isinstance(node, ops.Field) or node.rel != table:
             message = f"the key {key} of {group_by.name} is computed"
             raise BeyondReachError(message)
-        found.append(there[node.name].isin(some) if some else ibis.literal(value=False))
+        wanted = [ibis.literal(v, node.dtype) for v in some] if told_as_text(node.dtype) else some
+        found.append(there[node.name].isin(wanted) if wanted else ibis.literal(value=False))
     return reduce(lambda a, b: a & b, found)

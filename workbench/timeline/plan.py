@@ -10,7 +10,7 @@ import ibis.expr.operations as ops
 from attrs import evolve, frozen
 
 from backends import EngineError
-from workbench.asked import fetched
+from workbench.arrows import fetched
 from workbench.checks import ask, left_checks
 from workbench.compile import TIME, features, instant, spine_of, training_set
 from workbench.definitions import Aggregation
@@ -90,12 +90,14 @@ class Page:
 def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
     """The `number`-th page (from 1) of `size` left rows; DefinitionError past the last."""
     join, total = near.join, near.left.count(wanted)
-    rows, block = near.left.rows(wanted, number, size)
+    rows, block = near.left.rows(wanted, number, size, near.pages(size))
     first = (number - 1) * size
     if not len(rows):
         return Page(near, False, wanted, block, first, total, (), ())
     engine = near.bring(block, partial(_write, near, rows))
-    kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
+    if engine is not near.engine and len(block) > len(rows):
+        engine, block = near.bring(rows), rows
+    kept = near.lefts(LEFT, rows, engine)
     ask(left_checks(join, kept), engine)
     found = grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
     facts = [_facts(part, near, engine, kept) for part in join.parts]
@@ -111,7 +113,7 @@ def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[s
     if not len(rows):
         return []
     engine = near.bring(rows)
-    kept = near.held(LEFT, rows) if engine is near.engine else engine.keep(rows)
+    kept = near.lefts(LEFT, rows, engine)
     return grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
 
 
@@ -120,7 +122,8 @@ def grid(near: Nearby, engine: Engine, kept: ir.Table) -> pa.Table:
     if engine is not near.engine or _sketched(near.join):
         return fetched(engine, training_set(near.join, engine, kept, briefly).order_by(ROW))
     for number, part in enumerate(near.join.parts):
-        near.hold(_table(number), near.fetch(*_part(part, near)))
+        _, schema = near.statement(*_part(part, near))
+        near.hold(_table(number), near.fetch(*_part(part, near)), schema)
     return near.fetch(*_whole(near))
 
 
@@ -128,10 +131,10 @@ def _write(near: Nearby, rows: pa.Table) -> None:
     """Have the SQL of a page written, before the rows that it reads are there."""
     if _sketched(near.join):
         return
-    near.hold(LEFT, rows)
+    near.hold(LEFT, rows, near.join.left.table.schema)
     for number, part in enumerate(near.join.parts):
         _, schema = near.statement(*_part(part, near))
-        near.hold(_table(number), columns(schema).empty_table())
+        near.hold(_table(number), columns(schema).empty_table(), schema)
         if not isinstance(part.group_by.source, EntitySource):
             near.statement(*_counts(part, near))
     near.statement(*_whole(near))

@@ -112,6 +112,7 @@ class Queries:
         if slot != VIEW:
             self._behind.interrupt()
             return
+        self.near.stops += 1
         for engine in (self.near.engine, self.near.origin):
             engine.interrupt()
 

@@ -12,7 +12,7 @@ from attrs import evolve
 from ibis.common.deferred import Deferred
 
 from backends import engine_of
-from workbench.asked import fetched
+from workbench.arrows import fetched, typed
 from workbench.definitions import Aggregation, GroupBy, flat
 from workbench.errors import DefinitionError
 from workbench.joins import Join
@@ -87,7 +87,8 @@ def sampled(group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime 
         message = f"a key of {group_by.name} is called {TIME!r}, as the sample's time is: preview a Join of it"
         raise DefinitionError(message)
     rows = found.append_column(TIME, pa.array([us] * len(found), pa.timestamp("us")))
-    return Join(name=group_by.name, left=EventSource(ibis.memtable(rows), time=TIME), parts=[group_by], description=group_by.description, owner=group_by.owner)
+    left = typed(ibis.memtable(rows), ibis.schema({k: group_by.source.table.schema[k] for k in group_by.keys}))
+    return Join(name=group_by.name, left=EventSource(left, time=TIME), parts=[group_by], description=group_by.description, owner=group_by.owner)
 
 
 def _newest(group_by: GroupBy, engine: Engine, table: ir.Table) -> int:

@@ -136,7 +136,8 @@ def read(value: str, dtype: dt.DataType, *, text: bool = False) -> Any:
             return int(value.replace(",", ""))
         if dtype.is_floating() or dtype.is_decimal():
             return float(value.replace(",", ""))
-        return ibis.literal(value.strip(), type=dtype).execute()
+        found = ibis.literal(value.strip(), type=dtype).execute()
+        return str(found) if dtype.is_uuid() else found
     except (KeyError, ValueError, TypeError, DefinitionError) as error:
         message = f"{value!r:.60} is no {dtype}"
         raise RefusedError(message) from error

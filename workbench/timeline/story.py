@@ -12,7 +12,7 @@ import pyarrow as pa
 from attrs import evolve, frozen
 
 from workbench.aggregates import Each
-from workbench.asked import fetched
+from workbench.arrows import fetched, told_as_text, typed
 from workbench.compile import features
 from workbench.definitions import Aggregation
 from workbench.nodes import substitute
@@ -26,6 +26,7 @@ from workbench.windows import DAY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import ibis.expr.datatypes as dt
     import ibis.expr.types as ir
 
     from backends import Engine
@@ -113,10 +114,19 @@ class Story:
         return None if self.feature.window is None else EventRows(self.group_by, self.engine).tail(self.at, self.feature.window)
 
     @property
+    def _types(self) -> list[dt.DataType]:
+        """The keys' types."""
+        return [self.group_by.source.table.schema[k] for k in self.group_by.keys]
+
+    @property
     def _kinds(self) -> list[pa.DataType]:
-        """The keys' Arrow types."""
-        schema = self.group_by.source.table.schema.to_pyarrow()
-        return [schema.field(k).type for k in self.group_by.keys]
+        """The same for Arrow."""
+        return [t.to_pyarrow() for t in self._types]
+
+    @property
+    def _key(self) -> list[Any]:
+        """The key as it is compared with columns."""
+        return [ibis.literal(k, t) if told_as_text(t) else k for k, t in zip(self.key, self._types, strict=True)]
 
     # --- the events
 
@@ -136,7 +146,7 @@ class Story:
     def _brought(self) -> tuple[list[dict[str, Any]], dict[str, int], np.ndarray[Any, Any]]:
         """The same of a key whose events were brought: all of them, told apart here."""
         about = pa.table({"at": pa.array([self.at], pa.int64()), "start": pa.array([self.start], pa.int64()), **{f"k{i}": pa.array([k], kind) for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))}})
-        self.near.hold("_fw_about", about)
+        self.near.hold("_fw_about", about, ibis.schema({f"k{i}": t for i, t in enumerate(self._types)}))
 
         def all_of() -> ir.Table:
             asked = self.near.con.table("_fw_about")
@@ -158,7 +168,7 @@ class Story:
         taken = [(bool(op.find(Each, filter=ops.Value)), {name: finite(rows.value(node, table, {})) for name, node in arguments(op).items()}) for op in ops_]
         extra = {f"_fw_{name}": value for name, value in taken[0][1].items()} | {"_fw_counts": contributes(taken) & (ibis.literal(value=True) if self.feature.by is None else table[self.feature.by].notnull())}
         told = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra)
-        told = told.filter(reduce(lambda a, b: a & b, (told[k] == v for k, v in zip(self.group_by.keys, key or self.key, strict=True))), told[EVENT].notnull())
+        told = told.filter(reduce(lambda a, b: a & b, (told[k] == v for k, v in zip(self.group_by.keys, key or self._key, strict=True))), told[EVENT].notnull())
         filtered_ = told["_fw_where"].fill_null(False) if "where" in taken[0][1] else ibis.literal(value=True)
         outside = [(told[EVENT] >= at, LATER)] + ([(told[EVENT] < start, OLD)] if start is not None else [])
         return told.mutate(**{STATUS: ibis.cases(*outside, (told["_fw_counts"], COUNTS), (filtered_, EMPTY), else_=FILTERED)})
@@ -200,10 +210,10 @@ class Story:
         spine = pa.table({"_fw_key0": pa.array(range(len(subsets)), pa.int64()), AT: pa.array([self.at] * len(subsets), pa.int64())})
         here, source = self.engine is self.near.engine, self.group_by.events
         if here:
-            self.near.hold("_fw_cases", rows)
+            self.near.hold("_fw_cases", rows, self.group_by.source.table.schema)
 
         def asked(spine_: ir.Table) -> ir.Table:
-            table = self.near.con.table("_fw_cases") if here else self.engine.local(rows)
+            table = self.near.con.table("_fw_cases") if here else typed(self.engine.local(rows), self.group_by.source.table.schema)
             moved = EventSource(table, time=source.time, order=source.order)
             cases = evolve(self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)])
             return self._asked(spine_, cases, "_fw_key0")
@@ -255,7 +265,8 @@ class Story:
         """The feature as of each instant."""
         key = {f"_fw_key{i}": pa.array([k] * len(instants), kind) for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))}
         spine = pa.table({**key, AT: pa.array(instants, pa.int64())})
-        return self._answers("steps", spine, lambda held: self._asked(held, self.only(), AT)) if instants else []
+        types = ibis.schema({f"_fw_key{i}": t for i, t in enumerate(self._types)})
+        return self._answers("steps", spine, lambda held: self._asked(held, self.only(), AT), types) if instants else []
 
     def _times(self, reach: int | None, last: int, times: np.ndarray[Any, Any] | None) -> list[int]:
         """When events came that may change the value within a span; a few more than can be drawn, if there are many."""
@@ -264,7 +275,7 @@ class Story:
             return [int(t) for t in some[: MOST_CHANGES + 1]]
         table = EventRows(self.group_by, self.engine).table
         time = micros(table[self.group_by.events.time])
-        mine = [table[k] == v for k, v in zip(self.group_by.keys, self.key, strict=True)]
+        mine = [table[k] == v for k, v in zip(self.group_by.keys, self._key, strict=True)]
         near = table.filter(*mine, time <= last, *([time >= reach] if reach is not None else []))
         return near.select(t=time).limit(MOST_CHANGES + 1).to_pyarrow()["t"].to_pylist()
 
@@ -285,13 +296,13 @@ class Story:
     def _asked(self, spine: ir.Table, group_by: GroupBy, by: str) -> ir.Table:
         return features(spine, group_by, self.engine, planner=briefly).order_by(by)
 
-    def _answers(self, what: str, spine: pa.Table, asked: Callable[[ir.Table], ir.Table]) -> list[Any]:
+    def _answers(self, what: str, spine: pa.Table, asked: Callable[[ir.Table], ir.Table], types: ibis.Schema | None = None) -> list[Any]:
         """The feature for each row of a spine, in order; by a plan that was compiled before, where it is at hand."""
         if self.engine is not self.near.engine:
-            found = fetched(self.engine, asked(ibis.memtable(spine)))
+            found = fetched(self.engine, asked(typed(ibis.memtable(spine), types)))
         elif estimate_in(self.group_by) is not None:
-            found = fetched(self.engine, asked(self.near.held(f"_fw_{what}_spine", spine)))
+            found = fetched(self.engine, asked(self.near.held(f"_fw_{what}_spine", spine, types)))
         else:
-            self.near.hold(f"_fw_{what}_spine", spine)
+            self.near.hold(f"_fw_{what}_spine", spine, types)
             found = self.near.fetch(self.group_by, (what, self.feature), lambda: asked(self.near.con.table(f"_fw_{what}_spine")))
         return found[found.column_names[-1]].to_pylist(maps_as_pydicts="strict")

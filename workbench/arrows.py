@@ -1,0 +1,39 @@
+"""Rows as Arrow: what Ibis's types are there, and tables in Ibis's types from what Arrow has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.datatypes as dt
+    import ibis.expr.types as ir
+
+    from backends import Engine
+
+
+def arrow(dtype: dt.DataType) -> pa.DataType:
+    """The Arrow type of an Ibis type; times in microseconds."""
+    if dtype.is_timestamp():
+        return pa.timestamp("us", dtype.timezone)
+    if dtype.is_map():
+        return pa.map_(arrow(dtype.key_type), arrow(dtype.value_type))
+    return pa.list_(arrow(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
+
+
+def fetched(engine: Engine, table: ir.Table, schema: ibis.Schema | None = None) -> pa.Table:
+    """A table's rows in its Ibis types, or those of `schema`, whatever the driver made of them."""
+    return engine.fetch(table).cast(pa.schema([(n, arrow(t)) for n, t in (schema or table.schema()).items()]))
+
+
+def told_as_text(dtype: dt.DataType) -> bool:
+    """Whether Arrow has values of the type as text, within lists too."""
+    return any(word in str(dtype) for word in ("uuid", "json"))
+
+
+def typed(table: ir.Table, schema: ibis.Schema | None) -> ir.Table:
+    """Rows that came by Arrow, in the types of a schema that it has as text."""
+    texts = {n: table[n].cast(t) for n, t in (schema or {}).items() if n in table.columns and told_as_text(t)}
+    return table.mutate(**texts) if texts else table
