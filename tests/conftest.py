@@ -65,6 +65,17 @@ def browser():
 
 
 @pytest.fixture(scope="session")
+def jupyterlab(tmp_path_factory):
+    """The address of a JupyterLab of the tests' own, and the folder that it is on."""
+    import lab
+
+    if reason := lab.lacks_lab():
+        lacking(reason)
+    with lab.lab(tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def spark():
     if reason := services.lacks_spark():
         lacking(reason)

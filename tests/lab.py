@@ -96,6 +96,20 @@ class Lab:
         """A notebook, when its kernel is ready."""
         self.page.goto(f"{self.address}/lab/tree/{name}?reset")
         self.page.locator("text=/\\| Idle/").wait_for(timeout=180_000)
+        self.settled(name)
+
+    def settled(self, name: str, seconds: float = 120) -> None:
+        """When a notebook has one kernel, which is idle and the page's, and stays it: a page may start one, and another in its place."""
+        before, seen, end = None, 0, time.monotonic() + seconds
+        while seen < 4:
+            kernels = [s["kernel"] for s in json.load(urllib.request.urlopen(f"{self.address}/api/sessions", timeout=30)) if s["path"] == name]  # noqa: S310 our own server
+            ready = [k["id"] for k in kernels if k["execution_state"] == "idle" and k["connections"]]
+            seen = seen + 1 if len(kernels) == 1 and ready == before else 0
+            before = ready if len(ready) == 1 else None
+            if time.monotonic() > end:
+                message = f"the kernel of {name} was not ready after {seconds} s: {kernels}"
+                raise RuntimeError(message)
+            self.page.wait_for_timeout(250)
 
     def menu(self, menu: str, item: str) -> None:
         """Choose an item of a menu."""
@@ -123,6 +137,8 @@ class Notebook(Lab):
     """The same in Notebook 7: one document, without JupyterLab's shell around it."""
 
     def open(self, name: str) -> None:
-        """A notebook, when its kernel is ready."""
-        self.page.goto(f"{self.address}/notebooks/{name}?reset")
-        self.page.wait_for_selector(IDLE, state="attached", timeout=180_000)
+        """A notebook, when its kernel is ready: seen a second time, since the first page may have started two kernels and be tied to the one that is gone."""
+        for _ in range(2):
+            self.page.goto(f"{self.address}/notebooks/{name}?reset")
+            self.page.wait_for_selector(IDLE, state="attached", timeout=180_000)
+            self.settled(name)

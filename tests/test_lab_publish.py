@@ -6,8 +6,7 @@ import re
 
 import ibis
 import pytest
-from conftest import lacking
-from lab import CHROMIUM, Lab, lab, lacks_lab, notebook
+from lab import CHROMIUM, Lab, notebook
 
 from online import Store, fetch
 from workbench import samples, unpublish
@@ -20,18 +19,10 @@ CELLS = (
 )
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    if reason := lacks_lab():
-        lacking(reason)
-    with lab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
-
-
-def test_a_cell_checks_and_publishes_and_its_receipt_is_what_is_served(place, wheel_server, artifacts):
+def test_a_cell_checks_and_publishes_and_its_receipt_is_what_is_served(jupyterlab, wheel_server, artifacts):
     from playwright.sync_api import sync_playwright
 
-    address, work = place
+    address, work = jupyterlab
     con = ibis.duckdb.connect(work / "shop.duckdb")
     samples.load(con, samples.write(work / "shop"))
     con.disconnect()

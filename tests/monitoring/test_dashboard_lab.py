@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from conftest import ROOT, lacking
-from lab import CHROMIUM, Lab, lab, lacks_lab, notebook
+from conftest import ROOT
+from lab import CHROMIUM, Lab, notebook
 
 from online import Store
 from workbench import unpublish
 
 pytestmark = pytest.mark.slow
 STORE = "store = Store(home, sample=1.0)"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    if reason := lacks_lab():
-        lacking(reason)
-    with lab(tmp_path_factory.mktemp("lab")) as running:
-        yield running
 
 
 def cells(url):
@@ -42,16 +34,16 @@ def walked(page, live):
     return opened
 
 
-def test_the_faults_are_found_by_looking_through_the_dashboard(place, wheel_server, artifacts):
+def test_the_faults_are_found_by_looking_through_the_dashboard(jupyterlab, wheel_server, artifacts):
     from playwright.sync_api import sync_playwright
 
-    address, work = place
+    address, work = jupyterlab
     notebook(work / "watch.ipynb", *cells(wheel_server))
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
         seen = Lab(browser, address, 2200)
         seen.open("watch.ipynb")
-        seen.run_all(180)
+        seen.run_all()
         page = seen.page
         live = page.locator(".fw-live").last
         live.wait_for(timeout=180_000)
