@@ -79,8 +79,11 @@ class Measured:
 
     @cached_property
     def _log(self) -> Answered:
-        """The served log of the span, and of the time before it that its tiles are held against."""
-        return answered(self.store, self.plan, self.shown.first - in_us(self.against.back or timedelta(0)), self.shown.last, None)
+        """The served log of the span, and of the whole tiles before it that its tiles are held against."""
+        first, back = self.shown.first, self.against.back
+        if back is not None:
+            first -= in_us(back) + (first - in_us(back)) % in_us(self.shown.tile)
+        return answered(self.store, self.plan, first, self.shown.last, None)
 
     @cached_property
     def told(self) -> Answered:
@@ -151,8 +154,8 @@ class Measured:
 
     def _scored(self, reference: Reference, column: str) -> list[Drift]:
         """A measured column's tiles of the span, each against its own."""
-        with_ = self.against.back or (self._offline.get(column, []) if self.against.offline else reference.tiles[column])
-        return [d for d in series(self.tiles[column], reference.edges[column], with_) if d.start is None or microseconds(d.start + self.shown.tile) > self.shown.first]
+        theirs = self.against.back or (self._offline.get(column, []) if self.against.offline else reference.tiles[column])
+        return [d for d in series(self.tiles[column], reference.edges[column], theirs) if d.start is None or microseconds(d.start + self.shown.tile) > self.shown.first]
 
     def place(self, feature: str, column: str) -> str:
         """What a finding says of a measured column beside its feature."""

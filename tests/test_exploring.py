@@ -245,6 +245,9 @@ def looked_at_by_ids(con, monkeypatch):
     assert moved.events
     assert at_time(con, join, found.rows[1], at)["e_v_sum_5d"] == moved.value
     assert "events count" in ask(explorer, "cell", row=1, feature="e_v_sum_5d")["detail"]
+    assert "✓" in ask(explorer, "compare")["bar"]
+    for tab in ("steps", "distribution", "sql", "lineage", "leak", "test"):
+        assert ask(explorer, "tab", tab=tab)["detail"]
     assert IDS[3] in ask(explorer, "rows", column="k", op="=", value=IDS[3].upper())["bar"].lower()
     assert {IDS[3]: expected[IDS[3]]} == shown()[1]
     ask(explorer, "key", key=f'{{"k": "{IDS[2]}"}}')

@@ -26,6 +26,7 @@ from stage import Stage
 from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
 from monitoring import consistency, dashboard, drawing, edges_of, page, reference, series, summarise
+from monitoring.behind import behind
 from monitoring.board import STATUSES, UNSCORED, Bin, Board, Line, Mark, Offending, Told
 from monitoring.board import Series as Values
 from monitoring.commands import monitor
@@ -39,7 +40,7 @@ from monitoring.view import Dashboard
 from monitoring.watching import Watching
 from online import StoreError
 from online.served import logged
-from workbench import DefinitionError, backfill, publish, unpublish
+from workbench import DefinitionError, EventSource, GroupBy, backfill, days, publish, trailing, unpublish
 from workbench.live import Request
 from workbench.live.protocol import RefusedError
 
@@ -279,6 +280,17 @@ def test_a_row_that_differs_opens_the_previews_own_timeline(shown):
     for wrong in ({"feature": COUNT, "row": 99}, {"feature": "amount", "row": 0}, {}):
         with pytest.raises(RefusedError, match="no row"):
             watching.answer(Request(2, "why", "why", wrong), print)
+
+
+def test_the_row_behind_a_difference_may_have_a_uuid_for_a_key(duck):
+    key = "0a0a0a0a-aaaa-4bbb-8ccc-0a0a0a0a0a0a"
+    duck.raw_sql(f"create table seen as select '{key}'::uuid as id, timestamp '2024-03-01' as ts, 3 as v")
+    part = GroupBy(name="seen_v1", source=EventSource(duck.table("seen"), time="ts"), keys=["id"], aggregations=[trailing(days(3), _.v.sum())])
+
+    why = behind(part, "v_sum_3d", Offending(key, 1_709_337_600_000_000, 1, 3, "unexplained", keys={"id": key}))
+
+    assert "1 of 1 seen count" in why
+    assert key in why
 
 
 def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_reference(store, join, con):
