@@ -109,11 +109,11 @@ class Nearby:
             log.debug("asked where the tables are: %s", error)
             self.check()
             return self.origin
-        for table in wanted.keys() - self._there.keys():
-            self._place(table, table.schema.to_pyarrow().empty_table())
         reading = ThreadPoolExecutor(1)
         read = reading.submit(self._read, wanted, self.stops)
         try:
+            for table in wanted.keys() - self._there.keys():
+                self._place(table, table.schema.to_pyarrow().empty_table())
             meanwhile()
             found = read.result()
         except BaseException:
