@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MOST = 10_000  # answers that are looked into
 
 
-def consistency(store: Store, definition: GroupBy | Join | str, start: At = None, end: At = None, *, on: BaseBackend | None = None, sample: float | None = None, complete: At = None, most: int = MOST, budget: float = LATE, causes: Sequence[Cause] = CAUSES) -> Consistency:
+def consistency(store: Store, definition: GroupBy | Join | str, start: At = None, end: At = None, *, on: BaseBackend | None = None, sample: float | None = None, complete: At = None, most: int = MOST, budget: float = LATE, causes: Sequence[Cause] | None = None) -> Consistency:
     """Compare what a store answered, by its served log, with what the warehouse gives for the same keys and times.
 
     Every logged answer is computed again from all events that the warehouse has now. Where a value differs, it is computed
@@ -81,7 +81,7 @@ def consistency(store: Store, definition: GroupBy | Join | str, start: At = None
     told = answered(store, plan, start, end, sample)
     until = watermark(join, engine) if complete is None else microseconds(complete)
     rows = told.rows.append_column("state", _states(told, until))
-    return Comparison(store, join, told, rows, engine, causes).run(until, most, budget)
+    return Comparison(store, join, told, rows, engine, CAUSES if causes is None else causes).run(until, most, budget)
 
 
 def watermark(join: Join, engine: Engine) -> int | None:

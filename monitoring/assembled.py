@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from monitoring.ages import figures as ages
 from monitoring.board import ALERT, STATUSES, UNSCORED, WATCH, Board, Lane, Line, Series, Thresholds, Told
 from monitoring.differing import Differing, differing
 from monitoring.drawing import clock
 from monitoring.drifting import Drifted, drifted
 from monitoring.ledger import latest
-from monitoring.marks import Landed
+from monitoring.marks import Landed, read
 from monitoring.measured import SIX_HOURS, WEEK, Measured
 from monitoring.offline import as_join
 from monitoring.passes import current, of_checks
+from monitoring.rules import evaluate
 from monitoring.scored import judged
 from monitoring.spelling import span as said
-from monitoring.thresholds import RULES, rule
+from monitoring.thresholds import FRESHNESS, RULES, rule
 from online import positions
 from online.answers import microseconds, moment
+from online.errors import StoreError
 from online.registry import batch_ends, history, uploaded
 from workbench.joins import Join
 from workbench.rows import in_us
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from monitoring.findings import Consistency
     from monitoring.kept import Reference
     from monitoring.measured import Span
-    from monitoring.rules import Finding, Rule
+    from monitoring.rules import Finding, Findings, Rule
     from monitoring.scored import Judgement
     from online.answers import At
     from online.plan import PartPlan, Plan
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from workbench.definitions import GroupBy
 
 TOLD = 50  # sentences
+FRESH = frozenset(r.kind for r in FRESHNESS)
 
 
 def _limits(name: str) -> tuple[float, float]:
@@ -66,12 +70,13 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     """
     measured = Measured(store, definition, now=now, on=on, span=span, tile=tile, reference=reference, chosen=chosen, complete=complete)
     plan, shown = measured.plan, measured.shown
-    before = current(plan, latest(store, plan.name, now=measured.now))
+    before, rules = current(plan, latest(store, plan.name, now=measured.now)), tuple(rules)
+    late = _late(store, plan, measured.now, before, rules)
     if not measured.told.rows.num_rows:
         judgement = judged(of_checks(store, plan), measured.now, tile, before, rules)
         bare = [Line(n, _group_by(p), UNSCORED, owner=_owner(plan, p), note="no log") for p, _, n in plan.outputs]
         checked = [_checked(line, judgement.checks(p.group_by) if p else ()) for line, (p, *_) in zip(bare, plan.outputs, strict=True)]
-        return _of(store, plan, shown, checked, told=tuple(t for _, t in _failed(judgement)), missing=("log",))
+        return _of(store, plan, shown, checked, late=late, told=_sorted(_failed(judgement), late), missing=("log",), stale=_elsewhere(measured))
     against, found = measured.reference, measured.consistency
     windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
     differs = differing(found, tile, windows)
@@ -85,15 +90,39 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
         lines.append(_checked(_line(plan, part, feature, drift, differ), judgement.checks(part.group_by) if part else ()))
         sentences += _told(feature, name, drift, differ)
     sentences += _failed(judgement)
-    sentences.sort(key=lambda t: (STATUSES.index(t[1].status), -t[0]))
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
-    return _of(store, plan, shown, lines, reference=name, told=tuple(t for _, t in sentences[:TOLD]), missing=missing, stale=_stale(found), frozen=microseconds(against.at) if against and not measured.against.relative else None)
+    return _of(store, plan, shown, lines, late=late, reference=name, told=_sorted(sentences, late), missing=missing, stale="; ".join(filter(None, (_stale(found), _elsewhere(measured)))), frozen=microseconds(against.at) if against and not measured.against.relative else None)
 
 
 def _stale(found: Consistency) -> str:
     """What the warehouse does not have yet, where answers wait for it."""
     waiting = found.counts["pending"]
     return f"{waiting:,} answers wait for the warehouse" if waiting else ""
+
+
+def _elsewhere(measured: Measured) -> str:
+    """Where most of the logged answers are of other times than are looked at."""
+    here, first, last = measured.told.rows.num_rows, measured.shown.first, measured.shown.last
+    with measured.store.connection() as con:
+        ((others,),) = con.execute("select count(*) from workbench.served where name = %s and (at < %s or at >= %s)", (measured.plan.name, first, last)).fetchall()
+    return f"{others:,} logged answers are of other times than these {said((last - first) / 1e6)}: now= looks at those" if others > here else ""
+
+
+def _late(store: Store, plan: Plan, now: datetime, before: Findings, rules: Iterable[Rule]) -> list[Finding]:
+    """What is not fresh, as a monitor finds it; nothing where nothing is published under the name."""
+    try:
+        marks = read(store, plan.name, now=now)
+    except StoreError:
+        return []
+    found = evaluate([r for r in rules if r.kind in FRESH], ages(marks), now, before)
+    said_once = {"unread"} if _unstreamed(store, plan) else set()  # by what is missing
+    return [f for f in found.findings if f.status in (ALERT, WATCH) and f.rule not in said_once]
+
+
+def _sorted(sentences: Sequence[tuple[float, Told]], late: Sequence[Finding]) -> tuple[Told, ...]:
+    """What is wrong, worst first."""
+    every = [*sentences, *((f.severity, Told(f.status, "freshness", f"{f.sentence}.")) for f in late)]
+    return tuple(t for _, t in sorted(every, key=lambda t: (STATUSES.index(t[1].status), -t[0]))[:TOLD])
 
 
 # --- lines and sentences
@@ -164,12 +193,13 @@ def _owner(plan: Plan, part: PartPlan | None) -> str:
 # --- the store's own marks
 
 
-def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "", frozen: int | None = None) -> Board:
+def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, late: Sequence[Finding] = (), reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "", frozen: int | None = None) -> Board:
     """The board, with how old what was uploaded is, how far messages were behind, and what was published when."""
     lags = positions.lags(store, [g.name for g in plan.group_bys if g.topic], shown.first, shown.last, in_us(shown.tile))
     behind = {g: max(x.p99 for x in lags if x.group_by == g) / 1e6 for g in {x.group_by for x in lags}}
-    ages = _ages(store, plan, shown)
-    dated = tuple(evolve(n, lag=behind.get(n.group_by), age=ages.get(n.group_by)) for n in lines)
+    aged = _ages(store, plan, shown)
+    old = {f.subject.object for f in late if f.rule == "batch_age"}
+    dated = tuple(evolve(n, lag=behind.get(n.group_by), age=aged.get(n.group_by), hot=n.hot | ({"age"} if n.group_by in old else set())) for n in lines)
     versions = [(microseconds(v.made), f"version {v.version}") for v in history(store, plan.name)]
     return Board(
         plan.name,

@@ -26,7 +26,7 @@ def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Show how the features of a served definition are: drift, nulls, agreement with the warehouse, lag and age.
 
     With --export one HTML file, which needs nothing else; with --port a page to look through, on this machine alone unless
-    --host says otherwise; with neither, a table. Exit code 1 with --export or a table where a feature is an alert.
+    --host says otherwise; with neither, a table. Exit code 1 with --export or a table where something is an alert.
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)
@@ -56,7 +56,7 @@ def _run(options: Namespace) -> int:
             print(made.text(options.top))  # noqa: T201 a command's answer
     finally:
         store.close()
-    return 1 if made.board.counts["alert"] else 0
+    return 1 if made.board.counts["alert"] or any(t.status == "alert" for t in made.board.told) else 0
 
 
 def _served(made: Dashboard, host: str, port: int) -> int:

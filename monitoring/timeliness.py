@@ -15,6 +15,8 @@ from monitoring.spelling import spelled
 from monitoring.strips import lag_lanes, lag_strip, landing, words
 from monitoring.thresholds import FRESHNESS, LANDING
 from workbench import display
+from workbench.definitions import GroupBy
+from workbench.joins import Join
 from workbench.markup import Markup, row, section, tag
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def _span(seconds: float | None) -> str:
     return "–" if seconds is None else spelled(seconds, "s")
 
 
-def freshness(store: Store, name: str | None = None, *, now: datetime | None = None, expected: Expected | None = None, rules: Iterable[Rule] = FRESHNESS) -> Freshness:
+def freshness(store: Store, name: GroupBy | Join | str | None = None, *, now: datetime | None = None, expected: Expected | None = None, rules: Iterable[Rule] | None = None) -> Freshness:
     """How fresh what is served under a name is, or all that is served, as of `now`: of the store's own marks alone.
 
     Batches: their age, and when they landed. Streams: how long each event took until it could be fetched, what waits, by
@@ -124,9 +126,11 @@ def freshness(store: Store, name: str | None = None, *, now: datetime | None = N
 
     Raises StoreError where nothing is published under the name.
     """
+    if isinstance(name, GroupBy | Join):
+        name = name.name
     at = (now if now.tzinfo else now.replace(tzinfo=UTC)) if now else datetime.now(UTC)
     marks = read(store, name, now=at)
     found = figures(marks, expected)
     before = NOTHING if name is None else ledger.latest(store, name, now=at)
-    judged = evaluate(rules, found, at, before)
+    judged = evaluate(FRESHNESS if rules is None else rules, found, at, before)
     return Freshness(name or "everything", at, marks, found, judged, lanes(marks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from monitoring import page
 from monitoring.against import choices
 from monitoring.assembled import board
 from monitoring.behind import behind
+from monitoring.board import UNSCORED
 from monitoring.given import given
 from monitoring.measured import SIX_HOURS, WEEK
 from monitoring.reference import frozen as kept
@@ -21,6 +23,7 @@ from monitoring.reference import reference_of
 from monitoring.spelling import span as said
 from monitoring.thresholds import RULES
 from monitoring.watching import Watching
+from online.answers import microseconds, moment
 from workbench import display
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError, near
@@ -97,10 +100,16 @@ class Dashboard:
         counts = ", ".join(f"{n} {status}" for status, n in board.counts.items() if n)
         lines = [f"{board.name}: {counts or 'no features'}", f"  {board.span}; reference: {board.held}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
         lines += [f"  {page.GLYPHS[t.status][0]} {t.sentence}" for t in board.told[: page.TOLD]] + [f"  {page.EMPTY[m]}" for m in board.missing]
+        lines += [f"  {page.GLYPHS[UNSCORED][0]} {UNSCORED}: {why} ({n} feature{'s' if n > 1 else ''})" for why, n in self._unscored()] + ([f"  {board.stale}"] if board.stale else [])
         if most > 0:
             lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6))]
         more = len(board.lines) - most
         return "\n".join([*lines, *([f"  ... {more} more in .to_pandas()"] if most > 0 and more > 0 else [])])
+
+    def _unscored(self) -> list[tuple[str, int]]:
+        """Why features are not scored, the most frequent first, where nothing that is missing says it."""
+        grey = [n for n in self.board.lines if n.status == UNSCORED and not self.board.missing]
+        return Counter("; ".join(n.reasons) or n.note or "nothing of them was served" for n in grey).most_common(page.TOLD)
 
     def __repr__(self) -> str:
         return self.text()
@@ -135,7 +144,7 @@ def document(name: str, *content: Any) -> str:
     return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
 
 
-def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Chosen = None, complete: At = None, rules: Iterable[Rule] = RULES, refreeze: bool = False) -> Dashboard:
+def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime | str | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Chosen = None, complete: At = None, rules: Iterable[Rule] | None = None, refreeze: bool = False) -> Dashboard:
     """How the features of a served definition are: drift against what was trained on, nulls, agreement with the warehouse, lag and age.
 
     Parameters
@@ -144,7 +153,7 @@ def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime |
         The store whose served log is looked at, and the group-by or join that is served there, or its name, where a cell of
         the notebook has the definition.
     now
-        As of when; by default the time of the call, and of each refresh.
+        As of when, UTC, as a datetime or ISO text; by default the time of the call, and of each refresh.
     on
         The connection that has the tables, where the definition's own is not it.
     span, tile
@@ -170,7 +179,8 @@ def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime |
     table, chosen = (reference, None) if isinstance(reference, ir.Table) else (None, reference)
     others = choices(chosen, tile, whole=isinstance(served, Join) and table is None)
     held: list[Reference] = []
-    usual, lock = tuple(rules), threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
+    at = moment(microseconds(now)) if isinstance(now, str) else now
+    usual, lock = tuple(RULES if rules is None else rules), threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
 
     def once(measured: Measured) -> Reference | None:
         if table is None and not isinstance(served, Join) and not measured.against.relative:
@@ -182,7 +192,7 @@ def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime |
 
     def fresh(other: str | None = None) -> Board:
         with lock:
-            return board(store, served, now=now or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, chosen=other or chosen, complete=complete, rules=usual)
+            return board(store, served, now=at or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, chosen=other or chosen, complete=complete, rules=usual)
 
     def why(feature: str, row: Offending) -> Markup:
         with lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -13,6 +13,7 @@ from online.catalog import audit, offsets, plans, published, states, uploads
 from online.errors import StoreError
 from online.places import stored
 from online.plan import GroupByPlan, Plan
+from online.store import unknown
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,7 +36,7 @@ class Version:
     hash: str
     made: datetime
     served: bool
-    plan: Plan
+    plan: Plan = field(repr=False)
 
 
 def _raw(con: Connection) -> psycopg.Connection[Any]:
@@ -137,8 +138,7 @@ def unpublish(store: Store, name: str) -> Plan:
         con.execute(ALONE)
         plan = next((p for p in served(con) if p.name == name), None)
         if plan is None:
-            message = f"nothing is published as {name!r}: the store has {', '.join(p.name for p in served(con)) or 'nothing yet'}"
-            raise StoreError(message)
+            raise unknown(name, [p.name for p in served(con)], [p.name for p in served(con) if any(g.name == name for g in p.group_bys)])
         con.execute(published.delete().where(published.c.name == name))
         _raw(con).execute(functions.dropped(plan))
         _collect(con, plan)

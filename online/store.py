@@ -31,6 +31,7 @@ PATIENCE = 10  # seconds for a connection
 TRIES = 3  # of what only reads, while the server is away
 OLDEST = 140_000  # Postgres 14
 PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
+WITHIN = "select n.name from workbench.published n join workbench.plans p on p.id = n.plan, jsonb_array_elements(p.plan::jsonb -> 'group_bys') g where g ->> 'name' = %s order by 1"
 NAMES = "select name from workbench.published order by name"
 # The fetch statement is the same whatever the key: planned once, not again for a key that looks hot.
 SETTINGS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c extra_float_digits=1"
@@ -182,7 +183,7 @@ class Store:
         if found is None:
             row = next(iter(self._read(PUBLISHED, (storable(name),))), None)
             if row is None:
-                raise unknown(name, self.names())
+                raise unknown(name, self.names(), [n for (n,) in self._read(WITHIN, (storable(name),))])
             found = read(row, name)
             with self._lock:
                 self._plans[name] = found
@@ -252,6 +253,7 @@ def away(url: str, error: Exception) -> StoreError:
     return StoreError(f"the store cannot be reached: {error}; is the server of {_place(url)} running?", "away")
 
 
-def unknown(name: str, names: Iterable[str]) -> StoreError:
-    """What to raise where nothing is served under a name."""
-    return StoreError(f"nothing is published as {name!r:.200}: the store has {', '.join(names) or 'nothing yet'}", "unknown")
+def unknown(name: str, names: Iterable[str], within: Iterable[str] = ()) -> StoreError:
+    """What to raise where nothing is served under a name, though it may be `within` what is served under others."""
+    part = f"; {name} is stored as a part of {', '.join(within)}, and publish({name}, store) serves it by itself" if within else ""
+    return StoreError(f"nothing is published as {name!r:.200}: the store has {', '.join(names) or 'nothing yet'}{part}", "unknown")

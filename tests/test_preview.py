@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import cases
 import ibis
+import pandas as pd
+import pyarrow as pa
 import pytest
 from ibis import _
 
@@ -194,3 +196,71 @@ def test_definitions_show_themselves_without_a_query(monkeypatch, duck):
             assert feature.name in html
     assert "user_id (string)" in repr(quickstart.purchases_v1)
     assert "events.purchases" in repr(quickstart.purchases_v1)
+
+
+def of_snapshots(duck):
+    """Two entities: one by snapshots in which keys come and go, one whose rows hold at all times."""
+    days_ = [("a", "2024-01-02", "x"), ("a", "2024-01-03", "y"), ("b", "2024-01-02", "z"), ("c", "2024-01-03", None), ("c", "2024-01-04", None), ("b", "2024-01-05", "q")]
+    asked = [("a", "2024-01-02 12:00"), ("a", "2024-01-03 12:00"), ("b", "2024-01-04 12:00"), ("zz", "2024-01-05"), (None, "2024-01-05 00:30"), ("c", "2024-01-05 01:00")]
+    for name, rows, columns in (("places", days_, ("k", "ds", "country")), ("asked", asked, ("k", "t"))):
+        duck.create_table(name, pa.table({c: [r[i] for r in rows] for i, c in enumerate(columns)}))
+    places = duck.table("places")
+    u = GroupBy(name="u", source=EntitySource(places, snapshot="ds"), keys=["k"], features=["country"])
+    s = GroupBy(name="s", source=EntitySource(places.filter(places.ds == "2024-01-03"), snapshot=None), keys=["k"], features=["country"])
+    lefts = duck.table("asked")
+    return Join(name="of_places", left=EventSource(lefts.mutate(t=lefts.t.cast("timestamp")), time="t"), parts=[u, s])
+
+
+def test_a_null_of_an_entity_says_whether_its_key_comes_later_has_gone_or_never_was(duck, monkeypatch):
+    from workbench.timeline import nearby
+
+    join = of_snapshots(duck)
+
+    near = preview(join)
+    monkeypatch.setattr(nearby, "MOST", 1)
+    far = preview(join)
+
+    assert [("not yet", None), (None, None), ("gone", "no key"), ("no key", "no key"), ("null key", "null key"), ("input null", "input null")] == [(n.get("u_country"), n.get("s_country")) for n in near.page.nulls]
+    assert (True, False, near.page.nulls) == (near.page.brought, far.page.brought, far.page.nulls)
+    assert "u_country = null  (not yet: no snapshot with the key had ended by then)" in repr(preview(join, 1, "u_country"))
+    assert {"u_country", "s_country"} <= set(repr(near).split("\n")[2].split())
+
+
+def test_a_group_by_alone_has_the_guards_that_need_no_left(duck):
+    rows = {"k": [i % 7 for i in range(100)], "ts": [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(100)], "amount": [i - 3 for i in range(100)]}  # noqa: DTZ001
+    rows["refunded_at"] = [t + timedelta(days=2) for t in rows["ts"]]
+    table = duck.create_table("sold", pa.table(rows))
+    sold = GroupBy(name="sold_v1", source=EventSource(table, time="ts", checks=[table.amount >= 0]), keys=["k"], aggregations=[trailing(days(3), table.amount.sum(), table.amount.count(where=table.refunded_at > table.ts).name("refunded"))])
+
+    shown = preview(sold)
+    explorer, page = shown.live()
+    live = explorer.queries.guards()
+    explorer.close()
+
+    told = {f.kind: f.sentence for f in shown.guards if f.level != "pass"}
+    assert {"known_after", "check amount >= 0"} == told.keys()
+    assert "amount >= 0 of sold_v1 is not true of 3 of 100 rows" in told["check amount >= 0"]
+    assert told == {f.kind: f.sentence for f in live if f.level != "pass"}
+    assert "Guards look" in page
+    assert () == preview(table.amount.max(), windows=days(3), of=sold).guards
+
+
+def test_what_a_reduction_is_shown_of_is_refused_where_it_is_no_group_by(duck):
+    table = duck.create_table("sold_too", pa.table({"k": [1], "ts": [datetime(2024, 1, 1)], "v": [1.0]}))  # noqa: DTZ001
+    source = EventSource(table, time="ts")
+
+    for of, word in ((table, "Table"), (source, "EventSource")):
+        with pytest.raises(DefinitionError, match=rf"of= takes a GroupBy, whose keys and source a reduction has, not {word}"):
+            preview(table.v.max(), windows=days(3), of=of)
+    with pytest.raises(DefinitionError, match=r"sold_too\.ts is timestamp\S*, which has no sum\(\)"):
+        GroupBy(name="g", source=source, keys=["k"], aggregations=[ibis._.ts.sum()])
+    with pytest.raises(DefinitionError, match="the rows of the join j have times of their own"):
+        preview(Join(name="j", left=source, parts=[GroupBy(name="g", source=source, keys=["k"], aggregations=[table.v.sum()])]), at="2024-01-02")
+
+
+def test_a_table_in_memory_is_previewed_by_ibiss_own_duckdb():
+    frame = pd.DataFrame({"k": [1, 1], "ts": pd.to_datetime(["2024-01-01", "2024-01-02"]), "v": [1.0, 2.0]})
+
+    got = preview(GroupBy(name="d", source=EventSource(frame, time="ts"), keys=["k"], aggregations=[trailing(days(3), ibis._.v.sum())]))
+
+    assert 3.0 == got.value

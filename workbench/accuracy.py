@@ -37,7 +37,7 @@ def _sentence(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -
     try:
         daily = evolve(group_by, accuracy="snapshot")
     except DefinitionError:
-        return f"{asks}: say {temporal}; its windows of less than a day have no value at midnight"
+        return f"{asks}: {temporal}, and is all that it can be, since its windows of less than a day have no value at midnight; say so in GroupBy(name='{group_by.name}', ..., accuracy='temporal')"
     try:
         changed, rows = _counted(definition, group_by, daily, con)
     except DefinitionError:  # nothing to count: no rows, or rows that training refuses

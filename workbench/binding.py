@@ -103,7 +103,11 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
         try:
             value = value.resolve(expr)
         except AttributeError as error:
-            name = getattr(error, "name", None) or str(value).removeprefix("_.").split(".")[0]
+            column = str(value).removeprefix("_.").split(".")[0]
+            if column in expr.columns:  # which has no such method
+                message = f"{what} {value} cannot be: {title(table)}.{column} is {expr[column].type()}, which has no {getattr(error, 'name', None) or 'such method'}(); cast it first, as in _.{column}.cast('float64'), or take another reduction"
+                raise DefinitionError(message) from None
+            name = getattr(error, "name", None) or column
             message = f"{what} {value} names no column of {title(table)}: {near(name, expr.columns)}"
             raise DefinitionError(message) from None
     if not isinstance(value, ir.Value):

@@ -128,6 +128,10 @@ def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
     return {name: value(v, known[name].dtype, f"expect[{name!r}]") for name, v in expect.items()}
 
 
+# How a value is written, by what its type is.
+WRITTEN = {"decimal": "Decimal('1.50') or '1.50'", "timestamp": "'2024-03-01 12:00' or a datetime", "date": "'2024-03-01' or a date", "integer": "a whole number", "floating": "a number", "boolean": "True or False", "string": "a text", "array": "a list", "map": "a dict"}
+
+
 def value(given: Any, dtype: dt.DataType, what: str) -> Any:
     """A value as Python has those of its type: times may be ISO text, decimals text or whole numbers, floats whole numbers."""
     if given is None:
@@ -135,7 +139,8 @@ def value(given: Any, dtype: dt.DataType, what: str) -> Any:
     try:
         return pa.scalar(_plain(given, dtype), arrow(dtype)).as_py(**({"maps_as_pydicts": "strict"} if dtype.is_nested() else {}))
     except (TypeError, ValueError, ArithmeticError, pa.ArrowException):
-        message = f"{what} is {given!r}, and the column is {dtype}: write it as one"
+        written = next((w for told, w in WRITTEN.items() if getattr(dtype, f"is_{told}")()), f"a value of {dtype}")
+        message = f"{what} is {given!r}, and the column is {dtype}: write {written}"
         raise DefinitionError(message) from None
 
 
@@ -146,7 +151,7 @@ def _plain(given: Any, dtype: dt.DataType) -> Any:
     if dtype.is_boolean() != isinstance(given, bool) or (dtype.is_integer() and isinstance(given, float)):
         raise TypeError
     if dtype.is_decimal():
-        return Decimal(given) if isinstance(given, str | int) else given
+        return Decimal(str(given)) if isinstance(given, str | int | float) else given
     return date.fromisoformat(given) if dtype.is_date() and isinstance(given, str) else given
 
 

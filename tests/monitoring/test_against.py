@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from datetime import UTC, timedelta
 
 import ibis
@@ -42,15 +43,18 @@ def con():
 
 @pytest.fixture(scope="module")
 def join(store, con):
+    forgotten(store, watched.NAME)
     yield watched.served(store, con)
     unpublish(watched.NAME, store)
     forgotten(store, watched.NAME)
 
 
 def forgotten(store, name):
-    """Without the answers that a store keeps of a name."""
+    """Without the answers that a store keeps of a name, and what they were held against."""
     with store.connection() as con:
         con.execute("delete from workbench.served where name = %s", (name,))
+        if con.execute("select to_regclass('workbench.frozen') is not null").fetchone()[0]:
+            con.execute("delete from workbench.frozen where object like %s", (f"{name} %",))
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +148,7 @@ def test_what_is_served_otherwise_than_trained_on_drifts_from_the_warehouse(stor
 def test_a_group_by_alone_is_scored_by_bins_of_its_first_answers_frozen_as_soon_as_there_are_enough(store, join):
     part = join.parts[0].group_by
     feature = "amount_sum_30d"
+    forgotten(store, part.name)
     publish(part, store, confirm=True, end=DAY)
     with Fetcher(store, sample=1.0) as fetcher:
         for tile in range(8):
@@ -276,6 +281,31 @@ def test_what_is_no_reference_is_refused(store, join):
         dashboard(store, join, reference=timedelta(hours=7), **ASKED)
     with pytest.raises(DefinitionError, match="a whole number of tiles"):
         against(timedelta(0), TILE)
+
+
+def test_what_is_not_fresh_is_told_as_a_monitor_tells_it(store, join):
+    late = ASKED | {"now": NOW + timedelta(days=30)}
+
+    told = monitored(store, watched.NAME, now=late["now"]).findings.findings
+    shown = dashboard(store, join, **late)
+    fresh = dashboard(store, join, **ASKED | {"now": DAY.replace(tzinfo=UTC) + timedelta(hours=20)})
+    with store.connection() as con:
+        con.execute("delete from workbench.findings where name = %s", (watched.NAME,))
+
+    expected = [f"{f.sentence}." for f in told if f.status in ("alert", "watch")]
+    assert expected
+    assert expected == [t.sentence for t in shown.board.told if t.kind == "freshness"]
+    assert [] == [t for t in fresh.board.told if t.kind == "freshness"]
+    assert all("age" in n.hot for n in shown.board.lines if n.group_by == "orders_v1")
+    assert "2,080 logged answers are of other times than these 3 d: now= looks at those" in repr(shown)
+
+
+def test_the_time_may_be_text_and_what_is_not_scored_says_why(store, join):
+    got = dashboard(store, join, **ASKED | {"now": "2024-03-10T09:00", "reference": "previous", "complete": DAY})
+
+    assert NOW.replace(day=10, hour=9).timestamp() * 1e6 == got.board.as_of
+    assert re.search(r"◌ not scored: .*0 and 200 rows, and \d+ are needed.* \(\d features\)", repr(got))
+    assert "200 answers wait for the warehouse" in repr(got)
 
 
 def test_a_word_and_its_time_are_one():

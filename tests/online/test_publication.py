@@ -250,6 +250,9 @@ def test_two_joins_share_the_rows_of_one_group_by(store, con):
 def test_unpublish_drops_only_what_nothing_else_uses(store, con):
     plan = served(store, join_of(con, spend(con), spend(con, _.x.max(), name="other"))).plan
     served(store, spend(con))
+    for asked in (lambda: fetch(store, "other", user="u1"), lambda: unpublish("other", store)):
+        with pytest.raises(StoreError, match=r"the store has (spend, training|training, spend); other is stored as a part of training, and publish\(other, store\) serves it by itself"):
+            asked()
 
     unpublish("training", store)
 

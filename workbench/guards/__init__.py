@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from workbench.joins import Join, JoinPart
     from workbench.timeline.plan import Page
 
-__all__ = ["EVENTS", "LABELS", "LEFTS", "OF_KEYS", "PARTS", "Finding", "Seen", "guards", "guards_html", "guards_text", "of_source"]
+__all__ = ["EVENTS", "LABELS", "LEFTS", "OF_KEYS", "PARTS", "Finding", "Seen", "guards", "guards_html", "guards_text", "of_group_by", "of_source"]
 
 PARTS = (*OF_PARTS, *arrivals.GUARDS)
 
@@ -91,6 +91,13 @@ def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen
     except Exception as error:  # noqa: BLE001 said, and the rest goes on
         return (*told, unable("keys", group_by.name, error)), None
     return (*told, *found(keys, OF_KEYS)), keys
+
+
+def of_group_by(join: Join, engine: Engine, *, now: datetime | None = None) -> Iterator[Finding]:
+    """What the guards find in the sources of a join that is a sample of a group-by's keys: all that needs no left."""
+    at = None if now is None else _us(now)
+    for part in join.parts:
+        yield from (_joined(f, [part]) for f in (*of_source(part.group_by, engine, at)[0], *of_checks(part.group_by, engine, at)))
 
 
 def _narrow(join: Join, whole: ir.Table) -> ir.Table:

@@ -111,7 +111,7 @@ def retention(entry: Entry) -> str:
 def fetched(entry: Entry) -> str:
     """What the served log has of it."""
     if entry.fetches is None:
-        return "" if not entry.published else "none in the served log for 7 d" if entry.logs else "not logged: Store(..., sample=0.01) keeps a share"
+        return "" if not entry.published else "none in the served log for 7 d" if entry.logs else "no answer is logged yet: Store(..., sample=0.01) keeps a share of them, some seconds after they are given"
     f = entry.fetches
     if f.estimated is None:
         return f"no key is sampled; {f.logged:,} with a failure were logged in 7 d, last at {told(f.newest)}"

@@ -17,7 +17,7 @@ from workbench.timeline.chart import chart
 from workbench.timeline.compared import badge
 from workbench.timeline.distribution import drawn as drawn_distribution
 from workbench.timeline.grid import grid
-from workbench.timeline.queries import VIEW
+from workbench.timeline.queries import GUARDED, VIEW
 from workbench.timeline.state import KINDS, State
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Explorer:
             tag("div", drawn.head(shown, self._end()), data_part="head"),
             tag("div", "", class_="progress", aria_hidden="true"),
             tag("div", "", data_part="status", class_="status", role="status"),
-            tag("div", tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind == "Join" else "", data_part="guards", data_ask="guards", data_slot=CHECKS),
+            tag("div", tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind in GUARDED else "", data_part="guards", data_ask="guards", data_slot=CHECKS),
             tag("div", self._bar(shown), data_part="bar"),
             tag("div", self._grid(shown), data_part="grid"),
             tag("div", self._detail(moment, self.state), data_part="detail", class_="detail"),

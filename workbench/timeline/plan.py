@@ -17,7 +17,7 @@ from workbench.definitions import Aggregation
 from workbench.normal import micros
 from workbench.numbering import ROW
 from workbench.planning import briefly, estimate_in
-from workbench.rows import AT, EVENT, NEWEST, EventRows, in_us
+from workbench.rows import AT, EVENT, NEWEST, EntityRows, EventRows, in_us
 from workbench.sources import EntitySource
 from workbench.timeline.left import Wanted
 from workbench.timeline.nearby import columns
@@ -40,6 +40,8 @@ SAMPLE = 200  # rows that a distribution is of
 NULL_WORDS = {
     "empty": "no event in the window",
     "no key": "the key is never in the source",
+    "not yet": "no snapshot with the key had ended by then",
+    "gone": "the newest snapshot that had ended by then lacks the key",
     "null key": "a key of the left row is null",
     "input null": "events are there, but nothing to make a value of",
     "undefined": "the expression has no value here, as in a division by zero",
@@ -135,8 +137,7 @@ def _write(near: Nearby, rows: pa.Table) -> None:
     for number, part in enumerate(near.join.parts):
         _, schema = near.statement(*_part(part, near))
         near.hold(_table(number), columns(schema).empty_table(), schema)
-        if not isinstance(part.group_by.source, EntitySource):
-            near.statement(*_counts(part, near))
+        near.statement(*(_states if isinstance(part.group_by.source, EntitySource) else _counts)(part, near))
     near.statement(*_whole(near))
 
 
@@ -183,9 +184,9 @@ def _whole(near: Nearby) -> tuple[Join, Any, Callable[[], ir.Table]]:
 
 
 def _facts(part: JoinPart, near: Nearby, engine: Engine, kept: ir.Table) -> dict[int, dict[str, Any]]:
-    """By row number: whether the key is known at all, and how many events each window holds."""
+    """By row number: whether the key is known at all, and how many events each window holds; of an entity, which snapshots have it."""
     if isinstance(part.group_by.source, EntitySource):
-        return {}
+        return {r[ROW]: r for r in (near.fetch(*_states(part, near)) if engine is near.engine else fetched(engine, _stated(part, near.join, engine, kept))).to_pylist()}
     return _counted_there(part, near.join, engine, kept) if engine is not near.engine else _counted(part, near)
 
 
@@ -193,6 +194,24 @@ def _counted(part: JoinPart, near: Nearby) -> dict[int, dict[str, Any]]:
     """The same, of the rows that were brought."""
     found = near.fetch(*_counts(part, near)).to_pylist()
     return {r[ROW]: r | {KNOWN: True} | {n: v or 0 for n, v in r.items() if n.startswith(SEEN)} for r in found}
+
+
+def _states(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
+    """The question of which snapshots have a left row's key, of the rows that were brought."""
+    return part.group_by, ("states", part.keys, _shape(near.join)), lambda: _stated(part, near.join, near.engine, near.con.table(LEFT))
+
+
+def _stated(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> ir.Table:
+    """By row: how many rows the key has, how many of them had ended by then, when the last of these did, and which snapshot was in force."""
+    rows = EntityRows(part.group_by, engine)
+    mine = rows.table.select(**rows.keys(rows.table), **rows.ended(rows.table))
+    left = kept.select(ROW, **{f"_fw_left{i}": kept[k] for i, (k, _) in enumerate(part.keys)}, **{AT: instant(micros(kept[join.left.time]), part.group_by)})
+    both = left.inner_join(mine, [left[f"_fw_left{i}"] == mine[f"_fw_key{i}"] for i in range(len(part.keys))])
+    ended = both[EVENT] <= both[AT]
+    known = both.group_by(ROW).agg(**{KNOWN: both.count(), SEEN: ended.ifelse(1, 0).sum(), NEWEST: both[EVENT].max(where=ended)})
+    ends = rows.snapshots().distinct()
+    force = left.inner_join(ends, [ends[EVENT] <= left[AT]]).group_by(ROW).agg(**{AGE: lambda t: t[EVENT].max()})
+    return known.left_join(force, ROW).drop(f"{ROW}_right")
 
 
 def _counts(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
@@ -262,8 +281,11 @@ def _kind(part: JoinPart, feature: Feature, row: dict[str, Any], fact: dict[str,
     if any(row[left] is None for left, _ in part.keys):
         return "null key"
     if isinstance(part.group_by.source, EntitySource):
-        columns = [row[f"{part.head}_{f.name}"] for f in part.group_by.computed]
-        return "no key" if all(c is None for c in columns) else "input null"
+        if not fact.get(KNOWN):
+            return "no key"
+        if not fact[SEEN]:
+            return "not yet"
+        return "input null" if fact[AGE] is None or fact[NEWEST] == fact[AGE] else "gone"
     if not fact.get(KNOWN):
         return "no key"
     if part.max_age is not None and (fact[AGE] or 0) > in_us(part.max_age):

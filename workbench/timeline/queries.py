@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from workbench.guards import Finding, guards
+from workbench.guards import Finding, guards, of_group_by
 from workbench.joins import tables
 from workbench.live.protocol import RefusedError
 from workbench.markup import Markup
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from workbench.timeline.state import State
 
 KEPT = 64  # answers
+GUARDED = ("Join", "GroupBy")  # a reduction that has no name yet is not
 VIEW = "view"  # the slot of what a person moves
 
 
@@ -132,9 +133,10 @@ class Queries:
 
     def guards(self) -> tuple[Finding, ...]:
         """What to be warned of, asked by a connection of its own, so that it holds up nothing."""
-        if self.near.kind != "Join":
+        if self.near.kind not in GUARDED:
             return ()
-        found = tuple(guards(self.join, self._behind, now=datetime.now(UTC)))
+        asked = guards if self.near.kind == "Join" else of_group_by
+        found = tuple(asked(self.join, self._behind, now=datetime.now(UTC)))
         self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
         return found
 

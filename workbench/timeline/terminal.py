@@ -37,7 +37,11 @@ def _grid(page: Page, chosen: int, name: str) -> list[str]:
         cells = [_cell(r[n], page.nulls[i].get(n), places[n]) for n in shown]
         rows.append([">" if i == chosen else "", str(page.first + i + 1), *(_cell(r[c], None, 2) for c in lefts), *cells])
     heads = {f"{p.head}_{f.name}": f.name for p in page.join.parts for f in p.group_by.outputs}
-    return table(["", "row", *lefts, *(heads.get(n, n) for n in shown)], rows, right=range(1, 3 + len(lefts) + len(shown)))
+    if len({heads.get(n, n) for n in shown}) < len(shown):
+        heads = {}
+    lines = table(["", "row", *lefts, *(heads.get(n, n) for n in shown)], rows, right=range(1, 3 + len(lefts) + len(shown)))
+    rest = len(names) - len(shown)
+    return [*lines, *([f"  {rest} more feature{'s' if rest > 1 else ''}: feature= shows another, .rows has all"] if rest else [])]
 
 
 def _cell(value: Any, kind: str | None, places: int) -> str:

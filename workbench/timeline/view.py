@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 from ibis.common.deferred import Deferred
@@ -11,7 +13,7 @@ from ibis.common.deferred import Deferred
 from workbench.definitions import Aggregation, GroupBy
 from workbench.errors import DefinitionError
 from workbench.errors import near as near_
-from workbench.guards import guards, guards_html, guards_text
+from workbench.guards import guards, guards_html, guards_text, of_group_by
 from workbench.joins import Join, expect_join
 from workbench.live.showing import alive, show
 from workbench.timeline import page as drawn
@@ -21,7 +23,7 @@ from workbench.timeline.moment import Moment, moment
 from workbench.timeline.nearby import Nearby
 from workbench.timeline.plan import Page
 from workbench.timeline.plan import page as page_of
-from workbench.timeline.queries import Queries
+from workbench.timeline.queries import GUARDED, Queries
 from workbench.timeline.sampled import sampled, unnamed
 from workbench.timeline.state import State
 from workbench.training import connection_of, engine_for
@@ -62,9 +64,10 @@ class Preview:
 
     @property
     def guards(self) -> tuple[Finding, ...]:
-        """What in the data of a join makes training see what serving will not; two scans of each source, the first time."""
-        if self.page.near.kind == "Join" and not self.page.near.findings:
-            self.page.near.findings = tuple(guards(self.page.join, self.page.near.origin))
+        """What in the data makes training see what serving will not, of a group-by what its source alone tells; two scans of each source, the first time."""
+        near = self.page.near
+        if near.kind in GUARDED and not near.findings:
+            near.findings = tuple((guards if near.kind == "Join" else of_group_by)(self.page.join, near.origin))
         return self.page.near.findings
 
     def __repr__(self) -> str:
@@ -171,6 +174,9 @@ def preview(
 def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: Any) -> Nearby:
     """What is looked at, as a join and where its tables are."""
     if isinstance(what, Join):
+        if at is not None:
+            message = f"at={at!r} is of a sample of keys, and the rows of the join {what.name} have times of their own: leave it out, or preview one of its group-bys"
+            raise DefinitionError(message)
         return Nearby(what, engine_for(what, connection_of(what, on)))
     kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
     if isinstance(what, ir.Table):
@@ -180,6 +186,8 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
         expect_join(what, "preview")
     group_by = what if isinstance(what, GroupBy) else unnamed(what, told["of"], told["keys"], told["time"], told["windows"])
     con = on if on is not None else group_by.source.connection
+    if con is None and not group_by.source.table.find(ops.UnboundTable):
+        con = ibis.get_backend()  # all in memory: Ibis's own DuckDB
     if con is None:
         message = f"{group_by.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
         raise DefinitionError(message)
