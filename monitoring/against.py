@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BACK = {"day": timedelta(days=1), "week": timedelta(days=7)}
 TRAINING, PREVIOUS, OFFLINE = "training", "previous", "offline"
 WORDS = (TRAINING, PREVIOUS, *BACK, OFFLINE)
+WAYS = "training, the training set; previous, the tile before; day or week, the same hours so long before; offline, the warehouse's values of the same answers"
 
 
 @frozen

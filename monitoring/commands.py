@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitoring.against import TRAINING, WORDS
-from monitoring.options import WAYS, looked, moment, span
+from monitoring.against import TRAINING, WAYS, WORDS
+from monitoring.options import looked, moment, span
 from workbench.commands import connect, definition
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError

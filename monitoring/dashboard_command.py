@@ -6,8 +6,8 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from monitoring.against import TRAINING, WORDS
-from monitoring.options import WAYS, looked, moment, span
+from monitoring.against import TRAINING, WAYS, WORDS
+from monitoring.options import looked, moment, span
 from workbench.commands import connect, definition, named
 from workbench.definitions import GroupBy
 from workbench.joins import Join

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 
-WAYS = "training, the training set; previous, the tile before; day or week, the same hours so long before; offline, the warehouse's values of the same answers"
-
-
 def looked(parser: ArgumentParser) -> None:
     """Let a command take the span that it looks at."""
     warehouse(parser)

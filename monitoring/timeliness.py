@@ -118,7 +118,7 @@ def _span(seconds: float | None) -> str:
 
 
 def freshness(store: Store, name: GroupBy | Join | str | None = None, *, now: datetime | None = None, expected: Expected | None = None, rules: Iterable[Rule] | None = None) -> Freshness:
-    """How fresh what is served under a name is, or all that is served, as of `now`: of the store's own marks alone.
+    """How fresh what is served under a name is, or all that is served, as of `now`: of the store's own marks alone. A definition stands for its name.
 
     Batches: their age, and when they landed. Streams: how long each event took until it could be fetched, what waits, by
     partition, and whether silence is quiet (a canary flies) or cannot be told. Served answers: how old their facts were.

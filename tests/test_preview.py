@@ -254,6 +254,8 @@ def test_what_a_reduction_is_shown_of_is_refused_where_it_is_no_group_by(duck):
             preview(table.v.max(), windows=days(3), of=of)
     with pytest.raises(DefinitionError, match=r"sold_too\.ts is timestamp\S*, which has no sum\(\)"):
         GroupBy(name="g", source=source, keys=["k"], aggregations=[ibis._.ts.sum()])
+    with pytest.raises(DefinitionError, match=r"names no column of sold_too: did you mean 'v'|names no column of sold_too: it has k, ts, v"):
+        GroupBy(name="g", source=source, keys=["k"], aggregations=[ibis._.v.sum(where=ibis._.vv > 1)])
     with pytest.raises(DefinitionError, match="the rows of the join j have times of their own"):
         preview(Join(name="j", left=source, parts=[GroupBy(name="g", source=source, keys=["k"], aggregations=[table.v.sum()])]), at="2024-01-02")
 

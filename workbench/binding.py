@@ -104,7 +104,7 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
             value = value.resolve(expr)
         except AttributeError as error:
             column = str(value).removeprefix("_.").split(".")[0]
-            if column in expr.columns:  # which has no such method
+            if isinstance(getattr(error, "obj", None), ir.Value) and column in expr.columns:  # which has no such method; a table's own error has no object of ours
                 message = f"{what} {value} cannot be: {title(table)}.{column} is {expr[column].type()}, which has no {getattr(error, 'name', None) or 'such method'}(); cast it first, as in _.{column}.cast('float64'), or take another reduction"
                 raise DefinitionError(message) from None
             name = getattr(error, "name", None) or column

@@ -23,7 +23,7 @@ def of_checks(group_by: GroupBy, engine: Engine, now: int | None = None) -> Iter
     """What the checks of a source come to for all its events before `now`, by one scan; nothing where none is declared."""
     try:
         found = scans.of_source(group_by, engine, ALL if now is None else now)
-    except Exception as error:  # noqa: BLE001 whatever it was, it is told as a note, and the other guards go on
+    except Exception as error:  # noqa: BLE001 a check is any expression of its author on any engine: what fails is told as a note, and the other guards go on
         yield unable(KIND, group_by.name, error)
         return
     features = tuple(f.name for f in group_by.outputs)

@@ -202,13 +202,13 @@ def _states(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir
 
 
 def _stated(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> ir.Table:
-    """By row: how many rows the key has, how many of them had ended by then, when the last of these did, and which snapshot was in force."""
+    """By row: how many rows of a day the key has, how many of them had ended by then, when the last of these did, and which snapshot was in force."""
     rows = EntityRows(part.group_by, engine)
     mine = rows.table.select(**rows.keys(rows.table), **rows.ended(rows.table))
     left = kept.select(ROW, **{f"_fw_left{i}": kept[k] for i, (k, _) in enumerate(part.keys)}, **{AT: instant(micros(kept[join.left.time]), part.group_by)})
     both = left.inner_join(mine, [left[f"_fw_left{i}"] == mine[f"_fw_key{i}"] for i in range(len(part.keys))])
     ended = both[EVENT] <= both[AT]
-    known = both.group_by(ROW).agg(**{KNOWN: both.count(), SEEN: ended.ifelse(1, 0).sum(), NEWEST: both[EVENT].max(where=ended)})
+    known = both.group_by(ROW).agg(**{KNOWN: both[EVENT].count(), SEEN: ended.ifelse(1, 0).sum(), NEWEST: both[EVENT].max(where=ended)})
     ends = rows.snapshots().distinct()
     force = left.inner_join(ends, [ends[EVENT] <= left[AT]]).group_by(ROW).agg(**{AGE: lambda t: t[EVENT].max()})
     return known.left_join(force, ROW).drop(f"{ROW}_right")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from workbench.timeline.state import State
 
 KEPT = 64  # answers
-GUARDED = ("Join", "GroupBy")  # a reduction that has no name yet is not
+GUARDED = {"Join": guards, "GroupBy": of_group_by}  # a reduction that has no name yet is not
 VIEW = "view"  # the slot of what a person moves
 
 
@@ -133,10 +133,7 @@ class Queries:
 
     def guards(self) -> tuple[Finding, ...]:
         """What to be warned of, asked by a connection of its own, so that it holds up nothing."""
-        if self.near.kind not in GUARDED:
-            return ()
-        asked = guards if self.near.kind == "Join" else of_group_by
-        found = tuple(asked(self.join, self._behind, now=datetime.now(UTC)))
+        found = guarded(self.near, self._behind, datetime.now(UTC))
         self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
         return found
 
@@ -146,6 +143,12 @@ class Queries:
             message = f"no guard {guard!r:.80} has rows to show"
             raise RefusedError(message)
         return self._offending[guard]
+
+
+def guarded(near: Nearby, engine: Engine, now: datetime | None = None) -> tuple[Finding, ...]:
+    """What the guards find in what is previewed, on an engine: of a group-by what its sources alone tell."""
+    asked = GUARDED.get(near.kind)
+    return () if asked is None else tuple(asked(near.join, engine, now=now))
 
 
 def _of(state: State) -> Hashable:

@@ -39,11 +39,11 @@ def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any, spans: Any = ()
     A reduction that is more than one of a plain column is called `value`, `value_2`, ... until it has a name.
     """
     some = [_named(one, i, spans) for i, one in enumerate(flat(what))]
-    if of is not None and not isinstance(of, GroupBy):
+    if isinstance(of, GroupBy):
+        return evolve(of, name=NAME, aggregations=some, features=(), derivations={})
+    if of is not None:
         message = f"of= takes a GroupBy, whose keys and source a reduction has, not {type(of).__name__}: give one, or keys= and time= of the reduction's own table"
         raise DefinitionError(message)
-    if of is not None:
-        return evolve(of, name=NAME, aggregations=some, features=(), derivations={})
     if keys is None or time is None:
         message = "a reduction is previewed with the keys and time of a group-by, preview(..., of=group_by), or with its own, preview(..., keys='user_id', time='ts')"
         raise DefinitionError(message)

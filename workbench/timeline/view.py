@@ -13,7 +13,7 @@ from ibis.common.deferred import Deferred
 from workbench.definitions import Aggregation, GroupBy
 from workbench.errors import DefinitionError
 from workbench.errors import near as near_
-from workbench.guards import guards, guards_html, guards_text, of_group_by
+from workbench.guards import guards_html, guards_text
 from workbench.joins import Join, expect_join
 from workbench.live.showing import alive, show
 from workbench.timeline import page as drawn
@@ -23,7 +23,7 @@ from workbench.timeline.moment import Moment, moment
 from workbench.timeline.nearby import Nearby
 from workbench.timeline.plan import Page
 from workbench.timeline.plan import page as page_of
-from workbench.timeline.queries import GUARDED, Queries
+from workbench.timeline.queries import Queries, guarded
 from workbench.timeline.sampled import sampled, unnamed
 from workbench.timeline.state import State
 from workbench.training import connection_of, engine_for
@@ -66,8 +66,8 @@ class Preview:
     def guards(self) -> tuple[Finding, ...]:
         """What in the data makes training see what serving will not, of a group-by what its source alone tells; two scans of each source, the first time."""
         near = self.page.near
-        if near.kind in GUARDED and not near.findings:
-            near.findings = tuple((guards if near.kind == "Join" else of_group_by)(self.page.join, near.origin))
+        if not near.findings:
+            near.findings = guarded(near, near.origin)
         return self.page.near.findings
 
     def __repr__(self) -> str:
