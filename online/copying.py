@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from online.errors import StoreError
+from online.snippets import member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ def _nul(value: Any) -> str | None:
 
 def _refuse(name: str, found: str | None) -> None:
     if found:
-        message = f"column {name} has the text {found[:40]!r}, whose NUL character Postgres cannot hold: replace it in the source, as in t.{name}.replace('\\x00', '')"
+        message = f"column {name} has the text {found[:40]!r}, whose NUL character Postgres cannot hold: replace it in the source, as in {member('t', name)}.replace('\\x00', '')"
         raise StoreError(message)
 
 

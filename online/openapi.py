@@ -6,7 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from online.wire import EXACT, TEXTS
+from online.snippets import jsonable, posted, route
+from online.wire import EXACT, TEXTS, sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,19 +152,19 @@ def document(plans: Sequence[Plan], limits: Limits, *, secured: bool) -> dict[st
 STYLE = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733}h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2.2rem 0 .3rem}code,td,pre{font:13px ui-monospace,monospace}table{border-collapse:collapse;margin:.6rem 0}td,th{text-align:left;padding:.15rem 1.2rem .15rem 0;border-bottom:1px solid #e4e8ec}form{margin:.6rem 0}label{margin-right:1rem}input{font:13px ui-monospace,monospace;padding:.2rem .4rem}pre{background:#f5f7f9;padding:.6rem .8rem;overflow-x:auto}.dim{color:#5d6b79}"
 
 
-def page(plans: Sequence[Plan]) -> str:
+def page(plans: Sequence[Plan], base: str, *, secured: bool) -> str:
     """The same for a reader: a form to try each name, its features, and how to ask with curl. Nothing is loaded from elsewhere."""
-    shown = "".join(map(_section, plans)) or "<p>Nothing is published yet.</p>"
+    shown = "".join(_section(plan, base, secured=secured) for plan in plans) or "<p>Nothing is published yet.</p>"
     head = f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>Feature Workbench</title><style>{STYLE}</style>"
     return f"{head}<h1>Feature Workbench</h1><p>Features of keys as of a time: what a backfill of them would give. The whole document: <a href='/openapi.json'>/openapi.json</a>.</p>{shown}</html>"
 
 
-def _section(plan: Plan) -> str:
-    path = f"/v1/{'joins' if plan.kind == 'join' else 'group-bys'}/{quote(plan.name, safe='')}"
+def _section(plan: Plan, base: str, *, secured: bool) -> str:
+    path = route(plan)
     fields = [(c, c in plan.keys) for c in (*plan.keys, *plan.context)]
     inputs = "".join(f"<label>{escape(c.name)} <input name='{escape(c.name)}' placeholder='{escape(TEXTS.get(c.sql, EXACT)[1])}'{' required' if key else ''}></label>" for c, key in fields)
     rows = "".join(f"<tr><td>{escape(name)}<td>{escape(f.type)}" for _, f, name in plan.outputs)
-    example = ", ".join(f'"{c.name}": ...' for c, key in fields if key)
-    curl = f"curl -X POST -H 'Content-Type: application/json' -d '{{\"keys\": [{{{example}}}]}}' http://HOST{path}"
+    keys = {c.name: jsonable(sample(c)) for c, key in fields if key}
+    curl = posted(plan, {"keys": [keys]}, base=base, token="TOKEN" if secured else None)
     # a form sends every field that it has, so the time, which may be left out, is none of it
     return f"<h2><code>{escape(path)}</code></h2><p class=dim>{escape(plan.description)} {escape(f'Owner: {plan.owner}.') if plan.owner else ''} Definition {escape(plan.hash[:12])}.</p><form action='{escape(path)}'>{inputs}<button>Fetch now</button></form><pre>{escape(curl)}</pre><table><tr><th>feature<th>type{rows}</table>"

@@ -158,8 +158,9 @@ class Service:
     async def _described(self, _: Request) -> Response:
         return _json(document(await self._plans(), self.settings.limits, secured=self.token is not None))
 
-    async def _docs(self, _: Request) -> Response:
-        return Response(page(await self._plans()), media_type="text/html", headers=CLOSED)
+    async def _docs(self, request: Request) -> Response:
+        shown = page(await self._plans(), str(request.base_url).rstrip("/"), secured=self.token is not None)
+        return Response(shown, media_type="text/html", headers=CLOSED)
 
 
 def _right(plan: Plan, rows: list[Any], wrong: dict[int, str]) -> list[dict[str, Any]]:

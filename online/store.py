@@ -16,6 +16,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from online import embedded
 from online.errors import StoreError
 from online.plan import FORMAT, Plan
+from online.snippets import variable
 from online.values import loads
 
 if TYPE_CHECKING:
@@ -255,5 +256,5 @@ def away(url: str, error: Exception) -> StoreError:
 
 def unknown(name: str, names: Iterable[str], within: Iterable[str] = ()) -> StoreError:
     """What to raise where nothing is served under a name, though it may be `within` what is served under others."""
-    part = f"; {name} is stored as a part of {', '.join(within)}, and publish({name}, store) serves it by itself" if within else ""
+    part = f"; {name} is stored as a part of {', '.join(within)}, and publish({variable(name)}, store) serves it by itself" if within else ""
     return StoreError(f"nothing is published as {name!r:.200}: the store has {', '.join(names) or 'nothing yet'}{part}", "unknown")

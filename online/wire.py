@@ -69,6 +69,7 @@ TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
     "uuid": (UUID, "123e4567-e89b-12d3-a456-426614174000"),
 }
 EXACT = (_exact, "12.50")
+SAMPLES: dict[str, Any] = {"text": "5", "bytea": b"abc"}
 BARE = ("int8", "numeric(20,0)", "float8", "bool")  # what JSON has of its own
 
 
@@ -80,6 +81,11 @@ def read(column: Column, text: str) -> Any:
     except (ValueError, KeyError, InvalidOperation, NoBase64):
         message = f"{column.name} takes {column.type}, as {example}, not {text!r:.60}"
         raise StoreError(message) from None
+
+
+def sample(column: Column) -> Any:
+    """A value of the column's type, to show how one is given."""
+    return SAMPLES[column.sql] if column.sql in SAMPLES else read(column, TEXTS.get(column.sql, EXACT)[1])
 
 
 def value(column: Column, given: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import ibis
 import pytest
 from ibis import _
@@ -191,3 +193,17 @@ def test_a_dataframe_is_a_table():
     source = EventSource(ibis.memtable({"k": ["a"], "t": ["2024-01-01"]}).mutate(t=_.t.cast("timestamp")).to_pandas(), time="t")
 
     assert "t" == source.time
+
+
+@pytest.mark.parametrize("name", ["User ID", "count", "class", "o'clock", 'a"b', "x.y", "_x", "price"])
+@pytest.mark.parametrize("dtype", ["int64", "string", "date"])
+def test_advice_is_python_that_works_for_a_column_of_any_name(name, dtype):
+    """N5's sibling: what an error says to write is source that runs, and mends it."""
+    table = ibis.table({name: dtype, "k": "string"}, name="orders")
+    with pytest.raises(DefinitionError) as refused:
+        EventSource(table, time=name)
+    advice = re.search(r"table\.mutate\(.*\)(?=$|, with| is its)", str(refused.value))[0]
+
+    mended = eval(advice, {"table": table})  # noqa: S307 the advice is the case
+
+    assert name == EventSource(mended, time=name).time

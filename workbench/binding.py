@@ -11,6 +11,7 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.common.deferred import Deferred
 
+from online import snippets
 from workbench.errors import DefinitionError, near
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 READ = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
 BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
+
+
+def member(name: str, owner: str = "_") -> str:
+    """A table's column as its author writes it: by attribute where that is the column and no method of tables."""
+    return snippets.member(owner, name, ir.Table)
+
+
+def recomputed(name: str, then: str, owner: str = "_") -> str:
+    """How an author replaces a table's column by something made of it, as `table.mutate(day=_.day.cast("date"))`."""
+    return f"table.mutate({snippets.arguments({name: member(name, owner) + then})})"
 
 
 def plain(dtype: dt.DataType) -> dt.DataType:
@@ -105,13 +116,13 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
         except AttributeError as error:
             column = str(value).removeprefix("_.").split(".")[0]
             if isinstance(getattr(error, "obj", None), ir.Value) and column in expr.columns:  # which has no such method; a table's own error has no object of ours
-                message = f"{what} {value} cannot be: {title(table)}.{column} is {expr[column].type()}, which has no {getattr(error, 'name', None) or 'such method'}(); cast it first, as in _.{column}.cast('float64'), or take another reduction"
+                message = f"{what} {value} cannot be: {title(table)}.{column} is {expr[column].type()}, which has no {getattr(error, 'name', None) or 'such method'}(); cast it first, as in {member(column)}.cast('float64'), or take another reduction"
                 raise DefinitionError(message) from None
             name = getattr(error, "name", None) or column
             message = f"{what} {value} names no column of {title(table)}: {near(name, expr.columns)}"
             raise DefinitionError(message) from None
     if not isinstance(value, ir.Value):
-        message = f"{what} takes a column of {title(table)}, as in _.{expr.columns[0]}, not a {type(value).__name__}"
+        message = f"{what} takes a column of {title(table)}, as in {member(expr.columns[0])}, not a {type(value).__name__}"
         raise DefinitionError(message)
     return expr.bind(unbind(value.op()).to_expr())[0].op()
 
@@ -124,7 +135,7 @@ def column(table: ops.Relation, value: Any, what: str) -> str:
         raise DefinitionError(message)
     if node.rel != table:
         columns = table.schema.names
-        hint = f"write _.{node.name}, which is the source's own {node.name}" if node.name in columns else near(node.name, columns)
+        hint = f"write {member(node.name)}, which is the source's own {node.name}" if node.name in columns else near(node.name, columns)
         message = f"{what} {node.name!r} belongs to another step or table than {title(table)}: {hint}"
         raise DefinitionError(message)
     return node.name

@@ -11,7 +11,7 @@ from attrs import frozen
 from online.outcomes import ERROR
 from workbench import scans
 from workbench.aggregates import Each
-from workbench.binding import title
+from workbench.binding import member, title
 from workbench.errors import DefinitionError, warn
 from workbench.normal import micros
 from workbench.operations import said, unproven
@@ -66,7 +66,7 @@ def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
         if not a["rows"]:
             return f"the left of {join.name}, {name}, has no rows to enrich: check its filters and the range of the backfill"
         if a["missing"]:
-            return f"{a['missing']} of {a['rows']} rows of {name} have no {join.left.time}, and a feature needs a time to be as of: filter them out, as in left.filter(_.{join.left.time}.notnull())"
+            return f"{a['missing']} of {a['rows']} rows of {name} have no {join.left.time}, and a feature needs a time to be as of: filter them out, as in left.filter({member(join.left.time)}.notnull())"
         return wrong_unit(name, join.left.time, a)
 
     yield Check(question, sentence)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 
+from online.snippets import masked
 from workbench.certificate import compare as certified
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError, near
@@ -72,7 +73,7 @@ def _opened(option: str, url: str) -> BaseBackend:
     try:
         return ibis.connect(url if "://" in url else f"duckdb://{url}")
     except Exception as error:
-        message = f"{option} {url} cannot be opened: {error}"
+        message = f"{option} {masked(url)} cannot be opened: {masked(str(error))}"
         raise DefinitionError(message) from error
 
 

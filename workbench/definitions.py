@@ -17,7 +17,7 @@ from ibis.common.deferred import Deferred
 from backends import engine_of
 from workbench import display, quality, reductions
 from workbench.abilities import check_engine
-from workbench.binding import bind, column, columns, unbind
+from workbench.binding import bind, column, columns, member, unbind
 from workbench.canonical import IDLE, Meaningful
 from workbench.errors import DefinitionError
 from workbench.estimates import own
@@ -248,7 +248,7 @@ def _whole(self: GroupBy, _: Any, __: Any) -> None:
     if isinstance(self.source, EntitySource):
         _entity(self)
     elif self.taken:
-        message = f"{self.name} takes the column {self.taken[0]!r} of events as it is: which event's? say _.{self.taken[0]}.last() in aggregations"
+        message = f"{self.name} takes the column {self.taken[0]!r} of events as it is: which event's? say {member(self.taken[0])}.last() in aggregations"
         raise DefinitionError(message)
     if not self.aggregations and not self.taken:
         message = f"{self.name} has no features: give aggregations=[...] (events) or features=[...] (entities)"

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backends.equal import equal
+from online.snippets import shell
 from workbench import samples
 from workbench.cli import GROUP
 from workbench.errors import DefinitionError
@@ -113,7 +114,7 @@ def _watch(warehouse: Path, at: str, console: Console) -> None:
     told = ["--warehouse", str(warehouse), "--now", at, "--complete", at, "--tile", "24"]
     console.print("\nwatched, each answer against the training set and computed again from the warehouse:", style="dim", soft_wrap=True)
     run(parser.parse_args([f"{Path(__file__).with_name('quickstart.py')}:training_set", *told, "--top", "0"]))
-    console.print(f"[dim]as a page:[/dim] {_command()} dashboard workbench/quickstart.py:training_set {' '.join(told)} --port 8080", soft_wrap=True)
+    console.print(f"[dim]as a page:[/dim] {_command()} {shell('dashboard', 'workbench/quickstart.py:training_set', *told, '--port', '8080')}", soft_wrap=True)
 
 
 def _same(join: Join, store: Store, table: ir.Table) -> tuple[int, int]:
@@ -172,4 +173,4 @@ def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
 
 def _command() -> str:
     """How to call this command again from here: by name where that is found, else by its file."""
-    return "workbench" if shutil.which("workbench") else os.path.relpath(sys.argv[0])
+    return "workbench" if shutil.which("workbench") else shell(os.path.relpath(sys.argv[0]))

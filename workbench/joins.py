@@ -10,7 +10,7 @@ import ibis.expr.operations as ops
 from attrs import Converter, evolve, field, frozen
 
 from workbench import display
-from workbench.binding import plain, title
+from workbench.binding import plain, recomputed, title
 from workbench.canonical import IDLE, Meaningful
 from workbench.definitions import NAME, Feature, GroupBy, derivations, flat, identifier, no_equal_names, no_inner_names, tags_
 from workbench.errors import DefinitionError, near
@@ -132,7 +132,7 @@ def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
 def _same_kind(owner: str, left: str, a: dt.DataType, right: str, b: dt.DataType) -> None:
     """Keys compare typed (rule 8); integers of any width hold the same numbers."""
     if plain(a) != plain(b) and not (a.is_integer() and b.is_integer()):
-        message = f"{owner} matches {left} ({a}) with {right} ({b}): cast one in its table, as in table.mutate({left.rsplit('.', maxsplit=1)[-1]}=_.{left.rsplit('.', maxsplit=1)[-1]}.cast('{b}'))"
+        message = f"{owner} matches {left} ({a}) with {right} ({b}): cast one in its table, as in {recomputed(left.rsplit('.', maxsplit=1)[-1], f'.cast({str(b)!r})')}"
         raise DefinitionError(message)
 
 

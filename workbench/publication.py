@@ -12,6 +12,7 @@ from attrs import field, frozen
 from online import carried, functions
 from online.answers import microseconds
 from online.errors import StoreError
+from online.snippets import python, variable
 from workbench.accuracy import refuse_unstated
 from workbench.definitions import GroupBy
 from workbench.differences import Difference, difference, stem
@@ -72,7 +73,7 @@ def publish(definition: Definition, store: Store, *, confirm: bool | str | None 
     if confirm is None:
         return proposal
     if isinstance(confirm, str) and not proposal.hash.startswith(confirm):
-        message = f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one, {proposal.hash[:12]}: look at it again with publish({definition.name}, store)"
+        message = f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one, {proposal.hash[:12]}: look at it again with publish({variable(definition.name)}, store)"
         raise DefinitionError(message)
     return proposal.confirm() if confirm else proposal
 
@@ -237,7 +238,7 @@ def _refuse_changed(store: Store, plan: Plan, before: Version | None) -> None:
     from online import registry  # noqa: PLC0415 the driver is an extra
 
     if before is not None and before.hash != plan.hash:
-        message = f"{plan.name} is published with another definition: {difference(before.plan, plan)}; give the new one a name of its own, such as {_next(plan.name)}, or unpublish({plan.name!r}, store) first"
+        message = f"{plan.name} is published with another definition: {difference(before.plan, plan)}; give the new one a name of its own, such as {_next(plan.name)}, or unpublish({python(plan.name)}, store) first"
         raise DefinitionError(message)
     for name, other, theirs in registry.conflicts(store, plan):
         told = difference(_alone(other, theirs.name), _alone(plan, name))

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 from ibis.common.deferred import Deferred
 
-from workbench.binding import bind
+from workbench.binding import bind, member
 from workbench.display import expression as spelled
 from workbench.errors import DefinitionError
 from workbench.reductions import NOT_REPEATABLE
@@ -57,7 +57,7 @@ class DataCheck:
             value = value(table.to_expr())
         node = bind(table, value, f"check of {owner}:")
         if not node.dtype.is_boolean():
-            message = f"check of {owner}: {spelled(node)} is {node.dtype}, not a boolean: say what must be true, as in _.{table.schema.names[0]}.notnull()"
+            message = f"check of {owner}: {spelled(node)} is {node.dtype}, not a boolean: say what must be true, as in {member(table.schema.names[0])}.notnull()"
             raise DefinitionError(message)
         plain = node.arg if isinstance(node, ops.Alias) else node
         return evolve(self, expression=plain, name=self.name or (node.name if isinstance(node, ops.Alias) else spelled(plain)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from online import StoreError, functions
+from online import StoreError, functions, snippets
 from online.answers import moment
+from online.wire import sample
 from workbench.markup import Markup, row, section, tag
 from workbench.markup import join as joined
 from workbench.profiles import size
@@ -61,7 +61,7 @@ def verdict(proposal: Proposal) -> str:
 
 def call(proposal: Proposal) -> str:
     """The line that does it without a page."""
-    return f'publish({proposal.plan.name}, store, confirm="{proposal.hash[:8]}")'
+    return f'publish({snippets.variable(proposal.plan.name)}, store, confirm="{proposal.hash[:8]}")'
 
 
 def _how(proposal: Proposal) -> str:
@@ -69,7 +69,7 @@ def _how(proposal: Proposal) -> str:
 
 
 def _undo(plan: Plan) -> str:
-    return f'unpublish("{plan.name}", store)'
+    return f"unpublish({snippets.python(plan.name)}, store)"
 
 
 def against(proposal: Proposal) -> str:
@@ -190,23 +190,9 @@ def located(url: str) -> str:
 def calls(publication: Publication) -> list[tuple[str, str]]:
     """How to fetch it: from Python, SQL and HTTP."""
     plan = publication.plan
-    samples: dict[str, Any] = {"text": "5", "int8": 5, "bool": True, "float8": 0.5}
-    keys = {k.name: publication.example.get(k.name, samples.get(k.sql, "...")) for k in plan.keys}
-    told = [("Python", f"fetch(store, {json.dumps(plan.name)}, {', '.join(f'{k}={_python(v)}' for k, v in keys.items())})")]
-    if functions.lacking(plan) is None:
-        arguments = ", ".join(f"{k} => {_literal(v)}" for k, v in keys.items())
-        told.append(("SQL", f"select * from features.{plan.name}({arguments})"))  # noqa: S608 a line to copy
-    route = "joins" if plan.kind == "join" else "group-bys"
-    told.append(("HTTP", f"curl 'http://127.0.0.1:8000/v1/{route}/{plan.name}?{'&'.join(f'{k}={v}' for k, v in keys.items())}'"))
-    return told
-
-
-def _python(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _literal(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool | int | float) else "'" + str(value).replace("'", "''") + "'"
+    keys = {k.name: publication.example.get(k.name, sample(k)) for k in plan.keys}
+    wanted = [language for language in snippets.WRITERS if language != "SQL" or functions.lacking(plan) is None]
+    return [(language, snippets.WRITERS[language](plan, keys)) for language in wanted]
 
 
 def counted(upload: Upload) -> str:
@@ -230,11 +216,11 @@ def receipt_html(publication: Publication) -> str:
     plan = publication.plan
     tick = tag("span", "✓ ", class_="mark ok", role="img", aria_label="done")
     top = head(f"{plan.name} is served", plan, _facts(publication), tick)
-    lines = joined(joined((tag("dt", where), tag("dd", tag("code", call)))) for where, call in calls(publication))
+    listed = joined(joined((tag("dt", where), tag("dd", tag("code", call)))) for where, call in calls(publication))
     heads = row(("history", "rows read", "new", "gone"), "th", {1: "num", 2: "num", 3: "num"})
     body = [row((u.group_by, f"{u.staged:,}", f"{u.inserted:,}", f"{u.deleted:,}"), classes={1: "num", 2: "num", 3: "num"}) for u in publication.uploads]
     grid = tag("div", tag("table", tag("caption", "What was uploaded"), tag("thead", heads), tag("tbody", *body)), class_="scroll pad", tabindex="0") if body else tag("p", "Its history was uploaded already.", class_="muted pad")
-    return section(top, tag("dl", lines, class_="calls"), grid, label=f"{plan.name} is published")
+    return section(top, tag("dl", listed, class_="calls"), grid, label=f"{plan.name} is published")
 
 
 # --- in a notebook
@@ -267,8 +253,8 @@ def live(publication: Publication, found: Answered) -> Markup:
     plan = publication.plan
     took = f" · first fetch {found.ms:.1f} ms" if found.answer is not None else ""
     lead = tag("p", tag("span", "✓ ", class_="mark ok", role="img", aria_label="done"), tag("b", f"{plan.name} is served"), " ", tag("span", plan.hash[:8], class_="chip"), " ", tag("span", _facts(publication) + took, class_="muted"), class_="lead")
-    lines = [*calls(publication), ("Dashboard", f"from monitoring import dashboard; dashboard(store, {json.dumps(plan.name)})"), ("Undo", _undo(plan))]
-    copied = [joined((tag("dt", where), tag("dd", tag("code", call)), tag("button", "Copy", type="button", class_="copy", data_copy=call, data_key="c" if i == 0 else None, data_focus=f"copy-{where}", aria_label=f"Copy the {where} line"))) for i, (where, call) in enumerate(lines)]
+    told = [*calls(publication), ("Dashboard", f"from monitoring import dashboard; dashboard(store, {snippets.python(plan.name)})"), ("Undo", _undo(plan))]
+    copied = [joined((tag("dt", where), tag("dd", tag("code", call)), tag("button", "Copy", type="button", class_="copy", data_copy=call, data_key="c" if i == 0 else None, data_focus=f"copy-{where}", aria_label=f"Copy the {where} line"))) for i, (where, call) in enumerate(told)]
     return tag("div", lead, tag("dl", joined(copied), class_="calls copies"), *_answer(found), class_="receipt")
 
 

@@ -8,7 +8,7 @@ import ibis.expr.operations as ops
 
 from workbench import aggregates
 from workbench.aggregates import Each
-from workbench.binding import title
+from workbench.binding import member, title
 from workbench.display import expression
 from workbench.errors import DefinitionError
 from workbench.nodes import substitute
@@ -89,7 +89,7 @@ def _check_reduction(op: ops.Reduction, source: ops.Relation, owner: str) -> Non
         name = op.arg.name if hasattr(op, "arg") and isinstance(op.arg, ops.Value) else "count"
         same = title(stranger) == title(source)
         of = f"another step of {title(stranger)} than the source's" if same else title(stranger)
-        how = "write _.count()" if isinstance(op, ops.CountStar) else f"write _.{name}, which is the source's own"
+        how = "write _.count()" if isinstance(op, ops.CountStar) else f"write {member(name)}, which is the source's own"
         message = f"{name!r} belongs to {of}, not to the source of {owner}, {title(source)}: {how}"
         raise DefinitionError(message)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from online.snippets import command
 from workbench.commands import connect, definition, named, warehouse
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
@@ -120,7 +121,7 @@ def unpublish(parser: ArgumentParser) -> Callable[[Namespace], None]:
         from workbench.publication import unpublish as unpublished  # noqa: PLC0415 it needs the store's packages
 
         unpublished(options.name, store)
-        return f"{options.name} is served no more; workbench rollback {options.name} brings a version back"
+        return f"{options.name} is served no more; {command('rollback', options.name, version='N')} brings version N back"
 
     return served(parser, run)
 

@@ -8,7 +8,7 @@ import ibis.expr.operations as ops
 from attrs import field, frozen
 
 from workbench import quality
-from workbench.binding import column, columns, connections, relation, title, unbind
+from workbench.binding import column, columns, connections, recomputed, relation, title, unbind
 from workbench.canonical import IDLE, SERVING, Meaningful
 from workbench.errors import DefinitionError
 from workbench.topics import Topic, carried
@@ -33,12 +33,14 @@ def _time(table: ops.Relation, value: Any, what: str) -> str:
     dtype = table.schema[name]
     if dtype.is_timestamp():
         return name
+    first = recomputed(name, '.cast("timestamp")', "table")
     if dtype.is_integer():
-        fix = f'convert it in the table: table.mutate({name}=table.{name}.as_timestamp("ms")), with "s", "ms" or "us" as its unit'
+        how = recomputed(name, '.as_timestamp("ms")', "table")
+        fix = f'convert it in the table: {how}, with "s", "ms" or "us" as its unit'
     elif dtype.is_string():
-        fix = f'convert it in the table: table.mutate({name}=table.{name}.cast("timestamp"))'
+        fix = f"convert it in the table: {first}"
     elif dtype.is_date():
-        fix = f'a date is no instant; say which: table.mutate({name}=table.{name}.cast("timestamp")) is its first, UTC'
+        fix = f"a date is no instant; say which: {first} is its first, UTC"
     else:
         fix = "name the column that says when each row happened"
     message = f"{what} {name!r} of {title(table)} is {dtype}, not a timestamp: {fix}"

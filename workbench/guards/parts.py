@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
-from workbench.binding import title
+from workbench.binding import recomputed, title
 from workbench.checks import moment
 from workbench.compile import instant
 from workbench.guards.asking import Answer, Guard
@@ -159,7 +159,7 @@ def _judge_granularity(s: Matched, a: Answer) -> Finding | None:
     if not a["n"] or not s.span[1]:
         return None
     time = s.group_by.events.time
-    sentence = f"every `{time}` of {s.title} is the start of a day, and {some(a['n'], a['rows'], 'rows')} ask within one: an event of that day counts from its midnight on, hours before it happened; use the time itself, accuracy='snapshot', or the day's end, `.mutate({time}=_.{time} + ibis.interval(days=1))`"
+    sentence = f"every `{time}` of {s.title} is the start of a day, and {some(a['n'], a['rows'], 'rows')} ask within one: an event of that day counts from its midnight on, hours before it happened; use the time itself, accuracy='snapshot', or the day's end, `{recomputed(time, ' + ibis.interval(days=1)')}`"
     return Finding("granularity", s.name, WARNING, sentence, count=a["n"], features=s.features())
 
 

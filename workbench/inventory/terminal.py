@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from online.snippets import fetch_source
 from workbench.display import table
 from workbench.inventory.entries import age, seconds, told
 from workbench.profiles import size
@@ -124,8 +125,7 @@ def call(entry: Entry) -> str:
     """How to fetch it; empty where that cannot be done."""
     if not entry.published:
         return f"by {some(entry.used_by)}" if entry.used_by else ""
-    keys = ", ".join(f"{k.name}=..." for k in entry.keys)
-    return f'fetch(store, "{entry.name}", {keys})'
+    return fetch_source(entry.name, {k.name: "..." for k in entry.keys})
 
 
 def state(entry: Entry, edition: Edition) -> str:

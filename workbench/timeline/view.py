@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 from ibis.common.deferred import Deferred
 
+from workbench.binding import member
 from workbench.definitions import Aggregation, GroupBy
 from workbench.errors import DefinitionError
 from workbench.errors import near as near_
@@ -200,7 +201,7 @@ def _first_look(table: ir.Table) -> str:
     schema = table.schema()
     time = next((n for n, t in schema.items() if t.is_timestamp()), None)
     value = next((n for n, t in schema.items() if t.is_floating() or t.is_decimal()), None) or next((n for n, t in schema.items() if t.is_numeric()), None)
-    reduced = f"table.{value}.sum()" if value else "table.count()"
+    reduced = f"{member(value, 'table')}.sum()" if value else "table.count()"
     lacks = "" if time else "; it has no timestamp yet, which a feature needs"
     return f"say what of it, whose and as of when, as in preview({reduced}, keys='...', time={time or '...'!r}, windows=days(7)){lacks}"
 

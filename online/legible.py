@@ -1,0 +1,57 @@
+"""Text in which nothing is hidden: what is not seen, or acts on a terminal, is its code point."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+
+# Letters and marks by category, and yet nothing to see: fillers, joiners, selectors of a form.
+BLANK = frozenset({0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0})
+SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+LINES = "\n\t"  # what lays out a text of several lines
+
+
+@cache
+def hidden(letter: str) -> bool:
+    """Whether a character acts or is not seen: controls, directions, zero widths, line ends."""
+    code = ord(letter)
+    if code < 0x7F:  # noqa: PLR2004 the end of ASCII's letters
+        return code < 0x20  # noqa: PLR2004 its controls
+    return (
+        unicodedata.category(letter) in UNSEEN or code in BLANK or any(code in r for r in SELECTORS)
+    )
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""The text with each hidden character as ‹U+202E›, but those to `keep`.
+
+    >>> visible("a\u202eb\x1b[2J\n")
+    'a‹U+202E›b‹U+001B›[2J‹U+000A›'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"‹U+{ord(c):04X}›" if hidden(c) and c not in keep else c for c in text)
+
+
+def lines(text: str) -> str:
+    """The same for a text of several lines, whose line ends and tabs stay."""
+    return visible(text, LINES)
+
+
+def short(value: object, longest: int = 60) -> str:
+    """A value of whoever asks, as an error says it: its `repr`, cut, whatever its size and depth.
+
+    >>> short("x" * 100, 10)
+    "'xxxxxxxx…"
+    """
+    if isinstance(value, str):
+        value = value[: longest + 1]
+    try:
+        said = repr(value)
+    except (
+        RecursionError,
+        ValueError,
+    ):  # nested deeper than Python goes; a whole number of more digits than it writes
+        said = f"a {type(value).__name__} that is too large to show"
+    return visible(said if len(said) <= longest else f"{said[: longest - 1]}…")
