@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import ibis
 import pyarrow as pa
@@ -17,6 +18,7 @@ from backends import engine_of
 from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, backfill, days, hours, minutes, preview, samples, trailing
 from workbench.guards import Finding, guards, guards_html, guards_text
 from workbench.guards.asking import Guard, found
+from workbench.guards.events import GUARDS as EVENTS_ASKED
 from workbench.guards.events import Events
 from workbench.guards.lefts import LABEL
 from workbench.timeline.nearby import Nearby
@@ -106,19 +108,78 @@ def test_windows_that_reach_back_before_the_first_event_are_counted(duck):
     assert ("g_n_sum_30d", "g_n_count_30d") == told.features
 
 
+@pytest.mark.parametrize("resolution", ["exact", "sawtooth"])
+@pytest.mark.parametrize("spans", [days(7), days(3, 7, 30), hours(36)], ids=str)
+def test_no_window_is_said_to_hold_more_than_it_is_long(duck, spans, resolution):
+    """N13: the left's newest row is 181 days after the first event, and no 7 d window holds 181 d."""
+    events = [event(i, at=T + i * DAY) for i in range(182)]
+    left = [{"user": "u0", "t": row["at"]} for row in events]
+
+    told = said(joined(duck, events, left, spans=spans, resolution=resolution), duck)["history"]
+
+    longest = max(spans).length / DAY
+    held = re.search(r"hold at most ([\d.]+) d", told.sentence)
+    assert held is not None or resolution == "sawtooth"  # which may hold an hour more, and then nothing is said of it
+    assert held is None or longest - 1 <= float(held[1]) < longest
+    assert told.rows == tuple(range(1, told.count + 1))
+    assert (told.count - 1) * DAY < max(spans).length + DAY
+
+
 def test_a_source_without_rows_has_no_history(duck):
     assert "has no rows with a key and a time" in said(joined(duck, events=[]), duck)["history"].sentence
 
 
-@pytest.mark.parametrize("dtype", [pa.string(), pa.date32()], ids=str)
-def test_a_partition_that_is_not_the_day_of_the_event_is_told(duck, dtype):
-    late = lambda i: (event(i)["at"] + (DAY if i in (3, 4) else 0 * DAY)).date()  # noqa: E731
-    rows = [event(i, ds=late(i) if dtype == pa.date32() else late(i).isoformat()) for i in range(45)]
+def form(written):
+    """A partition column's value of each day, as `written` says."""
+    return lambda i, shift=0: written(event(i)["at"] + shift * DAY)
 
-    told = said(joined(duck, rows, types={"ds": dtype}), duck)
 
+# C3: how partition columns are written; a cast to a date knows the first of the texts alone
+FORMS = {
+    "iso": (pa.string(), form(lambda d: f"{d:%Y-%m-%d}")),
+    "digits": (pa.string(), form(lambda d: f"{d:%Y%m%d}")),
+    "slashes": (pa.string(), form(lambda d: f"{d:%Y/%m/%d}")),
+    "hours": (pa.string(), form(lambda d: f"{d:%Y-%m-%d-%H}")),
+    "named": (pa.string(), form(lambda d: f"ds={d:%Y-%m-%d}")),
+    "number": (pa.int32(), form(lambda d: int(f"{d:%Y%m%d}"))),
+    "date": (pa.date32(), form(lambda d: d.date())),
+    "timestamp": (pa.timestamp("us"), form(lambda d: d.replace(hour=0, minute=0, second=0))),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_partition_of_any_form_that_is_not_the_day_of_the_event_is_told(duck, name):
+    dtype, written = FORMS[name]
+
+    right = said(joined(duck, [event(i, ds=written(i)) for i in range(45)], types={"ds": dtype}), duck)
+    told = said(joined(duck, [event(i, ds=written(i, 1 if i in (3, 4) else 0)) for i in range(45)], types={"ds": dtype}), duck)
+
+    assert {} == right
     assert ["partition"] == list(told)
     assert "`ds` is not the day of `at` in 2 of 45 rows" in told["partition"].sentence
+
+
+@pytest.mark.parametrize(("column", "written"), [("month", "{:%Y-%m}"), ("year_month", "{:%Y%m}"), ("month", "{:%m}"), ("day", "{0.day}"), ("year", "{0.year}")])
+def test_a_partition_by_a_piece_of_the_day_is_held_against_that_piece(duck, column, written):
+    rows = [event(i, **{column: written.format(event(i)["at"] + (400 if i == 7 else 0) * DAY)}) for i in range(45)]
+
+    told = said(joined(duck, rows, types={column: pa.string()}), duck)
+
+    assert {"partition": True} == {k: f"`{column}` is not the day of `at` in 1 of 45 rows" in f.sentence for k, f in told.items()}
+
+
+@pytest.mark.parametrize("none", [None, "__HIVE_DEFAULT_PARTITION__"])
+def test_rows_of_no_partition_are_not_of_the_day_of_the_event(duck, none):
+    rows = [event(i, ds=none if i == 3 else f"{event(i)['at']:%Y-%m-%d}") for i in range(45)]
+
+    assert "in 1 of 45 rows" in said(joined(duck, rows, types={"ds": pa.string()}), duck)["partition"].sentence
+
+
+def test_a_column_that_is_no_day_is_said_not_to_be_judged(duck):
+    told = said(joined(duck, [event(i, ds="week 1") for i in range(45)], types={"ds": pa.string()}), duck)["partition"]
+
+    assert "note" == told.level
+    assert "`ds` of events is no day in all 45 rows, such as 'week 1', and is not held against `at`" in told.sentence
 
 
 def test_a_partition_that_the_source_does_not_select_is_seen_all_the_same(duck):
@@ -410,14 +471,14 @@ def test_what_is_known_of_a_source_is_kept_for_the_next_call(duck):
 
 
 def test_a_guard_that_fails_is_a_note_and_the_others_are_asked(duck):
-    rows = [event(i, ds="week 1") for i in range(45)]  # no date: the partition guard's cast fails, and with it the one scan of all
+    odd = Guard("odd", lambda s: {"n": s.table["user"].cast("int64").sum()}, lambda s, a: None)  # no number: its cast fails, and with it the one scan of all
+    subject = Events(joined(duck).parts[0].group_by, engine_of(duck))
 
-    told = list(guards(joined(duck, rows, types={"ds": pa.string()}), engine_of(duck), now=NOW))
+    told = list(found(subject, (*EVENTS_ASKED, odd)))
 
-    (partition,) = (f for f in told if f.kind == "partition")
-    assert "note" == partition.level
-    assert partition.sentence.startswith("this guard could not look at `g`: ")
-    assert ["pass"] * 14 == [f.level for f in told if f.kind != "partition"]
+    assert ("odd", "note") == (told[-1].kind, told[-1].level)
+    assert told[-1].sentence.startswith("this guard could not look at `g`: ")
+    assert {"pass"} == {f.level for f in told[:-1]}
 
 
 def test_a_judge_that_fails_is_a_note(duck):
@@ -470,7 +531,84 @@ def test_the_strip_as_text():
     assert "guards: 1 warning, 1 note, 1 pass\n  ◆ rows         2 rows\n  · known after  a < b" == guards_text(STRIP)
 
 
+# --- a guard that cannot look is a fault of ours (C3)
+
+
+AMOUNT = Decimal("2.5")
+KEYS = {"text": (pa.string(), "u"), "whole": (pa.int32(), 7), "a date": (pa.date32(), T.date()), "zoned": (pa.timestamp("us", "UTC"), T.replace(tzinfo=UTC)), "truth": (pa.bool_(), True), "decimal": (pa.decimal128(9, 2), AMOUNT), "double": (pa.float64(), 1.5), "bytes": (pa.binary(), b"x")}
+# beside the key and the time: other clocks and partitions of many types, and names that the guards' questions have too
+BESIDE = {"updated_at": (pa.timestamp("us", "UTC"), T.replace(tzinfo=UTC)), "loaded_at": (pa.timestamp("us"), T + DAY), "ds": (pa.string(), "2024-01-01"), "date": (pa.date32(), T.date()), "dt": (pa.float64(), 1.0), "day": (pa.bool_(), True), "month": (pa.int16(), 1), "amount": (pa.decimal128(18, 4), AMOUNT), "blob": (pa.binary(), b"1"), "n": (pa.int64(), 3), "rows": (pa.int64(), 3), "a0": (pa.int64(), 2)}
+ROWS = {"many": 5, "one": 1, "empty": 0}
+SOURCES = ("events", "daily", "iso", "timeless")
+
+
+def strange(con, source, key, rows, left, over=lambda t: t, name="user"):
+    """A join over rows of many columns, by one key of this type and value."""
+    columns = {name: KEYS.get(key, BESIDE.get(name))[0], "at": pa.timestamp("us"), **{c: t for c, (t, _) in BESIDE.items() if c != name}}
+    table = over(stored(con, "events", pa.Table.from_pylist([{c: row.get(c) for c in columns} for row in rows], pa.schema(columns))))
+    lefts_ = over(stored(con, "lefts", pa.Table.from_pylist(left, pa.schema({name: columns[name], "t": pa.timestamp("us"), "label": pa.int64()}))))
+    keys = [c for c in (name, "one") if c in table.columns]
+    aggregations = [trailing(days(3), _.amount.sum()), _.updated_at.max(), _.blob.last(), _.count()]
+    group_by = {
+        "events": lambda: GroupBy(name="g", source=EventSource(table, time="at", id="a0"), keys=keys, aggregations=aggregations),
+        "daily": lambda: GroupBy(name="g", source=EntitySource(table, snapshot="date"), keys=keys, features=["amount"]),
+        "iso": lambda: GroupBy(name="g", source=EntitySource(table, snapshot="ds"), keys=keys, aggregations=[_.count()]),
+        "timeless": lambda: GroupBy(name="g", source=EntitySource(table, snapshot=None), keys=keys, features=["amount"]),
+    }[source]()
+    return Join(name="j", left=EventSource(lefts_, time="t"), parts=[group_by])
+
+
+def full(value, n, name="user"):
+    return [{c: v for c, (_, v) in BESIDE.items()} | {name: value, "at": T + i * DAY} for i in range(n)]
+
+
+def asking(value, name="user"):
+    return [{name: value, "t": T + 10 * DAY, "label": 1}] * 2
+
+
+def literal(table):
+    """Features without an entity: a literal key beside a column."""
+    return table.mutate(one=ibis.literal(1)).rename(other="user")
+
+
+STRANGE = {
+    **{f"{source} by {key}": (source, key, full(value, 5 if source == "events" else 1), asking(value)) for source in SOURCES[:1] for key, (_, value) in KEYS.items()},
+    **{f"{source} of {rows}": (source, "text", full("u", n), asking("u")) for source in SOURCES for rows, n in ROWS.items() if source in ("events", "iso") or n < 2},
+    **{f"{source} all null": (source, "text", [{}], asking("u")) for source in SOURCES},
+    "null but the key": ("events", "text", [{"user": "u", "at": T}], asking("u")),
+    "no left rows": ("events", "text", full("u", 5), []),
+    "null left rows": ("events", "text", full("u", 5), asking(None)),
+    **{f"{source} by a literal": (source, "text", full("u", 1), asking("u"), literal) for source in SOURCES},
+    "literal text": ("events", "text", full("u", 5), asking("u"), lambda t: t.mutate(one=ibis.literal("x"))),
+    "expression": ("events", "text", full("u", 5), asking("u"), lambda t: t.mutate(user=t.user.upper())),
+    "literal time": ("events", "text", full("u", 5), asking("u"), lambda t: t.mutate(at=ibis.literal(T)) if "at" in t.columns else t),
+    **{f"key named {name}": ("events", name, full(BESIDE[name][1], 5, name), asking(BESIDE[name][1], name), lambda t: t, name) for name in ("n", "day")},
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_every_guard_can_look_at_any_source(duck, case):
+    told = list(guards(strange(duck, *STRANGE[case]), engine_of(duck), now=NOW))
+
+    assert [] == [f.sentence for f in told if "could not look" in f.sentence]
+    assert len(told) >= 8
+
+
 # --- other engines
+
+
+FEW = ("events by text", "iso of empty", "events all null", "events by a literal", "literal time", "key named n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FEW)
+@pytest.mark.parametrize("name", ["postgres", "spark"])
+def test_every_guard_can_look_on_every_engine(request, name, case):
+    con = request.getfixturevalue(name)
+
+    told = list(guards(strange(con, *STRANGE[case]), engine_of(con), now=NOW))
+
+    assert [] == [f.sentence for f in told if "could not look" in f.sentence]
 
 
 @pytest.mark.slow

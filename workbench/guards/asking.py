@@ -54,6 +54,11 @@ class Guard:
     rows: Callable[[Any, Answer], ir.BooleanValue] | None = None
 
 
+def counted(condition: Any) -> ir.IntegerScalar:
+    """Of how many rows it is true: 0 of none."""
+    return condition.ifelse(1, None).count()
+
+
 def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
     """What the guards say of a subject, in the order of their table; passes are among it."""
     asked: dict[str, tuple[Guard, Mapping[str, ir.Scalar]]] = {}

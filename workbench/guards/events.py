@@ -7,10 +7,12 @@ from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.operations as ops
+from ibis.expr.datatypes import DataType
 
 from workbench.binding import title
 from workbench.checks import moment, wrong_unit
-from workbench.guards.asking import Answer, Guard
+from workbench.guards import partitions
+from workbench.guards.asking import Answer, Guard, counted
 from workbench.guards.finding import NOTE, WARNING, Finding, listed, some, span
 from workbench.nodes import inline, inline_rows
 from workbench.normal import micros
@@ -18,7 +20,7 @@ from workbench.rows import in_us, rebound
 from workbench.windows import DAY, HOUR, MINUTE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import ibis.expr.types as ir
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from workbench.definitions import GroupBy
 
 US = "_fw_us"
-PARTITION = re.compile(r"_?(ds|dt|date|day|p_?date|partition(_?(date|day|ds))?|event_(date|day))", re.IGNORECASE)
 LOADED = re.compile(r"_?((ingest(ed|ion)?|load(ed)?|arriv(ed|al)|insert(ed)?|receiv(ed)?|land(ed)?|sync(ed)?|extracted|etl)(_?(at|on|ts|time|timestamp))?|(fivetran|airbyte|sdc|dlt)_\w*(synced|extracted|loaded|batched|received)\w*)", re.IGNORECASE)
 UPDATED = re.compile(r"_?(row_)?(last_)?(updated|modified|changed|edited)(_(at|on|ts|time|timestamp))?", re.IGNORECASE)
 GRAINS = ((in_us(DAY), "day"), (in_us(HOUR), "hour"), (in_us(MINUTE), "minute"))
@@ -49,16 +50,31 @@ class Events:
 
     @cached_property
     def table(self) -> ir.Table:
-        """The same, with the event time in microseconds."""
-        return self.base.mutate(**{US: micros(self.value(self.time))})
+        """The same, with the source's time, keys and id, and the time in microseconds."""
+        made = self.base.mutate(**{name: self._computed(c) for c, name in self._named.items()})
+        return made.mutate(**{US: micros(made[self._named[self.time]])})
 
     @property
     def time(self) -> str:
         """The column of the event time."""
         return self.group_by.events.time
 
-    def value(self, column: str) -> ir.Value:
-        """A column of the source, computed over the base table."""
+    @property
+    def us(self) -> ir.IntegerColumn:
+        """The event time in microseconds."""
+        return self.table[US]
+
+    @cached_property
+    def _named(self) -> dict[str, str]:
+        """What the source's own columns are called beside the base table's, of which it may make others of the same names."""
+        events = self.group_by.events
+        return {c: f"_fw_own{i}" for i, c in enumerate(dict.fromkeys((self.time, *self.group_by.keys, *([events.id] if events.id else []))))}
+
+    def value(self, column: str) -> ir.Column:
+        """The source's time, one of its keys or its id; a column, also where the source has a literal there."""
+        return self.table[self._named[column]]
+
+    def _computed(self, column: str) -> ir.Value:
         return rebound(inline(ops.Field(self.group_by.source.table, column)), self.engine).to_expr()
 
     @cached_property
@@ -78,25 +94,18 @@ class Events:
                 found.setdefault(name, []).append(feature.name)
         return found
 
-    def named(self, pattern: re.Pattern[str], *, dates: bool = False) -> list[str]:
-        """Base columns of such a name that are clocks: timestamps, or the dates and texts that partitions have."""
-        columns = self.base.schema()
-        fits = {c for c, t in columns.items() if (t.is_date() or t.is_string() if dates else t.is_timestamp())}
-        return [c for c in columns if c in fits - self.own and pattern.fullmatch(c)]
+    def named(self, pattern: re.Pattern[str], kind: Callable[[DataType], bool] = DataType.is_timestamp) -> list[str]:
+        """Base columns of such a name and kind, but for what the time and the keys are made of."""
+        return [c for c, t in self.base.schema().items() if c not in self.own and kind(t) and pattern.fullmatch(c)]
 
     def clock(self, column: str) -> ir.IntegerValue:
         """A base column of times or dates in microseconds."""
         value = self.table[column]
-        dtype = value.type()
-        return micros(value if dtype.is_timestamp() else (value.cast("date") if dtype.is_string() else value).cast("timestamp"))
+        return micros(value if value.type().is_timestamp() else value.cast("timestamp"))
 
 
 def _base_columns(node: ops.Value) -> list[str]:
     return [f.name for f in inline(node).find(ops.Field, filter=ops.Value)]
-
-
-def _count(condition: Any) -> Any:
-    return condition.fill_null(False).ifelse(1, 0).sum().cast("int64")
 
 
 def _features(s: Events, columns: Any) -> tuple[str, ...]:
@@ -119,25 +128,8 @@ def _all(s: Events) -> tuple[str, ...]:
     return tuple(f.name for f in s.group_by.outputs)
 
 
-def _ask_partition(s: Events) -> Mapping[str, Any] | None:
-    columns = s.named(PARTITION, dates=True)
-    if not columns:
-        return None
-    day = s.table[US] - ((s.table[US] % in_us(DAY)) + in_us(DAY)) % in_us(DAY)
-    return {"rows": s.table.count()} | {c: _count(s.clock(c) != day) for c in columns}
-
-
-def _judge_partition(s: Events, a: Answer) -> Finding | None:
-    off = {c: n for c, n in a.items() if c != "rows" and n}
-    if not off:
-        return None
-    column, n = max(off.items(), key=lambda item: item[1])
-    sentence = f"`{column}` is not the day of `{s.time}` in {some(n, a['rows'], 'rows')} of {s.title}: windows read `{s.time}` alone, and a scan that is pruned by `{column}` would lose events; prune by `{s.time}`"
-    return Finding("partition", s.name, WARNING, sentence, features=_all(s))
-
-
 def _ask_granularity(s: Events) -> Mapping[str, Any]:
-    return {"rows": s.table[US].count()} | {word: _count(s.table[US] % unit != 0) for unit, word in GRAINS}
+    return {"rows": s.table[US].count()} | {word: counted(s.table[US] % unit != 0) for unit, word in GRAINS}
 
 
 def _judge_granularity(s: Events, a: Answer) -> Finding | None:
@@ -157,9 +149,9 @@ def _ask_clock(s: Events) -> Mapping[str, Any] | None:
     loads = s.named(LOADED)
     asked = {"rows": s.table.count(), "last": s.table[US].max()}
     if s.now is not None:
-        asked["after"] = _count(s.table[US] > s.now)
+        asked["after"] = counted(s.table[US] > s.now)
     for c in loads:
-        asked |= {f"early {c}": _count(s.clock(c) < s.table[US]), f"most {c}": (s.table[US] - s.clock(c)).max()}
+        asked |= {f"early {c}": counted(s.clock(c) < s.table[US]), f"most {c}": (s.table[US] - s.clock(c)).max()}
     return asked if len(asked) > 2 else None  # noqa: PLR2004 no clock to hold it against
 
 
@@ -181,7 +173,7 @@ def _ask_known_after(s: Events) -> Mapping[str, Any] | None:
     used = [c for c in clocks if c in s.inputs] + [c for c in s.named(UPDATED) if c not in s.inputs]
     if not used:
         return None
-    return {"rows": s.table.count()} | {f"{what} {c}": v for c in used for what, v in (("n", _count(s.clock(c) > s.table[US])), ("most", (s.clock(c) - s.table[US]).max()))}
+    return {"rows": s.table.count()} | {f"{what} {c}": v for c in used for what, v in (("n", counted(s.clock(c) > s.table[US])), ("most", (s.clock(c) - s.table[US]).max()))}
 
 
 def _judge_known_after(s: Events, a: Answer) -> Finding | None:
@@ -201,7 +193,7 @@ def _judge_known_after(s: Events, a: Answer) -> Finding | None:
 
 def _ask_nulls(s: Events) -> Mapping[str, Any]:
     keys = reduce(lambda a, b: a | b, (s.value(k).isnull() for k in s.group_by.keys))
-    return {"rows": s.table.count(), "time": _count(s.table[US].isnull()), "key": _count(keys)} | {f"of {c}": _count(s.table[c].isnull()) for c in s.inputs}
+    return {"rows": s.table.count(), "time": counted(s.table[US].isnull()), "key": counted(keys)} | {f"of {c}": counted(s.table[c].isnull()) for c in s.inputs}
 
 
 def _judge_nulls(s: Events, a: Answer) -> Finding | None:
@@ -237,7 +229,7 @@ def _judge_rows(s: Events, a: Answer) -> Finding | None:
 
 GUARDS = (
     Guard("unit", _ask_unit, _judge_unit),
-    Guard("partition", _ask_partition, _judge_partition),
+    partitions.GUARD,
     Guard("granularity", _ask_granularity, _judge_granularity),
     Guard("clock", _ask_clock, _judge_clock),
     Guard("known_after", _ask_known_after, _judge_known_after),

@@ -13,7 +13,7 @@ from workbench.arrows import fetched
 from workbench.binding import title
 from workbench.checks import moment, wrong_unit
 from workbench.compile import training_set
-from workbench.guards.asking import Answer, Guard
+from workbench.guards.asking import Answer, Guard, counted
 from workbench.guards.events import US
 from workbench.guards.finding import MOST_ROWS, NOTE, WARNING, Finding, listed, some
 from workbench.nodes import inline
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LABEL = re.compile(r"(.*_)?(labels?|target|y|outcome|churn(ed)?|fraud(ulent)?|converted|conversion|default(ed)?|clicked|cancell?ed|responded)(_.*)?", re.IGNORECASE)
 SAMPLE, LEAST = 200, 20  # left rows whose features are held against a label, and the fewest that tell anything
+N = "_fw_n"  # not one of the left's own names
 NEARLY = 0.999  # a correlation
 
 
@@ -92,8 +93,7 @@ def _judge_unit(s: Left, a: Answer) -> Finding | None:
 def _ask_clock(s: Left) -> Mapping[str, Any] | None:
     if s.now is None:
         return None
-    late = (s.table[US] > s.now).fill_null(False).ifelse(1, 0)
-    return {"rows": s.table.count(), "n": late.sum().cast("int64"), "last": s.table[US].max()}
+    return {"rows": s.table.count(), "n": counted(s.table[US] > s.now), "last": s.table[US].max()}
 
 
 def _judge_clock(s: Left, a: Answer) -> Finding | None:
@@ -108,7 +108,7 @@ def _nobody(s: Left) -> Any:
 
 
 def _ask_nulls(s: Left) -> Mapping[str, Any]:
-    return {"rows": s.table.count(), "n": _nobody(s).ifelse(1, 0).sum().cast("int64")}
+    return {"rows": s.table.count(), "n": counted(_nobody(s))}
 
 
 def _judge_nulls(s: Left, a: Answer) -> Finding | None:
@@ -121,9 +121,9 @@ def _judge_nulls(s: Left, a: Answer) -> Finding | None:
 def _ask_rows(s: Left) -> ir.Table:
     """The rows whose keys and time are those of another, one row a group."""
     named = s.table.filter([s.table[k].notnull() for k in s.keys])
-    groups = named.group_by(*s.keys, US).agg(n=named.count())
-    several = groups.filter(groups.n > 1)
-    return several.agg(groups=several.count(), rows=several.n.sum().cast("int64"), most=several.n.max())
+    groups = named.group_by(*s.keys, US).agg(**{N: named.count()})
+    several = groups.filter(groups[N] > 1)
+    return several.agg(groups=several.count(), rows=several[N].sum().cast("int64"), most=several[N].max())
 
 
 def _judge_rows(s: Left, a: Answer) -> Finding | None:
@@ -137,8 +137,8 @@ def _judge_rows(s: Left, a: Answer) -> Finding | None:
 
 
 def _repeated(s: Left) -> tuple[int, ...]:
-    groups = s.table.group_by(*s.keys, US).agg(n=s.table.count())
-    several = groups.filter(groups.n > 1)
+    groups = s.table.group_by(*s.keys, US).agg(**{N: s.table.count()})
+    several = groups.filter(groups[N] > 1)
     rows = s.table.semi_join(several, [*s.keys, US]).select(ROW).order_by(ROW).limit(MOST_ROWS)
     return tuple(int(r) + 1 for (r,) in s.engine.rows(rows))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.binding import recomputed, title
 from workbench.checks import moment
 from workbench.compile import instant
-from workbench.guards.asking import Answer, Guard
+from workbench.guards.asking import Answer, Guard, counted
 from workbench.guards.events import US
 from workbench.guards.finding import NOTE, WARNING, Finding, some, span
 from workbench.guards.keys import FIRST, LAST, OFF, N
@@ -80,10 +80,6 @@ class Matched:
         return EventRows(self.group_by, self.engine).tail(self.table[AT], feature.window)  # type: ignore[arg-type] # it has one
 
 
-def _count(condition: Any) -> Any:
-    return condition.fill_null(False).ifelse(1, 0).sum().cast("int64")
-
-
 # --- history: windows that reach back before the first event
 
 
@@ -102,10 +98,14 @@ def _ask_history(s: Matched) -> Mapping[str, Any] | None:
     if s.first is None:
         return {}
     if not s.timed:
-        return {"rows": s.table.count(), "none": _count(s.there & (s.table[AT] < s.first))}
+        return {"rows": s.table.count(), "none": counted(s.there & (s.table[AT] < s.first))}
     if not s.windowed:
         return None
-    return {"rows": s.table.count(), "reach": (s.table[AT] - s.first).max()} | {f.name: _count(_before(s, f)) for f in _lengths(s)}
+    asked = {"rows": s.table.count()}
+    for i, feature in enumerate(_lengths(s)):
+        before = _before(s, feature)
+        asked |= {f"short {i}": counted(before), f"reach {i}": (s.table[AT] - s.first).max(where=before)}
+    return asked
 
 
 def _judge_history(s: Matched, a: Answer) -> Finding | None:
@@ -113,19 +113,27 @@ def _judge_history(s: Matched, a: Answer) -> Finding | None:
         return Finding("history", s.name, WARNING, f"{s.title} has no rows with a key and a time: every feature of `{s.group_by.name}` is empty; load it, or look at the filters of its source", features=s.features())
     if not s.timed:
         return Finding("history", s.name, WARNING, f"{some(a['none'], a['rows'], 'rows')} lie before the end of the first snapshot of {s.title} ({moment(s.first)}): every feature is null there; load older snapshots, or leave these rows out", count=a["none"], features=s.features()) if a["none"] else None
-    longest = next((f for f in _lengths(s) if a[f.name]), None)
-    if longest is None:
+    short = _short(s, a)
+    if not short:
         return None
-    short = {f.window for f in _lengths(s) if a[f.name]}
-    held = f"; their values hold at most {span(a['reach'])}" if a["reach"] > 0 else ""
-    sentence = f"{longest.window.words} windows of {some(a[longest.name], a['rows'], 'rows')} reach back before the first event of {s.title} ({moment(s.first)}){held}: load older events, or leave these rows out"  # type: ignore[union-attr] # it has one
-    return Finding("history", s.name, WARNING, sentence, count=a[longest.name], features=s.features(f for f in s.windowed if f.window in short))
+    number, longest = next(iter(short.items()))
+    n, reach = a[f"short {number}"], a[f"reach {number}"]
+    # a sawtooth window may hold up to its hop more than its length, of which nothing is to be said
+    held = f"; their values hold at most {span(reach)}" if 0 < reach < in_us(longest.window.length) else ""  # type: ignore[union-attr] # it has one
+    sentence = f"{longest.window.words} windows of {some(n, a['rows'], 'rows')} reach back before the first event of {s.title} ({moment(s.first)}){held}: load older events, or leave these rows out"  # type: ignore[union-attr] # as above
+    windows = {f.window for f in short.values()}
+    return Finding("history", s.name, WARNING, sentence, count=n, features=s.features(f for f in s.windowed if f.window in windows))
+
+
+def _short(s: Matched, a: Answer) -> dict[int, Feature]:
+    """One feature of each window that reaches back too far, by its number, the longest first."""
+    return {i: f for i, f in enumerate(_lengths(s)) if a[f"short {i}"]}
 
 
 def _rows_history(s: Matched, a: Answer) -> Any:
     if not s.timed:
         return s.there & (s.table[AT] < s.first)
-    return _before(s, next(f for f in _lengths(s) if a[f.name]))
+    return _before(s, next(iter(_short(s, a).values())))
 
 
 # --- future: events of the key at or after t
@@ -136,7 +144,7 @@ def _later(s: Matched) -> Any:
 
 
 def _ask_future(s: Matched) -> Mapping[str, Any] | None:
-    return {"n": _count(_later(s)), "rows": s.table.count()} if s.timed else None
+    return {"n": counted(_later(s)), "rows": s.table.count()} if s.timed else None
 
 
 def _judge_future(s: Matched, a: Answer) -> Finding | None:
@@ -152,7 +160,7 @@ def _within(s: Matched) -> Any:
 
 
 def _ask_granularity(s: Matched) -> Mapping[str, Any] | None:
-    return {"n": _count(_within(s)), "rows": s.table.count()} if s.timed else None
+    return {"n": counted(_within(s)), "rows": s.table.count()} if s.timed else None
 
 
 def _judge_granularity(s: Matched, a: Answer) -> Finding | None:
@@ -171,7 +179,7 @@ def _unmet(s: Matched) -> Any:
 
 
 def _ask_keys(s: Matched) -> Mapping[str, Any]:
-    return {"rows": s.table.count(), "there": _count(s.there), "unmet": _count(_unmet(s))}
+    return {"rows": s.table.count(), "there": counted(s.there), "unmet": counted(_unmet(s))}
 
 
 def _judge_keys(s: Matched, a: Answer) -> Finding | None:
