@@ -161,11 +161,16 @@ def test_a_partition_of_any_form_that_is_not_the_day_of_the_event_is_told(duck, 
 
 @pytest.mark.parametrize(("column", "written"), [("month", "{:%Y-%m}"), ("year_month", "{:%Y%m}"), ("month", "{:%m}"), ("day", "{0.day}"), ("year", "{0.year}")])
 def test_a_partition_by_a_piece_of_the_day_is_held_against_that_piece(duck, column, written):
-    rows = [event(i, **{column: written.format(event(i)["at"] + (400 if i == 7 else 0) * DAY)}) for i in range(45)]
+    names = {"year": "{0.year}", "month": "{:%m}", column: written}
+    rows = [event(i, **{c: w.format(event(i)["at"] + (400 if i == 7 and c == column else 0) * DAY) for c, w in names.items()}) for i in range(45)]
 
-    told = said(joined(duck, rows, types={column: pa.string()}), duck)
+    told = said(joined(duck, rows, types=dict.fromkeys(names, pa.string())), duck)
 
     assert {"partition": True} == {k: f"`{column}` is not the day of `at` in 1 of 45 rows" in f.sentence for k, f in told.items()}
+
+
+def test_a_number_that_is_called_month_is_no_partition_by_itself(duck):
+    assert {} == said(joined(duck, [event(i, month=i % 12 + 1) for i in range(45)], types={"month": pa.int64()}), duck)
 
 
 @pytest.mark.parametrize("none", [None, "__HIVE_DEFAULT_PARTITION__"])
