@@ -118,11 +118,12 @@ class Topic:
         appended: list[int | None] = [t for p in polled for t in p.appended]
         found = decoder.decode(payloads)
         dead = [Dead(partitions[i], offsets[i], payloads[i], reason, appended[i]) for i, reason in found.bad]
-        if dead:
+        passed = [(partitions[i], offsets[i], kind) for i, kind in found.passed]
+        if dead or passed:
             payloads = [payloads[i] for i in found.good]
             partitions, offsets = ([values[i] for i in found.good] for values in (partitions, offsets))
             appended = [appended[i] for i in found.good]
-        return Messages(self.name, found.table, partitions, offsets, _spans(polled), appended, payloads, dead)
+        return Messages(self.name, found.table, partitions, offsets, _spans(polled), appended, payloads, dead, passed)
 
 
 def _spans(polled: Iterable[Polled]) -> dict[int, tuple[int, int]]:

@@ -180,6 +180,34 @@ dead_letters = Table(
     Column("replayed", DateTime(timezone=True)),
     Index("dead_letters_by_rows", "rows", "id"),
 )
+# Why nothing of a partition is applied to a group-by, while that is so; gone when something is applied again.
+topic_troubles = Table(
+    "topic_troubles",
+    metadata,
+    Column("rows", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),  # -1 where it is the whole topic
+    Column("sentence", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),  # microseconds since 1970; the same trouble told again has begun when it did
+)
+# What came on a partition for a group-by, by the hour in which it was applied; in the transaction of its rows.
+topic_counts = Table(
+    "topic_counts",
+    metadata,
+    Column("rows", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("hour", BigInteger, primary_key=True),  # its begin, in microseconds since 1970
+    Column("messages", BigInteger, nullable=False),  # all that came
+    Column("events", BigInteger, nullable=False),  # those that could be read and have a key and a time
+    Column("tombstones", BigInteger, nullable=False),  # those without a value
+    Column("deletes", BigInteger, nullable=False),  # those that say that a row went, which no event does
+    Column("dead", BigInteger, nullable=False),  # those that became dead letters
+    Column("keyless", BigInteger, nullable=False),  # of these, those without a key or a time
+    Column("old", BigInteger, nullable=False),  # events of a time that is hardly meant
+    Column("ahead", BigInteger, nullable=False),  # events of a time that is far in the future
+    Column("nulls", JSONB, nullable=False),  # of the events, how many have no value in a column that is read
+)
 # One row an answer that was logged; a request of several keys has several. Values are JSON, and the plan says their types.
 served = Table(
     "served",
@@ -215,7 +243,12 @@ def _second(con: Connection) -> None:
     checks.create(con, checkfirst=True)
 
 
-MIGRATIONS = (_first, _second)  # in order; one that was released is never edited
+def _third(con: Connection) -> None:
+    topic_troubles.create(con, checkfirst=True)
+    topic_counts.create(con, checkfirst=True)
+
+
+MIGRATIONS = (_first, _second, _third)  # in order; one that was released is never edited
 
 
 def migrate(engine: Engine) -> None:

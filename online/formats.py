@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from online.plan import TopicPlan
 
 REGISTRY = "WORKBENCH_SCHEMA_REGISTRY"
-NO_VALUE = "the message has no value"
+TOMBSTONES = "tombstones"
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The rows of a batch; `good` says of which messages they are, `bad` which are none and why, both by place and ascending."""
+    """The rows of a batch; `good` says of which messages they are, `bad` which are none and why, both by place and ascending.
+
+    `passed` are no events, and nothing is wrong with them: each by its place, with what it is, a key of `Counts`.
+    """
 
     table: pa.Table
     good: list[int] = field(default_factory=list)
     bad: list[tuple[int, str]] = field(default_factory=list)
+    passed: list[tuple[int, str]] = field(default_factory=list)
 
 
 class Decoder:
@@ -60,13 +64,22 @@ class Decoder:
         return Registry(found)
 
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
-        """The messages as a table of the source's columns; every place is either in `good` or in `bad`.
+        """The messages as a table of the source's columns; every place is in `good`, in `bad` or in `passed`.
 
-        Raises StoreError of kind `away` where the schema registry cannot be asked: then nothing is decided.
+        A message without a value is a tombstone, which is no event. Raises StoreError of kind `away` where the schema
+        registry cannot be asked: then nothing is decided.
         """
+        some = [i for i, p in enumerate(payloads) if p is not None]
+        if len(some) == len(payloads):
+            return self._read([p for p in payloads if p is not None])
+        found = self._read([p for p in payloads if p is not None])
+        good, bad = [some[i] for i in found.good], [(some[i], why) for i, why in found.bad]
+        return Decoded(found.table, good, bad, [(i, TOMBSTONES) for i, p in enumerate(payloads) if p is None])
+
+    def _read(self, payloads: Sequence[bytes]) -> Decoded:
         return self._by_record(payloads) if self.text is None else self._by_batch(self.text, payloads)
 
-    def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes | None]) -> Decoded:
+    def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes]) -> Decoded:
         """All at once; where that fails, in ever smaller parts, until bad messages stand alone."""
         whole = [p for p in payloads if p]
         begun = [p[:1] == b"{" for p in whole] if isinstance(text, Json) else [p[:3] != BOM for p in whole]
@@ -88,7 +101,7 @@ class Decoder:
         made = pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0] if tables else self.schema.empty_table()
         return Decoded(made, good, sorted(bad))
 
-    def _by_record(self, payloads: Sequence[bytes | None]) -> Decoded:
+    def _by_record(self, payloads: Sequence[bytes]) -> Decoded:
         rows, good, bad = [], [], []
         for place, payload in enumerate(payloads):
             try:
@@ -99,10 +112,9 @@ class Decoder:
         arrays = [pa.array([row[c] for row in rows], pa.int64()).cast(t) if pa.types.is_timestamp(t) else pa.array([row[c] for row in rows], t) for c, t in self.types.items()]
         return Decoded(pa.table(arrays, schema=self.schema), good, bad)
 
-    def _row(self, payload: bytes | None) -> dict[str, object]:
+    def _row(self, payload: bytes) -> dict[str, object]:
         """One Avro message, whose every value its column holds."""
-        if payload is None or self.avro is None:
-            raise ValueError(NO_VALUE)
+        assert self.avro is not None  # noqa: S101 the topic is Avro
         row = self.avro.row(payload)
         for column, type_ in self.types.items():
             try:
@@ -113,13 +125,10 @@ class Decoder:
         return row
 
 
-def _opened(text: Json | Csv, payloads: Sequence[bytes | None]) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]]]:
+def _opened(text: Json | Csv, payloads: Sequence[bytes]) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]]]:
     """Messages by place, and those that do not even begin as one."""
     opened, bad = [], []
     for place, payload in enumerate(payloads):
-        if payload is None:
-            bad.append((place, NO_VALUE))
-            continue
         try:
             opened.append((place, text.opened(payload)))
         except MalformedError as error:

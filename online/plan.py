@@ -84,6 +84,15 @@ class TopicPlan:
 
 
 @dataclass(frozen=True)
+class Need:
+    """What no event is without: a key, or the time; and the columns of the source's table that it is made of."""
+
+    name: str
+    columns: tuple[str, ...]
+    what: str = "key"  # or "time"
+
+
+@dataclass(frozen=True)
 class CheckPlan:
     """A data-quality check of each `row` of the source, of its whole `table`, or of each key's values (`feature`).
 
@@ -120,6 +129,9 @@ class GroupByPlan:
     snapshots: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of the ends of an entity's snapshots
     source: dict[str, str] = field(default_factory=dict)  # the source's columns and Ibis types, as messages carry them
     source_name: str = ""
+    needs: tuple[Need, ...] = ()
+    keyless: str = ""  # DuckDB's SELECT of the numbers of messages that no filter leaves out and that lack one of these, and of which
+    reads: tuple[str, ...] = ()  # the source's columns of which the stored ones are made, but for keys and the time
     time: str | None = None  # the source's column that is the event's time as it stands
     retain: int | None = None  # microseconds
     owner: str = ""

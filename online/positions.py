@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
 CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
-    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen, trouble = '' returning epoch, next, topic_id"""
+    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen returning epoch, next, topic_id"""
 MADE = "update workbench.offsets set topic_id = %s, next = %s where rows = %s and topic = %s and partition = %s"
 REACHED = "select partition, next, epoch, newest from workbench.offsets where rows = %s and topic = %s"
 ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[], %s::int4[])
         as m (partition, first, next, messages, oldest, newest, appended, late)),
+    t as (delete from workbench.topic_troubles t using m where t.rows = m.rows and t.topic = m.topic and t.partition in (m.partition, -1)),
     o as (insert into workbench.offsets as o (rows, topic, partition, epoch, next, newest, appended) select rows, topic, partition, 0, next, newest, appended from m
         on conflict (rows, topic, partition) do update set next = greatest(o.next, excluded.next), newest = greatest(o.newest, excluded.newest),
-        appended = greatest(o.appended, excluded.appended), trouble = '')
+        appended = greatest(o.appended, excluded.appended))
     insert into workbench.batches (rows, topic, partition, first, next, messages, oldest, newest, appended, late)
         select * from m where messages > 0 returning id, partition"""
 VISIBLE = f"""with b as (update workbench.batches b set visible = {NOW}, lags = m.lags, delays = m.delays
@@ -37,15 +38,16 @@ VISIBLE = f"""with b as (update workbench.batches b set visible = {NOW}, lags = 
     update workbench.offsets o set written = {NOW} from b where o.rows = b.rows and o.topic = b.topic and o.partition = b.partition"""
 OWNED = "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
 HIGH = f"update workbench.offsets set high = %(end)s, seen = {NOW}, behind = case when coalesce(next, 0) < %(end)s then coalesce(behind, {NOW}) end where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s"
-TROUBLED = "update workbench.offsets set trouble = %s where rows = any(%s) and topic = %s"
 MOVED = "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s and (next < %(first)s or next > %(last)s)"
 DAYS = 7  # of marks
 FORGOTTEN = f"delete from workbench.batches where visible < {NOW} - %s or (visible is null and id < (select max(id) from workbench.batches) - 1000000)"
 SENT = "insert into workbench.canaries (topic, sent, every) values (%s, %s, %s) returning id"
 SEEN = f"update workbench.canaries set seen = {NOW} where id = %s"
 FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW} - %s"
-PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, o.trouble, o.behind
-    from workbench.offsets o join workbench.states s on s.rows = o.rows order by s.group_by, o.topic, o.partition"""
+PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, coalesce(t.sentence, ''), o.behind
+    from workbench.offsets o join workbench.states s on s.rows = o.rows
+    left join lateral (select sentence from workbench.topic_troubles t where t.rows = o.rows and t.topic = o.topic and t.partition in (o.partition, -1) order by t.partition desc limit 1) t on true
+    order by s.group_by, o.topic, o.partition"""
 
 LAGS = """select s.group_by, b.topic, b.partition, b.visible / %(step)s * %(step)s as start, percentile_disc(0.99) within group (order by b.visible - b.appended)
     from workbench.batches b join workbench.states s on s.rows = b.rows
@@ -176,11 +178,6 @@ def high(con: psycopg.Connection[Any], tables: Mapping[tuple[str, int], Sequence
         cursor.execute("set local synchronous_commit = off")
         for (topic, partition), end in sorted(ends.items()):
             cursor.execute(HIGH, {"end": end, "rows": list(tables[topic, partition]), "topic": topic, "partition": partition})
-
-
-def troubled(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, sentence: str) -> None:
-    """Nothing of a topic is applied, for a reason that whoever looks should know."""
-    con.execute(TROUBLED, (sentence, list(tables), topic))
 
 
 def moved(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int, there: tuple[int, int]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from online import functions, loading, rows
-from online.catalog import audit, offsets, plans, published, states, uploads
+from online.catalog import audit, offsets, plans, published, states, topic_counts, topic_troubles, uploads
 from online.errors import StoreError
 from online.places import stored
 from online.plan import GroupByPlan, Plan
@@ -155,6 +155,8 @@ def _collect(con: Connection, plan: Plan) -> None:
             for statement in rows.dropped(group_by):
                 _raw(con).execute(statement)
             con.execute(states.delete().where(states.c.rows == group_by.table))
+            for told in (topic_troubles, topic_counts):
+                con.execute(told.delete().where(told.c.rows == group_by.table))
             con.execute(offsets.delete().where(offsets.c.rows == group_by.table))  # or its messages would be taken for applied when it is stored again
 
 

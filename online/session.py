@@ -13,7 +13,7 @@ from zlib import crc32
 
 import psycopg
 
-from online import positions
+from online import positions, topic_health
 from online.applying import Guard, Topic
 from online.buffer import Buffer
 from online.consuming import Consumer, DeadTopic
@@ -22,7 +22,7 @@ from online.upkeep import Upkeep
 from online.writing import Poisoned
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from online.applying import Written
     from online.consuming import Place, Polled
@@ -67,7 +67,7 @@ class Session:
                 plans = [p for p in self.topics[topic].plans if tables is None or p.table in tables]
                 reached = positions.claimed(con, plans, topic, partition, self.owner, topic_id=topic_ids.get(topic), anew=self.settings.lost == "skip")
                 if trouble := self.updater.paused.get(topic):
-                    positions.troubled(con, list(reached), topic, trouble)
+                    topic_health.troubled(con, list(reached), topic, trouble, [partition])
                 nexts = [r.next for r in reached.values()]
                 found[topic, partition] = None if None in nexts else min(n for n in nexts if n is not None)
                 with self.lock:
@@ -163,11 +163,18 @@ class Session:
         left: dict[Place, set[str]] = {}
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             positions.high(con, mine, ends)
+            self._mended(con, mine, ends)
             left = {p: self._left(con, p, tables) for p, tables in mine.items() if p[0] not in self.updater.paused}
         for place, tables in left.items():
             at = consumer.positions.get(place)
             if tables and ((position := self.claimed([place], consumer.topic_ids(), tables)[place]) is None or (at is not None and position < at)):
                 consumer.back({place: position})
+
+    def _mended(self, con: psycopg.Connection[Any], mine: Mapping[Place, Sequence[str]], ends: Mapping[Place, int]) -> None:
+        """What kept a topic from being read is over where Kafka tells its ends, and it is not paused."""
+        for (topic, partition), tables in mine.items():
+            if topic not in self.updater.paused and (topic, partition) in ends:
+                topic_health.mended(con, tables, topic, [partition])
 
     def _ends(self, consumer: Consumer) -> dict[Place, int]:
         """Where the topics end; nothing while Kafka is away, which its client would not say."""
@@ -260,10 +267,12 @@ class Session:
         first = poisoned.dead[-1]
         sentence = f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the topic or what is declared of it, then send this process a SIGHUP, or start it with a higher --poison"
         self.updater.measures.paused.labels(topic).set(1)
-        self._paused(topic, sentence)
+        with self.lock:
+            mine = {partition for places in self.epochs.values() for name, partition in places if name == topic}
+        self._paused(topic, sentence, mine)
 
-    def _paused(self, topic: str, sentence: str) -> None:
+    def _paused(self, topic: str, sentence: str, partitions: Collection[int] = (topic_health.EVERY,)) -> None:
         log.error("%s", sentence)
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            positions.troubled(con, list(self.plans), topic, sentence)
+            topic_health.troubled(con, [p.table for p in self.topics[topic].plans], topic, sentence, partitions)
         self.updater.paused[topic] = sentence

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from online.consuming import Place
 
 SECONDS = tuple(0.001 * 2**i for i in range(20))  # 1 ms to some 9 minutes
+PASSED = ("tombstones", "deletes")
 
 
 class StreamMeasures:
@@ -24,6 +25,8 @@ class StreamMeasures:
         self.messages = Counter("workbench_stream_messages", "Messages that were applied first, by topic and group-by.", ["topic", "group_by"], registry=registry)
         self.repeated = Counter("workbench_stream_repeated", "Messages that were applied before and changed nothing.", ["topic", "group_by"], registry=registry)
         self.dead = Counter("workbench_stream_dead_letters", "Messages of which no row could be made.", ["topic", "group_by"], registry=registry)
+        self.passed = Counter("workbench_stream_passed", "Messages that are no events though nothing is wrong with them, by kind: tombstones, deletes.", ["topic", "group_by", "kind"], registry=registry)
+        self.far = Counter("workbench_stream_far_events", "Events of a time before 1990, or more than a day ahead.", ["topic", "group_by"], registry=registry)
         self.rows = Counter("workbench_stream_rows", "Rows that messages became.", ["topic", "group_by"], registry=registry)
         self.seconds = Histogram("workbench_stream_batch_seconds", "Time of a batch, by step.", ["step"], buckets=SECONDS, registry=registry)
         self.latency = Histogram("workbench_stream_servable_seconds", "From Kafka's append of a batch's oldest message to when it can be fetched.", ["topic"], buckets=SECONDS, registry=registry)
@@ -43,6 +46,9 @@ class StreamMeasures:
             self.repeated.labels(*label).inc(applied.repeated)
             self.dead.labels(*label).inc(len(applied.dead))
             self.rows.labels(*label).inc(applied.rows)
+            for kind in PASSED:
+                self.passed.labels(*label, kind).inc(sum(getattr(c, kind) for c in applied.counts.values()))
+            self.far.labels(*label).inc(sum(c.old + c.ahead for c in applied.counts.values()))
         for step, seconds in done.seconds.items():
             self.seconds.labels(step).observe(seconds)
         if told := [t for t in done.appended if t is not None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from online import loading, positions
+from online import loading, positions, topic_health
 from online.errors import StoreError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Upkeep:
                 loading.vacuumed(con, plan)
         with self.store.connection() as con:
             positions.forgotten(con)
+            topic_health.forgotten(con)
         if gone:
             log.info("%s rows lay before the retention and went", gone)
         return gone

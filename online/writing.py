@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,18 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from online import dead_letters, rows
+from online.contents import keyless_reason
 from online.copying import copied
 from online.dead_letters import Dead
 from online.errors import StoreError
 from online.lags import late
 from online.loading import check, kept_hot, locked
 from online.positions import NOW, Mark, Reached, advanced, reached
+from online.topic_health import Counts, counted, far
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from online.plan import GroupByPlan
+    from online.plan import GroupByPlan, Need
 
+PLACE = "_fw_place"  # of a message in its batch, in the plan's own words
 STREAMED = f"update workbench.states set streamed = {NOW} where rows = %s"
 BRIEFLY = "set local lock_timeout = '5s'"  # an upload may hold the lock for long, and an updater that is to stop does not wait for it
 RARE = 0.1  # a share of messages
@@ -38,7 +42,8 @@ class Messages:
     """Messages of one topic: their columns as the source's table has them, and each one's partition and offset.
 
     `spans` says for a partition which offsets were read, from the first to before the second: some hold no message of
-    ours. `appended` are Kafka's times in milliseconds, `payloads` what came, and `dead` what could not be read.
+    ours. `appended` are Kafka's times in milliseconds, `payloads` what came, and `dead` what could not be read. `passed`
+    are no events, and nothing is wrong with them: partition, offset and what they are, a name of `Counts`.
     """
 
     topic: str
@@ -49,6 +54,7 @@ class Messages:
     appended: Sequence[int | None] | None = None
     payloads: Sequence[bytes | None] | None = None
     dead: Sequence[Dead] = ()
+    passed: Sequence[tuple[int, int, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ class Applied:
     """What a write did: messages that were new, those that were applied before, the rows that came of the new ones.
 
     `dead` are the new ones of which none could be made. Partitions in `fenced` are another updater's by now, those in `gaps` lack
-    messages before these, from the offset told: of neither anything was written. `marks` are the batch's, by their numbers.
+    messages before these, from the offset told: of neither anything was written. `marks` are the batch's, by their numbers,
+    and `counts` what came of each partition.
     """
 
     group_by: str
@@ -67,6 +74,7 @@ class Applied:
     fenced: tuple[int, ...] = ()
     gaps: Mapping[int, int] = field(default_factory=dict)
     marks: tuple[tuple[int, Mark], ...] = ()
+    counts: Mapping[int, Counts] = field(default_factory=dict)
 
 
 class Poisoned(Exception):  # noqa: N818 no error yet: whoever writes decides
@@ -88,9 +96,20 @@ class RowLevel:
 
     def rows(self, messages: pa.Table) -> pa.Table:
         """The rows of the messages: keys, time, and what is stored."""
+        return self._run(messages, self.plan.rows["duckdb"])
+
+    def keyless(self, messages: pa.Table) -> dict[int, list[Need]]:
+        """Of the messages that no filter leaves out, those of which no event can come, by their places: what each lacks."""
+        if not self.plan.keyless or not messages.num_rows:
+            return {}
+        places = pa.array(range(messages.num_rows), pa.int64())
+        found = self._run(messages.append_column(PLACE, places), self.plan.keyless).to_pylist()
+        return {row[PLACE]: [need for i, need in enumerate(self.plan.needs) if row[f"n{i}"]] for row in found}
+
+    def _run(self, messages: pa.Table, question: str) -> pa.Table:
         self.con.register(self.plan.source_name, messages)
         try:
-            return self.con.execute(self.plan.rows["duckdb"]).to_arrow_table()
+            return self.con.execute(question).to_arrow_table()
         finally:
             self.con.unregister(self.plan.source_name)
 
@@ -121,7 +140,7 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
     except psycopg.Error as error:
         message = f"a batch of {messages.topic} was not written for {plan.name}, and is not lost, since its offsets were not either: {error}"
         raise StoreError(message, "away" if _passing(error) else "broken") from error
-    return Applied(plan.name, new, seen - new, done.written, tuple(done.dead), fenced, gaps, tuple(done.marks))
+    return Applied(plan.name, new, seen - new, done.written, tuple(done.dead), fenced, gaps, tuple(done.marks), done.counts)
 
 
 def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) -> list[Dead]:
@@ -129,7 +148,7 @@ def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) 
     locked(cursor, row_level.plan)
     done = _Batch(cursor, row_level, messages, None)
     if len(done.offsets):
-        done.attempt(np.arange(len(done.offsets)))
+        done.attempt(done.keyed(np.arange(len(done.offsets))))
         cursor.execute(STREAMED, (row_level.plan.table,))
     return [*messages.dead, *done.dead]
 
@@ -140,7 +159,9 @@ class _Batch:
     def __init__(self, cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages, most_dead: int | None) -> None:
         self.cursor, self.row_level, self.messages, self.most_dead = cursor, row_level, messages, most_dead
         self.of, self.offsets = np.asarray(messages.partitions, np.int64), np.asarray(messages.offsets, np.int64)
-        self.partitions = {*map(int, np.unique(self.of)), *(messages.spans or {}), *(d.partition for d in messages.dead)}
+        told = {*(d.partition for d in messages.dead), *(p for p, *_ in messages.passed)}
+        self.partitions = {*map(int, np.unique(self.of)), *(messages.spans or {}), *told}
+        self.counts = {p: Counts() for p in self.partitions}
         self.written, self.dead, self.marks = 0, list[Dead](), list[tuple[int, Mark]]()
         self.newest: Mapping[int, int | None] = {}
 
@@ -148,7 +169,11 @@ class _Batch:
         """Write what lies at or beyond these offsets, the dead letters, and how far the partitions are; how many messages of theirs there are, and how many new ones."""
         told, plan = self.messages, self.row_level.plan
         self.dead += [d for d in told.dead if d.partition in starts and d.offset >= starts[d.partition]]
-        unread, seen = len(self.dead), sum(d.partition in starts for d in told.dead)
+        passed = [(p, kind) for p, offset, kind in told.passed if p in starts and offset >= starts[p]]
+        unread = len(self.dead) + len(passed)
+        seen = sum(d.partition in starts for d in told.dead) + sum(p in starts for p, *_ in told.passed)
+        for partition, kind in passed:
+            self._count(partition, "messages", kind)
         marks = {p: Mark(max(start, starts[p]), after) for p, (start, after) in (told.spans or {}).items() if p in starts and after > starts[p]}
         places = []
         for partition, start in starts.items():
@@ -160,11 +185,49 @@ class _Batch:
                 places.append(mine[first])
                 self._marked(marks.setdefault(partition, Mark(int(offsets[0]), int(offsets[-1]) + 1)), places[-1], self.newest.get(partition))
         new = np.concatenate(places) if places else np.empty(0, np.int64)
-        if len(new):
-            self.attempt(new)
+        if len(keyed := self.keyed(new)):
+            self.attempt(keyed)
         dead_letters.written(self.cursor, plan, told.topic, self.dead)
+        self._counted(keyed)
+        counted(self.cursor, plan, told.topic, self.counts)
         self.marks += advanced(self.cursor, plan, told.topic, marks)
         return seen, len(new) + unread
+
+    def keyed(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Of these messages, those with a key and a time, the others buried: no event can come of them."""
+        found = self._lacking(places)
+        for number, lacking in found.items():
+            place = int(places[number])
+            payload = None if self.messages.payloads is None else self.messages.payloads[place]
+            self._count(int(self.of[place]), "keyless")
+            self._bury(place, keyless_reason(self.row_level.plan, payload, lacking))
+        return np.delete(places, list(found))
+
+    def _lacking(self, places: np.ndarray[Any, Any]) -> dict[int, list[Need]]:
+        with suppress(duckdb.Error, pa.ArrowException):  # of a bad message, which is found when it is written
+            return self.row_level.keyless(self.messages.table.take(pa.array(places)))
+        return {}
+
+    def _count(self, partition: int, *names: str) -> None:
+        counts = self.counts[partition]
+        for name in names:
+            setattr(counts, name, getattr(counts, name) + 1)
+
+    def _counted(self, keyed: np.ndarray[Any, Any]) -> None:
+        """What the dead, and these, of which events came, say of their partitions."""
+        for d in self.dead:
+            self._count(d.partition, "messages", "dead")
+        buried, now = {(d.partition, d.offset) for d in self.dead}, time.time_ns() // 1000
+        for partition in np.unique(self.of[keyed]):
+            mine = keyed[self.of[keyed] == partition]
+            if buried:
+                mine = np.array([i for i in mine if (int(partition), int(self.offsets[i])) not in buried], np.int64)
+            counts, table = self.counts[int(partition)], self.messages.table.take(pa.array(mine))
+            counts.messages += len(mine)
+            counts.events += len(mine)
+            counts.nulls.update({c: n for c in self.row_level.plan.reads if (n := table[c].null_count)})
+            if (clock := self.row_level.plan.time) is not None:
+                counts.old, counts.ahead = far(pc.drop_null(_instants(table[clock])).to_numpy(), now)
 
     def _marked(self, mark: Mark, places: np.ndarray[Any, Any], newest: int | None) -> None:
         """What these messages of a partition say of its times."""
@@ -177,8 +240,7 @@ class _Batch:
             mark.sent = np.array(known, np.int64) if len(known) == len(sent) else None
         with suppress(duckdb.Error, pa.ArrowException):  # of a bad message, which is found when it is written
             if clock is not None:
-                found = told.table[clock].take(pa.array(places))
-                times = found.cast(pa.timestamp("us", found.type.tz)).cast(pa.int64())
+                times = _instants(told.table[clock].take(pa.array(places)))
             else:
                 times = self.row_level.rows(told.table.take(pa.array(places)))["time"]
             if not len(times):  # no row comes of them
@@ -251,7 +313,7 @@ class _Batch:
             return error
         return None
 
-    def _bury(self, place: int, error: Exception) -> None:
+    def _bury(self, place: int, error: Exception | str) -> None:
         told, reason = self.messages, " ".join(str(error).split())
         payload = None if told.payloads is None else told.payloads[place]
         appended = None if told.appended is None else told.appended[place]
@@ -282,6 +344,11 @@ class _Batch:
         if count:
             check(self.cursor, self.row_level.plan)
         return count
+
+
+def _instants(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """In microseconds since 1970."""
+    return times.cast(pa.timestamp("us", times.type.tz)).cast(pa.int64())
 
 
 def _own(error: Exception) -> bool:

@@ -27,6 +27,7 @@ from workbench.errors import DefinitionError
 from workbench.estimates import Estimate
 from workbench.evaluation import contained
 from workbench.lowering import unfolded
+from workbench.message_needs import message_needs
 from workbench.nodes import as_it_stands, base
 from workbench.normal import finite, micros, normal, normal_value
 from workbench.reductions import finish_over, reductions
@@ -319,6 +320,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         snapshots=snapshots,
         source={n: str(t) for n, t in base(table).schema.items()},
         source_name=title(base(table)),
+        **({} if entity else message_needs(group_by, stored)),
         time=None if entity else as_it_stands(table, group_by.events.time),
         owner=group_by.owner,
         description=group_by.description,

@@ -14,7 +14,7 @@ from monitoring.ages import Expected, burn
 from monitoring.marks import Landed, read
 from monitoring.rules import Subject
 from monitoring.strips import LagLane, lag_lanes, lag_strip, landing, words
-from online import fetch, positions
+from online import fetch, positions, topic_health
 from online.answers import EPOCH
 from online.served import ServedLog
 
@@ -102,7 +102,7 @@ def test_a_topic_whose_messages_are_not_applied_is_broken(store, duck):
     with streaming(store, duck, 1) as made:
         made.look()
         with store.connection() as con:
-            positions.troubled(con, [made.table], made.topic, "too many are bad")
+            topic_health.troubled(con, [made.table], made.topic, "too many are bad")
 
         got = freshness(store, "returns_v1", now=clock(store))
 

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from stage import THEMES, Stage
 from test_pages import CONTRAST, HOST
 
-from online import Store, fetch, positions, registry, writing
+from online import Store, fetch, positions, registry, topic_health, writing
 from online.answers import UTC
 from online.inventory import inventory
 from online.plan import Plan
@@ -228,7 +228,7 @@ def test_a_stream_tells_its_lag_newest_event_partitions_and_trouble(place, wareh
         positions.visible(con, done.marks)
         positions.high(con, {("events.purchases", 0): [plan.table]}, {("events.purchases", 0): 3})
         well = catalog(store)[PURCHASES]
-        positions.troubled(con, [plan.table], "events.purchases", "3 of 4 messages are bad")
+        topic_health.troubled(con, [plan.table], "events.purchases", "3 of 4 messages are bad")
         bad = catalog(store)[PURCHASES]
     late = catalog(store, now=datetime.now(UTC) + timedelta(minutes=6))[PURCHASES]
 
