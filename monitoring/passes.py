@@ -16,7 +16,7 @@ from monitoring.rules import STATUSES, Figure, Finding, Findings, evaluate
 from monitoring.thresholds import QUALITY, RULES
 from online import quality
 from online.errors import StoreError
-from online.outcomes import MISSING
+from online.outcomes import ERROR, MISSING
 from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ def fresh(store: Store, name: str, now: datetime, expected: Expected | None = No
 
 
 def of_checks(store: Store, plan: Plan) -> list[Figure]:
-    """The figures of a plan's data-quality checks, each at when it was last asked: how many more rows fail than may, of those that refuse an upload and of others."""
-    return [Figure("check_failed" if o.blocks else "check_doubted", o.group_by, o.at, None if o.status == MISSING else o.over, place=o.check, n=o.rows, extra={"why": o.sentence}) for o in quality.latest(store, plan.group_bys) if o.at is not None]
+    """The figures of a plan's data-quality checks, each at when it was last asked: how many more rows fail than may, of those that refuse an upload and of others; and of an upload that was refused for it, the share that it would take away."""
+    asked = [Figure("check_failed" if o.blocks else "check_doubted", o.group_by, o.at, None if o.status == MISSING else o.over, place=o.check, n=o.rows, extra={"why": o.sentence}) for o in quality.latest(store, plan.group_bys) if o.at is not None]
+    refused = [Figure("deletions", o.group_by, o.at, o.failing / o.rows if o.status == ERROR else 0.0, n=o.rows, extra={"why": o.sentence}) for o in quality.deletions(store, plan.group_bys) if o.at is not None]
+    return [*asked, *refused]
 
 
 def checks(store: Store, name: str, _now: datetime) -> Iterable[Figure]:
@@ -127,7 +129,7 @@ def current(plan: Plan, before: Findings) -> Findings:
     """What was found of what the plan still has: a group-by or a check that is gone is not missed."""
     objects = {plan.name, *(g.name for g in plan.group_bys), *(g.topic.name for g in plan.group_bys if g.topic is not None)}
     features = {"", *(name for _, _, name in plan.outputs), *(f.name for g in plan.group_bys for f in g.outputs)}
-    checks, asked = {(g.name, c.name) for g in plan.group_bys for c in g.checks}, {r.id for r in QUALITY}
+    checks, asked = {(g.name, c.name) for g in plan.group_bys for c in g.checks}, {r.id for r in QUALITY if r.kind != "deletions"}
     there = (f for f in before.findings if f.subject.object in objects and f.subject.feature in features)
     return evolve(before, findings=tuple(f for f in there if f.rule not in asked or (f.subject.object, f.subject.place) in checks))
 

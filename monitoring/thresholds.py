@@ -11,6 +11,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
 TILE = timedelta(hours=12)  # how long ago the newest tile may have ended
 CHECKED = timedelta(days=2)  # ago at which an upload's checks were asked
+KEPT = timedelta(days=30)  # ago at which an upload was refused
 ROWS = 30  # that a tile needs
 NOISE = 0.25  # what the noise of a PSI must not be above
 CHANCE = 1e-3  # differences of rates that chance gives more often are none
@@ -52,6 +53,7 @@ CONSISTENCY = (
 QUALITY = (
     Rule("check", "check_failed", alert=1, within=CHECKED, missing="keep", sentence="{value} fail it beyond what may: uploads are refused"),
     Rule("doubted", "check_doubted", watch=1, within=CHECKED, missing="keep", sentence="{value} fail it beyond what may"),
+    Rule("deletions", "deletions", alert=1e-12, unit="%", within=KEPT, missing="keep", sentence="an upload was refused that would take away {value} of its rows or keys, and what was there serves on"),
 )
 RULES = (*FRESHNESS, *DRIFT, *CONSISTENCY, *QUALITY)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from online.answers import EPOCH, moment
+from online.outcomes import DELETIONS, ERROR, UPLOAD
 from online.places import DATA
 from online.plan import FORMAT, Plan
 from online.positions import PROGRESS, Partition
@@ -30,8 +31,9 @@ CHANGES = """with told as (select id, name, at, who, verb, case verb when 'unpub
     select name, hash, verb, at, who from pairs where n = 1 or hash is distinct from before order by id"""
 STATES = f"""with lags as (select rows, percentile_disc(0.99) within group (order by visible - appended) as lag from workbench.batches
         where visible >= %(marked)s and visible < %(now)s and appended is not null group by rows)
-    select s.rows, s.batch_end, s.streamed, s.horizon, s.retain, l.lag, nullif(c.reltuples, -1)::int8, pg_total_relation_size(c.oid)
-    from workbench.states s left join lags l on l.rows = s.rows left join pg_class c on c.oid = to_regclass('{DATA}.' || quote_ident(s.rows))"""
+    select s.rows, s.batch_end, s.streamed, s.horizon, s.retain, l.lag, nullif(c.reltuples, -1)::int8, pg_total_relation_size(c.oid), case k.status when '{ERROR}' then k.detail end
+    from workbench.states s left join lateral (select status, detail from workbench.checks k where k.group_by = s.group_by and k.name = '{DELETIONS}' and k.of = '{UPLOAD}' order by id desc limit 1) k on true
+    left join lags l on l.rows = s.rows left join pg_class c on c.oid = to_regclass('{DATA}.' || quote_ident(s.rows))"""
 # A request's id begins with its time, so that its index finds the week.
 FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' and share > 0), min(share), count(*) filter (where errors <> '{}'), max(served)
     from workbench.served where request >= %(first)s and served >= %(since)s and served < %(until)s group by name"""
@@ -73,6 +75,7 @@ class State:
     lag: int | None
     count: int | None  # of rows, as Postgres last estimated it
     size: int | None  # bytes, indexes included
+    refused: str | None = None  # what the newest upload would have taken away, which was refused for it
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from online import carried, hot, quality, rows
+from online import carried, deletions, hot, quality, rows
 from online.answers import moment
 from online.copying import copied
 from online.errors import StoreError
-from online.outcomes import refuse
+from online.outcomes import refuse, refuse_deletions
 from online.places import stored
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from online.deletions import Loss
     from online.outcomes import Outcome
     from online.plan import GroupByPlan
     from online.store import Store
@@ -46,7 +47,7 @@ class Upload:
     staged: int
     inserted: int
     deleted: int
-    checks: tuple[Outcome, ...] = field(default=(), repr=False)  # of its features
+    checks: tuple[Outcome, ...] = field(default=(), repr=False)  # of what it takes away, and of its features
 
 
 def locked(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
@@ -87,12 +88,14 @@ def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa
     return uploads(con, [Incoming(plan, lambda: batches, ends)], end)[0]
 
 
-def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int, progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None = None) -> tuple[Upload, ...]:
+def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int, progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None = None, *, most: float = 1.0) -> tuple[Upload, ...]:
     """Stage the rows of group-bys, then reconcile them with what is there; `end` in microseconds since 1970, before which all rows lie.
 
     Rows are staged by COPY before anything is locked, and all group-bys change in one transaction: readers see the old or
     the new, whole, and an error or a crash at any point leaves the old one serving. `progress` sees each group-by's batches
-    go by. Raises StoreError, one with `found` where a check of features refuses it.
+    go by. `most` is the share of a group-by's rows, or of its keys, that may go (`deletions`).
+
+    Raises StoreError, one with `found` where more goes, or a check of features refuses it.
     """
     order = sorted(incoming, key=lambda i: i.plan.table)  # in one order, so that two uploads do not wait for each other
     name = "nothing"
@@ -105,10 +108,11 @@ def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int
                 staged.append(_staged(cursor, one, number, progress))
             for number, ready in enumerate(staged):
                 name = ready.plan.name
-                done[name] = _settled(cursor, ready, number, end)
+                done[name] = _settled(cursor, ready, number, end, most)
+            refuse_deletions([o for one in done.values() for o in one.checks], most)
             for plan in (ready.plan for ready in staged if any(c.of == "feature" for c in ready.plan.checks)):
                 name = plan.name
-                done[name] = replace(done[name], checks=tuple(quality.of_features(cursor, plan, end)))
+                done[name] = replace(done[name], checks=(*done[name].checks, *quality.of_features(cursor, plan, end)))
             refuse(o for one in done.values() for o in one.checks)
     except psycopg.Error as error:
         message = f"the upload of {name} failed, and what was there serves on: {error}"
@@ -142,16 +146,18 @@ def _staged(cursor: psycopg.Cursor[Any], one: Incoming, number: int, progress: C
     return _Staged(plan, began, count, None)
 
 
-def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int) -> Upload:
+def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int, most: float) -> Upload:
     """What is staged becomes the store's rows, and the store says until when it has them."""
     plan = ready.plan
+    lost: list[Loss] = []
     if plan.kind == "events":
         cursor.execute(rows.touching(plan))
     if ready.done is None:
         cursor.execute(f"alter table numbered_{number} rename to numbered")
         locked(cursor, plan)
-        inserted, deleted = _entity(cursor, plan, end, f"ends_{number}") if plan.kind == "entity" else _events(cursor, plan, end)
+        inserted, deleted, lost = _entity(cursor, plan, end, f"ends_{number}") if plan.kind == "entity" else _events(cursor, plan, end, most)
         cursor.execute("drop table numbered")
+        cursor.execute("drop table if exists knew")
     else:
         inserted, deleted = ready.done
     horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}).fetchone()
@@ -166,7 +172,7 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int)
         cursor.execute("drop table touched")
     cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted))
     cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
-    return Upload(plan.name, end, ready.rows, inserted, deleted)
+    return Upload(plan.name, end, ready.rows, inserted, deleted, (deletions.judged(plan, lost, most, end),))
 
 
 def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
@@ -228,14 +234,16 @@ def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged")
             raise StoreError(message)
 
 
-def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> tuple[int, int]:
-    done = {}
+def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, most: float) -> tuple[int, int, list[Loss]]:
+    was, done = deletions.before(cursor, plan), {}
+    fewer = deletions.given(cursor, was, end)
     if carried.possible(plan):
         _carried(cursor, plan, end)
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
-    return done["inserted"], done["deleted"]
+    lost = deletions.of_events(cursor, plan, was, done, most)
+    return done["inserted"], done["deleted"], [*lost, *([fewer] if fewer else [])]
 
 
 def _carries(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
@@ -271,16 +279,16 @@ def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) 
         cursor.execute(statement)
 
 
-def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str) -> tuple[int, int]:
+def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str) -> tuple[int, int, list[Loss]]:
     reached = cursor.execute("select batch_end from workbench.states where rows = %s", (plan.table,)).fetchone()
     if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
         message = f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to {moment(end)} would take the newest away: give an end that is not earlier"
         raise StoreError(message)
-    done = {}
+    was, done = deletions.before(cursor, plan), {}
     for name, statement in rows.replaced(plan, ends).items():
         cursor.execute(statement)
         done[name] = cursor.rowcount
-    return done["inserted"], done["deleted"]
+    return done["inserted"], done["deleted"], deletions.of_entity(cursor, plan, was)
 
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from online.plan import CheckPlan
 
 END = 4_611_686_018_427_387_001  # stands in a check's SQL for the end of an upload, in microseconds since 1970
+DELETIONS, UPLOAD = "deletions", "upload"  # the check that every upload is asked, and what it is of: how much goes
 OK, ERROR, MISSING = "ok", "error", "missing"  # it holds, it does not, there was nothing to ask it of
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one check came to for an upload to `end`: of `rows` rows (keys, of features), `failing` are not as they must be.
+
+    `of` is `row`, `table`, `feature`, or `upload`: what the upload takes away.
 
     `over` says how many more than may; `status` is `ok`, `error` or `missing`; `detail` tells some that fail.
     """
@@ -40,6 +43,8 @@ class Outcome:
     @property
     def sentence(self) -> str:
         """What it came to, in words."""
+        if self.of == UPLOAD:
+            return f"an upload of {self.group_by} {'was refused, which would take' if self.status == ERROR else 'took'} away {self.detail or 'nothing'}"
         what = {"row": "rows", "feature": "keys", "table": ""}[self.of]
         if self.status == MISSING:
             return f"{self.check} of {self.group_by} was asked of no rows"
@@ -65,6 +70,17 @@ def refuse(found: Iterable[Outcome]) -> None:
         more = f" ({len(told) - 1} more do not hold either)" if len(told) > 1 else ""
         message = f"the upload of {told[0].group_by} is refused, and what was there serves on: {told[0].sentence}{more}; mend the data, or publish the check with most= or blocks=False"
         raise CheckedError(message, every)
+
+
+def refuse_deletions(found: Sequence[Outcome], most: float) -> None:
+    """StoreError that says of each group-by what an upload would take away, where that is more than the share that may go."""
+    told = [o for o in found if o.of == UPLOAD and o.status == ERROR]
+    if told:
+        names = ", ".join(o.group_by for o in told)
+        what = told[0].detail if len(told) == 1 else "; ".join(f"of {o.group_by} {o.detail}" for o in told)
+        enough = math.ceil(max(o.failing / o.rows for o in told) * 100) / 100
+        message = f"the upload of {names} is refused, and what was there serves on: it would take away {what}, more than the {100 * most:.3g} % that may go; mend the table, or allow it by --allow-deletes (allow_deletes=True, or the share that may go, such as {enough:g})"
+        raise CheckedError(message, found)
 
 
 class CheckedError(StoreError):

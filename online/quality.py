@@ -10,13 +10,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from online.asof import Block
 from online.catalog import checks as table
-from online.outcomes import ERROR, Outcome, outcome
+from online.outcomes import DELETIONS, ERROR, UPLOAD, Outcome, outcome
 from online.places import stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import psycopg
+    from sqlalchemy import ColumnElement
 
     from online.plan import GroupByPlan
     from online.store import Store
@@ -59,11 +60,23 @@ def written(store: Store, found: Iterable[Outcome]) -> None:
 
 def latest(store: Store, group_bys: Iterable[GroupByPlan]) -> list[Outcome]:
     """What each check that these group-bys have came to when it was last asked, by group-by and name."""
+    return _newest(store, {(g.name, c.name) for g in group_bys for c in g.checks}, table.c.of != UPLOAD)
+
+
+def deletions(store: Store, group_bys: Iterable[GroupByPlan]) -> list[Outcome]:
+    """What the newest upload took away, or would have, of those of these group-bys of which one was refused for it in the last 30 days."""
+    names = [g.name for g in group_bys]
+    with store.catalog() as con:
+        found = con.execute(select(table.c.group_by).where(table.c.group_by.in_(names), table.c.of == UPLOAD, table.c.status == ERROR).distinct()).scalars()
+        refused = {(name, DELETIONS) for name in found}
+    return _newest(store, refused, table.c.of == UPLOAD)
+
+
+def _newest(store: Store, declared: set[tuple[str, str]], of: ColumnElement[bool]) -> list[Outcome]:
     columns = table.c
-    declared = {(g.name, c.name) for g in group_bys for c in g.checks}
     if not declared:
         return []
-    newest = select(func.max(columns.id)).where(columns.group_by.in_({g for g, _ in declared})).group_by(columns.group_by, columns.name)
+    newest = select(func.max(columns.id)).where(columns.group_by.in_({g for g, _ in declared}), of).group_by(columns.group_by, columns.name)
     with store.catalog() as con:
         found = con.execute(select(table).where(columns.id.in_(newest)).order_by(columns.group_by, columns.name)).all()
     return [Outcome(r.group_by, r.name, r.of, r.blocks, r.rows, r.failing, r.over, r.status, r.batch_end, r.detail, r.at) for r in found if (r.group_by, r.name) in declared]

@@ -9,8 +9,9 @@ from attrs import frozen
 
 from backends import engine_of
 from online.errors import StoreError
-from online.outcomes import END, CheckedError, refuse
+from online.outcomes import END, UPLOAD, CheckedError, refuse
 from workbench import scans
+from workbench.errors import DefinitionError
 from workbench.plans import TIME, snapshot_ends, stored_rows
 from workbench.progress import counting
 
@@ -90,13 +91,34 @@ def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
     return History(plan, engine_of(con), con.sql(plan.rows[con.name]), ends)
 
 
-def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping[str, int] | None = None, progress: Callable[[int], None] | None = None) -> tuple[Upload, ...]:
+def share(allow_deletes: bool | float) -> float:  # noqa: FBT001 as `upload` takes it
+    """The share of rows and of keys that an upload may take away: a fifth, all with True, or the share that is told."""
+    from online.deletions import MOST  # noqa: PLC0415 the driver is an extra
+
+    if isinstance(allow_deletes, bool):
+        return 1.0 if allow_deletes else MOST
+    if not isinstance(allow_deletes, int | float) or not 0 <= allow_deletes <= 1:
+        message = f"allow_deletes={allow_deletes!r} is no share of the rows: give True, or a number from 0 to 1, such as 0.5"
+        raise DefinitionError(message)
+    return float(allow_deletes)
+
+
+def uploaded(
+    histories: Sequence[History],
+    store: Store,
+    end: int,
+    rows: Mapping[str, int] | None = None,
+    progress: Callable[[int], None] | None = None,
+    *,
+    allow_deletes: bool | float = False,
+) -> tuple[Upload, ...]:
     """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the rows where they are known.
 
     `progress` is told how many rows went by each time; what it raises undoes the transaction. Declared checks are
-    asked before, and those of features before anybody sees the new rows; what they came to is kept.
+    asked before, and those of features before anybody sees the new rows; what they came to is kept, and so is what the
+    upload takes away, or would have.
 
-    Raises StoreError, one with `found` where a check refuses it, and EngineError.
+    Raises StoreError, one with `found` where a check refuses it or more goes than may (`share`), and EngineError.
     """
     from online import loading, quality  # noqa: PLC0415 the driver is an extra
 
@@ -108,13 +130,14 @@ def uploaded(histories: Sequence[History], store: Store, end: int, rows: Mapping
                 if progress is not None:
                     progress(batch.num_rows)
 
+    most = share(allow_deletes)
     asked = [o for h in histories for o in h.outcomes(end)]
     try:
         refuse(asked)
         with store.connection() as con:
-            done = loading.uploads(con, [h.incoming(end) for h in histories], end, passing)
+            done = loading.uploads(con, [h.incoming(end) for h in histories], end, passing, most=most)
     except CheckedError as error:
-        quality.written(store, [*asked, *(o for o in error.found if o.of == "feature")])
+        quality.written(store, [*asked, *(o for o in error.found if o.of in ("feature", UPLOAD))])
         raise
     quality.written(store, [*asked, *(o for u in done for o in u.checks)])
     with store.connection() as con:

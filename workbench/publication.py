@@ -17,7 +17,7 @@ from workbench.accuracy import refuse_unstated
 from workbench.definitions import GroupBy
 from workbench.differences import Difference, difference, stem
 from workbench.errors import DefinitionError
-from workbench.extraction import History, of_definition, of_plan, uploaded
+from workbench.extraction import History, of_definition, of_plan, share, uploaded
 from workbench.joins import Join
 from workbench.operations import said, unproven
 from workbench.plans import plan_of, span_us
@@ -40,7 +40,7 @@ Definition = GroupBy | Join
 When = date | datetime | str | None
 
 
-def publish(definition: Definition, store: Store, *, confirm: bool | str | None = None, end: When = None, retain: Any = None, on: BaseBackend | None = None) -> Proposal | Publication:
+def publish(definition: Definition, store: Store, *, confirm: bool | str | None = None, end: When = None, retain: Any = None, allow_deletes: bool | float = False, on: BaseBackend | None = None) -> Proposal | Publication:
     """Serve a group-by or a join from a store: fetches then answer as a backfill of the same events would (semantics rule 19).
 
     Without `confirm` nothing is written: what would change is checked and shown, with a button in a notebook; its
@@ -62,6 +62,9 @@ def publish(definition: Definition, store: Store, *, confirm: bool | str | None 
         How far back the store answers, `days(90)`: at least the longest window, counted back from the newest upload's
         end. By default everything is kept. A feature without a window counts what lies before it too, by one state a
         key; one whose state has no bound, such as an exact unique count, a percentile or a histogram, is refused.
+    allow_deletes
+        An upload that would take away more than a fifth of a group-by's stored rows, or of its keys, since the warehouse
+        lacks them by now, is refused before anybody sees it (semantics rule 20). True lets all go, a number that share.
     on
         The connection that has the tables, where the definition's own is not it.
 
@@ -69,13 +72,14 @@ def publish(definition: Definition, store: Store, *, confirm: bool | str | None 
     what was served before is served on.
 
     """
+    share(allow_deletes)
     proposal = propose(definition, store, end=end, retain=retain, on=on)
     if confirm is None:
         return proposal
     if isinstance(confirm, str) and not proposal.hash.startswith(confirm):
         message = f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one, {proposal.hash[:12]}: look at it again with publish({variable(definition.name)}, store)"
         raise DefinitionError(message)
-    return proposal.confirm() if confirm else proposal
+    return proposal.confirm(allow_deletes=allow_deletes) if confirm else proposal
 
 
 @frozen(repr=False)
@@ -118,16 +122,17 @@ class Proposal:
 
         return Assurance(self).run()
 
-    def confirm(self, *, progress: Callable[[int], None] | None = None) -> Publication:
+    def confirm(self, *, allow_deletes: bool | float = False, progress: Callable[[int], None] | None = None) -> Publication:
         """Write it: tables, history, and then the name, at once.
 
-        `progress` is called with the number of rows that went by, in this thread; what it raises undoes the upload.
+        `allow_deletes` is as in `publish`. `progress` is called with the number of rows that went by, in this thread;
+        what it raises undoes the upload.
         """
         from online import registry  # noqa: PLC0415 the driver is an extra
 
         began = time.perf_counter()
         registry.prepare(self.store, self.plan)
-        uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles}, progress)
+        uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles}, progress, allow_deletes=allow_deletes)
         version = registry.register(self.store, self.plan)
         self.store.forget(self.plan.name)
         return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began, self.end, self.example)
@@ -292,17 +297,18 @@ def _end(end: When) -> int:
 # --- afterwards
 
 
-def upload(name: str, store: Store, *, end: When = None, on: BaseBackend) -> tuple[Upload, ...]:
+def upload(name: str, store: Store, *, end: When = None, allow_deletes: bool | float = False, on: BaseBackend) -> tuple[Upload, ...]:
     """Bring what is served under a name up to the warehouse of `on`, by the SQL that was published with it.
 
     Every event before `end` (by default the last midnight, UTC) comes, what the warehouse no longer has goes, and a
-    streamed event stays (semantics rule 21). Readers see the old or the new, whole.
+    streamed event stays (semantics rule 21). Readers see the old or the new, whole. `allow_deletes` says how much may
+    go: by default a fifth of a group-by's rows and of its keys, with True all, with a number that share (rule 20).
 
-    Raises StoreError where nothing is published under the name or the store fails.
+    Raises StoreError where nothing is published under the name, more would go than may, or the store fails.
     """
     _, plan = store.plan(name, fresh=True)
     until = _end(end)
-    return uploaded([of_plan(g, on) for g in plan.group_bys], store, until)
+    return uploaded([of_plan(g, on) for g in plan.group_bys], store, until, allow_deletes=allow_deletes)
 
 
 def unpublish(name: str, store: Store) -> None:
@@ -319,8 +325,10 @@ def history(name: str, store: Store) -> tuple[Version, ...]:
     return tuple(registry.history(store, name))
 
 
-def rollback(name: str, store: Store, *, version: int, end: When = None, on: BaseBackend) -> Publication:
+def rollback(name: str, store: Store, *, version: int, end: When = None, allow_deletes: bool | float = False, on: BaseBackend) -> Publication:
     """Serve an earlier version again: its history is uploaded from `on`, and it takes over when that is done.
+
+    `allow_deletes` is as in `upload`.
 
     Raises StoreError where there is no such version.
     """
@@ -333,7 +341,7 @@ def rollback(name: str, store: Store, *, version: int, end: When = None, on: Bas
         raise StoreError(message)
     began, until = time.perf_counter(), _end(end)
     registry.prepare(store, found.plan)
-    uploads = uploaded([of_plan(g, on) for g in found.plan.group_bys], store, until)
+    uploads = uploaded([of_plan(g, on) for g in found.plan.group_bys], store, until, allow_deletes=allow_deletes)
     registry.register(store, found.plan, verb="rollback")
     store.forget(name)
     return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began, until)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from online.snippets import command
 from workbench.commands import connect, definition, named, warehouse
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
+from workbench.extraction import share
 from workbench.joins import Join
 
 if TYPE_CHECKING:
@@ -43,6 +45,18 @@ def _name(parser: ArgumentParser) -> None:
 
 def _end(parser: ArgumentParser) -> None:
     parser.add_argument("--end", metavar="DAY", help="every event before it is uploaded: a day or time, UTC, as 2023-12-01 (default: the last midnight)")
+
+
+def _deletes(parser: ArgumentParser) -> None:
+    parser.add_argument("--allow-deletes", metavar="SHARE", nargs="?", type=_share, const=True, default=False, help="let an upload take away rows and keys that the warehouse lacks by now: all of them, or up to a share, as 0.5 (default: a fifth)")
+
+
+def _share(text: str) -> float:
+    try:
+        return share(float(text))
+    except ValueError as error:  # a DefinitionError too
+        message = f"{text!r} is no share from 0 to 1: write --allow-deletes alone at the end of the line to let all go, or a number such as 0.5"
+        raise ArgumentTypeError(message) from error
 
 
 def served(parser: ArgumentParser, run: Callable[[Namespace, Store], Any]) -> Callable[[Namespace], None]:
@@ -79,6 +93,7 @@ def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
     named(parser, "GroupBy or Join")
     parser.add_argument("--confirm", metavar="HASH", nargs="?", const=True, help="do it; with a HASH, only if the definition is the one that was shown")
     _end(parser)
+    _deletes(parser)
     parser.add_argument("--retain", metavar="DAYS", type=int, help="days that the store keeps, back from the newest upload's end (default: all)")
     warehouse(parser)
 
@@ -89,7 +104,7 @@ def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
         found = definition(options.definition, (GroupBy, Join))
         retain = None if options.retain is None else days(options.retain)
-        told = published(found, store, confirm=options.confirm, end=options.end, retain=retain, on=connect(options))
+        told = published(found, store, confirm=options.confirm, end=options.end, retain=retain, allow_deletes=options.allow_deletes, on=connect(options))
         return told if isinstance(told, Publication) else f"{told}\nfrom here: the same command with --confirm {told.hash[:12]}"
 
     return served(parser, run)
@@ -102,13 +117,14 @@ def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """
     _name(parser)
     _end(parser)
+    _deletes(parser)
     warehouse(parser)
 
     def run(options: Namespace, store: Store) -> str:
         from workbench.publication import upload as uploaded  # noqa: PLC0415 it needs the store's packages
         from workbench.receipts import counted  # noqa: PLC0415 so does it
 
-        return "\n".join(counted(u) for u in uploaded(options.name, store, end=options.end, on=_needed(options)))
+        return "\n".join(counted(u) for u in uploaded(options.name, store, end=options.end, allow_deletes=options.allow_deletes, on=_needed(options)))
 
     return served(parser, run)
 
@@ -160,12 +176,13 @@ def rollback(parser: ArgumentParser) -> Callable[[Namespace], None]:
     _name(parser)
     parser.add_argument("--version", metavar="N", type=int, required=True, help="a number of `workbench history`")
     _end(parser)
+    _deletes(parser)
     warehouse(parser)
 
     def run(options: Namespace, store: Store) -> Any:
         from workbench.publication import rollback as rolled_back  # noqa: PLC0415 it needs the store's packages
 
-        return rolled_back(options.name, store, version=options.version, end=options.end, on=_needed(options))
+        return rolled_back(options.name, store, version=options.version, end=options.end, allow_deletes=options.allow_deletes, on=_needed(options))
 
     return served(parser, run)
 

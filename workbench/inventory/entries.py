@@ -208,6 +208,8 @@ class Entry:
             return Status("alert", f"nothing of {first.topic} is applied: {first.trouble}")
         if self.stopped:
             return Status("alert", _stopped(self.stopped))
+        if refused := next((s.refused for s in self.states if s.refused), None):
+            return Status("alert", f"the newest upload was refused, which would take away {refused}: mend the table, or workbench upload --allow-deletes")
         news = [_news(s) for s in self.states]
         if not news or None in news:
             return Status("alert", "nothing was uploaded or streamed into it yet")

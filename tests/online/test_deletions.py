@@ -1,0 +1,275 @@
+"""N11: an upload that takes away more than a share of a group-by's rows or keys stops before anybody sees it, and says so (rule 20)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import ibis
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from ibis import _
+
+from monitoring.passes import monitored
+from online import StoreError, fetch, loading, registry, writing
+from workbench import DefinitionError, EntitySource, EventSource, GroupBy, Join, catalog, cli, days, publish, rollback, trailing, unpublish, upload
+from workbench.plans import plan_of
+
+pytestmark = pytest.mark.slow
+
+DAY = datetime(2024, 3, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
+US = int(DAY.replace(tzinfo=UTC).timestamp() * 1_000_000)
+SCHEMA = pa.schema([("user", pa.string()), ("ts", pa.timestamp("us")), ("amt", pa.int64())])
+
+
+def events(*counts, amt=1):
+    """So many rows of each user, one an hour before the day."""
+    return [{"user": f"u{i}", "ts": DAY - timedelta(hours=h + 1), "amt": amt} for i, n in enumerate(counts) for h in range(n)]
+
+
+def put(con, rows, name="paid"):
+    con.create_table(name, pa.Table.from_pylist(rows, SCHEMA), overwrite=True)
+
+
+def spend(con, name="spend_v1", table="paid", **more):
+    source = EventSource(con.table(table), time="ts", topic=f"t_{table}", **more)
+    return GroupBy(name=name, source=source, keys=["user"], aggregations=trailing(days(30), _.amt.sum(), _.amt.count()))
+
+
+@pytest.fixture
+def con():
+    return ibis.duckdb.connect()
+
+
+@pytest.fixture
+def served(con, store):
+    """Ten users of ten rows each, published."""
+    put(con, events(*[10] * 10))
+    publish(spend(con), store, confirm=True, end=DAY)
+    yield con
+    unpublish("spend_v1", store)
+
+
+def counts(store, *users):
+    return [fetch(store, "spend_v1", user=f"u{u}", at=DAY)["amt_count_30d"] for u in users]
+
+
+def test_an_emptied_table_takes_nothing_away_and_turns_everything_red(served, store, tmp_path):
+    put(served, [])
+    said = r"^the upload of spend_v1 is refused, and what was there serves on: it would take away 100 of its 100 rows \(100 %\) and 10 of its 10 keys \(100 %\), more than the 20 % that may go; mend the table, or allow it by --allow-deletes \(allow_deletes=True, or the share that may go, such as 1\)$"
+
+    with pytest.raises(StoreError, match=said):
+        upload("spend_v1", store, end=DAY, on=served)
+    alert = monitored(store, "spend_v1", now=datetime.now(UTC)).findings.rule("deletions")
+    red = catalog(store)["spend_v1"].status
+    before = counts(store, 0, 9)
+    put(served, events(*[10] * 10))
+    upload("spend_v1", store, end=DAY, on=served)
+
+    assert [10, 10] == before
+    assert [("alert", 1.0)] == [(f.status, f.value) for f in alert]
+    assert ("alert", "the newest upload was refused, which would take away 100 of its 100 rows (100 %) and 10 of its 10 keys (100 %): mend the table, or workbench upload --allow-deletes") == (red.word, red.why)
+    assert ["ok"] == [f.status for f in monitored(store, "spend_v1", now=datetime.now(UTC)).findings.rule("deletions")]
+    assert "refused" not in catalog(store)["spend_v1"].status.why
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        (events(*[10] * 8), None),  # a fifth may go
+        (events(*[10] * 7, 9), "21 of its 100 rows .21 %. and 2 of its 10 keys"),
+        (events(*[10] * 7), "30 of its 100 rows .30 %. and 3 of its 10 keys"),
+        ([r | {"user": "all"} for r in events(*[10] * 10)], "100 of its 100 rows .100 %. and 10 of its 10 keys"),  # a key that went wrong upstream
+        ([r | {"user": None} for r in events(*[10] * 10)], "100 of its 100 rows"),
+        ([r | {"ts": r["ts"] - timedelta(minutes=30)} for r in events(*[10] * 10)], "100 of its 100 rows .100 %., more"),
+        (events(*[10] * 10, amt=100), None),  # other values of the same events
+        ([*events(*[10] * 7), *events(*[0] * 12, *[10] * 9)], "30 of its 100 rows .30 %. and 3 of its 10 keys"),  # new ones make up for none
+        (events(*[10] * 7, 1, 1, 1), "27 of its 100 rows .27 %., more"),  # rows, not keys
+        ([*events(*[10] * 10), *events(*[10] * 10)], None),
+    ],
+)
+def test_what_goes_is_measured_by_rows_and_by_keys(served, store, rows, what):
+    before = counts(store, *range(10))
+    put(served, rows)
+
+    if what is None:
+        upload("spend_v1", store, end=DAY, on=served)
+    else:
+        with pytest.raises(StoreError, match=what):
+            upload("spend_v1", store, end=DAY, on=served)
+        assert before == counts(store, *range(10))
+        upload("spend_v1", store, end=DAY, on=served, allow_deletes=True)
+    assert [sum(r["user"] == f"u{u}" and r["ts"] >= DAY - timedelta(days=30) for r in rows) for u in range(10)] == counts(store, *range(10))
+
+
+def test_a_share_of_ones_own_and_an_end_before_which_nothing_went(served, store):
+    put(served, [r for r in events(*[10] * 10) if r["ts"] < DAY - timedelta(hours=5)])
+
+    upload("spend_v1", store, end=DAY - timedelta(hours=5), on=served)  # what lies after the end was not looked at
+    with pytest.raises(StoreError, match="50 of its 100 rows"):
+        upload("spend_v1", store, end=DAY, on=served, allow_deletes=0.49)
+    upload("spend_v1", store, end=DAY, on=served, allow_deletes=0.5)
+
+    assert [5] == counts(store, 0)
+    for wrong in (-0.1, 1.5, float("nan"), "all"):
+        with pytest.raises(DefinitionError, match=r"allow_deletes=.* is no share of the rows"):
+            upload("spend_v1", store, end=DAY, on=served, allow_deletes=wrong)
+
+
+def test_of_several_group_bys_none_changes_where_one_would_lose_too_much(con, store):
+    for name in ("paid", "back"):
+        put(con, events(*[10] * 10), name)
+    con.create_table("lefts", pa.table({"user": ["u0"], "t": pa.array([DAY], pa.timestamp("us"))}))
+    join = Join(name="pair_v1", left=EventSource(con.table("lefts"), time="t"), parts=[spend(con, n, n) for n in ("paid", "back")])
+    publish(join, store, confirm=True, end=DAY)
+    put(con, events(*[11] * 10), "paid")
+    put(con, events(*[5] * 10), "back")
+
+    with pytest.raises(StoreError, match=r"the upload of back is refused.* 50 of its 100 rows"):
+        upload("pair_v1", store, end=DAY, on=con)
+    got = fetch(store, "pair_v1", user="u0", at=DAY)
+    put(con, [], "paid")
+    with pytest.raises(StoreError, match=r"the upload of back, paid is refused.*of back 50 of its 100 rows .*; of paid 100 of its 100 rows"):
+        upload("pair_v1", store, end=DAY, on=con)
+
+    assert (10, 10) == (got["paid_amt_count_30d"], got["back_amt_count_30d"])
+    unpublish("pair_v1", store)
+
+
+def test_an_entity_of_which_most_keys_or_snapshots_are_gone_stops(con, store):
+    def snapshots(*each):
+        con.raw_sql("create or replace table people (user varchar, ds date, level bigint)")
+        for day, users, level in each:
+            con.raw_sql(f"insert into people select 'u' || i, date '2024-03-01' + {day}, {level} from range({users}) t(i)")
+
+    people = GroupBy(name="people_v1", source=EntitySource(ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="people"), snapshot="ds"), keys=["user"], features=["level"])
+    snapshots(*[(d, 10, 1) for d in range(5)])
+    publish(people, store, confirm=True, end="2024-03-06", on=con)
+
+    snapshots(*[(d, 10, 1) for d in range(5)], (5, 7, 2))  # a new snapshot of fewer keys
+    with pytest.raises(StoreError, match=r"3 of its 10 rows .30 %. and 3 of its 10 keys .30 %., more"):
+        upload("people_v1", store, end="2024-03-07", on=con)
+    assert 1 == fetch(store, "people_v1", user="u9", at="2024-03-07")["level"]
+    snapshots((3, 10, 1), (4, 10, 1))
+    with pytest.raises(StoreError, match=r"3 of its 5 snapshots .60 %., more"):
+        upload("people_v1", store, end="2024-03-06", on=con)
+    snapshots()
+    with pytest.raises(StoreError, match="10 of its 10 keys"):
+        upload("people_v1", store, end="2024-03-06", on=con)
+    snapshots(*[(d, 10, 1) for d in range(1, 5)], (5, 8, 3))  # the oldest is forgotten, a fifth of the keys goes
+    upload("people_v1", store, end="2024-03-07", on=con)
+
+    assert [3, None] == [fetch(store, "people_v1", user=u, at="2024-03-07")["level"] for u in ("u0", "u9")]
+    unpublish("people_v1", store)
+
+
+def test_what_the_store_forgot_or_never_had_is_not_taken_away(con, store):
+    old = [{"user": f"old{i}", "ts": DAY - timedelta(days=200), "amt": 1} for i in range(50)]
+    put(con, [*old, *events(*[10] * 10)])
+    publish(spend(con), store, confirm=True, end=DAY, retain=days(60))
+    put(con, events(*[10] * 10))  # the warehouse forgets as well
+
+    upload("spend_v1", store, end=DAY, on=con)
+    put(con, events(*[10] * 5))
+
+    with pytest.raises(StoreError, match="50 of its 100 rows"):
+        upload("spend_v1", store, end=DAY, on=con)
+    unpublish("spend_v1", store)
+
+
+def test_what_a_feature_of_all_time_carries_is_not_taken_away_unasked(con, store):
+    """Forgotten events are told by states alone, and count as rows and keys that were there."""
+    old = [{"user": f"old{i}", "ts": DAY - timedelta(days=200 + d), "amt": 1} for i in range(5) for d in range(10)]
+    put(con, [*old, *events(*[10] * 10)])
+    source = EventSource(con.table("paid"), time="ts")
+    ever = GroupBy(name="ever_v1", source=source, keys=["user"], aggregations=_.amt.sum(), accuracy="temporal")
+    publish(ever, store, confirm=True, end=DAY, retain=days(60))
+    upload("ever_v1", store, end=DAY, on=con)
+    put(con, [*old[:1], *events(*[10] * 10)])
+
+    with pytest.raises(StoreError, match=r"49 of its 150 rows .32\.7 %. and 4 of its 15 keys .26\.7 %."):
+        upload("ever_v1", store, end=DAY, on=con)
+
+    assert 10 == fetch(store, "ever_v1", user="old3", at=DAY)["amt_sum"]
+    unpublish("ever_v1", store)
+
+
+def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store, wheel_server, tmp_path, capsys):
+    put(served, events(*[10] * 5))
+    with pytest.raises(StoreError, match="5 of its 10 keys"):
+        publish(spend(served), store, confirm=True, end=DAY + timedelta(days=1))
+    with pytest.raises(StoreError, match="5 of its 10 keys"):
+        rollback("spend_v1", store, version=1, end=DAY, on=served)
+    served.raw_sql(f"attach '{tmp_path / 'w.duckdb'}' as w; create table w.paid as from paid; detach w")
+    command = ["upload", "spend_v1", "--store", wheel_server, "--warehouse", str(tmp_path / "w.duckdb"), "--end", "2024-03-10"]
+
+    codes = [cli.main(command), cli.main([*command, "--allow-deletes", "0.4"])]
+    out = capsys.readouterr()
+    done = cli.main([*command, "--allow-deletes"])
+
+    assert [2, 2] == codes
+    assert ("", 2) == (out.out, out.err.count("is refused, and what was there serves on"))
+    assert (0, "spend_v1: 50 rows read, 0 new, 50 gone\n") == (done, capsys.readouterr().out)
+
+
+# --- generated
+
+rows = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 4), st.integers(0, 2)), min_size=1, max_size=24)
+
+
+@seed(11)
+@settings(max_examples=40, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(before=rows, after=rows, kept=st.integers(0, 24), streamed=rows.map(lambda r: r[: len(r) // 4]), most=st.sampled_from([0.0, 0.2, 0.5]), identified=st.booleans())
+def test_an_upload_is_refused_where_a_count_by_hand_says_so(store, before, after, kept, streamed, most, identified):
+    """Rows and keys counted in plain Python, over tables and topics that share some events."""
+    after = [*before[:kept], *after[: len(after) // 3]]
+    group_by = GroupBy(name="byhand", source=EventSource(ibis.table({"user": "string", "ts": "timestamp", "amt": "int64", "uid": "string"}, name="paid"), time="ts", topic="t", id="uid" if identified else None), keys=["user"], aggregations=trailing(days(30), _.amt.sum()))
+    plan = plan_of(group_by)
+    registry.prepare(store, plan)
+    registry.register(store, plan)
+    try:
+        with store.connection() as c:
+            loading.upload(c, plan.group_bys[0], _batches(before, identified), US)
+            sent = pa.Table.from_pylist([{"user": k, "ts": DAY - timedelta(hours=h), "amt": v, "uid": u} for k, h, v, u in _told(streamed)])
+            if streamed:
+                writing.applied(c, writing.RowLevel(plan.group_bys[0]), writing.Messages("t", sent, [0] * len(streamed), list(range(len(streamed)))))
+            want = _beyond(before, after, streamed, most, identified)
+            try:
+                loading.uploads(c, [loading.Incoming(plan.group_bys[0], lambda: _batches(after, identified))], US, most=most)
+                got = False
+            except StoreError as error:
+                got = "would take away" in str(error)
+    finally:
+        registry.unpublish(store, "byhand")
+
+    assert want == got
+
+
+def _told(rows):
+    """Rows with an id: what they are, and which of equal ones."""
+    seen = Counter()
+    for k, h, v in rows:
+        seen[k, h, v] += 1
+        yield k, h, v, f"{k}{h}{v}{seen[k, h, v]}"
+
+
+def _batches(rows, identified):
+    made = [{"k0": k, "time": US - h * 3_600_000_000, **({"id": u} if identified else {}), "i0": v} for k, h, v, u in _told(rows)]
+    schema = pa.schema([("k0", pa.string()), ("time", pa.int64()), *([("id", pa.string())] if identified else []), ("i0", pa.int64())])
+    return pa.Table.from_pylist(made, schema).to_batches() if made else []
+
+
+def _beyond(before, after, streamed, most, identified):
+    """Whether more rows or keys go than may: of rows that messages brought too all that differ, of others those whose key and hour have fewer."""
+    old, new, sent = Counter(_told(before)), Counter(_told(after)), Counter(_told(streamed))
+    gone = old - new
+    theirs = gone & sent
+    places = lambda counter: Counter(e[:2] for e in counter.elements())  # noqa: E731 as short as it is
+    fresh = new - old - (sent - old)  # rows that come; a message that the table has now is there already
+    lost = (places(gone - theirs) - places(fresh)).total() + theirs.total()
+    lost = gone.total() if gone.total() <= most * len(before) + 1e-9 else lost
+    known = {e[0] for e in old} | {e[0] for e in sent}
+    keys = {e[0] for e in old} - {e[0] for e in new} - {e[0] for e in sent}
+    return lost > most * len(before) + 1e-9 or len(keys) > most * len(known) + 1e-9
