@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 
     from online.store import Store
 
-MADE = (
-    "create table if not exists workbench.edges (id text primary key, feature text not null, edges json not null)",
-    """create table if not exists workbench.tiles (object text not null, source text not null, feature text not null, edges text not null,
-    start timestamptz not null, length interval not null, tile json not null, primary key (object, source, feature, edges, length, start))""",
-    "create table if not exists workbench.frozen (object text primary key, name text not null, at timestamptz not null, edges json not null, skipped json not null)",
-)
-LOCK = "select pg_advisory_xact_lock(hashtext('workbench.tiles'))"  # two sessions that create at once would collide in the catalog
 PUT_EDGES = "insert into workbench.edges values (%s, %s, %s::text::json) on conflict do nothing"
 PUT_TILE = """insert into workbench.tiles values (%s, %s, %s, %s, %s, %s, %s::text::json)
 on conflict (object, source, feature, edges, length, start) do update set tile = excluded.tile"""
@@ -88,9 +81,6 @@ def thawed(store: Store, origin: Origin) -> Reference | None:
 
 
 def _put(con: Any, origin: Origin, tiles: Iterable[Tile], edges: Iterable[Edges]) -> None:
-    con.execute(LOCK)
-    for statement in MADE:
-        con.execute(statement)
     with con.cursor() as cursor:
         cursor.executemany(PUT_EDGES, [(e.edges_id, e.feature, e.dumps()) for e in edges])
         cursor.executemany(PUT_TILE, [(origin.object, origin.source, t.feature, t.edges_id, t.start or EPOCH, (t.length or EPOCH - EPOCH), t.dumps()) for t in tiles])

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
-from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from online.answers import At, microseconds
 from online.errors import StoreError
+from online.refusals import AGAIN as CONFLICTS
+from online.refusals import away, lost, refusal
 from online.served import ServedLog
-from online.store import NAMES, PUBLISHED, SETTINGS, away, read, storable, unknown
+from online.store import NAMES, PUBLISHED, read, storable, unknown, unmade
 from online.talk import CHANGED, LOST, TRIES, Changed, Keys, Question, Served, logged, talked
-from online.values import loads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -37,12 +37,20 @@ class AsyncFetcher:
 
     def __init__(self, store: Store, *, connections: int = 16, waiting: int = 0, patience: float = 30.0, limit: float | None = None, client: str = "python") -> None:
         self.store = store
-        self.log = ServedLog(store.url, store.sample, client=client) if store.sample else None
+        self.log = ServedLog(store.access, store.sample, client=client) if store.sample else None
         self._served: dict[str, Served] = {}
-        settings = SETTINGS if limit is None else f"{SETTINGS} -c statement_timeout={round(limit * 1000)}"
-        options = {"autocommit": True, "options": settings, "application_name": "feature-workbench"}
+        self._access = store.access if limit is None else store.access.used(statement_timeout=str(round(limit * 1000)))
+        self._most, self._used = connections, 0
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
-            store.url, kwargs=options, min_size=min(2, connections), max_size=connections, max_waiting=waiting, configure=_configured, open=False, timeout=patience, reconnect_timeout=AGAIN
+            self._access.conninfo,
+            kwargs={"autocommit": True},
+            min_size=min(2, connections),
+            max_size=connections,
+            max_waiting=waiting,
+            configure=self._access.configure_async,
+            open=False,
+            timeout=patience,
+            reconnect_timeout=AGAIN,
         )
 
     async def __aenter__(self) -> Self:
@@ -62,7 +70,10 @@ class AsyncFetcher:
         """What is served under a name; StoreError where nothing is."""
         found = None if fresh else self._served.get(name)
         if found is None:
-            rows = await self._told(PUBLISHED, (storable(name),))
+            try:
+                rows = await self._told(PUBLISHED, (storable(name),))
+            except Changed:
+                raise unmade(self._access.url, name) from None
             if not rows:
                 self._served.pop(name, None)
                 raise unknown(name, await self.names())
@@ -71,7 +82,10 @@ class AsyncFetcher:
 
     async def names(self) -> list[str]:
         """What is published, by name."""
-        return [name for (name,) in await self._told(NAMES)]
+        try:
+            return [name for (name,) in await self._told(NAMES)]
+        except Changed:  # there is no store yet
+            return []
 
     async def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
         """See `online.fetch`."""
@@ -97,21 +111,27 @@ class AsyncFetcher:
             try:
                 return await self._rows(sql, row, raw=raw)
             except LOST as error:
+                if error.sqlstate is not None and not lost(error) and not error.sqlstate.startswith(CONFLICTS):
+                    raise refusal(error, self._access.url, "a fetch") from error
                 if not left:
-                    raise away(self.store.url, error) from error
+                    raise away(self._access.url, error) from error
                 await self._pool.check()
         return []
 
     async def _rows(self, sql: str, row: Sequence[Any], *, raw: bool) -> list[tuple[Any, ...]]:
         try:
-            async with self._connection() as con, psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor:
-                await cursor.execute(sql, row, prepare=True, binary=True)
-                return await cursor.fetchall()
+            async with self._connection() as con:
+                if not self._access.relayed:
+                    return await _answered(con, sql, row, raw=raw)
+                async with con.pipeline():
+                    await psycopg.AsyncCursor(con).execute(self._access.said(con))
+                    return await _answered(con, sql, row, raw=raw)
         except CHANGED as error:
             raise Changed from error
-        except psycopg.errors.QueryCanceled as error:
-            message = f"the store took longer than allowed: {str(error).strip()}; ask for fewer keys, or again in a moment"
-            raise StoreError(message, "busy") from error
+        except (psycopg.DataError, *LOST):  # of a part or a key's value, or of the connection
+            raise
+        except psycopg.Error as error:
+            raise refusal(error, self._access.url, "a fetch") from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
@@ -119,14 +139,22 @@ class AsyncFetcher:
             await self._pool.open()
         try:
             async with self._pool.connection() as con:
-                yield con
+                self._used += 1
+                try:
+                    yield con
+                finally:
+                    self._used -= 1
         except TooManyRequests as error:
             message = f"too many requests wait for the store: {error}; ask again in a moment"
             raise StoreError(message, "busy") from error
         except PoolTimeout as error:
-            raise away(self.store.url, error) from error
+            if self._used >= self._most:
+                message = f"all {self._most} connections to the store are in use: {error}; ask again in a moment"
+                raise StoreError(message, "busy") from error
+            raise away(self._access.url, error) from error
 
 
-async def _configured(con: psycopg.AsyncConnection[Any]) -> None:
-    con.prepare_threshold = 2**31  # none by counting: fetches ask for it
-    set_json_loads(loads, con)
+async def _answered(con: psycopg.AsyncConnection[Any], sql: str, row: Sequence[Any], *, raw: bool) -> list[tuple[Any, ...]]:
+    async with psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor:
+        await cursor.execute(sql, row, prepare=True, binary=True)
+        return await cursor.fetchall()

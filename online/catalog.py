@@ -1,19 +1,11 @@
-"""The store's catalog: what is published, what was uploaded, who did what; its schema is versioned and migrated in one transaction."""
+"""The store's catalog: what is published, what was uploaded, who did what; `online/migrations.py` makes it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from sqlalchemy import UUID, BigInteger, Boolean, Column, DateTime, Double, ForeignKey, Identity, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint, func, text
+from sqlalchemy import JSON, UUID, BigInteger, Boolean, Column, DateTime, Double, ForeignKey, Identity, Index, Integer, Interval, LargeBinary, MetaData, Table, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from online.errors import StoreError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-
 SCHEMA = "workbench"
-LOCK = 7_262_501  # the advisory lock that one migration at a time holds
 
 metadata = MetaData(schema=SCHEMA)
 
@@ -230,37 +222,32 @@ served = Table(
     Column("parts", JSONB, nullable=False),  # by part: status, newest, batch_end, written; times in microseconds
     Index("served_by_time", "name", "at"),
 )
-versions = Table("migrations", metadata, Column("version", Integer, primary_key=True), Column("applied", DateTime(timezone=True), nullable=False, server_default=func.now()))
-
-
-def _first(con: Connection) -> None:
-    con.execute(text("create schema if not exists workbench_data"))
-    con.execute(text("create schema if not exists features"))
-    metadata.create_all(con)
-
-
-def _second(con: Connection) -> None:
-    checks.create(con, checkfirst=True)
-
-
-def _third(con: Connection) -> None:
-    topic_troubles.create(con, checkfirst=True)
-    topic_counts.create(con, checkfirst=True)
-
-
-MIGRATIONS = (_first, _second, _third)  # in order; one that was released is never edited
-
-
-def migrate(engine: Engine) -> None:
-    """Bring the catalog to this version, in one transaction. StoreError where a newer workbench made it."""
-    with engine.begin() as con:
-        con.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
-        con.execute(text(f"create schema if not exists {SCHEMA}"))
-        versions.create(con, checkfirst=True)
-        there = con.execute(func.max(versions.c.version).select()).scalar() or 0
-        if there > len(MIGRATIONS):
-            message = f"this store was made by a newer feature-workbench, whose catalog is at version {there}, and this one knows {len(MIGRATIONS)}: upgrade the package"
-            raise StoreError(message)
-        for number, migration in enumerate(MIGRATIONS[there:], there + 1):
-            migration(con)
-            con.execute(versions.insert().values(version=number))
+# What a monitor holds answers against, and what it measured of them.
+edges = Table("edges", metadata, Column("id", Text, primary_key=True), Column("feature", Text, nullable=False), Column("edges", JSON, nullable=False))
+tiles = Table(
+    "tiles",
+    metadata,
+    Column("object", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("feature", Text, primary_key=True),
+    Column("edges", Text, primary_key=True),
+    Column("start", DateTime(timezone=True), primary_key=True),
+    Column("length", Interval, primary_key=True),
+    Column("tile", JSON, nullable=False),
+)
+frozen = Table(
+    "frozen",
+    metadata,
+    Column("object", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("edges", JSON, nullable=False),
+    Column("skipped", JSON, nullable=False),
+)
+versions = Table(
+    "migrations",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("applied", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("breaking", Boolean, nullable=False, server_default=text("false")),  # whether a client that does not know it can no longer read
+)

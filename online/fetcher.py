@@ -10,8 +10,9 @@ import psycopg
 
 from online.answers import microseconds
 from online.errors import StoreError
+from online.refusals import AGAIN, away, lost, refusal
+from online.relays import RelayedConnection
 from online.served import ServedLog
-from online.store import away
 from online.talk import CHANGED, LOST, TRIES, Changed, Keys, Question, Served, logged, talked
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Fetcher:
 
     def __init__(self, store: Store, *, sample: float = 0.0, client: str = "python") -> None:
         self.store = store
-        self.log = ServedLog(store.url, sample, client=client) if sample else None
+        self.log = ServedLog(store.access, sample, client=client) if sample else None
         self._served: dict[str, Served] = {}
 
     def served(self, name: str, *, fresh: bool = False) -> Served:
@@ -74,23 +75,27 @@ class Fetcher:
             try:
                 return self._rows(question)
             except LOST as error:
+                if error.sqlstate is not None and not lost(error) and not error.sqlstate.startswith(AGAIN):
+                    raise refusal(error, self.store.access.url, "a fetch") from error
                 if not left:
-                    raise away(self.store.url, error) from error
+                    raise away(self.store.access.url, error) from error
                 self.store.let_go()
         return []
 
     def _rows(self, question: Question) -> list[tuple[Any, ...]]:
         try:
-            with self.store.held() as con, psycopg.RawCursor(con) as cursor:
-                cursor.execute(question.sql, question.row, prepare=True, binary=True)
-                return cursor.fetchall()
+            with self.store.held() as con:
+                if isinstance(con, RelayedConnection):
+                    return con.asked(question.sql, question.row)
+                with psycopg.RawCursor(con) as cursor:
+                    cursor.execute(question.sql, question.row, prepare=True, binary=True)
+                    return cursor.fetchall()
         except CHANGED as error:
             raise Changed from error
         except (psycopg.DataError, *LOST):  # of a part or a key's value, or of the connection
             raise
         except psycopg.Error as error:
-            message = f"the store could not answer: {str(error).splitlines()[0]}"
-            raise StoreError(message, "broken") from error
+            raise refusal(error, self.store.access.url, "a fetch") from error
 
 
 def fetch(store: Store, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from online.aggregates import quoted, text
 from online.asof import statement
+from online.session_state import of_function
 
 if TYPE_CHECKING:
     from online.plan import Plan
 
 SCHEMA, READER = "features", "workbench_reader"
-# Values are read as a fetch reads them, whatever a caller's session says of times and digits.
-OPTIONS = "language plpgsql stable security definer set search_path = pg_catalog set timezone = 'UTC' set datestyle = 'ISO' set extra_float_digits = 1"
+# Values are read as a fetch reads them, whatever a caller's session says.
+OPTIONS = f"language plpgsql stable security definer {of_function()}"
 LONGEST = 63  # bytes of a name in Postgres, which cuts longer ones
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from online import functions, loading, rows
+from online import functions, loading, migrations, rows
 from online.catalog import audit, offsets, plans, published, states, topic_counts, topic_troubles, uploads
 from online.errors import StoreError
 from online.places import stored
 from online.plan import GroupByPlan, Plan
-from online.store import unknown
+from online.store import unknown, unmade
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,6 +56,8 @@ def current(store: Store, name: str) -> Version | None:
 
 def history(store: Store, name: str) -> list[Version]:
     """Every version that was published under a name, oldest first."""
+    if not store.has_catalog():
+        return []
     with store.catalog() as con:
         served = con.execute(select(published.c.plan).where(published.c.name == name)).scalar()
         found = con.execute(select(plans).where(plans.c.name == name).order_by(plans.c.version)).all()
@@ -70,24 +72,32 @@ def served(con: Connection) -> list[Plan]:
 
 def batch_ends(store: Store) -> dict[str, int | None]:
     """By table of rows, the time before which everything was uploaded; a table that is not there has none."""
+    if not store.has_catalog():
+        return {}
     with store.catalog() as con:
         return {r.rows: r.batch_end for r in con.execute(select(states.c.rows, states.c.batch_end))}
 
 
 def forgetful(store: Store) -> set[str]:
     """The tables of rows that have forgotten what is older than their retention."""
+    if not store.has_catalog():
+        return set()
     with store.catalog() as con:
         return set(con.execute(select(states.c.rows).where(states.c.horizon.is_not(None))).scalars())
 
 
 def uploaded(store: Store, group_by: str) -> list[Any]:
     """The uploads of a group-by, newest first."""
+    if not store.has_catalog():
+        return []
     with store.catalog() as con:
         return list(con.execute(select(uploads).where(uploads.c.group_by == group_by).order_by(uploads.c.id.desc())).all())
 
 
 def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
     """The plan's group-bys whose name another definition has, in something that is served under another name."""
+    if not store.has_catalog():
+        return []
     with store.catalog() as con:
         others = [p for p in served(con) if p.name != plan.name]
     mine = {g.name: g for g in plan.group_bys}
@@ -95,7 +105,8 @@ def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
 
 
 def prepare(store: Store, plan: Plan) -> None:
-    """Make the tables of the plan's group-bys, if they are not there; nothing is served of them yet."""
+    """Make the store, if there is none, and the tables of the plan's group-bys, if they are not there; nothing is served of them yet."""
+    migrations.ready(store)
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
         for group_by in sorted(plan.group_bys, key=lambda g: g.table):  # in one order, so that two do not wait for each other
             loading.created(cursor, group_by)
@@ -134,6 +145,8 @@ def register(store: Store, plan: Plan, *, verb: str = "publish") -> int:
 
 def unpublish(store: Store, name: str) -> Plan:
     """Serve nothing under a name any more; rows that nothing else uses go, versions stay. StoreError where nothing is."""
+    if not store.has_catalog():
+        raise unmade(store.access.url, name)
     with store.catalog() as con:
         con.execute(ALONE)
         plan = next((p for p in served(con) if p.name == name), None)

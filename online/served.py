@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -25,14 +26,18 @@ from online.answers import EPOCH, Answer, PartStatus, moment
 from online.copying import document
 from online.errors import StoreError
 from online.plan import Plan
+from online.refusals import refusal
 from online.values import reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from online.connections import Access
     from online.plan import Column
     from online.store import Store
 
+log = logging.getLogger("workbench.served")
+WHAT = "writing the served log"
 STEPS = 100_000  # of the hash that samples keys
 SIZE = 10_000  # answers that wait to be written; more are dropped, and counted
 BATCH = 500  # written at once
@@ -44,8 +49,9 @@ WRITTEN = f"copy workbench.served ({', '.join(COLUMNS)}) from stdin"
 READ = f"""select {', '.join(f's.{c}' for c in COLUMNS)}, p.plan::text as told from workbench.served s join workbench.plans p on p.id = s.plan
     where s.name = %s and s.at >= %s and s.at < %s order by s.request, s.number"""
 # A server that hangs must not hold the thread: what it cannot write in time is dropped.
-SETTINGS = "-c timezone=UTC -c lock_timeout=2000 -c statement_timeout=5000"
-LIMITS = {"connect_timeout": 5, "tcp_user_timeout": 5000, "application_name": "feature-workbench served log"}
+SETTINGS = {"lock_timeout": "2000", "statement_timeout": "5000"}
+LINK = {"connect_timeout": "5", "tcp_user_timeout": "5000"}
+NAME = "feature-workbench served log"
 
 
 def share_of(plan: Plan, asked: Mapping[str, Any]) -> float:
@@ -70,15 +76,17 @@ class ServedLog:
     """Answers on their way to the table `workbench.served`: offered by requests, written by a thread.
 
     An offer never waits and never fails: beyond what the ring holds, and where the server is gone, answers are dropped
-    and counted. `logged` and `dropped` say how many.
+    and counted. `logged` and `dropped` say how many, and `trouble` why the last could not be written.
     """
 
-    def __init__(self, url: str, share: float, *, client: str = "python", size: int = SIZE) -> None:
+    def __init__(self, access: Access, share: float, *, client: str = "python", size: int = SIZE) -> None:
         if not 0 <= share <= 1:
             message = f"sample={share!r} is no share of the keys: give a number from 0, none, to 1, all"
             raise StoreError(message)
-        self.url, self.share, self.client, self.size = url, share, client, size
+        self.access = replace(access.used(NAME, **SETTINGS), link=LINK)
+        self.share, self.client, self.size = share, client, size
         self.logged = self.dropped = 0
+        self.trouble = ""
         self._ring: deque[tuple[Any, ...]] = deque()
         self._writing: list[tuple[Any, ...]] = []
         self._lock, self._wake, self._closing = threading.Lock(), threading.Event(), threading.Event()
@@ -158,12 +166,23 @@ class ServedLog:
                 self._write()
             except psycopg.errors.UniqueViolation:  # it was written, and the server was lost before it said so
                 self.logged += len(self._writing)
-            except (psycopg.OperationalError, psycopg.InterfaceError):
-                self._hang_up()
+            except StoreError as error:
+                self._troubled(str(error))
                 return
-            except psycopg.Error:
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                self._hang_up()
+                self._troubled(str(refusal(error, self.access.url, WHAT)))
+                return
+            except psycopg.Error as error:
                 self.dropped += len(self._writing)
+                self._troubled(str(refusal(error, self.access.url, WHAT)))
             self._writing = []
+
+    def _troubled(self, sentence: str) -> None:
+        """Say why answers are not logged, once for each reason."""
+        if sentence != self.trouble:
+            log.warning("answers are served and not logged: %s", sentence)
+        self.trouble = sentence
 
     def _write(self) -> None:
         """One COPY, whole or not at all."""
@@ -175,11 +194,12 @@ class ServedLog:
                 self.dropped += 1
             time.sleep(0)  # lets go of the interpreter, which requests need
         if self._con is None or self._con.closed:
-            self._con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, **LIMITS)  # type: ignore[arg-type]
+            self._con = self.access.connected()
         with self._con.cursor() as cursor, cursor.copy(WRITTEN) as copy:
             for values in rows:
                 copy.write_row(values)
         self.logged += len(rows)
+        self.trouble = ""
 
     def _hang_up(self) -> None:
         if self._con is not None:

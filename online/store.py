@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
+import weakref
 from collections import deque
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -13,11 +16,12 @@ import psycopg
 from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from online import embedded
+from online import addresses, embedded
+from online.connections import opened
 from online.errors import StoreError
 from online.plan import FORMAT, Plan
+from online.refusals import first_line, lost, refusal
 from online.snippets import variable
-from online.values import loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,25 +32,14 @@ if TYPE_CHECKING:
     from online.fetcher import Fetcher
 
 HOME = Path(".workbench") / "postgres"
-PATIENCE = 10  # seconds for a connection
 TRIES = 3  # of what only reads, while the server is away
-OLDEST = 140_000  # Postgres 14
+ROOM = 16  # connections at once, of fetches and of all else
 PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
 WITHIN = "select n.name from workbench.published n join workbench.plans p on p.id = n.plan, jsonb_array_elements(p.plan::jsonb -> 'group_bys') g where g ->> 'name' = %s order by 1"
+THERE = "select exists (select from pg_catalog.pg_class where relname = 'migrations' and relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'workbench'))"
 NAMES = "select name from workbench.published order by name"
-# The fetch statement is the same whatever the key: planned once, not again for a key that looks hot.
-SETTINGS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c extra_float_digits=1"
-
-
-def _refuse_no_address(url: str | Path | None) -> None:
-    """A text that is no address of a Postgres would be tried for half a minute."""
-    if not isinstance(url, str):
-        return
-    try:
-        psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        message = f"Store({url!r:.80}) is no address of a Postgres: give 'postgresql://user@host/database', or Store(Path({url!r:.80})) for a store of its own in that folder"
-        raise StoreError(message) from None
+UNDEFINED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
+OF_VALUES = (psycopg.DataError, psycopg.IntegrityError)  # what a row or a question is the cause of, for whoever asked it
 
 
 class Store:
@@ -54,41 +47,65 @@ class Store:
 
     `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working folder: it starts in a
     second, is shared by every process that uses it, and stops with the last one. `Store("postgresql://...")` is yours,
-    from version 14 on. The first use makes the schemas `workbench`, `workbench_data` and `features`. With `sample`, a
-    share of the keys from 0 to 1, what `fetch` answers for them is kept in the table `workbench.served`.
+    from version 14 on, texts in UTF-8. Opening one only reads: the first `publish` makes the schemas `workbench`,
+    `workbench_data` and `features`, and `migrate=True`, as `workbench migrate`, makes them or brings an older catalog up to
+    this version. With `sample`, a share of the keys from 0 to 1, what `fetch` answers for them is kept in the table
+    `workbench.served`.
 
-    Raises StoreError where the server cannot be reached, is too old, or belongs to a newer workbench.
+    A pooler between, such as PgBouncer, is told by itself; `prepare=False`, or `prepare=false` in the URL, says so where it
+    is not. At most `connections` fetches run at once; those beyond wait, and after half a minute are refused as `busy`.
+
+    Raises StoreError where the server cannot be reached, is too old, holds texts in another encoding, or has the catalog of
+    a newer workbench that this one cannot read.
     """
 
     PATIENCE = 30.0  # seconds that a request waits for a connection
 
-    def __init__(self, url: str | Path | None = None, *, sample: float = 0.0) -> None:
-        self.sample = sample
-        _refuse_no_address(url)
+    def __init__(self, url: str | Path | None = None, *, sample: float = 0.0, migrate: bool = False, prepare: bool | None = None, connections: int = ROOM) -> None:
+        self.sample, self.connections = sample, connections
+        if isinstance(url, str):
+            addresses.refuse_none(addresses.split(url)[0])
         self.url = embedded.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
-        self._lock = threading.Lock()
+        self._lock, self._room = threading.Lock(), threading.Semaphore(connections)
         self._idle: deque[psycopg.Connection[Any]] = deque()
         self._plans: dict[str, tuple[int, Plan]] = {}
-        self._check()
+        self._catalogued = False
+        self.access, first = opened(self.url, prepare=prepare)
+        self._idle.append(first)
+        weakref.finalize(self, _hang_up, self._idle, os.getpid()).atexit = False
+        try:
+            self._look(migrate=migrate)
+        except BaseException:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
-        return f"Store({psycopg.conninfo.conninfo_to_dict(self.url).get('host', self.url)!r}: {', '.join(self.names()) or 'nothing published'})"
+        return f"Store({psycopg.conninfo.conninfo_to_dict(self.access.url).get('host', addresses.place(self.access.url))!r}: {', '.join(self.names()) or 'nothing published'})"
 
-    def _check(self) -> None:
-        from online.catalog import migrate  # noqa: PLC0415 a leaf of its own
+    def _look(self, *, migrate: bool) -> None:
+        """Read what catalog there is, or with `migrate` bring it up to this version."""
+        from online import migrations  # noqa: PLC0415 a leaf of its own
 
-        with self.connection() as con:
-            version = con.info.server_version
-        if version < OLDEST:
-            message = f"this Postgres is {version // 10_000}, and a store needs 14 or newer: upgrade it, or use Store() for an embedded one"
-            raise StoreError(message)
-        migrate(self.engine)
+        if migrate:
+            migrations.migrate(self)
+        with self.held() as con:
+            try:
+                migrations.refuse_newer(con)
+            except psycopg.Error as error:
+                raise refusal(error, self.access.url, "reading the store's catalog") from error
+
+    def has_catalog(self) -> bool:
+        """Whether there is a store in the database at all."""
+        if not self._catalogued:
+            ((self._catalogued,),) = self._read(THERE, ())
+        return self._catalogued
 
     @cached_property
     def pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
         """Connections that commit each statement, with this project's settings."""
-        options = {"autocommit": True, "options": SETTINGS, "application_name": "feature-workbench"}
-        pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(self.url, kwargs=options, min_size=1, max_size=16, configure=_configured, open=False, timeout=self.PATIENCE)
+        pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            self.access.conninfo, connection_class=self.access.kind, kwargs={"autocommit": True}, min_size=1, max_size=ROOM, configure=self.access.configure, open=False, timeout=self.PATIENCE
+        )
         pool.open()
         return pool
 
@@ -102,53 +119,82 @@ class Store:
     @cached_property
     def engine(self) -> Engine:
         """The catalog's SQLAlchemy engine."""
-        from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 the hot path does without
+        from sqlalchemy import NullPool, create_engine, event  # noqa: PLC0415 the hot path does without
 
-        return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(self.url, options=SETTINGS), poolclass=NullPool)
+        engine = create_engine("postgresql+psycopg://", creator=self._manual, poolclass=NullPool)
+        if self.access.relayed:
+            event.listen(engine, "begin", _begun)
+        return engine
+
+    def _manual(self) -> psycopg.Connection[Any]:
+        """A connection that does not commit each statement."""
+        con = self.access.connected()
+        con.autocommit = False
+        set_json_loads(json.loads, con)  # plans are written again as they were read
+        return con
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection of the pool, for a block; StoreError where there is none to be had, or it breaks."""
+        """A connection of the pool, for a block; StoreError where there is none to be had, it breaks, or the server refuses what is asked.
+
+        What values are the cause of is raised as the driver raises it.
+        """
         try:
             with self.pool.connection() as con:
                 yield con
         except PoolTimeout as error:  # an OperationalError too
-            raise away(self.url, error) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if not _lost(error):
-                raise
-            self.pool.check()  # those that idle are lost as well
-            message = f"the server of {_place(self.url)} went away in the middle: {str(error).strip().splitlines()[0]}; ask once more"
-            raise StoreError(message, "away") from error
+            raise self._crowded() from error
+        except OF_VALUES:
+            raise
+        except psycopg.Error as error:
+            raise self.refused(error) from error
+
+    def _crowded(self) -> StoreError:
+        """Why the pool gave no connection: what the server says to one more, or that all are in use."""
+        try:
+            self.access.connected().close()
+        except StoreError as refused:
+            return refused
+        return StoreError(f"all {ROOM} connections of this process to the store of {addresses.place(self.access.url)} are in use: ask again in a moment", "busy")
+
+    def refused(self, error: psycopg.Error, what: str = "a statement of the store") -> StoreError:
+        """What to raise where the server does not do `what` it was asked."""
+        url = self.access.url
+        if lost(error):
+            if "pool" in vars(self):
+                self.pool.check()  # those that idle are lost as well
+            message = f"the server of {addresses.place(url)} went away in the middle: {first_line(error)}; ask once more"
+            return StoreError(message, "away")
+        if isinstance(error, UNDEFINED):
+            from online.migrations import lacking  # noqa: PLC0415 a leaf of its own
+
+            return lacking(self, error) or refusal(error, url, what)
+        return refusal(error, url, what)
 
     @contextmanager
     def held(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection that nobody else has meanwhile: a pool's bookkeeping costs more than a fetch."""
+        if not self._room.acquire(timeout=self.PATIENCE):
+            message = f"{self.connections} fetches run at once, which is all that this Store allows, and none ended for {self.PATIENCE:g} s: ask again in a moment, or give Store(connections=...)"
+            raise StoreError(message, "busy")
         try:
-            con = self._idle.pop()
-        except IndexError:
-            con = self._connected()
-        try:
-            yield con
+            try:
+                con = self._idle.pop()
+            except IndexError:
+                con = self.access.connected()
+            try:
+                yield con
+            finally:
+                if con.closed or con.broken:
+                    con.close()
+                else:
+                    self._idle.append(con)
         finally:
-            if con.closed or con.broken:
-                con.close()
-            else:
-                self._idle.append(con)
-
-    def _connected(self) -> psycopg.Connection[Any]:
-        try:
-            con = psycopg.connect(self.url, autocommit=True, options=SETTINGS, application_name="feature-workbench", connect_timeout=PATIENCE)
-        except psycopg.OperationalError as error:
-            raise away(self.url, error) from error
-        _configured(con)
-        return con
+            self._room.release()
 
     def let_go(self) -> None:
         """Close the connections that idle: where one is lost, they are too."""
-        while self._idle:
-            with suppress(IndexError):
-                self._idle.pop().close()
+        _hang_up(self._idle, os.getpid())
 
     @contextmanager
     def catalog(self) -> Iterator[Connection]:
@@ -160,12 +206,14 @@ class Store:
                 yield con
         except (DBAPIError, psycopg.Error) as error:
             cause = getattr(error, "orig", error)
-            message = f"the store's catalog could not be read or written, and is as it was: {cause}"
+            if isinstance(cause, psycopg.Error) and not isinstance(cause, OF_VALUES):
+                raise self.refused(cause, "a reading or change of the store's catalog, which is as it was,") from error
+            message = f"the store's catalog could not be read or written, and is as it was: {first_line(cause)}"
             raise StoreError(message) from error
 
     def names(self) -> list[str]:
         """What is published, by name."""
-        return [name for (name,) in self._read(NAMES, ())]
+        return [name for (name,) in self._read(NAMES, ())] if self.has_catalog() else []
 
     def _read(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """What a statement that only reads finds; asked again where the server went away."""
@@ -182,6 +230,8 @@ class Store:
         """The plan that is served under a name, and its id; StoreError that lists what there is, if it is not."""
         found = None if fresh else self._plans.get(name)
         if found is None:
+            if not self.has_catalog():
+                raise unmade(self.access.url, name)
             row = next(iter(self._read(PUBLISHED, (storable(name),))), None)
             if row is None:
                 raise unknown(name, self.names(), [n for (n,) in self._read(WITHIN, (storable(name),))])
@@ -211,9 +261,17 @@ class Store:
             del self.pool
 
 
-def _configured(con: psycopg.Connection[Any]) -> None:
-    con.prepare_threshold = 2**31  # none by counting: fetches ask for it
-    set_json_loads(loads, con)
+def _hang_up(idle: deque[psycopg.Connection[Any]], process: int) -> None:
+    """Close connections, which a fork of their process shares and must leave."""
+    while idle and process == os.getpid():
+        with suppress(IndexError):
+            idle.pop().close()
+
+
+def _begun(con: Connection) -> None:
+    """A transaction of the engine behind a pooler begins."""
+    raw: Any = con.connection.driver_connection
+    psycopg.Cursor(raw).execute(raw.beginning)
 
 
 def place(told: str | None) -> str | Path | None:
@@ -231,11 +289,6 @@ def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
     return row[0], _known(Plan.loads(row[1]), name)
 
 
-def _lost(error: psycopg.Error) -> bool:
-    """Whether the server is gone, or about to go: no state, class 08, or a shutdown."""
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
-
-
 def _known(plan: Plan, name: str) -> Plan:
     if plan.format != FORMAT:
         message = f"{name} was published by another version of feature-workbench (plan format {plan.format}, not {FORMAT}): publish it again with this one"
@@ -243,15 +296,10 @@ def _known(plan: Plan, name: str) -> Plan:
     return plan
 
 
-def _place(url: str) -> str:
-    """Where a server is, without its password."""
-    told = psycopg.conninfo.conninfo_to_dict(url)
-    return f"{told.get('host', 'localhost')}:{told.get('port', 5432)}"
-
-
-def away(url: str, error: Exception) -> StoreError:
-    """What to raise where the server gives no connection, or takes it away."""
-    return StoreError(f"the store cannot be reached: {error}; is the server of {_place(url)} running?", "away")
+def unmade(url: str, name: str) -> StoreError:
+    """What to raise where a name is asked for and the database has no store."""
+    message = f"nothing is published as {name!r:.200}: there is no store in the database of {addresses.place(url)} yet; publish(..., store) makes one, and so does workbench migrate --store URL, by a role that owns it"
+    return StoreError(message, "unknown")
 
 
 def unknown(name: str, names: Iterable[str], within: Iterable[str] = ()) -> StoreError:

@@ -140,6 +140,6 @@ def store(wheel_server):
     """An online store of the tests' own."""
     from online import Store
 
-    made = Store(wheel_server)
+    made = Store(wheel_server, migrate=True)
     yield made
     made.close()

@@ -167,7 +167,7 @@ def test_slow_events_burn_the_budget_in_both_windows(store, duck):
 def test_the_age_of_what_was_served_is_told_by_feature(store, duck):
     with streaming(store, duck, 1) as made:
         made.write([timedelta(minutes=2)] * 3)
-        log = ServedLog(store.url, 1.0)
+        log = ServedLog(store.access, 1.0)
         key, plan = store.plan("returns_v1", fresh=True)
         log.offer(key, plan, [fetch(store, "returns_v1", user_id="5"), fetch(store, "returns_v1", user_id="5", at=clock(store) - timedelta(seconds=200))], (clock(store) - EPOCH) // timedelta(microseconds=1), 0)
         log.close()

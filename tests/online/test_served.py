@@ -216,9 +216,9 @@ def test_a_table_that_is_locked_does_not_hold_answers_up_and_what_the_ring_canno
 
 
 def test_a_server_that_is_gone_neither_slows_an_offer_nor_stops_a_close_and_all_is_counted(tmp_path, shop, fetcher):
-    store = Store(tmp_path / "pg")
+    store = Store(tmp_path / "pg", migrate=True)
     answer, served = fetched(fetcher, {"user": "u1", "shop": 1}), fetcher.served(NAME)
-    log = ServedLog(store.url, 1.0, size=100)
+    log = ServedLog(store.access, 1.0, size=100)
     log.offer(served.id, served.plan, [answer], 0, time.perf_counter_ns())
     store.close()
     embedded.stop(tmp_path / "pg")
@@ -235,9 +235,9 @@ def test_a_server_that_is_gone_neither_slows_an_offer_nor_stops_a_close_and_all_
 
 
 def test_what_waited_while_the_server_was_away_is_written_when_it_is_back(tmp_path, shop, fetcher):
-    store = Store(tmp_path / "pg")
+    store = Store(tmp_path / "pg", migrate=True)
     answer, served = fetched(fetcher, {"user": "u1", "shop": 1}), fetcher.served(NAME)
-    log = ServedLog(store.url, 1.0)
+    log = ServedLog(store.access, 1.0)
     embedded.stop(tmp_path / "pg")
     log.offer(served.id, served.plan, [answer], 0, time.perf_counter_ns())
     time.sleep(1.5)

@@ -1,0 +1,73 @@
+"""Connections behind a pooler, where the next transaction may be another session's: each says anew what it needs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+ALONE = "vacuum"  # the one statement of ours that no transaction may hold
+
+
+class RelayedConnection(psycopg.Connection[Any]):
+    """A connection that sets each transaction, and puts what stands alone into one."""
+
+    beginning: LiteralString = ""  # said at the start of a transaction
+    setting: LiteralString = ""  # the same as one query, for a statement that is asked alone
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cursor_factory = RelayedCursor
+
+    @contextmanager
+    def transaction(
+        self,
+        savepoint_name: str | None = None,
+        force_rollback: bool = False,  # noqa: FBT001, FBT002 as the driver has it
+    ) -> Iterator[psycopg.Transaction]:
+        """A transaction, or within one a savepoint."""
+        outermost = self.info.transaction_status == TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as transaction:
+            if outermost and self.beginning:
+                psycopg.Cursor(self).execute(self.beginning)
+            yield transaction
+
+    def asked(self, sql: Any, row: Any) -> list[Any]:
+        """The rows of one statement with numbered parameters, in one round trip."""
+        with self.pipeline():
+            psycopg.Cursor(self).execute(self.setting)
+            cursor = psycopg.RawCursor(self)
+            cursor.execute(sql, row, prepare=True, binary=True)
+            return cursor.fetchall()
+
+
+class RelayedCursor(psycopg.Cursor[Any]):
+    """A cursor of such a connection."""
+
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """One statement, in a transaction."""
+        with self._whole(query):
+            return super().execute(query, *args, **kwargs)
+
+    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
+        """One statement many times, in one transaction."""
+        with self._whole(query):
+            super().executemany(query, *args, **kwargs)
+
+    @contextmanager
+    def copy(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Copy]:
+        """A COPY, in a transaction."""
+        with self._whole(""), super().copy(*args, **kwargs) as copy:
+            yield copy
+
+    def _whole(self, query: Any) -> AbstractContextManager[Any]:
+        con = self.connection
+        idle = con.autocommit and con.info.transaction_status == TransactionStatus.IDLE
+        alone = isinstance(query, str) and query.lstrip().lower().startswith(ALONE)
+        return con.transaction() if idle and not alone else nullcontext()

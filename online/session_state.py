@@ -1,0 +1,88 @@
+"""What every session of a store is set to, so that no value depends on who connects from where."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, LiteralString
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENCODING = "UTF8"
+# What values depend on. Environment, role, database and server may all say otherwise.
+MEANING = {
+    "client_encoding": ENCODING,
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "timezone_abbreviations": "Default",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "lc_time": "C",
+    "lc_numeric": "C",
+    "search_path": "pg_catalog",
+    "row_security": "off",  # a policy raises, and never hides rows
+}
+# What a whole session is set to besides, unless the address says otherwise.
+CONDUCT = {
+    "plan_cache_mode": "force_generic_plan",  # planned once, not again for a key that looks hot
+    "jit": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+}
+NEWER = {170_000: {"transaction_timeout": "0"}}  # by the version that has them first
+ISOLATION = {"default_transaction_isolation": "read committed"}
+OF_FUNCTIONS = {n: v for n, v in MEANING.items() if n != "client_encoding"}  # a caller reads in its own
+OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)\s*=\s*((?:\\.|[^\s\\])*)")
+
+
+def options(text: str) -> dict[str, str]:
+    """The settings that `options=` of an address says, as `-c name=value` or `--name=value`."""
+    found = OPTION.findall(text)
+    return {n.replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", v) for n, v in found}
+
+
+def settings(version: int, wishes: Mapping[str, str], use: Mapping[str, str]) -> dict[str, str]:
+    """What a session is set to, on a server of this version.
+
+    `wishes` are the address's own, which go before our conduct and never before meaning; `use` is
+    what one use of the store needs, such as a limit, and goes before both.
+    """
+    conduct = dict(CONDUCT)
+    for since, newer in NEWER.items():
+        conduct |= newer if version >= since else {}
+    return {**conduct, **wishes, **use, **MEANING}
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def of_session(values: Mapping[str, str]) -> LiteralString:
+    """One statement that sets a session."""
+    return _called(values, local=False)
+
+
+def of_statement(values: Mapping[str, str]) -> LiteralString:
+    """One statement that sets the transaction it is in; it may follow and precede others."""
+    return _called(values, local=True)
+
+
+def _called(values: Mapping[str, str], *, local: bool) -> LiteralString:
+    called = (f"pg_catalog.set_config('{n}', {_quoted(v)}, {local})" for n, v in values.items())
+    return f"select {', '.join(called)}"
+
+
+def of_transaction(values: Mapping[str, str]) -> LiteralString:
+    """Statements that set a transaction, and are no query, after which its isolation were fixed."""
+    return "; ".join(f"set local {n} = {_quoted(v)}" for n, v in values.items())
+
+
+def of_function() -> str:
+    """The clauses that set a function, for callers whose sessions are not ours."""
+    return " ".join(f"set {n} = {_quoted(v)}" for n, v in OF_FUNCTIONS.items())
