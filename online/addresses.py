@@ -49,10 +49,11 @@ def refuse_none(url: str) -> None:
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        shown = redacted(url, url)
+        shown = f"{redacted(url, url)!r:.80}"
         why = redacted(" ".join(str(error).split()), url)
-        folder = "" if "://" in url or "=" in url else f", or Store(Path({shown!r:.80})) for a store of its own in that folder"
-        message = f"Store({shown!r:.80}) is no address of a Postgres ({why}): give 'postgresql://user@host/database'{folder}"
+        placed = "://" in url or "=" in url
+        more = f" ({why})" if placed else f", or Store(Path({shown})) for a store of its own in that folder"
+        message = f"Store({shown}) is no address of a Postgres: give 'postgresql://user@host/database'{more}"
         raise StoreError(message) from None
 
 
