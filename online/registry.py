@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from online import functions, loading, migrations, rows
+from online import basis, functions, loading, migrations, rows
 from online.catalog import audit, offsets, plans, published, states, topic_counts, topic_troubles, uploads
 from online.errors import StoreError
 from online.places import stored
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import Connection
 
+    from online.basis import Basis
     from online.store import Store
 
 
@@ -99,48 +100,78 @@ def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
     if not store.has_catalog():
         return []
     with store.catalog() as con:
-        others = [p for p in served(con) if p.name != plan.name]
-    mine = {g.name: g for g in plan.group_bys}
-    return [(g.name, p, g) for p in others for g in p.group_bys if g.name in mine and mine[g.name].hash != g.hash]
+        return basis.conflicts(con, plan)
 
 
-def prepare(store: Store, plan: Plan) -> None:
-    """Make the store, if there is none, and the tables of the plan's group-bys, if they are not there; nothing is served of them yet."""
+def prepare(store: Store, plan: Plan, seen: Basis | None = None) -> None:
+    """Make the store, if there is none, and the tables of the plan's group-bys, if they are not there; nothing is served of them yet.
+
+    Raises StoreError where what was `seen` stands no more.
+    """
     migrations.ready(store)
+    if seen is not None:
+        with store.catalog() as catalog:
+            basis.refuse_moved(catalog, plan, seen)
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
         for group_by in sorted(plan.group_bys, key=lambda g: g.table):  # in one order, so that two do not wait for each other
             loading.created(cursor, group_by)
 
 
-def register(store: Store, plan: Plan, *, verb: str = "publish") -> int:
-    """Serve a plan under its name, and its SQL function; what only the one before it used goes. Returns the version."""
+def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str = "publish") -> int:
+    """Serve a plan under its name, and its SQL function; what only the one before it used goes. Returns the version.
+
+    Raises StoreError where what was `seen` stands no more, and leaves nothing behind of what was uploaded for it.
+    """
+    try:
+        with store.catalog() as con:
+            con.execute(ALONE)
+            if seen is not None:
+                basis.refuse_moved(con, plan, seen)
+                basis.refuse_lacking(con, plan, seen)
+            return _registered(con, plan, verb)
+    except basis.MovedError:
+        discard(store, plan)
+        raise
+
+
+def discard(store: Store, plan: Plan) -> None:
+    """Drop the tables that were made for a plan and that nothing served uses."""
     with store.catalog() as con:
         con.execute(ALONE)
-        _refuse_lacking(con, plan)
-        before = next((p for p in served(con) if p.name == plan.name), None)
-        there = con.execute(select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)).first()
-        if there is None:
-            number = (con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar() or 0) + 1
-            told = {"owner": plan.owner, "description": plan.description, "tags": list(plan.tags)}
-            key = con.execute(plans.insert().values(name=plan.name, version=number, hash=plan.hash, kind=plan.kind, plan=json.loads(plan.dumps()), **told)).inserted_primary_key
-            assert key is not None  # noqa: S101 a row that was inserted has one
-            key = key[0]
-        else:
-            number, key = there.version, there.id
-            con.execute(plans.update().where(plans.c.id == key).values(plan=json.loads(plan.dumps()), owner=plan.owner, description=plan.description, tags=list(plan.tags)))
-        con.execute(published.delete().where(published.c.name == plan.name))
-        con.execute(published.insert().values(name=plan.name, plan=key))
-        raw = _raw(con)
-        if before is not None:
-            raw.execute(functions.dropped(before))
-        if functions.lacking(plan) is None:
-            for statement in [functions.ROLE, functions.GRANTED, *functions.created(plan)]:
-                raw.execute(statement)
-        if before is not None and before.hash != plan.hash:
-            _collect(con, before)
-        _retain(con, plan)
-        _noted(con, verb, plan, version=number)
-        return number
+        _collect(con, plan)
+
+
+def _registered(con: Connection, plan: Plan, verb: str) -> int:
+    """Serve a plan, under the lock; its version."""
+    _refuse_lacking(con, plan)
+    before = next((p for p in served(con) if p.name == plan.name), None)
+    key, number = _version(con, plan)
+    con.execute(published.delete().where(published.c.name == plan.name))
+    con.execute(published.insert().values(name=plan.name, plan=key))
+    raw = _raw(con)
+    if before is not None:
+        raw.execute(functions.dropped(before))
+    if functions.lacking(plan) is None:
+        for statement in [functions.ROLE, functions.GRANTED, *functions.created(plan)]:
+            raw.execute(statement)
+    if before is not None and before.hash != plan.hash:
+        _collect(con, before)
+    _retain(con, plan)
+    _noted(con, verb, plan, version=number)
+    return number
+
+
+def _version(con: Connection, plan: Plan) -> tuple[int, int]:
+    """The id and the number of a plan in the catalog, where it is put if it is not there."""
+    there = con.execute(select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)).first()
+    told = {"plan": json.loads(plan.dumps()), "owner": plan.owner, "description": plan.description, "tags": list(plan.tags)}
+    if there is not None:
+        con.execute(plans.update().where(plans.c.id == there.id).values(**told))
+        return there.id, there.version
+    number = (con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar() or 0) + 1
+    made = con.execute(plans.insert().values(name=plan.name, version=number, hash=plan.hash, kind=plan.kind, **told)).inserted_primary_key
+    assert made is not None  # noqa: S101 a row that was inserted has one
+    return made[0], number
 
 
 def unpublish(store: Store, name: str) -> Plan:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
+    from online.basis import Basis
     from online.loading import Upload
     from online.plan import Plan
     from online.registry import Version
@@ -96,6 +97,7 @@ class Proposal:
     end: int
     definition: Definition = field(repr=False)
     con: BaseBackend = field(repr=False)
+    basis: Basis = field(repr=False)  # what it is confirmed on
 
     @property
     def against(self) -> str | None:
@@ -126,14 +128,15 @@ class Proposal:
         """Write it: tables, history, and then the name, at once.
 
         `allow_deletes` is as in `publish`. `progress` is called with the number of rows that went by, in this thread;
-        what it raises undoes the upload.
+        what it raises undoes the upload. Raises StoreError, with who, when and what, where something else is served since
+        this was looked at; to confirm the same once more changes nothing.
         """
         from online import registry  # noqa: PLC0415 the driver is an extra
 
         began = time.perf_counter()
-        registry.prepare(self.store, self.plan)
+        registry.prepare(self.store, self.plan, self.basis)
         uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles}, progress, allow_deletes=allow_deletes)
-        version = registry.register(self.store, self.plan)
+        version = registry.register(self.store, self.plan, self.basis)
         self.store.forget(self.plan.name)
         return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began, self.end, self.example)
 
@@ -190,13 +193,15 @@ class Publication:
 def propose(definition: Definition, store: Store, *, end: When = None, retain: Any = None, on: BaseBackend | None = None) -> Proposal:
     """What `publish` would do, checked against the definition's data and what is served."""
     from online import registry  # noqa: PLC0415 the driver is an extra
+    from online.basis import basis  # noqa: PLC0415 as above
 
     if not isinstance(definition, GroupBy | Join):
         message = f"publish takes a GroupBy or a Join, not {type(definition).__name__}"
         raise DefinitionError(message)
     if doubts := unproven(definition):
         raise DefinitionError(said(definition.name, doubts))
-    plan = _retained(plan_of(definition), retain)
+    plan, until = _retained(plan_of(definition), retain), _end(end)
+    seen = basis(store, definition.name, until)
     before = registry.current(store, definition.name)
     _refuse_changed(store, plan, before)
     older = before.plan if before is not None else _older(store, plan)
@@ -204,7 +209,6 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     group_bys = group_bys_of(definition)
     con = _connection(definition, on)
     refuse_unstated(definition, group_bys, con)
-    until = _end(end)
     profiles = tuple(profiled(g, con, until) for g in group_bys)
     there, forgetful = registry.batch_ends(store), registry.forgetful(store)
     wanted = [(plan.group_by(g.name), g) for g in group_bys]
@@ -213,7 +217,7 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     histories = tuple(of_definition(p, g, con) for p, g in wanted if (there.get(p.table) or 0) < until or (p.retain is None and p.table in forgetful) or (p.checks and p.checks != known.get(p.name)))
     lacking = functions.lacking(plan) or functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
-    return Proposal(plan, store, histories, changes, older, profiles, notes, until, definition, con)
+    return Proposal(plan, store, histories, changes, older, profiles, notes, until, definition, con, seen)
 
 
 def _older(store: Store, plan: Plan) -> Plan | None:
@@ -328,21 +332,23 @@ def history(name: str, store: Store) -> tuple[Version, ...]:
 def rollback(name: str, store: Store, *, version: int, end: When = None, allow_deletes: bool | float = False, on: BaseBackend) -> Publication:
     """Serve an earlier version again: its history is uploaded from `on`, and it takes over when that is done.
 
-    `allow_deletes` is as in `upload`.
+    `allow_deletes` is as in `upload`. What is published under the name meanwhile stays, and is told.
 
     Raises StoreError where there is no such version.
     """
     from online import registry  # noqa: PLC0415 the driver is an extra
+    from online.basis import basis  # noqa: PLC0415 as above
 
+    began, until = time.perf_counter(), _end(end)
+    seen = basis(store, name, until)
     versions = registry.history(store, name)
     found = next((v for v in versions if v.version == version), None)
     if found is None:
         message = f"{name} has no version {version}: it has {', '.join(str(v.version) for v in versions) or 'none'}"
         raise StoreError(message)
-    began, until = time.perf_counter(), _end(end)
-    registry.prepare(store, found.plan)
+    registry.prepare(store, found.plan, seen)
     uploads = uploaded([of_plan(g, on) for g in found.plan.group_bys], store, until, allow_deletes=allow_deletes)
-    registry.register(store, found.plan, verb="rollback")
+    registry.register(store, found.plan, seen, verb="rollback")
     store.forget(name)
     return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began, until)
 
