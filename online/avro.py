@@ -68,6 +68,12 @@ def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | No
     return None
 
 
+def kinds(schema: str | None) -> dict[str, Any]:
+    """The type of each field of a topic's record, without null: a name, or a dict as Avro says it."""
+    names: dict[str, Any] = {}
+    return {f["name"]: _kind(f["type"], names) for f in parsed(schema, names)["fields"]}
+
+
 def _kind(field: Any, names: Mapping[str, Any]) -> Any:
     """A field's type without null; of a union of others, the union."""
     if isinstance(field, list):

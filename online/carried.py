@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from online.aggregates import SKETCHED, Values, quoted, text
 from online.partials import Partial, layout, mergeable, plain
 from online.places import DATA, stored
+from online.precision import met
 
 if TYPE_CHECKING:
     from online.plan import Cell, Feature, GroupByPlan
@@ -105,7 +106,7 @@ def identity(plan: GroupByPlan, of: str) -> str:
     """128 bits that equal events share: of the id, or of all that a row has; by what is sent of it, whatever the session's formats are."""
     kinds = {c.name: c.sql for c in plan.stored}
     told = {"id": kinds["id"]} if plan.id else {**{f"k{i}": c.sql for i, c in enumerate(plan.keys)}, "time": "int8", **kinds}
-    values = ", ".join(_told(f"{of}.{quoted(name)}", sql) for name, sql in told.items())
+    values = ", ".join(_told(met(plan, name, f"{of}."), sql) for name, sql in told.items())
     return f"md5(record_send(row({values})))::uuid"
 
 

@@ -132,6 +132,7 @@ class GroupByPlan:
     needs: tuple[Need, ...] = ()
     keyless: str = ""  # DuckDB's SELECT of the numbers of messages that no filter leaves out and that lack one of these, and of which
     reads: tuple[str, ...] = ()  # the source's columns of which the stored ones are made, but for keys and the time
+    coarse: dict[str, str] = field(default_factory=dict)  # stored column -> "s", "ms" or "float32": what the topic tells of it, where the table tells more
     time: str | None = None  # the source's column that is the event's time as it stands
     retain: int | None = None  # microseconds
     owner: str = ""

@@ -8,6 +8,7 @@ from online import carried, hot
 from online.aggregates import PLACED, quoted, text
 from online.places import gone, snapshots, stored
 from online.positions import DAYS, NOW
+from online.precision import met, near
 
 if TYPE_CHECKING:
     from online.plan import Column, GroupByPlan
@@ -121,11 +122,23 @@ def _same(plan: GroupByPlan, left: str, right: str) -> str:
     """Whether two rows are the same event, but for `n`: of one id, else of equal content."""
     if plan.id:
         return f"{left}.id = {right}.id"
-    return " and ".join([*(f"{left}.{c} = {right}.{c}" for c in (*keys(plan), '"time"')), *(f"{left}.{quoted(c.name)} is not distinct from {right}.{quoted(c.name)}" for c in plan.stored)])
+    pairs = [(met(plan, n, f"{left}."), met(plan, n, f"{right}.")) for n in (*keys(plan), "time")]
+    others = [(met(plan, c.name, f"{left}."), met(plan, c.name, f"{right}.")) for c in plan.stored]
+    return " and ".join([*(f"{a} = {b}" for a, b in pairs), *(f"{a} is not distinct from {b}" for a, b in others)])
 
 
 def _identity(plan: GroupByPlan, of: str = "") -> str:
-    return f"{of}id" if plan.id else ", ".join(f"{of}{c}" for c in columns(plan))
+    return f"{of}id" if plan.id else ", ".join(met(plan, n, of) for n in _names(plan))
+
+
+def _names(plan: GroupByPlan) -> list[str]:
+    return [*keys(plan), "time", *(c.name for c in plan.stored)]
+
+
+def _placed(plan: GroupByPlan, of: str = "") -> str:
+    """The window in which equal events are numbered: those that the topic does not tell apart, in the order that the table does."""
+    order = "" if plan.id else ", ".join(f"{of}{quoted(n)}" for n in plan.coarse)
+    return f"partition by {_identity(plan, of)}" + (f" order by {order}" if order else "")
 
 
 def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
@@ -137,13 +150,14 @@ def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
 
 def numbered(plan: GroupByPlan) -> str:
     """The staged rows with `n`, which tells equal ones apart."""
-    return f"create temporary table numbered on commit drop as select *, (row_number() over (partition by {_identity(plan)}))::int4 as n from staged"
+    return f"create temporary table numbered on commit drop as select *, (row_number() over ({_placed(plan)}))::int4 as n from staged"
 
 
 def told_apart(plan: GroupByPlan) -> str:
     """Number the equal events of a table that holds one upload: few rows, which the index brings together."""
-    shared = f"select {_identity(plan)} from {stored(plan)} group by {_identity(plan)} having count(*) > 1"
-    ranked = f"select e.ctid as place, row_number() over (partition by {_identity(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {_same(plan, 'd', 'e')}"
+    named = "id" if plan.id else ", ".join(f"{met(plan, n)} as {quoted(n)}" for n in _names(plan))
+    shared = f"select {named} from {stored(plan)} group by {_identity(plan)} having count(*) > 1"
+    ranked = f"select e.ctid as place, row_number() over ({_placed(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {_same(plan, 'd', 'e')} and {near(plan, 'e', 'd')}"
     return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
 
 
@@ -163,20 +177,20 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
 
     Parameter: the upload's end, since what lies beyond it was not looked at.
     """
-    table, met = stored(plan), f"{_same(plan, 's', 'e')} and s.n = e.n"
+    table, same = stored(plan), f"{_same(plan, 's', 'e')} and s.n = e.n"
     values = [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored if c.name != "id")]
     changed = " or ".join(f"e.{c} is distinct from s.{c}" for c in values)
     steps = {
-        "forgotten": f'update {table} e set in_table = false where e.in_table and e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})',
-        "deleted": _taken_away(plan, f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {met})'),
-        "confirmed": f"update {table} e set in_table = true from numbered s where {met} and not e.in_table",
-        "inserted": _noted(plan, f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e where {met})"),
+        "forgotten": f'update {table} e set in_table = false where e.in_table and e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {same})',
+        "deleted": _taken_away(plan, f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {same})'),
+        "confirmed": f"update {table} e set in_table = true from numbered s where {same} and not e.in_table",
+        "inserted": _noted(plan, f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e where {same})"),
     }
-    if plan.id:  # of one id, the table is right
+    if plan.id or plan.coarse:  # of one id the table is right, and it tells more than a topic that tells less
         old = ", ".join(f"e.{n}" for n in (*keys(plan), '"time"'))
-        steps["was"] = f"insert into {gone(plan)} select {', '.join(f'e.{c}' for c in columns(plan))}, e.written, {STAMP} from {table} e join numbered s on {met} where {changed}"
-        steps["changing"] = f"insert into touched select {old} from {table} e join numbered s on {met} where {changed}" if hot.partials(plan) else "select"
-        steps["changed"] = _noted(plan, f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)}, written = {STAMP} from numbered s where {met} and ({changed})", "e.")
+        steps["was"] = f"insert into {gone(plan)} select {', '.join(f'e.{c}' for c in columns(plan))}, e.written, {STAMP} from {table} e join numbered s on {same} where {changed}"
+        steps["changing"] = f"insert into touched select {old} from {table} e join numbered s on {same} where {changed}" if hot.partials(plan) else "select"
+        steps["changed"] = _noted(plan, f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)}, written = {STAMP} from numbered s where {same} and ({changed})", "e.")
     return steps
 
 
@@ -205,15 +219,16 @@ def arriving(plan: GroupByPlan) -> list[str]:
     a state are told apart (`carried`).
     """
     table, names, again = stored(plan), ", ".join(columns(plan)), carried.possible(plan)
-    met = f"(select count(*) > 0 as known, count(*) filter (where e.in_stream) as seen from {table} e where {_same(plan, 'e', 's')}) t"
+    same = f"{_same(plan, 'e', 's')} and {near(plan, 'e', 's')}"
+    there = f"(select count(*) > 0 as known, count(*) filter (where e.in_stream) as seen from {table} e where {same}) t"
     if plan.id:
-        made = f"create temporary table arriving on commit drop as select s.*, 1 as n, t.known from (select distinct on (id) * from staged) s cross join lateral {met}"
+        made = f"create temporary table arriving on commit drop as select s.*, 1 as n, t.known from (select distinct on (id) * from staged) s cross join lateral {there}"
         return [*([carried.known(plan, names)] if again else []), made]
     if again:
-        place = f"row_number() over (partition by {_identity(plan)}) + (select count(*) from {table} e where {_same(plan, 'e', 's')} and e.in_stream)"
-        return [carried.arriving(plan, names, place, _same(plan, "e", "s"))]
+        place = f"row_number() over (partition by {_identity(plan)}) + (select count(*) from {table} e where {same} and e.in_stream)"
+        return [carried.arriving(plan, names, place, same)]
     number = f"(row_number() over (partition by {_identity(plan, 's.')}) + t.seen)::int4 as n"
-    return [f"create temporary table arriving on commit drop as select s.*, {number}, t.known from staged s cross join lateral {met}"]
+    return [f"create temporary table arriving on commit drop as select s.*, {number}, t.known from staged s cross join lateral {there}"]
 
 
 def some(plan: GroupByPlan) -> str:
@@ -229,19 +244,19 @@ def applied(plan: GroupByPlan, *, some: bool) -> list[str]:
     table = stored(plan)
     if not some:
         return [_noted(plan, _inserted(plan, "arriving s", stream=True))]
-    met = "e.id = s.id" if plan.id else f"{_same(plan, 's', 'e')} and s.n = e.n"
-    unless = f"not exists (select from {table} e where {met})"
+    same = "e.id = s.id" if plan.id else f"{_same(plan, 's', 'e')} and {near(plan, 'e', 's')} and s.n = e.n"
+    unless = f"not exists (select from {table} e where {same})"
     if carried.possible(plan) and not plan.id:
         names = ", ".join([*columns(plan), "n"])
         return [
-            f"update {table} e set in_stream = true from arriving s where {met}",
+            f"update {table} e set in_stream = true from arriving s where {same}",
             f"insert into {carried.held(plan)} ({names}) select {names} from arriving s where {unless} and s.counted",
             "delete from arriving where counted",
             _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where {unless}"),
         ]
     first = "e.n = 1" if plan.id else "true"
     return [
-        f"update {table} e set in_stream = true from arriving s where s.known and {met} and {first} and not e.in_stream",
+        f"update {table} e set in_stream = true from arriving s where s.known and {same} and {first} and not e.in_stream",
         _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not s.known"),
         _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where s.known and {unless}"),
     ]
@@ -277,10 +292,10 @@ def islands(plan: GroupByPlan, ends: str) -> str:
 def replaced(plan: GroupByPlan, ends: str) -> dict[str, str]:
     """The rows and snapshots of an entity as this upload has them."""
     table, names = stored(plan), [*keys(plan), "since", "until", "n", *(quoted(c.name) for c in plan.stored)]
-    met = " and ".join([*(f"s.{c} = e.{c}" for c in (*keys(plan), "since", "until", "n")), *(f"s.{quoted(c.name)} is not distinct from e.{quoted(c.name)}" for c in plan.stored)])
+    same = " and ".join([*(f"s.{c} = e.{c}" for c in (*keys(plan), "since", "until", "n")), *(f"s.{quoted(c.name)} is not distinct from e.{quoted(c.name)}" for c in plan.stored)])
     return {
-        "deleted": f"delete from {table} e where not exists (select from numbered s where {met})",
-        "inserted": f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)} from numbered s where not exists (select from {table} e where {met})",
+        "deleted": f"delete from {table} e where not exists (select from numbered s where {same})",
+        "inserted": f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)} from numbered s where not exists (select from {table} e where {same})",
         "forgotten snapshots": f'delete from {snapshots(plan)} e where not exists (select from {ends} s where s."time" = e."time")',
         "snapshots": f'insert into {snapshots(plan)} ("time") select distinct "time" from {ends} on conflict do nothing',
     }

@@ -33,6 +33,7 @@ from workbench.normal import finite, micros, normal, normal_value
 from workbench.reductions import finish_over, reductions
 from workbench.rows import EVENT, EntityRows, EventRows, Inputs
 from workbench.sources import EntitySource
+from workbench.told_precision import coarse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -321,6 +322,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         source={n: str(t) for n, t in base(table).schema.items()},
         source_name=title(base(table)),
         **({} if entity else message_needs(group_by, stored)),
+        coarse={} if entity else coarse(group_by, stored),
         time=None if entity else as_it_stands(table, group_by.events.time),
         owner=group_by.owner,
         description=group_by.description,

@@ -22,6 +22,7 @@ from workbench.joins import Join
 from workbench.operations import said, unproven
 from workbench.plans import plan_of, span_us
 from workbench.profiles import Profile, profiled
+from workbench.told_precision import meeting
 from workbench.training import connection_of
 from workbench.windows import windows
 
@@ -287,7 +288,8 @@ def _identities(plan: Plan) -> list[str]:
     named = [g.name for g in plan.group_bys if g.topic and not g.id]
     if not named:
         return []
-    return [f"{', '.join(named)}: without id= on the source, two equal events of which the table and the topic each saw only one count once"]
+    met = [f"{g.name}: {meeting(g)}" for g in plan.group_bys if g.topic and not g.id and g.coarse]
+    return [f"{', '.join(named)}: without id= on the source, two equal events of which the table and the topic each saw only one count once", *met]
 
 
 def _end(end: When) -> int:

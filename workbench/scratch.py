@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from online import Store, embedded, fetcher, loading, registry, writing
+from online.encoding import as_told
 from online.errors import StoreError
 from workbench.errors import DefinitionError
 from workbench.extraction import of_definition
@@ -27,7 +28,7 @@ from workbench.plans import plan_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from online.plan import Plan
+    from online.plan import GroupByPlan, Plan
     from workbench.definitions import GroupBy
     from workbench.examples import Example
 
@@ -119,11 +120,13 @@ def _answered(example: Example, *, plan: Plan, group_by: GroupBy, streamed: bool
         registry.prepare(mine, plan)
         try:
             registry.register(mine, plan)
-            table, messages = _halves(example.events) if streamed else (example.events, example.events.slice(0, 0))
+            (stored,) = plan.group_bys
+            table, messages = _halves(example.events, stored) if streamed else (example.events, example.events.slice(0, 0))
             _uploaded(mine, plan, group_by, table)
-            _streamed(mine, plan, messages)
+            _streamed(mine, stored, messages)
             if again:
                 _uploaded(mine, plan, group_by, example.events)
+                _streamed(mine, stored, table, messages.num_rows)
             asked = fetcher.Fetcher(mine)
             return [_row(asked.fetch(plan.name, dict(zip(group_by.keys, case.key, strict=True)), at=case.at)) for case in example.cases]
         finally:
@@ -135,9 +138,9 @@ def _row(answer: Any) -> dict[str, Any]:
     return dict(answer) | {name: StoreError(said) for name, said in answer.errors.items()}
 
 
-def _halves(events: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Every other event; equal ones stay together, since without an id they count once where each side saw one of them (rule 21)."""
-    rows = [repr(row) for row in events.to_pylist()]
+def _halves(events: pa.Table, plan: GroupByPlan) -> tuple[pa.Table, pa.Table]:
+    """Every other event; those that messages do not tell apart stay together, since without an id they count once where each side saw one of them (rule 21)."""
+    rows = [repr(row) for row in _told(plan, events).to_pylist()]
     places = {row: i for i, row in enumerate(dict.fromkeys(rows))}
     mask = pa.array([places[row] % 2 == 0 for row in rows], pa.bool_())
     return events.filter(mask), events.filter(pa.array([not m for m in mask.to_pylist()], pa.bool_()))
@@ -152,17 +155,22 @@ def _uploaded(mine: Store, plan: Plan, group_by: GroupBy, events: pa.Table) -> N
         loading.uploads(connection, [history.incoming(END)], END)
 
 
-def _streamed(mine: Store, plan: Plan, events: pa.Table) -> None:
-    """By the updater's write, one message an event, in two batches and each once more, as after a restart."""
+def _told(plan: GroupByPlan, events: pa.Table) -> pa.Table:
+    """Events as messages of the group-by's topic tell them."""
+    assert plan.topic is not None  # noqa: S101 it is streamed
+    return as_told(plan.topic, plan.source, events)
+
+
+def _streamed(mine: Store, plan: GroupByPlan, events: pa.Table, first: int = 0) -> None:
+    """By the updater's write, one message an event, in two batches and each once more, as after a restart; `first` is the offset of the first."""
     if not events.num_rows:
         return
-    level = writing.RowLevel(plan.group_bys[0])
+    level, told = writing.RowLevel(plan), _told(plan, events)
     half = -(-events.num_rows // 2)
     for start in (0, half):
-        batch = events.slice(start, half)
-        sent = writing.Messages(ROWS, batch, [0] * batch.num_rows, list(range(start, start + batch.num_rows)))
+        batch = told.slice(start, half)
+        offsets = range(first + start, first + start + batch.num_rows)
+        sent = writing.Messages(ROWS, batch, [0] * batch.num_rows, list(offsets))
         for _ in range(2) if batch.num_rows else ():
             with mine.connection() as connection:
                 writing.applied(connection, level, sent)
-
-

@@ -45,8 +45,8 @@ def check(group_by: GroupBy, events: Sequence[Mapping[str, Any]], *, at: Any, ex
         Names, of "duckdb", "postgres", "spark", "online", or Ibis connections. By default the names in the environment's
         WORKBENCH_ENGINES, else DuckDB, the store where its extra is installed, and Spark where a session is active.
         "online" publishes into a database of the check's own, on an embedded Postgres in `.workbench/checks`: half of the
-        events come by an upload and half as messages, and then all by the next upload (of a source without a topic, all
-        by an upload); the answers are fetched.
+        events come by an upload and half as messages, written and read as the topic's are, and then all by the next
+        upload and each as a message (of a source without a topic, all by an upload); the answers are fetched.
 
     Values are equal by semantics rule 11. Returns a `Checked`. Raises CheckError, an AssertionError, where a value is not
     what is expected, and DefinitionError for what cannot be asked.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +17,8 @@ from hypothesis import strategies as st
 
 from backends.equal import equal
 from online import fetch, hot, loading, registry, writing
-from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, backfill
+from online.encoding import as_told
+from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, Topic, backfill
 from workbench.extraction import of_definition
 from workbench.plans import plan_of
 
@@ -42,6 +42,7 @@ class Delivery:
     hot: bool  # whether a key with a few events is kept as one with many is
     retain: int | None = None  # microseconds; at least the longest window
     ends: tuple[int, ...] = (END,)  # of uploads, where something is forgotten; ascending, cycled
+    unit: str = "us"  # of the topic's times
 
     @property
     def cut(self):
@@ -60,12 +61,14 @@ deliveries = st.builds(
     identified=st.booleans(),
     partitions=st.integers(1, 2),
     hot=st.booleans(),
+    unit=st.sampled_from(["us", "us", "ms", "s"]),
 )
 MERGED = ("count", "sum", "average", "variance", "variance_pop", "stddev", "min", "max", "any", "all")
 SHOWN = ("first", "last", "first2", "last3", "top2", "bottom2", "argmin", "argmax")
 # Some of the events lie before the horizon, and some messages of them come after it has passed.
 forgetful = st.builds(
-    lambda delivery, retain, ends, first: evolve(delivery, retain=retain, ends=tuple(ends), uploads=(first, *delivery.uploads)),
+    # what a topic tells less exactly may come from before the horizon as long as no upload lacks it
+    lambda delivery, retain, ends, first: evolve(delivery, retain=retain, ends=tuple(ends), uploads=(first, *delivery.uploads), unit="us" if delivery.uploads else delivery.unit),
     deliveries,
     st.sampled_from([cases.HOUR, cases.DAY]),
     st.lists(st.sampled_from([cases.BASE + d * cases.DAY + u for d in (-1, 0, 3) for u in (0, 1, 7 * cases.HOUR)]), min_size=1, max_size=3),
@@ -95,19 +98,60 @@ def content(event):
     return json.dumps({k: v for k, v in event.items() if k != "uid"}, default=str, sort_keys=True)
 
 
+UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
+
+
+def told(event, delivery):
+    """The event as its message tells it: its time cut down to the topic's unit."""
+    return event | {"at": event["at"] // UNITS[delivery.unit] * UNITS[delivery.unit]}
+
+
+def schedule(events, delivery):
+    """What happens in order: ("upload", its events, its end), ("batch", its messages' events, its number)."""
+    messages, uploads, ends, cut, turn, n = taken(events, delivery.streamed), list(delivery.uploads), delivery.cut, 0, 0, 0
+    while uploads or cut < len(messages):
+        if uploads and (cut >= len(messages) or delivery.order[turn % len(delivery.order)]):
+            yield "upload", taken(events, uploads.pop(0)), ends.pop(0)
+        else:
+            size = delivery.batches[n % len(delivery.batches)]
+            yield "batch", messages[cut : cut + size], n
+            cut, n = cut + size, n + 1
+        turn += 1
+
+
 def known(events, delivery):
-    """The events that the store knows at the end: of one id each, else of each content the larger number (rule 21)."""
-    table = [e for e in taken(events, delivery.uploads[-1]) if e["at"] < delivery.cut[-1]] if delivery.uploads else []
-    stream = taken(events, delivery.streamed)
-    if delivery.identified:
-        return list({e["uid"]: e for e in [*stream, *table]}.values())
-    most = Counter(map(content, table)) | Counter(map(content, stream))
-    first = {content(e): e for e in events}
-    return [first[c] for c, n in most.items() for _ in range(n)]
+    """The events that the store knows at the end: of one id each, else of each content as the topic tells it the larger number (rule 21).
+
+    What the table had is as the table has it, what only messages brought is as they tell it.
+    """
+    same = (lambda e: e["uid"]) if delivery.identified else (lambda e: content(told(e, delivery)))
+    there = {}  # by identity, in order: [event, whether the table has it, how many messages brought it]
+    for kind, some, end in schedule(events, delivery):
+        groups = {}
+        for e in sorted(some, key=lambda e: e["at"]) if kind == "upload" else some:
+            groups.setdefault(same(e), []).append(e)
+        if kind == "upload":
+            for key in {*there, *groups}:
+                new, old = [e for e in groups.get(key, []) if e["at"] < end], there.get(key, [])
+                rows = [[e, True, i < len(old) and old[i][2]] for i, e in enumerate(new)]
+                rows += [[e, False if e["at"] < end else table, stream] for e, table, stream in old[len(new) :] if stream or e["at"] >= end]
+                there[key] = rows
+        else:
+            for key, new in groups.items():
+                rows = there.setdefault(key, [])
+                for e in new[:1] if delivery.identified else new:
+                    first = next((i for i, row in enumerate(rows) if not row[2]), len(rows))
+                    if delivery.identified and rows:
+                        rows[0][2] = True
+                    elif first < len(rows):
+                        rows[first][2] = True
+                    else:
+                        rows.append([told(e, delivery), False, True])
+    return [e for rows in there.values() for e, *_ in rows]
 
 
 def definition(events, left, case, delivery):
-    source = EventSource(events, time="at", order=["seq"] if case.ordered else [], topic="events", id="uid" if delivery.identified else None)
+    source = EventSource(events, time="at", order=["seq"] if case.ordered else [], topic=Topic("events", time=delivery.unit), id="uid" if delivery.identified else None)
     asked = [Aggregation(r.expr.name(f"f{i}"), cases.SPANS[case.window(w)]) for i, (r, w) in enumerate(case.asked)]
     group_by = GroupBy(name="g", source=source, keys=case.keys, aggregations=asked, resolution=case.resolution, accuracy=case.accuracy)
     part = JoinPart(group_by, max_age=None if case.max_age is None else timedelta(microseconds=case.max_age))
@@ -128,28 +172,23 @@ def kept(plan, delivery):
 
 
 def deliver(store, plan, join, con, events, delivery):
-    """Upload and stream, by turns, as the updater and the uploader do."""
+    """Upload and stream, by turns, as the updater and the uploader do: messages are written and read as the topic's are."""
     (group_by,) = plan.group_bys
-    row_level = writing.RowLevel(group_by)
-    messages = taken(events, delivery.streamed)
-    places = [(i % delivery.partitions, i // delivery.partitions) for i in range(len(messages))]
-    uploads, ends, cut, turn, n = list(delivery.uploads), delivery.cut, 0, 0, 0
-    while uploads or cut < len(messages):
-        if uploads and (cut >= len(messages) or delivery.order[turn % len(delivery.order)]):
-            con.create_table("events", table_of(taken(events, uploads.pop(0))), overwrite=True)
+    row_level, cut = writing.RowLevel(group_by), 0
+    for kind, some, number in schedule(events, delivery):
+        if kind == "upload":
+            con.create_table("events", table_of(some), overwrite=True)
             history = of_definition(group_by, join.parts[0].group_by, con)
-            end = ends.pop(0)
             with store.connection() as connection:
-                loading.upload(connection, group_by, history.engine.batches(history.before(history.rows, end)), end)
+                loading.upload(connection, group_by, history.engine.batches(history.before(history.rows, number)), number)
         else:
-            size = delivery.batches[n % len(delivery.batches)]
-            batch = slice(cut, cut + size)
-            sent = writing.Messages("events", table_of(messages[batch]), [p for p, _ in places[batch]], [o for _, o in places[batch]])
-            for _ in range(1 + delivery.again[n % len(delivery.again)]):
+            places = [(i % delivery.partitions, i // delivery.partitions) for i in range(cut, cut + len(some))]
+            rows = as_told(group_by.topic, group_by.source, table_of(some))
+            sent = writing.Messages("events", rows, [p for p, _ in places], [o for _, o in places])
+            for _ in range(1 + delivery.again[number % len(delivery.again)]):
                 with store.connection() as connection:
                     writing.applied(connection, row_level, sent)
-            cut, n = cut + size, n + 1
-        turn += 1
+            cut += len(some)
 
 
 def check(store, con, case, delivery):

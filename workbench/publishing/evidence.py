@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from backends.equal import equal
+from online.encoding import as_told
+from online.precision import LOST, as_met
 from workbench.arrows import fetched
 from workbench.nodes import base
 from workbench.planning import PAIRS, Chooser
@@ -13,8 +15,11 @@ from workbench.publishing.findings import FAIL, PASS, SKIPPED, Finding
 from workbench.publishing.trial import worst
 from workbench.rows import rebound
 from workbench.timeline import words
+from workbench.told_precision import meeting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
     from online.plan import GroupByPlan
@@ -60,22 +65,24 @@ def later(trial: Trial) -> Finding:
 
 
 def rows(proposal: Proposal, trial: Trial) -> Finding:
-    """The updater's SQL makes the rows of events that the warehouse makes."""
+    """The updater's SQL makes, of events written and read as the topic's messages are, the rows that the warehouse makes."""
     from workbench.publication import group_bys_of  # noqa: PLC0415 it asks for this check
 
     timed = [g for g in group_bys_of(proposal.definition) if proposal.plan.group_by(g.name).kind == "events"]
     if not timed:
         return Finding("rows", SKIPPED, "No events: nothing is streamed")
-    tried = 0
+    tried, met = 0, list[str]()
     for group_by in timed:
         plan = proposal.plan.group_by(group_by.name)
         messages, batch = _sampled(group_by, trial)
-        stream = _streamed(plan, messages, batch.schema)
-        differs = _differing(stream, batch)
+        told = messages if plan.topic is None else as_told(plan.topic, plan.source, messages)
+        stream = _streamed(plan, told, batch.schema)
+        differs = _differing(stream, batch, plan.coarse)
         if differs:
             return Finding("rows", FAIL, f"Streamed rows of {group_by.name} differ from the warehouse's, of {messages.num_rows:,} events", differs)
         tried += messages.num_rows
-    return Finding("rows", PASS, f"Streamed row expression equals batch, {words.plural(tried, 'event')}")
+        met += [f"{group_by.name}: {meeting(plan)}"] if plan.coarse else []
+    return Finding("rows", PASS, f"Streamed row expression equals batch, {words.plural(tried, 'event')}", "\n".join(met))
 
 
 def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
@@ -100,12 +107,14 @@ def _streamed(plan: GroupByPlan, messages: pa.Table, schema: pa.Schema) -> pa.Ta
     return RowLevel(plan).rows(messages).select(schema.names).cast(schema)
 
 
-def _differing(stream: pa.Table, batch: pa.Table) -> str:
-    """The first difference between two sets of rows, or nothing."""
+def _differing(stream: pa.Table, batch: pa.Table, coarse: Mapping[str, str]) -> str:
+    """The first difference between two sets of rows, or nothing; values that the topic tells less exactly are held together as it tells them."""
+    names = [n for n in batch.schema.names if coarse.get(n) != LOST]
     if stream.num_rows != batch.num_rows:
         return f"{stream.num_rows:,} rows of the stream, {batch.num_rows:,} of the warehouse"
-    pairs = zip(*(sorted(t.to_pylist(maps_as_pydicts="strict"), key=_place) for t in (stream, batch)), strict=True)
-    first = next(((a, b, c) for a, b in pairs for c in batch.schema.names if not equal(a[c], b[c])), None)
+    told = [[{n: as_met(coarse.get(n), r[n]) for n in names} for r in t.to_pylist(maps_as_pydicts="strict")] for t in (stream, batch)]
+    pairs = zip(*(sorted(rows_, key=_place) for rows_ in told), strict=True)
+    first = next(((a, b, c) for a, b in pairs for c in names if not equal(a[c], b[c])), None)
     return "" if first is None else f"{first[2]} is {first[0][first[2]]!r} of the stream and {first[1][first[2]]!r} of the warehouse"
 
 
