@@ -165,7 +165,7 @@ BUGS = {
     "rows that features of all time show are forgotten": (patched(carried, "_stays", lambda plan, *, stored_: STAYS(plan, stored_=stored_).split(" or (coalesce")[0]), OLD),
     "a message's unit is dropped": (patched(textual, "UNITS", dict.fromkeys(textual.UNITS, 1)), STREAM | {"unit": "ms"}),
     "table and topic meet at the table's precision": (patched(rows, "met", lambda plan, name, of="": of + rows.quoted(name)), COARSE),
-    "table and topic meet at a precision that neither has": (patched(precision, "UNITS", dict.fromkeys(precision.UNITS, cases.HOUR)), COARSE),
+    "table and topic meet at another unit than the topic's": (patched(precision, "UNITS", dict.fromkeys(precision.UNITS, 1_000)), COARSE),
     "a message that comes after the table's event is another": (patched(rows, "near", lambda *_: "false"), COARSE | {"order": (True,)}),
     "an event stays as its message tells it": (reconciled(lambda name, s: "select" if name in ("changing", "changed", "was") else s), COARSE),
     "ids are ignored": (unidentified, TABLE | {"identified": True, "uploads": ((True, False), (True,))}),
