@@ -166,7 +166,12 @@ class Engine:
         try:
             return self.connected.table(name, database=place)
         except Exception as error:
-            there = ", ".join(sorted(t for t in self.connected.list_tables() if not t.startswith("ibis_"))[:12]) or "no tables"
+            tables = self.run("a look at the tables", lambda: self.connected.list_tables(database=place))
+            if name in tables:  # a view whose tables have changed, or what this role may not read
+                why = str(error.__cause__ or error.__context__ or error).strip().partition("\n")[0]
+                message = f"{self.title} has {name!r}, and cannot read it: {why}"
+                raise EngineError(message) from error
+            there = ", ".join(sorted(t for t in tables if not t.startswith("ibis_"))[:12]) or "no tables"
             message = f"{self.title} has no table {name!r}: it has {there}; load it, or connect with on= to where it is"
             raise EngineError(message) from error
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from monitoring.against import TRAINING, WAYS, WORDS
 from monitoring.options import looked, moment, span
-from workbench.commands import connect, definition
+from workbench.commands import connect
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
 from workbench.joins import Join
+from workbench.references import definition
 from workbench.serving_commands import opened, placed
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """
     parser.add_argument("name", metavar="NAME", help="what is published")
     placed(parser)
-    parser.add_argument("--definition", metavar="FILE:NAME", help="a Python file and the GroupBy or Join in it that is served: with it drift and consistency are measured as well")
+    parser.add_argument("--definition", metavar="FILE:NAME", help="a Python file, or a module as package.module, and the GroupBy or Join in it that is served: with it drift and consistency are measured as well")
     looked(parser)
     parser.add_argument("--against", metavar="WHAT", choices=WORDS, action="append", help=f"what drift is held against, each time one more: {WAYS} (training)")
     parser.add_argument("--fail-on", choices=("watch", "alert"), default="alert", help="from which status on the exit code is 1 (alert)")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from monitoring.agreement import MOST
 from monitoring.agreement import consistency as compared
 from monitoring.thresholds import LATE
-from workbench.commands import connect, definition, named, warehouse
+from workbench.commands import connect, named, warehouse
 from workbench.definitions import GroupBy
 from workbench.joins import Join
+from workbench.references import definition
 from workbench.serving_commands import opened, placed
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from monitoring.against import TRAINING, WAYS, WORDS
 from monitoring.options import looked, moment, span
-from workbench.commands import connect, definition, named
+from workbench.commands import connect, named
 from workbench.definitions import GroupBy
 from workbench.joins import Join
+from workbench.references import definition
 from workbench.serving_commands import opened, placed
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import pytest
 from conftest import ROOT
 
 from workbench import cli, samples
-from workbench.commands import definition
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
 from workbench.joins import Join
+from workbench.references import definition
 
 FILE = """
 import ibis

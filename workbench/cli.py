@@ -12,6 +12,7 @@ from online.errors import StoreError
 from workbench.errors import DefinitionError
 
 GROUP = "feature_workbench.commands"
+CODES = "Exit codes: 0 done; 1 done, and what was asked about is not as it should be (compare: values differ; monitor: something is --fail-on or worse); 2 refused or failed, with one line that says why on standard error, and nothing changed."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
 
     A command is a function that adds its arguments to a parser and returns what runs them; its docstring is its help.
     """
-    root = argparse.ArgumentParser(prog="workbench", description="Feature Workbench: one definition, the same number everywhere.")
+    root = argparse.ArgumentParser(prog="workbench", description="Feature Workbench: one definition, the same number everywhere.", epilog=CODES)
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         command = entry.load()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ibis
 
 from online.snippets import masked
 from workbench.certificate import compare as certified
 from workbench.definitions import GroupBy
-from workbench.errors import DefinitionError, near
+from workbench.errors import DefinitionError
 from workbench.inspection import explain as explanation
 from workbench.joins import Join
+from workbench.references import definition
 from workbench.training import backfill as run_backfill
 
 if TYPE_CHECKING:
@@ -25,35 +24,9 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
 
-def definition(reference: str, kinds: tuple[type, ...]) -> Any:
-    """The object that FILE:NAME names; DefinitionError that says what the file has."""
-    file, _, name = reference.rpartition(":")
-    path = Path(file)
-    if file.endswith(".py") and not path.is_file():
-        message = f"there is no file {file} in {Path.cwd().name}/: FILE:NAME is a Python file and a definition in it"
-        raise DefinitionError(message)
-    if not file or not path.is_file():
-        message = f"{reference!r} is no FILE:NAME of a definition: for example definitions.py:training_set, with the file in reach of {Path.cwd().name}/"
-        raise DefinitionError(message)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # noqa: S101 a file that exists has one
-    assert spec.loader is not None  # noqa: S101 and a loader
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    found = {n: v for n, v in vars(module).items() if isinstance(v, kinds)}
-    if name not in found:
-        message = f"{file} defines no {' or '.join(k.__name__ for k in kinds)} named {name!r}: {near(name, found)}"
-        raise DefinitionError(message)
-    return found[name]
-
-
 def named(parser: ArgumentParser, what: str) -> None:
-    """Let a command take FILE:NAME."""
-    parser.add_argument("definition", metavar="FILE:NAME", help=f"a Python file and the {what} in it")
+    """Let a command take FILE:NAME or package.module:NAME."""
+    parser.add_argument("definition", metavar="FILE:NAME", help=f"a Python file, or a module as package.module, and the {what} in it")
 
 
 def warehouse(parser: ArgumentParser) -> None:

@@ -8,9 +8,8 @@ import pyarrow as pa
 from attrs import frozen
 
 from backends import engine_of
-from online.errors import StoreError
 from online.outcomes import END, UPLOAD, CheckedError, refuse
-from workbench import scans
+from workbench import scans, statements
 from workbench.errors import DefinitionError
 from workbench.plans import TIME, snapshot_ends, stored_rows
 from workbench.progress import counting
@@ -51,11 +50,7 @@ class History:
 
     def _told(self, texts: Mapping[str, str], end: int) -> ir.Table:
         """A question of the SQL that the plan keeps."""
-        con = self.engine.connected
-        if con.name not in texts:
-            message = f"the checks of {self.plan.name} were published without SQL for {con.name}: publish it again from a notebook that is connected there"
-            raise StoreError(message)
-        return con.sql(texts[con.name].replace(str(END), str(end)))
+        return statements.asked(self.plan, self.engine, {name: text.replace(str(END), str(end)) for name, text in texts.items()}, "the checks")
 
     def before(self, table: ir.Table, end: int) -> ir.Table:
         """What lies before the end; a snapshot does if its day has ended by then."""
@@ -83,12 +78,13 @@ def of_definition(plan: GroupByPlan, group_by: GroupBy, con: BaseBackend) -> His
 
 
 def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
-    """By the SQL that the plan keeps. StoreError where it has none in the warehouse's dialect."""
-    if con.name not in plan.rows:
-        message = f"{plan.name} was published without SQL for {con.name}: it has {', '.join(plan.rows) or 'none'}; publish it again from a notebook that is connected there"
-        raise StoreError(message)
-    ends = con.sql(plan.snapshots[con.name]) if plan.kind == "entity" else None
-    return History(plan, engine_of(con), con.sql(plan.rows[con.name]), ends)
+    """By the SQL that the plan keeps.
+
+    Raises StoreError where it has none in the warehouse's dialect, EngineError where the source is not as a backfill takes it.
+    """
+    engine = engine_of(con)
+    ends = statements.asked(plan, engine, plan.snapshots, "the snapshots") if plan.kind == "entity" else None
+    return History(plan, engine, statements.asked(plan, engine, plan.rows, "the history"), ends)
 
 
 def share(allow_deletes: bool | float) -> float:  # noqa: FBT001 as `upload` takes it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,8 @@ def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool) -> ops.Rel
     columns = {}
     for name, declared in node.schema.items():
         if name not in table.columns:
-            message = f"{node.name} has no column {name!r} on {engine.title}: it has {', '.join(table.columns)}"
+            close = get_close_matches(name, table.columns, n=1)
+            message = f"{node.name} has no column {name!r} on {engine.title}: it has {', '.join(table.columns)}{f'; did you mean {close[0]!r}?' if close else ''}"
             raise EngineError(message)
         there, typed = plain(table[name].type()), engine.typed(table[name], declared)
         if typed is not None:

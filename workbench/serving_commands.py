@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from online.snippets import command
-from workbench.commands import connect, definition, named, warehouse
+from workbench.commands import connect, named, warehouse
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
 from workbench.extraction import share
 from workbench.joins import Join
+from workbench.references import definition
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
