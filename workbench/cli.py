@@ -12,7 +12,7 @@ from online.errors import StoreError
 from workbench.errors import DefinitionError
 
 GROUP = "feature_workbench.commands"
-CODES = "Exit codes: 0 done; 1 done, and what was asked about is not as it should be (compare: values differ; monitor: something is --fail-on or worse); 2 refused or failed, with one line that says why on standard error, and nothing changed."
+CODES = "Exit codes: 0 done; 1 done, and what was asked about is not as it should be (compare: values differ; monitor: something is --fail-on or worse); 2 refused or failed, with one line on standard error that says why."
 
 
 def parser() -> argparse.ArgumentParser:
