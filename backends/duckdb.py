@@ -13,7 +13,9 @@ import ibis.expr.datatypes as dt
 from duckdb import Error as DuckDBError
 
 from backends import inprocess
+from backends.collation import by_bytes
 from backends.engine import Engine
+from backends.stored import cast, finite_time, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -40,6 +42,7 @@ def histogram(value: float, bounds: list[float]) -> dict[float, int]:
 log = logging.getLogger(__name__)
 ARRIVING = "_fw_arriving"
 TEMPORARY = "select table_name from duckdb_tables() where temporary and not table_name like 'ibis%'"
+WHOLE, WIDE = ("UINT128", "BIGNUM"), dt.Decimal(38, 0)  # whole numbers of more than 64 bits that Ibis does not know, and what they are
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
@@ -94,6 +97,20 @@ class DuckDB(Engine):
         ((limit,),) = self.connected.raw_sql("select current_setting('memory_limit')").fetchall()
         amount, unit = limit.split()
         return max(int(float(amount) * UNITS[unit[0]] / 80), 1_000_000) if unit[0] in UNITS else super().room
+
+    def types(self, table: ir.Table) -> dict[str, dt.DataType]:
+        """Its whole numbers of more than 64 bits are decimals."""
+        return {c: WIDE if str(getattr(t, "raw_type", "")) in WHOLE else t for c, t in table.schema().items()}
+
+    def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
+        """An ENUM is a text, a HUGEINT a decimal."""
+        if dtype.is_string():
+            return by_bytes(cast(column, dtype))
+        return cast(column, dtype) if holds_text(dtype) or dtype == WIDE else super().plain(column, dtype)
+
+    def bounded(self, value: ir.Column) -> ir.Column:
+        """Timestamps and dates may be infinite."""
+        return finite_time(value)
 
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
         """By Kahan summation."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import numpy as np
@@ -21,6 +22,7 @@ from sqlglot import exp
 
 from backends.asking import LacksError
 from backends.asof import AsOf
+from backends.stored import cast
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -122,6 +124,18 @@ class Engine:
     def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue | None:  # noqa: ARG002 engines that group by times quickly override it
         """The start, a multiple of so many microseconds since 1970, of the stretch that a time is in, as a timestamp; none where counting microseconds is as quick."""
         return None
+
+    def types(self, table: ir.Table) -> dict[str, dt.DataType]:
+        """The type of each column of a stored table, also of those whose type Ibis does not know."""
+        return dict(table.schema().items())
+
+    def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
+        """A stored column as the plain value of its type, whatever the engine calls it: a text that compares by bytes, a decimal."""
+        return column if column.type() == dtype else cast(column, dtype)
+
+    def bounded(self, value: ir.Column) -> ir.Column:
+        """The value, null where the engine has an infinity or no number in a type that is no float."""
+        return value
 
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
         """A stored column as the type that a definition declares; none where it holds no such values."""

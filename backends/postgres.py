@@ -10,9 +10,13 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
+from ibis.backends.sql.datatypes import PostgresType
+from sqlglot import exp
 
 from backends import copying, inprocess, jsonb, running
+from backends.collation import by_bytes
 from backends.engine import Engine, EngineError
+from backends.stored import cast, finite_time, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -22,6 +26,20 @@ if TYPE_CHECKING:
 
 
 TEMPORARY = "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind in ('r', 'v', 'm', 'p') and not relname like 'ibis%'"
+# Each column's name, the type under its domains, whether that is an enum, and whether it is a list of such
+BASE_TYPES = """
+    WITH RECURSIVE named AS (
+        SELECT a.attname, coalesce(e.oid, t.oid) AS oid, a.atttypmod AS modifier, e.oid IS NOT NULL AS listed
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+        WHERE a.attrelid = {}::regclass AND a.attnum > 0 AND NOT a.attisdropped
+    ), based AS (
+        SELECT * FROM named
+        UNION ALL
+        SELECT b.attname, t.typbasetype, t.typtypmod, b.listed FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd'
+    )
+    SELECT b.attname, format_type(b.oid, b.modifier), t.typtype, b.listed FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype <> 'd'
+"""
+TEXTS = ("bpchar", '"char"', "citext", "name", "character")  # what else has the values of a text
 FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
 
 
@@ -35,6 +53,19 @@ def hashtextextended(text: str, seed: int) -> int:
 def date_bin(stride: Any, time: Any, origin: Any) -> Any:
     """Postgres's start of the stretch of a length that a time is in."""
     raise NotImplementedError  # Ibis writes the call; Postgres runs it
+
+
+def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
+    """Ibis's type of a type that the catalog tells of; none where Ibis has none."""
+    name, _, modifier = text.rsplit(".", maxsplit=1)[-1].partition("(")
+    if kind == "e" or name in TEXTS:
+        found: dt.DataType = dt.string
+    elif name == "numeric" and ",-" in modifier:  # numeric(5,-2) has up to 7 digits, all of them before the point
+        digits, below = modifier.rstrip(")").split(",-")
+        found = dt.Decimal(int(digits) + int(below), 0)
+    else:
+        found = PostgresType.from_string(text)
+    return None if found.is_unknown() else dt.Array(found) if listed else found
 
 
 def _maps(table: ir.Table) -> list[str]:
@@ -114,6 +145,31 @@ class Postgres(Engine):
             message = f"each() of {container.type()} is not available on Postgres, where a map is jsonb and its lists are JSON: compute it on DuckDB or Spark, or unfold the map in a table of its own"
             raise EngineError(message)
         return jsonb.entries(table, container, key, element)
+
+    def types(self, table: ir.Table) -> dict[str, dt.DataType]:
+        """Of domains the type that they are of; enums and the like are texts. Asked of the catalog where Ibis does not know one."""
+        known = dict(table.schema().items())
+        if self.con is None or not any(t.is_unknown() for t in known.values()):
+            return known
+        node = table.op()
+        place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
+        found = self.run("a question of types", lambda: self.connected.raw_sql(BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))).fetchall())
+        based = {name: _based(text, kind, listed=listed) for name, text, kind, listed in found}
+        return {c: based.get(c) or t if t.is_unknown() else t for c, t in known.items()}
+
+    def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
+        """Enums, char(n), citext and name are texts that compare by bytes, money a decimal; an object of jsonb is left."""
+        if dtype.is_map():
+            return column
+        if holds_text(dtype):
+            return by_bytes(cast(column, dtype))
+        return cast(column, dtype) if dtype.is_decimal() and dtype.scale is not None else super().plain(column, dtype)
+
+    def bounded(self, value: ir.Column) -> ir.Column:
+        """Decimals may be infinite, or no number; timestamps and dates infinite."""
+        if not value.type().is_decimal():
+            return finite_time(value)
+        return (value - value == 0).ifelse(value, ibis.null(value.type()))
 
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:
         """A map is stored as jsonb, json or hstore."""

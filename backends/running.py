@@ -87,7 +87,7 @@ def _terms(ask: Ask, events: ir.Table) -> dict[str, ir.Value]:
     if ask.reduction == "count":
         return counted
     value = events[ask.inputs["arg"]]
-    value = value.cast("int64") if value.type().is_boolean() else value
+    value = value.ifelse(1, 0) if value.type().is_boolean() else value  # Postgres casts no boolean
     return counted | {"sum": keep.ifelse(value.cast("int64") if value.type().is_signed_integer() else value.cast("decimal(38, 0)") if value.type().is_integer() else value, None)}
 
 

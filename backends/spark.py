@@ -10,20 +10,32 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import ibis
+import ibis.expr.operations as ops
 import pyarrow as pa
 from ibis.config import Config
 from pyarrow import ipc
 
 from backends.engine import FORGOTTEN, Engine, EngineError
+from backends.stored import cast, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    import ibis.expr.datatypes as dt
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
     from pyspark.sql import DataFrame
 
     from backends.asof import AsOf
+
+
+PADDED = "__CHAR_VARCHAR_TYPE_STRING"  # the type that a column was declared of, in the metadata of Spark's schema
+
+
+@ibis.udf.scalar.builtin
+def rtrim(text: str) -> str:
+    """Spark's text without the blanks at its end."""
+    raise NotImplementedError  # Ibis writes the call; Spark runs it
 
 
 @ibis.udf.scalar.builtin
@@ -64,6 +76,20 @@ class Spark(Engine):
         if self.group is not None:
             self._session.sparkContext.setJobGroup(self.group, what, interruptOnCancel=True)
         return super().run(what, action, expr)
+
+    def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
+        """A text without a collation, and without the blanks that fill a char(n)."""
+        if not holds_text(dtype):
+            return super().plain(column, dtype)
+        return rtrim(cast(column, dtype)) if dtype.is_string() and self._padded(column) else cast(column, dtype)
+
+    def _padded(self, column: ir.Column) -> bool:
+        """Whether a stored column is a char(n), which stands beside Spark's schema alone."""
+        node = column.op()
+        if self.con is None or not isinstance(node, ops.Field) or not isinstance(node.rel, ops.DatabaseTable):
+            return False
+        names = [self.quoted(n) for n in (node.rel.namespace.catalog, node.rel.namespace.database, node.rel.name) if n]
+        return str(self._session.table(".".join(names)).schema[node.name].metadata.get(PADDED, "")).startswith("char")
 
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""

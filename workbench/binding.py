@@ -11,15 +11,19 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.common.deferred import Deferred
 
+from backends import engine_of
+from backends.stored import lengthless
 from online import snippets
 from workbench.errors import DefinitionError, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ibis.backends import BaseBackend
 
 READ = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
+WIDEST = 38  # digits of a decimal on every engine
+SINGLE = 4  # bytes of an integer that every double holds
 BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
 
 
@@ -46,9 +50,41 @@ def plain(dtype: dt.DataType) -> dt.DataType:
             return dtype.copy(nullable=True)
 
 
+def alike(dtype: dt.DataType) -> dt.DataType:
+    """A plain type without its length: how long a text may be is no part of what it is, and changes no comparison."""
+    return lengthless(plain(dtype))
+
+
+def comparable(a: dt.DataType, b: dt.DataType) -> bool:
+    """Whether keys of the two types compare as they are (rule 8): neither how long nor how precise they may be is part of a type."""
+    if a.is_decimal() and b.is_decimal():
+        digits = [(d.precision or WIDEST) - (d.scale or 0) for d in (a, b)]
+        return None in (a.scale, b.scale) or max(digits) + max(a.scale, b.scale) <= WIDEST
+    return alike(a) == alike(b) or (a.is_integer() and b.is_integer())
+
+
+def lossless(a: dt.DataType, b: dt.DataType) -> tuple[dt.DataType | None, dt.DataType | None]:
+    """What to cast keys of the types `a` and `b` to, none for no cast, so that no value is cut and no two become one; two nones where there is no such cast."""
+    kept: tuple[tuple[Callable[[dt.DataType], bool], Callable[[dt.DataType], bool], dt.DataType], ...] = (
+        (lambda t: t.is_integer(), lambda t: t.is_decimal(), dt.Decimal(20, 0)),
+        (lambda t: t.is_float32() or (t.is_integer() and t.nbytes <= SINGLE), lambda t: t.is_float64(), dt.float64),
+        (lambda t: t.is_date() or (t.is_timestamp() and not t.timezone), lambda t: t.is_timestamp() and bool(t.timezone), dt.Timestamp("UTC")),
+        (lambda t: t.is_date(), lambda t: t.is_timestamp(), dt.timestamp),
+        (lambda t: t.is_boolean(), lambda t: t.is_integer(), dt.int64),
+        (lambda t: not t.is_nested() and not t.is_string(), lambda t: t.is_string(), dt.string),
+    )
+    for cast, stays, to in kept:
+        if cast(a) and stays(b):
+            return to, None
+        if cast(b) and stays(a):
+            return None, to
+    return None, None
+
+
 def _unbound(node: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
     if isinstance(node, ops.DatabaseTable | ops.UnboundTable):
-        schema = {name: plain(dtype) for name, dtype in node.schema.items()}
+        known = engine_of(node.source).types(node.to_expr()) if isinstance(node, ops.DatabaseTable) else node.schema
+        schema = {name: plain(dtype) for name, dtype in known.items()}
         catalog, database = _place(node)
         return ibis.table(schema, name=node.name, catalog=catalog, database=database).op()
     return node.__recreate__(kwargs) if kwargs else node

@@ -17,7 +17,7 @@ import ibis.expr.operations as ops
 
 from workbench.normal import finite, floor_to, micros, normal
 from workbench.planning import Planner, lazily
-from workbench.rows import AT, NEWEST, EntityRows, EventRows, Rows, beside, in_us, rebound
+from workbench.rows import AT, NEWEST, EntityRows, EventRows, Rows, beside, cleaned, in_us, rebound
 from workbench.sources import EntitySource
 from workbench.windows import DAY
 
@@ -51,9 +51,9 @@ def training_set(join: Join, engine: Engine, left: ir.Table | None = None, plann
     """
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     columns = rows.columns
-    base = rows.mutate(**{TIME: micros(rows[join.left.time])})
+    base = rows.mutate(**{TIME: micros(cleaned(rows[join.left.time], engine))})
     for number, part in enumerate(join.parts):
-        base = _with_part(base, part, number, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner), beside)
+        base = _with_part(base, part, number, engine, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner), beside)
     made = {f.name: _over(base, f.node) for f in join.derivations}
     return base.mutate(**made).select(*columns, *(f.name for f in join.outputs))
 
@@ -62,14 +62,15 @@ def _alone(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, plann
     return features(spine, part.group_by, engine, newest=part.max_age is not None, planner=planner)
 
 
-def _with_part(base: ir.Table, part: JoinPart, number: int, computed: Callable[[ir.Table], ir.Table], beside: Sequence[str]) -> ir.Table:
+def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, computed: Callable[[ir.Table], ir.Table], beside: Sequence[str]) -> ir.Table:
     """`base` with one part's features, null where a key is null (rule 17) or the key's data is too old."""
     group_by, at = part.group_by, f"{AT}_{number}"
     base = base.mutate(**{at: instant(base[TIME], group_by)})
-    spine = _spine(base, part, base[at], beside)
+    key = _keys(base, part, engine)
+    spine = _spine(base, key, base[at], beside)
     table = computed(spine)
     mine = table.rename(**{f"{c}_{number}": c for c in spine.columns}, **{f"{part.head}_{f.name}": f.name for f in group_by.outputs})
-    matched = [base[left] == mine[f"_fw_key{i}_{number}"] for i, (left, _) in enumerate(part.keys)]
+    matched = [value == mine[f"{name}_{number}"] for name, value in key.items()]
     matched += [base[c] == mine[f"{c}_{number}"] for c in beside]
     joined = base.left_join(mine, [*matched, base[at] == mine[f"{AT}_{number}"]])
     names = [f"{part.head}_{f.name}" for f in group_by.outputs]
@@ -80,9 +81,13 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, computed: Callable[[
     return joined.select(*base.columns, **values)
 
 
-def _spine(base: ir.Table, part: JoinPart, at: ir.Value, beside: Sequence[str] = ()) -> ir.Table:
+def _keys(rows: ir.Table, part: JoinPart, engine: Engine) -> dict[str, ir.Value]:
+    """The left's keys, cleaned as a source's are: what is no number there is no key (rules 8 and 9)."""
+    return {f"_fw_key{i}": cleaned(rows[left], engine) for i, (left, _) in enumerate(part.keys)}
+
+
+def _spine(base: ir.Table, key: dict[str, ir.Value], at: ir.Value, beside: Sequence[str] = ()) -> ir.Table:
     """The distinct (keys, instant), and what is `beside` them, that a part is asked for; no row for a null key."""
-    key = {f"_fw_key{i}": base[left] for i, (left, _) in enumerate(part.keys)}
     known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
     return base.filter(known & at.notnull()).select(**key, **{AT: at}, **{c: base[c] for c in beside}).distinct()
 
@@ -90,7 +95,7 @@ def _spine(base: ir.Table, part: JoinPart, at: ir.Value, beside: Sequence[str] =
 def spine_of(part: JoinPart, join: Join, engine: Engine, left: ir.Table | None = None) -> ir.Table:
     """The distinct (keys, instant) that a join asks a part for; `left` as in `training_set`."""
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
-    return _spine(rows, part, instant(micros(rows[join.left.time]), part.group_by))
+    return _spine(rows, _keys(rows, part, engine), instant(micros(cleaned(rows[join.left.time], engine)), part.group_by))
 
 
 def instant(time: Any, group_by: GroupBy) -> Any:

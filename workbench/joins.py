@@ -10,7 +10,7 @@ import ibis.expr.operations as ops
 from attrs import Converter, evolve, field, frozen
 
 from workbench import display
-from workbench.binding import plain, recomputed, title
+from workbench.binding import comparable, lossless, recomputed, title
 from workbench.canonical import IDLE, Meaningful
 from workbench.definitions import NAME, Feature, GroupBy, derivations, flat, identifier, no_equal_names, no_inner_names, tags_
 from workbench.errors import DefinitionError, near
@@ -130,10 +130,16 @@ def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
 
 
 def _same_kind(owner: str, left: str, a: dt.DataType, right: str, b: dt.DataType) -> None:
-    """Keys compare typed (rule 8); integers of any width hold the same numbers."""
-    if plain(a) != plain(b) and not (a.is_integer() and b.is_integer()):
-        message = f"{owner} matches {left} ({a}) with {right} ({b}): cast one in its table, as in {recomputed(left.rsplit('.', maxsplit=1)[-1], f'.cast({str(b)!r})')}"
-        raise DefinitionError(message)
+    """Keys compare typed (rule 8); numbers of any width are the same numbers, texts of any length the same texts."""
+    if comparable(a, b):
+        return
+    casts = [(name, to) for name, to in zip((left, right), lossless(a, b), strict=True) if to is not None]
+    how = "store both as one type: a cast of either would make two keys one"
+    if casts:
+        (name, to), column = casts[0], casts[0][0].rsplit(".", maxsplit=1)[-1]
+        how = f"cast one in its table, as in {recomputed(column, f'.cast({str(to)!r})')} for {name}"
+    message = f"{owner} matches {left} ({a}) with {right} ({b}): {how}"
+    raise DefinitionError(message)
 
 
 def _join_names(self: Join, _: Any, __: Any) -> None:

@@ -13,7 +13,7 @@ from attrs import frozen
 from workbench import aggregates
 from workbench.aggregates import BottomK, Each, FirstK, Histogram, KList, Kurtosis, LastK, Skew, TopK
 from workbench.estimates import Estimate, refuse
-from workbench.normal import finite
+from workbench.normal import cast, finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,25 +73,28 @@ def _unique_count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
     return cell.column(pairs).nunique(where=cell.kept(pairs))
 
 
+def _decimal(value: ir.NumericColumn) -> ir.DecimalColumn:
+    return value if value.type().is_decimal() else cast(value, EXACT)
+
+
 def _exact_total(value: ir.NumericColumn, keep: ir.BooleanValue) -> ir.Scalar:
-    whole = value.cast("int64") if value.type().is_boolean() else value
-    return (whole if whole.type().is_decimal() else whole.cast(EXACT)).sum(where=keep)
+    return _decimal(value).sum(where=keep)
 
 
 def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
     if value.type().is_floating():
-        return context.engine.total(value.cast("float64"), keep)
+        return context.engine.total(cast(value, "float64"), keep)
     total = _exact_total(value, keep)
     if value.type().is_decimal():
-        return total if value.type().scale is None else total.cast(dt.Decimal(38, value.type().scale))
-    return total.cast(cell.op.dtype)
+        return total if value.type().scale is None else cast(total, dt.Decimal(38, value.type().scale))
+    return cast(total, cell.op.dtype)
 
 
 def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
-    total = context.engine.total(value, keep) if value.type().is_floating() else _exact_total(value, keep).cast("float64")
-    return total / keep.ifelse(1, None).count().cast("float64").nullif(0.0)
+    total = context.engine.total(value, keep) if value.type().is_floating() else cast(_exact_total(value, keep), "float64")
+    return total / cast(keep.ifelse(1, None).count(), "float64").nullif(0.0)
 
 
 def _plain(method: str) -> Any:
@@ -156,12 +159,12 @@ def _exact(value: ir.Column) -> bool:
 def _shifted(cell: Cell, pairs: ir.Table) -> ir.FloatingColumn:
     """Doubles to take the spread of: exact numbers less the least of their group, whose digits a double would lose."""
     value = cell.column(pairs)
-    return ((value if value.type().is_decimal() else value.cast(EXACT)) - pairs[_least(cell)]).cast("float64") if _exact(value) else value.cast("float64")
+    return cast(_decimal(value) - pairs[_least(cell)], "float64") if _exact(value) else cast(value, "float64")
 
 
 def _together(method: str, how: str | None) -> Any:
     def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
-        left, right = (cell.column(pairs, side).cast("float64") for side in ("left", "right"))
+        left, right = (cast(cell.column(pairs, side), "float64") for side in ("left", "right"))
         return getattr(left, method)(right, where=cell.kept(pairs), how=how or cell.op.how)
 
     return lower
@@ -169,11 +172,11 @@ def _together(method: str, how: str | None) -> Any:
 
 def _quantile(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
     q = 0.5 if isinstance(cell.op, ops.Median) else float(cell.op.quantile.value)
-    return cell.column(pairs).cast("float64").quantile(q, where=cell.kept(pairs))
+    return cast(cell.column(pairs), "float64").quantile(q, where=cell.kept(pairs))
 
 
 def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
-    value, keep = cell.column(pairs).cast("float64"), cell.kept(pairs)
+    value, keep = cast(cell.column(pairs), "float64"), cell.kept(pairs)
     several = ibis.array([value.quantile(float(q), where=keep) for q in cell.op.quantile.value])
     return keep.any().fill_null(False).ifelse(several, ibis.null(several.type()))
 
@@ -181,7 +184,7 @@ def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
 def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """Centred on the mean of a first pass: raw moments would lose the digits that rule 11 asks for."""
     value, keep = _shifted(cell, pairs), cell.kept(pairs)
-    n = keep.ifelse(1, None).count().cast("float64")
+    n = cast(keep.ifelse(1, None).count(), "float64")
     away = value - pairs[_centre(cell)]
 
     def power(k: int) -> ir.FloatingScalar:
@@ -251,7 +254,7 @@ def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Tabl
     least = {}
     for cell in cells:
         if isinstance(cell.op, SPREADS) and _exact(value := cell.column(pairs)):
-            least[_least(cell)] = (value if value.type().is_decimal() else value.cast(EXACT)).min(where=cell.kept(pairs)).over(group_by=context.group)
+            least[_least(cell)] = _decimal(value).min(where=cell.kept(pairs)).over(group_by=context.group)
     pairs = pairs.mutate(**least) if least else pairs
     added = {}
     for cell in cells:

@@ -10,6 +10,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
+from backends.stored import lengthless
 from workbench import texts
 from workbench.nodes import rebuild
 
@@ -105,9 +106,18 @@ def _of_decimals(node: Any) -> ir.Value | None:
     return ops.Cast(node, dt.Decimal(38, min(scale, 37))).to_expr()
 
 
+def cast(value: ir.Value, to: dt.DataType | str) -> ir.Value:
+    """A cast of the plan's own, written as an author's is: no engine has all of them."""
+    if value.type() == (dtype := dt.dtype(to)):
+        return value
+    return _rewritten(ops.Cast(value.op(), dtype)).to_expr()
+
+
 def _cast(node: Any) -> ir.Value | None:
     """Casts of fractions to integers drop the fraction, as in Python and Spark; DuckDB and Postgres would round."""
     arg, to, value = node.arg.dtype, node.to, node.arg.to_expr()
+    if to != lengthless(to):  # some engines would cut a text to its length
+        return _rewritten(node.copy(to=lengthless(to))).to_expr()
     if to.is_integer() and isinstance(node, ops.TryCast) and arg.is_numeric():
         value = _fitting(value, to)
     if to.is_integer() and (arg.is_floating() or arg.is_decimal()):

@@ -244,15 +244,7 @@ def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
     found = select.expressions[0].unalias()
     for inner in found.find_all(exp.Column):
         inner.set("table", exp.to_identifier(alias))
-    return str(found.transform(_in_any_language).sql("postgres"))
-
-
-def _in_any_language(node: exp.Expression) -> exp.Expression:
-    """Letters change their case in any language, and what comes of it compares by bytes, as texts in a store do (rule 8)."""
-    if not isinstance(node, exp.Upper | exp.Lower):
-        return node
-    inner = exp.Collate(this=exp.paren(node.this.transform(_in_any_language)), expression=exp.to_identifier("default", quoted=True))
-    return exp.paren(exp.Collate(this=type(node)(this=inner), expression=exp.to_identifier("C", quoted=True)))
+    return str(found.sql("postgres"))
 
 
 def typed(expression: str, sql: str) -> str:

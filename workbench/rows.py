@@ -13,7 +13,7 @@ import ibis.expr.operations as ops
 from attrs import frozen
 
 from backends import EngineError
-from workbench.binding import plain
+from workbench.binding import alike, plain
 from workbench.nodes import base, inline, substitute
 from workbench.normal import finite, floor_to, micros, normal
 from workbench.windows import DAY, Window
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workbench.definitions import GroupBy
 
 BEFORE, NEVER = -(2**62), -1  # before all instants; the end of no day
+READ = (ops.UnboundTable, ops.InMemoryTable, ops.SQLQueryResult)
 SHORT = 4  # bytes of an integer that every double holds
 AT, EVENT, BUCKET, MEMBER, NEWEST, END = "_fw_at", "_fw_time", "_fw_bucket", "_fw_member", "_fw_newest", "_fw_end"
 
@@ -45,45 +46,53 @@ def inside(window: Window | None) -> str:
 def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
     """The normalised node over the engine's own tables; over unbound ones where it has no connection.
 
-    `clean` makes NaN and infinities nulls at the tables (rule 9), as for every source; a left keeps what it has.
+    What the engine calls otherwise is plain from there on (`Engine.plain`). `clean` makes NaN and infinities nulls at the
+    tables (rule 9), as for every source; a left keeps what it has.
     """
 
     def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
         new = inner.__recreate__(kwargs) if kwargs else inner
         if isinstance(new, ops.UnboundTable) and engine.con is not None:
             return _physical(new, engine, clean=clean)
-        if clean and isinstance(new, ops.InMemoryTable | ops.UnboundTable):
-            return _cleaned(new.to_expr())
+        if isinstance(new, READ):
+            table = new.to_expr()
+            return _plain(table, {c: engine.plain(table[c], t) for c, t in table.schema().items()}, engine, clean=clean)
         return new
 
     return normal(node).replace(step)
 
 
-def _cleaned(table: ir.Table) -> ops.Relation:
-    """The table with non-finite floats as null; itself where it has no floats."""
-    floats = {c: finite(table[c]) for c in table.columns if table[c].type().is_floating()}
-    return table.mutate(**floats).op() if floats else table.op()
+def _plain(table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool) -> ops.Relation:
+    """The table's columns in these forms, and clean where asked; itself where each is one of its own as it stands."""
+    found = {c: cleaned(v, engine) for c, v in columns.items()} if clean else columns
+    same = list(found) == list(table.columns) and all(v.equals(table[c]) for c, v in found.items())
+    return table.op() if same else table.select(**found).op()
+
+
+def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
+    """A value with NaN and infinities, in whatever type the engine has them, as null, and -0.0 as 0.0 (rule 9)."""
+    return engine.bounded(finite(value))
 
 
 def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool) -> ops.Relation:
     """The engine's table of that name, its declared columns alone and of the declared types."""
     table = engine.table(node.name, node.namespace.catalog, node.namespace.database)
-    columns = {}
+    types, columns = engine.types(table), {}
     for name, declared in node.schema.items():
         if name not in table.columns:
             close = get_close_matches(name, table.columns, n=1)
             message = f"{node.name} has no column {name!r} on {engine.title}: it has {', '.join(table.columns)}{f'; did you mean {close[0]!r}?' if close else ''}"
             raise EngineError(message)
-        there, typed = plain(table[name].type()), engine.typed(table[name], declared)
+        there, typed = plain(types[name]), engine.typed(table[name], declared)
         if typed is not None:
-            columns[name] = typed.name(name)
+            columns[name] = typed
             continue
-        if there != declared and not _widens(there, declared):
+        if alike(there) != alike(declared) and not _widens(there, declared):
             message = f"{node.name}.{name} is {there} on {engine.title} and {declared} in the definition: cast it in the warehouse or define it over {there}"
             raise EngineError(message)
-        columns[name] = table[name] if there == declared else table[name].cast(declared).name(name)
-    selected = table.select(**columns)
-    return _cleaned(selected) if clean else selected.op()
+        column = engine.plain(table[name], types[name])
+        columns[name] = column if alike(there) == alike(declared) else column.cast(declared)
+    return _plain(table, columns, engine, clean=clean)
 
 
 def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
@@ -92,7 +101,7 @@ def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
         return declared.is_integer() or declared.is_decimal() or (declared.is_float64() and there.nbytes <= SHORT)
     if there.is_decimal() and declared.is_decimal():
         return declared.scale is None or (there.scale is not None and there.scale <= declared.scale)
-    return there.is_float32() and declared.is_float64()
+    return (there.is_float32() and declared.is_float64()) or (there.is_json() and declared.is_string())
 
 
 def beside(table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[str] = ()) -> ir.Table:

@@ -9,6 +9,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
+from backends.collation import by_bytes, in_any_language
 from workbench.patterns import replaceable, searchable
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def _apart(method: str) -> tuple[str, str, str]:
 def cased(text: ir.StringValue, method: str) -> ir.StringValue:
     """Letter by letter: a text keeps its length, and ß has no upper case."""
     letters, waiting, become = _apart(method)
-    return getattr(text.translate(letters, waiting), method)().translate(waiting, become)
+    changed = getattr(in_any_language(text.translate(letters, waiting)), method)()
+    return by_bytes(changed).translate(waiting, become)
 
 
 def _case(method: str) -> Callable[[Any], ir.Value]:
