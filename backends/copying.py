@@ -61,6 +61,7 @@ def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
 
 
 def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:
+    expr = engine.for_arrow(expr)
     with engine.connected.con.cursor() as cursor, cursor.copy(f"COPY ({engine.query(expr)}) TO STDOUT (FORMAT csv)") as copy:
         for row in copy:
             into.write(row)

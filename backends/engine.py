@@ -137,6 +137,11 @@ class Engine:
         """The value, null where the engine has an infinity or no number in a type that is no float."""
         return value
 
+    def for_arrow(self, expr: ir.Table) -> ir.Table:
+        """The rows of an expression without what Arrow has no value for: infinite times, and decimals that are no number."""
+        bounded = {c: v for c in expr.columns if not (v := self.bounded(expr[c])).equals(expr[c])}
+        return expr.mutate(**bounded) if bounded else expr
+
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
         """A stored column as the type that a definition declares; none where it holds no such values."""
         return None
@@ -247,11 +252,11 @@ class Engine:
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """All rows of an expression, as Arrow."""
-        return self.run("a fetch", lambda: self.connected.to_pyarrow(expr), expr)
+        return self.run("a fetch", lambda: self.connected.to_pyarrow(self.for_arrow(expr)), expr)
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """All rows of an expression, some at a time, in bounded memory."""
-        return self.run("a fetch", lambda: self.connected.to_pyarrow_batches(expr, chunk_size=BATCH), expr)
+        return self.run("a fetch", lambda: self.connected.to_pyarrow_batches(self.for_arrow(expr), chunk_size=BATCH), expr)
 
     def create(self, table: str, schema: ibis.Schema) -> None:
         """Make an empty table."""

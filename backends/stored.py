@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
+from ibis.backends.sql.compilers import DuckDBCompiler, PostgresCompiler
+from ibis.backends.sql.compilers.base import SQLGlotCompiler
+from ibis.expr import rules as rlz
+from sqlglot import exp
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -46,16 +49,31 @@ def holds_text(dtype: dt.DataType) -> bool:
             return bool(dtype.is_string())
 
 
+class FiniteTime(ops.Value):
+    """A timestamp or a date, null where it is infinite; on Spark none is."""
+
+    arg: ops.Value
+    dtype = rlz.dtype_like("arg")
+    shape = rlz.shape_like("arg")
+
+
 def finite_time(value: ir.Value) -> ir.Value:
     """A timestamp or a date, null where it is infinite; anything else as it is."""
     dtype = value.type()
-    return _isfinite(dtype)(value).ifelse(value, ibis.null(dtype)) if dtype.is_timestamp() or dtype.is_date() else value
+    if isinstance(value.op(), FiniteTime) or not (dtype.is_timestamp() or dtype.is_date()):
+        return value
+    _write()
+    return FiniteTime(value.op()).to_expr()
 
 
 @cache
-def _isfinite(dtype: dt.DataType) -> Any:
-    @ibis.udf.scalar.builtin(name="isfinite", signature=((dtype,), dt.boolean))
-    def isfinite(value: Any) -> Any:
-        raise NotImplementedError  # Ibis writes the call; DuckDB and Postgres run it
+def _write() -> None:
+    """Tell Ibis's compilers how it is written."""
+    name = f"visit_{FiniteTime.__name__}"
+    setattr(SQLGlotCompiler, name, lambda _, __, *, arg: arg)
+    for compiler in (PostgresCompiler, DuckDBCompiler):
+        setattr(compiler, name, _if_finite)
 
-    return isfinite
+
+def _if_finite(_: Any, __: ops.Node, *, arg: exp.Expression) -> exp.Expression:
+    return exp.Case().when(exp.Anonymous(this="isfinite", expressions=[arg.copy()]), arg.copy())

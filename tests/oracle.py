@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from datetime import timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import reduce
 
 DAY = 86_400_000_000
 HOUR = DAY // 24
@@ -80,7 +81,8 @@ def central(xs, power):
 def total(xs):
     if isinstance(xs[0], float):
         return float(sum(map(Fraction, xs)))
-    return sum(xs) if isinstance(xs[0], Decimal) else sum(int(x) for x in xs)
+    with localcontext(prec=200):
+        return sum(xs) if isinstance(xs[0], Decimal) else sum(int(x) for x in xs)
 
 
 def variance(xs, *, sample):
@@ -154,6 +156,9 @@ REDUCTIONS = {
     "histogram2": lambda xs: histogram(xs, 2),
     "any": any,
     "all": all,
+    "bit_and": lambda xs: reduce(int.__and__, xs),
+    "bit_or": lambda xs: reduce(int.__or__, xs),
+    "bit_xor": lambda xs: reduce(int.__xor__, xs),
     "covariance": lambda ps: covariance(ps, sample=True),
     "correlation": correlation,
     "argmin": lambda ps: extreme(ps, -1),

@@ -51,7 +51,7 @@ def training_set(join: Join, engine: Engine, left: ir.Table | None = None, plann
     """
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     columns = rows.columns
-    base = rows.mutate(**{TIME: micros(cleaned(rows[join.left.time], engine))})
+    base = rows.mutate(**{TIME: micros(rows[join.left.time])})
     for number, part in enumerate(join.parts):
         base = _with_part(base, part, number, engine, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner), beside)
     made = {f.name: _over(base, f.node) for f in join.derivations}
@@ -95,7 +95,7 @@ def _spine(base: ir.Table, key: dict[str, ir.Value], at: ir.Value, beside: Seque
 def spine_of(part: JoinPart, join: Join, engine: Engine, left: ir.Table | None = None) -> ir.Table:
     """The distinct (keys, instant) that a join asks a part for; `left` as in `training_set`."""
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
-    return _spine(rows, _keys(rows, part, engine), instant(micros(cleaned(rows[join.left.time], engine)), part.group_by))
+    return _spine(rows, _keys(rows, part, engine), instant(micros(rows[join.left.time]), part.group_by))
 
 
 def instant(time: Any, group_by: GroupBy) -> Any:

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from workbench import aggregates
 from workbench.aggregates import BottomK, Each, FirstK, Histogram, KList, Kurtosis, LastK, Skew, TopK
+from workbench.binding import WIDEST
 from workbench.estimates import Estimate, refuse
 from workbench.normal import cast, finite
 
@@ -159,7 +160,17 @@ def _exact(value: ir.Column) -> bool:
 def _shifted(cell: Cell, pairs: ir.Table) -> ir.FloatingColumn:
     """Doubles to take the spread of: exact numbers less the least of their group, whose digits a double would lose."""
     value = cell.column(pairs)
-    return cast(_decimal(value) - pairs[_least(cell)], "float64") if _exact(value) else cast(value, "float64")
+    return _less(_decimal(value), pairs[_least(cell)]) if _exact(value) else cast(value, "float64")
+
+
+def _less(value: ir.DecimalColumn, least: ir.DecimalColumn) -> ir.FloatingValue:
+    """How far a decimal is above the least: exactly, but where the two have unlike signs and so no digits in common."""
+    if value.type().scale is None:
+        return cast(value - least, "float64")
+    wide = dt.Decimal(WIDEST, value.type().scale)
+    alike = (value <= 0) | (least >= 0)  # of these the difference has no more digits than they have
+    near = [alike.ifelse(cast(v, wide), ibis.literal(0).cast(wide)) for v in (value, least)]
+    return alike.ifelse(cast(near[0] - near[1], "float64"), cast(value, "float64") - cast(least, "float64"))
 
 
 def _together(method: str, how: str | None) -> Any:

@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
-from backends.stored import lengthless
+from backends.stored import finite_time, lengthless
 from workbench import texts
 from workbench.nodes import rebuild
 
@@ -29,8 +29,8 @@ PARTS = {"second": "s", "millisecond": "ms", "microsecond": "us", "minute": "m",
 
 
 def micros(time: ir.TimestampValue) -> ir.IntegerValue:
-    """Microseconds since 1970-01-01 UTC, floored: the one form of time that all engines compare alike."""
-    zone = time.type().timezone
+    """Microseconds since 1970-01-01 UTC, floored: the one form of time that all engines compare alike; null for a time without an end."""
+    zone, time = time.type().timezone, finite_time(time)
     epoch = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
     elapsed = time.delta(epoch, unit="microsecond")
     if (time.type().scale or 0) <= MICROSECOND_SCALE:
@@ -120,7 +120,7 @@ def _cast(node: Any) -> ir.Value | None:
         return _rewritten(node.copy(to=lengthless(to))).to_expr()
     if to.is_integer() and isinstance(node, ops.TryCast) and arg.is_numeric():
         value = _fitting(value, to)
-    if to.is_integer() and (arg.is_floating() or arg.is_decimal()):
+    if to.is_integer() and (arg.is_floating() or (arg.is_decimal() and arg.scale != 0)):
         return ops.Cast((value < 0).ifelse(value.ceil(), value.floor()), to).to_expr()
     if to.is_integer() and arg.is_integer():
         return ops.Cast(value, to).to_expr() if isinstance(node, ops.TryCast) else None
