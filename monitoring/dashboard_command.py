@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from monitoring.against import TRAINING, WAYS, WORDS
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
 
     from monitoring.view import Dashboard
 
-NEEDED = ("starlette", "uvicorn")
+NEEDED = ("starlette", "uvicorn", "httptools", "orjson")
 
 
 def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Show how the features of a served definition are: drift, nulls, agreement with the warehouse, lag and age.
 
     With --export one HTML file, which needs nothing else; with --port a page to look through, on this machine alone unless
-    --host says otherwise; with neither, a table. Exit code 1 with --export or a table where something is an alert.
+    --host says otherwise, and then with a token, which the address that is printed has; with neither, a table. Exit code 1 with --export or a table where something is an alert.
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)
@@ -37,6 +39,8 @@ def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument("--export", metavar="FILE", help="write the page as one HTML file")
     parser.add_argument("--port", type=int, help="serve the page live on this port (0: any)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
+    parser.add_argument("--token-env", metavar="NAME", help="the environment variable that holds the token of the page (default: one is made where other machines can reach it)")
+    parser.add_argument("--allow-host", metavar="NAME", action="append", default=[], help="a name by which the page may be asked for, besides that of --host; repeat it for more")
     return _run
 
 
@@ -52,7 +56,7 @@ def _run(options: Namespace) -> int:
         if options.export is not None:
             print(made.export(options.export))  # noqa: T201 a command's answer
         if options.port is not None:
-            return _served(made, options.host, options.port)
+            return _served(made, options)
         if options.export is None:
             print(made.text(options.top))  # noqa: T201 a command's answer
     finally:
@@ -60,13 +64,20 @@ def _run(options: Namespace) -> int:
     return 1 if made.board.counts["alert"] or any(t.status == "alert" for t in made.board.told) else 0
 
 
-def _served(made: Dashboard, host: str, port: int) -> int:
+def _served(made: Dashboard, options: Namespace) -> int:
     from monitoring.hosting import serve  # noqa: PLC0415 an extra
-    from online.serving import bound  # noqa: PLC0415 the same
+    from online.guard import Access  # noqa: PLC0415 the same
+    from online.serving import alone, bound, hosts, secret  # noqa: PLC0415 the same
 
-    place = bound(host, port)
+    place = bound(options.host, options.port)
     host, port = place.getsockname()[:2]
+    token = secret("--token-env", options.token_env)
+    shown = ""
+    if token is None and not alone(host):
+        token = secrets.token_urlsafe(32)
+        shown = f"?token={token}"  # as Jupyter does: who starts it opens the address
+    any_ = ip_address(host.partition("%")[0]).is_unspecified and not options.allow_host
     place.listen()
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/", flush=True)  # noqa: T201 a command's answer
-    return 0 if serve(made, place) else 2
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/{shown}", flush=True)  # noqa: T201 a command's answer
+    return 0 if serve(made, place, Access(token, hosts=None if any_ else hosts(host, options.allow_host))) else 2
 

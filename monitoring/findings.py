@@ -14,6 +14,7 @@ from monitoring.answered import ROW
 from monitoring.causes import BY_NAME, SEVERAL, UNKNOWN, explained
 from monitoring.kinds import MISSING
 from monitoring.thresholds import LACKING, LATE, WATCHED
+from online.legible import written
 from workbench import display
 from workbench.errors import DefinitionError
 from workbench.markup import Markup, row, section, tag
@@ -169,7 +170,7 @@ class Consistency:
         if self.rows:
             lines += ["", *display.table(("answer", "feature", "online", "offline", "visible", "cause"), self._answers())]
             lines += ["", *(f"  {c}: {BY_NAME[c].sentence}" for c in self.causes if c in BY_NAME)]
-        return "\n".join([*lines, "", f"  {self._scope()}"])
+        return written([*lines, "", f"  {self._scope()}"])
 
     def _repr_html_(self) -> str:
         glyph, style = MARKS[self.status]

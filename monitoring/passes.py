@@ -16,6 +16,7 @@ from monitoring.rules import STATUSES, Figure, Finding, Findings, evaluate
 from monitoring.thresholds import QUALITY, RULES
 from online import quality
 from online.errors import StoreError
+from online.legible import written
 from online.outcomes import ERROR, MISSING
 from workbench.errors import DefinitionError
 
@@ -91,7 +92,7 @@ class Pass:
             more = f" (and {len(others)} more)" if others else ""
             lines.append(f"  {first.status:<10} {rule:<17} {first.sentence}{more}")
         lines += [f"  not measured: {source}: {why}" for source, why in sorted(self.failed.items())]
-        return "\n".join([*lines, *([f"  {self.untold}"] if self.untold else [])])
+        return written([*lines, *([f"  {self.untold}"] if self.untold else [])])
 
 
 def said(f: Finding) -> dict[str, Any]:

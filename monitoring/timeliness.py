@@ -14,6 +14,7 @@ from monitoring.rules import NOTHING, Finding, Findings, evaluate
 from monitoring.spelling import spelled
 from monitoring.strips import lag_lanes, lag_strip, landing, words
 from monitoring.thresholds import FRESHNESS, LANDING
+from online.legible import written
 from workbench import display
 from workbench.definitions import GroupBy
 from workbench.joins import Join
@@ -90,7 +91,7 @@ class Freshness:
         told = [f"  {SIGNS[f.status][0]} {f.sentence}" for f in self._told()[:SHOWN]]
         states = sorted({lane.state for lane in self.lanes}, key=list(WORDS).index)
         lines = [head, "", *display.table(HEADS, self._rows(), right=(2, 3, 4, 5)), *([""] if told or self._more() else []), *told, *([f"  ... {self._more()}: .findings"] if self._more() else [])]
-        return "\n".join([*lines, *([""] if states else []), *(f"  {s}: {WORDS[s]}" for s in states)])
+        return written([*lines, *([""] if states else []), *(f"  {s}: {WORDS[s]}" for s in states)])
 
     def _repr_html_(self) -> str:
         sign, style = SIGNS[self.status]

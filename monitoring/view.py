@@ -24,6 +24,7 @@ from monitoring.spelling import span as said
 from monitoring.thresholds import RULES
 from monitoring.watching import Watching
 from online.answers import microseconds, moment
+from online.legible import written
 from workbench import display
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError, near
@@ -104,7 +105,7 @@ class Dashboard:
         if most > 0:
             lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6))]
         more = len(board.lines) - most
-        return "\n".join([*lines, *([f"  ... {more} more in .to_pandas()"] if most > 0 and more > 0 else [])])
+        return written([*lines, *([f"  ... {more} more in .to_pandas()"] if most > 0 and more > 0 else [])])
 
     def _unscored(self) -> list[tuple[str, int]]:
         """Why features are not scored, the most frequent first, where nothing that is missing says it."""

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from online.errors import StoreError
+from online.legible import short, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def microseconds(at: At) -> int:
             return at
     except ValueError:
         pass
-    message = f"at={at!r:.60} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
+    message = f"at={short(at)} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
     raise StoreError(message)
 
 
@@ -111,7 +112,7 @@ class Answer(Mapping[str, Any]):
         wide = max(map(len, self._values), default=0)
         rows = [f"  {name:<{wide}}  {_cell(value)}" for name, value in self._values.items()]
         rows += [f"  {name}: {sentence}" for name, sentence in self.errors.items()]
-        return "\n".join([f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}", *rows, *(f"  {_told(n, p)}" for n, p in self.parts.items())])
+        return written([f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}", *rows, *(f"  {_told(n, p)}" for n, p in self.parts.items())])
 
 
 def _cell(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
 
     from online.store import Store
 
+STANDING = "select s.rows, s.batch_end, s.uploaded, s.streamed, (select max(newest) from workbench.offsets o where o.rows = s.rows) from workbench.states s"
 AGAIN = 5.0  # seconds that a lost server is tried with growing pauses; then whoever asks next begins anew
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a group-by of a served name stands: the end of its upload, when it was uploaded, when messages were last applied, and its newest streamed event; microseconds since 1970."""
+
+    name: str
+    group_by: str
+    batch_end: int | None
+    uploaded: int | None
+    streamed: int | None
+    newest: int | None
 
 
 class AsyncFetcher:
@@ -79,6 +93,18 @@ class AsyncFetcher:
                 raise unknown(name, await self.names())
             found = self._served[name] = Served(*read(rows[0], name))
         return found
+
+    async def standing(self) -> list[Standing]:
+        """How the group-bys of every served name stand."""
+        rows = {row[0]: row[1:] for row in await self._told(STANDING)}
+        plans = [(await self.served(name)).plan for name in await self.names()]
+        return [Standing(p.name, g.name, *rows[g.table]) for p in plans for g in p.group_bys if g.table in rows]
+
+    @property
+    def pool(self) -> dict[str, int]:
+        """The connections: how many are open, idle and allowed, and how many requests wait for one."""
+        told = self._pool.get_stats()
+        return {state: told.get(name, 0) for state, name in (("open", "pool_size"), ("idle", "pool_available"), ("allowed", "pool_max"), ("waiting", "requests_waiting"))}
 
     async def names(self) -> list[str]:
         """What is published, by name."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Letters and marks by category, and yet nothing to see: fillers, joiners, selectors of a form.
 BLANK = frozenset({0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0})
@@ -37,6 +41,11 @@ def visible(text: str, keep: str = "") -> str:
 def lines(text: str) -> str:
     """The same for a text of several lines, whose line ends and tabs stay."""
     return visible(text, LINES)
+
+
+def written(lines: Iterable[str]) -> str:
+    """A text of these lines, with nothing hidden in any of them: none can pass for two."""
+    return "\n".join(map(visible, lines))
 
 
 def short(value: object, longest: int = 60) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg.types.numeric import Int8
 
 from online.errors import StoreError
+from online.legible import short
 
 if TYPE_CHECKING:
     from online.plan import Column
@@ -40,11 +41,11 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
         return None
     accepted = ACCEPTED.get(column.sql, (Decimal, int))
     if not isinstance(value, accepted) or (isinstance(value, bool) and column.sql != "bool"):
-        message = f"{what} {column.name} takes {column.type}, not {value!r:.60} of type {type(value).__name__}: {_instead(column, value)}"
+        message = f"{what} {column.name} takes {column.type}, not {short(value)} of type {type(value).__name__}: {_instead(column, value)}"
         raise StoreError(message)
     if isinstance(value, int) and column.sql == "int8":
         if not -MOST <= value < MOST:
-            message = f"{what} {column.name} takes 64-bit whole numbers, and {value} has more digits: no such key can be stored"
+            message = f"{what} {column.name} takes 64-bit whole numbers, and {short(value)} has more digits: no such key can be stored"
             raise StoreError(message)
         return Int8(value)
     if isinstance(value, str):
@@ -52,13 +53,13 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
     try:
         return float(value) if isinstance(value, int) and column.sql == "float8" else value
     except OverflowError:
-        message = f"{what} {column.name} takes {column.type}, and {value!r:.60} is beyond it: no such key can be stored"
+        message = f"{what} {column.name} takes {column.type}, and {short(value)} is beyond it: no such key can be stored"
         raise StoreError(message) from None
 
 
 def _absent(value: Any) -> bool:
     """What pandas has for missing values: NaN, NaT, and NA, which says of no comparison that it is true."""
-    return type(value).__name__ == "NAType" or (isinstance(value, float | datetime | Decimal) and value != value)  # noqa: PLR0124 they are not themselves
+    return type(value).__name__ == "NAType" or (value.is_nan() if isinstance(value, Decimal) else isinstance(value, float | datetime) and value != value)  # noqa: PLR0124 they are not themselves
 
 
 def _text(column: Column, value: str, what: str) -> Any:
@@ -69,13 +70,13 @@ def _text(column: Column, value: str, what: str) -> Any:
         value.encode()
         return UUID(value) if column.sql == "uuid" else value
     except UnicodeEncodeError:
-        message = f"{what} {column.name} has half of a surrogate pair, {value!r:.60}, which is no text: no such key can be stored"
+        message = f"{what} {column.name} has half of a surrogate pair, {short(value)}, which is no text: no such key can be stored"
     except ValueError:
-        message = f"{what} {column.name} takes a UUID, as '123e4567-e89b-12d3-a456-426614174000', not {value!r:.60}"
+        message = f"{what} {column.name} takes a UUID, as '123e4567-e89b-12d3-a456-426614174000', not {short(value)}"
     raise StoreError(message)
 
 
 def _instead(column: Column, value: Any) -> str:
     if column.sql == "text":
-        return f"pass {str(value)!r:.60}"
+        return f"pass {short(value if isinstance(value, str) else short(value))}"
     return f"pass a {ACCEPTED.get(column.sql, (Decimal,))[0].__name__}"

@@ -9,6 +9,7 @@ from online import carried
 from online.aggregates import quoted
 from online.answers import EPOCH, microseconds, moment
 from online.errors import StoreError
+from online.legible import written
 from online.places import snapshots, stored
 from online.values import reader
 
@@ -57,7 +58,7 @@ class Reasons:
         for e in self.events[-40:]:
             values = ", ".join(f"{k}={v!r}" for k, v in e.inputs.items())
             lines.append(f"  {'+' if e.counts else ' '} {_clock(e.time)}  {values}{'' if e.counts else f'  ({e.why})'}")
-        return "\n".join(lines)
+        return written(lines)
 
     def to_pandas(self) -> Any:
         """One row an event: its time, what is reduced of it, whether it counts and why."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,22 +16,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from online import wire
+from online.access import REQUEST, AccessLog
 from online.asynchronous import AsyncFetcher
 from online.errors import StoreError
-from online.guard import Guard, Limits, busy, refusal
+from online.guard import Access, Guard, Limits, busy, refusal
+from online.legible import short
 from online.measures import Measures
 from online.openapi import document, page
 from online.store import Store
-from online.talk import check
+from online.talk import Changed, check
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
 
+    from online.access import Asked
     from online.plan import Plan
     from online.talk import Served
 
+LOG = logging.getLogger("uvicorn.error")
 WORDS = {"join": "a join: ask /v1/joins/", "group_by": "a group-by: ask /v1/group-bys/"}
 STATUS = {"asked": 400, "unknown": 404, "broken": 500}
 CLOSED = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"}
@@ -41,7 +46,9 @@ FIELDS = {"keys", "at", "context"}
 class Settings:
     """How a process serves: which store, how many statements at once, and how long a request waits for its turn.
 
-    `drain` is for how many seconds requests are still answered after the process was asked to stop.
+    `drain` is for how many seconds requests are still answered after the process was asked to stop; `head` how many a
+    request's head may take; `clients` how many connections there may be (none: as many as the limit on open files leaves);
+    `access_log` the style of the lines, if any are written.
     """
 
     store: str | None = None
@@ -50,20 +57,24 @@ class Settings:
     waiting: int = 128
     patience: float = 1.0
     drain: float = 2.0
+    head: float = 10.0
+    clients: int | None = None
+    access_log: str | None = None
     limits: Limits = field(default_factory=Limits)
 
 
 class Service:
     """One process's answers: its store, its fetcher, its counters."""
 
-    def __init__(self, settings: Settings, token: str | None = None) -> None:
-        self.settings, self.measures, self.token = settings, Measures(), token
+    def __init__(self, settings: Settings, access: Access) -> None:
+        self.settings, self.measures, self.secured = settings, Measures(), access.token is not None
+        self.log = AccessLog(settings.access_log) if settings.access_log else None
         made = [Route(f"/v1/{path}/{{name:path}}", partial(self._asked, kind), methods=["GET", "POST"]) for path, kind in (("joins", "join"), ("group-bys", "group_by"))]
         made += [Route(f"/v1/features/{path}/{{name:path}}", partial(self._bulk, kind), methods=["POST"]) for path, kind in (("join", "join"), ("groupby", "group_by"))]
         own = [Route(path, getattr(self, f"_{name}")) for path, name in (("/healthz", "alive"), ("/readyz", "ready"), ("/metrics", "metrics"), ("/openapi.json", "described"), ("/docs", "docs"))]
-        failures: Any = {StoreError: _failed, HTTPException: _no_route, ClientDisconnect: _gone}
+        failures: Any = {StoreError: _failed, HTTPException: _no_route, ClientDisconnect: _gone, Exception: _broken}
         app = Starlette(routes=[*made, *own], exception_handlers=failures, lifespan=self._open)
-        self.app = Guard(app, settings.limits, self.measures, token)
+        self.app = Guard(app, settings.limits, self.measures, access, self.log)
 
     @asynccontextmanager
     async def _open(self, _: Starlette) -> AsyncIterator[None]:
@@ -75,6 +86,8 @@ class Service:
                 yield
         finally:
             self.measures.close()
+            if self.log is not None:
+                self.log.close()
             await asyncio.to_thread(store.close)
 
     # --- routes
@@ -83,7 +96,7 @@ class Service:
         return await (self._many if request.method == "POST" else self._one)(kind, request)
 
     async def _one(self, kind: str, request: Request) -> Response:
-        given = list(request.query_params.multi_items())
+        given = wire.query(request.scope["query_string"])
         asked = dict(given)
         if len(asked) < len(given):
             message = "a name is given twice in the query: ask for several keys with POST"
@@ -94,7 +107,7 @@ class Service:
         return _json(wire.told(answer))
 
     async def _many(self, kind: str, request: Request) -> Response:
-        body = wire.loads(await request.body())
+        body = wire.loads(await _body(request))
         if not isinstance(body, dict) or not isinstance(body.get("keys"), list) or not body.keys() <= FIELDS:
             message = 'the body is {"keys": [{...}, ...], "at": ..., "context": {...}}, of which keys are needed'
             raise StoreError(message)
@@ -105,7 +118,7 @@ class Service:
         return _json({"answers": [wire.told(a) for a in answers]})
 
     async def _bulk(self, kind: str, request: Request) -> Response:
-        rows = wire.loads(await request.body())
+        rows = wire.loads(await _body(request))
         if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
             message = 'the body is a list of keys, as [{"user_id": "5"}, ...]'
             raise StoreError(message)
@@ -121,18 +134,21 @@ class Service:
         name = request.path_params["name"]
         served = await self.fetcher.served(name)
         try:
-            return await self._fetch(served, kind, read, at, context)
+            return await self._fetch(served, request, kind, read, at, context)
         except StoreError as error:
             if error.kind != "asked" or (fresh := await self.fetcher.served(name, fresh=True)).id == served.id:
                 raise
-            return await self._fetch(fresh, kind, read, at, context)
+            return await self._fetch(fresh, request, kind, read, at, context)
 
-    async def _fetch(self, served: Served, kind: str, read: Any, at: Any, context: Any) -> Any:
+    async def _fetch(self, served: Served, request: Request, kind: str, read: Any, at: Any, context: Any) -> Any:
         plan = served.plan
         if plan.kind != kind:
             message = f"{plan.name} is {WORDS[plan.kind]}{plan.name}"
             raise StoreError(message, "unknown")
-        return await self.fetcher.fetch(plan.name, read(plan), at=at, context=context and context(plan))
+        keys = read(plan)
+        asked: Asked = request.scope["asked"]
+        asked.name, asked.keys = plan.name, len(keys) if isinstance(keys, list) else 1
+        return await self.fetcher.fetch(plan.name, keys, at=at, context=context and context(plan))
 
     def _few(self, keys: list[Any]) -> None:
         if len(keys) > self.settings.limits.keys:
@@ -150,17 +166,29 @@ class Service:
         return _json({"status": "ready"})
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(self.measures.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        self.measures.pooled(self.fetcher.pool, self.log.dropped if self.log else 0, self.fetcher.log.dropped if self.fetcher.log else 0)
+        try:
+            states = await self.fetcher.standing()
+        except (StoreError, Changed):  # the store is away: what this process counted is told all the same
+            states = None
+        return Response(self.measures.page(states), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _plans(self) -> list[Plan]:
         return [(await self.fetcher.served(name)).plan for name in await self.fetcher.names()]
 
     async def _described(self, _: Request) -> Response:
-        return _json(document(await self._plans(), self.settings.limits, secured=self.token is not None))
+        return _json(document(await self._plans(), self.settings.limits, secured=self.secured))
 
     async def _docs(self, request: Request) -> Response:
-        shown = page(await self._plans(), str(request.base_url).rstrip("/"), secured=self.token is not None)
+        shown = page(await self._plans(), str(request.base_url).rstrip("/"), secured=self.secured)
         return Response(shown, media_type="text/html", headers=CLOSED)
+
+
+async def _body(request: Request) -> bytes:
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise HTTPException(415, f"a body is taken as it is, not in the coding {short(coding)}: send it without Content-Encoding")
+    return await request.body()
 
 
 def _right(plan: Plan, rows: list[Any], wrong: dict[int, str]) -> list[dict[str, Any]]:
@@ -184,6 +212,11 @@ def _json(told: Any) -> Response:
 async def _failed(request: Request, error: StoreError) -> Response:
     path, status = request.scope["path"], STATUS.get(error.kind)
     return busy(path, str(error)) if status is None else refusal(path, status, str(error))
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    LOG.error("request %s failed:", REQUEST.get())  # uvicorn says why, in the lines that follow
+    return refusal(request.scope["path"], 500, "this service failed, which is a fault of its own: its log says why, under the request's id")
 
 
 async def _gone(request: Request, _: ClientDisconnect) -> Response:

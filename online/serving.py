@@ -11,18 +11,22 @@ import socket
 import sys
 import tempfile
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from online.clients import limited, room
 from online.errors import StoreError
-from online.guard import Limits
+from online.guard import LOOPBACK, Access, Limits
+from online.legible import lines
 from online.measures import SHARED
 from online.server import Service, Settings
 from online.store import Store
 from online.store import place as place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -37,10 +41,10 @@ class Process(uvicorn.Server):
     signal stops at once.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, clients: int) -> None:
         settings = service.settings
         patient = round(settings.limits.seconds) + 1
-        super().__init__(uvicorn.Config(service.app, lifespan="on", ws="none", access_log=False, server_header=False, log_level="warning", backlog=BACKLOG, timeout_graceful_shutdown=patient, timeout_keep_alive=60))
+        super().__init__(uvicorn.Config(service.app, lifespan="on", ws="none", access_log=False, server_header=False, log_level="warning", backlog=BACKLOG, http=limited(settings.head, clients), timeout_graceful_shutdown=patient, timeout_keep_alive=60))
         self._service, self._until, self._parent = service, float("inf"), multiprocessing.parent_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -76,18 +80,18 @@ def bound(host: str, port: int) -> socket.socket:
     return found
 
 
-def run(settings: Settings, place: socket.socket, token: str | None) -> bool:
+def run(settings: Settings, place: socket.socket, access: Access) -> bool:
     """Serve in this process until it is asked to stop. Returns whether it ever began."""
-    process = Process(Service(settings, token))
+    process = Process(Service(settings, access), room(settings.connections, settings.clients))
     process.run(sockets=[place])
     return process.started
 
 
-def _worker(settings: Settings, place: socket.socket, token: str | None) -> None:
-    raise SystemExit(0 if run(settings, place, token) else 3)
+def _worker(settings: Settings, place: socket.socket, access: Access) -> None:
+    raise SystemExit(0 if run(settings, place, access) else 3)
 
 
-def run_many(settings: Settings, place: socket.socket, token: str | None, workers: int) -> bool:
+def run_many(settings: Settings, place: socket.socket, access: Access, workers: int) -> bool:
     """Serve in several processes on one socket, and start another one where one dies. Returns whether they ended well."""
     context = multiprocessing.get_context("spawn")
     asked: list[int] = []
@@ -96,7 +100,7 @@ def run_many(settings: Settings, place: socket.socket, token: str | None, worker
         signal.signal(sig, lambda sig, _: asked.append(sig))
 
     def started() -> Any:
-        process = context.Process(target=_worker, args=(settings, place, token))
+        process = context.Process(target=_worker, args=(settings, place, access))
         process.start()
         return process
 
@@ -115,33 +119,61 @@ def run_many(settings: Settings, place: socket.socket, token: str | None, worker
     return all(p.exitcode in (0, -signal.SIGTERM) for p in running)  # the latter had not begun
 
 
-def _token(name: str | None) -> str | None:
-    """What the environment variable of this name holds."""
+def secret(option: str, name: str | None) -> str | None:
+    """What the environment variable holds that an option names; StoreError for none that a header can carry."""
     if name is None:
         return None
-    if not os.environ.get(name):
-        message = f"--token-env {name}: there is no such environment variable, or it is empty: set it to the token that clients send"
+    found = os.environ.get(name, "")
+    if found and not (found.isascii() and found.isprintable() and found == found.strip()):
+        message = f"{option} {name}: its value has blanks at an end, or other characters than ASCII's letters and signs, which no header carries: set another one"
         raise StoreError(message)
-    return os.environ[name]
+    if not found:
+        message = f"{option} {name}: there is no such environment variable, or it is empty: set it to the token that clients send"
+        raise StoreError(message)
+    return found
+
+
+def alone(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def hosts(host: str, more: Sequence[str] = ()) -> frozenset[str]:
+    """The names by which a listener may be asked for: this machine's own, the address, and those that are given."""
+    return frozenset({*LOOPBACK, f"[{host}]" if ":" in host else host, *(name.lower().rstrip(".") for name in more)})
+
+
+def access_of(options: dict[str, Any], host: str) -> Access:
+    """Who may ask, as a command line says; StoreError where anyone could, and that is not said."""
+    token = secret("--token-env", options["token_env"])
+    if token is None and not alone(host) and not options["open"]:
+        message = f"{host} can be reached from other machines, and there is no token: give --token-env NAME, or --open where the network decides who may ask"
+        raise StoreError(message)
+    named = hosts(host, options["allow_host"]) if token is None and alone(host) else None
+    return Access(token, secret("--metrics-token-env", options["metrics_token_env"]), named)
 
 
 def main(told: str) -> int:
     """Serve as a command line says, in JSON: the exit code, 2 where it did not begin, after a sentence on standard error."""
     options = json.loads(told)
     try:
-        token = _token(options["token_env"])
         place, where = bound(options["host"], options["port"]), options["store"]
+        access = access_of(options, place.getsockname()[0])
+        room(options["connections"], options["max_connections"])
         store = Store(place_of(where))
         store.close()
         limits = Limits(options["max_body"], options["max_keys"], options["timeout"], options["max_running"])
-        settings = Settings(store.url, options["sample"], connections=options["connections"], drain=options["drain"], limits=limits)
+        settings = Settings(store.url, options["sample"], connections=options["connections"], drain=options["drain"], head=options["head_timeout"], clients=options["max_connections"], access_log=options["access_log"], limits=limits)
     except StoreError as error:
-        sys.stderr.write(f"workbench serve: {error}\n")
+        sys.stderr.write(f"workbench serve: {lines(str(error))}\n")
         return 2
     host, port = place.getsockname()[:2]
     place.listen()  # who reads the address may come at once, and is answered when the service is ready
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201 a command's answer
-    ended = run_many(settings, place, token, options["workers"]) if options["workers"] > 1 else run(settings, place, token)
+    ended = run_many(settings, place, access, options["workers"]) if options["workers"] > 1 else run(settings, place, access)
     return 0 if ended else 2
 
 

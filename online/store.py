@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from online import addresses, embedded
 from online.connections import opened
 from online.errors import StoreError
+from online.legible import short
 from online.plan import FORMAT, Plan
 from online.refusals import first_line, lost, refusal
 from online.snippets import variable
@@ -305,4 +306,4 @@ def unmade(url: str, name: str) -> StoreError:
 def unknown(name: str, names: Iterable[str], within: Iterable[str] = ()) -> StoreError:
     """What to raise where nothing is served under a name, though it may be `within` what is served under others."""
     part = f"; {name} is stored as a part of {', '.join(within)}, and publish({variable(name)}, store) serves it by itself" if within else ""
-    return StoreError(f"nothing is published as {name!r:.200}: the store has {', '.join(names) or 'nothing yet'}{part}", "unknown")
+    return StoreError(f"nothing is published as {short(name, 200)}: the store has {', '.join(names) or 'nothing yet'}{part}", "unknown")

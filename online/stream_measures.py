@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
+from online.errors import StoreError
+from online.legible import short
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from online.applying import Written
     from online.consuming import Place
 
+PORTS, LOOPBACK, ALL = 65_536, "127.0.0.1", "0.0.0.0"  # noqa: S104 an example
 SECONDS = tuple(0.001 * 2**i for i in range(20))  # 1 ms to some 9 minutes
 PASSED = ("tombstones", "deletes")
 
@@ -65,6 +69,19 @@ class StreamMeasures:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
 
-    def serve(self, port: int) -> None:
-        """Answer Prometheus at /metrics on this port, in a thread."""
-        start_http_server(port, registry=self.registry)
+    def serve(self, place: str) -> tuple[str, int]:
+        """Answer Prometheus at /metrics on [HOST:]PORT, in a thread; by default this machine alone. Returns where that is.
+
+        StoreError where the place is none, or taken.
+        """
+        host, _, number = place.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]") or LOOPBACK
+        if not (number.isascii() and number.isdecimal() and 0 < int(number[:6]) < PORTS):
+            message = f"--metrics {short(place)} is no place to listen: give a port from 1 to {PORTS - 1}, as 9100, or with an address that other machines reach, as {ALL}:9100"
+            raise StoreError(message)
+        try:
+            server, _ = start_http_server(int(number), host, registry=self.registry)
+        except OSError as error:
+            message = f"--metrics {place}: cannot listen there: {error.strerror or error}; give another port, or end what has this one"
+            raise StoreError(message) from error
+        return str(server.server_address[0]), int(server.server_address[1])

@@ -10,11 +10,10 @@ from typing import Any
 
 from online.canary import Canary
 from online.errors import StoreError
+from online.legible import lines
 from online.store import Store, place
 from online.stream_measures import StreamMeasures
 from online.updater import Streaming, Updater
-
-PORTS = 65_536
 
 
 def run(told: dict[str, Any]) -> int:
@@ -22,19 +21,16 @@ def run(told: dict[str, Any]) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in ("kafka", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    if told["metrics"] is not None and not 0 < told["metrics"] < PORTS:
-        message = f"--metrics {told['metrics']} is no port: give one from 1 to {PORTS - 1}"
-        raise StoreError(message)
-    store = Store(place(told["store"]))
     measures = StreamMeasures()
+    if told["metrics"] is not None:
+        measures.serve(told["metrics"])  # before anything is claimed or read
+    store = Store(place(told["store"]))
     settings = Streaming(group=told["group"], partitions=_partitions(told["partitions"]), registry=told["registry"], batch=told["batch"], poison=told["poison"], lost="skip" if told["skip_lost"] else "stop", dead_topic=told["dead_topic"])
     try:
         updater = Updater(store, *told["names"], servers=told["kafka"], settings=settings, measures=measures)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: updater.stop())
         signal.signal(signal.SIGHUP, lambda *_: updater.reload())
-        if told["metrics"] is not None:
-            measures.serve(told["metrics"])
         sys.stderr.write(f"streaming {', '.join(sorted(p.name for p in updater.plans().values())) or 'nothing yet: no published group-by has a topic'}\n")
         canaries = [Canary(store, updater.config, *_canary(one), measures) for one in told["canary"] or ()]
         try:
@@ -74,5 +70,5 @@ if __name__ == "__main__":
     try:
         sys.exit(run(json.loads(sys.argv[1])))
     except StoreError as error:
-        sys.stderr.write(f"workbench stream: {error}\n")
+        sys.stderr.write(f"workbench stream: {lines(str(error))}\n")
         sys.exit(2)

@@ -15,6 +15,7 @@ from online import carried
 from online.answers import EPOCH, Answer, Answers, PartStatus, moment
 from online.asof import DAY, statement
 from online.errors import StoreError
+from online.legible import short
 from online.parameters import parameter
 from online.plan import Plan
 from online.values import plain, reader
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from online.plan import Feature, PartPlan
     from online.served import ServedLog
 
+LONGEST = 100  # characters of a name that others are likened to
 TRIES = 3  # of plans, while a name is published anew; of a statement, while the server is away
 STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
 Keys = Mapping[str, Any]
@@ -258,9 +260,9 @@ def _check_names(plan: Plan, asked: Keys) -> None:
     wrong = [k for k in asked if k not in known and k not in context]
     lacking = [k for k in known if k not in asked]
     if wrong or lacking:
-        close = get_close_matches(str(wrong[0]), known, n=1) if wrong else []
+        close = get_close_matches(str(wrong[0])[:LONGEST], known, n=1) if wrong else []
         hint = f"did you mean {close[0]!r}?" if close else f"its keys are {', '.join(known)}"
-        what = f"has no key {wrong[0]!r}" if wrong else f"needs the key {lacking[0]!r}"
+        what = f"has no key {short(wrong[0])}" if wrong else f"needs the key {lacking[0]!r}"
         message = f"{plan.name} {what}: {hint}"
         raise StoreError(message)
 
@@ -278,7 +280,7 @@ def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) ->
     known = {c.name for c in plan.context}
     for name in context:
         if name not in known:
-            message = f"{plan.name} takes no context {name!r}: it takes {', '.join(sorted(known)) or 'none'}"
+            message = f"{plan.name} takes no context {short(name)}: it takes {', '.join(sorted(known)) or 'none'}"
             raise StoreError(message)
     return [*(parameter(k, asked[k.name]) for k in plan.keys), Int8(us), *(parameter(c, context.get(c.name), "context") for c in plan.context)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as NoBase64
@@ -9,11 +10,13 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import orjson
 
 from online.errors import StoreError
+from online.legible import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from online.plan import Column, Plan
 
 OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+DEEPEST = 16  # levels of a body
 WHOLE = re.compile(r"[+-]?[0-9]{1,80}")
 
 
@@ -79,7 +83,7 @@ def read(column: Column, text: str) -> Any:
     try:
         return made(text)
     except (ValueError, KeyError, InvalidOperation, NoBase64):
-        message = f"{column.name} takes {column.type}, as {example}, not {text!r:.60}"
+        message = f"{column.name} takes {column.type}, as {example}, not {short(text)}"
         raise StoreError(message) from None
 
 
@@ -106,18 +110,50 @@ def columns(plan: Plan) -> dict[str, Column]:
 def row(plan: Plan, given: Any, what: str = "a key", *, texts: bool = False) -> dict[str, Any]:
     """Keys and context as Python has them, of what a request has; names are the fetcher's to check."""
     if not isinstance(given, dict):
-        message = f"{what} is an object, as {{{', '.join(f'{c.name!r}: ...' for c in (plan.context if what == 'context' else plan.keys))}}}, not {given!r:.60}"
+        message = f"{what} is an object, as {{{', '.join(f'{c.name!r}: ...' for c in (plan.context if what == 'context' else plan.keys))}}}, not {short(given)}"
         raise StoreError(message)
     known, make = columns(plan), read if texts else value
     return {name: make(known[name], v) if name in known else v for name, v in given.items()}
 
 
 def loads(body: bytes) -> Any:
-    """JSON of a body, strictly; StoreError for what is none."""
+    """JSON of a body, strictly; StoreError for what is none, says a name twice, or is nested deeper than any key."""
     try:
-        return orjson.loads(body)
+        found = orjson.loads(body)
+        json.loads(body, object_pairs_hook=_once)  # of two values of a name, orjson gives the last
+    except RecursionError:
+        found, deep = None, True
     except ValueError as error:
         message = f"the body is no JSON: {error}"
+        raise StoreError(message) from None
+    else:
+        deep = _nested(found, DEEPEST)
+    if deep:
+        message = f"the body is nested deeper than {DEEPEST} levels, and a key has one: send keys as objects of plain values"
+        raise StoreError(message)
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(names := [name for name, _ in pairs]) > len(set(names)):
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"{short(twice)} is given twice in one object of the body: give each name once"
+        raise StoreError(message)
+
+
+def _nested(value: Any, deepest: int) -> bool:
+    """Whether a value has more levels than that."""
+    if not isinstance(value, dict | list):
+        return False
+    return not deepest or any(_nested(v, deepest - 1) for v in (value.values() if isinstance(value, dict) else value) if isinstance(v, dict | list))
+
+
+def query(text: bytes) -> list[tuple[str, str]]:
+    """Names and values of a URL's query, of UTF-8 alone; StoreError for other bytes."""
+    try:
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        message = "the query is no UTF-8: encode each key as UTF-8 and then by %, as 'caf%C3%A9'"
         raise StoreError(message) from None
 
 

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from backends import Engine
 from backends.equal import TOLERANCE, equal
+from online.legible import written
 from workbench import display
 from workbench.arrows import fetched
 from workbench.canonical import fingerprint
@@ -113,7 +114,7 @@ class Certificate:
         lines = [f"{self.join}: {self.verdict}", *display.table(("way", "version", "plan", "rows"), self._ways(), right=(3,))]
         if not self.equal:
             lines += ["", *display.table(("feature", "differ"), self._counts(), right=(1,)), "", *display.table(("row", "feature", "way", "value", "way", "value"), self._shown())]
-        return "\n".join([*lines, "", f"  {self._rule()}"])
+        return written([*lines, "", f"  {self._rule()}"])
 
     def _repr_html_(self) -> str:
         head = tag("header", tag("h3", self.join), tag("span", "equal" if self.equal else "differs", class_="chip"), tag("span", self.verdict.partition(": ")[2], class_="muted"))

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 
 from backends import EngineError
 from online.errors import StoreError
+from online.legible import lines
 from workbench.errors import DefinitionError
 
 GROUP = "feature_workbench.commands"
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = options.run(options) or 0
         sys.stdout.flush()
     except (DefinitionError, EngineError, StoreError) as error:
-        sys.stderr.write(f"workbench {options.command}: {error}\n")
+        sys.stderr.write(f"workbench {options.command}: {lines(str(error))}\n")
         return 2
     except BrokenPipeError:  # whoever reads has enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

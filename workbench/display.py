@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis.expr.operations as ops
 
+from online.legible import visible, written
 from workbench.binding import title
 from workbench.markup import Markup, join, row, section, tag
 
@@ -129,11 +130,12 @@ def text(definition: Any) -> str:
     wide = max(len(k) for k, _ in facts)
     head = f"{definition.name}  ({type(definition).__name__}, {len(definition.outputs)} features)"
     lines = [head, *(f"  {k:<{wide}}  {v}" for k, v in facts), "", *table(HEADS, _rows(definition.outputs))]
-    return "\n".join(line.rstrip() for line in lines)
+    return written(line.rstrip() for line in lines)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Rows of text in columns as wide as their widest cell; `right` names the columns that are numbers."""
+    heads, rows = [visible(h) for h in heads], [[visible(c) for c in r] for r in rows]
     widths = [max(len(r[i]) for r in (heads, *rows)) for i in range(len(heads))]
     return ["  " + "  ".join(f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(r, widths, strict=True))).rstrip() for r in (heads, *rows)]
 

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from backends import EngineError, engine_of
 from backends.engine import KNOWN
+from online.legible import lines
 from workbench.binding import title
 from workbench.compile import spine_of, training_set
 from workbench.display import expression
@@ -39,7 +40,7 @@ class Explanation:
     def __repr__(self) -> str:
         parts = [f"{self.name}: the plan", *(f"  {line}" for line in self.plan)]
         parts += [f"\n-- by pairs on {engine}\n{sql}" for engine, sql in self.sql.items()]
-        return "\n".join(parts)
+        return lines("\n".join(parts))
 
     def _repr_html_(self) -> str:
         steps = tag("ol", *(tag("li", line) for line in self.plan), style="margin:0;padding:0 16px 12px 32px;font-size:12px")

@@ -8,12 +8,15 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from online.legible import lines, visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INNER = re.compile(r"([^{}]+){")
 CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
 WRITTEN = re.compile(r'class="([^"]*)"')
+READ = frozenset({"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"})  # by people; others are values
 HOST = frozenset({"jp-OutputArea-child"})  # of JupyterLab's page
 
 
@@ -24,8 +27,8 @@ class Markup(str):
 
 
 def text(value: Any) -> Markup:
-    """A value as HTML text."""
-    return value if isinstance(value, Markup) else Markup(escape(str(value), quote=False))
+    """A value as HTML text, with nothing hidden in it but line ends."""
+    return value if isinstance(value, Markup) else Markup(escape(lines(str(value)), quote=False))
 
 
 def join(parts: Any, between: str = "") -> Markup:
@@ -39,7 +42,7 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     >>> tag("b", "a < b", class_="x")
     '<b class="x">a &lt; b</b>'
     """
-    written = "".join(f' {k.rstrip("_").replace("_", "-")}="{escape(str(v))}"' for k, v in attributes.items() if v is not None)
+    written = "".join(f' {k.rstrip("_").replace("_", "-")}="{escape(visible(str(v)) if k in READ else str(v))}"' for k, v in attributes.items() if v is not None)
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 

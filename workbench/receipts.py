@@ -9,6 +9,7 @@ from attrs import frozen
 
 from online import StoreError, functions, snippets
 from online.answers import moment
+from online.legible import written
 from online.wire import sample
 from workbench.markup import Markup, row, section, tag
 from workbench.markup import join as joined
@@ -86,7 +87,7 @@ def proposed(proposal: Proposal) -> str:
     lines += [f"  {MARKS[kind][0]} {name}" for kind, names in _kinds(proposal) if kind != "same" and proposal.against for name in names]
     lines += [f"  △ {why}" for why in diff.why]
     lines += [f"  {'✓' if good else '◆'} {sentence}" for good, sentence, _ in _check(proposal)]
-    return "\n".join([*lines, f"{verdict(proposal)} {_how(proposal)}"])
+    return written([*lines, f"{verdict(proposal)} {_how(proposal)}"])
 
 
 def _kinds(proposal: Proposal) -> list[tuple[str, tuple[str, ...]]]:
@@ -208,7 +209,7 @@ def receipt(publication: Publication) -> str:
     """A publication as text."""
     rows = [counted(u) for u in publication.uploads] or ["its history was uploaded already"]
     head = f"{publication.plan.name} is served, version {publication.version}, definition {publication.plan.hash[:8]}"
-    return "\n".join([head, *(f"  {r}" for r in rows), *(f"  {where:<6} {call}" for where, call in calls(publication))])
+    return written([head, *(f"  {r}" for r in rows), *(f"  {where:<6} {call}" for where, call in calls(publication))])
 
 
 def receipt_html(publication: Publication) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from online.legible import written
 from online.snippets import command
 from workbench.commands import connect, named, warehouse
 from workbench.definitions import GroupBy
@@ -166,10 +167,10 @@ def history(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
 def drawn(table: Table) -> str:
     """A table as text of 120 columns."""
-    console = Console(width=120, highlight=False)
+    console = Console(width=120, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(table)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return written(line.rstrip() for line in captured.get().rstrip("\n").split("\n"))
 
 
 def rollback(parser: ArgumentParser) -> Callable[[Namespace], None]:

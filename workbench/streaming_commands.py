@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from online.legible import written
 from workbench.errors import DefinitionError
 from workbench.serving_commands import drawn, placed, served
 
@@ -44,7 +45,7 @@ def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument("--dead-topic", metavar="TOPIC", help="a topic that gets bad messages too, beside the table of dead letters")
     parser.add_argument("--skip-lost", action="store_true", help="where Kafka no longer has the next message, go on with the first it has")
     parser.add_argument("--canary", metavar="TOPIC=MESSAGE", action="append", help="send this message every 10 s and measure until it can be fetched: an event of a key that nobody asks for, with {ms}, {us} or {iso} for now and {n} for its number")
-    parser.add_argument("--metrics", metavar="PORT", type=int, help="answer Prometheus on this port")
+    parser.add_argument("--metrics", metavar="[HOST:]PORT", help="answer Prometheus on this port, of this machine alone unless an address that others reach is given, as 0.0.0.0:9100: counters of topics and names, without a token")
     return _stream
 
 
@@ -103,4 +104,4 @@ def _replay(options: Namespace, store: Store) -> str:
         if options.name in (None, name):
             applied, bad = replayed(store, plan, options.registry)
             lines.append(f"{name}: {applied:,} dead letters applied, {bad:,} still bad")
-    return "\n".join(lines) or "no published group-by has a topic"
+    return written(lines) or "no published group-by has a topic"

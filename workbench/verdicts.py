@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from backends import engine_of
 from backends.equal import equal
+from online.legible import written
 from workbench.display import table
 from workbench.markup import Markup, row, section, tag
 from workbench.paths import NUMBER, joined
@@ -69,7 +70,7 @@ class Checked:
 
     def __repr__(self) -> str:
         if not self.mismatches:
-            return "\n".join([f"{self.group_by}: {self.verdict} ({', '.join(self.paths)})", *(f"  {n}" for n in self.notes)])
+            return written([f"{self.group_by}: {self.verdict} ({', '.join(self.paths)})", *(f"  {n}" for n in self.notes)])
         return self.message
 
     @property
@@ -79,7 +80,7 @@ class Checked:
         for m in self.mismatches[:SHOWN]:
             lines += ["", *self._told(m)]
         rest = [f"{m.feature} of case {m.case + 1}: expected {_exact(m.expected)}" for m in self.mismatches[SHOWN:]]
-        return "\n".join([*lines, *(["", *rest] if rest else []), *(["", *self.notes] if self.notes else [])])
+        return written([*lines, *(["", *rest] if rest else []), *(["", *self.notes] if self.notes else [])])
 
     def _case(self, m: Mismatch) -> Case:
         assert self.example is not None  # noqa: S101 a mismatch is of one

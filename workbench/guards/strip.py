@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from online.legible import written
 from workbench.guards.finding import LEVELS, NOTE, PASS, WARNING, Finding
 from workbench.markup import Markup, join, tag
 
@@ -67,4 +68,4 @@ def guards_text(findings: Iterable[Finding]) -> str:
     shown = [f for f in told if f.level != PASS]
     wide = max((len(_word(f)) for f in shown), default=0)
     head = "guards: " + (", ".join(said for _, said in _counts(told)) or "none asked")
-    return "\n".join([head, *(f"  {SIGNS[f.level][0]} {_word(f):<{wide}}  {f.sentence.replace('`', '')}" for f in shown)])
+    return written([head, *(f"  {SIGNS[f.level][0]} {_word(f):<{wide}}  {f.sentence.replace('`', '')}" for f in shown)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from online.legible import written
 from online.snippets import fetch_source
 from workbench.display import table
 from workbench.inventory.entries import age, seconds, told
@@ -26,7 +27,7 @@ def catalog_text(catalog: Catalog) -> str:
     from workbench.inventory.view import matches  # noqa: PLC0415 the one draws what the other makes
 
     if not catalog.total:
-        return "\n".join([EMPTY, *unread(catalog)])
+        return written([EMPTY, *unread(catalog)])
     rows = []
     for match in matches(catalog, catalog.query):
         e = match.entry
@@ -35,7 +36,7 @@ def catalog_text(catalog: Catalog) -> str:
     head = f"Catalog: {counts(catalog)}, store {catalog.place}, as of {told(catalog.now)} UTC"
     lines = [head, *table(HEADS, rows, NUMBERS)] if rows else [head, f"  nothing has {catalog.query!r}: a search looks at names, features, owners, tags, descriptions, keys, tables and topics"]
     alerts = [f"  {e.status.sign} {e.name}: {e.status.why}" for e in catalog.entries if e.status.word in ("alert", "stale")]
-    return "\n".join([*lines, *alerts, *unread(catalog)])
+    return written([*lines, *alerts, *unread(catalog)])
 
 
 def counts(catalog: Catalog) -> str:
@@ -57,7 +58,7 @@ def entry_text(entry: Entry) -> str:
     features = [(f.name, f.type, f.window, f.text) for f in entry.features]
     versions = [(f"v{e.number}", e.hash[:8], f"{e.made:%Y-%m-%d %H:%M}", state(entry, e), e.changes) for e in entry.editions]
     lines = [head, *(f"  {k:<{wide}}  {v}" for k, v in found), "", *table(("feature", "type", "window", "from"), features), "", *table(("version", "hash", "made (UTC)", "", "what changed"), versions)]
-    return "\n".join(line.rstrip() for line in lines)
+    return written(line.rstrip() for line in lines)
 
 
 def facts(entry: Entry) -> list[tuple[str, str]]:

@@ -7,6 +7,8 @@ from typing import overload
 
 from attrs import field, frozen
 
+from online.legible import written
+
 PASS, WARNING, FAIL, SKIPPED = STATUSES = ("pass", "warning", "fail", "skipped")
 SIGNS = {PASS: "✓", WARNING: "◆", FAIL: "✗", SKIPPED: "○"}
 SAID = {PASS: "passed", WARNING: "to know", FAIL: "failed", SKIPPED: "not checked"}
@@ -62,4 +64,4 @@ class Findings(Sequence[Finding]):
         for finding in self.found:
             lines.append(f"  {SIGNS[finding.status]} {finding.sentence}")
             lines += [f"      {line}" for line in finding.detail.splitlines()]
-        return "\n".join(lines)
+        return written(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from online.legible import written
 from workbench.display import table
 from workbench.timeline import words
 from workbench.timeline.plan import NULL_WORDS
@@ -23,7 +24,7 @@ def text(page: Page, moment: Moment | None, chosen: int, name: str) -> str:
     lines = [f"{page.join.name}  (rows {page.first + 1}-{last} of {page.total:,}, {words.plural(len(page.outputs), 'feature')}, {page.title})", "", *_grid(page, chosen, name)]
     if moment is not None:
         lines += ["", *_value(page, moment, chosen, name)]
-    return "\n".join(line.rstrip() for line in lines)
+    return written(line.rstrip() for line in lines)
 
 
 def _grid(page: Page, chosen: int, name: str) -> list[str]:

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from online.legible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -54,9 +56,9 @@ def cell(value: Any, places: int = 2) -> str:
             return f"[{', '.join(_element(v) for v in value[:LISTED])}{', …' if len(value) > LISTED else ''}]"
         case dict():
             items = list(value.items())
-            return f"{{{', '.join(f'{k}: {_element(v)}' for k, v in items[:LISTED])}{', …' if len(items) > LISTED else ''}}}"
+            return f"{{{', '.join(f'{visible(str(k))}: {_element(v)}' for k, v in items[:LISTED])}{', …' if len(items) > LISTED else ''}}}"
         case _:
-            text = str(value)
+            text = visible(str(value))
             return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
@@ -64,7 +66,7 @@ def _element(value: Any) -> str:
     """Inside a list there are no thousands separators, which would read as more elements."""
     if value is None:
         return "null"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else visible(str(value))
 
 
 def full(value: Any) -> str:
@@ -73,7 +75,7 @@ def full(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return cell(value)
-    return f"{value:,}" if isinstance(value, int | float | Decimal) else cell(value) if isinstance(value, datetime | date) else str(value)
+    return f"{value:,}" if isinstance(value, int | float | Decimal) else cell(value) if isinstance(value, datetime | date) else visible(str(value))
 
 
 def plural(n: int, word: str) -> str:

@@ -1,0 +1,190 @@
+"""A dashboard over HTTP shows itself to whom it may, and strangers take it from nobody (S8, S2)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from conftest import ROOT
+
+from monitoring import hosting
+from monitoring.board import Board, Line
+
+SEARCH = {"v": 1, "id": 1, "slot": "view", "kind": "search", "params": {"query": "x"}}
+CODE = """
+import argparse, sys
+sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/monitoring"]
+from monitoring import dashboard_command
+from monitoring.view import Dashboard
+from test_hosting import board
+p = argparse.ArgumentParser()
+dashboard_command.dashboard(p)
+options = p.parse_args(["a.py:b", "--port", "0", *{options!r}])
+sys.exit(dashboard_command._served(Dashboard(board(), board), options))
+"""
+
+
+def board():
+    return Board("shop", "", "", "", 10**15, (Line("spend", "shop", "ok"),), ())
+
+
+@contextmanager
+def running(*options):
+    """The address that the command prints, of a dashboard in a process of its own."""
+    code = CODE.format(root=str(ROOT), options=options)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            address = process.stdout.readline().strip()
+            until_answered(address)
+            yield address
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with running("--allow-host", "Board.Example") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def secret():
+    """An address on all of the machine's, without its token, and the token."""
+    with running("--host", "0.0.0.0") as found:  # noqa: S104 the case
+        bare, _, token = found.partition("?token=")
+        yield bare.replace("0.0.0.0", "127.0.0.1"), token  # noqa: S104 replaced
+
+
+def page_of(answer):
+    """The name of the page that a document is."""
+    return json.loads(answer.text.partition("const PAGE = ")[2].partition(";")[0])
+
+
+def asked(client, address, page, content=SEARCH):
+    return client.post(f"{address}ask", headers={"X-Page": page}, content=json.dumps(content))
+
+
+def test_a_page_is_shown_to_whoever_has_the_token_and_to_nobody_else(secret):
+    """S8: the command makes a token; its address is opened once, and a cookie stands for it."""
+    secret_address, token = secret
+    with httpx.Client(follow_redirects=False) as client:
+        without = client.get(secret_address)
+        wrong = client.get(secret_address, params={"token": token[:-1]})
+        hostile = client.get(secret_address, params={"token": "é\ud7ff\x00"})
+        posted = asked(client, secret_address, "guessed")
+        given = client.get(secret_address, params={"token": token})
+        shown = client.get(secret_address)
+        answered = asked(client, secret_address, page_of(shown))
+
+    assert [401, 401, 401, 401] == [a.status_code for a in (without, wrong, hostile, posted)]
+    assert (303, "/") == (given.status_code, given.headers["location"])
+    assert {"httponly", "samesite=lax"} <= {
+        part.strip().lower() for part in given.headers["set-cookie"].split(";")
+    }
+    assert (200, 200) == (shown.status_code, answered.status_code)
+    assert token not in shown.text
+    assert "spend" not in without.text
+
+
+def test_a_session_asks_its_own_pages_alone(address):
+    """S8: another session that knows a page's name is told nothing."""
+    with httpx.Client() as one, httpx.Client() as other:
+        page = page_of(one.get(address))
+        other.get(address)
+
+        assert 404 == asked(other, address, page).status_code
+        assert 404 == httpx.post(f"{address}ask", headers={"X-Page": page}, json=SEARCH).status_code
+        assert 200 == asked(one, address, page).status_code
+
+
+def test_anonymous_requests_evict_no_page_that_is_open(address):
+    """S8: 70 of them, and more, beside a page whose script has called and is quiet since."""
+    with httpx.Client() as client:
+        page = page_of(client.get(address))
+        assert 200 == asked(client, address, page, None).status_code
+
+        with httpx.Client() as stranger:
+            for _ in range(hosting.PAGES + 16):
+                stranger.cookies.clear()
+                assert 200 == stranger.get(address).status_code
+
+        assert 200 == asked(client, address, page).status_code
+
+
+def test_a_session_gives_up_its_own_oldest_page(address):
+    with httpx.Client() as client:
+        pages = [page_of(client.get(address)) for _ in range(hosting.OWN + 1)]
+
+        statuses = [asked(client, address, page).status_code for page in pages]
+
+    assert [404, *[200] * hosting.OWN] == statuses
+
+
+def test_no_other_site_s_page_can_ask(address):
+    """S8: by a name that leads here (DNS rebinding), or from its own origin."""
+    for host in ("elsewhere.example", "127.0.0.1.elsewhere.example", "", "localhost.elsewhere"):
+        assert 421 == httpx.get(address, headers={"Host": host}).status_code
+    for origin in ("http://elsewhere.example", "null", f"{address.rstrip('/')}0"):
+        assert 403 == httpx.post(f"{address}ask", headers={"Origin": origin}).status_code
+    local = address.replace("127.0.0.1", "localhost")
+    assert 200 == httpx.get(local).status_code
+
+
+def test_a_name_that_is_allowed_may_be_asked_for(address):
+    assert 200 == httpx.get(address, headers={"Host": "board.example:80"}).status_code
+
+
+def test_half_sent_heads_leave_room_for_a_page(address):
+    """S2: a dashboard has the same connections as the service."""
+    port = int(address.rsplit(":", 1)[1].strip("/"))
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(hosting.CLIENTS + 50)]
+    for client in slow:
+        send_half(client)
+
+    assert 200 == httpx.get(address, timeout=30).status_code
+    for client in slow:
+        client.close()
+
+
+def send_half(client):
+    try:
+        client.sendall(b"GET / HTTP/1.1\r\nX: ")
+    except OSError:
+        return
+
+
+def until_answered(address):
+    end = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(address)
+        except httpx.TransportError:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        else:
+            return
+
+
+def test_there_are_so_many_pages_and_no_more(address):
+    """S8: where all are in use a new one is told so, and those that are open are answered."""
+    with httpx.Client() as client:
+        for _ in range(hosting.PAGES + 1):
+            client.cookies.clear()
+            full = client.get(address)
+            if full.status_code == 200:
+                page, cookies = page_of(full), dict(client.cookies)
+                asked(client, address, page, None)
+        client.cookies.clear()
+        client.cookies.update(cookies)
+
+        assert 503 == full.status_code
+        assert "64 pages are open" in full.json()["error"]
+        assert 200 == asked(client, address, page).status_code
