@@ -6,36 +6,37 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from online.answer_types import feature_schema, given, nullable
 from online.snippets import jsonable, posted, route
 from online.wire import EXACT, TEXTS, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from online.guard import Limits
-    from online.plan import Column, Plan
+    from online.plan import Feature, Plan
 
-MOST = 2**63 - 1
-SCHEMAS: Mapping[str, dict[str, Any]] = {
-    "int8": {"type": "integer", "minimum": -MOST - 1, "maximum": MOST},
-    "numeric(20,0)": {"type": "integer"},
-    "float8": {"type": "number"},
-    "bool": {"type": "boolean"},
-    "text": {"type": "string"},
-    "bytea": {"type": "string", "contentEncoding": "base64"},
-    "date": {"type": "string", "format": "date"},
-    "timestamp": {"type": "string", "format": "date-time"},
-    "timestamptz": {"type": "string", "format": "date-time"},
-    "time": {"type": "string"},
-    "uuid": {"type": "string", "format": "uuid"},
-}
+ID = {"type": "string", "description": "The request's id, as in its header X-Request-ID"}
+TEXT = {"type": "string"}
 TIME = {"type": ["string", "null"], "format": "date-time"}
-REFUSED = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-ALL_REFUSED = {"type": "object", "properties": {"errors": {"type": "array", "items": {"type": "string"}}}, "required": ["errors"]}
-PART = {
-    "type": "object",
-    "properties": {"status": {"enum": ["ok", "missing", "null_key", "expired", "stale", "error"]}, "newest": TIME, "batch_end": TIME, "streamed": TIME, "uploaded": TIME, "error": {"type": ["string", "null"]}},
-    "required": ["status", "newest", "batch_end", "streamed", "uploaded", "error"],
+AT = "As of when, UTC; by default now"
+EXAMPLE = "2023-12-01T00:00:00Z"
+STATUSES = {"type": "string", "enum": ["ok", "missing", "null_key", "expired", "stale", "error"]}
+SHARED: dict[str, Any] = {
+    "Refused": {"type": "object", "properties": {"error": TEXT, "request_id": ID}, "required": ["error"]},
+    "RefusedAll": {"type": "object", "properties": {"errors": {"type": "array", "items": TEXT}, "request_id": ID}, "required": ["errors"]},
+    "Part": {
+        "type": "object",
+        "description": "How a part of the definition stands: its status, its newest fact, what was uploaded and streamed",
+        "properties": {"status": STATUSES, "newest": TIME, "batch_end": TIME, "streamed": TIME, "uploaded": TIME, "error": {"type": ["string", "null"]}},
+        "required": ["status", "newest", "batch_end", "streamed", "uploaded", "error"],
+    },
+    "Result": {
+        "type": "object",
+        "properties": {"status": {"type": "string", "enum": ["Success", "Failure"]}, "entityKeys": {"type": "object", "additionalProperties": True}, "features": {"type": "object", "additionalProperties": True}, "error": TEXT},
+        "required": ["status", "entityKeys"],
+    },
+    "Results": {"type": "object", "properties": {"results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}}}, "required": ["results"]},
 }
 WHY = {
     400: "What was asked is wrong",
@@ -43,106 +44,104 @@ WHY = {
     404: "Nothing is published under the name",
     413: "Too many keys, or too large a body",
     414: "Too long a query: use POST",
+    415: "A compressed body: send it as it is",
+    421: "The service is asked for by a name that is not its own",
+    500: "A fault of the service, whose log has the request's id",
     503: "The store is away or busy: ask again after Retry-After",
 }
+ONE, SEVERAL = (400, 401, 404, 414, 421, 500, 503), (400, 401, 404, 413, 415, 421, 500, 503)
 
 
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _given(column: Column) -> dict[str, Any]:
-    """The schema of a key or context value; decimals are text, so that no digit is lost."""
-    return SCHEMAS.get(column.sql, {"type": "string", "pattern": r"^-?[0-9]{1,38}(\.[0-9]{1,38})?$"})
-
-
-# By how an Ibis type begins, the longest first: what a feature of it is in an answer.
-KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("timestamp", {"type": "string", "format": "date-time"}),
-    ("string", {"type": "string"}),
-    ("decimal", {"type": "string"}),
-    ("boolean", {"type": "boolean"}),
-    ("binary", {"type": "string", "contentEncoding": "base64"}),
-    ("array", {"type": "array"}),
-    ("float", {"type": "number"}),
-    ("uint", {"type": "integer"}),
-    ("date", {"type": "string", "format": "date"}),
-    ("time", {"type": "string"}),
-    ("uuid", {"type": "string", "format": "uuid"}),
-    ("int", {"type": "integer"}),
-    ("map", {"type": "object"}),
-)
-
-
-def feature_schema(type_: str) -> dict[str, Any]:
-    """The schema of a feature, of its Ibis type.
-
-    >>> feature_schema("map<string, decimal(12, 2)>")
-    {'type': 'object'}
-    """
-    return next((schema for start, schema in KINDS if type_.lstrip("!").startswith(start)), {})
+def _feature(feature: Feature) -> dict[str, Any]:
+    schema = nullable(feature_schema(feature.type))
+    about = f"{feature.text}{f', by {feature.by}' if feature.by else ''} ({feature.type})" if feature.text else feature.type
+    return schema | {"description": about}
 
 
 def _answer(plan: Plan) -> dict[str, Any]:
-    features = {name: _or_null(feature_schema(f.type)) for _, f, name in plan.outputs}
-    text = {"type": "string"}
-    fields: dict[str, Any] = {"name": text, "plan": text, "at": {"type": "string", "format": "date-time"}, "keys": {"type": "object"}, "status": text}
-    fields |= {"features": {"type": "object", "properties": features}, "parts": {"type": "object", "additionalProperties": PART}, "errors": {"type": "object", "additionalProperties": text}}
-    return {"type": "object", "properties": fields, "required": list(fields)}
+    features = {name: _feature(f) for _, f, name in plan.outputs}
+    keys = {k.name: nullable(given(k)) for k in plan.keys}
+    fields: dict[str, Any] = {"name": TEXT, "plan": TEXT | {"description": "The hash of the definition that is served"}, "at": {"type": "string", "format": "date-time"}}
+    fields |= {"keys": {"type": "object", "properties": keys, "required": list(keys)}, "status": STATUSES}
+    fields |= {"features": {"type": "object", "properties": features, "description": "Those that could be computed; errors has the others"}}
+    fields |= {"parts": {"type": "object", "additionalProperties": _ref("Part")}, "errors": {"type": "object", "additionalProperties": TEXT}}
+    return {"type": "object", "description": plan.description or f"Features of {plan.name}", "properties": fields, "required": list(fields)}
+
+
+def _answers(plan: Plan) -> dict[str, Any]:
+    return {"type": "object", "properties": {"answers": {"type": "array", "items": _ref(_component(plan))}}, "required": ["answers"]}
 
 
 def _row(plan: Plan) -> dict[str, Any]:
-    fields = {c.name: _or_null(_given(c)) for c in (*plan.keys, *plan.context)}
-    return {"type": "object", "properties": fields, "required": [k.name for k in plan.keys], "additionalProperties": False}
+    fields = {c.name: nullable(given(c)) for c in (*plan.keys, *plan.context)}
+    return {"type": "object", "properties": fields, "required": [k.name for k in plan.keys]}
 
 
-def _answers(schema: dict[str, Any], codes: Sequence[int], refused: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {"200": {"description": "Features", "content": {"application/json": {"schema": schema}}}}
-    return made | {str(code): {"description": WHY[code], "content": {"application/json": {"schema": refused}}} for code in codes}
+def _batch(plan: Plan, limits: Limits) -> dict[str, Any]:
+    context = {"type": ["object", "null"], "properties": {c.name: nullable(given(c)) for c in plan.context}}
+    rows = {"type": "array", "items": _ref(f"{_component(plan)}.key"), "maxItems": limits.keys}
+    at = TIME | {"description": f"{AT}; microseconds since 1970 are taken too"}
+    more = {"context": context} if plan.context else {}  # a generator makes no class of an object that can have nothing
+    return {"type": "object", "properties": {"keys": rows, "at": at} | more, "required": ["keys"]}
 
 
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _responses(name: str, codes: Sequence[int], refused: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"200": {"description": "Features", "content": {"application/json": {"schema": _ref(name)}}}}
+    return made | {str(code): {"description": WHY[code], "content": {"application/json": {"schema": _ref(refused)}}} for code in codes}
+
+
+def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
 def _paths(plan: Plan, limits: Limits) -> dict[str, Any]:
-    join, name = plan.kind == "join", quote(plan.name, safe="")
+    join, component = plan.kind == "join", _component(plan)
     about = {"summary": plan.description or f"Features of {plan.name}", "tags": ["joins" if join else "group-bys"]}
-    at = {"name": "at", "in": "query", "schema": {"type": "string", "format": "date-time"}, "description": "As of when, UTC; by default now"}
-    query = [{"name": c.name, "in": "query", "required": c in plan.keys, "schema": _given(c)} for c in (*plan.keys, *plan.context)]
-    context = {"type": ["object", "null"], "properties": {c.name: _or_null(_given(c)) for c in plan.context}, "additionalProperties": False}
-    rows = {"type": "array", "items": _row(plan), "maxItems": limits.keys}
-    times = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0, "maximum": 4_102_444_800_000_000}, {"type": "null"}], "description": "A time, or microseconds since 1970"}
-    batch = {"type": "object", "properties": {"keys": rows, "at": times, "context": context}, "required": ["keys"], "additionalProperties": False}
-    answer = {"$ref": f"#/components/schemas/{_component(plan)}"}
-    several = {"type": "object", "properties": {"answers": {"type": "array", "items": answer}}, "required": ["answers"]}
-    result = {"type": "object", "properties": {"status": {"enum": ["Success", "Failure"]}, "entityKeys": {"type": "object"}, "features": {"type": "object"}, "error": {"type": "string"}}, "required": ["status", "entityKeys"]}
-    results = {"type": "object", "properties": {"results": {"type": "array", "items": result}}, "required": ["results"]}
-    codes = (400, 401, 404, 413, 503)
-    one = {"get": about | {"parameters": [*query, at], "responses": _answers(answer, (400, 401, 404, 414, 503), REFUSED)}}
-    many = {"post": about | {"requestBody": _body(batch), "responses": _answers(several, codes, REFUSED)}}
-    bulk = {"post": about | {"tags": ["Chronon's routes"], "requestBody": _body(rows), "responses": _answers(results, codes, ALL_REFUSED)}}
-    return {f"/v1/{'joins' if join else 'group-bys'}/{name}": one | many, f"/v1/features/{'join' if join else 'groupby'}/{name}": bulk}
+    at = {"name": "at", "in": "query", "schema": {"type": "string", "format": "date-time"}, "description": AT, "example": EXAMPLE}
+    query = [{"name": c.name, "in": "query", "required": c in plan.keys, "schema": given(c), "example": jsonable(sample(c)), "description": c.type} for c in (*plan.keys, *plan.context)]
+    key = {c.name: jsonable(sample(c)) for c in (*plan.keys, *plan.context)}
+    end = f"{plan.kind}_{plan.name}"
+    one = {"get": about | {"operationId": f"fetch_{end}", "parameters": [*query, at], "responses": _responses(component, ONE, "Refused")}}
+    batch = _body(_ref(f"{component}.request"), {"keys": [{k.name: key[k.name] for k in plan.keys}], "at": EXAMPLE})
+    many = {"post": about | {"operationId": f"fetch_many_{end}", "requestBody": batch, "responses": _responses(f"{component}.answers", SEVERAL, "Refused")}}
+    rows = _body({"type": "array", "items": _ref(f"{component}.key"), "maxItems": limits.keys}, [key])
+    bulk = {"post": about | {"tags": ["chronon"], "operationId": f"fetch_bulk_{end}", "requestBody": rows, "responses": _responses("Results", SEVERAL, "RefusedAll")}}
+    return {route(plan): one | many, f"/v1/features/{'join' if join else 'groupby'}/{quote(plan.name, safe='')}": bulk}
 
 
 def _component(plan: Plan) -> str:
     return f"{plan.kind}.{quote(plan.name, safe='').replace('%', '_')}"
 
 
-def _own() -> dict[str, Any]:
-    kinds = {"/healthz": ("The process runs", "application/json"), "/readyz": ("The store answers, and the process is not being stopped", "application/json"), "/metrics": ("Counters, for Prometheus", "text/plain")}
-    texts = {path: {"200": {"description": what, "content": {kind: {}}}} for path, (what, kind) in kinds.items()}
-    texts["/readyz"]["503"] = {"description": WHY[503], "content": {"application/json": {"schema": REFUSED}}}
-    return {path: {"get": {"summary": kinds[path][0], "tags": ["service"], "responses": answers}} for path, answers in texts.items()}
+def _schemas(plan: Plan, limits: Limits) -> dict[str, Any]:
+    name = _component(plan)
+    return {name: _answer(plan), f"{name}.answers": _answers(plan), f"{name}.key": _row(plan), f"{name}.request": _batch(plan, limits)}
+
+
+def _own(*, secured: bool) -> dict[str, Any]:
+    kinds = {"/healthz": ("alive", "The process runs", "application/json"), "/readyz": ("ready", "The store answers, and the process is not being stopped", "application/json"), "/metrics": ("metrics", "Counters, for Prometheus", "text/plain")}
+    state = {"schema": {"type": "object", "properties": {"status": TEXT}, "required": ["status"]}}
+    made: dict[str, Any] = {path: {"operationId": own, "summary": what, "tags": ["service"], "responses": {"200": {"description": what, "content": {kind: state if "json" in kind else {"schema": TEXT}}}}} for path, (own, what, kind) in kinds.items()}
+    for path, codes in (("/readyz", (503,)), ("/metrics", (401, 421, 503))):
+        made[path]["responses"] |= {str(code): {"description": WHY[code], "content": {"application/json": {"schema": _ref("Refused")}}} for code in codes}
+    for path in ("/healthz", "/readyz") if secured else ():
+        made[path]["security"] = []
+    return {path: {"get": told} for path, told in made.items()}
 
 
 def document(plans: Sequence[Plan], limits: Limits, *, secured: bool) -> dict[str, Any]:
     """OpenAPI 3.1 of every published name: its keys, its features, and their types."""
     paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = dict(SHARED)
     for plan in plans:
         paths |= _paths(plan, limits)
-    made: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": "Feature Workbench", "version": "1", "description": "Features of keys as of a time: what a backfill of them would give."}, "paths": paths | _own()}
-    made["components"] = {"schemas": {_component(p): _answer(p) for p in plans}}
+        schemas |= _schemas(plan, limits)
+    made: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": "Feature Workbench", "version": "1", "description": "Features of keys as of a time: what a backfill of them would give."}, "paths": paths | _own(secured=secured)}
+    made["components"] = {"schemas": schemas}
     if secured:
         made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         made["security"] = [{"token": []}]

@@ -1,0 +1,72 @@
+"""Programs of Java and of Node that tests run, by their registries' own clients, once each."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from broker import COPY, POM
+
+CACHE = Path(__file__).parents[1] / ".workbench" / "clients"
+GENERATOR, JACKSON = "7.14.0", "2.19.1"
+JARS = (
+    f"org.openapitools:openapi-generator-cli:{GENERATOR}",
+    f"com.fasterxml.jackson.core:jackson-databind:{JACKSON}",
+    f"com.fasterxml.jackson.datatype:jackson-datatype-jsr310:{JACKSON}",
+    "org.openapitools:jackson-databind-nullable:0.2.6",
+    "jakarta.annotation:jakarta.annotation-api:2.1.1",
+)
+MODULES = {"openapi-typescript": "7.13.0", "typescript": "5.9.3"}
+DEPENDENCY = """    <dependency>
+      <groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
+    </dependency>"""
+
+
+def jars() -> Path:
+    """The folder of the generator's jars and of what its clients need, by Maven."""
+    pom = POM.format(dependencies="\n".join(DEPENDENCY.format(*jar.split(":")) for jar in JARS))
+    return _made(pom, "pom.xml", ["mvn", "-q", "-B", COPY, "-DoutputDirectory=jars"], "jars")
+
+
+def modules() -> Path:
+    """A folder `node_modules`, by npm."""
+    package = json.dumps({"name": "clients", "private": True, "dependencies": MODULES})
+    command = ["npm", "install", "--no-audit", "--no-fund", "--silent"]
+    return _made(package, "package.json", command, "node_modules")
+
+
+def lacking_programs(*programs: str) -> str | None:
+    """Why something cannot be run here, if so."""
+    absent = [p for p in programs if shutil.which(p) is None]
+    return (
+        f"clients are made by {', '.join(absent)}: install a JDK 17 with Maven, and Node 20"
+        if absent
+        else None
+    )
+
+
+def _made(content: str, name: str, command: list[str], result: str) -> Path:
+    """What a command makes of a file, once for each content; those who ask at once wait."""
+    place = CACHE / f"{result}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.is_dir():
+            with tempfile.TemporaryDirectory(dir=CACHE) as made:
+                (Path(made) / name).write_text(content)
+                subprocess.run(
+                    command,
+                    cwd=made,
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=600,
+                )
+                place.mkdir()
+                (Path(made) / result).rename(place / result)
+    return place / result
