@@ -39,7 +39,7 @@ def _hashed(value: Any) -> int | float | str:
 
 def _unique_count(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
     kind = Uniques(options["lg_k"])
-    return lambda values: kind.estimate(kind.of(dict.fromkeys(map(_hashed, values))))
+    return lambda values: kind.count(dict.fromkeys(map(_hashed, values)))
 
 
 def _percentiles(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:

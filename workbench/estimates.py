@@ -120,9 +120,9 @@ WRITTEN: dict[type[Estimate], tuple[str, str]] = {
 def approx_unique_count(value: ir.Column, where: ir.BooleanValue | None = None, *, lg_k: int = LG_K) -> ir.IntegerScalar:
     """About how many different values there are; 0 where there is none. Ibis's `approx_nunique()` is the same.
 
-    A CPC sketch of Apache DataSketches with 2**lg_k bins, `lg_k` from 4 to 26: two estimates of three are within
-    0.69 / sqrt(2**lg_k) of the count, 1.5 % at 11 (4.3 % at 8, Chronon's), and 997 of 1,000 within three times that. The
-    values alone decide: every engine gives the same number, offline and online, whatever order they came in.
+    Exact up to 2**(lg_k - 3) different values, 256 at 11. Beyond, a CPC sketch of Apache DataSketches with 2**lg_k bins,
+    `lg_k` from 4 to 26: two estimates of three are within 0.69 / sqrt(2**lg_k) of the count, 1.5 % at 11 (4.3 % at 8,
+    Chronon's), and 997 of 1,000 within three times that. The values alone decide: every engine gives the same number, offline and online, whatever order they came in.
     """
     node = _plain(column(value, "approx_unique_count"), "approx_unique_count")
     return ApproxUniqueCount(node, whole(lg_k, "lg_k of approx_unique_count", *LG_KS), condition(where, "approx_unique_count")).to_expr()

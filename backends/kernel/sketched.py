@@ -1,7 +1,7 @@
 """Sketches of windows: DataSketches of blocks of events, merged; windows that a sketch holds exactly are counted as they are.
 
-A sketch cannot forget, so that windows do not slide over one. What it tells apart does slide: a CPC sketch is the set
-of its bins, whose number is counted as any distinct values are, at no merge at all.
+A sketch cannot forget, so that windows do not slide over one. What it tells apart does slide: few different values, which
+it holds as they are, and the bins of a CPC sketch, which is the set of them: both are counted at no merge at all.
 """
 
 from __future__ import annotations
@@ -93,26 +93,43 @@ def _each(kind: Kind, values: Any, low: Longs, high: Longs, estimate: Callable[[
 
 
 def _approx_unique_count(lane: Lane, ask: Ask) -> pa.Array:
-    kind = Uniques(ask.options["lg_k"])
-    bins, values = lane.part.columns.once(f"bins {kind.lg_k} {ask.inputs['arg']}", lambda: _bins(lane.part.columns[ask.inputs["arg"]], kind))
-    mine = bins[lane.rows]
-    ids = ranks.value_ids(ranks.by_key_and_value(lane.codes, mine), lane.codes, mine)
-    held, which = np.unique(sliding.distinct(ids, *lane.range(ask.span)), return_inverse=True)
-    return pa.array(np.asarray(kind.estimates(values, held.tolist()), np.int64)[which], pa.int64())
+    """Windows of few different values count them; of more, they count the bins that a sketch has of them."""
+    kind, columns, name = Uniques(ask.options["lg_k"]), lane.part.columns, ask.inputs["arg"]
+    values, each = columns.once(f"values {name}", lambda: _values(columns[name]))
+    found = _distinct(lane, ask, values[lane.rows])
+    many = found > kind.held
+    if many.any():
+        bins, some = columns.once(f"bins {kind.lg_k} {name}", lambda: _bins(each, kind))
+        held, which = np.unique(_distinct(lane, ask, bins[values][lane.rows])[many], return_inverse=True)
+        found[many] = np.asarray(kind.estimates(some, held.tolist()), np.int64)[which]
+    return pa.array(found, pa.int64())
 
 
-def _bins(column: pa.Array, kind: Uniques) -> tuple[Longs, list[Any]]:
-    """A number for the bin of each row's value, and a value of each bin; nulls are in the first."""
+def _distinct(lane: Lane, ask: Ask, numbers: Longs) -> Longs:
+    """How many different numbers each window has."""
+    ids = ranks.value_ids(ranks.by_key_and_value(lane.codes, numbers), lane.codes, numbers)
+    return sliding.distinct(ids, *lane.range(ask.span))
+
+
+def _values(column: pa.Array) -> tuple[Longs, list[Any]]:
+    """A number for each row's value, and the values as sketches take them; nulls have a number beyond all."""
     coded = column.dictionary_encode()
+    seen: dict[Any, int] = {}
+    numbers = [seen.setdefault(value, len(seen)) for value in _hashed(coded.dictionary)]
+    mine = np.array([*numbers, len(seen)], np.int64)
+    return mine[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)], [*seen]
+
+
+def _bins(values: Sequence[Any], kind: Uniques) -> tuple[Longs, list[Any]]:
+    """A number for the bin of each value, and of nulls, which are in the first; and a value of each bin."""
     seen: dict[bytes, int] = {}
-    values: list[Any] = []
-    bins = np.zeros(len(coded.dictionary) + 1, np.int64)
-    for i, value in enumerate(_hashed(coded.dictionary)):
-        number = seen.setdefault(kind.bin(value), len(seen))
-        bins[i] = number
-        if number == len(values):
-            values.append(value)
-    return bins[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)], values
+    some: list[Any] = []
+    bins = np.zeros(len(values) + 1, np.int64)
+    for i, value in enumerate(values):
+        bins[i] = seen.setdefault(kind.bin(value), len(seen))
+        if bins[i] == len(some):
+            some.append(value)
+    return bins, some
 
 
 def _hashed(values: pa.Array) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import datasketches as ds
 import numpy as np
 import oracle
 import pyarrow as pa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from backends.asking import Ask, Span
 from backends.kernel import as_of
 from backends.sketches import Frequent, Percentiles, Uniques
+from online.estimates import KINDS
 
 WIDE = 2  # KLL keeps its bound 99 times in 100, and draws anew in each run; twice the bound it keeps always
 texts = st.text(st.characters(codec="utf-8"), max_size=3)
@@ -127,6 +129,72 @@ def test_values_that_are_all_equally_rare_leave_one_of_them():
     assert kind.estimate(sketch) is not None
     assert kind.estimate(kind.loaded(kind.dumped(sketch), str)) is not None
     assert kind.estimate(kind.merged(sketch, kind.of([]))) is not None
+
+
+# --- few different values are counted exactly (N15, rule 13)
+
+
+def small(n, seed):
+    """Sets of 0 to 8 values that are in no order, by key."""
+    rng = random.Random(seed)  # noqa: S311 values, not secrets
+    return [{rng.randrange(2**40) for _ in range(i % 9)} for i in range(n)]
+
+
+def test_200_000_small_sets_are_counted_exactly_in_the_kernel_and_where_they_are_fetched():
+    """N15: two values of one bin were one value, once in some thousand keys."""
+    sets = small(200_000, 15)
+    rows = [(key, x) for key, xs in enumerate(sets) for x in xs]
+    events = pa.table({"key": pa.array([k for k, _ in rows], pa.int64()), "time": pa.array(range(len(rows)), pa.int64()), "x": pa.array([x for _, x in rows], pa.int64())})
+    left = pa.table({"key": pa.array(range(len(sets)), pa.int64()), "at": pa.array([len(rows)] * len(sets), pa.int64())})
+    fetched = KINDS["approx_unique_count"]({"lg_k": 11})
+
+    told = as_of(events, left, [Ask("n", "approx_unique_count", {"arg": "x"}, Span(), pa.int64(), {"lg_k": 11})], keys=["key"], time="time", at="at")
+    wrong = [(got, len(sets[key])) for key, got in zip(told["key"].to_pylist(), told["n"].to_pylist(), strict=True) if got != len(sets[key])]
+
+    assert [] == wrong
+    assert [] == [xs for xs in sets if fetched([*xs, *xs]) != len(xs)]
+
+
+@pytest.mark.parametrize("kind", [str, int, float])
+def test_sketches_of_small_sets_are_exact_through_bytes_and_merges(kind):
+    uniques = Uniques()
+
+    for xs in small(20_000 if kind is int else 2_000, 16):
+        some = [kind(x) for x in xs]
+        halves = [uniques.loaded(uniques.dumped(uniques.of(part))) for part in (some[:3], some[2:])]
+        merged = uniques.merged(*halves)
+        assert len(xs) == uniques.estimate(merged)
+        assert (len(xs), len(xs)) == uniques.bounds(merged)
+
+
+@pytest.mark.parametrize("lg_k", [4, 8, 11])
+def test_at_the_last_count_that_is_exact_a_sketch_begins_to_estimate(lg_k):
+    kind = Uniques(lg_k)
+    xs = [f"user {i}" for i in range(kind.held + 1)]
+
+    exact, more = kind.of(xs[:-1]), kind.of(xs)
+
+    assert kind.held == kind.estimate(exact) == kind.count(xs[:-1])
+    assert kind.dumped(more) == kind.dumped(kind.merged(exact, kind.of(xs[-1:]))) == kind.dumped(kind.merged(kind.of(xs[-1:]), exact))
+    assert kind.estimate(more) == kind.count(xs)
+    assert oracle.near_count(kind.estimate(more), xs, kind.error)
+    assert more.hashes is None
+
+
+def test_bytes_of_datasketches_alone_are_read_and_merged_as_before():
+    """What was stored before, or by Java, has no hashes: its count stays an estimate, also where it is merged with what has them."""
+    kind, plain = Uniques(), ds.cpc_sketch(11)
+    for i in range(100):
+        plain.update(i)
+
+    read, empty = kind.loaded(bytes(plain.serialize())), kind.loaded(bytes(ds.cpc_sketch(11).serialize()))
+
+    assert bytes(plain.serialize()) == kind.dumped(read)
+    assert oracle.near_count(kind.estimate(read), range(100), kind.error)
+    assert kind.estimate(kind.merged(read, kind.of(range(50)))) == kind.estimate(kind.merged(read))
+    assert 3 == kind.estimate(kind.merged(empty, kind.of([1, 2, 3])))
+    large = kind.dumped(kind.of(range(1_000)))
+    assert large == bytes(ds.cpc_sketch.deserialize(large).serialize())  # and DataSketches reads ours
 
 
 # --- in the kernel: windows of one key
