@@ -68,10 +68,10 @@ def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:
 
 
 def _reading(schema: pa.Schema) -> dict[str, Any]:
-    """How Arrow reads COPY's text."""
+    """How Arrow reads COPY's text; the null of a single column is an empty line there."""
     return {
         "read_options": csv.ReadOptions(column_names=schema.names),
-        "parse_options": csv.ParseOptions(newlines_in_values=True),
+        "parse_options": csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         "convert_options": csv.ConvertOptions(column_types=schema, null_values=[""], true_values=["t"], false_values=["f"], strings_can_be_null=True, quoted_strings_can_be_null=False),
     }
 

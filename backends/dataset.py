@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from attrs import frozen
 
-from backends.engine import Engine, EngineError
+from backends.engine import Engine, EngineError, engine_of
 from backends.ledger import BY, Entry, Ledger, check_one_to_one, document
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class Dataset:
     def read(self, start: date | None = None, end: date | None = None) -> ir.Table:
         """The rows of the days in [start, end), from the files that the manifest lists."""
         days = [f for d, f in self._files(self.main).items() if (start is None or d >= start) and (end is None or d < end)]
-        return self.engine.read_files([self.main / name for files in days for name in files])
+        rows = self.engine.read_files([self.main / name for files in days for name in files])
+        return engine_of(rows.get_backend()).given(rows)
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
         """Refuse a folder, or a table of the catalog, that no backfill of the definition `name` wrote."""

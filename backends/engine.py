@@ -22,6 +22,7 @@ from sqlglot import exp
 
 from backends.asking import LacksError
 from backends.asof import AsOf
+from backends.handouts import hand_out, plainly
 from backends.stored import cast
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ class Engine:
         return ibis.memtable(rows)
 
     def given(self, table: ir.Table) -> ir.Table:
-        """A finished table in types that Ibis reads from this engine."""
-        return table
+        """A finished table to hand out, whose rows are read by `fetch`, in types that Ibis has for this engine."""
+        return hand_out(self, table)
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
         """A 64-bit hash of a column of any type, the same in every session; it may be null where the value is."""
@@ -247,16 +248,16 @@ class Engine:
 
     def rows(self, expr: ir.Table) -> list[tuple[Any, ...]]:
         """The few rows of an expression."""
-        found = self.run("a question of the plan", lambda: self.connected.to_pyarrow(expr), expr)
+        found = self.fetch(expr)
         return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """All rows of an expression, as Arrow."""
-        return self.run("a fetch", lambda: self.connected.to_pyarrow(self.for_arrow(expr)), expr)
+        return self.run("a fetch", lambda: plainly(self.connected, "to_pyarrow")(self.for_arrow(expr)), expr)
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """All rows of an expression, some at a time, in bounded memory."""
-        return self.run("a fetch", lambda: self.connected.to_pyarrow_batches(self.for_arrow(expr), chunk_size=BATCH), expr)
+        return self.run("a fetch", lambda: plainly(self.connected, "to_pyarrow_batches")(self.for_arrow(expr), chunk_size=BATCH), expr)
 
     def create(self, table: str, schema: ibis.Schema) -> None:
         """Make an empty table."""

@@ -180,8 +180,8 @@ class Postgres(Engine):
         return self.keep(rows) if any(pa.types.is_map(t) for t in rows.schema.types) else super().local(rows)
 
     def given(self, table: ir.Table) -> ir.Table:
-        """With maps as JSON: Ibis fetches no typed ones."""
-        return jsonb.shown(table, _maps(table))
+        """With maps as JSON, of which Ibis takes values by key here."""
+        return super().given(jsonb.shown(table, _maps(table)))
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By COPY."""

@@ -123,7 +123,7 @@ class Spark(Engine):
 
     def quoted(self, name: str) -> str:
         """In backticks."""
-        return f"`{name.replace('`', '``')}`"
+        return _plain_name(name)
 
     def sql(self, expr: ir.Table) -> str:
         """As Ibis writes it, also where Spark is not installed and Ibis has not read its options for it."""
@@ -133,7 +133,7 @@ class Spark(Engine):
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By Spark's own Arrow: Ibis goes by pandas, which rounds large integers beside nulls."""
-        return self.run("a fetch", lambda: self._frame(expr).toArrow(), expr)
+        return self.run("a fetch", lambda: _nullable(self._frame(expr)).toArrow(), expr)
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """A partition at a time comes to the driver, written by the executors as Arrow."""
@@ -195,7 +195,7 @@ class Spark(Engine):
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
         """One task a value of `by`; timestamps without a zone, as every other engine writes them."""
         frame = self._frame(rows)
-        columns = [frame[f.name].cast(_naive(f.dataType)).alias(f.name) for f in frame.schema]
+        columns = [frame[_plain_name(f.name)].cast(_retyped(f.dataType, naive=True)).alias(f.name) for f in frame.schema]
         frame.select(columns).repartition(by).write.option("maxRecordsPerFile", FILE_ROWS).partitionBy(by).parquet(str(folder))
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
@@ -225,18 +225,32 @@ def _pattern(files: Sequence[Path]) -> str:
     return f"{root}/{{{','.join(str(f.relative_to(root)) for f in files)}}}"
 
 
-def _naive(kind: Any) -> Any:
-    """A Spark type with timestamps that have no zone."""
+def _nullable(frame: DataFrame) -> DataFrame:
+    """Structs with fields that may be null, as in Arrow where the struct may be: toArrow() refuses others."""
+    loose = {f.name: _retyped(f.dataType, nullable=True) for f in frame.schema if "struct" in f.dataType.simpleString()}
+    return frame.select([frame[_plain_name(c)].cast(loose[c]).alias(c) if c in loose else frame[_plain_name(c)] for c in frame.columns]) if loose else frame
+
+
+def _plain_name(name: str) -> str:
+    """A column's name where Spark would take dots for fields."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def _retyped(kind: Any, *, naive: bool = False, nullable: bool = False) -> Any:
+    """A Spark type with timestamps that have no zone, or with fields of structs that may be null."""
     from pyspark.sql import types  # noqa: PLC0415 Spark is an extra
 
+    def again(inner: Any) -> Any:
+        return _retyped(inner, naive=naive, nullable=nullable)
+
     match kind:
-        case types.TimestampType():
+        case types.TimestampType() if naive:
             return types.TimestampNTZType()
         case types.ArrayType():
-            return types.ArrayType(_naive(kind.elementType), kind.containsNull)
+            return types.ArrayType(again(kind.elementType), nullable or kind.containsNull)
         case types.MapType():
-            return types.MapType(_naive(kind.keyType), _naive(kind.valueType), kind.valueContainsNull)
+            return types.MapType(again(kind.keyType), again(kind.valueType), nullable or kind.valueContainsNull)
         case types.StructType():
-            return types.StructType([types.StructField(f.name, _naive(f.dataType), f.nullable) for f in kind.fields])
+            return types.StructType([types.StructField(f.name, again(f.dataType), nullable or f.nullable) for f in kind.fields])
         case _:
             return kind

@@ -164,7 +164,7 @@ def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
 def ask(checks: Iterator[Check], engine: Engine) -> None:
     """Ask every question; DefinitionError with the first bad answer's sentence."""
     for check in checks:
-        answer = engine.run("checking the data", lambda q=check.question: q.to_pyarrow().to_pylist(), check.question)
+        answer = engine.fetch(check.question).to_pylist()
         said = check.sentence(answer)
         if said is not None:
             raise DefinitionError(said)

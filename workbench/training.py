@@ -101,7 +101,7 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
     Refill(join, engine, filled, left, rebuild, plan).run(step)
     if isinstance(filled, Dataset) and filled.view is None:
         return filled.read(first, last)
-    table = engine.table(filled.name)
+    table = engine.given(engine.table(filled.name))
     return table if first is None and last is None else between(table, join.left.time, first, last)
 
 

@@ -246,8 +246,8 @@ def _counted_there(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -
     joined = base.left_join(counts, [*(base[left] == counts[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)), base[AT] == counts[AT]])
     joined = joined.mutate(**{AGE: micros(joined[join.left.time]) - joined[NEWEST]})
     both = joined.left_join(ever, [joined[left] == ever[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)], rname="{name}_ever")
-    rows = both.select(ROW, KNOWN, NEWEST, AGE, *(f.name for f in counted.outputs)).to_pyarrow().to_pylist()
-    return {r[ROW]: r for r in rows}
+    rows = engine.fetch(both.select(ROW, KNOWN, NEWEST, AGE, *(f.name for f in counted.outputs)))
+    return {r[ROW]: r for r in rows.to_pylist()}
 
 
 def counting(group_by: GroupBy) -> GroupBy:

@@ -1,0 +1,128 @@
+"""Tables that are handed out: whatever is made of them, their rows come as the engine has them.
+
+Ibis fetches from Spark by pandas, where a whole number beside a null is rounded to a double, within lists
+too, and where no map becomes Arrow. Its `execute()` rounds so on every engine, and Postgres's decimals.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+from ibis.formats.pandas import PandasData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ibis.backends import BaseBackend
+
+    from backends.engine import Engine
+
+ROWS = 1_000_000  # of a batch, as Ibis has it by default
+# What all of Ibis's ways to read an expression come to: head(), to_polars(), to_parquet() and the like too.
+REPLACED = ("execute", "to_pandas_batches", "to_pyarrow", "to_pyarrow_batches")
+WHOLE = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+}
+
+
+def hand_out(engine: Engine, table: ir.Table) -> ir.Table:
+    """The table; from here on, what its connection reads of expressions over it is read by the engine."""
+    found = getattr(engine.connected.to_pyarrow, "__self__", None)
+    handouts = found if isinstance(found, Handouts) else Handouts(engine)
+    handouts.names |= {t.name for t in table.op().find(ops.DatabaseTable)}
+    return table
+
+
+def plainly(con: BaseBackend, method: str) -> Any:
+    """A method of a connection as Ibis has it, whatever was handed out."""
+    return getattr(type(con), method).__get__(con)
+
+
+class Handouts:
+    """The tables of a connection that were handed out, in the place of the methods that read them.
+
+    `names` are those of the tables. Expressions without any of them are left to Ibis.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.names = engine, set[str]()
+        for method in REPLACED:
+            setattr(engine.connected, method, getattr(self, method))
+
+    def execute(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any) -> Any:
+        """As pandas; whole numbers beside nulls are pandas's nullable ones, the rest is as Ibis has it."""
+        if not self._ours(expr):
+            return plainly(self.engine.connected, "execute")(expr, params=params, limit=limit, **more)
+        asked = _asked(expr, params, limit)
+        return expr.__pandas_result__(_frame(self._table(asked), asked.schema()))
+
+    def to_pandas_batches(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, chunk_size: int = ROWS, **more: Any) -> Iterator[Any]:
+        """As `execute`, some rows at a time."""
+        if not self._ours(expr):
+            yield from plainly(self.engine.connected, "to_pandas_batches")(expr, params=params, limit=limit, chunk_size=chunk_size, **more)
+            return
+        asked = _asked(expr, params, limit)
+        for batch in self._batches(asked, chunk_size):
+            yield expr.__pandas_result__(_frame(pa.Table.from_batches([batch]), asked.schema()))
+
+    def to_pyarrow(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any) -> Any:
+        """As Arrow, in the expression's own types."""
+        if not self._ours(expr):
+            return plainly(self.engine.connected, "to_pyarrow")(expr, params=params, limit=limit, **more)
+        return expr.__pyarrow_result__(self._table(_asked(expr, params, limit)))
+
+    def to_pyarrow_batches(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, chunk_size: int = ROWS, **more: Any) -> pa.RecordBatchReader:
+        """As `to_pyarrow`, some rows at a time, in bounded memory."""
+        if not self._ours(expr):
+            return plainly(self.engine.connected, "to_pyarrow_batches")(expr, params=params, limit=limit, chunk_size=chunk_size, **more)
+        asked = _asked(expr, params, limit)
+        return pa.RecordBatchReader.from_batches(asked.schema().to_pyarrow(), self._batches(asked, chunk_size))
+
+    def _ours(self, expr: ir.Expr) -> bool:
+        return any(table.name in self.names for table in expr.op().find(ops.DatabaseTable))
+
+    def _table(self, asked: ir.Table) -> pa.Table:
+        return self.engine.fetch(asked).cast(asked.schema().to_pyarrow())
+
+    def _batches(self, asked: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:
+        schema = asked.schema().to_pyarrow()
+        for batch in self.engine.batches(asked):
+            for first in range(0, batch.num_rows, rows):
+                yield batch.slice(first, rows).cast(schema)
+
+
+def _asked(expr: ir.Expr, params: Mapping[Any, Any] | None, limit: int | str | None) -> ir.Table:
+    """The expression as a table, with its parameters and its limit in it."""
+    table: ir.Table = expr.as_table()
+    if params:
+        nodes = {p.op() if isinstance(p, ir.Expr) else p: value for p, value in params.items()}
+        given = {p: ibis.literal(value, type=p.dtype).op() for p, value in nodes.items()}
+        table = table.op().replace(given).to_expr()
+    most = ibis.options.sql.default_limit if limit == "default" else limit
+    return table if most is None else table.limit(int(most))
+
+
+def _frame(rows: pa.Table, schema: ibis.Schema) -> pd.DataFrame:
+    made = {name: _series(column) for name, column in zip(rows.column_names, rows.columns, strict=True)}
+    return PandasData.convert_table(pd.DataFrame(made), schema)
+
+
+def _series(column: pa.ChunkedArray) -> pd.Series:
+    """What Ibis's own conversion takes without a loss."""
+    if column.null_count and pa.types.is_integer(column.type):
+        return column.to_pandas(types_mapper=WHOLE.get)
+    if pa.types.is_nested(column.type):
+        return pd.Series(column.to_pylist(maps_as_pydicts="strict"), dtype=object)
+    return column.to_pandas()
