@@ -66,6 +66,7 @@ class DuckDB(Engine):
     title = "DuckDB"
     plans = ("pairs", "kernel")
     lacks = frozenset()
+    folds = True
 
     def apart(self, names: Collection[str] = ()) -> DuckDB:
         """A cursor on the same database, with the temporary views that the connection has, such as those of files.

@@ -70,6 +70,8 @@ class Engine:
     plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
     lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
     placeholder = "?"
+    folds = False  # whether columns whose names differ by case alone are one to it
+    longest: int | None = None  # bytes of a name; longer ones are cut
 
     def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
         self.con, self.alone = con, alone  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled

@@ -94,13 +94,14 @@ class Handouts:
         return any(table.name in self.names for table in expr.op().find(ops.DatabaseTable))
 
     def _table(self, asked: ir.Table) -> pa.Table:
-        return self.engine.fetch(asked).cast(asked.schema().to_pyarrow())
+        rows = self.engine.fetch(asked).select(asked.columns)  # Spark leaves an offset's own column there
+        return rows.cast(asked.schema().to_pyarrow())
 
     def _batches(self, asked: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:
         schema = asked.schema().to_pyarrow()
         for batch in self.engine.batches(asked):
             for first in range(0, batch.num_rows, rows):
-                yield batch.slice(first, rows).cast(schema)
+                yield batch.slice(first, rows).select(asked.columns).cast(schema)
 
 
 def _asked(expr: ir.Expr, params: Mapping[Any, Any] | None, limit: int | str | None) -> ir.Table:

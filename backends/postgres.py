@@ -79,6 +79,7 @@ class Postgres(Engine):
     title = "Postgres"
     plans = ("pairs", "running", "kernel")
     lacks = frozenset()
+    longest = 63
 
     def apart(self, names: Collection[str] = ()) -> Postgres:
         """Another session of the same database, user and schemas; itself where one of `names` is this session's alone."""

@@ -57,6 +57,7 @@ class Spark(Engine):
     title = "Spark"
     plans = ("pairs", "kernel")
     lacks = frozenset()
+    folds = True
 
     def __init__(self, con: BaseBackend | None = None, group: str | None = None) -> None:
         super().__init__(con, alone=group is not None)

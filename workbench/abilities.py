@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import ibis.expr.operations as ops
+
+from workbench import names
 from workbench.asked import ASKED
 from workbench.errors import DefinitionError
 from workbench.estimates import Estimate, refuse
@@ -18,6 +21,8 @@ ELSEWHERE = "compute it on DuckDB, Postgres or Spark"
 
 def check_engine(group_by: GroupBy, engine: Engine) -> None:
     """Refuse the first reduction of a group-by that no plan of the engine gives, and the first feature that it cannot hold."""
+    for relation in group_by.source.table.find(ops.Relation):
+        names.check_source(f"the source of {group_by.name}", relation.schema.names, engine)
     for feature in group_by.computed:
         if not engine.holds(feature.dtype):
             message = f"{feature.name} of {group_by.name} is {feature.dtype}, which {engine.title} cannot hold: compute it on DuckDB or Spark, or reduce the elements, as in each(x).sum()"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.operations as ops
 from attrs import field, frozen
-from sqlglot import exp
 
 from backends import Engine
 from backends.equal import TOLERANCE, equal
@@ -249,13 +248,15 @@ class _Found:
     def __init__(self, join: Join, con: Any) -> None:
         self.join, self.con, self.ways = join, con, 0
         self.lefts = list(join.left.table.schema.names)
+        # by number here, since DuckDB does not tell columns apart by case, and the ways' engines may
+        self.columns = {name: f"c{i}" for i, name in enumerate(join.schema)} | {NUMBER: NUMBER, THERE: THERE}
 
     def add(self, chooser: Chooser, first: date | None, last: date | None) -> int:
         """Compute the join once more, and say how many rows it has."""
         table = computed(self.join, chooser, first, last)
         rows = fetched(chooser.engine, table.select(*self.join.schema), self.join.schema)
-        lefts = ", ".join(map(_quoted, self.lefts))
-        self.con.con.register("_fw_arrived", rows)
+        lefts = ", ".join(self.columns[c] for c in self.lefts)
+        self.con.con.register("_fw_arrived", rows.rename_columns([self.columns[c] for c in rows.column_names]))
         self.con.raw_sql(f"CREATE TABLE way{self.ways} AS SELECT *, row_number() OVER (PARTITION BY {lefts}) AS {NUMBER}, true AS {THERE} FROM _fw_arrived")  # noqa: S608 quoted
         self.con.con.unregister("_fw_arrived")
         self.ways += 1
@@ -277,12 +278,14 @@ class _Found:
 
     def _suspects(self, other: int) -> Iterator[dict[str, Any]]:
         """Pairs of rows that are not equal to the bit, or that one way lacks; `a.` and `b.` before the columns' names."""
-        matched = " AND ".join(f"a.{c} IS NOT DISTINCT FROM b.{c}" for c in map(_quoted, [*self.lefts, NUMBER]))
-        differ = [_differ(_quoted(f.name), f.dtype.is_floating()) for f in self.join.outputs]
-        shown = ", ".join(f"{side}.{_quoted(c)} AS {_quoted(f'{side}.{c}')}" for side in "ab" for c in [*self.join.schema, THERE])
+        matched = " AND ".join(f"a.{self.columns[c]} IS NOT DISTINCT FROM b.{self.columns[c]}" for c in [*self.lefts, NUMBER])
+        differ = [_differ(self.columns[f.name], f.dtype.is_floating()) for f in self.join.outputs]
+        named = [(side, c) for side in "ab" for c in [*self.join.schema, THERE]]
+        shown = ", ".join(f"{side}.{self.columns[c]} AS {side}_{self.columns[c]}" for side, c in named)
         sql = f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched} WHERE a.{THERE} IS NULL OR b.{THERE} IS NULL OR {' OR '.join(differ)}"  # noqa: S608 quoted
         for batch in self.con.con.execute(sql).to_arrow_reader(10_000):
-            yield from batch.to_pylist(maps_as_pydicts="strict")
+            renamed = batch.rename_columns([f"{side}.{c}" for side, c in named])
+            yield from renamed.to_pylist(maps_as_pydicts="strict")
 
 
 def _differ(column: str, floating: bool) -> str:  # noqa: FBT001 a column and its kind
@@ -292,5 +295,3 @@ def _differ(column: str, floating: bool) -> str:  # noqa: FBT001 a column and it
     return f"(({a} IS NULL) <> ({b} IS NULL) OR abs({a} - {b}) > {TOLERANCE} * greatest(abs({a}), abs({b})))"
 
 
-def _quoted(name: str) -> str:
-    return exp.to_identifier(name, quoted=True).sql("duckdb")

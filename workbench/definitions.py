@@ -21,6 +21,7 @@ from workbench.binding import bind, column, columns, member, unbind
 from workbench.canonical import IDLE, Meaningful
 from workbench.errors import DefinitionError
 from workbench.estimates import own
+from workbench.names import check_feature, check_messages, code_point, shown, strange
 from workbench.nodes import inline, inline_rows
 from workbench.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.topics import Topic
@@ -148,7 +149,9 @@ def identifier(value: Any, _: Any = None) -> str:
     """A name that can be a column's, a function's and a table's."""
     if isinstance(value, str) and IDENTIFIER.fullmatch(value):
         return value
-    message = f"{value!r} is no name: names become columns, so use letters, digits and underscores, not starting with a digit"
+    character = strange(value) if isinstance(value, str) else None
+    has = "" if character is None else f", for it has {code_point(character)}"
+    message = f"{shown(value) if isinstance(value, str) else repr(value)} is no name{has}: names become columns, so use letters, digits and underscores, not starting with a digit"
     raise DefinitionError(message)
 
 
@@ -197,7 +200,7 @@ def _bound(one: Aggregation, owner: GroupBy) -> Aggregation:
 
 
 def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
-    return columns(self.source.table, values, f"feature of {self.name}:")
+    return tuple(check_feature(c) for c in columns(self.source.table, values, f"feature of {self.name}:"))
 
 
 def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
@@ -233,9 +236,9 @@ def _one_of(known: tuple[Any, ...]) -> Any:
     return check
 
 
-def no_equal_names(owner: str, names: Iterable[tuple[str, str]]) -> None:
-    """Names are compared without case, since DuckDB and Spark do not tell `Price` from `price`."""
-    seen: dict[str, tuple[str, str]] = {}
+def no_equal_names(owner: str, names: Iterable[tuple[str, str]], lefts: Iterable[str] = ()) -> None:
+    """Names are compared without case, since DuckDB and Spark do not tell `Price` from `price`; but for the left's own, which are asked of the engine."""
+    seen = {name.casefold(): (name, "the left") for name in lefts}
     for name, maker in names:
         if (other := seen.get(name.casefold())) is not None:
             message = f"{owner} has two columns named {name!r}, from {other[1]} and from {maker}: name or prefix one of them, as in .name('...') or JoinPart(..., prefix='...')"
@@ -260,6 +263,8 @@ def _whole(self: GroupBy, _: Any, __: Any) -> None:
     no_equal_names(self.name, ((f.name, display.expression(f.node)) for f in self.outputs))
     if self.source.connection is not None:
         check_engine(self, engine_of(self.source.connection))
+    if isinstance(self.source, EventSource) and self.source.topic is not None:
+        check_messages(self.name, self.source.table.schema.names)
 
 
 def _entity(self: GroupBy) -> None:

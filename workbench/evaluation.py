@@ -47,7 +47,7 @@ class Evaluation:
         """The spine's columns and every feature as a map by bucket; entries that nothing contributed to are left out."""
         cells = self._cells(wanted)
         table = self._finished(cells, wanted, contributed=True)
-        kept = {f.name: table[f"{f.name}_any"].fill_null(False) & table[f.name].notnull() for f in wanted}
+        kept = {f.name: table[counted(i)].fill_null(False) & table[f.name].notnull() for i, f in enumerate(wanted)}
         return table.group_by(*self.spine.columns).agg(**{f.name: self.engine.mapped(table[BUCKET], table[f.name], kept[f.name]) for f in wanted})
 
     def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
@@ -69,7 +69,7 @@ class Evaluation:
         for feature in wanted:
             parts = {op: table[named[op, feature.window]].op() for op in reductions(feature.node)}
             values[feature.name] = finite(normal_value(finish_over(feature.node, parts)).to_expr())
-        kept = [*self.group, *([NEWEST] if newest else []), *(f"{f.name}_any" for f in wanted if contributed)]
+        kept = [*self.group, *([NEWEST] if newest else []), *(counted(i) for i in range(len(wanted)) if contributed)]
         return table.select(*kept, **values)
 
     def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
@@ -83,7 +83,7 @@ class Evaluation:
             pairs = pairs.filter(pairs[BUCKET].notnull())
         group = (*self.group, *([MEMBER] if each is not None and contained(each) else []))
         context = Context(self.engine, group, self.source.order(pairs))
-        extra = {f"{name}_any": _any(cs, pairs) for name, cs in contributions.items()}
+        extra = {counted(i): _any(cs, pairs) for i, cs in enumerate(contributions.values())}
         if newest:
             extra[NEWEST] = pairs[END if END in pairs.columns else EVENT].max()
         if MEMBER not in group:
@@ -113,6 +113,11 @@ class Evaluation:
         else:
             folded = {n: self.engine.collected(known[n], known[MEMBER], known[seen(n)]) for n in names}
         return known.group_by(*self.group).agg(**folded)
+
+
+def counted(number: int) -> str:
+    """The column that says whether a feature's map has anything; by number, for its own name may be an engine's longest."""
+    return f"_fw_any{number}"
 
 
 def seen(cell: str) -> str:

@@ -146,9 +146,9 @@ def _join_names(self: Join, _: Any, __: Any) -> None:
     if not self.parts:
         message = f"{self.name} joins nothing: give parts=[group_by, ...]"
         raise DefinitionError(message)
-    lefts = ((c, "the left") for c in self.left.table.schema.names)
+    lefts = self.left.table.schema.names
     made = ((f"{p.head}_{f.name}", p.head) for p in self.parts for f in p.group_by.outputs)
-    no_equal_names(self.name, (*lefts, *made, *((f.name, "derivations") for f in self.derivations)))
+    no_equal_names(self.name, (*made, *((f.name, "derivations") for f in self.derivations)), lefts)
 
 
 @frozen(kw_only=True, repr=False, eq=False)

@@ -11,6 +11,7 @@ from workbench.aggregates import Each
 from workbench.binding import member, title
 from workbench.display import expression
 from workbench.errors import DefinitionError
+from workbench.names import check_feature
 from workbench.nodes import substitute
 from workbench.normal import normal, normal_value
 
@@ -97,7 +98,8 @@ def _check_reduction(op: ops.Reduction, source: ops.Relation, owner: str) -> Non
 def name(node: ops.Value, window: Window | None, by: str | None) -> str:
     """The feature's name (rule 18): `{input}_{op}`, or the author's, then the window, then the bucket."""
     base = node.name if isinstance(node, ops.Alias) else _derived(node)
-    return "_".join(filter(None, (base, repr(window) if window else None, f"by_{by}" if by else None)))
+    check_feature(base)
+    return check_feature("_".join(filter(None, (base, repr(window) if window else None, f"by_{by}" if by else None))))
 
 
 def _derived(node: ops.Value) -> str:

@@ -13,7 +13,7 @@ from backends.asof import AsOf
 from workbench.arrows import arrow
 from workbench.asked import asked, span
 from workbench.estimates import Estimate
-from workbench.evaluation import Evaluation, contained, contribution, seen
+from workbench.evaluation import Evaluation, contained, contribution, counted, seen
 from workbench.lowering import Cell
 from workbench.reductions import reductions
 from workbench.rows import AT, BUCKET, END, EVENT, MEMBER, NEVER, NEWEST, Inputs, beside
@@ -49,8 +49,8 @@ class Sweep(Evaluation):
         inputs = Inputs()
         made = {c: Cell(named[c], c[0], inputs.of(c[0]), "") for c in cells}
         question = _Question(self, inputs, each, [asked(cell, self._span(c[1])) for c, cell in made.items()])
-        for feature in wanted:
-            question.whether(f"{feature.name}_any", [contribution(op, inputs, "") for op in reductions(feature.node)], self._span(feature.window))
+        for i, feature in enumerate(wanted):
+            question.whether(counted(i), [contribution(op, inputs, "") for op in reductions(feature.node)], self._span(feature.window))
         if newest:
             question.newest()
         if each is None or not contained(each):

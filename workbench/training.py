@@ -12,6 +12,7 @@ import ibis.expr.operations as ops
 
 from backends import EngineError, engine_of
 from backends.dataset import Dataset, dated
+from workbench import names
 from workbench.abilities import check_engine
 from workbench.checks import check_data
 from workbench.compile import training_set
@@ -93,6 +94,10 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
     if place is not None:
         _check_named(join)
     engine, step = engine_for(join, connection_of(join, on)), _whole(step)
+    if isinstance(place, str):
+        names.check_place(place, engine)
+    if isinstance(place, Path):
+        names.check_files(join)
     if place is None:
         return engine.given(computed(join, Chooser(engine, plan), first, last))
     left = left_rows(join, engine, first, last)
@@ -186,6 +191,7 @@ def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
 def engine_for(join: Join, con: BaseBackend) -> Engine:
     """The engine of a connection; DefinitionError where it cannot do what the join asks for."""
     engine = engine_of(con)
+    names.check_join(join, engine)
     for part in join.parts:
         check_engine(part.group_by, engine)
     return engine

@@ -17,6 +17,10 @@ SMALL = -(2**63) + 1
 DUCK, PG, SPARK = "duckdb", "postgres", "pyspark"
 
 
+def naive(*parts):
+    return datetime(*parts)  # noqa: DTZ001 the tables' timestamps are naive UTC
+
+
 def literals(everywhere=None, **by_engine):
     return dict.fromkeys((DUCK, PG, SPARK), everywhere) | by_engine
 
@@ -32,10 +36,10 @@ COLUMNS = {
     "double": (literals("cast(0.1 as double precision)", pyspark="0.1D"), 0.1),
     "wide": (literals("cast(12345678901234567890.123456789 as decimal(38, 9))", pyspark="cast('12345678901234567890.123456789' as decimal(38, 9))"), Decimal("12345678901234567890.123456789")),
     "early_day": (literals("date '1600-01-02'"), date(1600, 1, 2)),
-    "early": (literals("timestamp '1600-01-02 03:04:05.123456'", pyspark="timestamp_ntz '1600-01-02 03:04:05.123456'"), datetime(1600, 1, 2, 3, 4, 5, 123456)),
-    "late": (literals("timestamp '3000-01-02 03:04:05.123456'", pyspark="timestamp_ntz '3000-01-02 03:04:05.123456'"), datetime(3000, 1, 2, 3, 4, 5, 123456)),
+    "early": (literals("timestamp '1600-01-02 03:04:05.123456'", pyspark="timestamp_ntz '1600-01-02 03:04:05.123456'"), naive(1600, 1, 2, 3, 4, 5, 123456)),
+    "late": (literals("timestamp '3000-01-02 03:04:05.123456'", pyspark="timestamp_ntz '3000-01-02 03:04:05.123456'"), naive(3000, 1, 2, 3, 4, 5, 123456)),
     "zoned": (literals("timestamptz '1899-01-02 03:04:05.5+00'", pyspark=None), datetime(1899, 1, 2, 3, 4, 5, 500000, UTC)),
-    "of_session": ({SPARK: "timestamp '1899-01-02 03:04:05.5'"}, datetime(1899, 1, 2, 3, 4, 5, 500000)),
+    "of_session": ({SPARK: "timestamp '1899-01-02 03:04:05.5'"}, naive(1899, 1, 2, 3, 4, 5, 500000)),
     "bytes": ({DUCK: r"'x\x00'::blob", PG: r"'\x7800'::bytea", SPARK: "X'7800'"}, b"x\0"),
     "wholes": ({DUCK: f"[{LARGE}, null]::bigint[]", PG: f"array[{LARGE}, null]::bigint[]", SPARK: f"array({LARGE}L, null)"}, [LARGE, None]),
     "mapped": ({DUCK: f"map {{'a': {LARGE}, 'b': null}}", SPARK: f"map('a', {LARGE}L, 'b', null)"}, {"a": LARGE, "b": None}),
@@ -57,7 +61,7 @@ def typed(con, name="handed"):
 
 def put(con, name, query):
     if con.name == SPARK:
-        con._session.sql(query).createOrReplaceTempView(name)
+        con.raw_sql(query).createOrReplaceTempView(name)
     else:
         con.raw_sql(f"drop table if exists {name}")
         con.raw_sql(f"create table {name} as {query}")
@@ -73,7 +77,7 @@ def as_python(value):
     """A cell of pandas as the plain value that it stands for."""
     if isinstance(value, list | dict):
         return value
-    if value is None or value is pd.NA or value is pd.NaT or value != value:
+    if pd.isna(value):
         return None
     if isinstance(value, pd.Timestamp):
         return value.to_pydatetime()
@@ -120,7 +124,7 @@ def given(request):
 
 def told(value):
     """What pandas makes of a date is its midnight."""
-    return datetime(value.year, value.month, value.day) if type(value) is date else value
+    return naive(value.year, value.month, value.day) if type(value) is date else value
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -186,11 +190,11 @@ def test_a_dated_result_of_spark_is_read_so_too(spark, tmp_path, place):
 
 @pytest.mark.slow
 def test_compare_reads_spark_as_backfill_hands_it_out(spark):
-    left, events, _ = typed(spark)
+    _left, events, _values = typed(spark)
     put(spark, "handed_off", f"select 'a' as k, cast({LARGE - 1} as bigint) as v, timestamp '2024-01-01' as ts")
     con = ibis.duckdb.connect()
     con.create_table("handed_events", spark.table("handed_off").to_pyarrow())
-    con.create_table("few", pd.DataFrame({"k": ["a", "b"], "ts": [datetime(2024, 1, 2)] * 2}))
+    con.create_table("few", pd.DataFrame({"k": ["a", "b"], "ts": [naive(2024, 1, 2)] * 2}))
     put(spark, "few", "select k, ts from handed_left")
     group_by = GroupBy(name="g", source=EventSource(events, time="ts"), keys=["k"], aggregations=[events.v.sum()])
 

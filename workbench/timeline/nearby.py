@@ -22,6 +22,7 @@ from backends.duckdb import DuckDB
 from workbench.arrows import arrow, fetched, told_as_text, typed
 from workbench.checks import check_sources
 from workbench.joins import tables
+from workbench.names import twins
 from workbench.nodes import base, inline
 from workbench.rows import rebound
 from workbench.sources import EntitySource
@@ -152,6 +153,10 @@ class Nearby:
                 found.setdefault(table, []).append(part)
             elif not isinstance(table, ops.InMemoryTable):
                 message = f"{type(table).__name__} is no plain table"
+                raise BeyondReachError(message)
+        for schema in (self.join.schema, *(table.schema for table in found)):
+            if twins(schema.names):
+                message = "the embedded database does not tell columns apart by case"
                 raise BeyondReachError(message)
         return found
 
