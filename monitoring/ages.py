@@ -10,13 +10,14 @@ from attrs import field, frozen
 
 from monitoring.histograms import Histogram, merged
 from monitoring.rules import Figure
+from monitoring.spelling import span
 from online.answers import moment
 from online.lags import LATENESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from monitoring.marks import Flown, Landed, Marks, Slot
+    from monitoring.marks import Facts, Flown, Landed, Marks, Slot
     from online.positions import Partition
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -37,10 +38,14 @@ WORDS = {
 
 @frozen
 class Expected:
-    """What freshness is promised: the time from one upload to the next (by group-by, or the usual one), and that a share of events is servable within a time."""
+    """What freshness is promised: the time from one upload to the next (by group-by, or the usual one), and that a share of events is servable within a time.
+
+    `facts` is the time between facts that is usual, by group-by; of others their own history says it.
+    """
 
     schedule: timedelta = DAY
     schedules: Mapping[str, timedelta] = field(factory=dict)
+    facts: Mapping[str, timedelta] = field(factory=dict)
     within: timedelta = timedelta(seconds=10)
     share: float = 0.99
 
@@ -115,7 +120,7 @@ def figures(marks: Marks, expected: Expected | None = None) -> tuple[Figure, ...
     """Every figure of freshness at the marks' end, in a fixed order: what a rule reads, and what a dashboard draws."""
     wanted = expected or Expected()
     stood = lanes(marks)
-    found = [*_partitions(stood, marks), *_events(marks, wanted), *_uploads(marks, wanted), *_served(marks), *_canaries(marks)]
+    found = [*_partitions(stood, marks), *_events(marks, wanted), *_uploads(marks, wanted), *_facts(marks, wanted), *_served(marks), *_canaries(marks)]
     return tuple(sorted(found, key=lambda f: (f.kind, f.subject, f.at)))
 
 
@@ -188,6 +193,33 @@ def _uploads(marks: Marks, wanted: Expected) -> Iterator[Figure]:
             yield Figure("landing_delay", group_by, now, _seconds(mine[-1].ended - mine[-1].batch_end), extra=schedule)
             if (off := _off(mine)) is not None:
                 yield Figure("upload_rows", group_by, now, off, n=mine[-1].rows)
+
+
+def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
+    """How old the newest fact of each group-by is: beside the usual time between them, and beside the longest window, which holds nothing once it is older."""
+    now = marks.until
+    for plan in {g.name: g for p in marks.plans for g in p.group_bys}.values():
+        if plan.timeless:
+            continue
+        there, newest = marks.facts.get(plan.name), marks.newest(plan.name)
+        yield Figure("empty", plan.name, now, None if there is None else float(not there.rows and newest is None), extra={"why": "nothing was uploaded"} if there is None else {})
+        gap = wanted.facts.get(plan.name) or max(wanted.of(plan.name), (there.gap if there else None) or timedelta())
+        told: dict[str, Any] = {"usual": gap.total_seconds(), "why": _newest(there, newest, now)}
+        age = None if newest is None else _seconds(now - newest)
+        yield Figure("fact_age", plan.name, now, age, extra=told)
+        if plan.longest is not None:
+            longest = timedelta(microseconds=plan.reach)
+            holds = f", and the longest window is {span(longest.total_seconds())}" + (": no window holds anything" if age is not None and age >= longest.total_seconds() else "")
+            yield Figure("fact_window", plan.name, now, age, extra={"longest": longest.total_seconds(), "why": told["why"] + (holds if newest else "")})
+
+
+def _newest(there: Facts | None, newest: datetime | None, now: datetime) -> str:
+    """The newest fact in words, or why it is not known."""
+    if newest is not None:
+        return f"the newest fact is of {newest:%Y-%m-%d %H:%M}, {span((now - newest).total_seconds())} ago"
+    if there is None:
+        return "nothing was uploaded or streamed"
+    return "its last upload had no rows, and no message brought one" if there.known else "its last upload was made by an earlier version, which did not keep when the newest fact happened: upload again"
 
 
 def _off(uploads: list[Landed]) -> float | None:

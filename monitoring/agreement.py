@@ -59,7 +59,7 @@ def consistency(store: Store, definition: GroupBy | Join | str, start: At = None
     sample
         A share of the keys, from 0 to 1: the same ones every time. By default all that were logged.
     complete
-        Before when the warehouse has every event; later answers are pending, counted and not scored. By default the newest
+        Before when the warehouse has every event; later answers are pending, counted and not judged. By default the newest
         event that each of its tables has, of the table that is furthest behind.
     most
         How many of the answers that differ are looked into, spread over all of them.

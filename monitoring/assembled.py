@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from monitoring.ages import figures as ages
-from monitoring.board import ALERT, STATUSES, UNSCORED, WATCH, Board, Lane, Line, Series, Thresholds, Told
+from monitoring.board import ALERT, STATUSES, UNJUDGED, WATCH, Board, Lane, Line, Series, Thresholds, Told
 from monitoring.differing import Differing, differing
 from monitoring.drawing import clock
 from monitoring.drifting import Drifted, drifted
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 TOLD = 50  # sentences
 FRESH = frozenset(r.kind for r in FRESHNESS)
+# What is wrong with a group-by as a whole, so that none of its values is well.
+STANDING = frozenset({"batch_age", "empty", "fact_age", "fact_window", "unread", "updater_silence", "trouble"})
 
 
 def _limits(name: str) -> tuple[float, float]:
@@ -71,12 +73,12 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     measured = Measured(store, definition, now=now, on=on, span=span, tile=tile, reference=reference, chosen=chosen, complete=complete)
     plan, shown = measured.plan, measured.shown
     before, rules = current(plan, latest(store, plan.name, now=measured.now)), tuple(rules)
-    late = _late(store, plan, measured.now, before, rules)
+    stood, late, aged = _late(store, plan, measured.now, before, rules)
     if not measured.told.rows.num_rows:
         judgement = judged(of_checks(store, plan), measured.now, tile, before, rules)
-        bare = [Line(n, _group_by(p), UNSCORED, owner=_owner(plan, p), note="no log") for p, _, n in plan.outputs]
+        bare = [Line(n, _group_by(p), UNJUDGED, owner=_owner(plan, p), note="no log", reasons=("no answer was logged in this time",)) for p, _, n in plan.outputs]
         checked = [_checked(line, judgement.checks(p.group_by) if p else ()) for line, (p, *_) in zip(bare, plan.outputs, strict=True)]
-        return _of(store, plan, shown, checked, late=late, told=_sorted(_failed(judgement), late), missing=("log",), stale=_elsewhere(measured))
+        return _of(store, plan, shown, [_stood(line, plan, stood) for line in checked], late=late, aged=aged, told=_sorted(_failed(judgement), late), missing=("log",), stale=_elsewhere(measured))
     against, found = measured.reference, measured.consistency
     windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
     differs = differing(found, tile, windows)
@@ -91,7 +93,7 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
         sentences += _told(feature, name, drift, differ)
     sentences += _failed(judgement)
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
-    return _of(store, plan, shown, lines, late=late, reference=name, told=_sorted(sentences, late), missing=missing, stale="; ".join(filter(None, (_stale(found), _elsewhere(measured)))), frozen=microseconds(against.at) if against and not measured.against.relative else None)
+    return _of(store, plan, shown, [_stood(line, plan, stood) for line in lines], late=late, aged=aged, reference=name, told=_sorted(sentences, late), missing=missing, stale="; ".join(filter(None, (_stale(found), _elsewhere(measured)))), frozen=microseconds(against.at) if against and not measured.against.relative else None)
 
 
 def _stale(found: Consistency) -> str:
@@ -108,15 +110,17 @@ def _elsewhere(measured: Measured) -> str:
     return f"{others:,} logged answers are of other times than these {said((last - first) / 1e6)}: now= looks at those" if others > here else ""
 
 
-def _late(store: Store, plan: Plan, now: datetime, before: Findings, rules: Iterable[Rule]) -> list[Finding]:
-    """What is not fresh, as a monitor finds it; nothing where nothing is published under the name."""
+def _late(store: Store, plan: Plan, now: datetime, before: Findings, rules: Iterable[Rule]) -> tuple[list[Finding], list[Finding], dict[str, float]]:
+    """What is not fresh, as a monitor finds it, of it what is to be said, and how old each group-by's newest fact is; nothing where nothing is published under the name."""
     try:
         marks = read(store, plan.name, now=now)
     except StoreError:
-        return []
-    found = evaluate([r for r in rules if r.kind in FRESH], ages(marks), now, before)
+        return [], [], {}
+    figures = ages(marks)
+    found = evaluate([r for r in rules if r.kind in FRESH], figures, now, before)
     said_once = {"unread"} if _unstreamed(store, plan) else set()  # by what is missing
-    return [f for f in found.findings if f.status in (ALERT, WATCH) and f.rule not in said_once]
+    bad = [f for f in found.findings if f.status in (ALERT, WATCH)]
+    return bad, [f for f in bad if f.rule not in said_once], {f.object: f.value for f in figures if f.kind == "fact_age" and f.value is not None}
 
 
 def _sorted(sentences: Sequence[tuple[float, Told]], late: Sequence[Finding]) -> tuple[Told, ...]:
@@ -136,17 +140,37 @@ def _checked(line: Line, checks: Sequence[Finding]) -> Line:
     return evolve(line, status=min((line.status, worst.status), key=STATUSES.index), severity=max(line.severity, worst.severity), reasons=(*line.reasons, f"check: {worst.sentence}"))
 
 
+def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
+    """A feature with what is wrong with the state that it is computed from: no value is well that is of old or missing facts."""
+    mine = [f for f in stood if f.rule in STANDING and f.subject.object in _inputs(line, plan)]
+    if not mine:
+        return line
+    worst = min((f.status for f in mine), key=STATUSES.index)
+    status = min((line.status, worst), key=STATUSES.index)
+    severity = line.severity if status == line.status else max(f.severity for f in mine if f.status == worst)
+    return evolve(line, status=status, severity=severity, reasons=(*line.reasons, *(f"{f.rule.replace('_', ' ')}: {f.sentence}" for f in mine)))
+
+
+def _inputs(line: Line, plan: Plan) -> set[str]:
+    """The group-bys that a feature is computed from; of a derivation, those of the features that it names."""
+    parts = {name: p.group_by for p, _, name in plan.outputs if p is not None}
+    if line.name in parts:
+        return {parts[line.name]}
+    told = next((f.expression for f in plan.derivations if f.name == line.name), "")
+    return {g for name, g in parts.items() if f'"{name}"' in told}
+
+
 def _failed(judgement: Judgement) -> list[tuple[float, Told]]:
     """The checks that do not hold, in words."""
     return [(f.severity, Told(f.status, "check", f"{f.sentence}.")) for f in judgement.checks() if f.status in (ALERT, WATCH)]
 
 
 def _line(plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, differ: Differing) -> Line:
-    """One feature: the worst of what drift and consistency say of it, `not scored` only where neither says anything."""
+    """One feature: the worst of what drift and consistency say of it, so that it is ok only where both are judged and well."""
     status = min((drift.status, differ.status), key=STATUSES.index)
     limit = LIMITS.mismatch[1]
     bad = (ALERT, WATCH)
-    reasons = [f"{what}: {why}" for what, s, why in (("drift", drift.status, drift.why), ("served ≠ offline", differ.status, differ.verdict.sentence if differ.verdict else "")) if why and s in (*bad, UNSCORED)]
+    reasons = [f"{what}: {why}" for what, s, why in (("drift", drift.status, drift.why), ("served ≠ offline", differ.status, differ.verdict.sentence if differ.verdict else "nothing was compared")) if why and s in (*bad, UNJUDGED)]
     return Line(
         feature,
         _group_by(part),
@@ -193,13 +217,13 @@ def _owner(plan: Plan, part: PartPlan | None) -> str:
 # --- the store's own marks
 
 
-def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, late: Sequence[Finding] = (), reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "", frozen: int | None = None) -> Board:
+def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, late: Sequence[Finding] = (), aged: Mapping[str, float], reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "", frozen: int | None = None) -> Board:
     """The board, with how old what was uploaded is, how far messages were behind, and what was published when."""
     lags = positions.lags(store, [g.name for g in plan.group_bys if g.topic], shown.first, shown.last, in_us(shown.tile))
     behind = {g: max(x.p99 for x in lags if x.group_by == g) / 1e6 for g in {x.group_by for x in lags}}
-    aged = _ages(store, plan, shown)
-    old = {f.subject.object for f in late if f.rule == "batch_age"}
-    dated = tuple(evolve(n, lag=behind.get(n.group_by), age=aged.get(n.group_by), hot=n.hot | ({"age"} if n.group_by in old else set())) for n in lines)
+    ended = _ages(store, plan, shown)
+    hot = {what: {f.subject.object for f in late if f.rule in rules} for what, rules in (("age", {"batch_age"}), ("fact", {"fact_age", "fact_window"}))}
+    dated = tuple(evolve(n, lag=behind.get(n.group_by), age=ended.get(n.group_by), fact_age=aged.get(n.group_by), hot=n.hot | {what for what, of in hot.items() if n.group_by in of}) for n in lines)
     versions = [(microseconds(v.made), f"version {v.version}") for v in history(store, plan.name)]
     return Board(
         plan.name,

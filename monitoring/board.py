@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from monitoring.marks import Landed
 
-ALERT, WATCH, OK, UNSCORED = STATUSES = ("alert", "watch", "ok", "not scored")
+ALERT, WATCH, UNJUDGED, OK = STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
 
 
 @frozen
@@ -66,7 +67,8 @@ class Offending:
 class Line:
     """One feature: its status and the figures behind it.
 
-    `severity` is the worst figure over its threshold, 1 at the threshold. Shares are of 1; `lag` and `age` are in seconds.
+    `severity` is the worst figure over its threshold, 1 at the threshold. Shares are of 1; `lag`, `age` (of the upload)
+    and `fact_age` (of its group-by's newest fact) are in seconds.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Line:
     causes: Mapping[str, Series] = field(factory=dict)
     lag: float | None = None
     age: float | None = None
+    fact_age: float | None = None
     bins: tuple[Bin, ...] = ()
     rows: tuple[Offending, ...] = ()
     hot: frozenset[str] = frozenset()
@@ -149,6 +152,24 @@ class Board:
     def counts(self) -> dict[str, int]:
         """How many features have each status."""
         return {status: sum(line.status == status for line in self.lines) for status in STATUSES}
+
+    @property
+    def tally(self) -> str:
+        """The same in words, with how many are ok of all."""
+        bad = [f"{n} {status}" for status, n in self.counts.items() if n and status != OK]
+        return ", ".join([*bad, f"{self.counts[OK]} ok of {len(self.lines)}"])
+
+    @property
+    def unjudged(self) -> tuple[tuple[str, int], ...]:
+        """Why features are not judged, each with of how many, the most frequent first."""
+        grey = (n for n in self.lines if n.status == UNJUDGED)
+        return tuple(Counter("; ".join(n.reasons) or n.note or "nothing of it was served" for n in grey).most_common())
+
+    @property
+    def status(self) -> str:
+        """The worst of its features and of what is told."""
+        found = [*(n.status for n in self.lines), *(t.status for t in self.told)]
+        return min(found, key=STATUSES.index, default=UNJUDGED)
 
     @property
     def ranked(self) -> tuple[Line, ...]:

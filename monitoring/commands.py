@@ -23,25 +23,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from monitoring.passes import Source
+    from monitoring.rules import Figure
     from online.store import Store
 
-UNASKED = "drift and consistency are not measured: --definition FILE:NAME says what is served"
+UNASKED = "no definition given, which says what is served: --definition FILE:NAME, or --store-only for what the store tells alone"
 
 
 def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Measure what is served under a name, hold it against the rules, and keep and tell what is found.
 
     Freshness is in the store. Drift and consistency need what is served, by --definition, and a served log; the dashboard
-    has their statuses from the same rules. The exit code is 0, 1 where something is --fail-on or worse, and 2 where
-    something could not be evaluated. The same pass once more changes nothing: run it by cron, every 5 minutes; with
-    --definition, which computes the answers of the span again, every hour.
+    has their statuses from the same rules. The exit code is 0 where all is judged and well, 1 where something is a watch
+    and --fail-on is watch, 2 where something is an alert (and where the command itself cannot run), and 3 where something
+    was not judged: a definition that was not given, a log without answers, a source that failed, too few rows. The same
+    pass once more changes nothing: run it by cron, every 5 minutes with --store-only; with --definition, which computes
+    the answers of the span again, every hour.
     """
     parser.add_argument("name", metavar="NAME", help="what is published")
     placed(parser)
     parser.add_argument("--definition", metavar="FILE:NAME", help="a Python file, or a module as package.module, and the GroupBy or Join in it that is served: with it drift and consistency are measured as well")
+    parser.add_argument("--store-only", action="store_true", help="judge freshness and checks alone, so that drift and consistency are not missed")
     looked(parser)
     parser.add_argument("--against", metavar="WHAT", choices=WORDS, action="append", help=f"what drift is held against, each time one more: {WAYS} (training)")
-    parser.add_argument("--fail-on", choices=("watch", "alert"), default="alert", help="from which status on the exit code is 1 (alert)")
+    parser.add_argument("--fail-on", choices=("watch", "alert"), default="alert", help="from which status on the exit code is not 0 (alert)")
     parser.add_argument("--webhook", metavar="URL", default=os.environ.get("WORKBENCH_WEBHOOK"), help="gets what is new or over, as a POST of JSON (default: $WORKBENCH_WEBHOOK)")
     parser.add_argument("--metrics", metavar="FILE", type=Path, help="write findings and figures for Prometheus's node exporter, as /var/lib/node_exporter/workbench.prom")
     parser.add_argument("--schedule", metavar="HOURS", type=float, default=24.0, help="from one upload to the next (24)")
@@ -72,14 +76,22 @@ def _monitor(options: Namespace) -> int:
     if options.json:
         print(json.dumps(found.told(), sort_keys=True))  # noqa: T201 a command's answer
     else:
-        print(found, *([] if options.definition else [f"  {UNASKED}"]), sep="\n")  # noqa: T201 a command's answer
+        print(found)  # noqa: T201 a command's answer
     return found.code(options.fail_on)
+
+
+def _unasked(_store: Store, _name: str, _now: datetime) -> list[Figure]:
+    """What needs a definition, where none is given."""
+    raise DefinitionError(UNASKED)
 
 
 def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Source]:
     """What needs the definition; DefinitionError where it is not what the name is."""
+    if options.store_only and options.definition is not None:
+        message = "--store-only judges what needs no definition, and --definition gives one: leave one of them out"
+        raise DefinitionError(message)
     if options.definition is None:
-        return {}
+        return {} if options.store_only else dict.fromkeys(("consistency", "drift"), _unasked)
     from monitoring.measured import Measured  # noqa: PLC0415 as above
 
     found = definition(options.definition, (GroupBy, Join))

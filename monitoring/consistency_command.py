@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from monitoring.agreement import MOST
 from monitoring.agreement import consistency as compared
+from monitoring.rules import CODES
 from monitoring.thresholds import LATE
 from workbench.commands import connect, named, warehouse
 from workbench.definitions import GroupBy
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
-    """Compare what a store answered with what the warehouse gives, and say why it differs; exit code 1 on an alert.
+    """Compare what a store answered with what the warehouse gives, and say why it differs.
 
-    The store's served log is recomputed from all events, and from those that could be seen: what later events changed,
+    The exit code is 0 where nothing is an alert, 2 where something is, and 3 where something could not be compared. The store's served log is recomputed from all events, and from those that could be seen: what later events changed,
     what the code gets wrong, and what is wrong with the data are told apart.
     """
     named(parser, "GroupBy or Join that is served")
@@ -41,6 +42,6 @@ def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
             print(told)  # noqa: T201 a command's answer
         finally:
             store.close()
-        return 0 if told else 1
+        return CODES["ok" if told else told.status]
 
     return run

@@ -9,7 +9,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from monitoring.against import TRAINING, WAYS, WORDS
+from monitoring.board import ALERT, UNJUDGED
 from monitoring.options import looked, moment, span
+from monitoring.rules import CODES
 from workbench.commands import connect, named
 from workbench.definitions import GroupBy
 from workbench.joins import Join
@@ -29,7 +31,8 @@ def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Show how the features of a served definition are: drift, nulls, agreement with the warehouse, lag and age.
 
     With --export one HTML file, which needs nothing else; with --port a page to look through, on this machine alone unless
-    --host says otherwise, and then with a token, which the address that is printed has; with neither, a table. Exit code 1 with --export or a table where something is an alert.
+    --host says otherwise, and then with a token, which the address that is printed has; with neither, a table. With --export or
+    a table the exit code is 2 where something is an alert, 3 where something is not judged, else 0.
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)
@@ -61,7 +64,7 @@ def _run(options: Namespace) -> int:
             print(made.text(options.top))  # noqa: T201 a command's answer
     finally:
         store.close()
-    return 1 if made.board.counts["alert"] or any(t.status == "alert" for t in made.board.told) else 0
+    return CODES[made.board.status] if made.board.status in (ALERT, UNJUDGED) else 0
 
 
 def _served(made: Dashboard, options: Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from monitoring.board import UNSCORED, Mark, Offending, Series
+from monitoring.board import UNJUDGED, Mark, Offending, Series
 from monitoring.causes import NOT_REPLAYED
 from monitoring.compared import MISMATCHES
 from online.answers import microseconds
@@ -45,7 +45,7 @@ class Differing:
     @property
     def status(self) -> str:
         """What rules found of its figures."""
-        return UNSCORED if self.finding is None else self.finding.status
+        return UNJUDGED if self.finding is None else self.finding.status
 
     def severity(self, limit: float) -> float:
         """The share over its alert threshold, and at least 1 for what is an alert by its cause."""

@@ -103,7 +103,7 @@ def drift_of(reference: Tile, current: Tile, edges: Edges, *, gap: Gap | None = 
     effective = [min(t.n_eff, t.n_finite) for t in (reference, current)]
     found = judged(ref, cur, *effective, ordered=edges.numeric, rules=rules) if binned else None
     rates, rows = _rates(reference, current, rules), min(reference.n_finite, current.n_finite)
-    unscored = "" if found is None or (found.floor <= rules.floor and rows >= rules.rows) else f"PSI of {found.bins} bins has noise up to {found.floor:.3g}"
+    unscored = ("no values to compare" if edges.bins else "") if found is None else "" if (found.floor <= rules.floor and rows >= rules.rows) else f"PSI of {found.bins} bins has noise up to {found.floor:.3g}"
     status, why, severity = _verdict(reference, current, edges, found, rates, unscored, rules)
     return Drift(edges.feature, edges.edges_id, current.start, current.length, reference.n_rows, current.n_rows, scores, found, status, why, severity, rates, rows, unscored)
 

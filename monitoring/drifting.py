@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from attrs import field, frozen
 
 from monitoring import distances
-from monitoring.board import ALERT, OK, UNSCORED, WATCH, Bin, Series
+from monitoring.board import ALERT, OK, UNJUDGED, WATCH, Bin, Series
 from monitoring.counting import EPOCH
 from monitoring.tiles import Tile, summarise
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from monitoring.rules import Finding
     from monitoring.scored import Judgement
 
-STATUS = {"ok": OK, "watch": WATCH, "warn": WATCH, "alert": ALERT, "insufficient data": UNSCORED}
-RANK = (ALERT, WATCH, OK, UNSCORED)
+STATUS = {"ok": OK, "watch": WATCH, "warn": WATCH, "alert": ALERT, "insufficient data": UNJUDGED}
+RANK = (ALERT, WATCH, UNJUDGED, OK)
 TIME = "_fw_at"
 BARS = 24  # bins that are drawn; the rarest of more are one
 
@@ -37,7 +37,7 @@ BARS = 24  # bins that are drawn; the rarest of more are one
 class Drifted:
     """What a dashboard says of one feature's drift; `hot` has `drift` and `null`, as they crossed."""
 
-    status: str = UNSCORED
+    status: str = UNJUDGED
     severity: float = 0.0
     why: str = ""
     since: int | None = None
@@ -107,7 +107,7 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
     rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)
     status = _status(finding)
     hot = {"null" if finding is not None and judgement.kinds[finding.rule] == "null_rate_delta" else "drift"} if status in (ALERT, WATCH) else set()
-    why = finding.sentence.partition(": ")[2] if finding is not None and status == UNSCORED and last.status != "insufficient data" else last.why
+    why = finding.sentence.partition(": ")[2] if finding is not None and status == UNJUDGED and last.status != "insufficient data" else last.why
     return Drifted(
         status,
         last.severity,
@@ -123,7 +123,7 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
 
 
 def _status(finding: Finding | None) -> str:
-    return UNSCORED if finding is None else finding.status
+    return UNJUDGED if finding is None else finding.status
 
 
 def current(found: Sequence[Drift], now: datetime) -> Drift:

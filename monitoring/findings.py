@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from monitoring.replay import Replay
     from online.plan import Cell
 
-ORDER = ("alert", "watch", "ok", "not scored")
-MARKS = {"alert": ("✗", "alert"), "watch": ("!", "warn"), "ok": ("✓", "ok"), "not scored": ("–", "muted")}
+ORDER = ("alert", "watch", "not judged", "ok")
+MARKS = {"alert": ("✗", "alert"), "watch": ("!", "warn"), "ok": ("✓", "ok"), "not judged": ("–", "muted")}
 MOMENTS = ("written", "gone", "appended")
 SHOWN = 12  # answers and features that are shown
 
@@ -67,7 +67,7 @@ class Difference:
 class Verdict:
     """One feature: how many values were compared, which share differs, and what that means.
 
-    `status` is `alert`, `watch`, `ok` or `not scored`; `low` and `high` hold the share of all answers that differ for 95 of
+    `status` is `alert`, `watch`, `ok` or `not judged`; `low` and `high` hold the share of all answers that differ for 95 of
     100 samples, keys being what was sampled. `skew` counts values that are not what the store's events give, `late` those
     that later events changed. `shares`, of all values compared, are what rules read: `code_skew` (served and computed cannot
     both be right), `lateness`, `online_missing`, `doubtful` (the data itself changed or lacks something).
@@ -89,7 +89,7 @@ class Verdict:
 
 @frozen(repr=False, eq=False)
 class Consistency:
-    """What was served, against what the warehouse gives: true where nothing is an alert.
+    """What was served, against what the warehouse gives: true where every feature could be compared and none is an alert.
 
     `metrics` is an Arrow table, one row a feature and hour; `rows` are the values that differ, at most as many answers as
     were asked for; `verdicts` one a feature, worst first. `counts` says how many answers were scored, are pending (the
@@ -115,11 +115,11 @@ class Consistency:
 
     @property
     def status(self) -> str:
-        """The worst of its features; `not scored` where no answer could be compared."""
-        return min((v.status for v in self.verdicts), key=ORDER.index, default="not scored")
+        """The worst of its features; `not judged` where an answer of one could not be compared, and none is worse."""
+        return min((v.status for v in self.verdicts), key=ORDER.index, default="not judged")
 
     def __bool__(self) -> bool:
-        return self.status != "alert"
+        return self.status in ("ok", "watch")
 
     @property
     def causes(self) -> dict[str, int]:
@@ -132,9 +132,12 @@ class Consistency:
     def verdict(self) -> str:
         """The finding, in one sentence."""
         worst = next(iter(self.verdicts), None)
-        if worst is None or worst.status == "not scored":
+        if worst is None or worst.status == "not judged":
             waiting = f", {self.counts['pending']:,} are pending" if self.counts["pending"] else ""
-            return f"not scored: of {self.counts['answers']:,} logged answers none could be compared{waiting}"
+            few = [v.feature for v in self.verdicts if v.status == "not judged"]
+            if any(v.compared for v in self.verdicts):
+                return f"not judged: of {len(few)} of {len(self.verdicts)} features no value could be compared: {', '.join(few[:SHOWN])}{waiting}"
+            return f"not judged: of {self.counts['answers']:,} logged answers none could be compared{waiting}"
         values = sum(v.compared for v in self.verdicts)
         if worst.status == "ok" and not self.rows:
             return f"ok: {values:,} values of {self.counts['scored']:,} answers are what the warehouse gives"
@@ -247,7 +250,7 @@ def judged(feature: str, figures: Mapping[str, Any], causes: Mapping[str, int], 
 def _status(figures: Mapping[str, Any], causes: Mapping[str, int], shares: Mapping[str, float], budget: float) -> tuple[str, str]:
     n = figures["compared"]
     if not n:
-        return "not scored", "no value could be compared"
+        return "not judged", "no value could be compared"
     share = f"{figures['differing'] / n:.2%} of {n:,} values differ"
     told = ", ".join(f"{c} {k:,}" for c, k in sorted(causes.items(), key=lambda i: -i[1]))
     if shares["code_skew"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from workbench.errors import DefinitionError
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from monitoring.rules import Figure, Findings
 
-NUMBERS = {"not scored": -1, "ok": 0, "watch": 1, "alert": 2}
+NUMBERS = {"not judged": -1, "ok": 0, "watch": 1, "alert": 2}
 LABELS = ("name", "object", "feature", "place")
 
 
@@ -27,14 +28,17 @@ def exported(path: Path, name: str, findings: Findings, figures: Iterable[Figure
         message = "--metrics needs prometheus-client, which is not installed: pip install 'feature-workbench[serve]'"
         raise DefinitionError(message) from error
     registry = CollectorRegistry()
-    status = Gauge("workbench_finding_status", "What a rule says: -1 not scored, 0 ok, 1 watch, 2 alert.", [*LABELS, "rule"], registry=registry)
-    severity = Gauge("workbench_finding_severity", "A figure over its threshold: 1 at it.", [*LABELS, "rule"], registry=registry)
+    status = Gauge("workbench_finding_status", "What a rule says: -1 not judged, 0 ok, 1 watch, 2 alert.", [*LABELS, "rule"], registry=registry)
+    severity = Gauge("workbench_finding_severity", "A figure over its threshold: 1 at it, NaN where it was not judged.", [*LABELS, "rule"], registry=registry)
+    counted = Gauge("workbench_findings", "How many findings have each status.", ["name", "status"], registry=registry)
     value = Gauge("workbench_figure", "A figure that was measured; durations in seconds, shares from 0 to 1.", [*LABELS, "kind"], registry=registry)
     at = Gauge("workbench_monitor_timestamp_seconds", "When the last pass was made.", ["name"], registry=registry)
     for f in findings.findings:
         label = (name, f.subject.object, f.subject.feature, f.subject.place, f.rule)
         status.labels(*label).set(NUMBERS[f.status])
-        severity.labels(*label).set(f.severity)
+        severity.labels(*label).set(math.nan if f.status == "not judged" else f.severity)
+    for word, count in findings.counts.items():
+        counted.labels(name, word).set(count)
     for figure in sorted(figures, key=lambda f: f.at):
         if figure.value is not None:
             value.labels(name, figure.object, figure.feature, figure.place, figure.kind).set(figure.value)

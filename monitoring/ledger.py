@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from monitoring.rules import NOTHING, Finding, Findings, Seen, Subject
+from monitoring.rules import NOTHING, STATUSES, Finding, Findings, Seen, Subject
 from online.catalog import findings as table
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from online.store import Store
 
 KEPT = timedelta(days=30)  # of passes that are over
+SOURCE = "measured "  # begins the id of a rule that says whether a source measured
 
 
 def latest(store: Store, name: str, *, now: datetime | None = None) -> Findings:
@@ -49,7 +50,7 @@ def written(store: Store, name: str, findings: Findings) -> None:
 def untold(store: Store, name: str, findings: Findings) -> tuple[Finding, ...]:
     """Those whose status is another than the one that was last told: a watch or alert that is new, or one that is over."""
     _, told = _read(store, name, findings.at)
-    return tuple(f for f in findings.findings if _loud(f.status) != told.get((f.rule, f.subject), ""))
+    return tuple(f for f in findings.findings if _loud(f) != told.get((f.rule, f.subject), ""))
 
 
 def tell(store: Store, name: str, findings: Iterable[Finding], at: datetime) -> None:
@@ -57,11 +58,12 @@ def tell(store: Store, name: str, findings: Iterable[Finding], at: datetime) -> 
     with store.catalog() as con:
         for f in findings:
             mine = (table.c.name == name) & (table.c.evaluated == at) & (table.c.rule == f.rule) & (table.c.subject == _subject(f.subject))
-            con.execute(table.update().where(mine).values(kept=_kept(f, _loud(f.status))))
+            con.execute(table.update().where(mine).values(kept=_kept(f, _loud(f))))
 
 
-def _loud(status: str) -> str:
-    return status if status in ("alert", "watch") else ""
+def _loud(f: Finding) -> str:
+    """The status that others are told of; what was not judged and was an alert or a watch before is told as well, so that nobody takes it for over."""
+    return f.status if f.status in ("alert", "watch") or (f.status == "not judged" and f.rule.startswith(SOURCE)) else ""
 
 
 def _read(store: Store, name: str, now: datetime | None) -> tuple[Findings, dict[tuple[str, Subject], str]]:
@@ -73,8 +75,7 @@ def _read(store: Store, name: str, now: datetime | None) -> tuple[Findings, dict
     if newest is None:
         return NOTHING, {}
     found = [_finding(r) for r in rows]
-    order = ("alert", "watch", "ok", "not scored")
-    found.sort(key=lambda f: (order.index(f.status), -f.severity, f.rule, f.subject))
+    found.sort(key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject))
     return Findings(newest, tuple(found)), {(f.rule, f.subject): r.kept["told"] for r in rows for f in (_finding(r),)}
 
 
@@ -87,7 +88,7 @@ def _row(name: str, at: datetime, f: Finding, told: str) -> dict[str, Any]:
 
 
 def _kept(f: Finding, told: str) -> dict[str, Any]:
-    return {"told": told, "at": f.at.isoformat(), "held": f.held, "base": _seen(f.base), "kept": [_seen(s) for s in f.kept]}
+    return {"told": told, "at": f.at.isoformat(), "held": f.held, "base": _seen(f.base), "kept": [_seen(s) for s in f.kept], "moot": f.moot}
 
 
 def _seen(s: Seen | None) -> dict[str, Any] | None:
@@ -96,7 +97,8 @@ def _seen(s: Seen | None) -> dict[str, Any] | None:
 
 def _finding(r: Any) -> Finding:
     kept = r.kept
-    return Finding(r.rule, Subject(*json.loads(r.subject)), r.status, r.severity, r.sentence, r.value, datetime.fromisoformat(kept["at"]), r.since, tuple(_was(s) for s in kept["kept"]), kept["held"], _was(kept["base"]) if kept["base"] else None)
+    status = r.status if r.status in STATUSES else "not judged"  # as an earlier version called it
+    return Finding(r.rule, Subject(*json.loads(r.subject)), status, r.severity, r.sentence, r.value, datetime.fromisoformat(kept["at"]), r.since, tuple(_was(s) for s in kept["kept"]), kept["held"], _was(kept["base"]) if kept["base"] else None, kept.get("moot", False))
 
 
 def _was(told: dict[str, Any]) -> Seen:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from monitoring.histograms import Histogram, merged
 from online import positions
@@ -39,6 +39,8 @@ WAITS = """select s.group_by, b.topic, b.partition, b.oldest, b.visible from wor
     where s.group_by = any(%s) and b.visible >= %s and b.visible < %s and b.visible - b.oldest >= %s order by b.visible - b.oldest desc limit 10000"""
 ENDS = "select group_by, batch_end, uploaded from workbench.states where group_by = any(%s)"
 UPLOADS = "select group_by, batch_end, began, ended, staged from workbench.uploads where group_by = any(%s) and ended >= %s and ended < %s order by id"
+FACTS = """select distinct on (group_by) group_by, facts, staged from workbench.uploads
+    where group_by = any(%s) and hash = any(%s) and ended < %s order by group_by, id desc"""
 CANARIES = "select topic, sent, seen, every from workbench.canaries where topic = any(%s) and sent >= %s and sent < %s order by id"
 # One row a name, part, kind of age and bucket: the log itself stays where it is.
 AGES = f"""with r as (select s.name, p.key as part, w.kind, (extract(epoch from s.served) * 1000000)::int8 - w.at as age
@@ -88,6 +90,28 @@ class Landed:
 
 
 @frozen
+class Facts:
+    """What the last upload of a group-by had: how many rows, when the newest of them happened, and what time between days with facts is usual.
+
+    `nulls` are the shares of rows without a value, by input. `known` says whether the upload kept any of it: an earlier version's did not.
+    """
+
+    rows: int
+    newest: datetime | None = None
+    gap: timedelta | None = None
+    nulls: Mapping[str, float] = field(factory=dict)
+    known: bool = True
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None, staged: int) -> Facts:
+        """From an upload's mark, which has times in microseconds."""
+        if told is None:
+            return cls(staged, known=False)
+        rows, gap = told.get("rows", staged), told.get("gap")
+        return cls(rows, moment(told.get("newest")), None if gap is None else timedelta(microseconds=gap), {c: n / rows for c, n in told.get("nulls", {}).items()} if rows else {})
+
+
+@frozen
 class Flown:
     """A canary: when it was sent, when the store had it, and the time to the next."""
 
@@ -112,11 +136,19 @@ class Marks:
     uploads: tuple[Landed, ...]
     canaries: tuple[Flown, ...]
     ages: Mapping[tuple[str, str, str], Histogram]  # by name, part and "newest" or "written": of what was served
+    facts: Mapping[str, Facts] = field(factory=dict)  # by group-by: of its last upload
 
     @property
     def group_bys(self) -> tuple[str, ...]:
         """The group-bys of these names."""
         return tuple(sorted({g.name for p in self.plans for g in p.group_bys}))
+
+    def newest(self, group_by: str) -> datetime | None:
+        """When the newest fact of a group-by happened that is not of after the marks' end, by upload or by message."""
+        uploaded = self.facts[group_by].newest if group_by in self.facts else None
+        read = [moment(p.newest) for p in self.partitions if p.group_by == group_by]
+        applied = [s.newest for s in self.slots if s.group_by == group_by]  # where a partition's newest is of after now
+        return max((t for t in (uploaded, *read, *applied) if t is not None and t <= self.until), default=None)
 
     @property
     def streamed(self) -> tuple[tuple[str, str], ...]:
@@ -141,9 +173,10 @@ def read(store: Store, name: str | None = None, *, now: datetime, span: timedelt
     with store.connection() as con:
         ends = {g: (moment(end), moment(up)) for g, end, up in con.execute(ENDS, (group_bys,)).fetchall()}
         uploads = [Landed(g, moment(end) or EPOCH, began, ended, rows) for g, end, began, ended, rows in con.execute(UPLOADS, (group_bys, now - timedelta(days=35), now)).fetchall()]
+        facts = {g: Facts.read(told, staged) for g, told, staged in con.execute(FACTS, (group_bys, [g.hash for p in plans for g in p.group_bys], now)).fetchall()}
         flown = [Flown(t, moment(sent) or EPOCH, moment(seen), timedelta(microseconds=every)) for t, sent, seen, every in con.execute(CANARIES, (topics, since, until)).fetchall()]
         waited = [Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH) for g, t, p, a, b in con.execute(WAITS, (group_bys, since, until, WAITED * 1_000_000)).fetchall()]
-        return Marks(names, now - span, now, plans, stood, _slots(con, (group_bys, since, until)), tuple(waited), ends, tuple(uploads), tuple(flown), _ages(con, names, now))
+        return Marks(names, now - span, now, plans, stood, _slots(con, (group_bys, since, until)), tuple(waited), ends, tuple(uploads), tuple(flown), _ages(con, names, now), facts)
 
 
 def _us(at: datetime) -> int:

@@ -19,6 +19,7 @@ from monitoring.drift import series
 from monitoring.drifting import answers, served_tiles
 from monitoring.reference import frozen as kept
 from monitoring.reference import reference_of
+from monitoring.rules import Figure
 from monitoring.spelling import span as said
 from monitoring.tiles import Tile
 from online.answers import microseconds
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from monitoring.findings import Consistency
     from monitoring.kept import Reference
     from monitoring.passes import Source
-    from monitoring.rules import Figure
     from online.answers import At
     from online.store import Store
     from workbench.definitions import GroupBy
@@ -167,10 +167,19 @@ class Measured:
         return consistency(self.store, self.definition, self.shown.first, self.shown.last, on=self.on, complete=self.complete)
 
     def of_drift(self) -> Iterator[Figure]:
-        """The figures of every tile."""
-        for feature, columns in self.drifts.items():
-            for column, drifts in columns.items():
-                yield from scored.of_drift(self.plan.name, feature, self.place(feature, column), drifts, self.shown.tile, self.now)
+        """The figures of every tile; of a feature that has none, that it is not judged and why."""
+        for _, _, feature in self.plan.outputs:
+            columns = self.drifts.get(feature, {})
+            found = [f for c, drifts in columns.items() for f in scored.of_drift(self.plan.name, feature, self.place(feature, c), drifts, self.shown.tile, self.now)]
+            yield from found or [Figure("psi", self.plan.name, self.now, None, feature, self.place(feature, feature), extra={"why": self.unscored(feature)})]
+
+    def unscored(self, feature: str) -> str:
+        """Why a feature's drift has no figure."""
+        if self.reference is None:
+            return "no reference"
+        if feature in self.reference.skipped:
+            return self.reference.skipped[feature]
+        return "its tiles have too few rows yet" if self.drifts.get(feature) else "nothing of it was served"
 
     def of_consistency(self) -> Iterator[Figure]:
         """The figures of the span as a whole."""
@@ -184,7 +193,7 @@ class Measured:
             raise DefinitionError(message)
 
     def sources(self) -> dict[str, Source]:
-        """The same as sources of a monitor's pass at `now`; drift where there is something to hold answers against."""
+        """The same as sources of a monitor's pass at `now`."""
 
         def of(figures: Callable[[], Iterator[Figure]]) -> Source:
             def measure(_store: Store, _name: str, _now: datetime) -> list[Figure]:
@@ -193,6 +202,4 @@ class Measured:
 
             return measure
 
-        scored_ = isinstance(self.definition, Join) or self._reference is not None or self.against.relative
-        drift = {" ".join(filter(None, ("drift", self.against.label))): of(self.of_drift)} if scored_ else {}
-        return {**drift, "consistency": of(self.of_consistency)}
+        return {" ".join(filter(None, ("drift", self.against.label))): of(self.of_drift), "consistency": of(self.of_consistency)}

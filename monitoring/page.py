@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from monitoring import drawing, strips
-from monitoring.board import ALERT, OK, STATUSES, UNSCORED, WATCH
+from monitoring.board import ALERT, OK, STATUSES, UNJUDGED, WATCH
 from monitoring.spelling import span
 from monitoring.thresholds import LANDING
 from online.answers import microseconds, moment
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from monitoring.board import Board, Line, Told
 
-GLYPHS = {ALERT: ("▲", "alert"), WATCH: ("◆", "warn"), OK: ("✓", "ok"), UNSCORED: ("◌", "muted")}
+GLYPHS = {ALERT: ("▲", "alert"), WATCH: ("◆", "warn"), OK: ("✓", "ok"), UNJUDGED: ("◌", "muted")}
 TOLD = 3  # findings above the table; the others are in it
 LISTED = 600  # lines of one table
 MANY, FINE, COARSE = 100, 168, 12  # lines from which sparklines have fewer points, so that a page stays small
 FOLDED = 24  # features whose details a static page carries, the worst first
 EMPTY = {
-    "tiles": "Drift is not scored: there is no reference that has these features; dashboard(..., reference=table) takes one, reference='week' holds answers against those of a week before, and a Join has its training set.",
+    "tiles": "Drift is not judged: there is no reference that has these features; dashboard(..., reference=table) takes one, reference='week' holds answers against those of a week before, and a Join has its training set.",
     "log": "No served log in this time: Store(..., sample=1.0) or workbench serve --sample 1 keeps a share of the answers, which are compared here.",
     "stream": "Nothing was streamed yet: workbench stream keeps the store fresh, and its lag stands here.",
 }
@@ -91,15 +91,20 @@ def head(board: Board) -> Markup:
 def worst(board: Board, *, live: bool = False) -> Markup:
     """The worst finding in one sentence, at most two more, and what is missing with the command that brings it."""
     told = sorted(board.told, key=lambda t: STATUSES.index(t.status))
-    missing = [tag("p", mark(UNSCORED), " ", EMPTY[m], class_="muted") for m in board.missing]
+    missing = [tag("p", mark(UNJUDGED), " ", EMPTY[m], class_="muted") for m in board.missing]
     if not told:
-        quiet = "Nothing is wrong that is known." if board.counts[OK] else "Nothing is scored yet."
-        return tag("div", tag("p", quiet, class_="lead"), *missing, class_="worst")
+        quiet = "Nothing is judged yet." if not board.counts[OK] else "Nothing is wrong that is known." if not board.counts[UNJUDGED] else "Nothing is wrong in what is judged."
+        return tag("div", tag("p", quiet, class_="lead"), *missing, *_unjudged(board), class_="worst")
     lead, *others = told[:TOLD]
     glyph, class_ = GLYPHS[lead.status]
     items = [tag("li", tag("span", f"{GLYPHS[t.status][0]} {t.kind}", class_=f"mark {GLYPHS[t.status][1]}"), _told(t, live=live)) for t in others]
     first = tag("p", tag("span", glyph, class_=f"mark {class_}", role="img", aria_label=lead.status), _told(lead, live=live), class_="lead")
-    return tag("div", first, *([tag("ul", *items)] if items else []), *missing, class_="worst", aria_live="polite")
+    return tag("div", first, *([tag("ul", *items)] if items else []), *missing, *_unjudged(board), class_="worst", aria_live="polite")
+
+
+def _unjudged(board: Board) -> list[Markup]:
+    """Why features are not judged, where nothing that is missing says it."""
+    return [] if board.missing else [tag("p", mark(UNJUDGED), f" {why} ({n} of {len(board.lines)} features)", class_="muted") for why, n in board.unjudged[:TOLD]]
 
 
 def _told(told: Told, *, live: bool) -> Markup:
@@ -137,7 +142,7 @@ def _against(shown: Shown) -> list[Markup]:
 def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     """A line a feature, worst first."""
     limits = board.thresholds
-    heads = (("status ↓", "by severity", None), ("feature", "", None), ("drift", f"PSI, alert {limits.drift[1]:g}", None), ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None), ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None), ("write lag", "p99", "num hidew"), ("batch age", "", "num hidew"))
+    heads = (("status ↓", "by severity", None), ("feature", "", None), ("drift", f"PSI, alert {limits.drift[1]:g}", None), ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None), ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None), ("write lag", "p99", "num hidew"), ("batch age", "upload", "num"), ("newest fact", "age", "num"))
     head_ = tag("thead", tag("tr", *(tag("th", tag("b", said), tag("small", sub), scope="col", class_=c, aria_sort="descending" if i == 0 else None) for i, (said, sub, c) in enumerate(heads))))
     listed, opened = shown.lines(board), shown.line(board)
     body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
@@ -158,7 +163,7 @@ def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
         _spark(line.nulls, (line.null_before or 0) + limits.nulls[1], "{:.1f}", 100, hot="null" in line.hot, points=points),
         _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot, points=points),
     ]
-    times = [_time(line.lag, hot="lag" in line.hot), _time(line.age, hot="age" in line.hot)]
+    times = [_time(line.lag, hot="lag" in line.hot, hides=True), _time(line.age, hot="age" in line.hot), _time(line.fact_age, hot="fact" in line.hot)]
     asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}, separators=(",", ":"))} if live else {}
     told = {"title": ", ".join(line.reasons) or None, "aria_selected": "true" if on else None}
     return tag("tr", *(tag("td", c) for c in cells), *times, **told, **asks)
@@ -171,8 +176,9 @@ def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool, po
     return tag("span", drawing.sparkline(series, threshold, hot=hot, points=points), shown, class_="sp")
 
 
-def _time(seconds: float | None, *, hot: bool) -> Markup:
-    return tag("td", "–" if seconds is None else span(seconds), class_="hidew hot" if hot else "hidew")
+def _time(seconds: float | None, *, hot: bool, hides: bool = False) -> Markup:
+    """A length of time; whether it `hides` where there is little room."""
+    return tag("td", "–" if seconds is None else span(seconds), class_=" ".join(["age", *(["hidew"] if hides else []), *(["hot"] if hot else [])]))
 
 
 # --- one feature
@@ -190,7 +196,7 @@ def _figure(title: str, said: str, *content: Any) -> Markup:
 
 def _score(board: Board, line: Line) -> list[Markup]:
     if not any(v is not None for v in line.drift.values):
-        return [_figure("Drift score over time", line.note or "not scored yet: too few rows, or no reference")]
+        return [_figure("Drift score over time", line.note or "not judged yet: too few rows, or no reference")]
     floor = f"; grey: noise floor {line.floor:.3f}" if line.floor is not None else ""
     said = f"PSI of each tile against the {board.reference}{floor}"
     return [_figure("Drift score over time", said, drawing.score(line.drift, line.floor, board.thresholds.drift, [*board.marks, *_landings(board, line)], f"Drift of {line.name}: now {line.drift.last or 0:.3f}"))]

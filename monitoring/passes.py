@@ -11,8 +11,9 @@ from attrs import evolve, field, frozen
 from backends import EngineError
 from monitoring import ledger, webhook
 from monitoring.ages import figures
+from monitoring.ledger import SOURCE
 from monitoring.marks import read
-from monitoring.rules import STATUSES, Figure, Finding, Findings, evaluate
+from monitoring.rules import CODES, Figure, Finding, Findings, Rule, evaluate
 from monitoring.thresholds import QUALITY, RULES
 from online import quality
 from online.errors import StoreError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from monitoring.ages import Expected
-    from monitoring.rules import Rule
     from online.plan import Plan
     from online.store import Store
 
@@ -65,10 +65,8 @@ class Pass:
     untold: str = ""
 
     def code(self, fail_on: str) -> int:
-        """The exit code: 1 where something is `fail_on` ("watch" or "alert") or worse, else 2 where a source failed, else 0."""
-        if STATUSES.index(self.findings.status) <= STATUSES.index(fail_on):
-            return 1
-        return 2 if self.failed else 0
+        """The exit code: 2 where something is an alert, 1 where something is a watch and these count (`fail_on`), 3 where something was not judged, else 0."""
+        return exit_code(self.findings.counts, fail_on, judged=not self.failed and self.findings.status != "not judged" and not self.findings.unjudged)
 
     def told(self) -> dict[str, Any]:
         """As JSON."""
@@ -83,29 +81,47 @@ class Pass:
         }
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{n} {s}" for s, n in self.findings.counts.items() if n) or "nothing measured"
-        lines = [f"{self.name} as of {self.at:%Y-%m-%d %H:%M:%S} UTC: {counts}"]
+        lines = [f"{self.name} as of {self.at:%Y-%m-%d %H:%M:%S} UTC: {tally(self.findings)}"]
         lines += [f"  {f.status:<10} {f.rule:<17} {f.sentence}" for f in self.findings.findings if f.status in ("alert", "watch")]
-        grey = [f for f in self.findings.findings if f.status == "not scored"]
+        grey = [f for f in self.findings.findings if f.status == "not judged"]
         for rule, of in groupby(sorted(grey, key=lambda f: f.rule), key=lambda f: f.rule):
             first, *others = of
             more = f" (and {len(others)} more)" if others else ""
             lines.append(f"  {first.status:<10} {rule:<17} {first.sentence}{more}")
-        lines += [f"  not measured: {source}: {why}" for source, why in sorted(self.failed.items())]
         return written([*lines, *([f"  {self.untold}"] if self.untold else [])])
 
 
 def said(f: Finding) -> dict[str, Any]:
     """A finding as JSON."""
     subject = {"object": f.subject.object, "feature": f.subject.feature, "place": f.subject.place}
-    return {"rule": f.rule, **subject, "status": f.status, "severity": f.severity, "value": f.value, "at": f.at.isoformat(), "since": f.since.isoformat(), "sentence": f.sentence}
+    return {"rule": f.rule, **subject, "status": f.status, "severity": severity(f), "value": f.value, "at": f.at.isoformat(), "since": f.since.isoformat(), "sentence": f.sentence}
+
+
+def tally(findings: Findings) -> str:
+    """How many findings have each status, in words."""
+    return ", ".join(f"{n} {s}" for s, n in findings.counts.items() if n) or "not judged: nothing was measured"
+
+
+def severity(f: Finding) -> float | None:
+    """How far a finding is beyond its threshold; none for what was not judged, since a zero would read as well."""
+    return None if f.status == "not judged" else f.severity
+
+
+def exit_code(counts: Mapping[str, int], fail_on: str, *, judged: bool) -> int:
+    """What a command that watches ends with: 2 for an alert, 1 for a watch where these count, 3 where something was not judged, else 0."""
+    if counts["alert"]:
+        return CODES["alert"]
+    if counts["watch"] and fail_on == "watch":
+        return CODES["watch"]
+    return CODES["ok"] if judged else CODES["not judged"]
 
 
 def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] = RULES, hook: str | None = None, sources: Mapping[str, Source] = SOURCES) -> Pass:
     """One pass over a published name at `now`, UTC; the same pass once more changes nothing.
 
-    A source that fails is said in `failed`, and its rules go by what they do without figures. The webhook is told what is new
-    or over since it was last told; where it cannot be told, the next pass tries again.
+    A source that fails is said in `failed`, and is a finding that is not judged; its rules go by what they do without figures.
+    So is a rule of the caller's own that nothing is measured for. The webhook is told what is new or over since it was last
+    told; where it cannot be told, the next pass tries again.
 
     Raises StoreError where nothing is published under the name, DefinitionError where the webhook has no address.
     """
@@ -120,10 +136,32 @@ def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] =
         except (DefinitionError, EngineError, StoreError, psycopg.Error) as error:
             failed[source] = str(error)
     before = current(plan, ledger.latest(store, name, now=now))
-    findings = evaluate(rules, found, now, before)
+    asked = tuple(rules)
+    found += idle_rules(asked, found, name, now)
+    meta, told = _unmeasured(name, now, sources, failed, before)
+    findings = evaluate([*asked, *meta], [*found, *told], now, before)
     ledger.written(store, name, findings)
     problem = "" if hook is None else _told(store, name, findings, hook)
     return Pass(name, now, findings, tuple(found), failed, problem)
+
+
+def idle_rules(rules: Iterable[Rule], found: Iterable[Figure], name: str, now: datetime) -> list[Figure]:
+    """A figure that is not told for each rule beside the usual ones that no figure is for: it judged nothing, which is not ok."""
+    usual, there = {r.id for r in RULES}, tuple(found)
+
+    def reads(rule: Rule) -> bool:
+        return any(f.kind == rule.kind and rule.object in ("", f.object) and rule.feature in ("", f.feature) for f in there)
+
+    idle = [r for r in rules if r.id not in usual and not reads(r)]
+    return [Figure(r.kind, r.object or name, now, None, feature=r.feature, extra={"why": f"nothing is measured that rule {r.id} reads"}) for r in idle]
+
+
+def _unmeasured(name: str, now: datetime, sources: Iterable[str], failed: Mapping[str, str], before: Findings) -> tuple[list[Rule], list[Figure]]:
+    """A rule and a figure of each source: not judged where it could not measure, and once more where it can again."""
+    lacking = {f.rule.removeprefix(SOURCE) for f in before.findings if f.rule.startswith(SOURCE) and f.status == "not judged"}
+    told = [s for s in sorted(sources) if s in failed or s in lacking]
+    rules = [Rule(SOURCE + s, s, alert=1, sentence="{kind} is measured again") for s in told]
+    return rules, [Figure(s, name, now, None if s in failed else 0.0, extra={"why": failed.get(s, "")}) for s in told]
 
 
 def current(plan: Plan, before: Findings) -> Findings:
@@ -140,7 +178,8 @@ def _told(store: Store, name: str, findings: Findings, hook: str) -> str:
     changed = ledger.untold(store, name, findings)
     if not changed or findings.at is None:
         return ""
-    problem = webhook.posted(hook, {"name": name, "at": findings.at.isoformat(), "status": findings.status, "findings": [said(f) for f in changed]})
+    text = "; ".join([f"{name}: {tally(findings)}", *(f"{f.status}: {f.sentence}" for f in changed)])
+    problem = webhook.posted(hook, {"name": name, "at": findings.at.isoformat(), "status": findings.status, "counts": findings.counts, "text": text, "findings": [said(f) for f in changed]})
     if not problem:
         ledger.tell(store, name, changed, findings.at)
     return problem

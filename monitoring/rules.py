@@ -15,8 +15,9 @@ from workbench.errors import DefinitionError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-STATUSES = ("alert", "watch", "ok", "not scored")  # worst first
+STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
 LEVELS = ("ok", "watch", "alert")
+CODES = {"ok": 0, "watch": 1, "alert": 2, "not judged": 3}  # exit codes of commands, as monitoring plugins have them
 MOST = 1e100  # of a figure
 FORGET = timedelta(days=7)  # after which a subject without figures is no finding any more
 
@@ -42,7 +43,7 @@ def _number(value: Any) -> float | None:
 class Figure:
     """A number of a subject at a time, UTC; without `value` it could not be told, and `extra["why"]` says why.
 
-    `kind` is what a rule reads. A share is told from 0 to 1, a duration in seconds. `n` is of how many rows it is, where
+    `kind` is what a rule reads; a rule's sentence may have `why` of what could be told as well. A share is told from 0 to 1, a duration in seconds. `n` is of how many rows it is, where
     that matters. `at` is when it holds: the end of a tile, or now.
     """
 
@@ -75,8 +76,9 @@ class Rule:
     where `for_`, n of the last m figures of different times, have crossed (a watch, where it never alerts); before that, to cross it is a watch. What has crossed is
     back below `clear`, a share of the threshold. `per` and `floor` name an `extra` of the figure: what its value is divided
     by, and below what no threshold is. With `rises` it is the growth since the figure before that is held against them.
-    Figures of fewer than `least` rows are not scored. Where none came for `within`, or its value is not told, `missing` says
-    what then: "grey" not scored, "keep" what it was, "alert".
+    Figures of fewer than `least` rows are not judged. Where none came for `within`, or its value is not told, `missing` says
+    what then: "grey" not judged, "keep" the alert or watch that it was, "alert". No figure is never ok, whatever it was. With
+    `moot` there may be nothing to judge, as in a topic at rest: a whole is ok without it.
     """
 
     id: str
@@ -95,6 +97,7 @@ class Rule:
     least: int = 0
     within: timedelta = timedelta(minutes=15)
     missing: str = field(default="grey", validator=in_(("grey", "keep", "alert")))
+    moot: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Refuse thresholds that no value can be held against."""
@@ -153,6 +156,7 @@ class Finding:
     kept: tuple[Seen, ...] = field(default=(), repr=False)
     held: str = field(default="ok", repr=False)
     base: Seen | None = field(default=None, repr=False)
+    moot: bool = field(default=False, repr=False)  # it is not judged, and there may be nothing to judge
 
 
 @frozen
@@ -164,8 +168,13 @@ class Findings:
 
     @property
     def status(self) -> str:
-        """The worst of them; `not scored` where nothing is."""
-        return self.findings[0].status if self.findings else "not scored"
+        """The worst of them; `ok` only where all is judged that there is to judge, so `not judged` where there is nothing."""
+        return next((f.status for f in self.findings if not f.moot), "not judged")
+
+    @property
+    def unjudged(self) -> tuple[Finding, ...]:
+        """What should be judged and is not."""
+        return tuple(f for f in self.findings if f.status == "not judged" and not f.moot)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -227,7 +236,10 @@ def _found(rule: Rule, subject: Subject, figures: Mapping[datetime, Figure], now
     for at in sorted(told):
         one = told[at]
         chain.append(_seen(rule, one if isinstance(one, Seen) else _read(rule, one), chain[-1] if chain else base, chain[-1].level if chain else held))
-    over = max(len(chain) - rule.for_[1], 0)
+    keeps = rule.missing == "keep" and not rule.rises
+    if keeps:  # what was not told takes no other's place, so that what stood before it is still known
+        chain = [*(c for c in chain[:-1] if c.value is not None), chain[-1]]
+    over = max(len(chain) - rule.for_[1] - (keeps and chain[-1].value is None), 0)
     if over:
         base, held = chain[over - 1], chain[over - 1].level
     return _judged(rule, subject, tuple(chain[over:]), now, before, (held, base))
@@ -237,7 +249,7 @@ def _read(rule: Rule, figure: Figure) -> Seen:
     """What a rule reads of a figure."""
     raw = _scored(rule, figure)
     few = f"{figure.n:,} rows are too few" if figure.n is not None and figure.n < rule.least else ""
-    return Seen(figure.at, raw, (rule.threshold(figure, "watch"), rule.threshold(figure, "alert")), "" if raw is not None else str(figure.extra.get("why", few)))
+    return Seen(figure.at, raw, (rule.threshold(figure, "watch"), rule.threshold(figure, "alert")), str(figure.extra.get("why", "" if raw is not None else few)))
 
 
 def _seen(rule: Rule, told: Seen, last: Seen | None, held: str) -> Seen:
@@ -272,15 +284,14 @@ def _judged(rule: Rule, subject: Subject, chain: tuple[Seen, ...], now: datetime
     newest = chain[-1]
     late = now - newest.at > rule.within
     if late or newest.value is None:
-        status, sentence, severity = _missing(rule, newest, before, late=late)
+        status, sentence, severity = _missing(rule, chain, late=late)
     else:
-        crossed = sum(s.value is not None and s.level == rule.highest for s in chain)
-        status = rule.highest if crossed >= rule.for_[0] else "watch" if newest.level == "alert" or (newest.level == "watch" and rule.alert is not None) else "ok"
+        status, crossed = _standing(rule, chain)
         severity = newest.value / newest.limit
-        sentence = rule.sentence.format(kind=rule.kind, value=spelled(newest.value, rule.unit), object=subject.object) + _against(rule, newest, status, crossed)
+        sentence = rule.sentence.format(kind=rule.kind, value=spelled(newest.value, rule.unit), object=subject.object, why=newest.why) + _against(rule, newest, status, crossed)
     since = before.since if before and before.status == status else now if late else newest.at
     told = f"{subject}: {sentence}" + (f", since {since:%Y-%m-%d %H:%M}" if status in ("alert", "watch") else "")
-    return Finding(rule.id, subject, status, severity, told, newest.value, newest.at, since, chain, *kept)
+    return Finding(rule.id, subject, status, severity, told, newest.value, newest.at, since, chain, *kept, moot=rule.moot and status == "not judged")
 
 
 def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
@@ -296,12 +307,23 @@ def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
     return "" if limit is None else f" ({status} from {spelled(limit, rule.unit)})"
 
 
-def _missing(rule: Rule, newest: Seen, before: Finding | None, *, late: bool) -> tuple[str, str, float]:
+def _standing(rule: Rule, chain: tuple[Seen, ...]) -> tuple[str, int]:
+    """What the figures that were told mean together, and how many of them have crossed."""
+    crossed, level = sum(s.value is not None and s.level == rule.highest for s in chain), chain[-1].level
+    if crossed >= rule.for_[0]:
+        return rule.highest, crossed
+    return "watch" if level == "alert" or (level == "watch" and rule.alert is not None) else "ok", crossed
+
+
+def _missing(rule: Rule, chain: tuple[Seen, ...], *, late: bool) -> tuple[str, str, float]:
     """The status, sentence and severity where there is no figure."""
+    newest = chain[-1]
     lone = rule.rises and newest.raw is not None
-    why = f"{rule.kind} is told by growth, from the next pass on" if lone and not late else f"no {rule.kind} since {newest.at:%Y-%m-%d %H:%M}" if late else f"{rule.kind} is not known{f': {newest.why}' if newest.why else ''}"
+    why = f"{rule.kind} is told by growth, from the next pass on" if lone and not late else f"no {rule.kind} since {newest.at:%Y-%m-%d %H:%M}" if late else f"{rule.kind} is not judged{f': {newest.why}' if newest.why else ''}"
     if rule.missing == "alert":
         return "alert", why, 1.0
-    if rule.missing == "keep" and before is not None and before.status != "not scored":
-        return before.status, f"{why}; before that it was {before.status}", before.severity
-    return "not scored", why, 0.0
+    last = next((s for s in reversed(chain) if s.value is not None), None)
+    was = _standing(rule, chain)[0]
+    if rule.missing == "keep" and last is not None and last.value is not None and was != "ok":
+        return was, f"{why}; before that it was {was}", last.value / last.limit
+    return "not judged", why, 0.0

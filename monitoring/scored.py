@@ -42,15 +42,15 @@ def of_drift(name: str, feature: str, where: str, drifts: Sequence[Drift], lengt
         for kind, rate in d.rates.items():
             told = {"before": rate.before, "now": rate.now, "phi": CHANCE if rate.chance else 0.0}
             yield Figure(kind, name, at, rate.delta, feature, where, min(d.n_ref, d.n_cur), told)
-        if d.judged is not None:
-            noise = {"bins": d.judged.bins, "phi": d.judged.floor, **({"why": d.unscored} if d.unscored else {})}
-            yield Figure("psi", name, at, None if d.unscored else d.judged.psi, feature, where, min(d.n_ref, d.n_cur), noise)
+        if d.judged is not None or d.unscored:
+            noise = {"bins": d.judged.bins, "phi": d.judged.floor} if d.judged else {}
+            yield Figure("psi", name, at, None if d.unscored or d.judged is None else d.judged.psi, feature, where, min(d.n_ref, d.n_cur), noise | ({"why": d.unscored} if d.unscored else {}))
 
 
 def of_verdict(name: str, verdict: Verdict, now: datetime) -> Iterator[Figure]:
-    """The shares of a feature's served values that are not what the warehouse gives; none where nothing was compared."""
-    for kind, share in verdict.shares.items():
-        yield Figure(kind, name, now, share, verdict.feature, n=verdict.compared)
+    """The shares of a feature's served values that are not what the warehouse gives; not told where nothing was compared."""
+    for kind in sorted(CONSISTENCY):
+        yield Figure(kind, name, now, verdict.shares.get(kind), verdict.feature, n=verdict.compared, extra={} if verdict.shares else {"why": verdict.sentence})
 
 
 def judged(figures: Iterable[Figure], now: datetime, length: timedelta, before: Findings, rules: Iterable[Rule] = thresholds.RULES) -> Judgement:

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from monitoring.rules import Figure, Rule
     from online.store import Store
 
-SIGNS = {"alert": ("▲", "alert"), "watch": ("◆", "warn"), "ok": ("✓", "ok"), "not scored": ("◌", "muted")}
+SIGNS = {"alert": ("▲", "alert"), "watch": ("◆", "warn"), "ok": ("✓", "ok"), "not judged": ("◌", "muted")}
 HEADS = ("", "group-by", "batch age", "write lag p99", "max", "late", "partitions")
 SHOWN = 8  # findings
 
 
 @frozen(repr=False, eq=False)
 class Freshness:
-    """How fresh what is served under some names is, as of `now`: true where nothing is an alert.
+    """How fresh what is served under some names is, as of `now`: true where all of it is judged and nothing is an alert.
 
     `findings` are what the rules say, worst first; `figures` every number; `lanes` how each partition stands; `marks` what the
     store told.
@@ -47,11 +47,11 @@ class Freshness:
     lanes: tuple[Lane, ...]
 
     def __bool__(self) -> bool:
-        return self.status != "alert"
+        return self.status in ("ok", "watch")
 
     @property
     def status(self) -> str:
-        """The worst of the findings."""
+        """The worst of the findings; `ok` only where all is judged that there is to judge."""
         return self.findings.status
 
     def value(self, kind: str, object: str, place: str = "", feature: str = "") -> float | None:  # noqa: A002 the field's own word
@@ -63,7 +63,9 @@ class Freshness:
         """The worst finding, in one sentence."""
         worst = next(iter(self._told()), None)
         if worst is None:
-            return "everything that is measured is as fresh as expected" if self.findings.counts["ok"] else "nothing can be told"
+            grey = self.findings.unjudged
+            more = f" (and {len(grey) - 1} more)" if len(grey) > 1 else ""
+            return f"{grey[0].sentence}{more}" if grey else "everything that is measured is as fresh as expected" if self.findings.counts["ok"] else "nothing can be told"
         return worst.sentence
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -73,7 +75,7 @@ class Freshness:
             states = ", ".join(f"{sum(lane.state == s for lane in mine)} {s}" for s in WORDS if any(lane.state == s for lane in mine))
             cells = [_span(self.value(kind, g)) for kind in ("batch_age", "write_lag_p99", "write_lag_max")]
             late = self.value("late_rate", g)
-            status = next((f.status for f in self.findings.findings if f.subject.object == g), "not scored")
+            status = next((f.status for f in self.findings.findings if f.subject.object == g and not f.moot), "not judged")
             found.append((f"{SIGNS[status][0]} {status}", g, *cells, "–" if late is None else spelled(late, "%"), states or "no stream"))
         return found
 
@@ -82,9 +84,9 @@ class Freshness:
 
     def _more(self) -> str:
         """What is not listed."""
-        more, grey = len(self._told()) - SHOWN, self.findings.counts["not scored"]
+        more, grey = len(self._told()) - SHOWN, self.findings.counts["not judged"]
         told = [f"{more} more alerts and watches"] if more > 0 else []
-        return ", ".join([*told, *([f"{grey} not scored"] if grey else [])])
+        return ", ".join([*told, *([f"{grey} not judged"] if grey else [])])
 
     def __repr__(self) -> str:
         head = f"{self.name}: {self.status} as of {self.now:%Y-%m-%d %H:%M:%S} UTC: {self.verdict}"

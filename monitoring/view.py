@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from monitoring import page
 from monitoring.against import choices
 from monitoring.assembled import board
 from monitoring.behind import behind
-from monitoring.board import UNSCORED
+from monitoring.board import UNJUDGED
 from monitoring.given import given
 from monitoring.measured import SIX_HOURS, WEEK
 from monitoring.reference import frozen as kept
@@ -49,8 +48,8 @@ if TYPE_CHECKING:
     from workbench.markup import Markup
 
 SHOWN = 20  # features of a text
-HEADS = ("status", "feature", "drift", "null", "mismatch", "write lag", "batch age")
-COLUMNS = ("feature", "group_by", "owner", "status", "severity", "drift", "null_rate", "null_rate_reference", "mismatch", "compared", "skew", "pending", "lag", "age", "reasons")
+HEADS = ("status", "feature", "drift", "null", "mismatch", "write lag", "batch age", "newest fact")
+COLUMNS = ("feature", "group_by", "owner", "status", "severity", "drift", "null_rate", "null_rate_reference", "mismatch", "compared", "skew", "pending", "lag", "age", "fact_age", "reasons")
 DOCUMENT = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
 BODY = "<style>:root{color-scheme:light dark}body{margin:0;padding:12px;font-family:system-ui,sans-serif;background:Canvas;color:CanvasText}</style>"
 
@@ -69,7 +68,7 @@ class Dashboard:
     choices: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a feature, worst first: status, the newest figures (shares of 1, null where there is none), `lag` and `age` in seconds, `reasons`."""
+        """One row a feature, worst first: status, severity (null where it is not judged), the newest figures (shares of 1, null where there is none), `lag`, `age` and `fact_age` in seconds, `reasons`."""
         import pandas as pd  # noqa: PLC0415 half a second that a page need not cost
 
         return pd.DataFrame([_row(n) for n in self.board.ranked], columns=list(COLUMNS))
@@ -98,19 +97,13 @@ class Dashboard:
     def text(self, most: int = SHOWN) -> str:
         """What is wrong in words, and a line for so many features, worst first."""
         board = self.board
-        counts = ", ".join(f"{n} {status}" for status, n in board.counts.items() if n)
-        lines = [f"{board.name}: {counts or 'no features'}", f"  {board.span}; reference: {board.held}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
+        lines = [f"{board.name}: {board.tally if board.lines else 'no features'}", f"  {board.span}; reference: {board.held}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
         lines += [f"  {page.GLYPHS[t.status][0]} {t.sentence}" for t in board.told[: page.TOLD]] + [f"  {page.EMPTY[m]}" for m in board.missing]
-        lines += [f"  {page.GLYPHS[UNSCORED][0]} {UNSCORED}: {why} ({n} feature{'s' if n > 1 else ''})" for why, n in self._unscored()] + ([f"  {board.stale}"] if board.stale else [])
+        lines += [f"  {page.GLYPHS[UNJUDGED][0]} {UNJUDGED}: {why} ({n} feature{'s' if n > 1 else ''})" for why, n in board.unjudged[: page.TOLD]] + ([f"  {board.stale}"] if board.stale else [])
         if most > 0:
-            lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6))]
+            lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6, 7))]
         more = len(board.lines) - most
         return written([*lines, *([f"  ... {more} more in .to_pandas()"] if most > 0 and more > 0 else [])])
-
-    def _unscored(self) -> list[tuple[str, int]]:
-        """Why features are not scored, the most frequent first, where nothing that is missing says it."""
-        grey = [n for n in self.board.lines if n.status == UNSCORED and not self.board.missing]
-        return Counter("; ".join(n.reasons) or n.note or "nothing of them was served" for n in grey).most_common(page.TOLD)
 
     def __repr__(self) -> str:
         return self.text()
@@ -130,14 +123,14 @@ def _cells(line: Line) -> tuple[str, ...]:
     def told(value: float | None, form: str) -> str:
         return "–" if value is None else form.format(value)
 
-    times = ("–" if t is None else said(t) for t in (line.lag, line.age))
+    times = ("–" if t is None else said(t) for t in (line.lag, line.age, line.fact_age))
     return (f"{page.GLYPHS[line.status][0]} {line.status}", line.name, told(line.drift.last, "{:.3f}"), told(line.nulls.last, "{:.1%}"), told(line.mismatch.last, "{:.2%}"), *times)
 
 
 def _row(line: Line) -> dict[str, Any]:
-    same = {c: getattr(line, c) for c in ("group_by", "owner", "status", "severity", "compared", "skew", "pending", "lag", "age")}
+    same = {c: getattr(line, c) for c in ("group_by", "owner", "status", "compared", "skew", "pending", "lag", "age", "fact_age")}
     newest = {"drift": line.drift.last, "null_rate": line.nulls.last, "null_rate_reference": line.null_before, "mismatch": line.mismatch.last}
-    return {"feature": line.name, **same, **newest, "reasons": "; ".join(line.reasons)}
+    return {"feature": line.name, **same, **newest, "severity": None if line.status == UNJUDGED else line.severity, "reasons": "; ".join(line.reasons)}
 
 
 def document(name: str, *content: Any) -> str:
@@ -161,7 +154,7 @@ def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime |
         How far back of `now` answers are looked at, and the stretches that they are summarised in.
     reference
         What each tile of answers is held against. By default a join's training set ("training"), computed once for a
-        definition and frozen in the store; a group-by alone has none, and its drift is then not scored. A table with the
+        definition and frozen in the store; a group-by alone has none, and its drift is then not judged. A table with the
         features' columns. "previous", the tile before; "day" or "week", the same hours a day or a week before; or a
         timedelta, of whole tiles: then the training set, of a group-by its first answers, gives the bins. "offline", the
         warehouse's values of the same answers, whose drift is skew between training and serving.

@@ -58,6 +58,7 @@ uploads = Table(
     Column("staged", BigInteger, nullable=False),
     Column("inserted", BigInteger, nullable=False),
     Column("deleted", BigInteger, nullable=False),
+    Column("facts", JSONB),  # what the table's facts were then: online/facts.py; none of an upload that an earlier version made
 )
 audit = Table(
     "audit",

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from online import carried, deletions, hot, quality, rows
 from online.answers import moment
 from online.copying import copied
 from online.errors import StoreError
+from online.facts import facts_of
 from online.outcomes import refuse, refuse_deletions
 from online.places import stored
 
@@ -35,7 +37,7 @@ HORIZON = "greatest(case when %(kept)s then horizon end, case when retain is nul
 COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
 FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = {HORIZON} where rows = %(rows)s returning horizon"""
-LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted) values (%s, %s, %s, %s, %s, %s, %s)"
+LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted, facts) values (%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int,
         kept_hot(cursor, plan, "touched" if ready.done is None else None)
         cursor.execute(rows.outlived(plan))
         cursor.execute("drop table touched")
-    cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted))
+    cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted, Jsonb(facts_of(cursor, plan, end))))
     cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
     return Upload(plan.name, end, ready.rows, inserted, deleted, (deletions.judged(plan, lost, most, end),))
 

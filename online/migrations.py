@@ -77,8 +77,12 @@ def _fourth(con: Connection) -> None:
             raw.execute(functions.created(plan)[0])
 
 
+def _fifth(con: Connection) -> None:
+    con.execute(text(f"alter table {SCHEMA}.uploads add column if not exists facts jsonb"))
+
+
 # In order; one that was released is never edited.
-MIGRATIONS = (Migration(_first), Migration(_second), Migration(_third), Migration(_fourth))
+MIGRATIONS = (Migration(_first), Migration(_second), Migration(_third), Migration(_fourth), Migration(_fifth))
 
 
 def migrate(store: Store) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from watched import COMPLETE, COUNT, DAY, NOW, OTHERS, SUM, TILE
 
 from monitoring import dashboard, edges_of, page, series, summarise
 from monitoring.against import Against, against, choices
-from monitoring.board import STATUSES, UNSCORED
+from monitoring.board import STATUSES, UNJUDGED
 from monitoring.commands import monitor
 from monitoring.measured import Measured
 from monitoring.passes import monitored
@@ -186,7 +186,7 @@ def test_findings_of_one_reference_are_not_those_of_another(store, join):
 
     for word, label in (("training", ""), ("day", "against the same hours 24 h before"), ("offline", "against the warehouse's values of the same answers")):
         mine = [f for f in told.findings.findings if f.subject.feature == SUM and (f.subject.place == label or f.rule not in {r.id for r in DRIFT})]
-        found[word] = min((f.status for f in mine), key=STATUSES.index, default=UNSCORED)
+        found[word] = min((f.status for f in mine), key=STATUSES.index, default=UNJUDGED)
     assert {"drift", "drift against the same hours 24 h before", "drift against the warehouse's values of the same answers", "consistency"} == set(sources)
     assert {w: line(s, SUM).status for w, s in shown.items()} == found
     assert ("alert", "watch") == (found["training"], found["offline"])
@@ -304,7 +304,7 @@ def test_the_time_may_be_text_and_what_is_not_scored_says_why(store, join):
     got = dashboard(store, join, **ASKED | {"now": "2024-03-10T09:00", "reference": "previous", "complete": DAY})
 
     assert NOW.replace(day=10, hour=9).timestamp() * 1e6 == got.board.as_of
-    assert re.search(r"◌ not scored: .*0 and 200 rows, and \d+ are needed.* \(\d features\)", repr(got))
+    assert re.search(r"◌ not judged: .*0 and 200 rows, and \d+ are needed.* \(\d features\)", repr(got))
     assert "200 answers wait for the warehouse" in repr(got)
 
 

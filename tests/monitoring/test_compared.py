@@ -227,7 +227,7 @@ def test_lateness_is_judged_by_all_that_differ_where_only_some_were_looked_into(
 def test_what_could_not_be_compared_is_not_ok():
     figures = {"compared": 0, "differing": 0, "online_missing": 0, "low": 0.0, "high": 1.0}
 
-    assert "not scored" == judged("f", figures, {}, []).status
+    assert "not judged" == judged("f", figures, {}, []).status
 
 
 # --- reading

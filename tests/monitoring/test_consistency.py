@@ -146,8 +146,8 @@ def test_differences_beyond_those_looked_into_are_counted_and_said(faulty):
 def test_answers_are_pending_until_the_warehouse_is_past_them(faulty):
     got = consistency(faulty.store, faulty.join, complete=AT - timedelta(seconds=1))
 
-    assert (19, "not scored") == (got.counts["pending"], got.status)
-    assert "not scored: of 20 logged answers none could be compared, 19 are pending" in repr(got)
+    assert (19, "not judged") == (got.counts["pending"], got.status)
+    assert "not judged: of 20 logged answers none could be compared, 19 are pending" in repr(got)
     assert bool(got)
     assert {0} == {v.compared for v in got.verdicts}
 
@@ -162,7 +162,7 @@ def test_the_warehouse_is_complete_to_the_newest_event_of_the_table_that_is_furt
 def test_no_answer_at_all_is_no_score(faulty):
     got = consistency(faulty.store, faulty.join, start="2031-01-01")
 
-    assert ("not scored", 0, ()) == (got.status, got.counts["answers"], got.rows)
+    assert ("not judged", 0, ()) == (got.status, got.counts["answers"], got.rows)
     assert "of 0 logged answers" in repr(got)
     assert 0 == got.metrics.num_rows
 
@@ -242,4 +242,4 @@ def test_the_command_prints_the_report_and_fails_on_an_alert(faulty, tmp_path, c
     assert 1 == run(parser.parse_args([*asked, "--complete", "2030-01-01", "--most", "2"]))
     assert "watched_v1: alert: " in capsys.readouterr().out
     assert 0 == run(parser.parse_args([*asked, "--end", "2020-01-01"]))
-    assert "not scored: of 0 logged answers" in capsys.readouterr().out
+    assert "not judged: of 0 logged answers" in capsys.readouterr().out

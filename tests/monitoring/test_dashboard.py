@@ -27,7 +27,7 @@ from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
 from monitoring import consistency, dashboard, drawing, edges_of, page, reference, series, summarise
 from monitoring.behind import behind
-from monitoring.board import STATUSES, UNSCORED, Bin, Board, Line, Mark, Offending, Told
+from monitoring.board import STATUSES, UNJUDGED, Bin, Board, Line, Mark, Offending, Told
 from monitoring.board import Series as Values
 from monitoring.commands import monitor
 from monitoring.dashboard_command import dashboard as command
@@ -167,7 +167,7 @@ def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew
 
 def test_a_monitor_and_a_dashboard_find_the_same_of_every_feature_at_the_same_moment(store, join):
     def worst(found, feature):
-        return min((f.status for f in found if f.subject.feature == feature), key=STATUSES.index, default=UNSCORED)
+        return min((f.status for f in found if f.subject.feature == feature), key=STATUSES.index, default=UNJUDGED)
 
     colours, found = [], []
     for hours in (12, 36, 54, 60, 66):
@@ -197,7 +197,7 @@ def test_a_large_training_set_is_thinned_by_keys_and_times_and_says_so(store, jo
 def test_a_time_without_answers_is_told_as_no_log(store, join):
     got = dashboard(store, join, now=DAY - timedelta(days=300))
 
-    assert (("log",), 4) == (got.board.missing, got.board.counts["not scored"])
+    assert (("log",), 4) == (got.board.missing, got.board.counts["not judged"])
     assert "No served log in this time" in repr(got)
     assert "No served log in this time" in got._repr_html_()
     assert [None] * 4 == got.to_pandas()["drift"].tolist()
@@ -206,7 +206,7 @@ def test_a_time_without_answers_is_told_as_no_log(store, join):
 def test_a_definition_that_was_never_published_has_an_empty_page(store, con, join):
     got = dashboard(store, watched.definition(con, "never_published_v1"))
 
-    assert (("log",), {UNSCORED}) == (got.board.missing, {n.status for n in got.board.lines})
+    assert (("log",), {UNJUDGED}) == (got.board.missing, {n.status for n in got.board.lines})
     assert "never_published_v1" in got._repr_html_()
 
 

@@ -92,7 +92,7 @@ def test_silence_is_grey_without_a_canary_and_quiet_with_one(store, duck):
         lost = freshness(store, "returns_v1", now=clock(store) + timedelta(seconds=35))
 
         assert [("idle", None)] == [(lane.state, grey.value("time_lag", "returns_v1", lane.place)) for lane in grey.lanes]
-        assert {"0": "not scored"} == statuses(grey, "time_lag")
+        assert {"0": "not judged"} == statuses(grey, "time_lag")
         assert [("quiet", 0.0)] == [(lane.state, quiet.value("time_lag", "returns_v1", lane.place)) for lane in quiet.lanes]
         assert ("ok", "alert") == (quiet.findings.of(Subject(made.topic))[0].status, lost.findings.of(Subject(made.topic))[0].status)
         assert ["idle"] == [lane.state for lane in lost.lanes]
@@ -193,7 +193,7 @@ def test_a_report_is_text_and_html_and_the_same_for_the_same_time(store, duck):
         assert "nothing was uploaded" in repr(one)
         assert "idle: nothing comes, and no canary shows whether it would be applied" in repr(one)
         assert 2 == len(re.findall(r">p\d</text>", one._repr_html_()))
-        assert "not scored: .findings" in repr(one)
+        assert "not judged: .findings" in repr(one)
         assert "http" not in one._repr_html_()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import tomllib
@@ -141,8 +142,9 @@ def test_a_source_that_fails_is_said_and_stops_no_other(store, returned):
 
     got = monitored(store, "returns_v1", now=T, rules=[LOAD], sources={"drift": broken, "load": lambda s, n, at: [Figure("load", n, at, 0.1)]})
 
-    assert ({"drift": "the warehouse is away"}, "ok", 2) == (got.failed, got.findings.status, got.code("alert"))
-    assert "not measured: drift: the warehouse is away" in str(got)
+    assert ({"drift": "the warehouse is away"}, "not judged", 3) == (got.failed, got.findings.status, got.code("alert"))
+    assert "1 not judged, 1 ok" in str(got)
+    assert "drift is not judged: the warehouse is away" in str(got)
 
 
 def test_what_is_not_scored_is_a_line_a_rule(store, returned):
@@ -152,7 +154,7 @@ def test_what_is_not_scored_is_a_line_a_rule(store, returned):
 
     assert 3 == len(told.splitlines())
     assert "load is 0.6 (watch from 0.5)" in told
-    assert "load is not known: nobody looked (and 39 more)" in told
+    assert "load is not judged: nobody looked (and 39 more)" in told
 
 
 def test_a_report_goes_on_from_what_a_monitor_found_and_writes_nothing(store, returned):
@@ -203,12 +205,14 @@ def test_the_exit_code_says_whether_something_is_wrong(store, returned, run):
     alert, _ = run()
     with store.connection() as con:
         con.execute("delete from workbench.batches where topic = %s", (returned.topic,))
-    ok, told = run("--json")
-    grey, _ = run("--fail-on", "watch")
+    ok, told = run("--json", "--store-only")
+    still, _ = run("--fail-on", "watch", "--store-only")
+    grey, said = run()
     unknown = run(name="nothing_v1")
     wrong = run("--webhook", "file:///x")[0], run("--now", "soon")[0], run("--schedule", "0")[0]
 
-    assert (1, 0, 0) == (alert, ok, grey)
+    assert (2, 0, 0, 3) == (alert, ok, still, grey)
+    assert "drift is not judged: no definition given" in said.out
     assert {"name": "returns_v1", "status": "ok", "failed": {}, "webhook": ""}.items() <= json.loads(told.out).items()
     assert 2 == unknown[0]
     assert "nothing is published as 'nothing_v1'" in unknown[1].err
@@ -224,8 +228,9 @@ def test_metrics_are_a_file_of_prometheus_text(store, returned, run, tmp_path):
     code, _ = run("--metrics", str(path), "--now", f"{clock(store):%Y-%m-%dT%H:%M:%S.%f}")
 
     found = {(s.name, s.labels.get("rule", s.labels.get("kind"))): s.value for family in text_string_to_metric_families(path.read_text()) for s in family.samples}
-    assert (1, 2, -1) == (code, found["workbench_finding_status", "batch_age"], found["workbench_finding_status", "slo_fast"])
+    assert (2, 2, -1) == (code, found["workbench_finding_status", "batch_age"], found["workbench_finding_status", "slo_fast"])
     assert 0 == found["workbench_figure", "trouble"]
+    assert math.isnan(found["workbench_finding_severity", "slo_fast"])
     assert [path] == list(tmp_path.iterdir())
 
 

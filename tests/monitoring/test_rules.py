@@ -14,7 +14,7 @@ from workbench.errors import DefinitionError
 
 T = datetime(2023, 12, 1, tzinfo=UTC)
 PSI = Rule("psi", "psi", watch=0.1, alert=0.25, for_=(2, 3), clear=0.8)
-ORDER = ("not scored", "ok", "watch", "alert")
+ORDER = ("not judged", "ok", "watch", "alert")
 values = st.one_of(st.none(), st.floats(0, 1))
 
 
@@ -95,7 +95,7 @@ def test_a_tile_that_is_looked_at_twice_counts_once():
     assert "watch" == evaluate([PSI], [figure(0.3)], T + timedelta(minutes=5), first).status
 
 
-@pytest.mark.parametrize(("missing", "expected"), [("grey", "not scored"), ("keep", "watch"), ("alert", "alert")])
+@pytest.mark.parametrize(("missing", "expected"), [("grey", "not judged"), ("keep", "watch"), ("alert", "alert")])
 def test_a_rule_says_what_no_figure_means(missing, expected):
     rule = Rule("psi", "psi", watch=0.1, missing=missing)
     before = evaluate([rule], [figure(0.2)], T)
@@ -115,7 +115,7 @@ def test_a_subject_that_is_gone_for_a_week_is_forgotten():
 def test_a_figure_of_too_few_rows_and_one_of_later_are_not_scored():
     few = Rule("psi", "psi", watch=0.1, least=30)
 
-    assert "not scored" == evaluate([few], [figure(0.9, n=29)], T).status
+    assert "not judged" == evaluate([few], [figure(0.9, n=29)], T).status
     assert "watch" == evaluate([few], [figure(0.9, n=30)], T).status
     assert () == evaluate([few], [figure(0.9, minute=1, n=30)], T).findings
 
@@ -139,7 +139,7 @@ def test_a_value_is_told_by_what_it_is_divided_by_and_with_its_threshold_and_tim
 def test_growth_is_watched_where_a_rule_rises():
     rule = Rule("offset_lag", "psi", watch=1, rises=True, for_=(3, 3))
 
-    assert ["not scored", "ok", "ok", "watch", "ok"] == passes(rule, [5, 6, 7, 8, 8])
+    assert ["not judged", "ok", "ok", "watch", "ok"] == passes(rule, [5, 6, 7, 8, 8])
 
 
 def test_the_narrowest_rule_of_an_id_stands_for_the_others():
@@ -155,8 +155,8 @@ def test_findings_come_worst_first_then_by_severity():
 
     found = evaluate(rules, [figure(v, object=str(v)) for v in (0.05, 0.11, 0.6, 0.3, None)], T)
 
-    assert ["0.6", "0.3", "0.11", "0.05", "None"] == [f.subject.object for f in found.findings]
-    assert {"alert": 2, "watch": 1, "ok": 1, "not scored": 1} == found.counts
+    assert ["0.6", "0.3", "0.11", "None", "0.05"] == [f.subject.object for f in found.findings]
+    assert {"alert": 2, "watch": 1, "ok": 1, "not judged": 1} == found.counts
     assert found.findings[:1] == found.of(Subject("0.6"))
 
 
@@ -177,6 +177,6 @@ def test_a_value_that_is_no_number_is_not_scored_and_an_infinite_one_is_json():
     rule = Rule("psi", "psi", watch=0.1)
     (found,) = evaluate([rule], [figure(float("inf"))], T).findings
 
-    assert "not scored" == evaluate([rule], [figure(float("nan"))], T).status
+    assert "not judged" == evaluate([rule], [figure(float("nan"))], T).status
     assert "watch" == found.status
     assert json.dumps(found.severity, allow_nan=False)

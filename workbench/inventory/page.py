@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 LISTED = 100  # rows of the list; others are found by a search
 FOLDED = 12  # entries whose details are in the page
 COLOURS = {"alert": "alert", "stale": "warn", "ok": "ok", "new": "muted", "retired": "muted"}
-HEADS = ("name", "owner", "status", "write lag p99, 6 h", "batch age", "used")
-CLASSES = {3: "num", 4: "num hidew", 5: "hidew"}
+HEADS = ("name", "status", "batch age", "newest fact", "owner", "write lag p99, 6 h", "used")
+CLASSES = {2: "num", 3: "num", 4: "hidew", 5: "num hidew", 6: "hidew"}  # what hides where there is little room stands last
 
 
 def html(catalog: Catalog, query: str = "", kind: str | None = None, owner: str | None = None, selected: str | None = None, *, live: bool = False) -> Markup:
@@ -109,7 +109,7 @@ def _line(match: Match, on: bool, words: Sequence[str], *, live: bool) -> Markup
     entry = match.entry
     asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"name": entry.name}), "data_focus": f"line {entry.name}"} if live else {}
     name = join([tag("b", marked(entry.name, words)), tag("small", *_below(match, words))])
-    cells = (name, marked(entry.owner, words) if entry.owner else "—", status_html(entry.status), seconds(entry.lag), age(entry.batch_age), tag("span", entry.use or "—", class_="muted"))
+    cells = (name, status_html(entry.status), age(entry.batch_age), age(entry.fact_age), marked(entry.owner, words) if entry.owner else "—", seconds(entry.lag), tag("span", entry.use or "—", class_="muted"))
     return row(cells, classes=CLASSES, aria_selected="true" if on else "false", **asks)
 
 
