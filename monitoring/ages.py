@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ ALIVE = timedelta(seconds=60)  # within which an updater looks at its partitions
 IDLE = timedelta(minutes=5)  # after which a partition that is caught up is idle
 FAST, SLOW = (HOUR, timedelta(minutes=5)), (DAY, timedelta(hours=2))  # windows of burn rates, in whole slots: both must burn
 MISSED = 3  # canaries in a row that were not seen
+FEW, ALL = 20, 2.0  # events of which only all tell something; what no share reaches
 
 WORDS = {
     "flowing": "events come and are applied",
@@ -40,12 +42,13 @@ WORDS = {
 class Expected:
     """What freshness is promised: the time from one upload to the next (by group-by, or the usual one), and that a share of events is servable within a time.
 
-    `facts` is the time between facts that is usual, by group-by; of others their own history says it.
+    `gap` is the time between facts that is usual (by group-by, or of all); without it their own history says it.
     """
 
     schedule: timedelta = DAY
     schedules: Mapping[str, timedelta] = field(factory=dict)
-    facts: Mapping[str, timedelta] = field(factory=dict)
+    gap: timedelta | None = None
+    gaps: Mapping[str, timedelta] = field(factory=dict)
     within: timedelta = timedelta(seconds=10)
     share: float = 0.99
 
@@ -120,7 +123,7 @@ def figures(marks: Marks, expected: Expected | None = None) -> tuple[Figure, ...
     """Every figure of freshness at the marks' end, in a fixed order: what a rule reads, and what a dashboard draws."""
     wanted = expected or Expected()
     stood = lanes(marks)
-    found = [*_partitions(stood, marks), *_events(marks, wanted), *_uploads(marks, wanted), *_facts(marks, wanted), *_served(marks), *_canaries(marks)]
+    found = [*_partitions(stood, marks), *_events(marks, wanted), *_uploads(marks, wanted), *_facts(marks, wanted), *_topics(marks), *_served(marks), *_canaries(marks)]
     return tuple(sorted(found, key=lambda f: (f.kind, f.subject, f.at)))
 
 
@@ -203,7 +206,7 @@ def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
             continue
         there, newest = marks.facts.get(plan.name), marks.newest(plan.name)
         yield Figure("empty", plan.name, now, None if there is None else float(not there.rows and newest is None), extra={"why": "nothing was uploaded"} if there is None else {})
-        gap = wanted.facts.get(plan.name) or max(wanted.of(plan.name), (there.gap if there else None) or timedelta())
+        gap = wanted.gaps.get(plan.name) or wanted.gap or max(wanted.of(plan.name), (there.gap if there else None) or timedelta())
         told: dict[str, Any] = {"usual": gap.total_seconds(), "why": _newest(there, newest, now)}
         age = None if newest is None else _seconds(now - newest)
         yield Figure("fact_age", plan.name, now, age, extra=told)
@@ -211,6 +214,28 @@ def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
             longest = timedelta(microseconds=plan.reach)
             holds = f", and the longest window is {span(longest.total_seconds())}" + (": no window holds anything" if age is not None and age >= longest.total_seconds() else "")
             yield Figure("fact_window", plan.name, now, age, extra={"longest": longest.total_seconds(), "why": told["why"] + (holds if newest else "")})
+
+
+def _topics(marks: Marks) -> Iterator[Figure]:
+    """What could not be read of each topic, and what its messages lack; of a topic that is in trouble before any partition was read, that too."""
+    now, read = marks.until, {(p.group_by, p.topic) for p in marks.partitions}
+    for t in marks.topics:
+        counts = t.counts
+        if t.trouble and (t.group_by, t.topic) not in read:
+            yield Figure("trouble", t.group_by, now, 1.0, place=t.topic, extra={"why": t.trouble})
+        yield Figure("dead_letters", t.group_by, now, float(t.dead), place=t.topic, n=counts.messages)
+        if t.dead:
+            share = counts.dead / counts.messages if counts.messages else None
+            yield Figure("dead_share", t.group_by, now, share, place=t.topic, n=counts.messages, extra={"why": "none of the last day's messages were bad, and older ones wait" if share is None else f"{counts.keyless:,} of {counts.dead:,} for want of a key or a time"})
+        if not counts.events:
+            continue
+        yield Figure("far_times", t.group_by, now, t.far_share, place=t.topic, n=counts.events, extra={"why": f"{counts.old:,} before 1990, {counts.ahead:,} more than a day ahead: look at the unit that Topic(time=...) says"})
+        usual = marks.facts[t.group_by].nulls if t.group_by in marks.facts else {}
+        for column, share in sorted(t.null_shares.items()):
+            there = [s for label, s in usual.items() if re.search(rf"\b{re.escape(column)}\b", label)]
+            before = max(there, default=None)
+            told = {"why": f"the table's share of nulls in {column} is not known" if before is None else f"{share:.3g} of {column} on {t.topic}, {before:.3g} in the table", "phi": ALL if counts.events < FEW and share < 1 else 0.0}
+            yield Figure("input_nulls", t.group_by, now, None if before is None else max(share - before, 0.0), place=f"{t.topic} {column}", n=counts.events, extra=told)
 
 
 def _newest(there: Facts | None, newest: datetime | None, now: datetime) -> str:

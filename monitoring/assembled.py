@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from monitoring.ages import figures as ages
-from monitoring.board import ALERT, STATUSES, UNJUDGED, WATCH, Board, Lane, Line, Series, Thresholds, Told
+from monitoring.board import ALERT, OK, STATUSES, UNJUDGED, WATCH, Board, Lane, Line, Series, Thresholds, Told
 from monitoring.differing import Differing, differing
 from monitoring.drawing import clock
 from monitoring.drifting import Drifted, drifted
@@ -21,6 +21,7 @@ from monitoring.rules import evaluate
 from monitoring.scored import judged
 from monitoring.spelling import span as said
 from monitoring.thresholds import FRESHNESS, RULES, rule
+from monitoring.voids import of_voids
 from online import positions
 from online.answers import microseconds, moment
 from online.errors import StoreError
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 TOLD = 50  # sentences
 FRESH = frozenset(r.kind for r in FRESHNESS)
 # What is wrong with a group-by as a whole, so that none of its values is well.
-STANDING = frozenset({"batch_age", "empty", "fact_age", "fact_window", "unread", "updater_silence", "trouble"})
+STANDING = frozenset({"batch_age", "dead_letters", "dead_share", "deletions", "empty", "fact_age", "fact_window", "far_times", "input_nulls", "trouble", "updater_silence"})
 
 
 def _limits(name: str) -> tuple[float, float]:
@@ -82,15 +83,17 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     against, found = measured.reference, measured.consistency
     windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
     differs = differing(found, tile, windows)
-    figures = [*measured.of_drift(), *measured.of_consistency(), *of_checks(store, plan)]
+    figures = [*measured.of_drift(), *of_voids(store, plan, measured.now, measured.reference), *measured.of_consistency(), *of_checks(store, plan)]
     judgement = judged(figures, measured.now, tile, before, rules)
     drifts = {n: drifted(n, measured, judgement) for _, _, n in plan.outputs}
     lines, sentences = [], []
     name = measured.held
     for part, _, feature in plan.outputs:
         drift, differ = drifts[feature], evolve(differs.get(feature, Differing()), finding=judgement.consistency(feature))
-        lines.append(_checked(_line(plan, part, feature, drift, differ), judgement.checks(part.group_by) if part else ()))
+        lines.append(_checked(_voided(_line(plan, part, feature, drift, differ), judgement.void(feature)), judgement.checks(part.group_by) if part else ()))
         sentences += _told(feature, name, drift, differ)
+        if (void := judgement.void(feature)) is not None:
+            sentences.append((void.severity, Told(void.status, "null", f"{void.sentence}.", (feature,))))
     sentences += _failed(judgement)
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
     return _of(store, plan, shown, [_stood(line, plan, stood) for line in lines], late=late, aged=aged, reference=name, told=_sorted(sentences, late), missing=missing, stale="; ".join(filter(None, (_stale(found), _elsewhere(measured)))), frozen=microseconds(against.at) if against and not measured.against.relative else None)
@@ -140,11 +143,20 @@ def _checked(line: Line, checks: Sequence[Finding]) -> Line:
     return evolve(line, status=min((line.status, worst.status), key=STATUSES.index), severity=max(line.severity, worst.severity), reasons=(*line.reasons, f"check: {worst.sentence}"))
 
 
+def _voided(line: Line, void: Finding | None) -> Line:
+    """A feature that is null in every answer: an alert, whatever its newest tile can tell."""
+    if void is None:
+        return line
+    return evolve(line, status=min((line.status, void.status), key=STATUSES.index), severity=max(line.severity, void.severity), reasons=(void.sentence.partition(": ")[2], *line.reasons), hot=line.hot | {"null"})
+
+
 def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
     """A feature with what is wrong with the state that it is computed from: no value is well that is of old or missing facts."""
-    mine = [f for f in stood if f.rule in STANDING and f.subject.object in _inputs(line, plan)]
+    every = [f for f in stood if f.subject.object in _inputs(line, plan)]
+    mine = [f for f in every if f.rule in STANDING]
     if not mine:
-        return line
+        unread = [f for f in every if f.rule == "unread"]  # what nobody reads says nothing against the values, and nothing for them
+        return evolve(line, status=UNJUDGED, reasons=(*line.reasons, unread[0].sentence)) if unread and line.status == OK else line
     worst = min((f.status for f in mine), key=STATUSES.index)
     status = min((line.status, worst), key=STATUSES.index)
     severity = line.severity if status == line.status else max(f.severity for f in mine if f.status == worst)

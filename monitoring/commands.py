@@ -49,14 +49,15 @@ def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument("--webhook", metavar="URL", default=os.environ.get("WORKBENCH_WEBHOOK"), help="gets what is new or over, as a POST of JSON (default: $WORKBENCH_WEBHOOK)")
     parser.add_argument("--metrics", metavar="FILE", type=Path, help="write findings and figures for Prometheus's node exporter, as /var/lib/node_exporter/workbench.prom")
     parser.add_argument("--schedule", metavar="HOURS", type=float, default=24.0, help="from one upload to the next (24)")
+    parser.add_argument("--gap", metavar="HOURS", type=float, help="the usual time between facts, three times which is a watch (default: as the uploads have it, and no less than --schedule)")
     parser.add_argument("--servable", metavar="SECONDS", type=float, default=10.0, help="within which 99 of 100 events should be servable (10)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return _monitor
 
 
 def _monitor(options: Namespace) -> int:
-    if options.schedule <= 0 or options.servable <= 0:
-        message = f"--schedule {options.schedule:g} or --servable {options.servable:g} is no time: give more than 0"
+    if min(options.schedule, options.servable, options.gap or 1) <= 0:
+        message = f"--schedule {options.schedule:g}, --servable {options.servable:g} or --gap {options.gap or 0:g} is no time: give more than 0"
         raise DefinitionError(message)
     now, store = moment(options.now) or datetime.now(UTC), opened(options)
     try:
@@ -66,7 +67,7 @@ def _monitor(options: Namespace) -> int:
         from monitoring.scored import by_tiles  # noqa: PLC0415 nor this
         from monitoring.thresholds import RULES  # noqa: PLC0415 nor these
 
-        expected = Expected(timedelta(hours=options.schedule), within=timedelta(seconds=options.servable))
+        expected = Expected(timedelta(hours=options.schedule), within=timedelta(seconds=options.servable), gap=timedelta(hours=options.gap) if options.gap else None)
         sources: dict[str, Source] = {**SOURCES, "freshness": partial(fresh, expected=expected), **_measured(options, store, now)}
         found = monitored(store, options.name, now=now, rules=by_tiles(RULES, span(options)["tile"]), hook=options.webhook, sources=sources)
         if options.metrics is not None:

@@ -12,6 +12,7 @@ from monitoring.histograms import Histogram, merged
 from online import positions
 from online.answers import EPOCH, moment
 from online.store import unknown
+from online.topic_health import TopicHealth, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,8 +40,9 @@ WAITS = """select s.group_by, b.topic, b.partition, b.oldest, b.visible from wor
     where s.group_by = any(%s) and b.visible >= %s and b.visible < %s and b.visible - b.oldest >= %s order by b.visible - b.oldest desc limit 10000"""
 ENDS = "select group_by, batch_end, uploaded from workbench.states where group_by = any(%s)"
 UPLOADS = "select group_by, batch_end, began, ended, staged from workbench.uploads where group_by = any(%s) and ended >= %s and ended < %s order by id"
+# As of a time before all uploads, what was uploaded for times up to it, as `ENDS` has it.
 FACTS = """select distinct on (group_by) group_by, facts, staged from workbench.uploads
-    where group_by = any(%s) and hash = any(%s) and ended < %s order by group_by, id desc"""
+    where group_by = any(%s) and hash = any(%s) and (ended < %s or batch_end <= %s) order by group_by, ended < %s desc, id desc"""
 CANARIES = "select topic, sent, seen, every from workbench.canaries where topic = any(%s) and sent >= %s and sent < %s order by id"
 # One row a name, part, kind of age and bucket: the log itself stays where it is.
 AGES = f"""with r as (select s.name, p.key as part, w.kind, (extract(epoch from s.served) * 1000000)::int8 - w.at as age
@@ -137,6 +139,7 @@ class Marks:
     canaries: tuple[Flown, ...]
     ages: Mapping[tuple[str, str, str], Histogram]  # by name, part and "newest" or "written": of what was served
     facts: Mapping[str, Facts] = field(factory=dict)  # by group-by: of its last upload
+    topics: tuple[TopicHealth, ...] = ()  # what became of the messages of the last day
 
     @property
     def group_bys(self) -> tuple[str, ...]:
@@ -168,15 +171,16 @@ def read(store: Store, name: str | None = None, *, now: datetime, span: timedelt
     plans = tuple(store.plan(n, fresh=True)[1] for n in names)
     group_bys = sorted({g.name for p in plans for g in p.group_bys})
     topics = sorted({g.topic.name for p in plans for g in p.group_bys if g.topic is not None})
+    tables = {g.table for p in plans for g in p.group_bys}
     since, until = (_us(t) for t in (now - span, now))
     stood = tuple(p for p in positions.progress(store) if p.group_by in group_bys)
     with store.connection() as con:
         ends = {g: (moment(end), moment(up)) for g, end, up in con.execute(ENDS, (group_bys,)).fetchall()}
         uploads = [Landed(g, moment(end) or EPOCH, began, ended, rows) for g, end, began, ended, rows in con.execute(UPLOADS, (group_bys, now - timedelta(days=35), now)).fetchall()]
-        facts = {g: Facts.read(told, staged) for g, told, staged in con.execute(FACTS, (group_bys, [g.hash for p in plans for g in p.group_bys], now)).fetchall()}
+        facts = {g: Facts.read(told, staged) for g, told, staged in con.execute(FACTS, (group_bys, [g.hash for p in plans for g in p.group_bys], now, until, now)).fetchall()}
         flown = [Flown(t, moment(sent) or EPOCH, moment(seen), timedelta(microseconds=every)) for t, sent, seen, every in con.execute(CANARIES, (topics, since, until)).fetchall()]
         waited = [Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH) for g, t, p, a, b in con.execute(WAITS, (group_bys, since, until, WAITED * 1_000_000)).fetchall()]
-        return Marks(names, now - span, now, plans, stood, _slots(con, (group_bys, since, until)), tuple(waited), ends, tuple(uploads), tuple(flown), _ages(con, names, now), facts)
+        return Marks(names, now - span, now, plans, stood, _slots(con, (group_bys, since, until)), tuple(waited), ends, tuple(uploads), tuple(flown), _ages(con, names, now), facts, tuple(t for t in standing(con) if t.rows in tables))
 
 
 def _us(at: datetime) -> int:

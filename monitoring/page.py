@@ -178,7 +178,7 @@ def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool, po
 
 def _time(seconds: float | None, *, hot: bool, hides: bool = False) -> Markup:
     """A length of time; whether it `hides` where there is little room."""
-    return tag("td", "–" if seconds is None else span(seconds), class_=" ".join(["age", *(["hidew"] if hides else []), *(["hot"] if hot else [])]))
+    return tag("td", "–" if seconds is None else span(seconds), class_=" ".join([*(["hidew"] if hides else []), *(["hot"] if hot else [])]) or None)
 
 
 # --- one feature

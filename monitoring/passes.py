@@ -15,6 +15,7 @@ from monitoring.ledger import SOURCE
 from monitoring.marks import read
 from monitoring.rules import CODES, Figure, Finding, Findings, Rule, evaluate
 from monitoring.thresholds import QUALITY, RULES
+from monitoring.voids import of_voids
 from online import quality
 from online.errors import StoreError
 from online.legible import written
@@ -48,9 +49,14 @@ def checks(store: Store, name: str, _now: datetime) -> Iterable[Figure]:
     return of_checks(store, store.plan(name, fresh=True)[1])
 
 
+def voids(store: Store, name: str, now: datetime) -> Iterable[Figure]:
+    """The figures of what is null in every answer."""
+    return of_voids(store, store.plan(name, fresh=True)[1], now)
+
+
 # What is measured of a published name, as of a time. A source knows no rule; what it raises is said, and stops no other.
 # Drift and consistency need the definition: `Measured.sources` has them.
-SOURCES: dict[str, Source] = {"freshness": fresh, "checks": checks}
+SOURCES: dict[str, Source] = {"freshness": fresh, "checks": checks, "nulls": voids}
 
 
 @frozen

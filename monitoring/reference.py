@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import ibis
 from attrs import evolve
+from psycopg import errors
 
 from monitoring.edges import Edges, edges_of
 from monitoring.kept import Origin, Reference, freeze, thawed
 from monitoring.tiles import summarise
 from monitoring.uniques import reduce_text
+from online.errors import StoreError
 from workbench.dated import left_rows
 from workbench.errors import DefinitionError
 from workbench.joins import Join
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from workbench.definitions import GroupBy
 
 ENOUGH = 1_000  # answers that are frozen; the bins of fewer are computed again
+READERS = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)  # what the server says to who may not write
 MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 
@@ -49,8 +52,18 @@ def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseB
     found, enough = (reference_of(definition, on=on), True) if answers is None or isinstance(definition, Join) else _of_answers(definition, answers())
     if found is not None:
         found = evolve(found, at=now if now.tzinfo else now.replace(tzinfo=UTC))
-        if enough:
-            freeze(store, origin, found)
+        return _kept(store, origin, found) if enough else found
+    return found
+
+
+def _kept(store: Store, origin: Origin, found: Reference) -> Reference:
+    """Frozen in the store; by who may only read it, so for this time alone, and its name says so."""
+    try:
+        freeze(store, origin, found)
+    except StoreError as error:
+        if not isinstance(error.__cause__, READERS):
+            raise
+        return evolve(found, name=f"{found.name}, of this time alone since this role may not keep it")
     return found
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 USUAL = timedelta(hours=6)  # of a tile; figures of others are subjects of their own
 CHANCE = 2.0  # no difference of rates is above it
-DRIFT, CONSISTENCY, QUALITY = (frozenset(r.kind for r in rules) for rules in (thresholds.DRIFT, thresholds.CONSISTENCY, thresholds.QUALITY))
+DRIFT, VOIDS, CONSISTENCY, QUALITY = (frozenset(r.kind for r in rules) for rules in (thresholds.DRIFT, thresholds.VOIDS, thresholds.CONSISTENCY, thresholds.QUALITY))
 
 
 def place(feature: str, column: str, length: timedelta, against: str = "") -> str:
@@ -54,8 +54,8 @@ def of_verdict(name: str, verdict: Verdict, now: datetime) -> Iterator[Figure]:
 
 
 def judged(figures: Iterable[Figure], now: datetime, length: timedelta, before: Findings, rules: Iterable[Rule] = thresholds.RULES) -> Judgement:
-    """What the rules of drift, consistency and checks say of these figures, going on from what was found before."""
-    mine = [r for r in rules if r.kind in DRIFT | CONSISTENCY | QUALITY]
+    """What the rules of drift, nulls, consistency and checks say of these figures, going on from what was found before."""
+    mine = [r for r in rules if r.kind in DRIFT | VOIDS | CONSISTENCY | QUALITY]
     return Judgement(evaluate(by_tiles(mine, length), figures, now, before), {r.id: r.kind for r in mine})
 
 
@@ -74,6 +74,10 @@ class Judgement:
     def drift(self, feature: str, where: str) -> Finding | None:
         """The worst of a measured column's drift."""
         return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in DRIFT and (f.subject.feature, f.subject.place) == (feature, where))
+
+    def void(self, feature: str) -> Finding | None:
+        """That a feature is null in every answer, where it is."""
+        return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in VOIDS and f.subject.feature == feature and f.status in ("alert", "watch"))
 
     def consistency(self, feature: str) -> Finding | None:
         """The worst of a feature's consistency."""

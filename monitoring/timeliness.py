@@ -10,10 +10,11 @@ from attrs import field, frozen
 from monitoring import ledger
 from monitoring.ages import WORDS, Expected, Lane, figures, lanes
 from monitoring.marks import Marks, read
+from monitoring.passes import current, of_checks
 from monitoring.rules import NOTHING, Finding, Findings, evaluate
 from monitoring.spelling import spelled
 from monitoring.strips import lag_lanes, lag_strip, landing, words
-from monitoring.thresholds import FRESHNESS, LANDING
+from monitoring.thresholds import FRESHNESS, LANDING, QUALITY
 from online.legible import written
 from workbench import display
 from workbench.definitions import GroupBy
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from online.store import Store
 
 SIGNS = {"alert": ("▲", "alert"), "watch": ("◆", "warn"), "ok": ("✓", "ok"), "not judged": ("◌", "muted")}
-HEADS = ("", "group-by", "batch age", "write lag p99", "max", "late", "partitions")
+HEADS = ("", "group-by", "batch age", "newest fact", "write lag p99", "max", "late", "partitions")
 SHOWN = 8  # findings
 
 
@@ -73,7 +74,7 @@ class Freshness:
         for g in self.marks.group_bys:
             mine = [lane for lane in self.lanes if lane.group_by == g]
             states = ", ".join(f"{sum(lane.state == s for lane in mine)} {s}" for s in WORDS if any(lane.state == s for lane in mine))
-            cells = [_span(self.value(kind, g)) for kind in ("batch_age", "write_lag_p99", "write_lag_max")]
+            cells = [_span(self.value(kind, g)) for kind in ("batch_age", "fact_age", "write_lag_p99", "write_lag_max")]
             late = self.value("late_rate", g)
             status = next((f.status for f in self.findings.findings if f.subject.object == g and not f.moot), "not judged")
             found.append((f"{SIGNS[status][0]} {status}", g, *cells, "–" if late is None else spelled(late, "%"), states or "no stream"))
@@ -92,14 +93,14 @@ class Freshness:
         head = f"{self.name}: {self.status} as of {self.now:%Y-%m-%d %H:%M:%S} UTC: {self.verdict}"
         told = [f"  {SIGNS[f.status][0]} {f.sentence}" for f in self._told()[:SHOWN]]
         states = sorted({lane.state for lane in self.lanes}, key=list(WORDS).index)
-        lines = [head, "", *display.table(HEADS, self._rows(), right=(2, 3, 4, 5)), *([""] if told or self._more() else []), *told, *([f"  ... {self._more()}: .findings"] if self._more() else [])]
+        lines = [head, "", *display.table(HEADS, self._rows(), right=(2, 3, 4, 5, 6)), *([""] if told or self._more() else []), *told, *([f"  ... {self._more()}: .findings"] if self._more() else [])]
         return written([*lines, *([""] if states else []), *(f"  {s}: {WORDS[s]}" for s in states)])
 
     def _repr_html_(self) -> str:
         sign, style = SIGNS[self.status]
         head = tag("header", tag("h3", tag("span", sign, class_=f"mark {style}"), " Freshness of ", self.name), tag("span", self.status, class_="chip"), tag("span", f"as of {self.now:%Y-%m-%d %H:%M} UTC", class_="muted"))
         told = tag("ul", *(tag("li", tag("span", f"{SIGNS[f.status][0]} {f.status}", class_=f"mark {SIGNS[f.status][1]}"), f.sentence) for f in self._told()[:SHOWN]), *([tag("li", tag("span", "◌", class_="mark muted"), tag("span", self._more(), class_="muted"))] if self._more() else []), class_="told")
-        classes = dict.fromkeys((2, 3, 4, 5), "num")
+        classes = dict.fromkeys((2, 3, 4, 5, 6), "num")
         grid = tag("table", tag("caption", f"Freshness of {self.name} by group-by"), tag("thead", row(HEADS, "th", classes)), tag("tbody", *(row(r, classes=classes) for r in self._rows())))
         return section(head, told, tag("div", grid, class_="scroll", tabindex="0"), *self._drawn(), label=f"Freshness of {self.name}")
 
@@ -123,8 +124,9 @@ def _span(seconds: float | None) -> str:
 def freshness(store: Store, name: GroupBy | Join | str | None = None, *, now: datetime | None = None, expected: Expected | None = None, rules: Iterable[Rule] | None = None) -> Freshness:
     """How fresh what is served under a name is, or all that is served, as of `now`: of the store's own marks alone. A definition stands for its name.
 
-    Batches: their age, and when they landed. Streams: how long each event took until it could be fetched, what waits, by
-    partition, and whether silence is quiet (a canary flies) or cannot be told. Served answers: how old their facts were.
+    Batches: their age, when they landed, how old their newest fact is, and which checks they fail. Streams: how long each event took until it could be fetched, what waits, by
+    partition, whether silence is quiet (a canary flies) or cannot be told, what could not be read, and which inputs are null
+    more often than in the table. Served answers: how old their facts were.
     What a monitor's passes found before is gone on from, and nothing is written. `expected` says what is promised. The last hour counts for lags, the last day for what was served.
 
     Raises StoreError where nothing is published under the name.
@@ -133,7 +135,8 @@ def freshness(store: Store, name: GroupBy | Join | str | None = None, *, now: da
         name = name.name
     at = (now if now.tzinfo else now.replace(tzinfo=UTC)) if now else datetime.now(UTC)
     marks = read(store, name, now=at)
-    found = figures(marks, expected)
-    before = NOTHING if name is None else ledger.latest(store, name, now=at)
-    judged = evaluate(FRESHNESS if rules is None else rules, found, at, before)
+    checks = {(f.kind, f.subject): f for plan in marks.plans for f in of_checks(store, plan)}
+    found = (*figures(marks, expected), *checks.values())
+    before = NOTHING if name is None else current(marks.plans[0], ledger.latest(store, name, now=at))
+    judged = evaluate((*FRESHNESS, *QUALITY) if rules is None else rules, found, at, before)
     return Freshness(name or "everything", at, marks, found, judged, lanes(marks))

@@ -112,17 +112,24 @@ class Answer(Mapping[str, Any]):
         wide = max(map(len, self._values), default=0)
         rows = [f"  {name:<{wide}}  {_cell(value)}" for name, value in self._values.items()]
         rows += [f"  {name}: {sentence}" for name, sentence in self.errors.items()]
-        return written([f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}", *rows, *(f"  {_told(n, p)}" for n, p in self.parts.items())])
+        return written([f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}", *rows, *(f"  {_told(n, p, self.at)}" for n, p in self.parts.items())])
 
 
 def _cell(value: Any) -> str:
     return "null" if value is None else f"{value!r}"[:100]
 
 
-def _told(name: str, part: PartStatus) -> str:
-    newest = f", newest fact {part.newest:%Y-%m-%d %H:%M:%S}" if part.newest else ""
-    end = f", uploaded before {part.batch_end:%Y-%m-%d %H:%M:%S}" if part.batch_end else ", nothing uploaded"
+def _told(name: str, part: PartStatus, at: datetime) -> str:
+    stale = part.status == "stale"
+    newest = f", newest fact {part.newest:%Y-%m-%d %H:%M:%S}{_before(part.newest, at) if stale else ''}" if part.newest else ", no fact" if stale else ""
+    end = f", uploaded before {part.batch_end:%Y-%m-%d %H:%M:%S}{_before(part.batch_end, at) if stale else ''}" if part.batch_end else ", nothing uploaded"
     return f"[{name or 'group-by'}: {part.status}{newest}{end}{f': {part.error}' if part.error else ''}]"
+
+
+def _before(then: datetime, at: datetime) -> str:
+    """How long before the time that was asked for, in days or hours."""
+    hours = (at - then) / timedelta(hours=1)
+    return f" ({hours / 24:,.0f} d before)" if hours >= 48 else f" ({hours:,.0f} h before)"  # noqa: PLR2004 two days
 
 
 class Answers(Sequence[Answer]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from online.outcomes import DELETIONS, ERROR, UPLOAD
 from online.places import DATA
 from online.plan import FORMAT, Plan
 from online.positions import PROGRESS, Partition
+from online.topic_health import TopicHealth, standing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,12 +32,19 @@ CHANGES = """with told as (select id, name, at, who, verb, case verb when 'unpub
     select name, hash, verb, at, who from pairs where n = 1 or hash is distinct from before order by id"""
 STATES = f"""with lags as (select rows, percentile_disc(0.99) within group (order by visible - appended) as lag from workbench.batches
         where visible >= %(marked)s and visible < %(now)s and appended is not null group by rows)
-    select s.rows, s.batch_end, s.streamed, s.horizon, s.retain, l.lag, nullif(c.reltuples, -1)::int8, pg_total_relation_size(c.oid), case k.status when '{ERROR}' then k.detail end
+    select s.rows, s.batch_end, s.streamed, s.horizon, s.retain, l.lag, nullif(c.reltuples, -1)::int8, pg_total_relation_size(c.oid), case k.status when '{ERROR}' then k.detail end, u.staged, u.facts
     from workbench.states s left join lateral (select status, detail from workbench.checks k where k.group_by = s.group_by and k.name = '{DELETIONS}' and k.of = '{UPLOAD}' order by id desc limit 1) k on true
+    left join lateral (select staged, facts from workbench.uploads u where u.group_by = s.group_by and u.hash = s.hash order by id desc limit 1) u on true
     left join lags l on l.rows = s.rows left join pg_class c on c.oid = to_regclass('{DATA}.' || quote_ident(s.rows))"""
 # A request's id begins with its time, so that its index finds the week.
 FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' and share > 0), min(share), count(*) filter (where errors <> '{}'), max(served)
     from workbench.served where request >= %(first)s and served >= %(since)s and served < %(until)s group by name"""
+# What each check came to when it was last asked, where it does not hold.
+FAILED = """select group_by, name, blocks, failing, rows, detail from (select distinct on (group_by, name) * from workbench.checks order by group_by, name, id desc) c
+    where status = 'error' order by blocks desc, group_by, name"""
+# The newest pass of a monitor over each name: how many findings have each status, and the worst one's sentence.
+PASSES = """select f.name, f.evaluated, f.status, count(*), (array_agg(f.sentence order by f.severity desc, f.rule, f.subject))[1] from workbench.findings f
+    join (select name, max(evaluated) as evaluated from workbench.findings where evaluated <= %(until)s group by 1) n using (name, evaluated) group by 1, 2, 3"""
 LOGGED = "select exists (select from workbench.served)"
 
 
@@ -76,6 +84,8 @@ class State:
     count: int | None  # of rows, as Postgres last estimated it
     size: int | None  # bytes, indexes included
     refused: str | None = None  # what the newest upload would have taken away, which was refused for it
+    staged: int | None = None  # rows that the last upload was given
+    facts: dict[str, Any] | None = None  # what it had: online/facts.py
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,27 @@ class Fetches:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A check that does not hold of what was uploaded last; `blocks` where it refused the upload."""
+
+    group_by: str
+    check: str
+    blocks: bool
+    failing: int
+    rows: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A monitor's newest pass over a name: when, how many findings have each status, and the worst sentence of each."""
+
+    at: datetime
+    counts: dict[str, int]
+    worst: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Inventory:
     """What is in a store: versions in the order they were made, states by table, partitions, fetches by name.
 
@@ -106,10 +137,13 @@ class Inventory:
     fetches: dict[str, Fetches]
     logs: bool
     unread: tuple[str, ...]
+    topics: tuple[TopicHealth, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    monitored: dict[str, Monitored] = field(default_factory=dict)
 
 
 def inventory(store: Store, now: int) -> Inventory:
-    """All of it as of one instant, in six statements whatever the store has; `now` in microseconds says what is recent."""
+    """All of it as of one instant, in nine statements whatever the store has; `now` in microseconds says what is recent."""
     since = now - COUNTED
     recent = {"marked": now - LAGS, "now": now, "first": _first(since), "since": moment(since) or EPOCH, "until": moment(now) or EPOCH}
     with store.connection() as con, con.transaction():
@@ -117,6 +151,7 @@ def inventory(store: Store, now: int) -> Inventory:
         plans, changes = con.execute(PLANS).fetchall(), con.execute(CHANGES).fetchall()
         states, partitions = con.execute(STATES, recent).fetchall(), con.execute(PROGRESS).fetchall()
         fetches, ((logs,),) = con.execute(FETCHES, recent).fetchall(), con.execute(LOGGED).fetchall()
+        topics, failed, passes = standing(con), con.execute(FAILED).fetchall(), con.execute(PASSES, recent).fetchall()
     read = [row for row in plans if row[5] == FORMAT]
     return Inventory(
         versions=tuple(Listed(name, number, hash_, made, since, Plan.loads(told)) for name, number, hash_, made, since, _, told in read),
@@ -126,7 +161,18 @@ def inventory(store: Store, now: int) -> Inventory:
         fetches={row[0]: _counted(row) for row in fetches},
         logs=logs,
         unread=tuple(sorted({row[0] for row in plans} - {row[0] for row in read})),
+        topics=tuple(topics),
+        failed=tuple(Failed(*row) for row in failed),
+        monitored=_passes(passes),
     )
+
+
+def _passes(rows: list[tuple[Any, ...]]) -> dict[str, Monitored]:
+    found: dict[str, Monitored] = {}
+    for name, at, status, n, sentence in rows:
+        one = found.setdefault(name, Monitored(at, {}, {}))
+        one.counts[status], one.worst[status] = n, sentence
+    return found
 
 
 def _counted(row: tuple[Any, ...]) -> Fetches:

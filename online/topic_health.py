@@ -117,8 +117,12 @@ def topic_health(store: Store, hours: int = 24) -> list[TopicHealth]:
     before anything of it was read is there too; one that no updater ever looked at is not. One statement.
     """
     with store.connection() as con:
-        found = con.execute(STANDING, {"span": hours * HOUR + HOUR}).fetchall()
-    return [_health(row) for row in found]
+        return standing(con, hours)
+
+
+def standing(con: psycopg.Connection[Any], hours: int = 24) -> list[TopicHealth]:
+    """The same on a connection."""
+    return [_health(row) for row in con.execute(STANDING, {"span": hours * HOUR + HOUR}).fetchall()]
 
 
 def _health(row: tuple[Any, ...]) -> TopicHealth:

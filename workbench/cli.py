@@ -13,7 +13,7 @@ from online.legible import lines
 from workbench.errors import DefinitionError
 
 GROUP = "feature_workbench.commands"
-CODES = "Exit codes: 0 done; 1 done, and what was asked about is not as it should be (compare: values differ; monitor: something is --fail-on or worse); 2 refused or failed, with one line on standard error that says why."
+CODES = "Exit codes: 0 done; 1 done, and what was asked about is not as it should be (compare: values differ; monitor: a watch, with --fail-on watch); 2 refused or failed, with one line on standard error that says why, or an alert (monitor, dashboard, consistency); 3 something was not judged (the same)."
 
 
 def parser() -> argparse.ArgumentParser:

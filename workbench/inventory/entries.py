@@ -9,25 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
-from online.answers import moment
+from online.answers import microseconds, moment
+from online.facts import DAY, LATE
 from workbench.differences import difference
 
 if TYPE_CHECKING:
-    from online.inventory import Fetches, State
+    from collections.abc import Iterator
+
+    from online.inventory import Failed, Fetches, Monitored, State
     from online.plan import Cell, Column, Feature, GroupByPlan, Plan
     from online.positions import Partition
+    from online.topic_health import TopicHealth
     from workbench.differences import Difference
 
 STALE = timedelta(days=2)  # as a fetch says it: behind now, without an upload or a message
 STOPPED = timedelta(minutes=5)  # without a sign of life of its updater
 UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 # What stands before a status's word; the worst first.
-SIGNS = {"alert": "▲", "stale": "◆", "new": "◌", "ok": "✓", "retired": "◌"}
+SIGNS = {"alert": "▲", "stale": "◆", "watch": "◆", "not judged": "◌", "new": "◌", "fresh": "✓", "ok": "✓", "retired": "◌"}
+SHARE = 0.01  # of a topic's messages that are dead letters, from which on it is an alert
+RECENT = timedelta(days=2)  # ago that a monitor's pass still says how a name stands
 
 
 @frozen
 class Status:
-    """How an entry stands, in a word and a sentence: `alert`, `stale`, `new`, `ok` or `retired`."""
+    """How an entry stands, in a word and a sentence: `alert`, `stale`, `watch`, `not judged`, `new`, `fresh`, `ok` or `retired`.
+
+    `fresh` says that its uploads, facts, topics and checks are well, which a store knows by itself; `ok` that a monitor's
+    last pass, of the last two days, judged all that it looked at, and found nothing.
+    """
 
     word: str
     why: str
@@ -67,6 +77,30 @@ class Described:
     feature: str = ""  # its name in that group-by
 
 
+@frozen
+class Fact:
+    """When the newest fact of a group-by happened, how long ago, what time between facts is usual, and its longest window; `empty` where it has none."""
+
+    group_by: str
+    newest: datetime | None
+    age: timedelta | None
+    usual: timedelta
+    longest: timedelta | None
+    empty: bool = False
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """What is wrong with it."""
+        if self.empty:
+            return (Status("alert", f"the last upload of {self.group_by} had no rows, and no message brought one: every feature is empty"),)
+        if self.newest is None or self.age is None:
+            return ()
+        said = f"the newest fact of {self.group_by} is of {self.newest:%Y-%m-%d %H:%M}, {age(self.age)} ago"
+        if self.longest is not None and self.age >= self.longest:
+            return (Status("alert", f"{said}, and its longest window is {age(self.longest)}: no window holds anything"),)
+        return (Status("watch", f"{said}, {self.age / self.usual:,.1f} times the usual time between facts"),) if self.age >= LATE * self.usual else ()
+
+
 @define(repr=False, eq=False, frozen=True, slots=False)
 class Entry:
     """A published join or group-by, or a group-by that is stored for joins.
@@ -88,6 +122,9 @@ class Entry:
     logs: bool
     now: datetime
     before: Plan | None = None
+    topic_health: tuple[TopicHealth, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    monitored: Monitored | None = None
 
     def __repr__(self) -> str:
         from workbench.inventory.terminal import entry_text  # noqa: PLC0415 it draws what stands here
@@ -189,6 +226,25 @@ class Entry:
         return moment(max((p.newest for p in self.partitions if p.newest is not None), default=None))
 
     @property
+    def facts(self) -> tuple[Fact, ...]:
+        """When the newest fact of each of its group-bys happened; of those whose facts happen at a time."""
+        states = {s.rows: s for s in self.states}
+        return tuple(self._fact(g, states[g.table]) for g in self.plan.group_bys if not g.timeless and g.table in states)
+
+    def _fact(self, plan: GroupByPlan, state: State) -> Fact:
+        told, now = state.facts or {}, microseconds(self.now)
+        times = [told.get("newest"), *(p.newest for p in self.partitions if p.group_by == plan.name)]
+        newest = max((t for t in times if t is not None and t <= now), default=None)
+        usual = max(told.get("gap") or 0, DAY)
+        return Fact(plan.name, moment(newest), None if newest is None else timedelta(microseconds=now - newest), timedelta(microseconds=usual), None if plan.longest is None else timedelta(microseconds=plan.reach), state.staged == 0 and newest is None)
+
+    @property
+    def fact_age(self) -> timedelta | None:
+        """How long ago the newest fact happened, of the group-by where that is longest ago; none where it is not known of one."""
+        ages = [f.age for f in self.facts]
+        return None if not ages or None in ages else max(a for a in ages if a is not None)
+
+    @property
     def troubled(self) -> tuple[Partition, ...]:
         """Partitions of which nothing is applied, for a reason that is known."""
         return tuple(p for p in self.partitions if p.trouble)
@@ -203,22 +259,62 @@ class Entry:
         """How it stands; what is worst says it."""
         if not (self.published or self.stored):
             return Status("retired", "served no more; its versions can be brought back by rollback")
-        if self.troubled:
-            first = self.troubled[0]
-            return Status("alert", f"nothing of {first.topic} is applied: {first.trouble}")
-        if self.stopped:
-            return Status("alert", _stopped(self.stopped))
+        found = tuple(self._wrong())
+        return min(found, key=lambda s: list(SIGNS).index(s.word)) if found else self._well()
+
+    def _wrong(self) -> Iterator[Status]:
+        """What is known against it, by what it is known from; of one word, the first says it."""
+        yield from self._of_topics()
         if refused := next((s.refused for s in self.states if s.refused), None):
-            return Status("alert", f"the newest upload was refused, which would take away {refused}: mend the table, or workbench upload --allow-deletes")
+            yield Status("alert", f"the newest upload was refused, which would take away {refused}: mend the table, or workbench upload --allow-deletes")
         news = [_news(s) for s in self.states]
+        oldest = None if not news or None in news else moment(min(n for n in news if n is not None))
         if not news or None in news:
-            return Status("alert", "nothing was uploaded or streamed into it yet")
-        oldest = moment(min(n for n in news if n is not None))
+            yield Status("alert", "nothing was uploaded or streamed into it yet")
+        for check in self.failed:
+            yield Status("alert" if check.blocks else "watch", f"a check of {check.group_by} does not hold: {check.check}: {check.failing:,} of {check.rows:,}{f': {check.detail}' if check.detail else ''}")
+        yield from (s for f in self.facts for s in f.statuses)
+        yield from self._found()
         if oldest is not None and self.now - oldest > STALE:
-            return Status("stale", f"nothing was uploaded or streamed for {age(self.now - oldest)}")
+            yield Status("stale", f"nothing was uploaded or streamed for {age(self.now - oldest)}")
+
+    def _of_topics(self) -> Iterator[Status]:
+        """What keeps topics from being applied, and which of their messages were not."""
+        for topic, trouble in dict.fromkeys([*((p.topic, p.trouble) for p in self.troubled), *((t.topic, t.trouble) for t in self.topic_health if t.trouble)]):
+            yield Status("alert", f"nothing of {topic} is applied: {trouble}")
+        if self.stopped:
+            yield Status("alert", _stopped(self.stopped))
+        for t in self.topic_health:
+            if t.dead:
+                share = t.counts.dead / t.counts.messages if t.counts.messages else 1.0
+                yield Status("alert" if share >= SHARE else "watch", f"{t.dead:,} message{'s' if t.dead > 1 else ''} of {t.topic} could not be applied to {t.group_by} and wait as dead letters: workbench dead-letters")
+
+    def _found(self) -> Iterator[Status]:
+        """What a monitor's last pass found, as long as it is recent."""
+        if self.monitored is not None and self.now - self.monitored.at <= RECENT:
+            for word in ("alert", "watch"):
+                if self.monitored.counts.get(word):
+                    yield Status(word, f"a monitor at {self.monitored.at:%Y-%m-%d %H:%M} found {self.monitored.counts[word]:,}: {self.monitored.worst[word]}")
+
+    def _well(self) -> Status:
+        """Where nothing is known against it: what of it is judged at all."""
         if self.logs and self.fetches is None and not self.used_by:
             return Status("new", "not fetched in the last 7 d, as far as is logged")
-        return Status("ok", "nothing is known against it")
+        unread = [g.topic.name for g in self.plan.group_bys if g.topic is not None and not g.daily and g.name not in {p.group_by for p in self.partitions}]
+        if unread:
+            return Status("not judged", f"no updater ever read {', '.join(dict.fromkeys(unread))}: workbench stream")
+        if any(f.age is None for f in self.facts):
+            return Status("not judged", "when its newest fact happened is not known: an earlier version uploaded it")
+        if not self.published:
+            return Status("fresh", "its uploads, facts, topics and checks are well; what is served of it is judged by the names that use it")
+        if self.monitored is None:
+            return Status("fresh", "its uploads, facts, topics and checks are well; drift and agreement are not judged: no monitor has looked")
+        if self.now - self.monitored.at > RECENT:
+            return Status("fresh", f"its uploads, facts, topics and checks are well; drift and agreement are not judged: the last monitor looked {age(self.now - self.monitored.at)} ago")
+        grey = sum(n for word, n in self.monitored.counts.items() if word not in ("ok", "watch", "alert"))
+        if grey:
+            return Status("fresh", f"its uploads, facts, topics and checks are well; of what a monitor looked at, {grey:,} {'is' if grey == 1 else 'are'} not judged")
+        return Status("ok", f"a monitor found nothing at {self.monitored.at:%Y-%m-%d %H:%M}")
 
     @property
     def use(self) -> str:

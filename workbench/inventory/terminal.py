@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from workbench.inventory.entries import Edition, Entry
     from workbench.inventory.view import Catalog
 
-HEADS = ("name", "kind", "owner", "status", "features", "write lag p99", "batch age", "used")
+HEADS = ("name", "kind", "owner", "status", "features", "write lag p99", "batch age", "newest fact", "used")
 EMPTY = "nothing is published in this store yet: publish(training_set, store, confirm=True) fills it, or from a shell: workbench publish definitions.py:training_set --confirm"
-NUMBERS = (4, 5, 6)
+NUMBERS = (4, 5, 6, 7)
 MOST = 8  # names listed
 
 
@@ -32,10 +32,10 @@ def catalog_text(catalog: Catalog) -> str:
     for match in matches(catalog, catalog.query):
         e = match.entry
         count = f"{len(match.features)} of {len(e.features)} match" if match.features else str(len(e.features))
-        rows.append((e.name, e.kind, e.owner or "—", f"{e.status.sign} {e.status.word}", count, seconds(e.lag), age(e.batch_age), e.use or "—"))
+        rows.append((e.name, e.kind, e.owner or "—", f"{e.status.sign} {e.status.word}", count, seconds(e.lag), age(e.batch_age), age(e.fact_age), e.use or "—"))
     head = f"Catalog: {counts(catalog)}, store {catalog.place}, as of {told(catalog.now)} UTC"
     lines = [head, *table(HEADS, rows, NUMBERS)] if rows else [head, f"  nothing has {catalog.query!r}: a search looks at names, features, owners, tags, descriptions, keys, tables and topics"]
-    alerts = [f"  {e.status.sign} {e.name}: {e.status.why}" for e in catalog.entries if e.status.word in ("alert", "stale")]
+    alerts = [f"  {e.status.sign} {e.name}: {e.status.why}" for e in catalog.entries if e.status.word in ("alert", "stale", "watch", "not judged")]
     return written([*lines, *alerts, *unread(catalog)])
 
 
@@ -75,6 +75,8 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         ("uses", some(entry.uses)),
         ("used by", some(entry.used_by)),
         ("uploaded", f"every event before {told(entry.batch_end)} ({age(entry.batch_age)} ago)" if entry.batch_end else ""),
+        ("facts", "; ".join(f"the newest of {told(f.newest)} ({age(f.age)} ago){f' of {f.group_by}' if len(entry.facts) > 1 else ''}" for f in entry.facts if f.newest)),
+        ("dead letters", ", ".join(f"{t.dead:,} of {t.topic}" for t in entry.topic_health if t.dead)),
         ("newest event", f"{told(entry.newest)} by a topic" if entry.newest else ""),
         ("write lag", f"p99 {seconds(entry.lag)} from Kafka to a fetch, of the last 6 h" if entry.lag is not None else ""),
         ("partitions", partitions(entry)),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
     from online.answers import At
-    from online.inventory import Inventory, Listed
+    from online.inventory import Failed, Inventory, Listed
     from online.store import Store
 
 
@@ -104,7 +104,7 @@ class Catalog(Mapping[str, Entry]):
 _COLUMNS: dict[str, Callable[[Entry], Any]] = {
     "name": lambda e: e.name, "kind": lambda e: e.kind, "owner": lambda e: e.owner, "description": lambda e: e.description, "tags": lambda e: list(e.tags),
     "status": lambda e: e.status.word, "why": lambda e: e.status.why, "keys": lambda e: [k.name for k in e.keys], "features": lambda e: [f.name for f in e.features],
-    "hash": lambda e: e.hash, "versions": lambda e: len(e.editions), "made": lambda e: e.made, "batch_end": lambda e: e.batch_end, "batch_age": lambda e: e.batch_age,
+    "hash": lambda e: e.hash, "versions": lambda e: len(e.editions), "made": lambda e: e.made, "batch_end": lambda e: e.batch_end, "batch_age": lambda e: e.batch_age, "fact_age": lambda e: e.fact_age,
     "lag_p99": lambda e: e.lag, "newest": lambda e: e.newest, "fetches_7d": lambda e: e.fetches and e.fetches.estimated,
     "uses": lambda e: list(e.uses), "used_by": lambda e: list(e.used_by), "sources": lambda e: list(e.sources), "topics": lambda e: list(e.topics),
 }  # fmt: skip
@@ -134,7 +134,7 @@ def catalog(store: Store, *, now: At = None, definitions: Iterable[Any] = (), on
     Parameters
     ----------
     store
-        Which is asked in six statements, whatever it has.
+        Which is asked in nine statements, whatever it has.
     now
         As of when ages are told, UTC; by default now. What was published later is shown all the same.
     definitions
@@ -193,7 +193,15 @@ def _entry(found: Inventory, now: datetime, plan: Plan, versions: list[Listed], 
         logs=found.logs,
         now=now,
         before=_before(name, current),
+        topic_health=tuple(t for t in found.topics if t.rows in {g.table for g in plan.group_bys}) if live else (),
+        failed=tuple(f for f in found.failed if f.group_by in used and _asked(f, plan)) if live else (),
+        monitored=found.monitored.get(name),
     )
+
+
+def _asked(failed: Failed, plan: Plan) -> bool:
+    """Whether a check is one that the group-by declares still."""
+    return failed.check in {c.name for c in plan.group_by(failed.group_by).checks}
 
 
 def _before(name: str, current: Mapping[str, Plan]) -> Plan | None:
