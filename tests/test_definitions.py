@@ -207,3 +207,18 @@ def test_advice_is_python_that_works_for_a_column_of_any_name(name, dtype):
     mended = eval(advice, {"table": table})  # noqa: S307 the advice is the case
 
     assert name == EventSource(mended, time=name).time
+
+
+@pytest.mark.parametrize("name", ["User ID", "count", "x.y", "o'clock"])
+def test_the_cast_that_a_join_advises_is_of_the_column_and_works(name):
+    """N5: a name with blanks, a dot or a method's."""
+    events = ibis.table({name: "string", "ts": "timestamp", "x": "int64"}, name="events")
+    left = ibis.table({name: "int64", "ts": "timestamp"}, name="orders")
+    part = GroupBy(name="g", source=EventSource(events, time="ts"), keys=[name], aggregations=[trailing(days(1), _.x.sum())])
+    with pytest.raises(DefinitionError) as refused:
+        Join(name="j", left=EventSource(left, time="ts"), parts=[part])
+    advice = re.search(r"(table\.mutate\(.*\)) for orders", str(refused.value))[1]
+
+    mended = eval(advice, {"table": left, "_": _})  # noqa: S307 the advice is the case
+
+    assert Join(name="j", left=EventSource(mended, time="ts"), parts=[part])

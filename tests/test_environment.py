@@ -30,7 +30,7 @@ def test_conda_installs_what_pyproject_declares():
 def test_conda_adds_what_only_the_system_can_give():
     specs = [rattler.MatchSpec(d, strict=True) for d in CONDA if isinstance(d, str)]
 
-    assert {"python", "pip", "openjdk", "maven", "postgresql"} == {s.name.normalized for s in specs}
+    assert {"python", "pip", "openjdk", "maven", "nodejs", "postgresql"} == {s.name.normalized for s in specs}
 
 
 def test_everything_required_by_design_is_declared():

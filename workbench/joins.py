@@ -125,20 +125,20 @@ def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
             if left not in schema:
                 message = f"the left of {self.name}, {name}, has no column {left!r} to match {part.group_by.name}.{key}: {near(left, schema.names)}; JoinPart(..., keys={{'left column': {key!r}}}) maps another"
                 raise DefinitionError(message)
-            _same_kind(self.name, f"{name}.{left}", schema[left], f"{part.group_by.name}.{key}", part.group_by.source.table.schema[key])
+            _same_kind(self.name, (name, left), schema[left], (part.group_by.name, key), part.group_by.source.table.schema[key])
     return made
 
 
-def _same_kind(owner: str, left: str, a: dt.DataType, right: str, b: dt.DataType) -> None:
+def _same_kind(owner: str, left: tuple[str, str], a: dt.DataType, right: tuple[str, str], b: dt.DataType) -> None:
     """Keys compare typed (rule 8); numbers of any width are the same numbers, texts of any length the same texts."""
     if comparable(a, b):
         return
-    casts = [(name, to) for name, to in zip((left, right), lossless(a, b), strict=True) if to is not None]
+    casts = [(column, to) for column, to in zip((left, right), lossless(a, b), strict=True) if to is not None]
     how = "store both as one type: a cast of either would make two keys one"
     if casts:
-        (name, to), column = casts[0], casts[0][0].rsplit(".", maxsplit=1)[-1]
-        how = f"cast one in its table, as in {recomputed(column, f'.cast({str(to)!r})')} for {name}"
-    message = f"{owner} matches {left} ({a}) with {right} ({b}): {how}"
+        column, to = casts[0]
+        how = f"cast one in its table, as in {recomputed(column[1], f'.cast({str(to)!r})')} for {'.'.join(column)}"
+    message = f"{owner} matches {'.'.join(left)} ({a}) with {'.'.join(right)} ({b}): {how}"
     raise DefinitionError(message)
 
 
