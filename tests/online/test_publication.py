@@ -104,7 +104,7 @@ def rows_of(store, plan):
 def test_a_changed_definition_under_a_published_name_is_refused_with_the_difference(store, con):
     served(store, spend(con, *trailing(days(7, 14), _.n.sum())))
 
-    with pytest.raises(DefinitionError, match=r"spend is published with another definition: added n_sum_3d; removed n_sum_14d; give the new one a name of its own, such as spend_v2, or unpublish\('spend', store\) first"):
+    with pytest.raises(DefinitionError, match=r"spend is published with another definition: added n_sum_3d; removed n_sum_14d; give the new one a name of its own, such as spend_v2, or unpublish\(\"spend\", store\) first"):
         served(store, spend(con, *trailing(days(3, 7), _.n.sum())))
     with pytest.raises(DefinitionError, match="changed n_sum_7d, n_sum_14d; window tails of spend: exact becomes sawtooth"):
         served(store, spend(con, *trailing(days(7, 14), _.n.sum()), resolution="sawtooth"))
