@@ -134,6 +134,21 @@ def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str =
         raise
 
 
+def refuse_emptied(store: Store, before: Plan, after: Plan) -> None:
+    """StoreError where a plan that is about to take another's place has no row of a group-by of which that one has some."""
+    theirs = {g.name: g for g in before.group_bys}
+    with store.connection() as con:
+        emptied = [g.name for g in after.group_bys if g.name in theirs and _some(con, theirs[g.name]) and not _some(con, g)]
+    if emptied:
+        discard(store, after)
+        message = f"{after.name} stays as it is: the warehouse has no row of {', '.join(emptied)}, of which rows are served; mend the table, or allow it by --allow-deletes (allow_deletes=True)"
+        raise StoreError(message)
+
+
+def _some(con: psycopg.Connection[Any], group_by: GroupByPlan) -> bool:
+    return con.execute("select to_regclass(%s)", (stored(group_by),)).fetchone() != (None,) and con.execute(f"select exists (select from {stored(group_by)})").fetchone() == (True,)
+
+
 def discard(store: Store, plan: Plan) -> None:
     """Drop the tables that were made for a plan and that nothing served uses."""
     with store.catalog() as con:

@@ -350,6 +350,8 @@ def rollback(name: str, store: Store, *, version: int, end: When = None, allow_d
         raise StoreError(message)
     registry.prepare(store, found.plan, seen)
     uploads = uploaded([of_plan(g, on) for g in found.plan.group_bys], store, until, allow_deletes=allow_deletes)
+    if seen.plan is not None and share(allow_deletes) < 1:
+        registry.refuse_emptied(store, seen.plan, found.plan)
     registry.register(store, found.plan, seen, verb="rollback")
     store.forget(name)
     return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began, until)

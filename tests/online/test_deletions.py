@@ -214,6 +214,25 @@ def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store,
     assert (0, "spend_v1: 50 rows read, 0 new, 50 gone\n") == (done, capsys.readouterr().out)
 
 
+def test_a_rollback_from_an_emptied_table_brings_nothing_empty_back(con, store):
+    """The earlier version's rows are gone by then, so that its upload is a first one, which takes nothing away by itself."""
+    put(con, events(10, 10))
+    publish(spend(con), store, confirm=True, end=DAY)
+    unpublish("spend_v1", store)
+    source = EventSource(con.table("paid"), time="ts", topic="t_paid")
+    publish(GroupBy(name="spend_v1", source=source, keys=["user"], aggregations=trailing(days(30), _.amt.count())), store, confirm=True, end=DAY)
+    put(con, [])
+
+    with pytest.raises(StoreError, match="spend_v1 stays as it is: the warehouse has no row of spend_v1, of which rows are served"):
+        rollback("spend_v1", store, version=1, end=DAY, on=con)
+    before = dict(fetch(store, "spend_v1", user="u0", at=DAY))
+    rollback("spend_v1", store, version=1, end=DAY, on=con, allow_deletes=True)
+
+    assert {"amt_count_30d": 10} == before
+    assert [0] == counts(store, 0)
+    unpublish("spend_v1", store)
+
+
 # --- generated
 
 rows = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 4), st.integers(0, 2)), min_size=1, max_size=24)
