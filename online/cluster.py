@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BUILTIN = 17  # the version from which strings have a locale that is Postgres's own, not the system's
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a disk says of itself
+LEAST_ROOM = 1 << 20  # bytes, without which no server starts
 SOCKET_BYTES = 107  # what the system takes as a socket's path
 SETTINGS = """
 # What an embedded store sets; change it here, or by ALTER SYSTEM.
@@ -59,6 +62,8 @@ def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
     made = subprocess.run(command, capture_output=True, text=True, env=environment(), pass_fds=[lock], check=False)  # noqa: S603 the programs chosen
     if made.returncode:
         shutil.rmtree(new, ignore_errors=True)
+        if lacks_room(made.stderr):
+            raise unusable(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         message = f"PostgreSQL's initdb could make no data in {folder}: {made.stderr.strip()}"
         raise StoreError(message)
     with (new / "postgresql.conf").open("a") as conf:
@@ -73,6 +78,26 @@ def _synced(folder: Path) -> None:
     opened = os.open(folder, os.O_RDONLY)
     os.fsync(opened)
     os.close(opened)
+
+
+def lacks_room(told: str) -> bool:
+    """Whether a program of Postgres said that its disk is full."""
+    return os.strerror(errno.ENOSPC) in told or os.strerror(errno.EDQUOT) in told
+
+
+def room(folder: Path) -> bool:
+    """Whether the folder's disk has any room left."""
+    return shutil.disk_usage(folder).free >= LEAST_ROOM
+
+
+def unusable(folder: Path, error: OSError) -> StoreError:
+    """What to raise where a store's folder cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    what = "its disk is full" if full else (error.strerror or str(error)).lower()
+    advice = "free some 100 MB of it" if full else "make it a folder that this user may write"
+    at = f" at {error.filename}" if error.filename else ""
+    message = f"the store of {folder} cannot be started, since {what}{at}: {advice}, or give Store(Path(...)) another folder"
+    return StoreError(message, "broken")
 
 
 def sockets(folder: Path) -> Path:

@@ -39,7 +39,7 @@ class Access:
     settings of one use, such as a limit of seconds; `wishes` the address's own.
     """
 
-    url: str
+    url: str = field(repr=False)
     relayed: bool = False
     prepared: bool = True
     name: str = NAME

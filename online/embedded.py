@@ -7,6 +7,7 @@ process ends, however it ends: nothing is counted, and no process number that a 
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import os
 import signal
@@ -61,9 +62,12 @@ def start(folder: Path, *, port: int | None = None, binaries: Path | None = None
     Raises StoreError if there are no programs to run, the data is another version's, or the server does not start.
     """
     folder = Path(folder).resolve()
-    with _locked(folder):
-        _use(folder)
-        found = _running(folder, port, binaries)
+    try:
+        with _locked(folder):
+            _use(folder)
+            found = _running(folder, port, binaries)
+    except OSError as error:
+        raise cluster.unusable(folder, error) from error
     if port is None:
         return found.url
     if not found.tcp or found.port != port:
@@ -124,8 +128,7 @@ def _running(folder: Path, port: int | None, binaries: Path | None) -> Endpoint:
     while not (found := _answering(folder)):
         if not _alive(folder):
             if launched:
-                message = f"PostgreSQL did not start in {folder}; its log ends with:\n{_tail(folder / 'server.log')}"
-                raise StoreError(message)
+                raise _unstarted(folder)
             _launch(folder, port, binaries)
             launched = True
         elif time.monotonic() > end:
@@ -212,6 +215,14 @@ def _process(found: Endpoint, folder: Path) -> int:
     return number
 
 
+def _unstarted(folder: Path) -> StoreError:
+    """Why a server ended before it answered: its disk, or whatever its log says."""
+    told = _tail(folder / "server.log")
+    if cluster.lacks_room(told) or not cluster.room(folder):
+        return cluster.unusable(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return StoreError(f"PostgreSQL did not start in {folder}; its log ends with:\n{told}")
+
+
 def _tail(log: Path) -> str:
     """The end of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
@@ -225,6 +236,8 @@ def _locked(folder: Path) -> Iterator[None]:
         lock = _opened(folder / "lock")
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as e:
+        if e.errno in cluster.DISK:
+            raise cluster.unusable(folder, e) from e
         message = f"{folder} takes no lock ({e}): choose a folder that is yours, on a disk of this machine"
         raise StoreError(message) from e
     try:

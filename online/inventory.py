@@ -144,6 +144,8 @@ class Inventory:
 
 def inventory(store: Store, now: int) -> Inventory:
     """All of it as of one instant, in nine statements whatever the store has; `now` in microseconds says what is recent."""
+    if not store.has_catalog():
+        return Inventory((), (), {}, (), {}, logs=False, unread=())
     since = now - COUNTED
     recent = {"marked": now - LAGS, "now": now, "first": _first(since), "since": moment(since) or EPOCH, "until": moment(now) or EPOCH}
     with store.connection() as con, con.transaction():

@@ -37,6 +37,7 @@ HORIZON = "greatest(case when %(kept)s then horizon end, case when retain is nul
 COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
 FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = {HORIZON} where rows = %(rows)s returning horizon"""
+OWNED = "select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass(%s)"
 LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted, facts) values (%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
@@ -199,6 +200,9 @@ def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
 
 def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
     """Whether nothing was ever uploaded or streamed here, so that nobody reads or writes the rows yet; then they are ours until the end."""
+    ((owned,),) = cursor.execute(OWNED, (stored(plan),)).fetchall()
+    if not owned:  # and so may not make its index anew
+        return False
     asked = "select batch_end is null and streamed is null from workbench.states where rows = %s"
     if cursor.execute(asked, (plan.table,)).fetchone() != (True,):
         return False

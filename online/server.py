@@ -51,7 +51,7 @@ class Settings:
     `access_log` the style of the lines, if any are written.
     """
 
-    store: str | None = None
+    store: str | None = field(default=None, repr=False)  # it may have a password
     sample: float = 0.0
     connections: int = 8
     waiting: int = 128

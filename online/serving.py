@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from online import handover
 from online.clients import limited, room
 from online.errors import StoreError
 from online.guard import LOOPBACK, Access, Limits
@@ -178,4 +179,4 @@ def main(told: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(handover.received(sys.argv[1])))

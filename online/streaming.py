@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Any
 
+from online import handover
 from online.canary import Canary
 from online.errors import StoreError
 from online.legible import lines
@@ -68,7 +69,7 @@ def _partitions(told: list[str] | None) -> dict[str, list[int]] | None:
 
 if __name__ == "__main__":
     try:
-        sys.exit(run(json.loads(sys.argv[1])))
+        sys.exit(run(json.loads(handover.received(sys.argv[1]))))
     except StoreError as error:
         sys.stderr.write(f"workbench stream: {lines(str(error))}\n")
         sys.exit(2)

@@ -37,7 +37,7 @@ class Streaming:
 
     group: str | None = None
     partitions: Mapping[str, Sequence[int]] | None = None
-    registry: str | None = None
+    registry: str | None = field(default=None, repr=False)  # it may have a password
     batch: int = 10_000
     waiting: int = 50_000
     size: int = 64 << 20
@@ -47,7 +47,7 @@ class Streaming:
     dead_topic: str | None = None
     refresh: float = 5.0  # seconds between looks at what is published, and at how far the topics are
     upkeep: float = 600.0
-    kafka: Mapping[str, Any] = field(default_factory=dict)
+    kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)  # so may these
 
     def __post_init__(self) -> None:
         """Refuse what no updater can work by."""

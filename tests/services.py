@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import ibis
+
+from online import handover
 
 
 def lacks_postgres() -> str | None:
@@ -74,6 +77,15 @@ def spark(**settings: str):
     finally:
         session.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def process(module: str, told: dict, **how) -> subprocess.Popen:
+    """A process of a module of ours, told by a pipe as its command tells it."""
+    pipe = handover.offered(json.dumps(told))
+    try:
+        return subprocess.Popen([sys.executable, "-m", module, str(pipe)], pass_fds=[pipe], **how)
+    finally:
+        os.close(pipe)
 
 
 def ended(process: subprocess.Popen) -> None:

@@ -8,6 +8,8 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from online import handover
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
@@ -47,6 +49,6 @@ def _serve(options: Namespace) -> int:
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
         told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "online.serving", json.dumps(told)])  # noqa: S606 our own program
+        handover.become("online.serving", json.dumps(told))
     sys.stderr.write(f"workbench serve: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,serve]'\n")
     return 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from online import handover
 from online.legible import written
 from workbench.errors import DefinitionError
 from workbench.serving_commands import drawn, placed, served
@@ -54,7 +55,7 @@ def _stream(options: Namespace) -> int:
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
         told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "online.streaming", json.dumps(told)])  # noqa: S606 our own program
+        handover.become("online.streaming", json.dumps(told))
     sys.stderr.write(f"workbench stream: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,kafka]'\n")
     return 2
 

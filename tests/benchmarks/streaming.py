@@ -29,6 +29,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "onlin
 import broker  # noqa: E402 found by the line above
 import ibis  # noqa: E402
 import psycopg  # noqa: E402
+import services  # noqa: E402
 from kafka import KafkaConsumer, KafkaProducer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -110,7 +111,7 @@ def streamed(store: Store, server: broker.Broker, name: str, events: int, group_
 def process(store: Store, server: broker.Broker):
     """The updater as it runs for people: a process of its own."""
     told = {"names": [], "store": store.url, "kafka": server.servers, "group": None, "partitions": None, "registry": None, "batch": 10_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
-    with subprocess.Popen([sys.executable, "-m", "online.streaming", json.dumps(told)], cwd=HERE.parents[1], stderr=subprocess.DEVNULL) as running:
+    with services.process("online.streaming", told, cwd=HERE.parents[1], stderr=subprocess.DEVNULL) as running:
         try:
             yield
         finally:

@@ -30,6 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "online")] 
 
 import broker  # noqa: E402 found by the line above
 import ibis  # noqa: E402
+import services  # noqa: E402
 from kafka import KafkaProducer  # noqa: E402
 from streamed import T, event, join, line, published, returns, table, topic  # noqa: E402
 
@@ -100,7 +101,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "online.streaming", json.dumps(self.told)], cwd=ROOT, stderr=subprocess.DEVNULL)
+        self.process = services.process("online.streaming", self.told, cwd=ROOT, stderr=subprocess.DEVNULL)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

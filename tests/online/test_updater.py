@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import time
 from datetime import UTC, timedelta
 
 import pytest
+import services
 from conftest import ROOT
 from kafka import KafkaConsumer
 from streamed import T, event, join, line, published, returns, sent, topic
@@ -256,7 +255,7 @@ def test_the_command_streams_until_it_is_asked_to_end(store, kafka, duck):
     name = topic(kafka)
     with published(store, returns(duck, name)):
         told = {"names": ["returns_v1"], "store": store.url, "kafka": kafka.servers, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
-        with subprocess.Popen([sys.executable, "-m", "online.streaming", json.dumps(told)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        with services.process("online.streaming", told, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             assert "streaming returns_v1\n" == process.stderr.readline()
             sent(kafka, name, [line(event(i)) for i in range(10)])
             until = time.monotonic() + 60

@@ -58,6 +58,8 @@ def taken(store: Store, plans: Sequence[GroupByPlan]) -> int:
 
 def _rate(store: Store) -> float | None:
     """Rows a second of the last uploads; none where nothing was ever uploaded."""
+    if not store.has_catalog():
+        return None
     with store.catalog() as con:
         found = con.execute(select(uploads.c.staged, uploads.c.began, uploads.c.ended).order_by(uploads.c.id.desc()).limit(RECENT)).all()
     seconds = sum((r.ended - r.began).total_seconds() for r in found)
