@@ -77,7 +77,7 @@ def options(url: str) -> str:
 def place(url: str) -> str:
     """Where a server is, without its password."""
     told = conninfo_to_dict(url)
-    return f"{told.get('host', 'localhost')}:{told.get('port', 5432)}"
+    return redacted(f"{told.get('host', 'localhost')}:{told.get('port', 5432)}", url)
 
 
 def user(url: str) -> str:
@@ -87,7 +87,10 @@ def user(url: str) -> str:
 
 def responds(url: str) -> pq.Ping:
     """Whether a server takes connections there, whoever asks; in no language."""
-    return pq.Ping(pq.PGconn.ping(make_conninfo(url, connect_timeout=2).encode()))
+    asked = {"connect_timeout": "2"}
+    if conninfo_to_dict(url).get("sslmode") == "require":  # a server without TLS is no server that is away
+        asked["sslmode"] = "prefer"
+    return pq.Ping(pq.PGconn.ping(make_conninfo(url, **asked).encode()))
 
 
 def redacted(text: str, url: str) -> str:

