@@ -31,7 +31,7 @@ SEEN: LiteralString = """select pg_catalog.pg_backend_pid(),
 
 
 @dataclass(frozen=True)
-class Access:
+class Dialer:
     """Where a store is, and how it is spoken to.
 
     `relayed` says that a pooler may stand between, so that nothing is left to a session: every
@@ -47,7 +47,7 @@ class Access:
     carried: bool = False  # the address's options are told to transactions, not at the start
     link: Mapping[str, str] = field(default_factory=dict)  # how the line is kept, where the address says nothing
 
-    def used(self, name: str = NAME, **use: str) -> Access:
+    def used(self, name: str = NAME, **use: str) -> Dialer:
         """The same for one use, under a name that the server shows."""
         return replace(self, name=name, use={**self.use, **use})
 
@@ -110,7 +110,7 @@ class Access:
         set_json_loads(loads, con)
 
 
-def opened(url: str, *, prepare: bool | None = None) -> tuple[Access, psycopg.Connection[Any]]:
+def opened(url: str, *, prepare: bool | None = None) -> tuple[Dialer, psycopg.Connection[Any]]:
     """How a store at this address is spoken to, told by a first connection, which is given too.
 
     A server that starts is waited for. StoreError, in the server's own words, where it refuses, is
@@ -118,7 +118,7 @@ def opened(url: str, *, prepare: bool | None = None) -> tuple[Access, psycopg.Co
     """
     bare, told = addresses.split(url)
     prepare = told if prepare is None else prepare
-    access = Access(bare)
+    access = Dialer(bare)
     con, access = _first(access)
     try:
         ((process, encoding, database),) = con.execute(SEEN).fetchall()
@@ -140,7 +140,7 @@ def opened(url: str, *, prepare: bool | None = None) -> tuple[Access, psycopg.Co
     return access, con
 
 
-def _first(access: Access) -> tuple[psycopg.Connection[Any], Access]:
+def _first(access: Dialer) -> tuple[psycopg.Connection[Any], Dialer]:
     """A plain connection; a server that starts is waited for."""
     end = time.monotonic() + STARTING
     while True:

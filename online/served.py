@@ -32,7 +32,7 @@ from online.values import reader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from online.connections import Access
+    from online.connections import Dialer
     from online.plan import Column
     from online.store import Store
 
@@ -79,7 +79,7 @@ class ServedLog:
     and counted. `logged` and `dropped` say how many, and `trouble` why the last could not be written.
     """
 
-    def __init__(self, access: Access, share: float, *, client: str = "python", size: int = SIZE) -> None:
+    def __init__(self, access: Dialer, share: float, *, client: str = "python", size: int = SIZE) -> None:
         if not 0 <= share <= 1:
             message = f"sample={share!r} is no share of the keys: give a number from 0, none, to 1, all"
             raise StoreError(message)

@@ -23,7 +23,7 @@ import services
 from conftest import ROOT, lacking
 
 from online import AsyncFetcher, Store, StoreError, addresses, cluster, embedded, refusals
-from online.connections import Access
+from online.connections import Dialer
 from online.server import Settings
 from workbench import cli
 
@@ -138,7 +138,7 @@ def test_no_secret_of_an_address_is_in_what_is_shown(guarded, caplog):
     """S1: errors, reprs, logs."""
     url = f"postgresql://alice:{ESCAPED}@{guarded[0]}/postgres"
     with caplog.at_level(logging.DEBUG, "workbench"), Store(url, sample=1.0) as store:
-        shown = [repr(store), repr(store.access), repr(Access(url)), repr(Settings(url)), str(refusals.away(url, OSError(url)))]
+        shown = [repr(store), repr(store.access), repr(Dialer(url)), repr(Settings(url)), str(refusals.away(url, OSError(url)))]
     shown += [str(sentence(bad)) for bad in (f"postgresql://alice:{SECRET}@127.0.0.1:1/postgres", f"postgresql://alice:{ESCAPED}@127.0.0.1:1/x?nosuch=1", f"host=127.0.0.1 port=1 password='{SECRET}'", f"password={ESCAPED} nosuch=1", f"postgresql://alice:{ESCAPED}@127.0.0.1:1/x")]
     shown += [r.getMessage() for r in caplog.records]
 
