@@ -535,7 +535,7 @@ def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(aske
             assert "default-src 'none'" in policy
             assert "http" not in policy
             assert not heard
-            assert (400, 404) == (httpx.get(address, headers={"Host": "elsewhere.example"}).status_code, httpx.post(f"{address}ask", headers={"X-Page": "guessed"}, json={}).status_code)
+            assert (421, 404) == (httpx.get(address, headers={"Host": "elsewhere.example"}).status_code, httpx.post(f"{address}ask", headers={"X-Page": "guessed"}, json={}).status_code)
             sheet.close()
         finally:
             process.terminate()
