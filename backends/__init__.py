@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backends.engine import Engine, EngineError, engine_of
+    from backends.engine import Engine, engine_of
+    from backends.refusals import EngineError
 
 __all__ = ["Engine", "EngineError", "engine_of"]
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from attrs import frozen
 
-from backends.engine import Engine, EngineError, engine_of
+from backends.engine import Engine, engine_of
 from backends.ledger import BY, Entry, Ledger, check_one_to_one, document
+from backends.refusals import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

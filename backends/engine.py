@@ -23,6 +23,7 @@ from sqlglot import exp
 from backends.asking import LacksError
 from backends.asof import AsOf
 from backends.handouts import hand_out, plainly
+from backends.refusals import EngineError, reason
 from backends.stored import cast
 
 if TYPE_CHECKING:
@@ -53,10 +54,6 @@ SAID: dict[str, tuple[type[ops.Node], ...]] = {
 }
 
 BATCH = 50_000  # rows held at a time where they are written through Arrow
-
-
-class EngineError(RuntimeError):
-    """An engine could not run a definition."""
 
 
 class Engine:
@@ -280,9 +277,10 @@ class Engine:
         except (EngineError, LacksError):
             raise
         except Exception as error:
-            sql = "" if expr is None else f"\n{self.sql(expr)}"
-            message = f"{what} failed on {self.title}: {error}{sql}"
-            raise EngineError(message) from error
+            sql = None if expr is None else self.sql(expr)
+            more = "" if sql is None else "; its SQL is in the error's .sql"
+            message = f"{what} failed on {self.title}: {reason(error)}{more}"
+            raise EngineError(message, sql) from error
 
     def query(self, expr: ir.Table) -> str:
         """The SQL of an expression that is to run next, its in-memory tables being there by then."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from backends.engine import Engine, EngineError
+from backends.engine import Engine
+from backends.refusals import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,8 @@ from sqlglot import exp
 
 from backends import copying, inprocess, jsonb, running
 from backends.collation import by_bytes
-from backends.engine import Engine, EngineError
+from backends.engine import Engine
+from backends.refusals import EngineError
 from backends.stored import cast, finite_time, holds_text
 
 if TYPE_CHECKING:

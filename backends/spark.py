@@ -15,7 +15,8 @@ import pyarrow as pa
 from ibis.config import Config
 from pyarrow import ipc
 
-from backends.engine import FORGOTTEN, Engine, EngineError
+from backends.engine import FORGOTTEN, Engine
+from backends.refusals import EngineError
 from backends.stored import cast, holds_text
 
 if TYPE_CHECKING:

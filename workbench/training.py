@@ -14,6 +14,7 @@ from backends import EngineError, engine_of
 from backends.dataset import Dataset, dated
 from workbench import names
 from workbench.abilities import check_engine
+from workbench.blame import blamed
 from workbench.checks import check_data
 from workbench.compile import training_set
 from workbench.dated import Refill, between, left_rows
@@ -115,7 +116,11 @@ def computed(join: Join, chooser: Chooser, first: date | None, last: date | None
     engine, shared = chooser.engine, together or Together([join])
     left = shared.left(join, engine, first, last)
     check_data(join, engine, left)
-    return _one_to_one(engine.keep(training_set(join, engine, left, chooser, shared.features)), left, join)
+    try:
+        kept = engine.keep(training_set(join, engine, left, chooser, shared.features))
+    except EngineError as error:
+        raise blamed(error, join, chooser, left) from error
+    return _one_to_one(kept, left, join)
 
 
 def _together(joins: Sequence[Join], first: date | None, last: date | None, *, into: str | Path | None, on: BaseBackend | None, plan: str | None) -> list[ir.Table]:

@@ -1,0 +1,51 @@
+"""Why an engine refused, in its own words: one line of what its driver raised."""
+
+from __future__ import annotations
+
+import re
+
+MOST = 300  # characters of a reason
+# What drivers add: Java's frames and Py4J's heading, Python's of an executor, SQLAlchemy's link.
+NOISE = re.compile(
+    r"^\s*(at [\w.$]+\(.*|An error occurred while calling .*|Traceback \(most recent call last\):"
+    r"|File \".*|\(Background on this error.*|\[SQL:.*|\^+|~+\^*~*|LINE \d+:.*|== SQL.*)$"
+)
+SPARK = re.compile(r"\[[A-Z][A-Z0-9_.]+\][^\n]*")  # Spark's own class of an error, and its sentence
+JAVA = re.compile(r"^:?\s*([a-z]\w*\.)+[A-Z]\w*(Exception|Error): ")
+WORKER = re.compile(r"^\w+(\.\w+)*(Error|Exception): .+$", re.MULTILINE)  # of Python in an executor
+
+
+class EngineError(RuntimeError):
+    """An engine could not run a definition. The message says why; `sql` is what it was asked."""
+
+    def __init__(self, message: str, sql: str | None = None) -> None:
+        super().__init__(message)
+        self._sql = sql
+
+    @property
+    def sql(self) -> str | None:
+        """The SQL that failed, formatted; None where none was sent."""
+        cause = self.__cause__
+        return cause.sql if self._sql is None and isinstance(cause, EngineError) else self._sql
+
+
+def reason(error: BaseException) -> str:
+    r"""The first line of an error that says something, cut.
+
+    >>> reason(ValueError("Conversion Error: no number\\n\\nLINE 1: select x\\n       ^"))
+    'Conversion Error: no number'
+    """
+    text = str(error)
+    spark = SPARK.search(text)
+    plain = (line for line in text.splitlines() if line.strip() and not NOISE.match(line))
+    found = _of_worker(text) or (spark[0] if spark else next(plain, type(error).__name__))
+    said = JAVA.sub("", found.strip())
+    return said if len(said) <= MOST else f"{said[: MOST - 3]}..."
+
+
+def _of_worker(text: str) -> str | None:
+    """What Python raised in an executor: the last such line before Java's frames."""
+    if "Python worker" not in text:
+        return None
+    found = [m[0] for m in WORKER.finditer(text) if not JAVA.match(m[0])]
+    return found[-1] if found else None
