@@ -107,7 +107,7 @@ class Updater:
                 session.run()
                 tries = 0
             except StoreError as error:
-                if error.kind != "away":
+                if error.kind not in ("away", "busy"):
                     raise
                 log.warning("%s; trying again", error)
                 self.measures.retries.inc()
