@@ -238,3 +238,18 @@ def test_spark_leaves_the_row_number_of_an_offset_among_its_columns(spark):
     table = spark.create_table("pin_offset", ibis.memtable({"a": [1, 2, 3]}), overwrite=True)
 
     assert ["a"] != engine_of(spark).fetch(table.order_by("a").limit(1, offset=1)).column_names
+
+
+def test_ibis_rounds_whole_numbers_beside_nulls_in_execute(duck):
+    """N8. Where this fails, `backends/handouts.py` need no longer replace `execute` and `to_pandas_batches`."""
+    duck.raw_sql("create table pin_large as select 9007199254740993::bigint as n union all select null")
+
+    assert 2.0**53 in duck.table("pin_large").execute()["n"].tolist()
+
+
+@pytest.mark.slow
+def test_ibis_rounds_whole_numbers_beside_nulls_on_spark(spark):
+    """N8. Where this fails, `backends/handouts.py` can go, once the pin above does."""
+    table = spark.sql("select 9007199254740993L as n union all select null")
+
+    assert 2**53 in table.to_pyarrow()["n"].to_pylist()
