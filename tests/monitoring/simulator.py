@@ -91,7 +91,7 @@ class Shop:
 
     def upload(self, end):
         self.load()
-        return upload(NAME, self.store, end=end, on=self.con)
+        return upload(NAME, self.store, end=end, allow_deletes=True, on=self.con)
 
     def stream(self, topic, rows, *, partition=0, appended=None):
         """One batch of messages, as the updater writes it: decoded, made rows, committed with its offsets, marked visible."""

@@ -135,10 +135,10 @@ def test_an_upload_that_lacks_a_forgotten_event_of_the_stream_goes_on_counting_i
         before = told(store)
 
         fill(con, EVENTS[3:])
-        upload("ever", store, end="2024-02-01", on=con)
+        upload("ever", store, end="2024-02-01", allow_deletes=True, on=con)
         lacking = told(store)
         fill(con, [])
-        upload("ever", store, end="2024-02-01", on=con)
+        upload("ever", store, end="2024-02-01", allow_deletes=True, on=con)
         sent(store, plan, EVENTS[7], EVENTS[0], offset=6)
         alone = told(store)["count"]
         fill(con, EVENTS)
@@ -152,7 +152,7 @@ def test_an_upload_that_lacks_a_forgotten_event_of_the_stream_goes_on_counting_i
 def test_a_forgotten_event_that_only_the_table_had_goes_with_it(store, con):
     with served(store, lasting(con)):
         fill(con, EVENTS[6:])
-        upload("ever", store, end=END, on=con)
+        upload("ever", store, end=END, allow_deletes=True, on=con)
 
         assert (8, sum(e["n"] for e in EVENTS[6:])) == (told(store)["count"], told(store)["n_sum"])
 
