@@ -42,6 +42,8 @@ def histogram(value: float, bounds: list[float]) -> dict[float, int]:
 log = logging.getLogger(__name__)
 ARRIVING = "_fw_arriving"
 TEMPORARY = "select table_name from duckdb_tables() where temporary and not table_name like 'ibis%'"
+# What values depend on in a session.
+SETTINGS = {"TimeZone": "UTC", "default_order": "ASCENDING", "default_null_order": "NULLS_LAST", "integer_division": "false", "ieee_floating_point_ops": "true"}
 WHOLE, WIDE = ("UINT128", "BIGNUM"), dt.Decimal(38, 0)  # whole numbers of more than 64 bits that Ibis does not know, and what they are
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
@@ -86,6 +88,14 @@ class DuckDB(Engine):
                     return self
                 log.debug("%s stays with its connection", name)
         return DuckDB(ibis.duckdb.from_connection(con), alone=True)
+
+    def settle(self) -> None:
+        """For the session, where it is otherwise: casts between times with and without a zone read it, as `ORDER BY` and `/` read theirs."""
+        con = self.connected.con
+        asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
+        for (name, value), there in zip(SETTINGS.items(), con.execute(f"SELECT {asked}").fetchone(), strict=True):
+            if str(there).casefold() != value.casefold():
+                con.execute(f"SET {name} = '{value}'")
 
     def interrupt(self, *, ours: bool = False) -> None:
         """By the driver; the query raises InterruptException."""

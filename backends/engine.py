@@ -158,6 +158,9 @@ class Engine:
         """A 64-bit hash of a column of any type, the same in every session; it may be null where the value is."""
         return value.hash()
 
+    def settle(self) -> None:
+        """Set what values depend on in the session: zone, forms of dates and numbers, encoding. Asked each time, since users set these too."""
+
     # --- threads: an Ibis connection is for one of them
 
     def apart(self, names: Collection[str] = ()) -> Engine:  # noqa: ARG002 engines that know of sessions override it
@@ -367,6 +370,14 @@ def _runs(batch: pa.RecordBatch, by: str) -> Iterator[tuple[Any, pa.RecordBatch]
 
 
 def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
-    """The engine of an Ibis connection, or of a backend's name when only its SQL is wanted."""
+    """The engine of an Ibis connection, its session made what values are computed in; or of a backend's name when only its SQL is wanted.
+
+    Raises EngineError where a session cannot be made so.
+    """
     known = KNOWN.get(name or (con.name if con is not None else ""))
-    return getattr(import_module(known[0]), known[1])(con) if known else Engine(con)
+    if not known:
+        return Engine(con)
+    engine: Engine = getattr(import_module(known[0]), known[1])(con)
+    if con is not None:
+        engine.settle()
+    return engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -40,6 +41,10 @@ BASE_TYPES = """
     )
     SELECT b.attname, format_type(b.oid, b.modifier), t.typtype, b.listed FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype <> 'd'
 """
+# What values depend on in a session, as Postgres tells a client of it by itself, and what it must be asked for.
+REPORTED = {"TimeZone": "UTC", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
+UNREPORTED = {"extra_float_digits": "1", "bytea_output": "hex", "array_nulls": "on", "transform_null_equals": "off"}
+SETTLED: WeakSet[Any] = WeakSet()  # connections for which those were set
 TEXTS = ("bpchar", '"char"', "citext", "name", "character")  # what else has the values of a text
 FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
 
@@ -82,6 +87,26 @@ class Postgres(Engine):
     lacks = frozenset()
     longest = 63
 
+    def settle(self) -> None:
+        """For the session, not within expressions: what Postgres reads from it is in too many casts. All but two are reported without a query.
+
+        The user's own queries on this connection see UTC, as Ibis has set it, ISO dates, and UTF-8; nothing of the role or the database.
+        """
+        con, told = self.connected.con, self.connected.con.info
+        encoding = told.parameter_status("server_encoding")
+        if encoding not in ("UTF8", "LATIN1", "SQL_ASCII"):
+            message = f"this Postgres database is in {encoding}, where texts have another order than in UTF-8 (semantics rule 8): load the tables into a database made with ENCODING 'UTF8'"
+            raise EngineError(message)
+        right = all(told.parameter_status(name) == value for name, value in REPORTED.items())
+        if (right and con in SETTLED) or told.transaction_status.name == "INERROR":
+            return
+        idle = told.transaction_status.name == "IDLE"
+        chosen = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in (REPORTED | UNREPORTED).items())
+        con.execute(f"SELECT {chosen}")
+        if idle:
+            con.commit()  # else a rollback would undo it
+            SETTLED.add(con)
+
     def apart(self, names: Collection[str] = ()) -> Postgres:
         """Another session of the same database, user and schemas; itself where one of `names` is this session's alone."""
         import psycopg  # noqa: PLC0415 an extra
@@ -93,6 +118,7 @@ class Postgres(Engine):
         con = psycopg.connect(**{k: v for k, v in told.items() if v is not None}, autocommit=True)
         ((path,),) = self.connected.raw_sql("show search_path").fetchall()
         apart = Postgres(ibis.postgres.from_connection(con), alone=True)
+        apart.settle()
         con.execute("select set_config('search_path', %s, false)", [path])
         return apart
 
@@ -132,10 +158,11 @@ class Postgres(Engine):
         return not dtype.is_array() or not dtype.value_type.is_nested()
 
     def chosen(self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool) -> ir.Scalar:
-        """Lists as text meanwhile: Ibis chooses by an array of the values, and one of lists would have to be a rectangle."""
-        if not value.type().is_array():
-            return super().chosen(value, key, where, last=last)
-        return super().chosen(value.cast("string"), key, where, last=last).cast(value.type())
+        """The first of a list in that order: to Postgres a row with a null in it is no row, and Ibis would leave it out; lists as text meanwhile, which would have to be rectangles."""
+        plain = value.cast("string") if value.type().is_array() else value
+        order = [field.to_expr() for field in key.op().values]
+        found = self.listed(plain, order, where, descending=last)[0]
+        return found.cast(value.type()) if value.type().is_array() else found
 
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
         """As an object of jsonb, whatever the type of the keys."""

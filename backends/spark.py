@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from backends.asof import AsOf
 
 
+# Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and dates of times are read in.
+SETTINGS = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
 PADDED = "__CHAR_VARCHAR_TYPE_STRING"  # the type that a column was declared of, in the metadata of Spark's schema
 
 
@@ -77,7 +80,23 @@ class Spark(Engine):
         """As every engine does, its jobs in their group, which is this thread's."""
         if self.group is not None:
             self._session.sparkContext.setJobGroup(self.group, what, interruptOnCancel=True)
-        return super().run(what, action, expr)
+        with self._set():
+            return super().run(what, action, expr)
+
+    @contextmanager
+    def _set(self) -> Iterator[None]:
+        """The session's settings that values depend on, while our queries are made and run; the user's own are as they were after it."""
+        conf = self._session.conf
+        before = {name: conf.get(name) for name in SETTINGS}
+        try:
+            for name, value in SETTINGS.items():
+                if before[name] != value:
+                    conf.set(name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                if value != SETTINGS[name]:
+                    conf.set(name, value)
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """A text without a collation, and without the blanks that fill a char(n)."""

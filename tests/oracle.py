@@ -178,7 +178,8 @@ def reduce_(name, rows, value):
 
 def scale(name, rows, value):
     """What rule 11 measures this reduction's error against."""
-    xs = [abs(float(x)) for x in map(value, rows) if isinstance(x, int | float | Decimal)]
+    given = [x for x in map(value, rows) if not isinstance(x, tuple) or None not in x]
+    xs = [abs(float(x)) for v in given for x in (v if isinstance(v, tuple) else (v,)) if isinstance(x, int | float | Decimal)]
     if not xs:
         return 1.0
     if name in ("sum", "average"):

@@ -94,7 +94,7 @@ def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
-    total = context.engine.total(value, keep) if value.type().is_floating() else cast(_exact_total(value, keep), "float64")
+    total = context.engine.total(cast(value, "float64"), keep) if value.type().is_floating() else cast(_exact_total(value, keep), "float64")
     return total / cast(keep.ifelse(1, None).count(), "float64").nullif(0.0)
 
 
