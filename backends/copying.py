@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from backends.engine import Engine
 
 BATCH = 50_000  # rows of text sent at once
+UNBOUNDED = pa.decimal256(76, 38)  # what numeric without precision is in Arrow, which asks for one
 HELD = 64_000_000  # bytes of text held in memory, before a file
 
 
 def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
-    """The rows of an expression; lists, maps and bytes go by JSON."""
+    """The rows of an expression; lists, maps, bytes and numbers without a precision go by JSON."""
     declared, nested, schema = _schemas(expr)
     text = BytesIO()
     _copied_out(engine, jsonb.shown(expr, nested), text)
@@ -55,8 +56,8 @@ def _read(text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Sch
 
 def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
     """The types that rows have, the columns that go by JSON, and the types that COPY's text is read in."""
-    declared = pa.schema([(name, dtype.to_pyarrow()) for name, dtype in expr.schema().items()])
-    nested = [f.name for f in declared if pa.types.is_nested(f.type) or pa.types.is_binary(f.type)]
+    declared = pa.schema([(name, UNBOUNDED if dtype.is_decimal() and dtype.scale is None else dtype.to_pyarrow()) for name, dtype in expr.schema().items()])
+    nested = [f.name for f in declared if pa.types.is_nested(f.type) or pa.types.is_binary(f.type) or f.type == UNBOUNDED]
     return declared, nested, pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared])
 
 

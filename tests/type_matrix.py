@@ -72,7 +72,7 @@ def text_kinds() -> list[Kind]:
         Kind("char3", pa.string(), SHORT, "text", "char(3)"),
         Kind("enum", pa.string(), NAMED, "text", "size", SQL),
         Kind("name", pa.string(), SHORT, "text", "name", ("postgres",)),
-        Kind("domain", pa.string(), SHORT, "text", "short", ("postgres",)),
+        Kind("domain", pa.string(), SHORT, "text", "short_text", ("postgres",)),
         Kind("domain_of_enum", pa.string(), NAMED, "text", "sized", ("postgres",)),
         Kind("bpchar", pa.string(), SHORT, "text", "bpchar", ("postgres",)),
     ]
@@ -290,7 +290,7 @@ def expected(kind: Kind, ask: Asked, window: str, row: dict[str, Any]) -> tuple[
 
 # --- the history on an engine
 
-TYPES = ("create type size as enum ('small', 'medium', 'large')", "create domain short as varchar(9)", "create domain sized as size")
+TYPES = ("create type size as enum ('small', 'medium', 'large')", "create domain short_text as varchar(9)", "create domain sized as size")
 
 
 def loaded(con: Any, kinds: list[Kind]) -> ibis.Table:

@@ -18,6 +18,8 @@ def arrow(dtype: dt.DataType) -> pa.DataType:
     """The Arrow type of an Ibis type; times in microseconds."""
     if dtype.is_timestamp():
         return pa.timestamp("us", dtype.timezone)
+    if dtype.is_decimal() and dtype.scale is None:
+        return pa.decimal256(76, 38)  # numeric of Postgres, which has no scale; Arrow asks for one
     if dtype.is_map():
         return pa.map_(arrow(dtype.key_type), arrow(dtype.value_type))
     return pa.list_(arrow(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
