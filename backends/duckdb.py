@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.datatypes as dt
+from duckdb import ConnectionException
 from duckdb import Error as DuckDBError
 
 from backends import inprocess
@@ -93,7 +94,11 @@ class DuckDB(Engine):
         """For the session, where it is otherwise: casts between times with and without a zone read it, as `ORDER BY` and `/` read theirs."""
         con = self.connected.con
         asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
-        for (name, value), there in zip(SETTINGS.items(), con.execute(f"SELECT {asked}").fetchone(), strict=True):
+        try:
+            found = con.execute(f"SELECT {asked}").fetchone()
+        except ConnectionException:
+            return  # it is closed: whoever reads from it is told so
+        for (name, value), there in zip(SETTINGS.items(), found, strict=True):
             if str(there).casefold() != value.casefold():
                 con.execute(f"SET {name} = '{value}'")
 

@@ -93,6 +93,8 @@ class Postgres(Engine):
         The user's own queries on this connection see UTC, as Ibis has set it, ISO dates, and UTF-8; nothing of the role or the database.
         """
         con, told = self.connected.con, self.connected.con.info
+        if con.closed:
+            return  # whoever reads from it is told so
         encoding = told.parameter_status("server_encoding")
         if encoding not in ("UTF8", "LATIN1", "SQL_ASCII"):
             message = f"this Postgres database is in {encoding}, where texts have another order than in UTF-8 (semantics rule 8): load the tables into a database made with ENCODING 'UTF8'"
