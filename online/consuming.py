@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -328,4 +329,24 @@ def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, 
         client.close()
 
 
-__all__ = ["CONFIG", "SERVERS", "Consumer", "DeadTopic", "Place", "Polled", "away", "configured", "topic_ends"]
+def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: float) -> list[Any]:
+    """The newest messages of a topic, as the client has them, at most so many; those that came within so many seconds. StoreError where Kafka is away."""
+    client = _client(config)
+    try:
+        places = [TopicPartition(topic, p) for p in client.partitions_for_topic(topic) or ()]
+        ends, begins = client.end_offsets(places), client.beginning_offsets(places)
+        client.assign(places)
+        for place in places:
+            client.seek(place, max(begins[place], ends[place] - most))
+        found: list[Any] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(client.position(p) < ends[p] for p in places):
+            found += [r for records in client.poll(timeout_ms=200).values() for r in records]
+        return sorted(found, key=lambda r: r.timestamp)[-most:]
+    except KafkaError as error:
+        raise away(error, config) from error
+    finally:
+        client.close(autocommit=False)
+
+
+__all__ = ["CONFIG", "SERVERS", "Consumer", "DeadTopic", "Place", "Polled", "away", "configured", "newest_messages", "topic_ends"]
