@@ -334,6 +334,8 @@ def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: f
     client = _client(config)
     try:
         places = [TopicPartition(topic, p) for p in client.partitions_for_topic(topic) or ()]
+        if not places:
+            return []
         ends, begins = client.end_offsets(places), client.beginning_offsets(places)
         client.assign(places)
         for place in places:
