@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
+    from backends.engine import Range
+
 MANIFEST, STAGING, BUILDING = "_manifest.json", "_staging", "_building-"
 EPOCH = date(1970, 1, 1)
 
@@ -110,6 +112,11 @@ class Dataset:
         rows = self.engine.read_files([self.main / name for files in days for name in files])
         return engine_of(rows.get_backend()).given(rows)
 
+    @property
+    def rows(self) -> ir.Table:
+        """What the files that the manifest lists hold."""
+        return self.read()
+
     def check_ours(self, name: str, *, rebuild: bool) -> None:
         """Refuse a folder, or a table of the catalog, that no backfill of the definition `name` wrote."""
         del rebuild  # files are never edited in place: a day whose files are gone is computed again anyway
@@ -132,9 +139,9 @@ class Dataset:
         """The folder that is built inside this one for a definition; readers skip names that start with an underscore."""
         return self.main / f"{BUILDING}{definition[:8]}"
 
-    def write(self, target: Path, rows: ir.Table, time: str, entries: Sequence[Entry]) -> None:
+    def write(self, target: Path, rows: ir.Table, time: str, entries: Sequence[Entry], ranges: Sequence[Range]) -> None:
         """Replace the entries' days in `target` by `rows`, in one replacement of the manifest."""
-        del time
+        del time, ranges  # files are by day: those of other days stay as they are
         old, staging = self.document(target), target / STAGING
         columns = old["columns"] or {c: str(t) for c, t in rows.schema().items() if c != BY}
         shutil.rmtree(staging, ignore_errors=True)
@@ -148,6 +155,14 @@ class Dataset:
         self._commit(target, columns, [*kept, *entries], {e.day: old["days"][str(e.day)]["files"] for e in kept}, written)
         shutil.rmtree(staging)
 
+    def remove(self, target: Path, time: str, ranges: Sequence[Range]) -> None:
+        """Take these ranges of days out, in one replacement of the manifest."""
+        del time
+        old = self.document(target)
+        kept = [e for e in self.entries(target) if not any(first <= e.day < last for first, last in ranges)]
+        if len(kept) < len(old["days"]):
+            self._commit(target, old["columns"], kept, {e.day: old["days"][str(e.day)]["files"] for e in kept}, {})
+
     def _commit(self, target: Path, columns: dict[str, str], entries: Sequence[Entry], kept: dict[date, dict[str, int]], new: dict[date, dict[Path, int]]) -> None:
         """Move the new files in, replace the manifest, show it, remove what it does not list."""
         placed = {day: {_placed(file, target, _folder(columns, day)): n for file, n in made.items()} for day, made in new.items()}
@@ -160,6 +175,8 @@ class Dataset:
         listed = {self.main / name for files in self._files(self.main).values() for name in files}
         if self.view is not None and listed:
             self.engine.show(self.view, sorted(listed))
+        elif self.view is not None:
+            self.engine.connected.drop_view(self.view, force=True)
         for file in set(self.main.glob("*=*/*.parquet")) - listed:
             file.unlink()
         for folder in self.main.glob("*=*"):

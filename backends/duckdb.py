@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
 from duckdb import ConnectionException
 from duckdb import Error as DuckDBError
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    import ibis.expr.types as ir
     import pyarrow as pa
 
     from backends.asof import AsOf
@@ -148,6 +148,27 @@ class DuckDB(Engine):
         """By the kernel, in process."""
         return inprocess.answer(self, question)
 
+    def fetch(self, expr: ir.Table) -> pa.Table:
+        """As Ibis does, its SQL perhaps written before."""
+        from ibis.backends.duckdb.converter import DuckDBPyArrowData  # noqa: PLC0415 where Ibis loads it
+
+        found = self.run("a fetch", lambda: self.connected.con.sql(self.query(expr)).to_arrow_table(), expr)
+        return expr.__pyarrow_result__(found, data_mapper=DuckDBPyArrowData)
+
+    def insert(self, table: str, rows: ir.Table) -> None:
+        """Its SQL perhaps written before."""
+        into = ", ".join(map(self.quoted, rows.columns))
+        self.execute(f"INSERT INTO {self.quoted(table)} ({into}) {self.query(rows)}")
+
+    def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
+        """In a new table of the same columns: rows that are deleted would go on taking memory."""
+        held = self.quoted(name)
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT * FROM {held} LIMIT 0")  # noqa: S608 quoted identifiers
+        if isinstance(rows, ir.Table):
+            self.run("the query", lambda: self.insert(name, rows), rows)
+        else:
+            self.append(name, rows)
+
     def append(self, table: str, rows: pa.Table) -> None:
         """By a view of the rows; Ibis inserts into no temporary tables."""
         self.connected.con.register(ARRIVING, rows)
@@ -179,7 +200,7 @@ class DuckDB(Engine):
         con = self.connected
         typed = ", ".join(f"CAST({self.quoted(c)} AS {con.compiler.type_mapper.to_string(t)}) AS {self.quoted(c)}" for c, t in rows.schema().items())
         place = str(folder).replace("'", "''")
-        self.execute(f"COPY (SELECT {typed} FROM ({con.compile(rows)})) TO '{place}' (FORMAT parquet, PARTITION_BY {self.quoted(by)})")  # noqa: S608 quoted
+        self.execute(f"COPY (SELECT {typed} FROM ({self.query(rows)})) TO '{place}' (FORMAT parquet, PARTITION_BY {self.quoted(by)})")  # noqa: S608 quoted
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
         """On this connection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from contextlib import contextmanager
+from copy import copy
 from datetime import date
 from importlib import import_module
 from itertools import chain, groupby, pairwise
@@ -27,9 +28,12 @@ from backends.refusals import EngineError, reason
 from backends.stored import cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from typing import Self
 
     from ibis.backends import BaseBackend
+
+    from backends.recipe import Recipe
 
 # Backends with a file of their own, by Ibis's name for them.
 KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgres", "Postgres"), "pyspark": ("backends.spark", "Spark")}
@@ -53,6 +57,7 @@ SAID: dict[str, tuple[type[ops.Node], ...]] = {
     "bit_xor": (ops.BitXor,),
 }
 
+Range = tuple[date, date]  # days [start, end)
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 
 
@@ -69,6 +74,9 @@ class Engine:
     placeholder = "?"
     folds = False  # whether columns whose names differ by case alone are one to it
     longest: int | None = None  # bytes of a name; longer ones are cut
+    recipe: Recipe | None = None  # to which what is kept is added, while one is made
+    statements: dict[ops.Node, str] | None = None  # SQL by expression, on an engine that is asked the same again
+    numbers: dict[ops.Node, int] | None = None  # of events, on such an engine
 
     def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
         self.con, self.alone = con, alone  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled
@@ -215,7 +223,33 @@ class Engine:
         table = self.run("the query", lambda: self.held_as(name, expr), expr if isinstance(expr, ir.Table) else None)
         # not dropped at once: the collector may run while another query of this connection is being read
         weakref.finalize(table.op(), forgotten.append, name)
+        self.note(lambda: self.refill(name, expr))
         return table
+
+    def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
+        """Other rows in the place of those of a table that `keep` made: its expression's as they are now, or those of Arrow."""
+        self.connected.drop_table(name, force=True)
+        self.run("the query", lambda: self.held_as(name, rows))
+
+    def repeating(self) -> Self:
+        """The same engine, which writes the SQL of an expression once however often it is asked for."""
+        other = copy(self)
+        other.statements, other.numbers = {}, {}
+        return other
+
+    @contextmanager
+    def noting(self, recipe: Recipe | None) -> Iterator[None]:
+        """While the block runs, what is kept is added to this recipe, or to none."""
+        before, self.recipe = self.recipe, recipe
+        try:
+            yield
+        finally:
+            self.recipe = before
+
+    def note(self, action: Callable[[], None]) -> None:
+        """Add what was just done to the recipe that is being made, if one is."""
+        if self.recipe is not None:
+            self.recipe.add(action)
 
     def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
         """A temporary table of this name."""
@@ -231,9 +265,12 @@ class Engine:
         raise EngineError(message)
 
     def sizes(self, question: AsOf) -> tuple[int, int]:
-        """How many left rows and events there are."""
-        ((left,),), ((events,),) = (self.rows(t.agg(n=t.count())) for t in (question.spine, question.events))
-        return left, events
+        """How many left rows and events there are; of events, one look stands for a whole run."""
+        ((left,),) = self.rows(question.spine.agg(n=question.spine.count()))
+        known = {} if self.numbers is None else self.numbers
+        if question.events.op() not in known:
+            ((known[question.events.op()],),) = self.rows(question.events.agg(n=question.events.count()))
+        return left, known[question.events.op()]
 
     def pairs(self, question: AsOf) -> int:
         """How many pairs of a left row and an event have equal keys, from two group-bys."""
@@ -287,8 +324,11 @@ class Engine:
 
     def query(self, expr: ir.Table) -> str:
         """The SQL of an expression that is to run next, its in-memory tables being there by then."""
-        self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001 what Ibis does before it runs one itself
-        return str(self.connected.compile(expr))
+        known = {} if self.statements is None else self.statements  # which hold on to the in-memory tables that they name
+        if expr.op() not in known:
+            self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001 what Ibis does before it runs one itself
+            known[expr.op()] = str(self.connected.compile(expr))
+        return known[expr.op()]
 
     def sql(self, expr: ir.Table) -> str:
         """The SQL of an expression in this engine's dialect, formatted."""
@@ -325,14 +365,17 @@ class Engine:
         """Give a table another name, within its database."""
         self.execute(f"ALTER TABLE {self.quoted(table)} RENAME TO {self.quoted(name)}")
 
-    def delete_times(self, table: str, time: str, start: date, end: date) -> None:
-        """Delete the rows whose `time` is in [start, end), UTC."""
-        self.execute(f"DELETE FROM {self.quoted(table)} WHERE {self.within(time, start, end)}")  # noqa: S608 quoted identifiers
+    def delete_times(self, table: str, time: str, ranges: Sequence[Range]) -> None:
+        """Delete the rows whose `time` is in one of these ranges, UTC."""
+        self.execute(f"DELETE FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}")  # noqa: S608 quoted identifiers
 
-    def count_times(self, table: str, time: str, start: date, end: date) -> int:
-        """The number of rows whose `time` is in [start, end), UTC."""
-        ((rows,),) = self.execute(f"SELECT count(*) FROM {self.quoted(table)} WHERE {self.within(time, start, end)}")  # noqa: S608 quoted identifiers
+    def count_times(self, table: str, time: str, ranges: Sequence[Range]) -> int:
+        """The number of rows whose `time` is in one of these ranges, UTC."""
+        ((rows,),) = self.execute(f"SELECT count(*) FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}")  # noqa: S608 quoted identifiers
         return int(rows)
+
+    def _within_any(self, time: str, ranges: Sequence[Range]) -> str:
+        return " OR ".join(f"({self.within(time, start, end)})" for start, end in ranges)
 
     def folder(self, table: str) -> Path | None:  # noqa: ARG002 engines without transactions override it
         """Where a dated table's files are kept, on an engine whose tables have no transactions."""

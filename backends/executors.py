@@ -38,6 +38,7 @@ class Executors:
 
     con: BaseBackend
     question: AsOf
+    query: Callable[[ir.Table], str]  # SQL of an expression
 
     def answer(self) -> DataFrame:
         """The spine's columns and one column an ask."""
@@ -58,7 +59,7 @@ class Executors:
         return HELD // (2 + len(self.question.inputs))
 
     def _frame(self, table: ir.Table) -> DataFrame:
-        return self.con._session.sql(self.con.compile(table))  # noqa: SLF001 Ibis hands out no session
+        return self.con._session.sql(self.query(table))  # noqa: SLF001 Ibis hands out no session
 
     def _events(self) -> DataFrame:
         question = self.question

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import ibis
 
+from backends.recipe import gathered
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,7 +28,7 @@ def answer(engine: Engine, question: AsOf) -> ir.Table:
     """
     spine = engine.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
     left, events = coded(engine, question, spine)
-    answers = _kept(engine, events, left, question)
+    answers = gathered(engine, lambda: _answers(engine, events, left, question))
     return spine.join(answers, ROW).select(*question.spine.columns, *(a.name for a in question.asks))
 
 
@@ -38,17 +40,10 @@ def coded(engine: Engine, question: AsOf, spine: ir.Table) -> tuple[ir.Table, ir
     return left, question.events.join(keys, question.keys).select(*needed)
 
 
-def _kept(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> ir.Table:
-    """The kernel's answers in a table, filled part by part where there are more events than memory should hold at once."""
-    table: ir.Table | None = None
+def _answers(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> Iterator[pa.Table]:
+    """The kernel's answers, part by part where there are more events than memory should hold at once."""
     for some, rows in _parts(engine, events, left, question):
-        found = engine.run("the window kernel", lambda s=some, r=rows: _kernel(s, r, question))
-        if table is None:
-            table = engine.keep(found)
-        else:
-            engine.append(table.op().name, found)
-    assert table is not None, "there is at least one part"  # noqa: S101 what _parts promises
-    return table
+        yield engine.run("the window kernel", lambda s=some, r=rows: _kernel(s, r, question))
 
 
 def _parts(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> Iterator[tuple[pa.Table, pa.Table]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
-from datetime import date, timedelta
+from datetime import date
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
+    from backends.engine import Range
+
 LEDGER = "workbench_backfills"
 BY = "_fw_day"  # with what is to be written: the midnight that begins the row's day, in microseconds since 1970
+NOTED = 200  # entries or ranges of days in one statement
 SCHEMA = {"table_name": "string", "day": "date", "name": "string", "definition": "string", "inputs": "string", "versions": "string"}
 
 
@@ -128,23 +132,39 @@ class Ledger:
         """The name of the table that is built beside this one for a definition."""
         return f"{self.main}__{definition[:8]}"
 
-    def write(self, target: str, rows: ir.Table, time: str, entries: Sequence[Entry]) -> None:
-        """Replace the entries' days in `target` by `rows`, and note them, in one transaction."""
+    def write(self, target: str, rows: ir.Table, time: str, entries: Sequence[Entry], ranges: Sequence[Range]) -> None:
+        """Replace what `target` has of these ranges of days by `rows`, and note the entries, in one transaction."""
         con, rows = self.engine.connected, rows.drop(BY)
-        first, last = entries[0].day, entries[-1].day + timedelta(days=1)
         with self.engine.transaction():
             if target not in con.list_tables():
                 self.engine.create(target, rows.schema())
-            self.engine.delete_times(target, time, first, last)
+            self.engine.delete_times(target, time, ranges)
             self.engine.insert(target, rows.select(*con.table(target).columns))  # insert goes by position
-            check_one_to_one(self.main, entries, self.engine.count_times(target, time, first, last))
-            for entry in entries:
-                self._note(target, entry)
+            check_one_to_one(self.main, entries, self.engine.count_times(target, time, ranges))
+            self._note(target, entries)
 
-    def _note(self, target: str, entry: Entry) -> None:
-        self._execute(f"DELETE FROM {LEDGER} WHERE table_name = ? AND day = ?", target, entry.day)  # noqa: S608 a constant
-        values = (target, entry.day, entry.name, entry.definition, json.dumps(entry.inputs), json.dumps(entry.versions))
-        self._execute(f"INSERT INTO {LEDGER} ({', '.join(SCHEMA)}) VALUES (?, ?, ?, ?, ?, ?)", *values)  # noqa: S608 constants
+    def remove(self, target: str, time: str, ranges: Sequence[Range]) -> None:
+        """Delete these ranges of days and their entries, in one transaction; of a table that is not there, nothing."""
+        if not ranges or target not in self.engine.connected.list_tables():
+            return
+        with self.engine.transaction():
+            for some in (ranges[i : i + NOTED] for i in range(0, len(ranges), NOTED)):
+                self.engine.delete_times(target, time, some)
+                days = " OR ".join(["(day >= ? AND day < ?)"] * len(some))
+                self._execute(f"DELETE FROM {LEDGER} WHERE table_name = ? AND ({days})", target, *chain.from_iterable(some))  # noqa: S608 constants
+
+    @property
+    def rows(self) -> ir.Table:
+        """What the table holds."""
+        return self.engine.table(self.main)
+
+    def _note(self, target: str, entries: Sequence[Entry]) -> None:
+        for some in (entries[i : i + NOTED] for i in range(0, len(entries), NOTED)):
+            days = ", ".join("?" * len(some))
+            self._execute(f"DELETE FROM {LEDGER} WHERE table_name = ? AND day IN ({days})", target, *(e.day for e in some))  # noqa: S608 constants
+            values = [(target, e.day, e.name, e.definition, json.dumps(e.inputs), json.dumps(e.versions)) for e in some]
+            places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(some))
+            self._execute(f"INSERT INTO {LEDGER} ({', '.join(SCHEMA)}) VALUES {places}", *chain.from_iterable(values))  # noqa: S608 constants
 
     def swap(self, built: str) -> None:
         """Put the built table and its days in this one's place, in one transaction."""

@@ -251,6 +251,12 @@ class Postgres(Engine):
         (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
         return ops.DatabaseTable(name, schema=schema, source=self.connected, namespace=ops.Namespace()).to_expr()
 
+    def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
+        """In the same table, analyzed anew."""
+        self.execute(f"TRUNCATE {self.quoted(name)}")
+        (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
+        self.execute(f"ANALYZE {self.quoted(name)}")
+
     placeholder = "%s"
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import ibis
 import ibis.expr.operations as ops
+import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.config import Config
 from pyarrow import ipc
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     import ibis.expr.datatypes as dt
-    import ibis.expr.types as ir
     from ibis.backends import BaseBackend
     from pyspark.sql import DataFrame
 
@@ -135,7 +135,12 @@ class Spark(Engine):
         from backends.executors import Executors  # noqa: PLC0415 Spark's SQL can be shown where Spark is not installed
 
         name = ibis.util.gen_name("fw")
-        self.run("the window kernel", lambda: Executors(self.connected, question).answer().createOrReplaceTempView(name))
+
+        def answer() -> None:
+            self.run("the window kernel", lambda: Executors(self.connected, question, self.query).answer().createOrReplaceTempView(name))
+
+        answer()
+        self.note(answer)
         return self.connected.table(name)
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
@@ -171,9 +176,16 @@ class Spark(Engine):
         forgotten = FORGOTTEN.setdefault(self.connected, [])
         while forgotten:
             self._session.catalog.dropTempView(forgotten.pop())  # and its cache
-        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr))), None if isinstance(expr, pa.Table) else expr)
-        weakref.finalize(table.op(), forgotten.append, table.op().name)
+        name = ibis.util.gen_name("fw")
+        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr), name)), None if isinstance(expr, pa.Table) else expr)
+        weakref.finalize(table.op(), forgotten.append, name)
+        self.note(lambda: self.refill(name, expr))
         return table
+
+    def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
+        """By another view of the same name, and its cache."""
+        self._session.catalog.dropTempView(name)
+        self.run("the query", lambda: self._held(self._frame(rows), name), rows if isinstance(rows, ir.Table) else None)
 
     def local(self, rows: pa.Table) -> ir.Table:
         """A view of them, for as long as an expression refers to it: Ibis goes by pandas, which rounds large integers beside nulls."""
@@ -183,9 +195,8 @@ class Spark(Engine):
         weakref.finalize(table.op(), FORGOTTEN.setdefault(self.connected, []).append, name)
         return table
 
-    def _held(self, frame: DataFrame) -> str:
-        """The name of a view of rows that are computed once and kept."""
-        name = ibis.util.gen_name("fw")
+    def _held(self, frame: DataFrame, name: str) -> str:
+        """The name, as a view of rows that are computed once and kept."""
         frame.cache().count()
         frame.createOrReplaceTempView(name)
         return name

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from datetime import date, timedelta
-from functools import reduce
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
-from attrs import frozen
+from attrs import evolve, frozen
 
 from backends import Engine
 from backends.ledger import BY, Entry
 from workbench import progress
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
+from workbench.departures import Departures
 from workbench.errors import DefinitionError, warn
 from workbench.normal import floor_to, micros
 from workbench.planning import Chooser
 from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
 from workbench.sources import EntitySource
+from workbench.steps import Step, Steps, gaps, steps
 from workbench.versions import RULES, versions
 from workbench.windows import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import ibis.expr.types as ir
 
     from backends.dataset import Dataset
+    from backends.engine import Range
     from backends.ledger import Ledger
     from workbench.definitions import GroupBy
     from workbench.joins import Join, JoinPart
@@ -60,12 +62,13 @@ def between(table: ir.Table, time: str, start: date | None, end: date | None) ->
 
 @frozen
 class Refill:
-    """Bringing one dated table or dataset up to a definition and its data."""
+    """Bringing one dated table or dataset up to a definition and its data, for the days [first, last)."""
 
     join: Join
     engine: Engine
     into: Ledger | Dataset
     left: ir.Table
+    days: tuple[date | None, date | None] = (None, None)
     rebuild: bool = False
     plan: str | None = None
 
@@ -81,71 +84,161 @@ class Refill:
         old = {e.day for e in there} if any(e.definition != definition for e in there) else set()
         target = into.building(definition) if old else into.main
         into.drop_unfinished(keep=target)
-        done = {} if self.rebuild else {e.day: e for e in into.entries(target)}
+        finished = {e.day: e for e in into.entries(target)}
         left = left_rows(self.join, self.engine, None, None) if old else self.left
         now = self._now(definition, left, old)
-        self._check_nothing_lost(there if old else [], now)
-        todo = [e for e in now if e.day not in done or _stale(done[e.day], e)]
-        self._say(old, done, now, todo)
-        for some in progress.track(list(_steps(todo, step)), f"backfill {self.into.name}"):
-            self._step(target, left, some)
+        gone = self._departures(there, left, now)
+        if old:
+            self._check_nothing_lost(gone)
+        corrected = {e.day for e in now} if old else set(gone.corrected)  # a new definition is made of what the left has
+        work = Work.of(now, {} if self.rebuild else finished, corrected)
+        self._say(work, gone, old)
+        if not old and not self.rebuild:
+            self._take_out_moved(target, gone, finished)
+        into.remove(target, self.join.left.time, self._emptied(finished, now, gone, whole=bool(old)))
+        made = Steps(self.engine, left, self.join.left.time, self._features)
+        for some in progress.track(work.steps(finished, step), f"backfill {self.into.name}"):
+            self._step(target, made, some)
         if old:
             into.swap(target)
         into.finish()
 
     def _now(self, definition: str, left: ir.Table, old: set[date]) -> list[Entry]:
-        """What an entry would say today, for every day that is asked for or was there under an older definition."""
+        """What an entry would say today, for every day with rows that is asked for or was there under an older definition."""
         time, made = self.join.left.time, versions(self.engine)
-        rows, wanted = _by_day(self.engine, left, micros(left[time]), left.columns), old | set(_by_day(self.engine, self.left, micros(self.left[time]), ()))
+        rows = _by_day(self.engine, left, micros(left[time]), left.columns)
         seen = {p.head: Seen(p, self.engine) for p in self.join.parts}
-        inputs = {day: {"left": rows.get(day, [0, 0])} | {head: s.before(day) for head, s in seen.items()} for day in wanted}
-        return [Entry(day, self.join.name, definition, inputs[day], made) for day in sorted(wanted)]
+        wanted = [day for day in sorted(rows) if day in old or self._asked(day)]
+        return [Entry(day, self.join.name, definition, {"left": rows[day]} | {head: s.before(day) for head, s in seen.items()}, made) for day in wanted]
 
-    def _check_nothing_lost(self, there: Sequence[Entry], now: Sequence[Entry]) -> None:
-        """Refuse to rebuild from a left that has fewer rows than the table was filled from."""
+    def _asked(self, day: date) -> bool:
+        first, last = self.days
+        return (first is None or day >= first) and (last is None or day < last)
+
+    # --- rows that the left has no more
+
+    def _departures(self, there: Sequence[Entry], left: ir.Table, now: Sequence[Entry]) -> Departures:
+        """What became of rows that the result was filled from, on whatever day; the left is asked beyond the range where the result has days there."""
+        into: Any = self.into
+        filled, entries = {e.day: e.rows for e in there}, {e.day: e for e in there}
         today = {e.day: e.rows for e in now}
-        lost = [e.day for e in there if today[e.day] < e.rows]
-        if lost and not self.rebuild:
-            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(lost)} since {self.into.name} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
+        came = {e.day for e in now if e.day not in entries or entries[e.day].inputs["left"] != e.inputs["left"]}
+        if self.days != (None, None) and there:
+            left = rebound(self.join.left.table, self.engine, clean=False).to_expr()
+            beyond = {day: n for day, (n, _) in _by_day(self.engine, left, micros(left[self.join.left.time]), ()).items() if not self._asked(day)}
+            today, came = beyond | today, came | {day for day, n in beyond.items() if n > filled.get(day, 0)}
+        return Departures(self.engine, lambda: into.rows, left, self.join.left.time, filled, today, came)
+
+    def _check_nothing_lost(self, gone: Departures) -> None:
+        """Refuse to rebuild from a left that has forgotten rows that the table was filled from."""
+        if gone.forgotten and not self.rebuild:
+            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(gone.forgotten)} since {self.into.name} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
             raise DefinitionError(message)
 
-    def _say(self, old: set[date], done: dict[date, Entry], now: Sequence[Entry], todo: Sequence[Entry]) -> None:
+    def _emptied(self, finished: dict[date, Entry], now: Sequence[Entry], gone: Departures, *, whole: bool) -> list[Range]:
+        """The ranges of days that are to have no rows."""
+        days = {e.day for e in now}
+        if self.rebuild and not whole:
+            return list(gaps(sorted(days), *self.days))
+        empty = set(finished) if whole else {d for d in gone.corrected if self._asked(d)}
+        return [(day, day + timedelta(days=1)) for day in sorted(empty - days)]
+
+    def _take_out_moved(self, target: Any, gone: Departures, finished: dict[date, Entry]) -> None:
+        """Of a day that the left forgets, keep what did not move."""
+        into: Any = self.into
+        for day in [d for d in gone.forgotten if gone.moved.get(d) and self._asked(d)]:
+            rows = gone.kept(day)
+            us = micros(rows[self.join.left.time])
+            left = _by_day(self.engine, rows, us, [c for c in self.join.left.table.schema if c in rows.columns])[day]
+            entry = evolve(finished[day], inputs=finished[day].inputs | {"left": left})
+            into.write(target, rows.mutate(**{BY: floor_to(us, in_us(DAY))}), self.join.left.time, [entry], [(day, day + timedelta(days=1))])
+
+    # --- what is done
+
+    def _say(self, work: Work, gone: Departures, old: set[date]) -> None:
         """What is done again or left as it is, and why, in one sentence each."""
-        again = [e.day for e in todo if e.day in done]
-        ruled = [d for d in again if done[d].versions["rules"] != RULES]
-        kept = [e.day for e in now if e.day in done and e not in todo and _changed(done[e.day].inputs, e.inputs) is LOST]
-        said = []
+        again, said = work.again, []
         if old:
-            said.append(f"the definition of {self.join.name} changed; {_days([e.day for e in todo])} {_are(todo)} computed anew and take the table's place at the end")
+            days = [e.day for e in work.todo]
+            said.append(f"the definition of {self.join.name} changed; {_days(days)} {_are(days)} computed anew and take the table's place at the end")
         elif again:
-            why = f"the rules of what a value is changed to version {RULES}" if ruled else "their left or sources gained or changed rows"
+            why = f"the rules of what a value is changed to version {RULES}" if work.ruled else "their left or sources gained or changed rows"
             said.append(f"{_days(again)} {_are(again)} computed again, since {why}")
-        if kept:
-            said.append(f"{_days(kept)} {_are(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now")
+        if not old:
+            said += [*([] if self.rebuild else self._departed(work, gone)), *self._beyond(gone)]
         for sentence in said:
             warn(f"{self.into.name}: {sentence}")
 
-    def _step(self, target: Any, left: ir.Table, entries: Sequence[Entry]) -> None:
-        first, last = entries[0].day, entries[-1].day
-        part = between(left, self.join.left.time, first, last + timedelta(days=1))
-        rows = training_set(self.join, self.engine, part, Chooser(self.engine, self.plan))
-        dated = rows.mutate(**{BY: floor_to(micros(rows[self.join.left.time]), in_us(DAY))})
-        what = f"backfill of {self.into.name}, step {first} to {last} (steps before it are kept; run it again to go on),"
+    def _departed(self, work: Work, gone: Departures) -> Iterable[str]:
+        """What becomes of rows that the left has no more."""
+        day_by_day = {e.day for e in work.now}
+        empty = [d for d in gone.corrected if self._asked(d) and d not in day_by_day]
+        if empty:
+            yield f"{_days(empty)} {_are(empty)} taken out, since the left has no rows there any more"
+        if moved := [d for d in gone.forgotten if gone.moved.get(d) and self._asked(d)]:
+            yield f"rows of {_days(moved)} that stand at other times in the left now are taken out"
+        if kept := sorted({*work.kept, *(d for d in gone.forgotten if self._asked(d))}):
+            yield f"{_days(kept)} {_are(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now"
+
+    def _beyond(self, gone: Departures) -> Iterable[str]:
+        """Rows that the left has no more on days that are not asked for."""
+        if beyond := [d for d in gone.lost if not self._asked(d) and (d in gone.corrected or gone.moved.get(d))]:
+            yield f"{_days(beyond)} outside the range {'has' if len(beyond) == 1 else 'have'} rows that the left no longer has at these times, so that some may stand twice: backfill without start and end brings them in line"
+
+    def _features(self, left: ir.Table) -> ir.Table:
+        return training_set(self.join, self.engine, left, Chooser(self.engine, self.plan))
+
+    def _step(self, target: Any, made: Steps, step: Step) -> None:
+        what = f"backfill of {self.into.name}, step {step.entries[0].day} to {step.entries[-1].day} (steps before it are kept; run it again to go on),"
         into: Any = self.into
-        self.engine.run(what, lambda: into.write(target, dated, self.join.left.time, entries))
+        self.engine.run(what, lambda: into.write(target, made.rows(step), self.join.left.time, step.entries, [step.range]))
 
 
-def _stale(done: Entry, now: Entry) -> bool:
-    """Whether a finished day is to be computed again."""
-    return done.versions["rules"] != RULES or _changed(done.inputs, now.inputs) is GAINED
+@frozen
+class Work:
+    """What there is to do: all days as they are now, those to be computed, those that are computed again, and those that are kept though rows are lost."""
+
+    now: Sequence[Entry]
+    todo: Sequence[Entry]
+    again: Sequence[date]
+    kept: Sequence[date]
+    ruled: bool
+    first: frozenset[date]  # days that lose rows, which may be elsewhere: done first, so that a row never stands twice
+
+    @classmethod
+    def of(cls, now: Sequence[Entry], done: dict[date, Entry], corrected: Collection[date]) -> Work:
+        """What of the days as they are now is missing in what is done, or stale; of corrected ones, what the left has is taken though it has less."""
+        todo = [e for e in now if e.day not in done or _stale(done[e.day], e, corrected=e.day in corrected)]
+        chosen = {e.day for e in todo}
+        kept = [e.day for e in now if e.day in done and e.day not in chosen and LOST in _changes(done[e.day].inputs, e.inputs)]
+        again = [e.day for e in todo if e.day in done]
+        ruled = any(done[d].versions["rules"] != RULES for d in again)
+        return cls(now, todo, again, kept, ruled, frozenset(corrected))
+
+    def steps(self, finished: Iterable[date], length: int) -> list[Step]:
+        """Days that lose rows first, each side in steps of at most so many days."""
+        days = {e.day for e in self.now} | set(finished)
+        sides = [[e for e in self.todo if (e.day in self.first) is first] for first in (True, False)]
+        return [s for side in sides for s in steps(side, days - {e.day for e in side}, length)]
+
+
+def _stale(done: Entry, now: Entry, *, corrected: bool) -> bool:
+    """Whether a finished day is to be computed again; not from sources that have lost rows, nor from a left that forgot some."""
+    left, sources = _changes(done.inputs, now.inputs)
+    if done.versions["rules"] != RULES:
+        return True
+    return sources is not LOST and (corrected if left is LOST else GAINED in (left, sources))
 
 
 SAME, GAINED, LOST = "same", "gained", "lost"
 
 
-def _changed(old: dict[str, list[int]], new: dict[str, list[int]]) -> str:
-    """How a day's inputs differ from when it was filled: how much there is decides, then the checksum."""
-    pairs = [(old.get(k, []), v) for k, v in new.items()]
+def _changes(old: dict[str, list[int]], new: dict[str, list[int]]) -> tuple[str, str]:
+    """How a day's left, and its sources, differ from when it was filled: how much there is decides, then the checksum."""
+    return _changed([(old["left"], new["left"])]), _changed([(old.get(k, []), v) for k, v in new.items() if k != "left"])
+
+
+def _changed(pairs: Sequence[tuple[list[int], list[int]]]) -> str:
     if any(was[:-1] > now[:-1] for was, now in pairs):
         return LOST
     return SAME if all(was == now for was, now in pairs) else GAINED
@@ -159,25 +252,20 @@ def _are(days: Sequence[object]) -> str:
     return "is" if len(days) == 1 else "are"
 
 
-def _steps(entries: Sequence[Entry], step: int) -> Iterable[list[Entry]]:
-    """Entries whose days follow each other, at most `step` days from first to last: a step replaces a whole range."""
-    group: list[Entry] = []
-    for entry in entries:
-        if group and ((entry.day - group[-1].day).days > 1 or (entry.day - group[0].day).days >= step):
-            yield group
-            group = []
-        group.append(entry)
-    if group:
-        yield group
-
-
 def _by_day(engine: Engine, table: ir.Table, us: ir.IntegerValue, columns: Sequence[str]) -> dict[date, list[int]]:
     """The number of rows of each day, UTC, and a checksum of their `columns` that no order of rows changes."""
     mixed = [((engine.hashed(table[c]) % PRIME + PRIME) % PRIME).fill_null(NOTHING) for c in columns]
-    whole = reduce(lambda a, b: (a * MIX + b) % PRIME, mixed) if mixed else ibis.literal(0)
+    # as a sum of products, not nested by column: engines refuse expressions that are hundreds of calls deep
+    weighed = [(m * pow(MIX, len(mixed) - 1 - i, PRIME)) % PRIME for i, m in enumerate(mixed)]
+    whole = _sum(weighed) % PRIME if mixed else ibis.literal(0)
     days = table.select(day=floor_to(us, in_us(DAY)), mark=whole).filter(lambda t: t.day.notnull())
     counts = days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day").to_pyarrow().to_pylist()
     return {EPOCH + timedelta(microseconds=c["day"]): [c["n"], int(c["mark"])] for c in counts}
+
+
+def _sum(values: Sequence[ir.IntegerValue]) -> ir.IntegerValue:
+    half = len(values) // 2
+    return values[0] if not half else _sum(values[:half]) + _sum(values[half:])
 
 
 class Seen:

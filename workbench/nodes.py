@@ -12,35 +12,44 @@ if TYPE_CHECKING:
 
 def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | None]) -> ops.Value:
     """The expression with values replaced where `replacement` gives one; relations under it are left alone."""
+    done: dict[ops.Value, ops.Value] = {}  # a value may stand in an expression many times
 
     def walk(inner: Any) -> Any:
         if isinstance(inner, tuple):
             return tuple(walk(one) for one in inner)
         if not isinstance(inner, ops.Value):
             return inner
-        made = replacement(inner)
-        if made is not None:
-            return made
-        arguments = dict(zip(inner.__argnames__, inner.__args__, strict=True))
-        changed = {k: walk(v) for k, v in arguments.items()}
-        return inner if all(changed[k] is v for k, v in arguments.items()) else inner.__recreate__(changed)
+        if inner not in done:
+            made = replacement(inner)
+            done[inner] = _changed(inner, walk) if made is None else made
+        return done[inner]
 
     return walk(node)
 
 
-def rebuild(node: ops.Value, step: Callable[[ops.Value], ops.Value]) -> ops.Value:
-    """The expression with `step` applied to every value, innermost first; relations under it are left alone."""
+def rebuild(node: ops.Value, step: Callable[[ops.Value], ops.Value], relation: Callable[[ops.Relation], ops.Relation] = lambda rel: rel) -> ops.Value:
+    """The expression with `step` applied to every value, innermost first, and `relation` to the relations that these stand on."""
+    done: dict[ops.Value, ops.Value] = {}
 
     def walk(inner: Any) -> Any:
         if isinstance(inner, tuple):
             return tuple(walk(one) for one in inner)
+        if isinstance(inner, ops.Relation):
+            return relation(inner)
         if not isinstance(inner, ops.Value):
             return inner
-        arguments = dict(zip(inner.__argnames__, inner.__args__, strict=True))
-        changed = {k: walk(v) for k, v in arguments.items()}
-        return step(inner if all(changed[k] is v for k, v in arguments.items()) else inner.__recreate__(changed))
+        if inner not in done:
+            done[inner] = step(_changed(inner, walk))
+        return done[inner]
 
     return walk(node)
+
+
+def _changed(node: ops.Value, walk: Callable[[Any], Any]) -> ops.Value:
+    """The value with what `walk` makes of its arguments; itself where that changes none."""
+    arguments = dict(zip(node.__argnames__, node.__args__, strict=True))
+    changed = {k: walk(v) for k, v in arguments.items()}
+    return node if all(changed[k] is v for k, v in arguments.items()) else node.__recreate__(changed)
 
 
 def inline(node: ops.Value) -> ops.Value:

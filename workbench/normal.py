@@ -110,14 +110,14 @@ def cast(value: ir.Value, to: dt.DataType | str) -> ir.Value:
     """A cast of the plan's own, written as an author's is: no engine has all of them."""
     if value.type() == (dtype := dt.dtype(to)):
         return value
-    return _rewritten(ops.Cast(value.op(), dtype)).to_expr()
+    return rewritten(ops.Cast(value.op(), dtype)).to_expr()
 
 
 def _cast(node: Any) -> ir.Value | None:
     """Casts of fractions to integers drop the fraction, as in Python and Spark; DuckDB and Postgres would round."""
     arg, to, value = node.arg.dtype, node.to, node.arg.to_expr()
     if to != lengthless(to):  # some engines would cut a text to its length
-        return _rewritten(node.copy(to=lengthless(to))).to_expr()
+        return rewritten(node.copy(to=lengthless(to))).to_expr()
     if to.is_integer() and isinstance(node, ops.TryCast) and arg.is_numeric():
         value = _fitting(value, to)
     if to.is_integer() and (arg.is_floating() or (arg.is_decimal() and arg.scale != 0)):
@@ -343,15 +343,16 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
 
 def normal(node: ops.Node) -> ops.Node:
     """The same expression with every operation that engines disagree on written so that they agree."""
-    return node.replace(lambda inner, kwargs: _rewritten(inner.__recreate__(kwargs) if kwargs else inner))
+    return node.replace(lambda inner, kwargs: rewritten(inner.__recreate__(kwargs) if kwargs else inner))
 
 
 def normal_value(node: ops.Value) -> ops.Value:
     """The same for an expression over columns that are normal already: relations are left alone."""
-    return rebuild(node, _rewritten)
+    return rebuild(node, rewritten)
 
 
-def _rewritten(node: ops.Node) -> Any:
+def rewritten(node: ops.Node) -> Any:
+    """The operation, its arguments being normal, as the one that engines agree on."""
     rewrite = REWRITES.get(type(node))
     made = rewrite(node) if rewrite else None
     return node if made is None else made.op()

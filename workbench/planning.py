@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
@@ -54,6 +54,10 @@ def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callabl
     return lazily(spine, source, name) if estimate_in(source.group_by) is None else Chooser(source.engine)(spine, source, name)
 
 
+class OtherPlanError(Exception):
+    """A part that was planned one way is better computed another way now."""
+
+
 @frozen
 class Choice:
     """The plan of one part, and why."""
@@ -82,8 +86,10 @@ class Chooser:
         if not self.chooses(source):
             return spine, Evaluation
         spine = self.engine.keep(spine)
-        choice = self.choose(spine, source, name)
+        question = cache(lambda: self._question(spine, source))
+        choice = self._choice(question, source, name)
         self.choices.append(choice)
+        self.engine.note(lambda: self._check_same(choice, question, source))
         return spine, Evaluation if choice.plan == PAIRS else partial(Sweep, plan=self._told(source))
 
     def chooses(self, source: Rows) -> bool:
@@ -92,12 +98,20 @@ class Chooser:
 
     def choose(self, spine: ir.Table, source: Rows, name: str) -> Choice:
         """Pairs while they are few: the cost of a range join grows with them, that of the kernel with the rows."""
+        return self._choice(lambda: self._question(spine, source), source, name)
+
+    def _check_same(self, choice: Choice, question: Callable[[], AsOf], source: Rows) -> None:
+        """OtherPlanError where the rows that there are now ask for another plan."""
+        if self._choice(question, source, choice.part).plan != choice.plan:
+            raise OtherPlanError(choice.part)
+
+    def _choice(self, question: Callable[[], AsOf], source: Rows, name: str) -> Choice:
         estimate = estimate_in(source.group_by)
         try:
             if estimate is not None:
                 plan, why = self._making(estimate, source)
             else:
-                plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(self._question(spine, source))
+                plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(question())
         except LacksError as lack:
             plan, why = PAIRS, f"its other plans cannot take {lack}"
         return Choice(name, plan, why, self.engine.title)

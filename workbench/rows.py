@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from difflib import get_close_matches
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -14,8 +14,8 @@ from attrs import frozen
 
 from backends import EngineError
 from workbench.binding import alike, plain
-from workbench.nodes import base, inline, substitute
-from workbench.normal import finite, floor_to, micros, normal
+from workbench.nodes import as_it_stands, base, inline, rebuild, substitute
+from workbench.normal import finite, floor_to, micros, normal, rewritten
 from workbench.windows import DAY, Window
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
     What the engine calls otherwise is plain from there on (`Engine.plain`). `clean` makes NaN and infinities nulls at the
     tables (rule 9), as for every source; a left keeps what it has.
     """
+    return _on_tables(normal(node), engine, clean=clean)
+
+
+def _on_tables(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
+    """A normalised node over the engine's own tables."""
 
     def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
         new = inner.__recreate__(kwargs) if kwargs else inner
@@ -59,7 +64,33 @@ def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
             return _plain(table, {c: engine.plain(table[c], t) for c, t in table.schema().items()}, engine, clean=clean)
         return new
 
-    return normal(node).replace(step)
+    return node.replace(step)
+
+
+class Bound:
+    """What `rebound` gives of a source's table and of the expressions over it, each table looked up and cleaned once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._normal: dict[ops.Relation, ops.Relation] = {}
+        self._on_tables: dict[ops.Relation, ops.Relation] = {}
+
+    def __getitem__(self, table: ops.Relation) -> ops.Relation:
+        return self._bound(self._normalised(table))
+
+    def value(self, node: ops.Value) -> ops.Value:
+        """An expression; first made normal over the tables as they are declared, since what is rewritten depends on types."""
+        return rebuild(rebuild(node, rewritten, self._normalised), lambda inner: inner, self._bound)
+
+    def _normalised(self, table: ops.Relation) -> ops.Relation:
+        if table not in self._normal:
+            self._normal[table] = normal(table)
+        return self._normal[table]
+
+    def _bound(self, table: ops.Relation) -> ops.Relation:
+        if table not in self._on_tables:
+            self._on_tables[table] = _on_tables(table, self.engine)
+        return self._on_tables[table]
 
 
 def _plain(table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool) -> ops.Relation:
@@ -138,10 +169,14 @@ class Rows:
     group_by: GroupBy
     engine: Engine
 
-    @property
+    @cached_property
     def table(self) -> ir.Table:
         """The source's row-wise table, normalised and bound."""
-        return rebound(self.group_by.source.table, self.engine).to_expr()
+        return self._bound[self.group_by.source.table].to_expr()
+
+    @cached_property
+    def _bound(self) -> Bound:
+        return Bound(self.engine)
 
     def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
         """Each spine row with the rows it may count, or with nulls; a boolean column for each window."""
@@ -168,34 +203,38 @@ class Rows:
         table = self.table
         element: dict[ops.Node, ops.Node] = {}
         if each is not None:
-            table, element = _unfold(table, each, self.engine)
-        columns = {name: finite(self.value(node, table, element)) for node, name in inputs.columns.items()}
+            table, element = self._elements(each)
+        columns = {name: self._input(node, table, element) for node, name in inputs.columns.items()}
         names = {BUCKET: table[bucket]} if bucket else {}
         member = {MEMBER: table[MEMBER]} if MEMBER in table.columns else {}
         rows = table.select(**self.keys(table), **extra(table), **names, **member, **columns)
         return rows.filter(reduce(lambda a, b: a & b, (rows[k].notnull() for k in self.keys(table))))
 
+    def _input(self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]) -> ir.Value:
+        """An author's expression, finite; a column that stands in the table as it is was cleaned there."""
+        value = self.value(node, table, element)
+        stands = isinstance(node, ops.Field) and as_it_stands(node.rel, node.name) is not None
+        return value if stands else finite(value)
+
     def value(self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]) -> ir.Value:
         """An author's expression over this table's columns."""
-        mine = rebound(self.group_by.source.table, self.engine)
+        mine = self.table.op()
 
         def moved(inner: ops.Value) -> ops.Value | None:
             if isinstance(inner, ops.Field) and inner.rel == mine:
                 return table[inner.name].op()
             return element.get(inner)
 
-        return substitute(rebound(node, self.engine), moved).to_expr()
+        return substitute(self._bound.value(node), moved).to_expr()
 
-
-def _unfold(table: ir.Table, each: Each, engine: Engine) -> tuple[ir.Table, dict[ops.Node, ops.Node]]:
-    """One row an element, and what stands for `each(...)` in expressions over them."""
-    container = rebound(each.arg, engine).to_expr()
-    node = rebound(each, engine)
-    if each.arg.dtype.is_map():
-        out = engine.entries(table, container, MEMBER, "_fw_element")
-    else:
-        out = table.mutate(_fw_element=container).unnest("_fw_element", offset=MEMBER if each.by_position else None)
-    return out, {node: out["_fw_element"].op()}
+    def _elements(self, each: Each) -> tuple[ir.Table, dict[ops.Node, ops.Node]]:
+        """One row an element, and what stands for `each(...)` in expressions over them."""
+        container, node = self._bound.value(each.arg).to_expr(), self._bound.value(each)
+        if each.arg.dtype.is_map():
+            out = self.engine.entries(self.table, container, MEMBER, "_fw_element")
+        else:
+            out = self.table.mutate(_fw_element=container).unnest("_fw_element", offset=MEMBER if each.by_position else None)
+        return out, {node: out["_fw_element"].op()}
 
 
 @frozen

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from backends.asking import Ask, LacksError, Span
 from backends.asof import AsOf
+from backends.recipe import extremes
 from workbench.arrows import arrow
 from workbench.asked import asked, span
 from workbench.estimates import Estimate
@@ -106,15 +107,12 @@ class _Question:
 
     def _pruned(self, events: ir.Table) -> ir.Table:
         """The events that any instant can see."""
-        spine = self.sweep.spine
-        ((first, last),) = self.sweep.engine.rows(spine.agg(first=spine[AT].min(), last=spine[AT].max()))
-        if last is None:
-            return events.limit(0)
+        first, last = extremes(self.sweep.engine, self.sweep.spine, AT)
         lengths = [a.span for a in self.asks]
         kept = events.filter(events[EVENT] < last)
         if any(s.length is None for s in lengths):
             return kept
-        return kept.filter(kept[EVENT] >= min(first - s.length - (s.hop or 0) for s in lengths if s.length is not None))
+        return kept.filter(kept[EVENT] >= first - max(s.length + (s.hop or 0) for s in lengths if s.length is not None))
 
 
 def _counts(cells: Sequence[Cell], events: ir.Table) -> ir.BooleanValue:

@@ -64,15 +64,19 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
         days at a time, and each step is there whole or not at all: one transaction on DuckDB and Postgres; files that
         the folder's `_manifest.json` lists, and on Spark a view of them. A definition that changed rebuilds every day
         that is there, beside it, and takes its place at the end. Days whose left or sources gained rows or changed (a
-        checksum of what they use is kept) are computed again; days that lost rows are kept, since sources forget old
-        rows. What was done and why is said by one warning; `manifest` says what is there.
+        checksum of what they use is kept) are computed again; days whose sources lost rows are kept, since sources forget
+        old rows. A left row stands once: what the left no longer has at its time, since it moved or was deleted, is taken
+        out, whole days too. A left may forget as well: rows before its earliest one are kept, unless they stand at another
+        time now, the same in all other columns. Where no columns tell rows apart (keys and times alone), they count as
+        moved if all that is missing came at other times among the days that were filled. Days outside [start, end) that
+        lose rows are named, not touched. What was done and why is said by a warning each; `manifest` says what is there.
     on
         An Ibis connection that has the same tables. Files are written by it: by Spark's executors, by DuckDB's own
         writer, from Postgres by Arrow batches in bounded memory.
     step
-        Days a step.
+        How many days a step reaches over; days without rows, and days that need no work, cost nothing.
     rebuild
-        Compute every day of `into` in the range anew, whatever is there.
+        Make every day of `into` in the range anew of what the left and the sources have now; days without left rows go.
     plan
         How event group-bys are computed: "pairs" (a range join of left rows and events), "kernel" (rows in order, each
         event in and out of a window once; DuckDB, Spark, Postgres) or "running" (running totals, on Postgres). By default
@@ -101,10 +105,11 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
         names.check_files(join)
     if place is None:
         return engine.given(computed(join, Chooser(engine, plan), first, last))
+    engine = engine.repeating()
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
     filled = dated(engine, place)
-    Refill(join, engine, filled, left, rebuild, plan).run(step)
+    Refill(join, engine, filled, left, (first, last), rebuild, plan).run(step)
     if isinstance(filled, Dataset) and filled.view is None:
         return filled.read(first, last)
     table = engine.given(engine.table(filled.name))
