@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from online.consuming import Place, Polled
+    from online.formats import Headers
     from online.plan import GroupByPlan
     from online.writing import Applied
 
@@ -46,6 +47,10 @@ class Guard:
             return False
         self._seen = seen
         return True
+
+
+class UnreadError(StoreError):
+    """A topic's messages cannot be read for now, for a reason of the topic's own: the schema registry is away."""
 
 
 @dataclass
@@ -79,20 +84,23 @@ class Topic:
         self._read: dict[str, str] = {}
         for plan in self.plans:
             assert plan.topic is not None  # noqa: S101 it reads this one
-            key = repr((plan.topic, sorted(plan.source.items())))
+            key = repr((plan.topic, sorted(plan.source.items()), plan.id is not None))
             if key not in self._decoders:
-                self._decoders[key] = Decoder(plan.topic, plan.source, registry)
+                self._decoders[key] = Decoder(plan.topic, plan.source, registry, identified=plan.id is not None)
             self._read[plan.table] = key
 
     def write(self, con: psycopg.Connection[Any], polled: Sequence[Polled], epochs: Mapping[str, Mapping[Place, int]]) -> Written:
         """Apply polled messages to every group-by that still owns their partition, and say what became of them.
 
-        Raises Poisoned where too many are bad, of which nothing is written, and StoreError, of kind `away` where the same
+        Raises Poisoned where too many are bad, of which nothing is written, UnreadError, and StoreError, of kind `away` where the same
         may be tried again.
         """
         done = Written(self.name, sum(map(len, polled)), appended=[t for p in polled for t in p.appended])
         began = time.perf_counter()
-        decoded = {key: self._messages(decoder, polled) for key, decoder in self._decoders.items()}
+        try:
+            decoded = {key: self._messages(decoder, polled) for key, decoder in self._decoders.items()}
+        except StoreError as error:
+            raise UnreadError(str(error), error.kind) from error
         done.seconds["decode"] = time.perf_counter() - began
         began = time.perf_counter()
         try:
@@ -116,14 +124,19 @@ class Topic:
         partitions = [p.partition for p in polled for _ in p.offsets]
         offsets = [o for p in polled for o in p.offsets]
         appended: list[int | None] = [t for p in polled for t in p.appended]
-        found = decoder.decode(payloads)
-        dead = [Dead(partitions[i], offsets[i], payloads[i], reason, appended[i]) for i, reason in found.bad]
+        keys: list[bytes | None] = [k for p in polled for k in (p.keys or [None] * len(p))]
+        headers: list[Headers] = [h for p in polled for h in (p.headers or [()] * len(p))]
+        found = decoder.decode(payloads, keys, headers)
+        kept = decoder.beside is not None  # of use to whoever reads the message again
+        dead = [Dead(partitions[i], offsets[i], payloads[i], reason, appended[i], *((keys[i], headers[i]) if kept else ())) for i, reason in found.bad]
         passed = [(partitions[i], offsets[i], kind) for i, kind in found.passed]
         if dead or passed:
             payloads = [payloads[i] for i in found.good]
             partitions, offsets = ([values[i] for i in found.good] for values in (partitions, offsets))
             appended = [appended[i] for i in found.good]
-        return Messages(self.name, found.table, partitions, offsets, _spans(polled), appended, payloads, dead, passed)
+            keys, headers = [keys[i] for i in found.good], [headers[i] for i in found.good]
+        beside = (keys, headers) if kept else (None, None)
+        return Messages(self.name, found.table, partitions, offsets, _spans(polled), appended, payloads, dead, passed, *beside)
 
 
 def _spans(polled: Iterable[Polled]) -> dict[int, tuple[int, int]]:

@@ -167,6 +167,8 @@ dead_letters = Table(
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("payload", LargeBinary),
+    Column("key", LargeBinary),  # and its headers: where columns come from them
+    Column("headers", JSONB),
     Column("appended", BigInteger),
     Column("reason", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),

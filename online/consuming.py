@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError, SaslAuthenticationFailedError, UnsupportedCodecError
+from kafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError, UnsupportedCodecError
 
+from online.brokers import CODECS, CONFIG, SERVERS, LostConnections, away, configured
 from online.errors import StoreError
 
 if TYPE_CHECKING:
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
 
     from online.dead_letters import Dead
 
-SERVERS, CONFIG = "WORKBENCH_KAFKA", "WORKBENCH_KAFKA_CONFIG"  # a list of host:port; a JSON file of kafka-python's options, credentials among them
 MOST = 10_000  # messages of one poll
 ANSWER = 5_000  # milliseconds for the ends of partitions
+ALONE = 2_000  # milliseconds in which a topic that is read alone shows that it cannot be
 SHOWN = 20  # topics in an error
 # What was applied is known from the store alone; what a producer aborted is not to be read.
 ALWAYS = {"enable_auto_commit": False, "auto_offset_reset": "none", "isolation_level": "read_committed", "max_poll_records": MOST, "fetch_max_wait_ms": 50, "max_partition_fetch_bytes": 4 << 20}
@@ -38,6 +37,7 @@ class Polled:
     """Messages of one partition in the order of their offsets: all that lie from `start` to before `next`.
 
     `appended` are the messages' own times in Kafka in milliseconds, if they have any; a message without value is None.
+    `keys` and `headers` are the messages', or none where it does not say.
     """
 
     topic: str
@@ -47,6 +47,8 @@ class Polled:
     offsets: Sequence[int]
     payloads: Sequence[bytes | None]
     appended: Sequence[int | None]
+    keys: Sequence[bytes | None] = ()
+    headers: Sequence[Sequence[tuple[str, bytes | None]]] = ()
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -57,31 +59,6 @@ class Polled:
         return sum(len(p) for p in self.payloads if p is not None)
 
 
-def configured(servers: str | Sequence[str] | None = None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """kafka-python's options: those given, else of the environment. StoreError where no server is named."""
-    path = os.environ.get(CONFIG)
-    try:
-        told = dict(given if given is not None else json.loads(Path(path).read_text()) if path else {})
-    except (OSError, ValueError) as error:
-        message = f'the Kafka options in {path} cannot be read ({error}): {CONFIG} names a JSON file as {{"security_protocol": "SASL_SSL", ...}}'
-        raise StoreError(message) from error
-    named = servers or told.get("bootstrap_servers") or os.environ.get(SERVERS)
-    if not named:
-        message = f'no Kafka server is named: give servers="host:9092" (--kafka in a shell), or set {SERVERS}; `make kafka` starts one for trying things out'
-        raise StoreError(message)
-    return told | {"bootstrap_servers": named.split(",") if isinstance(named, str) else list(named)}
-
-
-def away(error: Exception, config: Mapping[str, Any]) -> StoreError:
-    """What to raise where the brokers do not answer, or what they have cannot be read."""
-    if isinstance(error, UnsupportedCodecError):
-        message = f"a topic's messages are compressed in a way that this Python cannot undo ({error}): pip install lz4, python-snappy or zstandard, whichever it is"
-        return StoreError(message, "broken")
-    if isinstance(error, (AuthorizationError, SaslAuthenticationFailedError)):
-        return StoreError(f"Kafka at {', '.join(config['bootstrap_servers'])} refuses us ({type(error).__name__}: {error}): let this user read the topics and the group, or give credentials by {CONFIG}", "broken")
-    return StoreError(f"Kafka cannot be reached at {', '.join(config['bootstrap_servers'])} ({type(error).__name__}: {error}): is it running there?", "away")
-
-
 @dataclass
 class Consumer(ConsumerRebalanceListener):
     """Partitions of topics, in a group that shares them, or those given; read from where `claimed` says.
@@ -89,7 +66,8 @@ class Consumer(ConsumerRebalanceListener):
     `claimed` is told which partitions are ours now, and the topics' ids, and gives the position of each, or none for its first message;
     `released` is told which are ours no more. The client calls both in a thread of its own, where it also says that this
     member lives: neither may take long. `skipped` is told from where a partition goes on whose next message is gone;
-    without it, that is an error. A topic that is not there is one too, unless `lenient` and others are: then `missing` says so.
+    without it, that is an error. A topic that is not there is one too, unless others are: then `missing` says so. `troubles`
+    are topics that stopped being read while others are.
     """
 
     config: dict[str, Any]
@@ -102,8 +80,8 @@ class Consumer(ConsumerRebalanceListener):
     positions: dict[Place, int | None] = field(default_factory=dict)
     failed: Exception | None = None
     generation: int = 0
-    lenient: bool = False
     missing: dict[str, str] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
     _gaps: dict[Place, tuple[int | None, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,7 +100,7 @@ class Consumer(ConsumerRebalanceListener):
         shown = sorted(t for t in there if not t.startswith("__"))
         listed = ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
         self.missing = {t: f"there is no topic {t!r} at {', '.join(self.config['bootstrap_servers'])}: it has {listed or 'none'}; create it, or publish with the right Topic" for t in self.topics if t not in there}
-        if not known or (self.missing and not self.lenient):
+        if not known:
             raise StoreError(next(iter(self.missing.values())), "unknown")
         if self.partitions is None:
             self.client.subscribe(topics=known, listener=self)
@@ -174,6 +152,10 @@ class Consumer(ConsumerRebalanceListener):
         except OffsetOutOfRangeError as error:
             self._lost(error)
             return []
+        except TopicAuthorizationFailedError as error:
+            return self._refused(self._named(error), f"this user may not read it ({type(error).__name__}): grant it Read and Describe on the topic", error)
+        except UnsupportedCodecError as error:
+            return self._refused(self._unread(), f"its messages are compressed in a way that this Python cannot undo ({error}): {CODECS}", error)
         except KafkaError as error:
             raise away(error, self.config) from error
         if self.failed is not None:
@@ -184,6 +166,35 @@ class Consumer(ConsumerRebalanceListener):
             self.back(dict(self.positions))
             return []
         return [p for at, after in reached.items() if (p := self._polled(at, found.get(TopicPartition(*at), ()), after)) is not None]
+
+    def _named(self, error: KafkaError) -> set[str]:
+        """The topics that an error tells of."""
+        told = error.args[0] if error.args and isinstance(error.args[0], (set, list, tuple, frozenset)) else ()
+        return {str(t) for t in told} & {*self.topics}
+
+    def _unread(self) -> set[str]:
+        """The topics whose messages the client cannot take, asked one by one; nothing that comes meanwhile is kept."""
+        there, found = dict(self.positions), set()
+        for topic in {t for t, _ in there}:
+            self.hold([p for p in there if p[0] != topic])
+            self.back({p: at for p, at in there.items() if p[0] == topic})
+            try:
+                self.client.poll(timeout_ms=ALONE)
+            except UnsupportedCodecError:
+                found.add(topic)
+            except KafkaError:
+                continue
+        self.back(there)
+        return found
+
+    def _refused(self, topics: set[str], sentence: str, error: KafkaError) -> list[Polled]:
+        """These topics are in trouble of their own: the others are read on, if there are any."""
+        if not topics or topics >= {t for t in self.topics if t not in {*self.missing, *self.troubles}}:
+            raise away(error, self.config) from error
+        self.troubles |= {t: f"{t} is not read: {sentence}" for t in topics}
+        self.hold([p for p in self.positions if p[0] in self.troubles])
+        self.back(dict(self.positions))
+        return []
 
     def _reached(self, at: Place) -> int | None:
         """Where the client reads on, if it is known: beyond its last message where a transaction's end, or one that was aborted, lies between."""
@@ -204,7 +215,7 @@ class Consumer(ConsumerRebalanceListener):
             return None
         self._gaps.pop(at, None)
         self.positions[at] = after
-        columns = [[r.offset for r in records], [r.value for r in records], [r.timestamp if 0 <= r.timestamp < LATEST else None for r in records]]
+        columns = [[r.offset for r in records], [r.value for r in records], [r.timestamp if 0 <= r.timestamp < LATEST else None for r in records], [r.key for r in records], [r.headers for r in records]]
         return Polled(*at, first if start is None else min(start, first), after, *columns)
 
     def _lost(self, error: OffsetOutOfRangeError) -> None:
@@ -279,11 +290,12 @@ class DeadTopic:
 
 
 def _client(config: Mapping[str, Any], **settings: Any) -> KafkaConsumer:
-    """A client that makes no topic. StoreError where Kafka is away."""
-    try:
-        client = KafkaConsumer(**{**ALWAYS, **config, **settings})
-    except KafkaError as error:
-        raise away(error, config) from error
+    """A client that makes no topic. StoreError where Kafka is away, or refuses us."""
+    with LostConnections() as lost:
+        try:
+            client = KafkaConsumer(**{**ALWAYS, **config, **settings})
+        except (KafkaError, OSError, ValueError, TypeError, AttributeError) as error:  # what it meets in options of wrong types too
+            raise away(error, config, lost.causes) from error
     # kafka-python 3.0 does not pass the option on, and would make anew what somebody deleted
     client._client.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
     _finish_joins(client._coordinator)  # noqa: SLF001
@@ -317,4 +329,26 @@ def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, 
         client.close()
 
 
-__all__ = ["CONFIG", "SERVERS", "Consumer", "DeadTopic", "Place", "Polled", "configured", "topic_ends"]
+def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: float) -> list[Any]:
+    """The newest messages of a topic, as the client has them, at most so many; those that came within so many seconds. StoreError where Kafka is away."""
+    client = _client(config)
+    try:
+        places = [TopicPartition(topic, p) for p in client.partitions_for_topic(topic) or ()]
+        if not places:
+            return []
+        ends, begins = client.end_offsets(places), client.beginning_offsets(places)
+        client.assign(places)
+        for place in places:
+            client.seek(place, max(begins[place], ends[place] - most))
+        found: list[Any] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(client.position(p) < ends[p] for p in places):
+            found += [r for records in client.poll(timeout_ms=200).values() for r in records]
+        return sorted(found, key=lambda r: r.timestamp)[-most:]
+    except KafkaError as error:
+        raise away(error, config) from error
+    finally:
+        client.close(autocommit=False)
+
+
+__all__ = ["CONFIG", "SERVERS", "Consumer", "DeadTopic", "Place", "Polled", "away", "configured", "newest_messages", "topic_ends"]

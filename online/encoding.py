@@ -33,8 +33,10 @@ def as_told(topic: TopicPlan, source: Mapping[str, str], rows: pa.Table) -> pa.T
     """
     plain = replace(topic, registry=False)  # the id of a schema is the registry's to give
     decoder = Decoder(plain, source)
-    messages = Encoder(plain, decoder.types).encode(rows)
-    found = decoder.decode(messages)
+    encoder = Encoder(plain, decoder.types)
+    messages = encoder.encode(rows)
+    keys, headers = encoder.beside(rows)
+    found = decoder.decode(messages, keys, headers)
     if found.bad:
         place, reason = found.bad[0]
         message = f"{len(found.bad)} of {len(messages)} rows cannot come by {topic}, such as {messages[place]!r:.300}: {reason}"
@@ -51,6 +53,7 @@ class Encoder:
 
     def __init__(self, topic: TopicPlan, types: Mapping[str, pa.DataType]) -> None:
         self.topic, self.types = topic, types
+        self.value = {c: t for c, t in types.items() if c not in topic.beside}
         self._write: Callable[[dict[str, Any]], bytes]
         if topic.format == "avro":
             self.schema = avro.parsed(topic.schema)
@@ -64,12 +67,21 @@ class Encoder:
         typed = rows.select(list(self.types)).cast(pa.schema(list(self.types.items())))
         return [self._write(row) for row in typed.to_pylist()]
 
+    def beside(self, rows: pa.Table) -> tuple[list[bytes | None], list[list[tuple[str, bytes | None]]]]:
+        """The messages' keys and headers, where columns come from them."""
+        made = rows.select(list(self.types)).cast(pa.schema(list(self.types.items()))).to_pylist() if self.topic.beside else []
+        keys = [_object({n: self._text(row[c], self.types[c]) for c, n in self.topic.key}).encode() for row in made]
+        headers: list[list[tuple[str, bytes | None]]] = [[(n, self._text(row[c], self.types[c]).encode()) for c, n in self.topic.headers if row[c] is not None] for row in made]
+        return list(keys), headers
+
     def _json(self, row: Mapping[str, Any]) -> bytes:
-        members = (f"{json.dumps(c)}: {self._text(row[c], t)}" for c, t in self.types.items())
-        return ("{" + ", ".join(members) + "}").encode()
+        whole = _object({c: self._text(row[c], t) for c, t in self.value.items() if c not in dict(self.topic.names)})
+        for column, path in self.topic.names:  # a name with a dot is read before the names of objects within
+            whole = whole[:-1] + (", " if len(whole) > 2 else "") + f"{json.dumps(path)}: {self._text(row[column], self.types[column])}}}"  # noqa: PLR2004 an empty object's letters
+        return (f'{{"before": null, "after": {whole}, "op": "c"}}' if self.topic.envelope else whole).encode()
 
     def _csv(self, row: Mapping[str, Any]) -> bytes:
-        return ",".join(self._cell(row[c], self.types[c]) if c in self.types else "" for c in self.topic.fields).encode()
+        return ",".join(self._cell(row[c], self.types[c]) if c in self.value else "" for c in self.topic.fields).encode()
 
     def _cell(self, value: Any, type_: pa.DataType) -> str:
         """An empty value is null, a quoted empty one the empty text."""
@@ -139,3 +151,7 @@ class Encoder:
         if pa.types.is_map(type_):
             return {k: v for k, v in value}  # noqa: C416 pairs, as Arrow gives them
         return value
+
+
+def _object(members: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in members.items()) + "}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,18 +11,20 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from online import avro
+from online.envelopes import TOMBSTONES, Opener, PassedError
 from online.errors import StoreError
+from online.message_keys import Beside
 from online.message_types import arrow
 from online.schemas import Registry
 from online.textual import BOM, Csv, Json, MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from online.plan import TopicPlan
 
 REGISTRY = "WORKBENCH_SCHEMA_REGISTRY"
-TOMBSTONES = "tombstones"
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,10 @@ class Decoder:
     """Decodes messages of one topic; what the registry said is kept from batch to batch.
 
     `source` has the columns of the source's table with their Ibis types; `registry` is the URL of a schema registry, else
-    the environment's. Raises StoreError where a topic needs one and none is told, or it has a type that messages do not carry.
+    the environment's; `identified` says that events have an id. Raises StoreError where a topic needs one and none is told, or it has a type that messages do not carry.
     """
 
-    def __init__(self, topic: TopicPlan, source: Mapping[str, str], registry: str | None = None) -> None:
+    def __init__(self, topic: TopicPlan, source: Mapping[str, str], registry: str | None = None, *, identified: bool = False) -> None:
         self.topic, self.types = topic, {}
         for column, type_ in source.items():
             made = arrow(type_)
@@ -53,8 +56,14 @@ class Decoder:
                 raise StoreError(message, "broken")
             self.types[column] = made
         self.schema = pa.schema(list(self.types.items()))
-        self.text = None if topic.format == "avro" else (Json if topic.format == "json" else Csv)(topic, source, self.types)
-        self.avro = avro.Reader(topic, source, self._registry(registry).schema if topic.registry else None) if topic.format == "avro" else None
+        whole = {c: t for c, t in source.items() if c not in topic.beside}
+        self.value = {c: self.types[c] for c in whole}
+        self.text = None if topic.format == "avro" else (Json if topic.format == "json" else Csv)(topic, whole, self.value)
+        self.avro = avro.Reader(topic, whole, self._registry(registry).schema if topic.registry else None) if topic.format == "avro" else None
+        self.opener = Opener(topic, whole, identified=identified)
+        self.beside = Beside(topic, source) if topic.beside else None
+        apart = {c: t for c, t in source.items() if c in topic.beside}
+        self.apart = Json(topic, apart, {c: self.types[c] for c in apart})
 
     def _registry(self, url: str | None) -> Registry:
         found = url or os.environ.get(REGISTRY)
@@ -63,18 +72,54 @@ class Decoder:
             raise StoreError(message)
         return Registry(found)
 
-    def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
+    def decode(self, payloads: Sequence[bytes | None], keys: Sequence[bytes | None] = (), headers: Sequence[Headers] = ()) -> Decoded:
         """The messages as a table of the source's columns; every place is in `good`, in `bad` or in `passed`.
 
         A message without a value is a tombstone, which is no event. Raises StoreError of kind `away` where the schema
         registry cannot be asked: then nothing is decided.
         """
-        some = [i for i, p in enumerate(payloads) if p is not None]
-        if len(some) == len(payloads):
-            return self._read([p for p in payloads if p is not None])
-        found = self._read([p for p in payloads if p is not None])
-        good, bad = [some[i] for i in found.good], [(some[i], why) for i, why in found.bad]
-        return Decoded(found.table, good, bad, [(i, TOMBSTONES) for i, p in enumerate(payloads) if p is None])
+        texts, places, bad, passed = self._texts(payloads)
+        found = self._read(texts)
+        bad += [(places[i], why) for i, why in found.bad]
+        table, good = found.table, [places[i] for i in found.good]
+        if self.beside is not None:
+            table, good, wrong = self._joined(self.beside, table, good, (keys, headers))
+            bad += wrong
+        return Decoded(table, good, sorted(bad), passed)
+
+    def _texts(self, payloads: Sequence[bytes | None]) -> tuple[list[bytes], list[int], list[tuple[int, str]], list[tuple[int, str]]]:
+        """The values that rows are read of and their places; those that cannot be opened, and those that are no events."""
+        texts, places = [p for p in payloads if p is not None], [i for i, p in enumerate(payloads) if p is not None]
+        passed = [(i, TOMBSTONES) for i, p in enumerate(payloads) if p is None]
+        if self.opener.idle:
+            return texts, places, [], passed
+        opened, kept, bad = list[bytes](), list[int](), list[tuple[int, str]]()
+        for place, text in zip(places, texts, strict=True):
+            try:
+                opened.append(self.opener.opened(text))
+                kept.append(place)
+            except PassedError as told:
+                passed.append((place, told.kind))
+            except MalformedError as error:
+                bad.append((place, str(error)))
+        return opened, kept, bad, sorted(passed)
+
+    def _joined(self, beside: Beside, table: pa.Table, good: list[int], told: tuple[Sequence[bytes | None], Sequence[Headers]]) -> tuple[pa.Table, list[int], list[tuple[int, str]]]:
+        """The rows with their columns of keys and headers, those of which these cannot be read aside."""
+        keys, headers = told
+        texts, places, bad = list[bytes](), list[int](), list[tuple[int, str]]()
+        for number, place in enumerate(good):
+            try:
+                texts.append(beside.text(keys[place] if keys else None, headers[place] if headers else ()))
+                places.append(number)
+            except MalformedError as error:
+                bad.append((place, str(error)))
+        found = self._by_batch(self.apart, texts)
+        bad += [(good[places[i]], f"of its key or headers: {why}") for i, why in found.bad]
+        kept = [places[i] for i in found.good]
+        rows = table.take(pa.array(kept, pa.int64()))
+        columns = {c: found.table[c] if c in self.apart.types else rows[c] for c in self.types}
+        return pa.table(columns, schema=self.schema), [good[i] for i in kept], bad
 
     def _read(self, payloads: Sequence[bytes]) -> Decoded:
         return self._by_record(payloads) if self.text is None else self._by_batch(self.text, payloads)
@@ -98,7 +143,7 @@ class Decoder:
                     bad.append((part[0][0], text.reason(part[0][1], error)))
                 else:
                     parts += reversed(_parts(part, error.row))
-        made = pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0] if tables else self.schema.empty_table()
+        made = pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0] if tables else pa.schema(list(text.types.items())).empty_table()
         return Decoded(made, good, sorted(bad))
 
     def _by_record(self, payloads: Sequence[bytes]) -> Decoded:
@@ -109,14 +154,14 @@ class Decoder:
                 good.append(place)
             except ValueError as error:
                 bad.append((place, str(error)))
-        arrays = [pa.array([row[c] for row in rows], pa.int64()).cast(t) if pa.types.is_timestamp(t) else pa.array([row[c] for row in rows], t) for c, t in self.types.items()]
-        return Decoded(pa.table(arrays, schema=self.schema), good, bad)
+        arrays = [pa.array([row[c] for row in rows], pa.int64()).cast(t) if pa.types.is_timestamp(t) else pa.array([row[c] for row in rows], t) for c, t in self.value.items()]
+        return Decoded(pa.table(arrays, schema=pa.schema(list(self.value.items()))), good, bad)
 
     def _row(self, payload: bytes) -> dict[str, object]:
         """One Avro message, whose every value its column holds."""
         assert self.avro is not None  # noqa: S101 the topic is Avro
         row = self.avro.row(payload)
-        for column, type_ in self.types.items():
+        for column, type_ in self.value.items():
             try:
                 pa.scalar(row[column], pa.int64() if pa.types.is_timestamp(type_) else type_)
             except (pa.ArrowException, OverflowError, TypeError, ValueError):

@@ -73,6 +73,11 @@ def _holds(format_: str, type_: str) -> bool:
 
 def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | None:
     """The sentence that says why a topic's messages cannot carry a table's columns; None where they can."""
+    if unknown := [c for c in (*dict(topic.key), *dict(topic.headers), *dict(topic.names)) if c not in source]:
+        return f"topic {topic.name} says where {', '.join(unknown)} come from, and {table} has no such column: it has {', '.join(source)}"
+    if odd := [f"{c} ({source[c]})" for c in sorted(topic.beside) if (made := arrow(source[c])) is None or pa.types.is_nested(made) or pa.types.is_binary(made)]:
+        return f"topic {topic.name} takes {', '.join(odd)} from its keys or headers, which are texts and numbers: keep such columns in the value"
+    source = {c: t for c, t in source.items() if c not in topic.beside}
     if topic.format == "csv" and (lacking := [c for c in source if c not in topic.fields]):
         return f"topic {topic.name} has no field for {', '.join(lacking)} of {table}: its lines carry {', '.join(topic.fields)}; name every column, or drop it in the table that the source reads"
     if odd := [f"{c} ({t})" for c, t in source.items() if not _holds(topic.format, t)]:

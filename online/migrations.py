@@ -81,8 +81,13 @@ def _fifth(con: Connection) -> None:
     con.execute(text(f"alter table {SCHEMA}.uploads add column if not exists facts jsonb"))
 
 
+def _sixth(con: Connection) -> None:
+    """Dead letters keep their keys and headers, of which columns may come."""
+    con.execute(text(f"alter table {SCHEMA}.dead_letters add column if not exists key bytea, add column if not exists headers jsonb"))
+
+
 # In order; one that was released is never edited.
-MIGRATIONS = (Migration(_first), Migration(_second), Migration(_third), Migration(_fourth), Migration(_fifth))
+MIGRATIONS = (Migration(_first), Migration(_second), Migration(_third), Migration(_fourth), Migration(_fifth), Migration(_sixth))
 
 
 def migrate(store: Store) -> tuple[int, int]:

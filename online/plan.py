@@ -64,7 +64,9 @@ class TopicPlan:
     """What a topic's messages are: `json`, `csv` of `fields`, or `avro` of `schema` (JSON text); where they come from is configuration.
 
     `time` is the unit of timestamps that are numbers (`ms`, `us`, `s`), or `iso` for texts; with `registry` each message
-    begins with the id of the schema that it was written by.
+    begins with the id of the schema that it was written by. `envelope` is empty or `debezium`; `key` and `headers` are the
+    columns that come from there, with the names that they have; `names` those under other names, which are matched
+    whatever their case where it is `insensitive`.
     """
 
     name: str
@@ -73,6 +75,16 @@ class TopicPlan:
     schema: str | None = None
     time: str = "ms"
     registry: bool = False
+    envelope: str = ""
+    key: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+    insensitive: bool = False
+
+    @property
+    def beside(self) -> set[str]:
+        """The columns that a message's value does not have."""
+        return {c for c, _ in (*self.key, *self.headers)}
 
     def __str__(self) -> str:
         """The name, and how its messages differ from JSON objects with milliseconds."""
@@ -80,6 +92,9 @@ class TopicPlan:
         said += [f"of {', '.join(self.fields)}"] if self.fields else []
         said += [f"time in {self.time}"] if self.time != "ms" else []
         said += ["with a registry"] if self.registry else []
+        said += [f"in {self.envelope}'s envelope"] if self.envelope else []
+        said += [f"{c} by its {what}" for what, pairs in (("key", self.key), ("headers", self.headers)) for c, _ in pairs]
+        said += [f"{c} as {name}" for c, name in self.names] + (["names of any case"] if self.insensitive else [])
         return f"{self.name} ({', '.join(said)})" if said else self.name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from online.dead_letters import Dead
+from online.dead_letters import Dead, read_headers
 from online.formats import Decoder
 from online.writing import Messages, RowLevel, tried
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from online.plan import GroupByPlan
     from online.store import Store
 
-AGAIN = """select id, topic, partition, "offset", payload, appended from workbench.dead_letters
+AGAIN = """select id, topic, partition, "offset", payload, appended, key, headers from workbench.dead_letters
     where rows = %s and replayed is null and id > %s order by id limit %s for update"""
 STILL = "update workbench.dead_letters set reason = %s where id = %s"
 DONE = "update workbench.dead_letters set replayed = clock_timestamp() where id = any(%s)"
@@ -26,7 +26,7 @@ def replayed(store: Store, plan: GroupByPlan, registry: str | None = None) -> tu
     """
     if plan.topic is None:
         return 0, 0
-    decoder, level = Decoder(plan.topic, plan.source, registry), RowLevel(plan)
+    decoder, level = Decoder(plan.topic, plan.source, registry, identified=plan.id is not None), RowLevel(plan)
     after, applied, bad = 0, 0, 0
     while True:
         with store.connection() as con, con.transaction(), con.cursor() as cursor:
@@ -34,7 +34,7 @@ def replayed(store: Store, plan: GroupByPlan, registry: str | None = None) -> tu
             if not found:
                 return applied, bad
             after = found[-1][0]
-            decoded = decoder.decode([row[4] for row in found])
+            decoded = decoder.decode([row[4] for row in found], [row[6] for row in found], [read_headers(row[7]) for row in found])
             good = [found[i] for i in decoded.good]
             numbers = list(range(len(found)))  # of one call, as if of one partition
             dead = [Dead(0, numbers[i], found[i][4], reason) for i, reason in decoded.bad]

@@ -169,7 +169,9 @@ class Service:
         self.measures.pooled(self.fetcher.pool, self.log.dropped if self.log else 0, self.fetcher.log.dropped if self.fetcher.log else 0)
         try:
             states = await self.fetcher.standing()
-        except (StoreError, Changed):  # the store is away: what this process counted is told all the same
+        except Changed:  # nothing was ever published in it
+            states = []
+        except StoreError:  # the store is away: what this process counted is told all the same
             states = None
         return Response(self.measures.page(states), media_type="text/plain; version=0.0.4; charset=utf-8")
 

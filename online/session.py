@@ -14,7 +14,7 @@ from zlib import crc32
 import psycopg
 
 from online import positions, topic_health
-from online.applying import Guard, Topic
+from online.applying import Guard, Topic, UnreadError
 from online.buffer import Buffer
 from online.consuming import Consumer, DeadTopic
 from online.errors import StoreError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("workbench.stream")
 PATIENCE = (0.2, 0.5, 1, 2, 5)  # seconds between tries while the store or Kafka is away
+AGAIN = 30  # seconds after which a topic is tried again whose trouble may pass
 ABSENT = 15  # seconds without a sign of life after which an updater is taken for gone
 
 
@@ -53,6 +54,7 @@ class Session:
         self.buffer = Buffer(self.settings.waiting, self.settings.size)
         self.failed: Exception | None = None
         self.worked, self._reachable = False, True
+        self._again: float | None = None  # when a topic in trouble is tried again
         for topic in list(updater.paused):
             del updater.paused[topic]
             updater.measures.paused.labels(topic).set(0)
@@ -99,8 +101,7 @@ class Session:
             return
         group = self.settings.group or f"workbench-{self._store()}-{crc32(chr(10).join(sorted(self.plans)).encode()):x}"
         skipped = self.skipped if self.settings.lost == "skip" else None
-        consumer = Consumer(self.updater.config, sorted(self.topics), self.claimed, self.released, skipped, group, self.settings.partitions, lenient=self.updater.began)
-        self.updater.began = True
+        consumer = Consumer(self.updater.config, sorted(self.topics), self.claimed, self.released, skipped, group, self.settings.partitions)
         for topic, sentence in consumer.missing.items():
             self._paused(topic, sentence)
         if self.settings.dead_topic:
@@ -135,12 +136,18 @@ class Session:
                 continue
             consumer.hold(self._useless(consumer))
             self.buffer.put(consumer.poll(0.1))
+            for topic in consumer.troubles.keys() - self.updater.paused.keys():
+                self._paused(topic, consumer.troubles[topic], retried=True)
             self._rewind(consumer)
             if time.monotonic() - looked > self.settings.refresh:
                 looked = time.monotonic()
                 self._high(consumer)
-                if self._changed() or (self._reachable and consumer.others()):
+                if self._changed() or (self._reachable and consumer.others()) or self._healed():
                     return
+
+    def _healed(self) -> bool:
+        """Whether what kept a topic from being read may be over, so that it is tried again."""
+        return self._again is not None and time.monotonic() > self._again
 
     def _useless(self, consumer: Consumer) -> list[Place]:
         """Partitions of which nothing would be written: of topics that are paused, or another updater's."""
@@ -233,6 +240,9 @@ class Session:
             except Poisoned as poisoned:
                 self._pause(topic.name, poisoned)
                 return
+            except UnreadError as error:
+                self._paused(topic.name, f"{topic.name} is not read for now: {error}", retried=True)
+                return
             except StoreError as error:
                 if error.kind != "away" or self.updater.stopping:  # who comes next reads it again
                     raise
@@ -271,8 +281,10 @@ class Session:
             mine = {partition for places in self.epochs.values() for name, partition in places if name == topic}
         self._paused(topic, sentence, mine)
 
-    def _paused(self, topic: str, sentence: str, partitions: Collection[int] = (topic_health.EVERY,)) -> None:
+    def _paused(self, topic: str, sentence: str, partitions: Collection[int] = (topic_health.EVERY,), *, retried: bool = False) -> None:
         log.error("%s", sentence)
+        if retried:
+            self._again = time.monotonic() + AGAIN
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             topic_health.troubled(con, [p.table for p in self.topics[topic].plans], topic, sentence, partitions)
         self.updater.paused[topic] = sentence

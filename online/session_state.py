@@ -37,7 +37,8 @@ CONDUCT = {
 }
 NEWER = {170_000: {"transaction_timeout": "0"}}  # by the version that has them first
 ISOLATION = {"default_transaction_isolation": "read committed"}
-OF_FUNCTIONS = {n: v for n, v in MEANING.items() if n != "client_encoding"}  # a caller reads in its own
+# A caller reads in its own encoding; abbreviations would be read from a file at each call.
+OF_FUNCTIONS = {n: v for n, v in MEANING.items() if n not in ("client_encoding", "timezone_abbreviations")}
 OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)\s*=\s*((?:\\.|[^\s\\])*)")
 
 

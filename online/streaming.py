@@ -19,6 +19,7 @@ from online.updater import Streaming, Updater
 
 def run(told: dict[str, Any]) -> int:
     """Stream until a signal; the exit code."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to look at anew until the updater is there
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     for noisy in ("kafka", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from online import positions
+import psycopg
+
+from online import positions, topic_health
 from online.consuming import configured
 from online.errors import StoreError
 from online.session import PATIENCE, Session
@@ -77,7 +80,6 @@ class Updater:
         self.measures = measures or StreamMeasures()
         self.paused: dict[str, str] = {}
         self.error: Exception | None = None
-        self.began = False  # from then on, a topic that is missing stops no other
         self.plans()
         self._stopping, self._again = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -107,12 +109,20 @@ class Updater:
                 session.run()
                 tries = 0
             except StoreError as error:
+                self._troubled(session, error)
                 if error.kind not in ("away", "busy"):
                     raise
                 log.warning("%s; trying again", error)
                 self.measures.retries.inc()
                 self._stopping.wait(PATIENCE[min(tries, len(PATIENCE) - 1)])
                 tries = 0 if session and session.worked else tries + 1
+
+    def _troubled(self, session: Session | None, error: StoreError) -> None:
+        """Whoever looks at the store should know why nothing is applied: Kafka, which is asked before anything, may be away or refuse us."""
+        with suppress(StoreError, psycopg.Error), self.store.connection() as con:
+            for table, plan in (session.plans if session else {}).items():
+                if plan.topic:
+                    topic_health.troubled(con, [table], plan.topic.name, str(error))
 
     def stop(self) -> None:
         """Finish what was polled, leave the group, and end."""

@@ -43,7 +43,8 @@ class Messages:
 
     `spans` says for a partition which offsets were read, from the first to before the second: some hold no message of
     ours. `appended` are Kafka's times in milliseconds, `payloads` what came, and `dead` what could not be read. `passed`
-    are no events, and nothing is wrong with them: partition, offset and what they are, a name of `Counts`.
+    are no events, and nothing is wrong with them: partition, offset and what they are, a name of `Counts`. `keys` and
+    `headers` are there where columns come from them.
     """
 
     topic: str
@@ -55,6 +56,8 @@ class Messages:
     payloads: Sequence[bytes | None] | None = None
     dead: Sequence[Dead] = ()
     passed: Sequence[tuple[int, int, str]] = ()
+    keys: Sequence[bytes | None] | None = None
+    headers: Sequence[Sequence[tuple[str, bytes | None]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -317,7 +320,9 @@ class _Batch:
         told, reason = self.messages, " ".join(str(error).split())
         payload = None if told.payloads is None else told.payloads[place]
         appended = None if told.appended is None else told.appended[place]
-        self.dead.append(Dead(told.partitions[place], told.offsets[place], payload, reason, appended))
+        key = None if told.keys is None else told.keys[place]
+        headers = () if told.headers is None else told.headers[place]
+        self.dead.append(Dead(told.partitions[place], told.offsets[place], payload, reason, appended, key, headers))
         if self.most_dead is not None and len(self.dead) > self.most_dead:
             raise Poisoned(self.dead)
 

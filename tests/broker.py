@@ -35,7 +35,12 @@ SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_PLAINTEXT",
+    # a second door, for who has a name and a password; what it may read is the authorizer's to say
+    "sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.guarded.plain.sasl.jaas.config": 'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="secret";',
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
     "num.partitions": "2",
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": "1",
@@ -97,10 +102,12 @@ class Broker:
         # the controller's address is part of the data: the log of a quorum names its voters
         controller = kept.get("controller.quorum.bootstrap.servers") or f"127.0.0.1:{free_port()}"
         self.servers = f"127.0.0.1:{port}" if port else kept.get("servers") or f"127.0.0.1:{free_port()}"
+        self.guarded = kept.get("guarded") or f"127.0.0.1:{free_port()}"
         self.settings = SETTINGS | settings | {
+            "guarded": self.guarded,
             "servers": self.servers,  # no setting of Kafka's: it passes over what it does not know
             "controller.quorum.bootstrap.servers": controller,
-            "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{controller}",
+            "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{controller},GUARDED://{self.guarded}",
             "log.dirs": str(self.folder / "data"),
         }
         self.process: subprocess.Popen | None = None

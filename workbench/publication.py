@@ -42,7 +42,7 @@ Definition = GroupBy | Join
 When = date | datetime | str | None
 
 
-def publish(definition: Definition, store: Store, *, confirm: bool | str | None = None, end: When = None, retain: Any = None, allow_deletes: bool | float = False, on: BaseBackend | None = None) -> Proposal | Publication:
+def publish(definition: Definition, store: Store, *, confirm: bool | str | None = None, end: When = None, retain: Any = None, allow_deletes: bool | float = False, on: BaseBackend | None = None, kafka: str | None = None) -> Proposal | Publication:
     """Serve a group-by or a join from a store: fetches then answer as a backfill of the same events would (semantics rule 19).
 
     Without `confirm` nothing is written: what would change is checked and shown, with a button in a notebook; its
@@ -69,13 +69,16 @@ def publish(definition: Definition, store: Store, *, confirm: bool | str | None 
         lacks them by now, is refused before anybody sees it (semantics rule 20). True lets all go, a number that share.
     on
         The connection that has the tables, where the definition's own is not it.
+    kafka
+        Where the topics are, `"host:9092"`, for the checks of a proposal, which look at their newest messages; else what
+        the environment says (WORKBENCH_KAFKA, WORKBENCH_KAFKA_CONFIG).
 
     Raises DefinitionError for what cannot be served or whose data contradict it, and StoreError where the store fails;
     what was served before is served on.
 
     """
     share(allow_deletes)
-    proposal = propose(definition, store, end=end, retain=retain, on=on)
+    proposal = propose(definition, store, end=end, retain=retain, on=on, kafka=kafka)
     if confirm is None:
         return proposal
     if isinstance(confirm, str) and not proposal.hash.startswith(confirm):
@@ -99,6 +102,7 @@ class Proposal:
     definition: Definition = field(repr=False)
     con: BaseBackend = field(repr=False)
     basis: Basis = field(repr=False)  # what it is confirmed on
+    kafka: str | None = field(default=None, repr=False)  # where its topics are, else the environment's
 
     @property
     def against(self) -> str | None:
@@ -191,7 +195,7 @@ class Publication:
         return receipt_html(self)
 
 
-def propose(definition: Definition, store: Store, *, end: When = None, retain: Any = None, on: BaseBackend | None = None) -> Proposal:
+def propose(definition: Definition, store: Store, *, end: When = None, retain: Any = None, on: BaseBackend | None = None, kafka: str | None = None) -> Proposal:
     """What `publish` would do, checked against the definition's data and what is served."""
     from online import registry  # noqa: PLC0415 the driver is an extra
     from online.basis import basis  # noqa: PLC0415 as above
@@ -218,7 +222,7 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     histories = tuple(of_definition(p, g, con) for p, g in wanted if (there.get(p.table) or 0) < until or (p.retain is None and p.table in forgetful) or (p.checks and p.checks != known.get(p.name)))
     lacking = functions.lacking(plan) or functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
-    return Proposal(plan, store, histories, changes, older, profiles, notes, until, definition, con, seen)
+    return Proposal(plan, store, histories, changes, older, profiles, notes, until, definition, con, seen, kafka)
 
 
 def _older(store: Store, plan: Plan) -> Plan | None:

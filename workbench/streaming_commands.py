@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ def _stream(options: Namespace) -> int:
     """Become a process that streams: one without Ibis."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the updater is there to look anew
         told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
         handover.become("online.streaming", json.dumps(told))
     sys.stderr.write(f"workbench stream: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,kafka]'\n")

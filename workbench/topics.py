@@ -30,6 +30,21 @@ def _schema(value: Any) -> str | None:
         raise DefinitionError(message) from None
 
 
+Columns = str | Sequence[str] | Mapping[str, str]
+
+
+def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    """Columns with the names that they have in a key or in headers: their own, where none are told."""
+    if isinstance(value, Mapping):
+        return tuple((str(c), str(n)) for c, n in value.items())
+    told = (value,) if isinstance(value, str) else tuple(value)
+    return tuple((c, c) if isinstance(c, str) else tuple(c) for c in told)
+
+
+def _names(value: Any) -> Any:
+    return value if isinstance(value, str) else _pairs(value)
+
+
 def _fields(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -59,6 +74,19 @@ class Topic:
     registry
         Avro alone: each message begins with a zero byte and four bytes of the id under which a schema registry has the schema
         that it was written by. The registry's address comes from the environment, `WORKBENCH_SCHEMA_REGISTRY`.
+    envelope
+        JSON alone: `"debezium"`, where a message is a change with the row before and after it, with its schema beside it
+        or without. A row that was made or read by a snapshot is an event; one that was changed is one where the source has
+        an `id`, by which the next upload brings what changed, and else a dead letter; one that was deleted takes nothing
+        away, since facts stay, and is counted. A row that was taken out of its envelope says so by `__op` or `__deleted`.
+    key
+        Columns that come from the message's key: their names, or `{"user_id": "id"}` with those that they have there. A key
+        is a JSON object, or the plain text or number of one column.
+    headers
+        Columns that come from the message's headers, `{"region": "x-region"}`: plain texts and numbers.
+    names
+        JSON alone: `"insensitive"` matches names whatever their case; `{"user_id": "user.id"}` says under which names
+        columns stand, of nested objects with dots between.
 
     """
 
@@ -68,9 +96,13 @@ class Topic:
     schema: str | None = field(default=None, kw_only=True, converter=_schema)
     time: str = field(default="ms", kw_only=True)
     registry: bool = field(default=False, kw_only=True)
+    envelope: str | None = field(default=None, kw_only=True)
+    key: tuple[tuple[str, str], ...] = field(default=(), kw_only=True, converter=_pairs)
+    headers: tuple[tuple[str, str], ...] = field(default=(), kw_only=True, converter=_pairs)
+    names: str | tuple[tuple[str, str], ...] = field(default=(), kw_only=True, converter=_names)
 
-    def __init__(self, name: str, *, format: str = "json", fields: Sequence[str] = (), schema: Mapping[str, Any] | str | None = None, time: str = "ms", registry: bool = False) -> None:  # noqa: A002 the design's name
-        self.__attrs_init__(name, format=format, fields=fields, schema=schema, time=time, registry=registry)
+    def __init__(self, name: str, *, format: str = "json", fields: Sequence[str] = (), schema: Mapping[str, Any] | str | None = None, time: str = "ms", registry: bool = False, envelope: str | None = None, key: Columns = (), headers: Columns = (), names: str | Mapping[str, str] = ()) -> None:  # type: ignore[assignment]  # noqa: A002 the design's name
+        self.__attrs_init__(name, format=format, fields=fields, schema=schema, time=time, registry=registry, envelope=envelope, key=key, headers=headers, names=names)
         if message := self._wrong():
             raise DefinitionError(message)
 
@@ -91,12 +123,28 @@ class Topic:
         for what, given, owner in (("fields", self.fields, "csv"), ("a schema", self.schema, "avro"), ("a registry", self.registry, "avro")):
             if given and self.format != owner:
                 return f"topic {self.name} is {self.format} and has {what}, which {owner} alone takes: leave it out, or say format={owner!r}"
-        return avro.unreadable(self.schema, self.name) if self.schema else None
+        return self._unopened() or (avro.unreadable(self.schema, self.name) if self.schema else None)
+
+    def _unopened(self) -> str | None:
+        """What is wrong with how a message is opened, if anything."""
+        if self.envelope not in (None, "debezium"):
+            return f"topic {self.name} has envelope={self.envelope!r}, which is unknown: say 'debezium', or leave it out"
+        if isinstance(self.names, str) and self.names != "insensitive":
+            return f"topic {self.name} has names={self.names!r}: say names='insensitive', or names={{column: name in the message}}"
+        for what, given in (("an envelope", self.envelope), ("names", self.names)):
+            if given and self.format != "json":
+                return f"topic {self.name} is {self.format} and has {what}, which json alone takes: leave it out, or say format='json'"
+        twice = {c for c, _ in self.key} & {c for c, _ in self.headers}
+        if twice:
+            return f"topic {self.name} takes {', '.join(sorted(twice))} from the key and from the headers: say one of them"
+        return None
 
     @property
     def plan(self) -> TopicPlan:
         """As a published plan has it."""
-        return TopicPlan(self.name, self.format, self.fields, self.schema, self.time, self.registry)
+        insensitive = self.names == "insensitive"
+        names = () if isinstance(self.names, str) else self.names
+        return TopicPlan(self.name, self.format, self.fields, self.schema, self.time, self.registry, self.envelope or "", self.key, self.headers, names, insensitive)
 
     def __str__(self) -> str:
         return str(self.plan)
@@ -106,7 +154,8 @@ class Topic:
         if self == Topic(self.name):
             return self.name
         idle = self.time if self.time != "ms" else None
-        return {"name": self.name, "format": self.format, "fields": self.fields, "schema": self.schema, "time": idle, "registry": self.registry}
+        opened = {"envelope": self.envelope, "key": self.key, "headers": self.headers, "names": self.names}
+        return {"name": self.name, "format": self.format, "fields": self.fields, "schema": self.schema, "time": idle, "registry": self.registry, **opened}
 
 
 def carried(topic: Any, table: ops.Relation) -> Topic:

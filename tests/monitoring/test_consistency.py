@@ -239,7 +239,7 @@ def test_the_command_prints_the_report_and_fails_on_an_alert(faulty, tmp_path, c
     run = command(parser)
     asked = [f"{file}:join", "--store", faulty.store.url]
 
-    assert 1 == run(parser.parse_args([*asked, "--complete", "2030-01-01", "--most", "2"]))
+    assert 2 == run(parser.parse_args([*asked, "--complete", "2030-01-01", "--most", "2"]))
     assert "watched_v1: alert: " in capsys.readouterr().out
-    assert 0 == run(parser.parse_args([*asked, "--end", "2020-01-01"]))
+    assert 3 == run(parser.parse_args([*asked, "--end", "2020-01-01"]))
     assert "not judged: of 0 logged answers" in capsys.readouterr().out

@@ -482,7 +482,7 @@ def test_the_command_exports_the_same_page_and_fails_on_an_alert(asked, shown, t
     run = command(parser)
     place = tmp_path / "page.html"
 
-    assert 1 == run(parser.parse_args([*asked, "--export", str(place)]))
+    assert 2 == run(parser.parse_args([*asked, "--export", str(place)]))
 
     assert f"{place}\n" == capsys.readouterr().out
     assert f"Drift of {SUM}: now {line(shown, SUM).drift.last:.3f}" in place.read_text()
@@ -502,9 +502,9 @@ def test_the_command_monitor_measures_drift_and_consistency_by_the_definition(as
 
     worst = {n.name: min((f["status"] for f in told["findings"] if f["feature"] == n.name), key=STATUSES.index) for n in shown.board.lines}
     assert {n.name: n.status for n in shown.board.lines} == worst
-    assert (1, {}) == (with_it, told["failed"])
-    assert "drift and consistency are not measured: --definition FILE:NAME" in text
-    assert 1 == without  # what was found stands until it is measured again
+    assert (2, {}) == (with_it, told["failed"])
+    assert "drift is not judged: no definition given, which says what is served: --definition FILE:NAME" in text
+    assert 2 == without  # what was found stands until it is measured again
     with pytest.raises(DefinitionError, match=r"is named 'orders_watched_v1', not 'other_v1'"):
         run(parser.parse_args(["other_v1", "--definition", definition, *others]))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from backends import engine_of
-from workbench.publishing import evidence, rulings
+from workbench.publishing import evidence, newest, rulings
 from workbench.publishing.findings import FAIL, WARNING, Finding, Findings
 from workbench.publishing.revaluation import Revaluation, revalued, served
 from workbench.publishing.trial import Trial
@@ -102,4 +102,5 @@ CHECKS = (
     Check("Values beside those that are served", lambda a: a.revalue(), must=False),
     Check("Windows within the history", lambda a: rulings.history(a.proposal), must=False),
     Check("Topics exist", lambda a: rulings.topics(a.proposal), must=False),
+    Check("Newest messages make events", lambda a: newest.messages(a.proposal), must=False),
 )

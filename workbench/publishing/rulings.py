@@ -97,10 +97,10 @@ def topics(proposal: Proposal) -> Finding:
         return Finding("topics", SKIPPED, f"Topics not checked, {', '.join(named)}: kafka-python is not installed")
     from online.consuming import CONFIG, SERVERS, configured, topic_ends  # noqa: PLC0415 an extra
 
-    if not (os.environ.get(SERVERS) or os.environ.get(CONFIG)):
+    if not (proposal.kafka or os.environ.get(SERVERS) or os.environ.get(CONFIG)):
         return Finding("topics", SKIPPED, f"Topics not checked, {', '.join(named)}: no broker is configured ({SERVERS})")
     try:
-        there = {topic for topic, _ in topic_ends({"bootstrap_timeout_ms": PATIENCE, **configured()}, named)}
+        there = {topic for topic, _ in topic_ends({"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}, named)}
     except StoreError as error:
         return Finding("topics", WARNING, str(error))
     lacking = [t for t in named if t not in there]

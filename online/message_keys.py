@@ -1,0 +1,81 @@
+"""Columns that come from a message's key or its headers: as one JSON object, read as messages are."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from online.envelopes import members
+from online.textual import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from online.plan import TopicPlan
+
+WHOLE = re.compile(r"-?\d+")
+BINARY = (4, 8)  # bytes of an integer that a producer writes as it stands
+QUOTED = ("string", "uuid", "date", "time")  # what JSON has as texts
+
+
+class Beside:
+    """Which columns of a topic's rows stand beside the value, and how they are read there."""
+
+    def __init__(self, topic: TopicPlan, source: Mapping[str, str]) -> None:
+        self.key, self.headers, self.time = dict(topic.key), dict(topic.headers), topic.time
+        self.types = {c: source[c] for c in (*self.key, *self.headers)}
+
+    def text(self, key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
+        """The columns as a JSON object. MalformedError where the key is none that the topic says."""
+        found = self._of_key(key)
+        last = dict(headers)  # of one name the last counts
+        found |= {c: self._plain(last.get(name), c, f"header {name}") for c, name in self.headers.items()}
+        return ("{" + ", ".join(f"{json.dumps(c)}: {v}" for c, v in found.items()) + "}").encode()
+
+    def _of_key(self, key: bytes | None) -> dict[str, str]:
+        if key is None or not self.key:
+            return dict.fromkeys(self.key, "null")
+        try:
+            if key.lstrip()[:1] == b"{":
+                return self._members(key.decode())
+        except (ValueError, RecursionError) as error:
+            message = f"the message's key is no JSON object: {error}"
+            raise MalformedError(message) from None
+        if len(self.key) > 1:
+            message = f"the message's key is {key[:40]!r}, and {', '.join(self.key)} come from it: it should be a JSON object"
+            raise MalformedError(message)
+        return {c: self._plain(key, c, "key") for c in self.key}
+
+    def _members(self, text: str) -> dict[str, str]:
+        found, _ = members(text, 0)
+        if set(found) == {"schema", "payload"}:
+            start, end = found["payload"]
+            if text[start] != "{":
+                return {c: text[start:end] if len(self.key) == 1 else "null" for c in self.key}
+            found, _ = members(text, start)
+        return {c: text[slice(*found[name])] if name in found else "null" for c, name in self.key.items()}
+
+    def _plain(self, value: bytes | None, column: str, what: str) -> str:
+        """A plain text or number as JSON."""
+        if value is None:
+            return "null"
+        type_ = self.types[column].lstrip("!")
+        integer = type_.startswith(("int", "uint")) or (type_.startswith("timestamp") and self.time != "iso")
+        if integer and len(value) in BINARY and not WHOLE.fullmatch(value.decode("latin-1")):
+            return str(int.from_bytes(value, "big", signed=True))
+        try:
+            text = value.decode()
+        except UnicodeDecodeError as wrong:
+            message = f"the message's {what} is no UTF-8 at byte {wrong.start}"
+            raise MalformedError(message) from None
+        quoted = self.time == "iso" if type_.startswith("timestamp") else type_.startswith(QUOTED)
+        return text if _json(text, str if quoted else (int, float)) else json.dumps(text)
+
+
+def _json(text: str, kinds: Any) -> bool:
+    """Whether a text is JSON of such a value."""
+    try:
+        return isinstance(json.loads(text), kinds)
+    except (ValueError, RecursionError):
+        return False
