@@ -30,6 +30,7 @@ from workbench.errors import DefinitionError, near
 from workbench.joins import Join
 from workbench.live.showing import show
 from workbench.markup import tag
+from workbench.timeline import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,7 +100,7 @@ class Dashboard:
         board = self.board
         lines = [f"{board.name}: {board.tally if board.lines else 'no features'}", f"  {board.span}; reference: {board.held}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
         lines += [f"  {page.GLYPHS[t.status][0]} {t.sentence}" for t in board.told[: page.TOLD]] + [f"  {page.EMPTY[m]}" for m in board.missing]
-        lines += [f"  {page.GLYPHS[UNJUDGED][0]} {UNJUDGED}: {why} ({n} feature{'s' if n > 1 else ''})" for why, n in board.unjudged[: page.TOLD]] + ([f"  {board.stale}"] if board.stale else [])
+        lines += _unjudged(board) + ([f"  {board.stale}"] if board.stale else [])
         if most > 0:
             lines += ["", *display.table(HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6, 7))]
         more = len(board.lines) - most
@@ -117,6 +118,16 @@ class Dashboard:
     def watching(self) -> Watching:
         """What a live page of it asks."""
         return Watching(self.board, self.fresh, self.behind, self.choices)
+
+
+def _unjudged(board: Board) -> list[str]:
+    """One line of why features are not judged: the most frequent reason, and how many there are besides."""
+    if not board.unjudged:
+        return []
+    (why, n), *others = board.unjudged
+    more = sum(m for _, m in others)
+    besides = f"; {words.plural(more, 'feature')} for {words.plural(len(others), 'other reason')}, in .to_pandas()" if others else ""
+    return [f"  {page.GLYPHS[UNJUDGED][0]} {UNJUDGED}: {why} ({words.plural(n, 'feature')}){besides}"]
 
 
 def _cells(line: Line) -> tuple[str, ...]:

@@ -135,8 +135,9 @@ def _before(then: datetime, at: datetime) -> str:
 class Answers(Sequence[Answer]):
     """The answers of several keys, in the order they were asked for."""
 
-    def __init__(self, rows: Sequence[Answer], names: Sequence[str]) -> None:
-        self._rows, self._names = tuple(rows), tuple(names)
+    def __init__(self, rows: Sequence[Answer], keys: Mapping[str, str], features: Mapping[str, str]) -> None:
+        """`keys` and `features` are Ibis types by name, in column order."""
+        self._rows, self._keys, self._features = tuple(rows), dict(keys), dict(features)
 
     @overload
     def __getitem__(self, index: int) -> Answer: ...
@@ -148,25 +149,27 @@ class Answers(Sequence[Answer]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _columns(self) -> dict[str, list[Any]]:
-        keys = dict.fromkeys(k for row in self._rows for k in row.asked)
-        found: dict[str, list[Any]] = {k: [row.asked.get(k) for row in self._rows] for k in keys}
-        return found | {"at": [row.at for row in self._rows]} | {n: [row._values.get(n) for row in self._rows] for n in self._names}  # noqa: SLF001 our own row
-
     def to_pandas(self) -> pd.DataFrame:
-        """One row a key: the keys, `at`, then the features; what could not be computed is null."""
-        return self.to_arrow().to_pandas()
+        """One row a key: the keys, `at`, then the features; what could not be computed is null.
+
+        Types are the definition's, whatever the values are: whole numbers and booleans are pandas's nullable types (`Int64`,
+        `boolean`), doubles `float64`, texts `str`, times `datetime64[us]` or `datetime64[us, UTC]` as the definition has them;
+        decimals, dates, clock times and bytes are Arrow's types in pandas (`decimal128(12, 2)[pyarrow]`); lists and maps are
+        Python's, as objects.
+        """
+        from online.frames import frame  # noqa: PLC0415 a fetch needs no pandas
+
+        return frame(self.to_arrow())
 
     def to_arrow(self) -> pa.Table:
-        """As `to_pandas`, as an Arrow table."""
-        import pyarrow as pa  # noqa: PLC0415 a fetch needs no Arrow
+        """As `to_pandas`, as an Arrow table in the definition's types; UUIDs are texts there."""
+        from online.frames import arrow_table  # noqa: PLC0415 a fetch needs no Arrow
 
-        return pa.table({n: pa.array(_mapped(v)) for n, v in self._columns().items()})
+        found: dict[str, list[Any]] = {k: [row.asked.get(k) for row in self._rows] for k in self._keys}
+        found |= {"at": [row.at for row in self._rows]}
+        found |= {n: [row._values.get(n) for row in self._rows] for n in self._features}  # noqa: SLF001 our own row
+        return arrow_table(found, {**self._keys, "at": "timestamp('UTC', 6)", **self._features})
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self._rows[:3])) + (f"\n... {len(self._rows)} answers" if len(self._rows) > 3 else "")  # noqa: PLR2004 a screen
 
-
-def _mapped(values: list[Any]) -> list[Any]:
-    """Maps as lists of pairs, which Arrow takes for maps."""
-    return [list(v.items()) if isinstance(v, Mapping) else v for v in values]

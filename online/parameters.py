@@ -37,7 +37,7 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
     numpy's scalars are taken as what they hold.
     """
     value = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-    if value is None or _absent(value):
+    if value is None or absent(value):
         return None
     accepted = ACCEPTED.get(column.sql, (Decimal, int))
     if not isinstance(value, accepted) or (isinstance(value, bool) and column.sql != "bool"):
@@ -57,7 +57,7 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
         raise StoreError(message) from None
 
 
-def _absent(value: Any) -> bool:
+def absent(value: Any) -> bool:
     """What pandas has for missing values: NaN, NaT, and NA, which says of no comparison that it is true."""
     return type(value).__name__ == "NAType" or (value.is_nan() if isinstance(value, Decimal) else isinstance(value, float | datetime) and value != value)  # noqa: PLR0124 they are not themselves
 

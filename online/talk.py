@@ -60,6 +60,16 @@ class Served:
         return [name for name, *_ in self.outputs]
 
     @cached_property
+    def types(self) -> dict[str, str]:
+        """The features' Ibis types by name, in column order."""
+        return {name: f.type for name, *_, f in self.outputs}
+
+    @cached_property
+    def key_types(self) -> dict[str, str]:
+        """The keys' Ibis types by name."""
+        return {k.name: k.type for k in self.plan.keys}
+
+    @cached_property
     def spans(self) -> list[int]:
         """How far back each part looks."""
         return [self.plan.group_by(p.group_by).reach for p in self.plan.parts]
@@ -153,7 +163,7 @@ def _answers(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str
     rows = _rows(keys)
     for one in rows:
         _check_names(served.plan, one)
-    return Answers((yield from _many(served, rows, us, context)), served.names)
+    return Answers((yield from _many(served, rows, us, context)), served.key_types, served.types)
 
 
 def _one(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str]) -> Talk:

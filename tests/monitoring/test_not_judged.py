@@ -200,6 +200,14 @@ def test_a_board_says_how_many_are_ok_of_all_and_why_the_others_are_not_judged()
     assert "not judged: drift: no reference (12 features)" in got
 
 
+def test_several_reasons_of_what_is_not_judged_are_one_line():
+    lines = tuple(boards.Line(f"f{i}", "g", UNJUDGED, reasons=(f"drift: reason {i % 5 // 2}",)) for i in range(12))
+
+    got = Dashboard(Board("b", "0" * 40, "7 d", "none", 0, lines), lambda: None).text(0).splitlines()
+
+    assert ["  ◌ not judged: drift: reason 0 (6 features); 6 features for 2 other reasons, in .to_pandas()"] == got[2:]
+
+
 # --- a feature that is null throughout
 
 
