@@ -257,7 +257,8 @@ def _by_day(engine: Engine, table: ir.Table, us: ir.IntegerValue, columns: Seque
     mixed = [((engine.hashed(table[c]) % PRIME + PRIME) % PRIME).fill_null(NOTHING) for c in columns]
     # as a sum of products, not nested by column: engines refuse expressions that are hundreds of calls deep
     weighed = [(m * pow(MIX, len(mixed) - 1 - i, PRIME)) % PRIME for i, m in enumerate(mixed)]
-    whole = _sum(weighed) % PRIME if mixed else ibis.literal(0)
+    row = _sum(weighed) % PRIME if mixed else ibis.literal(0)
+    whole = row * row % PRIME  # or two rows that swap the values of a column would add up to the same
     days = table.select(day=floor_to(us, in_us(DAY)), mark=whole).filter(lambda t: t.day.notnull())
     counts = days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day").to_pyarrow().to_pylist()
     return {EPOCH + timedelta(microseconds=c["day"]): [c["n"], int(c["mark"])] for c in counts}
