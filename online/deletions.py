@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from online.plan import GroupByPlan
 
 MOST = 0.2  # of a group-by's rows, or of its keys, that an upload may take away unless told otherwise
+# An upload without any row forgets nothing by its age: that its table was emptied is likelier than that all of it grew old.
+STOOD = f"""select {NOW}, case when exists (select from numbered) then greatest(horizon, greatest(batch_end, %(end)s) - retain) else horizon end
+    from workbench.states where rows = %(rows)s"""
 KNEW = "create temporary table knew on commit drop as"
 
 
@@ -47,7 +50,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Before:
-    """How a group-by stood before an upload: when, in microseconds; how far back it answers; of an entity, how much is in force.
+    """How a group-by stood before an upload: when, in microseconds; how far back it answers after it; of an entity, how much is in force.
 
     `log` are the rows that the last upload was given, and its end, where some of them are told by states alone.
     """
@@ -59,9 +62,12 @@ class Before:
     log: tuple[int, int] | None = None
 
 
-def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> Before:
-    """Look at what is there, under the group-by's lock; keys that could be missed later are kept beside, in `knew`."""
-    ((at, horizon),) = cursor.execute(f"select {NOW}, horizon from workbench.states where rows = %s", (plan.table,)).fetchall() or [(0, None)]
+def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
+    """Look at what is there, under the group-by's lock; keys that could be missed later are kept beside, in `knew`.
+
+    What is older than the retention once the upload is done goes with it, whether the warehouse still has it or not.
+    """
+    ((at, horizon),) = cursor.execute(STOOD, {"rows": plan.table, "end": end}).fetchall() or [(0, None)]
     if plan.kind == "entity":
         cursor.execute(f"{KNEW} select {_keys(plan)} from {stored(plan)} where until = {EVER}")
         ((rows, many),) = cursor.execute(f"select (select count(*) from knew), ({_snapshots(plan)})", {"horizon": horizon}).fetchall()

@@ -242,7 +242,7 @@ def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged")
 
 
 def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, most: float) -> tuple[int, int, list[Loss]]:
-    was, done = deletions.before(cursor, plan), {}
+    was, done = deletions.before(cursor, plan, end), {}
     fewer = deletions.given(cursor, was, end)
     if carried.possible(plan):
         _carried(cursor, plan, end)
@@ -291,7 +291,7 @@ def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str)
     if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
         message = f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to {moment(end)} would take the newest away: give an end that is not earlier"
         raise StoreError(message)
-    was, done = deletions.before(cursor, plan), {}
+    was, done = deletions.before(cursor, plan, end), {}
     for name, statement in rows.replaced(plan, ends).items():
         cursor.execute(statement)
         done[name] = cursor.rowcount

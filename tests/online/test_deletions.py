@@ -179,6 +179,30 @@ def test_what_the_store_forgot_or_never_had_is_not_taken_away(con, store):
     unpublish("spend_v1", store)
 
 
+def test_a_warehouse_that_keeps_no_more_than_the_store_is_uploaded_however_late(con, store):
+    """N11: what is older than the retention after the upload is taken away by it anyway."""
+
+    def kept(end):
+        put(con, [{"user": f"u{i % 5}", "ts": end - timedelta(hours=6 * i + 1), "amt": 1} for i in range(28)])  # seven days
+
+    kept(DAY)
+    weekly = GroupBy(name="week_v1", source=EventSource(con.table("paid"), time="ts"), keys=["user"], aggregations=trailing(days(7), _.amt.count()), accuracy="temporal")
+    publish(weekly, store, confirm=True, end=DAY, retain=days(7))
+    kept(late := DAY + timedelta(days=5))
+    upload("week_v1", store, end=late, on=con)
+    before = fetch(store, "week_v1", user="u0", at=late)["amt_count_7d"]
+    con.raw_sql(f"delete from paid where ts < timestamp '{late + timedelta(days=1) - timedelta(days=7)}' + interval 2 day")
+
+    with pytest.raises(StoreError, match="8 of its 28 rows"):  # two of the seven days that it would still answer
+        upload("week_v1", store, end=late + timedelta(days=1), on=con)
+    con.raw_sql("delete from paid")
+    with pytest.raises(StoreError, match="28 of its 28 rows"):  # an emptied table stops, however late
+        upload("week_v1", store, end=late + timedelta(days=30), on=con)
+
+    assert 6 == before
+    unpublish("week_v1", store)
+
+
 def test_what_a_feature_of_all_time_carries_is_not_taken_away_unasked(con, store):
     """Forgotten events are told by states alone, and count as rows and keys that were there."""
     old = [{"user": f"old{i}", "ts": DAY - timedelta(days=200 + d), "amt": 1} for i in range(5) for d in range(10)]
