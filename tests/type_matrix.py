@@ -50,7 +50,8 @@ def _single(value: float) -> float:
 def whole(bits: int, *, signed: bool = True) -> Kind:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     name = f"{'' if signed else 'u'}int{bits}"
-    return Kind(name, getattr(pa, name)(), ((high, *((-1, 0) if signed else (0, 0)), None, 0), (low, 0, 1, 1, None)), "number", engines=ALL if signed else ("duckdb",))
+    family = "number" if high < 2**63 else "unsummed"  # a sum has 63 bits and a sign, or is refused (rule 11)
+    return Kind(name, getattr(pa, name)(), ((high, *((-1, 0) if signed else (0, 0)), None, 0), (low, 0, 1, 1, None)), family, engines=ALL if signed else ("duckdb",))
 
 
 def decimal(digits: int, scale: int) -> Kind:
@@ -123,6 +124,7 @@ KINDS = [
     Kind("list_of_texts", pa.list_(pa.string()), ((["a", None], [], None, ["é,"]), (['"'], ["\\"], [""])), "placed"),
     Kind("map", pa.map_(pa.string(), pa.float64()), (({"a": 1.5}, {}, None, {"b": None}), ({"é": -0.5}, {"": 0.25})), "map"),
     Kind("struct", pa.struct({"a": pa.int64(), "b": pa.string()}), (({"a": 1, "b": "x"}, None), ({"a": None, "b": "é"}, {"a": 2, "b": None})), "placed", engines=("duckdb", "pyspark")),
+    Kind("uint64_sums", pa.uint64(), ((2**63 - 1, 0, 0, None), (0, 2**62, 1, 1)), "number", engines=("duckdb",)),
 ]
 
 
@@ -164,12 +166,15 @@ def ordered(kind: Kind) -> list[Asked]:
     ]
 
 
+def sums(kind: Kind) -> list[Asked]:
+    col, v = _[kind.name], lambda e: kind.means(e[kind.name])
+    return [Asked("sum", col.sum(), v), Asked("sum", col.sum(where=_.n > 4), _if(v))]
+
+
 def numeric(kind: Kind) -> list[Asked]:
     col, v = _[kind.name], lambda e: kind.means(e[kind.name])
     pair = lambda e: (v(e), e["n"])  # noqa: E731
     return [
-        Asked("sum", col.sum(), v),
-        Asked("sum", col.sum(where=_.n > 4), _if(v)),
         Asked("average", col.mean(), v),
         Asked("variance", col.var(), v),
         Asked("variance_pop", col.var(how="pop"), v),
@@ -201,16 +206,17 @@ def joined(kind: Kind) -> list[Asked]:
 
 
 FAMILIES: dict[str, tuple[Callable[[Kind], list[Asked]], ...]] = {
-    "truth": (ordered, numeric, truth),
-    "number": (ordered, numeric, quantiles),
-    "unbounded": (ordered, numeric, quantiles),
+    "truth": (ordered, sums, numeric, truth),
+    "number": (ordered, sums, numeric, quantiles),
+    "unsummed": (ordered, numeric, quantiles),
+    "unbounded": (ordered, sums, numeric, quantiles),
     "ordered": (ordered,),
     "text": (ordered, joined),
     "list": (placed,),
     "map": (placed,),
     "placed": (placed,),
 }
-ORDERED = ("truth", "number", "unbounded", "ordered", "text")
+ORDERED = ("truth", "number", "unsummed", "unbounded", "ordered", "text")
 
 
 def asked(kind: Kind) -> list[Asked]:
