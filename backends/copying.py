@@ -31,7 +31,7 @@ def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
     """The rows of an expression; lists, maps, bytes and numbers without a precision go by JSON."""
     declared, nested, schema = _schemas(expr)
     text = BytesIO()
-    _copied_out(engine, jsonb.shown(expr, nested), text)
+    _copied_out(engine, jsonb.shown(engine.for_arrow(expr), nested), text)
     if not text.tell():
         return declared.empty_table()
     text.seek(0)
@@ -42,7 +42,7 @@ def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
     """As `fetched`, in batches from a file of COPY's text."""
     declared, nested, schema = _schemas(expr)
     text = SpooledTemporaryFile(HELD)  # noqa: SIM115 read, and closed, after this function has returned
-    _copied_out(engine, jsonb.shown(expr, nested), text)
+    _copied_out(engine, jsonb.shown(engine.for_arrow(expr), nested), text)
     return pa.RecordBatchReader.from_batches(declared, _read(text, schema, declared))
 
 
@@ -72,7 +72,6 @@ def _arrow(dtype: ibis.DataType) -> pa.DataType:
 
 
 def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:
-    expr = engine.for_arrow(expr)
     with engine.connected.con.cursor() as cursor, cursor.copy(f"COPY ({engine.query(expr)}) TO STDOUT (FORMAT csv)") as copy:
         for row in copy:
             into.write(row)
@@ -100,9 +99,11 @@ def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
 
 
 def _text(column: pa.ChunkedArray) -> Any:
-    """A column as what CSV writes: lists as Postgres's array literals, maps as JSON, everything else as it is."""
+    """A column as what CSV writes: lists as Postgres's array literals, bytes in hexadecimal digits, maps as JSON, everything else as it is."""
     if pa.types.is_map(column.type):
         return pa.chunked_array([jsonb.written(c) for c in column.chunks], pa.string())
+    if pa.types.is_binary(column.type):
+        return pa.chunked_array([jsonb.as_text(c) for c in column.chunks], pa.string())
     if not pa.types.is_list(column.type):
         return column
     return pa.chunked_array([_literals(c) for c in column.chunks], pa.string())
@@ -110,7 +111,7 @@ def _text(column: pa.ChunkedArray) -> Any:
 
 def _literals(lists: pa.Array) -> pa.Array:
     """`{"a","b"}` for each list; null stays null."""
-    values = lists.flatten().cast(pa.string())
+    values = jsonb.as_text(lists.flatten())
     for special in ("\\", '"'):
         values = pc.replace_substring(values, special, "\\" + special)
     quoted = pc.fill_null(pc.binary_join_element_wise('"', values, '"', ""), "NULL")

@@ -152,6 +152,7 @@ class DuckDB(Engine):
         """As Ibis does, its SQL perhaps written before."""
         from ibis.backends.duckdb.converter import DuckDBPyArrowData  # noqa: PLC0415 where Ibis loads it
 
+        expr = self.for_arrow(expr)
         found = self.run("a fetch", lambda: self.connected.con.sql(self.query(expr)).to_arrow_table(), expr)
         return expr.__pyarrow_result__(found, data_mapper=DuckDBPyArrowData)
 

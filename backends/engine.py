@@ -96,6 +96,17 @@ class Engine:
         """The sum of doubles, null over none; within rule 11's bound."""
         return value.sum(where=where)
 
+    def extremum(
+        self, value: ir.Column, where: ir.BooleanValue, *, largest: bool
+    ) -> ir.Scalar:
+        """The smallest or the largest value, null over none."""
+        return value.max(where=where) if largest else value.min(where=where)
+
+    def bits(self, name: str, value: ir.IntegerColumn, where: ir.BooleanValue) -> ir.IntegerScalar:
+        """All values joined bit by bit, by Ibis's name of the reduction; null over none."""
+        joined: ir.IntegerScalar = getattr(value, name)(where=where)
+        return joined
+
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """The values that pass `where`, ordered by `order`, the first `k` or all; null or empty over none."""
         keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]

@@ -6,6 +6,7 @@ JSON's numbers are Postgres's `numeric` there, so that whole numbers, decimals a
 from __future__ import annotations
 
 import json
+from datetime import time
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 OBJECT = dt.JSON(binary=True)
+NO_DECIMALS = ("NaN", "Infinity", "-Infinity")
 CONTROLS = r"[\x01-\x1f]"  # no text of JSON holds them as they are
 
 
@@ -53,9 +55,27 @@ def jsonb_extract_path_text(container: dt.Map(dt.string, dt.string), key: str) -
     raise NotImplementedError  # as above
 
 
+@ibis.udf.scalar.builtin
+def encode(value: bytes, form: str) -> str:
+    """Postgres's text of bytes."""
+    raise NotImplementedError  # Ibis writes the call; Postgres runs it
+
+
+@ibis.udf.scalar.builtin
+def decode(text: str, form: str) -> bytes:
+    """The bytes that such a text is of."""
+    raise NotImplementedError  # Ibis writes the call; Postgres runs it
+
+
 def gathered(key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
     """A map of the rows that pass `keep`, null over none."""
-    return _gathering(value.type(), dt.Map(key.type(), value.type()))(key.cast("string"), value, where=keep)
+    text = _hex(key) if key.type().is_binary() else key.cast("string")
+    return _gathering(value.type(), dt.Map(key.type(), value.type()))(text, value, where=keep)
+
+
+def _hex(value: ir.BinaryValue) -> ir.StringValue:
+    """Bytes as Postgres shows them; Ibis would cast them to their letters and octal numbers."""
+    return ibis.literal("\\x") + encode(value, "hex")
 
 
 def typed(column: ir.Value, dtype: dt.DataType = OBJECT) -> ir.Value:
@@ -69,7 +89,9 @@ def entries(table: ir.Table, container: ir.MapValue, key: str, element: str) -> 
     held = table.mutate(_fw_map=typed(container, dt.Map(dt.string, dt.string)))
     each = held.mutate(**{key: held["_fw_map"].keys()}).unnest(key)
     value = jsonb_extract_path_text(each["_fw_map"], each[key])
-    return each.mutate(**{key: each[key].cast(kind.key_type), element: value.cast(kind.value_type)})
+    name = each[key]
+    known = decode(name.substr(2), "hex") if kind.key_type.is_binary() else name.cast(kind.key_type)
+    return each.mutate(**{key: known, element: value.cast(kind.value_type)})
 
 
 def stored(schema: ibis.Schema) -> ibis.Schema:
@@ -91,12 +113,12 @@ def written(values: pa.Array) -> pa.Array:
     if pa.types.is_map(kind):
         rows = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
         keys, items = rows.flatten().flatten()
-        return _joined(rows, pc.binary_join_element_wise(_quoted(_text(keys)), _inner(items), ":"), "{}")
+        return _joined(rows, pc.binary_join_element_wise(_quoted(as_text(keys)), _inner(items), ":"), "{}")
     if pa.types.is_list(kind):
         return _joined(values, _inner(values.flatten()), "[]")
     if pa.types.is_floating(kind):
-        return pc.if_else(pc.is_finite(values), _text(values), _quoted(_text(values)))
-    return _text(values) if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) else _quoted(_text(values))
+        return pc.if_else(pc.is_finite(values), as_text(values), _quoted(as_text(values)))
+    return as_text(values) if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) else _quoted(as_text(values))
 
 
 def _inner(values: pa.Array) -> pa.Array:
@@ -110,7 +132,7 @@ def _joined(rows: pa.ListArray, texts: pa.Array, brackets: str) -> pa.Array:
     return pc.if_else(rows.is_valid(), pc.binary_join_element_wise(brackets[0], lists, brackets[1], ""), pa.scalar(None, pa.string()))
 
 
-def _text(values: pa.Array) -> pa.Array:
+def as_text(values: pa.Array) -> pa.Array:
     """As Postgres casts such values to text, or reads them."""
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         return pa.array([None if v is None else f"\\x{v.hex()}" for v in values.to_pylist()], pa.string())
@@ -159,6 +181,10 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array([v if v is None else v in (True, "true") for v in values], kind)
     if pa.types.is_binary(kind):
         return pa.array([None if v is None else bytes.fromhex(v[2:]) for v in values], kind)
+    if pa.types.is_decimal(kind):  # of Postgres's, one may be infinite or no number
+        values = [None if v in NO_DECIMALS else v for v in values]
+    if pa.types.is_time(kind):  # Arrow reads none from texts
+        return pa.array([v if v is None else time.fromisoformat(v) for v in values], kind)
     return pa.array(values, pa.string()).cast(kind)
 
 

@@ -166,6 +166,18 @@ class Postgres(Engine):
         found = self.listed(plain, order, where, descending=last)[0]
         return found.cast(value.type()) if value.type().is_array() else found
 
+    def extremum(
+        self, value: ir.Column, where: ir.BooleanValue, *, largest: bool
+    ) -> ir.Scalar:
+        """Of UUIDs, and of bytes before version 18, Postgres has none: texts of the same order."""
+        if value.type().is_uuid():
+            text = super().extremum(by_bytes(value.cast("string")), where, largest=largest)
+            return text.cast("uuid")
+        if value.type().is_binary():
+            text = super().extremum(by_bytes(jsonb.encode(value, "hex")), where, largest=largest)
+            return jsonb.decode(text, "hex")
+        return super().extremum(value, where, largest=largest)
+
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
         """As an object of jsonb, whatever the type of the keys."""
         return jsonb.gathered(key, value, keep)

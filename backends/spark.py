@@ -48,6 +48,27 @@ def xxhash64(text: str) -> int:
     raise NotImplementedError  # Ibis writes the call; Spark runs it
 
 
+@ibis.udf.agg.builtin
+def bit_and(value: int) -> int:
+    """Spark's; Ibis compiles none for it."""
+    raise NotImplementedError  # Ibis writes the call; Spark runs it
+
+
+@ibis.udf.agg.builtin
+def bit_or(value: int) -> int:
+    """Spark's; Ibis compiles none for it."""
+    raise NotImplementedError  # Ibis writes the call; Spark runs it
+
+
+@ibis.udf.agg.builtin
+def bit_xor(value: int) -> int:
+    """Spark's; Ibis compiles none for it."""
+    raise NotImplementedError  # Ibis writes the call; Spark runs it
+
+
+BITS = {"bit_and": bit_and, "bit_or": bit_or, "bit_xor": bit_xor}
+
+
 class Options(Config):
     """Ibis's options for Spark, at their defaults."""
 
@@ -70,6 +91,11 @@ class Spark(Engine):
     def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002 temporary views are the session's
         """The same session, which threads may share; its jobs are a group of their own."""
         return Spark(ibis.pyspark.connect(self._session), ibis.util.gen_name("fw"))
+
+    def bits(self, name: str, value: ir.IntegerColumn, where: ir.BooleanValue) -> ir.IntegerScalar:
+        """By Spark's own aggregates, of 64 bits, which are all the bits of a narrower number too."""
+        joined: ir.IntegerScalar = BITS[name](value.cast("int64"), where=where)
+        return joined.cast(value.type())
 
     def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002 jobs have no group on a connection that was given
         """By the group of its jobs; they fail as cancelled."""

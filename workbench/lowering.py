@@ -105,6 +105,20 @@ def _plain(method: str) -> Any:
     return lower
 
 
+def _extremum(*, largest: bool) -> Any:
+    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+        return context.engine.extremum(cell.column(pairs), cell.kept(pairs), largest=largest)
+
+    return lower
+
+
+def _bits(name: str) -> Any:
+    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+        return context.engine.bits(name, cell.column(pairs), cell.kept(pairs))
+
+    return lower
+
+
 def _first(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), cell.kept(pairs), last=False)
 
@@ -216,8 +230,8 @@ LOWER: dict[type[ops.Reduction], Any] = {
     ops.CountDistinct: _unique_count,
     ops.Sum: _sum,
     ops.Mean: _mean,
-    ops.Min: _plain("min"),
-    ops.Max: _plain("max"),
+    ops.Min: _extremum(largest=False),
+    ops.Max: _extremum(largest=True),
     ops.First: _first,
     ops.Last: _last,
     ops.ArgMin: _arg_extreme,
@@ -239,9 +253,9 @@ LOWER: dict[type[ops.Reduction], Any] = {
     ops.MultiQuantile: _quantiles,
     ops.Any: _plain("any"),
     ops.All: _plain("all"),
-    ops.BitAnd: _plain("bit_and"),
-    ops.BitOr: _plain("bit_or"),
-    ops.BitXor: _plain("bit_xor"),
+    ops.BitAnd: _bits("bit_and"),
+    ops.BitOr: _bits("bit_or"),
+    ops.BitXor: _bits("bit_xor"),
 }
 
 
@@ -273,8 +287,8 @@ def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Tabl
             value = _shifted(cell, pairs)
             added[_centre(cell)] = value.mean(where=cell.kept(pairs)).over(group_by=context.group)
         elif isinstance(cell.op, ops.ArgMin | ops.ArgMax):
-            extreme = "min" if isinstance(cell.op, ops.ArgMin) else "max"
-            key = getattr(cell.column(pairs, "key"), extreme)(where=cell.kept(pairs))
+            largest = isinstance(cell.op, ops.ArgMax)
+            key = context.engine.extremum(cell.column(pairs, "key"), cell.kept(pairs), largest=largest)
             added[_extreme(cell)] = key.over(group_by=context.group)
     return pairs.mutate(**added) if added else pairs
 
@@ -305,7 +319,8 @@ def tally(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
 def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -> ir.Scalar:
     count = ranked[cell.name]
     if isinstance(cell.op, ops.Mode):
-        return value.min(where=(count > 0) & (count == ranked[f"{cell.name}_most"]))
+        most = (count > 0) & (count == ranked[f"{cell.name}_most"])
+        return context.engine.extremum(value, most, largest=False)
     keep = count > 0 if cell.op.k is None else (count > 0) & (ranked[f"{cell.name}_rank"] < cell.op.k)
     return context.engine.mapped(value, count, keep)
 
