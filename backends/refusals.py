@@ -12,6 +12,7 @@ NOISE = re.compile(
 )
 SPARK = re.compile(r"\[[A-Z][A-Z0-9_.]+\][^\n]*")  # Spark's own class of an error, and its sentence
 JAVA = re.compile(r"^:?\s*([a-z]\w*\.)+[A-Z]\w*(Exception|Error): ")
+FRAMES = re.compile(r"^(java|javax|org|scala|py4j)\.")  # packages of Java's errors, not of Python's
 WORKER = re.compile(r"^\w+(\.\w+)*(Error|Exception): .+$", re.MULTILINE)  # of Python in an executor
 
 
@@ -47,5 +48,5 @@ def _of_worker(text: str) -> str | None:
     """What Python raised in an executor: the last such line before Java's frames."""
     if "Python worker" not in text:
         return None
-    found = [m[0] for m in WORKER.finditer(text) if not JAVA.match(m[0])]
+    found = [m[0] for m in WORKER.finditer(text) if not FRAMES.match(m[0])]
     return found[-1] if found else None
