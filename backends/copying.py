@@ -57,18 +57,18 @@ def _read(text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Sch
 
 def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
     """The types that rows have, the columns that go by JSON, and the types that COPY's text is read in."""
-    declared = pa.schema([(name, _arrow(dtype)) for name, dtype in expr.schema().items()])
+    declared = pa.schema([(name, arrow_type(dtype)) for name, dtype in expr.schema().items()])
     nested = [f.name for f in declared if pa.types.is_nested(f.type) or pa.types.is_binary(f.type) or f.type == UNBOUNDED]
     return declared, nested, pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared])
 
 
-def _arrow(dtype: ibis.DataType) -> pa.DataType:
+def arrow_type(dtype: ibis.DataType) -> pa.DataType:
     """The Arrow type of an Ibis type, with numbers that have no precision in it."""
     if dtype.is_decimal() and dtype.scale is None:
         return UNBOUNDED
     if dtype.is_map():
-        return pa.map_(_arrow(dtype.key_type), _arrow(dtype.value_type))
-    return pa.list_(_arrow(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
+        return pa.map_(arrow_type(dtype.key_type), arrow_type(dtype.value_type))
+    return pa.list_(arrow_type(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
 
 
 def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:

@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow as pa
 from ibis.formats.pandas import PandasData
 
+from backends.copying import arrow_type
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -88,20 +90,25 @@ class Handouts:
         if not self._ours(expr):
             return plainly(self.engine.connected, "to_pyarrow_batches")(expr, params=params, limit=limit, chunk_size=chunk_size, **more)
         asked = _asked(expr, params, limit)
-        return pa.RecordBatchReader.from_batches(asked.schema().to_pyarrow(), self._batches(asked, chunk_size))
+        return pa.RecordBatchReader.from_batches(_arrow_schema(asked), self._batches(asked, chunk_size))
 
     def _ours(self, expr: ir.Expr) -> bool:
         return any(table.name in self.names for table in expr.op().find(ops.DatabaseTable))
 
     def _table(self, asked: ir.Table) -> pa.Table:
         rows = self.engine.fetch(asked).select(asked.columns)  # Spark leaves an offset's own column there
-        return rows.cast(asked.schema().to_pyarrow())
+        return rows.cast(_arrow_schema(asked))
 
     def _batches(self, asked: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:
-        schema = asked.schema().to_pyarrow()
+        schema = _arrow_schema(asked)
         for batch in self.engine.batches(asked):
             for first in range(0, batch.num_rows, rows):
                 yield batch.slice(first, rows).select(asked.columns).cast(schema)
+
+
+def _arrow_schema(asked: ir.Table) -> pa.Schema:
+    """The types of its columns in Arrow, with every digit of a number without a scale."""
+    return pa.schema([(name, arrow_type(dtype)) for name, dtype in asked.schema().items()])
 
 
 def _asked(expr: ir.Expr, params: Mapping[Any, Any] | None, limit: int | str | None) -> ir.Table:

@@ -83,7 +83,7 @@ def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBa
     against, found = measured.reference, measured.consistency
     windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
     differs = differing(found, tile, windows)
-    figures = [*measured.of_drift(), *of_voids(store, plan, measured.now, measured.reference), *measured.of_consistency(), *of_checks(store, plan)]
+    figures = [*measured.of_drift(), *of_voids(store, plan, measured.now), *measured.of_consistency(), *of_checks(store, plan)]
     judgement = judged(figures, measured.now, tile, before, rules)
     drifts = {n: drifted(n, measured, judgement) for _, _, n in plan.outputs}
     lines, sentences = [], []

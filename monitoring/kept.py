@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from online.plan import Plan
     from online.store import Store
 
 PUT_EDGES = "insert into workbench.edges values (%s, %s, %s::text::json) on conflict do nothing"
@@ -64,6 +65,11 @@ def freeze(store: Store, origin: Origin, reference: Reference) -> None:
         _put(con, origin, reference.tiles.values(), reference.edges.values())
         ids = {column: e.edges_id for column, e in reference.edges.items()}
         con.execute(PUT_FROZEN, (origin.object, reference.name, reference.at, json.dumps(ids), json.dumps(dict(reference.skipped))))
+
+
+def frozen_origin(plan: Plan) -> Origin:
+    """Under what the reference of a published plan is kept: a join's training set, else answers."""
+    return Origin(f"{plan.name} {plan.hash}", "offline" if plan.kind == "join" else "served")
 
 
 def thawed(store: Store, origin: Origin) -> Reference | None:

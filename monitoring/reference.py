@@ -10,7 +10,7 @@ from attrs import evolve
 from psycopg import errors
 
 from monitoring.edges import Edges, edges_of
-from monitoring.kept import Origin, Reference, freeze, thawed
+from monitoring.kept import Origin, Reference, freeze, frozen_origin, thawed
 from monitoring.tiles import summarise
 from monitoring.uniques import reduce_text
 from online.errors import StoreError
@@ -45,7 +45,7 @@ def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseB
     if answers is None and not isinstance(definition, Join):
         return None
     plan = plan_of(definition)
-    origin = Origin(f"{plan.name} {plan.hash}", "offline" if isinstance(definition, Join) else "served")
+    origin = frozen_origin(plan)
     found = None if refreeze else thawed(store, origin)
     if found is not None:
         return found

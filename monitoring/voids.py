@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from monitoring.kept import Origin, thawed
+from monitoring.kept import frozen_origin, thawed
 from monitoring.rules import Figure
 from online.answers import microseconds
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from monitoring.kept import Reference
     from online.plan import Plan
     from online.store import Store
 
@@ -30,19 +29,17 @@ ANSWERS = """with s as (
         count(*) filter (where newest and void) from f group by 1"""
 
 
-def of_voids(
-    store: Store, plan: Plan, now: datetime, reference: Reference | None = None
-) -> Iterator[Figure]:
+def of_voids(store: Store, plan: Plan, now: datetime) -> Iterator[Figure]:
     """The share of nulls in the newest 30 answers of each feature, or in all where there are fewer.
 
-    Where all are null it is told if that is no chance find: by the share in the `reference` (by
-    default the training set as it was frozen), or else in the answers before them. What is null
-    there throughout is told however few answers are.
+    Where all are null it is told if that is no chance find: by the share in the training set as
+    it was frozen, or else in the answers before them. What is null there throughout is told
+    however few answers are.
     """
     asked = (plan.name, plan.hash, microseconds(now), LOOKED, NEWEST)
     with store.connection() as con:
         found = {key: tuple(counts) for key, *counts in con.execute(ANSWERS, asked).fetchall()}
-    held = reference or thawed(store, Origin(f"{plan.name} {plan.hash}", "offline"))
+    held = thawed(store, frozen_origin(plan))
     tiles = held.tiles if held else {}
     shares = {c: t.n_null / t.n_rows for c, t in tiles.items() if t.n_rows}
     for _, _, feature in plan.outputs:

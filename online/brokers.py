@@ -64,12 +64,15 @@ def away(error: Exception, config: Mapping[str, Any], causes: Sequence[Exception
         return StoreError(f"a topic's messages are compressed in a way that this Python cannot undo ({final}): {CODECS}", "broken")
     if isinstance(final, KafkaConfigurationError):
         return StoreError(f"the options for Kafka are wrong ({final}): mend them in the JSON file that {CONFIG} names, which has kafka-python's own options", "broken")
+    wrong = f"the user, the password or the mechanism ({config.get('sasl_mechanism')}) is wrong; give the right ones in the JSON file that {CONFIG} names"
+    if isinstance(final, SaslAuthenticationFailedError):
+        return StoreError(f"Kafka at {servers} refuses us ({final}): {wrong}", "broken")
     if isinstance(final, FINAL):
         return StoreError(f"Kafka at {servers} refuses us ({type(final).__name__}: {final}): let this user read the topics and the group, or give credentials by {CONFIG}", "broken")
     lost = [e for e in causes if not isinstance(e, KafkaTimeoutError)]
     if str(config.get("security_protocol", "")).startswith("SASL") and lost and all(CLOSED in str(e) for e in lost):
         # kafka-python 3.0 does not read why: the broker's answer and its end come at once
-        return StoreError(f"Kafka at {servers} refuses us: it closed each of {len(lost)} connections while we said who we are, so that the user, the password or the mechanism ({config.get('sasl_mechanism')}) is wrong; give the right ones in the JSON file that {CONFIG} names", "broken")
+        return StoreError(f"Kafka at {servers} refuses us: it closed each of {len(lost)} connections while we said who we are, so that {wrong}", "broken")
     if final is not None:
         return StoreError(f"the options for Kafka are wrong ({type(final).__name__}: {final}): mend the address, or the options in the JSON file that {CONFIG} names", "broken")
     told = f"; the last connection: {lost[-1]}" if lost else ""

@@ -131,6 +131,13 @@ def _identity(plan: GroupByPlan, of: str = "") -> str:
     return f"{of}id" if plan.id else ", ".join(met(plan, n, of) for n in _names(plan))
 
 
+def _identifying(plan: GroupByPlan) -> str:
+    """The identity as columns of a query, under their own names."""
+    if plan.id:
+        return "id"
+    return ", ".join(f"{met(plan, n)} as {quoted(n)}" for n in _names(plan))
+
+
 def _names(plan: GroupByPlan) -> list[str]:
     return [*keys(plan), "time", *(c.name for c in plan.stored)]
 
@@ -155,8 +162,7 @@ def numbered(plan: GroupByPlan) -> str:
 
 def told_apart(plan: GroupByPlan) -> str:
     """Number the equal events of a table that holds one upload: few rows, which the index brings together."""
-    named = "id" if plan.id else ", ".join(f"{met(plan, n)} as {quoted(n)}" for n in _names(plan))
-    shared = f"select {named} from {stored(plan)} group by {_identity(plan)} having count(*) > 1"
+    shared = f"select {_identifying(plan)} from {stored(plan)} group by {_identity(plan)} having count(*) > 1"
     ranked = f"select e.ctid as place, row_number() over ({_placed(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {_same(plan, 'd', 'e')} and {near(plan, 'e', 'd')}"
     return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
 

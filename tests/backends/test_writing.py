@@ -28,6 +28,7 @@ from backends.ledger import Ledger
 from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, JoinPart, backfill, days, histogram, last_k, manifest, trailing
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
+from workbench.versions import RULES
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
 KINDS = ("table", "folder")
@@ -139,10 +140,10 @@ def test_values_under_older_rules_are_computed_again(con, into, monkeypatch):
     backfill(spend(con, 1), "2024-01-03", "2024-01-05", into=into)
     monkeypatch.undo()
 
-    with pytest.warns(UserWarning, match="2 days from 2024-01-03 to 2024-01-04 are computed again, since the rules of what a value is changed to version 1"):
+    with pytest.warns(UserWarning, match="2 days from 2024-01-03 to 2024-01-04 are computed again, since the rules of what a value is changed to version 2"):
         backfill(spend(con, 1), "2024-01-03", "2024-01-05", into=into)
 
-    assert [1] == [v["rules"] for v in manifest(into, on=con)["versions"]]
+    assert [RULES] == [v["rules"] for v in manifest(into, on=con)["versions"]]
 
 
 def test_a_step_that_fails_in_the_middle_leaves_what_was_there(con, into, monkeypatch):
@@ -209,7 +210,7 @@ def test_the_manifest_says_what_is_there_and_what_it_was_made_from(con, into):
     got = manifest(into, on=con)
 
     assert ("spend", fingerprint(join, serving=False)) == (got["join"], got["definition"])
-    assert [{"engine": con.name, "engine_version": con.version, "ibis": version("ibis-framework"), "rules": 1, "workbench": version("feature-workbench")}] == got["versions"]
+    assert [{"engine": con.name, "engine_version": con.version, "ibis": version("ibis-framework"), "rules": RULES, "workbench": version("feature-workbench")}] == got["versions"]
     assert {"left": 16, "result": 16} == got["rows"]
     assert list(join.schema) == list(got["columns"])
     assert {"2024-01-03": 8, "2024-01-04": 8} == {d: e["rows"] for d, e in got["days"].items()}

@@ -148,7 +148,7 @@ def test_answers_are_pending_until_the_warehouse_is_past_them(faulty):
 
     assert (19, "not judged") == (got.counts["pending"], got.status)
     assert "not judged: of 20 logged answers none could be compared, 19 are pending" in repr(got)
-    assert bool(got)
+    assert not got
     assert {0} == {v.compared for v in got.verdicts}
 
 

@@ -111,6 +111,7 @@ def unidentified(patch):
     """Events are told apart by their content, ids aside."""
     patch.setattr(rows, "_same", content)
     patch.setattr(rows, "_identity", lambda plan, of="": ", ".join(f"{of}{c}" for c in rows.columns(plan)))
+    patch.setattr(rows, "_identifying", lambda plan: ", ".join(rows.columns(plan)))
 
 
 PLAIN = {"accuracy": None, "resolution": "exact", "max_age": None, "hot": False, "unit": "us"}
