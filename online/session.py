@@ -54,6 +54,7 @@ class Session:
         self.buffer = Buffer(self.settings.waiting, self.settings.size)
         self.failed: Exception | None = None
         self.worked, self._reachable = False, True
+        self._unmended = set(self.topics)  # of which nothing was written yet
         self._again: float | None = None  # when a topic in trouble is tried again
         for topic in list(updater.paused):
             del updater.paused[topic]
@@ -252,6 +253,7 @@ class Session:
                 tries += 1
                 continue
             self.worked = True
+            self._mend(topic.name)
             self.updater.measures.wrote(done)
             if self.dead_topic is not None and done.dead:
                 self.dead_topic.send(topic.name, done.dead.values())
@@ -271,6 +273,16 @@ class Session:
                 for partition, after in found.items():
                     log.warning("partition %s of %s is read again from %s for %s", partition, topic.name, after, self.plans[table].name)
                     self.rewinds[topic.name, partition] = min(after, self.rewinds.get((topic.name, partition), after))
+
+    def _mend(self, topic: str) -> None:
+        """Once a batch is written, what kept the topic's partitions is over, also of those that are empty."""
+        if topic not in self._unmended:
+            return
+        self._unmended.discard(topic)
+        with self.lock:
+            mine = {p for places in self.epochs.values() for name, p in places if name == topic}
+        with suppress(StoreError, psycopg.Error), self.store.connection() as con:
+            topic_health.mended(con, [p.table for p in self.topics[topic].plans], topic, mine)
 
     def _pause(self, topic: str, poisoned: Poisoned) -> None:
         """Apply nothing more of a topic, and say so: nothing of the batch was written, and it is read again by the next session."""

@@ -16,7 +16,7 @@ from streamed import event, line, published, returns, sent, topic
 from test_updater import COUNT, FAST, asked, updated
 from test_updater_faults import until
 
-from online import StoreError
+from online import StoreError, handover
 from online.topic_health import topic_health
 from online.updater import Streaming, Updater
 
@@ -121,9 +121,10 @@ def test_a_codec_that_is_lacking_stops_no_other_topic(store, kafka, duck, monkey
         assert "pip install" in {h.topic: h for h in topic_health(store)}[zipped].trouble
 
 
-def told(store, kafka, **more):
+def offered(store, kafka, **more):
+    """The pipe that tells a process of the stream what it needs, as `workbench stream` does."""
     known = {"names": [], "store": store.url, "kafka": kafka, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
-    return [sys.executable, "-m", "online.streaming", json.dumps(known | more)]
+    return handover.offered(json.dumps(known | more))
 
 
 def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
@@ -131,8 +132,9 @@ def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
     name = topic(kafka)
     with published(store, returns(duck, name)):
         ignoring = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
-        command = [sys.executable, "-c", ignoring, *told(store, kafka.servers)]  # as `workbench stream` becomes it
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        pipe = offered(store, kafka.servers)
+        command = [sys.executable, "-c", ignoring, sys.executable, "-m", "online.streaming", str(pipe)]  # as `workbench stream` becomes it
+        with subprocess.Popen(command, cwd=ROOT, pass_fds=[pipe], stderr=subprocess.PIPE, text=True) as process:
             time.sleep(0.3)  # until it is the one that ignores
             for _ in range(40):  # while it starts, and after
                 process.send_signal(signal.SIGHUP)

@@ -134,7 +134,7 @@ def test_a_topic_that_is_mended_is_paused_nowhere(store, kafka, duck):
             updater.reload()
             updater.caught_up()
 
-            assert "" == "".join(p.trouble for p in positions.progress(store) if p.topic == name)
+            assert until(lambda: "" == "".join(p.trouble for p in positions.progress(store) if p.topic == name))
             assert b'workbench_stream_paused{topic="' + name.encode() + b'"} 0.0' in updater.measures.page()
 
 
