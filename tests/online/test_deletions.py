@@ -122,20 +122,20 @@ def test_of_several_group_bys_none_changes_where_one_would_lose_too_much(con, st
     for name in ("paid", "back"):
         put(con, events(*[10] * 10), name)
     con.create_table("lefts", pa.table({"user": ["u0"], "t": pa.array([DAY], pa.timestamp("us"))}))
-    join = Join(name="pair_v1", left=EventSource(con.table("lefts"), time="t"), parts=[spend(con, n, n) for n in ("paid", "back")])
+    join = Join(name="shops_v1", left=EventSource(con.table("lefts"), time="t"), parts=[spend(con, n, n) for n in ("paid", "back")])
     publish(join, store, confirm=True, end=DAY)
     put(con, events(*[11] * 10), "paid")
     put(con, events(*[5] * 10), "back")
 
     with pytest.raises(StoreError, match=r"the upload of back is refused.* 50 of its 100 rows"):
-        upload("pair_v1", store, end=DAY, on=con)
-    got = fetch(store, "pair_v1", user="u0", at=DAY)
+        upload("shops_v1", store, end=DAY, on=con)
+    got = fetch(store, "shops_v1", user="u0", at=DAY)
     put(con, [], "paid")
     with pytest.raises(StoreError, match=r"the upload of back, paid is refused.*of back 50 of its 100 rows .*; of paid 100 of its 100 rows"):
-        upload("pair_v1", store, end=DAY, on=con)
+        upload("shops_v1", store, end=DAY, on=con)
 
     assert (10, 10) == (got["paid_amt_count_30d"], got["back_amt_count_30d"])
-    unpublish("pair_v1", store)
+    unpublish("shops_v1", store)
 
 
 def test_an_entity_of_which_most_keys_or_snapshots_are_gone_stops(con, store):
