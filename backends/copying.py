@@ -42,7 +42,11 @@ def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
     """As `fetched`, in batches from a file of COPY's text."""
     declared, nested, schema = _schemas(expr)
     text = SpooledTemporaryFile(HELD)  # noqa: SIM115 read, and closed, after this function has returned
-    _copied_out(engine, jsonb.shown(engine.for_arrow(expr), nested), text)
+    try:
+        _copied_out(engine, jsonb.shown(engine.for_arrow(expr), nested), text)
+    except BaseException:
+        text.close()
+        raise
     return pa.RecordBatchReader.from_batches(declared, _read(text, schema, declared))
 
 

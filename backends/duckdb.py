@@ -110,7 +110,8 @@ class DuckDB(Engine):
     @property
     def room(self) -> int:
         """By its `memory_limit`, half of which is the kernel's: some 40 bytes a value."""
-        ((limit,),) = self.connected.raw_sql("select current_setting('memory_limit')").fetchall()
+        with self.refusing("a look at memory_limit"):
+            ((limit,),) = self.connected.raw_sql("select current_setting('memory_limit')").fetchall()
         amount, unit = limit.split()
         return max(int(float(amount) * UNITS[unit[0]] / 80), 1_000_000) if unit[0] in UNITS else super().room
 

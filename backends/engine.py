@@ -58,6 +58,7 @@ SAID: dict[str, tuple[type[ops.Node], ...]] = {
 }
 
 Range = tuple[date, date]  # days [start, end)
+OURS = ("builtins", "backends", "workbench", "online", "monitoring")  # packages whose errors are no driver's
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 
 
@@ -229,7 +230,7 @@ class Engine:
         con = self.connected
         forgotten = FORGOTTEN.setdefault(con, [])
         while forgotten:
-            con.drop_table(forgotten.pop(), force=True)
+            self.run("the query", lambda: con.drop_table(forgotten.pop(), force=True))
         name = ibis.util.gen_name("fw")
         table = self.run("the query", lambda: self.held_as(name, expr), expr if isinstance(expr, ir.Table) else None)
         # not dropped at once: the collector may run while another query of this connection is being read
@@ -307,7 +308,13 @@ class Engine:
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """All rows of an expression, some at a time, in bounded memory."""
-        return self.run("a fetch", lambda: plainly(self.connected, "to_pyarrow_batches")(self.for_arrow(expr), chunk_size=BATCH), expr)
+        read = self.run("a fetch", lambda: plainly(self.connected, "to_pyarrow_batches")(self.for_arrow(expr), chunk_size=BATCH), expr)
+        return pa.RecordBatchReader.from_batches(read.schema, self._read(read, expr))
+
+    def _read(self, batches: Iterator[pa.RecordBatch], expr: ir.Table) -> Iterator[pa.RecordBatch]:
+        """The batches of an engine that runs the query while they are read, and so may fail at any of them."""
+        while (batch := self.run("a fetch", lambda: next(batches, None), expr)) is not None:
+            yield batch
 
     def create(self, table: str, schema: ibis.Schema) -> None:
         """Make an empty table."""
@@ -332,6 +339,17 @@ class Engine:
             more = "" if sql is None else "; its SQL is in the error's .sql"
             message = f"{what} failed on {self.title}: {reason(error)}{more}"
             raise EngineError(message, sql) from error
+
+    @contextmanager
+    def refusing(self, what: str) -> Iterator[None]:
+        """What a driver raises in the block becomes an EngineError that says what failed; errors of ours and of Python stay."""
+        try:
+            yield
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in OURS:
+                raise
+            message = f"{what} failed on {self.title}: {reason(error)}"
+            raise EngineError(message) from error
 
     def query(self, expr: ir.Table) -> str:
         """The SQL of an expression that is to run next, its in-memory tables being there by then."""
@@ -433,5 +451,6 @@ def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
         return Engine(con)
     engine: Engine = getattr(import_module(known[0]), known[1])(con)
     if con is not None:
-        engine.settle()
+        with engine.refusing("a look at the session"):
+            engine.settle()
     return engine

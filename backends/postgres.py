@@ -111,6 +111,10 @@ class Postgres(Engine):
 
     def apart(self, names: Collection[str] = ()) -> Postgres:
         """Another session of the same database, user and schemas; itself where one of `names` is this session's alone."""
+        with self.refusing("another session"):
+            return self._apart(names)
+
+    def _apart(self, names: Collection[str]) -> Postgres:
         import psycopg  # noqa: PLC0415 an extra
 
         if any(not names or name in names for (name,) in self.connected.raw_sql(TEMPORARY).fetchall()):
@@ -251,7 +255,7 @@ class Postgres(Engine):
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
         """As any engine; analyzed, since the planner knows nothing of a new table."""
         table = super().keep(expr)
-        self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close()
+        self.run("the query", lambda: self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close())
         return table
 
     def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:

@@ -191,7 +191,7 @@ class Spark(Engine):
         """A partition at a time comes to the driver, written by the executors as Arrow."""
         frame = self.run("a fetch", lambda: self._frame(expr), expr)
         parts = self.run("a fetch", lambda: frame.mapInArrow(_written, "batch binary").toLocalIterator())
-        batches = (batch for row in parts for batch in ipc.open_stream(row.batch))
+        batches = self._read((batch for row in parts for batch in ipc.open_stream(row.batch)), expr)
         first = next(batches, None)
         if first is None:
             return expr.schema().to_pyarrow().empty_table().to_reader()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import pq
 
-from online import addresses
+from online import addresses, snippets
 from online.errors import StoreError
+from online.legible import visible
 
 if TYPE_CHECKING:
     import psycopg
@@ -19,7 +20,7 @@ RETRY = "nothing of it was written: try again"
 # By SQLSTATE, or its first letters: the kind of the error, what it is, what to do.
 SENTENCES = {
     "25006": ("broken", "cannot be written here", "give the address of the primary, or a role that may write"),
-    "42501": ("broken", "is not allowed to {user}", "the SQL of `workbench grants --role reader|writer|owner {user}` allows it"),
+    "42501": ("broken", "is not allowed to {user}", "the SQL of `{grants}` allows it, or of another --role, writer or owner"),
     "53100": ("busy", "failed since the server's disk is full", "free some of it, then try again"),
     "53200": ("busy", "failed since the server has no memory left", "try again with less at once"),
     "53300": ("busy", "failed since the server has too many connections", "try again, or raise its max_connections"),
@@ -55,7 +56,9 @@ def refusal(error: psycopg.Error, url: str, what: str = "a statement") -> StoreE
     key = next((k for k in (state, state[:3], state[:2]) if k in SENTENCES), None)
     if key is None:
         return StoreError(f"{what} failed: {said}", "broken")
-    kind, happened, advice = (s.format(user=addresses.user(url)) for s in SENTENCES[key])
+    user = addresses.user(url)
+    grants = snippets.command("grants", user, role="reader")
+    kind, happened, advice = (s.format(user=visible(user), grants=grants) for s in SENTENCES[key])
     return StoreError(f"{what} {happened} ({said}): {advice}", kind)
 
 

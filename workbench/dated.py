@@ -74,7 +74,7 @@ class Refill:
 
     def run(self, step: int) -> None:
         """Fill what is missing or stale, in steps, alone; a changed definition is built beside what is there and swapped in."""
-        with self.into.held():
+        with self.engine.refusing(f"backfill of {self.into.name}"), self.into.held():
             self._run(step, fingerprint(self.join, serving=False))
 
     def _run(self, step: int, definition: str) -> None:
@@ -260,7 +260,7 @@ def _by_day(engine: Engine, table: ir.Table, us: ir.IntegerValue, columns: Seque
     row = _sum(weighed) % PRIME if mixed else ibis.literal(0)
     whole = row * row % PRIME  # or two rows that swap the values of a column would add up to the same
     days = table.select(day=floor_to(us, in_us(DAY)), mark=whole).filter(lambda t: t.day.notnull())
-    counts = days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day").to_pyarrow().to_pylist()
+    counts = engine.fetch(days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day")).to_pylist()
     return {EPOCH + timedelta(microseconds=c["day"]): [c["n"], int(c["mark"])] for c in counts}
 
 

@@ -160,7 +160,9 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
     if on is None:
         message = f"manifest({into!r}) does not say where that table is: pass on=, the connection that has it"
         raise DefinitionError(message)
-    return dated(engine_of(on), place).manifest()
+    engine = engine_of(on)
+    with engine.refusing(f"manifest({into!r})"):
+        return dated(engine, place).manifest()
 
 
 def _place(into: str | Path) -> str | Path:

@@ -56,6 +56,18 @@ def sentence(url, **how):
     return error.value
 
 
+@pytest.mark.parametrize("name", ["alice", "a' b; touch hacked", "-role", "a|b", "{user}", "$(id)", "é\u202e"])
+def test_the_line_to_copy_of_a_role_is_one_word_of_a_shell(name):
+    error = psycopg.errors.InsufficientPrivilege("permission denied for table x")
+
+    told = str(refusals.refusal(error, f"postgresql://{quote(name, safe='')}@host/db"))
+
+    line = re.search(r"`(workbench grants .*)` allows it", told)[1]
+    words = subprocess.run(["/bin/bash", "-c", f'for w in {line}; do printf "%s\\0" "$w"; done'], check=True, capture_output=True).stdout
+    assert ["workbench", "grants", "--role=reader", name] == [w for w in words.decode().split("\0")[:-1] if w != "--"]
+    assert told.isprintable()
+
+
 @pytest.mark.parametrize(
     ("url", "words", "kind"),
     [
