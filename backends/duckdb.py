@@ -17,7 +17,7 @@ from duckdb import Error as DuckDBError
 from backends import inprocess
 from backends.collation import by_bytes
 from backends.engine import Engine
-from backends.stored import cast, finite_time, holds_text
+from backends.stored import ZONED, cast, finite_time, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -116,8 +116,12 @@ class DuckDB(Engine):
         return max(int(float(amount) * UNITS[unit[0]] / 80), 1_000_000) if unit[0] in UNITS else super().room
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
-        """Its whole numbers of more than 64 bits are decimals."""
-        return {c: WIDE if str(getattr(t, "raw_type", "")) in WHOLE else t for c, t in table.schema().items()}
+        """Its whole numbers of more than 64 bits are decimals; a time of day with an offset is told apart from one without."""
+        known = {c: WIDE if str(getattr(t, "raw_type", "")) in WHOLE else t for c, t in table.schema().items()}
+        if self.con is None or not any(t.is_time() for t in known.values()):
+            return known
+        told = self.run("a question of types", lambda: self.connected.raw_sql(f"describe {self.sql(table)}").fetchall())
+        return known | {name: ZONED for name, text, *_ in told if text == ZONED.raw_type}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """An ENUM is a text, a HUGEINT a decimal."""

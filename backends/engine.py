@@ -151,7 +151,7 @@ class Engine:
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """A stored column as the plain value of its type, whatever the engine calls it: a text that compares by bytes, a decimal."""
-        return column if column.type() == dtype else cast(column, dtype)
+        return column if dtype.is_unknown() or column.type() == dtype else cast(column, dtype)
 
     def bounded(self, value: ir.Column) -> ir.Column:
         """The value, null where the engine has an infinity or no number in a type that is no float."""

@@ -18,7 +18,7 @@ from backends import copying, inprocess, jsonb, running
 from backends.collation import by_bytes
 from backends.engine import Engine
 from backends.refusals import EngineError
-from backends.stored import cast, finite_time, holds_text
+from backends.stored import ZONED, cast, finite_time, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -194,15 +194,16 @@ class Postgres(Engine):
         return jsonb.entries(table, container, key, element)
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
-        """Of domains the type that they are of; enums and the like are texts. Asked of the catalog where Ibis does not know one."""
+        """Of domains the type that they are of; enums and the like are texts. Asked of the catalog where Ibis does not know one, or drops an offset."""
         known = dict(table.schema().items())
-        if self.con is None or not any(t.is_unknown() for t in known.values()):
+        if self.con is None or not any(t.is_unknown() or t.is_time() for t in known.values()):
             return known
         node = table.op()
         place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
         found = self.run("a question of types", lambda: self.connected.raw_sql(BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))).fetchall())
         based = {name: _based(text, kind, listed=listed) for name, text, kind, listed in found}
-        return {c: based.get(c) or t if t.is_unknown() else t for c, t in known.items()}
+        zoned = {name: ZONED for name, text, *_ in found if text.startswith("time") and text.endswith("with time zone") and name in known and known[name].is_time()}
+        return {c: based.get(c) or t if t.is_unknown() else t for c, t in known.items()} | zoned
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """Enums, char(n), citext and name are texts that compare by bytes, money a decimal; an object of jsonb is left."""

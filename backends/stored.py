@@ -15,6 +15,8 @@ from sqlglot import exp
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+ZONED = dt.Unknown("TIME WITH TIME ZONE")  # a time of day to Ibis, which drops the offset
+
 
 def cast(column: ir.Value, dtype: dt.DataType) -> ir.Value:
     """A cast that is written even where Ibis takes the column for one of that type already: an enum is a string to it."""

@@ -304,6 +304,35 @@ def check(op: ops.Reduction) -> None:
     if known.numeric and not op.arg.dtype.is_numeric():
         message = f"{name} takes numbers, not {op.arg.dtype}: cast the column first"
         raise DefinitionError(message)
+    _check_types(op)
+
+
+PLACED = (ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect, ops.ArgMin, ops.ArgMax)  # give a value as it is
+AUTHORED = {ops.CountDistinct: "nunique", ops.ArrayCollect: "collect", FirstK: "first_k", LastK: "last_k", TopK: "top_k", BottomK: "bottom_k"}  # where authors write more than the operation's name
+
+
+def _check_types(op: ops.Reduction) -> None:
+    """Refuse values that not all engines have, and comparisons of values that they order or tell apart differently (rules 9 and 10)."""
+    key, name = getattr(op, "key", None), AUTHORED.get(type(op), type(op).__name__.lower())
+    for value in (v for v in (getattr(op, "arg", None), key) if isinstance(v, ops.Value)):
+        dtype = value.dtype
+        if not isinstance(op, ops.Count | ops.CountStar) and (dtype.is_unknown() or dtype.is_interval()):
+            called = str(getattr(dtype, "raw_type", None) or "a type of its own") if dtype.is_unknown() else str(dtype)
+            hint = "take the times' difference as a number, as in end.delta(start, unit='second')" if dtype.is_interval() else "cast the column in the table, for example to a string"
+            message = f"{name} does not take {value.name}, which is {called} and has no meaning that all engines share: {hint}"
+            raise DefinitionError(message)
+        if (value is key or not isinstance(op, PLACED)) and _unordered(dtype, told_apart=isinstance(op, ops.CountDistinct)):
+            hint = f"each({value.name}) takes its elements, " if dtype.is_array() or dtype.is_map() else ""
+            message = f"{name} does not take {value.name}, which is {dtype}, since engines order such values differently or not at all: {hint}last() or count() the whole, or cast it to a string in the table"
+            raise DefinitionError(message)
+
+
+def _unordered(dtype: dt.DataType, *, told_apart: bool) -> bool:
+    """Whether values have no order, or where they need only be told apart, not even that: JSON, and what has a map in it."""
+    if dtype.is_array() or dtype.is_struct():
+        inner = dtype.types if dtype.is_struct() else (dtype.value_type,)
+        return not told_apart or any(_unordered(t, told_apart=True) for t in inner)
+    return bool(dtype.is_json() or dtype.is_map())
 
 
 def suffix(op: ops.Reduction) -> str | None:
