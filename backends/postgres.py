@@ -10,7 +10,6 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
-import pyarrow as pa
 from ibis.backends.sql.datatypes import PostgresType
 from sqlglot import exp
 
@@ -23,6 +22,8 @@ from backends.stored import ZONED, cast, finite_time, holds_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import date
+
+    import pyarrow as pa
 
     from backends.asof import AsOf
 
@@ -224,8 +225,8 @@ class Postgres(Engine):
         return jsonb.typed(column, dtype) if dtype.is_map() and (column.type().is_json() or column.type().is_map()) else None
 
     def local(self, rows: pa.Table) -> ir.Table:
-        """Kept, where it has maps: Ibis sends none."""
-        return self.keep(rows) if any(pa.types.is_map(t) for t in rows.schema.types) else super().local(rows)
+        """Kept: Ibis sends no maps, and puts columns' names into the driver's placeholders, where `)` and `%` break them."""
+        return self.keep(rows)
 
     def given(self, table: ir.Table) -> ir.Table:
         """With maps as JSON, of which Ibis takes values by key here."""
