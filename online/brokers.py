@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 SERVERS, CONFIG = "WORKBENCH_KAFKA", "WORKBENCH_KAFKA_CONFIG"  # a list of host:port; a JSON file of kafka-python's options, credentials among them
 # What no waiting mends: who starts the updater has to.
-FINAL = (AuthorizationError, SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError, KafkaConfigurationError, UnsupportedCodecError)
+SASL = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError)
+FINAL = (AuthorizationError, *SASL, KafkaConfigurationError, UnsupportedCodecError)
 
 
 def configured(servers: str | Sequence[str] | None = None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def away(error: Exception, config: Mapping[str, Any], causes: Sequence[Exception
     if isinstance(final, KafkaConfigurationError):
         return StoreError(f"the options for Kafka are wrong ({final}): mend them in the JSON file that {CONFIG} names, which has kafka-python's own options", "broken")
     wrong = f"the user, the password or the mechanism ({config.get('sasl_mechanism')}) is wrong; give the right ones in the JSON file that {CONFIG} names"
-    if isinstance(final, SaslAuthenticationFailedError):
+    if isinstance(final, SASL):
         return StoreError(f"Kafka at {servers} refuses us ({final}): {wrong}", "broken")
     if isinstance(final, FINAL):
         return StoreError(f"Kafka at {servers} refuses us ({type(final).__name__}: {final}): let this user read the topics and the group, or give credentials by {CONFIG}", "broken")
