@@ -146,12 +146,14 @@ class AsyncFetcher:
 
     async def _rows(self, sql: str, row: Sequence[Any], *, raw: bool) -> list[tuple[Any, ...]]:
         try:
-            async with self._connection() as con:
-                if not self._access.relayed:
-                    return await _answered(con, sql, row, raw=raw)
-                async with con.pipeline():
-                    await psycopg.AsyncCursor(con).execute(self._access.said(con))
-                    return await _answered(con, sql, row, raw=raw)
+            async with self._connection() as con, psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor:
+                if self._access.relayed:
+                    async with con.pipeline():
+                        await psycopg.AsyncCursor(con).execute(self._access.said(con))
+                        await cursor.execute(sql, row, prepare=True, binary=True)
+                else:
+                    await cursor.execute(sql, row, prepare=True, binary=True)
+                return await cursor.fetchall()  # after the pipeline, within which it is a second round trip
         except CHANGED as error:
             raise Changed from error
         except (psycopg.DataError, *LOST):  # of a part or a key's value, or of the connection
@@ -178,9 +180,3 @@ class AsyncFetcher:
                 message = f"all {self._most} connections to the store are in use: {error}; ask again in a moment"
                 raise StoreError(message, "busy") from error
             raise away(self._access.url, error) from error
-
-
-async def _answered(con: psycopg.AsyncConnection[Any], sql: str, row: Sequence[Any], *, raw: bool) -> list[tuple[Any, ...]]:
-    async with psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor:
-        await cursor.execute(sql, row, prepare=True, binary=True)
-        return await cursor.fetchall()

@@ -14,7 +14,7 @@ from psycopg.types.json import set_json_loads
 from online import addresses, session_state
 from online.errors import StoreError
 from online.refusals import unreachable
-from online.relays import RelayedConnection
+from online.relays import RelayedConnection, carries_prepared
 from online.values import loads
 
 if TYPE_CHECKING:
@@ -124,15 +124,16 @@ def opened(url: str, *, prepare: bool | None = None) -> tuple[Dialer, psycopg.Co
         ((process, encoding, database),) = con.execute(SEEN).fetchall()
         _refuse_old(con.info.server_version)
         _refuse_encoding(encoding, database, bare)
+        # a pooler makes up the number by which a statement is cancelled
+        relayed = prepare is False or access.carried or process != con.info.backend_pid
+        prepared = prepare if prepare is not None else not relayed or carries_prepared(con)
     except psycopg.Error as error:
         con.close()
         raise unreachable(bare, error) from error
     except StoreError:
         con.close()
         raise
-    # a pooler makes up the number by which a statement is cancelled
-    relayed = prepare is False or access.carried or process != con.info.backend_pid
-    access = replace(access, relayed=relayed, prepared=not relayed if prepare is None else prepare)
+    access = replace(access, relayed=relayed, prepared=prepared)
     if relayed:
         con.close()
         return access, access.connected()

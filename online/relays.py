@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, LiteralString
+from uuid import uuid4
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg import sql
+from psycopg.pq import ExecStatus, TransactionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
 ALONE = "vacuum"  # the one statement of ours that no transaction may hold
+NAMED = "select name from pg_catalog.pg_prepared_statements where statement = %s"
+
+
+def carries_prepared(con: psycopg.Connection[Any]) -> bool:
+    """Whether the pooler before a server brings prepared statements to whatever session comes next.
+
+    One that does, as PgBouncer from 1.21 on, prepares them under names of its own; any other leaves
+    ours with the session that was at hand, from which it is taken away again.
+    """
+    if not psycopg.capabilities.has_send_close_prepared():
+        return False  # this libpq forgets a statement by an SQL command, which a pooler does not translate
+    ours = f"workbench_{uuid4().hex}"
+    statement = f"select '{ours}'"
+    with con.transaction():
+        if con.pgconn.prepare(ours.encode(), statement.encode()).status != ExecStatus.COMMAND_OK:
+            return False
+        names = [name for (name,) in con.execute(NAMED, (statement,), prepare=False).fetchall()]
+        if ours in names:
+            con.execute(sql.SQL("deallocate {}").format(sql.Identifier(ours)), prepare=False)
+    return bool(names) and ours not in names
 
 
 class RelayedConnection(psycopg.Connection[Any]):
@@ -44,7 +66,7 @@ class RelayedConnection(psycopg.Connection[Any]):
             psycopg.Cursor(self).execute(self.setting)
             cursor = psycopg.RawCursor(self)
             cursor.execute(sql, row, prepare=True, binary=True)
-            return cursor.fetchall()
+        return cursor.fetchall()  # all came with the pipeline's end: within it, this is a second round trip
 
 
 class RelayedCursor(psycopg.Cursor[Any]):

@@ -66,17 +66,19 @@ def _quoted(value: str) -> str:
 
 def of_session(values: Mapping[str, str]) -> LiteralString:
     """One statement that sets a session."""
-    return _called(values, local=False)
+    called = (f"pg_catalog.set_config('{n}', {_quoted(v)}, false)" for n, v in values.items())
+    return f"select {', '.join(called)}"
 
 
 def of_statement(values: Mapping[str, str]) -> LiteralString:
-    """One statement that sets the transaction it is in; it may follow and precede others."""
-    return _called(values, local=True)
+    """One statement that sets what is otherwise in the transaction it is in; it may follow and precede others.
 
-
-def _called(values: Mapping[str, str], *, local: bool) -> LiteralString:
-    called = (f"pg_catalog.set_config('{n}', {_quoted(v)}, {local})" for n, v in values.items())
-    return f"select {', '.join(called)}"
+    Where all is as it should be, which is nearly always, this costs a third: to set
+    `timezone_abbreviations` reads a file.
+    """
+    pairs = ", ".join(f"('{n}', {_quoted(v)})" for n, v in values.items())
+    differs = "pg_catalog.current_setting(s.n, true) is distinct from s.v"
+    return f"select from (values {pairs}) s(n, v) where case when {differs} then pg_catalog.set_config(s.n, s.v, true) is null end"
 
 
 def of_transaction(values: Mapping[str, str]) -> LiteralString:

@@ -53,8 +53,8 @@ class Store:
     this version. With `sample`, a share of the keys from 0 to 1, what `fetch` answers for them is kept in the table
     `workbench.served`.
 
-    A pooler between, such as PgBouncer, is told by itself; `prepare=False`, or `prepare=false` in the URL, says so where it
-    is not. At most `connections` fetches run at once; those beyond wait, and after half a minute are refused as `busy`.
+    A pooler between, such as PgBouncer, is told by itself, and so is whether it carries prepared statements; `prepare=False`,
+    or `prepare=false` in the URL, says that there is one which does not. At most `connections` fetches run at once; those beyond wait, and after half a minute are refused as `busy`.
 
     Raises StoreError where the server cannot be reached, is too old, holds texts in another encoding, or has the catalog of
     a newer workbench that this one cannot read.

@@ -1,4 +1,4 @@
-"""C6: through PgBouncer in transaction pooling, without prepared statements, nothing fails and nothing is wrong."""
+"""C6: through PgBouncer, with and without its support for prepared statements, nothing fails and nothing is wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from conftest import lacking
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from pooler import SERVERS, lacks_pooler, pooler
+from pooler import SERVERS, lacks_pooler, lacks_preparing, pooler, preparing
 from psycopg.conninfo import make_conninfo
 from test_promise import CON, check, deliveries
 
@@ -41,11 +41,26 @@ def pooled_database(wheel_server):
         con.execute("drop database pooled with (force)")
 
 
-@pytest.fixture(scope="module", params=["transaction", "session"])
-def address(request, pooled_database):
-    if reason := lacks_pooler():
+# Whether the pooler brings prepared statements along, and how it is run.
+POOLERS = {
+    "transaction": (False, {"more": "", "mode": "transaction"}),
+    "preparing": (True, {"more": "max_prepared_statements = 2", "mode": "transaction"}),  # fewer than are asked
+    "session": (False, {"more": "", "mode": "session"}),
+}
+
+
+@pytest.fixture(scope="module", params=POOLERS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def address(kind, pooled_database):
+    prepares, how = POOLERS[kind]
+    if reason := lacks_preparing() if prepares else lacks_pooler():
         lacking(reason)
-    with pooler(pooled_database, mode=request.param) as url:
+    program = {"program": preparing()} if prepares else {}
+    with pooler(pooled_database, **program, **how) as url:
         yield url
 
 
@@ -69,14 +84,26 @@ def keyed(pooled):
     unpublish("keyed", pooled)
 
 
-def test_a_pooler_is_told_by_itself_and_a_server_is_none(pooled, store):
+def test_a_pooler_is_told_by_itself_and_a_server_is_none(kind, pooled, store):
     assert (True, False) == (pooled.access.relayed, store.access.relayed)
-    assert (False, True) == (pooled.access.prepared, store.access.prepared)
+    assert (POOLERS[kind][0], True) == (pooled.access.prepared, store.access.prepared)
+
+
+def test_what_the_address_says_of_prepared_statements_is_done(kind, address, keyed):
+    if not POOLERS[kind][0]:
+        with Store(address, prepare=False) as told:
+            assert (True, False) == (told.access.relayed, told.access.prepared)
+        return
+    for prepare in (True, False):
+        with Store(address, prepare=prepare) as told:
+            assert (True, prepare) == (told.access.relayed, told.access.prepared)
+            assert WANT[5] == dict(fetch(told, keyed, ASKED[5], at="2024-01-12"))
 
 
 @seed(31)
-@settings(max_examples=5, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(case=cases.cases, delivery=deliveries)
+@pytest.mark.parametrize("kind", ["transaction", "preparing"], indirect=True)  # a session that stays is a direct one
 def test_the_promise_holds_through_a_pooler(pooled, case, delivery):
     check(pooled, CON, case, delivery)
 
@@ -138,11 +165,12 @@ def test_a_transaction_is_one_and_a_failed_one_leaves_nothing(pooled):
         assert [("UTC", "1")] == con.execute("select current_setting('timezone'), current_setting('extra_float_digits')").fetchall()
 
 
-def test_nothing_of_ours_stays_with_the_sessions_that_others_get(address, pooled, keyed):
+def test_nothing_of_ours_stays_with_the_sessions_that_others_get(kind, address, pooled, keyed):
     fetch(pooled, keyed, ASKED[0], at="2024-01-12")
+    theirs = "PGBOUNCER_%" if POOLERS[kind][0] else ""
     for _ in range(2 * SERVERS):
         with psycopg.connect(address, autocommit=True, prepare_threshold=None) as other:
-            got = other.execute("select current_setting('extra_float_digits'), current_setting('row_security'), (select count(*) from pg_catalog.pg_prepared_statements)").fetchall()
+            got = other.execute("select current_setting('extra_float_digits'), current_setting('row_security'), (select count(*) from pg_catalog.pg_prepared_statements where name not like %s)", (theirs,)).fetchall()
             assert [("-10", "on", 0)] == got
 
 

@@ -129,6 +129,25 @@ def test_every_kind_of_connection_has_the_same_settings(hostile_store, kind):
     assert {n: v for n, v in want.items() if n not in relaxed} == {n: v for n, v in zip(shown, got, strict=True) if n not in relaxed}
 
 
+def test_only_what_is_otherwise_is_set_in_a_transaction(system_server):
+    """N2, C6: behind a pooler each fetch pays for this, and one of the settings reads a file."""
+    shown = f"select {', '.join(f'''pg_catalog.current_setting('{n}')''' for n in session_state.MEANING)}"
+    local = "select name from pg_catalog.pg_settings where source = 'session' and name = any(%s)"
+    with psycopg.connect(system_server, autocommit=True) as con:
+        con.execute("set timezone = 'Asia/Tokyo'; set extra_float_digits = -10; set search_path = 'nowhere'")
+        before = dict(zip(session_state.MEANING, con.execute(shown).fetchone(), strict=True))
+        with con.transaction():
+            con.execute("set local intervalstyle = 'iso_8601'")
+            con.execute(session_state.of_statement(session_state.MEANING))
+            within = con.execute(shown).fetchone()
+            touched = {n.lower() for (n,) in con.execute(local, (["timezone_abbreviations", "bytea_output", "IntervalStyle", "TimeZone"],)).fetchall()}
+        after = con.execute(shown).fetchone()
+
+    assert session_state.MEANING == dict(zip(session_state.MEANING, within, strict=True))
+    assert list(before.values()) == list(after)
+    assert {"intervalstyle", "timezone"} == touched
+
+
 def test_a_database_that_is_not_utf8_is_refused_in_a_sentence(system_server):
     with psycopg.connect(system_server, autocommit=True) as con:
         con.execute("drop database if exists latin")
