@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import psycopg
 
 from online.dead_letters import Dead
@@ -112,6 +113,9 @@ class Topic:
                 new = max((a.new for a in done.by_group_by.values()), default=0)  # what is another's now is not ours to judge
                 if not self.guard.saw(new, len(done.dead)):
                     raise Poisoned(list(done.dead.values()))
+        except duckdb.Error as error:  # no row's own fault
+            message = f"the rows of {self.name} cannot be made: {type(error).__name__}: {error}"
+            raise StoreError(message, "broken") from error
         except psycopg.Error as error:
             message = f"a batch of {self.name} was not written, and is not lost, since its offsets were not either: {error}"
             raise StoreError(message, "away") from error

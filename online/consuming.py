@@ -8,23 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError, UnsupportedCodecError
+from kafka import ConsumerRebalanceListener, KafkaProducer, TopicPartition
+from kafka.errors import CorruptRecordError, KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError, UnsupportedCodecError
 
-from online.brokers import CODECS, CONFIG, SERVERS, LostConnections, away, configured
+from online.brokers import CODECS, CONFIG, SERVERS, away, configured
 from online.errors import StoreError
+from online.kafka_client import faults_of, kafka_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from online.dead_letters import Dead
 
-MOST = 10_000  # messages of one poll
 ANSWER = 5_000  # milliseconds for the ends of partitions
-ALONE = 2_000  # milliseconds in which a topic that is read alone shows that it cannot be
 SHOWN = 20  # topics in an error
-# What was applied is known from the store alone; what a producer aborted is not to be read.
-ALWAYS = {"enable_auto_commit": False, "auto_offset_reset": "none", "isolation_level": "read_committed", "max_poll_records": MOST, "fetch_max_wait_ms": 50, "max_partition_fetch_bytes": 4 << 20}
 
 log = logging.getLogger("workbench.stream")
 
@@ -63,16 +60,16 @@ class Polled:
 class Consumer(ConsumerRebalanceListener):
     """Partitions of topics, in a group that shares them, or those given; read from where `claimed` says.
 
-    `claimed` is told which partitions are ours now, and the topics' ids, and gives the position of each, or none for its first message;
+    `claimed` is told which partitions are ours now, and the topics' ids, and gives the position of each, none for its first message, or why it cannot be read on;
     `released` is told which are ours no more. The client calls both in a thread of its own, where it also says that this
     member lives: neither may take long. `skipped` is told from where a partition goes on whose next message is gone;
     without it, that is an error. A topic that is not there is one too, unless others are: then `missing` says so. `troubles`
-    are topics that stopped being read while others are.
+    are topics that stopped being read while others are; `passing` are those of which somebody may mend it while we run.
     """
 
     config: dict[str, Any]
     topics: Sequence[str]
-    claimed: Callable[[list[Place], Mapping[str, str]], dict[Place, int | None]]
+    claimed: Callable[[list[Place], Mapping[str, str]], dict[Place, int | StoreError | None]]
     released: Callable[[Iterable[Place]], None]
     skipped: Callable[[Place, int, int], None] | None = None
     group: str | None = None
@@ -82,10 +79,13 @@ class Consumer(ConsumerRebalanceListener):
     generation: int = 0
     missing: dict[str, str] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    passing: set[str] = field(default_factory=set)
     _gaps: dict[Place, tuple[int | None, int]] = field(default_factory=dict)
+    _refused: dict[Place, StoreError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.client = _client(self.config, group_id=self.group if self.partitions is None else None)
+        self.client = kafka_client(self.config, group_id=self.group if self.partitions is None else None)
+        self._faults = faults_of(self.client)
         try:
             self._begin()
         except BaseException as error:
@@ -136,7 +136,9 @@ class Consumer(ConsumerRebalanceListener):
         mine = list(assigned)
         self.generation += 1
         try:
-            self.positions |= self.claimed([(p.topic, p.partition) for p in mine], self.topic_ids())
+            found = self.claimed([(p.topic, p.partition) for p in mine], self.topic_ids())
+            self._refused |= {p: at for p, at in found.items() if isinstance(at, StoreError)}
+            self.positions |= {p: at for p, at in found.items() if not isinstance(at, StoreError)}
         except Exception as error:  # noqa: BLE001 the client would only log it
             self.failed = error
         for p in mine:
@@ -149,52 +151,44 @@ class Consumer(ConsumerRebalanceListener):
         generation = self.generation
         try:
             found = self.client.poll(timeout_ms=int(seconds * 1000))
-        except OffsetOutOfRangeError as error:
-            self._lost(error)
-            return []
-        except TopicAuthorizationFailedError as error:
-            return self._refused(self._named(error), f"this user may not read it ({type(error).__name__}): grant it Read and Describe on the topic", error)
-        except UnsupportedCodecError as error:
-            return self._refused(self._unread(), f"its messages are compressed in a way that this Python cannot undo ({error}): {CODECS}", error)
         except KafkaError as error:
             raise away(error, self.config) from error
         if self.failed is not None:
             failed, self.failed = self.failed, None
             raise failed
+        self._look_at_faults()
         reached = {p: self._reached(p) for p in list(self.positions)}
         if self.generation != generation:  # the client may have moved a position of this assignment by what it had of the last
             self.back(dict(self.positions))
             return []
         return [p for at, after in reached.items() if (p := self._polled(at, found.get(TopicPartition(*at), ()), after)) is not None]
 
-    def _named(self, error: KafkaError) -> set[str]:
-        """The topics that an error tells of."""
-        told = error.args[0] if error.args and isinstance(error.args[0], (set, list, tuple, frozenset)) else ()
-        return {str(t) for t in told} & {*self.topics}
+    def _look_at_faults(self) -> None:
+        """What kept partitions from being read is their topics' own trouble, and the others are read on."""
+        for place in list(self._refused):
+            self._troubled(place[0], self._refused.pop(place))
+        for place, error in [((p.topic, p.partition), self._faults.pop(p)) for p in list(self._faults)]:
+            if place not in self.positions or place[0] in self.troubles:
+                continue  # another's by now, or known
+            if isinstance(error, OffsetOutOfRangeError):
+                self._lost(place, error)
+            elif isinstance(error, TopicAuthorizationFailedError):
+                self.passing.add(place[0])
+                self._troubled(place[0], away(error, self.config), f"this user may not read it ({type(error).__name__}): grant it Read and Describe on the topic")
+            elif isinstance(error, UnsupportedCodecError):
+                self._troubled(place[0], away(error, self.config), f"its messages are compressed in a way that this Python cannot undo ({error}): {CODECS}")
+            elif isinstance(error, KafkaError) and not isinstance(error, CorruptRecordError):
+                raise away(error, self.config) from error
+            else:
+                where = f"the messages of its partition {place[1]} from offset {self.positions[place] or 0} on are damaged ({type(error).__name__}: {error}): delete them from the topic, then go on by --skip-lost (lost='skip')"
+                self._troubled(place[0], StoreError(f"{place[0]} cannot be read: {where}", "broken"), where)
 
-    def _unread(self) -> set[str]:
-        """The topics whose messages the client cannot take, asked one by one; nothing that comes meanwhile is kept."""
-        there, found = dict(self.positions), set()
-        for topic in {t for t, _ in there}:
-            self.hold([p for p in there if p[0] != topic])
-            self.back({p: at for p, at in there.items() if p[0] == topic})
-            try:
-                self.client.poll(timeout_ms=ALONE)
-            except UnsupportedCodecError:
-                found.add(topic)
-            except KafkaError:
-                continue
-        self.back(there)
-        return found
-
-    def _refused(self, topics: set[str], sentence: str, error: KafkaError) -> list[Polled]:
-        """These topics are in trouble of their own: the others are read on, if there are any."""
-        if not topics or topics >= {t for t in self.topics if t not in {*self.missing, *self.troubles}}:
-            raise away(error, self.config) from error
-        self.troubles |= {t: f"{t} is not read: {sentence}" for t in topics}
-        self.hold([p for p in self.positions if p[0] in self.troubles])
-        self.back(dict(self.positions))
-        return []
+    def _troubled(self, topic: str, error: StoreError, sentence: str = "") -> None:
+        """A topic is in trouble of its own, in these words: the others are read on, if there are any, else the error is raised."""
+        if {*self.topics} <= {topic, *self.missing, *self.troubles}:
+            raise error
+        self.troubles[topic] = f"{topic} is not read: {sentence or error}"
+        self.client.pause(*(p for p in self.client.assignment() if p.topic == topic))
 
     def _reached(self, at: Place) -> int | None:
         """Where the client reads on, if it is known: beyond its last message where a transaction's end, or one that was aborted, lies between."""
@@ -218,17 +212,25 @@ class Consumer(ConsumerRebalanceListener):
         columns = [[r.offset for r in records], [r.value for r in records], [r.timestamp if 0 <= r.timestamp < LATEST else None for r in records], [r.key for r in records], [r.headers for r in records]]
         return Polled(*at, first if start is None else min(start, first), after, *columns)
 
-    def _lost(self, error: OffsetOutOfRangeError) -> None:
-        """Kafka has no message where we are: go on from its first if that was asked for, else raise."""
-        for place, wanted in error.args[0].items():
-            first, last = self.client.beginning_offsets([place])[place], self.client.end_offsets([place])[place]
-            what = f"and the messages from {wanted} to {first - 1} are gone by its retention" if wanted < first else "so that the topic was made anew, or lost messages"
-            message = f"partition {place.partition} of {place.topic} was applied up to offset {wanted}, but Kafka has offsets {first} to {last}, {what}: upload the group-bys from the warehouse, then go on with what there is by --skip-lost (lost='skip')"
-            if self.skipped is None:
-                raise StoreError(message, "broken") from error
-            log.warning("%s", message)
-            self.skipped((place.topic, place.partition), first, last)
-            self.back({(place.topic, place.partition): first})
+    def _lost(self, place: Place, error: OffsetOutOfRangeError) -> None:
+        """Kafka has no message where we are: go on from its first if that was asked for, else the topic is in trouble."""
+        if self.positions[place] is None:  # its first went while we were on the way there
+            self.back({place: None})
+            return
+        at = TopicPartition(*place)
+        try:
+            first, last = self.client.beginning_offsets([at])[at], self.client.end_offsets([at])[at]
+        except KafkaError as failed:
+            raise away(failed, self.config) from failed
+        wanted = next(iter(error.args[0].values()))
+        what = f"and the messages from {wanted} to {first - 1} are gone by its retention" if wanted < first else "so that the topic was made anew, or lost messages"
+        message = f"partition {place[1]} of {place[0]} was applied up to offset {wanted}, but Kafka has offsets {first} to {last}, {what}: upload the group-bys from the warehouse, then go on with what there is by --skip-lost (lost='skip')"
+        if self.skipped is None:
+            self._troubled(place[0], StoreError(message, "broken"))
+            return
+        log.warning("%s", message)
+        self.skipped(place, first, last)
+        self.back({place: first})
 
     def back(self, positions: Mapping[Place, int | None]) -> None:
         """Read these partitions from there again, or from their first message."""
@@ -246,7 +248,8 @@ class Consumer(ConsumerRebalanceListener):
 
     def hold(self, places: Iterable[Place]) -> None:
         """Give nothing of these partitions, and of the others what comes."""
-        assigned, wanted = self.client.assignment(), {TopicPartition(*p) for p in places}
+        assigned = self.client.assignment()
+        wanted = {TopicPartition(*p) for p in places} | {p for p in assigned if (p.topic, p.partition) not in self.positions or p.topic in self.troubles}
         there = self.client.paused()
         self.client.pause(*(wanted & assigned - there))
         self.client.resume(*(there & assigned - wanted))
@@ -289,37 +292,9 @@ class DeadTopic:
         self.client.close(timeout=10)
 
 
-def _client(config: Mapping[str, Any], **settings: Any) -> KafkaConsumer:
-    """A client that makes no topic. StoreError where Kafka is away, or refuses us."""
-    with LostConnections() as lost:
-        try:
-            client = KafkaConsumer(**{**ALWAYS, **config, **settings})
-        except (KafkaError, OSError, ValueError, TypeError, AttributeError) as error:  # what it meets in options of wrong types too
-            raise away(error, config, lost.causes) from error
-    # kafka-python 3.0 does not pass the option on, and would make anew what somebody deleted
-    client._client.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
-    _finish_joins(client._coordinator)  # noqa: SLF001
-    return client
-
-
-def _finish_joins(coordinator: Any) -> None:
-    """A join that a poll began, the next one goes on with, as Kafka's own client does.
-
-    kafka-python 3.0 asks only whether a reason to join is left. Where the reason was new partitions, the join's own
-    beginning takes it away, so that the answer of one that outlasts its poll is never looked at: a member without
-    partitions that reads nothing ever after, and does not know.
-    """
-    wanted = coordinator.need_rejoin
-
-    def pending() -> bool:
-        return wanted() or (coordinator._join_task is not None and coordinator._subscription.partitions_auto_assigned())  # noqa: SLF001
-
-    coordinator.need_rejoin = pending
-
-
 def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, int]:
     """The offset after the last message of every partition of these topics. StoreError where Kafka is away."""
-    client = _client(config)
+    client = kafka_client(config)
     try:
         places = [TopicPartition(t, p) for t in topics for p in client.partitions_for_topic(t) or ()]
         return {(p.topic, p.partition): end for p, end in client.end_offsets(places).items()}
@@ -331,7 +306,7 @@ def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, 
 
 def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: float) -> list[Any]:
     """The newest messages of a topic, as the client has them, at most so many; those that came within so many seconds. StoreError where Kafka is away."""
-    client = _client(config)
+    client = kafka_client(config)
     try:
         places = [TopicPartition(topic, p) for p in client.partitions_for_topic(topic) or ()]
         if not places:

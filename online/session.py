@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("workbench.stream")
 PATIENCE = (0.2, 0.5, 1, 2, 5)  # seconds between tries while the store or Kafka is away
 AGAIN = 30  # seconds after which a topic is tried again whose trouble may pass
+DOUBLINGS = 5  # of these seconds, where the trouble hardly passes by itself
 ABSENT = 15  # seconds without a sign of life after which an updater is taken for gone
 
 
@@ -44,8 +46,14 @@ class Session:
         by_topic: dict[str, list[GroupByPlan]] = {}
         for plan in self.plans.values():
             by_topic.setdefault(plan.topic.name if plan.topic else "", []).append(plan)
-        guard = (self.settings.poison, self.settings.poison_least)
-        self.topics = {name: Topic(name, plans, Guard(*guard), self.settings.registry) for name, plans in by_topic.items()}
+        self.by_topic, self.topics, self.unreadable = by_topic, dict[str, Topic](), dict[str, StoreError]()
+        for name, plans in by_topic.items():
+            try:
+                self.topics[name] = Topic(name, plans, Guard(self.settings.poison, self.settings.poison_least), self.settings.registry)
+            except StoreError as error:
+                self.unreadable[name] = error
+        if self.unreadable and not self.topics:
+            raise next(iter(self.unreadable.values()))
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.lock = threading.Lock()  # of what client, poller and writer share
         self.epochs: dict[str, dict[Place, int]] = {}
@@ -55,6 +63,7 @@ class Session:
         self.failed: Exception | None = None
         self.worked, self._reachable = False, True
         self._unmended = set(self.topics)  # of which nothing was written yet
+        self._troubles: dict[str, tuple[str, Collection[int]]] = {}  # of paused topics: why, and of which partitions
         self._again: float | None = None  # when a topic in trouble is tried again
         for topic in list(updater.paused):
             del updater.paused[topic]
@@ -62,13 +71,17 @@ class Session:
 
     # --- told by the client, in its own thread
 
-    def claimed(self, places: Iterable[Place], topic_ids: Mapping[str, str], tables: Collection[str] | None = None) -> dict[Place, int | None]:
-        """These partitions are ours, of all group-bys or those of these tables: where to read them from."""
-        found: dict[Place, int | None] = {}
+    def claimed(self, places: Iterable[Place], topic_ids: Mapping[str, str], tables: Collection[str] | None = None) -> dict[Place, int | StoreError | None]:
+        """These partitions are ours, of all group-bys or those of these tables: where to read them from, or why they cannot be."""
+        found: dict[Place, int | StoreError | None] = {}
         with self.store.connection() as con:
             for topic, partition in places:
                 plans = [p for p in self.topics[topic].plans if tables is None or p.table in tables]
-                reached = positions.claimed(con, plans, topic, partition, self.owner, topic_id=topic_ids.get(topic), anew=self.settings.lost == "skip")
+                try:
+                    reached = positions.claimed(con, plans, topic, partition, self.owner, topic_id=topic_ids.get(topic), anew=self.settings.lost == "skip")
+                except StoreError as error:  # made anew: that topic's own trouble
+                    found[topic, partition] = error
+                    continue
                 if trouble := self.updater.paused.get(topic):
                     topic_health.troubled(con, list(reached), topic, trouble, [partition])
                 nexts = [r.next for r in reached.values()]
@@ -76,7 +89,7 @@ class Session:
                 with self.lock:
                     for table, r in reached.items():
                         self.epochs.setdefault(table, {})[topic, partition] = r.epoch
-        log.info("reading %s", ", ".join(f"{t} {p} from {'its first' if n is None else n}" for (t, p), n in found.items()))
+        log.info("reading %s", ", ".join(f"{t} {p} from {'its first' if n is None else n}" for (t, p), n in found.items() if not isinstance(n, StoreError)))
         return found
 
     def released(self, places: Iterable[Place]) -> None:
@@ -105,6 +118,8 @@ class Session:
         consumer = Consumer(self.updater.config, sorted(self.topics), self.claimed, self.released, skipped, group, self.settings.partitions)
         for topic, sentence in consumer.missing.items():
             self._paused(topic, sentence)
+        for topic, error in self.unreadable.items():
+            self._paused(topic, f"{topic} is not read: {error}", again=self._later())
         if self.settings.dead_topic:
             self.dead_topic = DeadTopic(self.updater.config, self.settings.dead_topic)
         upkeep = Upkeep(self.store, self.plans.values(), self.settings.upkeep)
@@ -138,7 +153,7 @@ class Session:
             consumer.hold(self._useless(consumer))
             self.buffer.put(consumer.poll(0.1))
             for topic in consumer.troubles.keys() - self.updater.paused.keys():
-                self._paused(topic, consumer.troubles[topic], retried=True)
+                self._paused(topic, consumer.troubles[topic], again=AGAIN if topic in consumer.passing else self._later())
             self._rewind(consumer)
             if time.monotonic() - looked > self.settings.refresh:
                 looked = time.monotonic()
@@ -148,7 +163,14 @@ class Session:
 
     def _healed(self) -> bool:
         """Whether what kept a topic from being read may be over, so that it is tried again."""
-        return self._again is not None and time.monotonic() > self._again
+        if self._again is None or time.monotonic() < self._again:
+            return False
+        self.updater.setbacks += 1
+        return True
+
+    def _later(self) -> float:
+        """When to try what hardly mends itself, ever less often: the others' partitions are shared out anew for it."""
+        return AGAIN * 2.0 ** min(self.updater.setbacks, DOUBLINGS)
 
     def _useless(self, consumer: Consumer) -> list[Place]:
         """Partitions of which nothing would be written: of topics that are paused, or another updater's."""
@@ -172,10 +194,14 @@ class Session:
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             positions.high(con, mine, ends)
             self._mended(con, mine, ends)
+            for topic, told in list(self._troubles.items()):  # a batch that was under way when it was told may have taken it for mended
+                topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, *told)
             left = {p: self._left(con, p, tables) for p, tables in mine.items() if p[0] not in self.updater.paused}
         for place, tables in left.items():
             at = consumer.positions.get(place)
-            if tables and ((position := self.claimed([place], consumer.topic_ids(), tables)[place]) is None or (at is not None and position < at)):
+            if not tables or isinstance(position := self.claimed([place], consumer.topic_ids(), tables)[place], StoreError):
+                continue
+            if position is None or (at is not None and position < at):
                 consumer.back({place: position})
 
     def _mended(self, con: psycopg.Connection[Any], mine: Mapping[Place, Sequence[str]], ends: Mapping[Place, int]) -> None:
@@ -242,10 +268,13 @@ class Session:
                 self._pause(topic.name, poisoned)
                 return
             except UnreadError as error:
-                self._paused(topic.name, f"{topic.name} is not read for now: {error}", retried=True)
+                self._paused(topic.name, f"{topic.name} is not read for now: {error}", again=AGAIN)
                 return
             except StoreError as error:
-                if error.kind != "away" or self.updater.stopping:  # who comes next reads it again
+                if error.kind != "away":
+                    self._unwritten(topic.name, error)
+                    return
+                if self.updater.stopping:  # who comes next reads it again
                     raise
                 log.warning("%s; trying again", error)
                 self.updater.measures.retries.inc()
@@ -259,6 +288,15 @@ class Session:
                 self.dead_topic.send(topic.name, done.dead.values())
             self._amiss(topic, done, epochs)
             return
+
+    def _unwritten(self, topic: str, error: StoreError) -> None:
+        """What no waiting mends is the topic's own trouble, or everybody's where no other one is read."""
+        if error.kind == "unknown" and self._changed():  # unpublished since
+            self.updater.reload()
+        elif self.topics.keys() <= {topic, *self.updater.paused}:
+            raise error
+        else:
+            self._paused(topic, f"{topic} is not read: {error}", again=self._later())
 
     def _amiss(self, topic: Topic, done: Written, used: Mapping[str, Mapping[Place, int]]) -> None:
         """Leave what is another updater's, unless it is ours again since; read again what a gap was found before."""
@@ -288,15 +326,16 @@ class Session:
         """Apply nothing more of a topic, and say so: nothing of the batch was written, and it is read again by the next session."""
         first = poisoned.dead[-1]
         sentence = f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the topic or what is declared of it, then send this process a SIGHUP, or start it with a higher --poison"
-        self.updater.measures.paused.labels(topic).set(1)
         with self.lock:
             mine = {partition for places in self.epochs.values() for name, partition in places if name == topic}
         self._paused(topic, sentence, mine)
 
-    def _paused(self, topic: str, sentence: str, partitions: Collection[int] = (topic_health.EVERY,), *, retried: bool = False) -> None:
+    def _paused(self, topic: str, sentence: str, partitions: Collection[int] = (topic_health.EVERY,), *, again: float | None = None) -> None:
         log.error("%s", sentence)
-        if retried:
-            self._again = time.monotonic() + AGAIN
-        with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            topic_health.troubled(con, [p.table for p in self.topics[topic].plans], topic, sentence, partitions)
+        if again is not None:
+            self._again = min(time.monotonic() + again, self._again or math.inf)
         self.updater.paused[topic] = sentence
+        self.updater.measures.paused.labels(topic).set(1)
+        self._troubles[topic] = (sentence, partitions)
+        with suppress(StoreError, psycopg.Error), self.store.connection() as con:
+            topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, sentence, partitions)

@@ -80,6 +80,7 @@ class Updater:
         self.measures = measures or StreamMeasures()
         self.paused: dict[str, str] = {}
         self.error: Exception | None = None
+        self.setbacks = 0  # times that topics in trouble were tried again
         self.plans()
         self._stopping, self._again = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -120,8 +121,8 @@ class Updater:
     def _troubled(self, session: Session | None, error: StoreError) -> None:
         """Whoever looks at the store should know why nothing is applied: Kafka, which is asked before anything, may be away or refuse us."""
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            for table, plan in (session.plans if session else {}).items():
-                if plan.topic:
+            for table, plan in (session.plans if session else self.plans()).items():
+                if plan.topic and plan.topic.name not in self.paused:  # what pauses one is told already
                     topic_health.troubled(con, [table], plan.topic.name, str(error))
 
     def stop(self) -> None:
@@ -131,6 +132,7 @@ class Updater:
 
     def reload(self) -> None:
         """Look at what is published, and try paused topics, once more."""
+        self.setbacks = 0
         self._again.set()
 
     def wait(self, seconds: float) -> None:

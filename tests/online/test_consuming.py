@@ -62,6 +62,20 @@ def test_a_join_that_outlasts_its_poll_is_finished_by_a_later_one(admin, member,
     assert ([{0, 1}], [{0, 1, 2, 3}]) == (before, after)
 
 
+def test_a_join_that_ends_while_nobody_polls_is_not_begun_anew(admin, member):
+    """C8: its answer was thrown away, so that a member that polled at unlucky moments had no partition for ever."""
+    name = topic(admin, 2)
+    one = member(name, name)
+
+    for _ in range(40):  # each poll is over long before its join, and each join long before the next poll
+        one.poll(0.001)
+        time.sleep(0.25)
+        if one.positions:
+            break
+
+    assert {(name, 0), (name, 1)} == set(one.positions)
+
+
 @pytest.mark.parametrize("turn", [0.001, 0.1])
 def test_a_group_shares_partitions_that_are_added(admin, member, turn):
     name = topic(admin, 2)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import pyarrow as pa
 import pytest
 from conftest import ROOT
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, NewTopic, ResourcePattern, ResourceType
 from streamed import event, line, published, returns, sent, topic
 from test_updater import COUNT, FAST, asked, updated
 from test_updater_faults import until
 
-from online import StoreError, handover
+from online import StoreError, handover, positions
+from online.places import stored
 from online.topic_health import topic_health
 from online.updater import Streaming, Updater
+from workbench import EventSource, GroupBy, Topic, days, trailing
 
 pytestmark = pytest.mark.slow
 
@@ -104,21 +108,126 @@ def test_a_topic_that_this_user_may_not_read_stops_no_other(store, kafka, duck):
     admin.close()
 
 
-def test_a_codec_that_is_lacking_stops_no_other_topic(store, kafka, duck, monkeypatch):
-    """C8: which topic it is, is found by reading each alone."""
-    monkeypatch.setattr("kafka.codec.zstd", None)
-    name, zipped = topic(kafka), f"zipped.{time.time_ns()}"
+def zipped_topic(kafka):
+    name = f"zipped.{time.time_ns()}"
     admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
-    admin.create_topics([NewTopic(zipped, 1, 1, topic_configs={"compression.type": "zstd"})])
+    admin.create_topics([NewTopic(name, 1, 1, topic_configs={"compression.type": "zstd"})])
     admin.close()
+    return name
+
+
+def damaged(_):
+    message = "not a zstd frame"
+    raise ValueError(message)
+
+
+@pytest.mark.parametrize(("broken", "words"), [({"kafka.codec.zstd": None}, "pip install"), ({"kafka.record.default_records.zstd_decode": damaged}, "partition 0 from offset 0 on are damaged .*--skip-lost")], ids=["lacking", "damaged"])
+def test_messages_that_cannot_be_uncompressed_stop_no_other_topic(store, kafka, duck, monkeypatch, broken, words):
+    """C8: whose they are is known where they are found, however short the poll and whatever was read before."""
+    for what, instead in broken.items():
+        monkeypatch.setattr(what, instead)
+    name, zipped = topic(kafka), zipped_topic(kafka)
     with published(store, returns(duck, name)), published(store, returns(duck, zipped, name="zipped_v1")):
         sent(kafka, zipped, [line(event(1))])
         sent(kafka, name, [line(event(i)) for i in range(3)])
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
-            assert until(lambda: zipped in updater.paused), updater.error
+            assert until(lambda: zipped in updater.paused or updater.error), updater.error
             sent(kafka, name, [line(event(9))])
             assert until(lambda: 4 == asked(store)[COUNT]), updater.error
-        assert "pip install" in {h.topic: h for h in topic_health(store)}[zipped].trouble
+            assert until(lambda: re.search(words, trouble(store, zipped))), trouble(store, zipped)
+        assert "" == trouble(store, name)
+
+
+def trouble(store, name):
+    return {h.topic: h for h in topic_health(store)}[name].trouble
+
+
+def trimmed(store, kafka, name, table):
+    """Messages that were not applied are gone by the topic's retention."""
+    sent(kafka, name, [line(event(i)) for i in range(8)])
+    admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
+    admin.delete_records({TopicPartition(name, 0): 6})
+    admin.close()
+
+
+def rewound(store, kafka, name, table):
+    with store.connection() as con:
+        con.execute("update workbench.offsets set next = 500 where rows = %s", (table,))
+
+
+def remade(store, kafka, name, table):
+    admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
+    admin.delete_topics([name])
+    assert until(lambda: name not in admin.list_topics())
+    admin.close()
+    topic(kafka, name=name)
+    sent(kafka, name, [line(event(i)) for i in range(10, 17)])
+
+
+LOST = {"by retention": (trimmed, "applied up to offset 3, but Kafka has offsets 6 to"), "beyond its end": (rewound, "offset 500, but Kafka has"), "made anew": (remade, "was made anew")}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, case):
+    """C8: the trouble is kept while the others are read on, and goes with --skip-lost; alone, the topic ends the updater."""
+    lose, words = LOST[case]
+    name, lossy = topic(kafka), topic(kafka)
+    with published(store, returns(duck, name)), published(store, returns(duck, lossy, name="lossy_v1", identified=False)) as plan:
+        sent(kafka, name, [line(event(0))])
+        sent(kafka, lossy, [line(event(i)) for i in range(3)])
+        updated(store, kafka)
+        lose(store, kafka, lossy, plan.group_bys[0].table)
+
+        with Updater(store, servers=kafka.servers, settings=FAST) as updater:
+            assert until(lambda: lossy in updater.paused or updater.error), updater.error
+            sent(kafka, name, [line(event(1))])
+            assert until(lambda: 2 == asked(store)[COUNT]), updater.error
+            assert words in updater.paused[lossy]
+            assert until(lambda: words in trouble(store, lossy))
+            time.sleep(2 * FAST.refresh)  # for whatever may take it for mended
+            assert words in trouble(store, lossy)
+            assert "--skip-lost" in trouble(store, lossy)
+            assert not any(p.trouble for p in positions.progress(store) if p.topic == name)
+        with pytest.raises(StoreError, match=words):
+            Updater(store, "lossy_v1", servers=kafka.servers, settings=FAST).run()
+
+        with Updater(store, servers=kafka.servers, settings=Streaming(refresh=0.2, lost="skip")) as updater:
+            assert until(lambda: "" == trouble(store, lossy)), updater.error
+        assert 2 == asked(store)[COUNT]
+
+
+def test_a_registry_without_an_address_stops_no_other_topic(store, kafka, duck, monkeypatch):
+    """C8: the topic of Avro messages waits alone, and the store says what for; without others, that is an error."""
+    monkeypatch.delenv("WORKBENCH_SCHEMA_REGISTRY", raising=False)
+    name, avro = topic(kafka), topic(kafka)
+    fields = [{"name": c, "type": t} for c, t in {"user_id": "string", "ts": {"type": "long", "logicalType": "timestamp-micros"}, "amt": "long"}.items()]
+    schema = json.dumps({"type": "record", "name": "event", "fields": fields})
+    table = duck.create_table("avro_v1", pa.schema([("user_id", pa.string()), ("ts", pa.timestamp("us")), ("amt", pa.int64())]).empty_table(), overwrite=True)
+    source = EventSource(table, time="ts", topic=Topic(avro, format="avro", schema=schema, registry=True))
+    definition = GroupBy(name="avro_v1", source=source, keys=["user_id"], aggregations=trailing(days(30), table.amt.sum()), accuracy="temporal")
+    with published(store, returns(duck, name)), published(store, definition):
+        with Updater(store, servers=kafka.servers, settings=FAST) as updater:
+            sent(kafka, name, [line(event(1))])
+            assert until(lambda: 1 == asked(store)[COUNT]), updater.error
+            assert until(lambda: "set WORKBENCH_SCHEMA_REGISTRY" in trouble(store, avro))
+            assert "" == trouble(store, name)
+        with pytest.raises(StoreError, match="set WORKBENCH_SCHEMA_REGISTRY"):
+            Updater(store, "avro_v1", servers=kafka.servers, settings=FAST).run()
+        assert "set WORKBENCH_SCHEMA_REGISTRY" in trouble(store, avro)
+
+
+def test_rows_that_cannot_be_written_stop_no_other_topic(store, kafka, duck):
+    """C8: what one group-by's table refuses is no reason to stop the others."""
+    name, lacking = topic(kafka), topic(kafka)
+    with published(store, returns(duck, name)), published(store, returns(duck, lacking, name="lacking_v1")) as plan:
+        with store.connection() as con:
+            con.execute(f"alter table {stored(plan.group_bys[0])} rename column k0 to k9")
+        with Updater(store, servers=kafka.servers, settings=FAST) as updater:
+            sent(kafka, lacking, [line(event(1))])
+            assert until(lambda: lacking in updater.paused or updater.error), updater.error
+            sent(kafka, name, [line(event(1))])
+            assert until(lambda: 1 == asked(store)[COUNT]), updater.error
+            assert until(lambda: "is not read" in trouble(store, lacking))
 
 
 def offered(store, kafka, **more):
