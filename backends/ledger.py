@@ -30,7 +30,7 @@ SCHEMA = {"table_name": "string", "day": "date", "name": "string", "definition":
 class Entry:
     """One finished day: by which definition (its name and hash) and versions, and what was there of the left and of each source.
 
-    An input is a list of whole numbers: how much there was, then a checksum of it.
+    An input is a list of whole numbers: how much there was, then a checksum of it. `kept` are rows that the left lacks since.
     """
 
     day: date
@@ -40,9 +40,14 @@ class Entry:
     versions: dict[str, str | int]
 
     @property
+    def kept(self) -> int:
+        """The rows that stay in the result though the left has them no more."""
+        return self.inputs.get("kept", [0])[0]
+
+    @property
     def rows(self) -> int:
-        """The rows that the left had, and so the result has (rule 17)."""
-        return self.inputs["left"][0]
+        """The rows that the left had, and so the result has (rule 17), with those that are kept."""
+        return self.inputs["left"][0] + self.kept
 
 
 def document(entries: Sequence[Entry], columns: Mapping[str, str], files: Mapping[date, Mapping[str, int]] | None = None) -> dict[str, Any]:

@@ -143,6 +143,38 @@ class TestOnDuckDB:
 
         assert [(1, 2), (2, 2), (3, 2), (4, 3), (5, 4)] == got
 
+    def test_rows_move_away_from_several_days_that_are_forgotten(self, filled):
+        """A folder's files were removed with the first of these days, and then read for the second."""
+        filled([(6, 2), *BEFORE])
+
+        with pytest.warns(UserWarning, match="rows of 2 days from 2024-01-02 to 2024-01-03 that stand at other times in the left now are taken out|2 days .* are kept"):
+            got = filled([(1, 6), (2, 7), (4, 5), (5, 8)])
+
+        assert [(1, 6), (2, 7), (3, 3), (4, 5), (5, 8), (6, 2)] == got
+
+    @pytest.mark.parametrize("late", [(9, 2, 18), (9, 2, 15)])
+    @pytest.mark.parametrize("forgets", [1, 2])
+    def test_what_a_left_forgot_of_its_first_day_stays_where_that_gains_rows(self, filled, forgets, late):
+        """Both by as many rows as were forgotten, and by fewer."""
+        before = [(1, 2, 8), (2, 2, 10), (3, 2, 14), (4, 3)]
+        filled(before)
+
+        with pytest.warns(UserWarning, match="2024-01-02 is computed again|are computed again|rows of 2024-01-02 that the left forgot are kept"):
+            got = filled([*before[forgets:], late])
+        with pytest.warns(UserWarning, match="2024-01-02 is kept"):
+            again = filled([*before[forgets:], late])
+
+        assert [(1, 2), (2, 2), (3, 2), (4, 3), (9, 2)] == got == again
+
+    def test_what_a_left_changed_on_its_first_day_is_seen_beside_what_it_forgot(self, filled):
+        before = [(1, 2, 8), (2, 2, 10), (3, 2, 14), (4, 3)]
+        filled(before)
+
+        with pytest.warns(UserWarning, match="computed again|rows of 2024-01-02 that the left forgot are kept"):
+            got = filled([(9, 2, 14), (4, 3)])
+
+        assert [(1, 2), (2, 2), (4, 3), (9, 2)] == got
+
     def test_rows_that_nothing_tells_apart_are_forgotten_while_new_ones_come(self, filled):
         """A left of keys and times: each day's are the same but for their time, so that the new day is no move of the old one."""
         filled([(0, d) for d in (2, 3, 4, 5)], named=False)

@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
-from attrs import evolve, frozen
+from attrs import frozen
 
 from backends import Engine
 from backends.ledger import BY, Entry
 from workbench import progress
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
-from workbench.departures import Departures
+from workbench.departures import Departures, Filled
 from workbench.errors import DefinitionError, warn
 from workbench.normal import floor_to, micros
 from workbench.planning import Chooser
 from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
 from workbench.sources import EntitySource
+from workbench.staleness import Work, lost_sources
 from workbench.steps import Step, Steps, gaps, steps
 from workbench.versions import RULES, versions
 from workbench.windows import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import ibis.expr.types as ir
 
@@ -90,15 +91,11 @@ class Refill:
         gone = self._departures(there, left, now)
         if old:
             self._check_nothing_lost(gone)
-        corrected = {e.day for e in now} if old else set(gone.corrected)  # a new definition is made of what the left has
-        work = Work.of(now, {} if self.rebuild else finished, corrected)
+        work = Work.anew(now, finished if old else {}) if old or self.rebuild else Work.of(now, {d: e for d, e in finished.items() if self._asked(d)}, gone)
         self._say(work, gone, old)
-        if not old and not self.rebuild:
-            self._take_out_moved(target, gone, finished)
-        into.remove(target, self.join.left.time, self._emptied(finished, now, gone, whole=bool(old)))
-        made = Steps(self.engine, left, self.join.left.time, self._features)
-        for some in progress.track(work.steps(finished, step), f"backfill {self.into.name}"):
-            self._step(target, made, some)
+        into.remove(target, self.join.left.time, self._emptied(work, whole=bool(old)))
+        for rows, some in progress.track(self._steps(work, gone, left, finished, step), f"backfill {self.into.name}"):
+            self._write(target, rows, some)
         if old:
             into.swap(target)
         into.finish()
@@ -120,38 +117,33 @@ class Refill:
     def _departures(self, there: Sequence[Entry], left: ir.Table, now: Sequence[Entry]) -> Departures:
         """What became of rows that the result was filled from, on whatever day; the left is asked beyond the range where the result has days there."""
         into: Any = self.into
-        filled, entries = {e.day: e.rows for e in there}, {e.day: e for e in there}
-        today = {e.day: e.rows for e in now}
-        came = {e.day for e in now if e.day not in entries or entries[e.day].inputs["left"] != e.inputs["left"]}
+        has, entries = {e.day: e for e in now}, {e.day: e for e in there}
+        today, whole = {e.day: e.rows for e in now}, left
         if self.days != (None, None) and there:
-            left = rebound(self.join.left.table, self.engine, clean=False).to_expr()
-            beyond = {day: n for day, (n, _) in _by_day(self.engine, left, micros(left[self.join.left.time]), ()).items() if not self._asked(day)}
-            today, came = beyond | today, came | {day for day, n in beyond.items() if n > filled.get(day, 0)}
-        return Departures(self.engine, lambda: into.rows, left, self.join.left.time, filled, today, came)
+            whole = rebound(self.join.left.table, self.engine, clean=False).to_expr()
+            today = {day: n for day, (n, _) in self._left_by_day(whole, ()).items() if not self._asked(day)} | today
+
+        def came() -> set[date]:
+            found = self._left_by_day(whole, whole.columns) if whole is not left else {day: e.inputs["left"] for day, e in has.items()}
+            return {day for day, rows in found.items() if day not in entries or entries[day].inputs["left"] != rows}
+
+        filled = {day: _filled(e, has.get(day), today.get(day, 0)) for day, e in entries.items()}
+        return Departures(self.engine, lambda: into.rows, whole, self.join.left.time, filled, today, came)
+
+    def _left_by_day(self, left: ir.Table, columns: Sequence[str]) -> dict[date, list[int]]:
+        return _by_day(self.engine, left, micros(left[self.join.left.time]), columns)
 
     def _check_nothing_lost(self, gone: Departures) -> None:
         """Refuse to rebuild from a left that has forgotten rows that the table was filled from."""
-        if gone.forgotten and not self.rebuild:
-            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(gone.forgotten)} since {self.into.name} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
+        if gone.kept and not self.rebuild:
+            message = f"the definition of {self.join.name} changed, and its left has lost rows of {_days(list(gone.kept))} since {self.into.name} was filled: rebuilding would lose them too; give into= another name, or pass rebuild=True"
             raise DefinitionError(message)
 
-    def _emptied(self, finished: dict[date, Entry], now: Sequence[Entry], gone: Departures, *, whole: bool) -> list[Range]:
+    def _emptied(self, work: Work, *, whole: bool) -> list[Range]:
         """The ranges of days that are to have no rows."""
-        days = {e.day for e in now}
         if self.rebuild and not whole:
-            return list(gaps(sorted(days), *self.days))
-        empty = set(finished) if whole else {d for d in gone.corrected if self._asked(d)}
-        return [(day, day + timedelta(days=1)) for day in sorted(empty - days)]
-
-    def _take_out_moved(self, target: Any, gone: Departures, finished: dict[date, Entry]) -> None:
-        """Of a day that the left forgets, keep what did not move."""
-        into: Any = self.into
-        for day in [d for d in gone.forgotten if gone.moved.get(d) and self._asked(d)]:
-            rows = gone.kept(day)
-            us = micros(rows[self.join.left.time])
-            left = _by_day(self.engine, rows, us, [c for c in self.join.left.table.schema if c in rows.columns])[day]
-            entry = evolve(finished[day], inputs=finished[day].inputs | {"left": left})
-            into.write(target, rows.mutate(**{BY: floor_to(us, in_us(DAY))}), self.join.left.time, [entry], [(day, day + timedelta(days=1))])
+            return list(gaps(sorted(e.day for e in work.now), *self.days))
+        return [(day, day + timedelta(days=1)) for day in work.emptied]
 
     # --- what is done
 
@@ -159,89 +151,78 @@ class Refill:
         """What is done again or left as it is, and why, in one sentence each."""
         again, said = work.again, []
         if old:
-            days = [e.day for e in work.todo]
+            days = [e.day for e in work.made]
             said.append(f"the definition of {self.join.name} changed; {_days(days)} {_are(days)} computed anew and take the table's place at the end")
         elif again:
             why = f"the rules of what a value is changed to version {RULES}" if work.ruled else "their left or sources gained or changed rows"
             said.append(f"{_days(again)} {_are(again)} computed again, since {why}")
         if not old:
-            said += [*([] if self.rebuild else self._departed(work, gone)), *self._beyond(gone)]
+            said += [*([] if self.rebuild else _departed(work, gone)), *self._beyond(gone)]
         for sentence in said:
             warn(f"{self.into.name}: {sentence}")
 
-    def _departed(self, work: Work, gone: Departures) -> Iterable[str]:
-        """What becomes of rows that the left has no more."""
-        day_by_day = {e.day for e in work.now}
-        empty = [d for d in gone.corrected if self._asked(d) and d not in day_by_day]
-        if empty:
-            yield f"{_days(empty)} {_are(empty)} taken out, since the left has no rows there any more"
-        if moved := [d for d in gone.forgotten if gone.moved.get(d) and self._asked(d)]:
-            yield f"rows of {_days(moved)} that stand at other times in the left now are taken out"
-        if kept := sorted({*work.kept, *(d for d in gone.forgotten if self._asked(d))}):
-            yield f"{_days(kept)} {_are(kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now"
-
     def _beyond(self, gone: Departures) -> Iterable[str]:
         """Rows that the left has no more on days that are not asked for."""
-        if beyond := [d for d in gone.lost if not self._asked(d) and (d in gone.corrected or gone.moved.get(d))]:
+        if beyond := [d for d in sorted({*gone.corrected, *gone.moved}) if not self._asked(d)]:
             yield f"{_days(beyond)} outside the range {'has' if len(beyond) == 1 else 'have'} rows that the left no longer has at these times, so that some may stand twice: backfill without start and end brings them in line"
 
     def _features(self, left: ir.Table) -> ir.Table:
         return training_set(self.join, self.engine, left, Chooser(self.engine, self.plan))
 
-    def _step(self, target: Any, made: Steps, step: Step) -> None:
+    def _steps(self, work: Work, gone: Departures, left: ir.Table, finished: Iterable[date], length: int) -> list[tuple[Callable[[Step], ir.Table], Step]]:
+        """What is to be written, and how the rows of each are made: of days that lose rows first, so that a row never stands twice."""
+        time, days = self.join.left.time, {e.day for e in work.now} | set(finished)
+        beside = [e.day for e in work.made if e.kept] + [e.day for e in (*work.trimmed, *work.mended)]
+        staying = gone.staying(beside) if beside else None
+        made = Beside(Steps(self.engine, left, time, self._features).rows, staying, frozenset(beside))
+        new = Beside(Steps(self.engine, gone.new([e.day for e in work.mended]), time, self._features).rows, staying, frozenset(beside)) if work.mended else made
+        first, rest = ([[e for e in side if (e.day in work.losing) is losing] for side in (work.mended, work.made)] for losing in (True, False))
+        sides = [(Beside(None, staying, frozenset(beside)), work.trimmed), *zip((new, made) * 2, (*first, *rest), strict=True)]
+        return [(how.rows, s) for how, side in sides for s in steps(side, days - {e.day for e in side}, length)]
+
+    def _write(self, target: Any, rows: Callable[[Step], ir.Table], step: Step) -> None:
         what = f"backfill of {self.into.name}, step {step.entries[0].day} to {step.entries[-1].day} (steps before it are kept; run it again to go on),"
         into: Any = self.into
-        self.engine.run(what, lambda: into.write(target, made.rows(step), self.join.left.time, step.entries, [step.range]))
+        self.engine.run(what, lambda: into.write(target, rows(step), self.join.left.time, step.entries, [step.range]))
 
 
 @frozen
-class Work:
-    """What there is to do: all days as they are now, those to be computed, those that are computed again, and those that are kept though rows are lost."""
+class Beside:
+    """The rows of a step: those that are made, if any, and beside them those that stay."""
 
-    now: Sequence[Entry]
-    todo: Sequence[Entry]
-    again: Sequence[date]
-    kept: Sequence[date]
-    ruled: bool
-    first: frozenset[date]  # days that lose rows, which may be elsewhere: done first, so that a row never stands twice
+    made: Callable[[Step], ir.Table] | None
+    staying: ir.Table | None
+    days: frozenset[date]
 
-    @classmethod
-    def of(cls, now: Sequence[Entry], done: dict[date, Entry], corrected: Collection[date]) -> Work:
-        """What of the days as they are now is missing in what is done, or stale; of corrected ones, what the left has is taken though it has less."""
-        todo = [e for e in now if e.day not in done or _stale(done[e.day], e, corrected=e.day in corrected)]
-        chosen = {e.day for e in todo}
-        kept = [e.day for e in now if e.day in done and e.day not in chosen and LOST in _changes(done[e.day].inputs, e.inputs)]
-        again = [e.day for e in todo if e.day in done]
-        ruled = any(done[d].versions["rules"] != RULES for d in again)
-        return cls(now, todo, again, kept, ruled, frozenset(corrected))
-
-    def steps(self, finished: Iterable[date], length: int) -> list[Step]:
-        """Days that lose rows first, each side in steps of at most so many days."""
-        days = {e.day for e in self.now} | set(finished)
-        sides = [[e for e in self.todo if (e.day in self.first) is first] for first in (True, False)]
-        return [s for side in sides for s in steps(side, days - {e.day for e in side}, length)]
+    def rows(self, step: Step) -> ir.Table:
+        """With the day of each; those that stay in the types of those that are made."""
+        on = [days_since_epoch(e.day) * in_us(DAY) for e in step.entries if e.day in self.days]
+        stay = self.staying.filter(self.staying[BY].isin(on)) if self.staying is not None and on else None
+        if self.made is None or stay is None:
+            return stay if self.made is None else self.made(step)
+        made = self.made(step)
+        stay = stay.select(*made.columns)
+        return made.union(stay.cast({c: t for c, t in made.schema().items() if stay[c].type() != t}))
 
 
-def _stale(done: Entry, now: Entry, *, corrected: bool) -> bool:
-    """Whether a finished day is to be computed again; not from sources that have lost rows, nor from a left that forgot some."""
-    left, sources = _changes(done.inputs, now.inputs)
-    if done.versions["rules"] != RULES:
-        return True
-    return sources is not LOST and (corrected if left is LOST else GAINED in (left, sources))
+def _departed(work: Work, gone: Departures) -> Iterable[str]:
+    """What becomes of rows that the left has no more, or has where the sources forgot."""
+    if work.emptied:
+        yield f"{_days(work.emptied)} {_are(work.emptied)} taken out, since the left has no rows there any more"
+    if moved := sorted(e.day for e in (*work.trimmed, *work.mended) if gone.moved.get(e.day)):
+        yield f"rows of {_days(moved)} that stand at other times in the left now are taken out"
+    if kept := [e.day for e in work.made if e.kept]:
+        yield f"rows of {_days(kept)} that the left forgot are kept"
+    if gained := [e.day for e in work.mended if gone.gained.get(e.day)]:
+        yield f"rows that the left gained on {_days(gained)} are computed from sources that have lost rows since"
+    if work.kept:
+        yield f"{_days(work.kept)} {_are(work.kept)} kept, though their left or sources have lost rows since; rebuild=True computes them from what is there now"
 
 
-SAME, GAINED, LOST = "same", "gained", "lost"
-
-
-def _changes(old: dict[str, list[int]], new: dict[str, list[int]]) -> tuple[str, str]:
-    """How a day's left, and its sources, differ from when it was filled: how much there is decides, then the checksum."""
-    return _changed([(old["left"], new["left"])]), _changed([(old.get(k, []), v) for k, v in new.items() if k != "left"])
-
-
-def _changed(pairs: Sequence[tuple[list[int], list[int]]]) -> str:
-    if any(was[:-1] > now[:-1] for was, now in pairs):
-        return LOST
-    return SAME if all(was == now for was, now in pairs) else GAINED
+def _filled(entry: Entry, now: Entry | None, rows: int) -> Filled:
+    """How a finished day stands to what the left has of it now: as an entry where it was asked for, else how many rows."""
+    changed = rows != entry.inputs["left"][0] if now is None else now.inputs["left"] != entry.inputs["left"]
+    return Filled(entry.inputs["left"][0], entry.kept, changed, now is not None and lost_sources(entry, now))
 
 
 def _days(days: Sequence[date]) -> str:

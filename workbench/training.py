@@ -66,7 +66,8 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
         that is there, beside it, and takes its place at the end. Days whose left or sources gained rows or changed (a
         checksum of what they use is kept) are computed again; days whose sources lost rows are kept, since sources forget
         old rows. A left row stands once: what the left no longer has at its time, since it moved or was deleted, is taken
-        out, whole days too. A left may forget as well: rows before its earliest one are kept, unless they stand at another
+        out, whole days too; of a day whose sources lost rows, only what stands at another time now, and what the left
+        gained there is computed from what the sources have. A left may forget as well: rows before its earliest one are kept, unless they stand at another
         time now, the same in all other columns. Where no columns tell rows apart (keys and times alone), they count as
         moved if all that is missing came at other times among the days that were filled. Days outside [start, end) that
         lose rows are named, not touched. What was done and why is said by a warning each; `manifest` says what is there.
@@ -150,7 +151,8 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
     - `rows`: how many the left had, and how many are there; rule 17 has them equal
     - `days`: for each day the rows, the number of its `versions`, the rows of each file, and the `inputs`: how many rows
       of the left and of each part's source its values could see, and a checksum of the columns that are used (for an
-      entity, first the snapshot that was in force, in days since 1970)
+      entity, first the snapshot that was in force, in days since 1970); `kept` says how many rows of the day the left
+      has no more
 
     Raises EngineError if no backfill wrote `into`.
     """
