@@ -42,23 +42,56 @@ class Work:
     def anew(cls, now: Sequence[Entry], built: Mapping[date, Entry]) -> Work:
         """Every day as the left has it, but for those that were built so already."""
         made = [e for e in now if e.day not in built or built[e.day] != e]
-        return cls(now, made, [e.day for e in made if e.day in built], emptied=sorted(set(built) - {e.day for e in now}))
+        return cls(
+            now,
+            made,
+            [e.day for e in made if e.day in built],
+            emptied=sorted(set(built) - {e.day for e in now}),
+        )
 
     @classmethod
     def of(cls, now: Sequence[Entry], done: Mapping[date, Entry], gone: Departures) -> Work:
         """What of the finished days, those that are asked for, is not as the left and the sources have it now."""
         sourceless = [e for e in now if e.day in done and lost_sources(done[e.day], e)]
-        mended = [with_kept(evolve(done[e.day], inputs=done[e.day].inputs | {"left": e.inputs["left"]}), gone) for e in sourceless if gone.gained.get(e.day) or gone.moved.get(e.day)]
+        mended = [
+            with_kept(
+                evolve(done[e.day], inputs=done[e.day].inputs | {"left": e.inputs["left"]}), gone
+            )
+            for e in sourceless
+            if gone.gained.get(e.day) or gone.moved.get(e.day)
+        ]
         as_it_is = {e.day for e in sourceless}
-        made = [with_kept(e, gone) for e in now if e.day not in as_it_is and (e.day not in done or stale(done[e.day], e, gone))]
+        made = [
+            with_kept(e, gone)
+            for e in now
+            if e.day not in as_it_is and (e.day not in done or stale(done[e.day], e, gone))
+        ]
         again = [e.day for e in made if e.day in done]
         absent = sorted(set(done) - {e.day for e in now})
         left_to_it = {d for d in absent if d not in gone.corrected and gone.kept.get(d)}
-        trimmed = [with_kept(evolve(done[d], inputs=done[d].inputs | {"left": [0, 0]}), gone) for d in absent if d in left_to_it and gone.moved.get(d)]
+        trimmed = [
+            with_kept(evolve(done[d], inputs=done[d].inputs | {"left": [0, 0]}), gone)
+            for d in absent
+            if d in left_to_it and gone.moved.get(d)
+        ]
         kept = sorted((as_it_is | {d for d in gone.kept if d in done}) - {e.day for e in made})
-        losing = frozenset(e.day for e in (*made, *mended) if gone.moved.get(e.day) or (e.day in done and done[e.day].rows > e.rows))
+        losing = frozenset(
+            e.day
+            for e in (*made, *mended)
+            if gone.moved.get(e.day) or (e.day in done and done[e.day].rows > e.rows)
+        )
         ruled = any(done[d].versions["rules"] != RULES for d in again)
-        return cls(now, made, again, ruled, mended, trimmed, [d for d in absent if d not in left_to_it], kept, losing)
+        return cls(
+            now,
+            made,
+            again,
+            ruled,
+            mended,
+            trimmed,
+            [d for d in absent if d not in left_to_it],
+            kept,
+            losing,
+        )
 
 
 def with_kept(entry: Entry, gone: Departures) -> Entry:
