@@ -153,6 +153,10 @@ class Engine:
         """A stored column as the plain value of its type, whatever the engine calls it: a text that compares by bytes, a decimal."""
         return column if dtype.is_unknown() or column.type() == dtype else cast(column, dtype)
 
+    def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:  # noqa: ARG002 engines that fill texts up override it
+        """The columns of a table or view by name whose texts end in blanks that are no part of them, as those of char(n)."""
+        return frozenset()
+
     def bounded(self, value: ir.Column) -> ir.Column:
         """The value, null where the engine has an infinity or no number in a type that is no float."""
         return value

@@ -47,6 +47,7 @@ REPORTED = {"TimeZone": "UTC", "DateStyle": "ISO, MDY", "IntervalStyle": "postgr
 UNREPORTED = {"extra_float_digits": "1", "bytea_output": "hex", "array_nulls": "on", "transform_null_equals": "off"}
 SETTLED: WeakSet[Any] = WeakSet()  # connections for which those were set
 TEXTS = ("bpchar", '"char"', "citext", "name", "character")  # what else has the values of a text
+FILLED = ("character(", "bpchar")  # as the catalog calls what is filled up with blanks
 FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
 
 
@@ -199,12 +200,23 @@ class Postgres(Engine):
         known = dict(table.schema().items())
         if self.con is None or not any(t.is_unknown() or t.is_time() for t in known.values()):
             return known
-        node = table.op()
-        place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
-        found = self.run("a question of types", lambda: self.connected.raw_sql(BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))).fetchall())
+        found = self._base_types(table)
         based = {name: _based(text, kind, listed=listed) for name, text, kind, listed in found}
         zoned = {name: ZONED for name, text, *_ in found if text.startswith("time") and text.endswith("with time zone") and name in known and known[name].is_time()}
         return {c: based.get(c) or t if t.is_unknown() else t for c, t in known.items()} | zoned
+
+    def _base_types(self, table: ir.Table) -> list[tuple[str, str, str, bool]]:
+        """Of each column its name, the type under its domains, the kind of that, and whether it is a list of it."""
+        node = table.op()
+        place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
+        asked = BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))
+        found: list[tuple[str, str, str, bool]] = self.run("a question of types", lambda: self.connected.raw_sql(asked).fetchall())
+        return found
+
+    def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:
+        """Those of char(n), of domains over it, and of lists of it."""
+        found = self._base_types(self.table(name, catalog, database))
+        return frozenset(column for column, text, *_ in found if text.startswith(FILLED))
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """Enums, char(n), citext and name are texts that compare by bytes, money a decimal; an object of jsonb is left."""

@@ -130,6 +130,11 @@ class Spark(Engine):
             return super().plain(column, dtype)
         return rtrim(cast(column, dtype)) if dtype.is_string() and self._padded(column) else cast(column, dtype)
 
+    def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:
+        """Those of char(n)."""
+        table = self.table(name, catalog, database)
+        return frozenset(c for c in table.columns if self._padded(table[c]))
+
     def _padded(self, column: ir.Column) -> bool:
         """Whether a stored column is a char(n), which stands beside Spark's schema alone."""
         node = column.op()

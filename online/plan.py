@@ -144,10 +144,12 @@ class GroupByPlan:
     snapshots: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of the ends of an entity's snapshots
     source: dict[str, str] = field(default_factory=dict)  # the source's columns and Ibis types, as messages carry them
     source_name: str = ""
+    streamed: str = ""  # DuckDB's SELECT of the same as `rows` over messages, where their table has another name than the warehouse's
     needs: tuple[Need, ...] = ()
     keyless: str = ""  # DuckDB's SELECT of the numbers of messages that no filter leaves out and that lack one of these, and of which
     reads: tuple[str, ...] = ()  # the source's columns of which the stored ones are made, but for keys and the time
     coarse: dict[str, str] = field(default_factory=dict)  # stored column -> "s", "ms" or "float32": what the topic tells of it, where the table tells more
+    padded: tuple[str, ...] = ()  # the source's columns of which the table has no blanks at their ends, whatever messages have
     time: str | None = None  # the source's column that is the event's time as it stands
     retain: int | None = None  # microseconds
     owner: str = ""

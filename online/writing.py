@@ -99,7 +99,7 @@ class RowLevel:
 
     def rows(self, messages: pa.Table) -> pa.Table:
         """The rows of the messages: keys, time, and what is stored."""
-        return self._run(messages, self.plan.rows["duckdb"])
+        return self._run(messages, self.plan.streamed or self.plan.rows["duckdb"])
 
     def keyless(self, messages: pa.Table) -> dict[int, list[Need]]:
         """Of the messages that no filter leaves out, those of which no event can come, by their places: what each lacks."""
@@ -110,7 +110,7 @@ class RowLevel:
         return {row[PLACE]: [need for i, need in enumerate(self.plan.needs) if row[f"n{i}"]] for row in found}
 
     def _run(self, messages: pa.Table, question: str) -> pa.Table:
-        self.con.register(self.plan.source_name, messages)
+        self.con.register(self.plan.source_name, trimmed(messages, self.plan.padded))
         try:
             return self.con.execute(question).to_arrow_table()
         finally:
@@ -354,6 +354,20 @@ class _Batch:
 def _instants(times: pa.ChunkedArray) -> pa.ChunkedArray:
     """In microseconds since 1970."""
     return times.cast(pa.timestamp("us", times.type.tz)).cast(pa.int64())
+
+
+def trimmed(messages: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The messages without the blanks at the ends of these columns' texts, and of texts in their lists: the table's char(n) are read so too."""
+    for c in columns:
+        made = [_trimmed(chunk) for chunk in messages[c].chunks]
+        messages = messages.set_column(messages.schema.get_field_index(c), c, pa.chunked_array(made, messages[c].type))
+    return messages
+
+
+def _trimmed(texts: pa.Array) -> pa.Array:
+    if pa.types.is_list(texts.type):
+        return pa.ListArray.from_arrays(texts.offsets, _trimmed(texts.values), mask=texts.is_null())
+    return pc.utf8_rtrim(texts, " ") if pa.types.is_string(texts.type) else texts
 
 
 def _own(error: Exception) -> bool:

@@ -10,7 +10,8 @@ import ibis.expr.operations as ops
 
 from backends import engine_of
 from online.plan import Need
-from workbench.nodes import inline, inline_rows
+from workbench.binding import title
+from workbench.nodes import base, inline, inline_rows
 from workbench.rows import rebound
 
 if TYPE_CHECKING:
@@ -31,12 +32,22 @@ def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
         return {}
     engine = engine_of(None, "duckdb")
     try:
-        question = engine.sql(keyless(group_by, engine))
+        question, rows = engine.sql(keyless(group_by, engine)), streamed(group_by, stored, engine)
     except Exception:  # noqa: BLE001 what Ibis lacks for DuckDB is said where the rows are
-        question = ""
+        question, rows = "", ""
     beside = [*stored.named.values(), *stored.buckets, *([stored.id] if stored.id else [])]
     reads = read(group_by, stored.inputs.columns, beside)
-    return {"needs": needed(group_by), "keyless": question, "reads": reads}
+    return {"needs": needed(group_by), "keyless": question, "reads": reads, "streamed": rows}
+
+
+def streamed(group_by: GroupBy, stored: Stored, engine: Engine) -> str:
+    """The rows of messages as SQL, where the updater's own table of them is called otherwise than the warehouse's; else nothing."""
+    table = base(group_by.source.table)
+    place = (table.namespace.catalog, table.namespace.database) if isinstance(table, ops.UnboundTable) else ()
+    if not isinstance(table, ops.UnboundTable | ops.InMemoryTable) or (table.name == title(table) and not any(place)):
+        return ""
+    ours = ibis.table(dict(table.schema.items()), name=title(table))
+    return engine.sql(stored.rows(engine).op().replace({table: ours.op()}).to_expr())
 
 
 def needed(group_by: GroupBy) -> tuple[Need, ...]:
@@ -69,7 +80,7 @@ def keyless(group_by: GroupBy, engine: Engine) -> ir.Table:
     if not isinstance(table, ops.UnboundTable | ops.InMemoryTable):
         message = f"the rows of {group_by.name} do not begin at a table"
         raise TypeError(message)
-    wider = ibis.table({**dict(table.schema.items()), PLACE: "int64"}, name=table.name)
+    wider = ibis.table({**dict(table.schema.items()), PLACE: "int64"}, name=title(table))
     moved = {ops.Field(table, c): wider[c].op() for c in table.schema.names}
     kept = wider.filter([f.replace(moved).to_expr() for f in filters]) if filters else wider
     fields = {ops.Field(wider, c): kept[c].op() for c in wider.columns}

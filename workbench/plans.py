@@ -33,7 +33,7 @@ from workbench.normal import finite, micros, normal, normal_value
 from workbench.reductions import finish_over, reductions
 from workbench.rows import EVENT, EntityRows, EventRows, Inputs
 from workbench.sources import EntitySource
-from workbench.told_precision import coarse
+from workbench.told_precision import coarse, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -315,6 +315,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         source_name=title(base(table)),
         **({} if entity else message_needs(group_by, stored)),
         coarse={} if entity else coarse(group_by, stored),
+        padded=() if entity or group_by.events.topic is None else padded(group_by, group_by.source.connection),
         time=None if entity else as_it_stands(table, group_by.events.time),
         owner=group_by.owner,
         description=group_by.description,

@@ -22,7 +22,7 @@ from workbench.joins import Join
 from workbench.operations import said, unproven
 from workbench.plans import plan_of, span_us
 from workbench.profiles import Profile, profiled
-from workbench.told_precision import meeting
+from workbench.told_precision import meeting, padded
 from workbench.training import connection_of
 from workbench.windows import windows
 
@@ -213,6 +213,7 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     changes = difference(older, plan) if older is not None else Difference(tuple(n for *_, n in plan.outputs), (), (), ())
     group_bys = group_bys_of(definition)
     con = _connection(definition, on)
+    plan = _padded(plan, group_bys, con)
     refuse_unstated(definition, group_bys, con)
     profiles = tuple(profiled(g, con, until) for g in group_bys)
     there, forgetful = registry.batch_ends(store), registry.forgetful(store)
@@ -269,6 +270,12 @@ def _next(name: str) -> str:
     """The name of the version after: `x_v2` of `x_v1`, `x_v2` of `x`."""
     base, number = stem(name)
     return f"{base}_v{number + 1}"
+
+
+def _padded(plan: Plan, group_bys: list[GroupBy], con: BaseBackend) -> Plan:
+    """The plan, with what the warehouse's engine fills up with blanks."""
+    found = {g.name: padded(g, con) for g in group_bys if plan.group_by(g.name).topic is not None}
+    return replace(plan, group_bys=tuple(replace(p, padded=found.get(p.name, ())) for p in plan.group_bys))
 
 
 def _retained(plan: Plan, retain: Any) -> Plan:

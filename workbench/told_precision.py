@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis.expr.operations as ops
 
+from backends import engine_of
 from online import avro
 from online.precision import LOST, UNITS
 from workbench.errors import DefinitionError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import ibis.expr.datatypes as dt
+    from ibis.backends import BaseBackend
 
     from online.plan import GroupByPlan, TopicPlan
     from workbench.definitions import GroupBy
@@ -48,6 +50,19 @@ def coarse(group_by: GroupBy, stored: Stored) -> dict[str, str]:
     if group_by.events.id is None and (unmet := [name for name, precision in found.items() if precision == LOST]):
         raise DefinitionError(_refusal(group_by, named[unmet[0]], lossy))
     return {name: precision for name, precision in found.items() if precision is not None}
+
+
+def padded(group_by: GroupBy, con: BaseBackend | None) -> tuple[str, ...]:
+    """The columns of a streamed source's table that its engine fills up with blanks, which messages may have too: none without a connection."""
+    table = base(group_by.source.table)
+    if con is None or not isinstance(table, ops.UnboundTable | ops.DatabaseTable) or not any(_texts(t) for t in table.schema.types):
+        return ()
+    found = engine_of(con).padded(table.name, table.namespace.catalog, table.namespace.database)
+    return tuple(c for c in table.schema if c in found)
+
+
+def _texts(dtype: dt.DataType) -> bool:
+    return dtype.is_string() or (dtype.is_array() and dtype.value_type.is_string())
 
 
 def meeting(plan: GroupByPlan) -> str:
@@ -171,4 +186,4 @@ def _aligned(node: ops.Value, precision: str) -> bool:
     return getattr(node.value, "microsecond", 0) % UNITS[precision] == 0
 
 
-__all__ = ["coarse", "meeting"]
+__all__ = ["coarse", "meeting", "padded"]

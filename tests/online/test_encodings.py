@@ -12,6 +12,7 @@ from uuid import UUID
 import ibis
 import pyarrow as pa
 import pytest
+from pyarrow import csv
 
 from online import fetch, loading, registry, writing
 from online.encoding import as_told
@@ -232,6 +233,77 @@ def test_what_a_cut_time_shares_is_published():
     plan = plan_of(definition(CON, {}, name="shared_v1", extra=SHARED)[0])
 
     assert {"ms"} == set(plan.group_bys[0].coarse.values())
+
+
+PADDED = ("create domain padded.code as char(4)", "create table padded.events (user_id char(5), ts timestamp, c char(4), d padded.code, l char(3)[], v varchar(4))")
+
+
+def filled(texts, length):
+    return [f"{t:{length}}" for t in texts]
+
+
+def test_the_blanks_that_fill_a_char_n_up_are_no_part_of_a_message(store, postgres):
+    """N1, N6, rule 21: Debezium sends `'a   '` of a char(4); keys, values, domains and lists meet the table's without an id."""
+    for statement in ("drop schema if exists padded cascade", "create schema padded", *PADDED):
+        postgres.raw_sql(statement).close()
+    columns = {"user_id": filled(["1", "1", "12345"], 5), "c": filled(["a", "a", "abcd"], 4), "d": filled(["b", "", " b"], 4), "v": ["v ", "v", "v "]}
+    try:
+        for second, (user, c, d, v) in enumerate(zip(*columns.values(), strict=True)):
+            postgres.raw_sql(f"insert into padded.events values ('{user}', timestamp '2024-01-01 00:00:0{second}', '{c}', '{d}', array['a', null, 'b'], '{v}')").close()
+        table = postgres.table("events", database="padded")
+        group_by = GroupBy(name="padded_v1", source=EventSource(table, time="ts", topic="events.encoded"), keys=["user_id"], aggregations=[*trailing(days(3), table.count()), *(table[c].last() for c in ("c", "d", "l", "v"))], accuracy="temporal")
+        plan = plan_of(group_by)
+        with registered(store, plan):
+            times = pa.array([1_704_067_200_000_000 + 1_000_000 * n for n in range(3)], pa.timestamp("us"))
+            messages = pa.table(columns | {"ts": times, "l": [["a  ", None, "b  "]] * 3}).select(list(plan.group_bys[0].source))
+            streamed(store, plan, messages, 0)
+            before = [dict(fetch(store, "padded_v1", user_id=u, at=datetime(2024, 1, 2, tzinfo=UTC))) for u in ("1", "12345")]
+            uploaded(store, plan, group_by, postgres)
+            after = [dict(fetch(store, "padded_v1", user_id=u, at=datetime(2024, 1, 2, tzinfo=UTC))) for u in ("1", "12345")]
+
+        assert before == after
+        assert [2, 1] == [a["count_3d"] for a in after]
+        assert (["a", None, "b"], "v", "", "a") == tuple(after[0][f"{c}_last"] for c in ("l", "v", "d", "c"))
+    finally:
+        postgres.raw_sql("drop schema padded cascade").close()
+
+
+def test_what_spark_fills_up_is_known_to_the_plan_too(spark):
+    """N1, N6: the updater does the same with it."""
+    spark.raw_sql("create table filled (user_id char(5), ts timestamp, c char(4), v varchar(4), s string) using parquet")
+    try:
+        table = spark.table("filled")
+        group_by = GroupBy(name="filled_v1", source=EventSource(table, time="ts", topic="events.encoded"), keys=["user_id"], aggregations=[table.c.last(), table.s.last(), table.v.last()], accuracy="temporal")
+
+        assert ("user_id", "c") == plan_of(group_by).group_bys[0].padded
+    finally:
+        spark.raw_sql("drop table filled")
+
+
+SOURCES = {"a table of a schema": lambda con: con.table("events", database="other"), "a file": lambda con: con.read_csv(con.csv), "a table in memory": lambda _: ibis.memtable(events().select(["user_id", "ts", "i"]))}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
+    """Rule 21: the updater's own table has a name of its own, not the warehouse's."""
+    con = ibis.duckdb.connect()
+    con.raw_sql("create schema other")
+    rows = events().select(["user_id", "ts", "i"])
+    con.create_table("events", rows, database="other")
+    con.csv = tmp_path / "events.csv"
+    csv.write_csv(rows, con.csv)
+    table = SOURCES[source](con)
+    group_by = GroupBy(name="placed_v1", source=EventSource(table, time="ts", topic=Topic("events.encoded", time="us")), keys=["user_id"], aggregations=[*trailing(days(3), table.count()), table.i.last()], accuracy="temporal")
+    plan = plan_of(group_by)
+    with registered(store, plan):
+        (stored,) = plan.group_bys
+        keys = pa.array([*rows["user_id"].to_pylist()[:-1], None]).cast(as_told(stored.topic, stored.source, rows).schema.field("user_id").type)
+        lacking = as_told(stored.topic, stored.source, rows).set_column(0, "user_id", keys)
+        sent = writing.Messages("events.encoded", lacking, [0] * len(rows), list(range(len(rows))))
+        with store.connection() as connection:
+            done = writing.applied(connection, writing.RowLevel(stored), sent)
+
+    assert (rows.num_rows - 1, 1) == (done.rows, len(done.dead))
 
 
 def test_a_proposal_says_at_what_precision_events_meet(store):

@@ -48,8 +48,7 @@ def served(store, con, kind):
             loading.upload(connection, stored, history.engine.batches(history.before(history.rows, end)), end)
         if by_topic:
             rows = table.filter(table["at"] >= cases.moment(matrix.BASE - 2 * matrix.DAY)).select(*stored.source)
-            texts = {c: rows[c].cast("string").rstrip() for c in ("char3",) if c in rows.columns}  # messages have no blanks to fill
-            streamed(store, stored, engine_of(con).fetch(rows.mutate(**texts)))
+            streamed(store, stored, engine_of(con).fetch(rows))
         yield
     finally:
         registry.unpublish(store, plan.name)
