@@ -102,5 +102,5 @@ CHECKS = (
     Check("Values beside those that are served", lambda a: a.revalue(), must=False),
     Check("Windows within the history", lambda a: rulings.history(a.proposal), must=False),
     Check("Topics exist", lambda a: rulings.topics(a.proposal), must=False),
-    Check("Newest messages make events", lambda a: newest.messages(a.proposal), must=False),
+    Check("Newest messages make events", lambda a: newest.messages(a.proposal, a.engine), must=False),
 )

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import re
 import time
+import unicodedata
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from online.errors import StoreError
+from workbench.arrows import fetched
+from workbench.plans import stored_rows
+from workbench.publishing import twins
 from workbench.publishing.findings import FAIL, PASS, SKIPPED, WARNING, Finding
 from workbench.timeline import words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from backends import Engine
     from online.plan import GroupByPlan
+    from workbench.definitions import GroupBy
     from workbench.publication import Proposal
+    from workbench.publishing.twins import Row
 
+Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 MOST = 100  # messages of a topic
 PATIENCE = 3_000  # milliseconds for a broker to answer
 SECONDS = 5.0  # for the messages to come
 SHOWN = 3  # reasons
+DAY = 86_400_000_000  # microseconds: how far from the messages' times the table's rows may lie
+ROWS = 20_000  # of the table that messages are held against
+FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC", "NFKD")
+KEY = re.compile(r"k\d+")
 ORDER = (FAIL, WARNING, PASS, SKIPPED)
 
 
-def messages(proposal: Proposal) -> Finding:
-    """The newest messages of each topic are read as the updater will read them."""
+def messages(proposal: Proposal, engine: Engine) -> Finding:
+    """The newest messages of each topic are read as the updater will read them, and held against the table's rows."""
     plans = [g for g in proposal.plan.group_bys if g.topic is not None]
     if not plans:
         return Finding("messages", SKIPPED, "No topic: no messages")
     if find_spec("kafka") is None:
         return Finding("messages", SKIPPED, "Newest messages not looked at: kafka-python is not installed")
     try:
-        found = [_looked_at(plan, proposal) for plan in plans]
+        found = [_looked_at(plan, proposal, engine) for plan in plans]
     except StoreError as error:
         return Finding("messages", SKIPPED, f"Newest messages not looked at: {error}")
     first = min(found, key=lambda f: ORDER.index(f.status))
@@ -39,16 +53,22 @@ def messages(proposal: Proposal) -> Finding:
     return Finding("messages", first.status, first.sentence, "\n".join(rest))
 
 
-def _looked_at(plan: GroupByPlan, proposal: Proposal) -> Finding:
+def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> Finding:
     from online.consuming import configured, newest_messages  # noqa: PLC0415 an extra
+    from workbench.publication import group_bys_of  # noqa: PLC0415 it asks for this check
 
     assert plan.topic is not None  # noqa: S101 it is streamed
     config = {"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}
-    return told(plan, newest_messages(config, plan.topic.name, MOST, SECONDS), time.time_ns() // 1000)
+    (group_by,) = [g for g in group_bys_of(proposal.definition) if g.name == plan.name]
+    newest = newest_messages(config, plan.topic.name, MOST, SECONDS)
+    return told(plan, newest, time.time_ns() // 1000, partial(_table_rows, group_by, engine))
 
 
-def told(plan: GroupByPlan, newest: Sequence[Any], now: int) -> Finding:
-    """What a topic's newest messages come to for a group-by; `now` in microseconds."""
+def told(plan: GroupByPlan, newest: Sequence[Any], now: int, table: Callable[[Sequence[Row]], list[Row]] = lambda _rows: []) -> Finding:
+    """What a topic's newest messages come to for a group-by; `now` in microseconds.
+
+    `table` gives the table's rows that such rows of messages are held against, where events have no id.
+    """
     from online.contents import keyless_reason  # noqa: PLC0415 the driver is an extra
     from online.formats import Decoder  # noqa: PLC0415 as above
     from online.writing import RowLevel  # noqa: PLC0415 as above
@@ -71,9 +91,35 @@ def told(plan: GroupByPlan, newest: Sequence[Any], now: int) -> Finding:
     doubts += [f"{count - events:,} make none"] if count > events else []
     doubts += [f"{far:,} of a time before 1990 or more than a day ahead"] if far else []
     sentence = f"{events:,} of the newest {words.plural(count, 'message')} of {name} make events of {plan.name}"
-    if doubts:
-        return Finding("messages", WARNING, f"{sentence}: {'; '.join(doubts)}", detail)
+    again, certain = "", False
+    if plan.id is None:
+        rows = RowLevel(plan).rows(kept).to_pylist(maps_as_pydicts="strict")
+        certain, again = twins.told(plan, rows, table(rows)) if rows else (False, "")
+    if certain:
+        return Finding("messages", FAIL, again, "\n".join([sentence, *doubts, *([detail] if detail else [])]))
+    if doubts or again:
+        return Finding("messages", WARNING, f"{sentence}: {'; '.join([*doubts, *([again] if again else [])])}", detail)
     return Finding("messages", PASS, f"{sentence}{_ages(plan, kept, now)}")
+
+
+def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[Row]:
+    """The table's newest rows, and those of the messages' keys about their times."""
+    stored = stored_rows(group_by, engine)
+    times = [row["time"] for row in rows]
+    about = stored.filter(stored.time >= min(times) - DAY, stored.time <= max(times) + DAY)
+    for key in (k for k in stored.columns if KEY.fullmatch(k)):
+        if about[key].type().is_string():
+            about = about.filter(about[key].isin(sorted({v for row in rows for v in _spellings(row[key])})))
+        elif about[key].type().is_integer():
+            about = about.filter(about[key].isin(sorted({row[key] for row in rows})))
+    asked = (about.limit(ROWS), stored.order_by(stored.time.desc()).limit(ROWS // 10))
+    found = [row for some in asked for row in fetched(engine, some).to_pylist(maps_as_pydicts="strict")]
+    return list({repr(row): row for row in found}.values())
+
+
+def _spellings(text: str) -> set[str]:
+    """A text, and how else a table may have it."""
+    return {t for form in FORMS for t in (unicodedata.normalize(form, text), unicodedata.normalize(form, text).strip())} | {text}
 
 
 def _instants(plan: GroupByPlan, rows: Any) -> Any:
