@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from online.connect_values import Meaning
 from online.errors import StoreError
 
 if TYPE_CHECKING:
@@ -95,6 +96,38 @@ def _fits(kind: Any) -> tuple[str, ...]:
 
 def _said(kind: Any) -> str:
     return str(kind.get("logicalType") or kind["type"]) if isinstance(kind, dict) else json.dumps(kind) if isinstance(kind, list) else str(kind)
+
+
+def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
+    """The schema of a registry that a message's key was written by, and the value. ValueError where it is none; StoreError where the registry is away."""
+    from fastavro import schemaless_reader  # noqa: PLC0415 what no Avro topic needs
+
+    schema, stream = written(int.from_bytes(message[1:HEAD], "big")), BytesIO(message)
+    stream.seek(HEAD)
+    try:
+        found = schemaless_reader(stream, schema, None)
+    except Exception as error:  # whatever fastavro meets in bytes that are not of the schema
+        problem = f"{type(error).__name__} {error}".rstrip()
+        raise ValueError(problem) from error
+    if left := len(message) - stream.tell():
+        problem = f"{left} bytes follow its value"
+        raise ValueError(problem)
+    return schema, found
+
+
+def connect_meanings(schema: Any) -> dict[str, Meaning]:
+    """What Kafka Connect says of a record's fields, or of a plain value, under no name, by `connect.name`."""
+    fields = {f["name"]: f["type"] for f in schema["fields"]} if isinstance(schema, dict) and schema.get("type") == "record" else {"": schema}
+    return {name: Meaning(_connect_name(type_)) for name, type_ in fields.items()}
+
+
+def _connect_name(type_: Any) -> str:
+    """Connect's own name of a type, or of the one of a union that is not null; empty where Avro says what it is."""
+    if isinstance(type_, list):
+        return next((found for t in type_ if (found := _connect_name(t))), "")
+    if not isinstance(type_, dict) or type_.get("logicalType"):
+        return ""
+    return str(type_.get("connect.name") or "")
 
 
 class Reader:

@@ -7,11 +7,13 @@ import re
 from json.decoder import scanstring  # type: ignore[attr-defined]  # in C where there is one, and undocumented
 from typing import TYPE_CHECKING
 
+from online.connect_values import ConnectValues
 from online.textual import MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from online.connect_values import Meaning
     from online.plan import TopicPlan
 
 BLANK = re.compile(r"[ \t\n\r]*")
@@ -37,10 +39,11 @@ class Opener:
     `identified`, changed. A row that was deleted is `PassedError`: a fact that happened stays one.
     """
 
-    def __init__(self, topic: TopicPlan, columns: Iterable[str], *, identified: bool) -> None:
+    def __init__(self, topic: TopicPlan, columns: Mapping[str, str], *, identified: bool) -> None:
         self.envelope, self.identified = topic.envelope, identified
         self.paths = dict(topic.names)
         self.folded = {c.casefold(): c for c in columns} if topic.insensitive else {}
+        self.values = ConnectValues(topic, columns) if topic.envelope else None
 
     @property
     def idle(self) -> bool:
@@ -54,7 +57,7 @@ class Opener:
             found, end = members(text, 0)
             _refuse_more(text, end)
             start = self._row(text, found) if self.envelope else 0
-            return self._named(text, start).encode()
+            return self._named(text, start, self._said(text, found)).encode()
         except UnicodeDecodeError as wrong:
             message = f"the message is no UTF-8 at byte {wrong.start}"
         except MalformedError:
@@ -98,19 +101,33 @@ class Opener:
             raise MalformedError(CHANGED)
         return start
 
-    def _named(self, text: str, start: int) -> str:
-        """The object that begins there, under the table's names."""
+    def _said(self, text: str, found: Mapping[str, Span]) -> Mapping[str, Meaning]:
+        """What the schema beside a change says of its columns; nothing where there is none."""
+        if self.values is None or "payload" not in found or "schema" not in found:
+            return {}
+        return self.values.said(text[slice(*found["schema"])])
+
+    def _named(self, text: str, start: int, said: Mapping[str, Meaning]) -> str:
+        """The object that begins there, under the table's names, with values as the table's types have them."""
         found, end = members(text, start)
-        if not (self.paths or self.folded):
-            return text[start:end].lstrip()
+        whole = text[start:end].lstrip()
         row: dict[str, str] = {}
+        told: dict[str, Meaning | None] = {}
         for name, (at, after) in found.items():
             column = self.folded.get(name.casefold(), name)
             if column in row:
                 message = f"column {column!r} is given twice, under names that differ in case alone"
                 raise MalformedError(message)
-            row[column] = text[at:after]
+            row[column], told[column] = text[at:after], said.get(name)
         row |= {column: _at(text, start, path) for column, path in self.paths.items()}
+        told |= {column: said.get(path) for column, path in self.paths.items()}
+        changed = bool(self.paths or self.folded)
+        for column in [c for c in row if self.values is not None and self.values.concerns(c, told[c])]:
+            before = row[column]
+            row[column] = before if self.values is None else self.values.text(column, before, told[column])
+            changed |= row[column] != before
+        if not changed:
+            return whole
         return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in row.items()) + "}"
 
 

@@ -59,9 +59,10 @@ class Decoder:
         whole = {c: t for c, t in source.items() if c not in topic.beside}
         self.value = {c: self.types[c] for c in whole}
         self.text = None if topic.format == "avro" else (Json if topic.format == "json" else Csv)(topic, whole, self.value)
-        self.avro = avro.Reader(topic, whole, self._registry(registry).schema if topic.registry else None) if topic.format == "avro" else None
+        written = self._registry(registry).schema if topic.registry else None
+        self.avro = avro.Reader(topic, whole, written) if topic.format == "avro" else None
         self.opener = Opener(topic, whole, identified=identified)
-        self.beside = Beside(topic, source) if topic.beside else None
+        self.beside = Beside(topic, source, written) if topic.beside else None
         apart = {c: t for c, t in source.items() if c in topic.beside}
         self.apart = Json(topic, apart, {c: self.types[c] for c in apart})
 

@@ -79,9 +79,12 @@ class Topic:
         or without. A row that was made or read by a snapshot is an event; one that was changed is one where the source has
         an `id`, by which the next upload brings what changed, and else a dead letter; one that was deleted takes nothing
         away, since facts stay, and is counted. A row that was taken out of its envelope says so by `__op` or `__deleted`.
+        Decimals in base64, days, and times in other units are read as the schema beside a message says; where there is
+        none, as the column's type says, times in the topic's unit, and a text that may be a decimal's digits or its bytes
+        is a dead letter.
     key
         Columns that come from the message's key: their names, or `{"user_id": "id"}` with those that they have there. A key
-        is a JSON object, or the plain text or number of one column.
+        is a JSON object, with its schema or without, or the plain text or number of one column; with a registry, Avro too.
     headers
         Columns that come from the message's headers, `{"region": "x-region"}`: plain texts and numbers.
     names
