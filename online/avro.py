@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from online.connect_values import Meaning
+from online.connect_values import KINDS, Meaning, read
 from online.errors import StoreError
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def _kind(field: Any, names: Mapping[str, Any]) -> Any:
         return _kind(others[0], names) if len(others) == 1 else field
     if isinstance(field, str):
         return names.get(field, field)
+    if isinstance(field, dict) and connect_name(field) in KINDS:
+        return field
     return field if not isinstance(field, dict) or "logicalType" in field or field["type"] in ("array", "map", "record", "enum", "fixed") else field["type"]
 
 
@@ -90,12 +92,14 @@ def _fits(kind: Any) -> tuple[str, ...]:
         logical = kind.get("logicalType")
         if logical == "decimal":
             return ("decimal",)
+        if (name := connect_name(kind)) in KINDS:
+            return (KINDS[name],)
         return (LOGICAL.get(logical, "nothing"),) if logical else FITS.get(kind["type"], ())
     return FITS.get(kind, ()) if isinstance(kind, str) else ()
 
 
 def _said(kind: Any) -> str:
-    return str(kind.get("logicalType") or kind["type"]) if isinstance(kind, dict) else json.dumps(kind) if isinstance(kind, list) else str(kind)
+    return str(kind.get("logicalType") or connect_name(kind) or kind["type"]) if isinstance(kind, dict) else json.dumps(kind) if isinstance(kind, list) else str(kind)
 
 
 def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
@@ -118,13 +122,13 @@ def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
 def connect_meanings(schema: Any) -> dict[str, Meaning]:
     """What Kafka Connect says of a record's fields, or of a plain value, under no name, by `connect.name`."""
     fields = {f["name"]: f["type"] for f in schema["fields"]} if isinstance(schema, dict) and schema.get("type") == "record" else {"": schema}
-    return {name: Meaning(_connect_name(type_)) for name, type_ in fields.items()}
+    return {name: Meaning(connect_name(type_)) for name, type_ in fields.items()}
 
 
-def _connect_name(type_: Any) -> str:
+def connect_name(type_: Any) -> str:
     """Connect's own name of a type, or of the one of a union that is not null; empty where Avro says what it is."""
     if isinstance(type_, list):
-        return next((found for t in type_ if (found := _connect_name(t))), "")
+        return next((found for t in type_ if (found := connect_name(t))), "")
     if not isinstance(type_, dict) or type_.get("logicalType"):
         return ""
     return str(type_.get("connect.name") or "")
@@ -137,6 +141,7 @@ class Reader:
         names: dict[str, Any] = {}
         self.schema, self.written, self.source = parsed(topic.schema, names), written, source
         kinds = {f["name"]: _kind(f["type"], names) for f in self.schema["fields"]}
+        self.names = {c: m.name for c, m in connect_meanings(self.schema).items() if m.name in KINDS}
         self.unit = {c: UNITS.get(topic.time) if kinds[c] == "long" else None for c in source}
 
     def row(self, payload: bytes) -> dict[str, Any]:
@@ -167,6 +172,8 @@ class Reader:
         """What Arrow takes for it: whole microseconds for an instant, text for a UUID, pairs for a map."""
         if value is None:
             return None
+        if column in self.names and isinstance(value, int | str):
+            return read(self.names[column], value)
         if type_.startswith("timestamp"):
             return self._instant(column, value)
         if type_.startswith("date") and not isinstance(value, date):

@@ -37,6 +37,8 @@ INSTANTS = {
     f"{CONNECT}Timestamp": "ms",
 }
 ZONED = f"{DEBEZIUM}time.ZonedTimestamp"
+# What a value of such a name is, as Ibis calls it; of decimals Avro says it itself.
+KINDS = {**dict.fromkeys(DATES, "date"), **dict.fromkeys(TIMES, "time"), **dict.fromkeys([*INSTANTS, ZONED], "timestamp")}
 NAMES = {DECIMAL, VARIABLE, *DATES, *TIMES, *INSTANTS, ZONED}
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 BASE64 = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -159,6 +161,32 @@ class ConnectValues:
             message = f"column {column!r} is {self.types[column]}, and the message's key has {value!r:.60}"
             raise MalformedError(message)
         return json.dumps(str(value))
+
+
+def read(name: str, value: Any) -> Any:
+    """A value that Connect calls so, of an Avro message: a date, a time of day, or microseconds since 1970. ValueError where it is none."""
+    try:
+        if name in DATES:
+            return date(1970, 1, 1) + timedelta(days=value)
+        if name in TIMES:
+            return time.fromisoformat(_clock(value * NANOS[TIMES[name]]))
+        if name in INSTANTS:
+            return value * NANOS[INSTANTS[name]] // NANOS["us"]
+        return (_iso(value) - EPOCH) // timedelta(microseconds=1)
+    except (OverflowError, TypeError) as error:
+        problem = f"{name} is no {value!r:.60}: {error}"
+        raise ValueError(problem) from None
+
+
+def written(name: str, value: Any) -> int | str:
+    """The inverse of `read`, from a date, a time of day or an instant, cut down to the unit."""
+    if isinstance(value, datetime):
+        at = value.replace(tzinfo=value.tzinfo or UTC)
+        return at.isoformat() if name == ZONED else (at - EPOCH) // timedelta(microseconds=1) * NANOS["us"] // NANOS[INSTANTS[name]]
+    if isinstance(value, time):
+        micros = ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
+        return micros * NANOS["us"] // NANOS[TIMES[name]]
+    return int((value - date(1970, 1, 1)).days)
 
 
 def _unscaled(encoded: Any, scale: int) -> str:

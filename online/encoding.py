@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from online import avro
+from online.connect_values import KINDS, written
 from online.errors import StoreError
 from online.formats import Decoder
 
@@ -142,6 +143,8 @@ class Encoder:
     def _value(self, value: Any, type_: pa.DataType, kind: Any) -> Any:
         if value is None:
             return None
+        if (name := avro.connect_name(kind)) in KINDS:
+            return written(name, value)
         if pa.types.is_timestamp(type_):
             at = value.replace(tzinfo=value.tzinfo or UTC)
             if kind == "long":

@@ -8,6 +8,7 @@ import ibis.expr.operations as ops
 
 from backends import engine_of
 from online import avro
+from online.connect_values import INSTANTS, TIMES
 from online.precision import LOST, UNITS
 from workbench.errors import DefinitionError
 from workbench.nodes import base, inline
@@ -105,7 +106,7 @@ def _avro(kind: Any, dtype: dt.DataType, topic: TopicPlan) -> str | None:
         return "float32"
     if isinstance(kind, dict):
         logical = str(kind.get("logicalType", ""))
-        if logical.endswith("-millis"):
+        if logical.endswith("-millis") or (TIMES | INSTANTS).get(avro.connect_name(kind)) == "ms":
             return "ms"
         if logical == "decimal" and dtype.is_decimal():
             return LOST if kind.get("scale", 0) < (dtype.scale or 0) else None

@@ -9,11 +9,15 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import fastavro
+import ibis
+import pyarrow as pa
 import pytest
 from test_avro import registry  # noqa: F401 a fixture
 
+from online.encoding import as_told
 from online.formats import Decoder
-from workbench import Topic
+from workbench import DefinitionError, EventSource, GroupBy, Topic
+from workbench.plans import plan_of
 
 SOURCE = {"id": "int64", "ts": "timestamp", "price": "decimal(12, 2)", "day": "date", "clock": "time", "seen": "timestamp('UTC')", "n": "decimal(20, 0)", "s": "string"}
 AT = datetime(2024, 2, 29, 13, 14, 15, 123456, tzinfo=UTC)
@@ -142,6 +146,45 @@ def test_what_is_no_change_of_debeziums_keeps_its_meaning():
     got = decoded([json.dumps({"d": "1234"}).encode(), json.dumps({"d": "AZA="}).encode()], {"d": "decimal(12, 2)"}, envelope=None)
 
     assert ([0], [Decimal("1234.00")]) == (got.good, got.table["d"].to_pylist())
+
+
+def connected(kind, name):
+    return ["null", {"type": kind, "connect.version": 1, "connect.name": name}]
+
+
+AVRO = {"ts": ("long", f"{D}MicroTimestamp"), "day": ("int", f"{D}Date"), "clock": ("long", f"{D}MicroTime"), "seen": ("string", f"{D}ZonedTimestamp")}
+MILLIS = {"ts": ("long", f"{D}Timestamp"), "day": ("int", f"{C}Date"), "clock": ("int", f"{D}Time"), "seen": ("long", f"{C}Timestamp")}
+
+
+def avro_topic(kinds):
+    fields = [{"name": c, "type": connected(*kinds[c])} for c in AVRO]
+    return Topic("t", format="avro", schema={"type": "record", "name": "Value", "fields": fields})
+
+
+@pytest.mark.parametrize(("kinds", "micros"), [(AVRO, 123456), (MILLIS, 123000)], ids=["micro", "milli"])
+def test_an_avro_schema_of_debeziums_tells_as_its_names_say(kinds, micros):
+    """The schema that the connector registered is given as it is; rows are written by it, and read, as any topic's."""
+    topic, source = avro_topic(kinds).plan, {c: SOURCE[c] for c in AVRO}
+    told = {"ts": MICROS // (1 if kinds is AVRO else 1000), "day": 19782, "clock": CLOCK // (1 if kinds is AVRO else 1000), "seen": PRECISE["seen"] if kinds is AVRO else MICROS // 1000}
+    message = avro(0, json.loads(topic.schema), told)[5:]
+    want = {c: ROW[c] for c in AVRO} | {c: ROW[c].replace(microsecond=micros) for c in ("ts", "clock", "seen")}
+    rows = pa.table({c: pa.array([ROW[c], None], t) for c, t in Decoder(topic, source).types.items()})
+
+    got, again = Decoder(topic, source).decode([message, message[:-1]]), as_told(topic, source, rows)
+
+    assert ([want], [1]) == (got.table.to_pylist(), [p for p, _ in got.bad])
+    assert [want, dict.fromkeys(want)] == again.to_pylist()
+
+
+def test_what_such_a_schema_tells_less_exactly_is_known():
+    """N1: its milliseconds meet the table's microseconds; a day is no text."""
+    table = ibis.table({c: SOURCE[c] for c in AVRO}, name="connected")
+    source = EventSource(table, time="ts", topic=avro_topic(MILLIS))
+    plan = plan_of(GroupBy(name="connected_v1", source=source, keys=["day"], aggregations=[table.clock.max().name("c"), table.seen.max().name("s")], accuracy="temporal"))
+
+    assert {"time": "ms", "i0": "ms", "i1": "ms"} == plan.group_bys[0].coarse
+    with pytest.raises(DefinitionError, match=r"has day as io\.debezium\.time\.Date, and connected as string"):
+        EventSource(ibis.table({c: SOURCE[c] for c in AVRO} | {"day": "string"}, name="connected"), time="ts", topic=avro_topic(AVRO))
 
 
 KEYED = {"id": "int64", "day": "date", "price": "decimal(12, 2)", "amt": "int64"}
