@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from online.plan import Plan
     from online.store import Store
 
-NEWEST = 30  # answers that are told together, whichever tiles they are of
+NEWEST = 30  # answers that are told together, whichever tiles they are of, and others of their time
 LOOKED = 2_000  # answers that those are held against
 CHANCE = 1e-3  # what chance gives less often is none
 LEAST = 0.5  # a share of nulls is taken to be no smaller, since keys repeat
+# Answers of one time are equally new: which of them are read is drawn, since callers order keys.
 ANSWERS = """with s as (
-        select features, row_number() over (order by at desc, request desc, number desc) as back
+        select features, rank() over (order by at desc) as back
         from workbench.served where name = %s and hash = %s and at <= %s and errors = '{}'
-        order by at desc, request desc, number desc limit %s),
+        order by at desc, md5(request::text || '/' || number) limit %s),
     f as (select e.key, e.value = 'null' as void, s.back <= %s as newest
         from s cross join lateral jsonb_each(s.features) e)
     select key, count(*), count(*) filter (where void), count(*) filter (where newest),
@@ -31,6 +32,8 @@ ANSWERS = """with s as (
 
 def of_voids(store: Store, plan: Plan, now: datetime) -> Iterator[Figure]:
     """The share of nulls in the newest 30 answers of each feature, or in all where there are fewer.
+
+    Of the time of the thirtieth all count, up to 2,000.
 
     Where all are null it is told if that is no chance find: by the share in the training set as
     it was frozen, or else in the answers before them. What is null there throughout is told

@@ -20,7 +20,7 @@ from monitoring.against import Against, against, choices
 from monitoring.board import STATUSES, UNJUDGED
 from monitoring.commands import monitor
 from monitoring.measured import Measured
-from monitoring.passes import monitored
+from monitoring.passes import monitored, voids
 from monitoring.scored import by_tiles
 from monitoring.thresholds import DRIFT, RULES
 from monitoring.watching import Watching
@@ -175,7 +175,8 @@ def test_a_group_by_alone_is_scored_by_bins_of_its_first_answers_frozen_as_soon_
 
 
 def test_findings_of_one_reference_are_not_those_of_another(store, join):
-    sources, found = {}, {}
+    """N13: a page's status is of its reference's own findings, and of those that depend on none, as what is null throughout."""
+    sources, found = {"nulls": voids}, {}
     for word in ("training", "day", "offline"):
         sources |= {n: s for n, s in Measured(store, join, chosen=word, **ASKED).sources().items() if n not in sources}
 
@@ -187,7 +188,7 @@ def test_findings_of_one_reference_are_not_those_of_another(store, join):
     for word, label in (("training", ""), ("day", "against the same hours 24 h before"), ("offline", "against the warehouse's values of the same answers")):
         mine = [f for f in told.findings.findings if f.subject.feature == SUM and (f.subject.place == label or f.rule not in {r.id for r in DRIFT})]
         found[word] = min((f.status for f in mine), key=STATUSES.index, default=UNJUDGED)
-    assert {"drift", "drift against the same hours 24 h before", "drift against the warehouse's values of the same answers", "consistency"} == set(sources)
+    assert {"nulls", "drift", "drift against the same hours 24 h before", "drift against the warehouse's values of the same answers", "consistency"} == set(sources)
     assert {w: line(s, SUM).status for w, s in shown.items()} == found
     assert ("alert", "watch") == (found["training"], found["offline"])
 

@@ -457,3 +457,18 @@ def test_a_feature_that_is_null_in_every_answer_is_an_alert_though_its_newest_ti
     assert "null" in lines["amt_sum_30d"].hot
     assert ["alert", "ok"] == sorted(f.status for f in looked.findings.rule("all_null"))
     assert 2 == looked.code("alert")
+
+
+@pytest.mark.parametrize("nulls_last", [True, False])
+def test_answers_of_one_time_are_one_newest_whatever_the_order_of_their_keys(store, table, nulls_last):
+    """N13: one request for 90 known keys and 40 unknown ones is no feature that is null in every answer."""
+    known, unknown = [{"user_id": "a"}] * 90, [{"user_id": f"new{i}"} for i in range(40)]
+    with served(store, table("one_request", [T - timedelta(hours=i) for i in range(1, 9)], [1] * 8)) as made:
+        fetcher = Fetcher(store, sample=1.0)
+        fetcher.fetch(made.name, known + unknown if nulls_last else unknown + known, at=T)
+        fetcher.close()
+        figures = list(voids.of_voids(store, store.plan(made.name, fresh=True)[1], T + timedelta(hours=1)))
+        with store.connection() as c:
+            c.execute("delete from workbench.served where name = %s", (made.name,))
+
+    assert [(pytest.approx(40 / 130), 130)] == [(f.value, f.n) for f in figures if f.feature == "amt_sum_30d"]
