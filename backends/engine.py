@@ -163,8 +163,8 @@ class Engine:
 
     def for_arrow(self, expr: ir.Table) -> ir.Table:
         """The rows of an expression without what Arrow has no value for: infinite times, and decimals that are no number."""
-        bounded = {c: v for c in expr.columns if not (v := self.bounded(expr[c])).equals(expr[c])}
-        return expr.mutate(**bounded) if bounded else expr
+        bounded = [v.name(c) for c in expr.columns if not (v := self.bounded(expr[c])).equals(expr[c])]
+        return expr.mutate(*bounded) if bounded else expr
 
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
         """A stored column as the type that a definition declares; none where it holds no such values."""

@@ -101,7 +101,7 @@ def stored(schema: ibis.Schema) -> ibis.Schema:
 
 def shown(table: ir.Table, columns: Sequence[str]) -> ir.Table:
     """The table with these columns, of lists, maps or bytes, as JSON."""
-    return table.mutate(**{c: typed(table[c]) for c in columns}) if columns else table
+    return table.mutate(*(typed(table[c]).name(c) for c in columns)) if columns else table
 
 
 # --- from Arrow

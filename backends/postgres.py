@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     import pyarrow as pa
+    from ibis.backends import BaseBackend
 
     from backends.asof import AsOf
 
@@ -46,6 +47,10 @@ BASE_TYPES = """
 REPORTED = {"TimeZone": "UTC", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
 UNREPORTED = {"extra_float_digits": "1", "bytea_output": "hex", "array_nulls": "on", "transform_null_equals": "off"}
 SETTLED: WeakSet[Any] = WeakSet()  # connections for which those were set
+# Where rows of this process are, by connection and for as long as an expression names them.
+SENT: WeakKeyDictionary[BaseBackend, WeakKeyDictionary[ops.InMemoryTable, ir.Table]] = (
+    WeakKeyDictionary()
+)
 TEXTS = ("bpchar", '"char"', "citext", "name", "character")  # what else has the values of a text
 FILLED = ("character(", "bpchar")  # as the catalog calls what is filled up with blanks
 FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
@@ -236,9 +241,22 @@ class Postgres(Engine):
         """A map is stored as jsonb, json or hstore."""
         return jsonb.typed(column, dtype) if dtype.is_map() and (column.type().is_json() or column.type().is_map()) else None
 
-    def local(self, rows: pa.Table) -> ir.Table:
-        """Kept: Ibis sends no maps, and puts columns' names into the driver's placeholders, where `)` and `%` break them."""
-        return self.keep(rows)
+    def query(self, expr: ir.Table) -> str:
+        """With tables of this process by COPY, before Ibis would send them."""
+        return super().query(self._sent(expr))
+
+    def _sent(self, expr: ir.Table) -> ir.Table:
+        """The expression over what COPY brought of its in-memory tables.
+
+        Ibis sends no maps, and puts columns' names into the driver's placeholders, where `)` and
+        `%` break them.
+        """
+        sent = SENT.setdefault(self.connected, WeakKeyDictionary())
+        here = expr.op().find(ops.InMemoryTable)
+        for table in here:
+            if table not in sent:
+                sent[table] = self.keep(table.data.to_pyarrow(table.schema))
+        return expr.op().replace({t: sent[t].op() for t in here}).to_expr() if here else expr
 
     def given(self, table: ir.Table) -> ir.Table:
         """With maps as JSON, of which Ibis takes values by key here."""
@@ -276,7 +294,7 @@ class Postgres(Engine):
         """Rows of Arrow by COPY; maps as jsonb, in their types for Ibis."""
         schema = rows.schema() if isinstance(rows, ir.Table) else ibis.Schema.from_pyarrow(rows.schema)
         if isinstance(rows, ir.Table) and not any(t.is_map() or t.is_json() for t in schema.types):
-            return super().held_as(name, rows)
+            return super().held_as(name, self._sent(rows) if isinstance(rows, ir.Table) else rows)
         self.connected.create_table(name, schema=jsonb.stored(schema), temp=True)
         (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
         return ops.DatabaseTable(name, schema=schema, source=self.connected, namespace=ops.Namespace()).to_expr()

@@ -14,6 +14,7 @@ from monitoring.answered import ROW
 from monitoring.causes import BY_NAME, SEVERAL, UNKNOWN, explained
 from monitoring.kinds import MISSING
 from monitoring.thresholds import LACKING, LATE, WATCHED
+from online.labels import row_beside
 from online.legible import written
 from workbench import display
 from workbench.errors import DefinitionError
@@ -160,11 +161,14 @@ class Consistency:
         return events_of(self.question.replay, difference)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The values that differ, one row each: keys, `at`, `feature`, `online`, `offline`, `visible`, `kind`, `cause`."""
+        """The values that differ, one row each: keys, `at`, `feature`, `online`, `offline`, `visible`, `kind`, `cause`.
+
+        A key that is called as one of these has `_` behind its name.
+        """
         import pandas as pd  # noqa: PLC0415 half a second that a report in text need not cost
 
         columns = ("at", "served", "feature", "online", "offline", "visible", "kind", "cause", "skew", "late", "request", "number")
-        return pd.DataFrame([{**r.keys, **{c: getattr(r, c) for c in columns}} for r in self.rows])
+        return pd.DataFrame([row_beside(r.keys, {c: getattr(r, c) for c in columns}) for r in self.rows])
 
     # --- shown
 

@@ -9,6 +9,7 @@ from online import carried
 from online.aggregates import quoted
 from online.answers import EPOCH, microseconds, moment
 from online.errors import StoreError
+from online.labels import row_beside
 from online.legible import written
 from online.places import snapshots, stored
 from online.values import reader
@@ -61,10 +62,16 @@ class Reasons:
         return written(lines)
 
     def to_pandas(self) -> Any:
-        """One row an event: its time, what is reduced of it, whether it counts and why."""
+        """One row an event: `time`, what is reduced of it, whether it `counts` and `why`.
+
+        An input that is called as one of these has `_` behind its name.
+        """
         import pandas as pd  # noqa: PLC0415 only here
 
-        return pd.DataFrame([{"time": e.time, **e.inputs, "counts": e.counts, "why": e.why} for e in self.events])
+        own = ("time", "counts", "why")
+        rows = [row_beside(e.inputs, {c: getattr(e, c) for c in own}) for e in self.events]
+        found = pd.DataFrame(rows)
+        return found[["time", *(c for c in found if c not in own), "counts", "why"]] if rows else found
 
 
 def _clock(time: datetime | None) -> str:

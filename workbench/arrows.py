@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from workbench.nodes import name_values
+
 if TYPE_CHECKING:
     import ibis
     import ibis.expr.datatypes as dt
@@ -38,4 +40,4 @@ def told_as_text(dtype: dt.DataType) -> bool:
 def typed(table: ir.Table, schema: ibis.Schema | None) -> ir.Table:
     """Rows that came by Arrow, in the types of a schema that it has as text."""
     texts = {n: table[n].cast(t) for n, t in (schema or {}).items() if n in table.columns and told_as_text(t)}
-    return table.mutate(**texts) if texts else table
+    return table.mutate(*name_values(texts)) if texts else table

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from backends import Engine
 from backends.equal import TOLERANCE, equal
+from online.labels import row_beside
 from online.legible import written
 from workbench import display
 from workbench.arrows import fetched
@@ -93,10 +94,13 @@ class Certificate:
         return self.equal
 
     def to_pandas(self) -> pd.DataFrame:
-        """The differences: the left's columns, then `feature`, and for each of the two ways its name and value."""
+        """The differences: the left's columns, then `feature`, and for each of the two ways its name and value.
+
+        A left's column that is called as one of these has `_` behind its name.
+        """
         import pandas as pd  # noqa: PLC0415 half a second that an equal certificate need not cost
 
-        return pd.DataFrame([{**d.left, "feature": d.feature, "way": d.ways[0], "value": d.given[0], "other_way": d.ways[1], "other_value": d.given[1]} for d in self.differences])
+        return pd.DataFrame([row_beside(d.left, {"feature": d.feature, "way": d.ways[0], "value": d.given[0], "other_way": d.ways[1], "other_value": d.given[1]}) for d in self.differences])
 
     @property
     def verdict(self) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ibis.expr.operations as ops
 
+from workbench.nodes import name_values
 from workbench.normal import finite, floor_to, micros, normal
 from workbench.planning import Planner, lazily
 from workbench.rows import AT, NEWEST, EntityRows, EventRows, Rows, beside, cleaned, in_us, rebound
@@ -55,7 +56,7 @@ def training_set(join: Join, engine: Engine, left: ir.Table | None = None, plann
     for number, part in enumerate(join.parts):
         base = _with_part(base, part, number, engine, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner), beside)
     made = {f.name: _over(base, f.node) for f in join.derivations}
-    return base.mutate(**made).select(*columns, *(f.name for f in join.outputs))
+    return base.mutate(*name_values(made)).select(*columns, *(f.name for f in join.outputs))
 
 
 def _alone(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:  # noqa: ARG001 Parts
@@ -78,7 +79,7 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, comp
     if part.max_age is not None:
         fresh = joined[NEWEST].isnull() | (joined[TIME] - joined[NEWEST] <= in_us(part.max_age))
         values = {n: fresh.ifelse(v, None) for n, v in values.items()}
-    return joined.select(*base.columns, **values)
+    return joined.select(*base.columns, *name_values(values))
 
 
 def _keys(rows: ir.Table, part: JoinPart, engine: Engine) -> dict[str, ir.Value]:
@@ -89,7 +90,7 @@ def _keys(rows: ir.Table, part: JoinPart, engine: Engine) -> dict[str, ir.Value]
 def _spine(base: ir.Table, key: dict[str, ir.Value], at: ir.Value, beside: Sequence[str] = ()) -> ir.Table:
     """The distinct (keys, instant), and what is `beside` them, that a part is asked for; no row for a null key."""
     known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
-    return base.filter(known & at.notnull()).select(**key, **{AT: at}, **{c: base[c] for c in beside}).distinct()
+    return base.filter(known & at.notnull()).select(*name_values(key | {AT: at}), *beside).distinct()
 
 
 def spine_of(part: JoinPart, join: Join, engine: Engine, left: ir.Table | None = None) -> ir.Table:
@@ -126,7 +127,7 @@ def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool
         table = _aggregated(group_by, *planner(spine, source, group_by.name), source, newest=newest)
     derived = {f.name: _over(table, f.node) for f in group_by.derivations}
     kept = [*spine.columns, *(f.name for f in group_by.outputs), *([NEWEST] if newest else [])]
-    return table.mutate(**derived).select(*kept)
+    return table.mutate(*name_values(derived)).select(*kept)
 
 
 def _aggregated(group_by: GroupBy, spine: ir.Table, evaluation: Callable[..., Evaluation], source: Rows, *, newest: bool) -> ir.Table:

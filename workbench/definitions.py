@@ -21,7 +21,7 @@ from workbench.binding import bind, column, columns, member, unbind
 from workbench.canonical import IDLE, Meaningful
 from workbench.errors import DefinitionError
 from workbench.estimates import own
-from workbench.names import check_feature, check_messages, code_point, shown, strange
+from workbench.names import INNER, check_feature, check_messages, code_point, is_inner, shown, strange
 from workbench.nodes import inline, inline_rows
 from workbench.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.topics import Topic
@@ -147,6 +147,9 @@ def flat(values: Any) -> Iterable[Any]:
 
 def identifier(value: Any, _: Any = None) -> str:
     """A name that can be a column's, a function's and a table's."""
+    if isinstance(value, str) and is_inner(value):
+        message = f"{shown(value)} is no name: names that start with {INNER} are the plan's own"
+        raise DefinitionError(message)
     if isinstance(value, str) and IDENTIFIER.fullmatch(value):
         return value
     character = strange(value) if isinstance(value, str) else None
@@ -169,9 +172,9 @@ def _group_source(value: Any, self: GroupBy) -> Source:
 
 def no_inner_names(owner: str, table: ops.Relation) -> None:
     """Refuse columns that are named as the plan names its own."""
-    taken = [c for c in table.schema.names if c.casefold().startswith("_fw_")]
+    taken = [c for c in table.schema.names if is_inner(c)]
     if taken:
-        message = f"{owner} reads a column named {taken[0]!r}: names that start with _fw_ are the plan's own; rename it in the table"
+        message = f"{owner} reads a column named {taken[0]!r}: names that start with {INNER} are the plan's own; rename it in the table"
         raise DefinitionError(message)
 
 

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from workbench.aggregates import kind
 from workbench.lowering import Cell, Context, lower, prepare, tallied, tally, unfolded
+from workbench.nodes import name_values
 from workbench.normal import finite, normal_value
 from workbench.reductions import finish_over, reductions
 from workbench.rows import BUCKET, END, EVENT, MEMBER, NEWEST, Inputs, Rows, beside, inside
@@ -48,7 +49,7 @@ class Evaluation:
         cells = self._cells(wanted)
         table = self._finished(cells, wanted, contributed=True)
         kept = {f.name: table[counted(i)].fill_null(False) & table[f.name].notnull() for i, f in enumerate(wanted)}
-        return table.group_by(*self.spine.columns).agg(**{f.name: self.engine.mapped(table[BUCKET], table[f.name], kept[f.name]) for f in wanted})
+        return table.group_by(*self.spine.columns).agg(*name_values({f.name: self.engine.mapped(table[BUCKET], table[f.name], kept[f.name]) for f in wanted}))
 
     def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
         named: dict[tuple[ops.Reduction, Window | None], str] = {}
@@ -70,7 +71,7 @@ class Evaluation:
             parts = {op: table[named[op, feature.window]].op() for op in reductions(feature.node)}
             values[feature.name] = finite(normal_value(finish_over(feature.node, parts)).to_expr())
         kept = [*self.group, *([NEWEST] if newest else []), *(counted(i) for i in range(len(wanted)) if contributed)]
-        return table.select(*kept, **values)
+        return table.select(*kept, *name_values(values))
 
     def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
         """One pass over the pairs, for the reductions that unfold the same list, or none."""

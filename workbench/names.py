@@ -19,6 +19,7 @@ BESIDE = 10  # characters of a definition's hash in the name of a table that is 
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and marks that show nothing
 MARKUP = frozenset("<>")
+INNER = "_fw_"  # how the names of the plan's own columns start
 
 
 def code_point(character: str) -> str:
@@ -42,10 +43,21 @@ def shown(name: str) -> str:
     return repr(name if len(name) <= SHOWN else f"{name[: SHOWN - 3]}...")
 
 
+def is_inner(name: str) -> bool:
+    """Whether a name is one of the plan's own, to an engine that does not tell cases apart too."""
+    return name.casefold().startswith(INNER)
+
+
 def check_feature(name: str) -> str:
-    """The name; DefinitionError where it is empty, or has what does not show or is markup."""
+    """The name; DefinitionError where it is empty, the plan's own, or has what does not show or is markup."""
     if not name.strip():
         message = f"{name!r} is no name of a feature: give it one that shows, as in .name('web_spend')"
+        raise DefinitionError(message)
+    if is_inner(name):
+        message = (
+            f"the feature name {shown(name)} starts with {INNER}, as the plan's own do:"
+            " give it another, as in .name('web_spend')"
+        )
         raise DefinitionError(message)
     character = strange(name)
     if character is not None:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    import ibis.expr.types as ir
+
+
+def name_values(values: Mapping[str, ir.Value]) -> list[ir.Value]:
+    """Values under names of any kind: as keywords of Ibis's methods, `self` and `by` would be its own."""
+    return [value.name(name) for name, value in values.items()]
 
 
 def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | None]) -> ops.Value:

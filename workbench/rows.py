@@ -14,7 +14,7 @@ from attrs import frozen
 
 from backends import EngineError
 from workbench.binding import alike, plain
-from workbench.nodes import as_it_stands, base, inline, rebuild, substitute
+from workbench.nodes import as_it_stands, base, inline, name_values, rebuild, substitute
 from workbench.normal import finite, floor_to, micros, normal, rewritten
 from workbench.windows import DAY, Window
 
@@ -97,7 +97,7 @@ def _plain(table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, cle
     """The table's columns in these forms, and clean where asked; itself where each is one of its own as it stands."""
     found = {c: cleaned(v, engine) for c, v in columns.items()} if clean else columns
     same = list(found) == list(table.columns) and all(v.equals(table[c]) for c, v in found.items())
-    return table.op() if same else table.select(**found).op()
+    return table.op() if same else table.select(*name_values(found)).op()
 
 
 def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
@@ -140,7 +140,7 @@ def beside(table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[
     renamed = other.rename(**{f"_fw_on_{c}": c for c in on})
     joined = table.left_join(renamed, [table[c] == renamed[f"_fw_on_{c}"] for c in on])
     added = {c: joined[c].fill_null(0) if c in zeros else joined[c] for c in other.columns if c not in on}
-    return joined.select(*table.columns, **added)
+    return joined.select(*table.columns, *name_values(added))
 
 
 class Inputs:
@@ -300,7 +300,7 @@ class EntityRows(Rows):
         names = {inputs.name(ops.Field(table, c)): c for c in self.group_by.taken}
         pairs = self.pairs(spine, (), inputs, each=None, bucket=None, newest=True)
         taken = {feature: pairs[name] for name, feature in names.items()}
-        return pairs.select(*spine.columns, **{NEWEST: pairs[END]}, **taken)
+        return pairs.select(*spine.columns, *name_values({NEWEST: pairs[END], **taken}))
 
     def ended(self, table: ir.Table) -> dict[str, ir.Value]:
         """The end of each row's day in microseconds; 0, at which every instant finds it, for a table without time."""

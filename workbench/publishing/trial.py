@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 from backends import engine_of
 from backends.equal import equal
 from online.answers import microseconds, moment
+from online.labels import name_beside
 from workbench.arrows import fetched
 from workbench.compile import instant, training_set
 from workbench.definitions import GroupBy
@@ -194,8 +195,10 @@ def _joined(group_by: GroupBy, engine: Engine, end: int) -> Join:
     known = table.filter([table[k].notnull() for k in group_by.keys])
     if isinstance(group_by.source, EventSource):
         return Join(name=group_by.name, left=EventSource(known.select(*group_by.keys, group_by.events.time), time=group_by.events.time), parts=[group_by])
-    at = ibis.literal(moment(end), type="timestamp('UTC')")
-    return Join(name=group_by.name, left=EventSource(known.select(*group_by.keys).distinct().mutate(**{ASKED: at}), time=ASKED), parts=[group_by])
+    asked = name_beside(ASKED, group_by.keys)
+    at = ibis.literal(moment(end), type="timestamp('UTC')").name(asked)
+    left = known.select(*group_by.keys).distinct().mutate(at)
+    return Join(name=group_by.name, left=EventSource(left, time=asked), parts=[group_by])
 
 
 def worst(found: Sequence[tuple[int, str]]) -> str:

@@ -12,6 +12,7 @@ from attrs import evolve
 from ibis.common.deferred import Deferred
 
 from backends import engine_of
+from online.labels import name_beside
 from workbench.arrows import fetched, typed
 from workbench.definitions import Aggregation, GroupBy, flat
 from workbench.errors import DefinitionError
@@ -86,12 +87,10 @@ def sampled(group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime 
         message = f"{group_by.name} has no key to look at: its source has no rows with {', '.join(group_by.keys)}"
         raise DefinitionError(message)
     us = _newest(group_by, engine, table) if at is None else at if isinstance(at, int) else _us(at)
-    if TIME in found.column_names:
-        message = f"a key of {group_by.name} is called {TIME!r}, as the sample's time is: preview a Join of it"
-        raise DefinitionError(message)
-    rows = found.append_column(TIME, pa.array([us] * len(found), pa.timestamp("us")))
+    time = name_beside(TIME, found.column_names)
+    rows = found.append_column(time, pa.array([us] * len(found), pa.timestamp("us")))
     left = typed(ibis.memtable(rows), ibis.schema({k: group_by.source.table.schema[k] for k in group_by.keys}))
-    return Join(name=group_by.name, left=EventSource(left, time=TIME), parts=[group_by], description=group_by.description, owner=group_by.owner)
+    return Join(name=group_by.name, left=EventSource(left, time=time), parts=[group_by], description=group_by.description, owner=group_by.owner)
 
 
 def _newest(group_by: GroupBy, engine: Engine, table: ir.Table) -> int:

@@ -135,7 +135,7 @@ class Story:
         if self.engine is self.near.engine:
             return self._brought()
         told = self._told(self.at, self.start)
-        totals = {r[STATUS]: r["n"] for r in told.group_by(STATUS).agg(n=told.count()).to_pyarrow().to_pylist()}
+        totals = {r[STATUS]: r["n"] for r in self.engine.fetch(told.group_by(STATUS).agg(n=told.count())).to_pylist()}
         order = [told[o] for o in (EVENT, *self.group_by.events.order)]
         newest = [o.desc() for o in order]
         asked = ((told[STATUS] == OLD, newest, BEFORE), (told[STATUS].isin(INSIDE), newest, WITHIN), (told[STATUS] == LATER, order, LEAKED))
@@ -277,7 +277,7 @@ class Story:
         time = micros(table[self.group_by.events.time])
         mine = [table[k] == v for k, v in zip(self.group_by.keys, self._key, strict=True)]
         near = table.filter(*mine, time <= last, *([time >= reach] if reach is not None else []))
-        return near.select(t=time).limit(MOST_CHANGES + 1).to_pyarrow()["t"].to_pylist()
+        return self.engine.fetch(near.select(t=time).limit(MOST_CHANGES + 1))["t"].to_pylist()
 
     def _changes(self, time: Any) -> list[Any]:
         """When an event enters, and when it leaves: the first instants of another value (rules 2 to 4); of one time or an array of them."""
