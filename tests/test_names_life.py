@@ -88,7 +88,7 @@ def test_a_preview_and_its_panels_show_hostile_names_on_postgres(postgres, plain
     found = names_life.looked_at(postgres, NASTIEST, "hn", whole=False)
 
     assert plain["pairs"] == found["Join"][0]
-    assert ["'2024-03-0", "'4'", "'True'", "'in the window'"] == [found["why"][0][0][:9], *found["why"][0][1:]]  # a value that is called `time` is beside the event's
+    assert ["'2024-03-0", "'4'", "'True'", "'in the window'"] == [found["why"][0][0][:10], *found["why"][0][1:]]  # a value that is called `time` is beside the event's
 
 
 @pytest.mark.slow
