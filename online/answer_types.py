@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MOST = 2**63 - 1
 INT64 = {"type": "integer", "format": "int64"}
+# a number, not an integer: generators make a signed one of 32 or 64 bits of every integer
+UINT64 = {"type": "number", "format": "uint64", "minimum": 0, "maximum": 2 * MOST + 1, "multipleOf": 1}
 TIMESTAMP = {"type": "string", "format": "date-time"}
 BYTES = {"type": "string", "contentEncoding": "base64"}
 DECIMAL = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
@@ -23,7 +25,7 @@ DAY, CLOCK, UUID = (
 # Of keys and context, by Postgres type; a decimal is text, so that no digit is lost.
 GIVEN: Mapping[str, dict[str, Any]] = {
     "int8": {**INT64, "minimum": -MOST - 1, "maximum": MOST},
-    "numeric(20,0)": {"type": "integer", "format": "int64", "minimum": 0},
+    "numeric(20,0)": UINT64,
     "float8": {"type": "number", "format": "double"},
     "bool": {"type": "boolean"},
     "text": {"type": "string"},
@@ -42,6 +44,7 @@ KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("boolean", {"type": "boolean"}),
     ("binary", BYTES),
     ("float", {"type": "number", "format": "double"}),
+    ("uint64", UINT64),
     ("uint", INT64),
     ("date", DAY),
     ("time", CLOCK),

@@ -25,11 +25,12 @@ def _rounds(cell: Cell) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """One group-by asked for one key: `keys` and `at` are SQL of the request's row."""
+    """One group-by asked for one key: `keys` and `at` are SQL of the request's row; `cold` asks hot keys' events too, not their totals."""
 
     plan: GroupByPlan
     keys: Sequence[str]
     at: str
+    cold: bool = False
 
     def sql(self) -> str:
         """A SELECT of one row: f0... the features in order, `newest`, and whether the key was `seen`."""
@@ -105,7 +106,7 @@ class Block:
         plan = self.plan
         plain = [c for c in plan.cells if not self._bucket(c) and not c.each]
         placed = [c for c in plain if c.reduction in PLACED and plan.kind == "events"]
-        quick = [c for c in plain if c not in placed and tiled(plan, c)]
+        quick = [c for c in plain if c not in placed and tiled(plan, c) and not self.cold]
         scanned = [c for c in plain if c not in placed and c not in quick]
         sources = self._quick(quick) if quick else []
         sources += [f"({self._scanned(scanned, counted=any(map(_rounds, scanned)))}) s"] if scanned else []
@@ -292,9 +293,10 @@ def _request(plan: Plan, *, many: bool) -> str:
     return f"(select {values}, 1::int8 as i) q"
 
 
-def statement(plan: Plan, *, many: bool) -> str:
+def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
     """The statement of a fetch: parameters are the keys, the time in microseconds and the context, as arrays where `many`.
 
+    With `cold`, no key is taken for a hot one, which is as right and slower.
     Columns: the row's number, the id of the published plan, every output in order; then for each part its newest fact,
     whether the key was seen, and what the store says of it: batch end, stream, horizon, and when it was uploaded.
     """
@@ -304,7 +306,7 @@ def statement(plan: Plan, *, many: bool) -> str:
         group_by = plan.group_by(part.group_by)
         keys = [f"q.k{names.index(left)}" for left, _ in part.keys]
         at = floor_to("q.t", DAY) if group_by.daily else "q.t"
-        parts.append(f"cross join lateral ({Block(group_by, keys, at).sql()}) p{p}")
+        parts.append(f"cross join lateral ({Block(group_by, keys, at, cold).sql()}) p{p}")
         values += [_masked(f, f"p{p}.f{i}", part, plan, f"p{p}.newest") for i, f in enumerate(group_by.outputs)]
         state = f"(select array[batch_end, streamed, horizon, uploaded] from workbench.states where rows = {text(group_by.table)})"
         told += [f"p{p}.newest as n{p}", f"p{p}.seen as s{p}", f"{state} as e{p}"]

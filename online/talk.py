@@ -23,7 +23,7 @@ from online.values import plain, reader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from online.plan import Feature, PartPlan
+    from online.plan import Feature, GroupByPlan, PartPlan
     from online.served import ServedLog
 
 LONGEST = 100  # characters of a name that others are likened to
@@ -204,13 +204,46 @@ def _by_part(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapp
             values |= dict(answer)
             parts |= answer.parts
         except psycopg.DataError as own:
-            sentence = f"{_head(part)} could not be computed: {_first_line(own)}"
+            sentence = f"{_head(part)} could not be computed: {(yield from _blame(alone.plan, row)) or _first_line(own)}"
             parts[_head(part)] = PartStatus("error", error=sentence)
             errors |= dict.fromkeys(alone.names, sentence)
     for feature in served.plan.derivations:
         errors.setdefault(feature.name, f"{feature.name} could not be computed: {_first_line(error)}")
     kept = {n: v for n, v in values.items() if n not in errors}
     return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash, _given(served.plan, row))
+
+
+def _blame(plan: Plan, row: list[Any]) -> Talk:
+    """What went wrong in the one part of a plan, and in which of its features; an empty text where none of them fails alone.
+
+    A hot key's features are made together by a function, so that each is asked of the events here.
+    """
+    (group_by,) = (plan.group_by(part.group_by) for part in plan.parts)
+    base = replace(group_by, derivations=())
+    wrong = yield from _failing(plan, base, "features", group_by.features, row)
+    if not wrong:
+        wrong = yield from _failing(plan, group_by, "derivations", group_by.derivations, row)
+    return "; ".join(f"{what} in {', '.join(names)}" for what, names in wrong.items())
+
+
+def _failing(plan: Plan, group_by: GroupByPlan, field: str, features: tuple[Feature, ...], row: list[Any]) -> Talk:
+    """The names of these features of a group-by that fail, by what is said of them: found by halves."""
+    if not features:
+        return {}
+    some: GroupByPlan = replace(group_by, **{field: features})
+    if field == "features":
+        some = replace(some, cells=tuple(c for c in group_by.cells if any(c.name in f.cells for f in features)))
+    try:
+        yield Question(statement(replace(plan, group_bys=(some,)), many=False, cold=True), row)
+    except psycopg.DataError as error:
+        if len(features) == 1:
+            return {_first_line(error): [features[0].name]}
+        found: dict[str, list[str]] = {}
+        for half in (features[: len(features) // 2], features[len(features) // 2 :]):
+            for what, names in (yield from _failing(plan, group_by, field, half, row)).items():
+                found.setdefault(what, []).extend(names)
+        return found
+    return {}
 
 
 def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any], us: int, lacking: Mapping[str, str]) -> Answer:

@@ -12,7 +12,7 @@ from held import hold, served, table
 from ibis import _
 
 import workbench as wb
-from online import StoreError, fetch
+from online import StoreError, fetch, hot
 from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, JoinPart, bottom_k, days, each, first_k, histogram, hours, last_k, minutes, top_k
 
 pytestmark = pytest.mark.slow
@@ -225,6 +225,31 @@ def test_a_sum_that_does_not_fit_is_an_error_of_its_part_alone(store, duck):
             got["big_v_sum"]
     assert (1, 1, 2) == (other["big_v_sum"], other["calm_count"], other["twice"])
     assert 2**63 - 1 == within["big_v_sum"]
+
+
+@pytest.mark.parametrize("hot_from", [1, 1000], ids=["hot", "cold"])
+def test_the_error_of_a_part_names_each_feature_that_fails(store, duck, monkeypatch, hot_from):
+    """Rules 11 and 22: of features, maps and derivations, of signed and unsigned sums, also where a hot key's are made together."""
+    monkeypatch.setattr(hot, "HOT", hot_from)
+    types = {"k": pa.string(), "t": pa.timestamp("us"), "v": pa.int64(), "u": pa.uint64(), "b": pa.string()}
+    events = table(duck, "events", [{"k": "x", "t": D[d], "v": 2**62, "u": 2**63, "b": "b"} for d in (0, 1)] + [{"k": "y", "t": D[0], "v": 1, "u": 2**63 - 1, "b": "b"}], types)
+    left = table(duck, "lefts", [{"row": 0, "k": "x", "t": D[3]}], {"row": pa.int64(), "k": pa.string(), "t": pa.timestamp("us")})
+    source = EventSource(events, time="t")
+    big = GroupBy(name="big", source=source, keys=["k"], aggregations=[_.count(), _.v.sum(), _.v.max(), Aggregation(_.v.sum().name("near"), windows=days(2)), _.u.sum(), _.u.max()])
+    maps = GroupBy(name="maps", source=source, keys=["k"], aggregations=[Aggregation(_.v.sum(), by=_.b), Aggregation(_.v.min(), by=_.b)])
+    derived = GroupBy(name="derived", source=source, keys=["k"], aggregations=[_.v.max(), _.count()], derivations={"fourfold": _.v_max * 4, "twofold": _["count"] * 2})
+    join = Join(name="j", left=EventSource(left, time="t"), parts=[big, maps, derived])
+
+    with served(store, join, duck):
+        got, other = fetch(store, "j", [{"k": "x"}, {"k": "y"}], at=D[3])
+
+    said = {name: part.error for name, part in got.parts.items()}
+    assert {
+        "big": "big could not be computed: bigint out of range in v_sum, u_sum",
+        "maps": "maps could not be computed: bigint out of range in v_sum_by_b",
+        "derived": "derived could not be computed: bigint out of range in fourfold",
+    } == said
+    assert (2**63 - 1, 2**63 - 1, 1, {"b": 1}, 4) == tuple(other[n] for n in ("big_u_sum", "big_u_max", "big_v_sum", "maps_v_sum_by_b", "derived_fourfold"))
 
 
 def test_a_hundred_thousand_tenths_sum_within_the_bound(store, duck):
