@@ -75,6 +75,8 @@ def feature_schema(type_: str) -> dict[str, Any]:
 
     >>> feature_schema("map<string, decimal(12, 2)>")["additionalProperties"]["type"]
     ['string', 'null']
+    >>> feature_schema("array<uint64>")["items"]["maximum"] == 2**64 - 1
+    True
     """
     type_ = type_.strip().lstrip("!")
     nested = NESTED.fullmatch(type_)

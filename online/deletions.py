@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from online import carried
+from online.answers import moment
+from online.facts import in_force
 from online.outcomes import DELETIONS, ERROR, OK, UPLOAD, Outcome
 from online.places import gone, snapshots, stored
 from online.positions import NOW
@@ -28,11 +30,12 @@ KNEW = "create temporary table knew on commit drop as"
 
 @dataclass(frozen=True)
 class Loss:
-    """So many of so many rows, keys or snapshots that are there no more."""
+    """So many of so many rows, keys or snapshots that are there no more; `since` an earlier upload's end, in microseconds, where several took them."""
 
     what: str
     lost: int
     before: int
+    since: int | None = None
 
     def beyond(self, most: float) -> int:
         """How many more than may go; a share of 0.29 of 100 is 29, which doubles miss."""
@@ -45,21 +48,23 @@ class Loss:
 
     def __str__(self) -> str:
         unit = self.what[:-1] if self.before == 1 else self.what
-        return f"{self.lost:,} of its {self.before:,} {unit} ({100 * self.share:.3g} %)"
+        since = "" if self.since is None else f" since the upload of {moment(self.since):%Y-%m-%d %H:%M}"
+        return f"{self.lost:,} of its {self.before:,} {unit} ({100 * self.share:.3g} %){since}"
 
 
 @dataclass(frozen=True)
 class Before:
     """How a group-by stood before an upload: when, in microseconds; how far back it answers after it; of an entity, how much is in force.
 
-    `log` are the rows that the last upload was given, and its end, where some of them are told by states alone.
+    `log` are the rows that the last upload was given, and its end, where some of them are told by states alone. `past`
+    says that it is of an earlier upload, since which rows may have come and gone again.
     """
 
     at: int
     horizon: int | None
     rows: int = 0
-    snapshots: int = 0
     log: tuple[int, int] | None = None
+    past: bool = False
 
 
 def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
@@ -70,8 +75,9 @@ def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
     ((at, horizon),) = cursor.execute(STOOD, {"rows": plan.table, "end": end}).fetchall() or [(0, None)]
     if plan.kind == "entity":
         cursor.execute(f"{KNEW} select {_keys(plan)} from {stored(plan)} where until = {EVER}")
-        ((rows, many),) = cursor.execute(f"select (select count(*) from knew), ({_snapshots(plan)})", {"horizon": horizon}).fetchall()
-        return Before(at, horizon, rows, many)
+        cursor.execute(f'create temporary table knew_days on commit drop as select s."time" from {snapshots(plan)} s where s."time" >= coalesce(%s::int8, s."time")', (horizon,))
+        ((rows,),) = cursor.execute("select count(*) from knew").fetchall()
+        return Before(at, horizon, rows)
     if not carried.possible(plan):
         return Before(at, horizon)
     cursor.execute(f"{KNEW} select distinct {_keys(plan)} from {carried.table(plan)} where not streamed")
@@ -94,17 +100,17 @@ def of_events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before, done:
     left = done["deleted"] + done["forgotten"]
     rows = Loss("rows", left, staged - done["inserted"] - done["confirmed"] + left)
     if rows.beyond(most):  # a row that came back with other values is no loss, and is looked for only now
-        rows = Loss("rows", _unreplaced(cursor, plan, was) + done["forgotten"], rows.before)
+        rows = Loss("rows", unreplaced(cursor, plan, was) + done["forgotten"], rows.before)
     some = was.log is not None or done["deleted"] or done.get("changed")
-    return [rows, _missed(cursor, plan, was) if some else Loss("keys", 0, 0)]
+    return [rows, missed(cursor, plan, was) if some else Loss("keys", 0, 0)]
 
 
 def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> list[Loss]:
     """What this upload took of the rows in force, of their keys, and of the snapshots that answer past times."""
-    force = f"{stored(plan)} e where e.until = {EVER}"
-    ((rows, many),) = cursor.execute(f"select (select count(*) from {force}), ({_snapshots(plan)})", {"horizon": was.horizon}).fetchall()
+    force, rows = f"{stored(plan)} e where e.until = {EVER}", in_force(cursor, plan)
+    ((gone_, days),) = cursor.execute(f'select count(*) filter (where not exists (select from {snapshots(plan)} s where s."time" = k."time")), count(*) from knew_days k').fetchall()
     ((lost, all_),) = cursor.execute(f"select count(*) filter (where not exists (select from {force} and {_met(plan, 'e', 'k')})), count(*) from (select distinct * from knew) k").fetchall()
-    return [Loss("rows", max(was.rows - rows, 0), was.rows), Loss("keys", lost, all_), Loss("snapshots", max(was.snapshots - many, 0), was.snapshots)]
+    return [Loss("rows", max(was.rows - rows, 0), was.rows), Loss("keys", lost, all_), Loss("snapshots", gone_, days)]
 
 
 def judged(plan: GroupByPlan, losses: Sequence[Loss], most: float, end: int) -> Outcome:
@@ -124,31 +130,26 @@ def _met(plan: GroupByPlan, a: str, b: str) -> str:
     return " and ".join(f"{a}.k{i} = {b}.k{i}" for i in range(len(plan.keys)))
 
 
-def _snapshots(plan: GroupByPlan) -> str:
-    """A query: how many snapshots there are within what is retained."""
-    return f'select count(*) from {snapshots(plan)} s where s."time" >= coalesce(%(horizon)s::int8, s."time")'
-
-
-def _went(plan: GroupByPlan, was: Before) -> str:
+def departures(plan: GroupByPlan, was: Before) -> str:
     """The rows that this upload took away or changed, as they were; those before the horizon are forgotten anyway, unless they are carried."""
     since = "" if was.horizon is None or carried.possible(plan) else f' and g."time" >= {was.horizon}'
-    return f"{gone(plan)} g where g.gone >= {was.at}{since}"
+    return f"{gone(plan)} g where g.gone >= {was.at}{f' and g.written < {was.at}' if was.past else ''}{since}"
 
 
-def _unreplaced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> int:
+def unreplaced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> int:
     """How many rows went without another of the same key and time coming in their place."""
     lasting = f" and not exists (select from {stored(plan)} e where e.id = g.id)" if plan.id else ""
     came = f'select count(*) as n from {stored(plan)} e where {_met(plan, "e", "g")} and e."time" = g."time" and e.written >= {was.at}'
-    went = f'select {_keys(plan, "g.")}, g."time", count(*) as n from {_went(plan, was)}{lasting} group by {_keys(plan, "g.")}, g."time"'
+    went = f'select {_keys(plan, "g.")}, g."time", count(*) as n from {departures(plan, was)}{lasting} group by {_keys(plan, "g.")}, g."time"'
     ((lost,),) = cursor.execute(f"select coalesce(sum(greatest(g.n - c.n, 0)), 0)::int8 from ({went}) g cross join lateral ({came}) c").fetchall()
     return int(lost)
 
 
-def _missed(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> Loss:
+def missed(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> Loss:
     """The keys of which nothing is left, among all that there were."""
     names, there = _keys(plan), f"select from {stored(plan)} e where {_met(plan, 'e', 'k')}"
-    theirs = f"select {_keys(plan, 'g.')} from {_went(plan, was)}"
-    had, nothing = f"{theirs} union select {names} from {stored(plan)} where written < {was.at}", f"not exists ({there})"
+    theirs = f"select {_keys(plan, 'g.')} from {departures(plan, was)}"
+    had, nothing = f"{theirs} union select {names} from {stored(plan)}{'' if was.past else f' where written < {was.at}'}", f"not exists ({there})"
     if carried.possible(plan):
         states = f"select from {carried.table(plan)} e where {_met(plan, 'e', 'k')}"
         theirs, had, nothing = f"{theirs} union select {names} from knew", f"{had} union select {names} from knew", f"{nothing} and not exists ({states})"

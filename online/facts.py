@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from online.aggregates import quoted
 from online.places import snapshots, stored
+from online.rows import EVER
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,20 +26,27 @@ def facts_of(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> dict[s
     `rows`, how many; `newest`, the last one's time, and `gap`, which 19 of 20 times between days
     that have facts do not exceed, both in microseconds and null where there is none; `nulls`, how
     many rows have no value in each input, by the name that its author gave it. Of an entity the
-    ends of its snapshots are meant, without `nulls`; one without snapshots has no facts that
-    happen, and the answer is empty. One pass over the rows.
+    ends of its snapshots are meant, without `nulls`, and `in_force` is how many rows its newest
+    state has; one without snapshots has no facts that happen, and the answer is empty. One pass
+    over the rows.
     """
     if plan.timeless:
         return {}
     if plan.kind == "entity":
         asked = _statement(snapshots(plan), '"time" <= %(end)s', [])
         ((rows, newest, gap),) = cursor.execute(asked, {"end": end}).fetchall()
-        return {"rows": rows, "newest": newest, "gap": gap}
+        return {"rows": rows, "newest": newest, "gap": gap, "in_force": in_force(cursor, plan)}
     inputs = [c for c in plan.stored if c.name not in plan.order]
     asked = _statement(stored(plan), AMONG, [quoted(c.name) for c in inputs])
     ((rows, newest, gap, *nulls),) = cursor.execute(asked, {"end": end}).fetchall()
     lacking = {c.label or c.name: n for c, n in zip(inputs, nulls, strict=True)}
     return {"rows": rows, "newest": newest, "gap": gap, "nulls": lacking}
+
+
+def in_force(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> int:
+    """How many rows of an entity's newest state there are."""
+    ((rows,),) = cursor.execute(f"select count(*) from {stored(plan)} where until = {EVER}").fetchall()
+    return int(rows)
 
 
 def _statement(table: str, among: str, inputs: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from online import carried, deletions, hot, quality, refusals, rows
+from online import carried, deletions, erosion, hot, quality, refusals, rows
 from online.answers import moment
 from online.copying import copied
 from online.errors import StoreError
@@ -37,6 +37,7 @@ HORIZON = "greatest(case when %(kept)s then horizon end, case when retain is nul
 COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
 FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = {HORIZON} where rows = %(rows)s returning horizon"""
+FIRST = "select batch_end is null from workbench.states where rows = %s"
 OWNED = "select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass(%s)"
 LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted, facts) values (%s, %s, %s, %s, %s, %s, %s, %s)"
 
@@ -154,14 +155,15 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int,
     """What is staged becomes the store's rows, and the store says until when it has them."""
     plan = ready.plan
     lost: list[Loss] = []
+    facts = {"first": True} if cursor.execute(FIRST, (plan.table,)).fetchone() == (True,) else {}
     if plan.kind == "events":
         cursor.execute(rows.touching(plan))
     if ready.done is None:
         cursor.execute(f"alter table numbered_{number} rename to numbered")
         locked(cursor, plan)
-        inserted, deleted, lost = _entity(cursor, plan, end, f"ends_{number}") if plan.kind == "entity" else _events(cursor, plan, end, most)
+        inserted, deleted, lost = _entity(cursor, plan, end, f"ends_{number}", most) if plan.kind == "entity" else _events(cursor, plan, end, most)
         cursor.execute("drop table numbered")
-        cursor.execute("drop table if exists knew")
+        cursor.execute("drop table if exists knew, knew_days")
     else:
         inserted, deleted = ready.done
     horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}).fetchone()
@@ -174,7 +176,7 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int,
         kept_hot(cursor, plan, "touched" if ready.done is None else None)
         cursor.execute(rows.outlived(plan))
         cursor.execute("drop table touched")
-    cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted, Jsonb(facts_of(cursor, plan, end))))
+    cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted, Jsonb(facts | facts_of(cursor, plan, end))))
     cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
     return Upload(plan.name, end, ready.rows, inserted, deleted, (deletions.judged(plan, lost, most, end),))
 
@@ -249,7 +251,7 @@ def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, most: floa
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
-    lost = deletions.of_events(cursor, plan, was, done, most)
+    lost = [*deletions.of_events(cursor, plan, was, done, most), *erosion.of_events(cursor, plan, was, done, most)]
     return done["inserted"], done["deleted"], [*lost, *([fewer] if fewer else [])]
 
 
@@ -286,7 +288,7 @@ def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) 
         cursor.execute(statement)
 
 
-def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str) -> tuple[int, int, list[Loss]]:
+def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str, most: float) -> tuple[int, int, list[Loss]]:
     reached = cursor.execute("select batch_end from workbench.states where rows = %s", (plan.table,)).fetchone()
     if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
         message = f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to {moment(end)} would take the newest away: give an end that is not earlier"
@@ -295,7 +297,7 @@ def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str)
     for name, statement in rows.replaced(plan, ends).items():
         cursor.execute(statement)
         done[name] = cursor.rowcount
-    return done["inserted"], done["deleted"], deletions.of_entity(cursor, plan, was)
+    return done["inserted"], done["deleted"], [*deletions.of_entity(cursor, plan, was), *erosion.of_entity(cursor, plan, most)]
 
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:

@@ -209,8 +209,8 @@ def _taken_away(plan: GroupByPlan, statement: str) -> str:
 
 
 def outlived(plan: GroupByPlan) -> str:
-    """The statement that ends the keeping of what went a week ago."""
-    return f"delete from {gone(plan)} where gone < {NOW} - {DAYS * 86_400_000_000}"
+    """The statement that ends the keeping of what went before the days that are looked back on."""
+    return f"delete from {gone(plan)} where gone < {NOW} - {(DAYS + 1) * 86_400_000_000}"
 
 
 def stamped(plan: GroupByPlan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -219,28 +219,33 @@ def _blame(plan: Plan, row: list[Any]) -> Talk:
     A hot key's features are made together by a function, so that each is asked of the events here.
     """
     (group_by,) = (plan.group_by(part.group_by) for part in plan.parts)
-    base = replace(group_by, derivations=())
-    wrong = yield from _failing(plan, base, "features", group_by.features, row)
+    wrong = yield from _failing(plan, partial(_with_features, group_by), group_by.features, row)
     if not wrong:
-        wrong = yield from _failing(plan, group_by, "derivations", group_by.derivations, row)
+        wrong = yield from _failing(plan, partial(_with_derivations, group_by), group_by.derivations, row)
     return "; ".join(f"{what} in {', '.join(names)}" for what, names in wrong.items())
 
 
-def _failing(plan: Plan, group_by: GroupByPlan, field: str, features: tuple[Feature, ...], row: list[Any]) -> Talk:
-    """The names of these features of a group-by that fail, by what is said of them: found by halves."""
+def _with_features(group_by: GroupByPlan, features: tuple[Feature, ...]) -> GroupByPlan:
+    cells = tuple(c for c in group_by.cells if any(c.name in f.cells for f in features))
+    return replace(group_by, features=features, cells=cells, derivations=())
+
+
+def _with_derivations(group_by: GroupByPlan, derivations: tuple[Feature, ...]) -> GroupByPlan:
+    return replace(group_by, derivations=derivations)
+
+
+def _failing(plan: Plan, narrowed: Callable[[tuple[Feature, ...]], GroupByPlan], features: tuple[Feature, ...], row: list[Any]) -> Talk:
+    """The names of these features that fail, by what is said of them: found by halves of the group-by that is `narrowed` to them."""
     if not features:
         return {}
-    some: GroupByPlan = replace(group_by, **{field: features})
-    if field == "features":
-        some = replace(some, cells=tuple(c for c in group_by.cells if any(c.name in f.cells for f in features)))
     try:
-        yield Question(statement(replace(plan, group_bys=(some,)), many=False, cold=True), row)
+        yield Question(statement(replace(plan, group_bys=(narrowed(features),)), many=False, cold=True), row)
     except psycopg.DataError as error:
         if len(features) == 1:
             return {_first_line(error): [features[0].name]}
         found: dict[str, list[str]] = {}
         for half in (features[: len(features) // 2], features[len(features) // 2 :]):
-            for what, names in (yield from _failing(plan, group_by, field, half, row)).items():
+            for what, names in (yield from _failing(plan, narrowed, half, row)).items():
                 found.setdefault(what, []).extend(names)
         return found
     return {}

@@ -28,7 +28,9 @@ from workbench.rows import AT, EVENT, EventRows
 
 pytestmark = pytest.mark.slow
 END = "2023-12-01"
+LATER = "2023-12-02"
 CHECK, PUBLISH, HALT = (Request(n, slot, kind, {}) for n, (slot, kind) in enumerate((("checks", "check"), ("publish", "publish"), ("halt", "halt")), 1))
+LETTING_GO = Request(9, "publish", "publish", {"deletes": True})
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +349,31 @@ def test_an_upload_that_fails_is_told_in_place_and_can_be_tried_again(store, con
     assert 'role="alert"><span class="mark alert">✗ </span>the disk is full</p>' in failed[0]
     assert "Try again" == failed[1]
     assert ("done", [SMALL.name]) == (page.subject.state, store.names())
+
+
+def test_an_upload_that_would_take_too_much_away_says_what_and_has_a_button_for_that_and_no_more(store, con):
+    """N11: beside the button that tries again, one that lets go what is said to go; what has gone besides since is refused anew."""
+    proposed(store, con).confirm()
+    con.raw_sql("create table returns_kept as from returns")
+    try:
+        con.raw_sql("delete from returns where user_id in (select distinct user_id from returns order by 1 limit 40)")
+        page = Page(publish(SMALL, store, on=con, end=LATER))
+        page.ask(CHECK)
+        page.ask(PUBLISH)
+        refused, goes = page.subject.page(), page.subject.goes
+        con.raw_sql("delete from returns where user_id in (select distinct user_id from returns order by 1 limit 40)")
+        page.ask(LETTING_GO)
+        anew = page.subject.goes, page.subject.state
+        page.ask(LETTING_GO)
+    finally:
+        con.raw_sql("create or replace table returns as from returns_kept; drop table returns_kept")
+
+    (lost,) = goes
+    assert 0 < lost.failing < anew[0][0].failing
+    assert "ready" == anew[1]
+    assert f"Publish, and let go {lost.detail} of quickstart_returns_v1</button>" in refused
+    assert f"without this page: publish(returns_at_checkouts_v1, store, confirm=&quot;{page.subject.proposal.hash[:8]}&quot;, allow_deletes=True)" in refused.replace('"', "&quot;")
+    assert "done" == page.subject.state
 
 
 def test_what_is_published_is_said_to_be_so_even_where_no_more_can_be_told(store, con, monkeypatch):

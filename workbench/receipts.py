@@ -60,9 +60,10 @@ def verdict(proposal: Proposal) -> str:
     return f"Publishing adds {plan.name} and {rows:,} rows."
 
 
-def call(proposal: Proposal) -> str:
-    """The line that does it without a page."""
-    return f'publish({snippets.variable(proposal.plan.name)}, store, confirm="{proposal.hash[:8]}")'
+def call(proposal: Proposal, *, deletes: bool = False) -> str:
+    """The line that does it without a page; with `deletes`, whatever the warehouse lacks by now goes."""
+    more = ", allow_deletes=True" if deletes else ""
+    return f'publish({snippets.variable(proposal.plan.name)}, store, confirm="{proposal.hash[:8]}"{more})'
 
 
 def _how(proposal: Proposal) -> str:

@@ -143,9 +143,9 @@ def together(*acts):
     return found
 
 
-def test_of_two_that_confirm_at_the_same_time_one_is_served_and_the_other_told(store, wheel_server):
+def test_of_two_that_confirm_at_the_same_time_one_is_served_and_the_other_told(store):
     """Each with connections of its own, as two processes have."""
-    stores = [Store(wheel_server) for _i in range(2)]
+    stores = [Store(store.url) for _i in range(2)]
     served, refused = [], []
     for turn in range(3):
         proposals = [publish(spend(warehouse(), r, f"raced_v{turn + 1}"), s, end=DAY) for r, s in zip((_.amt.sum(), _.amt.max()), stores, strict=True)]
@@ -161,11 +161,11 @@ def test_of_two_that_confirm_at_the_same_time_one_is_served_and_the_other_told(s
     assert all("since this was looked at" in r for r in refused)
 
 
-def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside_both_harms_none(store, wheel_server, con):
+def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside_both_harms_none(store, con):
     first = publish(spend(con), store, confirm=True, end=DAY)
     unpublish("raced_v1", store)
     publish(spend(con, _.amt.max()), store, confirm=True, end=DAY)
-    other, found = Store(wheel_server), []
+    other, found = Store(store.url), []
     checked = publish(spend(con, _.amt.max(), checks=[DataCheck(_.amt >= 0)]), other, end=DAY)
 
     def roll_back():

@@ -45,9 +45,9 @@ def shop():
 
 
 @pytest.fixture
-def place(shop, wheel_server, store, monkeypatch):
+def place(shop, store, monkeypatch):
     monkeypatch.chdir(shop)
-    monkeypatch.setenv("WORKBENCH_STORE", wheel_server)
+    monkeypatch.setenv("WORKBENCH_STORE", store.url)
     yield shop
     for name in {"shell_v1", "shell_days"} & set(store.names()):
         cli.main(["unpublish", name])

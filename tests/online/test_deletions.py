@@ -220,14 +220,14 @@ def test_what_a_feature_of_all_time_carries_is_not_taken_away_unasked(con, store
     unpublish("ever_v1", store)
 
 
-def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store, wheel_server, tmp_path, capsys):
+def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store, tmp_path, capsys):
     put(served, events(*[10] * 5))
     with pytest.raises(StoreError, match="5 of its 10 keys"):
         publish(spend(served), store, confirm=True, end=DAY + timedelta(days=1))
     with pytest.raises(StoreError, match="5 of its 10 keys"):
         rollback("spend_v1", store, version=1, end=DAY, on=served)
     served.raw_sql(f"attach '{tmp_path / 'w.duckdb'}' as w; create table w.paid as from paid; detach w")
-    command = ["upload", "spend_v1", "--store", wheel_server, "--warehouse", str(tmp_path / "w.duckdb"), "--end", "2024-03-10"]
+    command = ["upload", "spend_v1", "--store", store.url, "--warehouse", str(tmp_path / "w.duckdb"), "--end", "2024-03-10"]
 
     codes = [cli.main(command), cli.main([*command, "--allow-deletes", "0.4"])]
     out = capsys.readouterr()
@@ -316,3 +316,93 @@ def _beyond(before, after, streamed, most, identified):
     known = {e[0] for e in old} | {e[0] for e in sent}
     keys = {e[0] for e in old} - {e[0] for e in new} - {e[0] for e in sent}
     return lost > most * len(before) + 1e-9 or len(keys) > most * len(known) + 1e-9
+
+
+# --- losses that creep
+
+
+def wane(con, store, rows, share=0.15):
+    """Upload what is left after a share of it goes, again and again, until one is refused; how many there were."""
+    for done in range(20):
+        rows = rows[: round(len(rows) * (1 - share))]
+        put(con, rows)
+        try:
+            upload("spend_v1", store, end=DAY, on=con)
+        except StoreError as error:
+            return done, str(error)
+    return 20, ""
+
+
+@pytest.mark.parametrize("grown", [0, 40], ids=["shrinking", "growing"])
+def test_a_loss_that_creeps_stops_as_one_at_once_does(served, store, grown):
+    """N11: 15 % at each upload are under the share every time, and nothing is left in a week; new rows make up for none."""
+    rows, new = events(*[10] * 10), []
+    said = r"refused, .* would take away (2[0-9]|3[0-9]) of its (100|1[0-9]{2}) rows .* since the upload of 20\d\d-"
+    for step in range(3):
+        rows = rows[: round(len(rows) * 0.85)]
+        new += [{"user": f"n{step}", "ts": DAY - timedelta(hours=h + 1), "amt": 1} for h in range(grown)]
+        put(served, rows + new)
+        if len(rows) < 80:
+            with pytest.raises(StoreError, match=said):
+                upload("spend_v1", store, end=DAY, on=served)
+            break
+        upload("spend_v1", store, end=DAY, on=served)
+
+    assert 1 == step
+    assert ["alert"] == [f.status for f in monitored(store, "spend_v1", now=datetime.now(UTC)).findings.rule("deletions")]
+    assert [10, 5] == counts(store, 0, 8)
+
+
+def test_what_was_allowed_is_no_news_and_what_came_back_is_no_loss(served, store):
+    """N11: an upload that was let take half away is where the next ones start; a table that is mended has lost nothing."""
+    put(served, events(*[10] * 5))
+    upload("spend_v1", store, end=DAY, on=served, allow_deletes=True)
+    for rows in (events(*[10] * 5), events(*[10] * 4, 5), events(*[10] * 5), events(*[10] * 4, 4), events(*[10] * 5, amt=7)):
+        put(served, rows)
+        upload("spend_v1", store, end=DAY, on=served)
+
+    assert [10, 10] == counts(store, 0, 4)
+    left, said = wane(served, store, events(*[10] * 5, amt=7))
+    assert 1 == left
+    assert "of its 50 rows" in said
+
+
+def test_keys_that_creep_away_stop_too(served, store):
+    """N11: of a key with few rows among keys with many."""
+    rows = [*events(*[30] * 10), *[{"user": f"s{i}", "ts": DAY - timedelta(hours=1), "amt": 1} for i in range(10)]]
+    put(served, rows)
+    upload("spend_v1", store, end=DAY, on=served)
+    put(served, rows[:-3])
+    upload("spend_v1", store, end=DAY, on=served)
+    put(served, rows[:-6])
+
+    with pytest.raises(StoreError, match=r"6 of its 20 keys \(30 %\) since"):
+        upload("spend_v1", store, end=DAY, on=served)
+
+
+def test_an_entity_that_creeps_away_or_loses_snapshots_for_others_stops(con, store):
+    """N11, rule 6: held against the most rows that were in force, and by which snapshots there are, not by how many."""
+
+    def snapshots(*each):
+        con.raw_sql("create or replace table folk (user varchar, ds date, level bigint)")
+        for day, users in each:
+            con.raw_sql(f"insert into folk select 'u' || i, date '2024-03-01' + {day}, 1 from range({users}) t(i)")
+
+    folk = GroupBy(name="folk_v1", source=EntitySource(ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="folk"), snapshot="ds"), keys=["user"], features=["level"])
+    days_ = [(0, 100), (1, 100)]
+    snapshots(*days_)
+    publish(folk, store, confirm=True, end="2024-03-03", on=con)
+    try:
+        days_.append((2, 85))
+        snapshots(*days_)
+        upload("folk_v1", store, end="2024-03-04", on=con)
+        snapshots(*days_, (3, 72))
+        with pytest.raises(StoreError, match=r"28 of its 100 rows \(28 %\) since the upload of"):
+            upload("folk_v1", store, end="2024-03-05", on=con)
+        snapshots(*days_, (3, 90))
+        upload("folk_v1", store, end="2024-03-05", on=con)
+        snapshots((2, 85), (3, 90), (4, 90), (5, 90))  # as many snapshots, and two others
+        with pytest.raises(StoreError, match=r"2 of its 4 snapshots \(50 %\)"):
+            upload("folk_v1", store, end="2024-03-07", on=con)
+    finally:
+        unpublish("folk_v1", store)

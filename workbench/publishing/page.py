@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from backends import engine_of
+from online.outcomes import ERROR, UPLOAD
 from workbench import receipts
 from workbench.extraction import of_definition
 from workbench.joins import tables
@@ -23,6 +24,7 @@ from workbench.timeline.controls import button
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from online.outcomes import Outcome
     from workbench.publication import Proposal, Publication
     from workbench.publishing.costs import Cost
 
@@ -35,7 +37,7 @@ PARTS = ("steps", "changes", "checks", "cost", "confirm", "receipt")
 class Publishing:
     """A proposal that is checked, confirmed once, and told of. Checks and the upload run in workers, on a connection of their own."""
 
-    kinds: Mapping[str, Mapping[str, type]] = {"check": {"again": bool}, "publish": {}, "halt": {}}
+    kinds: Mapping[str, Mapping[str, type]] = {"check": {"again": bool}, "publish": {"deletes": bool}, "halt": {}}
 
     def __init__(self, proposal: Proposal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.proposal, self.state, self.error = proposal, NEW, ""
@@ -46,6 +48,7 @@ class Publishing:
         self.done: Publication | None = None
         self.told: Callable[[Publication], None] | None = None
         self.receipt = Markup("")
+        self.goes: tuple[Outcome, ...] = ()  # what an upload was refused for, which would take it away
         self.assurance: Assurance | None = None
         self.found: list[Finding | None] = [None] * len(CHECKS)
         self.running: int | None = None
@@ -101,11 +104,18 @@ class Publishing:
             CHECKING: (halt, drawn.primary("Publish after the checks", None)),
             STOPPED: (again, drawn.primary("Not checked", None)),
             FAILED: (again, drawn.primary(f"Not published: {words.plural(failed, 'check')} failed", None)),
-            READY: (drawn.primary("Try again" if self.error else f"Publish {name}", "publish", data_slot="publish"),),
+            READY: (*self._letting_go(), drawn.primary("Try again" if self.error else f"Publish {name}", "publish", data_slot="publish")),
             PUBLISHING: (halt, drawn.primary("Publishing …", None)),
             DONE: (drawn.primary("Published", None),),
         }
         return drawn.bar(receipts.verdict(self.proposal), receipts.stays(self.proposal), said[self.state], self.error)
+
+    def _letting_go(self) -> tuple[Markup, ...]:
+        """A second button, where more would go than may unasked; it says what, and lets no more of it go than that."""
+        if not self.goes:
+            return ()
+        what = "; ".join(f"{o.detail} of {o.group_by}" for o in self.goes)
+        return (button(f"Publish, and let go {what}", "publish", params={"deletes": True}, focus="deletes", data_slot="publish"),)
 
     def close(self) -> None:
         """Close the connection that was made for it."""
@@ -120,7 +130,7 @@ class Publishing:
         """The parts that a request changes."""
         if request.kind == "halt":
             return self._halt()
-        return self._publish(push) if request.kind == "publish" else self._check(push, again=request.params.get("again", False))
+        return self._publish(push, deletes=request.params.get("deletes", False)) if request.kind == "publish" else self._check(push, again=request.params.get("again", False))
 
     def stop(self, slot: str) -> None:
         """Cancel the checks that another view's take the place of; an upload is not undone because its button was pressed twice."""
@@ -178,8 +188,8 @@ class Publishing:
         self._turned(FAILED if result.failed else READY, CHECKING)
         return self._all(f"checks done: {counted(result)}")
 
-    def _publish(self, push: Callable[[Reply], None]) -> Reply:
-        """Publish once; whoever presses again is shown the receipt."""
+    def _publish(self, push: Callable[[Reply], None], *, deletes: bool) -> Reply:
+        """Publish once; whoever presses again is shown the receipt. `deletes` lets go what was said to go, and nothing where nothing was."""
         if self.state == DONE:
             return self._all(focus=FIRST_COPY)
         if not self._turned(PUBLISHING, READY):
@@ -189,7 +199,7 @@ class Publishing:
         self.uploaded = 0
         push(Reply(self._drawn("steps", "confirm")))
         try:
-            self._published(push)
+            self._published(push, max((o.failing / o.rows for o in self.goes), default=0.0) if deletes and self.goes else None)
         except StoppedError:
             self.error = "Cancelled: the upload was undone, and what was served is served on."
             self._failed()
@@ -203,10 +213,14 @@ class Publishing:
     def _failed(self, error: Exception | None = None) -> None:
         with self._lock:
             self.state = READY
-            if error is not None:
-                self.error = _told(error)
+            if error is None:
+                return
+            self.error = _told(error)
+            self.goes = tuple(o for o in getattr(error, "found", ()) if o.of == UPLOAD and o.status == ERROR)
+            if self.goes:
+                self.error += f"; without this page: {receipts.call(self.proposal, deletes=True)}"
 
-    def _published(self, push: Callable[[Reply], None]) -> None:
+    def _published(self, push: Callable[[Reply], None], share: float | None) -> None:
         proposal = self.proposal
         free = rulings.name(proposal)
         if free.status == FAIL:
@@ -221,7 +235,7 @@ class Publishing:
                 self._told = self._clock()
                 push(Reply(self._drawn("steps")))
 
-        self.done = self._elsewhere().confirm(progress=passed)
+        self.done = self._elsewhere().confirm(progress=passed, **({} if share is None else {"allow_deletes": share}))
         try:
             self.actual = costs.actual(self.done, proposal.store, before)
             answered = receipts.answered(self.done, proposal.store)
