@@ -218,11 +218,10 @@ class Consumer(ConsumerRebalanceListener):
             self.back({place: None})
             return
         at = TopicPartition(*place)
-        try:
-            first, last = self.client.beginning_offsets([at])[at], self.client.end_offsets([at])[at]
-        except KafkaError as failed:
-            raise away(failed, self.config) from failed
-        wanted = next(iter(error.args[0].values()))
+        begins, ends = (self._offsets(asked, [at]) for asked in (self.client.beginning_offsets, self.client.end_offsets))
+        if at not in begins or at not in ends:  # the topic was deleted, which `others` says
+            return
+        first, last, wanted = begins[at], ends[at], next(iter(error.args[0].values()))
         what = f"and the messages from {wanted} to {first - 1} are gone by its retention" if wanted < first else "so that the topic was made anew, or lost messages"
         message = f"partition {place[1]} of {place[0]} was applied up to offset {wanted}, but Kafka has offsets {first} to {last}, {what}: upload the group-bys from the warehouse, then go on with what there is by --skip-lost (lost='skip')"
         if self.skipped is None:
@@ -256,11 +255,21 @@ class Consumer(ConsumerRebalanceListener):
 
     def ends(self) -> dict[Place, int]:
         """The offset after the last message of each of our partitions. StoreError of kind `away` where Kafka does not answer."""
-        try:
-            found = self.client.end_offsets([TopicPartition(*p) for p in list(self.positions)], timeout_ms=ANSWER)
-        except KafkaError as error:
-            raise away(error, self.config) from error
+        found = self._offsets(self.client.end_offsets, [TopicPartition(*p) for p in list(self.positions)])
         return {(p.topic, p.partition): end for p, end in found.items()}
+
+    def _offsets(self, asked: Callable[..., dict[TopicPartition, int]], places: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """What the client says of these partitions, but for those of topics that were deleted, of which it raises a KeyError."""
+        while places:
+            try:
+                return asked(places, timeout_ms=ANSWER)
+            except KeyError as gone:
+                if gone.args[0] not in places:
+                    raise
+                places = [p for p in places if p.topic != gone.args[0].topic]
+            except KafkaError as error:
+                raise away(error, self.config) from error
+        return {}
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""

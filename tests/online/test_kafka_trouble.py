@@ -196,6 +196,24 @@ def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, ca
         assert 2 == asked(store)[COUNT]
 
 
+def test_a_topic_that_is_deleted_stops_no_other(store, kafka, duck):
+    """C8, C13: while it is read, as at the start."""
+    name, gone = topic(kafka), topic(kafka)
+    with published(store, returns(duck, name)), published(store, returns(duck, gone, name="gone_v1")):
+        sent(kafka, gone, [line(event(1))])
+        with Updater(store, servers=kafka.servers, settings=FAST) as updater:
+            assert until(lambda: 1 == asked(store, "gone_v1")[COUNT]), updater.error
+            admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
+            admin.delete_topics([gone])
+            admin.close()
+
+            assert until(lambda: gone in updater.paused or updater.error), updater.error
+            sent(kafka, name, [line(event(1))])
+            assert until(lambda: 1 == asked(store)[COUNT]), updater.error
+            assert until(lambda: f"there is no topic '{gone}'" in trouble(store, gone))
+            assert "" == trouble(store, name)
+
+
 def test_a_registry_without_an_address_stops_no_other_topic(store, kafka, duck, monkeypatch):
     """C8: the topic of Avro messages waits alone, and the store says what for; without others, that is an error."""
     monkeypatch.delenv("WORKBENCH_SCHEMA_REGISTRY", raising=False)

@@ -96,6 +96,8 @@ MET = {
     "nothing of it in the table, in milliseconds": ({"time": 3}, {"later": timedelta(days=-40)}, "warning", "tells ts with 3 digits of a second, and the table otherwise"),
     "nothing of it in the table, with few digits": ({"amt": six, "price": "{:.2f}"}, {"later": timedelta(days=-40)}, "warning", "tells amt with at most 6 digits"),
     "nothing of it in the table, and as finely": ({}, {"later": timedelta(days=-40)}, "pass", ""),
+    "times of another zone": ({}, {"shift": timedelta(hours=1)}, "warning", "40 of the newest messages of t are rows of the table 1 h later, as times of another zone are"),
+    "values in another unit": ({"price": "{:.0f}00"}, {}, "warning", "tells price with 0 digits behind the point"),
     "an id": ({"time": 0, "amt": six}, {"id": "kind"}, "pass", ""),
 }
 
@@ -110,7 +112,7 @@ def test_what_topic_and_table_really_tell_is_held_side_by_side(duck, case):
     shown = [table[c].last() for c in ("amt", "price", "kind", "seen", "tags")]
     group_by = GroupBy(name="twins_v1", source=source, keys=["user_id"], aggregations=[*trailing(days(3), table.count()), *shown], accuracy="temporal")
     later = more.get("later", timedelta(0))
-    came = [f | {"ts": f["ts"] + later, "seen": f["seen"] + later} for f in rows]
+    came = [f | {"ts": f["ts"] + later + more.get("shift", timedelta(0)), "seen": f["seen"] + later} for f in rows]
     newest = [SimpleNamespace(value=told_as(f, **how), key=None, headers=()) for f in came]
 
     found = told(plan_of(group_by).group_bys[0], newest, US, partial(_table_rows, group_by, engine_of(duck)))
@@ -118,6 +120,17 @@ def test_what_topic_and_table_really_tell_is_held_side_by_side(duck, case):
     assert (status, True) == (found.status, words in found.sentence), found
     assert ("pass" == status) == ("id=" not in found.sentence)
     assert "rule 21" in found.sentence or "pass" == status
+
+
+def test_events_that_share_a_key_and_a_day_by_nature_are_no_doubt(duck):
+    """N1: of a table of days, with many rows of a key and a day each, a message is no row told otherwise."""
+    rows = [{"user_id": str(i % 2), "ts": NOW.replace(tzinfo=None) - timedelta(days=i % 3), "amt": i} for i in range(60)]
+    duck.create_table("newest", pa.Table.from_pylist(rows, SCHEMA), overwrite=True)
+    table = duck.table("newest")
+    group_by = GroupBy(name="newest_v1", source=EventSource(table, time="ts", topic="t"), keys=["user_id"], aggregations=trailing(days(3), table.amt.sum()), accuracy="temporal")
+    newest = [SimpleNamespace(value=message(timedelta(days=i % 3), amt=100 + i, user_id=str(i % 2)), key=None, headers=()) for i in range(30)]
+
+    assert "pass" == told(plan_of(group_by).group_bys[0], newest, US, partial(_table_rows, group_by, engine_of(duck))).status
 
 
 def test_a_table_that_tells_less_than_its_topic_is_doubted_too(duck):

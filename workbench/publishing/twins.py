@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import field, frozen
 
+from online.precision import UNITS as PRECISIONS
 from online.precision import as_met
 from workbench.timeline import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from online.plan import GroupByPlan
 
@@ -23,7 +25,9 @@ Row = dict[str, Any]
 
 RARE = 0.001  # how likely chance may be where something is said to be systematic
 FEW = 3  # values of which nothing is said in general
-SECOND = 1_000_000  # microseconds
+SECOND, MINUTE, QUARTER = 1_000_000, 60_000_000, 900_000_000  # microseconds
+FARTHEST = 14 * 4 * QUARTER  # that a zone's time is from UTC
+CROWDED = 0.9  # of a table's rows: less than these have a key and a time of their own
 ODD = 3  # rows of one key and time that differ otherwise, before it is said
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPANS = {86_400_000_000: "day", 3_600_000_000: "hour", 60_000_000: "minute", 1_000_000: "second"}
@@ -154,12 +158,14 @@ class Doubt:
 class Twins:
     """Messages that are in the table too: how many are known again, how many would count twice, and how many only have its key and time.
 
-    `shown` is the column, and what the first that is not known again has in it, by message and by table.
+    `shifted` are in it at another time, all as far from it, `by` so many microseconds. `shown` is the column, and what the first that is not known again has in it, by message and by table.
     """
 
     known: int = 0
     twice: int = 0
     odd: int = 0
+    shifted: int = 0
+    by: int = 0
     shown: tuple[str, Any, Any] | None = None
     columns: frozenset[str] = field(default=frozenset())
 
@@ -174,8 +180,7 @@ class Sides:
         labels |= {f"k{i}": k.name for i, k in enumerate(plan.keys)}
         self.labels = labels | {"time": plan.needs[-1].name if plan.needs else "time"}
         self.topic, self.table = (
-            [{n: as_met(plan.coarse.get(n), r[n]) for n in self.names} for r in rows]
-            for rows in (topic, table)
+            [{n: _met(plan, n, r[n]) for n in self.names} for r in rows] for rows in (topic, table)
         )
         self._grains: dict[tuple[str, str], dict[int, Grain]] = {}
 
@@ -223,9 +228,11 @@ class Sides:
             by_key.setdefault(self._key(row), []).append(row)
         found, columns = {"known": 0, "twice": 0, "odd": 0}, set[str]()
         shown: tuple[str, Any, Any] | None = None
+        shifts = Counter[int]()
         for row in self.topic:
             near = [r for r in by_key.get(self._key(row), ()) if abs(r["time"] - row["time"]) < unit]
             if not near:
+                shifts.update(self._shifts(row, by_key.get(self._key(row), ())))
                 continue
             kind, other = self._kin(row, near)
             found[kind] += 1
@@ -236,7 +243,19 @@ class Sides:
                 first = differing[0]
                 ours, theirs = (_instant(r[first]) if first == "time" else r[first] for r in (row, other))
                 shown = shown or (self.labels[first], ours, theirs)
-        return Twins(**found, shown=shown, columns=frozenset(columns))
+        if self._crowded(by_key):
+            found["odd"] = 0  # so does one row of the table to another
+        ((by, shifted),) = shifts.most_common(1) or ((0, 0),)
+        return Twins(**found, shifted=shifted if unit < MINUTE else 0, by=by, shown=shown, columns=frozenset(columns))
+
+    def _crowded(self, by_key: Mapping[Any, Sequence[Row]]) -> bool:
+        """Whether the table itself often has several rows of one key and time."""
+        return sum(len({r["time"] for r in rows}) for rows in by_key.values()) < CROWDED * len(self.table)
+
+    def _shifts(self, row: Row, rows: Sequence[Row]) -> set[int]:
+        """How far the table's equal rows are from a message, where that is what zones of time are apart."""
+        apart = {row["time"] - r["time"] for r in rows if all(row[n] == r[n] for n in self.names if n not in (*self.keys, "time"))}
+        return {d for d in apart if d % QUARTER == 0 and abs(d) <= FARTHEST}
 
     def _kin(self, row: Row, near: Sequence[Row]) -> tuple[str, Row]:
         """What the table's rows of its key and time are to a message, and the closest one."""
@@ -268,6 +287,13 @@ class Sides:
         return any(measure.alike(a, b, g) for g in grains)
 
 
+def _met(plan: GroupByPlan, name: str, value: Any) -> Any:
+    """A value at the precision at which topic and table are known to meet; times in microseconds."""
+    precision = plan.coarse.get(name)
+    met = as_met(precision, value)
+    return met * PRECISIONS[precision] if name == "time" and precision in PRECISIONS else met
+
+
 def _instant(us: int) -> str:
     try:
         return str(EPOCH + timedelta(microseconds=us))
@@ -289,6 +315,9 @@ def told(plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> tuple
         systematic = not twins.columns.isdisjoint(d.column for d in doubts)
         how = f"{twins.twice:,} of the newest messages of {name} {'is' if twins.twice == 1 else 'are'} in the table too, told otherwise, and would count twice (semantics rule 21)"
         return systematic or twins.twice > twins.known, f"{how}: {_shown(twins)}; {CURE}"
+    if twins.shifted >= FEW and twins.shifted > twins.known:
+        hours = f"{abs(twins.by) / 4 / QUARTER:g} h {'later' if twins.by > 0 else 'earlier'}"
+        return False, f"{twins.shifted:,} of the newest messages of {name} are rows of the table {hours}, as times of another zone are, and would count twice (semantics rule 21); let messages say their times in UTC or with their zone, or {CURE}"
     if doubts:
         each = "; ".join(f"{name if d.coarser == 'topic' else 'the table'} tells {d.column} {d.said}, and {'the table' if d.coarser == 'topic' else name} otherwise" for d in doubts)
         return False, f"{each}: an event that comes by both would count twice (semantics rule 21); {CURE}"
