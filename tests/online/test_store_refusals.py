@@ -22,7 +22,7 @@ import pytest
 import services
 from conftest import ROOT, lacking
 
-from online import AsyncFetcher, Store, StoreError, addresses, cluster, embedded, refusals
+from online import AsyncFetcher, Store, StoreError, addresses, cluster, connections, embedded, programs, refusals
 from online.connections import Dialer
 from online.server import Settings
 from workbench import cli
@@ -93,25 +93,41 @@ def test_several_hosts_are_tried_and_the_one_that_may_write_is_chosen(guarded):
         assert [] == store.names()
 
 
-def test_a_server_that_starts_is_waited_for(guarded, monkeypatch):
-    """Rejected because it starts: told by libpq's ping, in no language."""
-    url = f"postgresql://postgres@{guarded[0]}/postgres"
-    tries = []
+@pytest.fixture
+def starting():
+    """The URL of a server that takes no connections yet, as one that starts does, and what lets it take them."""
+    binaries = next(programs.places())
+    with services.postgres(binaries) as (place, data):
+        prefix = programs.NAMESPACE if os.geteuid() == 0 else ()
 
-    def connect(conninfo, **how):
-        tries.append(conninfo)
-        if len(tries) < 4:
-            message = "FATAL:  das Datenbanksystem startet"
-            raise psycopg.OperationalError(message)
-        return real(conninfo, **how)
+        def control(*words):
+            subprocess.run([*prefix, str(binaries / "pg_ctl"), "-s", "-w", "-D", str(data), *words], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
 
-    real = psycopg.connect
-    monkeypatch.setattr(psycopg, "connect", connect)
-    answers = iter([psycopg.pq.Ping.REJECT] * 3)
-    monkeypatch.setattr(addresses, "responds", lambda url: next(answers, psycopg.pq.Ping.OK))
-    with Store(url) as store:
+        control("-m", "fast", "stop")
+        (data / "standby.signal").touch()  # in recovery, which ends when it is promoted
+        control("-o", f"-p {place['port']} -k {data.parent} -h 127.0.0.1 -c hot_standby=off -c lc_messages=C", "start")
+        yield f"postgresql://postgres@127.0.0.1:{place['port']}/postgres", lambda: control("promote")
+
+
+def test_a_server_that_starts_is_waited_for_and_not_without_end(starting, monkeypatch):
+    """C7: a real one that rejects, since it is in recovery; told by libpq's ping, in no language."""
+    url, accept = starting
+    with monkeypatch.context() as patch:
+        patch.setattr(connections, "STARTING", 0.3)
+        error = sentence(url)
+    opened = []
+    waiting = threading.Thread(target=lambda: opened.append(Store(url)))
+    waiting.start()
+    waiting.join(0.5)
+    waited = waiting.is_alive(), addresses.responds(url)
+
+    accept()
+    waiting.join(60)
+
+    assert ("away", True) == (error.kind, "accepting connections" in str(error))
+    assert (True, psycopg.pq.Ping.REJECT) == waited
+    with opened[0] as store:
         assert [] == store.names()
-    assert 4 == len(tries)
 
 
 def test_too_many_connections_are_said_as_busy(guarded):
