@@ -66,13 +66,15 @@ def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
     return declared, nested, pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared])
 
 
-def arrow_type(dtype: ibis.DataType) -> pa.DataType:
-    """The Arrow type of an Ibis type, with numbers that have no precision in it."""
+def arrow_type(dtype: ibis.DataType, unit: str | None = None) -> pa.DataType:
+    """The Arrow type of an Ibis type, with numbers that have no precision in it; times in a unit, or in that of the type."""
+    if unit is not None and dtype.is_timestamp():
+        return pa.timestamp(unit, dtype.timezone)
     if dtype.is_decimal() and dtype.scale is None:
         return UNBOUNDED
     if dtype.is_map():
-        return pa.map_(arrow_type(dtype.key_type), arrow_type(dtype.value_type))
-    return pa.list_(arrow_type(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
+        return pa.map_(arrow_type(dtype.key_type, unit), arrow_type(dtype.value_type, unit))
+    return pa.list_(arrow_type(dtype.value_type, unit)) if dtype.is_array() else dtype.to_pyarrow()
 
 
 def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:

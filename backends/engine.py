@@ -97,6 +97,10 @@ class Engine:
         """The sum of doubles, null over none; within rule 11's bound."""
         return value.sum(where=where)
 
+    def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
+        """How far one decimal is from another of its sign and type, as a double of all their digits."""
+        return cast(high - low, dt.float64)
+
     def extremum(
         self, value: ir.Column, where: ir.BooleanValue, *, largest: bool
     ) -> ir.Scalar:

@@ -27,16 +27,6 @@ if TYPE_CHECKING:
 ROWS = 1_000_000  # of a batch, as Ibis has it by default
 # What all of Ibis's ways to read an expression come to: head(), to_polars(), to_parquet() and the like too.
 REPLACED = ("execute", "to_pandas_batches", "to_pyarrow", "to_pyarrow_batches")
-WHOLE = {
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-    pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
-}
 
 
 def hand_out(engine: Engine, table: ir.Table) -> ir.Table:
@@ -130,7 +120,12 @@ def _frame(rows: pa.Table, schema: ibis.Schema) -> pd.DataFrame:
 def _series(column: pa.ChunkedArray) -> pd.Series:
     """What Ibis's own conversion takes without a loss."""
     if column.null_count and pa.types.is_integer(column.type):
-        return column.to_pandas(types_mapper=WHOLE.get)
+        return column.to_pandas(types_mapper=_nullable)
     if pa.types.is_nested(column.type):
         return pd.Series(column.to_pylist(maps_as_pydicts="strict"), dtype=object)
     return column.to_pandas()
+
+
+def _nullable(dtype: pa.DataType) -> Any:
+    """Pandas's type of whole numbers that takes nulls: Int64 for int64, UInt8 for uint8."""
+    return pd.api.types.pandas_dtype(str(dtype).replace("int", "Int").replace("u", "U"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -24,7 +25,6 @@ from backends.stored import cast, holds_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    import ibis.expr.datatypes as dt
     from ibis.backends import BaseBackend
     from pyspark.sql import DataFrame
 
@@ -48,25 +48,18 @@ def xxhash64(text: str) -> int:
     raise NotImplementedError  # Ibis writes the call; Spark runs it
 
 
-@ibis.udf.agg.builtin
-def bit_and(value: int) -> int:
-    """Spark's; Ibis compiles none for it."""
-    raise NotImplementedError  # Ibis writes the call; Spark runs it
+def _bits(name: str) -> Any:
+    """Spark's aggregate of this name; Ibis compiles none for it."""
+
+    @ibis.udf.agg.builtin(name=name)
+    def aggregate(value: int) -> int:
+        raise NotImplementedError  # Ibis writes the call; Spark runs it
+
+    return aggregate
 
 
-@ibis.udf.agg.builtin
-def bit_or(value: int) -> int:
-    """Spark's; Ibis compiles none for it."""
-    raise NotImplementedError  # Ibis writes the call; Spark runs it
-
-
-@ibis.udf.agg.builtin
-def bit_xor(value: int) -> int:
-    """Spark's; Ibis compiles none for it."""
-    raise NotImplementedError  # Ibis writes the call; Spark runs it
-
-
-BITS = {"bit_and": bit_and, "bit_or": bit_or, "bit_xor": bit_xor}
+DIGITS = 6  # after the point that a result keeps where it has more than 38 in all
+BITS = {name: _bits(name) for name in ("bit_and", "bit_or", "bit_xor")}
 
 
 class Options(Config):
@@ -91,6 +84,15 @@ class Spark(Engine):
     def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002 temporary views are the session's
         """The same session, which threads may share; its jobs are a group of their own."""
         return Spark(ibis.pyspark.connect(self._session), ibis.util.gen_name("fw"))
+
+    def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
+        """By whole parts and fractions: Spark's difference of 38 digits drops the last of more than six after the point."""
+        scale = high.type().scale or 0
+        if scale <= DIGITS:
+            return super().gap(high, low)
+        parts = [cast(v % 1, dt.Decimal(scale, scale)) for v in (high, low)]
+        wholes = [v - part for v, part in zip((high, low), parts, strict=True)]
+        return super().gap(*wholes) + super().gap(*parts)
 
     def bits(self, name: str, value: ir.IntegerColumn, where: ir.BooleanValue) -> ir.IntegerScalar:
         """By Spark's own aggregates, of 64 bits, which are all the bits of a narrower number too."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from backends.copying import arrow_type
 from workbench.nodes import name_values
 
 if TYPE_CHECKING:
@@ -18,13 +19,7 @@ if TYPE_CHECKING:
 
 def arrow(dtype: dt.DataType) -> pa.DataType:
     """The Arrow type of an Ibis type; times in microseconds."""
-    if dtype.is_timestamp():
-        return pa.timestamp("us", dtype.timezone)
-    if dtype.is_decimal() and dtype.scale is None:
-        return pa.decimal256(76, 38)  # numeric of Postgres, which has no scale; Arrow asks for one
-    if dtype.is_map():
-        return pa.map_(arrow(dtype.key_type), arrow(dtype.value_type))
-    return pa.list_(arrow(dtype.value_type)) if dtype.is_array() else dtype.to_pyarrow()
+    return arrow_type(dtype, "us")
 
 
 def fetched(engine: Engine, table: ir.Table, schema: ibis.Schema | None = None) -> pa.Table:

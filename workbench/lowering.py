@@ -161,8 +161,8 @@ def _concat(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 
 def _spread(method: str) -> Any:
-    def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
-        return getattr(_shifted(cell, pairs), method)(where=cell.kept(pairs), how=cell.op.how)
+    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+        return getattr(_shifted(cell, pairs, context), method)(where=cell.kept(pairs), how=cell.op.how)
 
     return lower
 
@@ -171,20 +171,21 @@ def _exact(value: ir.Column) -> bool:
     return value.type().is_integer() or value.type().is_decimal()
 
 
-def _shifted(cell: Cell, pairs: ir.Table) -> ir.FloatingColumn:
+def _shifted(cell: Cell, pairs: ir.Table, context: Context) -> ir.FloatingColumn:
     """Doubles to take the spread of: exact numbers less the least of their group, whose digits a double would lose."""
     value = cell.column(pairs)
-    return _less(_decimal(value), pairs[_least(cell)]) if _exact(value) else cast(value, "float64")
+    return _less(_decimal(value), pairs[_least(cell)], context.engine) if _exact(value) else cast(value, "float64")
 
 
-def _less(value: ir.DecimalColumn, least: ir.DecimalColumn) -> ir.FloatingValue:
+def _less(value: ir.DecimalColumn, least: ir.DecimalColumn, engine: Engine) -> ir.FloatingValue:
     """How far a decimal is above the least: exactly, but where the two have unlike signs and so no digits in common."""
     if value.type().scale is None:
         return cast(value - least, "float64")
     wide = dt.Decimal(WIDEST, value.type().scale)
-    alike = (value <= 0) | (least >= 0)  # of these the difference has no more digits than they have
+    # of these the difference has no more digits than they have; rows that are not kept may be below the least
+    alike = ((value <= 0) & (least <= 0)) | ((value >= 0) & (least >= 0))
     near = [alike.ifelse(cast(v, wide), ibis.literal(0).cast(wide)) for v in (value, least)]
-    return alike.ifelse(cast(near[0] - near[1], "float64"), cast(value, "float64") - cast(least, "float64"))
+    return alike.ifelse(engine.gap(near[0], near[1]), cast(value, "float64") - cast(least, "float64"))
 
 
 def _together(method: str, how: str | None) -> Any:
@@ -208,7 +209,7 @@ def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
 
 def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """Centred on the mean of a first pass: raw moments would lose the digits that rule 11 asks for."""
-    value, keep = _shifted(cell, pairs), cell.kept(pairs)
+    value, keep = _shifted(cell, pairs, context), cell.kept(pairs)
     n = cast(keep.ifelse(1, None).count(), "float64")
     away = value - pairs[_centre(cell)]
 
@@ -284,7 +285,7 @@ def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Tabl
     added = {}
     for cell in cells:
         if isinstance(cell.op, aggregates.Moment):
-            value = _shifted(cell, pairs)
+            value = _shifted(cell, pairs, context)
             added[_centre(cell)] = value.mean(where=cell.kept(pairs)).over(group_by=context.group)
         elif isinstance(cell.op, ops.ArgMin | ops.ArgMax):
             largest = isinstance(cell.op, ops.ArgMax)
