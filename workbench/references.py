@@ -118,7 +118,7 @@ def _loaded(place: Place) -> ModuleType:
             message = f"there is no module {error.name}, in {Path.cwd().name}/ or installed: name a module as package.module:NAME, or a file as FILE:NAME"
             raise DefinitionError(message) from error
         raise _failed(place, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself is no definition either
         raise _failed(place, error) from error
 
 
@@ -146,7 +146,7 @@ def _refuse_shadowed(place: Place) -> None:
         raise DefinitionError(message)
 
 
-def _failed(place: Place, error: Exception) -> DefinitionError:
+def _failed(place: Place, error: BaseException) -> DefinitionError:
     """What to raise of what a file raised: why, and at which line of it, or of what it imports beside it."""
     frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<") and Path(f.filename).resolve().is_relative_to(place.root.resolve())]
     at = (error.filename or "", error.lineno) if isinstance(error, SyntaxError) else frames[-1] if frames else None
