@@ -69,7 +69,7 @@ ON_DEFINITION = {
     "publish": ["--confirm", "--store", "STORE"],
     "show": [],
 }
-ON_NAME = {"catalog": [], "fetch": ["-k", '{"k": "a"}'], "history": [], "monitor": [], "rollback": ["--version", "1", "--warehouse", "WAREHOUSE"], "stream": ["--kafka", "localhost:1"], "unpublish": [], "upload": ["--warehouse", "WAREHOUSE"], "dead-letters": []}
+ON_NAME = {"catalog": [], "fetch": ["-k", '{"k": "a"}'], "history": [], "monitor": [], "rollback": ["--version", "1", "--warehouse", "WAREHOUSE"], "unpublish": [], "upload": ["--warehouse", "WAREHOUSE"], "dead-letters": []}
 
 
 def crossed(*axes):
@@ -181,8 +181,7 @@ def test_an_unknown_name_and_a_store_that_is_away_are_refused_in_a_sentence(comm
     closed = "postgresql://nobody@127.0.0.1:1/nothing"
 
     assert_refused(ended(command, "no_such_name", *given, "--store", store.url), capsys, command, "no_such_name")
-    if command != "stream":  # which waits for its store
-        assert_refused(ended(command, NAME, *given, "--store", closed), capsys, command, "127.0.0.1")
+    assert_refused(ended(command, NAME, *given, "--store", closed), capsys, command, "127.0.0.1")
 
 
 @pytest.mark.slow
@@ -212,7 +211,6 @@ def test_what_cannot_be_written_or_listened_to_is_refused_in_a_sentence(place, s
         assert_refused(ended("dashboard", "defs.py:group_by", "--warehouse", url, *of, "--export", "file/board.html"), capsys, "dashboard", "file/board.html")
         assert_refused(ended("monitor", NAME, "--store-only", *of, "--metrics", "file/x.prom"), capsys, "monitor", "file/x.prom")
         assert_refused(ended("dashboard", "defs.py:group_by", "--warehouse", url, *of, "--port", port), capsys, "dashboard", str(port))
-        assert_refused(ended("serve", *of, "--port", port), capsys, "serve", str(port))
 
 
 @pytest.mark.slow
@@ -224,4 +222,5 @@ def test_keys_that_are_none_are_refused_in_a_sentence(keys, place, store, served
 
 
 def test_every_command_is_in_the_matrix():
-    assert {*COMMANDS} - {"grants", "migrate", "quickstart", "serve"} == {*ON_DEFINITION, *ON_NAME}
+    """But those that become another process, and those that take neither a definition nor a name."""
+    assert {*COMMANDS} - {"grants", "migrate", "quickstart", "serve", "stream"} == {*ON_DEFINITION, *ON_NAME}

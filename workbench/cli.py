@@ -43,4 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads has enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file, a folder or a port that was named
+        where = f" {error.filename}" if error.filename else ""
+        why = lines(f"cannot use{where}: {error.strerror or error}")
+        sys.stderr.write(f"workbench {options.command}: {why}; name another place, or mend this\n")
+        return 2
     return int(code)

@@ -82,7 +82,12 @@ def _listed(options: Namespace, store: Store) -> str:
     from online.dead_letters import counts, listed  # noqa: PLC0415 it needs the store's packages
 
     found = listed(store, options.name, limit=options.limit)
-    count = sum(n for (group_by, _), n in counts(store).items() if options.name in (None, group_by))
+    kept = counts(store)
+    there = {g.name for name in store.names() for g in store.plan(name)[1].group_bys}
+    if options.name is not None and options.name not in there | {g for g, _ in kept}:
+        message = f"no group-by {options.name!r} is published: the store has {', '.join(sorted(there)) or 'none'}"
+        raise DefinitionError(message)
+    count = sum(n for (group_by, _), n in kept.items() if options.name in (None, group_by))
     if not found:
         return f"no dead letters{f' of {options.name}' if options.name else ''}"
     shown = Table(box=None, pad_edge=False, header_style="dim")
