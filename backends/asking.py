@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 class LacksError(TypeError):
     """A plan cannot take such values; another one can."""
 
+    @property
+    def why(self) -> str:
+        """Why pairs are taken."""
+        return f"its other plans cannot take {self}"
+
+
+class WorkersLackError(LacksError):
+    """The executors' Python cannot run what is sent to it. The message says why, and the line to add."""
+
+    @property
+    def why(self) -> str:
+        """As it says itself."""
+        return str(self)
+
 
 @frozen
 class Span:

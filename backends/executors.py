@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 
 import ibis
 from attrs import evolve, frozen
-from ibis.backends.pyspark.datatypes import PySparkSchema
+from ibis.backends.pyspark.datatypes import PySparkSchema, PySparkType
 from pyspark.sql import functions as f
-from pyspark.sql.pandas.types import to_arrow_schema
 
-from backends.slices import Merging, finished, handed_on, merges
+from backends.slices import Merging, merges
+from backends.tasks import Bucket
+from backends.workers import shipped, workers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import ibis.expr.types as ir
     import pyarrow as pa
     from ibis.backends import BaseBackend
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
     from backends.asking import Ask
     from backends.asof import AsOf
 
 SLICE, CUTS = "_fw_slice", "_fw_cuts"
-BATCH = 10_000  # rows that go back to Spark at once, as many as it sends
 HELD = 12_000_000  # values of events in one task, which takes some 40 bytes for each
 GROUPS = 4096  # of keys by hash, whose events are counted
 SAMPLE, LEAST = 100_000, 100  # events from which hot keys are told, and of a hot key at least
@@ -58,8 +58,12 @@ class Executors:
         """Events that one task takes."""
         return HELD // (2 + len(self.question.inputs))
 
+    @property
+    def _session(self) -> SparkSession:
+        return self.con._session  # noqa: SLF001 Ibis hands out no session
+
     def _frame(self, table: ir.Table) -> DataFrame:
-        return self.con._session.sql(self.query(table))  # noqa: SLF001 Ibis hands out no session
+        return self._session.sql(self.query(table))
 
     def _events(self) -> DataFrame:
         question = self.question
@@ -100,15 +104,12 @@ class Executors:
         own = [value.alias(c) for m in merging for c, value in m.columns().items()]
         events = cut.select(*dict.fromkeys((*keys, question.time, *question.order)), *own)
         hottest = events.join(f.broadcast(hot), list(question.keys), "left_semi").groupBy(*keys)
-        handed = hottest.applyInArrow(_handing(merging, keys, question, self._arrow(events.schema)), events.schema)
+        handed = hottest.applyInArrow(shipped("handed", merging, keys, question.time, question.order, _arrow(events.schema)), events.schema)
         later = handed.join(f.broadcast(hot), list(question.keys)).filter(f.size(CUTS) > f.col(SLICE))
         later = later.withColumn(SLICE, f.explode(f.sequence(f.col(SLICE) + 1, f.size(CUTS)))).drop(CUTS)
         left = self._frame(question.spine).join(f.broadcast(hot), list(question.keys), "left").withColumn(SLICE, _slice(f.col(question.at))).drop(CUTS)
         narrowed = evolve(question, asks=tuple(a for m in merging for a in m.asks()), keys=tuple(keys))
         return self._met(narrowed, events.unionByName(later), left, buckets, self._schema(asks), merging)
-
-    def _arrow(self, schema: StructType) -> pa.Schema:
-        return to_arrow_schema(schema, timezone=self.con._session.conf.get("spark.sql.session.timeZone"))  # noqa: SLF001 as above
 
     def _run(self, asks: tuple[Ask, ...], buckets: int, hot: DataFrame | None) -> DataFrame:
         events, left, keys = self._events(), self._frame(self.question.spine), list(self.question.keys)
@@ -118,18 +119,28 @@ class Executors:
             left = left.join(f.broadcast(hot), keys, "left").withColumn(SLICE, _slice(at)).drop(CUTS)
             seen = f.sequence(_slice(time), _slice(time + f.lit(reach)))
             events = events.join(f.broadcast(hot), keys, "left").withColumn(SLICE, f.explode(seen)).drop(CUTS)
-            keys.append(SLICE)
+            keys = [*keys, SLICE]  # Spark Connect reads the list of a join later
         return self._met(evolve(self.question, asks=asks, keys=tuple(keys)), events, left, buckets, self._schema(asks))
 
     def _met(self, question: AsOf, events: DataFrame, left: DataFrame, buckets: int, schema: StructType, merging: Sequence[Merging] = ()) -> DataFrame:
         """One table of both sides, in buckets of keys; not a cogroup: Spark sorts what it groups, and the kernel sorts anyway."""
         both = events.unionByName(left, allowMissingColumns=True).repartition(buckets, *question.keys)
-        return both.mapInArrow(_kernel(question, left.columns, self._arrow(schema), merging), schema)
+        bucket = Bucket(
+            question.asks,
+            keys=question.keys,
+            time=question.time,
+            at=question.at,
+            order=question.order,
+            inputs=tuple(c for m in merging for c in m.columns()) or question.inputs,
+            left=tuple(left.columns),
+            answer=_arrow(schema),
+            merging=tuple(merging),
+        )
+        return both.mapInArrow(shipped("answered", bucket), schema)
 
     def _buckets(self, events: int) -> int:
         """As many as give each task some millions of values, and every core a few tasks."""
-        cores = self.con._session.sparkContext.defaultParallelism  # noqa: SLF001 Ibis hands out no session
-        return max(2 * cores, -(-events // self._most))
+        return max(2 * workers_of(self._session).cores, -(-events // self._most))
 
     def _schema(self, asks: Sequence[Ask]) -> StructType:
         columns = dict(self.question.spine.schema().items()) | {a.name: ibis.dtype(a.type) for a in asks}
@@ -145,38 +156,6 @@ def _group(keys: Sequence[str]) -> Column:
     return f.pmod(f.hash(*keys), f.lit(GROUPS))
 
 
-def _handing(merging: Sequence[Merging], keys: Sequence[str], question: AsOf, arrow: pa.Schema) -> Callable[[pa.Table], pa.Table]:
-    """What one slice hands on, as Spark sends it to its executors."""
-    time, order = question.time, question.order
-
-    def handed(events: pa.Table) -> pa.Table:
-        return handed_on(events, merging, keys, time, order).select(arrow.names).cast(arrow)
-
-    return handed
-
-
-def _kernel(question: AsOf, left: Sequence[str], arrow: pa.Schema, merging: Sequence[Merging] = ()) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The kernel over one bucket of keys, as Spark sends it to its executors: left rows are those that have an instant."""
-    asks, keys, time, at, order = question.asks, question.keys, question.time, question.at, question.order
-    inputs = [c for m in merging for c in m.columns()] if merging else question.inputs
-    facts = [*dict.fromkeys((*keys, time, *order, *inputs))]
-
-    def answered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa  # noqa: PLC0415 what the executors run is all in here
-
-        from backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone
-
-        events, rows = [], []
-        for batch in batches:
-            asking = batch[at].is_valid()
-            # a task reads one side after the other, so that nearly every batch is of one
-            if asking.true_count:
-                rows.append(batch.select(left) if asking.true_count == len(batch) else batch.select(left).filter(asking))
-            if asking.true_count < len(batch):
-                events.append(batch.select(facts) if not asking.true_count else batch.select(facts).filter(pa.compute.invert(asking)))
-        if rows:
-            none = pa.schema([batch.schema.field(c) for c in facts])
-            found = as_of(pa.Table.from_batches(events, none), pa.Table.from_batches(rows), asks, keys=keys, time=time, at=at, order=order, threads=1)
-            yield from finished(found, merging).select(arrow.names).cast(arrow).to_batches(BATCH)
-
-    return answered
+def _arrow(schema: StructType) -> pa.Schema:
+    """The types in which Spark takes rows of a schema, the session's zone being UTC."""
+    return ibis.schema({c.name: PySparkType.to_ibis(c.dataType) for c in schema}).to_pyarrow()

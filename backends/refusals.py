@@ -12,6 +12,7 @@ NOISE = re.compile(
 )
 SPARK = re.compile(r"\[[A-Z][A-Z0-9_.]+\][^\n]*")  # Spark's own class of an error, and its sentence
 JAVA = re.compile(r"^:?\s*([a-z]\w*\.)+[A-Z]\w*(Exception|Error): ")
+STAGE = re.compile(r"Lost task \S+ in stage \S+ \(TID \d+\) \([^)\n]*\): ")  # what a task failed of comes after it
 FRAMES = re.compile(r"^(java|javax|org|scala|py4j)\.")  # packages of Java's errors, not of Python's
 WORKER = re.compile(r"^\w+(\.\w+)*(Error|Exception): .+$", re.MULTILINE)  # of Python in an executor
 
@@ -37,6 +38,8 @@ def reason(error: BaseException) -> str:
     'Conversion Error: no number'
     """
     text = str(error)
+    if lost := [*STAGE.finditer(text)]:
+        text = text[lost[-1].end() :]
     spark = SPARK.search(text)
     plain = (line for line in text.splitlines() if line.strip() and not NOISE.match(line))
     found = _of_worker(text) or (spark[0] if spark else next(plain, type(error).__name__))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
 from contextlib import contextmanager
 from itertools import chain
@@ -18,6 +19,7 @@ import pyarrow as pa
 from ibis.config import Config
 from pyarrow import ipc
 
+from backends.asking import WorkersLackError
 from backends.engine import FORGOTTEN, Engine
 from backends.refusals import EngineError
 from backends.stored import cast, holds_text
@@ -77,12 +79,12 @@ class Spark(Engine):
     lacks = frozenset()
     folds = True
 
-    def __init__(self, con: BaseBackend | None = None, group: str | None = None) -> None:
-        super().__init__(con, alone=group is not None)
-        self.group = group  # of the jobs that `interrupt` cancels
+    def __init__(self, con: BaseBackend | None = None, tag: str | None = None) -> None:
+        super().__init__(con, alone=tag is not None)
+        self.tag = tag  # of the jobs that `interrupt` cancels
 
     def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002 temporary views are the session's
-        """The same session, which threads may share; its jobs are a group of their own."""
+        """The same session, which threads may share; its jobs have a tag of their own."""
         return Spark(ibis.pyspark.connect(self._session), ibis.util.gen_name("fw"))
 
     def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
@@ -99,17 +101,26 @@ class Spark(Engine):
         joined: ir.IntegerScalar = BITS[name](value.cast("int64"), where=where)
         return joined.cast(value.type())
 
-    def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002 jobs have no group on a connection that was given
-        """By the group of its jobs; they fail as cancelled."""
-        if self.group is not None:
-            self._session.sparkContext.cancelJobGroup(self.group)
+    def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002 jobs have no tag on a connection that was given
+        """By the tag of its jobs; they fail as cancelled."""
+        if self.tag is not None:
+            self._session.interruptTag(self.tag)
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
-        """As every engine does, its jobs in their group, which is this thread's."""
-        if self.group is not None:
-            self._session.sparkContext.setJobGroup(self.group, what, interruptOnCancel=True)
-        with self._set():
+        """As every engine does, its jobs under their tag, which is this thread's."""
+        with self._set(), self._tagged():
             return super().run(what, action, expr)
+
+    @contextmanager
+    def _tagged(self) -> Iterator[None]:
+        if self.tag is None or self.tag in self._session.getTags():  # a run within a run
+            yield
+            return
+        self._session.addTag(self.tag)
+        try:
+            yield
+        finally:
+            self._session.removeTag(self.tag)
 
     @contextmanager
     def _set(self) -> Iterator[None]:
@@ -163,10 +174,27 @@ class Spark(Engine):
         rows = ibis.struct({"o": order, "v": value}).collect(where=where).sort()
         return (rows.length() > 0).ifelse(rows.map(lambda r: r["v"]), None)
 
+    def own(self, question: AsOf) -> str:
+        """The kernel, where the executors can run it; else WorkersLackError, and a warning, since pairs may take long."""
+        if lack := self._lack():
+            warnings.warn(f"Spark computes by pairs of left rows and events, which takes long where they are many: {lack}", stacklevel=2)
+            raise WorkersLackError(lack)
+        return super().own(question)
+
+    def _lack(self) -> str | None:
+        """What the executors' Python lacks for the kernel."""
+        from backends.workers import workers_of  # noqa: PLC0415 as in `as_of`
+
+        found: str | None = self.run("a look at the executors", lambda: workers_of(self._session).lack)
+        return found
+
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in the executors; runs where the answer is read."""
         from backends.executors import Executors  # noqa: PLC0415 Spark's SQL can be shown where Spark is not installed
 
+        if lack := self._lack():
+            message = f"the window kernel cannot run on Spark: {lack}"
+            raise EngineError(message)
         name = ibis.util.gen_name("fw")
 
         def answer() -> None:
@@ -196,8 +224,10 @@ class Spark(Engine):
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """A partition at a time comes to the driver, written by the executors as Arrow."""
+        from backends.workers import shipped  # noqa: PLC0415 as in `as_of`
+
         frame = self.run("a fetch", lambda: self._frame(expr), expr)
-        parts = self.run("a fetch", lambda: frame.mapInArrow(_written, "batch binary").toLocalIterator())
+        parts = self.run("a fetch", lambda: frame.mapInArrow(shipped("written"), "batch binary").toLocalIterator())
         batches = self._read((batch for row in parts for batch in ipc.open_stream(row.batch)), expr)
         first = next(batches, None)
         if first is None:
@@ -271,15 +301,6 @@ class Spark(Engine):
 
 
 FILE_ROWS = 5_000_000
-
-
-def _written(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Each batch as one row, the bytes of an Arrow stream; runs in the executors."""
-    for batch in batches:
-        sink = pa.BufferOutputStream()
-        with ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        yield pa.RecordBatch.from_pydict({"batch": pa.array([sink.getvalue().to_pybytes()], pa.binary())})
 
 
 def _pattern(files: Sequence[Path]) -> str:

@@ -113,7 +113,7 @@ class Chooser:
             else:
                 plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(question())
         except LacksError as lack:
-            plan, why = PAIRS, f"its other plans cannot take {lack}"
+            plan, why = PAIRS, lack.why
         return Choice(name, plan, why, self.engine.title)
 
     def _told(self, source: Rows) -> str | None:
@@ -131,10 +131,10 @@ class Chooser:
 
     def _cheaper(self, question: AsOf) -> tuple[str, str]:
         """The plan and why; pairs are counted, by two group-bys, only where the answer hangs on them."""
-        own = self.engine.own(question)
         left, events = self.engine.sizes(question)
         if left * events <= FEW:
             return PAIRS, f"{left:,} left rows and {events:,} events make at most {FEW:,} pairs"
+        own = self.engine.own(question)
         if events > FEW:
             return own, f"there are {events:,} events, more than {FEW:,}"
         pairs = self.engine.pairs(question)

@@ -1,0 +1,135 @@
+"""One join on a Spark that is not this process's own, held against DuckDB; a process, since Python has one kind of session.
+
+    python tests/cluster_job.py '{"remote": "local[2]"}'
+    python tests/cluster_job.py '{"master": "spark://127.0.0.1:7077", "plan": "kernel"}'
+
+Its last line says, as JSON, what the certificate found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import ibis
+import numpy as np
+import pyarrow as pa
+
+import backends.executors
+from workbench import EventSource, GroupBy, Join, backfill, compare, days, trailing
+
+START = 1_704_067_200_000_000  # 2024-01-01
+DAY = 86_400_000_000
+EXECUTOR = "CoarseGrainedExecutorBackend"
+STAGES = 10  # that are over before an executor is killed
+
+
+def tables(events: int, left: int) -> dict[str, pa.Table]:
+    """Events and left rows over 60 days, a fifth of both of one key."""
+    rng = np.random.default_rng(7)
+
+    def keys(n: int) -> np.ndarray:
+        return np.where(rng.random(n) < 0.2, 0, rng.integers(1, max(2, n // 20), n))
+
+    def times(n: int) -> pa.Array:
+        return pa.array(START + rng.integers(0, 60 * DAY, n), pa.timestamp("us"))
+
+    values = {"v": rng.integers(-1000, 1000, events), "x": rng.normal(size=events), "s": rng.choice(["a", "b", "ü"], events)}
+    return {
+        "events": pa.table({"k": keys(events), "t": times(events), **values}),
+        "asked": pa.table({"k": keys(left), "t": times(left), "row": np.arange(left)}),
+    }
+
+
+def join_on(con: ibis.BaseBackend, *, sketches: bool = False) -> Join:
+    """Sums, extremes, lists and, where asked for, sketches."""
+    events, asked = con.table("events"), con.table("asked")
+    reductions = [events.v.sum(), events.x.mean(), events.v.count(), events.v.max(), events.s.last(), events.x.var()]
+    reductions += [events.v.approx_nunique()] if sketches else []
+    spans = days(1, 7, 30)
+    part = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=trailing(spans, *reductions))
+    past = GroupBy(name="past", source=EventSource(events, time="t"), keys=["k"], aggregations=[events.v.sum(), events.v.max()])
+    return Join(name="j", left=EventSource(asked, time="t"), parts=[part, past])
+
+
+def session(asked: dict) -> object:
+    """The session that is asked for, its warehouse in a folder of its own."""
+    from pyspark.sql import SparkSession
+
+    home = tempfile.mkdtemp(prefix="sparkjob")
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": f"{home}/warehouse",
+        "spark.driver.extraJavaOptions": f"-Dderby.system.home={home}",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        **asked.get("settings", {}),
+    }
+    builder = SparkSession.builder
+    builder = builder.remote(asked["remote"]) if "remote" in asked else builder.master(asked["master"])
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def kill_an_executor(context: object, mark: str, done: threading.Event) -> list[int]:
+    """The executor, told by a mark on its command line, that is killed once some stages are over and another runs."""
+    killed: list[int] = []
+
+    def look() -> None:
+        tracker = context.statusTracker()
+        while not done.wait(0.05):
+            running = tracker.getActiveStageIds()
+            if not running or min(running) < STAGES:
+                continue
+            mine = [p for p in Path("/proc").glob("[0-9]*") if mark in _line(p) and EXECUTOR in _line(p)]
+            if mine:
+                killed.append(int(mine[0].name))
+                os.kill(killed[0], signal.SIGKILL)
+                return
+
+    threading.Thread(target=look, daemon=True).start()
+    return killed
+
+
+def _line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """Run what the argument asks for."""
+    asked = json.loads(sys.argv[1])
+    began = time.monotonic()
+    spark = ibis.pyspark.connect(session(asked))
+    duck = ibis.duckdb.connect()
+    for name, rows in tables(asked.get("events", 20_000), asked.get("left", 2_000)).items():
+        duck.create_table(name, rows)
+        spark._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001
+    backends.executors.HELD = asked.get("held", backends.executors.HELD)
+    done, plan = threading.Event(), asked.get("plan")
+    killed = kill_an_executor(spark._session.sparkContext, asked["kill"], done) if "kill" in asked else []  # noqa: SLF001
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            certificate = compare(join_on(duck, sketches=bool(asked.get("sketches"))), on=[duck, spark], plan=plan)
+        batches = backfill(join_on(spark), plan=plan).to_pyarrow_batches()
+        found = {"verdict": certificate.verdict, "plan": certificate.ways[1].plan, "rows": sum(map(len, batches)), "warned": [str(w.message) for w in warned]}
+    except Exception as error:  # noqa: BLE001 what a user would see
+        found = {"error": f"{type(error).__name__}: {error}"}
+    done.set()
+    print(json.dumps(found | {"killed": len(killed), "seconds": round(time.monotonic() - began, 1)}))
+
+
+if __name__ == "__main__":
+    main()
