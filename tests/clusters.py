@@ -43,9 +43,9 @@ def standalone(workers: int = 2):
     url, daemons = f"spark://127.0.0.1:{port}", []
 
     def start(daemon: str, *options: str) -> None:
-        log = (home / f"{len(daemons)}.log").open("w")
         command = [str(HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{daemon}", *options]
-        daemons.append(subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log))
+        with (home / f"{len(daemons)}.log").open("w") as log:
+            daemons.append(subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log))
 
     try:
         start("master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
