@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 SENT = ("__init__.py", "asking.py", "slices.py", "sketches.py", "tasks.py", "kernel/*.py")
 NEEDED = ("numpy", "pyarrow", "attrs", "numba", "datasketches")  # as `import` names them
 ROWS = 4096  # of the probe; Spark cuts them into as many parts as it runs tasks at once
-ADVICE = f"let spark.pyspark.python (or PYSPARK_PYTHON) name a Python that has {', '.join(NEEDED)}, where each executor runs"
+ADVICE = (
+    "set PYSPARK_PYTHON (for spark-submit spark.pyspark.python), before the session starts, to the path that a Python "
+    f"with {', '.join(NEEDED)} has on the executors"
+)
 KNOWN: WeakKeyDictionary[SparkSession, Workers] = WeakKeyDictionary()
 
 

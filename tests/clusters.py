@@ -69,10 +69,9 @@ def _wait(met, seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def job(**asked) -> dict:
-    """What `cluster_job.py` found; its log is the error where it has no last line."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYSPARK_PYTHON"}
-    environment |= {"SPARK_LOCAL_IP": "127.0.0.1"} | asked.pop("environment", {})
+def job(python: str, **asked) -> dict:
+    """What `cluster_job.py` found, the executors' Python being this one."""
+    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": python}
     done = subprocess.run([sys.executable, str(JOB), json.dumps(asked)], env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert not done.returncode, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1])
