@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg.types.json import Jsonb
-
 from online.errors import StoreError
 from online.lags import counted
 
@@ -157,6 +155,8 @@ def advanced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: 
 
 def visible(con: psycopg.Connection[Any], told: Sequence[tuple[int, Mark]]) -> None:
     """What these marks tell of can be fetched now, and how late each event is: called after the commit."""
+    from psycopg.types.json import Jsonb  # noqa: PLC0415 whoever looks at a catalog's constants needs no driver
+
     if told:
         now = time.time_ns() // 1000
         lags = [None if m.times is None else Jsonb(counted(now - m.times)) for _, m in told]
