@@ -109,13 +109,17 @@ class Dataset:
     def read(self, start: date | None = None, end: date | None = None) -> ir.Table:
         """The rows of the days in [start, end), from the files that the manifest lists."""
         days = [f for d, f in self._files(self.main).items() if (start is None or d >= start) and (end is None or d < end)]
-        rows = self.engine.read_files([self.main / name for files in days for name in files])
-        return engine_of(rows.get_backend()).given(rows)
+        return self._read([self.main / name for files in days for name in files])
 
     @property
     def rows(self) -> ir.Table:
-        """What the files that the manifest lists hold."""
-        return self.read()
+        """The rows of the finished days, which are those whose files are all there."""
+        done, files = {e.day for e in self.entries(self.main)}, self._files(self.main)
+        return self._read([self.main / name for day in files if day in done for name in files[day]])
+
+    def _read(self, files: Sequence[Path]) -> ir.Table:
+        rows = self.engine.read_files(files)
+        return engine_of(rows.get_backend()).given(rows)
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
         """Refuse a folder, or a table of the catalog, that no backfill of the definition `name` wrote."""
