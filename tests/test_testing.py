@@ -286,7 +286,7 @@ def test_a_planted_bug_of_the_store_is_caught_and_named(checks, monkeypatch, bug
 @pytest.mark.slow
 def test_an_error_of_the_store_is_what_it_gave(checks, monkeypatch):
     right = talk.statement
-    monkeypatch.setattr(talk, "statement", lambda plan, *, many: right(plan, many=many).replace('"time" < ', '"time" / 0 < '))
+    monkeypatch.setattr(talk, "statement", lambda plan, **how: right(plan, **how).replace('"time" < ', '"time" / 0 < '))
 
     with pytest.raises(CheckError, match=r"got       an error: .*division by zero"):
         check(orders(), ORDERS, at=T, expect={"price_sum_3d": 300}, engines=["online"])
