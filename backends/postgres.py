@@ -10,6 +10,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
+import pyarrow as pa
 from ibis.backends.sql.datatypes import PostgresType
 from sqlglot import exp
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import date
 
-    import pyarrow as pa
     from ibis.backends import BaseBackend
 
     from backends.asof import AsOf
@@ -66,6 +66,30 @@ def hashtextextended(text: str, seed: int) -> int:
 def date_bin(stride: Any, time: Any, origin: Any) -> Any:
     """Postgres's start of the stretch of a length that a time is in."""
     raise NotImplementedError  # Ibis writes the call; Postgres runs it
+
+
+def _is_text_in_arrow(dtype: dt.DataType) -> bool:
+    """Whether Arrow has texts for a type that Postgres has, or lists of them."""
+    if dtype.is_array():
+        return _is_text_in_arrow(dtype.value_type)
+    return dtype.is_uuid() or dtype.is_json() or dtype.is_inet() or dtype.is_macaddr()
+
+
+def _in_arrow(table: ops.InMemoryTable, texts: Sequence[str]) -> pa.Table:
+    """The rows of a table of this process; of a frame, Python's own objects in `texts` as their texts."""
+    try:
+        return table.data.to_pyarrow(table.schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        rows = table.data.to_frame().copy()
+        for column in texts:
+            rows[column] = [_shown(value) for value in rows[column]]
+        return pa.Table.from_pandas(rows, schema=table.schema.to_pyarrow(), preserve_index=False)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_shown(v) for v in value]
+    return None if value is None or value != value else str(value)  # noqa: PLR0124 pandas's nulls are not equal to themselves
 
 
 def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
@@ -255,7 +279,9 @@ class Postgres(Engine):
         here = expr.op().find(ops.InMemoryTable)
         for table in here:
             if table not in sent:
-                sent[table] = self.keep(table.data.to_pyarrow(table.schema))
+                texts = {c: t for c, t in table.schema.items() if _is_text_in_arrow(t)}
+                kept = self.keep(_in_arrow(table, list(texts)))
+                sent[table] = kept.cast(texts) if texts else kept
         return expr.op().replace({t: sent[t].op() for t in here}).to_expr() if here else expr
 
     def given(self, table: ir.Table) -> ir.Table:

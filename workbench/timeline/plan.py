@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from workbench.planning import Planner
     from workbench.timeline.nearby import Nearby
 
-KNOWN, SEEN, AGE = "_fw_known", "_fw_seen", "_fw_age"
+KNOWN, AGE = "_fw_known", "_fw_age"
+SEEN = "fw_seen"  # a feature of a definition that has no others; those may not be called as the plan's own
 LEFT, ALL = "_fw_left", Wanted()
 SAMPLE = 200  # rows that a distribution is of
 NULL_WORDS = {
