@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from online.deletions import Before
     from online.plan import GroupByPlan
 
-# Uploads of the last days, none from before the table was made, nor from before one that was let
-# take away more than goes unasked: what it took is no news.
+# Uploads of the last days, none from before the table was made, which may be now, nor from before
+# one that was let take away more than goes unasked: what it took is no news.
 RECENT = f"""with mine as (
         select id, staged, deleted, facts, (extract(epoch from ended) * 1000000)::int8 as ended from workbench.uploads
-        where group_by = %(name)s and hash = %(hash)s),
+        where group_by = %(name)s and hash = %(hash)s
+            and exists (select from workbench.states where rows = %(rows)s and batch_end is not null)),
     allowed as (
         select (extract(epoch from at) * 1000000)::int8 as at from workbench.checks
         where group_by = %(name)s and name = '{DELETIONS}' and status = '{OK}' and failing > %(most)s * rows
@@ -41,7 +42,7 @@ MOST_IN_FORCE = f"""{RECENT}
 
 
 def _known(plan: GroupByPlan) -> dict[str, Any]:
-    return {"name": plan.name, "hash": plan.hash, "most": deletions.MOST, "timeless": plan.timeless}
+    return {"name": plan.name, "hash": plan.hash, "rows": plan.table, "most": deletions.MOST, "timeless": plan.timeless}
 
 
 def of_events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before, done: Mapping[str, int], most: float) -> list[Loss]:

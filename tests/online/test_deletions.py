@@ -406,3 +406,12 @@ def test_an_entity_that_creeps_away_or_loses_snapshots_for_others_stops(con, sto
             upload("folk_v1", store, end="2024-03-07", on=con)
     finally:
         unpublish("folk_v1", store)
+
+
+def test_a_table_that_is_made_anew_is_held_against_nothing(con, store):
+    """N11: what was unpublished served other rows; of them nothing is missed."""
+    folk = GroupBy(name="folk_v1", source=EntitySource(ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="folk"), snapshot="ds"), keys=["user"], features=["level"])
+    for users in (100, 5):
+        con.raw_sql(f"create or replace table folk as select 'u' || i as user, date '2024-03-01' as ds, 1::bigint as level from range({users}) t(i)")
+        publish(folk, store, confirm=True, end="2024-03-02", on=con)
+        unpublish("folk_v1", store)
