@@ -1,7 +1,7 @@
 """One join on a Spark that is not this process's own, held against DuckDB; a process, since Python has one kind of session.
 
     python tests/cluster_job.py '{"remote": "local[2]"}'
-    python tests/cluster_job.py '{"master": "spark://127.0.0.1:7077", "plan": "kernel"}'
+    python tests/cluster_job.py '{"master": "spark://127.0.0.1:7077"}'
 
 Its last line says, as JSON, what the certificate found.
 """
@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 import backends.executors
+import workbench.planning
 from workbench import EventSource, GroupBy, Join, backfill, compare, days, trailing
 
 START = 1_704_067_200_000_000  # 2024-01-01
@@ -117,18 +118,26 @@ def main() -> None:
         duck.create_table(name, rows)
         spark._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001
     backends.executors.HELD = asked.get("held", backends.executors.HELD)
-    done, plan = threading.Event(), asked.get("plan")
+    workbench.planning.FEW = asked.get("few", workbench.planning.FEW)
+    done = threading.Event()
     killed = kill_an_executor(spark._session.sparkContext, asked["kill"], done) if "kill" in asked else []  # noqa: SLF001
+    sketches = bool(asked.get("sketches"))
+    found = [tried(duck, spark, plan, sketches=sketches) for plan in asked.get("plans", ["kernel"])]
+    done.set()
+    print(json.dumps({"found": found, "killed": len(killed), "seconds": round(time.monotonic() - began, 1)}))
+
+
+def tried(duck: ibis.BaseBackend, spark: ibis.BaseBackend, plan: str | None, *, sketches: bool) -> dict:
+    """What a certificate says by a plan, how many rows are read in batches, and what was warned of; or the error."""
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            certificate = compare(join_on(duck, sketches=bool(asked.get("sketches"))), on=[duck, spark], plan=plan)
+            certificate = compare(join_on(duck, sketches=sketches), on=[duck, spark], plan=plan)
         batches = backfill(join_on(spark), plan=plan).to_pyarrow_batches()
-        found = {"verdict": certificate.verdict, "plan": certificate.ways[1].plan, "rows": sum(map(len, batches)), "warned": [str(w.message) for w in warned]}
     except Exception as error:  # noqa: BLE001 what a user would see
-        found = {"error": f"{type(error).__name__}: {error}"}
-    done.set()
-    print(json.dumps(found | {"killed": len(killed), "seconds": round(time.monotonic() - began, 1)}))
+        return {"error": f"{type(error).__name__}: {error}"}
+    said = [str(w.message) for w in warned]
+    return {"verdict": certificate.verdict, "plan": certificate.ways[1].plan, "rows": sum(map(len, batches)), "warned": said}
 
 
 if __name__ == "__main__":

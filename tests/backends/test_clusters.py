@@ -30,37 +30,38 @@ def test_spark_connect_gives_the_same_by_kernel():
     """C11: what needs a session's `sparkContext`, or sends functions by reference, has none there."""
     pytest.importorskip("grpc", reason="Spark Connect needs grpcio: pip install 'feature-workbench[spark-connect]'")
 
-    found = job(sys.executable, remote="local[2]", plan="kernel", sketches=True)
+    (found,) = job(sys.executable, remote="local[2]", sketches=True)["found"]
 
     assert ("kernel", 2000) == (found.get("plan"), found.get("rows")), found
     assert "equal: 46,000 values" in found["verdict"]
 
 
 def test_executors_need_none_of_this_project_and_may_die(cluster, tmp_path):
-    """C11: the tasks' sources go with the job; hot keys are cut, lists of keys and totals handed on; an executor is killed in mid-run."""
+    """C11: the tasks' sources go with the job; hot keys are cut, their totals handed on; an executor is killed in mid-run."""
     settings = SMALL | {"spark.executor.extraJavaOptions": f"-Dmark={tmp_path}"}
 
-    found = job(bare_python(tmp_path / "bare"), master=cluster, plan="kernel", held=4_000, kill=f"-Dmark={tmp_path}", settings=settings)
+    done = job(bare_python(tmp_path / "bare"), master=cluster, held=4_000, kill=f"-Dmark={tmp_path}", settings=settings)
 
-    assert (EQUAL, "kernel", 2000, 1) == (found.get("verdict"), found.get("plan"), found.get("rows"), found["killed"]), found
+    (found,) = done["found"]
+    assert (EQUAL, "kernel", 2000, 1) == (found.get("verdict"), found.get("plan"), found.get("rows"), done["killed"]), done
 
 
 def test_executors_without_numba_take_pairs_and_say_so(cluster, tmp_path):
     """C11: by one task that looks; where the kernel is forced, a sentence names what is lacking and the line to add."""
     python = bare_python(tmp_path / "bare", "numba")
 
-    forced = job(python, master=cluster, plan="kernel", settings=SMALL)
-    chosen = job(python, master=cluster, settings=SMALL)
+    forced, chosen = job(python, master=cluster, plans=["kernel", None], events=2_000, left=200, few=10, settings=SMALL)["found"]
 
     assert "lacks numba: set PYSPARK_PYTHON" in forced["error"]
     assert 1 == forced["error"].count("\n")  # and the feature that asked
-    assert (EQUAL, "pairs", 2000) == (chosen.get("verdict"), chosen.get("plan"), chosen.get("rows")), chosen
+    assert ("pairs", 200) == (chosen.get("plan"), chosen.get("rows")), chosen
+    assert chosen["verdict"].startswith("equal: 4,000 values"), chosen
     assert any("Spark computes by pairs" in w and "lacks numba" in w for w in chosen["warned"])
 
 
-def test_no_python_on_the_executors_is_said_in_a_sentence(cluster):
+def test_no_python_on_the_executors_is_said_in_a_sentence():
     """C11: a path that is not there was a hundred lines of trace."""
-    found = job("/nowhere/python3", master=cluster, plan="kernel", settings=SMALL)
+    (found,) = job("/nowhere/python3", master="local[1]", events=20, left=2)["found"]
 
     assert 'Cannot run program "/nowhere/python3"' in found["error"], found
     assert 600 > len(found["error"])

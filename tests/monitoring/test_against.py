@@ -295,7 +295,8 @@ def test_what_is_not_fresh_is_told_as_a_monitor_tells_it(store, join):
 
     red = [f for f in told if f.status in ("alert", "watch")]
     expected = {k: [f"{f.sentence}." for f in red if (f.rule == "all_null") == (k == "null")] for k in ("freshness", "null")}
-    assert all(expected.values())
+    assert expected["freshness"]
+    assert not expected["null"]  # of the newest answers some have a value
     assert expected["freshness"] == [t.sentence for t in shown.board.told if t.kind == "freshness"]
     assert all("the newest fact is of 2024-03-07" in t.sentence for t in fresh.board.told if t.kind == "freshness")  # the upload is fresh, its facts are not
     assert all("age" in n.hot for n in shown.board.lines if n.group_by == "orders_v1")

@@ -46,6 +46,9 @@ def asked(store, name="pay_v1"):
 VERSIONS = pytest.mark.parametrize("database", ["wheel_server", "system_server"], indirect=True)
 
 
+ROLES = "select quote_ident(rolname) from pg_roles where rolname !~ '^workbench_'"
+
+
 @pytest.fixture
 def database(request):
     """The URL of a new database, of which nobody has made a store, and the means to run SQL there as the superuser."""
@@ -53,11 +56,12 @@ def database(request):
     with psycopg.connect(url, autocommit=True) as con:
         con.execute("drop database if exists roles with (force)")
         con.execute("create database roles template template0 encoding 'UTF8'")
+        others = {name for (name,) in con.execute(ROLES).fetchall()}
     found = make_conninfo(url, dbname="roles")
     yield found
     with psycopg.connect(url, autocommit=True) as con:
         con.execute("drop database roles with (force)")
-        for (name,) in con.execute("select quote_ident(rolname) from pg_roles where rolname !~ '^(postgres|pg_|workbench_|hostile)'").fetchall():
+        for name in {name for (name,) in con.execute(ROLES).fetchall()} - others:
             con.execute(f"drop role {name}")
 
 
