@@ -8,7 +8,7 @@ import weakref
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlparse
 
 import ibis
@@ -25,7 +25,7 @@ from backends.refusals import EngineError
 from backends.stored import cast, holds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ibis.backends import BaseBackend
     from pyspark.sql import DataFrame
@@ -62,6 +62,15 @@ def _bits(name: str) -> Any:
 
 DIGITS = 6  # after the point that a result keeps where it has more than 38 in all
 BITS = {name: _bits(name) for name in ("bit_and", "bit_or", "bit_xor")}
+
+
+class Tags(NamedTuple):
+    """How jobs of this thread get a tag, and all of a tag are cancelled."""
+
+    add: Callable[[str], None]
+    remove: Callable[[str], None]
+    get: Callable[[], Collection[str]]
+    cancel: Callable[[str], Any]
 
 
 class Options(Config):
@@ -104,7 +113,7 @@ class Spark(Engine):
     def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002 jobs have no tag on a connection that was given
         """By the tag of its jobs; they fail as cancelled."""
         if self.tag is not None:
-            self._session.interruptTag(self.tag)
+            self._tags.cancel(self.tag)
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
         """As every engine does, its jobs under their tag, which is this thread's."""
@@ -113,14 +122,24 @@ class Spark(Engine):
 
     @contextmanager
     def _tagged(self) -> Iterator[None]:
-        if self.tag is None or self.tag in self._session.getTags():  # a run within a run
+        if self.tag is None or self.tag in self._tags.get():  # a run within a run
             yield
             return
-        self._session.addTag(self.tag)
+        self._tags.add(self.tag)
         try:
             yield
         finally:
-            self._session.removeTag(self.tag)
+            self._tags.remove(self.tag)
+
+    @property
+    def _tags(self) -> Tags:
+        """A session of Spark Connect tags its own operations; a classic one's tags are known to its thread alone, the context's to all."""
+        session = self._session
+        if type(session).__module__.startswith("pyspark.sql.connect"):
+            return Tags(session.addTag, session.removeTag, session.getTags, session.interruptTag)
+        context = session.sparkContext
+        context.setInterruptOnCancel(True)
+        return Tags(context.addJobTag, context.removeJobTag, context.getJobTags, context.cancelJobsWithTag)
 
     @contextmanager
     def _set(self) -> Iterator[None]:

@@ -24,11 +24,13 @@ import pyarrow as pa
 
 import backends.executors
 import workbench.planning
+from backends import EngineError, engine_of
 from workbench import EventSource, GroupBy, Join, backfill, compare, days, trailing
 
 START = 1_704_067_200_000_000  # 2024-01-01
 DAY = 86_400_000_000
 EXECUTOR = "CoarseGrainedExecutorBackend"
+ENDLESS = "select count(*) as v from range(1000000000000) where pmod(hash(id), 7) = 9"
 STAGES = 10  # that are over before an executor is killed
 
 
@@ -114,7 +116,7 @@ def main() -> None:
     began = time.monotonic()
     spark = ibis.pyspark.connect(session(asked))
     duck = ibis.duckdb.connect()
-    for name, rows in tables(asked.get("events", 20_000), asked.get("left", 2_000)).items():
+    for name, rows in tables(asked.get("events", 4_000), asked.get("left", 400)).items():
         duck.create_table(name, rows)
         spark._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001
     backends.executors.HELD = asked.get("held", backends.executors.HELD)
@@ -124,7 +126,25 @@ def main() -> None:
     sketches = bool(asked.get("sketches"))
     found = [tried(duck, spark, plan, sketches=sketches) for plan in asked.get("plans", ["kernel"])]
     done.set()
-    print(json.dumps({"found": found, "killed": len(killed), "seconds": round(time.monotonic() - began, 1)}))
+    cancelled = asked.get("cancel") and is_cancelled(spark)
+    print(json.dumps({"found": found, "cancelled": cancelled, "killed": len(killed), "seconds": round(time.monotonic() - began, 1)}))
+
+
+def is_cancelled(spark: ibis.BaseBackend) -> bool:
+    """Whether a query without an end fails once another thread asks for that."""
+    apart, failed = engine_of(spark).apart(), threading.Event()
+
+    def work() -> None:
+        try:
+            apart.rows(apart.connected.sql(ENDLESS))
+        except EngineError:
+            failed.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    end = time.monotonic() + 60
+    while not failed.wait(0.3) and time.monotonic() < end:
+        apart.interrupt()
+    return failed.is_set()
 
 
 def tried(duck: ibis.BaseBackend, spark: ibis.BaseBackend, plan: str | None, *, sketches: bool) -> dict:
