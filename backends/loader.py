@@ -11,7 +11,6 @@ import os
 import sys
 import tempfile
 import zlib
-from functools import cache
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,13 +23,14 @@ PACKAGE = "backends"
 TASKS = f"{PACKAGE}.tasks"
 
 
-@cache
 def tasks(sent: bytes) -> Any:
-    """The module of tasks; `sent` are the sources by their path, as `packed` makes them."""
+    """The module of tasks; `sent` are the sources by their path, as `packed` makes them.
+
+    Asked of the modules that are loaded each time: sessions of two versions may share a worker in turns.
+    """
     wanted: dict[str, str] = json.loads(zlib.decompress(sent))
     if _installed(wanted) is None:
         place = _unpacked(wanted)
-        # another version may have been here before, of another session that shares the worker
         for name in [n for n in sys.modules if n.partition(".")[0] == PACKAGE]:
             del sys.modules[name]
         sys.path.insert(0, str(place))

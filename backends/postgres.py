@@ -320,7 +320,7 @@ class Postgres(Engine):
         """Rows of Arrow by COPY; maps as jsonb, in their types for Ibis."""
         schema = rows.schema() if isinstance(rows, ir.Table) else ibis.Schema.from_pyarrow(rows.schema)
         if isinstance(rows, ir.Table) and not any(t.is_map() or t.is_json() for t in schema.types):
-            return super().held_as(name, self._sent(rows) if isinstance(rows, ir.Table) else rows)
+            return super().held_as(name, self._sent(rows))
         self.connected.create_table(name, schema=jsonb.stored(schema), temp=True)
         (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
         return ops.DatabaseTable(name, schema=schema, source=self.connected, namespace=ops.Namespace()).to_expr()

@@ -39,10 +39,13 @@ class Workers:
 
 
 def workers_of(session: SparkSession) -> Workers:
-    """A session's workers, asked once, by one job of as many tasks as it runs at once."""
-    if session not in KNOWN:
-        KNOWN[session] = _probed(session)
-    return KNOWN[session]
+    """A session's workers, asked by jobs of as many tasks as it runs at once, until nothing is lacking."""
+    known = KNOWN.get(session)
+    if known is None:
+        known = _probed(session)
+        if known.lack is None:  # what is lacking may be mended, and what failed may have been a lost executor
+            KNOWN[session] = known
+    return known
 
 
 def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 
 import pytest
 from clusters import bare_python, job, standalone
+from conftest import ROOT
 from services import lacks_spark
 
 pytestmark = pytest.mark.slow
@@ -84,3 +87,24 @@ def test_a_folder_of_another_user_is_not_run_from(tmp_path, monkeypatch):
     assert first != second
     assert first != loader.own_folder()
     shutil.rmtree(second)
+
+
+def test_sessions_of_two_versions_share_a_worker_in_turns(tmp_path):
+    """C11: each has its own sources each time, and what they import late is theirs too."""
+    code = """if 1:
+        import sys
+        from backends import loader
+        from backends.workers import _sent
+        import json, zlib
+        mine = json.loads(zlib.decompress(_sent()))
+        other = mine | {"slices.py": mine["slices.py"] + "\\nOTHER = True\\n"}
+        seen = []
+        for texts in (mine, other, mine, other):
+            tasks = loader.tasks(loader.packed(texts))
+            import backends.slices
+            seen.append((hasattr(sys.modules["backends.slices"], "OTHER"), tasks is sys.modules["backends.tasks"]))
+        print(seen)
+    """
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert str([(False, True), (True, True)] * 2) == done.stdout.strip()
