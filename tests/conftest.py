@@ -14,6 +14,11 @@ import services
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+# Modules of which the values are few and plain: to compile their queries takes Spark longer than to run them.
+INTERPRETED = {
+    "test_departures", "test_failures", "test_guards", "test_left_changes", "test_recompiling",
+    "test_refusals", "test_sessions", "test_threads", "test_writing",
+}  # fmt: skip
 
 
 def lacking(reason: str) -> None:
@@ -76,11 +81,19 @@ def jupyterlab(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def spark():
+def spark_session():
+    """Ibis on a Spark of the tests' own."""
     if reason := services.lacks_spark():
         lacking(reason)
     with services.spark(**{"spark.sql.shuffle.partitions": "2"}) as con:
         yield con
+
+
+@pytest.fixture(scope="module")
+def spark(request, spark_session):
+    """Ibis on Spark, which compiles its queries to Java as it does for users, but not in modules of `INTERPRETED`."""
+    spark_session._session.conf.set("spark.sql.codegen.wholeStage", request.path.stem not in INTERPRETED)  # noqa: SLF001
+    return spark_session
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,7 @@ def test_the_three_engines_give_the_quickstart_the_same_numbers(duck, postgres, 
     assert got.equal, got
     assert ["DuckDB", "Postgres", "Spark"] == [w.engine for w in got.ways]
     assert 1 == len({w.rows for w in got.ways})
+    assert "pairs" in got.ways[2].plan  # Spark's, which `test_contract.py` holds by the kernel
 
 
 @pytest.mark.slow

@@ -37,6 +37,8 @@ def answers(table):
 @pytest.mark.parametrize("mode", ["exact", "sawtooth"])
 def test_the_golden_quickstart_is_the_same_on_every_engine(shared, duck, way, mode):
     con, plan = way
+    if (con.name, plan) == ("pyspark", "pairs"):
+        pytest.skip("the certificate of the quickstart takes this plan on Spark")
     samples.load(duck, shared / "data" / "quickstart")
     for name in samples.TABLES:
         con.create_table(name, duck.table(name).to_pyarrow(), overwrite=True)

@@ -32,6 +32,7 @@ from workbench.versions import RULES
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
 KINDS = ("table", "folder")
+FOLDERS = {"test_what_is_written_is_the_plain_backfill", "test_two_runs_on_one_folder_or_table_are_refused"}  # on Spark too
 REAL = [pytest.param("duck"), pytest.param("postgres", marks=pytest.mark.slow), pytest.param("spark", marks=pytest.mark.slow)]
 
 
@@ -52,6 +53,8 @@ def con(request):
 @pytest.fixture(params=KINDS)
 def into(request, tmp_path):
     """A table's name or a folder's path that nothing has used."""
+    if "spark-folder" == request.node.callspec.id and request.function.__name__ not in FOLDERS:
+        pytest.skip("a table of Spark's is a view of a folder, which the other case fills")
     return f"out_{uuid.uuid4().hex[:8]}" if request.param == "table" else tmp_path / "out"
 
 
