@@ -128,6 +128,11 @@ def _of(plan: GroupByPlan, alias: str) -> str:
     return ", ".join(f"{alias}.{k}" for k in _keys(plan))
 
 
+def _within(query: str, alias: str) -> str:
+    """A join with what a query finds for each row, which is asked once a row."""
+    return f"cross join lateral ({query} offset 0) {alias}"
+
+
 def _tile(alias: str) -> str:
     return floor_to(f'{alias}."time"', TILE)
 
@@ -149,24 +154,28 @@ def refreshed(plan: GroupByPlan) -> list[str]:
     into = f"insert into {table} ({listed}, lvl, hop, {', '.join(p.name for p in partials(plan))})"
     events = ", ".join(f"({p.exact})::{p.sql}" if p.exact else p.of_events for p in partials(plan))
     ran = ", ".join(f"{p.merge}(t.{p.name}) over w" for p in partials(plan))
-    of_tile = f'{_same(plan, "e", "c")} and e."time" >= c.hop and e."time" < c.hop + {TILE}'
-    of_day = f"{_same(plan, 't', 'd')} and t.lvl = {BASE} and t.hop >= d.day and t.hop < d.day + {DAY}"
+    # `offset 0` holds Postgres to one look into the index for each tile and each day: by the key alone, which it takes
+    # where it knows no statistics yet, it would hold every tile of a hot key against every event of it.
+    of_tile = _within(f'select e.* from {stored(plan)} e where {_same(plan, "e", "c")} and e."time" >= c.hop and e."time" < c.hop + {TILE}', "e")
+    day_of = f"from {table} t where {_same(plan, 't', 'd')} and t.hop >= d.day and t.hop < d.day + {DAY}"
+    of_day = _within(f"select t.* {day_of} and t.lvl = {BASE}", "t")
+    ranked = _within(f"select t.lvl, t.hop {day_of} and t.lvl in ({HEAD}, {TAIL})", "r")
     newest = f"(select {floor_to('max(t.hop)', DAY)} from {table} t where {_same(plan, 't', 'h')} and t.lvl = {WHOLE})"
     over = f"select {_of(plan, 't')}, t.hop from {table} t join {keys_of(plan)} h on {_same(plan, 'h', 't')} join (select distinct {listed} from days) c on {_same(plan, 'c', 't')}"
     sealed = f"(select {_of(plan, 'd')}, d.day from days d join {keys_of(plan)} h on {_same(plan, 'h', 'd')} where d.day < h.open) d"
     window = f"window w as (partition by {_of(plan, 't')}, d.day order by t.hop"
     return [
         f"delete from {table} t using changed c where {_same(plan, 't', 'c')} and t.lvl = {BASE} and t.hop = c.hop",
-        f"{into} select {_of(plan, 'c')}, {BASE}, c.hop, {events} from changed c join {stored(plan)} e on {of_tile} group by {_of(plan, 'c')}, c.hop",
+        f"{into} select {_of(plan, 'c')}, {BASE}, c.hop, {events} from changed c {of_tile} group by {_of(plan, 'c')}, c.hop",
         f"create temporary table days on commit drop as select distinct {_of(plan, 'c')}, {floor_to('c.hop', DAY)} as day from changed c",
         f"delete from {table} t using days d where {_same(plan, 't', 'd')} and t.lvl = {WHOLE} and t.hop = d.day",
-        f"{into} select {_of(plan, 'd')}, {WHOLE}, d.day, {', '.join(p.merged('t') for p in partials(plan))} from days d join {table} t on {of_day} group by {_of(plan, 'd')}, d.day",
+        f"{into} select {_of(plan, 'd')}, {WHOLE}, d.day, {', '.join(p.merged('t') for p in partials(plan))} from days d {of_day} group by {_of(plan, 'd')}, d.day",
         # days that were open and are over now are sealed with those that changed
         f"insert into days {over} where t.lvl = {WHOLE} and t.hop >= h.open and t.hop < {newest} except select {listed}, day from days",
         f"update {keys_of(plan)} h set open = greatest(h.open, {newest}) from (select distinct {listed} from days) c where {_same(plan, 'h', 'c')} and {newest} is not null",
-        f"delete from {table} t using {sealed} where {_same(plan, 't', 'd')} and t.lvl in ({HEAD}, {TAIL}) and t.hop >= d.day and t.hop < d.day + {DAY}",
-        f"{into} select {_of(plan, 't')}, {HEAD}, t.hop, {ran} from {sealed} join {table} t on {of_day} {window})",
-        f"{into} select {_of(plan, 't')}, {TAIL}, t.hop, {ran} from {sealed} join {table} t on {of_day} {window} desc)",
+        f"delete from {table} t using {sealed} {ranked} where {_same(plan, 't', 'd')} and t.lvl = r.lvl and t.hop = r.hop",
+        f"{into} select {_of(plan, 't')}, {HEAD}, t.hop, {ran} from {sealed} {of_day} {window})",
+        f"{into} select {_of(plan, 't')}, {TAIL}, t.hop, {ran} from {sealed} {of_day} {window} desc)",
         "drop table days",
     ]
 

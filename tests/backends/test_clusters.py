@@ -45,7 +45,7 @@ def test_executors_need_none_of_this_project_and_may_die(cluster, tmp_path):
     """C11: the tasks' sources go with the job; hot keys are cut, their totals handed on; an executor is killed in mid-run."""
     settings = SMALL | {"spark.executor.extraJavaOptions": f"-Dmark={tmp_path} -XX:TieredStopAtLevel=1"}
 
-    done = job(bare_python(tmp_path / "bare"), master=cluster, held=1_000, kill=f"-Dmark={tmp_path}", settings=settings)
+    done = job(bare_python(tmp_path / "bare"), master=cluster, held=1_000, batches=True, kill=f"-Dmark={tmp_path}", settings=settings)
 
     (found,) = done["found"]
     assert (EQUAL, "kernel", 400, 1) == (found.get("verdict"), found.get("plan"), found.get("rows"), done["killed"]), done
