@@ -24,6 +24,7 @@ from sqlglot import exp
 from backends.asking import LacksError
 from backends.asof import AsOf
 from backends.handouts import hand_out, plainly
+from backends.instants import Edge, filled, marking
 from backends.refusals import EngineError, reason
 from backends.stored import cast
 
@@ -285,12 +286,13 @@ class Engine:
         raise EngineError(message)
 
     def sizes(self, question: AsOf) -> tuple[int, int]:
-        """How many left rows and events there are; of events, one look stands for a whole run."""
+        """How many left rows and events there are; of events that are the same for all instants, one look stands for a whole run."""
         ((left,),) = self.rows(question.spine.agg(n=question.spine.count()))
-        known = {} if self.numbers is None else self.numbers
-        if question.events.op() not in known:
-            ((known[question.events.op()],),) = self.rows(question.events.agg(n=question.events.count()))
-        return left, known[question.events.op()]
+        events = question.events.op()
+        known = {} if self.numbers is None or events.find(Edge) else self.numbers
+        if events not in known:
+            ((known[events],),) = self.rows(question.events.agg(n=question.events.count()))
+        return left, known[events]
 
     def pairs(self, question: AsOf) -> int:
         """How many pairs of a left row and an event have equal keys, from two group-bys."""
@@ -364,8 +366,9 @@ class Engine:
         known = {} if self.statements is None else self.statements  # which hold on to the in-memory tables that they name
         if expr.op() not in known:
             self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001 what Ibis does before it runs one itself
-            known[expr.op()] = str(self.connected.compile(expr))
-        return known[expr.op()]
+            with marking():
+                known[expr.op()] = str(self.connected.compile(expr))
+        return filled(known[expr.op()])
 
     def sql(self, expr: ir.Table) -> str:
         """The SQL of an expression in this engine's dialect, formatted."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import ibis
 from attrs import field, frozen
 
 if TYPE_CHECKING:
@@ -50,13 +49,3 @@ def gathered(engine: Engine, parts: Callable[[], Iterator[pa.Table]]) -> ir.Tabl
 
     engine.note(again)
     return table
-
-
-def extremes(engine: Engine, table: ir.Table, column: str) -> tuple[ir.IntegerValue, ir.IntegerValue]:
-    """The least and the largest of a column of whole numbers, null over none; in a recipe, those of whatever rows it is over."""
-    found = table.agg(least=table[column].min(), largest=table[column].max())
-    if engine.recipe is not None:
-        held = engine.keep(found)
-        return held["least"].as_scalar(), held["largest"].as_scalar()
-    ((least, largest),) = engine.rows(found)
-    return ibis.literal(least, "int64"), ibis.literal(largest, "int64")

@@ -14,7 +14,7 @@ from workbench.normal import normal
 from workbench.rows import in_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import ibis.expr.datatypes as dt
 
@@ -88,6 +88,12 @@ def span(window: Window | None, resolution: str) -> Span:
     if window is None:
         return Span()
     return Span(in_us(window.length), in_us(window.hop) if resolution == "sawtooth" else None)
+
+
+def reach_of(spans: Iterable[Span]) -> int | None:
+    """How many microseconds before an instant the longest of some spans begins, of a few more; none where one has no beginning."""
+    found = [(s.length, s.hop or 0) for s in spans]
+    return None if any(length is None for length, _ in found) else max((length + hop for length, hop in found if length is not None), default=None)
 
 
 def asked(cell: Cell, over: Span) -> Ask:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.operations as ops
-from attrs import frozen
+from attrs import evolve, frozen
 
 from backends import Engine
+from backends.instants import Extremes
 from backends.ledger import BY, Entry
-from workbench import progress
+from workbench import bounds, progress
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
 from workbench.departures import Departures, Filled
@@ -58,7 +59,12 @@ def between(table: ir.Table, time: str, start: date | None, end: date | None) ->
     at = micros(table[time])
     kept = [at.isnull() | (at >= days_since_epoch(start) * in_us(DAY))] if start else []
     kept += [at.isnull() | (at < days_since_epoch(end) * in_us(DAY))] if end else []
-    return table.filter(kept) if kept else table
+    return table.filter([*bounds.between(table[time], extremes_of(start, end)), *kept]) if kept else table
+
+
+def extremes_of(start: date | None, end: date | None) -> Extremes:
+    """The first instants of two days."""
+    return Extremes(*(None if day is None else days_since_epoch(day) * in_us(DAY) for day in (start, end)))
 
 
 @frozen
@@ -104,8 +110,8 @@ class Refill:
         """What an entry would say today, for every day with rows that is asked for or was there under an older definition."""
         time, made = self.join.left.time, versions(self.engine)
         rows = _by_day(self.engine, left, micros(left[time]), left.columns)
-        seen = {p.head: Seen(p, self.engine) for p in self.join.parts}
         wanted = [day for day in sorted(rows) if day in old or self._asked(day)]
+        seen = {p.head: Seen(p, self.engine, wanted) for p in self.join.parts}
         return [Entry(day, self.join.name, definition, {"left": rows[day]} | {head: s.before(day) for head, s in seen.items()}, made) for day in wanted]
 
     def _asked(self, day: date) -> bool:
@@ -251,17 +257,17 @@ def _sum(values: Sequence[ir.IntegerValue]) -> ir.IntegerValue:
 
 
 class Seen:
-    """What of a part's source a day's values could see, to tell late and changed rows."""
+    """What of a part's source the values of some days, in order, could see, to tell late and changed rows."""
 
-    def __init__(self, part: JoinPart, engine: Engine) -> None:
+    def __init__(self, part: JoinPart, engine: Engine, days: Sequence[date]) -> None:
         group_by = part.group_by
         self.entity = isinstance(group_by.source, EntitySource)
-        found = _snapshots(group_by, engine) if self.entity else _events(group_by, engine)
-        self.days, self.found = list(found), list(found.values())
-        self.rows, self.marks = ([0, *accumulate(v[i] for v in self.found)] for i in (0, 1))
         lengths = [w.length + w.hop for w in group_by.windows if w]
         bounded = part.max_age is None and lengths and None not in group_by.windows
         self.lookback = max(lengths) + DAY if bounded else None
+        found = _snapshots(group_by, engine) if self.entity else _events(EventRows(group_by, engine), days, self.lookback)
+        self.days, self.found = list(found), list(found.values())
+        self.rows, self.marks = ([0, *accumulate(v[i] for v in self.found)] for i in (0, 1))
 
     def before(self, day: date) -> list[int]:
         """Events from the longest window's start to the end of `day`; for an entity, the snapshot in force: how much, and its checksum."""
@@ -272,9 +278,12 @@ class Seen:
         return [self.rows[end] - self.rows[start], self.marks[end] - self.marks[start]]
 
 
-def _events(group_by: GroupBy, engine: Engine) -> dict[date, list[int]]:
-    table = EventRows(group_by, engine).table
-    return _by_day(engine, table, micros(table[group_by.events.time]), sorted(_used(group_by)))
+def _events(source: EventRows, days: Sequence[date], lookback: timedelta | None) -> dict[date, list[int]]:
+    """Every day of events that these days, in order, look at, and perhaps others."""
+    seen = extremes_of(days[0], days[-1] + timedelta(days=1)) if days else Extremes()
+    reach = None if lookback is None else in_us(lookback)
+    table = (evolve(source, instants=seen) if seen.near((reach or 0) + in_us(DAY)) else source).within(reach).table
+    return _by_day(source.engine, table, micros(table[source.group_by.events.time]), sorted(_used(source.group_by)))
 
 
 def _snapshots(group_by: GroupBy, engine: Engine) -> dict[date, list[int]]:

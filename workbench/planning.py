@@ -5,18 +5,20 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from backends.asking import LacksError
 from backends.asof import AsOf
-from workbench.asked import asked, span
+from backends.instants import Extremes
+from workbench.asked import asked, reach_of, span
 from workbench.errors import DefinitionError
 from workbench.estimates import Estimate, refuse
 from workbench.evaluation import Evaluation
 from workbench.lowering import Cell, unfolded
 from workbench.reductions import reductions
-from workbench.rows import AT, EVENT, EventRows, Inputs, Rows
+from workbench.rows import AT, EVENT, EventRows, Inputs, Rows, in_us
 from workbench.sweep import Sweep
+from workbench.windows import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,26 @@ def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callabl
     return lazily(spine, source, name) if estimate_in(source.group_by) is None else Chooser(source.engine)(spine, source, name)
 
 
+def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
+    """A source that knows at which instants it is looked at; in a recipe, at those of each time. Runs."""
+    if not isinstance(source, EventRows):
+        return source
+    instants, longest = Extremes(), max((in_us(w.length + w.hop) for w in source.group_by.windows if w), default=0)
+
+    def far() -> bool:
+        instants.look(engine, spine, AT)
+        return not instants.near(longest + in_us(DAY))
+
+    found = far()
+
+    def again() -> None:
+        if far() != found:
+            raise OtherPlanError(source.group_by.name)
+
+    engine.note(again)
+    return source if found else evolve(source, instants=instants)
+
+
 class OtherPlanError(Exception):
     """A part that was planned one way is better computed another way now."""
 
@@ -86,11 +108,13 @@ class Chooser:
         if not self.chooses(source):
             return spine, Evaluation
         spine = self.engine.keep(spine)
+        source = seeing(self.engine, source, spine)
         question = cache(lambda: self._question(spine, source))
         choice = self._choice(question, source, name)
         self.choices.append(choice)
         self.engine.note(lambda: self._check_same(choice, question, source))
-        return spine, Evaluation if choice.plan == PAIRS else partial(Sweep, plan=self._told(source))
+        way = Evaluation if choice.plan == PAIRS else partial(Sweep, plan=self._told(source))
+        return spine, lambda asked, _, engine, **more: way(asked, source, engine, **more)
 
     def chooses(self, source: Rows) -> bool:
         """Whether there is more than one plan for a source, or only the engine's own."""
@@ -145,6 +169,8 @@ class Chooser:
         """What the group-by asks, its lists not unfolded: enough to count and to choose by."""
         inputs, group_by = Inputs(), source.group_by
         parts = [(op, f.window) for f in group_by.computed for op in reductions(f.node) if unfolded(op) is None]
+        reach = reach_of(span(f.window, group_by.resolution) for f in group_by.computed)
+        source = source if reach is None else source.within(reach)
         asks = tuple(asked(Cell("", op, inputs.of(op), ""), span(window, group_by.resolution)) for op, window in parts)
         keys = tuple(c for c in spine.columns if c != AT)
         return AsOf(source.placed(inputs, None, None), spine, keys, EVENT, AT, (), asks)

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from difflib import get_close_matches
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
-from attrs import frozen
+import ibis.expr.types as ir
+from attrs import evolve, field, frozen
 
 from backends import EngineError
 from workbench.binding import alike, plain
+from workbench.bounds import Stretch, clock
 from workbench.nodes import as_it_stands, base, inline, name_values, rebuild, substitute
 from workbench.normal import finite, floor_to, micros, normal, rewritten
 from workbench.windows import DAY, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    import ibis.expr.types as ir
+    from collections.abc import Iterable, Sequence
 
     from backends import Engine
+    from backends.instants import Extremes
     from workbench.aggregates import Each
     from workbench.definitions import GroupBy
 
+Within = Callable[[ir.Table], list[ir.BooleanValue]]  # conditions on a stored table's own columns
 BEFORE, NEVER = -(2**62), -1  # before all instants; the end of no day
 READ = (ops.UnboundTable, ops.InMemoryTable, ops.SQLQueryResult)
 SHORT = 4  # bytes of an integer that every double holds
@@ -52,16 +55,16 @@ def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
     return _on_tables(normal(node), engine, clean=clean)
 
 
-def _on_tables(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
-    """A normalised node over the engine's own tables."""
+def _on_tables(node: ops.Node, engine: Engine, *, clean: bool = True, within: Within | None = None) -> ops.Node:
+    """A normalised node over the engine's own tables; of stored ones, only what is `within`."""
 
     def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
         new = inner.__recreate__(kwargs) if kwargs else inner
         if isinstance(new, ops.UnboundTable) and engine.con is not None:
-            return _physical(new, engine, clean=clean)
+            return _physical(new, engine, clean=clean, within=within)
         if isinstance(new, READ):
             table = new.to_expr()
-            return _plain(table, {c: engine.plain(table[c], t) for c, t in table.schema().items()}, engine, clean=clean)
+            return _plain(table, table, {c: engine.plain(table[c], t) for c, t in table.schema().items()}, engine, clean=clean)
         return new
 
     return node.replace(step)
@@ -70,8 +73,8 @@ def _on_tables(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Nod
 class Bound:
     """What `rebound` gives of a source's table and of the expressions over it, each table looked up and cleaned once."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, within: Within | None = None) -> None:
+        self.engine, self.within = engine, within
         self._normal: dict[ops.Relation, ops.Relation] = {}
         self._on_tables: dict[ops.Relation, ops.Relation] = {}
 
@@ -89,15 +92,15 @@ class Bound:
 
     def _bound(self, table: ops.Relation) -> ops.Relation:
         if table not in self._on_tables:
-            self._on_tables[table] = _on_tables(table, self.engine)
+            self._on_tables[table] = _on_tables(table, self.engine, within=self.within)
         return self._on_tables[table]
 
 
-def _plain(table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool) -> ops.Relation:
-    """The table's columns in these forms, and clean where asked; itself where each is one of its own as it stands."""
+def _plain(rows: ir.Table, table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool) -> ops.Relation:
+    """The table's columns in these forms, and clean where asked, of these of its rows; the rows as they are where each is one of its own as it stands."""
     found = {c: cleaned(v, engine) for c, v in columns.items()} if clean else columns
     same = list(found) == list(table.columns) and all(v.equals(table[c]) for c, v in found.items())
-    return table.op() if same else table.select(*name_values(found)).op()
+    return rows.op() if same else rows.select(*name_values(found)).op()
 
 
 def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
@@ -105,8 +108,8 @@ def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
     return engine.bounded(finite(value))
 
 
-def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool) -> ops.Relation:
-    """The engine's table of that name, its declared columns alone and of the declared types."""
+def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool, within: Within | None = None) -> ops.Relation:
+    """The engine's table of that name, its declared columns alone and of the declared types; where told, only the rows that are within."""
     table = engine.table(node.name, node.namespace.catalog, node.namespace.database)
     types, columns = engine.types(table), {}
     for name, declared in node.schema.items():
@@ -123,7 +126,8 @@ def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool) -> ops.Rel
             raise EngineError(message)
         column = engine.plain(table[name], types[name])
         columns[name] = column if alike(there) == alike(declared) else column.cast(declared)
-    return _plain(table, columns, engine, clean=clean)
+    kept = within(table) if within else []
+    return _plain(table.filter(kept) if kept else table, table, columns, engine, clean=clean)
 
 
 def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
@@ -177,6 +181,15 @@ class Rows:
     @cached_property
     def _bound(self) -> Bound:
         return Bound(self.engine)
+
+    @property
+    def instants(self) -> Extremes | None:
+        """The first and the last instant that ask, where they are known and the rows are of events."""
+        return None
+
+    def within(self, reach: int | None) -> Rows:  # noqa: ARG002 sources of events override it
+        """Those that the instants may see, so many microseconds back or, without a reach, from ever; and perhaps more."""
+        return self
 
     def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
         """Each spine row with the rows it may count, or with nulls; a boolean column for each window."""
@@ -239,14 +252,31 @@ class Rows:
 
 @frozen
 class EventRows(Rows):
-    """Facts: paired with every later instant, up to the longest window."""
+    """Facts: paired with every later instant, up to the longest window.
+
+    `instants` are those of the spine that asks, where they are known, and `stretch` what is read for them.
+    """
+
+    instants: Extremes | None = field(default=None, kw_only=True)
+    stretch: Stretch | None = field(default=None, kw_only=True)
+
+    @cached_property
+    def _bound(self) -> Bound:
+        found = clock(self.group_by.source.table, self.group_by.events.time)
+        if self.stretch is None or found is None:
+            return Bound(self.engine)
+        return Bound(self.engine, partial(found.within, stretch=self.stretch))
+
+    def within(self, reach: int | None) -> EventRows:
+        """By plain comparisons of a stored column, which engines skip rows by; all rows where the instants are not known."""
+        return self if self.instants is None else evolve(self, stretch=Stretch(self.instants, reach))
 
     def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
         """Each spine row with its events before the instant, or with nulls; a boolean column for each window."""
-        events = self.placed(inputs, each, bucket)
-        matches = [spine[c] == events[c] for c in spine.columns if c != AT]
         tails = {w: self.tail(spine[AT], w) for w in windows if w}
         bounded = len(tails) == len(windows) and tails and not newest
+        events = self.within(max(in_us(w.length + w.hop) for w in tails) if bounded else None).placed(inputs, each, bucket)
+        matches = [spine[c] == events[c] for c in spine.columns if c != AT]
         before = [events[EVENT] < spine[AT], *([events[EVENT] >= self.tail(spine[AT], max(tails))] if bounded else [])]
         pairs = spine.left_join(events, [*matches, *before]).drop(*(c for c in [f"{k}_right" for k in spine.columns if k != AT]))
         return pairs.mutate(**{inside(w): pairs[EVENT] >= self.tail(pairs[AT], w) if w else pairs[EVENT].notnull() for w in windows})

@@ -6,13 +6,14 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import ibis.expr.datatypes as dt
 from attrs import frozen
 
 from backends.asking import Ask, LacksError, Span
 from backends.asof import AsOf
-from backends.recipe import extremes
+from backends.instants import LARGEST, LEAST, Form, edge
 from workbench.arrows import arrow
-from workbench.asked import asked, span
+from workbench.asked import asked, reach_of, span
 from workbench.estimates import Estimate
 from workbench.evaluation import Evaluation, contained, contribution, counted, seen
 from workbench.lowering import Cell
@@ -83,7 +84,7 @@ class _Question:
 
     def answer(self, group: tuple[str, ...]) -> ir.Table:
         """The group's columns and one column an ask; the group is the spine's columns and perhaps a bucket and a member."""
-        events = self.sweep.source.placed(self.inputs, self.each, self.sweep.bucket)
+        events = self.sweep.source.within(self.reach).placed(self.inputs, self.each, self.sweep.bucket)
         more = tuple(c for c in group if c in (BUCKET, MEMBER))
         events = events.filter(*(events[c].notnull() for c in more)) if more else events
         events = events.mutate(**{name: _counts(cells, events) for name, cells in self.flags.items()})
@@ -105,14 +106,18 @@ class _Question:
         there = events.select(*keys, *more).distinct()
         return spine.join(there, keys).select(*spine.columns, *more)
 
+    @property
+    def reach(self) -> int | None:
+        """How many microseconds before an instant an event may count, of a few more; none where any may."""
+        return reach_of([a.span for a in self.asks])
+
     def _pruned(self, events: ir.Table) -> ir.Table:
         """The events that any instant can see."""
-        first, last = extremes(self.sweep.engine, self.sweep.spine, AT)
-        lengths = [a.span for a in self.asks]
-        kept = events.filter(events[EVENT] < last)
-        if any(s.length is None for s in lengths):
-            return kept
-        return kept.filter(kept[EVENT] >= first - max(s.length + (s.hop or 0) for s in lengths if s.length is not None))
+        instants, reach = self.sweep.source.instants, self.reach
+        if instants is None:
+            return events
+        kept = events.filter(events[EVENT] < edge(instants, LARGEST, 0, Form(), dt.int64))
+        return kept if reach is None else kept.filter(kept[EVENT] >= edge(instants, LEAST, -reach, Form(), dt.int64))
 
 
 def _counts(cells: Sequence[Cell], events: ir.Table) -> ir.BooleanValue:

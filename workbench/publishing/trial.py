@@ -19,7 +19,7 @@ from workbench.definitions import GroupBy
 from workbench.evaluation import Evaluation
 from workbench.joins import Join
 from workbench.normal import micros
-from workbench.planning import PAIRS, Chooser, Planner, estimate_in
+from workbench.planning import PAIRS, Chooser, Planner, estimate_in, seeing
 from workbench.rows import AT, EVENT, EventRows, Inputs, rebound
 from workbench.scales import scales
 from workbench.sources import EventSource
@@ -176,8 +176,8 @@ class Trial:
         if not isinstance(source, EventRows):
             return Chooser(self.engine)(spine, source, name)
         kept = self.engine.keep(spine)
-        made = way if estimate_in(source.group_by) is None else Sweep
-        return kept, lambda asked, _source, engine, **more: made(asked, rows(source.group_by, engine, kept), engine, **more)
+        made, seen = way if estimate_in(source.group_by) is None else Sweep, seeing(self.engine, rows(source.group_by, self.engine, kept), kept)
+        return kept, lambda asked, _source, engine, **more: made(asked, seen, engine, **more)
 
 
 def _scale(join: Join, name: str, row: dict[str, Any], found: dict[int, dict[str, float]]) -> float:

@@ -1,0 +1,153 @@
+"""What is read of a source: rows that no window can see are skipped by plain comparisons of stored columns, and no value changes."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+import ibis
+import pytest
+
+from backends.engine import engine_of
+from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
+from workbench.compile import training_set
+from workbench.planning import seeing
+from workbench.rows import AT, EventRows, Inputs
+
+EVENTS = 60 * 1440  # one a minute, of three keys, from 2024-01-01 on
+LAST = datetime(2024, 2, 29)  # noqa: DTZ001 the tables' times are naive UTC
+
+# How a warehouse may hold a time: as DuckDB's SQL of microseconds since 1970, and what a definition makes of that column.
+TIMES = {
+    "naive": ("make_timestamp({us})", lambda c: c),
+    "zoned": ("make_timestamp({us})::timestamptz", lambda c: c),
+    "nanoseconds": ("make_timestamp({us})::timestamp_ns", lambda c: c),
+    "seconds": ("make_timestamp({us})::timestamp_s", lambda c: c),
+    "days": ("make_timestamp({us})::date", lambda c: c.cast("timestamp")),
+    "epoch s": ("({us}) // 1000000", lambda c: c.as_timestamp("s")),
+    "epoch ms": ("({us}) // 1000", lambda c: c.as_timestamp("ms")),
+    "epoch us": ("({us})", lambda c: c.as_timestamp("us")),
+    "zone dropped": ("make_timestamp({us})::timestamptz", lambda c: c.cast("timestamp")),
+}
+THREE = days(3)
+SCANS = ("READ_PARQUET", "PARQUET_SCAN", "TABLE_SCAN", "SEQ_SCAN")
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    """Sixty days of events in Parquet, in groups of rows of two days, in each form of time; a left of two rows at the end."""
+    con = ibis.duckdb.connect()
+    us = "1704067200000000 + i * 60000000"
+    for number, (sql, _) in enumerate(TIMES.values()):
+        file = tmp_path / f"events{number}.parquet"
+        con.raw_sql(f"copy (select i % 3 as k, {sql.format(us=us)} as tm, i as v from range({EVENTS}) r(i)) to '{file}' (row_group_size 2880)")
+        con.read_parquet(file, table_name=f"events{number}")
+    con.raw_sql("create table asked as select k, timestamp '2024-02-28 23:00:00' + interval (17 * k) minute as t from range(2) r(k)")
+    return con
+
+
+def group_by(con, how, spans=THREE, **more):
+    table = con.table(f"events{list(TIMES).index(how)}")
+    events = table.mutate(tm=TIMES[how][1](table.tm)).filter(lambda t: t.v >= 0).drop_null("k")
+    return GroupBy(name="g", source=EventSource(events, time="tm"), keys=["k"], aggregations=[Aggregation(v, spans) for v in (events.v.sum(), events.count(), events.v.last())], **more)
+
+
+def scanned(con, expr):
+    """How many rows the scans under an expression put out."""
+    (_, plan), *_ = con.raw_sql(f"explain (analyze, format json) {engine_of(con).query(expr)}").fetchall()
+
+    def rows(node):
+        mine = node["operator_cardinality"] if node.get("operator_name", "").strip() in SCANS else 0
+        return mine + sum(map(rows, node.get("children", [])))
+
+    return rows(json.loads(plan))
+
+
+@pytest.mark.parametrize("how", TIMES)
+def test_a_stored_time_is_compared_in_its_own_type(warehouse, how):
+    """Issue 7b: one day's left read a year of events, since no comparison of times reached the scan."""
+    engine, made = engine_of(warehouse), group_by(warehouse, how)
+    spine = engine.keep(ibis.memtable({"_fw_key0": [1], AT: [int((LAST - datetime(1970, 1, 1)) / timedelta(microseconds=1))]}))  # noqa: DTZ001
+    whole = EventRows(made, engine)
+
+    rows = seeing(engine, whole, spine).within(int(timedelta(days=3) / timedelta(microseconds=1))).placed(Inputs(), None, None)
+
+    assert EVENTS == scanned(warehouse, whole.placed(Inputs(), None, None))
+    assert 3 * 1440 <= scanned(warehouse, rows) <= 4 * 1440 + 1
+
+
+@pytest.mark.parametrize(("how", "plan"), [*((how, "pairs") for how in TIMES), ("naive", "kernel"), ("days", "kernel")])
+def test_no_value_changes(warehouse, how, plan):
+    """Rules 1 to 3: what is skipped is never inside of a window; with `max_age` (rule 17) and no window nothing before is."""
+    engine = engine_of(warehouse)
+    parts = [
+        JoinPart(group_by(warehouse, how, resolution="sawtooth"), prefix="hops"),
+        JoinPart(group_by(warehouse, how), prefix="aged", max_age=timedelta(minutes=2)),
+        JoinPart(group_by(warehouse, how, spans=()), prefix="ever"),
+        group_by(warehouse, how),
+    ]
+    join = Join(name="j", left=EventSource(warehouse.table("asked"), time="t"), parts=parts)
+
+    got = backfill(join, plan=plan)
+
+    assert engine.rows(training_set(join, engine).order_by("k")) == engine.rows(got.order_by("k"))
+
+
+COLUMNS = ("ts timestamp_ntz", "ts timestamp", "ts date", "ts bigint")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", COLUMNS)
+def test_spark_is_given_a_filter_that_it_can_push(spark, column):
+    """Ibis has one type for Spark's times with and without a zone: a literal of the wrong one is a cast of the column, which is not pushed."""
+    spark.raw_sql("drop table if exists pushed")
+    spark.raw_sql(f"create table pushed (k int, {column}) using parquet")
+    table = spark.table("pushed")
+    events = table.mutate(ts={"bigint": lambda c: c.as_timestamp("ms"), "date": lambda c: c.cast("timestamp")}.get(column.split()[1], lambda c: c)(table.ts))
+    made = GroupBy(name="g", source=EventSource(events, time="ts"), keys=["k"], aggregations=trailing(days(3), events.count()))
+    engine = engine_of(spark)
+    spine = engine.keep(ibis.memtable({"_fw_key0": [1], AT: [1_709_164_800_000_000]}))
+
+    rows = seeing(engine, EventRows(made, engine), spine).within(0).placed(Inputs(), None, None)
+    ((plan,),) = spark.raw_sql(f"explain {engine.query(rows)}").collect()
+
+    pushed = next(line for line in plan.splitlines() if "PushedFilters" in line)
+    assert "GreaterThanOrEqual(ts" in pushed, pushed
+    assert "LessThan(ts" in pushed, pushed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["timestamp", "timestamptz", "date"])
+def test_postgres_uses_an_index_of_the_time(postgres, kind):
+    """The session's zone is another, in which a text without a zone would be another time."""
+    postgres.raw_sql(f"drop table if exists pushed; create table pushed as select 1 k, (timestamp '2024-01-01' + interval '1 minute' * i)::{kind} ts from generate_series(1, 20000) i; create index on pushed (ts); analyze pushed")
+    table = postgres.table("pushed")
+    events = table.mutate(ts=table.ts.cast("timestamp")) if kind == "date" else table
+    made = GroupBy(name="g", source=EventSource(events, time="ts"), keys=["k"], aggregations=trailing(days(1), events.count()))
+    engine = engine_of(postgres)
+    spine = engine.keep(ibis.memtable({"_fw_key0": [1], AT: [1_704_412_800_000_000]}))
+
+    rows = seeing(engine, EventRows(made, engine), spine).within(0).placed(Inputs(), None, None)
+    plan = "\n".join(line for (line,) in postgres.raw_sql(f"explain {engine.query(rows)}").fetchall())
+
+    assert "Index Cond: (" in plan, plan
+
+
+def test_a_dated_backfill_looks_at_the_days_that_its_days_see(warehouse, tmp_path, monkeypatch):
+    """Issue 7b: what a day could see was counted over the whole history; and each step has bounds of its own.
+
+    Left out is the look at all times of a source, that tells a wrong unit: one column.
+    """
+    warehouse.raw_sql("insert into asked select k, timestamp '2024-01-20 12:00:00' + interval (k) day as t from range(3) r(k)")
+    join = Join(name="j", left=EventSource(warehouse.table("asked"), time="t"), parts=[group_by(warehouse, "naive")])
+    whole, engine, looks = backfill(join, plan="pairs").order_by("t", "k").to_pyarrow(), type(engine_of(warehouse)), []
+    fetch = engine.fetch
+    monkeypatch.setattr(engine, "fetch", lambda self, expr: ("missing" in expr.columns or looks.append(scanned(warehouse, expr)), fetch(self, expr))[1])
+
+    one = backfill(join, start="2024-01-20", end="2024-01-21", into=tmp_path / "one")
+    most = max(looks)
+    steps = [backfill(join, into=tmp_path / f"steps{n}", step=n, plan=plan).order_by("t", "k").to_pyarrow() for n, plan in ((1, "pairs"), (2, "kernel"))]
+
+    assert 1 == one.count().execute()
+    assert most <= 6 * 1440 + 1  # three days' windows, the day, and one at each end
+    assert [whole.to_pylist()] * 2 == [s.select(whole.column_names).to_pylist() for s in steps]
