@@ -44,6 +44,10 @@ class StoredRows(EventRows):
     stored: Stored
     rows: ir.Table
 
+    @property
+    def partition(self) -> None:
+        """None: a store has no partitions."""
+
     def selected(self, inputs: Inputs, each: Each | None, bucket: str | None, extra: Callable[[ir.Table], dict[str, ir.Value]]) -> ir.Table:
         """The rows as internal columns; unfolded where asked for."""
         del extra  # time and order are stored

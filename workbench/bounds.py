@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
+TABLES = (ops.UnboundTable, ops.InMemoryTable)
 OUTERMOST = Extremes(FIRST, LAST)
 SAME_ROWS = (ops.Filter, ops.DropColumns, ops.DropNull, ops.SelfReference, ops.AliasedRelation)
 
@@ -72,6 +73,12 @@ def clock(table: ops.Relation, time: str) -> Clock | None:
     if not isinstance(value, ops.Field):
         return None
     return _read(value, Form("day", DAY)) if value.dtype.is_date() else _read(value, Form(TIME)) if value.dtype.is_timestamp() else None
+
+
+def stored_column(table: ops.Relation, name: str) -> str | None:
+    """The column of the stored table that a column is, unchanged; none where it is computed."""
+    value = _stored(ops.Field(table, name))
+    return value.name if isinstance(value, ops.Field) and isinstance(value.rel, TABLES) else None
 
 
 def _read(value: ops.Field, form: Form) -> Clock | None:

@@ -20,7 +20,7 @@ from workbench.compile import training_set
 from workbench.departures import Departures, Filled
 from workbench.errors import DefinitionError, warn
 from workbench.normal import floor_to, micros
-from workbench.planning import Chooser
+from workbench.planning import Chooser, check_partition
 from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
 from workbench.sources import EntitySource
 from workbench.staleness import Work, lost_sources
@@ -282,7 +282,10 @@ def _events(source: EventRows, days: Sequence[date], lookback: timedelta | None)
     """Every day of events that these days, in order, look at, and perhaps others."""
     seen = extremes_of(days[0], days[-1] + timedelta(days=1)) if days else Extremes()
     reach = None if lookback is None else in_us(lookback)
-    table = (evolve(source, instants=seen) if seen.near((reach or 0) + in_us(DAY)) else source).within(reach).table
+    if seen.near((reach or 0) + in_us((source.group_by.events.slack or DAY) + DAY)):
+        source = evolve(source, instants=seen)
+        check_partition(source, reach or 0)
+    table = evolve(source, pruned=True).within(reach).table
     return _by_day(source.engine, table, micros(table[source.group_by.events.time]), sorted(_used(source.group_by)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,7 @@ from backends.asking import LacksError
 from backends.asof import AsOf
 from backends.instants import Extremes
 from workbench.asked import asked, reach_of, span
+from workbench.binding import title
 from workbench.errors import DefinitionError
 from workbench.estimates import Estimate, refuse
 from workbench.evaluation import Evaluation
@@ -61,19 +63,39 @@ def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
     if not isinstance(source, EventRows):
         return source
     instants, longest = Extremes(), max((in_us(w.length + w.hop) for w in source.group_by.windows if w), default=0)
+    known = evolve(source, instants=instants)
 
-    def far() -> bool:
+    def usable() -> bool:
         instants.look(engine, spine, AT)
-        return not instants.near(longest + in_us(DAY))
+        near = instants.near(longest + in_us((source.group_by.events.slack or DAY) + DAY))
+        if near:
+            check_partition(known, longest)
+        return near
 
-    found = far()
+    found = usable()
 
     def again() -> None:
-        if far() != found:
+        if usable() != found:
             raise OtherPlanError(source.group_by.name)
 
     engine.note(again)
-    return source if found else evolve(source, instants=instants)
+    return evolve(known, pruned=True) if found else source
+
+
+def check_partition(source: EventRows, reach: int) -> None:
+    """Refuse a declared partition where events that may be seen, so many microseconds back of the instants, are not where it says. Runs.
+
+    Raises DefinitionError, with one of the rows.
+    """
+    if source.partition is None or not reach:
+        return
+    astray, events = source.astray(reach), source.group_by.events
+    for day, us in source.engine.rows(astray.limit(1)):
+        ((n,),) = source.engine.rows(astray.agg(n=astray.count()))
+        slack = "" if events.slack is None else f" by more than slack={events.slack}"
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+        message = f"{n:,} rows of {title(events.table)} lie outside of their partition's day{slack}, such as {events.partition}={day} with {events.time} {at:%Y-%m-%d %H:%M:%S}: raise slack=, mend the table, or leave partition= out"
+        raise DefinitionError(message)
 
 
 class OtherPlanError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from difflib import get_close_matches
-from functools import cached_property, partial, reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -15,10 +15,12 @@ import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 
 from backends import EngineError
+from backends.instants import LARGEST, LEAST, Form, edge
 from workbench.binding import alike, plain
-from workbench.bounds import Stretch, clock
+from workbench.bounds import Stretch, clock, stored_column
 from workbench.nodes import as_it_stands, base, inline, name_values, rebuild, substitute
 from workbench.normal import finite, floor_to, micros, normal, rewritten
+from workbench.partitions import Partition
 from workbench.windows import DAY, Window
 
 if TYPE_CHECKING:
@@ -254,18 +256,38 @@ class Rows:
 class EventRows(Rows):
     """Facts: paired with every later instant, up to the longest window.
 
-    `instants` are those of the spine that asks, where they are known, and `stretch` what is read for them.
+    `instants` are those of the spine that asks, where they are known, and `stretch` what is read for them; `pruned`
+    says that no row that they may see lies too far from its partition.
     """
 
     instants: Extremes | None = field(default=None, kw_only=True)
     stretch: Stretch | None = field(default=None, kw_only=True)
+    pruned: bool = field(default=False, kw_only=True)
 
     @cached_property
     def _bound(self) -> Bound:
-        found = clock(self.group_by.source.table, self.group_by.events.time)
-        if self.stretch is None or found is None:
+        stretch, found = self.stretch, clock(self.group_by.source.table, self.group_by.events.time)
+        if stretch is None:
             return Bound(self.engine)
-        return Bound(self.engine, partial(found.within, stretch=self.stretch))
+        read = [by for by in (found, self.partition if self.pruned else None) if by is not None]
+        return Bound(self.engine, lambda table: [c for by in read for c in by.within(table, stretch)])
+
+    @property
+    def partition(self) -> Partition | None:
+        """The stored table's partition column, where one is declared."""
+        source = self.group_by.events
+        name = None if source.partition is None else stored_column(source.table, source.partition)
+        return None if name is None else Partition(name, in_us(source.slack or timedelta(0)))
+
+    def astray(self, reach: int) -> ir.Table:
+        """Of the events that the instants may see, those that lie too far from their partition's day: its column and the time."""
+        seen, source, by, at = self.within(reach), self.group_by.events, self.partition, self.instants
+        assert by is not None, "there is a partition"  # noqa: S101 what the caller knows
+        assert at is not None, "it is known who asks"  # noqa: S101 what the caller knows
+        us = micros(seen.table[source.time])
+        value = seen.table[source.partition]
+        inside = (us < edge(at, LARGEST, 0, Form(), dt.int64)) & (us >= edge(at, LEAST, -reach, Form(), dt.int64))
+        return seen.table.filter(inside, ~by.near(value, us)).select(partition=value, us=us)
 
     def within(self, reach: int | None) -> EventRows:
         """By plain comparisons of a stored column, which engines skip rows by; all rows where the instants are not known."""

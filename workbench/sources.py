@@ -11,10 +11,12 @@ from workbench import quality
 from workbench.binding import column, columns, connections, recomputed, relation, title, unbind
 from workbench.canonical import IDLE, SERVING, Meaningful
 from workbench.errors import DefinitionError
+from workbench.partitions import partition_of
 from workbench.topics import Topic, carried
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
@@ -75,6 +77,12 @@ class EventSource(Meaningful):
     checks
         What must be true of the rows, `[_.price >= 0, unique("purchase_id")]`: boolean expressions, or `DataCheck`s. They are
         asked at each upload, which they refuse where they do not hold, and of a join's left by `backfill`; they change no value.
+    partition
+        The stored column that says which day's partition a row lies in: a date, a text as `2024-01-31` or `20240131`, or a number
+        as `20240131`. A backfill then skips partitions that no window can see (semantics rule 5); it first counts rows whose
+        time is further from their partition's day, UTC, than `slack`, and refuses where there are any.
+    slack
+        How far before or after its partition's day a row's time may lie, such as `days(1)`; by default not at all.
 
     """
 
@@ -84,10 +92,12 @@ class EventSource(Meaningful):
     order: tuple[str, ...] = ()
     id: str | None = field(default=None, metadata=SERVING)
     checks: tuple[DataCheck, ...] = field(default=(), repr=False, metadata=IDLE)
+    partition: str | None = field(default=None, repr=False, metadata=IDLE)
+    slack: timedelta | None = field(default=None, repr=False, metadata=IDLE)
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
     origin: ops.Relation | None = field(default=None, repr=False, metadata=IDLE)  # keeps a temporary table alive
 
-    def __init__(self, table: ir.Table, *, time: Any, topic: str | Topic | None = None, order: Any = (), id: Any = None, checks: Any = ()) -> None:  # noqa: A002 the design's name
+    def __init__(self, table: ir.Table, *, time: Any, topic: str | Topic | None = None, order: Any = (), id: Any = None, checks: Any = (), partition: Any = None, slack: Any = None) -> None:  # noqa: A002 the design's names
         bound = relation(table, "EventSource")
         node = unbind(bound)
         self.__attrs_init__(
@@ -97,6 +107,7 @@ class EventSource(Meaningful):
             columns(node, order, "order"),
             None if id is None else column(node, id, "id"),
             quality.checks(checks, node, title(node)),
+            *partition_of(node, partition, slack),
             _connection(bound),
             bound,
         )

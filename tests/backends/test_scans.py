@@ -6,10 +6,12 @@ import json
 from datetime import datetime, timedelta
 
 import ibis
+import ibis.expr.operations as ops
 import pytest
 
 from backends.engine import engine_of
-from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
+from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
+from workbench.canonical import fingerprint
 from workbench.compile import training_set
 from workbench.planning import seeing
 from workbench.rows import AT, EventRows, Inputs
@@ -151,3 +153,87 @@ def test_a_dated_backfill_looks_at_the_days_that_its_days_see(warehouse, tmp_pat
     assert 1 == one.count().execute()
     assert most <= 6 * 1440 + 1  # three days' windows, the day, and one at each end
     assert [whole.to_pylist()] * 2 == [s.select(whole.column_names).to_pylist() for s in steps]
+
+
+# --- a declared partition column (rule 5)
+
+DAYS = {"date": "ts::date", "text": "strftime(ts, '%Y-%m-%d')", "compact": "strftime(ts, '%Y%m%d')", "number": "strftime(ts, '%Y%m%d')::bigint", "short": "strftime(ts, '%Y%m%d')::int"}
+
+
+def partitioned(con, spans=THREE, late="", slack=None, form="date"):
+    """Forty days of events by the minute, their partition in a form, and some that are late."""
+    con.raw_sql("create or replace table raw as select i % 3 k, timestamp '2024-01-01' + interval (i) minute ts, ts as told, i v from range(57600) r(i)")
+    if late:
+        con.raw_sql(f"insert into raw {late}")
+    con.raw_sql(f"create or replace table events as select k, ts, v, {DAYS[form].replace('ts', 'told')} as ds from raw")
+    con.raw_sql("create or replace table asked as select k, timestamp '2024-02-01 00:30:00' t from range(2) r(k)")
+    events = con.table("events").drop_null("k")
+    # a time that no scan can compare, so that what is skipped is skipped by the partition
+    events = events.mutate(at=events.ts + ibis.interval(days=0))
+    source = EventSource(events, time="at", partition=events.ds, slack=slack)
+    made = GroupBy(name="g", source=source, keys=["k"], aggregations=[Aggregation(v, spans) for v in (events.v.sum(), events.count())])
+    return made, Join(name="j", left=EventSource(con.table("asked"), time="t"), parts=[made])
+
+
+@pytest.mark.parametrize("form", DAYS)
+@pytest.mark.parametrize("slack", [None, days(1)])
+def test_a_partition_prunes_in_every_form(duck, form, slack):
+    made, join = partitioned(duck, slack=slack, form=form)
+    engine = engine_of(duck)
+    spine = engine.keep(ibis.memtable({"_fw_key0": [1], AT: [1_706_747_400_000_000]}))
+
+    rows = seeing(engine, EventRows(made, engine), spine).within(3 * 86_400_000_000).placed(Inputs(), None, None)
+
+    assert (4 if slack is None else 6) * 1440 == scanned(duck, rows)
+    for plan in ("pairs", "kernel"):
+        assert engine.rows(training_set(join, engine).order_by("k")) == engine.rows(backfill(join, plan=plan).order_by("k"))
+
+
+@pytest.mark.parametrize("form", DAYS)
+@pytest.mark.parametrize("hours", [-25, 25, 24 * 200, -24 * 200])
+def test_a_row_beyond_the_slack_is_refused_and_one_within_it_counts(duck, form, hours):
+    """Rule 5: a partition never loses a row: it is held against the rows, and refused in a sentence that names one."""
+    late = f"select 1, timestamp '2024-01-31 00:10:00', timestamp '2024-01-31 00:10:00' + interval ({hours}) hour, 7"
+
+    _, wide = partitioned(duck, late=late, slack=timedelta(days=300), form=form)
+    want = engine_of(duck).rows(training_set(wide, engine_of(duck)).order_by("k"))
+    assert want == engine_of(duck).rows(backfill(wide).order_by("k"))
+    for slack in (None, days(1)):
+        _, join = partitioned(duck, late=late, slack=slack, form=form)
+        within = slack is not None and hours == 25
+        if within:
+            assert want == engine_of(duck).rows(backfill(join).order_by("k"))
+            continue
+        with pytest.raises(DefinitionError, match=r"1 rows of events lie outside of their partition's day.*raise slack="):
+            backfill(join)
+
+
+def test_a_row_without_a_partition_or_with_one_that_is_no_day_is_refused(duck):
+    for told in ("null", "timestamp '0001-01-01'"):
+        _, join = partitioned(duck, late=f"select 1, timestamp '2024-01-31 00:10:00', {told}, 7", form="text", slack=days(1))
+        with pytest.raises(DefinitionError, match="outside of their partition's day"):
+            backfill(join)
+
+
+def test_a_partition_changes_no_hash_and_what_is_none_is_refused_in_a_sentence(duck):
+    made, _ = partitioned(duck)
+    table = made.source.table.to_expr()
+    plain = GroupBy(name="g", source=EventSource(table, time="at"), keys=["k"], aggregations=made.aggregations)
+
+    assert fingerprint(plain) == fingerprint(made)
+    for column, why in ((table.at, "not a day"), (table.mutate(d=table.ts.date()).d, "is computed"), (table.v.cast("int16").name("w"), "not a day")):
+        source = column.op().rel.to_expr() if column.get_name() in column.op().find(ops.Relation)[0].schema.names else table.mutate(w=column)
+        with pytest.raises(DefinitionError, match=why):
+            EventSource(source, time="at", partition=column.get_name())
+    with pytest.raises(DefinitionError, match="name that column by partition="):
+        EventSource(table, time="at", slack=days(1))
+    with pytest.raises(DefinitionError, match="one span"):
+        EventSource(table, time="at", partition="ds", slack=days(1, 2))
+
+
+def test_a_dated_backfill_holds_each_step_against_its_partitions(duck, tmp_path):
+    late = "select 1, timestamp '2024-01-31 00:10:00', timestamp '2024-01-01', 7"
+    _, join = partitioned(duck, late=late)
+
+    with pytest.raises(DefinitionError, match="outside of their partition's day"):
+        backfill(join, into=tmp_path / "dated")
