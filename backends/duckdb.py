@@ -70,6 +70,7 @@ class DuckDB(Engine):
     plans = ("pairs", "kernel")
     lacks = frozenset()
     folds = True
+    most_looked_at = 1_000_000
 
     def apart(self, names: Collection[str] = ()) -> DuckDB:
         """A cursor on the same database, with the temporary views that the connection has, such as those of files.
@@ -122,6 +123,11 @@ class DuckDB(Engine):
             return known
         told = self.run("a question of types", lambda: self.connected.raw_sql(f"describe {self.sql(table)}").fetchall())
         return known | {name: ZONED for name, text, *_ in told if text == ZONED.raw_type}
+
+    def stored_types(self, table: ir.Table) -> dict[str, str]:
+        """As `describe` has them."""
+        told = self.run("a question of types", lambda: self.connected.raw_sql(f"describe {self.query(table)}").fetchall())
+        return {name: text for name, text, *_ in told}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """An ENUM is a text, a HUGEINT a decimal."""

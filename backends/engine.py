@@ -76,6 +76,7 @@ class Engine:
     placeholder = "?"
     folds = False  # whether columns whose names differ by case alone are one to it
     longest: int | None = None  # bytes of a name; longer ones are cut
+    most_looked_at = 200_000  # rows of a table that a first look takes
     recipe: Recipe | None = None  # to which what is kept is added, while one is made
     statements: dict[ops.Node, str] | None = None  # SQL by expression, on an engine that is asked the same again
     numbers: dict[ops.Node, int] | None = None  # of events, on such an engine
@@ -153,6 +154,10 @@ class Engine:
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
         """The type of each column of a stored table, also of those whose type Ibis does not know."""
         return dict(table.schema().items())
+
+    def stored_types(self, table: ir.Table) -> dict[str, str]:
+        """What the engine itself calls the type of each column of an expression; of other engines, what Ibis calls it."""
+        return {name: str(dtype) for name, dtype in table.schema().items()}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """A stored column as the plain value of its type, whatever the engine calls it: a text that compares by bytes, a decimal."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -241,6 +241,21 @@ class Postgres(Engine):
         asked = BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))
         found: list[tuple[str, str, str, bool]] = self.run("a question of types", lambda: self.connected.raw_sql(asked).fetchall())
         return found
+
+    def stored_types(self, table: ir.Table) -> dict[str, str]:
+        """As `format_type` has those of a query's columns, with their lengths; of a domain, the type that it is of."""
+        node = table.op()
+        # of a stored table by its name, since Ibis calls PostGIS where a column is a shape
+        place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n) if isinstance(node, ops.DatabaseTable) else f"({self.query(table)}) as looked"
+        asked = f"select {', '.join(map(self.quoted, table.columns))} from {place} limit 0"  # noqa: S608 quoted identifiers
+        with closing(self.run("a question of types", lambda: self.connected.raw_sql(asked))) as cursor:
+            found, columns = cursor.pgresult, range(cursor.pgresult.nfields)
+            kinds = [f"({i}, {found.ftype(i)}::oid, {found.fmod(i)})" for i in columns]
+        if not kinds:
+            return {}
+        named = f"select format_type(o, m) from (values {', '.join(kinds)}) as v(i, o, m) order by i"  # noqa: S608 numbers
+        with closing(self.run("a question of types", lambda: self.connected.raw_sql(named))) as cursor:
+            return dict(zip(table.columns, (text for (text,) in cursor.fetchall()), strict=True))
 
     def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:
         """Those of char(n), of domains over it, and of lists of it."""

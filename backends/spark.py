@@ -162,6 +162,11 @@ class Spark(Engine):
             return super().plain(column, dtype)
         return rtrim(cast(column, dtype)) if dtype.is_string() and self._padded(column) else cast(column, dtype)
 
+    def stored_types(self, table: ir.Table) -> dict[str, str]:
+        """As a frame of Spark's has them."""
+        found = self.run("a question of types", lambda: self._session.sql(self.query(table)).dtypes)
+        return dict(found)
+
     def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:
         """Those of char(n)."""
         table = self.table(name, catalog, database)

@@ -13,7 +13,7 @@ from workbench.arrows import arrow, typed
 from workbench.plans import plan_of
 from workbench.sources import EventSource
 from workbench.timeline import page as drawn
-from workbench.timeline import preview
+from workbench.timeline.view import feature_preview
 from workbench.training import connection_of
 
 if TYPE_CHECKING:
@@ -38,5 +38,5 @@ def behind(definition: GroupBy | Join, feature: str, row: Offending, *, on: Base
     columns = {n: pa.array([told.get(n)], pa.int64() if n == join.left.time else arrow(t)) for n, t in schema.items()}
     columns[join.left.time] = columns[join.left.time].cast(pa.timestamp("us", zone))
     left = typed(ibis.memtable(pa.table(columns)), schema)
-    found = preview(evolve(join, left=EventSource(left, time=join.left.time)), 1, names[feature], on=connection_of(join, on))
+    found = feature_preview(evolve(join, left=EventSource(left, time=join.left.time)), 1, names[feature], on=connection_of(join, on))
     return drawn.alone(found.page, found.moment, found.chosen, found.feature)

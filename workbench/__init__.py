@@ -12,6 +12,7 @@ from workbench.inspection import Explanation, explain
 from workbench.inventory.entries import Entry
 from workbench.inventory.view import Catalog, catalog
 from workbench.joins import Join, JoinPart
+from workbench.overview import TablePreview
 from workbench.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
 from workbench.quality import DataCheck, increasing, row_count, unique
 from workbench.reasons import why
@@ -41,6 +42,7 @@ __all__ = [
     "Preview",
     "Proposal",
     "Publication",
+    "TablePreview",
     "Topic",
     "Window",
     "approx_histogram",

@@ -30,7 +30,7 @@ ZONE = r"[+-][0-9]{2}:[0-5][0-9]"
 NO_NUMBERS = ("nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity")
 
 
-def _ends(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
+def ends_with_match(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
     """Whether the pattern matches and ends where the text ends."""
     return text.concat(END).re_search(f"{pattern}[{END}]$")
 
@@ -85,7 +85,7 @@ def _search(node: ops.RegexSearch) -> ir.Value | None:
     if known is None:
         return None
     text, (pattern, ends) = node.arg.to_expr(), known
-    return _ends(text, pattern) if ends else text.re_search(pattern)
+    return ends_with_match(text, pattern) if ends else text.re_search(pattern)
 
 
 def _replace(node: ops.RegexReplace) -> ir.Value | None:
@@ -126,14 +126,14 @@ def parsed(node: Any) -> ir.Value | None:
     """A cast of text. What no engine-independent form has is null for `try_cast`, and makes `cast` raise with the text on every engine."""
     text, to, strict = node.arg.to_expr(), node.to, isinstance(node, ops.Cast)
     if to.is_integer():
-        return _strictly(_ends(text, WHOLE), text, to, "whole number") if strict else _fitting(text, to)
+        return _strictly(ends_with_match(text, WHOLE), text, to, "whole number") if strict else _fitting(text, to)
     if to.is_float64() and strict:
         nothing = cased(text.strip(), "lower").isin(NO_NUMBERS)
-        return nothing.ifelse(ibis.null(to), _strictly(nothing | _ends(text, NUMBER), nothing.ifelse("0", text), to, "number"))
+        return nothing.ifelse(ibis.null(to), _strictly(nothing | ends_with_match(text, NUMBER), nothing.ifelse("0", text), to, "number"))
     if to.is_float64():
-        return _ends(text, NUMBER).ifelse(text, ibis.null("string")).cast(to)
+        return ends_with_match(text, NUMBER).ifelse(text, ibis.null("string")).cast(to)
     if to.is_date() and strict:
-        return _strictly(_ends(text, DAY), text, to, "ISO date")
+        return _strictly(ends_with_match(text, DAY), text, to, "ISO date")
     return _instant(text, to) if to.is_timestamp() and strict else None
 
 
@@ -142,15 +142,15 @@ def _strictly(fine: ir.BooleanValue, text: ir.StringValue, to: dt.DataType, what
 
 
 def _fitting(text: ir.StringValue, to: Any) -> ir.Value:
-    number = _ends(text, WHOLE).ifelse(text, ibis.null("string")).cast(dt.Decimal(38, 0))
+    number = ends_with_match(text, WHOLE).ifelse(text, ibis.null("string")).cast(dt.Decimal(38, 0))
     bounds = to.bounds
     return number.between(ibis.literal(bounds.lower), ibis.literal(bounds.upper)).ifelse(number, ibis.null(number.type())).cast(to)
 
 
 def _instant(text: ir.StringValue, to: dt.DataType) -> ir.Value:
     """ISO text with its offset, if any, taken into account: Postgres would drop it."""
-    fine = _ends(text, f"{DAY}{CLOCK}(?:Z|{ZONE})?")
-    offset = fine & _ends(text, f":[0-9.]{{2,9}}{ZONE}")
+    fine = ends_with_match(text, f"{DAY}{CLOCK}(?:Z|{ZONE})?")
+    offset = fine & ends_with_match(text, f":[0-9.]{{2,9}}{ZONE}")
     local = offset.ifelse(text.left(offset.ifelse(text.length() - 6, 0)), text.replace("Z", ""))
     minutes = offset.ifelse(text.right(5), "00:00")
     east = minutes.left(2).cast("int64") * 60 + minutes.right(2).cast("int64")

@@ -15,7 +15,7 @@ from workbench.joins import tables
 from workbench.live.protocol import RefusedError, Reply, Request
 from workbench.markup import Markup, join, tag, text
 from workbench.timeline.state import KINDS
-from workbench.timeline.view import preview
+from workbench.timeline.view import feature_preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,7 +93,7 @@ class Browsing:
         con = connection(found.definition, self.catalog.on)
         self.close()
         self._engine = engine_of(con).apart(tables(found.definition))
-        self.explorer, drawn = preview(found.definition, on=self._engine.connected, store=self.store).live()
+        self.explorer, drawn = feature_preview(found.definition, on=self._engine.connected, store=self.store).live()
         note = [] if found.same else [tag("p", f"△ {entry.name} here is not what is stored: publish() would show what differs.", class_="mark warn pad")]
         return Reply({"preview": join([*note, drawn])}, focus="[data-part=preview] [tabindex='0']")
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 KEYS = 200
 NAME, TIME = "preview", "t"  # of what has no name yet, and of the sample's time
 DAY_US = 86_400_000_000
+ANY_DAY_US = 946_684_800_000_000  # 2000-01-01, for a table that holds at all times
 
 
 def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any, spans: Any = ()) -> GroupBy:
@@ -98,7 +99,7 @@ def _newest(group_by: GroupBy, engine: Engine, table: ir.Table) -> int:
     if isinstance(group_by.source, EntitySource):
         ends = EntityRows(group_by, engine).ended(table)
         ((newest,),) = engine.rows(table.mutate(**ends).agg(t=lambda t: t[next(iter(ends))].max()))
-        return int(newest or DAY_US)
+        return int(newest or ANY_DAY_US)
     ((newest,),) = engine.rows(table.agg(t=micros(table[group_by.events.time]).max()))
     after = int(newest or 0) + 1
     return -(-after // DAY_US) * DAY_US if group_by.accuracy == "snapshot" else after

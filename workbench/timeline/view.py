@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -10,13 +11,13 @@ import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 from ibis.common.deferred import Deferred
 
-from workbench.binding import member
 from workbench.definitions import Aggregation, GroupBy
 from workbench.errors import DefinitionError
 from workbench.errors import near as near_
 from workbench.guards import guards_html, guards_text
 from workbench.joins import Join, expect_join
 from workbench.live.showing import alive, show
+from workbench.overview import TablePreview, table_preview
 from workbench.timeline import page as drawn
 from workbench.timeline import panels, terminal
 from workbench.timeline.explorer import Explorer
@@ -117,8 +118,12 @@ def preview(
     keys: Any = None,
     time: Any = None,
     at: datetime | str | None = None,
-) -> Preview:
+) -> Preview | TablePreview:
     """A page of left rows with their features, and the events behind one value. In a notebook it is live: every cell, time and panel answers.
+
+    Of a table it is a first look: what each column holds (types, nulls, distinct values, extremes, a histogram), which may
+    say whose a row is and when it happened, and the lines of Python that make the first group-by of it. The engine
+    computes that, over as many rows as DuckDB has within a million, and others within 200,000: beyond, it is a sample, and says so.
 
     The page's rows come from the left's connection, or from `on`. The rows of their keys are brought beside the
     notebook by one scan a source; features, events and every other look are computed there, by the same plan as
@@ -155,9 +160,18 @@ def preview(
     if rows < 1 or page < 1 or (row is not None and row < 1):
         message = f"preview counts rows and pages from 1: row={row}, page={page}, rows={rows} are not there"
         raise DefinitionError(message)
+    if _is_table(what):
+        _refuse_options(row=row, feature=feature, page=page if page > 1 else None, store=store, of=of, windows=windows or None, keys=keys, time=time, at=at)
+        return table_preview(what, rows, on)
+    return feature_preview(what, row, feature, page=page, rows=rows, on=on, store=store, at=at, of=of, windows=windows, keys=keys, time=time)
+
+
+def feature_preview(what: Any, row: int | None = None, feature: str | None = None, *, page: int = 1, rows: int = 10, on: BaseBackend | None = None, store: Store | None = None, at: datetime | str | None = None, **told: Any) -> Preview:
+    """A page of a definition's rows, or of reductions', and what stands behind one value; see `preview`."""
+    told = dict.fromkeys(("of", "windows", "keys", "time")) | {"windows": ()} | told
+    near = _near(what, on, at, **told)
     if row is not None:
         page = (row - 1) // rows + 1
-    near = _near(what, on, at, of=of, windows=windows, keys=keys, time=time)
     found = page_of(near, page, rows)
     names = [f.name for f in found.outputs]
     if feature is not None and feature not in names:
@@ -172,6 +186,20 @@ def preview(
     return Preview(found, chosen, name, moment(found, found.rows[chosen], name), store, rows)
 
 
+def _is_table(what: Any) -> bool:
+    """Whether it is a table, rows of one, or where its file is."""
+    rows = not isinstance(what, ir.Expr | Deferred | Join | GroupBy) and (hasattr(what, "column_names") or hasattr(what, "iloc") or hasattr(what, "__dataframe__"))
+    return isinstance(what, ir.Table | str | Path) or rows
+
+
+def _refuse_options(**given: Any) -> None:
+    """What is asked of features, of a table, which has none."""
+    said = next((name for name, value in given.items() if value is not None), None)
+    if said is not None:
+        message = f"preview of a table shows its columns, and {said}= is of features: leave it out, or preview a group-by or a reduction, whose keys= and time= say whose and when"
+        raise DefinitionError(message)
+
+
 def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: Any) -> Nearby:
     """What is looked at, as a join and where its tables are."""
     if isinstance(what, Join):
@@ -180,9 +208,6 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
             raise DefinitionError(message)
         return Nearby(what, engine_for(what, connection_of(what, on)))
     kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
-    if isinstance(what, ir.Table):
-        message = f"preview takes a join, a group-by or reductions, and a table is neither: {_first_look(what)}"
-        raise DefinitionError(message)
     if not isinstance(what, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
         expect_join(what, "preview")
     group_by = what if isinstance(what, GroupBy) else unnamed(what, told["of"], told["keys"], told["time"], told["windows"])
@@ -194,16 +219,6 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
         raise DefinitionError(message)
     join = sampled(group_by, con, at=at)
     return Nearby(join, engine_for(join, con), kind)
-
-
-def _first_look(table: ir.Table) -> str:
-    """What to write for a first look at a table's features, with its own columns where they are plain."""
-    schema = table.schema()
-    time = next((n for n, t in schema.items() if t.is_timestamp()), None)
-    value = next((n for n, t in schema.items() if t.is_floating() or t.is_decimal()), None) or next((n for n, t in schema.items() if t.is_numeric()), None)
-    reduced = f"{member(value, 'table')}.sum()" if value else "table.count()"
-    lacks = "" if time else "; it has no timestamp yet, which a feature needs"
-    return f"say what of it, whose and as of when, as in preview({reduced}, keys='...', time={time or '...'!r}, windows=days(7)){lacks}"
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:

@@ -1,0 +1,5 @@
+"""A first look at a table: what each column holds, and the definition that it leads to."""
+
+from workbench.overview.table_preview import TablePreview, table_preview
+
+__all__ = ["TablePreview", "table_preview"]

@@ -1,0 +1,95 @@
+"""Which columns of a table may say whose a row is, and when it happened."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from workbench.overview.column_facts import NUMBERS, ColumnFacts
+from workbench.timeline import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Units of epoch integers, with how many of them make a second.
+UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+CALLED = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+FIRST_S, LAST_S = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds since 1970
+KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|number|sku)$|^id")
+TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
+REPEATS = 2.0  # rows a value from which a column's values repeat
+
+
+@frozen
+class TimeCandidate:
+    """A column that may say when, what has to be appended to it to be a timestamp, and why it may."""
+
+    name: str
+    then: str
+    reason: str
+
+
+@frozen
+class KeyCandidate:
+    """A column that may say whose, whether each value comes once, and why it may."""
+
+    name: str
+    unique: bool
+    reason: str
+
+
+def time_candidates(columns: Sequence[ColumnFacts]) -> list[TimeCandidate]:
+    """The likeliest first: what has a timestamp's type, then dates, ISO texts, numbers that look like an epoch's."""
+    found = []
+    for place, column in enumerate(columns):
+        candidate = _time(column)
+        if candidate is not None:
+            rank = ("", '.cast("timestamp")').index(candidate.then) if candidate.then in ("", '.cast("timestamp")') else 2
+            found.append(((column.distinct == 1 < column.rows, rank, column.nulls > column.rows / 2, not TIMEISH.search(column.name), place), candidate))
+    return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
+
+
+def _time(column: ColumnFacts) -> TimeCandidate | None:
+    match column.kind:
+        case "instant":
+            return TimeCandidate(column.name, "", "timestamps") if column.known else None
+        case "date":
+            return TimeCandidate(column.name, '.cast("timestamp")', "dates; an event counts from the day's first instant, UTC") if column.known else None
+        case "text" if column.iso and column.iso == column.known:
+            return TimeCandidate(column.name, '.cast("timestamp")', "texts that are all ISO days or times")
+        case "whole" if (unit := _epoch(column)) is not None:
+            then = f'.as_timestamp("{unit}")' if unit != "ns" else '.floordiv(1000).as_timestamp("us")'
+            return TimeCandidate(column.name, then, f"whole numbers that look like {CALLED[unit]} since 1970")
+    return None
+
+
+def _epoch(column: ColumnFacts) -> str | None:
+    """The unit in which all values are between 1990 and 2100; a column of one value or a handful is no clock's."""
+    if column.least is None or (not TIMEISH.search(column.name) and (column.distinct or 0) < REPEATS):
+        return None
+    return next((unit for unit, n in UNITS.items() if FIRST_S * n <= column.least and column.most < LAST_S * n), None)
+
+
+def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate]) -> list[KeyCandidate]:
+    """The likeliest first: named as keys are, then texts and whole numbers whose values come again, then those that are unique."""
+    taken = {t.name for t in times}
+    found = []
+    for place, column in enumerate(columns):
+        if column.name in taken or column.kind not in {"text", "whole", "uuid"} or not column.distinct:
+            continue
+        each = column.known / column.distinct
+        if not column.unique and (each < REPEATS or column.distinct == 1):
+            continue
+        reason = "unique" if column.unique else f"{words.plural(column.distinct, 'value')}, {each:,.1f} rows each"
+        nulls = f", {words.plural(column.nulls, 'row')} of none" if column.nulls else ""
+        rank = (not KEYISH.search(column.name), column.unique, column.kind == "whole" and not KEYISH.search(column.name), column.nulls > column.rows / 2, -column.distinct, place)
+        found.append((rank, KeyCandidate(column.name, column.unique, reason + nulls)))
+    return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
+
+
+def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]:
+    """Numbers to add up, the likeliest first: those with a fraction, and none that is named as a key."""
+    found = [c for c in columns if c.kind in NUMBERS and c.known and c.name not in taken and not (c.unique and c.kind == "whole")]
+    return sorted(found, key=lambda c: (bool(KEYISH.search(c.name)), c.kind == "whole", columns.index(c)))

@@ -1,0 +1,158 @@
+"""What is asked of each column of a table, in one row of aggregates, and what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.datatypes as dt
+from attrs import field, frozen
+
+from workbench.normal import micros
+from workbench.rows import cleaned
+from workbench.texts import CLOCK, ZONE, ends_with_match
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import ibis.expr.types as ir
+
+    from backends import Engine
+
+LONGEST_TEXT = 200  # characters of an extreme that are fetched
+# An ISO day whose month and day there may be.
+ISO_DAY = r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+ISO = f"{ISO_DAY}{CLOCK}(?:Z|{ZONE})?"
+DAY_US = 86_400_000_000
+
+# The kinds of columns, by the first of these tests that a type passes.
+KINDS: Mapping[str, Callable[[dt.DataType], bool]] = {
+    "flag": lambda t: t.is_boolean(),
+    "whole": lambda t: t.is_integer(),
+    "float": lambda t: t.is_floating(),
+    "decimal": lambda t: t.is_decimal(),
+    "date": lambda t: t.is_date(),
+    "instant": lambda t: t.is_timestamp(),
+    "text": lambda t: t.is_string(),
+    "uuid": lambda t: t.is_uuid(),
+    "bytes": lambda t: t.is_binary(),
+    "clock": lambda t: t.is_time(),
+    "nested": lambda t: t.is_nested() or t.is_json(),
+    "untyped": lambda t: t.is_null(),
+}
+OTHER = "other"  # of no kind above: intervals, bits, shapes, addresses
+NUMBERS = frozenset({"whole", "float", "decimal"})
+TIMES = frozenset({"date", "instant"})
+ORDERED = NUMBERS | TIMES | {"text", "uuid", "clock"}
+COUNTED = ORDERED | {"flag", "bytes"}
+
+
+@frozen
+class ColumnFacts:
+    """A column over the rows that were looked at.
+
+    `least` and `most` are of the values that are finite: times are microseconds since 1970, dates
+    days; texts are cut at 200 characters. None is what was not asked, or has no values.
+    """
+
+    name: str
+    dtype: dt.DataType
+    stored: str
+    kind: str
+    rows: int
+    nulls: int
+    unusual: int = 0  # NaN, infinities: nulls to a feature
+    distinct: int | None = None
+    least: Any = None
+    most: Any = None
+    true: int | None = None
+    iso: int | None = None  # texts that are ISO days or times
+    bins: tuple[tuple[Any, Any, int], ...] = ()  # from, to, rows; the last has its end
+    top: tuple[tuple[Any, int], ...] = ()
+    wanting: str = field(default="")  # what a feature cannot have of it, and what to do
+
+    @property
+    def known(self) -> int:
+        """How many values there are that a feature counts in."""
+        return self.rows - self.nulls - self.unusual
+
+    @property
+    def unique(self) -> bool:
+        """Whether no value comes twice, and none is missing."""
+        return self.distinct is not None and self.rows == self.known == self.distinct > 0
+
+
+def kind_of(dtype: dt.DataType) -> str:
+    """What kind of column a type makes."""
+    return next((kind for kind, test in KINDS.items() if test(dtype)), OTHER)
+
+
+def wanting(dtype: dt.DataType) -> str:
+    """What a feature cannot have of a column of a type, and what to do; empty where it can."""
+    if dtype.is_null():
+        return "all null and without a type: cast it to the type that its values will have"
+    if dtype.is_interval():
+        return "lengths of time mean something else on each engine, so a feature only counts them: store seconds as a number"
+    if dtype.is_unknown() or kind_of(dtype) == OTHER:
+        called = getattr(dtype, "raw_type", None) or dtype
+        return f"{called} is no type that all engines share, so a feature only counts it: store it as text or as numbers in the table"
+    return ""
+
+
+def questions(table: ir.Table, names: list[str], engine: Engine) -> dict[str, ir.Value]:
+    """Aggregates over a table, by names of their own: how many rows, and what is asked of each column."""
+    asked: dict[str, ir.Value] = {"rows": table.count()}
+    for i, name in enumerate(names):
+        for what, value in _questions(table[name], engine).items():
+            asked[f"{what}_{i}"] = value
+    return asked
+
+
+def _questions(column: ir.Column, engine: Engine) -> dict[str, ir.Value]:
+    kind = kind_of(column.type())
+    if kind == "untyped":
+        return {}
+    asked = {"known": column.count()}
+    if kind not in COUNTED:
+        return asked
+    fine = measured(column, kind, engine)
+    asked |= {"fine": fine.count(), "distinct": fine.nunique()}
+    if kind == "flag":
+        asked["true"] = column.ifelse(1, 0).sum()
+    if kind in ORDERED:
+        asked |= {"least": extreme(fine, engine, largest=False), "most": extreme(fine, engine, largest=True)}
+    if kind == "text":
+        asked["iso"] = ends_with_match(column, ISO).ifelse(1, 0).sum()
+    return asked
+
+
+def measured(column: ir.Column, kind: str, engine: Engine) -> ir.Column:
+    """A column's values without those that are no feature's; times as microseconds, dates as days, since 1970."""
+    fine = cleaned(column, engine)
+    if kind == "instant":
+        return micros(fine)
+    if kind == "date":
+        return fine.delta(ibis.date("1970-01-01"), unit="day")
+    return fine
+
+
+def extreme(fine: ir.Column, engine: Engine, *, largest: bool) -> ir.Value:
+    """The least or the largest, of texts as much as is shown."""
+    found = engine.extremum(fine, None, largest=largest)
+    if fine.type().is_string():
+        return found.left(LONGEST_TEXT)
+    return found.cast("string") if fine.type().is_uuid() else found
+
+
+def facts(names: list[str], schema: Mapping[str, dt.DataType], stored: Mapping[str, str], told: Mapping[str, Any]) -> list[ColumnFacts]:
+    """What the aggregates said of each column."""
+    return [_facts(i, name, schema[name], stored.get(name, str(schema[name])), told) for i, name in enumerate(names)]
+
+
+def _facts(i: int, name: str, dtype: dt.DataType, stored: str, told: Mapping[str, Any]) -> ColumnFacts:
+    rows, kind = int(told["rows"]), kind_of(dtype)
+    known = int(told.get(f"known_{i}", 0))
+    fine = int(told.get(f"fine_{i}", known))
+    numbers = {what: told.get(f"{what}_{i}") for what in ("distinct", "true", "iso")}
+    whole: dict[str, Any] = {what: None if n is None else int(n) for what, n in numbers.items()}
+    return ColumnFacts(name, dtype, stored, kind, rows, rows - known, known - fine, least=told.get(f"least_{i}"), most=told.get(f"most_{i}"), wanting=wanting(dtype), **whole)

@@ -1,0 +1,136 @@
+"""The lines of Python that make a source and a group-by of a table, whatever its columns are called."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from online import snippets
+from online.labels import name_beside
+from workbench.binding import member
+from workbench.definitions import IDENTIFIER
+from workbench.errors import DefinitionError
+from workbench.names import INNER, check_feature, is_inner
+from workbench.overview.candidates import KeyCandidate, TimeCandidate, values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.overview.column_facts import ColumnFacts
+
+MOST_VALUES = 2  # columns that the first group-by adds up
+MOST_FEATURES = 3  # columns that the first group-by of an entity shows
+TABLE = "table"
+
+
+@frozen
+class FirstLines:
+    """What the lines make, and the lines."""
+
+    said: str
+    code: str
+
+
+def variable_of(value: Any) -> str | None:
+    """What a notebook calls a value, where it is in one and the value has a name."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    named = getattr(shell, "user_ns", {})
+    return next((name for name, there in named.items() if there is value and snippets.identifier(name) and not name.startswith("_")), None)
+
+
+def first_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], title: str, opened: Sequence[str], table: str = TABLE) -> list[FirstLines]:
+    """For a table with a key, an event source where there is a time, and an entity source where rows may be states; `opened` are lines that go before."""
+    if not keys:
+        return []
+    renamed, columns, times, keys = _without_inner(columns, times, keys)
+    start = [*opened, *([f"{table} = {table}.rename({snippets.python(renamed)})"] if renamed else [])]
+    made = []
+    if times:
+        made.append(FirstLines("each row is something that happened: features count what came before a time", _event_lines(columns, times[0], keys[0], title, start, table)))
+    unique = next((k for k in keys if k.unique), None)
+    days = next((t for t in times if _dated(columns, t)), None)
+    if days is not None or (unique is not None and not times):
+        said = "each row is the state of its key at the end of a day" if days else "each row is the state of its key, at all times"
+        key = unique if unique and not days else keys[0]
+        made.append(FirstLines(said, _entity_lines(columns, days, key, title, start, table)))
+    return made
+
+
+def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate]) -> tuple[dict[str, str], Sequence[ColumnFacts], Sequence[TimeCandidate], Sequence[KeyCandidate]]:
+    """The new names of columns that are called as the plan calls its own, and what was found under them."""
+    from attrs import evolve  # noqa: PLC0415 beside its one use
+
+    taken = {c.name.casefold() for c in columns}
+    new: dict[str, str] = {}
+    for name in (c.name for c in columns if is_inner(c.name)):
+        free = name
+        while is_inner(free):
+            free = free[len(INNER) :]
+        free = name_beside(free or "column", taken)
+        taken.add(free.casefold())
+        new[name] = free
+    return {to: name for name, to in new.items()}, *([evolve(one, name=new.get(one.name, one.name)) for one in some] for some in (columns, times, keys))  # type: ignore[return-value]
+
+
+def _dated(columns: Sequence[ColumnFacts], time: TimeCandidate) -> bool:
+    return any(c.name == time.name and c.kind == "date" for c in columns)
+
+
+def _event_lines(columns: Sequence[ColumnFacts], time: TimeCandidate, key: KeyCandidate, title: str, start: Sequence[str], table: str) -> str:
+    source = f"{table}.mutate({snippets.arguments({time.name: member(time.name, table) + time.then})})" if time.then else table
+    added = values(columns, {time.name, key.name})[:MOST_VALUES]
+    taken: set[str] = set()
+    asked = [*(f"{member(c.name)}.sum(){_named(c.name, 'sum', taken)}" for c in added), "_.count()"]
+    given = {"name": snippets.python(_definition(title)), "source": f"EventSource({source}, time={snippets.python(time.name)})", "keys": f"[{snippets.python(key.name)}]", "aggregations": f"trailing(days(7), {', '.join(asked)})"}
+    return _written([*_imports(start), "from ibis import _", "from workbench import EventSource, GroupBy, days, preview, trailing", *start], given)
+
+
+def _entity_lines(columns: Sequence[ColumnFacts], days: TimeCandidate | None, key: KeyCandidate, title: str, start: Sequence[str], table: str) -> str:
+    others = [c.name for c in columns if c.name != key.name and (days is None or c.name != days.name) and not c.wanting and _nameable(c.name)]
+    if not others:
+        return ""
+    snapshot = "None" if days is None else snippets.python(days.name)
+    given = {"name": snippets.python(_definition(title)), "source": f"EntitySource({table}, snapshot={snapshot})", "keys": f"[{snippets.python(key.name)}]", "features": snippets.python(others[:MOST_FEATURES])}
+    return _written([*_imports(start), "from workbench import EntitySource, GroupBy, preview", *start], given)
+
+
+def _imports(start: Sequence[str]) -> list[str]:
+    return ["import ibis"] if any("ibis." in line for line in start) else []
+
+
+def _written(start: Sequence[str], given: dict[str, str]) -> str:
+    rows = "".join(f"    {name}={source},\n" for name, source in given.items())
+    return "\n".join([*start, "", f"features = GroupBy(\n{rows})", "preview(features)"])
+
+
+def _nameable(name: str) -> bool:
+    """Whether a feature may have the name."""
+    try:
+        check_feature(name)
+    except DefinitionError:
+        return False
+    return True
+
+
+def _named(name: str, op: str, taken: set[str]) -> str:
+    """What names a reduction whose own name could not be a feature's, or would be another's in another case of letters."""
+    own = f"{name}_{op}".casefold()
+    if _nameable(name) and IDENTIFIER.fullmatch(name) and own not in taken:
+        taken.add(own)
+        return ""
+    plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "value"
+    made = f"{plain}_{op}"
+    while made.casefold() in taken:
+        made += "_"
+    taken.add(made.casefold())
+    return f".name({snippets.python(made)})"
+
+
+def _definition(title: str) -> str:
+    """A name for a group-by of a table of this title."""
+    plain = re.sub(r"\W+", "_", title, flags=re.ASCII).strip("_").lower()
+    made = f"{plain[:40]}_v1"
+    return made if plain and IDENTIFIER.fullmatch(made) and not is_inner(made) and "memory" not in plain and "the_" not in plain else "features_v1"

@@ -1,0 +1,204 @@
+"""`preview(table)`: what each column of a table holds, and where to begin with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+from attrs import field, frozen
+
+from backends import engine_of
+from online import snippets
+from online.legible import visible
+from workbench.binding import connections, relation, title, unbind
+from workbench.errors import DefinitionError
+from workbench.overview import table_page, table_text
+from workbench.overview.candidates import KeyCandidate, TimeCandidate, key_candidates, time_candidates
+from workbench.overview.column_facts import OTHER, ColumnFacts, facts, kind_of, measured, questions
+from workbench.overview.column_shapes import bin_counts, binned, commonest, with_commonest
+from workbench.overview.first_lines import TABLE, FirstLines, first_lines, variable_of
+from workbench.rows import rebound
+from workbench.sources import check_rowwise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ibis.backends import BaseBackend
+
+    from backends import Engine
+
+ASKED_AT_ONCE = 60  # columns of one statement: Postgres gives at most 1,664 values
+READERS = {".csv": "read_csv", ".tsv": "read_csv", ".txt": "read_csv", ".parquet": "read_parquet", ".json": "read_json", ".jsonl": "read_json", ".ndjson": "read_json"}
+
+
+@frozen(repr=False)
+class TablePreview:
+    """What `preview` found of a table: text in a terminal, HTML in a notebook, both from the same facts.
+
+    `columns` has a `ColumnFacts` a column, over `looked_at` rows: all of the table, or, where `sampled`, as many of its
+    first as are looked at. `rows` are a few of them as dicts. `times` and `keys` are the columns that may say when and
+    whose, the likeliest first, and `code` is the line of Python to go on with, as `lines` has all of them.
+    """
+
+    title: str
+    engine: str
+    looked_at: int
+    sampled: bool
+    columns: tuple[ColumnFacts, ...]
+    rows: tuple[dict[str, Any], ...]
+    times: tuple[TimeCandidate, ...]
+    keys: tuple[KeyCandidate, ...]
+    lines: tuple[FirstLines, ...]
+    lacks: tuple[str, ...] = field(default=())
+
+    @property
+    def code(self) -> str:
+        """The first lines to go on with; empty where the table has no key."""
+        return self.lines[0].code if self.lines else ""
+
+    @property
+    def size(self) -> str:
+        """How many rows and columns, and whether those are all."""
+        columns = f"{len(self.columns):,} column{'' if len(self.columns) == 1 else 's'}"
+        if self.sampled:
+            return f"a sample, the first {self.looked_at:,} rows that {self.engine} gives: there may be more · {columns}"
+        return f"{self.looked_at:,} row{'' if self.looked_at == 1 else 's'} · {columns}"
+
+    def __repr__(self) -> str:
+        return table_text.text(self)
+
+    def _repr_html_(self) -> str:
+        return str(table_page.html(self))
+
+
+def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> TablePreview:
+    """A table, a DataFrame, an Arrow table or the path of a file, as `preview` shows it. Runs a few statements, whose size is bounded."""
+    table, opened, name = _given(what, on)
+    con = on or _connection(table)
+    engine = engine_of(con)
+    plain = rebound(unbind(table.op()), engine, clean=False).to_expr()
+    looked = plain.limit(engine.most_looked_at)
+    stored = engine.stored_types(table if on is None else plain)
+    columns = [c for some in _chunks(list(plain.columns)) for c in _profiled(looked, some, stored, engine)]
+    found = columns[0].rows if columns else 0
+    times = time_candidates(columns)
+    keys = key_candidates(columns, times)
+    called = title(table.op())
+    lines, lacks = _leading_on(table, columns, times, keys, called, opened, name)
+    return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_shown(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks))
+
+
+def _given(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str]:
+    """The table, the lines that make one of what was given, and its variable."""
+    if isinstance(what, str | Path):
+        return _read(what, on)
+    name = variable_of(what)
+    if isinstance(what, ir.Table):
+        return what, [], name or TABLE
+    return relation_of(what).to_expr(), [f"table = ibis.memtable({name or 'data'})"], TABLE
+
+
+def relation_of(what: Any) -> Any:
+    """The node of a DataFrame or an Arrow table; DefinitionError that says why where it is none."""
+    columns = list(getattr(what, "columns", ["?"])) if hasattr(what, "iloc") else list(getattr(what, "column_names", ["?"]))
+    kind = type(what).__name__
+    if not columns:
+        message = f"the {kind} has no columns: there is nothing to look at"
+        raise DefinitionError(message)
+    wrong = next((c for c in columns if not isinstance(c, str)), None)
+    if wrong is not None:
+        message = f"the {kind} has a column named {wrong!r}, which is no text: name it, as in frame.rename(columns=str)"
+        raise DefinitionError(message)
+    twice = next((c for c in columns if columns.count(c) > 1), None)
+    if twice is not None:
+        message = f"the {kind} has two columns named {visible(repr(twice))}: rename one of them"
+        raise DefinitionError(message)
+    try:
+        found = ibis.memtable(what).op()
+        found.data.to_pyarrow(found.schema)  # so that what is of several types is refused here, not by an engine
+    except Exception as error:
+        if not hasattr(what, "iloc") and not hasattr(what, "column_names"):
+            return relation(what, "preview")
+        message = f"the {kind} makes no table: {visible(str(error).strip().partition(chr(10))[0])}"
+        raise DefinitionError(message) from error
+    return found
+
+
+def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str], str]:
+    path = Path(what)
+    ending = path.suffix.lower() if path.suffix.lower() != ".gz" else Path(path.stem).suffix.lower()
+    reader = READERS.get(ending)
+    if reader is None:
+        message = f"{visible(repr(str(what)))} is no path of a {', '.join(sorted({r.removeprefix('read_') for r in READERS.values()}))} file by its ending: preview takes a table, con.table('purchases'), or such a file"
+        raise DefinitionError(message)
+    if not path.exists() and "://" not in str(what) and not any(c in str(what) for c in "*?["):
+        message = f"there is no file {visible(repr(str(what)))}: the folder here is {visible(repr(str(Path.cwd())))}"
+        raise DefinitionError(message)
+    try:
+        table = getattr(on or ibis.duckdb.connect(), reader)(str(what))
+    except Exception as error:
+        message = f"{visible(repr(str(what)))} is not read: {visible(str(error).strip().partition(chr(10))[0])}"
+        raise DefinitionError(message) from error
+    return table, [f"table = ibis.{reader}({snippets.python(str(what))})"], TABLE
+
+
+def _connection(table: ir.Table) -> BaseBackend:
+    found = connections(table.op())
+    if len(found) > 1:
+        message = f"{title(table.op())} is read through {len(found)} connections: use one for a table and everything joined to it"
+        raise DefinitionError(message)
+    if not found and table.op().find(ops.UnboundTable):
+        message = f"{title(table.op())} is unbound: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        raise DefinitionError(message)
+    return found[0] if found else ibis.get_backend()
+
+
+def _chunks(names: list[str]) -> Iterator[list[str]]:
+    return (names[i : i + ASKED_AT_ONCE] for i in range(0, len(names), ASKED_AT_ONCE))
+
+
+def _profiled(looked: ir.Table, names: list[str], stored: dict[str, str], engine: Engine) -> Sequence[ColumnFacts]:
+    """Some columns, by an aggregate of what each is, one of where its values lie, and one of its commonest values."""
+    columns = facts(names, dict(looked.schema().items()), stored, _one_row(looked, questions(looked, names, engine), engine))
+    columns = binned(columns, _one_row(looked, bin_counts(looked, columns, engine), engine))
+    best = commonest(looked, columns)
+    return with_commonest(columns, [] if best is None else engine.rows(best))
+
+
+def _one_row(table: ir.Table, asked: dict[str, ir.Value], engine: Engine) -> dict[str, Any]:
+    if not asked:
+        return {}
+    (row,) = engine.rows(table.agg(**asked))
+    return dict(zip(asked, row, strict=True))
+
+
+def _shown(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, Any]]:
+    """The first rows: times in microseconds, dates in days, and None of what has no value outside of its engine."""
+    kinds = {name: kind_of(dtype) for name, dtype in looked.schema().items()}
+    asked = {}
+    for i, (name, kind) in enumerate(kinds.items()):
+        if kind not in {OTHER, "untyped"}:
+            asked[f"c{i}"] = measured(looked[name], kind, engine) if kind in {"instant", "date"} else looked[name]
+    if not asked:
+        return []
+    found = engine.rows(looked.limit(rows).select(**asked))
+    told = [dict(zip(asked, row, strict=True)) for row in found]
+    return [{name: row.get(f"c{i}") for i, name in enumerate(kinds)} for row in told]
+
+
+def _leading_on(table: ir.Table, columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], called: str, opened: Sequence[str], name: str) -> tuple[list[FirstLines], list[str]]:
+    """The lines to go on with, and what the table lacks for them."""
+    lacks = []
+    if not keys:
+        lacks.append("no column repeats its values, or is unique: a feature is of a key, keys=[...], whose rows it counts")
+    if not times:
+        lacks.append("no column says when: a feature of events needs a timestamp, a date, an ISO text or a whole number since 1970")
+    try:
+        check_rowwise("a group-by", unbind(table.op()))
+    except DefinitionError as error:
+        return [], [*lacks, str(error)]
+    made = first_lines(columns, times, keys, called, opened, name)
+    return [one for one in made if one.code], lacks

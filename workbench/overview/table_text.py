@@ -1,0 +1,115 @@
+"""A table's preview as text, for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from online.legible import written
+from workbench.display import table
+from workbench.overview.column_facts import ColumnFacts
+from workbench.timeline import words
+
+if TYPE_CHECKING:
+    from workbench.overview.table_preview import TablePreview
+
+BARS = "▁▂▃▄▅▆▇█"
+HEADS = ("column", "type", "in the engine", "null", "distinct", "least", "most", "")
+SHOWN_ROWS, SHOWN_COLUMNS = 5, 8
+WIDEST_TYPE = 28
+
+
+def text(preview: TablePreview) -> str:
+    """What each column holds, its first rows, and where to begin."""
+    rows = [[c.name, cut(str(c.dtype)), cut(c.stored), nulls(c), distinct(c), extreme(c, c.least), extreme(c, c.most), shape(c)] for c in preview.columns]
+    lines = [f"{preview.title}  ({preview.size}, {preview.engine})", "", *table(HEADS, rows, right=(3, 4))]
+    lines += [f"  {c.name}: {c.wanting}" for c in preview.columns if c.wanting]
+    lines += ["", *_first_rows(preview), "", *_candidates(preview)]
+    said = written(line.rstrip() for line in lines)
+    return "\n".join([said, *(f"\n# {one.said}\n{one.code}" for one in preview.lines)])
+
+
+def _first_rows(preview: TablePreview) -> list[str]:
+    shown = preview.columns[:SHOWN_COLUMNS]
+    cells = [[value_of(c, row[c.name]) for c in shown] for row in preview.rows[:SHOWN_ROWS]]
+    rest = len(preview.columns) - len(shown)
+    return [*table([c.name for c in shown], cells), *([f"  {words.plural(rest, 'more column')}: .rows has all"] if rest else [])]
+
+
+def _candidates(preview: TablePreview) -> list[str]:
+    lines = [f"  when:  {'; '.join(f'{t.name} ({t.reason})' for t in preview.times[:3])}"] if preview.times else []
+    lines += [f"  whose: {'; '.join(f'{k.name} ({k.reason})' for k in preview.keys[:3])}"] if preview.keys else []
+    return [*lines, *(f"  {sentence}" for sentence in preview.lacks)]
+
+
+# --- one form of each fact for the page and the text
+
+
+def cut(type_: str) -> str:
+    """A type's name, as much as a cell shows: an enum's has all its values."""
+    return type_ if len(type_) <= WIDEST_TYPE else type_[: WIDEST_TYPE - 1] + "…"
+
+
+def share(n: int, of: int) -> str:
+    """A share in per cent, none as 0 and some never as 0 or as all.
+
+    >>> share(0, 9), share(1, 100_000), share(99_999, 100_000), share(1, 4)
+    ('0', '<0.1%', '>99.9%', '25%')
+    """
+    if not n or not of:
+        return "0"
+    part = 100 * n / of
+    if part < 0.1:  # noqa: PLR2004 a tenth of a per cent
+        return "<0.1%"
+    return "100%" if n == of else ">99.9%" if part > 99.9 else f"{part:.3g}%"  # noqa: PLR2004 the same from above
+
+
+def nulls(column: ColumnFacts) -> str:
+    """The share of nulls, and how many are neither null nor finite."""
+    said = share(column.nulls, column.rows)
+    return f"{said} + {column.unusual:,} not finite" if column.unusual else said
+
+
+def distinct(column: ColumnFacts) -> str:
+    """How many values there are."""
+    if column.distinct is None:
+        return "not counted"
+    return f"{column.distinct:,} (unique)" if column.unique else f"{column.distinct:,}"
+
+
+def extreme(column: ColumnFacts, value: Any) -> str:
+    """The least or the largest value."""
+    return "" if value is None else value_of(column, value)
+
+
+def value_of(column: ColumnFacts, value: Any) -> str:
+    """A value of a column, times in UTC."""
+    if value is None:
+        return "…" if column.wanting else "null"
+    match column.kind:
+        case "instant":
+            return _instant(np.datetime64(int(value), "us"))
+        case "date":
+            return _instant(np.datetime64(int(value), "D"))
+        case "float":
+            return f"{value:.6g}"
+        case "decimal":
+            return f"{value:,f}"
+        case "text" if not value.strip():
+            return words.cell(repr(value))  # an empty cell would be read as none
+        case _:
+            return words.cell(value)
+
+
+def _instant(at: np.datetime64) -> str:
+    """A time, whichever year it is in."""
+    return str(at).replace("T", " ").removesuffix(".000000")
+
+
+def shape(column: ColumnFacts) -> str:
+    """A line of bars, or the commonest values with their shares."""
+    if column.bins:
+        most = max(n for *_, n in column.bins) or 1
+        return "".join(BARS[min(len(BARS) - 1, n * len(BARS) // most)] if n else " " for *_, n in column.bins)
+    return ", ".join(f"{words.cell(value)} {share(n, column.rows)}" for value, n in column.top[:3])
