@@ -17,6 +17,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from online import addresses, embedded
+from online.completion import offer_names
 from online.connections import opened
 from online.errors import StoreError
 from online.legible import short
@@ -94,6 +95,7 @@ class Store:
                 migrations.refuse_newer(con)
             except psycopg.Error as error:
                 raise refusal(error, self.access.url, "reading the store's catalog") from error
+        offer_names()
 
     def has_catalog(self) -> bool:
         """Whether there is a store in the database at all."""
