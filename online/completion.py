@@ -37,7 +37,7 @@ def offer_names() -> None:
     def matcher(context: Any) -> dict[str, Any]:
         lines = context.full_text.split("\n")[: context.cursor_line + 1]
         lines[-1] = lines[-1][: context.cursor_position]
-        typed, names = published_names("\n".join(lines), shell.user_ns)
+        typed, names = published_names("\n".join(lines), getattr(shell, "user_ns", {}))
         if not names:
             return {"completions": [], "suppress": False}
         found = [SimpleCompletion(text=name, type="published") for name in names]
