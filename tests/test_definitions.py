@@ -10,6 +10,7 @@ from ibis import _
 
 import workbench as wb
 from workbench import Aggregation, DefinitionError, EntitySource, EventSource, GroupBy, Join, JoinPart, days, each, hours, last_k, trailing
+from workbench.binding import bind
 
 PURCHASES = ibis.table({"user_id": "string", "ts": "timestamp", "price": "int64", "qty": "int64", "ms": "int64", "kind": "string", "prices": "array<int64>", "scores": "map<string, float64>"}, name="purchases")
 USERS = ibis.table({"ds": "string", "user_id": "string", "age": "int64"}, name="users")
@@ -105,7 +106,7 @@ REFUSED = {
     "an inner name": (lambda: group_by(_["_fw_x"].sum().name("s"), source=EventSource(p.rename({"_fw_x": "price"}), time="ts")), "g reads a column named '_fw_x': names that start with _fw_ are the plan's own"),
     "explain of a group-by": (lambda: wb.explain(group_by(p.price.sum())), "explain takes a Join, not GroupBy"),
     "row 0": (lambda: wb.preview(join(), 0), "preview counts rows and pages from 1"),
-    "preview of a table": (lambda: wb.preview(p), "as in preview(table.price.sum(), keys='...', time='ts', windows=days(7))"),
+    "preview of an unbound table": (lambda: wb.preview(p), "purchases is unbound: pass on="),
 }  # fmt: skip
 
 
@@ -207,6 +208,39 @@ def test_advice_is_python_that_works_for_a_column_of_any_name(name, dtype):
     mended = eval(advice, {"table": table})  # noqa: S307 the advice is the case
 
     assert name == EventSource(mended, time=name).time
+
+
+ODD = ["User ID", "count", "class", "o'clock", 'a"b', "x.y", "_x", "größe", "a\\b", "{x}", "%s", " ", "\n", "filter", "price"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_column_of_any_name_that_has_no_such_method_is_said_to_be_there_with_advice_that_works(name):
+    """N5's kind: `_["User ID"].sum()` was said to name no column; the advice is Python, and mends it."""
+    table = ibis.table({name: "string", "k": "string", "at": "timestamp", "n": "int64"}, name="orders")
+    source = EventSource(table, time="at")
+    for wrong, found in ((_[name].sum(), "which has no sum"), (_.n.sum(where=_[name].sum() > 1), "which has no sum"), (_[name].upper().mean(), "a part of it is string, which has no mean")):
+        assert found in _refusal(source, wrong)
+    advice = re.search(r"as in (_.*?\.cast\('float64'\))", _refusal(source, _[name].sum()), re.DOTALL)[1]
+
+    mended = eval(f"({advice}).sum().name('mended')", {"_": _})  # noqa: S307 the advice is the case
+
+    assert GroupBy(name="g", source=source, keys=["k"], aggregations=[trailing(days(1), mended)]).outputs
+
+
+def _refusal(source, wrong):
+    with pytest.raises(DefinitionError) as refused:
+        GroupBy(name="g", source=source, keys=["k"], aggregations=[trailing(days(1), wrong)])
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_column_that_is_not_there_is_refused_in_a_sentence_however_it_is_written(name):
+    """`_["User I"]` raised Ibis's own error."""
+    table = ibis.table({name: "int64", "k": "string", "at": "timestamp"}, name="orders")
+
+    for wrong in (_[f"{name}zz"].sum(), _.k.count(where=_[f"{name}zz"] > 1), _[f"{name}zz"]):
+        with pytest.raises(DefinitionError, match=r"names no column of orders: (it has|did you mean)"):
+            bind(table.op(), wrong, "aggregation")
 
 
 @pytest.mark.parametrize("name", ["User ID", "count", "x.y", "o'clock"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -10,6 +11,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from ibis.common.deferred import Deferred
+from ibis.common.exceptions import IbisTypeError
 
 from backends import engine_of
 from backends.stored import lengthless
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
+MISSING = re.compile(r"""Column ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") is not found""")  # as Ibis says of table["name"]
 READ = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
 WIDEST = 38  # digits of a decimal on every engine
 SINGLE = 4  # bytes of an integer that every double holds
@@ -135,6 +138,20 @@ def relation(table: Any, what: str) -> ops.Relation:
         raise DefinitionError(message) from None
 
 
+def _unresolved(error: Exception, table: ops.Relation, value: Deferred, what: str) -> str:
+    """Why a deferred expression is none over a table: a column that lacks what is called, or a column that is not there."""
+    lacks = getattr(error, "obj", None)
+    if isinstance(lacks, ir.Value):  # a table's own error has no object of ours
+        read = lacks.op()
+        called = f"{getattr(error, 'name', None) or 'such method'}()"
+        if not isinstance(read, ops.Field):
+            return f"{what} {value} cannot be: a part of it is {lacks.type()}, which has no {called}; cast it first, as in .cast('float64'), or take another reduction"
+        return f"{what} {value} cannot be: {title(table)}.{read.name} is {read.dtype}, which has no {called}; cast it first, as in {member(read.name)}.cast('float64'), or take another reduction"
+    missing = MISSING.search(str(error))
+    name = literal_eval(missing[1]) if missing else getattr(error, "name", None) or str(value)
+    return f"{what} {value} names no column of {title(table)}: {near(name, table.schema.names)}"
+
+
 def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
     """`value` (a name, a column, an expression or a deferred one) as a node over `table`.
 
@@ -149,14 +166,8 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
     if isinstance(value, Deferred):
         try:
             value = value.resolve(expr)
-        except AttributeError as error:
-            column = str(value).removeprefix("_.").split(".")[0]
-            if isinstance(getattr(error, "obj", None), ir.Value) and column in expr.columns:  # which has no such method; a table's own error has no object of ours
-                message = f"{what} {value} cannot be: {title(table)}.{column} is {expr[column].type()}, which has no {getattr(error, 'name', None) or 'such method'}(); cast it first, as in {member(column)}.cast('float64'), or take another reduction"
-                raise DefinitionError(message) from None
-            name = getattr(error, "name", None) or column
-            message = f"{what} {value} names no column of {title(table)}: {near(name, expr.columns)}"
-            raise DefinitionError(message) from None
+        except (AttributeError, IbisTypeError) as error:
+            raise DefinitionError(_unresolved(error, table, value, what)) from None
     if not isinstance(value, ir.Value):
         message = f"{what} takes a column of {title(table)}, as in {member(expr.columns[0])}, not a {type(value).__name__}"
         raise DefinitionError(message)
