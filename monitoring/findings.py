@@ -187,7 +187,7 @@ class Consistency:
             grids.append(_grid(f"Answers of {self.name} that differ", ("answer", "feature", "online", "offline", "visible", "cause"), self._answers(), (2, 3, 4)))
             told = (part for c in self.causes if c in BY_NAME for part in (tag("dt", f"{c} ({self.causes[c]:,})"), tag("dd", BY_NAME[c].sentence)))
             grids.append(tag("dl", *told, style="padding-top:8px"))
-        return section(head, *grids, tag("p", self._scope(), class_="bar muted", style="padding-top:8px"), label=f"Consistency of {self.name}")
+        return str(section(head, *grids, tag("p", self._scope(), class_="bar muted", style="padding-top:8px"), label=f"Consistency of {self.name}"))
 
     def _features(self) -> list[tuple[str, ...]]:
         shown = [_told(v) for v in self.verdicts[:SHOWN]]

@@ -22,7 +22,7 @@ from monitoring.view import document
 from online.clients import limited, room
 from online.errors import StoreError
 from workbench.errors import DefinitionError
-from workbench.live.protocol import CANCEL, LARGEST, VERSION, RefusedError, Reply, parsed
+from workbench.live.protocol import CANCEL, HELLO, LARGEST, VERSION, RefusedError, Reply, parsed
 from workbench.markup import Markup
 
 if TYPE_CHECKING:
@@ -41,14 +41,18 @@ LEFT = 3_600.0  # seconds after which a page that asks nothing may be given up
 CLIENTS = 200  # connections at once
 # The widget's model, by fetch: what the page sends is posted, and its answers come back as one list.
 MODEL = """
-const heard = {};
+const heard = {}, kernel = { connectionStatus: "connected" }, newest = new Map();
+// Without a connection a request is sent again until it is answered, or another one of its slot has taken its place.
+const post = (content) => fetch("ask", { method: "POST", headers: { "content-type": "application/json", "x-page": PAGE }, body: JSON.stringify(content) }).then(
+  (r) => { kernel.connectionStatus = "connected"; if (!r.ok) throw new Error(r.statusText); return r.json(); },
+  () => { kernel.connectionStatus = "connecting"; setTimeout(() => newest.get(content.slot) === content.id && post(content), 1000); return []; },
+).then((all) => all.forEach((one) => tell("msg:custom", one))).catch(() => tell("comm:close"));
 const tell = (name, content) => (heard[name] || []).forEach((f) => f(content));
 const model = {
   get: () => document.getElementById("page").content.firstElementChild.outerHTML, set: () => {}, save_changes: () => {},
   on: (name, f) => { (heard[name] ||= []).push(f); }, off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
-  send: (content) => fetch("ask", { method: "POST", headers: { "content-type": "application/json", "x-page": PAGE }, body: JSON.stringify(content) })
-    .then((r) => { if (!r.ok) throw new Error(r.statusText); return r.json(); }).then((all) => all.forEach((one) => tell("msg:custom", one)))
-    .catch(() => tell("comm:close")),
+  send: (content) => { newest.set(content.slot, content.id); post(content); },
+  widget_manager: { kernel },
 };
 render({ model, el: document.getElementById("cell") });
 fetch("ask", { method: "POST", headers: { "x-page": PAGE }, body: "null" });
@@ -69,7 +73,7 @@ class Opened:
         try:
             request = parsed(content, self.watching.kinds)
             with self.lock:
-                reply = Reply() if request.kind == CANCEL else self.watching.answer(request, lambda _: None)
+                reply = Reply() if request.kind in (CANCEL, HELLO) else self.watching.answer(request, lambda _: None)
         except (RefusedError, DefinitionError, EngineError, StoreError) as error:
             number = content.get("id") if isinstance(content, dict) else None
             return [{"v": VERSION, "id": number if type(number) is int else 0, "slot": "", "ok": False, "error": str(error)}]

@@ -102,7 +102,7 @@ class Freshness:
         told = tag("ul", *(tag("li", tag("span", f"{SIGNS[f.status][0]} {f.status}", class_=f"mark {SIGNS[f.status][1]}"), f.sentence) for f in self._told()[:SHOWN]), *([tag("li", tag("span", "◌", class_="mark muted"), tag("span", self._more(), class_="muted"))] if self._more() else []), class_="told")
         classes = dict.fromkeys((2, 3, 4, 5, 6), "num")
         grid = tag("table", tag("caption", f"Freshness of {self.name} by group-by"), tag("thead", row(HEADS, "th", classes)), tag("tbody", *(row(r, classes=classes) for r in self._rows())))
-        return section(head, told, tag("div", grid, class_="scroll", tabindex="0"), *self._drawn(), label=f"Freshness of {self.name}")
+        return str(section(head, told, tag("div", grid, class_="scroll", tabindex="0"), *self._drawn(), label=f"Freshness of {self.name}"))
 
     def _drawn(self) -> Iterable[Markup]:
         """For each group-by its partitions' lanes and its uploads."""

@@ -28,7 +28,7 @@ from workbench import display
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError, near
 from workbench.joins import Join
-from workbench.live.showing import show
+from workbench.live.showing import marimo_output, show
 from workbench.markup import tag
 from workbench.timeline import words
 
@@ -110,10 +110,17 @@ class Dashboard:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return page.html(self.board)
+        return str(page.html(self.board))
 
     def _ipython_display_(self) -> None:
-        show(repr(self), self._repr_html_, lambda _: (watching := self.watching(), watching.page()))
+        show(repr(self), self._repr_html_, self._live)
+
+    def _display_(self) -> Any:
+        return marimo_output(self._repr_html_, self._live)
+
+    def _live(self, _again: Callable[[str, str], None]) -> tuple[Watching, str]:
+        watching = self.watching()
+        return watching, watching.page()
 
     def watching(self) -> Watching:
         """What a live page of it asks."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,13 @@ JARS = (
     "jakarta.annotation:jakarta.annotation-api:2.1.1",
 )
 MODULES = {"openapi-typescript": "7.13.0", "typescript": "5.9.3"}
+# What pages are looked at with in a browser: axe-core, and what a converted notebook takes from the web.
+BROWSER = {
+    "axe-core": "4.11.0",
+    "@jupyter-widgets/html-manager": "1.0.14",
+    "requirejs": "2.3.7",
+    "anywidget": "0.11.0",
+}
 DEPENDENCY = """    <dependency>
       <groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
     </dependency>"""
@@ -38,6 +46,14 @@ def modules() -> Path:
     package = json.dumps({"name": "clients", "private": True, "dependencies": MODULES})
     command = ["npm", "install", "--no-audit", "--no-fund", "--silent"]
     return _made(package, "package.json", command, "node_modules")
+
+
+def browser_files() -> dict[str, Path]:
+    """The folder of each package that a browser is given, by npm, without what they depend on."""
+    package = json.dumps({"private": True, "packed": BROWSER})
+    wanted = [f"{name}@{version}" for name, version in BROWSER.items()]
+    place = _made(package, "package.json", ["npm", "pack", "--silent", *wanted], "packed")
+    return {name: place / name.replace("/", "-").strip("@") for name in BROWSER}
 
 
 def lacking_programs(*programs: str) -> str | None:
@@ -67,6 +83,16 @@ def _made(content: str, name: str, command: list[str], result: str) -> Path:
                     capture_output=True,
                     timeout=600,
                 )
+                unpack(Path(made), result)
                 place.mkdir()
                 (Path(made) / result).rename(place / result)
     return place / result
+
+
+def unpack(folder: Path, result: str) -> None:
+    """What npm packed, each in a folder of its package's name."""
+    for packed in folder.glob("*.tgz"):
+        name = packed.name.rpartition("-")[0]
+        with tarfile.open(packed) as files:
+            files.extractall(folder / result, filter="data")
+        (folder / result / "package").rename(folder / result / name)

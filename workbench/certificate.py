@@ -124,7 +124,7 @@ class Certificate:
         tables = [_grid(f"Ways of computing {self.join}", ("way", "version", "plan", "rows"), self._ways(), {3: "num"})]
         if not self.equal:
             tables += [_grid("Values that differ, by feature", ("feature", "differ"), self._counts(), {1: "num"}), _grid("Rows that differ", ("row", "feature", "way", "value", "way", "value"), self._shown(), {3: "num", 5: "num"})]
-        return section(head, *tables, tag("p", self._rule(), class_="bar muted", style="padding-top:8px"), label=f"Certificate of {self.join}")
+        return str(section(head, *tables, tag("p", self._rule(), class_="bar muted", style="padding-top:8px"), label=f"Certificate of {self.join}"))
 
     def _ways(self) -> list[tuple[str, ...]]:
         return [(w.label, w.version, w.plan, f"{w.rows:,}") for w in self.ways]

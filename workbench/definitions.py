@@ -394,7 +394,7 @@ class GroupBy(Meaningful):
         return display.text(self)
 
     def _repr_html_(self) -> str:
-        return display.html(self)
+        return str(display.html(self))
 
 
 @frozen

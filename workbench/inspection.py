@@ -46,7 +46,7 @@ class Explanation:
         steps = tag("ol", *(tag("li", line) for line in self.plan), style="margin:0;padding:0 16px 12px 32px;font-size:12px")
         folded = (tag("details", tag("summary", f"SQL by pairs on {engine}"), tag("pre", sql)) for engine, sql in self.sql.items())
         head = tag("header", tag("h3", self.name), tag("span", "plan", class_="chip"))
-        return section(head, steps, joined(folded), label=f"Plan of {self.name}")
+        return str(section(head, steps, joined(folded), label=f"Plan of {self.name}"))
 
 
 def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = None) -> Explanation:

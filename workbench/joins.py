@@ -207,4 +207,4 @@ class Join(Meaningful):
         return display.text(self)
 
     def _repr_html_(self) -> str:
-        return display.html(self)
+        return str(display.html(self))

@@ -164,12 +164,17 @@ class Proposal:
     def _repr_html_(self) -> str:
         from workbench.receipts import proposed_html  # noqa: PLC0415 it draws what stands here
 
-        return proposed_html(self)
+        return str(proposed_html(self))
 
     def _ipython_display_(self) -> None:
         from workbench.receipts import shown  # noqa: PLC0415 widgets are loaded where they are shown
 
         shown(self)
+
+    def _display_(self) -> Any:
+        from workbench.receipts import in_marimo  # noqa: PLC0415 widgets are loaded where they are shown
+
+        return in_marimo(self)
 
 
 @frozen(repr=False)
@@ -192,7 +197,7 @@ class Publication:
     def _repr_html_(self) -> str:
         from workbench.receipts import receipt_html  # noqa: PLC0415 it draws what stands here
 
-        return receipt_html(self)
+        return str(receipt_html(self))
 
 
 def propose(definition: Definition, store: Store, *, end: When = None, retain: Any = None, on: BaseBackend | None = None, kafka: str | None = None) -> Proposal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -282,9 +283,17 @@ def shown(proposal: Proposal) -> None:
     """
     from workbench.live.showing import show  # noqa: PLC0415 only a notebook has it
 
-    def page(again: Callable[[str, str], None]) -> tuple[Any, str]:
-        from workbench.publishing.page import shown as lively  # noqa: PLC0415 it draws with what stands here
+    show(proposed(proposal), lambda: proposed_html(proposal), partial(_live, proposal))
 
-        return lively(proposal, lambda done: again(receipt(done), receipt_html(done)))
 
-    show(proposed(proposal), lambda: proposed_html(proposal), page)
+def in_marimo(proposal: Proposal) -> Any:
+    """The same as marimo takes it."""
+    from workbench.live.showing import marimo_output  # noqa: PLC0415 only a notebook has it
+
+    return marimo_output(lambda: str(proposed_html(proposal)), partial(_live, proposal))
+
+
+def _live(proposal: Proposal, again: Callable[[str, str], None]) -> tuple[Any, str]:
+    from workbench.publishing.page import shown as lively  # noqa: PLC0415 it draws with what stands here
+
+    return lively(proposal, lambda done: again(receipt(done), receipt_html(done)))

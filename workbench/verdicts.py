@@ -123,7 +123,7 @@ class Checked:
         bad = {name for m in self.mismatches for name, _, same in m.given if not same}
         ticks = tag("ul", *(_tick(name, good=name not in bad) for name in self.paths), *(tag("li", tag("span", "◌", class_="mark muted"), tag("span", n)) for n in self.notes), class_="checks")
         details = [self._detail(m) for m in self.mismatches[:SHOWN]]
-        return section(head, tag("div", ticks, class_="pad"), *details, label=f"Check of {self.group_by}")
+        return str(section(head, tag("div", ticks, class_="pad"), *details, label=f"Check of {self.group_by}"))
 
     def _detail(self, m: Mismatch) -> Markup:
         from workbench.timeline.chart import chart  # noqa: PLC0415 it is drawn only where something differs

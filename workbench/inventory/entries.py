@@ -134,7 +134,7 @@ class Entry:
     def _repr_html_(self) -> str:
         from workbench.inventory.page import entry_html  # noqa: PLC0415 it draws what stands here
 
-        return entry_html(self)
+        return str(entry_html(self))
 
     @property
     def kind(self) -> str:

@@ -86,19 +86,24 @@ class Catalog(Mapping[str, Entry]):
     def _repr_html_(self) -> str:
         from workbench.inventory.page import html  # noqa: PLC0415 it draws what stands here
 
-        return html(self, self.query)
+        return str(html(self, self.query))
 
     def _ipython_display_(self) -> None:
         from workbench.live.showing import show  # noqa: PLC0415 only a notebook has it
 
-        def live(_again: Callable[[str, str], None]) -> tuple[Any, str]:
-            from workbench.inventory.browsing import Browsing  # noqa: PLC0415 it looks through what stands here
+        show(repr(self), self._repr_html_, self._live)
 
-            assert self.store is not None  # noqa: S101 a catalog that is shown is a store's
-            subject = Browsing(self, self.store)
-            return subject, subject.page()
+    def _display_(self) -> Any:
+        from workbench.live.showing import marimo_output  # noqa: PLC0415 only a notebook has it
 
-        show(repr(self), self._repr_html_, live)
+        return marimo_output(self._repr_html_, self._live)
+
+    def _live(self, _again: Callable[[str, str], None]) -> tuple[Any, str]:
+        from workbench.inventory.browsing import Browsing  # noqa: PLC0415 it looks through what stands here
+
+        assert self.store is not None  # noqa: S101 a catalog that is shown is a store's
+        subject = Browsing(self, self.store)
+        return subject, subject.page()
 
 
 _COLUMNS: dict[str, Callable[[Entry], Any]] = {

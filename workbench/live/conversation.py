@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from workbench.live.protocol import CANCEL, VERSION, RefusedError, Reply, Request, parsed
+from workbench.live.protocol import CANCEL, HELLO, VERSION, RefusedError, Reply, Request, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,8 @@ class Conversation:
 
     A slot is a part of the page that shows one answer at a time, such as the grid or the value. A request takes the
     place of any older one of its slot: one that waits is dropped, one that runs is cancelled in the engine, and its
-    answer, should it still come, is not sent.
+    answer, should it still come, is not sent. Several views of a page (windows, browsers) look at one subject, each
+    with numbers of its own for its requests; each hears every answer.
     """
 
     def __init__(self, subject: Subject, send: Callable[[dict[str, Any]], None]) -> None:
@@ -35,6 +36,8 @@ class Conversation:
         self._running: dict[str, int] = {}
         self._waiting: dict[str, Request] = {}
         self._stops: dict[str, int] = {}
+        self.asked = False  # anything yet, but whether somebody is there
+        self._moved = False  # from the page that every view starts with
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="fw-live")
 
     def receive(self, content: Any) -> None:
@@ -46,6 +49,10 @@ class Conversation:
             self._reply(number if type(number) is int else 0, "", ok=False, error=str(refusal))
             return
         self._reply(request.id, request.slot, ack=True)
+        if request.kind == HELLO:
+            self._pool.submit(self._greet, request)
+            return
+        self.asked = True
         with self._lock:
             self._newest[request.slot] = request.id
             busy = request.slot in self._running
@@ -80,6 +87,11 @@ class Conversation:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.subject.close()
 
+    def _greet(self, request: Request) -> None:
+        """Tell a view that it is heard, and give it the page as it is by now where another view has moved it."""
+        page = {"page": str(self.subject.page())} if self._moved else {}
+        self._reply(request.id, request.slot, ok=True, done=True, parts={}, say="", **page)
+
     def _work(self, request: Request) -> None:
         """Answer a request, and then the one that came for its slot meanwhile."""
         current: Request | None = request
@@ -105,6 +117,7 @@ class Conversation:
         stops = self._stops.get(request.slot, 0)
         try:
             told(self.subject.answer(request, lambda reply: told(reply, done=False)), done=True)
+            self._moved = True
         except Exception as error:  # whatever went wrong is shown where it was asked for
             if not self._current(request):
                 return

@@ -1,7 +1,9 @@
 // A page that asks its kernel for other parts of itself. What is sent, and on which key, stands in the page's own
 // attributes: data-send (kind), data-params (JSON), data-param (name of an input's value), data-slot, data-key, data-copy.
-// Milliseconds: without another move before one is asked for, at most; of waiting before it is said, and before the kernel is called busy.
-const QUIET = 60, LONGEST = 300, WAITED = 150, BUSY = 2000;
+// Milliseconds: without another move before one is asked for, at most; of waiting before it is said, and before the kernel is called busy;
+// and for a first answer of any kind, without which nobody is thought to answer.
+const QUIET = 60, LONGEST = 300, WAITED = 150, BUSY = 2000, FIRST = 3000;
+const IDS = 2 ** 20; // requests of one view, whose numbers no other view of the kernel has
 
 function render({ model, el, signal }) {
   const root = document.createElement("div");
@@ -10,8 +12,9 @@ function render({ model, el, signal }) {
   el.replaceChildren(root);
   const part = (name) => root.querySelector(`[data-part="${CSS.escape(name)}"]`);
   const on = (name, heard, options = {}) => root.addEventListener(name, heard, { signal, ...options });
-  const pending = new Map(), timers = new Map();
-  let number = 0, answered = Date.now(), gone = false;
+  const pending = new Map(), timers = new Map(), born = Date.now();
+  const base = (crypto.getRandomValues(new Uint32Array(1))[0] + 1) * IDS;
+  let number = base, answered = born, gone = false, known = false;
 
   // --- asking
   function ask(kind, params, slot) {
@@ -53,12 +56,43 @@ function render({ model, el, signal }) {
     }
   }
 
+  // --- who answers
+  // What is known of the way to the kernel. A front end that has a notebook's widgets and no kernel has models without a
+  // comm; one that has a kernel keeps its connection in the widget manager; of others nothing is known.
+  function reach() {
+    try {
+      const kernel = model.widget_manager?.kernel;
+      if (kernel === null || kernel?.isDisposed || /^(dead|terminating)$/.test(kernel?.status) || model.get("layout")?.comm_live === false) return "gone";
+      if (kernel?.connectionStatus) return kernel.connectionStatus === "connected" ? "there" : "away";
+    } catch { /* a front end whose parts are other ones */ }
+    return navigator.onLine === false ? "away" : "unknown";
+  }
+  // The static page that this one was displayed after.
+  function twin() {
+    const label = root.querySelector(".fw")?.getAttribute("aria-label");
+    return [...document.querySelectorAll(".fw-page")].filter((e) => e.getAttribute("aria-label") === label && e.compareDocumentPosition(root) & Node.DOCUMENT_POSITION_FOLLOWING).at(-1);
+  }
+  // With nobody who answers, the static page is the whole one: it is shown, and this one is not, until somebody does.
+  function alone() {
+    if (root.hasAttribute("data-alone")) return;
+    if (twin()) { root.toggleAttribute("data-alone", true); root.hidden = true; return; }
+    note("static: run the cell again to explore", "warn");
+    root.toggleAttribute("data-alone", true);
+  }
+  function met() {
+    known = true;
+    if (!root.hasAttribute("data-alone")) return;
+    root.removeAttribute("data-alone");
+    root.hidden = false;
+    note("");
+  }
+
   function begin(within) {
     within.querySelectorAll("[data-ask]").forEach((e) => ask(e.dataset.ask, JSON.parse(e.dataset.params || "{}"), e.dataset.slot || e.dataset.ask));
   }
 
   // --- answers
-  function put(name, html) {
+  function put(name, html, mine) {
     const old = part(name);
     if (!old) return;
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
@@ -68,7 +102,7 @@ function render({ model, el, signal }) {
     const open = [...old.querySelectorAll("details[data-keep-open]")].map((e) => [e.dataset.keepOpen, e.open]);
     old.innerHTML = html;
     pin();
-    begin(old);
+    if (mine) begin(old);
     for (const [k, left, top] of scrolled) {
       const e = old.querySelector(`[data-keep="${CSS.escape(k)}"]`);
       if (e) { e.scrollLeft = left; e.scrollTop = top; }
@@ -84,15 +118,23 @@ function render({ model, el, signal }) {
   }
   function heard(message) {
     if (!message || message.v !== 1) return;
-    const asked = pending.get(message.id);
-    if (message.ack) { if (asked) asked.heard = true; return; }
-    if (message.id && message.id < number && [...pending].some(([k, p]) => p.slot === message.slot && k > message.id)) return;
-    if (message.done !== false) { pending.delete(message.id); root.dataset.answered = message.id; }
+    met();
+    // Every view of a page hears every answer, and shows what it shows, since what is asked moves what they all look at.
+    const mine = !(message.id >= IDS) || Math.floor(message.id / IDS) * IDS === base, asked = pending.get(message.id);
+    if (message.ack) {
+      if (asked) asked.heard = true;
+      // another view's request takes the place of what was acknowledged before it
+      if (!mine) for (const [k, p] of pending) if (p.slot === message.slot && p.heard) pending.delete(k);
+      return;
+    }
+    if (mine && message.id && message.id < number && [...pending].some(([k, p]) => p.slot === message.slot && k > message.id)) return;
+    if (message.done !== false) { pending.delete(message.id); if (mine) root.dataset.answered = message.id; }
     answered = Date.now();
-    if (message.ok === false) return note(message.error, "alert");
-    for (const [name, html] of Object.entries(message.parts || {})) put(name, html);
-    if (message.done !== false) note(message.say || "");
-    if (message.focus) root.querySelector(message.focus)?.focus();
+    if (message.ok === false) { if (mine) note(message.error, "alert"); return; }
+    if (message.page && mine) { root.innerHTML = message.page; pin(); begin(root); }
+    for (const [name, html] of Object.entries(message.parts || {})) put(name, html, mine);
+    if (message.done !== false && mine) note(message.say || "");
+    if (message.focus && mine) root.querySelector(message.focus)?.focus();
     status();
   }
   function note(text, kind = "") {
@@ -111,15 +153,19 @@ function render({ model, el, signal }) {
     }
   }
   function status() {
-    const now = Date.now(), waits = [...pending.values()].filter((p) => now - p.since > WAITED);
+    if (gone) return;
+    const now = Date.now(), way = reach();
+    if (!known && (way === "gone" || (way !== "there" && now - born > FIRST))) { alone(); return; }
+    const waits = [...pending.values()].filter((p) => now - p.since > WAITED);
     const section = root.querySelector(".fw");
     if (section) section.toggleAttribute("data-running", waits.length > 0);
     if (!waits.length) { if (part("status")?.dataset.kind === "running") note(""); return; }
     const oldest = Math.min(...waits.map((p) => p.since)), bar = part("status");
     if (!bar) return;
-    const silent = waits.every((p) => !p.heard) && now - oldest > BUSY;
+    const silent = waits.every((p) => !p.heard) && now - oldest > (way === "away" ? WAITED : BUSY);
     if (!silent && "quiet" in bar.dataset) { if (bar.dataset.kind === "running") note(""); return; } // the page says itself what runs, and has a button to cancel it
-    const said = silent ? `kernel busy: the last answer is ${Math.round((now - answered) / 1000)} s old` : `running ${((now - oldest) / 1000).toFixed(1)} s, `;
+    const old = `the last answer is ${Math.round((now - answered) / 1000)} s old`;
+    const said = silent ? { away: `no connection to the kernel: what is asked is answered when it is back; ${old}`, there: `kernel busy: ${old}`, gone: `no kernel: ${old}` }[way] ?? `kernel busy, or gone: ${old}` : `running ${((now - oldest) / 1000).toFixed(1)} s, `;
     if (bar.dataset.kind !== "running") bar.replaceChildren(document.createElement("span"));
     bar.dataset.kind = "running";
     bar.firstChild.textContent = said;
@@ -131,9 +177,9 @@ function render({ model, el, signal }) {
     }
   }
   function lost() {
-    gone = true;
     pending.clear();
     status();
+    gone = true;
     note("static: run the cell again to explore", "warn");
     root.querySelector(".fw")?.setAttribute("data-static", "");
   }
@@ -235,7 +281,9 @@ function render({ model, el, signal }) {
   });
   const sizes = new ResizeObserver(pin);  // a front end may lay the page out long after it is made
   sizes.observe(root);
+  ask("hello", {}, "hello");
   begin(root);
+  status();
 }
 
 export default { render };

@@ -17,6 +17,7 @@ LARGEST = 16_384  # bytes of a request, and more than any that a page makes
 LONGEST = 1_000  # characters of a text in it
 FIELDS = {"v", "id", "slot", "kind", "params"}
 CANCEL = "cancel"
+HELLO = "hello"  # a page is there, and asks whether anybody is
 
 
 class RefusedError(ValueError):
@@ -46,6 +47,10 @@ class Subject(Protocol):
     """What a page is of. `answer` runs in a worker thread, one request of a slot at a time; it may raise RefusedError."""
 
     kinds: Mapping[str, Mapping[str, type]]
+
+    def page(self) -> Markup:
+        """The whole page as it is by now."""
+        ...
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         """The parts that a request changes; `push` shows some before the whole is done."""
@@ -78,8 +83,8 @@ def parsed(content: Any, kinds: Mapping[str, Mapping[str, type]]) -> Request:
     if type(number) is not int or number < 1 or not isinstance(slot, str) or not slot.isidentifier() or not isinstance(params, dict):
         message = "a request's id is a positive number, its slot a name, and its params an object"
         raise RefusedError(message)
-    if kind == CANCEL:
-        return Request(number, slot, CANCEL, {})
+    if kind in (CANCEL, HELLO):
+        return Request(number, slot, kind, {})
     if not isinstance(kind, str) or kind not in kinds:
         message = f"there is no request {kind!r:.40}: this page has {', '.join(sorted(kinds))}"
         raise RefusedError(message)

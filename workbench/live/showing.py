@@ -9,24 +9,55 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.live.protocol import Subject
     from workbench.live.widget import LiveWidget
 
+    Begin = Callable[[Callable[[str, str], None]], tuple[Subject, str]]
 
 FIRST = 0.1  # seconds in which the live page is sent and drawn, before the static one takes the processor
+UNASKED = 5.0  # seconds after which a page that asked nothing is taken to be nobody's
 MOST = 16  # live views of a kernel; the oldest gives way to its static page
 LIVE: deque[LiveWidget] = deque()
 
 
 def alive() -> bool:
     """Whether a live view can be made here: in a kernel with anywidget, and WORKBENCH_STATIC is not set."""
-    if os.environ.get("WORKBENCH_STATIC"):
+    return _kernel() is not None and _lively()
+
+
+def watched() -> bool:
+    """Whether a person looks, whose page asks for what takes long.
+
+    `jupyter execute`, nbconvert, papermill and Voila let no cell ask for input; marimo says whether a notebook is
+    edited. What nobody asks for is then computed before it is shown, since later nothing is kept.
+    """
+    if "marimo" in sys.modules and (mode := _marimo_mode()) is not None:
+        return _lively() and mode == "edit"
+    if not alive():
         return False
+    parent: dict[str, Any] = getattr(_kernel(), "get_parent", dict)() or {}
+    return parent.get("content", {}).get("allow_stdin") is not False
+
+
+def _kernel() -> Any:
+    """The Jupyter kernel that this runs in, if so."""
     get = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
-    if getattr(get(), "kernel", None) is None:
+    return getattr(get(), "kernel", None)
+
+
+def _marimo_mode() -> str | None:
+    """How marimo runs this notebook; None where it does not."""
+    mode = sys.modules["marimo"].app_meta().mode
+    return None if mode is None else str(mode)
+
+
+def _lively() -> bool:
+    if os.environ.get("WORKBENCH_STATIC"):
         return False
     try:
         import anywidget  # noqa: F401, PLC0415 an extra
@@ -35,7 +66,7 @@ def alive() -> bool:
     return True
 
 
-def show(text: str, static: Callable[[], str], subject: Callable[[Callable[[str, str], None]], tuple[Subject, str]]) -> Any:
+def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
     """Display text and static HTML, and after them, where it can be, the live page of a subject.
 
     The static page is an output of its own, so that it is there for whoever has no kernel; the stylesheet of the live
@@ -48,25 +79,59 @@ def show(text: str, static: Callable[[], str], subject: Callable[[Callable[[str,
     if not alive():
         display({"text/plain": text, "text/html": static()}, raw=True)
         return None
-    from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
 
     shown = display({"text/plain": text}, raw=True, display_id=True)
-    _make_room()
     turn, later = threading.Lock(), []  # what is known later may be known before the static page is drawn
 
     def put(text: str, static: str) -> None:
         with turn:
             later.append(text)
-            shown.update({"text/plain": text, "text/html": static}, raw=True)
+            shown.update({"text/plain": text, "text/html": str(static)}, raw=True)
 
-    widget = LiveWidget(*subject(put))
-    LIVE.append(widget)
+    widget = _made(subject, put)
     display(widget)
     time.sleep(FIRST)
     drawn = static()
     with turn:
         if not later:
             shown.update({"text/plain": text, "text/html": drawn}, raw=True)
+    return widget
+
+
+@frozen
+class Still:
+    """A static page, as notebooks without an IPython kernel take it."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def marimo_output(static: Callable[[], str], subject: Begin) -> Any:
+    """What marimo shows for a page: the widget, which is marimo's own kind, or the static page."""
+    return _made(subject, lambda _text, _static: None) if _lively() else Still(static())
+
+
+def unless_asked(widget: LiveWidget, do: Callable[[], object]) -> None:
+    """Do what a page would ask for, in some seconds, if none asks for anything: its front end shows no widgets."""
+
+    def late() -> None:
+        if not widget.conversation.asked:
+            do()
+
+    timer = threading.Timer(UNASKED, late)
+    timer.daemon = True
+    timer.start()
+
+
+def _made(subject: Begin, put: Callable[[str, str], None]) -> LiveWidget:
+    """The widget of a subject, with room for it."""
+    from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
+
+    _make_room()
+    widget = LiveWidget(*subject(put))
+    LIVE.append(widget)
     return widget
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -38,23 +39,36 @@ class Explorer:
 
     def __init__(self, queries: Queries, state: State, told: Callable[[tuple[Finding, ...]], None] | None = None) -> None:
         self.queries, self.state, self._told_of = queries, state, told
+        self._drawing = threading.RLock()  # a second view may be drawn while the first one is answered
 
     # --- the whole
 
     def page(self) -> Markup:
-        """The first view, complete, with what is known by now."""
+        """The whole view, with what is known by now."""
+        with self._drawing:
+            return self._whole()
+
+    def _whole(self) -> Markup:
         shown, moment = self.queries.page(self.state), self._moment(self.state)
         body = [
             tag("div", drawn.head(shown, self._end()), data_part="head"),
             tag("div", "", class_="progress", aria_hidden="true"),
             tag("div", "", data_part="status", class_="status", role="status"),
-            tag("div", tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind in GUARDED else "", data_part="guards", data_ask="guards", data_slot=CHECKS),
+            self._guards(),
             tag("div", self._bar(shown), data_part="bar"),
             tag("div", self._grid(shown), data_part="grid"),
             tag("div", self._detail(moment, self.state), data_part="detail", class_="detail"),
             controls.hints(),
         ]
         return section(*body, label=f"Point-in-time preview of {shown.join.name}", data_slot=VIEW)
+
+    def _guards(self) -> Markup:
+        """What the guards found; where they did not look yet, the page asks them to."""
+        if self.queries.near.findings is not None:
+            found = self.queries.guards()
+            return tag("div", guards_html(found) if found else "", data_part="guards")
+        said = tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind in GUARDED else ""
+        return tag("div", said, data_part="guards", data_ask="guards", data_slot=CHECKS)
 
     def _end(self) -> Markup:
         published = self.queries.published()
@@ -117,10 +131,20 @@ class Explorer:
 
     def _answered(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         if request.kind == "guards":
-            found = self.queries.guards()
-            if self._told_of is not None and found:
-                self._told_of(found)
+            found = self.look()
             return Reply({"guards": guards_html(found) if found else Markup("")})
+        with self._drawing:
+            return self._moved(request, push)
+
+    def look(self) -> tuple[Finding, ...]:
+        """What the guards find; the static page beside this one has it from then on."""
+        known = self.queries.near.findings is not None
+        found = self.queries.guards()
+        if self._told_of is not None and found and not known:
+            self._told_of(found)
+        return found
+
+    def _moved(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         asked: Callable[..., Reply] = getattr(self, f"_{request.kind}")
         try:
             bound = signature(asked).bind(push, **request.params)

@@ -51,7 +51,7 @@ class Nearby:
 
     def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
         self.join, self.origin, self.kind = join, engine, kind
-        self.findings: tuple[Finding, ...] = ()  # of the guards, once they looked
+        self.findings: tuple[Finding, ...] | None = None  # of the guards, once they looked
         self._con: BaseBackend | None = None
         self._engine: DuckDB | None = None
         self.left = Left(join, engine)
@@ -82,7 +82,7 @@ class Nearby:
         other = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
         for held in ("_con", "_engine", "_there", "_compiled", "_checked", "_density"):
             setattr(other, held, getattr(self, held))
-        other._days, other._identities = dict(self._days), self._identities
+        other._days, other._identities, other.findings = dict(self._days), self._identities, self.findings
         self._con, self._engine, self._there, self._compiled = None, None, {}, {}
         other.left.know(self.left)
         return other

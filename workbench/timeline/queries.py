@@ -46,6 +46,7 @@ class Queries:
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._compared: tuple[Page, Certificate] | None = None
         self._offending: dict[str, tuple[int, ...]] = {}
+        self._guarding = threading.Lock()  # a view asks, and so does who sees that no view is there
         self._behind: Engine = near.origin.apart(tables(near.join))  # made here, since two threads may not use the other one
         self.turn: AbstractContextManager[Any] = threading.RLock() if self._behind is near.origin else nullcontext()
 
@@ -132,8 +133,11 @@ class Queries:
         return served(self.service, moment, name, self.published())
 
     def guards(self) -> tuple[Finding, ...]:
-        """What to be warned of, asked by a connection of its own, so that it holds up nothing."""
-        found = guarded(self.near, self._behind, datetime.now(UTC))
+        """What to be warned of, asked once, by a connection of its own, so that it holds up nothing."""
+        with self._guarding:
+            if self.near.findings is None:
+                self.near.findings = guarded(self.near, self._behind, datetime.now(UTC))
+            found = self.near.findings
         self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
         return found
 

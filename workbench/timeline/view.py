@@ -16,7 +16,7 @@ from workbench.errors import DefinitionError
 from workbench.errors import near as near_
 from workbench.guards import guards_html, guards_text
 from workbench.joins import Join, expect_join
-from workbench.live.showing import alive, show
+from workbench.live.showing import marimo_output, show, unless_asked, watched
 from workbench.overview import TablePreview, table_preview
 from workbench.timeline import page as drawn
 from workbench.timeline import panels, terminal
@@ -68,15 +68,15 @@ class Preview:
     def guards(self) -> tuple[Finding, ...]:
         """What in the data makes training see what serving will not, of a group-by what its source alone tells; two scans of each source, the first time."""
         near = self.page.near
-        if not near.findings:
+        if near.findings is None:
             near.findings = guarded(near, near.origin)
-        return self.page.near.findings
+        return near.findings
 
     def __repr__(self) -> str:
-        return self._text(self.page.near.findings)
+        return self._text(self.page.near.findings or ())
 
     def _repr_html_(self) -> str:
-        return self._static(self.page.near.findings)
+        return str(self._static(self.page.near.findings or ()))
 
     def _text(self, findings: tuple[Finding, ...]) -> str:
         told = terminal.text(self.page, self.moment, self.chosen, self.feature)
@@ -88,9 +88,16 @@ class Preview:
         return drawn.html(self.page, self.moment, self.chosen, self.feature, folded, strip)
 
     def _ipython_display_(self) -> None:
-        if not alive():
+        if not watched():
             self.guards  # noqa: B018 they stand in what is kept
-        show(repr(self), self._repr_html_, self.live)
+        widget = show(repr(self), self._repr_html_, self.live)
+        if widget is not None:
+            unless_asked(widget, widget.conversation.subject.look)
+
+    def _display_(self) -> Any:
+        if not watched():
+            self.guards  # noqa: B018 they stand in what is kept
+        return marimo_output(self._repr_html_, self.live)
 
     def live(self, again: Callable[[str, str], None] | None = None) -> tuple[Explorer, str]:
         """What answers the page in a notebook, and the page that it starts with; `again` takes the static one with what its guards found."""
