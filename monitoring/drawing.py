@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from monitoring.spelling import span
-from workbench.markup import Markup, tag
+from workbench.markup import Markup, scrolled, tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,8 @@ def _text(x: float, y: float, said: str, anchor: str | None = None, **attributes
 
 
 def _svg(said: str, height: int, *parts: Markup) -> Markup:
-    return tag("svg", tag("title", said), *parts, viewBox=f"0 0 {WIDE} {height}", width="100%", role="img", aria_label=said)
+    drawn = tag("svg", tag("title", said), *parts, viewBox=f"0 0 {WIDE} {height}", width="100%", role="img", aria_label=said, style="min-width:424px")
+    return scrolled(drawn)  # narrower, its letters could not be read
 
 
 # --- in a line

@@ -12,7 +12,7 @@ from monitoring.board import ALERT, OK, STATUSES, UNJUDGED, WATCH
 from monitoring.spelling import span
 from monitoring.thresholds import LANDING
 from online.answers import microseconds, moment
-from workbench.markup import Markup, join, row, section, tag
+from workbench.markup import Markup, join, row, scrolled, section, tag
 from workbench.timeline import words
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     head_ = tag("thead", tag("tr", *(tag("th", tag("b", said), tag("small", sub), scope="col", class_=c, aria_sort="descending" if i == 0 else None) for i, (said, sub, c) in enumerate(heads))))
     listed, opened = shown.lines(board), shown.line(board)
     body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
-    table = tag("table", tag("caption", f"Features of {board.name} by severity"), head_, tag("tbody", body, data_items="" if live else None), class_="feat", role="grid" if live else None)
+    table = tag("table", tag("caption", f"Features of {board.name} by severity"), head_, tag("tbody", body, data_items="" if live else None), class_="feat", role="grid")
     if not listed:
         cleared = tag("button", "show all", type="button", class_="link", data_send="clear") if live else ""
         return tag("p", "0 features match. " if board.lines else "No feature is watched yet.", cleared if board.lines else "", class_="empty")
@@ -213,7 +213,7 @@ def _bin_table(line: Line) -> Markup:
     """The same shares as a table, for whoever cannot see the drawing."""
     rows = [row((b.label, f"{b.reference:.1%}", f"{b.current:.1%}", f"{b.part:.4f}" if b.kind == "value" else ""), classes={1: "num", 2: "num", 3: "num"}) for b in line.bins]
     head_ = tag("thead", row(("bin", "reference", "now", "part of the score"), "th", {1: "num", 2: "num", 3: "num"}))
-    return tag("details", tag("summary", "as a table"), tag("table", tag("caption", f"Distribution of {line.name}"), head_, tag("tbody", *rows), class_="narrow"), class_="inline", data_keep_open="bins")
+    return tag("details", tag("summary", "as a table"), scrolled(tag("table", tag("caption", f"Distribution of {line.name}"), head_, tag("tbody", *rows), class_="narrow")), class_="inline", data_keep_open="bins")
 
 
 def _differs(board: Board, line: Line) -> list[Markup]:

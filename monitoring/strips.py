@@ -10,7 +10,7 @@ from attrs import frozen
 from monitoring.ages import lanes
 from monitoring.marks import WAITED
 from monitoring.spelling import spelled
-from workbench.markup import Markup, tag
+from workbench.markup import Markup, scrolled, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -94,7 +94,7 @@ def lag_strip(drawn: Sequence[LagLane], start: datetime, end: datetime, *, width
         shapes += [tag("path", d=d, class_=shade) for shade, d in sorted(by_shade.items())]
     below = len(drawn) * (LANE + GAP)
     axis = _axis(start, end, width, below + 12)
-    return tag("svg", *shapes, *axis, viewBox=f"0 0 {width} {below + 16}", width=width, height=below + 16, role="img", aria_label=f"Lag of each partition: {words(drawn)}", class_="fresh")
+    return scrolled(tag("svg", *shapes, *axis, viewBox=f"0 0 {width} {below + 16}", width=width, height=below + 16, role="img", aria_label=f"Lag of each partition: {words(drawn)}", class_="fresh"))
 
 
 def _box(x: float, y: float, width: float, height: float) -> str:
@@ -123,4 +123,4 @@ def landing(uploads: Iterable[Landed], start: datetime, end: datetime, *, expect
         told = f"up to {u.batch_end:%m-%d %H:%M}, there {spelled((u.ended - u.batch_end).total_seconds(), 's')} later{', late' if late else ''}"
         shapes.append(tag("g", tag("title", told), tag("path", d=f"M{x(u.batch_end):.1f} 14H{x(u.ended):.1f}"), tag("path", d=f"M{x(u.ended):.1f} 7v14"), class_="fb late" if late else "fb"))
     told = f"{len(shown)} uploads, {tardy} late" if shown else "no upload"
-    return tag("svg", *shapes, *_axis(start, end, width, 38), viewBox=f"0 0 {width} 42", width=width, height=42, role="img", aria_label=f"Landing of uploads: {told}", class_="fresh")
+    return scrolled(tag("svg", *shapes, *_axis(start, end, width, 38), viewBox=f"0 0 {width} 42", width=width, height=42, role="img", aria_label=f"Landing of uploads: {told}", class_="fresh"))

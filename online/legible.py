@@ -48,6 +48,16 @@ def written(lines: Iterable[str]) -> str:
     return "\n".join(map(visible, lines))
 
 
+def cut(value: str, most: int) -> str:
+    """The visible beginning of a text, which says so where it is no more than that.
+
+    >>> cut("x" * 100, 5)
+    'xxxx…'
+    """
+    text = visible(value[: most + 1])
+    return text if len(value) <= most and len(text) <= most else text[: most - 1] + "…"
+
+
 def short(value: object, longest: int = 60) -> str:
     """A value of whoever asks, as an error says it: its `repr`, cut, whatever its size and depth.
 

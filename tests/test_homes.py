@@ -126,10 +126,15 @@ def test_voila_is_live_and_its_guards_are_there_from_the_start(home, page, artif
 def test_marimo_shows_definitions_and_is_live(home, page, artifacts):
     with homes.marimo(home, "shop.py") as address:
         page.goto(address)
-        try:
-            page.wait_for_selector("table.grid", timeout=90_000)
-        finally:
-            page.screenshot(path=artifacts / "marimo.png", full_page=True)
+        page.wait_for_selector("text=purchase_price_average_3d", timeout=180_000)  # a definition, static
+        page.wait_for_selector("table.grid", timeout=120_000)
+        assert page.locator(".guards").first.is_visible()
+
         page.locator("[data-key=PageDown]").click()
+
         page.wait_for_selector("text=rows 11–20 of 200", timeout=60_000)
         page.screenshot(path=artifacts / "marimo.png", full_page=True)
+        page.emulate_media(color_scheme="dark")
+        page.reload()
+        page.wait_for_selector("table.grid", timeout=120_000)
+        page.screenshot(path=artifacts / "marimo-dark.png", full_page=True)

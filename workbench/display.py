@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis.expr.operations as ops
 
-from online.legible import visible, written
+from online.legible import cut, written
 from workbench.binding import title
 from workbench.markup import Markup, join, row, section, tag
 
@@ -133,11 +133,15 @@ def text(definition: Any) -> str:
     return written(line.rstrip() for line in lines)
 
 
+CELL, LAST = 64, 1_000  # characters of a column, which one long value would make all rows wide of, and of the last one
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Rows of text in columns as wide as their widest cell; `right` names the columns that are numbers."""
-    heads, rows = [visible(h) for h in heads], [[visible(c) for c in r] for r in rows]
-    widths = [max(len(r[i]) for r in (heads, *rows)) for i in range(len(heads))]
-    return ["  " + "  ".join(f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(r, widths, strict=True))).rstrip() for r in (heads, *rows)]
+    most = [CELL] * (len(heads) - 1) + [LAST]
+    lines = [[cut(c, m) for c, m in zip(r, most, strict=True)] for r in (heads, *rows)]
+    widths = [max(len(r[i]) for r in lines) for i in range(len(heads))]
+    return ["  " + "  ".join(f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(r, widths, strict=True))).rstrip() for r in lines]
 
 
 def html(definition: Any) -> Markup:

@@ -7,6 +7,7 @@ from attrs import frozen
 from workbench.markup import Markup, join, tag
 
 WIDE, HIGH, STEP, GAP = 154, 38, 50, 42  # of a box and of what lies between
+LEAST = 9.1 / 11  # of its width, down to which its letters can be read
 LETTERS, TOLD = 19, 24  # that a box's name holds, and what is told of it
 
 
@@ -39,7 +40,7 @@ def drawing(found: Graph, said: str) -> Markup:
         places |= {box.id: (2 + i * (WIDE + GAP), top + k * STEP) for k, box in enumerate(layer)}
     lines = " ".join(_line(places[a], places[b]) for a, b in found.edges if a in places and b in places)
     boxes = join(_box(box, places[box.id]) for layer in layers for box in layer)
-    return tag("svg", tag("path", d=lines, class_="edge") if lines else "", boxes, viewBox=f"0 0 {width} {height:g}", style=f"max-width:{width}px", role="img", aria_label=said, class_="lineage")
+    return tag("svg", tag("path", d=lines, class_="edge") if lines else "", boxes, viewBox=f"0 0 {width} {height:g}", style=f"min-width:{width * LEAST:.0f}px;max-width:{width}px", role="img", aria_label=said, class_="lineage")
 
 
 def _line(a: tuple[float, float], b: tuple[float, float]) -> str:

@@ -17,7 +17,7 @@ INNER = re.compile(r"([^{}]+){")
 CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
 WRITTEN = re.compile(r'class="([^"]*)"')
 READ = frozenset({"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"})  # by people; others are values
-HOST = frozenset({"jp-OutputArea-child"})  # of JupyterLab's page
+HOST = frozenset({"jp-OutputArea-child", "light", "dark"})  # of JupyterLab's page, and of marimo's
 
 
 class Markup(str):
@@ -42,15 +42,22 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     >>> tag("b", "a < b", class_="x")
     '<b class="x">a &lt; b</b>'
     """
+    if name == "pre":
+        attributes.setdefault("tabindex", "0")  # it scrolls, and who has no mouse scrolls it by keys
     written = "".join(f' {k.rstrip("_").replace("_", "-")}="{escape(visible(str(v)) if k in READ else str(v))}"' for k, v in attributes.items() if v is not None)
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 
 def row(cells: Any, cell: str = "td", classes: dict[int, str] | None = None, **attributes: Any) -> Markup:
-    """A table row; `classes` names the class of some cells by position."""
+    """A table row; `classes` names the class of some cells by position. A head that says nothing is no head."""
     named = classes or {}
-    scope = "col" if cell == "th" else None
-    return tag("tr", *(tag(cell, c, class_=named.get(i), scope=scope) for i, c in enumerate(cells)), **attributes)
+    kinds = (("td", None) if cell == "th" and c == "" else (cell, "col" if cell == "th" else None) for c in cells)
+    return tag("tr", *(tag(kind, c, class_=named.get(i), scope=scope) for i, (c, (kind, scope)) in enumerate(zip(cells, kinds, strict=True))), **attributes)
+
+
+def scrolled(*children: Any, **attributes: Any) -> Markup:
+    """What may be wider than its output, in a region that scrolls and can be reached by keys."""
+    return tag("div", *children, class_="scroll", tabindex="0", **attributes)
 
 
 @cache

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.layers import Box, Graph, drawing
+from workbench.markup import Markup, scrolled
 
 if TYPE_CHECKING:
     from workbench.inventory.entries import Entry
-    from workbench.markup import Markup
 
 MOST = 6  # boxes in a layer; the others are counted in one
 
@@ -59,4 +59,4 @@ def sentence(entry: Entry) -> str:
 
 def drawn(entry: Entry) -> Markup:
     """The graph as SVG."""
-    return drawing(graph(entry), sentence(entry))
+    return scrolled(drawing(graph(entry), sentence(entry)))

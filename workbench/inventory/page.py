@@ -101,7 +101,7 @@ def list_html(found: Sequence[Match], selected: str | None, query: str = "", *, 
     """The table of entries, at most a hundred; the words of the query are marked."""
     rows = [_line(m, m.entry.name == selected, query.split(), live=live) for m in found[:LISTED]]
     more = [tag("p", f"{len(found) - LISTED} more: a search finds them, as in ", tag("code", 'catalog(store).search("purchases")'), class_="muted pad")] if len(found) > LISTED else []
-    table = tag("table", tag("caption", "What the store has"), tag("thead", row(HEADS, "th", CLASSES)), tag("tbody", *rows, data_items="" if live else None), class_="ct", role="grid" if live else None)
+    table = tag("table", tag("caption", "What the store has"), tag("thead", row(HEADS, "th", CLASSES)), tag("tbody", *rows, data_items="" if live else None), class_="ct", role="grid")
     return join([tag("div", table, class_="scroll", tabindex="0", data_keep="entries"), *more])
 
 

@@ -281,8 +281,8 @@ function render({ model, el, signal }) {
   });
   const sizes = new ResizeObserver(pin);  // a front end may lay the page out long after it is made
   sizes.observe(root);
-  ask("hello", {}, "hello");
   begin(root);
+  if (number === base) ask("hello", {}, "hello"); // whatever is asked first, its answer says that somebody is there
   status();
 }
 

@@ -25,7 +25,7 @@ class LiveWidget(anywidget.AnyWidget):
     page = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, subject: Subject, page: str) -> None:
-        super().__init__(page=page)
+        super().__init__(page=str(page))  # marimo takes no kind of str but str itself
         self._lock = threading.Lock()
         self.conversation = Conversation(subject, self._tell)
         self.on_msg(self._heard)

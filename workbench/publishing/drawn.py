@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.markup import Markup, row, tag
+from workbench.markup import Markup, row, scrolled, tag
 from workbench.markup import join as joined
 from workbench.publishing import costs
 from workbench.publishing.findings import FAIL, PASS, SKIPPED, WARNING, Finding, counted
@@ -154,7 +154,7 @@ def cost(before: Cost, after: Cost | None) -> Markup:
     right = {1: "num", 2: "num", 3: "num muted"}
     body = [row(tuple(c or "–" for c in r), classes=right) for r in rows]
     grid = tag("table", tag("caption", "Cost"), tag("thead", row(("", "estimate", "actual", "off by"), "th", dict.fromkeys((1, 2, 3), "num"))), tag("tbody", *body), class_="cost")
-    return joined([tag("h4", "Cost ", tag("span", "estimate before, actual after", class_="muted")), grid])
+    return joined([tag("h4", "Cost ", tag("span", "estimate before, actual after", class_="muted")), scrolled(grid)])
 
 
 # --- the bar

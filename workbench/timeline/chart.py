@@ -45,7 +45,7 @@ def chart(moment: Moment) -> Markup:
     scale = Axis(*moment.span)
     parts = [*_window(moment, scale), *_ticks(scale), _lines(scale), *_stems(moment, scale), *_values(moment, scale), _now(moment, scale)]
     said = f"Timeline of {moment.name}: {_sentence(moment)}"
-    return tag("svg", tag("title", said), *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", width="100%", role="img", aria_label=said, style="min-width:720px;max-width:1100px")
+    return tag("svg", tag("title", said), *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", width="100%", role="img", aria_label=said, style="min-width:770px;max-width:1100px")
 
 
 def _sentence(moment: Moment) -> str:

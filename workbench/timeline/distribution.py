@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import frozen
 
-from workbench.markup import Markup, join, row, tag
+from workbench.markup import Markup, join, row, scrolled, tag
 from workbench.timeline import words
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def drawn(found: Distribution, of: str) -> Markup:
     if not found.quantiles:
         rows = [row((value, f"{n:,}", f"{n / found.rows:.0%}"), classes={1: "num", 2: "num"}) for value, n in found.top]
         head = tag("thead", row(("value", "rows", "share"), "th", {1: "num", 2: "num"}))
-        return join([tag("p", told), tag("table", tag("caption", "The commonest values"), head, tag("tbody", *rows), class_="narrow")])
+        return join([tag("p", told), scrolled(tag("table", tag("caption", "The commonest values"), head, tag("tbody", *rows), class_="narrow"))])
     places = words.decimals(found.quantiles)
     heads = ("least", "1st quartile", "median", "3rd quartile", "most", "mean")
     numbers = [words.cell(v, places) for v in (*found.quantiles, found.mean)]
     right = dict.fromkeys(range(len(heads)), "num")
     table = tag("table", tag("caption", "Where its values lie"), tag("thead", row(heads, "th", right)), tag("tbody", row(numbers, classes=right)), class_="narrow")
-    return join([tag("p", told), tag("div", _bars(found, told), class_="scroll", tabindex="0"), table])
+    return join([tag("p", told), scrolled(_bars(found, told)), scrolled(table)])
 
 
 def _bars(found: Distribution, said: str) -> Markup:

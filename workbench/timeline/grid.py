@@ -40,7 +40,7 @@ def grid(page: Page, chosen: int, name: str, state: State | None = None) -> Mark
     bodies = [_grid_row(look, i, features) for i in range(len(page.rows))]
     caption = tag("caption", f"Point-in-time features of {title(page.join.left.table)}, rows {page.first + 1} to {page.first + len(page.rows)}")
     cells = json.dumps([n for n, _ in features])
-    roles = {"role": "grid", "aria_rowcount": page.total + 3, "aria_colcount": len(lefts) + 1 + len(features), "data_send": "cell", "data_cells": cells, "data_skip": len(lefts) + 1} if state is not None else {}
+    roles = {"role": "grid", "aria_rowcount": page.total + 3, "aria_colcount": len(lefts) + 1 + len(features), "data_send": "cell", "data_cells": cells, "data_skip": len(lefts) + 1} if state is not None else {"role": "grid"}
     table = tag("table", caption, tag("thead", *_heads(page, lefts, groups)), tag("tbody", *bodies), class_="grid", **roles)
     empty = [] if page.rows and features else [_nothing(state)]
     return join([tag("div", tag("div", table, class_="scroll", tabindex=None if state is not None else "0", data_keep="grid"), class_="over"), *empty])
@@ -67,7 +67,7 @@ class Look:
 
 
 def _heads(page: Page, lefts: Sequence[str], groups: list[tuple[str, list[tuple[str, Feature]]]]) -> list[Markup]:
-    blank = tag("th", "", colspan=len(lefts) + 1, class_="k")
+    blank = tag("td", "", colspan=len(lefts) + 1, class_="k")
     tops = [tag("th", head, colspan=len(fs), scope="colgroup", class_="gs") for head, fs in groups]
     middles, windows = [], []
     for _, fs in groups:
@@ -87,7 +87,8 @@ def _made_of(feature: Feature) -> str:
 def _window_head(page: Page, name: str, feature: Feature, class_: str | None) -> Markup:
     nulls = sum(r[name] is None for r in page.rows) / max(1, len(page.rows))
     bar = tag("span", tag("i", style=f"width:{nulls:.0%}"), class_="nb", title=f"{nulls:.0%} null on this page")
-    return tag("th", feature.window.words if feature.window else "", bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name)
+    said = feature.window.words if feature.window else tag("span", name, class_="sr")  # its name stands over it
+    return tag("th", said, bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name)
 
 
 def _grid_row(look: Look, i: int, features: list[tuple[str, Feature]]) -> Markup:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.timeline.plan import Page
     from workbench.timeline.story import Event
 
+HEADLINE, NAMED, UNFOLDED = 80, 80, 20_000  # characters of a value at large, of a key's, and of a value that is unfolded
 DOTS = {"counts": "pt", "at or after t": "pt open"}
 
 
@@ -71,8 +72,10 @@ def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Mark
     """The value, its full name, and what counts in it."""
     value = moment.row[name]
     kind = page.nulls[chosen].get(name) if value is None else None
-    keys = ", ".join(f"{left} {moment.row[left]}" for left, _ in moment.part.keys)
-    number = tag("span", words.full(value) if value is not None else "null", class_="v")
+    keys = ", ".join(f"{left} {words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys)
+    told = words.full(value, UNFOLDED)
+    long = len(told) > HEADLINE
+    number = tag("span", words.cell(value) if long else told, class_="v")
     facts = [f"{keys} as of {words.time(moment.at)} UTC", *([f"row {page.first + chosen + 1}"] if page.total > 1 else [])]
     if moment.at != moment.asked:
         facts[0] += f", the midnight at or before {words.time(moment.asked)}"
@@ -80,7 +83,8 @@ def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Mark
         facts.append(f"{kind}: {NULL_WORDS[kind]}")
     if moment.timed:
         facts += _counted(moment)
-    extra = [tag("span", moment.derived, class_="sub")] if moment.derived else []
+    extra = [tag("details", tag("summary", "the whole value"), tag("pre", told), class_="inline sub", data_keep_open="value")] if long else []
+    extra += [tag("span", moment.derived, class_="sub")] if moment.derived else []
     return tag("div", number, tag("code", name), *more, tag("span", " · ".join(facts), class_="sub"), *extra, class_="say", aria_live="polite")
 
 

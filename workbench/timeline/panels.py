@@ -17,7 +17,7 @@ from workbench.errors import DefinitionError
 from workbench.inspection import by_pairs
 from workbench.joins import JoinPart
 from workbench.layers import Box, Graph, drawing
-from workbench.markup import Markup, join, row, tag
+from workbench.markup import Markup, join, row, scrolled, tag
 from workbench.pinning import written
 from workbench.sources import EventSource
 from workbench.timeline import words
@@ -98,7 +98,7 @@ def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Mark
     """The feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
     made = [(engine_of(None, name).title, by_pairs(join_, engine_of(None, name))) for name in names]
-    blocks = [tag("details", tag("summary", name, " ", copied("copy")), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
+    blocks = [tag("details", tag("summary", name), tag("div", copied("copy")), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
     note = tag("p", "By pairs: a range join that any database can run. backfill takes a faster plan where there are many rows: explain(join) says which, and why.", class_="muted")
     return join([tag("div", tag("span", f"{moment.name}: "), tag("code", expression(moment.feature.node)), " ", copied("copy expression"), class_="line"), *blocks, note])
 
@@ -154,4 +154,4 @@ def leak(moment: Moment, name: str) -> Markup:
     same = wrong == right
     lesson = "Here both are equal by chance; a model would still learn from what it cannot know when it is asked." if same else "In training the model would see the second number; when it is asked, at t, only the first can be known. That difference is what makes a model good offline and bad in use."
     subject = [] if name == moment.name else [tag("p", f"Shown for {moment.name}, which {name} is derived from.", class_="muted")]
-    return join([tag("table", tag("caption", "With and without a leak"), tag("thead", heads), tag("tbody", *rows), class_="narrow"), *subject, tag("p", lesson)])
+    return join([scrolled(tag("table", tag("caption", "With and without a leak"), tag("thead", heads), tag("tbody", *rows), class_="narrow")), *subject, tag("p", lesson)])

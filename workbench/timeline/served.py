@@ -13,7 +13,7 @@ from backends.equal import equal
 from online.answers import PartStatus
 from online.snippets import variable
 from workbench.live.protocol import RefusedError
-from workbench.markup import Markup, join, row, tag
+from workbench.markup import Markup, join, row, scrolled, tag
 from workbench.plans import plan_of
 from workbench.scales import scale_of
 from workbench.timeline import words
@@ -87,7 +87,7 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
     heads = tag("thead", row(("", name, "from"), "th", {1: "num"}))
     other = [tag("p", "The name is published with another definition: the difference may be what was changed.", class_="muted")] if published == "published otherwise" else []
     why = [] if same else [tag("p", _reason(answer.parts.get(moment.part.head) or next(iter(answer.parts.values()))))]
-    return join([tag("table", tag("caption", "Offline and served"), heads, tag("tbody", *rows), class_="narrow"), *other, *why, _parts(answer)])
+    return join([scrolled(tag("table", tag("caption", "Offline and served"), heads, tag("tbody", *rows), class_="narrow")), *other, *why, _parts(answer)])
 
 
 def _scale(moment: Moment, name: str) -> float:

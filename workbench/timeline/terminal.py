@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from workbench.timeline.plan import Page
 
 FEATURES = 4  # columns of the grid that fit a terminal: the chosen one and its neighbours
+NAMED = 80  # characters of a key's value
 WIDE = 61  # characters of the timeline
 MARKS = {"counts": "●", "too old": "·", "filtered out": "·", "input null": "·", "at or after t": "○"}
 
@@ -50,7 +51,7 @@ def _cell(value: Any, kind: str | None, places: int) -> str:
 
 
 def _value(page: Page, moment: Moment, chosen: int, name: str) -> list[str]:
-    keys = ", ".join(f"{left} {moment.row[left]}" for left, _ in moment.part.keys)
+    keys = ", ".join(f"{left} {words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys)
     kind = page.nulls[chosen].get(name)
     why = f"  ({kind}: {NULL_WORDS[kind]})" if kind else ""
     lines = [f"{name} = {words.full(moment.row[name])}{why}", f"  {keys} as of {words.time(moment.at)} UTC"]

@@ -6,13 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from online.legible import visible
+from online.legible import cut, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LISTED, LONGEST = 3, 24  # elements and characters of a cell
+WHOLE = 400  # characters of a value that is told with every digit
+HUGE = 1e15  # from here on a double's digits are no longer all known
 SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 
 
@@ -45,7 +47,7 @@ def cell(value: Any, places: int = 2) -> str:
         case bool():
             return "true" if value else "false"
         case float():
-            return f"{value:,.{places}f}"
+            return _double(value, places)
         case int() | Decimal():
             return f"{value:,}"
         case datetime():
@@ -56,26 +58,36 @@ def cell(value: Any, places: int = 2) -> str:
             return f"[{', '.join(_element(v) for v in value[:LISTED])}{', …' if len(value) > LISTED else ''}]"
         case dict():
             items = list(value.items())
-            return f"{{{', '.join(f'{visible(str(k))}: {_element(v)}' for k, v in items[:LISTED])}{', …' if len(items) > LISTED else ''}}}"
+            return f"{{{', '.join(f'{_element(k)}: {_element(v)}' for k, v in items[:LISTED])}{', …' if len(items) > LISTED else ''}}}"
         case _:
-            text = visible(str(value))
-            return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+            return cut(str(value), LONGEST)
+
+
+def _double(value: float, places: int) -> str:
+    """With so many decimals; with an exponent where these would show nothing of it, or more than is known."""
+    if (value and abs(value) < 0.5 * 10**-places) or abs(value) >= HUGE:
+        return f"{value:.3g}"
+    return f"{value:,.{places}f}"
 
 
 def _element(value: Any) -> str:
     """Inside a list there are no thousands separators, which would read as more elements."""
     if value is None:
         return "null"
-    return f"{value:g}" if isinstance(value, float) else visible(str(value))
+    return f"{value:g}" if isinstance(value, float) else cut(str(value), LONGEST)
 
 
-def full(value: Any) -> str:
-    """A value with every digit."""
+def full(value: Any, most: int = WHOLE) -> str:
+    """A value with every digit; of a text, list or map that is longer, so many characters, and how many there are."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return cell(value)
-    return f"{value:,}" if isinstance(value, int | float | Decimal) else cell(value) if isinstance(value, datetime | date) else visible(str(value))
+    return f"{value:,}" if isinstance(value, int | float | Decimal) else cell(value) if isinstance(value, datetime | date) else _beginning(str(value), most)
+
+
+def _beginning(text: str, most: int) -> str:
+    return visible(text) if len(text) <= most else f"{cut(text, most)} ({len(text):,} characters)"
 
 
 def plural(n: int, word: str) -> str:

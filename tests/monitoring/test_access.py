@@ -1,0 +1,114 @@
+"""Every page by axe-core, and in narrow outputs: light, dark and in forced colours; live and static (V6, V7)."""
+
+from __future__ import annotations
+
+import ibis
+import packages
+import pytest
+import watched
+from conftest import lacking
+from stage import THEMES
+
+from monitoring import dashboard
+from workbench import catalog, explain, preview, publish, quickstart, samples, unpublish
+from workbench.inventory.browsing import Browsing
+from workbench.live import Request
+from workbench.publication import propose
+from workbench.publishing.page import Publishing
+from workbench.receipts import receipt_html
+
+pytestmark = pytest.mark.slow
+
+AXE = "axe.run(document.querySelector('main')).then((r) => r.violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target} ${n.html.slice(0, 140)} ${(n.any[0] || n.all[0] || n.none[0] || {}).message || ''}`)))"
+MODES = {"light": {}, "dark": {}, "forced": {"forced_colors": "active"}}
+NAMES = ("preview", "preview-live", "publish", "publish-live", "receipt", "catalog", "catalog-live", "dashboard", "dashboard-live", "definitions")
+
+
+@pytest.fixture(scope="module")
+def pages(store, tmp_path_factory):
+    """Each page that there is, of real data, with all that it folds away opened."""
+    con = ibis.duckdb.connect()
+    samples.load(con, samples.write(tmp_path_factory.mktemp("shop")))
+    found = preview(quickstart.training_set, 8, on=con)
+    assert found.guards
+    made = {"preview": found._repr_html_(), "preview-live": found.live()[1]}
+    proposal = propose(quickstart.training_set, store, end="2023-12-01", on=con)
+    subject = Publishing(proposal)
+    subject.answer(Request(1, "checks", "check", {}), lambda _: None)
+    made |= {"publish": proposal._repr_html_(), "publish-live": subject.page()}
+    subject.close()
+    made["receipt"] = receipt_html(publish(quickstart.training_set, store, on=con, end="2023-12-01", confirm=True))
+    warehouse = ibis.duckdb.connect()
+    join = watched.served(store, warehouse)
+    board = dashboard(store, join, now=watched.NOW, tile=watched.TILE, complete=watched.COMPLETE)
+    kept = catalog(store)
+    made |= {"catalog": kept._repr_html_(), "catalog-live": Browsing(kept, store).page()}
+    made |= {"dashboard": board._repr_html_(), "dashboard-live": board.watching().page()}
+    made["definitions"] = "".join(d._repr_html_() for d in (quickstart.training_set, quickstart.users_v1, explain(quickstart.training_set)))
+    assert set(NAMES) == set(made)
+    yield {name: str(html).replace("<details", "<details open") for name, html in made.items()}
+    for name in (watched.NAME, quickstart.training_set.name):
+        unpublish(name, store)
+
+
+def opened(browser, html: str, mode: str, width: int):
+    """A page on which a notebook shows an output of this width."""
+    theme = "dark" if mode == "dark" else "light"
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme, **MODES[mode])
+    light = "true" if theme == "light" else "false"
+    page.set_content(f"<!doctype html><html lang=en><title>t</title><body data-jp-theme-light={light} style='margin:0;background:var(--jp-layout-color1);{THEMES[theme]}'><main><h1 hidden>a</h1><h2 hidden>b</h2>{html}</main>")
+    return page
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_axe_finds_nothing(browser, pages, artifacts, mode):
+    """V6."""
+    if reason := packages.lacking_programs("npm"):
+        lacking(reason)
+    axe = (packages.browser_files()["axe-core"] / "axe.min.js").read_text()
+    found = {}
+    for name, html in pages.items():
+        page = opened(browser, html, mode, 1400)
+        page.add_script_tag(content=axe)
+        found[name] = page.evaluate(AXE)
+        page.screenshot(path=artifacts / f"access-{name}-{mode}.png", full_page=True)
+        page.close()
+
+    assert {} == {name: told for name, told in found.items() if told}
+
+
+# What is cut off: beyond its section, and in no region that scrolls and can be reached by keys.
+CUT = """() => { const section = document.querySelector('.fw'), edge = section.getBoundingClientRect(), cut = [];
+  for (const e of section.querySelectorAll('*')) {
+    if (!e.checkVisibility() || e.closest('svg') && e.tagName !== 'svg' || e.closest('style,caption,.sr')) continue;
+    const box = e.getBoundingClientRect();
+    if (!box.width || (box.right <= edge.right + 1 && box.left >= edge.left - 1)) continue;
+    let over = e.parentElement;
+    while (over !== section && !/auto|scroll/.test(getComputedStyle(over).overflowX)) over = over.parentElement;
+    const keys = over.matches('[tabindex="0"]') || over.querySelector('a,button,input,[tabindex="0"]');
+    if (over === section || !keys) cut.push(`${e.tagName}.${e.className} ${Math.round(box.left)}-${Math.round(box.right)} ${e.textContent.slice(0, 40)}`);
+  } return cut; }"""
+# Texts of drawings: smaller than 9 px, or over another one of the same drawing.
+DRAWN = """() => { const wrong = [];
+  for (const svg of document.querySelectorAll('.fw svg')) { if (!svg.checkVisibility()) continue;
+    const texts = [...svg.querySelectorAll('text')].filter((t) => t.textContent.trim()).map((t) => [t, t.getBoundingClientRect()]).filter(([t, b]) => b.width);
+    for (const [t, b] of texts) {
+      const scale = t.getScreenCTM().a, size = parseFloat(getComputedStyle(t).fontSize) * scale;
+      if (size < 9) wrong.push(`${size.toFixed(1)} px: ${t.textContent}`);
+      for (const [u, c] of texts) if (u !== t && b.left < c.right - 1 && c.left < b.right - 1 && b.top < c.bottom - 4 && c.top < b.bottom - 4 && t.compareDocumentPosition(u) & 4) wrong.push(`over each other: ${t.textContent} | ${u.textContent}`);
+    } } return wrong; }"""
+
+
+@pytest.mark.parametrize("width", [272, 332, 700])
+def test_in_a_narrow_output_nothing_is_cut_and_drawings_can_be_read(browser, pages, artifacts, width):
+    """V7."""
+    found = {}
+    for name, html in pages.items():
+        page = opened(browser, html, "light", width)
+        found[name] = [*page.evaluate(CUT)[:12], *page.evaluate(DRAWN)[:12]]
+        if (wide := page.evaluate("document.documentElement.scrollWidth - innerWidth")) > 0:
+            found[name].append(f"{wide} px wider than its output")
+        page.screenshot(path=artifacts / f"access-{name}-{width}.png", full_page=True)
+        page.close()
+
+    assert {} == {name: told for name, told in found.items() if told}
