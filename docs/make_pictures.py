@@ -48,18 +48,18 @@ def main() -> None:
             cell.locator(".cm-content").click()
             seen.page.keyboard.press("Control+Enter")
             live = cell.locator(".fw-live .fw")
-            live.wait_for(timeout=120_000)
+            live.wait_for(timeout=300_000)
             seen.page.wait_for_timeout(4000)
             if press:
-                live.locator(press).click()
-                seen.page.wait_for_timeout(6000)
+                live.locator(press).click(timeout=300_000)  # when the checks are done
+                live.locator(".receipt").wait_for(timeout=300_000)
             live.screenshot(path=PICTURES / f"{name}.png")
             sys.stdout.write(f"{name}.png\n")
         seen.open("watched.ipynb")
         seen.themed("light")
-        seen.run_all(180)
+        seen.run_all(600)
         live = seen.page.locator(".fw-live .fw").last
-        live.wait_for(timeout=120_000)
+        live.wait_for(timeout=300_000)
         live.screenshot(path=PICTURES / "dashboard.png")
         sys.stdout.write("dashboard.png\n")
 

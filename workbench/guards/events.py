@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 from ibis.expr.datatypes import DataType
 
+from online.legible import short
 from workbench.binding import title
 from workbench.checks import moment, wrong_unit
 from workbench.guards import partitions
@@ -223,7 +224,7 @@ def _judge_rows(s: Events, a: Answer) -> Finding | None:
     (told,) = a["rows"]
     if not told["ids"]:
         return None
-    sentence = f"{told['rows']:,} rows of {s.title} share {told['ids']:,} values of `{s.group_by.events.id}`, such as {told['example']!r}: each row counts in a backfill, and the store keeps one of an id; keep one row an event"
+    sentence = f"{told['rows']:,} rows of {s.title} share {told['ids']:,} values of `{s.group_by.events.id}`, such as {short(told['example'])}: each row counts in a backfill, and the store keeps one of an id; keep one row an event"
     return Finding("rows", s.name, WARNING, sentence, features=_all(s))
 
 

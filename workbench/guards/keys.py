@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 from attrs import frozen
 
+from online.legible import short
 from workbench.binding import title
 from workbench.guards.asking import Answer, Guard
 from workbench.guards.events import US, Events
@@ -63,7 +64,7 @@ def _judge_skew(k: Known, a: Answer) -> Finding | None:
         return None
     keys = [f"_fw_key{i}" for i in range(len(k.group_by.keys))]
     key = k.engine.rows(k.table.order_by(ibis.desc(N), *keys).limit(1).select(*keys))[0]
-    said = ", ".join(f"`{name}` {value!r}" for name, value in zip(k.group_by.keys, key, strict=True))
+    said = ", ".join(f"`{name}` {short(value)}" for name, value in zip(k.group_by.keys, key, strict=True))
     name = title(k.group_by.source.table)
     sentence = f"one key of {a['keys']:,}, {said}, has {a['most'] / a['rows']:.0%} of the {a['rows']:,} events of {name}: if it stands for 'unknown', make it null; its windows take longest to compute and to fetch"
     return Finding("skew", k.name, NOTE, sentence, features=tuple(f.name for f in k.group_by.outputs))

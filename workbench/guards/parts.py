@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
+from online.legible import short
 from workbench.binding import recomputed, title
 from workbench.checks import moment
 from workbench.compile import instant
@@ -189,7 +190,7 @@ def _judge_keys(s: Matched, a: Answer) -> Finding | None:
     near = _near(s)
     if near is not None:
         n, mine, theirs = near
-        sentence = f"{fact}; {n:,} would match but for how they are written, as {mine!r} and {theirs!r}: write both alike in their tables, with .strip(), .lower() or a cast"
+        sentence = f"{fact}; {n:,} would match but for how they are written, as {short(mine)} and {short(theirs)}: write both alike in their tables, with .strip(), .lower() or a cast"
     elif a["unmet"] > MET * a["there"]:
         sentence = f"{fact}: their features are empty; check that both name the same thing"
     else:
