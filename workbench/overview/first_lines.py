@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST_VALUES = 2  # columns that the first group-by adds up
 MOST_FEATURES = 3  # columns that the first group-by of an entity shows
 TABLE = "table"
+ACCURACY = '"temporal"'  # said, since publish refuses to guess it (rule 4)
 
 
 @frozen
@@ -84,7 +85,7 @@ def _event_lines(columns: Sequence[ColumnFacts], time: TimeCandidate, key: KeyCa
     added = values(columns, {time.name, key.name})[:MOST_VALUES]
     taken: set[str] = set()
     asked = [*(f"{member(c.name)}.sum(){_named(c.name, 'sum', taken)}" for c in added), "_.count()"]
-    given = {"name": snippets.python(_definition(title)), "source": f"EventSource({source}, time={snippets.python(time.name)})", "keys": f"[{snippets.python(key.name)}]", "aggregations": f"trailing(days(7), {', '.join(asked)})"}
+    given = {"name": snippets.python(_definition(title)), "source": f"EventSource({source}, time={snippets.python(time.name)})", "keys": f"[{snippets.python(key.name)}]", "aggregations": f"trailing(days(7), {', '.join(asked)})", "accuracy": ACCURACY}
     return _written([*_imports(start), "from ibis import _", "from workbench import EventSource, GroupBy, days, preview, trailing", *start], given)
 
 
@@ -131,6 +132,7 @@ def _named(name: str, op: str, taken: set[str]) -> str:
 
 def _definition(title: str) -> str:
     """A name for a group-by of a table of this title."""
-    plain = re.sub(r"\W+", "_", title, flags=re.ASCII).strip("_").lower()
+    stem = re.sub(r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz)?$", "", title, flags=re.IGNORECASE)
+    plain = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_").lower()
     made = f"{plain[:40]}_v1"
     return made if plain and IDENTIFIER.fullmatch(made) and not is_inner(made) and "memory" not in plain and "the_" not in plain else "features_v1"

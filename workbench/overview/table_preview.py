@@ -76,7 +76,7 @@ class TablePreview:
 
 def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> TablePreview:
     """A table, a DataFrame, an Arrow table or the path of a file, as `preview` shows it. Runs a few statements, whose size is bounded."""
-    table, opened, name = _given(what, on)
+    table, opened, name, called = _given(what, on)
     con = on or _connection(table)
     engine = engine_of(con)
     plain = rebound(unbind(table.op()), engine, clean=False).to_expr()
@@ -86,19 +86,19 @@ def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> T
     found = columns[0].rows if columns else 0
     times = time_candidates(columns)
     keys = key_candidates(columns, times)
-    called = title(table.op())
     lines, lacks = _leading_on(table, columns, times, keys, called, opened, name)
     return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_shown(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks))
 
 
-def _given(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str]:
-    """The table, the lines that make one of what was given, and its variable."""
+def _given(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
+    """The table, the lines that make one of what was given, its variable, and what to call it."""
     if isinstance(what, str | Path):
         return _read(what, on)
     name = variable_of(what)
     if isinstance(what, ir.Table):
-        return what, [], name or TABLE
-    return relation_of(what).to_expr(), [f"table = ibis.memtable({name or 'data'})"], TABLE
+        return what, [], name or TABLE, title(what.op())
+    table = relation_of(what).to_expr()
+    return table, [f"table = ibis.memtable({name or 'data'})"], TABLE, name or title(table.op())
 
 
 def relation_of(what: Any) -> Any:
@@ -127,7 +127,7 @@ def relation_of(what: Any) -> Any:
     return found
 
 
-def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str], str]:
+def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
     path = Path(what)
     ending = path.suffix.lower() if path.suffix.lower() != ".gz" else Path(path.stem).suffix.lower()
     reader = READERS.get(ending)
@@ -142,7 +142,7 @@ def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str]
     except Exception as error:
         message = f"{visible(repr(str(what)))} is not read: {visible(str(error).strip().partition(chr(10))[0])}"
         raise DefinitionError(message) from error
-    return table, [f"table = ibis.{reader}({snippets.python(str(what))})"], TABLE
+    return table, [f"table = ibis.{reader}({snippets.python(str(what))})"], TABLE, path.name
 
 
 def _connection(table: ir.Table) -> BaseBackend:
