@@ -3,8 +3,8 @@
     python tests/benchmarks/steps.py [--only compile steps business sparse preview] [--folder]
 
 `compile` writes the SQL of 200 features; `steps` fills 25 days by daily steps of 40 features; `business` fills the
-business days of a year beside as many days in a row; `sparse` is 10,000 left rows over 12 years; `preview` shows 300
-features. Nothing of it is pass or fail.
+business days of a year beside as many days in a row, and beside all days of that year with as many rows; `sparse` is
+10,000 left rows over 12 years; `preview` shows 300 features. Nothing of it is pass or fail.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def main() -> None:
         filled("40 features: 25 daily steps", joined(40, lefts(1000, "i % 25")), options.folder, step=1)
     if "business" in options.only:
         filled("2 features: 262 days in a row", joined(2, lefts(2620, "i % 262")), options.folder)
+        filled("2 features: 367 days in a row, as many rows", joined(2, lefts(2620, "i % 367")), options.folder)
         filled("2 features: 262 business days", joined(2, lefts(2620, "i % 262 // 5 * 7 + i % 262 % 5")), options.folder)
     if "sparse" in options.only:
         filled("2 features: 10,000 left rows over 12 years", joined(2, lefts(10_000, "i * 7919 % 4383")), options.folder)
