@@ -186,7 +186,7 @@ def test_a_name_is_the_definition_that_a_cell_has_of_it(faulty, monkeypatch):
 def apart(tmp_path_factory):
     """A store of its own."""
     home = tmp_path_factory.mktemp("pg")
-    made = Store(home)
+    made = Store(home, migrate=True)
     yield made
     made.close()
     embedded.stop(home)
