@@ -184,7 +184,8 @@ def scale(name, rows, value):
         return 1.0
     if name in ("sum", "average"):
         return sum(xs) / (len(xs) if name == "average" else 1)
-    return max(1.0, sum(x * x for x in xs) / len(xs))
+    squares = sum(x * x for x in xs) / len(xs)
+    return max(1.0, squares) if name in ("skew", "kurtosis", "correlation") else squares  # these have no unit
 
 
 def snapshot_at(rows, key, t):
