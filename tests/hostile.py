@@ -29,6 +29,8 @@ SETTINGS = {
 }
 ICU = "create database hostile owner hostile template template0 encoding 'UTF8' locale_provider icu icu_locale 'de-DE' locale 'C.UTF-8'"
 PLAIN = "create database hostile owner hostile template template0 encoding 'UTF8'"
+# By an administrator, since such a role makes none.
+READER = ("create role workbench_reader", "grant workbench_reader to hostile")
 # Functions of the author's name or of ours, that answer something else where a search path finds them first.
 EVIL = (
     "create schema evil",
@@ -47,6 +49,8 @@ def hostile(url: str) -> str:
     with psycopg.connect(url, autocommit=True) as con:
         if con.execute("select 1 from pg_database where datname = %s", (NAME,)).fetchone() is None:
             con.execute("create role hostile login")
+            for statement in READER:
+                con.execute(statement)
             try:
                 con.execute(ICU)
             except psycopg.Error:  # a server without ICU

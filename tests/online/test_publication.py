@@ -404,8 +404,9 @@ def test_the_sql_function_is_fetch_for_every_feature_and_for_a_role_that_may_onl
     call = "select to_jsonb(r) from features.training(%s, %s, %s) r"
 
     got, want = {}, {}
-    with psycopg.connect(store.url, autocommit=True) as own:
-        own.execute("set timezone to 'UTC'")
+    with psycopg.connect(store.url, autocommit=True, client_encoding="UTF8") as own:
+        for name, value in {"timezone": "UTC", "extra_float_digits": "1"}.items():  # of a caller's own JSON
+            own.execute(f"set {name} to '{value}'")
         own.execute("set role workbench_reader")
         for user in ("u0", "u1", "nobody", None):
             for at in times:
@@ -473,7 +474,7 @@ def test_names_with_quotes_are_served(store, con):
     served(store, odd)
 
     assert 0 < fetch(store, "spend", {'us"er\'s': "u1"}, at=END)['a "b" \'c\'']
-    with psycopg.connect(store.url, autocommit=True) as own:
+    with psycopg.connect(store.url, autocommit=True, client_encoding="UTF8") as own:
         assert 0 < own.execute("select * from features.spend('u1', timestamptz '2024-01-11 00:00 UTC')").fetchone()[0]
 
 

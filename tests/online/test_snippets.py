@@ -163,7 +163,9 @@ def test_a_python_line_of_a_receipt_asks_the_key_that_it_names(
 def test_an_sql_line_of_a_receipt_asks_the_key_that_it_names(spaced, store, standard):
     """S6: Postgres reads each line alike, whatever standard_conforming_strings is."""
     with psycopg.connect(
-        store.url, options=f"-c standard_conforming_strings={standard} -c escape_string_warning=off"
+        store.url,
+        client_encoding="UTF8",  # a reader's own, for texts beyond Latin letters
+        options=f"-c standard_conforming_strings={standard} -c escape_string_warning=off",
     ) as con:
         for i, text in enumerate(TEXTS, 1):
             line = snippets.sql_call(spaced.plan.name, {"User ID": text})
@@ -187,7 +189,7 @@ def test_the_lines_of_a_receipt_are_these(spaced):
 @pytest.mark.slow
 def test_values_of_every_type_are_read_back_by_postgres(store):
     """S6: `sql` of a value is that value, and `sql_name` of a text that name."""
-    with psycopg.connect(store.url) as con:
+    with psycopg.connect(store.url, client_encoding="UTF8") as con:
         for value in (*VALUES, *TEXTS):
             got = con.execute(
                 f"select cast({snippets.sql(value)} as {CASTS.get(type(value), 'text')})"
