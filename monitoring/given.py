@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from online.snippets import variable
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
 from workbench.inventory.at_hand import held
@@ -26,6 +27,6 @@ def given(store: Store, what: Any, verb: str) -> GroupBy | Join:
     plan = store.plan(what, fresh=True)[1]
     found = held(plan.name, plan.hash)
     if found is None:
-        message = f"no cell here has the definition of {what} that is served, {plan.hash[:8]}: a store keeps its SQL, and the warehouse's values are computed by the definition itself; pass it, as in {verb}(store, {what})"
+        message = f"no cell here has the definition of {what} that is served, {plan.hash[:8]}: a store keeps its SQL, and the warehouse's values are computed by the definition itself; pass it, as in {verb}(store, {variable(plan.name)})"
         raise DefinitionError(message)
     return found

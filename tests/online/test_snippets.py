@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import partial
+from html import unescape
 from uuid import UUID
 
 import ibis
@@ -20,10 +22,11 @@ import service
 from conftest import lacking
 from ibis import _
 
+import monitoring
 import online
 from online import StoreError, snippets
-from workbench import EventSource, GroupBy, days, publish, trailing, unpublish
-from workbench.receipts import calls
+from workbench import DefinitionError, EntitySource, EventSource, GroupBy, days, publish, trailing, unpublish
+from workbench.receipts import Answered, calls, live
 
 ECHO = "import os, sys; os.write(1, os.fsencode(sys.argv[1]))"
 BASH = shutil.which("bash")
@@ -184,6 +187,34 @@ def test_the_lines_of_a_receipt_are_these(spaced):
         snippets.WRITERS[language](spaced.plan, spaced.example) == line
         for language, line in told.items()
     )
+
+
+@pytest.mark.slow
+def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
+    """N14's kind: the dashboard and the undo of a name that Python and SQL keep for themselves, after the fetches."""
+    table = ibis.memtable({"it's \"a\" key": ["x'; y"], "v": [1]})
+    group_by = GroupBy(
+        name="class",
+        source=EntitySource(table, snapshot=None),
+        keys=["it's \"a\" key"],
+        features=["v"],
+    )
+    made = publish(group_by, store, on=ibis.duckdb.connect(), end="2026-11-30", confirm=True)
+    page = live(made, Answered(None))
+    copied = [unescape(c) for c in re.findall(r' data-copy="([^"]*)"', page)]
+    fetched, queried, _asked, dashboard, undo = copied
+    scope = {"store": store, "fetch": online.fetch, "unpublish": unpublish}
+
+    assert 1 == eval(fetched, scope)["v"]  # noqa: S307 it is the case
+    with psycopg.connect(store.url) as con:
+        assert (1,) == con.execute(queried).fetchone()
+    with pytest.raises(DefinitionError, match="no cell here has the definition") as refused:
+        exec(dashboard, scope)  # noqa: S102 it is the case; outside of a notebook it advises
+    advice = re.search(r"as in (.*)$", str(refused.value))[1]
+    assert eval(advice, scope | {"dashboard": monitoring.dashboard, "definition": group_by})  # noqa: S307 it is the case
+    exec(undo, scope)  # noqa: S102 it is the case
+
+    assert "class" not in store.names()
 
 
 @pytest.mark.slow
