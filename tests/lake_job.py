@@ -1,0 +1,106 @@
+"""One join over Delta and Iceberg tables on a Spark that they are built for, held against DuckDB; a process of that Spark's own Python.
+
+    python tests/lake_job.py '{"jars": ["delta.jar", ...]}'
+
+Its last line says, as JSON, what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import cluster_job
+import ibis
+
+from backends.equal import equal
+from workbench import EventSource, GroupBy, Join, backfill, days, trailing
+
+FORMATS = {"delta": ("spark_catalog", "pairs"), "iceberg": ("ice", "kernel")}
+SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension,org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.catalog.ice": "org.apache.iceberg.spark.SparkCatalog",
+    "spark.sql.catalog.ice.type": "hadoop",
+    "spark.databricks.delta.snapshotPartitions": "2",
+}
+
+
+def main() -> None:
+    """Run what the argument asks for."""
+    asked = json.loads(sys.argv[1])
+    settings = SETTINGS | {"spark.jars": ",".join(asked["jars"]), "spark.sql.catalog.ice.warehouse": tempfile.mkdtemp(prefix="ice")}
+    spark = ibis.pyspark.connect(cluster_job.session({"master": "local[2]", "settings": settings}))
+    duck = ibis.duckdb.connect()
+    rows = cluster_job.tables(4_000, 400)
+    for name, some in rows.items():
+        duck.create_table(name, some)
+        spark._session.createDataFrame(some).createOrReplaceTempView(name)  # noqa: SLF001
+    found = {
+        "spark": spark.version,
+        "kernel": cluster_job.tried(duck, spark, "kernel", sketches=True, batches=True),
+        "lakes": {kind: of_lake(duck, spark, kind, *of) for kind, of in FORMATS.items()},
+    }
+    print(json.dumps(found))
+
+
+def of_lake(duck: ibis.BaseBackend, spark: ibis.BaseBackend, kind: str, catalog: str, plan: str) -> dict:
+    """How many features over tables of a lake are not DuckDB's, and how many rows one day's left reads."""
+    session = spark._session  # noqa: SLF001
+    place = (catalog, f"of_{kind}")
+    session.sql(f"create database if not exists {'.'.join(place)}")
+    for name in ("events", "asked"):
+        session.sql(f"create table {'.'.join(place)}.lake_{name} using {kind} partitioned by (day) as select *, cast(t as date) as day from {name}")
+    want = features(duck, duck.table("events"), duck.table("asked"), "pairs")
+    got = features(spark, *lake(spark, place), plan)
+    wrong = sum(not equal(a[c], b[c], 1.0) for a, b in zip(want, got, strict=True) for c in a if c != "t")
+    return {"rows": len(want), "wrong": wrong, "read": read(spark, place)}
+
+
+def lake(spark: ibis.BaseBackend, place: tuple[str, str]) -> list[ibis.Table]:
+    """Events and left rows; under names that no temporary view has, whose columns Ibis would take for theirs."""
+    return [spark.table(name, database=place) for name in ("lake_events", "lake_asked")]
+
+
+def features(con: ibis.BaseBackend, events: ibis.Table, asked: ibis.Table, plan: str) -> list[dict]:
+    """The features of every left row, in order."""
+    return sorted(backfill(join_of(events, asked), on=con, plan=plan).to_pyarrow().to_pylist(), key=lambda r: r["row"])
+
+
+def join_of(events: ibis.Table, asked: ibis.Table, **more: object) -> Join:
+    """A join over tables of any place."""
+    reductions = (events.v.sum(), events.x.mean(), events.s.last(), events.count())
+    part = GroupBy(name="g", source=EventSource(events, time="t", **more), keys=["k"], aggregations=trailing(days(1, 3), *reductions))
+    return Join(name="j", left=EventSource(asked.select("k", "t", "row"), time="t"), parts=[part])
+
+
+def read(spark: ibis.BaseBackend, place: tuple[str, str]) -> dict[str, int]:
+    """The rows that all scans of the last day's backfill read, without and with the partition declared, by Spark's own count."""
+    events, asked = lake(spark, place)
+    rows, day = {}, datetime(2024, 2, 28)  # noqa: DTZ001 naive UTC
+    for what, more in {"time": {}, "partition": {"partition": events.day}}.items():
+        before = records(spark)
+        backfill(join_of(events, asked, **more), on=spark, plan="kernel", start=day.date(), end=(day + timedelta(days=1)).date())
+        rows[what] = records(spark) - before
+    return rows
+
+
+def records(spark: ibis.BaseBackend) -> int:
+    """How many rows all stages so far read from tables."""
+    context = spark._session.sparkContext._jsc.sc()  # noqa: SLF001 PySpark hands out no metrics
+    context.listenerBus().waitUntilEmpty()
+    store = context.statusStore()
+    more = [getattr(store, f"stageList$default${n}")() for n in range(2, 6)]
+    return sum(int(stage.inputRecords()) for stage in _listed(store.stageList(None, *more)))
+
+
+def _listed(sequence: object) -> list:
+    return [sequence.apply(i) for i in range(sequence.size())]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()
