@@ -120,14 +120,14 @@ function render({ model, el, signal }) {
     if (!message || message.v !== 1) return;
     met();
     // Every view of a page hears every answer, and shows what it shows, since what is asked moves what they all look at.
-    const mine = !(message.id >= IDS) || Math.floor(message.id / IDS) * IDS === base, asked = pending.get(message.id);
+    const own = Math.floor(message.id / IDS) * IDS === base, mine = own || !(message.id >= IDS), asked = pending.get(message.id);
     if (message.ack) {
       if (asked) asked.heard = true;
       // another view's request takes the place of what was acknowledged before it
       if (!mine) for (const [k, p] of pending) if (p.slot === message.slot && p.heard) pending.delete(k);
       return;
     }
-    if (mine && message.id && message.id < number && [...pending].some(([k, p]) => p.slot === message.slot && k > message.id)) return;
+    if (own && message.id < number && [...pending].some(([k, p]) => p.slot === message.slot && k > message.id)) return;
     if (message.done !== false) { pending.delete(message.id); if (mine) root.dataset.answered = message.id; }
     answered = Date.now();
     if (message.ok === false) { if (mine) note(message.error, "alert"); return; }
