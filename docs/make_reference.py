@@ -17,7 +17,7 @@ GROUPS = {
     "Declaring": ["EventSource", "Topic", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
     "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
     "Data-quality checks": ["DataCheck", "unique", "row_count", "increasing"],
-    "Seeing and computing": ["preview", "Preview", "backfill", "manifest", "compare", "Certificate", "check", "Checked", "explain", "Explanation"],
+    "Seeing and computing": ["preview", "Preview", "TablePreview", "backfill", "manifest", "compare", "Certificate", "check", "Checked", "explain", "Explanation"],
     "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why", "catalog", "Catalog", "Entry"],
     "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
     "Errors": ["DefinitionError", "CheckError", "EngineError"],
