@@ -142,7 +142,16 @@ def _against(shown: Shown) -> list[Markup]:
 def features(board: Board, shown: Shown, *, live: bool) -> Markup:
     """A line a feature, worst first."""
     limits = board.thresholds
-    heads = (("status ↓", "by severity", None), ("feature", "", None), ("drift", f"PSI, alert {limits.drift[1]:g}", None), ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None), ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None), ("write lag", "p99", "num hidew"), ("batch age", "upload", "num"), ("newest fact", "age", "num"))
+    heads = (
+        ("status ↓", "by severity", None),
+        ("feature", "", None),
+        ("batch age", "upload", "num"),  # first, to be seen where there is little room
+        ("newest fact", "age", "num"),
+        ("drift", f"PSI, alert {limits.drift[1]:g}", None),
+        ("null", f"% served, Δ alert {limits.nulls[1]:.0%}", None),
+        ("mismatch", f"% of served, alert {limits.mismatch[1]:.0%}", None),
+        ("write lag", "p99", "num"),
+    )
     head_ = tag("thead", tag("tr", *(tag("th", tag("b", said), tag("small", sub), scope="col", class_=c, aria_sort="descending" if i == 0 else None) for i, (said, sub, c) in enumerate(heads))))
     listed, opened = shown.lines(board), shown.line(board)
     body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
@@ -156,17 +165,22 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
 
 def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
     limits, points = board.thresholds, COARSE if len(board.lines) > MANY else FINE
-    cells = [
-        mark(line.status),
-        tag("span", line.name, title=line.group_by),
+    values = [
         line.note or _spark(line.drift, limits.drift[1], "{:.3f}", 1, hot="drift" in line.hot, points=points),
         _spark(line.nulls, (line.null_before or 0) + limits.nulls[1], "{:.1f}", 100, hot="null" in line.hot, points=points),
         _spark(line.mismatch, limits.mismatch[1], "{:.2f}", 100, hot="mismatch" in line.hot, points=points),
     ]
-    times = [_time(line.lag, hot="lag" in line.hot, hides=True), _time(line.age, hot="age" in line.hot), _time(line.fact_age, hot="fact" in line.hot)]
+    cells = [
+        tag("td", mark(line.status)),
+        tag("td", tag("span", line.name, title=line.group_by)),
+        _time(line.age, hot="age" in line.hot),
+        _time(line.fact_age, hot="fact" in line.hot),
+        *(tag("td", v) for v in values),
+        _time(line.lag, hot="lag" in line.hot),
+    ]
     asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"feature": line.name}, separators=(",", ":"))} if live else {}
     told = {"title": ", ".join(line.reasons) or None, "aria_selected": "true" if on else None}
-    return tag("tr", *(tag("td", c) for c in cells), *times, **told, **asks)
+    return tag("tr", *cells, **told, **asks)
 
 
 def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool, points: int) -> Markup:
@@ -176,9 +190,9 @@ def _spark(series: Any, threshold: float, say: str, scale: int, *, hot: bool, po
     return tag("span", drawing.sparkline(series, threshold, hot=hot, points=points), shown, class_="sp")
 
 
-def _time(seconds: float | None, *, hot: bool, hides: bool = False) -> Markup:
-    """A length of time; whether it `hides` where there is little room."""
-    return tag("td", "–" if seconds is None else span(seconds), class_=" ".join([*(["hidew"] if hides else []), *(["hot"] if hot else [])]) or None)
+def _time(seconds: float | None, *, hot: bool) -> Markup:
+    """A length of time."""
+    return tag("td", "–" if seconds is None else span(seconds), class_="num hot" if hot else "num")
 
 
 # --- one feature

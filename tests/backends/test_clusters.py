@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from clusters import bare_python, job, standalone
-from conftest import ROOT
+from conftest import ROOT, lacking
 from services import lacks_spark
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ EQUAL = "equal: 2,800 values (400 rows x 7 features) are the same number both wa
 @pytest.fixture(scope="module", autouse=True)
 def java():
     if reason := lacks_spark():
-        pytest.skip(reason)
+        lacking(reason)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lakes
 import pytest
+from conftest import lacking
 from services import lacks_spark
 
 pytestmark = pytest.mark.slow
@@ -13,7 +14,7 @@ EVENTS = 4_000
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     if reason := lacks_spark() or lakes.lacks_lakes():
-        pytest.skip(reason)
+        lacking(reason)
     return lakes.job(tmp_path_factory.mktemp("lakes"))
 
 

@@ -39,6 +39,7 @@ from online.topic_health import Counts
 from workbench import DataCheck, EventSource, GroupBy, Topic, catalog, days, publish, trailing, unpublish, upload
 from workbench.inventory.entries import Entry
 from workbench.inventory.view import Catalog
+from workbench.markup import Markup
 from workbench.plans import plan_of
 
 T = datetime(2024, 3, 10, tzinfo=UTC)
@@ -282,7 +283,7 @@ def test_status_and_ages_are_on_a_narrow_screen(browser, width):
     sheet = browser.new_page(viewport={"width": width, "height": 900})
     try:
         for page, shown in zip(pages, (("▲ alert", "◌ not judged", "13.9 h", "8101"), ("✓ fresh", "6.0 h")), strict=True):
-            sheet.set_content(document("x", page))
+            sheet.set_content(document("x", Markup(page)))
             for text in shown:
                 box = sheet.locator("td", has_text=text).first.bounding_box()
                 assert box is not None

@@ -22,7 +22,7 @@ LISTED = 100  # rows of the list; others are found by a search
 FOLDED = 12  # entries whose details are in the page
 COLOURS = {"alert": "alert", "stale": "warn", "watch": "warn", "not judged": "muted", "fresh": "ok", "ok": "ok", "new": "muted", "retired": "muted"}
 HEADS = ("name", "status", "batch age", "newest fact", "owner", "write lag p99, 6 h", "used")
-CLASSES = {2: "num", 3: "num", 4: "hidew", 5: "num hidew", 6: "hidew"}  # what hides where there is little room stands last
+CLASSES = {2: "num", 3: "num", 5: "num"}
 
 
 def html(catalog: Catalog, query: str = "", kind: str | None = None, owner: str | None = None, selected: str | None = None, *, live: bool = False) -> Markup:
