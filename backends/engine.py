@@ -77,6 +77,7 @@ class Engine:
     folds = False  # whether columns whose names differ by case alone are one to it
     longest: int | None = None  # bytes of a name; longer ones are cut
     most_looked_at = 200_000  # rows of a table that a first look takes
+    prompt = True  # whether it answers about few rows at once, so that a refusal may count what it is about
     recipe: Recipe | None = None  # to which what is kept is added, while one is made
     statements: dict[ops.Node, str] | None = None  # SQL by expression, on an engine that is asked the same again
     numbers: dict[ops.Node, int] | None = None  # of events, on such an engine

@@ -87,6 +87,7 @@ class Spark(Engine):
     plans = ("pairs", "kernel")
     lacks = frozenset()
     folds = True
+    prompt = False
 
     def __init__(self, con: BaseBackend | None = None, tag: str | None = None) -> None:
         super().__init__(con, alone=tag is not None)

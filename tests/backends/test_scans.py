@@ -11,6 +11,7 @@ import pytest
 
 from backends.engine import engine_of
 from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
+from workbench.accuracy import refuse_unstated
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
 from workbench.planning import seeing
@@ -237,3 +238,20 @@ def test_a_dated_backfill_holds_each_step_against_its_partitions(duck, tmp_path)
 
     with pytest.raises(DefinitionError, match="outside of their partition's day"):
         backfill(join, into=tmp_path / "dated")
+
+
+@pytest.mark.slow
+def test_an_accuracy_that_is_unstated_is_refused_on_spark_before_a_job_runs(spark):
+    """Issue 7b, item 4: it took 86 jobs to say which rows the choice changes."""
+    for name, columns in {"unstated": "k int, t timestamp, v bigint", "unstated_lefts": "k int, t timestamp"}.items():
+        spark.raw_sql(f"drop table if exists {name}")
+        spark.raw_sql(f"create table {name} ({columns}) using parquet")
+    part = GroupBy(name="g", source=EventSource(spark.table("unstated"), time="t"), keys=["k"], aggregations=[trailing(THREE, spark.table("unstated").v.sum())])
+    join = Join(name="j", left=EventSource(spark.table("unstated_lefts"), time="t"), parts=[part])
+    jobs = spark._session.sparkContext._jsc.sc().statusStore().jobsList  # noqa: SLF001 PySpark hands them out nowhere
+    before = jobs(None).size()
+
+    with pytest.raises(DefinitionError, match=r"g has no topic, .* its accuracy is unstated: accuracy='temporal' serves it"):
+        refuse_unstated(join, [part], spark)
+
+    assert before == jobs(None).size()
