@@ -300,6 +300,10 @@ class Spark(Engine):
 
     def folder(self, table: str) -> Path:
         """Beside the managed tables of the current database, where driver and executors reach it as a folder."""
+        catalog = self._session.catalog.currentCatalog()
+        if catalog != OWN_CATALOG:
+            message = f"Spark's current catalog is {catalog!r}, and a dated table is a view of Parquet files, which {OWN_CATALOG} alone has: session.catalog.setCurrentCatalog({OWN_CATALOG!r}) first, or into='folder/'"
+            raise EngineError(message)
         place = self._session.catalog.getDatabase(self._session.catalog.currentDatabase()).locationUri
         url = urlparse(place)
         if url.scheme not in ("", "file"):
@@ -326,6 +330,7 @@ class Spark(Engine):
 
 
 FILE_ROWS = 5_000_000
+OWN_CATALOG = "spark_catalog"
 
 
 def _pattern(files: Sequence[Path]) -> str:

@@ -110,3 +110,12 @@ def test_columns_told_apart_by_case_are_right_on_postgres(postgres):
     got = backfill(Join(name="j", left=EventSource(postgres.table("cased_left"), time="ts"), parts=[JoinPart(group_by)])).to_pyarrow().to_pylist()
 
     assert [(7, 8, 1, 2)] == [(r["id"], r["Id"], r["g_small"], r["g_large"]) for r in got]
+
+
+def test_a_dated_table_is_of_the_current_schema_and_another_is_refused():
+    """Issue 7b, item 4: the sentence was about names of columns."""
+    con = ibis.duckdb.connect()
+    table = stored(con, "dotted", con.sql(ROWS).to_pyarrow())
+
+    with pytest.raises(DefinitionError, match=r"into='lake\.db\.out' names a schema or catalog, .* connect to lake\.db and give into='out'"):
+        backfill(joined(table, table.v.sum(), left=table), into="lake.db.out")

@@ -107,9 +107,9 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
     if place is None:
         return engine.given(computed(join, Chooser(engine, plan), first, last))
     engine = engine.repeating()
+    filled = dated(engine, place)
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
-    filled = dated(engine, place)
     Refill(join, engine, filled, left, (first, last), rebuild, plan).run(step)
     if isinstance(filled, Dataset) and filled.view is None:
         return filled.read(first, last)
@@ -177,6 +177,10 @@ def _place(into: str | Path) -> str | Path:
         raise DefinitionError(message)
     if "/" in into:
         return Path(unquote(url.path) if url.scheme == "file" else into).absolute()
+    schema, dot, table = into.rpartition(".")
+    if dot:
+        message = f"into={into!r} names a schema or catalog, and a dated table is filled in the connection's current one: connect to {schema} and give into={table!r}, or fill a folder, into='{table}/'"
+        raise DefinitionError(message)
     return identifier(into)
 
 
