@@ -296,3 +296,20 @@ def test_seconds_milliseconds_and_microseconds_are_told_apart_and_amounts_are_no
     shown = {t.name: t.then for t in preview(table).times}
 
     assert {"s": '.as_timestamp("s")', "ms": '.as_timestamp("ms")', "us": '.as_timestamp("us")', "ns": '.floordiv(1000).as_timestamp("us")'} == shown
+
+
+def test_what_tells_the_hour_is_offered_before_a_day_and_a_key_is_not_added_up():
+    """An event that counts from its day's first instant is known before it happened: a leak, in the first line that is copied."""
+    con = ibis.duckdb.connect()
+    con.raw_sql(
+        "create table sold as select date '2024-01-01' + (i // 24)::int as ds, 1704067200000 + i * 3600000 as ts,"
+        " i % 7 as buyer_id, i % 5 as product_id, i * 1.5 as price from range(240) t(i)"
+    )
+
+    shown = preview(con.table("sold"))
+
+    assert ["ts", "ds"] == [t.name for t in shown.times]
+    events = str(shown).split("EventSource(", 2)[1]
+    assert 'time="ts"' in events
+    assert "_.price.sum()" in events
+    assert "product_id.sum()" not in events

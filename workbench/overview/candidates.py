@@ -19,6 +19,7 @@ CALLED = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nan
 FIRST_S, LAST_S = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds since 1970
 KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|number|sku)$|^id")
 TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
+DAY_OR_TEXT = '.cast("timestamp")'
 REPEATS = 2.0  # rows a value from which a column's values repeat
 
 
@@ -41,13 +42,17 @@ class KeyCandidate:
 
 
 def time_candidates(columns: Sequence[ColumnFacts]) -> list[TimeCandidate]:
-    """The likeliest first: what has a timestamp's type, then dates, ISO texts, numbers that look like an epoch's."""
+    """The likeliest first: what has a timestamp's type, then epochs that are named as times, dates and ISO texts, other epochs.
+
+    A day comes after what tells the hour: an event that counts from its day's first instant is known before it happened.
+    """
     found = []
     for place, column in enumerate(columns):
         candidate = _time(column)
         if candidate is not None:
-            rank = ("", '.cast("timestamp")').index(candidate.then) if candidate.then in ("", '.cast("timestamp")') else 2
-            found.append(((column.distinct == 1 < column.rows, rank, column.nulls > column.rows / 2, not TIMEISH.search(column.name), place), candidate))
+            named = bool(TIMEISH.search(column.name))
+            rank = {"": 0, DAY_OR_TEXT: 2}.get(candidate.then, 1 if named else 3)
+            found.append(((column.distinct == 1 < column.rows, rank, column.nulls > column.rows / 2, not named, place), candidate))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -56,9 +61,9 @@ def _time(column: ColumnFacts) -> TimeCandidate | None:
         case "instant":
             return TimeCandidate(column.name, "", "timestamps") if column.known else None
         case "date":
-            return TimeCandidate(column.name, '.cast("timestamp")', "dates; an event counts from the day's first instant, UTC") if column.known else None
+            return TimeCandidate(column.name, DAY_OR_TEXT, "dates; an event counts from the day's first instant, UTC") if column.known else None
         case "text" if column.iso and column.iso == column.known:
-            return TimeCandidate(column.name, '.cast("timestamp")', "texts that are all ISO days or times")
+            return TimeCandidate(column.name, DAY_OR_TEXT, "texts that are all ISO days or times")
         case "whole" if (unit := _epoch(column)) is not None:
             then = f'.as_timestamp("{unit}")' if unit != "ns" else '.floordiv(1000).as_timestamp("us")'
             return TimeCandidate(column.name, then, f"whole numbers that look like {CALLED[unit]} since 1970")
@@ -90,6 +95,7 @@ def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate
 
 
 def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]:
-    """Numbers to add up, the likeliest first: those with a fraction, and none that is named as a key."""
+    """Numbers to add up, the likeliest first: those with a fraction; those that are named as a key where there are no others."""
     found = [c for c in columns if c.kind in NUMBERS and c.known and c.name not in taken and not (c.unique and c.kind == "whole")]
-    return sorted(found, key=lambda c: (bool(KEYISH.search(c.name)), c.kind == "whole", columns.index(c)))
+    found = [c for c in found if not KEYISH.search(c.name)] or found
+    return sorted(found, key=lambda c: (c.kind == "whole", columns.index(c)))
