@@ -110,6 +110,7 @@ class Store:
             self.access.conninfo, connection_class=self.access.kind, kwargs={"autocommit": True}, min_size=1, max_size=ROOM, configure=self.access.configure, open=False, timeout=self.PATIENCE
         )
         pool.open()
+        weakref.finalize(self, _closed, pool, os.getpid()).atexit = False
         return pool
 
     @cached_property
@@ -262,6 +263,13 @@ class Store:
         if "pool" in vars(self):
             self.pool.close()
             del self.pool
+
+
+def _closed(pool: ConnectionPool[psycopg.Connection[Any]], process: int) -> None:
+    """Close the pool of a store that nobody refers to any more; a pool that closes itself may do so in a thread of its own, for which it cannot wait."""
+    if os.getpid() == process:
+        with suppress(RuntimeError):  # the store's last reference was dropped there too
+            pool.close()
 
 
 def _hang_up(idle: deque[psycopg.Connection[Any]], process: int) -> None:

@@ -381,7 +381,7 @@ def test_a_value_is_pinned_as_a_test_that_passes(shop, explorer):
 
     drawn = ask(explorer, "tab", tab="test")["detail"]
 
-    source = unescape(re.search(r"<pre>(.*?)</pre>", drawn, re.DOTALL)[1])
+    source = unescape(re.search(r"<pre[^>]*>(.*?)</pre>", drawn, re.DOTALL)[1])
     assert "check(\n    quickstart_purchases_v1," in source
     assert eval(source, {"check": lambda *a, **k: check(*a, **k, engines=["duckdb"]), "quickstart_purchases_v1": quickstart.purchases_v1})  # noqa: S307 what a person would run
 

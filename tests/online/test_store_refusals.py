@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import re
@@ -226,6 +227,20 @@ def test_fetches_of_many_threads_use_few_connections_and_those_beyond_are_busy(s
 
         assert ["busy"] == kinds
         assert 3 == len(few._idle)  # noqa: SLF001 how many there are at all
+
+
+def test_a_store_that_nobody_refers_to_hangs_up(store):
+    """S4: a pool that closed itself, in a thread of its own, left its connections and a trace."""
+    dropped = Store(store.url)
+    with dropped.connection() as con:
+        con.execute("select 1")
+    pool = dropped.pool
+
+    del dropped
+    gc.collect()
+
+    assert pool.closed
+
 
 
 def test_asyncio_tells_a_full_pool_from_a_server_that_is_away(store):
