@@ -122,7 +122,7 @@ class Lab:
         if self.page.locator(f"body[data-jp-theme-light={light}]").count():
             return
         self.page.locator("text=Settings >> nth=0").click()
-        self.page.locator("text=Theme >> nth=0").hover()
+        self.page.locator(".lm-Menu-itemLabel:text-is('Theme')").hover()
         self.page.locator(f"text=JupyterLab {theme.title()} >> nth=0").click()
         self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
 
