@@ -7,10 +7,12 @@ import packages
 import pytest
 import watched
 from conftest import lacking
+from services import lacks_postgres
 from stage import THEMES
 
 from monitoring import dashboard
-from workbench import catalog, explain, preview, publish, quickstart, samples, unpublish
+from online import Store, embedded
+from workbench import catalog, explain, preview, publish, quickstart, samples
 from workbench.inventory.browsing import Browsing
 from workbench.live import Request
 from workbench.publication import propose
@@ -22,6 +24,18 @@ pytestmark = pytest.mark.slow
 AXE = "axe.run(document.querySelector('main')).then((r) => r.violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target} ${n.html.slice(0, 140)} ${(n.any[0] || n.all[0] || n.none[0] || {}).message || ''}`)))"
 MODES = {"light": {}, "dark": {}, "forced": {"forced_colors": "active"}}
 NAMES = ("preview", "preview-live", "publish", "publish-live", "receipt", "catalog", "catalog-live", "dashboard", "dashboard-live", "definitions")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store of its own, since a catalog shows all there is."""
+    if reason := lacks_postgres():
+        lacking(reason)
+    home = tmp_path_factory.mktemp("pg")
+    made = Store(home, migrate=True)
+    yield made
+    made.close()
+    embedded.stop(home)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +60,7 @@ def pages(store, tmp_path_factory):
     made |= {"dashboard": board._repr_html_(), "dashboard-live": board.watching().page()}
     made["definitions"] = "".join(d._repr_html_() for d in (quickstart.training_set, quickstart.users_v1, explain(quickstart.training_set)))
     assert set(NAMES) == set(made)
-    yield {name: str(html).replace("<details", "<details open") for name, html in made.items()}
-    for name in (watched.NAME, quickstart.training_set.name):
-        unpublish(name, store)
+    return {name: str(html).replace("<details", "<details open") for name, html in made.items()}
 
 
 def opened(browser, html: str, mode: str, width: int):
