@@ -116,7 +116,7 @@ def _text(instant: int | None, shift: int, form: Form) -> str | None:
 
 @contextmanager
 def marking() -> Iterator[None]:
-    """What is compiled in the block has marks in the place of edges."""
+    """Let Ibis write marks instead of the edges' values while the block runs, so that one text serves every step."""
     token = MARKED.set(True)
     try:
         yield

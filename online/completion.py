@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 from online.errors import StoreError
+from online.shell import running_shell
 
 if TYPE_CHECKING:
     from online.store import Store
@@ -24,7 +24,7 @@ IDENTIFIER = "workbench.published_names"
 
 def offer_names() -> None:
     """Let the IPython that runs, if one does, complete published names; done once a shell."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell = running_shell()
     matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
     if matchers is None or any(getattr(m, "matcher_identifier", "") == IDENTIFIER for m in matchers):
         return

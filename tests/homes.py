@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,31 +62,8 @@ def served(home: Path, *command: str, port: int) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
         )
     address = f"http://127.0.0.1:{port}"
-    try:
-        _wait(address, server, home / f"{command[0]}.log")
+    with lab.answering(server, address, home / f"{command[0]}.log"):
         yield address
-    finally:
-        server.terminate()
-        try:
-            server.wait(15)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            urllib.request.urlopen(address, timeout=60).close()  # noqa: S310 our own server
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    message = f"{address} did not answer: {log.read_text()[-2000:]}"
-    raise RuntimeError(message)
 
 
 @contextmanager

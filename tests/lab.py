@@ -47,9 +47,16 @@ def lab(home: Path, app: str = "jupyterlab", **environment: str):
     address = f"http://127.0.0.1:{port}"
     with (home / "log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", app, *options], env=env, stdout=log, stderr=log, cwd=work)
-    try:
-        _wait(address, server, home / "log")
+    with answering(server, f"{address}/api", home / "log"):
         yield address, work
+
+
+@contextmanager
+def answering(server: subprocess.Popen, address: str, log: Path):
+    """A server of the tests' own, from its first answer at an address until the block is left, when it is ended."""
+    try:
+        _wait(address, server, log)
+        yield
     finally:
         server.terminate()
         try:
@@ -60,16 +67,17 @@ def lab(home: Path, app: str = "jupyterlab", **environment: str):
 
 
 def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        if server.poll() is not None:
-            raise RuntimeError(log.read_text()[-2000:])
+    end = time.monotonic() + 120
+    while time.monotonic() < end and server.poll() is None:
         try:
-            urllib.request.urlopen(f"{address}/api", timeout=30).read()  # noqa: S310 our own server
+            urllib.request.urlopen(address, timeout=60).close()  # noqa: S310 our own server
+        except urllib.error.HTTPError:
+            return  # it answers, if with a refusal
         except OSError:
-            time.sleep(0.1)
+            time.sleep(0.2)
         else:
             return
-    message = f"JupyterLab did not start in a minute: {log.read_text()[-2000:]}"
+    message = f"{address} did not answer: {log.read_text()[-2000:]}"
     raise RuntimeError(message)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cluster_job
 import ibis
+from services import spark_records
 
 from backends import EngineError
 from backends.equal import equal
@@ -83,10 +84,11 @@ def join_of(events: ibis.Table, asked: ibis.Table, **more: object) -> Join:
 def read(spark: ibis.BaseBackend, place: tuple[str, str], by: str) -> int:
     """The rows that all scans of the last day's backfill read, by Spark's own count, with its partition declared or not."""
     events, asked = lake(spark, place)
-    day, before = datetime(2024, 2, 28), records(spark)  # noqa: DTZ001 naive UTC
+    day = datetime(2024, 2, 28)  # noqa: DTZ001 naive UTC
+    before = spark_records(spark._session)  # noqa: SLF001
     join = join_of(events, asked, **({"partition": events.day} if by == "partition" else {}))
     backfill(join, on=spark, plan="kernel", start=day.date(), end=(day + timedelta(days=1)).date())
-    return records(spark) - before
+    return spark_records(spark._session) - before  # noqa: SLF001
 
 
 def refused(spark: ibis.BaseBackend) -> tuple[str, int]:
@@ -102,19 +104,6 @@ def refused(spark: ibis.BaseBackend) -> tuple[str, int]:
     finally:
         catalog.setCurrentCatalog("spark_catalog")
     return "", -1
-
-
-def records(spark: ibis.BaseBackend) -> int:
-    """How many rows all stages so far read from tables."""
-    context = spark._session.sparkContext._jsc.sc()  # noqa: SLF001 PySpark hands out no metrics
-    context.listenerBus().waitUntilEmpty()
-    store = context.statusStore()
-    more = [getattr(store, f"stageList$default${n}")() for n in range(2, 6)]
-    return sum(int(stage.inputRecords()) for stage in _listed(store.stageList(None, *more)))
-
-
-def _listed(sequence: object) -> list:
-    return [sequence.apply(i) for i in range(sequence.size())]
 
 
 if __name__ == "__main__":

@@ -85,6 +85,15 @@ def spark(**settings: str):
         shutil.rmtree(home, ignore_errors=True)
 
 
+def spark_records(session) -> int:
+    """How many records all stages of a Spark session so far read from tables, by Spark's own count."""
+    context = session.sparkContext._jsc.sc()  # noqa: SLF001 PySpark hands out no metrics
+    context.listenerBus().waitUntilEmpty()
+    store = context.statusStore()
+    stages = store.stageList(None, *(getattr(store, f"stageList$default${n}")() for n in range(2, 6)))
+    return sum(int(stages.apply(i).inputRecords()) for i in range(stages.size()))
+
+
 def process(module: str, told: dict, **how) -> subprocess.Popen:
     """A process of a module of ours, told by a pipe as its command tells it."""
     pipe = handover.offered(json.dumps(told))

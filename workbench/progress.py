@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from online.legible import visible
+from online.shell import running_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,9 +49,7 @@ def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 
 def _in_cell() -> bool:
     """Whether a notebook's cell runs this, of whose output it is: not a worker of a live page, not with WORKBENCH_STATIC set."""
-    get = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
-    in_kernel = getattr(get(), "kernel", None) is not None
-    return in_kernel and not os.environ.get("WORKBENCH_STATIC") and threading.current_thread() is threading.main_thread()
+    return running_kernel() is not None and not os.environ.get("WORKBENCH_STATIC") and threading.current_thread() is threading.main_thread()
 
 
 class CellLine:
@@ -62,7 +61,7 @@ class CellLine:
         self._began = self._shown = time.monotonic()
 
     def advance(self, rows: int) -> None:
-        """So many more are done."""
+        """Count so many more steps or rows as done, and show that where it is time to."""
         self.done += rows
         now = time.monotonic()
         if now - self._began >= QUICK_S and (self._display is None or now - self._shown >= EVERY_S):

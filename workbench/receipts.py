@@ -287,7 +287,7 @@ def shown(proposal: Proposal) -> None:
 
 
 def in_marimo(proposal: Proposal) -> Any:
-    """The same as marimo takes it."""
+    """A proposal as marimo takes it: its live page, or the static one."""
     from workbench.live.showing import marimo_output  # noqa: PLC0415 only a notebook has it
 
     return marimo_output(lambda: str(proposed_html(proposal)), partial(_live, proposal))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from online.shell import running_kernel
 from workbench.errors import CheckError
 from workbench.examples import example
 from workbench.paths import paths
@@ -65,9 +65,7 @@ def check(group_by: GroupBy, events: Sequence[Mapping[str, Any]], *, at: Any, ex
 
 def _shown(checked: Checked) -> None:
     """The drawing, in a notebook: what is raised there can be text only."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    if shell is not None and hasattr(shell, "kernel"):
+    if running_kernel() is not None:
         from IPython.display import HTML, display  # noqa: PLC0415 only a notebook has it
 
         display(HTML(checked._repr_html_()))

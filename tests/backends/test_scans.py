@@ -1,4 +1,4 @@
-"""What is read of a source: rows that no window can see are skipped by plain comparisons of stored columns, and no value changes."""
+"""Engines skip rows that no window can see, by plain comparisons of stored columns, and no value changes."""
 
 from __future__ import annotations
 

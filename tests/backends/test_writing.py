@@ -54,6 +54,7 @@ def con(request):
 def into(request, tmp_path):
     """A table's name or a folder's path that nothing has used."""
     if "spark-folder" == request.node.callspec.id and request.function.__name__ not in FOLDERS:
+        # one code fills both, and each case costs some ten seconds
         pytest.skip("a table of Spark's is a view of a folder, which the other case fills")
     return f"out_{uuid.uuid4().hex[:8]}" if request.param == "table" else tmp_path / "out"
 

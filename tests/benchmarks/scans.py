@@ -97,18 +97,9 @@ def on_spark(options: Namespace, folder: Path, left: Any) -> None:
         session.createDataFrame(left).createOrReplaceTempView("lefts")
         events = con.table("events")
         for said, declared in partitioned(events):
-            before = _records(session)
+            before = services.spark_records(session)
             seconds = filled(joined(events, con.table("lefts"), **declared), options.plan)
-            print(f"Spark, Parquet by day{said}: {_records(session) - before:,} of {options.events:,} records, {seconds:.1f} s", flush=True)
-
-
-def _records(session: Any) -> int:
-    """How many records all stages so far read from tables."""
-    context = session.sparkContext._jsc.sc()  # noqa: SLF001 PySpark hands out no metrics
-    context.listenerBus().waitUntilEmpty()
-    store = context.statusStore()
-    stages = store.stageList(None, *(getattr(store, f"stageList$default${n}")() for n in range(2, 6)))
-    return sum(int(stages.apply(i).inputRecords()) for i in range(stages.size()))
+            print(f"Spark, Parquet by day{said}: {services.spark_records(session) - before:,} of {options.events:,} records, {seconds:.1f} s", flush=True)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def shell(store):
 
 
 def offered(shell, text):
-    """What is offered at the end of a text, and what the text is then."""
+    """The lines that Tab makes of a line, one for each name that it offers."""
     with provisionalcompleter():
         found = list(shell.Completer.completions(text, len(text)))
     return {text[: c.start] + c.text for c in found}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from ibis.backends import BaseBackend
 
+from online.shell import running_shell
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
 from workbench.joins import Join
@@ -76,6 +76,5 @@ def _every(given: Iterable[Any]) -> Iterator[GroupBy | Join]:
 
 def _cells() -> list[Any]:
     """What the notebook's cells have named, the newest first."""
-    get = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
-    shell = get()
+    shell = running_shell()
     return [] if shell is None else list(reversed(list(shell.user_ns.values())))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from online.shell import running_kernel
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,7 +29,7 @@ LIVE: deque[LiveWidget] = deque()
 
 def alive() -> bool:
     """Whether a live view can be made here: in a kernel with anywidget, and WORKBENCH_STATIC is not set."""
-    return _kernel() is not None and _lively()
+    return running_kernel() is not None and _lively()
 
 
 def watched() -> bool:
@@ -40,14 +42,8 @@ def watched() -> bool:
         return _lively() and mode == "edit"
     if not alive():
         return False
-    parent: dict[str, Any] = getattr(_kernel(), "get_parent", dict)() or {}
+    parent: dict[str, Any] = getattr(running_kernel(), "get_parent", dict)() or {}
     return parent.get("content", {}).get("allow_stdin") is not False
-
-
-def _kernel() -> Any:
-    """The Jupyter kernel that this runs in, if so."""
-    get = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
-    return getattr(get(), "kernel", None)
 
 
 def _marimo_mode() -> str | None:
@@ -88,7 +84,7 @@ def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
             later.append(text)
             shown.update({"text/plain": text, "text/html": str(static)}, raw=True)
 
-    widget = _made(subject, put)
+    widget = _live_widget(subject, put)
     display(widget)
     time.sleep(FIRST)
     drawn = static()
@@ -110,7 +106,7 @@ class Still:
 
 def marimo_output(static: Callable[[], str], subject: Begin) -> Any:
     """What marimo shows for a page: the widget, which is marimo's own kind, or the static page."""
-    return _made(subject, lambda _text, _static: None) if _lively() else Still(static())
+    return _live_widget(subject, lambda _text, _static: None) if _lively() else Still(static())
 
 
 def unless_asked(widget: LiveWidget, do: Callable[[], object]) -> None:
@@ -125,7 +121,7 @@ def unless_asked(widget: LiveWidget, do: Callable[[], object]) -> None:
     timer.start()
 
 
-def _made(subject: Begin, put: Callable[[str, str], None]) -> LiveWidget:
+def _live_widget(subject: Begin, put: Callable[[str, str], None]) -> LiveWidget:
     """The widget of a subject, with room for it."""
     from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
 

@@ -1,4 +1,4 @@
-"""What is asked of each column of a table, in one row of aggregates, and what came of it."""
+"""Facts of a table's columns (nulls, distinct values, extremes), computed by one row of aggregates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ LONGEST_TEXT = 200  # characters of an extreme that are fetched
 # An ISO day whose month and day there may be.
 ISO_DAY = r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 ISO = f"{ISO_DAY}{CLOCK}(?:Z|{ZONE})?"
-DAY_US = 86_400_000_000
 
 # The kinds of columns, by the first of these tests that a type passes.
 KINDS: Mapping[str, Callable[[dt.DataType], bool]] = {

@@ -48,11 +48,11 @@ def bin_counts(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) 
         if column.kind == "decimal":  # doubles compare alike on every engine, also beside a scale that no literal has
             value, starts = (value - ibis.literal(column.least, value.type())).cast("float64"), [float(s - column.least) for s in starts]
         for j, start in enumerate(starts[1:], 1):
-            asked[f"from_{i}_{j}"] = (value >= ibis.literal(start, "float64" if column.kind in {"float", "decimal"} else _whole(start))).ifelse(1, 0).sum()
+            asked[f"from_{i}_{j}"] = (value >= ibis.literal(start, "float64" if column.kind in {"float", "decimal"} else _integer_type(start))).ifelse(1, 0).sum()
     return asked
 
 
-def _whole(value: int) -> str:
+def _integer_type(value: int) -> str:
     return "int64" if -(2**63) <= value < 2**63 else "uint64"
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from online import snippets
 from online.labels import name_beside
+from online.shell import running_shell
 from workbench.binding import member
 from workbench.definitions import IDENTIFIER
 from workbench.errors import DefinitionError
@@ -37,8 +37,7 @@ class FirstLines:
 
 def variable_of(value: Any) -> str | None:
     """What a notebook calls a value, where it is in one and the value has a name."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    named = getattr(shell, "user_ns", {})
+    named = getattr(running_shell(), "user_ns", {})
     return next((name for name, there in named.items() if there is value and snippets.identifier(name) and not name.startswith("_")), None)
 
 
@@ -62,8 +61,6 @@ def first_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], 
 
 def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate]) -> tuple[dict[str, str], Sequence[ColumnFacts], Sequence[TimeCandidate], Sequence[KeyCandidate]]:
     """The new names of columns that are called as the plan calls its own, and what was found under them."""
-    from attrs import evolve  # noqa: PLC0415 beside its one use
-
     taken = {c.name.casefold() for c in columns}
     new: dict[str, str] = {}
     for name in (c.name for c in columns if is_inner(c.name)):
@@ -73,7 +70,14 @@ def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate
         free = name_beside(free or "column", taken)
         taken.add(free.casefold())
         new[name] = free
-    return {to: name for name, to in new.items()}, *([evolve(one, name=new.get(one.name, one.name)) for one in some] for some in (columns, times, keys))  # type: ignore[return-value]
+    # as `rename` takes them, the new name first
+    back = {to: name for name, to in new.items()}
+    return (
+        back,
+        [evolve(c, name=new.get(c.name, c.name)) for c in columns],
+        [evolve(t, name=new.get(t.name, t.name)) for t in times],
+        [evolve(k, name=new.get(k.name, k.name)) for k in keys],
+    )
 
 
 def _dated(columns: Sequence[ColumnFacts], time: TimeCandidate) -> bool:

@@ -76,7 +76,7 @@ class TablePreview:
 
 def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> TablePreview:
     """A table, a DataFrame, an Arrow table or the path of a file, as `preview` shows it. Runs a few statements, whose size is bounded."""
-    table, opened, name, called = _given(what, on)
+    table, opened, name, called = _table_of(what, on)
     con = on or _connection(table)
     engine = engine_of(con)
     plain = rebound(unbind(table.op()), engine, clean=False).to_expr()
@@ -87,10 +87,10 @@ def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> T
     times = time_candidates(columns)
     keys = key_candidates(columns, times)
     lines, lacks = _leading_on(table, columns, times, keys, called, opened, name)
-    return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_shown(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks))
+    return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_first_rows(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks))
 
 
-def _given(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
+def _table_of(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
     """The table, the lines that make one of what was given, its variable, and what to call it."""
     if isinstance(what, str | Path):
         return _read(what, on)
@@ -119,7 +119,7 @@ def relation_of(what: Any) -> Any:
     try:
         found = ibis.memtable(what).op()
         found.data.to_pyarrow(found.schema)  # so that what is of several types is refused here, not by an engine
-    except Exception as error:
+    except Exception as error:  # pandas, Arrow and Ibis each raise their own kinds
         if not hasattr(what, "iloc") and not hasattr(what, "column_names"):
             return relation(what, "preview")
         message = f"the {kind} makes no table: {visible(str(error).strip().partition(chr(10))[0])}"
@@ -139,7 +139,7 @@ def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str]
         raise DefinitionError(message)
     try:
         table = getattr(on or ibis.duckdb.connect(), reader)(str(what))
-    except Exception as error:
+    except Exception as error:  # an engine's reader, which raises its own kinds
         message = f"{visible(repr(str(what)))} is not read: {visible(str(error).strip().partition(chr(10))[0])}"
         raise DefinitionError(message) from error
     return table, [f"table = ibis.{reader}({snippets.python(str(what))})"], TABLE, path.name
@@ -175,7 +175,7 @@ def _one_row(table: ir.Table, asked: dict[str, ir.Value], engine: Engine) -> dic
     return dict(zip(asked, row, strict=True))
 
 
-def _shown(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, Any]]:
+def _first_rows(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, Any]]:
     """The first rows: times in microseconds, dates in days, and None of what has no value outside of its engine."""
     kinds = {name: kind_of(dtype) for name, dtype in looked.schema().items()}
     asked = {}

@@ -194,13 +194,13 @@ def feature_preview(what: Any, row: int | None = None, feature: str | None = Non
 
 
 def _is_table(what: Any) -> bool:
-    """Whether it is a table, rows of one, or where its file is."""
+    """Whether what is to be previewed is a table, a data frame or the path of a file, and no definition."""
     rows = not isinstance(what, ir.Expr | Deferred | Join | GroupBy) and (hasattr(what, "column_names") or hasattr(what, "iloc") or hasattr(what, "__dataframe__"))
     return isinstance(what, ir.Table | str | Path) or rows
 
 
 def _refuse_options(**given: Any) -> None:
-    """What is asked of features, of a table, which has none."""
+    """Refuse options of a preview of features, such as `row=`, for a table: DefinitionError names the first that is given."""
     said = next((name for name, value in given.items() if value is not None), None)
     if said is not None:
         message = f"preview of a table shows its columns, and {said}= is of features: leave it out, or preview a group-by or a reduction, whose keys= and time= say whose and when"
