@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import datetime
 from decimal import Decimal
 
@@ -304,6 +305,20 @@ def test_nothing_of_a_check_stays_in_its_store_and_nothing_goes_into_another(che
     assert [] == mine.names()
     assert (0,) == left
     assert [] == list(tmp_path.iterdir())  # the project's own store is not even made
+
+
+@pytest.mark.slow
+def test_a_checks_store_is_made_while_the_paths_before_it_are_computed(checks):
+    """Section 4: a check's first seconds are a server that starts, which nobody has to wait for."""
+    for store in map(scratch.OPEN.pop, list(scratch.OPEN)):
+        store.close()
+    given = testing.example(orders(), ORDERS, None, T, {"price_sum_3d": 300})
+
+    with ExitStack() as opened:
+        first = next(paths.paths(given, ["duckdb", "online"], opened, []))
+
+    assert "DuckDB by pairs" == first.name
+    assert [os.getpid()] == list(scratch.OPEN)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import sys
 import warnings
 from functools import partial
 from importlib.util import find_spec
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -51,24 +52,27 @@ class Path:
     rows: Callable[[Example], Rows]
 
 
-def paths(example: Example, engines: Sequence[str | BaseBackend] | None, opened: ExitStack) -> tuple[list[Path], list[str]]:
-    """The paths of the engines asked for, and why some of those that were not asked for by name are left out; what is opened for them is `opened`'s to close."""
+def paths(example: Example, engines: Sequence[str | BaseBackend] | None, opened: ExitStack, notes: list[str]) -> Iterator[Path]:
+    """The paths of the engines asked for, each when the one before it was gone through; what is opened for them is `opened`'s to close.
+
+    `notes` gains why some of those that were not asked for by name are left out.
+    """
     told = os.environ.get(ENGINES, "")
     asked: Sequence[Any] | None = engines if engines is not None else [n.strip() for n in told.split(",") if n.strip()] or None
     named = list(asked) if asked is not None else ["duckdb", "online", *(["spark"] if _spark_runs() else [])]
-    found: list[Path] = []
-    notes: list[str] = []
+    if not named:
+        message = f"a check needs an engine to run on: engines=[...] of {', '.join(KNOWN)}, or an Ibis connection"
+        raise DefinitionError(message)
+    _begin_store(named, opened)
     for one in named:
         try:
-            found += _paths(example, one, opened)
+            found = list(_paths(example, one, opened))
         except DefinitionError as error:
             if asked is not None or one == "duckdb":
                 raise
             notes.append(f"{one} was not run: {error}")
-    if not found:
-        message = f"a check needs an engine to run on: engines=[...] of {', '.join(KNOWN)}, or an Ibis connection"
-        raise DefinitionError(message)
-    return found, notes
+            continue
+        yield from found
 
 
 def _paths(example: Example, engine: Any, opened: ExitStack) -> Iterator[Path]:
@@ -165,11 +169,26 @@ def _postgres() -> BaseBackend:
     return ibis.postgres.connect(**address())
 
 
+def _lacking() -> list[str]:
+    """What a store needs and is not installed."""
+    return [name for name in ("psycopg", "psycopg_pool", "sqlalchemy") if find_spec(name) is None]
+
+
 def _needs_store() -> None:
-    lacking = [name for name in ("psycopg", "psycopg_pool", "sqlalchemy") if find_spec(name) is None]
-    if lacking:
+    if lacking := _lacking():
         message = f"a store needs {lacking[0]}, which is not installed: pip install 'feature-workbench[postgres]'"
         raise DefinitionError(message)
+
+
+def _begin_store(named: Sequence[Any], opened: ExitStack) -> None:
+    """Have the store made behind the other paths' back: its server starts while they are computed."""
+    if not {"online", "postgres"} & {one for one in named if isinstance(one, str)} or _lacking():
+        return
+    from workbench.scratch import prepare  # noqa: PLC0415 it needs an extra
+
+    maker = Thread(target=prepare)
+    maker.start()
+    opened.callback(maker.join)
 
 
 def _online(example: Example) -> list[Path]:

@@ -50,6 +50,12 @@ def store() -> Store:
         return OPEN[mine]
 
 
+def prepare() -> None:
+    """Make the store, where it can be made: whoever needs it is told why where it cannot."""
+    with suppress(DefinitionError):
+        store()
+
+
 def _made(name: str) -> Store:
     try:
         url = embedded.start(HOME)
@@ -57,6 +63,8 @@ def _made(name: str) -> Store:
             for old in _left(con):
                 con.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(old)))
             con.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+            # nothing of it outlives its process, so no commit has to wait for a disk
+            con.execute(sql.SQL("alter database {} set synchronous_commit = off").format(sql.Identifier(name)))
         made = Store(make_conninfo(url, dbname=name))
     except (StoreError, psycopg.Error) as error:
         message = f"a store for checks could not be made in {HOME}: {error}"

@@ -54,9 +54,9 @@ def check(group_by: GroupBy, events: Sequence[Mapping[str, Any]], *, at: Any, ex
     """
     given = example(group_by, events, key, at, expect)
     with ExitStack() as opened:
-        found, notes = paths(given, engines, opened)
-        answers = [(path, path.rows(given)) for path in found]
-    checked = Checked(group_by.name, given.values, tuple(p.name for p in found), tuple(mismatches(given, answers)), tuple(notes), given)
+        notes: list[str] = []
+        answers = [(path, path.rows(given)) for path in paths(given, engines, opened, notes)]
+    checked = Checked(group_by.name, given.values, tuple(path.name for path, _ in answers), tuple(mismatches(given, answers)), tuple(notes), given)
     if not checked:
         _shown(checked)
         raise CheckError(checked.message, checked)
