@@ -448,7 +448,7 @@ def test_dates_and_steps_are_checked(con):
             backfill(spend(con, 1), start)
     with pytest.raises(DefinitionError, match="start=2024-01-05 is not before end=2024-01-03"):
         backfill(spend(con, 1), "2024-01-05", "2024-01-03")
-    with pytest.raises(DefinitionError, match=r"'out\.parquet' is no name"):
+    with pytest.raises(DefinitionError, match=r"'out\.parquet' names one file, .* give into='out/', or into='out'"):
         backfill(spend(con, 1), into="out.parquet")
     with pytest.raises(DefinitionError, match="step=0 is no number of days"):
         backfill(spend(con, 1), step=0)

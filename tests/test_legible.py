@@ -41,7 +41,7 @@ HOSTILE = [
     "a\ue000b",
 ]
 AT = dt.datetime(2026, 11, 10)  # noqa: DTZ001 a column's
-DATA = re.compile(r' (?:data-[a-z-]+|value|style|class)="[^"]*"')  # values, which nobody reads
+DATA = re.compile(r""" (?:data-[a-z-]+|value|style|class)=(?:"[^"]*"|'[^']*')""")  # values, which nobody reads
 
 
 def shown(text, keep="\n\t"):

@@ -315,7 +315,7 @@ def test_the_button_publishes_with_progress_and_the_receipt_has_a_real_answer(st
     at = con.create_table("at_the_end", pa.table({"user_id": [key], "ts": pa.array([cases.moment(page.subject.proposal.end)], pa.timestamp("us"))}), overwrite=True)
     (want,) = backfill(Join(name="w", left=EventSource(at, time="ts"), parts=SMALL.parts), on=con).to_pyarrow().to_pylist()
     assert f"quickstart_returns_v1_refund_amt_sum_3d {want['quickstart_returns_v1_refund_amt_sum_3d']:,}" in last.parts["receipt"]
-    assert 'data-copy="from monitoring import dashboard; dashboard(store, &quot;returns_at_checkouts_v1&quot;)"' in last.parts["receipt"]
+    assert """data-copy='from monitoring import dashboard; dashboard(store, "returns_at_checkouts_v1")'""" in last.parts["receipt"]
 
 
 def test_pressing_twice_publishes_once(store, con):

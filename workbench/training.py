@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from workbench.joins import Join
 
 STEP = 30  # days a transaction: few scans of the sources, and little lost if one fails
+FILES = {"parquet", "csv", "tsv", "json", "jsonl", "orc", "avro", "arrow", "feather", "gz", "zst"}  # names of files end so, and no table is one
 Day = date | datetime | str | None
 
 
@@ -178,6 +179,9 @@ def _place(into: str | Path) -> str | Path:
     if "/" in into:
         return Path(unquote(url.path) if url.scheme == "file" else into).absolute()
     schema, dot, table = into.rpartition(".")
+    if dot and table.lower() in FILES:
+        message = f"into={into!r} names one file, and a dated table is a folder of files, or a table: give into='{schema}/', or into={schema!r}"
+        raise DefinitionError(message)
     if dot:
         message = f"into={into!r} names a schema or catalog, and a dated table is filled in the connection's current one: connect to {schema} and give into={table!r}, or fill a folder, into='{table}/'"
         raise DefinitionError(message)

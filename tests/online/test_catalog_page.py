@@ -305,7 +305,7 @@ def test_a_live_page_says_what_each_control_asks_for(shown):
     page = html(shown, "purchases", selected=V1, live=True)
 
     assert {"refresh", "search", "kind", "owner", "select", "preview"} == set(re.findall(r'data-send="(\w+)"', page))
-    assert f'data-params="{{&quot;name&quot;: &quot;{V1}&quot;}}"' in page
+    assert f"""data-params='{{"name": "{V1}"}}'""" in page
     assert f"<h3>{V1}</h3>" in page
     assert "<details" not in page
 

@@ -201,7 +201,7 @@ def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
     )
     made = publish(group_by, store, on=ibis.duckdb.connect(), end="2026-11-30", confirm=True)
     page = live(made, Answered(None))
-    copied = [unescape(c) for c in re.findall(r' data-copy="([^"]*)"', page)]
+    copied = [unescape(a or b) for a, b in re.findall(r""" data-copy=(?:"([^"]*)"|'([^']*)')""", page)]
     fetched, queried, _asked, dashboard, undo = copied
     scope = {"store": store, "fetch": online.fetch, "unpublish": unpublish}
 
