@@ -318,6 +318,10 @@ class Engine:
         found = self.fetch(expr)
         return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
 
+    def some(self, expr: ir.Table) -> bool:
+        """Whether an expression has a row; no more is read than it takes to find one."""
+        return bool(self.rows(expr.limit(1)))
+
     def fetch(self, expr: ir.Table) -> pa.Table:
         """All rows of an expression, as Arrow."""
         return self.run("a fetch", lambda: plainly(self.connected, "to_pyarrow")(self.for_arrow(expr)), expr)

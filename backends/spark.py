@@ -247,6 +247,10 @@ class Spark(Engine):
         """By Spark's own Arrow: Ibis goes by pandas, which rounds large integers beside nulls."""
         return self.run("a fetch", lambda: _nullable(self._frame(expr)).toArrow(), expr)
 
+    def some(self, expr: ir.Table) -> bool:
+        """By one partition first and then by more, as Spark looks for few rows."""
+        return not self.run("a fetch", lambda: self._frame(expr).isEmpty(), expr)
+
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """A partition at a time comes to the driver, written by the executors as Arrow."""
         from backends.workers import shipped  # noqa: PLC0415 as in `as_of`

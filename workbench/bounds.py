@@ -49,6 +49,16 @@ class Clock:
             kept.append(column >= edge(of, LEAST, -stretch.reach - 1, self.form, dtype))
         return kept
 
+    def outside(self, table: ir.Table, ends: Extremes) -> list[ir.BooleanValue]:
+        """Rows without a time or with one that has no end, and those before the least of two midnights or from the largest on, pass these, and perhaps others."""
+        there = table[self.column].type()
+        if not isinstance(there, self.kind):
+            return []
+        dtype = dt.int64 if self.form.written == DIGITS else there.copy(nullable=True)
+        column = table[self.column]
+        first, last = edge(ends, LEAST, 1, self.form, dtype), edge(ends, LARGEST, -1, self.form, dtype)
+        return [column.isnull() | (column < first) | (column >= last)]
+
 
 def between(time: ir.TimestampColumn, ends: Extremes) -> list[ir.BooleanValue]:
     """No row whose time is in [least, largest) fails these, nor one without a time or with one that has no end."""

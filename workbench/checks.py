@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import ibis
-from attrs import frozen
+from attrs import evolve, frozen
 
+from backends.instants import FIRST, Extremes
 from online.outcomes import ERROR
 from workbench import scans
 from workbench.aggregates import Each
@@ -16,8 +17,9 @@ from workbench.errors import DefinitionError, warn
 from workbench.normal import micros
 from workbench.operations import said, unproven
 from workbench.reductions import reductions
-from workbench.rows import EVENT, EntityRows, rebound
+from workbench.rows import EVENT, EntityRows, EventRows, Rows, in_us, rebound
 from workbench.sources import EventSource
+from workbench.windows import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,13 +47,16 @@ def _us(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
+# Plain ends of stretches of midnights, told to engines as literals of a stored time's own type.
+PLAUSIBLE, EARLY = Extremes(FIRST, _us(FAR)), Extremes(0, _us(NEAR))
+
+
 @frozen
 class Check:
-    """A question to the data, in a few rows, the sentence if the answer is bad, and the warning if it is doubtful."""
+    """A question to the data, in a few rows, and the sentence if the answer is bad."""
 
     question: ir.Table
     sentence: Callable[[list[dict[str, Any]]], str | None]
-    note: Callable[[list[dict[str, Any]]], str | None] = lambda _: None
 
 
 def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
@@ -84,32 +89,47 @@ def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
     return None
 
 
-def source_checks(group_by: GroupBy, engine: Engine) -> Iterator[Check]:
-    """Of a group-by's source: times in the right unit, one row a key and snapshot, lists of one length."""
-    if isinstance(group_by.source, EventSource):
-        yield _times(group_by, engine)
-    else:
+def source_checks(rows: Rows) -> Iterator[Check]:
+    """Of a group-by's source: one row a key and snapshot, lists of one length."""
+    group_by, engine = rows.group_by, rows.engine
+    if isinstance(rows, EntityRows):
         if group_by.entity.snapshot is not None and group_by.entity.table.schema[group_by.entity.snapshot].is_string():
             yield _iso_dates(group_by, engine)
         if group_by.taken:
-            yield _one_row_a_key(group_by, engine)
+            yield _one_row_a_key(rows)
     for op in {op for f in group_by.computed for op in reductions(f.node)}:
         for each in op.find(Each):
             if each.by_position:
                 yield _one_length(group_by, each, engine)
 
 
-def _times(group_by: GroupBy, engine: Engine) -> Check:
-    source = group_by.events
-    table = rebound(source.table, engine).to_expr()
-    us = micros(table[source.time])
-    question = table.agg(rows=table.count(), missing=table[source.time].isnull().ifelse(1, None).count(), first=us.min(), last=us.max())
+def check_times(rows: EventRows) -> None:
+    """Refuse events whose times are in a wrong unit, and warn of those without a time. Runs.
 
-    def note(answer: list[dict[str, Any]]) -> str | None:
-        a = answer[0]
-        return f"{a['missing']:,} of {a['rows']:,} rows of {title(source.table)} have no {source.time} and are in no window; filter them out to say that this is meant" if a["missing"] else None
+    One time that is too late is refused, and so are times that are all too early. Both are asked for by plain comparisons
+    of the stored time, so that an engine that skips by them reads little of a source that is as it should be. Where the
+    instants that ask are known and a partition is declared, of its partitions alone that they may see, and of rows in none.
+    """
+    engine, source = rows.engine, rows.group_by.events
+    odd = _times(rows, PLAUSIBLE).filter(lambda t: t.us.isnull() | (t.us >= PLAUSIBLE.largest))
+    (found,) = engine.fetch(odd.agg(missing=odd.us.isnull().ifelse(1, None).count(), first=odd.us.min(), last=odd.us.max())).to_pylist()
+    said = wrong_unit(title(source.table), source.time, found)
+    if said is None and not engine.some(_times(rows, EARLY).filter(lambda t: (t.us < EARLY.least) | (t.us >= EARLY.largest))):
+        early = _times(rows)
+        (ends,) = engine.fetch(early.agg(first=early.us.min(), last=early.us.max())).to_pylist()
+        said = wrong_unit(title(source.table), source.time, ends)
+    if said is not None:
+        raise DefinitionError(said)
+    if found["missing"]:
+        ((count,),) = engine.rows(_times(rows).agg(n=lambda t: t.count()))
+        looked = "" if rows.partition is None or rows.stretch is None else ", in the partitions that are read,"
+        warn(f"{found['missing']:,} of {count:,} rows of {title(source.table)}{looked} have no {source.time} and are in no window; filter them out to say that this is meant")
 
-    return Check(question, lambda answer: wrong_unit(title(source.table), source.time, answer[0]), note)
+
+def _times(rows: EventRows, ends: Extremes | None = None) -> ir.Table:
+    """The times of a source in microseconds; with `ends`, at least those outside of them."""
+    table = rows.outside(ends).table
+    return table.select(us=micros(table[rows.group_by.events.time]))
 
 
 def _iso_dates(group_by: GroupBy, engine: Engine) -> Check:
@@ -124,10 +144,8 @@ def _iso_dates(group_by: GroupBy, engine: Engine) -> Check:
     return Check(question, sentence)
 
 
-def _one_row_a_key(group_by: GroupBy, engine: Engine) -> Check:
-    source = group_by.entity
-    rows = EntityRows(group_by, engine)
-    table = rows.table
+def _one_row_a_key(rows: EntityRows) -> Check:
+    group_by, source, table = rows.group_by, rows.group_by.entity, rows.table
     named = table.select(*(table[k] for k in group_by.keys), **rows.ended(table))
     known = named.filter([named[k].notnull() for k in group_by.keys] + [named[EVENT].notnull()])
     counts = known.group_by(*group_by.keys, EVENT).agg(_fw_rows=known.count())
@@ -161,34 +179,55 @@ def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
     return Check(question, sentence)
 
 
-def ask(checks: Iterator[Check], engine: Engine) -> None:
-    """Ask every question; DefinitionError with the first bad answer's sentence."""
+def ask(checks: Iterator[Check], engine: Engine) -> list[list[dict[str, Any]]]:
+    """Ask every question, and give the answers; DefinitionError with the first bad one's sentence."""
+    answers = []
     for check in checks:
-        answer = engine.fetch(check.question).to_pylist()
-        said = check.sentence(answer)
+        answers.append(engine.fetch(check.question).to_pylist())
+        said = check.sentence(answers[-1])
         if said is not None:
             raise DefinitionError(said)
-        if (doubt := check.note(answer)) is not None:
-            warn(doubt)
+    return answers
 
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
     """Refuse to compute what the data would make wrong, where every sentence names the rows; warn of what other engines may compute otherwise."""
-    ask(left_checks(join, left), engine)
+    ((lefts,),) = ask(left_checks(join, left), engine)
     for found in scans.of_left(join, engine, left):
         if found.status == ERROR and found.blocks:
             message = f"{found.sentence}; filter these rows out of the left, mend the data, or declare the check with most= or blocks=False"
             raise DefinitionError(message)
         if found.status == ERROR:
             warn(found.sentence)
-    check_sources(join, engine)
+    check_sources(join, engine, Extremes(lefts["first"], lefts["last"]))
 
 
-def check_sources(join: Join, engine: Engine) -> None:
-    """The same of the sources alone, for any left rows."""
+def check_sources(join: Join, engine: Engine, asked: Extremes | None = None) -> None:
+    """The same of the sources alone, for any left rows, or for those whose times have these extremes."""
     if doubts := unproven(join):
         warn(said(join.name, doubts))
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
-        ask(source_checks(group_by, engine), engine)
+        aged = any(part.max_age is not None for part in join.parts if part.group_by == group_by)
+        check_source(group_by, engine, asked, aged=aged)
+
+
+def check_source(group_by: GroupBy, engine: Engine, asked: Extremes | None = None, *, aged: bool = False) -> None:
+    """Refuse a source whose data contradict the definition; with the extremes of the instants that ask, as far as these may see. Runs."""
+    if isinstance(group_by.source, EventSource):
+        rows: Rows = EventRows(group_by, engine)
+        check_times(_seen(EventRows(group_by, engine), asked, aged=aged))
+    else:
+        rows = EntityRows(group_by, engine)
+    ask(source_checks(rows), engine)
+
+
+def _seen(rows: EventRows, asked: Extremes | None, *, aged: bool) -> EventRows:
+    """The events that know which instants ask; a day more, since some ask as of the midnight before."""
+    windows = rows.group_by.windows
+    if asked is None or aged or not windows or None in windows:
+        return rows
+    reach = max(in_us(w.length + w.hop) for w in windows if w) + in_us(DAY)
+    slack = in_us((rows.group_by.events.slack or DAY) + DAY)
+    return evolve(rows, instants=asked).within(reach) if asked.near(reach + slack) else rows
 
 

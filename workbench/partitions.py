@@ -79,6 +79,10 @@ class Partition:
             return [between(COMPACT, dt.int64)]
         return [between(ISO, dt.string) | between(COMPACT, dt.string)] if dtype.is_string() else []
 
+    def within_or_none(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
+        """The same, and rows that are in no partition pass too."""
+        return [table[self.column].isnull() | kept for kept in self.within(table, stretch)]
+
     def near(self, value: ir.Column, us: ir.IntegerValue) -> ir.BooleanValue:
         """Whether a row of this partition, at this time in microseconds since 1970, is no further than the slack from its day."""
         days = [_day(us + shift) for shift in (-self.slack, self.slack)]

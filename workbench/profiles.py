@@ -9,7 +9,7 @@ import ibis
 from attrs import frozen
 
 from backends import engine_of
-from workbench.checks import ask, source_checks
+from workbench.checks import check_source
 from workbench.errors import DefinitionError
 from workbench.plans import TIME, stored_rows
 from workbench.rows import rebound
@@ -65,7 +65,7 @@ def size(n: int) -> str:
 def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
     """The profile of a group-by's rows on a connection. DefinitionError where the data contradict the definition."""
     engine = engine_of(con)
-    ask(source_checks(group_by, engine), engine)
+    check_source(group_by, engine)
     rows = stored_rows(group_by, engine)
     entity = isinstance(group_by.source, EntitySource)
     timeless = entity and group_by.entity.snapshot is None

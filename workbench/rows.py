@@ -257,15 +257,19 @@ class EventRows(Rows):
     """Facts: paired with every later instant, up to the longest window.
 
     `instants` are those of the spine that asks, where they are known, and `stretch` what is read for them; `pruned`
-    says that no row that they may see lies too far from its partition.
+    says that no row that they may see lies too far from its partition. Where there are `conditions`, these alone say
+    what is read.
     """
 
     instants: Extremes | None = field(default=None, kw_only=True)
     stretch: Stretch | None = field(default=None, kw_only=True)
     pruned: bool = field(default=False, kw_only=True)
+    conditions: Within | None = field(default=None, kw_only=True)
 
     @cached_property
     def _bound(self) -> Bound:
+        if self.conditions is not None:
+            return Bound(self.engine, self.conditions)
         stretch, found = self.stretch, clock(self.group_by.source.table, self.group_by.events.time)
         if stretch is None:
             return Bound(self.engine)
@@ -288,6 +292,16 @@ class EventRows(Rows):
         value = seen.table[source.partition]
         inside = (us < edge(at, LARGEST, 0, Form(), dt.int64)) & (us >= edge(at, LEAST, -reach, Form(), dt.int64))
         return seen.table.filter(inside, ~by.near(value, us)).select(partition=value, us=us)
+
+    def outside(self, ends: Extremes | None) -> EventRows:
+        """At least those without a time and those not in [least, largest) of two midnights, or all; of the partitions of the stretch alone, where there are both."""
+        found, by, stretch = clock(self.group_by.source.table, self.group_by.events.time), self.partition, self.stretch
+
+        def kept(table: ir.Table) -> list[ir.BooleanValue]:
+            near = [] if by is None or stretch is None else by.within_or_none(table, stretch)
+            return [*near, *(found.outside(table, ends) if found is not None and ends is not None else [])]
+
+        return evolve(self, conditions=kept)
 
     def within(self, reach: int | None) -> EventRows:
         """By plain comparisons of a stored column, which engines skip rows by; all rows where the instants are not known."""

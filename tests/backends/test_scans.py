@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import warnings
 from datetime import datetime, timedelta
 
 import ibis
 import ibis.expr.operations as ops
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backends.engine import engine_of
 from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
 from workbench.accuracy import refuse_unstated
 from workbench.canonical import fingerprint
+from workbench.checks import check_source
 from workbench.compile import training_set
 from workbench.planning import seeing
 from workbench.rows import AT, EventRows, Inputs
@@ -137,15 +141,12 @@ def test_postgres_uses_an_index_of_the_time(postgres, kind):
 
 
 def test_a_dated_backfill_looks_at_the_days_that_its_days_see(warehouse, tmp_path, monkeypatch):
-    """Issue 7b: what a day could see was counted over the whole history; and each step has bounds of its own.
-
-    Left out is the look at all times of a source, that tells a wrong unit: one column.
-    """
+    """Issue 7b: what a day could see was counted over the whole history, and so was the time of every event, to tell a wrong unit; and each step has bounds of its own."""
     warehouse.raw_sql("insert into asked select k, timestamp '2024-01-20 12:00:00' + interval (k) day as t from range(3) r(k)")
     join = Join(name="j", left=EventSource(warehouse.table("asked"), time="t"), parts=[group_by(warehouse, "naive")])
     whole, engine, looks = backfill(join, plan="pairs").order_by("t", "k").to_pyarrow(), type(engine_of(warehouse)), []
     fetch = engine.fetch
-    monkeypatch.setattr(engine, "fetch", lambda self, expr: ("missing" in expr.columns or looks.append(scanned(warehouse, expr)), fetch(self, expr))[1])
+    monkeypatch.setattr(engine, "fetch", lambda self, expr: (looks.append(scanned(warehouse, expr)), fetch(self, expr))[1])
 
     one = backfill(join, start="2024-01-20", end="2024-01-21", into=tmp_path / "one")
     most = max(looks)
@@ -154,6 +155,115 @@ def test_a_dated_backfill_looks_at_the_days_that_its_days_see(warehouse, tmp_pat
     assert 1 == one.count().execute()
     assert most <= 6 * 1440 + 1  # three days' windows, the day, and one at each end
     assert [whole.to_pylist()] * 2 == [s.select(whole.column_names).to_pylist() for s in steps]
+
+
+# --- a wrong unit is told by what engines skip to
+
+FAR, NEAR, NOW = 7_258_118_400_000_000, 5_097_600_000_000, 1_704_067_200_000_000  # 2200, March 1970 and 2024, microseconds
+ODD = [None, -6 * NOW, -1, 0, NEAR - 1, NEAR, NOW, FAR - 1, FAR, 1_000 * NOW]
+UNITS = {"timestamp": lambda c: c, "timestamptz": lambda c: c, "bigint": lambda c: c.as_timestamp("us")}
+
+
+def verdict(times):
+    """What one look at all times says of them."""
+    known = [t for t in times if t is not None]
+    if any(t >= FAR for t in known):
+        return "are milliseconds read as seconds"
+    if known and all(0 <= t < NEAR for t in known):
+        return "are seconds read as milliseconds"
+    return f"{len(times) - len(known)} of {len(times)} rows" if len(known) < len(times) else None
+
+
+def said_of(events):
+    """What a look at a source says, refused or warned of."""
+    made = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=[events.count()])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            check_source(made, engine_of(events.get_backend()))
+        except DefinitionError as refused:
+            return str(refused)
+    return " ".join(str(w.message) for w in warned if issubclass(w.category, UserWarning)) or None
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return ibis.duckdb.connect()
+
+
+@settings(max_examples=40, deadline=None)
+@given(times=st.lists(st.sampled_from(ODD), max_size=4), kind=st.sampled_from(list(UNITS)))
+def test_a_wrong_unit_is_told_as_by_one_look_at_all_times(embedded, times, kind):
+    """One time too late is refused, times that are all too early are, and rows without one are counted, in each form of a time."""
+    value = "u" if kind == "bigint" else f"make_timestamp(u)::{kind}"
+    embedded.raw_sql("create or replace table told (u bigint)")
+    for us in times:
+        embedded.raw_sql(f"insert into told values ({'null' if us is None else us})")
+    embedded.raw_sql(f"create or replace table units as select 1 k, {value} t from told")
+    table = embedded.table("units")
+
+    got, want = said_of(table.mutate(t=UNITS[kind](table.t))), verdict(times)
+
+    assert (want or "None") in str(got)
+
+
+# What else a table may hold: a time as a date, and times without an end, which are none.
+HELD = {
+    "timestamp": ("('2024-01-01'), ('infinity')", "1 of 2 rows"),
+    "timestamptz": ("('2024-01-01'), ('-infinity'), (null)", "2 of 3 rows"),
+    "date": ("('2024-01-01'), ('2200-01-01')", "reaches 2200-01-01"),
+    "timestamp(3)": ("('1970-01-01'), ('1970-02-28 23:59:59.999')", "are seconds read as milliseconds"),
+    "timestamp(0)": ("('2024-01-01'), ('1970-01-20')", "None"),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+@pytest.mark.parametrize("indexed", [True, False])
+def test_postgres_tells_a_wrong_unit_with_an_index_and_without(postgres, kind, indexed):
+    postgres.raw_sql(f"drop table if exists units; create table units (k int, t {kind})")
+    rows, want = HELD[kind]
+    postgres.raw_sql(f"insert into units select 1, v::{kind} from (values {rows}) r(v)")
+    postgres.raw_sql("create index on units (t); set enable_seqscan = off" if indexed else "set enable_seqscan = on")
+    table = postgres.table("units")
+
+    got = said_of(table.mutate(t=table.t.cast("timestamp")) if kind == "date" else table)
+
+    postgres.raw_sql("set enable_seqscan = on")
+    assert want in str(got)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", ["ts timestamp_ntz", "ts timestamp", "ts bigint"])
+def test_spark_tells_a_wrong_unit_in_each_form(spark, column):
+    """One row of a thousand; Spark skips by some of these forms, and reads the times of others."""
+    kind = column.split()[1]
+    spark.raw_sql(f"create or replace temporary view units as select 1 k, {_told_to_spark(kind)} t from range(1000)")
+    table = spark.table("units")
+    events = table.mutate(t=table.t.as_timestamp("ms") if kind == "bigint" else table.t)
+
+    assert "are milliseconds read as seconds" in said_of(events)
+
+
+def _told_to_spark(kind):
+    us = f"(if(id = 700, {FAR}, {NOW}) + id)"
+    return f"{us} div 1000" if kind == "bigint" else f"cast(timestamp_micros({us}) as {kind})"
+
+
+def test_one_days_left_counts_no_year_to_tell_a_wrong_unit(warehouse, monkeypatch):
+    """Issue 7b, item 3: by far the most of what one day's left read was the look at all times; a time that is parsed is still looked at whole."""
+    looks, engine = [], type(engine_of(warehouse))
+    fetch = engine.fetch
+    monkeypatch.setattr(engine, "fetch", lambda self, expr: (looks.append(scanned(warehouse, expr)), fetch(self, expr))[1])
+    parsed = warehouse.table("events0").mutate(tm=lambda t: t.tm.cast("string").cast("timestamp"))
+
+    check_source(group_by(warehouse, "naive"), engine_of(warehouse))
+    late, first = looks
+    looks.clear()
+    check_source(GroupBy(name="p", source=EventSource(parsed, time="tm"), keys=["k"], aggregations=[parsed.count()]), engine_of(warehouse))
+
+    assert 0 == late
+    assert 6 * 1440 > first  # DuckDB stops when a thread has found one
+    assert EVENTS == looks[0]
 
 
 # --- a declared partition column (rule 5)
@@ -230,6 +340,22 @@ def test_a_partition_changes_no_hash_and_what_is_none_is_refused_in_a_sentence(d
         EventSource(table, time="at", slack=days(1))
     with pytest.raises(DefinitionError, match="one span"):
         EventSource(table, time="at", partition="ds", slack=days(1, 2))
+
+
+@pytest.mark.parametrize("form", ["date", "text"])
+def test_a_wrong_unit_is_looked_for_in_the_partitions_that_a_backfill_sees(duck, form):
+    """A row in a wrong unit should have been among these: one of another partition is refused by the backfills that see that."""
+    wrong = "select 1, timestamp '2300-01-01', {}, 7"
+
+    for told, refused in (("timestamp '2024-01-31'", True), ("null", True), ("timestamp '2024-01-03'", False)):
+        _, join = partitioned(duck, late=wrong.format(told), form=form)
+        if refused:
+            with pytest.raises(DefinitionError, match="are milliseconds read as seconds"):
+                backfill(join)
+        else:
+            assert 2 == backfill(join).count().execute()
+    with pytest.raises(DefinitionError, match="are milliseconds read as seconds"):
+        check_source(join.parts[0].group_by, engine_of(duck))
 
 
 def test_a_dated_backfill_holds_each_step_against_its_partitions(duck, tmp_path):
