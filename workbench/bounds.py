@@ -85,6 +85,18 @@ def clock(table: ops.Relation, time: str) -> Clock | None:
     return _read(value, Form("day", DAY)) if value.dtype.is_date() else _read(value, Form(TIME)) if value.dtype.is_timestamp() else None
 
 
+def calendar(table: ops.Relation, day: str) -> Clock | None:
+    """The stored column that a column of days is (dates, ISO texts), or of whose times it is the day; none where there is none."""
+    value = _stored(ops.Field(table, day))
+    of_times = isinstance(value, ops.Date) or (isinstance(value, ops.Cast) and value.to.is_date())
+    if of_times and value.arg.dtype.is_timestamp():
+        value = value.arg
+    if not isinstance(value, ops.Field) or not isinstance(value.rel, ops.UnboundTable):
+        return None
+    forms = ((dt.Timestamp, Form(TIME)), (dt.Date, Form("day", DAY)), (dt.String, Form("day", DAY)))
+    return next((Clock(value.name, form, kind) for kind, form in forms if isinstance(value.dtype, kind)), None)
+
+
 def stored_column(table: ops.Relation, name: str) -> str | None:
     """The column of the stored table that a column is, unchanged; none where it is computed."""
     value = _stored(ops.Field(table, name))

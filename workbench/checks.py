@@ -13,11 +13,12 @@ from online.outcomes import ERROR
 from workbench import scans
 from workbench.aggregates import Each
 from workbench.binding import member, title
+from workbench.entities import EntityRows
 from workbench.errors import DefinitionError, warn
 from workbench.normal import micros
 from workbench.operations import said, unproven
 from workbench.reductions import reductions
-from workbench.rows import EVENT, EntityRows, EventRows, Rows, in_us, rebound
+from workbench.rows import EVENT, EventRows, Rows, in_us, rebound
 from workbench.sources import EventSource
 from workbench.windows import DAY
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Times that only a wrong unit gives: milliseconds read as seconds lie beyond FAR, seconds read as milliseconds before NEAR.
 FAR, NEAR = datetime(2200, 1, 1, tzinfo=UTC), datetime(1970, 3, 1, tzinfo=UTC)
+
+WEEK = 7 * DAY
 
 
 def moment(us: int) -> str:
@@ -217,8 +220,16 @@ def check_source(group_by: GroupBy, engine: Engine, asked: Extremes | None = Non
         rows: Rows = EventRows(group_by, engine)
         check_times(_seen(EventRows(group_by, engine), asked, aged=aged))
     else:
-        rows = EntityRows(group_by, engine)
+        rows = _states(EntityRows(group_by, engine), asked)
     ask(source_checks(rows), engine)
+
+
+def _states(rows: EntityRows, asked: Extremes | None) -> EntityRows:
+    """The snapshots that instants with these extremes may see, and those of a week before."""
+    if asked is None or asked.least is None or rows.group_by.entity.snapshot is None or not rows.group_by.taken:
+        return rows
+    known, look = rows.seen()
+    return known if look(asked.least - in_us(WEEK), asked.largest) else rows
 
 
 def _seen(rows: EventRows, asked: Extremes | None, *, aged: bool) -> EventRows:

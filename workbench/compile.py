@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import ibis.expr.operations as ops
 
+from workbench.entities import EntityRows
 from workbench.nodes import name_values
 from workbench.normal import finite, floor_to, micros, normal
 from workbench.planning import Planner, lazily
-from workbench.rows import AT, NEWEST, EntityRows, EventRows, Rows, beside, cleaned, in_us, rebound
+from workbench.rows import AT, NEWEST, EventRows, Rows, beside, cleaned, in_us, rebound
 from workbench.sources import EntitySource
 from workbench.windows import DAY
 
@@ -120,10 +121,11 @@ def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool
     The spine's columns, every feature of the group-by, and with `newest` the time of the key's latest fact. `rows`
     stand for those of the source.
     """
+    source = rows or (EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine))
     if group_by.taken:
-        table = EntityRows(group_by, engine).columns_of(spine)
+        spine, evaluation = planner(spine, source, group_by.name)
+        table = evaluation(spine, source, engine).states.columns_of(spine)
     else:
-        source = rows or (EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine))
         table = _aggregated(group_by, *planner(spine, source, group_by.name), source, newest=newest)
     derived = {f.name: _over(table, f.node) for f in group_by.derivations}
     kept = [*spine.columns, *(f.name for f in group_by.outputs), *([NEWEST] if newest else [])]

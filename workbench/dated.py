@@ -18,10 +18,11 @@ from workbench import bounds, progress
 from workbench.canonical import fingerprint
 from workbench.compile import training_set
 from workbench.departures import Departures, Filled
+from workbench.entities import EntityRows
 from workbench.errors import DefinitionError, warn
 from workbench.normal import floor_to, micros
 from workbench.planning import Chooser, check_partition
-from workbench.rows import EVENT, EntityRows, EventRows, in_us, rebound
+from workbench.rows import EVENT, EventRows, in_us, rebound
 from workbench.sources import EntitySource
 from workbench.staleness import Work, lost_sources
 from workbench.steps import Step, Steps, gaps, steps
@@ -265,7 +266,7 @@ class Seen:
         lengths = [w.length + w.hop for w in group_by.windows if w]
         bounded = part.max_age is None and lengths and None not in group_by.windows
         self.lookback = max(lengths) + DAY if bounded else None
-        found = _snapshots(group_by, engine) if self.entity else _events(EventRows(group_by, engine), days, self.lookback)
+        found = _snapshots(EntityRows(group_by, engine), days) if self.entity else _events(EventRows(group_by, engine), days, self.lookback)
         self.days, self.found = list(found), list(found.values())
         self.rows, self.marks = ([0, *accumulate(v[i] for v in self.found)] for i in (0, 1))
 
@@ -289,11 +290,14 @@ def _events(source: EventRows, days: Sequence[date], lookback: timedelta | None)
     return _by_day(source.engine, table, micros(table[source.group_by.events.time]), sorted(_used(source.group_by)))
 
 
-def _snapshots(group_by: GroupBy, engine: Engine) -> dict[date, list[int]]:
-    """Every snapshot of the base table, which decides what is in force (rule 6), with the checksum of the rows that are used."""
-    rows = EntityRows(group_by, engine)
-    ends, table = rows.snapshots(), rows.table
-    used = _by_day(engine, table, rows.ended(table)[EVENT], sorted(_used(group_by)))
+def _snapshots(rows: EntityRows, days: Sequence[date]) -> dict[date, list[int]]:
+    """Every snapshot of the base table, which decides what is in force (rule 6), that these days, in order, see, with the checksum of the rows that are used."""
+    if days and rows.group_by.entity.snapshot is not None:
+        known, look = rows.seen()
+        first, last = (days_since_epoch(day) * in_us(DAY) for day in (days[0], days[-1]))
+        rows = known if look(first, last) else rows
+    engine, ends, table = rows.engine, rows.snapshots(), rows.table
+    used = _by_day(engine, table, rows.ended(table)[EVENT], sorted(_used(rows.group_by)))
     return {day: [n, used.get(day, [0, 0])[1]] for day, (n, _) in _by_day(engine, ends, ends[EVENT], ()).items()}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from workbench.aggregates import kind
+from workbench.entities import EntityRows
 from workbench.lowering import Cell, Context, lower, prepare, tallied, tally, unfolded
 from workbench.nodes import name_values
 from workbench.normal import finite, normal_value
@@ -34,6 +35,12 @@ class Evaluation:
     source: Rows
     engine: Engine
     bucket: str | None = None
+
+    @property
+    def states(self) -> EntityRows:
+        """The source, where it is an entity."""
+        assert isinstance(self.source, EntityRows), "the source is an entity"  # noqa: S101 what the caller knows
+        return self.source
 
     @property
     def group(self) -> tuple[str, ...]:

@@ -12,12 +12,13 @@ from online.legible import lines
 from workbench.binding import title
 from workbench.compile import spine_of, training_set
 from workbench.display import expression
+from workbench.entities import EntityRows
 from workbench.errors import DefinitionError
 from workbench.joins import Join, expect_join
 from workbench.markup import join as joined
 from workbench.markup import section, tag
 from workbench.planning import FEW, PAIRS, Choice, Chooser, estimate_in
-from workbench.rows import EntityRows, EventRows
+from workbench.rows import EventRows
 from workbench.sources import EntitySource
 from workbench.training import connection_of, engine_for
 

@@ -13,6 +13,7 @@ from backends.asof import AsOf
 from backends.instants import Extremes
 from workbench.asked import asked, reach_of, span
 from workbench.binding import title
+from workbench.entities import EntityRows
 from workbench.errors import DefinitionError
 from workbench.estimates import Estimate, refuse
 from workbench.evaluation import Evaluation
@@ -60,6 +61,8 @@ def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callabl
 
 def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
     """A source that knows at which instants it is looked at; in a recipe, at those of each time. Runs."""
+    if isinstance(source, EntityRows):
+        return _seeing_states(engine, source, spine)
     if not isinstance(source, EventRows):
         return source
     instants, longest = Extremes(), max((in_us(w.length + w.hop) for w in source.group_by.windows if w), default=0)
@@ -80,6 +83,25 @@ def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
 
     engine.note(again)
     return evolve(known, pruned=True) if found else source
+
+
+def _seeing_states(engine: Engine, source: EntityRows, spine: ir.Table) -> Rows:
+    if source.group_by.entity.snapshot is None:
+        return source
+    instants, (known, look) = Extremes(), source.seen()
+
+    def usable() -> bool:
+        instants.look(engine, spine, AT)
+        return look(instants.least, instants.largest)
+
+    found = usable()
+
+    def again() -> None:
+        if usable() != found:
+            raise OtherPlanError(source.group_by.name)
+
+    engine.note(again)
+    return known if found else source
 
 
 def check_partition(source: EventRows, reach: int) -> None:
@@ -128,7 +150,8 @@ class Chooser:
     def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """The spine and the evaluation of one part; counts what there is where nothing is forced."""
         if not self.chooses(source):
-            return spine, Evaluation
+            seen = seeing(self.engine, source, spine) if isinstance(source, EntityRows) else source
+            return spine, lambda asked, _, engine, **more: Evaluation(asked, seen, engine, **more)
         spine = self.engine.keep(spine)
         source = seeing(self.engine, source, spine)
         question = cache(lambda: self._question(spine, source))

@@ -23,6 +23,7 @@ from workbench.canonical import canonical, fingerprint
 from workbench.definitions import Feature as Defined
 from workbench.definitions import GroupBy
 from workbench.display import expression
+from workbench.entities import EntityRows
 from workbench.errors import DefinitionError
 from workbench.estimates import Estimate
 from workbench.evaluation import contained
@@ -31,7 +32,7 @@ from workbench.message_needs import message_needs
 from workbench.nodes import as_it_stands, base
 from workbench.normal import finite, micros, normal, normal_value
 from workbench.reductions import finish_over, reductions
-from workbench.rows import EVENT, EntityRows, EventRows, Inputs
+from workbench.rows import EVENT, EventRows, Inputs
 from workbench.sources import EntitySource
 from workbench.told_precision import coarse, padded
 

@@ -1,4 +1,4 @@
-"""A group-by's source on an engine: its rows as internal columns, paired with the instants that ask for them."""
+"""A group-by's source on an engine: its rows as internal columns, paired with the instants that ask for them; of events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
@@ -18,10 +17,10 @@ from backends import EngineError
 from backends.instants import LARGEST, LEAST, Form, edge
 from workbench.binding import alike, plain
 from workbench.bounds import Stretch, clock, stored_column
-from workbench.nodes import as_it_stands, base, inline, name_values, rebuild, substitute
+from workbench.nodes import as_it_stands, name_values, rebuild, substitute
 from workbench.normal import finite, floor_to, micros, normal, rewritten
 from workbench.partitions import Partition
-from workbench.windows import DAY, Window
+from workbench.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from workbench.definitions import GroupBy
 
 Within = Callable[[ir.Table], list[ir.BooleanValue]]  # conditions on a stored table's own columns
-BEFORE, NEVER = -(2**62), -1  # before all instants; the end of no day
+NEVER = -1  # the end of no day
 READ = (ops.UnboundTable, ops.InMemoryTable, ops.SQLQueryResult)
 SHORT = 4  # bytes of an integer that every double holds
 AT, EVENT, BUCKET, MEMBER, NEWEST, END = "_fw_at", "_fw_time", "_fw_bucket", "_fw_member", "_fw_newest", "_fw_end"
@@ -334,64 +333,3 @@ class EventRows(Rows):
             columns[f"_fw_order{i}a"] = table[name].notnull().ifelse(1, 0)  # Postgres casts no boolean to a small integer
             columns[f"_fw_order{i}b"] = table[name]
         return columns
-
-
-@frozen
-class EntityRows(Rows):
-    """State: paired with the latest snapshot whose day ended at or before the instant (rule 6)."""
-
-    def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
-        """Each spine row with its key's rows of the snapshot in force, or with nulls."""
-        del windows, newest
-        rows = self.selected(inputs, each, bucket, self.ended)
-        dated = beside(spine, self._in_force(spine), [AT])
-        matches = [dated[c] == rows[c] for c in spine.columns if c != AT]
-        pairs = dated.left_join(rows, [*matches, dated[END] == rows[EVENT]])
-        pairs = pairs.drop(*(f"{k}_right" for k in spine.columns if k != AT))
-        return pairs.mutate(**{inside(None): pairs[EVENT].notnull()})
-
-    def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The rows before all instants, with the end of their snapshot's day as one key more."""
-        rows = self.selected(inputs, each, bucket, self.ended)
-        return rows.filter(rows[EVENT].notnull()).mutate(**{END: rows[EVENT], EVENT: ibis.literal(BEFORE, "int64")})
-
-    def dated(self, spine: ir.Table) -> ir.Table:
-        """The spine with the end of the snapshot in force, or with an end that no snapshot has."""
-        ended = beside(spine, self._in_force(spine), [AT])
-        return ended.mutate(**{END: ended[END].fill_null(NEVER)})
-
-    def columns_of(self, spine: ir.Table) -> ir.Table:
-        """The spine with the entity's columns taken as they are."""
-        inputs, table = Inputs(), self.group_by.source.table
-        names = {inputs.name(ops.Field(table, c)): c for c in self.group_by.taken}
-        pairs = self.pairs(spine, (), inputs, each=None, bucket=None, newest=True)
-        taken = {feature: pairs[name] for name, feature in names.items()}
-        return pairs.select(*spine.columns, *name_values({NEWEST: pairs[END], **taken}))
-
-    def ended(self, table: ir.Table) -> dict[str, ir.Value]:
-        """The end of each row's day in microseconds; 0, at which every instant finds it, for a table without time."""
-        name = self.group_by.entity.snapshot
-        if name is None:
-            return {EVENT: ibis.literal(0, "int64")}
-        return {EVENT: self._end(table[name])}
-
-    def _end(self, day: ir.Value) -> ir.IntegerValue:
-        return micros((day.cast("date") if day.type().is_string() else day).cast("timestamp")) + in_us(DAY)
-
-    def _in_force(self, spine: ir.Table) -> ir.Table:
-        """For each instant, the end of the latest finished snapshot of the whole table."""
-        if self.group_by.entity.snapshot is None:
-            return spine.select(AT).distinct().mutate(**{END: ibis.literal(0, "int64")})
-        ends = self.snapshots().distinct()
-        instants = spine.select(AT).distinct()
-        return instants.join(ends, ends[EVENT] <= instants[AT]).group_by(AT).agg(**{END: lambda t: t[EVENT].max()})
-
-    def snapshots(self) -> ir.Table:
-        """The end of the day of every row of the base table: a snapshot exists even where a filter takes all its rows."""
-        source = self.group_by.entity
-        if source.snapshot is None:
-            ended = self.table.select(**self.ended(self.table))
-        else:
-            table = rebound(base(source.table), self.engine).to_expr()
-            ended = table.select(**{EVENT: self._end(rebound(inline(ops.Field(source.table, source.snapshot)), self.engine).to_expr())})
-        return ended.filter(ended[EVENT].notnull())

@@ -9,9 +9,10 @@ import ibis
 
 from online.outcomes import END, ERROR, outcome
 from online.plan import CheckPlan
+from workbench.entities import EntityRows
 from workbench.normal import micros
 from workbench.quality import ROW
-from workbench.rows import EVENT, EntityRows, rebound
+from workbench.rows import EVENT, rebound
 from workbench.sources import EventSource
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from datetime import datetime, timedelta
 
@@ -11,9 +10,10 @@ import ibis.expr.operations as ops
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scanned import scanned
 
 from backends.engine import engine_of
-from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
+from workbench import Aggregation, DefinitionError, EntitySource, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
 from workbench.accuracy import refuse_unstated
 from workbench.canonical import fingerprint
 from workbench.checks import check_source
@@ -37,7 +37,6 @@ TIMES = {
     "zone dropped": ("make_timestamp({us})::timestamptz", lambda c: c.cast("timestamp")),
 }
 THREE = days(3)
-SCANS = ("READ_PARQUET", "PARQUET_SCAN", "TABLE_SCAN", "SEQ_SCAN")
 
 
 @pytest.fixture
@@ -57,17 +56,6 @@ def group_by(con, how, spans=THREE, **more):
     table = con.table(f"events{list(TIMES).index(how)}")
     events = table.mutate(tm=TIMES[how][1](table.tm)).filter(lambda t: t.v >= 0).drop_null("k")
     return GroupBy(name="g", source=EventSource(events, time="tm"), keys=["k"], aggregations=[Aggregation(v, spans) for v in (events.v.sum(), events.count(), events.v.last())], **more)
-
-
-def scanned(con, expr):
-    """How many rows the scans under an expression put out."""
-    (_, plan), *_ = con.raw_sql(f"explain (analyze, format json) {engine_of(con).query(expr)}").fetchall()
-
-    def rows(node):
-        mine = node["operator_cardinality"] if node.get("operator_name", "").strip() in SCANS else 0
-        return mine + sum(map(rows, node.get("children", [])))
-
-    return rows(json.loads(plan))
 
 
 @pytest.mark.parametrize("how", TIMES)
@@ -381,3 +369,24 @@ def test_an_accuracy_that_is_unstated_is_refused_on_spark_before_a_job_runs(spar
         refuse_unstated(join, [part], spark)
 
     assert before == jobs(None).size()
+
+
+# --- snapshots of an entity (rule 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["postgres", "spark"])
+def test_the_snapshot_in_force_is_found_on_each_engine_in_each_form_of_a_day(engine, request):
+    """Issue 7b, item 3: what is not in force is not read; a week without a snapshot is looked past."""
+    con = request.getfixturevalue(engine)
+    ids, day, made = ("generate_series(0, 99) r(i)", "date '2024-01-01' + i", "") if engine == "postgres" else ("range(100) r(i)", "date_add(date '2024-01-01', int(i))", "using parquet ")
+    for name in ("states", "asked_states"):
+        con.raw_sql(f"drop table if exists {name}")
+    con.raw_sql(f"create table states {made}as select k, i v, d, cast(d as {'text' if engine == 'postgres' else 'string'}) s, cast(d as timestamp) + interval '23' hour ts from (select i, {day} d from {ids}) x, (values (1), (2)) y(k) where not i between 40 and 70")
+    con.raw_sql(f"create table asked_states {made}as select k, timestamp '2024-03-10 06:00:00' t from (values (1), (2), (9)) y(k)")
+    states = con.table("states").mutate(day=lambda t: t.ts.date())
+    parts = [GroupBy(name=f"g{c}", source=EntitySource(states, snapshot=c), keys=["k"], features=["v"]) for c in (("d", "s", "day") if engine == "postgres" else ("s", "day"))]
+
+    got = backfill(Join(name="j", left=EventSource(con.table("asked_states"), time="t"), parts=parts)).order_by("k").to_pyarrow().to_pylist()
+
+    assert [{39}, {39}, {None}] == [{v for c, v in r.items() if c.endswith("_v")} for r in got]

@@ -9,10 +9,11 @@ from attrs import frozen
 
 from online.legible import short
 from workbench.binding import title
+from workbench.entities import EntityRows
 from workbench.guards.asking import Answer, Guard
 from workbench.guards.events import US, Events
 from workbench.guards.finding import NOTE, Finding
-from workbench.rows import EVENT, EntityRows, in_us
+from workbench.rows import EVENT, in_us
 from workbench.sources import EventSource
 from workbench.windows import DAY
 

@@ -14,10 +14,11 @@ from workbench.arrows import fetched
 from workbench.checks import ask, left_checks
 from workbench.compile import TIME, features, instant, spine_of, training_set
 from workbench.definitions import Aggregation
+from workbench.entities import EntityRows
 from workbench.normal import micros
 from workbench.numbering import ROW
 from workbench.planning import briefly, estimate_in
-from workbench.rows import AT, EVENT, NEWEST, EntityRows, EventRows, in_us
+from workbench.rows import AT, EVENT, NEWEST, EventRows, in_us
 from workbench.sources import EntitySource
 from workbench.timeline.left import Wanted
 from workbench.timeline.nearby import columns

@@ -15,10 +15,11 @@ from backends import engine_of
 from online.labels import name_beside
 from workbench.arrows import fetched, typed
 from workbench.definitions import Aggregation, GroupBy, flat
+from workbench.entities import EntityRows
 from workbench.errors import DefinitionError
 from workbench.joins import Join
 from workbench.normal import micros
-from workbench.rows import EntityRows, EventRows
+from workbench.rows import EventRows
 from workbench.sources import EntitySource, EventSource
 
 if TYPE_CHECKING:
