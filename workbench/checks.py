@@ -23,7 +23,7 @@ from workbench.sources import EventSource
 from workbench.windows import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import ibis.expr.types as ir
 
@@ -95,11 +95,8 @@ def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
 def source_checks(rows: Rows) -> Iterator[Check]:
     """Of a group-by's source: one row a key and snapshot, lists of one length."""
     group_by, engine = rows.group_by, rows.engine
-    if isinstance(rows, EntityRows):
-        if group_by.entity.snapshot is not None and group_by.entity.table.schema[group_by.entity.snapshot].is_string():
-            yield _iso_dates(group_by, engine)
-        if group_by.taken:
-            yield _one_row_a_key(rows)
+    if isinstance(rows, EntityRows) and group_by.taken:
+        yield _one_row_a_key(rows)
     for op in {op for f in group_by.computed for op in reductions(f.node)}:
         for each in op.find(Each):
             if each.by_position:
@@ -182,7 +179,7 @@ def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
     return Check(question, sentence)
 
 
-def ask(checks: Iterator[Check], engine: Engine) -> list[list[dict[str, Any]]]:
+def ask(checks: Iterable[Check], engine: Engine) -> list[list[dict[str, Any]]]:
     """Ask every question, and give the answers; DefinitionError with the first bad one's sentence."""
     answers = []
     for check in checks:
@@ -220,6 +217,8 @@ def check_source(group_by: GroupBy, engine: Engine, asked: Extremes | None = Non
         rows: Rows = EventRows(group_by, engine)
         check_times(_seen(EventRows(group_by, engine), asked, aged=aged))
     else:
+        if group_by.entity.snapshot is not None and group_by.entity.table.schema[group_by.entity.snapshot].is_string():
+            ask([_iso_dates(group_by, engine)], engine)  # first, for what follows reads them as dates
         rows = _states(EntityRows(group_by, engine), asked)
     ask(source_checks(rows), engine)
 
