@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import ibis
 import pyarrow as pa
 
 from backends.copying import arrow_type
 from workbench.nodes import name_values
 
 if TYPE_CHECKING:
-    import ibis
     import ibis.expr.datatypes as dt
     import ibis.expr.types as ir
 
@@ -30,6 +30,11 @@ def fetched(engine: Engine, table: ir.Table, schema: ibis.Schema | None = None) 
 def told_as_text(dtype: dt.DataType) -> bool:
     """Whether Arrow has values of the type as text, within lists too."""
     return any(word in str(dtype) for word in ("uuid", "json"))
+
+
+def compared(value: Any, dtype: dt.DataType) -> Any:
+    """A value as it is compared with a column: as a literal of the column's type where its own would be another, or none."""
+    return ibis.literal(value, dtype) if told_as_text(dtype) or dtype.is_unsigned_integer() else value
 
 
 def typed(table: ir.Table, schema: ibis.Schema | None) -> ir.Table:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from workbench.checks import FAR, NEAR
 from workbench.overview.column_facts import NUMBERS, ColumnFacts
 from workbench.timeline import words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from workbench.overview.text_forms import Reading
 
 # Units of epoch integers, with how many of them make a second.
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -20,6 +24,7 @@ FIRST_S, LAST_S = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds since 
 KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|number|sku)$|^id")
 TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
 DAY_OR_TEXT = '.cast("timestamp")'
+EPOCH, FIRST_YEAR, DAY_US = date(1970, 1, 1), 1000, 86_400_000_000  # pages write no year before
 REPEATS = 2.0  # rows a value from which a column's values repeat
 
 
@@ -41,29 +46,42 @@ class KeyCandidate:
     reason: str
 
 
-def time_candidates(columns: Sequence[ColumnFacts]) -> list[TimeCandidate]:
+def time_candidates(columns: Sequence[ColumnFacts], readings: Sequence[Reading] = ()) -> list[TimeCandidate]:
     """The likeliest first: what has a timestamp's type, then epochs that are named as times, dates and ISO texts, other epochs.
 
     A day comes after what tells the hour: an event that counts from its day's first instant is known before it happened.
     """
     found = []
+    read = {r.name: r for r in readings if r.form.is_time and r.sure}
     for place, column in enumerate(columns):
-        candidate = _time(column)
-        if candidate is not None:
+        candidate = _time(column, read.get(column.name))
+        if candidate is not None and _plausible(column):
             named = bool(TIMEISH.search(column.name))
-            rank = {"": 0, DAY_OR_TEXT: 2}.get(candidate.then, 1 if named else 3)
+            rank = 0 if not candidate.then else 2 if column.kind != "whole" else 1 if named else 3
             found.append(((column.distinct == 1 < column.rows, rank, column.nulls > column.rows / 2, not named, place), candidate))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
 
-def _time(column: ColumnFacts) -> TimeCandidate | None:
+def _plausible(column: ColumnFacts) -> bool:
+    """Whether no time of the column is such that a feature over it is refused, as a placeholder for 'never'."""
+    if column.kind in {"whole", "text"}:  # the one was looked at, the other is not ordered as its times are
+        years = [int(t[:4]) for t in (column.least, column.most) if column.kind == "text" and t and t[:4].isdigit()]
+        return all(FIRST_YEAR <= y < FAR.year for y in years) and years != [NEAR.year, NEAR.year]
+    unit = 1 if column.kind == "date" else DAY_US
+    first, near, far = ((date(FIRST_YEAR, 1, 1) - EPOCH).days, (NEAR.date() - EPOCH).days, (FAR.date() - EPOCH).days)
+    return first * unit <= column.least and column.most < far * unit and not (column.least >= 0 and column.most < near * unit)
+
+
+def _time(column: ColumnFacts, reading: Reading | None) -> TimeCandidate | None:
     match column.kind:
         case "instant":
             return TimeCandidate(column.name, "", "timestamps") if column.known else None
         case "date":
             return TimeCandidate(column.name, DAY_OR_TEXT, "dates; an event counts from the day's first instant, UTC") if column.known else None
-        case "text" if column.iso and column.iso == column.known:
-            return TimeCandidate(column.name, DAY_OR_TEXT, "texts that are all ISO days or times")
+        case "text" if reading is not None and reading.rows == column.known:
+            return TimeCandidate(column.name, reading.then, f"texts that are all {reading.form.said}")
+        case "text" if reading is not None:
+            return TimeCandidate(column.name, reading.then, f"texts of which {reading.rows:,} of {column.known:,} are {reading.form.said}; the others have no time, and count nowhere")
         case "whole" if (unit := _epoch(column)) is not None:
             then = f'.as_timestamp("{unit}")' if unit != "ns" else '.floordiv(1000).as_timestamp("us")'
             return TimeCandidate(column.name, then, f"whole numbers that look like {CALLED[unit]} since 1970")
@@ -94,8 +112,16 @@ def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
 
+def _adds_up(column: ColumnFacts) -> bool:
+    """Whether the sum of all rows is one that there is: of integers in 64 bits, of decimals in 38 digits (rule 11)."""
+    if column.kind == "float":
+        return True
+    most = max(abs(column.least), abs(column.most)) * column.known
+    return most < (2**63 if column.kind == "whole" else 10 ** (38 - (column.dtype.scale or 0)))
+
+
 def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]:
     """Numbers to add up, the likeliest first: those with a fraction; those that are named as a key where there are no others."""
-    found = [c for c in columns if c.kind in NUMBERS and c.known and c.name not in taken and not (c.unique and c.kind == "whole")]
+    found = [c for c in columns if c.kind in NUMBERS and c.known and c.name not in taken and not (c.unique and c.kind == "whole") and _adds_up(c)]
     found = [c for c in found if not KEYISH.search(c.name)] or found
     return sorted(found, key=lambda c: (c.kind == "whole", columns.index(c)))

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from backends import Engine
 
 LONGEST_TEXT = 200  # characters of an extreme that are fetched
-# An ISO day whose month and day there may be.
-ISO_DAY = r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+# The days that there are, of leap years and others.
+LEAP = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
+ISO_DAY = f"^(?:[0-9]{{4}}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))|{LEAP}-02-29)"
 ISO = f"{ISO_DAY}{CLOCK}(?:Z|{ZONE})?"
 
 # The kinds of columns, by the first of these tests that a type passes.
@@ -155,3 +156,17 @@ def _facts(i: int, name: str, dtype: dt.DataType, stored: str, told: Mapping[str
     numbers = {what: told.get(f"{what}_{i}") for what in ("distinct", "true", "iso")}
     whole: dict[str, Any] = {what: None if n is None else int(n) for what, n in numbers.items()}
     return ColumnFacts(name, dtype, stored, kind, rows, rows - known, known - fine, least=told.get(f"least_{i}"), most=told.get(f"most_{i}"), wanting=wanting(dtype), **whole)
+
+
+def share(n: int, of: int) -> str:
+    """A share in per cent, none as 0 and some never as 0 or as all.
+
+    >>> share(0, 9), share(1, 100_000), share(99_999, 100_000), share(1, 4)
+    ('0', '<0.1%', '>99.9%', '25%')
+    """
+    if not n or not of:
+        return "0"
+    part = 100 * n / of
+    if part < 0.1:  # noqa: PLR2004 a tenth of a per cent
+        return "<0.1%"
+    return "100%" if n == of else ">99.9%" if part > 99.9 else f"{part:.3g}%"  # noqa: PLR2004 the same from above

@@ -41,25 +41,33 @@ def variable_of(value: Any) -> str | None:
     return next((name for name, there in named.items() if there is value and snippets.identifier(name) and not name.startswith("_")), None)
 
 
-def first_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], title: str, opened: Sequence[str], table: str = TABLE) -> list[FirstLines]:
-    """For a table with a key, an event source where there is a time, and an entity source where rows may be states; `opened` are lines that go before."""
+def first_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], title: str, opened: Sequence[str], table: str = TABLE, state: KeyCandidate | None = None) -> list[FirstLines]:
+    """For a table with a key, an event source where there is a time, and an entity source where rows may be states.
+
+    `opened` are lines that go before; `state` is a key of which no day of `snapshot_of` has two rows.
+    """
     if not keys:
         return []
-    renamed, columns, times, keys = _without_inner(columns, times, keys)
+    renamed, columns, times, keys, state = _without_inner(columns, times, keys, state)
     start = [*opened, *([f"{table} = {table}.rename({snippets.python(renamed)})"] if renamed else [])]
     made = []
     if times:
-        made.append(FirstLines("each row is something that happened: features count what came before a time", _event_lines(columns, times[0], keys[0], title, start, table)))
+        made.append(FirstLines("each row is something that happened: features count what came before a time", _event_lines(columns, times, keys[0], title, start, table)))
     unique = next((k for k in keys if k.unique), None)
-    days = next((t for t in times if _dated(columns, t)), None)
-    if days is not None or (unique is not None and not times):
+    days = snapshot_of(columns, times)
+    key = state if days is not None else unique if not times else None
+    if key is not None:
         said = "each row is the state of its key at the end of a day" if days else "each row is the state of its key, at all times"
-        key = unique if unique and not days else keys[0]
         made.append(FirstLines(said, _entity_lines(columns, days, key, title, start, table)))
     return made
 
 
-def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate]) -> tuple[dict[str, str], Sequence[ColumnFacts], Sequence[TimeCandidate], Sequence[KeyCandidate]]:
+def snapshot_of(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate]) -> TimeCandidate | None:
+    """The day that may say which snapshot a row is of."""
+    return next((t for t in times if any(c.name == t.name and c.kind == "date" for c in columns)), None)
+
+
+def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], state: KeyCandidate | None) -> tuple[dict[str, str], Sequence[ColumnFacts], Sequence[TimeCandidate], Sequence[KeyCandidate], KeyCandidate | None]:
     """The new names of columns that are called as the plan calls its own, and what was found under them."""
     taken = {c.name.casefold() for c in columns}
     new: dict[str, str] = {}
@@ -77,16 +85,14 @@ def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate
         [evolve(c, name=new.get(c.name, c.name)) for c in columns],
         [evolve(t, name=new.get(t.name, t.name)) for t in times],
         [evolve(k, name=new.get(k.name, k.name)) for k in keys],
+        None if state is None else evolve(state, name=new.get(state.name, state.name)),
     )
 
 
-def _dated(columns: Sequence[ColumnFacts], time: TimeCandidate) -> bool:
-    return any(c.name == time.name and c.kind == "date" for c in columns)
-
-
-def _event_lines(columns: Sequence[ColumnFacts], time: TimeCandidate, key: KeyCandidate, title: str, start: Sequence[str], table: str) -> str:
+def _event_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], key: KeyCandidate, title: str, start: Sequence[str], table: str) -> str:
+    time = times[0]
     source = f"{table}.mutate({snippets.arguments({time.name: member(time.name, table) + time.then})})" if time.then else table
-    added = values(columns, {time.name, key.name})[:MOST_VALUES]
+    added = values(columns, {key.name, *(t.name for t in times)})[:MOST_VALUES]
     taken: set[str] = set()
     asked = [*(f"{member(c.name)}.sum(){_named(c.name, 'sum', taken)}" for c in added), "_.count()"]
     given = {"name": snippets.python(_definition(title)), "source": f"EventSource({source}, time={snippets.python(time.name)})", "keys": f"[{snippets.python(key.name)}]", "aggregations": f"trailing(days(7), {', '.join(asked)})", "accuracy": ACCURACY}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.markup import Markup, row, section, tag
-from workbench.overview.table_text import cut, distinct, extreme, nulls, shape, share, value_of
+from workbench.overview.column_facts import share
+from workbench.overview.table_text import cut, distinct, extreme, nulls, shape, value_of
 from workbench.timeline import words
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ def _drawn(column: ColumnFacts) -> Markup:
 
 
 def _notes(preview: TablePreview) -> Markup:
-    said = [("when", f"{t.name}: {t.reason}") for t in preview.times[:3]]
+    said: list[tuple[str, Any]] = [("when", f"{t.name}: {t.reason}") for t in preview.times[:3]]
     said += [("whose", f"{k.name}: {k.reason}") for k in preview.keys[:3]]
     said += [("lacks", sentence) for sentence in preview.lacks]
     said += [("no input", f"{c.name}: {c.wanting}") for c in preview.columns if c.wanting]
+    said += [("as text", tag("span", f"{h.name}: {h.said}", *([": ", tag("code", h.code)] if h.code else []))) for h in preview.hints]
     items = (part for k, v in said for part in (tag("dt", k), tag("dd", v)))
     return tag("dl", *items, style="padding-top:12px") if said else Markup("")
 

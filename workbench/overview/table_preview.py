@@ -19,7 +19,8 @@ from workbench.overview import table_page, table_text
 from workbench.overview.candidates import KeyCandidate, TimeCandidate, key_candidates, time_candidates
 from workbench.overview.column_facts import OTHER, ColumnFacts, facts, kind_of, measured, questions
 from workbench.overview.column_shapes import bin_counts, binned, commonest, with_commonest
-from workbench.overview.first_lines import TABLE, FirstLines, first_lines, variable_of
+from workbench.overview.first_lines import TABLE, FirstLines, first_lines, snapshot_of, variable_of
+from workbench.overview.text_forms import TO_TIME, Hint, hint, reading_counts, readings, sampled
 from workbench.rows import rebound
 from workbench.sources import check_rowwise
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from backends import Engine
 
+MOST_STATE_KEYS = 5  # keys that are looked at for whether a day has one row of each
 ASKED_AT_ONCE = 60  # columns of one statement: Postgres gives at most 1,664 values
 READERS = {".csv": "read_csv", ".tsv": "read_csv", ".txt": "read_csv", ".parquet": "read_parquet", ".json": "read_json", ".jsonl": "read_json", ".ndjson": "read_json"}
 
@@ -40,7 +42,8 @@ class TablePreview:
 
     `columns` has a `ColumnFacts` a column, over `looked_at` rows: all of the table, or, where `sampled`, as many of its
     first as are looked at. `rows` are a few of them as dicts. `times` and `keys` are the columns that may say when and
-    whose, the likeliest first, and `code` is the line of Python to go on with, as `lines` has all of them.
+    whose, the likeliest first, and `code` is the line of Python to go on with, as `lines` has all of them. `hints` say which
+    texts are numbers or times, and have the line that reads each.
     """
 
     title: str
@@ -53,6 +56,7 @@ class TablePreview:
     keys: tuple[KeyCandidate, ...]
     lines: tuple[FirstLines, ...]
     lacks: tuple[str, ...] = field(default=())
+    hints: tuple[Hint, ...] = field(default=())
 
     @property
     def code(self) -> str:
@@ -84,10 +88,26 @@ def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> T
     stored = engine.stored_types(table if on is None else plain)
     columns = [c for some in _chunks(list(plain.columns)) for c in _profiled(looked, some, stored, engine)]
     found = columns[0].rows if columns else 0
-    times = time_candidates(columns)
+    forms = sampled(looked, columns, engine)
+    read = readings(columns, forms, _one_row(looked, reading_counts(looked, forms), engine))
+    times = time_candidates(columns, read)
     keys = key_candidates(columns, times)
-    lines, lacks = _leading_on(table, columns, times, keys, called, opened, name)
-    return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_first_rows(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks))
+    state = _state_key(looked, snapshot_of(columns, times), keys, engine)
+    lines, lacks = _leading_on(table, columns, times, keys, called, opened, name, state)
+    hints = tuple(hint(r, name) for r in read if r.rows < r.known or r.form.then != TO_TIME)
+    return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_first_rows(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks), hints)
+
+
+def _state_key(looked: ir.Table, day: TimeCandidate | None, keys: Sequence[KeyCandidate], engine: Engine) -> KeyCandidate | None:
+    """The first of the likeliest keys of which no day has two rows: others are no snapshots' (rule 6)."""
+    if day is None:
+        return None
+    for key in keys[:MOST_STATE_KEYS]:
+        rows = looked.filter(looked[key.name].notnull(), looked[day.name].notnull())
+        twice = rows.group_by(key.name, day.name).agg(n=lambda t: t.count()).filter(lambda t: t["n"] > 1).limit(1)
+        if not engine.rows(twice):
+            return key
+    return None
 
 
 def _table_of(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
@@ -189,7 +209,7 @@ def _first_rows(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, A
     return [{name: row.get(f"c{i}") for i, name in enumerate(kinds)} for row in told]
 
 
-def _leading_on(table: ir.Table, columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], called: str, opened: Sequence[str], name: str) -> tuple[list[FirstLines], list[str]]:
+def _leading_on(table: ir.Table, columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], called: str, opened: Sequence[str], name: str, state: KeyCandidate | None) -> tuple[list[FirstLines], list[str]]:
     """The lines to go on with, and what the table lacks for them."""
     lacks = []
     if not keys:
@@ -200,5 +220,5 @@ def _leading_on(table: ir.Table, columns: Sequence[ColumnFacts], times: Sequence
         check_rowwise("a group-by", unbind(table.op()))
     except DefinitionError as error:
         return [], [*lacks, str(error)]
-    made = first_lines(columns, times, keys, called, opened, name)
+    made = first_lines(columns, times, keys, called, opened, name, state)
     return [one for one in made if one.code], lacks

@@ -8,7 +8,7 @@ import numpy as np
 
 from online.legible import written
 from workbench.display import table
-from workbench.overview.column_facts import ColumnFacts
+from workbench.overview.column_facts import ColumnFacts, share
 from workbench.timeline import words
 
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ def text(preview: TablePreview) -> str:
     rows = [[c.name, cut(str(c.dtype)), cut(c.stored), nulls(c), distinct(c), extreme(c, c.least), extreme(c, c.most), shape(c)] for c in preview.columns]
     lines = [f"{preview.title}  ({preview.size}, {preview.engine})", "", *table(HEADS, rows, right=(3, 4))]
     lines += [f"  {c.name}: {c.wanting}" for c in preview.columns if c.wanting]
+    lines += [f"  {h.name}: {h.said}" for h in preview.hints]
     lines += ["", *_first_rows(preview), "", *_candidates(preview)]
     said = written(line.rstrip() for line in lines)
-    return "\n".join([said, *(f"\n# {one.said}\n{one.code}" for one in preview.lines)])
+    read = [f"\n# what is read as text: {h.name}\n{h.code}" for h in preview.hints if h.code]
+    return "\n".join([said, *read, *(f"\n# {one.said}\n{one.code}" for one in preview.lines)])
 
 
 def _first_rows(preview: TablePreview) -> list[str]:
@@ -49,20 +51,6 @@ def _candidates(preview: TablePreview) -> list[str]:
 def cut(type_: str) -> str:
     """A type's name, as much as a cell shows: an enum's has all its values."""
     return type_ if len(type_) <= WIDEST_TYPE else type_[: WIDEST_TYPE - 1] + "…"
-
-
-def share(n: int, of: int) -> str:
-    """A share in per cent, none as 0 and some never as 0 or as all.
-
-    >>> share(0, 9), share(1, 100_000), share(99_999, 100_000), share(1, 4)
-    ('0', '<0.1%', '>99.9%', '25%')
-    """
-    if not n or not of:
-        return "0"
-    part = 100 * n / of
-    if part < 0.1:  # noqa: PLR2004 a tenth of a per cent
-        return "<0.1%"
-    return "100%" if n == of else ">99.9%" if part > 99.9 else f"{part:.3g}%"  # noqa: PLR2004 the same from above
 
 
 def nulls(column: ColumnFacts) -> str:

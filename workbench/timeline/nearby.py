@@ -19,7 +19,7 @@ from attrs import frozen
 
 from backends import EngineError
 from backends.duckdb import DuckDB
-from workbench.arrows import arrow, fetched, told_as_text, typed
+from workbench.arrows import arrow, compared, fetched, told_as_text, typed
 from workbench.checks import check_sources
 from workbench.joins import tables
 from workbench.names import twins
@@ -185,9 +185,9 @@ class Nearby:
         con.unregister("_fw_brought")
 
     def _typed(self, name: str, schema: ibis.Schema) -> str:
-        """Rows that are held under a name, with the types that Arrow has as text."""
+        """Rows that are held under a name, with the types that Arrow has as text, and clock times, which Arrow has in nanoseconds."""
         to = self.con.compiler.type_mapper.to_string
-        replaced = ", ".join(f"cast({self.engine.quoted(n)} as {to(t)}) as {self.engine.quoted(n)}" for n, t in schema.items() if told_as_text(t))
+        replaced = ", ".join(f"cast({self.engine.quoted(n)} as {to(t)}) as {self.engine.quoted(n)}" for n, t in schema.items() if told_as_text(t) or t.is_time())
         return f"select *{f' replace ({replaced})' if replaced else ''} from {self.engine.quoted(name)}"  # noqa: S608 names are quoted
 
     def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
@@ -292,6 +292,6 @@ def _mine(group_by: GroupBy, values: list[list[Any]], there: ir.Table, table: op
         if not isinstance(node, ops.Field) or node.rel != table:
             message = f"the key {key} of {group_by.name} is computed"
             raise BeyondReachError(message)
-        wanted = [ibis.literal(v, node.dtype) for v in some] if told_as_text(node.dtype) else some
+        wanted = [compared(v, node.dtype) for v in some]
         found.append(there[node.name].isin(wanted) if wanted else ibis.literal(value=False))
     return reduce(lambda a, b: a & b, found)

@@ -12,10 +12,10 @@ import pyarrow as pa
 from attrs import evolve, frozen
 
 from workbench.aggregates import Each
-from workbench.arrows import fetched, told_as_text, typed
+from workbench.arrows import compared, fetched, typed
 from workbench.compile import features
 from workbench.definitions import Aggregation
-from workbench.nodes import substitute
+from workbench.nodes import name_values, substitute
 from workbench.normal import finite, micros
 from workbench.planning import briefly, estimate_in
 from workbench.reductions import reductions
@@ -126,7 +126,7 @@ class Story:
     @property
     def _key(self) -> list[Any]:
         """The key as it is compared with columns."""
-        return [ibis.literal(k, t) if told_as_text(t) else k for k, t in zip(self.key, self._types, strict=True)]
+        return [compared(k, t) for k, t in zip(self.key, self._types, strict=True)]
 
     # --- the events
 
@@ -135,11 +135,14 @@ class Story:
         if self.engine is self.near.engine:
             return self._brought()
         told = self._told(self.at, self.start)
+        types = told.schema()
+        spans = {name: micros(ibis.timestamp("1970-01-01") + told[name]) for name, dtype in types.items() if dtype.is_interval()}
+        told = told.mutate(*name_values(spans)) if spans else told  # drivers hand over lengths of time in types that Arrow does not turn into its own
         totals = {r[STATUS]: r["n"] for r in self.engine.fetch(told.group_by(STATUS).agg(n=told.count())).to_pylist()}
         order = [told[o] for o in (EVENT, *self.group_by.events.order)]
         newest = [o.desc() for o in order]
         asked = ((told[STATUS] == OLD, newest, BEFORE), (told[STATUS].isin(INSIDE), newest, WITHIN), (told[STATUS] == LATER, order, LEAKED))
-        found = [r for which, by, most in asked for r in fetched(self.engine, told.filter(which).order_by(by).limit(most)).to_pylist()]
+        found = [r for which, by, most in asked for r in fetched(self.engine, told.filter(which).order_by(by).limit(most), types).to_pylist()]
         found.sort(key=lambda r: r[EVENT])
         return [self._row(r) for r in found], {status: totals.get(status, 0) for status in STATUSES}, None
 

@@ -6,12 +6,15 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from online.legible import cut, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST, LAST = (int((t - EPOCH) / timedelta(microseconds=1)) for t in (datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)))
 LISTED, LONGEST = 3, 24  # elements and characters of a cell
 WHOLE = 400  # characters of a value that is told with every digit
 HUGE = 1e15  # from here on a double's digits are no longer all known
@@ -20,6 +23,8 @@ SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_00
 
 def time(us: int, *, whole: bool = True) -> str:
     """An instant in UTC; fractions of a second only where there are any."""
+    if not FIRST <= us <= LAST:
+        return str(np.datetime64(us, "us")).replace("T", " ").removesuffix(".000000")
     at = EPOCH + timedelta(microseconds=us)
     text = f"{at:%Y-%m-%d %H:%M:%S}" if whole else f"{at:%H:%M:%S}"
     fraction = f".{at.microsecond:06d}"

@@ -1,0 +1,264 @@
+"""The lines that a first look offers: each runs to its preview, whatever the table holds; and texts that are numbers and times."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import warnings
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+
+import ibis
+import pyarrow as pa
+import pytest
+from cases import stored
+
+from workbench import EventSource, GroupBy, Join, backfill, preview, samples
+
+T = datetime(2024, 3, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
+TABLES = int(os.environ.get("WORKBENCH_TABLES", "12"))  # generated ones; more find more
+
+
+def kinds(n, r):
+    """Columns of n rows, of every kind that a table may hold, as functions that make them."""
+
+    def some(*values, type_=None):
+        return lambda: pa.array([r.choice(values) for _ in range(n)], type_)
+
+    hours = [T + timedelta(hours=r.randrange(100)) for _ in range(n)]
+    us = pa.timestamp("us")
+    return {
+        "word": some(None, "a", "b", "", "ééé", type_=pa.string()),
+        "user id": some(1, 2, 3, None, type_=pa.int64()),
+        "small": some(0, -128, 5, type_=pa.int8()),
+        "unsigned": some(0, 2**63 + 1, 5, type_=pa.uint64()),
+        "unique": lambda: pa.array([f"id{i}" for i in range(n)], pa.string()),
+        "row": lambda: pa.array(range(n), pa.int32()),
+        "large": some(2**63 - 1, -(2**63), 2**62, type_=pa.int64()),
+        "double": some(1.5, math.nan, math.inf, 1e308, None, type_=pa.float64()),
+        "single": some(1.5, 3.25, type_=pa.float32()),
+        "price": some(Decimal("1.25"), Decimal("99999.99"), type_=pa.decimal128(12, 2)),
+        "digits": some(Decimal(9 * 10**37), type_=pa.decimal128(38, 0)),
+        "ok": some(True, False, None, type_=pa.bool_()),
+        "day": some(date(2024, 1, 1), date(2024, 1, 2), date(2024, 2, 1), type_=pa.date32()),
+        "day or null": some(None, date(2024, 1, 1), date(2024, 1, 2), type_=pa.date32()),
+        "never": some(date(9999, 12, 31), date(1, 1, 1), type_=pa.date32()),
+        "at": lambda: pa.array(hours, us),
+        "at or null": lambda: pa.array([r.choice([None, h]) for h in hours], us),
+        "fine": lambda: pa.array(hours, pa.timestamp("ns")),
+        "zoned": lambda: pa.array(hours, pa.timestamp("us", "Europe/Berlin")),
+        "late": some(datetime(9999, 12, 31, 23), type_=us),  # noqa: DTZ001 the same
+        "early": some(datetime(1, 1, 1), type_=us),  # noqa: DTZ001 the same
+        "ms": some(*(1_700_000_000_000 + 1000 * i for i in range(9)), type_=pa.int64()),
+        "created_ns": some(*(1_700_000_000_000_000_000 + i for i in range(9)), type_=pa.int64()),
+        "iso": some(
+            None,
+            "2024-01-01",
+            "2024-01-02T03:04:05Z",
+            "2024-01-02 03:04:05.5+01:00",
+            type_=pa.string(),
+        ),
+        "no day": some("2024-01-01", "2024-02-30", type_=pa.string()),
+        "mostly": some(
+            "2024-01-01", "2024-01-02 10:00", "2024-02-29", "N/A", "", type_=pa.string()
+        ),
+        "american": some("12/31/2023", "01/02/2024", None, type_=pa.string()),
+        "utc": some("2024-01-01 10:00:00 UTC", "2024-01-01 11:00:00 UTC", type_=pa.string()),
+        "amount": some("1,234", "12.5", "N/A", "", type_=pa.string()),
+        "nothing": some(None, type_=pa.int64()),
+        "blank": some(None, type_=pa.string()),
+        "raw": some(b"a", b"b", type_=pa.binary()),
+        "list": some([1, 2], [], None, type_=pa.list_(pa.int64())),
+        "struct": some({"a": 1}, type_=pa.struct({"a": pa.int64()})),
+        "map": some([("a", 1)], type_=pa.map_(pa.string(), pa.int64())),
+        "clock": some(time(1, 2, 3), type_=pa.time64("us")),
+        "apart": some(timedelta(days=3), timedelta(0), type_=pa.duration("us")),
+        "kind": lambda: some("x", "y")().dictionary_encode(),
+        "one": some(7, type_=pa.int64()),
+    }
+
+
+def run(shown, table):
+    """Each offered line, to the preview that it ends with."""
+    for one in shown.lines:
+        scope = {"table": table}
+        exec(one.code.removesuffix("preview(features)"), scope)  # noqa: S102 lines that we print
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of estimates, and of what data lack
+            found = preview(scope["features"])
+        assert repr(found)
+        assert found._repr_html_()
+    for each in shown.hints:
+        if each.code:
+            scope = {"table": table}
+            exec(each.code, scope)  # noqa: S102 the same
+            assert table.columns == scope["table"].columns
+
+
+@pytest.mark.parametrize("seed", range(TABLES))
+def test_no_offered_line_is_refused(duck, seed):
+    """Section 4: an entity with several rows a key and day, sums that do not fit, times beyond all, days that do not exist, types of one engine."""
+    r = random.Random(seed)  # noqa: S311 cases, no secrets
+    rows = r.choice([1, 2, 8, 30])
+    made = kinds(rows, r)
+    names = r.sample(sorted(made), 7)
+    table = duck.create_table(
+        f"generated_{seed}", pa.table({name: made[name]() for name in names}), overwrite=True
+    )
+
+    run(preview(table), table)
+
+
+@pytest.mark.parametrize("name", samples.TABLES)
+def test_no_offered_line_of_the_shop_is_refused(duck, tmp_path, name):
+    samples.load(duck, samples.write(tmp_path / "shop"))
+
+    shown = preview(duck.table(name))
+
+    assert shown.lines
+    run(shown, duck.table(name))
+
+
+def test_an_entity_is_offered_where_a_day_has_one_row_of_a_key_and_for_that_key(duck):
+    days = [date(2024, 1, 1 + i // 6) for i in range(30)]
+    rows = {
+        "day": days,
+        "shop": [f"s{i % 2}" for i in range(30)],
+        "account": [f"a{i % 6}" for i in range(30)],
+        "plan": ["x", "y", "y"] * 10,
+    }
+    states = duck.create_table("states", pa.table(rows), overwrite=True)
+    twice = duck.create_table(
+        "states_twice",
+        pa.table({**rows, "account": [f"a{i % 3}" for i in range(30)]}),
+        overwrite=True,
+    )
+
+    (entity,) = [one.code for one in preview(states).lines if "EntitySource" in one.code]
+
+    assert 'keys=["account"]' in entity
+    assert not [one for one in preview(twice).lines if "EntitySource" in one.code]
+    run(preview(states), states)
+
+
+AMOUNTS = {
+    "1,234": 1234.0,
+    "12.5": 12.5,
+    "-7": -7.0,
+    " 3 ": 3.0,
+    "1,234,567.25": 1234567.25,
+    ".5": 0.5,
+    "1e3": 1000.0,
+    "N/A": None,
+    "": None,
+}
+COMMAS = {"1.234,56": 1234.56, "12,5": 12.5, "7": 7.0, "-1.000": -1000.0, "k. A.": None}
+AMERICAN = {
+    "12/31/2023": datetime(2023, 12, 31),  # noqa: DTZ001 naive UTC
+    "01/02/2024 10:30": datetime(2024, 1, 2, 10, 30),  # noqa: DTZ001 naive UTC
+    "": None,
+    "soon": None,
+}
+OFFSETS = {
+    "2024-01-02 10:00:00 +0100": datetime(2024, 1, 2, 9),  # noqa: DTZ001 naive UTC
+    "2024-01-02T10:00:00-0530": datetime(2024, 1, 2, 15, 30),  # noqa: DTZ001 naive UTC
+}
+NAMED = {
+    "2024-01-02 10:00:00 UTC": datetime(2024, 1, 2, 10),  # noqa: DTZ001 naive UTC
+    "2024-02-29 23:59:59 UTC": datetime(2024, 2, 29, 23, 59, 59),  # noqa: DTZ001 naive UTC
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "duckdb",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("spark", marks=pytest.mark.slow),
+    ],
+)
+def con(request):
+    return (
+        ibis.duckdb.connect()
+        if request.param == "duckdb"
+        else request.getfixturevalue(request.param)
+    )
+
+
+def test_texts_that_are_numbers_or_times_have_a_line_that_reads_them_and_only_them(con):
+    """Section 4: the share that reads is what Python counts, and the line gives Python's values on every engine."""
+    forms = {
+        "amount": AMOUNTS,
+        "commas": COMMAS,
+        "american": AMERICAN,
+        "offsets": OFFSETS,
+        "named": NAMED,
+    }
+    if con.name == "pyspark":  # its SQL of all of them takes a minute to plan
+        forms = {name: forms[name] for name in ("amount", "american")}
+    n = 36
+    rows = {
+        name: [list(values)[i % len(values)] for i in range(n)] for name, values in forms.items()
+    }
+    table = stored(
+        con, "kept_as_text", pa.table({"k": [f"k{i}" for i in range(n)], "ts": [T] * n, **rows})
+    )
+
+    shown = preview(table, rows=2)
+
+    hints = {h.name: h for h in shown.hints}
+    assert set(forms) == set(hints)
+    scope = {"table": table}
+    for name, values in forms.items():
+        read = sum(values[text] is not None for text in rows[name])
+        assert hints[name].said.startswith("100%" if read == n else f"{100 * read / n:.3g}%"), name
+        exec(hints[name].code, scope)  # noqa: S102 lines that we print
+    read_as = EventSource(scope["table"], time="ts")
+    features = GroupBy(
+        name="read_v1",
+        source=read_as,
+        keys=["k"],
+        aggregations=[scope["table"][name].max() for name in forms],
+    )
+    asked = stored(
+        con,
+        "asked_of_text",
+        pa.table({"k": [f"k{i}" for i in range(n)], "t": [T + timedelta(days=1)] * n}),
+    )
+    filled = backfill(Join(name="read_as_v1", left=EventSource(asked, time="t"), parts=[features]))
+    got = {row["k"]: row for row in filled.to_pyarrow().to_pylist()}
+    for name, values in forms.items():
+        found = [got[f"k{i}"][f"read_v1_{name}_max"] for i in range(n)]
+        assert [values[text] for text in rows[name]] == [
+            v.replace(tzinfo=None) if isinstance(v, datetime) else v for v in found
+        ], name
+    assert {"american", "offsets", "named"} & set(forms) <= {t.name for t in shown.times}
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["00123", "04567", "12345"], None),
+        (["12.5", "1,25", "3.75"], "another form"),
+        (["1,234", "12", "007"], "would be misread"),
+        (["01/02/2024", "03/04/2024"], "whether the day or the month"),
+        (["13/01/2024", "01/13/2024", "01/01/2024"], "another form"),
+        (["2024-01-01", "2024-02-30", "2024-01-03"], "would be misread"),
+        (["x", "y", "12"], None),
+    ],
+)
+def test_texts_that_may_be_meant_otherwise_have_no_line(duck, texts, said):
+    table = duck.create_table(
+        "unsure", pa.table({"k": ["a", "b"] * 6 * len(texts), "text": texts * 12}), overwrite=True
+    )
+
+    hints = [h for h in preview(table).hints if h.name == "text"]
+
+    assert not any(h.code for h in hints)
+    assert said is None or (
+        said in hints[0].said
+        and said in repr(preview(table))
+        and said in preview(table)._repr_html_()
+    )
+    assert said is not None or not hints

@@ -1,0 +1,274 @@
+"""Numbers and times that a table keeps as text: which forms there are, and the Ibis that reads each."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from online import snippets
+from workbench.binding import member
+from workbench.overview.column_facts import ISO, ISO_DAY, ColumnFacts, share
+from workbench.texts import CLOCK, NUMBER, ZONE, ends_with_match
+from workbench.timeline import words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import ibis.expr.types as ir
+
+    from backends import Engine
+
+MOSTLY = 0.5  # of a column's texts: so many have to be of a form for it to be said
+SAMPLED_ROWS, LONGEST = (
+    1_000,
+    60,
+)  # rows by which a form is chosen, and characters of a text that has one
+TO_NUMBER, TO_TIME = '.try_cast("float64")', '.cast("timestamp")'
+# Without the leading zeros that codes have.
+WHOLE = "(?:0|[1-9][0-9]{0,199})"
+EXPONENT = "(?:(?:0|[1-9][0-9]{0,7})[.]?[0-9]{0,40}|[.][0-9]{1,40})[eE][+-]?[0-2]?[0-9]{1,2}"
+POINT = f"{WHOLE}(?:[.][0-9]{{0,200}})?|[.][0-9]{{1,40}}|{EXPONENT}"
+THOUSANDS = "[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:[.][0-9]{1,200})?"
+DOTTED = "[1-9][0-9]{0,2}(?:[.][0-9]{3})+"
+COMMA = f"(?:{DOTTED}|{WHOLE}),[0-9]{{1,200}}|{DOTTED}|{WHOLE}"
+# What can be read in one way alone.
+COMMA_ALONE = (
+    f"^ *[+-]?(?:(?:{DOTTED}|0),[0-9]+|[0-9]+,(?:[0-9]{{1,2}}|[0-9]{{4,}})|[0-9]{{4,}},[0-9]+) *"
+)
+POINT_ALONE = f"^ *[+-]?(?:{WHOLE}?[.](?:[0-9]{{1,2}}|[0-9]{{4,}})|0[.][0-9]+|[1-9][0-9]{{3,}}[.][0-9]+|[1-9][0-9]{{0,2}}(?:,[0-9]{{3}})+[.][0-9]+) *"
+MONTH, DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
+NO_MONTH = "(?:1[3-9]|2[0-9]|3[01])"
+YEAR = "[0-9]{4}"
+CLOCKED = CLOCK.removesuffix("?")  # with a clock
+OFFSET = f"{ISO_DAY}{CLOCKED} ?[+-][0-9]{{2}}"
+NO_BLANK = '.replace(" +", "+").replace(" -", "-")'
+
+
+@frozen
+class TextForm:
+    """A form of number or time in text: what matches it to the text's end, and the Ibis that reads it, appended to a column.
+
+    `start` is what all texts of the form begin with, by which the others are left out. `against` is what no text of a column
+    of the form is, since it tells that the others are meant otherwise; `proof` is what one of them has to be, where two
+    forms read the same texts.
+    """
+
+    said: str
+    pattern: str
+    then: str
+    against: str = ""
+    start: str = ""
+    proof: str = ""
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is read as a time."""
+        return self.then.endswith(TO_TIME)
+
+
+def _numbers(said: str, forms: str, then: str, against: str) -> TextForm:
+    return TextForm(said, f"^ *[+-]?(?:{forms}) *", then + TO_NUMBER, against)
+
+
+def _turned(
+    said: str, first: str, second: str, mark: str, months: int, signs: tuple[str, str] = ("", "")
+) -> TextForm:
+    """A day with its year at its end, and a clock if any; `months` is where the month stands."""
+    line = f'.pipe(lambda t: t.substr(6, 4) + "-" + t.substr({months}, 2) + "-" + t.substr({3 - months}, 2) + t.substr(10, 16)){TO_TIME}'
+    return TextForm(
+        said,
+        f"^{first}{mark}{second}{mark}{YEAR}{CLOCK}",
+        line,
+        signs[0],
+        f"^[0-9]{{2}}{mark}[0-9]{{2}}{mark}",
+        signs[1],
+    )
+
+
+DAY_FIRST, MONTH_FIRST = f"^{NO_MONTH}/", f"^[0-9]{{2}}/{NO_MONTH}/"
+FORMS = (
+    _numbers(
+        "numbers, a comma between thousands",
+        f"{POINT}|{THOUSANDS}",
+        '.replace(",", "")',
+        COMMA_ALONE,
+    ),
+    _numbers(
+        "numbers with a decimal comma", COMMA, '.replace(".", "").replace(",", ".")', POINT_ALONE
+    ),
+    TextForm("ISO days or times", ISO, TO_TIME, start="^[0-9]{4}-"),
+    TextForm(
+        "ISO times in UTC",
+        f"{ISO_DAY}{CLOCKED} (?:UTC|GMT)",
+        f'.replace(" UTC", "Z").replace(" GMT", "Z"){TO_TIME}',
+        start="^[0-9]{4}-",
+    ),
+    TextForm(
+        "ISO times with an offset",
+        f"{ISO_DAY}{CLOCKED} {ZONE}",
+        NO_BLANK + TO_TIME,
+        start="^[0-9]{4}-",
+    ),
+    TextForm(
+        "ISO times with an offset",
+        f"{OFFSET}[0-5][0-9]",
+        f'{NO_BLANK}.pipe(lambda t: t.replace(t.right(5), t.right(5).left(3) + ":" + t.right(2))){TO_TIME}',
+        start="^[0-9]{4}-",
+    ),
+    TextForm(
+        "ISO times with an offset",
+        OFFSET,
+        f'{NO_BLANK}.pipe(lambda t: t + ":00"){TO_TIME}',
+        start="^[0-9]{4}-",
+    ),
+    TextForm(
+        "days or times with slashes, the year first",
+        f"^{YEAR}/{MONTH}/{DAY}{CLOCK}",
+        f'.replace("/", "-"){TO_TIME}',
+        start="^[0-9]{4}/",
+    ),
+    _turned(
+        "days or times with slashes, the month first", MONTH, DAY, "/", 0, (DAY_FIRST, MONTH_FIRST)
+    ),
+    _turned(
+        "days or times with slashes, the day first", DAY, MONTH, "/", 3, (MONTH_FIRST, DAY_FIRST)
+    ),
+    _turned("days or times with dots, the day first", DAY, MONTH, "[.]", 3),
+)
+
+
+@frozen
+class Reading:
+    """What a column of text is read as: how many of its texts are of the form, and how many others it is not sure of.
+
+    `misread` counts texts that the line would read, or fail at, though they are not of the form; `against` those that say
+    that the form is another one, and `unproven` is whether none says that it is this one. Then no line is offered.
+    """
+
+    name: str
+    form: TextForm
+    rows: int
+    known: int
+    misread: int = 0
+    against: int = 0
+    unproven: bool = False
+
+    @property
+    def sure(self) -> bool:
+        """Whether every text is of the form or of none."""
+        return not self.misread and not self.against and not self.unproven
+
+    @property
+    def doubt(self) -> str:
+        """Why no line is offered; empty where one is."""
+        if self.against:
+            return f"{words.plural(self.against, 'text')} of another form among them: say which is meant"
+        if self.misread:
+            return f"{words.plural(self.misread, 'text')} among them would be misread, as a code or a day that does not exist: take care of those first"
+        return "no text tells whether the day or the month stands first" if self.unproven else ""
+
+    @property
+    def then(self) -> str:
+        """The Ibis that reads the column, to be appended to it; texts of no form are null."""
+        if not self.form.is_time or self.rows == self.known:
+            return self.form.then
+        return f'.pipe(lambda t: t.re_search(r"{self.form.start}").ifelse(t, None)){self.form.then}'
+
+
+def sampled(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) -> dict[str, TextForm]:
+    """The form of each text that seems to have one, by its first rows."""
+    texts = [c for c in columns if c.kind == "text" and c.known]
+    if not texts:
+        return {}
+    asked = {f"c{i}": table[c.name].left(LONGEST + 1) for i, c in enumerate(texts)}
+    rows = list(zip(*engine.rows(table.limit(SAMPLED_ROWS).select(**asked)), strict=True))
+    found = {
+        c.name: form_of([v for v in values if v is not None])
+        for c, values in zip(texts, rows, strict=False)
+    }
+    return {name: form for name, form in found.items() if form is not None}
+
+
+def form_of(values: Sequence[str]) -> TextForm | None:
+    """The form that most of some texts are of, the one that fewest speak against; None where less than half are of any."""
+    counted = [
+        (
+            sum(bool(re.fullmatch(f.pattern, v)) for v in values),
+            -sum(
+                bool((re.match if f.is_time else re.fullmatch)(f.against, v))
+                for v in values
+                if f.against
+            ),
+            -i,
+        )
+        for i, f in enumerate(FORMS)
+    ]
+    fitting = [(against, of, i) for of, against, i in counted if of and of >= MOSTLY * len(values)]
+    return FORMS[-max(fitting)[2]] if fitting else None
+
+
+def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, ir.Value]:
+    """What is asked of the texts that seem to have a form."""
+    asked: dict[str, ir.Value] = {}
+    for i, (name, form) in enumerate(forms.items()):
+        text = table[name]
+        line = form.then.removesuffix(TO_TIME).removesuffix(TO_NUMBER)
+        of = ends_with_match(text, form.pattern)
+        taken = of.ifelse(text, None) if form.is_time else text
+        made = eval(f"t{line}", {"t": taken})  # noqa: S307 a line of FORMS: what is printed is counted
+        read = ends_with_match(made, ISO if form.is_time else NUMBER)
+        asked[f"form_{i}"] = (of & read).ifelse(1, 0).sum()
+        asked[f"like_{i}"] = (
+            (text.re_search(form.start) if form.is_time else read).ifelse(1, 0).sum()
+        )
+        for what, sign in (("against", form.against), ("proof", form.proof)):
+            if sign:
+                asked[f"{what}_{i}"] = (
+                    (text.re_search(sign) if form.is_time else ends_with_match(text, sign))
+                    .ifelse(1, 0)
+                    .sum()
+                )
+    return asked
+
+
+def readings(
+    columns: Sequence[ColumnFacts], forms: Mapping[str, TextForm], told: Mapping[str, Any]
+) -> list[Reading]:
+    """What the texts are read as, where half of them are."""
+    known = {c.name: c.known for c in columns}
+    made = []
+    for i, (name, form) in enumerate(forms.items()):
+        of, like, against, proof = (
+            int(told.get(f"{what}_{i}") or 0) for what in ("form", "like", "against", "proof")
+        )
+        if of >= MOSTLY * known[name]:
+            made.append(
+                Reading(
+                    name, form, of, known[name], like - of, against, bool(form.proof) and not proof
+                )
+            )
+    return made
+
+
+@frozen
+class Hint:
+    """What a column of text holds, in words, and the line that reads it in its place; empty where none is sure to."""
+
+    name: str
+    said: str
+    code: str
+
+
+def hint(reading: Reading, table: str) -> Hint:
+    """A reading as it is told."""
+    said = f"{share(reading.rows, reading.known)} of its texts are {reading.form.said}"
+    if not reading.sure:
+        return Hint(reading.name, f"{said}; {reading.doubt}", "")
+    line = f"{table} = {table}.mutate({snippets.arguments({reading.name: member(reading.name, table) + reading.then})})"
+    return Hint(
+        reading.name,
+        f"{said}{'; the others become null' if reading.rows < reading.known else ''}",
+        line,
+    )
