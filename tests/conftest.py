@@ -91,8 +91,9 @@ def spark_session():
 
 @pytest.fixture(scope="module")
 def spark(request, spark_session):
-    """Ibis on Spark, which compiles its queries to Java as it does for users, but not in modules of `INTERPRETED`."""
-    spark_session._session.conf.set("spark.sql.codegen.wholeStage", request.path.stem not in INTERPRETED)  # noqa: SLF001
+    """Ibis on Spark, which compiles its queries to Java and plans them anew as they run, as it does for users, but not in modules of `INTERPRETED`."""
+    for setting in ("spark.sql.codegen.wholeStage", "spark.sql.adaptive.enabled"):
+        spark_session._session.conf.set(setting, request.path.stem not in INTERPRETED)  # noqa: SLF001
     return spark_session
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import re
 
@@ -66,7 +67,7 @@ def check(con, plan, case, columns):
             assert equal(want, value, scale), (case.asked[n][0].name, case.asked[n][1], row, want, value)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=int(os.environ.get("WORKBENCH_EXAMPLES", "80")), deadline=None, suppress_health_check=list(HealthCheck))
 @given(case=cases.cases)
 def test_the_kernel_gives_what_the_oracle_says(duck_of_all, case):
     check(duck_of_all, "kernel", case, tuple(cases.EVENTS.names))
