@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from workbench.markup import Markup
 
 SHOWN = 20  # features of a text
-HEADS = ("status", "feature", "drift", "null", "mismatch", "write lag", "batch age", "newest fact")
+HEADS = ("status", "feature", "batch age", "newest fact", "drift", "null", "mismatch", "write lag")
 COLUMNS = ("feature", "group_by", "owner", "status", "severity", "drift", "null_rate", "null_rate_reference", "mismatch", "compared", "skew", "pending", "lag", "age", "fact_age", "reasons")
 DOCUMENT = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
 BODY = "<style>:root{color-scheme:light dark}body{margin:0;padding:12px;font-family:system-ui,sans-serif;background:Canvas;color:CanvasText}</style>"
@@ -141,8 +141,9 @@ def _cells(line: Line) -> tuple[str, ...]:
     def told(value: float | None, form: str) -> str:
         return "–" if value is None else form.format(value)
 
-    times = ("–" if t is None else said(t) for t in (line.lag, line.age, line.fact_age))
-    return (f"{page.GLYPHS[line.status][0]} {line.status}", line.name, told(line.drift.last, "{:.3f}"), told(line.nulls.last, "{:.1%}"), told(line.mismatch.last, "{:.2%}"), *times)
+    lag, age, fact_age = ("–" if t is None else said(t) for t in (line.lag, line.age, line.fact_age))
+    named = (f"{page.GLYPHS[line.status][0]} {line.status}", line.name, age, fact_age)
+    return (*named, told(line.drift.last, "{:.3f}"), told(line.nulls.last, "{:.1%}"), told(line.mismatch.last, "{:.2%}"), lag)
 
 
 def _row(line: Line) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""The IPython that this runs in, asked in one place."""
+"""The notebook that this runs in, asked in one place: its IPython, and what its cells have named."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
+
+PACKAGES = frozenset({"backends", "monitoring", "online", "workbench"})
 
 
 def running_shell() -> Any:
@@ -14,3 +16,19 @@ def running_shell() -> Any:
 def running_kernel() -> Any:
     """The Jupyter kernel that this runs in; None in a terminal, and without IPython."""
     return getattr(running_shell(), "kernel", None)
+
+
+def notebook_names() -> dict[str, Any]:
+    """What the notebook's cells have named, as the dictionary that later cells go on filling.
+
+    IPython's; marimo's are the globals of the cell that called into these packages. Empty elsewhere.
+    """
+    shell = running_shell()
+    if shell is not None:
+        return shell.user_ns
+    if not getattr(sys.modules.get("marimo"), "running_in_notebook", lambda: False)():
+        return {}
+    frame = sys._getframe(1)  # noqa: SLF001 the standard library hands out frames by no other name
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
+        frame = frame.f_back
+    return {} if frame is None else frame.f_globals

@@ -26,15 +26,25 @@ app = marimo.App()
 @app.cell
 def _():
     {SHOP.strip().replace(chr(10), chr(10) + "    ")}
-    return con, preview, quickstart
+    from online import Store
+    from workbench import catalog, publish
+    purchases_v1 = quickstart.purchases_v1
+    store = Store()
+    publish(purchases_v1, store, on=con, end="2023-12-01", confirm=True)
+    return catalog, con, preview, purchases_v1, quickstart, store
 
 @app.cell
 def _(con, preview, quickstart):
     {SHOWN}
 
 @app.cell
-def _(quickstart):
-    quickstart.purchases_v1
+def _(purchases_v1):
+    purchases_v1
+
+@app.cell
+def _(catalog, con, purchases_v1, store):
+    con, purchases_v1
+    catalog(store)
 """
 VALUE = ".say .v"
 GUARD = "used_by_serving"
@@ -134,6 +144,11 @@ def test_marimo_shows_definitions_and_is_live(home, page, artifacts):
 
         page.wait_for_selector("text=rows 11–20 of 200", timeout=60_000)
         page.screenshot(path=artifacts / "marimo.png", full_page=True)
+        listed = page.locator(".fw-live [aria-label^='Catalog']")
+        listed.locator("[data-send=preview]").first.click()
+        # the catalog finds the definition among what the notebook's cells name
+        listed.locator("[data-part=preview] table.grid").wait_for(timeout=120_000)
+        page.screenshot(path=artifacts / "marimo-catalog.png", full_page=True)
         page.emulate_media(color_scheme="dark")
         page.reload()
         page.wait_for_selector("table.grid", timeout=120_000)

@@ -37,7 +37,7 @@ from monitoring.measured import Measured
 from monitoring.passes import SOURCES, monitored
 from monitoring.scored import by_tiles
 from monitoring.thresholds import RULES
-from monitoring.view import Dashboard
+from monitoring.view import HEADS, Dashboard
 from monitoring.watching import Watching
 from online import StoreError
 from online.served import logged
@@ -239,6 +239,14 @@ def test_write_lag_is_from_kafka_to_where_it_can_be_fetched(store):
     assert (None, None) == (lags["clicks_v1"], lags["users_v1"])
     assert [("p0", True), ("p1", False)] == [(lane.name, lane.lag.last >= 90) for lane in got.lanes]
     unpublish(simulator.NAME, store)
+
+
+def test_the_text_and_the_page_have_their_columns_in_one_order(shown):
+    """The ages stand beside the name, to be seen where there is little room."""
+    heads = re.findall(r'<th scope="col"[^>]*><b>([^<]*)</b>', shown._repr_html_())
+
+    assert list(HEADS) == [head.removesuffix(" ↓") for head in heads]
+    assert all(head in repr(shown) for head in HEADS)
 
 
 def test_a_cell_shows_the_page_and_the_text(shown, capsys):

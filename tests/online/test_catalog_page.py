@@ -574,13 +574,22 @@ def test_what_cannot_be_previewed_says_what_to_give(shop, shown):
             browsing.answer(Request(1, "view", kind, {}), lambda _r: None)
 
 
+def test_a_catalog_that_is_refreshed_has_still_what_it_was_given(shop, warehouse):
+    browsing = Browsing(catalog(shop, now=NOW, definitions=[quickstart], on=warehouse), shop)
+
+    browsing.answer(Request(1, "view", "refresh", {}), lambda _r: None)
+
+    assert ((quickstart,), warehouse) == (browsing.catalog.definitions, browsing.catalog.on)
+
+
 def test_the_definition_that_is_stored_goes_before_another_of_its_name(shown):
     other = Join(name=V1, left=quickstart.training_set.left, parts=[quickstart.purchases_v1])
 
-    assert at_hand(shown[V1], [other, quickstart]) == AtHand(quickstart.training_set, same=True)
-    assert at_hand(shown[PURCHASES], [quickstart.training_set]) == AtHand(quickstart.purchases_v1, same=True)
-    assert at_hand(shown[V1], [other]) == AtHand(other, same=False)
-    assert at_hand(shown[V1]) is None
+    assert at_hand(shown[V1], [other, quickstart], {}) == AtHand(quickstart.training_set, same=True)
+    assert at_hand(shown[PURCHASES], [quickstart.training_set], {}) == AtHand(quickstart.purchases_v1, same=True)
+    assert at_hand(shown[V1], [other], {}) == AtHand(other, same=False)
+    assert at_hand(shown[V1], [], {"other": 1}) is None
+    assert at_hand(shown[V1], [], {"other": other, "mine": quickstart.training_set}) == AtHand(quickstart.training_set, same=True)
 
 
 @pytest.mark.parametrize(("kind", "params", "said"), [("select", {"name": "nobody"}, "nothing named"), ("look", {"keys": "["}, "a key is given as"), ("look", {"keys": '{"user_id": 5}'}, "a key is given as")])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 from ibis.backends import BaseBackend
 
-from online.shell import running_shell
+from online.shell import notebook_names
 from workbench.definitions import GroupBy
 from workbench.errors import DefinitionError
 from workbench.joins import Join
@@ -30,25 +30,25 @@ class AtHand:
     same: bool
 
 
-def at_hand(entry: Entry, given: Iterable[Any] = ()) -> AtHand | None:
+def at_hand(entry: Entry, given: Iterable[Any], cells: dict[str, Any]) -> AtHand | None:
     """The definition of an entry: the one that is stored, else another one of its name; none where nobody has any."""
-    mine = [d for d in _every(given) if d.name == entry.name and isinstance(d, Join) == (entry.kind == "Join")]
+    mine = [d for d in _every((*given, *_newest(cells))) if d.name == entry.name and isinstance(d, Join) == (entry.kind == "Join")]
     same = next((d for d in mine if _hash(d) == entry.hash), None)
     return AtHand(same, same=True) if same is not None else AtHand(mine[0], same=False) if mine else None
 
 
 def held(name: str, hash_: str) -> GroupBy | Join | None:
     """The definition of a name and hash that the notebook's cells have; none where none has."""
-    return next((d for d in _every(()) if d.name == name and _hash(d) == hash_), None)
+    return next((d for d in _every(_newest(notebook_names())) if d.name == name and _hash(d) == hash_), None)
 
 
-def connection(definition: GroupBy | Join, on: BaseBackend | None = None) -> BaseBackend:
+def connection(definition: GroupBy | Join, on: BaseBackend | None, cells: dict[str, Any]) -> BaseBackend:
     """Where a definition's tables are: `on`, else where they are bound, else the one connection that the notebook's cells have.
 
     Raises RefusedError where that is not known.
     """
     bound = connections(definition) if isinstance(definition, Join) else [c for c in (definition.source.connection,) if c is not None]
-    found = [on] if on is not None else bound or list({id(v): v for v in _cells() if isinstance(v, BaseBackend)}.values())
+    found = [on] if on is not None else bound or list({id(v): v for v in cells.copy().values() if isinstance(v, BaseBackend)}.values())
     if len(found) != 1:
         message = f"{definition.name} is made of unbound tables, and this notebook has {len(found)} connections: say which has them by catalog(store, on=con)"
         raise RefusedError(message)
@@ -62,9 +62,9 @@ def _hash(definition: GroupBy | Join) -> str | None:
         return None
 
 
-def _every(given: Iterable[Any]) -> Iterator[GroupBy | Join]:
+def _every(values: Iterable[Any]) -> Iterator[GroupBy | Join]:
     """Definitions among values, and in modules that are among them; a join's group-bys too."""
-    for value in (*given, *_cells()):
+    for value in values:
         found = vars(value).values() if isinstance(value, ModuleType) else (value,)
         for one in list(found):
             if isinstance(one, Join):
@@ -74,7 +74,6 @@ def _every(given: Iterable[Any]) -> Iterator[GroupBy | Join]:
                 yield one
 
 
-def _cells() -> list[Any]:
+def _newest(cells: dict[str, Any]) -> list[Any]:
     """What the notebook's cells have named, the newest first."""
-    shell = running_shell()
-    return [] if shell is None else list(reversed(list(shell.user_ns.values())))
+    return list(reversed(cells.copy().values()))

@@ -79,18 +79,19 @@ class Browsing:
                 self.shelf = evolve(shelf, feature=given.get("feature"))
                 return Reply({"served": self._panel()})
             case "refresh":
-                self.catalog = catalog(self.store)
+                mine = self.catalog
+                self.catalog = evolve(catalog(self.store, definitions=mine.definitions, on=mine.on), cells=mine.cells)
         found = self._found()
         return Reply({"preview": Markup(""), "counted": text(page.matched(self.catalog, found, self.shelf.query, live=True)), "shelves": page.shelves(self.catalog, found, self.shelf.query, self.shelf.selected, live=True, panel=self._panel() if found else None)})
 
     def _previewed(self) -> Reply:
         """The chosen entry's definition, live, on a connection of its own."""
         entry = self._chosen()
-        found = at_hand(entry, self.catalog.definitions)
+        found = at_hand(entry, self.catalog.definitions, self.catalog.cells)
         if found is None:
             message = f"no definition of {entry.name} is in this notebook: import or define it, or give it by catalog(store, definitions=[...])"
             raise RefusedError(message)
-        con = connection(found.definition, self.catalog.on)
+        con = connection(found.definition, self.catalog.on, self.catalog.cells)
         self.close()
         self._engine = engine_of(con).apart(tables(found.definition))
         self.explorer, drawn = feature_preview(found.definition, on=self._engine.connected, store=self.store).live()

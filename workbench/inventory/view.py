@@ -11,6 +11,7 @@ from attrs import define, evolve, field, frozen
 
 from online.answers import EPOCH, microseconds, moment
 from online.plan import PartPlan, Plan
+from online.shell import notebook_names
 from workbench.differences import difference, stem
 from workbench.errors import DefinitionError, near
 from workbench.inventory.entries import Edition, Entry
@@ -47,6 +48,7 @@ class Catalog(Mapping[str, Entry]):
     total: int = field(default=0)
     store: Store | None = field(default=None)
     definitions: tuple[Any, ...] = field(default=(), repr=False)
+    cells: dict[str, Any] = field(factory=dict, repr=False, eq=False)  # what the notebook's cells name
     on: BaseBackend | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Entry:
@@ -159,7 +161,7 @@ def catalog(store: Store, *, now: At = None, definitions: Iterable[Any] = (), on
     at = moment(us) or EPOCH
     found = inventory(store, us)
     made = entries(found, at)
-    return Catalog(made, located(store.url), at, found.unread, total=len(made), store=store, definitions=tuple(definitions), on=on)
+    return Catalog(made, located(store.url), at, found.unread, total=len(made), store=store, definitions=tuple(definitions), on=on, cells=notebook_names())
 
 
 # --- entries of an inventory
