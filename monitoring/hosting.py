@@ -49,7 +49,7 @@ const post = (content) => fetch("ask", { method: "POST", headers: { "content-typ
 ).then((all) => all.forEach((one) => tell("msg:custom", one))).catch(() => tell("comm:close"));
 const tell = (name, content) => (heard[name] || []).forEach((f) => f(content));
 const model = {
-  get: () => document.getElementById("page").content.firstElementChild.outerHTML, set: () => {}, save_changes: () => {},
+  get: (name) => name === "ended" ? "the server was started anew and does not know this page: reload it" : document.getElementById("page").content.firstElementChild.outerHTML, set: () => {}, save_changes: () => {},
   on: (name, f) => { (heard[name] ||= []).push(f); }, off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
   send: (content) => { newest.set(content.slot, content.id); post(content); },
   widget_manager: { kernel },

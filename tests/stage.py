@@ -26,7 +26,7 @@ const heard = {};
 window.sent = [];
 window.controller = new AbortController();
 window.model = {
-  get: () => window.start, set: () => {}, save_changes: () => {},
+  get: (name) => (name === "page" ? window.start : undefined), set: () => {}, save_changes: () => {},
   on: (name, f) => { (heard[name] ||= []).push(f); }, off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
   send: (content) => window.sent.push(content),
 };

@@ -6,15 +6,19 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
 import httpx
 import pytest
+import uvicorn
 from conftest import ROOT
 
 from monitoring import hosting
 from monitoring.board import Board, Line
+from monitoring.view import Dashboard
+from online.guard import Access
 
 SEARCH = {"v": 1, "id": 1, "slot": "view", "kind": "search", "params": {"query": "x"}}
 CODE = """
@@ -188,3 +192,81 @@ def test_there_are_so_many_pages_and_no_more(address):
         assert 503 == full.status_code
         assert "64 pages are open" in full.json()["error"]
         assert 200 == asked(client, address, page).status_code
+
+
+# --- a server that goes away and comes back
+
+
+class Server:
+    """A real server on one port, which may stop and start while its pages are open."""
+
+    def __init__(self, host):
+        self.place = socket.create_server(("127.0.0.1", 0))
+        self.port = self.place.getsockname()[1]
+        self.start(host)
+
+    def start(self, host):
+        place = self.place or socket.create_server(("127.0.0.1", self.port))
+        self.place = None
+        config = uvicorn.Config(host.app, lifespan="off", ws="none", log_level="error")
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [place]})
+        self.thread.start()
+        until_answered(f"http://127.0.0.1:{self.port}/healthz")
+
+    def stop(self):
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture
+def host():
+    return hosting.Host(Dashboard(board(), board), Access())
+
+
+@pytest.fixture
+def opened(browser, host):
+    """A page on a server, and the server; its clock is the test's to move."""
+    server = Server(host)
+    page = browser.new_page()
+    page.clock.install()
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.wait_for_selector(".fw-live [data-send=search]")
+    yield page, server
+    page.close()
+    server.stop()
+
+
+def asks_while_away(page, server):
+    """A filter that is typed while the server is away, until the page says so."""
+    server.stop()
+    page.locator("[data-send=search]").fill("nobody")
+    page.clock.run_for(3_000)
+    page.wait_for_selector("text=no connection")
+
+
+@pytest.mark.slow
+def test_what_was_asked_while_the_server_was_away_is_answered_when_it_is_back(opened, host):
+    """V8: the page says that the network is away, asks again by itself, and is whole afterwards."""
+    page, server = opened
+    asks_while_away(page, server)
+
+    server.start(host)
+    page.clock.run_for(3_000)
+
+    page.wait_for_selector("text=0 features match")
+    page.wait_for_function("document.querySelector('[data-part=status]').textContent === ''")
+
+
+@pytest.mark.slow
+def test_a_page_that_its_server_no_longer_knows_says_to_reload_it(opened):
+    page, server = opened
+    asks_while_away(page, server)
+
+    server.start(hosting.Host(Dashboard(board(), board), Access()))
+    page.clock.run_for(3_000)
+
+    page.wait_for_selector("text=does not know this page: reload it")
+    page.reload()
+    page.locator("[data-send=search]").fill("spend")
+    page.wait_for_selector(".fw-live tr:has-text('spend')")

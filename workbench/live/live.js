@@ -76,7 +76,7 @@ function render({ model, el, signal }) {
   function alone() {
     if (root.hasAttribute("data-alone")) return;
     if (twin()) { root.toggleAttribute("data-alone", true); root.hidden = true; return; }
-    note("static: run the cell again to explore", "warn");
+    note(model.get("ended") ?? "static: run the cell again to explore", "warn");
     root.toggleAttribute("data-alone", true);
   }
   function met() {
@@ -180,7 +180,7 @@ function render({ model, el, signal }) {
     pending.clear();
     status();
     gone = true;
-    note("static: run the cell again to explore", "warn");
+    note(model.get("ended") ?? "static: run the cell again to explore", "warn");
     root.querySelector(".fw")?.setAttribute("data-static", "");
   }
 
