@@ -37,18 +37,20 @@ window.tell = (name, content) => (heard[name] || []).forEach((f) => f(content));
 class Stage:
     """One live page. Requests are taken from it, and replies given to it, whenever it is waited on."""
 
-    def __init__(self, browser, subject, *, theme: str = "light", width: int = 1400, vscode: bool = False) -> None:
+    def __init__(self, browser, subject, *, theme: str = "light", width: int = 1400, vscode: bool = False, static: str = "", clock: bool = False) -> None:
         self.replies: queue.Queue = queue.Queue()
         self.conversation = Conversation(subject, self.replies.put)
         self.heard: list[str] = []
         self.page = page = browser.new_page(viewport={"width": width, "height": 1200})
+        if clock:
+            page.clock.install()  # the page's time is the test's to move
         page.on("console", lambda m: self.heard.append(m.text))
         page.on("pageerror", lambda e: self.heard.append(str(e)))
         page.on("request", lambda r: self.heard.append(r.url) if not r.url.startswith(("about:", "data:", "blob:")) else None)
         light = "true" if theme == "light" else "false"
         told, colours = (f"data-vscode-theme-kind=vscode-{theme}", VSCODE[theme]) if vscode else (f"data-jp-theme-light={light}", THEMES[theme])
         lets = f'<meta http-equiv="Content-Security-Policy" content="{LETS}">' if vscode else ""
-        page.set_content(f"<!doctype html>{lets}<style>body{{margin:0;background:var(--jp-layout-color1,var(--vscode-editor-background))}}</style><body {told} style='{colours}'><div id=cell></div>")
+        page.set_content(f"<!doctype html>{lets}<style>body{{margin:0;background:var(--jp-layout-color1,var(--vscode-editor-background))}}</style><body {told} style='{colours}'>{static}<div id=cell></div>")
         start = json.dumps(subject.page()).replace("</", "<\\/")
         script = SCRIPT.replace("export default { render };", "render({ model: window.model, el: document.getElementById('cell'), signal: window.controller.signal });")
         page.add_script_tag(content=f"{MODEL}window.start = {start};")

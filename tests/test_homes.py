@@ -9,6 +9,7 @@ import nbformat
 import packages
 import pytest
 from conftest import lacking
+from jupyter_client.manager import start_new_kernel
 from lab import CHROMIUM, notebook
 from papermill import execute_notebook
 
@@ -47,7 +48,6 @@ def _(catalog, con, purchases_v1, store):
     catalog(store)
 """
 VALUE = ".say .v"
-GUARD = "used_by_serving"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,37 @@ def test_papermill_keeps_them_too(home):
 
     (static,) = [d["text/html"] for d in outputs(home / "milled.ipynb") if "text/html" in d]
     assert len(warned(static)) > 0
+
+
+WIDGETLESS = """from workbench.live import showing
+showing.UNASKED = 0.2  # seconds; nobody waits for a test's
+"""
+
+
+def test_a_front_end_without_widgets_gets_the_guards_later(home):
+    """V2: a person looks, so the cell shows before the guards have; where no page asks for them, the output gains them by itself."""
+    manager, client = start_new_kernel(cwd=str(home), env=homes.environment(home))
+    try:
+        client.execute_interactive(SHOP + WIDGETLESS, timeout=120)
+        client.execute(SHOWN, allow_stdin=True)
+        first = _output(client, "update_display_data")
+        later = _output(client, "update_display_data", warned)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+    assert not warned(first["text/html"])
+    assert warned(later["text/html"])
+    assert "△" in later["text/plain"]
+
+
+def _output(client, kind, holds=lambda _: True):
+    """The data of the next output of a kind whose page is as asked."""
+    while True:
+        message = client.get_iopub_msg(timeout=120)
+        data = message["content"].get("data", {})
+        if message["msg_type"] == kind and "text/html" in data and holds(data["text/html"]):
+            return data
 
 
 @pytest.mark.parametrize("reached", [True, False], ids=["widgets-from-the-web", "no-web"])

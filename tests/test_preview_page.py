@@ -167,3 +167,26 @@ def test_it_works_under_the_colours_and_the_policy_of_vs_code(browser, shop, art
     stage.page.screenshot(path=artifacts / f"vscode-{theme}.png", full_page=True)
     assert not stage.heard
     stage.close()
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["a-static-page-before-it", "alone"])
+def test_a_page_that_nobody_answers_gives_way_until_somebody_does(browser, shop, static):
+    """V1: its front end has no kernel, or no widgets of its own: seconds later the static page stands, and its buttons are not offered."""
+    shown = preview(quickstart.training_set, 8, SUM, on=shop)
+    stage = Stage(browser, shown.live()[0], static=shown._repr_html_() if static else "", clock=True)
+    live = stage.page.locator(".fw-live .say")
+    assert live.is_visible()
+
+    stage.page.clock.run_for(4_000)  # nothing is passed on meanwhile
+
+    assert live.is_visible() is not static
+    if static:
+        assert stage.page.locator(".fw-page .say").is_visible()
+    else:
+        assert "static: run the cell again to explore" == stage.text("[data-part=status]")
+    stage.turn()
+    stage.page.clock.run_for(1_000)
+    stage.turn()
+    assert live.is_visible()
+    assert "static" not in stage.text("[data-part=status]")
+    stage.close()
