@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 PACKAGES = frozenset({"backends", "monitoring", "online", "workbench"})
 
@@ -28,7 +31,7 @@ def notebook_names() -> dict[str, Any]:
         return shell.user_ns
     if not getattr(sys.modules.get("marimo"), "running_in_notebook", lambda: False)():
         return {}
-    frame = sys._getframe(1)  # noqa: SLF001 the standard library hands out frames by no other name
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 the standard library hands out frames by no other name
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
         frame = frame.f_back
     return {} if frame is None else frame.f_globals
