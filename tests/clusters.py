@@ -35,8 +35,8 @@ def bare_python(folder: Path, *without: str) -> str:
 
 
 @contextmanager
-def standalone(workers: int = 2):
-    """The address of a standalone cluster on this machine, of workers of one core each."""
+def standalone(workers: int = 2, memory: str = "1g"):
+    """The address of a standalone cluster on this machine, of workers of one core each and so much memory."""
     home, port = Path(tempfile.mkdtemp(prefix="sparkcluster")), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "PYTHON"))}
     environment |= {"SPARK_HOME": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(home / "work")}
@@ -50,7 +50,7 @@ def standalone(workers: int = 2):
     try:
         start("master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
         for _ in range(workers):
-            start("worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", "0", url)
+            start("worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", memory, "--webui-port", "0", url)
         _wait(lambda: (home / "0.log").read_text().count("Registering worker") >= workers)
         yield url
     finally:
@@ -69,9 +69,9 @@ def _wait(met, seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def job(python: str, **asked) -> dict:
+def job(python: str, timeout: int = 900, **asked) -> dict:
     """What `cluster_job.py` found, the executors' Python being this one."""
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": python}
-    done = subprocess.run([sys.executable, str(JOB), json.dumps(asked)], env=environment, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run([sys.executable, str(JOB), json.dumps(asked)], env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     assert not done.returncode, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1])
