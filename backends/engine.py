@@ -81,6 +81,7 @@ class Engine:
     recipe: Recipe | None = None  # to which what is kept is added, while one is made
     statements: dict[ops.Node, str] | None = None  # SQL by expression, on an engine that is asked the same again
     numbers: dict[ops.Node, int] | None = None  # of events, on such an engine
+    stretches: dict[Any, tuple[int, int]] | None = None  # of time in which a source was looked through, on such an engine
 
     def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
         self.con, self.alone = con, alone  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled
@@ -261,7 +262,7 @@ class Engine:
     def repeating(self) -> Self:
         """The same engine, which writes the SQL of an expression once however often it is asked for."""
         other = copy(self)
-        other.statements, other.numbers = {}, {}
+        other.statements, other.numbers, other.stretches = {}, {}, {}
         return other
 
     @contextmanager

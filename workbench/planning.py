@@ -107,9 +107,9 @@ def _seeing_states(engine: Engine, source: EntityRows, spine: ir.Table) -> Rows:
 def check_partition(source: EventRows, reach: int) -> None:
     """Refuse a declared partition where events that may be seen, so many microseconds back of the instants, are not where it says. Runs.
 
-    Raises DefinitionError, with one of the rows.
+    A dated backfill looks once for all of its steps. Raises DefinitionError, with one of the rows.
     """
-    if source.partition is None or not reach:
+    if source.partition is None or not reach or _known(source, reach):
         return
     astray, events = source.astray(reach), source.group_by.events
     for day, us in source.engine.rows(astray.limit(1)):
@@ -118,6 +118,19 @@ def check_partition(source: EventRows, reach: int) -> None:
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
         message = f"{n:,} rows of {title(events.table)} lie outside of their partition's day{slack}, such as {events.partition}={day} with {events.time} {at:%Y-%m-%d %H:%M:%S}: raise slack=, mend the table, or leave partition= out"
         raise DefinitionError(message)
+
+
+def _known(source: EventRows, reach: int) -> bool:
+    """Whether an engine that is asked the same again has looked through such a stretch of the source; from now on it has, or the look raises."""
+    known, at = source.engine.stretches, source.instants
+    if known is None or at is None or at.least is None or at.largest is None:
+        return False
+    of = (source.group_by.events.table, source.group_by.events.time, source.partition)
+    first, last = known.get(of, (at.largest, at.least))
+    if first <= at.least - reach and at.largest <= last:
+        return True
+    known[of] = (at.least - reach, at.largest)
+    return False
 
 
 class OtherPlanError(Exception):

@@ -354,6 +354,23 @@ def test_a_dated_backfill_holds_each_step_against_its_partitions(duck, tmp_path)
         backfill(join, into=tmp_path / "dated")
 
 
+def test_a_dated_backfill_looks_through_the_partitions_once(duck, tmp_path, monkeypatch):
+    """Issue 7b, item 3: where no scan can compare times, each step read two whole columns; a source that is looked at from earlier on is looked through again."""
+    made, join = partitioned(duck, slack=days(1))
+    longer = GroupBy(name="l", source=made.source, keys=["k"], aggregations=[trailing(days(9), made.source.table.to_expr().v.sum())])
+    duck.raw_sql("insert into asked select k, timestamp '2024-01-20 12:00:00' + interval (k) day from range(6) r(k)")
+    both = Join(name="j", left=join.left, parts=[made, longer])
+    looks, astray = [], EventRows.astray
+    monkeypatch.setattr(EventRows, "astray", lambda self, reach: (looks.append(reach), astray(self, reach))[1])
+    whole = backfill(both).order_by("t", "k").to_pyarrow()
+
+    looks.clear()
+    steps = backfill(both, into=tmp_path / "steps", step=1).order_by("t", "k").to_pyarrow()
+
+    assert 2 == len(looks)
+    assert whole.to_pylist() == steps.select(whole.column_names).to_pylist()
+
+
 @pytest.mark.slow
 def test_an_accuracy_that_is_unstated_is_refused_on_spark_before_a_job_runs(spark):
     """Issue 7b, item 4: it took 86 jobs to say which rows the choice changes."""
