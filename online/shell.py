@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from online.snippets import identifier, variable
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -35,3 +37,14 @@ def notebook_names() -> dict[str, Any]:
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
         frame = frame.f_back
     return {} if frame is None else frame.f_globals
+
+
+def variable_of(value: Any) -> str | None:
+    """What a notebook calls a value, where it is in one and the value has a name."""
+    named = list(notebook_names().items())
+    return next((name for name, there in named if there is value and identifier(name) and not name.startswith("_")), None)
+
+
+def variable_for(value: Any, name: str) -> str:
+    """A definition in a line to copy: as the notebook calls it, else by its name where that can be a variable's."""
+    return variable_of(value) or variable(name)

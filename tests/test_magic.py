@@ -9,6 +9,7 @@ import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
+from online.shell import variable_for
 from workbench import DefinitionError, GroupBy, Join, Preview, Proposal, Publication, samples, unpublish
 
 JOIN = """
@@ -166,3 +167,12 @@ def test_its_help_says_what_each_argument_is(shell):
 
     assert "--publish" in said
     assert "nothing is written before that" in said
+
+
+def test_a_line_to_copy_calls_a_definition_as_the_notebook_does(shell):
+    """N14: every printed line runs as it stands, also where a variable is not called as its definition is."""
+    ran(shell, "training", DEFINED)
+    mine = shell.user_ns["training"]
+
+    assert ("training", "other_v1") == (variable_for(mine, mine.name), variable_for(1.5, "other_v1"))
+    assert "definition" == variable_for(1.5, "no variable")

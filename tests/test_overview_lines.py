@@ -243,9 +243,12 @@ def test_texts_that_are_numbers_or_times_have_a_line_that_reads_them_and_only_th
         (["12.5", "1,25", "3.75"], "another form"),
         (["1,234", "12", "007"], "would be misread"),
         (["01/02/2024", "03/04/2024"], "whether the day or the month"),
-        (["13/01/2024", "01/13/2024", "01/01/2024"], "another form"),
+        (["13/01/2024", "01/13/2024", "01/01/2024"], "parse_dates"),
         (["2024-01-01", "2024-02-30", "2024-01-03"], "would be misread"),
         (["x", "y", "12"], None),
+        (["Jan 1 2000", "Mar 12 2001", "Dec 31 2002"], "parse_dates"),
+        (["Mon, 12 Mar 2024 10:00:00 GMT", "1 April 2024"], "parse_dates"),
+        (["1/2/2024 3:04 PM", "12/31/24"], "parse_dates"),
     ],
 )
 def test_texts_that_may_be_meant_otherwise_have_no_line(duck, texts, said):
@@ -262,3 +265,35 @@ def test_texts_that_may_be_meant_otherwise_have_no_line(duck, texts, said):
         and said in preview(table)._repr_html_()
     )
     assert said is not None or not hints
+
+
+def test_a_file_that_nobody_knows_leads_to_a_feature_that_is_served(tmp_path, monkeypatch):
+    """Section 4, tried on a file: times in text with a zone, amounts with commas, keys with nulls, rows that come twice."""
+    monkeypatch.chdir(tmp_path)
+    lines = ["Ticket No.,opened at,Neighborhood ,Cost (USD)"]
+    for i in range(60):
+        cost = ('"1,250.50"', "N/A", "", "12")[i % 4]
+        place = ("", "Koreatown", "South Park")[i % 3]
+        line = f"{1000 + i},2024-03-{1 + i % 28:02d} 08:15:00 +0200,{place},{cost}"
+        lines += [line, line] if i % 10 == 0 else [line]
+    (tmp_path / "tickets.csv").write_text("\n".join(lines))
+
+    shown = preview("tickets.csv")
+    scope: dict = {}
+    exec(shown.code, scope)  # noqa: S102 lines that we print
+    for each in shown.hints:
+        exec(each.code, {})  # noqa: S102 as they stand, with nothing before them
+
+    assert ["opened at"] == [t.name for t in shown.times]
+    assert "Neighborhood" in shown.keys[0].name
+    names = [f.name for f in scope["features"].outputs]
+    assert ["Cost_USD_sum_7d", "count_7d"] == names  # and no sum of the tickets' numbers
+    at = datetime(2024, 3, 20)  # noqa: DTZ001 naive UTC
+    found = preview(scope["features"], at=at, of={shown.keys[0].name: ["Koreatown"]})
+    inside = [
+        line
+        for line in lines[1:]
+        if "Koreatown" in line and 13 <= int(line.split(",")[1][8:10]) < 20
+    ]
+    amounts = [1250.5 if "1,250.50" in line else 12.0 for line in inside if line[-1] in '"2']
+    assert f"{sum(amounts):,.2f}" in repr(found)

@@ -12,7 +12,8 @@ from attrs import field, frozen
 from online import carried, functions
 from online.answers import microseconds
 from online.errors import StoreError
-from online.snippets import python, variable
+from online.shell import variable_for
+from online.snippets import python
 from workbench.accuracy import refuse_unstated
 from workbench.definitions import GroupBy
 from workbench.differences import Difference, difference, stem
@@ -82,7 +83,7 @@ def publish(definition: Definition, store: Store, *, confirm: bool | str | None 
     if confirm is None:
         return proposal
     if isinstance(confirm, str) and not proposal.hash.startswith(confirm):
-        message = f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one, {proposal.hash[:12]}: look at it again with publish({variable(definition.name)}, store)"
+        message = f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one, {proposal.hash[:12]}: look at it again with publish({variable_for(definition, definition.name)}, store)"
         raise DefinitionError(message)
     return proposal.confirm(allow_deletes=allow_deletes) if confirm else proposal
 

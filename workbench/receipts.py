@@ -11,6 +11,7 @@ from attrs import frozen
 from online import StoreError, functions, snippets
 from online.answers import moment
 from online.legible import written
+from online.shell import variable_for
 from online.wire import sample
 from workbench.markup import Markup, row, section, tag
 from workbench.markup import join as joined
@@ -64,7 +65,7 @@ def verdict(proposal: Proposal) -> str:
 def call(proposal: Proposal, *, deletes: bool = False) -> str:
     """The line that does it without a page; with `deletes`, whatever the warehouse lacks by now goes."""
     more = ", allow_deletes=True" if deletes else ""
-    return f'publish({snippets.variable(proposal.plan.name)}, store, confirm="{proposal.hash[:8]}"{more})'
+    return f'publish({variable_for(proposal.definition, proposal.plan.name)}, store, confirm="{proposal.hash[:8]}"{more})'
 
 
 def _how(proposal: Proposal) -> str:

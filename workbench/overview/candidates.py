@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 CALLED = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 FIRST_S, LAST_S = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds since 1970
-KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|number|sku)$|^id")
+KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|number|sku)\W*$|^id")
 TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
 DAY_OR_TEXT = '.cast("timestamp")'
 EPOCH, FIRST_YEAR, DAY_US = date(1970, 1, 1), 1000, 86_400_000_000  # pages write no year before
@@ -95,9 +95,10 @@ def _epoch(column: ColumnFacts) -> str | None:
     return next((unit for unit, n in UNITS.items() if FIRST_S * n <= column.least and column.most < LAST_S * n), None)
 
 
-def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate]) -> list[KeyCandidate]:
+def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], readings: Sequence[Reading] = ()) -> list[KeyCandidate]:
     """The likeliest first: named as keys are, then texts and whole numbers whose values come again, then those that are unique."""
-    taken = {t.name for t in times}
+    taken = {t.name for t in times} | {r.name for r in readings if r.form.is_time}
+    added = {r.name for r in amounts(columns, readings)}
     found = []
     for place, column in enumerate(columns):
         if column.name in taken or column.kind not in {"text", "whole", "uuid"} or not column.distinct:
@@ -107,7 +108,7 @@ def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate
             continue
         reason = "unique" if column.unique else f"{words.plural(column.distinct, 'value')}, {each:,.1f} rows each"
         nulls = f", {words.plural(column.nulls, 'row')} of none" if column.nulls else ""
-        rank = (not KEYISH.search(column.name), column.unique, column.kind == "whole" and not KEYISH.search(column.name), column.nulls > column.rows / 2, -column.distinct, place)
+        rank = (column.name in added, not KEYISH.search(column.name), column.unique, column.kind == "whole" and not KEYISH.search(column.name), column.nulls > column.rows / 2, -column.distinct, place)
         found.append((rank, KeyCandidate(column.name, column.unique, reason + nulls)))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
@@ -118,6 +119,12 @@ def _adds_up(column: ColumnFacts) -> bool:
         return True
     most = max(abs(column.least), abs(column.most)) * column.known
     return most < (2**63 if column.kind == "whole" else 10 ** (38 - (column.dtype.scale or 0)))
+
+
+def amounts(columns: Sequence[ColumnFacts], readings: Sequence[Reading]) -> list[Reading]:
+    """Texts that are sure to be numbers and no numbers of things: not named as a key, and not all of them plain digits."""
+    shown = {c.name: "".join(str(v) for v in (c.least, c.most, *(v for v, _ in c.top))) for c in columns if c.kind == "text"}
+    return [r for r in readings if r.sure and not r.form.is_time and not KEYISH.search(r.name) and (r.rows < r.known or set(",.") & set(shown[r.name]))]
 
 
 def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]:

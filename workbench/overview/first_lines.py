@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from online import snippets
 from online.labels import name_beside
-from online.shell import notebook_names
 from workbench.binding import member
 from workbench.definitions import IDENTIFIER
 from workbench.errors import DefinitionError
@@ -33,11 +32,6 @@ class FirstLines:
 
     said: str
     code: str
-
-
-def variable_of(value: Any) -> str | None:
-    """What a notebook calls a value, where it is in one and the value has a name."""
-    return next((name for name, there in list(notebook_names().items()) if there is value and snippets.identifier(name) and not name.startswith("_")), None)
 
 
 def first_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], title: str, opened: Sequence[str], table: str = TABLE, state: KeyCandidate | None = None) -> list[FirstLines]:

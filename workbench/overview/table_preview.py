@@ -13,14 +13,16 @@ from attrs import field, frozen
 from backends import engine_of
 from online import snippets
 from online.legible import visible
+from online.shell import variable_of
 from workbench.binding import connections, relation, title, unbind
 from workbench.errors import DefinitionError
+from workbench.names import is_inner
 from workbench.overview import table_page, table_text
-from workbench.overview.candidates import KeyCandidate, TimeCandidate, key_candidates, time_candidates
+from workbench.overview.candidates import KeyCandidate, TimeCandidate, amounts, key_candidates, time_candidates
 from workbench.overview.column_facts import OTHER, ColumnFacts, facts, kind_of, measured, questions
 from workbench.overview.column_shapes import bin_counts, binned, commonest, with_commonest
-from workbench.overview.first_lines import TABLE, FirstLines, first_lines, snapshot_of, variable_of
-from workbench.overview.text_forms import TO_TIME, Hint, hint, reading_counts, readings, sampled
+from workbench.overview.first_lines import TABLE, FirstLines, first_lines, snapshot_of
+from workbench.overview.text_forms import TO_TIME, Hint, as_numbers, hint, line_of, reading_counts, readings, sampled
 from workbench.rows import rebound
 from workbench.sources import check_rowwise
 
@@ -91,18 +93,20 @@ def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> T
     forms = sampled(looked, columns, engine)
     read = readings(columns, forms, _one_row(looked, reading_counts(looked, forms), engine))
     times = time_candidates(columns, read)
-    keys = key_candidates(columns, times)
-    state = _state_key(looked, snapshot_of(columns, times), keys, engine)
-    lines, lacks = _leading_on(table, columns, times, keys, called, opened, name, state)
-    hints = tuple(hint(r, name) for r in read if r.rows < r.known or r.form.then != TO_TIME)
+    keys = key_candidates(columns, times, read)
+    state = _state_key(looked, columns, snapshot_of(columns, times), keys, engine)
+    numbers = [r for r in amounts(columns, read) if not is_inner(r.name) and not any(k.name == r.name for k in keys[:1])]
+    lines, lacks = _leading_on(table, as_numbers(columns, numbers), times, keys, called, [*opened, *(line_of(r, name) for r in numbers)], name, state)
+    hints = tuple(hint(r, name, opened) for r in read if r.rows < r.known or r.form.then != TO_TIME)
     return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_first_rows(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks), hints)
 
 
-def _state_key(looked: ir.Table, day: TimeCandidate | None, keys: Sequence[KeyCandidate], engine: Engine) -> KeyCandidate | None:
+def _state_key(looked: ir.Table, columns: Sequence[ColumnFacts], day: TimeCandidate | None, keys: Sequence[KeyCandidate], engine: Engine) -> KeyCandidate | None:
     """The first of the likeliest keys of which no day has two rows: others are no snapshots' (rule 6)."""
     if day is None:
         return None
-    for key in keys[:MOST_STATE_KEYS]:
+    once = next(c.distinct for c in columns if c.name == day.name) == 1
+    for key in [k for k in keys if once or not k.unique][:MOST_STATE_KEYS]:  # who has one row in many days has no snapshots
         rows = looked.filter(looked[key.name].notnull(), looked[day.name].notnull())
         twice = rows.group_by(key.name, day.name).agg(n=lambda t: t.count()).filter(lambda t: t["n"] > 1).limit(1)
         if not engine.rows(twice):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+import ibis.expr.datatypes as dt
+from attrs import evolve, frozen
 
 from online import snippets
 from workbench.binding import member
@@ -43,6 +44,13 @@ NO_MONTH = "(?:1[3-9]|2[0-9]|3[01])"
 YEAR = "[0-9]{4}"
 CLOCKED = CLOCK.removesuffix("?")  # with a clock
 OFFSET = f"{ISO_DAY}{CLOCKED} ?[+-][0-9]{{2}}"
+LOOSE_DAY, LOOSE = "[0-9]{1,2}(?:st|nd|rd|th)?", "(?:,? [0-9]{1,2}:.*)?"
+NAMED = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*[.]?"
+WEEKDAY = "(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )"
+NO_LINE = (
+    "no line of Ibis reads them alike on every engine: have what makes the table make dates or ISO"
+    " texts of them, as pandas.read_csv(..., parse_dates=[...]) does"
+)
 NO_BLANK = '.replace(" +", "+").replace(" -", "-")'
 
 
@@ -65,7 +73,7 @@ class TextForm:
     @property
     def is_time(self) -> bool:
         """Whether it is read as a time."""
-        return self.then.endswith(TO_TIME)
+        return not self.then.endswith(TO_NUMBER)
 
 
 def _numbers(said: str, forms: str, then: str, against: str) -> TextForm:
@@ -136,6 +144,20 @@ FORMS = (
         "days or times with slashes, the day first", DAY, MONTH, "/", 3, (MONTH_FIRST, DAY_FIRST)
     ),
     _turned("days or times with dots, the day first", DAY, MONTH, "[.]", 3),
+    # Ibis that reads these alike on every engine is longer than a line.
+    TextForm(
+        "days or times with slashes", f"^[0-9]{{1,2}}/[0-9]{{1,2}}/(?:[0-9]{{2}}){{1,2}}{LOOSE}", ""
+    ),
+    TextForm(
+        "days or times with the month's name",
+        f"^{WEEKDAY}?{NAMED}[ -]{LOOSE_DAY},?[ -]{YEAR}{LOOSE}",
+        "",
+    ),
+    TextForm(
+        "days or times with the month's name",
+        f"^{WEEKDAY}?{LOOSE_DAY}[ -]{NAMED},?[ -]{YEAR}{LOOSE}",
+        "",
+    ),
 )
 
 
@@ -158,11 +180,13 @@ class Reading:
     @property
     def sure(self) -> bool:
         """Whether every text is of the form or of none."""
-        return not self.misread and not self.against and not self.unproven
+        return bool(self.form.then) and not self.misread and not self.against and not self.unproven
 
     @property
     def doubt(self) -> str:
         """Why no line is offered; empty where one is."""
+        if not self.form.then:
+            return NO_LINE
         if self.against:
             return f"{words.plural(self.against, 'text')} of another form among them: say which is meant"
         if self.misread:
@@ -214,6 +238,9 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
     asked: dict[str, ir.Value] = {}
     for i, (name, form) in enumerate(forms.items()):
         text = table[name]
+        if not form.then:
+            asked[f"form_{i}"] = ends_with_match(text, form.pattern).ifelse(1, 0).sum()
+            continue
         line = form.then.removesuffix(TO_TIME).removesuffix(TO_NUMBER)
         of = ends_with_match(text, form.pattern)
         taken = of.ifelse(text, None) if form.is_time else text
@@ -261,14 +288,28 @@ class Hint:
     code: str
 
 
-def hint(reading: Reading, table: str) -> Hint:
-    """A reading as it is told."""
+def hint(reading: Reading, table: str, opened: Sequence[str]) -> Hint:
+    """A reading as it is told; `opened` are lines that make the table, where it was none."""
     said = f"{share(reading.rows, reading.known)} of its texts are {reading.form.said}"
     if not reading.sure:
         return Hint(reading.name, f"{said}; {reading.doubt}", "")
-    line = f"{table} = {table}.mutate({snippets.arguments({reading.name: member(reading.name, table) + reading.then})})"
-    return Hint(
-        reading.name,
-        f"{said}{'; the others become null' if reading.rows < reading.known else ''}",
-        line,
-    )
+    others = "; the others become null" if reading.rows < reading.known else ""
+    code = "\n".join([*(["import ibis"] if opened else []), *opened, line_of(reading, table)])
+    return Hint(reading.name, said + others, code)
+
+
+def line_of(reading: Reading, table: str) -> str:
+    """The line that reads a column in its place."""
+    made = member(reading.name, table) + reading.then
+    return f"{table} = {table}.mutate({snippets.arguments({reading.name: made})})"
+
+
+def as_numbers(columns: Sequence[ColumnFacts], numbers: Sequence[Reading]) -> list[ColumnFacts]:
+    """The columns, of which those that are read as numbers are numbers."""
+    rows = {r.name: r.rows for r in numbers}
+    return [
+        evolve(c, kind="float", dtype=dt.float64, unusual=c.known - rows[c.name])
+        if c.name in rows
+        else c
+        for c in columns
+    ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from online.snippets import variable
+from online.shell import variable_for
 from workbench.guards import guards_html
 from workbench.live.protocol import RefusedError, Reply, Request
 from workbench.markup import Markup, join, section, tag
@@ -75,7 +75,7 @@ class Explorer:
         if published is None:
             return Markup("")
         said = tag("span", published, class_="mark ok" if published == "published" else "muted")
-        call = f"publish({variable(self.queries.join.name)}, store)"
+        call = f"publish({variable_for(self.queries.join, self.queries.join.name)}, store)"
         todo = [" ", tag("button", "Publish: copy the call", type="button", class_="primary", data_copy=call, title=call)] if published == "not published" else []
         return tag("span", said, *todo, class_="end")
 

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from backends.equal import equal
 from online.answers import PartStatus
-from online.snippets import variable
+from online.shell import variable_for
 from workbench.live.protocol import RefusedError
 from workbench.markup import Markup, join, row, scrolled, tag
 from workbench.plans import plan_of
@@ -69,7 +69,7 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
     if service is None:
         return tag("p", "No store is given: ", tag("code", "preview(join, store=store)"), " shows here what is served for this key at this time.", class_="muted")
     if published == "not published":
-        return tag("p", f"{service.join.name} is not published in this store: ", tag("code", f"publish({variable(service.join.name)}, store)"), " serves it.", class_="muted")
+        return tag("p", f"{service.join.name} is not published in this store: ", tag("code", f"publish({variable_for(service.join, service.join.name)}, store)"), " serves it.", class_="muted")
     try:
         answer = service.answer(moment.row, moment.asked)
     except Exception as error:
