@@ -248,8 +248,8 @@ class Spark(Engine):
         return self.run("a fetch", lambda: _nullable(self._frame(expr)).toArrow(), expr)
 
     def some(self, expr: ir.Table) -> bool:
-        """By one partition first and then by more, as Spark looks for few rows."""
-        return not self.run("a fetch", lambda: self._frame(expr).isEmpty(), expr)
+        """By one partition first and then by more; its own isEmpty() begins all of them."""
+        return bool(self.run("a fetch", lambda: self._frame(expr).take(1), expr))
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """A partition at a time comes to the driver, written by the executors as Arrow."""
