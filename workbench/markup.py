@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 INNER = re.compile(r"([^{}]+){")
 CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
 WRITTEN = re.compile(r'class="([^"]*)"')
+BOXES = frozenset({"div", "header", "li", "summary"})
+INLINE = ("</span>", "</b>", "</code>", "</a>", "</small>")
 READ = frozenset({"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"})  # by people; others are values
 HOST = frozenset({"jp-OutputArea-child", "light", "dark"})  # of JupyterLab's page, and of marimo's
 
@@ -45,7 +47,19 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     if name == "pre":
         attributes.setdefault("tabindex", "0")  # it scrolls, and who has no mouse scrolls it by keys
     written = "".join(f" {attribute(k, v)}" for k, v in attributes.items() if v is not None)
-    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+    held = _apart(children) if name in BOXES else join(children)
+    return Markup(f"<{name}{written}>{held}</{name}>")
+
+
+def _apart(children: Any) -> Markup:
+    """Pieces side by side, with a blank between words of two elements: the stylesheet's gaps are taken out elsewhere."""
+    made: list[str] = []
+    for piece in map(text, children):
+        if made and piece.startswith("<") and made[-1].endswith(INLINE):
+            made.append(" ")
+        if piece:
+            made.append(piece)
+    return Markup("".join(made))
 
 
 def attribute(name: str, value: Any) -> str:

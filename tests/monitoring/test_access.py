@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import bleach
 import ibis
 import packages
 import pytest
@@ -122,5 +125,52 @@ def test_in_a_narrow_output_nothing_is_cut_and_drawings_can_be_read(browser, pag
             found[name].append(f"{wide} px wider than its output")
         page.screenshot(path=artifacts / f"access-{name}-{width}.png", full_page=True)
         page.close()
+
+    assert {} == {name: told for name, told in found.items() if told}
+
+
+# What front ends take out of an output that they do not trust, as nbviewer's and GitHub's sanitisers do; `tags` leaves text in paragraphs alone.
+STYLE, SCRIPT = r"(?s)<style.*?</style>", r"(?s)<script.*?</script>"
+KEPT = ["b", "br", "caption", "code", "dd", "details", "div", "dl", "dt", "em", "h3", "h4", "header", "li", "p", "pre", "section", "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"]
+SANITISED = {
+    "without-style": lambda html: re.sub(STYLE, "", html),
+    "without-script": lambda html: re.sub(SCRIPT, "", html),
+    "without-both": lambda html: re.sub(SCRIPT, "", re.sub(STYLE, "", html)),
+    "by-allow-list": lambda html: bleach.clean(re.sub(SCRIPT, "", re.sub(STYLE, "", html)), tags=KEPT, attributes=["open"], strip=True),
+}
+WORDS = "() => document.querySelector('main').innerText.toLowerCase().split(/\\s+/).filter(Boolean)"
+
+
+# The words of two elements side by side that became one.
+GLUED = """() => [...document.querySelectorAll('main header, main div, main li, main summary')].flatMap((box) => [...box.children].flatMap((e) => {
+  const next = e.nextSibling, inline = (n) => n.nodeType === 1 && n.matches('span,b,code,a,small') && n.innerText;
+  return inline(e) && next && inline(next) && /\\w$/.test(e.innerText) && /^\\w/.test(next.innerText) ? [e.innerText + next.innerText] : [];
+}))"""
+
+
+def missing(wanted: list[str], there: list[str]) -> list[str]:
+    """The first word that is not there, or not in this order, whatever blanks are between them."""
+    text, at = "".join(there), 0
+    for i, word in enumerate(wanted):
+        found = text.find(word, at)
+        if found < 0:
+            return wanted[max(0, i - 3) : i + 1]
+        at = found + len(word)
+    return []
+
+
+@pytest.mark.parametrize("how", SANITISED)
+def test_a_page_whose_style_or_script_is_taken_out_reads_in_order_and_offers_nothing(browser, pages, how):
+    """V1: on GitHub, nbviewer and in a book: every word that stands on the page, in its order, and no control that does nothing."""
+    found = {}
+    for name, html in pages.items():
+        if name.endswith("-live"):
+            continue
+        shown, bare = (opened(browser, text, "light", 1400) for text in (html, SANITISED[how](html)))
+        lost = missing(shown.evaluate(WORDS), bare.evaluate(WORDS))
+        controls = bare.evaluate("[...document.querySelectorAll('button,input,select,textarea,form')].map((e) => e.outerHTML)")
+        found[name] = [*lost, *controls, *bare.evaluate(GLUED)]
+        for page in (shown, bare):
+            page.close()
 
     assert {} == {name: told for name, told in found.items() if told}

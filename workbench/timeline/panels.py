@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 STEPS = 60  # rows of the value over time
 
+COPY = re.compile(r' ?<button type="button" data-copy="".*?</button>')
+
 
 def copied(said: str) -> Markup:
     """A button that copies the code beside or under it."""
@@ -40,7 +43,8 @@ def copied(said: str) -> Markup:
 def folded(page: Page, moment: Moment, name: str) -> Markup:
     """The panels of a static page, closed; SQL of the page's own engine alone, which keeps it small."""
     made = {"Value over time": steps(moment), "SQL": sql(page, moment, (page.near.origin.name,)), "Lineage": drawn_lineage(page, moment, name), "Leak check": leak(moment, name)}
-    return join(tag("details", tag("summary", said), tag("div", panel, class_="panel")) for said, panel in made.items())
+    read = {said: Markup(COPY.sub("", panel)) for said, panel in made.items()}  # nobody answers a static page's buttons
+    return join(tag("details", tag("summary", said), tag("div", panel, class_="panel")) for said, panel in read.items())
 
 
 # --- the value over time, as rows
