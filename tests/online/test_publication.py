@@ -33,6 +33,7 @@ from workbench import (
     hours,
     last_k,
     minutes,
+    preview,
     publish,
     rollback,
     skew,
@@ -483,3 +484,13 @@ def test_a_table_without_time_is_said_to_hold_at_all_times(duck):
     timeless = GroupBy(name="plans", source=EntitySource(duck.table("plans"), snapshot=None), keys=["user_id"], features=["plan"])
 
     assert profiled(timeless, duck, 0).sentences[0].startswith("plans: 2 rows of 2 keys that hold at all times; about ")
+
+
+def test_a_group_by_that_is_published_as_it_is_here_says_so_beside_its_preview(store, con):
+    """A group-by alone is looked at through a join of its name, whose hash is another one."""
+    served(store, spend(con))
+
+    page = preview(spend(con), on=con, store=store).live()[1]
+
+    assert ">published<" in page
+    assert "published otherwise" not in page

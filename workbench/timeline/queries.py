@@ -42,7 +42,7 @@ class Queries:
 
     def __init__(self, near: Nearby, store: Store | None = None) -> None:
         self.near, self.join = near, near.join
-        self.service = None if store is None else Service(near.join, store)
+        self.service = None if store is None else Service(near.join, store, near.kind)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._compared: tuple[Page, Certificate] | None = None
         self._offending: dict[str, tuple[int, ...]] = {}

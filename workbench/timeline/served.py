@@ -43,6 +43,7 @@ class Service:
 
     join: Join
     store: Store
+    kind: str = "Join"  # a group-by alone is looked at through a join of its name
 
     def state(self) -> str:
         """`published`, `not published`, or `published otherwise`: under this name with another definition."""
@@ -51,7 +52,8 @@ class Service:
         there = registry.current(self.store, self.join.name)
         if there is None:
             return "not published"
-        return "published" if there.hash == plan_of(self.join).hash else "published otherwise"
+        mine = self.join if self.kind == "Join" else self.join.parts[0].group_by
+        return "published" if there.hash == plan_of(mine).hash else "published otherwise"
 
     def answer(self, row: Mapping[str, Any], at: int) -> Answer:
         """What is served for the keys of a left row as of a time in microseconds."""
