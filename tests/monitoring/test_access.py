@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import bleach
 import ibis
 import packages
+import pyarrow as pa
 import pytest
 import watched
 from conftest import lacking
@@ -15,7 +17,7 @@ from stage import THEMES
 
 from monitoring import dashboard
 from online import Store, embedded
-from workbench import catalog, explain, preview, publish, quickstart, samples
+from workbench import EventSource, GroupBy, Join, catalog, compare, days, explain, last_k, preview, publish, quickstart, samples, trailing, unpublish
 from workbench.inventory.browsing import Browsing
 from workbench.live import Request
 from workbench.publication import propose
@@ -174,3 +176,62 @@ def test_a_page_whose_style_or_script_is_taken_out_reads_in_order_and_offers_not
             page.close()
 
     assert {} == {name: told for name, told in found.items() if told}
+
+
+LONG = "\u0645\u0631\u062d\u0628\u0627 " + "unbroken" * 1_200 + " \U0001f9ea\u200d\U0001f52c"  # right to left, 10 kB in one word, an emoji of several
+LONG_NAME = "amount_" + "x" * 200
+
+
+@pytest.fixture(scope="module")
+def long_pages(store):
+    """A proposal, its receipt, the catalog and a certificate, of names and values that are long."""
+    con = ibis.duckdb.connect()
+    start = datetime(2024, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
+    events = [{"who": LONG, "ts": start, LONG_NAME: float(i), "said": [LONG] * 40} for i in range(3)]
+    con.create_table("long_events", pa.Table.from_pylist(events))
+    asked = [{"who": LONG, "t": start.replace(day=2)}]
+    con.create_table("long_asked", pa.Table.from_pylist(asked))
+    source = EventSource(con.table("long_events"), time="ts")
+    total = trailing(days(7), ibis._[LONG_NAME].sum().name("total"))
+    part = GroupBy(name="long_v1", source=source, keys=["who"], aggregations=[total, last_k(ibis._.said, 3).name("said")], description=LONG[:2_000], owner=LONG[:300], accuracy="temporal")
+    join = Join(name="long_training_v1", left=EventSource(con.table("long_asked"), time="t"), parts=[part])
+    proposal = propose(join, store, end="2024-01-03", on=con)
+    subject = Publishing(proposal)
+    subject.answer(Request(1, "checks", "check", {}), lambda _: None)
+    made = {"publish": proposal._repr_html_(), "publish-live": subject.page()}
+    subject.close()
+    made["receipt"] = receipt_html(publish(join, store, on=con, end="2024-01-03", confirm=True))
+    made["catalog"] = catalog(store).search("long")._repr_html_()
+    made["entry"] = catalog(store)["long_v1"]._repr_html_()
+    made["certificate"] = compare(join, on=[con])._repr_html_()
+    made["definition"] = part._repr_html_()
+    yield {name: str(html).replace("<details", "<details open") for name, html in made.items()}
+    unpublish("long_training_v1", store)
+
+
+# Texts that go on beyond their section, in no region that scrolls.
+BEYOND = """() => { const section = document.querySelector('.fw'), edge = section.getBoundingClientRect().right + 1, cut = [];
+  const texts = document.createTreeWalker(section, NodeFilter.SHOW_TEXT), range = document.createRange();
+  for (let t = texts.nextNode(); t; t = texts.nextNode()) {
+    if (!t.parentElement.checkVisibility() || t.parentElement.closest('svg,style,.sr,caption')) continue;
+    range.selectNodeContents(t);
+    if (range.getBoundingClientRect().right <= edge) continue;
+    let over = t.parentElement;
+    while (over !== section && !/auto|scroll/.test(getComputedStyle(over).overflowX)) over = over.parentElement;
+    if (over === section) cut.push(`beyond: ${t.textContent.slice(0, 40)}`);
+  } return cut; }"""
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [480, 1280])
+def test_long_names_and_values_are_nowhere_wider_than_the_page(browser, long_pages, artifacts, width, mode):
+    """V4."""
+    found = {}
+    for name, html in long_pages.items():
+        page = opened(browser, html, mode, width)
+        over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        found[name] = [*([f"{over} px wider"] if over > 0 else []), *page.evaluate(CUT)[:5], *page.evaluate(BEYOND)[:5]]
+        page.screenshot(path=artifacts / f"long-{name}-{mode}-{width}.png")
+        page.close()
+
+    assert {} == {name: cut for name, cut in found.items() if cut}
