@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from backends.engine import Range
+    from backends.lake import Lake
 
 MANIFEST, STAGING, BUILDING = "_manifest.json", "_staging", "_building-"
 EPOCH = date(1970, 1, 1)
@@ -201,12 +202,25 @@ class Dataset:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def dated(engine: Engine, into: str | Path) -> Ledger | Dataset:
-    """Where the days of `into` are kept: a table by name, a folder by path."""
+def dated(engine: Engine, into: str | Path | tuple[str, ...]) -> Ledger | Dataset | Lake:
+    """Where the days of `into` are kept: a table by name, with its schema and catalog or without; a folder by path."""
     if isinstance(into, Path):
         return Dataset(engine, into.absolute())
-    folder = engine.folder(into)
-    return Ledger(engine, into) if folder is None else Dataset(engine, folder, into)
+    parts = (into,) if isinstance(into, str) else into
+    lake = engine.lake(parts)
+    if lake is not None and not (len(parts) == 1 and _is_view(engine, parts[0])):
+        return lake
+    folder = engine.folder(parts[-1])
+    return Ledger(engine, parts[-1]) if folder is None else Dataset(engine, folder, parts[-1])
+
+
+def _is_view(engine: Engine, name: str) -> bool:
+    """Whether a dated table was made as a view of files, before its catalog held tables of a lake."""
+    try:
+        folder = engine.folder(name)
+    except EngineError:
+        return False
+    return folder is not None and (folder / MANIFEST).is_file()
 
 
 def _folder(columns: dict[str, str], day: date) -> str:

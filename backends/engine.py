@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
+    from backends.lake import Lake
     from backends.recipe import Recipe
 
 # Backends with a file of their own, by Ibis's name for them.
@@ -77,6 +78,7 @@ class Engine:
     folds = False  # whether columns whose names differ by case alone are one to it
     longest: int | None = None  # bytes of a name; longer ones are cut
     most_looked_at = 200_000  # rows of a table that a first look takes
+    qualified = False  # whether a dated table may be in another schema or catalog than the connection's current one
     prompt = True  # whether it answers about few rows at once, so that a refusal may count what it is about
     recipe: Recipe | None = None  # to which what is kept is added, while one is made
     statements: dict[ops.Node, str] | None = None  # SQL by expression, on an engine that is asked the same again
@@ -427,6 +429,10 @@ class Engine:
 
     def _within_any(self, time: str, ranges: Sequence[Range]) -> str:
         return " OR ".join(f"({self.within(time, start, end)})" for start, end in ranges)
+
+    def lake(self, parts: Sequence[str]) -> Lake | None:  # noqa: ARG002 engines with catalogs override it
+        """The dated table of this name, in a catalog of which every table has commits of its own."""
+        return None
 
     def folder(self, table: str) -> Path | None:  # noqa: ARG002 engines without transactions override it
         """Where a dated table's files are kept, on an engine whose tables have no transactions."""

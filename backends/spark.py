@@ -1,4 +1,4 @@
-"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs; no transactions, so dated tables are views of files."""
+"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs; no transactions, so dated tables are views of files, or tables of a lake."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from ibis.config import Config
 from pyarrow import ipc
 
 from backends.asking import WorkersLackError
+from backends.catalogs import OWN_CATALOG, place_of
 from backends.engine import FORGOTTEN, Engine
+from backends.lake_formats import FILE_ROWS
 from backends.refusals import EngineError
 from backends.stored import cast, holds_text
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from backends.asof import AsOf
+    from backends.lake import Lake
 
 
 # Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and dates of times are read in.
@@ -88,6 +91,7 @@ class Spark(Engine):
     lacks = frozenset()
     folds = True
     prompt = False
+    qualified = True
 
     def __init__(self, con: BaseBackend | None = None, tag: str | None = None) -> None:
         super().__init__(con, alone=tag is not None)
@@ -95,7 +99,7 @@ class Spark(Engine):
 
     def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002 temporary views are the session's
         """The same session, which threads may share; its jobs have a tag of their own."""
-        return Spark(ibis.pyspark.connect(self._session), ibis.util.gen_name("fw"))
+        return Spark(ibis.pyspark.connect(self.session), ibis.util.gen_name("fw"))
 
     def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
         """By whole parts and fractions: Spark's difference of 38 digits drops the last of more than six after the point."""
@@ -118,7 +122,7 @@ class Spark(Engine):
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
         """As every engine does, its jobs under their tag, which is this thread's."""
-        with self._set(), self._tagged():
+        with self.setting(), self._tagged():
             return super().run(what, action, expr)
 
     @contextmanager
@@ -135,7 +139,7 @@ class Spark(Engine):
     @property
     def _tags(self) -> Tags:
         """A session of Spark Connect tags its own operations; a classic one's tags are known to its thread alone, the context's to all."""
-        session = self._session
+        session = self.session
         if type(session).__module__.startswith("pyspark.sql.connect"):
             return Tags(session.addTag, session.removeTag, session.getTags, session.interruptTag)
         context = session.sparkContext
@@ -143,9 +147,9 @@ class Spark(Engine):
         return Tags(context.addJobTag, context.removeJobTag, context.getJobTags, context.cancelJobsWithTag)
 
     @contextmanager
-    def _set(self) -> Iterator[None]:
+    def setting(self) -> Iterator[None]:
         """The session's settings that values depend on, while our queries are made and run; the user's own are as they were after it."""
-        conf = self._session.conf
+        conf = self.session.conf
         before = {name: conf.get(name) for name in SETTINGS}
         try:
             for name, value in SETTINGS.items():
@@ -165,7 +169,7 @@ class Spark(Engine):
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
         """As a frame of Spark's has them."""
-        found = self.run("a question of types", lambda: self._session.sql(self.query(table)).dtypes)
+        found = self.run("a question of types", lambda: self.session.sql(self.query(table)).dtypes)
         return dict(found)
 
     def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:
@@ -179,7 +183,7 @@ class Spark(Engine):
         if self.con is None or not isinstance(node, ops.Field) or not isinstance(node.rel, ops.DatabaseTable):
             return False
         names = [self.quoted(n) for n in (node.rel.namespace.catalog, node.rel.namespace.database, node.rel.name) if n]
-        return str(self._session.table(".".join(names)).schema[node.name].metadata.get(PADDED, "")).startswith("char")
+        return str(self.session.table(".".join(names)).schema[node.name].metadata.get(PADDED, "")).startswith("char")
 
     def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
         """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""
@@ -210,7 +214,7 @@ class Spark(Engine):
         """What the executors' Python lacks for the kernel."""
         from backends.workers import workers_of  # noqa: PLC0415 as in `as_of`
 
-        found: str | None = self.run("a look at the executors", lambda: workers_of(self._session).lack)
+        found: str | None = self.run("a look at the executors", lambda: workers_of(self.session).lack)
         return found
 
     def as_of(self, question: AsOf) -> ir.Table:
@@ -245,17 +249,17 @@ class Spark(Engine):
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By Spark's own Arrow: Ibis goes by pandas, which rounds large integers beside nulls."""
-        return self.run("a fetch", lambda: _nullable(self._frame(expr)).toArrow(), expr)
+        return self.run("a fetch", lambda: _nullable(self.frame(expr)).toArrow(), expr)
 
     def some(self, expr: ir.Table) -> bool:
         """By one partition first and then by more; its own isEmpty() begins all of them."""
-        return bool(self.run("a fetch", lambda: self._frame(expr).take(1), expr))
+        return bool(self.run("a fetch", lambda: self.frame(expr).take(1), expr))
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """A partition at a time comes to the driver, written by the executors as Arrow."""
         from backends.workers import shipped  # noqa: PLC0415 as in `as_of`
 
-        frame = self.run("a fetch", lambda: self._frame(expr), expr)
+        frame = self.run("a fetch", lambda: self.frame(expr), expr)
         parts = self.run("a fetch", lambda: frame.mapInArrow(shipped("written"), "batch binary").toLocalIterator())
         batches = self._read((batch for row in parts for batch in ipc.open_stream(row.batch)), expr)
         first = next(batches, None)
@@ -267,22 +271,26 @@ class Spark(Engine):
         """Cached, for as long as an expression refers to it: Spark has no temporary tables."""
         forgotten = FORGOTTEN.setdefault(self.connected, [])
         while forgotten:
-            self._session.catalog.dropTempView(forgotten.pop())  # and its cache
+            self.session.catalog.dropTempView(forgotten.pop())  # and its cache
         name = ibis.util.gen_name("fw")
-        table = self.run("the query", lambda: self.connected.table(self._held(self._frame(expr), name)), None if isinstance(expr, pa.Table) else expr)
+        table = self.run("the query", lambda: self.connected.table(self._held(self.frame(expr), name)), None if isinstance(expr, pa.Table) else expr)
         weakref.finalize(table.op(), forgotten.append, name)
         self.note(lambda: self.refill(name, expr))
         return table
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
         """By another view of the same name, and its cache."""
-        self._session.catalog.dropTempView(name)
-        self.run("the query", lambda: self._held(self._frame(rows), name), rows if isinstance(rows, ir.Table) else None)
+        self.session.catalog.dropTempView(name)
+        self.run("the query", lambda: self._held(self.frame(rows), name), rows if isinstance(rows, ir.Table) else None)
 
     def local(self, rows: pa.Table) -> ir.Table:
         """A view of them, for as long as an expression refers to it: Ibis goes by pandas, which rounds large integers beside nulls."""
+        return self.viewed(self.session.createDataFrame(rows))
+
+    def viewed(self, frame: DataFrame) -> ir.Table:
+        """A frame of Spark's own as a table that expressions may use, for as long as one refers to it."""
         name = ibis.util.gen_name("fw")
-        self._session.createDataFrame(rows).createOrReplaceTempView(name)
+        frame.createOrReplaceTempView(name)
         table = self.connected.table(name)
         weakref.finalize(table.op(), FORGOTTEN.setdefault(self.connected, []).append, name)
         return table
@@ -296,19 +304,28 @@ class Spark(Engine):
     # --- writing: by the executors, and nothing through the driver
 
     @property
-    def _session(self) -> Any:
+    def session(self) -> Any:
+        """Spark's own session."""
         return self.connected._session  # noqa: SLF001 Ibis hands out no session
 
-    def _frame(self, expr: ir.Table | pa.Table) -> Any:
-        return self._session.createDataFrame(expr) if isinstance(expr, pa.Table) else self._session.sql(self.query(expr))
+    def frame(self, expr: ir.Table | pa.Table) -> Any:
+        """The rows of an expression, or of this process, as Spark's own frame."""
+        return self.session.createDataFrame(expr) if isinstance(expr, pa.Table) else self.session.sql(self.query(expr))
+
+    def lake(self, parts: Sequence[str]) -> Lake | None:
+        """Where the catalog holds Delta or Iceberg tables, one of them."""
+        from backends.lake import Lake  # noqa: PLC0415 it needs Spark
+
+        found = place_of(self.session, parts)
+        return None if found is None else Lake(self, *found)
 
     def folder(self, table: str) -> Path:
         """Beside the managed tables of the current database, where driver and executors reach it as a folder."""
-        catalog = self._session.catalog.currentCatalog()
+        catalog = self.session.catalog.currentCatalog()
         if catalog != OWN_CATALOG:
             message = f"Spark's current catalog is {catalog!r}, and a dated table is a view of Parquet files, which {OWN_CATALOG} alone has: session.catalog.setCurrentCatalog({OWN_CATALOG!r}) first, or into='folder/'"
             raise EngineError(message)
-        place = self._session.catalog.getDatabase(self._session.catalog.currentDatabase()).locationUri
+        place = self.session.catalog.getDatabase(self.session.catalog.currentDatabase()).locationUri
         url = urlparse(place)
         if url.scheme not in ("", "file"):
             message = f"Spark keeps the tables of this database at {place}, and a dated table needs a folder: use a database with a file: location that driver and executors share, or into='folder/'"
@@ -317,24 +334,22 @@ class Spark(Engine):
 
     def show(self, view: str, files: Sequence[Path]) -> None:
         """By a view that names every file, so that files of a step that is not finished are not seen."""
-        columns = ", ".join(map(self.quoted, self._session.read.parquet(str(files[0])).columns))
-        self._session.sql(f"CREATE OR REPLACE VIEW {self.quoted(view)} AS SELECT {columns} FROM parquet.{self.quoted(_pattern(files))}")  # noqa: S608 quoted identifiers
+        columns = ", ".join(map(self.quoted, self.session.read.parquet(str(files[0])).columns))
+        self.session.sql(f"CREATE OR REPLACE VIEW {self.quoted(view)} AS SELECT {columns} FROM parquet.{self.quoted(_pattern(files))}")  # noqa: S608 quoted identifiers
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
         """One task a value of `by`; timestamps without a zone, as every other engine writes them."""
-        frame = self._frame(rows)
+        frame = self.frame(rows)
         columns = [frame[_plain_name(f.name)].cast(_retyped(f.dataType, naive=True)).alias(f.name) for f in frame.schema]
         frame.select(columns).repartition(by).write.option("maxRecordsPerFile", FILE_ROWS).partitionBy(by).parquet(str(folder))
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
         """As a temporary view of this session."""
         name = ibis.util.gen_name("fw_files")
-        self._session.read.parquet(*map(str, files)).createOrReplaceTempView(name)
+        self.session.read.parquet(*map(str, files)).createOrReplaceTempView(name)
         return self.connected.table(name)
 
 
-FILE_ROWS = 5_000_000
-OWN_CATALOG = "spark_catalog"
 
 
 def _pattern(files: Sequence[Path]) -> str:

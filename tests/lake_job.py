@@ -1,6 +1,6 @@
 """One join over Delta and Iceberg tables on a Spark that they are built for, held against DuckDB; a process of that Spark's own Python.
 
-    python tests/lake_job.py '{"jars": ["delta.jar", ...]}'
+    python tests/lake_job.py '{"jars": ["delta.jar", ...], "long": false}'
 
 Its last line says, as JSON, what was found.
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import cluster_job
 import ibis
+import lake_results
 from services import spark_records
 
-from backends import EngineError
 from backends.equal import equal
 from workbench import EventSource, GroupBy, Join, backfill, days, trailing
 
@@ -29,6 +29,10 @@ SETTINGS = {
     "spark.sql.catalog.ice": "org.apache.iceberg.spark.SparkCatalog",
     "spark.sql.catalog.ice.type": "hadoop",
     "spark.databricks.delta.snapshotPartitions": "2",
+    # few rows: to compile Java for them takes longer than to interpret
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
 }
 
 
@@ -47,6 +51,9 @@ def main() -> None:
         "kernel": cluster_job.tried(duck, spark, "kernel", sketches=True, batches=False),
         "lakes": {kind: of_lake(duck, spark, kind, *of) for kind, of in FORMATS.items()},
         "refused": refused(spark),
+        "kinds": lake_results.kinds(spark, {kind: of[0] for kind, of in FORMATS.items()}),
+        "steps": {kind: lake_results.steps(spark, of[0], kind, everything=kind == "iceberg" or asked["long"]) for kind, of in FORMATS.items()},
+        "life": {kind: lake_results.life(spark, of[0], kind) for kind, of in FORMATS.items() if asked["long"]},
     }
     print(json.dumps(found))
 
@@ -91,19 +98,16 @@ def read(spark: ibis.BaseBackend, place: tuple[str, str], by: str) -> int:
     return spark_records(spark._session) - before  # noqa: SLF001
 
 
-def refused(spark: ibis.BaseBackend) -> tuple[str, int]:
-    """What a dated table in Iceberg's catalog is refused with, and how many jobs ran for that."""
-    catalog, status = spark._session.catalog, spark._session.sparkContext._jsc.sc().statusStore()  # noqa: SLF001
-    join = join_of(*lake(spark, ("ice", "of_iceberg")))
-    before = status.jobsList(None).size()
+def refused(spark: ibis.BaseBackend) -> dict[str, tuple[str, int]]:
+    """What dated tables are refused with, and how many jobs ran for that; of a plain name, in a catalog without the schema."""
+    catalog = spark._session.catalog  # noqa: SLF001
+    join = lake_results.of_kinds(spark)
+    found = lake_results.refused(spark, join)
     catalog.setCurrentCatalog("ice")
     try:
-        backfill(join, on=spark, into="result")
-    except EngineError as error:
-        return str(error), status.jobsList(None).size() - before
+        return found | {"plain": (lake_results.refusal(lambda: backfill(join, on=spark, into="result")), 0)}
     finally:
         catalog.setCurrentCatalog("spark_catalog")
-    return "", -1
 
 
 if __name__ == "__main__":

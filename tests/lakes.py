@@ -12,6 +12,7 @@ from pathlib import Path
 
 SPARK = "pyspark>=4.1,<4.2"
 JARS = ("io.delta:delta-spark_4.1_2.13:4.4.0", "io.delta:delta-storage:4.4.0", "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0")
+LONG = bool(os.environ.get("WORKBENCH_LONG_TESTS"))  # all that is tried of Iceberg, of Delta too, and whole lives of a table: some two minutes more
 JOB = Path(__file__).parent / "lake_job.py"
 
 
@@ -55,6 +56,6 @@ def job(folder: Path) -> dict:
     root = str(Path(__file__).parent.parent)
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": python, "PYTHONPATH": root}
     environment.pop("SPARK_HOME", None)
-    done = subprocess.run([python, str(JOB), json.dumps({"jars": jars(folder)})], env=environment, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run([python, str(JOB), json.dumps({"jars": jars(folder), "long": LONG})], env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert not done.returncode, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1])

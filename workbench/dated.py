@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from backends.dataset import Dataset
     from backends.engine import Range
+    from backends.lake import Lake
     from backends.ledger import Ledger
     from workbench.definitions import GroupBy
     from workbench.joins import Join, JoinPart
@@ -74,7 +75,7 @@ class Refill:
 
     join: Join
     engine: Engine
-    into: Ledger | Dataset
+    into: Ledger | Dataset | Lake
     left: ir.Table
     days: tuple[date | None, date | None] = (None, None)
     rebuild: bool = False

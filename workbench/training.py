@@ -11,7 +11,9 @@ import ibis
 import ibis.expr.operations as ops
 
 from backends import EngineError, engine_of
+from backends.catalogs import name_parts
 from backends.dataset import Dataset, dated
+from backends.lake import Lake
 from workbench import names
 from workbench.abilities import check_engine
 from workbench.blame import blamed
@@ -61,9 +63,10 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
         Dates or ISO dates; with `into`, only days in this range are filled.
     into
         What to fill, by days of the left's time: a table, by name; or a folder of Parquet files, `day=2023-11-30/...`, by
-        a `Path` or a text with a slash. Days already there for this definition are kept, the rest is computed `step`
+        a `Path` or a text with a slash. On Spark a name may be `catalog.schema.table`, and a catalog of Delta or Iceberg has a
+        table of its own. Days already there for this definition are kept, the rest is computed `step`
         days at a time, and each step is there whole or not at all: one transaction on DuckDB and Postgres; files that
-        the folder's `_manifest.json` lists, and on Spark a view of them. A definition that changed rebuilds every day
+        the folder's `_manifest.json` lists, and on Spark a view of them, or one commit of a lake's table. A definition that changed rebuilds every day
         that is there, beside it, and takes its place at the end. Days whose left or sources gained rows or changed (a
         checksum of what they use is kept) are computed again; days whose sources lost rows are kept, since sources forget
         old rows. A left row stands once: what the left no longer has at its time, since it moved or was deleted, is taken
@@ -103,18 +106,23 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
     engine, step = engine_for(join, connection_of(join, on)), _whole(step)
     if isinstance(place, str):
         names.check_place(place, engine)
+    if isinstance(place, tuple):
+        _check_qualified(place, engine)
     if isinstance(place, Path):
         names.check_files(join)
     if place is None:
         return engine.given(computed(join, Chooser(engine, plan), first, last))
     engine = engine.repeating()
-    filled = dated(engine, place)
+    with engine.refusing(f"backfill of {into}"):
+        filled = dated(engine, place)
+        if isinstance(filled, Lake):
+            filled.check(join.name, join.schema)
     left = left_rows(join, engine, first, last)
     check_data(join, engine, left)
     Refill(join, engine, filled, left, (first, last), rebuild, plan).run(step)
     if isinstance(filled, Dataset) and filled.view is None:
         return filled.read(first, last)
-    table = engine.given(engine.table(filled.name))
+    table = engine.given(filled.table() if isinstance(filled, Lake) else engine.table(filled.name))
     return table if first is None and last is None else between(table, join.left.time, first, last)
 
 
@@ -164,12 +172,14 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
         message = f"manifest({into!r}) does not say where that table is: pass on=, the connection that has it"
         raise DefinitionError(message)
     engine = engine_of(on)
+    if isinstance(place, tuple):
+        _check_qualified(place, engine)
     with engine.refusing(f"manifest({into!r})"):
         return dated(engine, place).manifest()
 
 
-def _place(into: str | Path) -> str | Path:
-    """A table's name, or a folder's path: what is a `Path`, has a slash, or begins with `file:`."""
+def _place(into: str | Path) -> str | Path | tuple[str, ...]:
+    """A table's name, alone or with its schema and catalog, or a folder's path: what is a `Path`, has a slash, or begins with `file:`."""
     if isinstance(into, Path):
         return into.absolute()
     url = urlparse(into)
@@ -182,10 +192,17 @@ def _place(into: str | Path) -> str | Path:
     if dot and table.lower() in FILES:
         message = f"into={into!r} names one file, and a dated table is a folder of files, or a table: give into='{schema}/', or into={schema!r}"
         raise DefinitionError(message)
-    if dot:
-        message = f"into={into!r} names a schema or catalog, and a dated table is filled in the connection's current one: connect to {schema} and give into={table!r}, or fill a folder, into='{table}/'"
+    parts = name_parts(into) or (into,)
+    table = identifier(parts[-1])
+    return (*parts[:-1], table) if len(parts) > 1 else table
+
+
+def _check_qualified(parts: tuple[str, ...], engine: Engine) -> None:
+    """Refuse a table of another schema where dated tables are in the connection's current one."""
+    if not engine.qualified:
+        *schema, table = parts
+        message = f"into={'.'.join(parts)!r} names a schema or catalog, and a dated table is filled in the connection's current one: connect to {'.'.join(schema)} and give into={table!r}, or fill a folder, into='{table}/'"
         raise DefinitionError(message)
-    return identifier(into)
 
 
 def connections(join: Join) -> list[BaseBackend]:
