@@ -55,6 +55,7 @@ def main() -> None:
         "steps": {kind: lake_results.steps(spark, of[0], kind, everything=kind == "iceberg" or asked["long"]) for kind, of in FORMATS.items()},
         "life": {kind: lake_results.life(spark, of[0], kind) for kind, of in FORMATS.items() if asked["long"]},
     }
+    found["places"] = {kind: {name: kept(spark, kind, f"{of[0]}.of_{kind}.{name}") for name in ("lake_events", "lake_asked", "kinds")} for kind, of in FORMATS.items()}
     print(json.dumps(found))
 
 
@@ -69,6 +70,14 @@ def of_lake(duck: ibis.BaseBackend, spark: ibis.BaseBackend, kind: str, catalog:
     got = features(spark, *lake(spark, place), plan)
     wrong = sum(not equal(a[c], b[c], 1.0) for a, b in zip(want, got, strict=True) for c in a if c != "t")
     return {"rows": len(want), "wrong": wrong, "read": read(spark, place, by)}
+
+
+def kept(spark: ibis.BaseBackend, kind: str, table: str) -> str:
+    """Where a reader without Spark finds a table: Delta's folder, Iceberg's newest file of metadata."""
+    session = spark._session  # noqa: SLF001
+    if kind == "delta":
+        return str(session.sql(f"describe detail {table}").first().location)
+    return str(session.sql(f"select file from {table}.metadata_log_entries order by timestamp desc limit 1").first().file)
 
 
 def lake(spark: ibis.BaseBackend, place: tuple[str, str]) -> list[ibis.Table]:

@@ -222,7 +222,7 @@ def test_an_integer_is_no_float_and_null_is_no_zero():
 def test_a_notebook_sees_ticks_for_each_path():
     html = check(orders(), ORDERS, at=T, expect={"price_sum_3d": 300}, engines=DUCK)._repr_html_()
 
-    assert ["DuckDB by pairs", "DuckDB by kernel"] == re.findall(r'aria-label="agrees">✓</span><span>([^<]+)</span>', html)
+    assert ["DuckDB by pairs", "DuckDB by kernel"] == re.findall(r'aria-label="agrees">✓</span> <span>([^<]+)</span>', html)
 
 
 def test_a_notebook_sees_the_timeline_of_a_failure():

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date, datetime
+from decimal import Decimal
+from math import inf
+
+import cluster_job
+import ibis
+import lake_job
 import lakes
 import pytest
-from conftest import lacking
+from conftest import ROOT, lacking
 from services import lacks_spark
 
 from backends import EngineError, engine_of
@@ -47,6 +55,33 @@ def test_one_days_left_does_not_read_sixty_days_of_a_lake(found, kind):
 def test_a_dated_table_of_a_lake_holds_the_plain_backfill_in_every_type_and_a_second_run_commits_nothing(found, kind):
     """Issue 7b, item 4: `into="catalog.schema.table"` made a view over Parquet or was refused. NaN, infinity and years 1 to 9999 are among the left's own values."""
     assert {"rows": 3, "equal": True, "days": ["2024-01-02", "2024-01-05"], "added": 0} == found["kinds"][kind]
+
+
+def duckdb_of(places, kind):
+    """A DuckDB that has tables of a lake by the lines of docs/lakes.md, which are run."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "lakes.md").read_text(), re.DOTALL)
+    (lines,) = (block for block in blocks if {"delta": "DeltaTable(path)", "iceberg": "StaticTable"}[kind] in block)
+    con = ibis.duckdb.connect()
+    for name, path in places.items():
+        exec(lines.replace("TABLE events", f"TABLE {name}").replace('table("events")', f'table("{name}")'), {"con": con, "path": path})  # noqa: S102 our own page
+    return con
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_duckdb_reads_by_arrow_what_spark_wrote_to_a_lake(found, kind):
+    """Issue 7b, item 4: DuckDB's own extensions are not in its wheel."""
+    con, plain = duckdb_of(found["places"][kind], kind), ibis.duckdb.connect()
+    for name, rows in cluster_job.tables(EVENTS, 400).items():
+        plain.create_table(name, rows)
+
+    want, got = (lake_job.features(*of, "kernel") for of in ((plain, plain.table("events"), plain.table("asked")), (con, con.table("lake_events"), con.table("lake_asked"))))
+    kinds = con.table("kinds").order_by("id").to_pyarrow().to_pylist()
+
+    assert want == [r | {"t": r["t"].replace(tzinfo=None)} for r in got]  # Iceberg and Delta have Spark's times with their zone
+    assert [1, 2, 3] == [r["id"] for r in kinds]
+    assert {(Decimal("-1234567890123456789012345678.0123456789"), 2**63 - 1, date(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999))} == {(r["dec"], r["i64"], r["d0"], r["n1"]) for r in kinds}  # noqa: DTZ001 naive is UTC
+    assert [True, inf, 0.0] == [r["f64"] != r["f64"] or r["f64"] for r in kinds]
+    assert ["é", "", None] == [r["a.b c;(d)"] for r in kinds]  # a name for which Delta maps columns
 
 
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])

@@ -147,7 +147,7 @@ def test_a_next_version_tells_what_differs_from_the_one_before(shown):
     assert V1 == shown[V2].before.name
     assert ("quickstart_returns_v2_refund_amt_max",) == shown[V2].difference.added
     assert ("window tails of quickstart_returns_v2: exact becomes sawtooth",) == shown[V2].difference.why
-    assert '<span class="mark warn">△ 3 changed</span><span>quickstart_returns_v2_refund_amt_sum_3d, ' in shown[V2]._repr_html_()
+    assert '<span class="mark warn">△ 3 changed</span> <span>quickstart_returns_v2_refund_amt_sum_3d, ' in shown[V2]._repr_html_()
     assert None is shown[V1].difference
 
 
