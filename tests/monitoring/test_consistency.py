@@ -174,7 +174,7 @@ def test_a_name_is_the_definition_that_a_cell_has_of_it(faulty, monkeypatch):
     with pytest.raises(DefinitionError, match="consistency takes the GroupBy or the Join that is served, or its name, not int"):
         consistency(faulty.store, 7)
 
-    monkeypatch.setattr(at_hand, "_cells", lambda: [None, faulty.join])
+    monkeypatch.setattr(at_hand, "notebook_names", lambda: {"other": None, "mine": faulty.join})
 
     assert consistency(faulty.store, faulty.join, start="2031-01-01").counts == consistency(faulty.store, name, start="2031-01-01").counts
 
