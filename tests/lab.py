@@ -96,6 +96,7 @@ class Lab:
     def __init__(self, browser, address: str, height: int = 1400) -> None:
         self.address, self.errors, self.elsewhere = address, [], []
         self.page = browser.new_page(viewport={"width": 1500, "height": height})
+        self.page.set_default_timeout(120_000)  # machines may be busy
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
         self.page.on("request", lambda r: None if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else self.elsewhere.append(r.url))

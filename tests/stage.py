@@ -42,6 +42,7 @@ class Stage:
         self.conversation = Conversation(subject, self.replies.put)
         self.heard: list[str] = []
         self.page = page = browser.new_page(viewport={"width": width, "height": 1200})
+        page.set_default_timeout(120_000)  # machines may be busy
         if clock:
             page.clock.install()  # the page's time is the test's to move
         page.on("console", lambda m: self.heard.append(m.text))

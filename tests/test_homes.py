@@ -71,6 +71,7 @@ def executed(home):
 @pytest.fixture
 def page(browser):
     page = browser.new_page(viewport={"width": 1400, "height": 1600})
+    page.set_default_timeout(120_000)  # machines may be busy
     yield page
     page.close()
 
@@ -152,7 +153,7 @@ def test_a_converted_notebook_shows_its_static_page_and_no_dead_one(executed, pa
 
 def test_voila_is_live_and_its_guards_are_there_from_the_start(home, page, artifacts):
     with homes.voila(home, "shop.ipynb") as address:
-        page.goto(address)
+        page.goto(address, timeout=180_000)  # the notebook runs before it is loaded
         page.wait_for_selector(".fw-live table.grid", timeout=180_000)
         page.wait_for_selector(".fw-live .guards", timeout=60_000)
         live = page.locator(".fw-live")
@@ -167,7 +168,7 @@ def test_voila_is_live_and_its_guards_are_there_from_the_start(home, page, artif
 
 def test_marimo_shows_definitions_and_is_live(home, page, artifacts):
     with homes.marimo(home, "shop.py") as address:
-        page.goto(address)
+        page.goto(address, timeout=180_000)
         page.wait_for_selector("text=purchase_price_average_3d", timeout=180_000)  # a definition, static
         page.wait_for_selector("table.grid", timeout=120_000)
         assert page.locator(".guards").first.is_visible()
