@@ -1,6 +1,6 @@
 """The same job on DuckDB and on Spark as teams have it, by the kernel: whether the certificate is equal, and the seconds.
 
-    python tests/benchmarks/clusters.py [--events 1000000] [--left 1000000] [--only classic connect cluster]
+    python tests/benchmarks/spark_kinds.py [--events 1000000] [--left 1000000] [--only classic connect cluster]
 
 `classic` is a session of Spark in this machine's process, `connect` is Spark Connect, `cluster` a master and two workers
 whose Python lacks this project; all are started for real, and each is held against DuckDB, value by value. Nothing of it
