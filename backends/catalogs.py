@@ -76,7 +76,7 @@ def _check_schema(session: Any, place: Place) -> None:
         raise EngineError(message)
     try:
         there = _exists(session, place.catalog, place.schema)
-    except Exception as error:
+    except Exception as error:  # a catalog is a class of the user's choice, loaded at its first use
         message = f"Spark cannot reach the catalog {place.catalog!r}: {reason(error)}; mend its settings, spark.sql.catalog.{place.catalog}, or name another"
         raise EngineError(message) from error
     if not there:

@@ -52,6 +52,10 @@ class Dataset:
         """What its author calls it."""
         return str(self.main) if self.view is None else self.view
 
+    def table(self) -> ir.Table:
+        """The view of a dated table as readers have it."""
+        return self.engine.table(self.name)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """While the block runs, nobody else fills this folder: a lock on it, which ends with the process."""

@@ -115,7 +115,7 @@ class Iceberg:
         return writer.using(self.name).partitionedBy(partitioning.days(frame[quoted(time)]))
 
     def by_day(self, frame: DataFrame, day: str) -> DataFrame:
-        """As it is: a partitioned table has its rows distributed."""
+        """The frame unchanged: Spark distributes the rows of a partitioned table by itself as it writes them."""
         del day
         return frame
 

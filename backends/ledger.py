@@ -91,6 +91,10 @@ class Ledger:
         """What its author calls it."""
         return self.main
 
+    def table(self) -> ir.Table:
+        """The table as readers have it."""
+        return self.engine.table(self.main)
+
     def held(self) -> AbstractContextManager[None]:
         """While the block runs, nobody else fills this table."""
         return self.engine.held(self.main)

@@ -350,8 +350,6 @@ class Spark(Engine):
         return self.connected.table(name)
 
 
-
-
 def _pattern(files: Sequence[Path]) -> str:
     """One path pattern that only these files match; they lie under one folder."""
     if len(files) == 1:

@@ -55,7 +55,7 @@ def main() -> None:
         "steps": {kind: lake_results.steps(spark, of[0], kind, everything=kind == "iceberg" or asked["long"]) for kind, of in FORMATS.items()},
         "life": {kind: lake_results.life(spark, of[0], kind) for kind, of in FORMATS.items() if asked["long"]},
     }
-    found["places"] = {kind: {name: kept(spark, kind, f"{of[0]}.of_{kind}.{name}") for name in ("lake_events", "lake_asked", "kinds")} for kind, of in FORMATS.items()}
+    found["places"] = {kind: {name: location_of(spark, kind, f"{of[0]}.of_{kind}.{name}") for name in ("lake_events", "lake_asked", "kinds")} for kind, of in FORMATS.items()}
     print(json.dumps(found))
 
 
@@ -72,7 +72,7 @@ def of_lake(duck: ibis.BaseBackend, spark: ibis.BaseBackend, kind: str, catalog:
     return {"rows": len(want), "wrong": wrong, "read": read(spark, place, by)}
 
 
-def kept(spark: ibis.BaseBackend, kind: str, table: str) -> str:
+def location_of(spark: ibis.BaseBackend, kind: str, table: str) -> str:
     """Where a reader without Spark finds a table: Delta's folder, Iceberg's newest file of metadata."""
     session = spark._session  # noqa: SLF001
     if kind == "delta":

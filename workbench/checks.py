@@ -203,7 +203,7 @@ def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
 
 
 def check_sources(join: Join, engine: Engine, asked: Extremes | None = None) -> None:
-    """The same of the sources alone, for any left rows, or for those whose times have these extremes."""
+    """Refuse sources whose data would make values wrong, for any left rows, or for those whose times have these extremes. Runs."""
     if doubts := unproven(join):
         warn(said(join.name, doubts))
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
@@ -215,7 +215,7 @@ def check_source(group_by: GroupBy, engine: Engine, asked: Extremes | None = Non
     """Refuse a source whose data contradict the definition; with the extremes of the instants that ask, as far as these may see. Runs."""
     if isinstance(group_by.source, EventSource):
         rows: Rows = EventRows(group_by, engine)
-        check_times(_seen(EventRows(group_by, engine), asked, aged=aged))
+        check_times(_within_reach(EventRows(group_by, engine), asked, aged=aged))
     else:
         if group_by.entity.snapshot is not None and group_by.entity.table.schema[group_by.entity.snapshot].is_string():
             ask([_iso_dates(group_by, engine)], engine)  # first, for what follows reads them as dates
@@ -231,7 +231,7 @@ def _states(rows: EntityRows, asked: Extremes | None) -> EntityRows:
     return known if look(asked.least - in_us(WEEK), asked.largest) else rows
 
 
-def _seen(rows: EventRows, asked: Extremes | None, *, aged: bool) -> EventRows:
+def _within_reach(rows: EventRows, asked: Extremes | None, *, aged: bool) -> EventRows:
     """The events that know which instants ask; a day more, since some ask as of the midnight before."""
     windows = rows.group_by.windows
     if asked is None or aged or not windows or None in windows:

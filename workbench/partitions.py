@@ -80,7 +80,7 @@ class Partition:
         return [between(ISO, dt.string) | between(COMPACT, dt.string)] if dtype.is_string() else []
 
     def within_or_none(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
-        """The same, and rows that are in no partition pass too."""
+        """Conditions of which all pass for rows of the partitions that a stretch may lie in, and for rows in no partition."""
         return [table[self.column].isnull() | kept for kept in self.within(table, stretch)]
 
     def near(self, value: ir.Column, us: ir.IntegerValue) -> ir.BooleanValue:

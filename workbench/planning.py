@@ -109,7 +109,7 @@ def check_partition(source: EventRows, reach: int) -> None:
 
     A dated backfill looks once for all of its steps. Raises DefinitionError, with one of the rows.
     """
-    if source.partition is None or not reach or _known(source, reach):
+    if source.partition is None or not reach or _looked_through(source, reach):
         return
     astray, events = source.astray(reach), source.group_by.events
     for day, us in source.engine.rows(astray.limit(1)):
@@ -120,7 +120,7 @@ def check_partition(source: EventRows, reach: int) -> None:
         raise DefinitionError(message)
 
 
-def _known(source: EventRows, reach: int) -> bool:
+def _looked_through(source: EventRows, reach: int) -> bool:
     """Whether an engine that is asked the same again has looked through such a stretch of the source; from now on it has, or the look raises."""
     known, at = source.engine.stretches, source.instants
     if known is None or at is None or at.least is None or at.largest is None:

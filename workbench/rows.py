@@ -1,4 +1,4 @@
-"""A group-by's source on an engine: its rows as internal columns, paired with the instants that ask for them; of events."""
+"""The rows of a group-by's source on an engine as internal columns, and events paired with the instants that ask for them."""
 
 from __future__ import annotations
 

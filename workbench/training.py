@@ -122,7 +122,7 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
     Refill(join, engine, filled, left, (first, last), rebuild, plan).run(step)
     if isinstance(filled, Dataset) and filled.view is None:
         return filled.read(first, last)
-    table = engine.given(filled.table() if isinstance(filled, Lake) else engine.table(filled.name))
+    table = engine.given(filled.table())
     return table if first is None and last is None else between(table, join.left.time, first, last)
 
 

@@ -1,4 +1,4 @@
-"""The same job on DuckDB and on Spark as teams have it, by the kernel: whether the certificate is equal, and the seconds.
+"""One job on DuckDB and on Spark as teams have it, by the kernel: whether the certificate is equal, and the seconds.
 
     python tests/benchmarks/spark_kinds.py [--events 1000000] [--left 1000000] [--only classic connect cluster]
 

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from backends import Engine
 
 MOSTLY = 0.5  # of a column's texts: so many have to be of a form for it to be said
-SAMPLED_ROWS, LONGEST = (
-    1_000,
-    60,
-)  # rows by which a form is chosen, and characters of a text that has one
+SAMPLED_ROWS = 1_000  # by which a form is chosen
+LONGEST = 60  # characters of a text that has a form
 TO_NUMBER, TO_TIME = '.try_cast("float64")', '.cast("timestamp")'
 # Without the leading zeros that codes have.
 WHOLE = "(?:0|[1-9][0-9]{0,199})"
@@ -72,7 +70,7 @@ class TextForm:
 
     @property
     def is_time(self) -> bool:
-        """Whether it is read as a time."""
+        """Whether the form is of a time, and not of a number."""
         return not self.then.endswith(TO_NUMBER)
 
 
@@ -234,7 +232,7 @@ def form_of(values: Sequence[str]) -> TextForm | None:
 
 
 def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, ir.Value]:
-    """What is asked of the texts that seem to have a form."""
+    """Counts by which `readings` judges each text column: how many of its texts are of the form, are like it, speak against it or prove it."""
     asked: dict[str, ir.Value] = {}
     for i, (name, form) in enumerate(forms.items()):
         text = table[name]
