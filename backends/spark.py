@@ -140,7 +140,7 @@ class Spark(Engine):
     def _tags(self) -> Tags:
         """A session of Spark Connect tags its own operations; a classic one's tags are known to its thread alone, the context's to all."""
         session = self.session
-        if type(session).__module__.startswith("pyspark.sql.connect"):
+        if self.remote:
             return Tags(session.addTag, session.removeTag, session.getTags, session.interruptTag)
         context = session.sparkContext
         context.setInterruptOnCancel(True)
@@ -256,11 +256,12 @@ class Spark(Engine):
         return bool(self.run("a fetch", lambda: self.frame(expr).take(1), expr))
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
-        """A partition at a time comes to the driver, written by the executors as Arrow."""
+        """Partition by partition: the next one is computed, and written as Arrow, while one is read, so that the driver holds two."""
         from backends.workers import shipped  # noqa: PLC0415 as in `as_of`
 
-        frame = self.run("a fetch", lambda: self.frame(expr), expr)
-        parts = self.run("a fetch", lambda: frame.mapInArrow(shipped("written"), "batch binary").toLocalIterator())
+        frame = self.run("a fetch", lambda: self.frame(expr).mapInArrow(shipped("written"), "batch binary"), expr)
+        # Not by the frame itself, as Connect must: Spark 4.3's scheduler keeps what its jobs gave for as long as the session lives
+        parts = self.run("a fetch", lambda: (frame if self.remote else frame.rdd).toLocalIterator(prefetchPartitions=True))
         batches = self._read((batch for row in parts for batch in ipc.open_stream(row.batch)), expr)
         first = next(batches, None)
         if first is None:
@@ -307,6 +308,11 @@ class Spark(Engine):
     def session(self) -> Any:
         """Spark's own session."""
         return self.connected._session  # noqa: SLF001 Ibis hands out no session
+
+    @property
+    def remote(self) -> bool:
+        """Whether the session is one of Spark Connect."""
+        return type(self.session).__module__.startswith("pyspark.sql.connect")
 
     def frame(self, expr: ir.Table | pa.Table) -> Any:
         """The rows of an expression, or of this process, as Spark's own frame."""

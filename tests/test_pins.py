@@ -253,3 +253,21 @@ def test_ibis_rounds_whole_numbers_beside_nulls_on_spark(spark):
     table = spark.sql("select 9007199254740993L as n union all select null")
 
     assert 2**53 in table.to_pyarrow()["n"].to_pylist()
+
+
+@pytest.mark.slow
+def test_sparks_own_iterator_keeps_what_it_gave(spark):
+    """Its jobs run after their query is over for the scheduler, which then never forgets them. Read `frame` itself in `Spark.batches` when this fails."""
+    runtime, system = (getattr(spark._session._jvm.java.lang, name) for name in ("Runtime", "System"))  # noqa: SLF001 Ibis hands out no session
+
+    def held():
+        system.gc()
+        return runtime.getRuntime().totalMemory() - runtime.getRuntime().freeMemory()
+
+    frame = spark._session.sql("select repeat('a', 1000) as s from range(20000)")  # noqa: SLF001
+    before = held()
+
+    rows = [sum(1 for _ in frame.toLocalIterator()) for _ in range(3)]
+
+    assert [20_000] * 3 == rows
+    assert held() - before > 40_000_000

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from ibis import _
 
+from backends import engine_of
 from workbench import EventSource, GroupBy, Join, backfill, compare, histogram, last_k
 
 LARGE = 2**53 + 1  # no double
@@ -201,3 +202,28 @@ def test_compare_reads_spark_as_backfill_hands_it_out(spark):
     found = compare(Join(name="handed", left=EventSource(spark.table("few"), time="ts"), parts=[group_by]), on=[spark, con])
 
     assert (LARGE, LARGE - 1) == found.differences[0].given
+
+
+def held(con):
+    """Bytes that live in Spark's driver."""
+    java = con._session._jvm.java.lang  # noqa: SLF001 Ibis hands out no session
+    java.System.gc()
+    runtime = java.Runtime.getRuntime()
+    return runtime.totalMemory() - runtime.freeMemory()
+
+
+WIDE = "select id, repeat(chr(97 + id % 26), 1000) as s from range(0, 20000, 1, {parts})"
+
+
+@pytest.mark.slow
+def test_spark_keeps_nothing_of_the_rows_that_came(spark):
+    """7b: what an upload or a batch of results reads is gone with it; each left all its rows in the driver, until none had room."""
+    engine = engine_of(spark)
+    table = spark.sql(WIDE.format(parts=4))
+    assert list(range(20_000)) == engine.batches(table).read_all()["id"].to_pylist()  # in the partitions' order
+    before = held(spark)
+
+    sizes = [sum(b.nbytes for b in engine.batches(table)) for _ in range(3)]
+
+    assert sizes[0] > 20_000_000
+    assert held(spark) - before < sizes[0]
