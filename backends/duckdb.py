@@ -45,6 +45,8 @@ ARRIVING = "_fw_arriving"
 TEMPORARY = "select table_name from duckdb_tables() where temporary and not table_name like 'ibis%'"
 # What values depend on in a session.
 SETTINGS = {"TimeZone": "UTC", "default_order": "ASCENDING", "default_null_order": "NULLS_LAST", "integer_division": "false", "ieee_floating_point_ops": "true"}
+# In JupyterLab DuckDB draws a black bar over whatever runs for two seconds, beside the views' own progress, and leaves it there.
+QUIET = "SET enable_progress_bar_print = false"
 WHOLE, WIDE = ("UINT128", "BIGNUM"), dt.Decimal(38, 0)  # whole numbers of more than 64 bits that Ibis does not know, and what they are
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
@@ -81,6 +83,7 @@ class DuckDB(Engine):
         if any(not names or name in names for (name,) in mine.con.execute(TEMPORARY).fetchall()):
             return self
         con = mine.con.cursor()
+        con.execute(QUIET)
         con.execute(f"use {self.quoted(mine.current_catalog)}.{self.quoted(mine.current_database)}")
         for name, view in self.connected.con.execute("select view_name, sql from duckdb_views() where temporary and not internal").fetchall():
             try:
@@ -96,6 +99,7 @@ class DuckDB(Engine):
         con = self.connected.con
         asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
         try:
+            con.execute(QUIET)
             found = con.execute(f"SELECT {asked}").fetchone()
         except ConnectionException:
             return  # it is closed: whoever reads from it is told so

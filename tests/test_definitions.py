@@ -31,7 +31,7 @@ REFUSED = {
     "unknown time": (lambda: EventSource(p, time="tss"), "time 'tss' is no column of purchases: did you mean 'ts'?"),
     "unknown deferred": (lambda: EventSource(p, time=_.tss), "time _.tss names no column of purchases: did you mean 'ts'?"),
     "integer time": (lambda: EventSource(p, time=p.ms), "time 'ms' of purchases is int64, not a timestamp: convert it in the table: table.mutate(ms=table.ms.as_timestamp(\"ms\"))"),
-    "text time": (lambda: EventSource(p, time="kind"), "time 'kind' of purchases is string, not a timestamp: convert it in the table: table.mutate(kind=table.kind.cast(\"timestamp\"))"),
+    "text time": (lambda: EventSource(p, time="kind"), "time 'kind' of purchases is string, not a timestamp: preview(table) shows the line that reads it, which for ISO texts is table.mutate(kind=table.kind.cast(\"timestamp\"))"),
     "computed time": (lambda: EventSource(p, time=p.ms.as_timestamp("ms")), "time takes a column"),
     "no table": (lambda: EventSource(7, time="ts"), "EventSource takes an Ibis table, not int: for example con.table('purchases')"),
     "other step": (lambda: EventSource(p.mutate(ts=p.ms.as_timestamp("ms")), time=p.ts), "time 'ts' belongs to another step or table than purchases: write _.ts, which is the source's own ts"),

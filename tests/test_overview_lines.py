@@ -297,3 +297,68 @@ def test_a_file_that_nobody_knows_leads_to_a_feature_that_is_served(tmp_path, mo
     ]
     amounts = [1250.5 if "1,250.50" in line else 12.0 for line in inside if line[-1] in '"2']
     assert f"{sum(amounts):,.2f}" in repr(found)
+
+
+def read_of(*texts):
+    """What a sorted file's column of texts is said to be, and the values that its line makes."""
+    frame = pa.table({"key": ["a", "b"] * (len(texts) // 2), "value": texts})
+    seen = preview(ibis.memtable(frame))
+    (hint,) = seen.hints
+    made = {"table": ibis.memtable(frame), "ibis": ibis}
+    exec(hint.code, made)  # noqa: S102 the line that is offered
+    return hint.said, made["table"].value.to_pyarrow().to_pylist()
+
+
+SORTED = {
+    "day first": (["01/02/2024"] * 1_500 + ["13/02/2024"] * 500, "the day first"),
+    "month first": (["01/02/2024"] * 1_500 + ["02/13/2024"] * 500, "the month first"),
+    "decimal comma": (["1,234"] * 1_500 + ["1,5"] * 500, "with a decimal comma"),
+    "point": (["1,234"] * 1_500 + ["1,234.5"] * 500, "a comma between thousands"),
+}
+
+
+@pytest.mark.parametrize("case", SORTED)
+def test_all_rows_say_which_of_two_forms_is_meant_and_not_the_first_ones(case):
+    """A newcomer's file sorted by a day-first time had 'no column says when': its first rows are of one day."""
+    texts, said = SORTED[case]
+
+    told, values = read_of(*texts)
+
+    assert said in told
+    last = {"decimal comma": 1.5, "point": 1234.5}.get(case, datetime(2024, 2, 13))  # noqa: DTZ001 naive UTC
+    assert last == values[-1]
+    assert None not in values
+
+
+def test_numbers_without_a_comma_are_not_said_to_have_one():
+    """A rating of 1 to 5 with 'n/a' among it was '83% numbers, a comma between thousands'."""
+    told, values = read_of("4", "n/a", "5", "3")
+
+    assert "75% of its texts are numbers; the others become null" == told
+    assert [4, None, 5, 3] == values
+
+
+def test_a_local_clock_beside_one_in_utc_is_not_offered_before_it():
+    """Wrong quietly: a local time without zone was taken as UTC, two hours late, before the epoch beside it."""
+    at = [T + timedelta(minutes=7 * i + 3, seconds=11) for i in range(300)]
+    utc = pa.array([int((a - datetime(1970, 1, 1)) / timedelta(milliseconds=1)) for a in at])  # noqa: DTZ001 naive UTC
+    clocks = {"zone": timedelta(hours=2), "India": timedelta(hours=5, minutes=30), "utc": timedelta(0), "delay": timedelta(minutes=4)}
+    for name, apart in clocks.items():
+        local = pa.array([a + apart for a in at], pa.timestamp("us"))
+        frame = pa.table({"key": ["a", "b"] * 150, "clock": local, "event_ms": utc})
+        first, second = preview(ibis.memtable(frame)).times
+
+        taken = name in {"zone", "India"}
+        assert ("event_ms", "clock")[:: 1 if taken else -1] == (first.name, second.name), name
+        assert taken == ("differ from event_ms as a local clock" in second.reason)
+
+
+@pytest.mark.parametrize("most", [13, 31])
+def test_whole_numbers_that_are_few_have_a_bar_each(most):
+    """Thirteen values in twelve bars made the last stand twice as high."""
+    values = list(range(1, most + 1)) * 10
+
+    seen = preview(ibis.memtable(pa.table({"nights": values, "key": ["a", "b"] * (most * 5)})))
+
+    nights = next(c for c in seen.columns if c.name == "nights")
+    assert {10} == {n for *_, n in nights.bins}

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
 SAMPLE = 200  # keys whose own events a group-by alone is asked at
+MOST = 50_000  # rows of a table up to which a refusal counts: two backfills of more would be waited for
 
 
 def refuse_unstated(definition: GroupBy | Join, group_bys: Sequence[GroupBy], con: BaseBackend) -> None:
     """DefinitionError for an event group-by without a topic whose accuracy is unstated, with the rows that the choice changes.
 
-    On Spark they are not counted: some 86 jobs would run for a refusal that a look at the definition gives.
+    On Spark, and where there are many rows, they are not counted: a look at the definition gives the refusal.
     """
     for group_by in group_bys:
         if isinstance(group_by.source, EventSource) and group_by.source.topic is None and group_by.accuracy is None:
@@ -44,12 +45,22 @@ def _sentence(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -
         return f"{asks}: {temporal}, and is all that it can be, since its windows of less than a day have no value at midnight; say so in GroupBy(name='{group_by.name}', ..., accuracy='temporal')"
     counted = None
     with suppress(DefinitionError):  # nothing to count: no rows, or rows that training refuses
-        counted = _counted(definition, group_by, daily, con) if engine_of(con).prompt else None
+        counted = _counted(definition, group_by, daily, con) if _few(definition, group_by, con) else None
     if counted is None:
         return f"{asks}: {temporal}, accuracy='snapshot' as of the midnight before, in training too; say one of them in GroupBy(name='{group_by.name}', ...)"
     changed, rows = counted
     of = f"rows of {definition.name}'s left" if isinstance(definition, Join) else f"events of up to {SAMPLE} of its keys"
     return f"{asks}: the choice changes {changed:,} of {rows:,} {of}; {temporal}, accuracy='snapshot' as of the midnight before, in training too; say one of them in GroupBy(name='{group_by.name}', ...)"
+
+
+def _few(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -> bool:
+    """Whether the rows that a count would read are so few, on such an engine, that it is not noticed."""
+    engine = engine_of(con)
+    if not engine.prompt:
+        return False
+    sources = [group_by.source, *([definition.left] if isinstance(definition, Join) else [])]
+    tables = [rebound(s.table, engine, clean=False).to_expr() for s in sources]
+    return all(engine.rows(t.limit(MOST + 1).count().as_table())[0][0] <= MOST for t in tables)
 
 
 def _counted(definition: GroupBy | Join, group_by: GroupBy, daily: GroupBy, con: BaseBackend) -> tuple[int, int]:

@@ -27,14 +27,15 @@ PLACE = "_fw_place"  # a message's number in its batch
 
 
 def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
-    """What a plan says of its messages, by what is stored of its rows: nothing where the source has no topic."""
-    if group_by.events.topic is None:
-        return {}
+    """What a plan says of its messages, by what is stored of its rows: without a topic, only how rows are made of them."""
     engine = engine_of(None, "duckdb")
     try:
-        question, rows = engine.sql(keyless(group_by, engine)), streamed(group_by, stored, engine)
+        rows = streamed(group_by, stored, engine)
+        question = "" if group_by.events.topic is None else engine.sql(keyless(group_by, engine))
     except Exception:  # noqa: BLE001 what Ibis lacks for DuckDB is said where the rows are
         question, rows = "", ""
+    if group_by.events.topic is None:
+        return {"streamed": rows} if rows else {}
     beside = [*stored.named.values(), *stored.buckets, *([stored.id] if stored.id else [])]
     reads = read(group_by, stored.inputs.columns, beside)
     return {"needs": needed(group_by), "keyless": question, "reads": reads, "streamed": rows}

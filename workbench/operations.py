@@ -225,8 +225,8 @@ INSTEAD: dict[type[ops.Node], str] = {
     ops.IsNan: "NaN is null in every source; say isnull()",
     ops.IsInf: "an infinity is null in every source; say isnull()",
     ops.Time: "say hour(), minute() and second()",
-    ops.StringToTimestamp: "write ISO text and say cast('timestamp')",
-    ops.StringToDate: "write ISO text and say cast('date')",
+    ops.StringToTimestamp: "write ISO text and say cast('timestamp'), as preview(table) does of the table's own texts",
+    ops.StringToDate: "write ISO text and say cast('date'), as preview(table) does of the table's own texts",
     ops.BitwiseLeftShift: "say * 2**n",
     ops.BitwiseRightShift: "say // 2**n",
 }

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+import ibis
+import ibis.expr.operations as ops
 from attrs import field, frozen
 
 from online import carried, functions
@@ -249,6 +251,8 @@ def _connection(definition: Definition, on: BaseBackend | None) -> BaseBackend:
     if isinstance(definition, Join):
         return connection_of(definition, on)
     con = on if on is not None else definition.source.connection
+    if con is None and not definition.source.table.find(ops.UnboundTable):
+        con = ibis.get_backend()  # all in memory: Ibis's own DuckDB
     if con is None:
         message = f"{definition.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
         raise DefinitionError(message)

@@ -40,7 +40,7 @@ def _time(table: ops.Relation, value: Any, what: str) -> str:
         how = recomputed(name, '.as_timestamp("ms")', "table")
         fix = f'convert it in the table: {how}, with "s", "ms" or "us" as its unit'
     elif dtype.is_string():
-        fix = f"convert it in the table: {first}"
+        fix = f"preview(table) shows the line that reads it, which for ISO texts is {first}"
     elif dtype.is_date():
         fix = f"a date is no instant; say which: {first} is its first, UTC"
     else:

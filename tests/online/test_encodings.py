@@ -283,16 +283,22 @@ def test_what_spark_fills_up_is_known_to_the_plan_too(spark):
 SOURCES = {"a table of a schema": lambda con: con.table("events", database="other"), "a file": lambda con: con.read_csv(con.csv), "a table in memory": lambda _: ibis.memtable(events().select(["user_id", "ts", "i"]))}
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
-    """Rule 21: the updater's own table has a name of its own, not the warehouse's."""
+def placed(folder):
+    """A warehouse with the same events in a schema and beside it as a file."""
     con = ibis.duckdb.connect()
     con.raw_sql("create schema other")
     rows = events().select(["user_id", "ts", "i"])
     con.create_table("events", rows, database="other")
-    con.csv = tmp_path / "events.csv"
+    con.csv = folder / "events.csv"
     csv.write_csv(rows, con.csv)
-    table = SOURCES[source](con)
+    return con
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
+    """Rule 21: the updater's own table has a name of its own, not the warehouse's."""
+    rows = events().select(["user_id", "ts", "i"])
+    table = SOURCES[source](placed(tmp_path))
     group_by = GroupBy(name="placed_v1", source=EventSource(table, time="ts", topic=Topic("events.encoded", time="us")), keys=["user_id"], aggregations=[*trailing(days(3), table.count()), table.i.last()], accuracy="temporal")
     plan = plan_of(group_by)
     with registered(store, plan):
@@ -304,6 +310,24 @@ def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
             done = writing.applied(connection, writing.RowLevel(stored), sent)
 
     assert (rows.num_rows - 1, 1) == (done.rows, len(done.dead))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_proposal_without_a_topic_makes_rows_wherever_the_table_is(store, tmp_path, source):
+    """Rule 21: a newcomer's file could not be published, since its rows were sought under the name that Ibis gave it."""
+    table = SOURCES[source](placed(tmp_path))
+    reductions = [*trailing(days(3), table.count()), table.i.last()]
+    group_by = GroupBy(
+        name="placed_v1",
+        source=EventSource(table, time="ts"),
+        keys=["user_id"],
+        aggregations=reductions,
+        accuracy="temporal",
+    )
+
+    checks = {f.name: f for f in publish(group_by, store, end="2026-11-30").check()}
+
+    assert "pass" == checks["rows"].status
 
 
 def test_a_proposal_says_at_what_precision_events_meet(store):

@@ -145,6 +145,18 @@ def test_unstated_accuracy_without_a_topic_is_refused_with_the_rows_that_it_chan
     assert "spend is served" in str(served(store, spend(con, topic=None, accuracy="snapshot")))
 
 
+def test_an_unstated_accuracy_of_many_rows_is_refused_without_a_count(store, con):
+    """A newcomer's 200,000 bookings were computed twice, for 80 seconds without a word, to say what to add."""
+    many = ibis.range(60_000).unnest().name("n").as_table()
+    table = con.create_table("many", many.mutate(user=_.n % 7, ts=ibis.timestamp("2023-11-01")))
+    aggregations = trailing(days(7), table.n.sum())
+    source = EventSource(table, time="ts")
+    group_by = GroupBy(name="many", source=source, keys=["user"], aggregations=aggregations)
+
+    with pytest.raises(DefinitionError, match="its accuracy is unstated: accuracy='temporal'"):
+        served(store, group_by)
+
+
 def test_an_operation_that_is_not_proven_is_refused_by_name(store, con):
     with pytest.raises(DefinitionError, match=r"hash\(\)"):
         served(store, spend(con, _.s.hash().last().name("h")))

@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from workbench.checks import FAR, NEAR
 from workbench.overview.column_facts import NUMBERS, ColumnFacts
@@ -25,6 +25,8 @@ KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|n
 TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
 DAY_OR_TEXT = '.cast("timestamp")'
 EPOCH, FIRST_YEAR, DAY_US = date(1970, 1, 1), 1000, 86_400_000_000  # pages write no year before
+QUARTER_US, FARTHEST_US = 900_000_000, 14 * 3_600_000_000  # of what zones are made, and the farthest
+ROUNDED_US = 1_000_000  # a clock that is written twice may be rounded once
 REPEATS = 2.0  # rows a value from which a column's values repeat
 
 
@@ -49,7 +51,7 @@ class KeyCandidate:
 def time_candidates(columns: Sequence[ColumnFacts], readings: Sequence[Reading] = ()) -> list[TimeCandidate]:
     """The likeliest first: what has a timestamp's type, then epochs that are named as times, dates and ISO texts, other epochs.
 
-    A day comes after what tells the hour: an event that counts from its day's first instant is known before it happened.
+    A local clock, beside a column that tells the same in UTC, comes last: it would be taken as UTC. A day comes after what tells the hour: an event that counts from its day's first instant is known before it happened.
     """
     found = []
     read = {r.name: r for r in readings if r.form.is_time and r.sure}
@@ -57,9 +59,40 @@ def time_candidates(columns: Sequence[ColumnFacts], readings: Sequence[Reading] 
         candidate = _time(column, read.get(column.name))
         if candidate is not None and _plausible(column):
             named = bool(TIMEISH.search(column.name))
-            rank = 0 if not candidate.then else 2 if column.kind != "whole" else 1 if named else 3
+            clock = _utc_of(column, columns)
+            if clock is not None:
+                candidate = evolve(candidate, reason=f"{candidate.reason}; they differ from {clock} as a local clock does")
+            rank = 4 if clock is not None else 0 if not candidate.then else 2 if column.kind != "whole" else 1 if named else 3
             found.append(((column.distinct == 1 < column.rows, rank, column.nulls > column.rows / 2, not named, place), candidate))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
+
+
+def _utc_of(column: ColumnFacts, columns: Sequence[ColumnFacts]) -> str | None:
+    """The column that tells the instants of which this one tells the hours of another zone: whose extremes are apart as zones are."""
+    if not column.dtype.is_timestamp() or column.dtype.timezone or not column.known:
+        return None
+    for other in columns:
+        known = _extremes_us(other)
+        if known is None or other.known != column.known or not any(_off_quarter(at) for at in known):
+            continue
+        apart = [mine - at for mine, at in zip((column.least, column.most), known, strict=True)]
+        if all(not _off_quarter(a) and abs(a) <= FARTHEST_US for a in apart) and any(abs(a) > ROUNDED_US for a in apart):
+            return other.name
+    return None
+
+
+def _extremes_us(column: ColumnFacts) -> tuple[int, int] | None:
+    """The first and the last instant, in microseconds since 1970, of what is known to be in UTC."""
+    unit = _epoch(column) if column.kind == "whole" else None
+    if unit is not None:
+        return (column.least * 1_000_000 // UNITS[unit], column.most * 1_000_000 // UNITS[unit])
+    zoned = column.dtype.is_timestamp() and column.dtype.timezone
+    return (column.least, column.most) if zoned and column.known else None
+
+
+def _off_quarter(us: int) -> bool:
+    """Whether it is more than a rounding away from whole quarters of an hour, of which zones are made."""
+    return (us + ROUNDED_US) % QUARTER_US > 2 * ROUNDED_US
 
 
 def _plausible(column: ColumnFacts) -> bool:
@@ -75,7 +108,7 @@ def _plausible(column: ColumnFacts) -> bool:
 def _time(column: ColumnFacts, reading: Reading | None) -> TimeCandidate | None:
     match column.kind:
         case "instant":
-            return TimeCandidate(column.name, "", "timestamps") if column.known else None
+            return TimeCandidate(column.name, "", "timestamps" if column.dtype.timezone else "timestamps, taken as UTC") if column.known else None
         case "date":
             return TimeCandidate(column.name, DAY_OR_TEXT, "dates; an event counts from the day's first instant, UTC") if column.known else None
         case "text" if reading is not None and reading.rows == column.known:

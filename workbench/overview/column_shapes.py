@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backends import Engine
 
 BINS, TOP = 12, 5
+EACH = 31  # whole numbers that have a bar each: in fewer bins some would hold two of them, and stand out
 LONGEST_VALUE = 60  # characters of a common text
 
 
@@ -33,7 +34,7 @@ def edges(column: ColumnFacts) -> list[Any]:
         step = (Decimal(most) - Decimal(least)) / BINS
         return [least, *(least + (step * i) for i in range(1, BINS))]
     span = int(most) - int(least) + 1
-    count = min(BINS, span)
+    count = span if column.kind == "whole" and span <= EACH else min(BINS, span)
     return [int(least) + span * i // count for i in range(count)]
 
 

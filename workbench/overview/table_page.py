@@ -56,7 +56,7 @@ def _notes(preview: TablePreview) -> Markup:
     said += [("whose", f"{k.name}: {k.reason}") for k in preview.keys[:3]]
     said += [("lacks", sentence) for sentence in preview.lacks]
     said += [("no input", f"{c.name}: {c.wanting}") for c in preview.columns if c.wanting]
-    said += [("as text", tag("span", f"{h.name}: {h.said}", *([": ", tag("code", h.code)] if h.code else []))) for h in preview.hints]
+    said += [("as text", tag("div", f"{h.name}: {h.said}", *([tag("pre", tag("code", h.code), tabindex="0")] if h.code else []))) for h in preview.hints]
     items = (part for k, v in said for part in (tag("dt", k), tag("dd", v)))
     return tag("dl", *items, style="padding-top:12px") if said else Markup("")
 

@@ -22,7 +22,7 @@ from workbench.overview.candidates import KeyCandidate, TimeCandidate, amounts, 
 from workbench.overview.column_facts import OTHER, ColumnFacts, facts, kind_of, measured, questions
 from workbench.overview.column_shapes import bin_counts, binned, commonest, with_commonest
 from workbench.overview.first_lines import TABLE, FirstLines, first_lines, snapshot_of
-from workbench.overview.text_forms import TO_TIME, Hint, as_numbers, hint, line_of, reading_counts, readings, sampled
+from workbench.overview.text_forms import TO_TIME, Hint, as_numbers, hint, line_of, sampled, settled
 from workbench.rows import rebound
 from workbench.sources import check_rowwise
 
@@ -91,7 +91,7 @@ def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> T
     columns = [c for some in _chunks(list(plain.columns)) for c in _profiled(looked, some, stored, engine)]
     found = columns[0].rows if columns else 0
     forms = sampled(looked, columns, engine)
-    read = readings(columns, forms, _one_row(looked, reading_counts(looked, forms), engine))
+    read = settled(columns, forms, looked, engine)
     times = time_candidates(columns, read)
     keys = key_candidates(columns, times, read)
     state = _state_key(looked, columns, snapshot_of(columns, times), keys, engine)

@@ -159,6 +159,15 @@ FORMS = (
 )
 
 
+PLAIN = evolve(FORMS[0], said="numbers", then=TO_NUMBER)  # of which none has a comma
+# Forms that read the same texts otherwise: which of two is meant, all rows say, and not the first ones.
+TWINS = {
+    a: b
+    for one, other in ((FORMS[0], FORMS[1]), (FORMS[8], FORMS[9]))
+    for a, b in ((one, other), (other, one))
+}
+
+
 @frozen
 class Reading:
     """What a column of text is read as: how many of its texts are of the form, and how many others it is not sure of.
@@ -245,6 +254,8 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
         made = eval(f"t{line}", {"t": taken})  # noqa: S307 a line of FORMS: what is printed is counted
         read = ends_with_match(made, ISO if form.is_time else NUMBER)
         asked[f"form_{i}"] = (of & read).ifelse(1, 0).sum()
+        if form == FORMS[0]:
+            asked[f"comma_{i}"] = (of & text.contains(",")).ifelse(1, 0).sum()
         asked[f"like_{i}"] = (
             (text.re_search(form.start) if form.is_time else read).ifelse(1, 0).sum()
         )
@@ -258,6 +269,38 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
     return asked
 
 
+def settled(
+    columns: Sequence[ColumnFacts], forms: Mapping[str, TextForm], table: ir.Table, engine: Engine
+) -> list[Reading]:
+    """What the texts are read as, over all rows; where some say that its form is not meant, by the twin that they speak for.
+
+    The first rows of a sorted file are of one day, and do not tell the day from the month. Runs two statements at most.
+    """
+    told = _counts(table, forms, engine)
+    twins = {
+        n: TWINS[f]
+        for i, (n, f) in enumerate(forms.items())
+        if f in TWINS and told.get(f"against_{i}")
+    }
+    made = readings(columns, forms, told)
+    if not twins:
+        return made
+    found = {r.name: r for r in made}
+    for other in readings(columns, twins, _counts(table, twins, engine)):
+        one = found.get(other.name)
+        if one is None or (other.against, -other.rows) < (one.against, -one.rows):
+            found[other.name] = other
+    return [found[c.name] for c in columns if c.name in found]
+
+
+def _counts(table: ir.Table, forms: Mapping[str, TextForm], engine: Engine) -> dict[str, Any]:
+    asked = reading_counts(table, forms)
+    if not asked:
+        return {}
+    (row,) = engine.rows(table.agg(**asked))
+    return dict(zip(asked, row, strict=True))
+
+
 def readings(
     columns: Sequence[ColumnFacts], forms: Mapping[str, TextForm], told: Mapping[str, Any]
 ) -> list[Reading]:
@@ -268,10 +311,11 @@ def readings(
         of, like, against, proof = (
             int(told.get(f"{what}_{i}") or 0) for what in ("form", "like", "against", "proof")
         )
+        plain = form == FORMS[0] and not told.get(f"comma_{i}")
         if of >= MOSTLY * known[name]:
             made.append(
                 Reading(
-                    name, form, of, known[name], like - of, against, bool(form.proof) and not proof
+                    name, PLAIN if plain else form, of, known[name], like - of, against, bool(form.proof) and not proof
                 )
             )
     return made
