@@ -256,7 +256,7 @@ class Spark(Engine):
         return bool(self.run("a fetch", lambda: self.frame(expr).take(1), expr))
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
-        """Partition by partition: the next one is computed, and written as Arrow, while one is read, so that the driver holds two."""
+        """Partition by partition: the next one is computed, and written as Arrow, while one is read, so that a classic driver holds two; a server of Connect computes all."""
         from backends.workers import shipped  # noqa: PLC0415 as in `as_of`
 
         frame = self.run("a fetch", lambda: self.frame(expr).mapInArrow(shipped("written"), "batch binary"), expr)
