@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from concurrent.futures import thread
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+POOL = thread.__file__
 HOUSE = str(Path(__file__).parent)
 SHOWN = 12  # names listed in a message; more would bury the sentence
 
@@ -48,8 +50,11 @@ def near(name: object, known: Iterable[str]) -> str:
 
 
 def warn(sentence: str) -> None:
-    """Warn, at the line outside this package that led here."""
+    """Warn, at the line outside this package that led here; in a view's own thread there is none, and none is shown."""
     frame, level = sys._getframe(1), 2  # noqa: SLF001 the standard library hands out frames by no other name
     while frame.f_back is not None and frame.f_code.co_filename.startswith(HOUSE):
         frame, level = frame.f_back, level + 1
-    warnings.warn(sentence, stacklevel=level)
+    if frame.f_code.co_filename == POOL:
+        warnings.warn_explicit(sentence, UserWarning, "workbench", 0)
+    else:
+        warnings.warn(sentence, stacklevel=level)

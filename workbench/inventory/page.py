@@ -108,7 +108,7 @@ def list_html(found: Sequence[Match], selected: str | None, query: str = "", *, 
 def _line(match: Match, on: bool, words: Sequence[str], *, live: bool) -> Markup:  # noqa: FBT001 one fact
     entry = match.entry
     asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"name": entry.name}), "data_focus": f"line {entry.name}"} if live else {}
-    name = join([tag("b", marked(entry.name, words)), tag("small", *_below(match, words))])
+    name = join([tag("b", marked(entry.name, words) if words else _breakable(entry.name)), tag("small", *_below(match, words))])
     cells = (name, status_html(entry.status), age(entry.batch_age), age(entry.fact_age), marked(entry.owner, words) if entry.owner else "—", seconds(entry.lag), tag("span", entry.use or "—", class_="muted"))
     return row(cells, classes=CLASSES, aria_selected="true" if on else "false", **asks)
 
@@ -129,6 +129,11 @@ def _shared(match: Match) -> str:
     if not others:
         return first
     return f"{heads.pop()}*" if len(heads) == 1 and heads != {""} else f"{first}, …"
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column breaks after an underscore, and not within a word."""
+    return join([text(part) for part in name.split("_")], "_<wbr>")
 
 
 def marked(value: str, words: Sequence[str]) -> Markup:

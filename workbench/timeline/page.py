@@ -92,7 +92,8 @@ def _counted(moment: Moment) -> list[str]:
     what = title(moment.part.group_by.source.table)
     if not moment.events:
         return [f"no event of this key in {what}"]
-    shown = [f"{moment.count('counts'):,} of {moment.total:,} {what} count"]
+    them = f"rows of {what}" if what.startswith("the ") else what  # a file has no name
+    shown = [f"{moment.count('counts'):,} of {moment.total:,} {them} count"]
     named = (("too old", "older than the window"), ("filtered out", "filtered out by where"), ("input null", "without a value"), ("at or after t", "at or after t"))
     shown += [f"{n:,} {said}" for status, said in named if (n := moment.count(status))]
     return [*shown, *([f"the {len(moment.events)} around the window are shown"] if moment.total > len(moment.events) else [])]
