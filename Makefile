@@ -19,7 +19,7 @@ quickstart: $(VENV)/.base ## the main job: four definitions, a point-in-time cor
 test: $(VENV)/.all ## everything the tests need, then all of them
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	@$(NBVAL) || { echo "once more, for a kernel's port may be taken between its choice and its use"; $(NBVAL) --last-failed; }
 
 fast: $(VENV)/.all ## the tests without Spark, Postgres and long runs

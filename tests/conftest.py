@@ -20,6 +20,19 @@ INTERPRETED = {
     "test_refusals", "test_sessions", "test_threads", "test_writing",
 }  # fmt: skip
 
+# Modules of minutes, the longest first: a worker that began one last would go on alone.
+LONGEST = [
+    "test_writing", "test_containers", "test_promise", "test_clusters", "test_lakes", "test_contract", "test_certificate",
+    "test_type_matrix", "test_departures", "test_access", "test_lab", "test_semantics", "test_values", "test_server_faults",
+    "test_homes", "test_preview_page", "test_notebook_app", "test_against", "test_exploring", "test_scans",
+]  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """`LONGEST` first, which workers take in this order (`--no-loadscope-reorder`); xdist's own order goes by the number of tests."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 def lacking(reason: str) -> None:
     """Skip with the reason; on CI, where everything is there to be had, fail."""

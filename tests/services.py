@@ -71,7 +71,7 @@ def spark(**settings: str):
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": f"{home}/warehouse",
-        "spark.driver.extraJavaOptions": f"-Dderby.system.home={home} -XX:+UseSerialGC",  # of two cores G1's threads take a fifth
+        "spark.driver.extraJavaOptions": f"-Dderby.system.home={home} -XX:+UseSerialGC -XX:TieredStopAtLevel=1",  # G1's threads take a fifth of two cores, the second compiler a third of what a short query costs
     }
     builder = SparkSession.builder.master("local[2]")
     for key, value in (always | settings).items():
