@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.operations as ops
 import oracle
 import pyarrow as pa
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import strategies as st
 from ibis import _
 from oracle import DAY, HOUR, MINUTE
@@ -180,6 +180,16 @@ class Case:
         return tuple(row[k] for k in self.keys)
 
 
+def crowded(case: Case) -> Case:
+    """The same case with few keys, ties, equal events, and left rows where windows begin and end: what most faults need."""
+    events = [e | {"user": "ab" if i % 4 else e["user"], "shop": 1 if i % 5 else e["shop"]} for i, e in enumerate(case.events)]
+    events = [e | {"at": events[i - 1]["at"]} if i % 2 else e for i, e in enumerate(events)]
+    events += [events[0], events[1], events[1], events[0]]
+    steps = [0, DAY, DAY + 1, HOUR, 3 * DAY, HOUR + 1, 1]
+    left = [{"user": e["user"], "shop": e["shop"], "t": e["at"] + step} for e, step in zip([*events[1:], *events], steps, strict=False)]
+    return evolve(case, events=events, left=[*left, {"user": None, "shop": None, "t": BASE}])
+
+
 def drawn(reductions: list[Reduction]) -> st.SearchStrategy[Case]:
     """Cases that ask for some of these reductions."""
     return st.builds(
@@ -196,6 +206,7 @@ def drawn(reductions: list[Reduction]) -> st.SearchStrategy[Case]:
 
 
 cases = drawn(REDUCTIONS)
+dense_cases = cases.filter(lambda c: len(c.events) > 3).map(crowded)
 # For backends whose drivers load no decimals or nested values from Arrow, and Postgres, where Ibis makes no typed maps.
 SIMPLE = ("user", "shop", "at", "seq", "n", "x", "s", "b")
 SIMPLY = [r for r in REDUCTIONS if "_['d']" not in repr(r.expr) and not r.name.startswith("histogram")]

@@ -39,7 +39,7 @@ def standalone(workers: int = 2, memory: str = "1g"):
     """The address of a standalone cluster on this machine, of workers of one core each and so much memory."""
     home, port = Path(tempfile.mkdtemp(prefix="sparkcluster")), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "PYTHON"))}
-    environment |= {"SPARK_HOME": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(home / "work")}
+    environment |= {"SPARK_HOME": str(HOME), "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1", "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(home / "work")}
     url, daemons = f"spark://127.0.0.1:{port}", []
 
     def start(daemon: str, *options: str) -> None:

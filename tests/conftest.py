@@ -143,10 +143,17 @@ def servers(request):
 
 
 def served(binaries: Path | None):
+    import psycopg
+
     from online import embedded
 
     home = Path(tempfile.mkdtemp(prefix="pg"))
-    yield embedded.start(home, binaries=binaries)
+    url = embedded.start(home, binaries=binaries)
+    with psycopg.connect(url, autocommit=True) as connection:  # what a crash of the machine would lose is no test's
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(f"alter system set {setting} = off")
+        connection.execute("select pg_reload_conf()")
+    yield url
     embedded.stop(home)
     shutil.rmtree(home, ignore_errors=True)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import cases
 import ibis
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backends.equal import equal
 from workbench import backfill
@@ -16,8 +19,8 @@ def con():
     return ibis.duckdb.connect()
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-@given(case=cases.cases)
+@settings(max_examples=int(os.environ.get("WORKBENCH_EXAMPLES", "150")), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(case=st.one_of(cases.dense_cases, cases.cases))
 def test_a_backfill_is_what_the_oracle_says(con, case):
     join = cases.join(con, case)
 

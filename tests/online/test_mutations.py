@@ -32,16 +32,6 @@ ASKED = tuple(shown(*a) for a in (("sum", "n", "1d"), ("collect", "n", "1d"), ("
 LASTING = tuple(shown(*a) for a in (("sum", "n", "all"), ("count", "", "all"), ("last3", "s", "all"), ("min", "d", "all"), ("first2", "n", "all"), ("average", "x", "all"), ("variance", "n", "all")))
 
 
-def crowded(case):
-    """The same case with few keys, ties, equal events, and left rows where windows begin and end."""
-    events = [e | {"user": "ab" if i % 4 else e["user"], "shop": 1 if i % 5 else e["shop"]} for i, e in enumerate(case.events)]
-    events = [e | {"at": events[i - 1]["at"]} if i % 2 else e for i, e in enumerate(events)]
-    events += [events[0], events[1], events[1], events[0]]
-    steps = [0, cases.DAY, cases.DAY + 1, cases.HOUR, 3 * cases.DAY, cases.HOUR + 1, 1]
-    left = [{"user": e["user"], "shop": e["shop"], "t": e["at"] + step} for e, step in zip([*events[1:], *events], steps, strict=False)]
-    return evolve(case, events=events, left=[*left, {"user": None, "shop": None, "t": cases.BASE}], asked=ASKED)
-
-
 def histories():
     """The same cases and deliveries each time."""
     found = []
@@ -50,7 +40,7 @@ def histories():
     @settings(max_examples=MOST, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(case=cases.cases.filter(lambda c: len(c.events) > 3), delivery=deliveries)
     def drawn(case, delivery):
-        found.append((crowded(case), delivery))
+        found.append((evolve(cases.crowded(case), asked=ASKED), delivery))
 
     drawn()
     return found[::-1]  # the first that are drawn are the plainest
