@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import ibis
 import pyarrow as pa
+import pytest
 from pyarrow import csv
 
-from workbench import EventSource, GroupBy, days, preview, trailing
-from workbench.errors import warn
+from workbench import EventSource, GroupBy, check, days, preview, trailing
+from workbench.errors import DefinitionError, warn
 from workbench.inventory.page import _breakable
 
 
@@ -39,6 +40,20 @@ def test_a_value_is_made_of_rows_of_a_file(tmp_path):
     page = preview(stays, 1, "nights_sum_7d")._repr_html_()
 
     assert "3 of 3 rows of the csv file count" in page
+
+
+def test_a_check_says_that_its_events_are_rows_before_columns_are_made_of_them():
+    """A price that had been read as a number was 120, 'and the column is string: write a text'."""
+    stays = ibis.table({"guest": "string", "at": "timestamp", "price": "string"}, name="stays")
+    read = stays.mutate(price=stays.price.replace(",", "").try_cast("float64"))
+    total = trailing(days(7), read.price.sum())
+    stays_v1 = GroupBy(
+        name="stays_v1", source=EventSource(read, time="at"), keys=["guest"], aggregations=total
+    )
+    event = {"guest": "a", "at": "2024-03-01", "price": 120}
+
+    with pytest.raises(DefinitionError, match="a row as stays has it, of which float64 is made"):
+        check(stays_v1, [event], at="2024-03-02", expect={"price_sum_7d": 120})
 
 
 def test_a_narrow_column_breaks_a_name_after_an_underscore():

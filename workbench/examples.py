@@ -66,7 +66,7 @@ def _events(group_by: GroupBy, events: Any) -> pa.Table:
             if name not in table.schema:
                 message = f"event {i + 1} has {name!r}, which is no column of {title(table)}: {near(name, table.schema.names)}"
                 raise DefinitionError(message)
-        rows.append({c: value(event.get(c), t, f"{c!r} of event {i + 1}") for c, t in table.schema.items()})
+        rows.append({c: value(event.get(c), t, f"{c!r} of event {i + 1}{_made_anew(group_by, c, t)}") for c, t in table.schema.items()})
     schema = pa.schema([(c, arrow(t)) for c, t in table.schema.items()])
     return pa.Table.from_pylist(rows, schema)
 
@@ -130,6 +130,14 @@ def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
 
 # How a value is written, by what its type is.
 WRITTEN = {"decimal": "Decimal('1.50') or '1.50'", "timestamp": "'2024-03-01 12:00' or a datetime", "date": "'2024-03-01' or a date", "integer": "a whole number", "floating": "a number", "boolean": "True or False", "string": "a text", "array": "a list", "map": "a dict"}
+
+
+def _made_anew(group_by: GroupBy, name: str, dtype: dt.DataType) -> str:
+    """Of a column that the source makes of its table's own, that events have the table's."""
+    made = group_by.source.table.schema.get(name, dtype)
+    if made == dtype:
+        return ""
+    return f", a row as {title(base(group_by.source.table))} has it, of which {made} is made,"
 
 
 def value(given: Any, dtype: dt.DataType, what: str) -> Any:
