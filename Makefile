@@ -34,7 +34,7 @@ lab: $(VENV)/.all ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab --notebook-dir notebooks $$([ "$$(id -u)" = 0 ] && echo --allow-root)
 
 kafka: $(VENV)/.all ## a real Apache Kafka on a loopback port, for notebook 04 and by hand
-	@$(BIN)/python tests/broker.py
+	@$(BIN)/python tests/helpers/broker.py
 
 docs: $(VENV)/.all ## docs/reference.md from the docstrings, and the notebooks' outputs
 	@$(BIN)/python docs/make_reference.py

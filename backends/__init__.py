@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backends.engine import Engine, engine_of
-    from backends.refusals import EngineError
+    from workbench.backends.engine import Engine, engine_of
+    from workbench.backends.engine_refusals import EngineError
 
 __all__ = ["Engine", "EngineError", "engine_of"]
 
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    return getattr(import_module("backends.engine"), name)
+    return getattr(import_module("workbench.backends.engine"), name)
+
+
+if __name__ == "backends":  # imported by its folder's name in a checkout: the one package, by its other name
+    sys.modules[__name__] = import_module("workbench.backends")

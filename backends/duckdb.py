@@ -14,10 +14,10 @@ import ibis.expr.types as ir
 from duckdb import ConnectionException
 from duckdb import Error as DuckDBError
 
-from backends import inprocess
-from backends.collation import by_bytes
-from backends.engine import Engine
-from backends.stored import ZONED, cast, finite_time, holds_text
+from workbench.backends import kernel_runner
+from workbench.backends.collation import by_bytes
+from workbench.backends.engine import Engine
+from workbench.backends.stored_types import ZONED, cast, finite_time, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from backends.asof import AsOf
+    from workbench.backends.asof_query import AsOf
 
 
 @ibis.udf.agg.builtin
@@ -161,7 +161,7 @@ class DuckDB(Engine):
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in process."""
-        return inprocess.answer(self, question)
+        return kernel_runner.answer(self, question)
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """As Ibis does, its SQL perhaps written before."""

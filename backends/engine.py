@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from backends.asking import LacksError
-from backends.asof import AsOf
-from backends.handouts import hand_out, plainly
-from backends.instants import Edge, filled, marking
-from backends.refusals import EngineError, reason
-from backends.stored import cast
+from workbench.backends.asof_query import AsOf
+from workbench.backends.asof_request import LacksError
+from workbench.backends.engine_refusals import EngineError, reason
+from workbench.backends.handouts import hand_out, plainly
+from workbench.backends.stored_types import cast
+from workbench.backends.time_literals import Edge, filled, marking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
-    from backends.lake import Lake
-    from backends.recipe import Recipe
+    from workbench.backends.lake_table import Lake
+    from workbench.backends.table_recipe import Recipe
 
 # Backends with a file of their own, by Ibis's name for them.
-KNOWN = {"duckdb": ("backends.duckdb", "DuckDB"), "postgres": ("backends.postgres", "Postgres"), "pyspark": ("backends.spark", "Spark")}
+KNOWN = {"duckdb": ("workbench.backends.duckdb", "DuckDB"), "postgres": ("workbench.backends.postgres", "Postgres"), "pyspark": ("workbench.backends.spark", "Spark")}
 
 # Temporary tables that nothing refers to any more, by connection; dropped before the next one is made.
 FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()

@@ -15,14 +15,14 @@ import pandas as pd
 import pyarrow as pa
 from ibis.formats.pandas import PandasData
 
-from backends.copying import arrow_type
+from workbench.backends.postgres_copy import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ibis.backends import BaseBackend
 
-    from backends.engine import Engine
+    from workbench.backends.engine import Engine
 
 ROWS = 1_000_000  # of a batch, as Ibis has it by default
 # What all of Ibis's ways to read an expression come to: head(), to_polars(), to_parquet() and the like too.

@@ -14,11 +14,11 @@ import pyarrow as pa
 from ibis.backends.sql.datatypes import PostgresType
 from sqlglot import exp
 
-from backends import copying, inprocess, jsonb, running
-from backends.collation import by_bytes
-from backends.engine import Engine
-from backends.refusals import EngineError
-from backends.stored import ZONED, cast, finite_time, holds_text
+from workbench.backends import kernel_runner, postgres_copy, postgres_maps, postgres_running_totals
+from workbench.backends.collation import by_bytes
+from workbench.backends.engine import Engine
+from workbench.backends.engine_refusals import EngineError
+from workbench.backends.stored_types import ZONED, cast, finite_time, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
-    from backends.asof import AsOf
+    from workbench.backends.asof_query import AsOf
 
 
 TEMPORARY = "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind in ('r', 'v', 'm', 'p') and not relname like 'ibis%'"
@@ -171,15 +171,15 @@ class Postgres(Engine):
 
     def own(self, question: AsOf) -> str:
         """Running totals where they are exact and few, else the kernel."""
-        return "running" if running.runs(question) and running.rows(self, question) <= FEW else "kernel"
+        return "running" if postgres_running_totals.runs(question) and postgres_running_totals.rows(self, question) <= FEW else "kernel"
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By running totals in the database, or by the kernel."""
         plan = question.plan or self.own(question)
-        if plan == "running" and not running.runs(question):
+        if plan == "running" and not postgres_running_totals.runs(question):
             message = "plan='running' takes counts, and sums and means of whole numbers and decimals, on Postgres: leave the plan to the engine, or force 'kernel'"
             raise EngineError(message)
-        return (running if plan == "running" else inprocess).answer(self, question)
+        return (postgres_running_totals if plan == "running" else kernel_runner).answer(self, question)
 
     def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue:
         """By date_bin; an epoch is a decimal, which costs more than all else that is counted of a row."""
@@ -209,20 +209,20 @@ class Postgres(Engine):
             text = super().extremum(by_bytes(value.cast("string")), where, largest=largest)
             return text.cast("uuid")
         if value.type().is_binary():
-            text = super().extremum(by_bytes(jsonb.encode(value, "hex")), where, largest=largest)
-            return jsonb.decode(text, "hex")
+            text = super().extremum(by_bytes(postgres_maps.encode(value, "hex")), where, largest=largest)
+            return postgres_maps.decode(text, "hex")
         return super().extremum(value, where, largest=largest)
 
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
         """As an object of jsonb, whatever the type of the keys."""
-        return jsonb.gathered(key, value, keep)
+        return postgres_maps.gathered(key, value, keep)
 
     def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
         """Of an object of jsonb."""
         if container.type().value_type.is_nested():
             message = f"each() of {container.type()} is not available on Postgres, where a map is jsonb and its lists are JSON: compute it on DuckDB or Spark, or unfold the map in a table of its own"
             raise EngineError(message)
-        return jsonb.entries(table, container, key, element)
+        return postgres_maps.entries(table, container, key, element)
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
         """Of domains the type that they are of; enums and the like are texts. Asked of the catalog where Ibis does not know one, or drops an offset."""
@@ -278,7 +278,7 @@ class Postgres(Engine):
 
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:
         """A map is stored as jsonb, json or hstore."""
-        return jsonb.typed(column, dtype) if dtype.is_map() and (column.type().is_json() or column.type().is_map()) else None
+        return postgres_maps.typed(column, dtype) if dtype.is_map() and (column.type().is_json() or column.type().is_map()) else None
 
     def query(self, expr: ir.Table) -> str:
         """With tables of this process by COPY, before Ibis would send them."""
@@ -301,19 +301,19 @@ class Postgres(Engine):
 
     def given(self, table: ir.Table) -> ir.Table:
         """With maps as JSON, of which Ibis takes values by key here."""
-        return super().given(jsonb.shown(table, _maps(table)))
+        return super().given(postgres_maps.shown(table, _maps(table)))
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """By COPY."""
-        return self.run("a fetch", lambda: copying.fetched(self, expr), expr)
+        return self.run("a fetch", lambda: postgres_copy.fetched(self, expr), expr)
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """By COPY, through a file where they are many."""
-        return self.run("a fetch", lambda: copying.streamed(self, expr), expr)
+        return self.run("a fetch", lambda: postgres_copy.streamed(self, expr), expr)
 
     def create(self, table: str, schema: ibis.Schema) -> None:
         """With jsonb for maps."""
-        super().create(table, jsonb.stored(schema))
+        super().create(table, postgres_maps.stored(schema))
 
     def insert(self, table: str, rows: ir.Table) -> None:
         """Objects of jsonb as such: Ibis hands them over as text."""
@@ -323,7 +323,7 @@ class Postgres(Engine):
 
     def append(self, table: str, rows: pa.Table) -> None:
         """By COPY."""
-        self.run("an insert", lambda: copying.sent(self.connected, table, rows))
+        self.run("an insert", lambda: postgres_copy.sent(self.connected, table, rows))
 
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
         """As any engine; analyzed, since the planner knows nothing of a new table."""
@@ -336,7 +336,7 @@ class Postgres(Engine):
         schema = rows.schema() if isinstance(rows, ir.Table) else ibis.Schema.from_pyarrow(rows.schema)
         if isinstance(rows, ir.Table) and not any(t.is_map() or t.is_json() for t in schema.types):
             return super().held_as(name, self._sent(rows))
-        self.connected.create_table(name, schema=jsonb.stored(schema), temp=True)
+        self.connected.create_table(name, schema=postgres_maps.stored(schema), temp=True)
         (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
         return ops.DatabaseTable(name, schema=schema, source=self.connected, namespace=ops.Namespace()).to_expr()
 

@@ -19,12 +19,12 @@ import pyarrow as pa
 from ibis.config import Config
 from pyarrow import ipc
 
-from backends.asking import WorkersLackError
-from backends.catalogs import OWN_CATALOG, place_of
-from backends.engine import FORGOTTEN, Engine
-from backends.lake_formats import FILE_ROWS
-from backends.refusals import EngineError
-from backends.stored import cast, holds_text
+from workbench.backends.asof_request import WorkersLackError
+from workbench.backends.engine import FORGOTTEN, Engine
+from workbench.backends.engine_refusals import EngineError
+from workbench.backends.lake_formats import FILE_ROWS
+from workbench.backends.spark_catalogs import OWN_CATALOG, place_of
+from workbench.backends.stored_types import cast, holds_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
     from pyspark.sql import DataFrame
 
-    from backends.asof import AsOf
-    from backends.lake import Lake
+    from workbench.backends.asof_query import AsOf
+    from workbench.backends.lake_table import Lake
 
 
 # Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and dates of times are read in.
@@ -212,14 +212,14 @@ class Spark(Engine):
 
     def _lack(self) -> str | None:
         """What the executors' Python lacks for the kernel."""
-        from backends.workers import workers_of  # noqa: PLC0415 as in `as_of`
+        from workbench.backends.spark_workers import workers_of  # noqa: PLC0415 as in `as_of`
 
         found: str | None = self.run("a look at the executors", lambda: workers_of(self.session).lack)
         return found
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in the executors; runs where the answer is read."""
-        from backends.executors import Executors  # noqa: PLC0415 Spark's SQL can be shown where Spark is not installed
+        from workbench.backends.spark_kernel import Executors  # noqa: PLC0415 Spark's SQL can be shown where Spark is not installed
 
         if lack := self._lack():
             message = f"the window kernel cannot run on Spark: {lack}"
@@ -257,7 +257,7 @@ class Spark(Engine):
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """Partition by partition: the next one is computed, and written as Arrow, while one is read, so that a classic driver holds two; a server of Connect computes all."""
-        from backends.workers import shipped  # noqa: PLC0415 as in `as_of`
+        from workbench.backends.spark_workers import shipped  # noqa: PLC0415 as in `as_of`
 
         frame = self.run("a fetch", lambda: self.frame(expr).mapInArrow(shipped("written"), "batch binary"), expr)
         # Not by the frame itself, as Connect must: Spark 4.3's scheduler keeps what its jobs gave for as long as the session lives
@@ -320,7 +320,7 @@ class Spark(Engine):
 
     def lake(self, parts: Sequence[str]) -> Lake | None:
         """Where the catalog holds Delta or Iceberg tables, one of them."""
-        from backends.lake import Lake  # noqa: PLC0415 it needs Spark
+        from workbench.backends.lake_table import Lake  # noqa: PLC0415 it needs Spark
 
         found = place_of(self.session, parts)
         return None if found is None else Lake(self, *found)

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright  # noqa: E402 after it
 
 PICTURES = ROOT / "docs" / "pictures"
 START = """import ibis, pathlib, tempfile
-from online import Store
+from workbench.online import Store
 from workbench import catalog, preview, publish, quickstart, samples
 warehouse = ibis.duckdb.connect()
 samples.load(warehouse, samples.write(".workbench/shop"))

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import monitoring
-import online
 import workbench
-from workbench.aggregates import KINDS
-from workbench.operations import CASTS, PROVEN, TRIED, written
+import workbench.monitoring
+import workbench.online
+from workbench.definitions.reductions import KINDS
+from workbench.portable.proven_operations import CASTS, PROVEN, TRIED, written
 
 GROUPS = {
     "Declaring": ["EventSource", "Topic", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
@@ -20,12 +20,13 @@ GROUPS = {
     "Seeing and computing": ["preview", "Preview", "TablePreview", "backfill", "manifest", "compare", "Certificate", "check", "Checked", "explain", "Explanation"],
     "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why", "catalog", "Catalog", "Entry"],
     "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
+    "Serving and watching: of these, more below": ["Store", "fetch", "Fetcher", "AsyncFetcher", "Updater", "StoreError", "dashboard", "consistency", "freshness"],
     "Errors": ["DefinitionError", "CheckError", "EngineError"],
 }
 SERVING = {"Serving: imported from `online`": ["Store", "fetch", "Answer", "Answers", "PartStatus", "Fetcher", "AsyncFetcher", "Updater", "Streaming", "StoreError"]}
 
 WATCHING = {"Watching: imported from `monitoring`": ["dashboard", "Dashboard", "consistency", "Consistency", "freshness", "Freshness", "edges_of", "Edges", "summarise", "Tile", "merged", "drift_of", "series", "Drift", "Rules"]}
-PACKAGES = ((workbench, GROUPS), (online, SERVING), (monitoring, WATCHING))
+PACKAGES = ((workbench, GROUPS), (workbench.online, SERVING), (workbench.monitoring, WATCHING))
 
 
 def page() -> str:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from online.answers import Answer, Answers, PartStatus
-    from online.asynchronous import AsyncFetcher
-    from online.errors import StoreError
-    from online.fetcher import Fetcher, fetch
-    from online.store import Store
-    from online.updater import Streaming, Updater
+    from workbench.online.errors import StoreError
+    from workbench.online.fetching.answers import Answer, Answers, PartStatus
+    from workbench.online.fetching.async_fetcher import AsyncFetcher
+    from workbench.online.fetching.fetcher import Fetcher, fetch
+    from workbench.online.storage.store import Store
+    from workbench.online.streaming.updater import Streaming, Updater
 
-ROOMS = {"Answer": "answers", "Answers": "answers", "AsyncFetcher": "asynchronous", "Fetcher": "fetcher", "PartStatus": "answers", "Store": "store", "StoreError": "errors", "Streaming": "updater", "Updater": "updater", "fetch": "fetcher"}
+ROOMS = {
+    "Answer": "fetching.answers",
+    "Answers": "fetching.answers",
+    "AsyncFetcher": "fetching.async_fetcher",
+    "Fetcher": "fetching.fetcher",
+    "PartStatus": "fetching.answers",
+    "Store": "storage.store",
+    "StoreError": "errors",
+    "Streaming": "streaming.updater",
+    "Updater": "streaming.updater",
+    "fetch": "fetching.fetcher",
+}
 
 EXTRAS = {"psycopg": "postgres", "psycopg_pool": "postgres", "sqlalchemy": "postgres", "kafka": "postgres,kafka", "fastavro": "postgres,kafka", "prometheus_client": "postgres,kafka"}
 
@@ -26,9 +38,13 @@ def __getattr__(name: str) -> Any:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     try:
-        return getattr(import_module(f"online.{ROOMS[name]}"), name)
+        return getattr(import_module(f"workbench.online.{ROOMS[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name in EXTRAS:
-            message = f"online.{name} needs {error.name}, which is not installed: pip install 'feature-workbench[{EXTRAS[error.name]}]'"
+            message = f"workbench.online.{name} needs {error.name}, which is not installed: pip install 'feature-workbench[{EXTRAS[error.name]}]'"
             raise ImportError(message) from error
         raise
+
+
+if __name__ == "online":  # imported by its folder's name in a checkout: the one package, by its other name
+    sys.modules[__name__] = import_module("workbench.online")

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
-from online.errors import StoreError
-from online.legible import hidden, short
+from workbench.online.errors import StoreError
+from workbench.online.legible_text import hidden, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from online.plan import Plan
+    from workbench.online.plan import Plan
 
 SERVICE = "http://127.0.0.1:8000"  # where `workbench serve` listens unless told otherwise
 WIDE = 0xFFFF  # the last code point of four hexadecimal digits
@@ -213,7 +213,7 @@ def sql_call(name: str, keys: Mapping[str, Any]) -> str:
 
 
 def encoded(value: Any) -> str:
-    """A key or context value as a query has it: the text that `online.wire` reads back."""
+    """A key or context value as a query has it: the text that `workbench.online.http.json_codec` reads back."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):

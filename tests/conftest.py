@@ -145,16 +145,16 @@ def servers(request):
 def served(binaries: Path | None):
     import psycopg
 
-    from online import embedded
+    from workbench.online.embedded import embedded_server
 
     home = Path(tempfile.mkdtemp(prefix="pg"))
-    url = embedded.start(home, binaries=binaries)
+    url = embedded_server.start(home, binaries=binaries)
     with psycopg.connect(url, autocommit=True) as connection:  # what a crash of the machine would lose is no test's
         for setting in ("fsync", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
         connection.execute("select pg_reload_conf()")
     yield url
-    embedded.stop(home)
+    embedded_server.stop(home)
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -174,7 +174,7 @@ def store(request, wheel_server):
     """An online store of the tests' own; with WORKBENCH_HOSTILE set, in a database of the system's server that is against it."""
     import hostile
 
-    from online import Store
+    from workbench.online import Store
 
     url = hostile.hostile(request.getfixturevalue("system_server")) if os.environ.get("WORKBENCH_HOSTILE") else wheel_server
     made = Store(url, migrate=True)

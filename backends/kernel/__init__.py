@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from backends.kernel.lanes import Part, Side
-from backends.kernel.reductions import REDUCTIONS as EXACT
-from backends.kernel.reductions import OutOfRangeError
-from backends.kernel.sketched import SKETCHED
-from backends.kernel.values import Columns, codes, joined
+from workbench.backends.kernel.arrow_arrays import Columns, codes, joined
+from workbench.backends.kernel.event_lanes import Part, Side
+from workbench.backends.kernel.kernel_reductions import REDUCTIONS as EXACT
+from workbench.backends.kernel.kernel_reductions import OutOfRangeError
+from workbench.backends.kernel.window_sketches import SKETCHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backends.asking import Ask
-    from backends.kernel.jit import Longs
+    from workbench.backends.asof_request import Ask
+    from workbench.backends.kernel.jit import Longs
 
 __all__ = ["REDUCTIONS", "OutOfRangeError", "as_of"]
 

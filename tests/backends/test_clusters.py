@@ -74,18 +74,18 @@ def test_no_python_on_the_executors_is_said_in_a_sentence():
 
 def test_a_folder_of_another_user_is_not_run_from(tmp_path, monkeypatch):
     """What executors unpack is code: a folder that others may write to is not used."""
-    from backends import loader
+    from workbench.backends import spark_module_loader
 
-    monkeypatch.setattr(loader.tempfile, "gettempdir", lambda: str(tmp_path))
-    first = loader.own_folder()
+    monkeypatch.setattr(spark_module_loader.tempfile, "gettempdir", lambda: str(tmp_path))
+    first = spark_module_loader.own_folder()
     first.chmod(0o777)
-    second = loader.own_folder()
+    second = spark_module_loader.own_folder()
     shutil.rmtree(first)
     first.symlink_to(second)
 
     assert tmp_path == first.parent
     assert first != second
-    assert first != loader.own_folder()
+    assert first != spark_module_loader.own_folder()
     shutil.rmtree(second)
 
 
@@ -93,16 +93,16 @@ def test_sessions_of_two_versions_share_a_worker_in_turns(tmp_path):
     """C11: each has its own sources each time, and what they import late is theirs too."""
     code = """if 1:
         import sys
-        from backends import loader
-        from backends.workers import _sent
+        from workbench.backends import spark_module_loader as loader
+        from workbench.backends.spark_workers import _sent
         import json, zlib
         mine = json.loads(zlib.decompress(_sent()))
-        other = mine | {"slices.py": mine["slices.py"] + "\\nOTHER = True\\n"}
+        other = mine | {"backends/hot_key_slices.py": mine["backends/hot_key_slices.py"] + "\\nOTHER = True\\n"}
         seen = []
         for texts in (mine, other, mine, other):
             tasks = loader.tasks(loader.packed(texts))
-            import backends.slices
-            seen.append((hasattr(sys.modules["backends.slices"], "OTHER"), tasks is sys.modules["backends.tasks"]))
+            import workbench.backends.hot_key_slices
+            seen.append((hasattr(sys.modules["workbench.backends.hot_key_slices"], "OTHER"), tasks is sys.modules["workbench.backends.spark_tasks"]))
         print(seen)
     """
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from test_golden import definitions
 from test_normal import AGREED, check_agreed
 
-from backends import EngineError
-from backends.equal import equal
 from workbench import EventSource, GroupBy, Join, backfill, days, samples, trailing
+from workbench.backends import EngineError
+from workbench.backends.equality import equal
 
 pytestmark = pytest.mark.slow
 
@@ -186,9 +186,9 @@ def test_a_plan_that_cannot_take_what_is_asked_is_refused_with_what_it_takes(pos
 
 
 def test_a_hot_key_is_cut_by_time_and_gives_the_same(spark, monkeypatch):
-    import backends.executors
+    import workbench.backends.spark_kernel
 
-    monkeypatch.setattr(backends.executors, "HELD", 400)
+    monkeypatch.setattr(workbench.backends.spark_kernel, "HELD", 400)
 
     check(spark, "kernel", hard_case(HARD, ASKED[:6]), cases.SIMPLE)
 
@@ -203,9 +203,9 @@ ALL_OF_THE_PAST = [
 
 
 def test_all_of_a_hot_keys_past_is_cut_by_time_and_gives_the_same(spark, monkeypatch):
-    import backends.executors
+    import workbench.backends.spark_kernel
 
-    monkeypatch.setattr(backends.executors, "HELD", 600)
+    monkeypatch.setattr(workbench.backends.spark_kernel, "HELD", 600)
     rng = random.Random(3)  # noqa: S311 a history, not a secret
     large = [2**62, 2**62, 2**62, -(2**62), -(2**62), -(2**62)]  # a part of them does not fit 64 bits, all of them do
     rows = [*hot(rng), *(event("hot", NOON - 19 * cases.DAY + i, n=n, x=1e15 + n) for i, n in enumerate(large)), *(event("hot", NOON - 15 * cases.DAY, n=i, x=0.1, s="tie") for i in range(9))]
@@ -219,8 +219,8 @@ def test_all_of_a_hot_keys_past_is_cut_by_time_and_gives_the_same(spark, monkeyp
 
 
 def test_more_events_than_memory_should_hold_are_taken_in_parts(duck_of_all, monkeypatch):
-    import backends.inprocess
+    import workbench.backends.kernel_runner
 
-    monkeypatch.setattr(backends.inprocess, "HELD", 400)
+    monkeypatch.setattr(workbench.backends.kernel_runner, "HELD", 400)
 
     check(duck_of_all, "kernel", hard_case(HARD, ASKED), cases.SIMPLE)

@@ -11,9 +11,9 @@ import pytest
 from ibis import _
 from psycopg.conninfo import conninfo_to_dict
 
-from backends import EngineError, engine_of
-from online import StoreError
 from workbench import EventSource, GroupBy, Join, backfill, days, manifest, preview, publish, trailing, unpublish, upload
+from workbench.backends import EngineError, engine_of
+from workbench.online import StoreError
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from ibis import _
 
-from backends import engine_of
 from workbench import EventSource, GroupBy, Join, backfill, compare, histogram, last_k
+from workbench.backends import engine_of
 
 LARGE = 2**53 + 1  # no double
 SMALL = -(2**63) + 1

@@ -10,9 +10,9 @@ from fractions import Fraction
 import pyarrow as pa
 import pytest
 
-from backends.asking import Ask, Span
-from backends.kernel import REDUCTIONS, OutOfRangeError, as_of
-from workbench.asked import ASKED
+from workbench.backends.asof_request import Ask, Span
+from workbench.backends.kernel import REDUCTIONS, OutOfRangeError, as_of
+from workbench.planner.kernel_requests import ASKED
 
 EVER = Span()
 
@@ -153,7 +153,7 @@ def test_a_full_tie_goes_by_order_and_then_by_value():
 
 
 def test_two_threads_and_one_give_the_same(monkeypatch):
-    import backends.kernel
+    import workbench.backends.kernel
 
     rng = random.Random(3)  # noqa: S311 values, not secrets
     events = pa.table({"key": [rng.choice("aabcé") for _ in range(2_000)], "time": [rng.randrange(500) for _ in range(2_000)], "x": [rng.choice([None, 0.1, 2.5, -3.0]) for _ in range(2_000)]})
@@ -165,6 +165,6 @@ def test_two_threads_and_one_give_the_same(monkeypatch):
         return as_of(events, left, asks, keys=["key"], time="time", at="at").sort_by("row")
 
     alone = run()
-    monkeypatch.setattr(backends.kernel, "ALONE", 0)
+    monkeypatch.setattr(workbench.backends.kernel, "ALONE", 0)
 
     assert run().equals(alone)

@@ -15,8 +15,8 @@ import pytest
 from conftest import ROOT, lacking
 from services import lacks_spark
 
-from backends import EngineError, engine_of
-from backends.dataset import dated
+from workbench.backends import EngineError, engine_of
+from workbench.backends.parquet_results import dated
 
 pytestmark = pytest.mark.slow
 EVENTS = 4_000

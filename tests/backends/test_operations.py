@@ -14,12 +14,12 @@ import pytest
 import scalar_texts  # noqa: F401 adds its cases
 from scalars import CASES, DTYPES, Row, rows
 
-from backends import EngineError, engine_of
-from backends.equal import equal
 from workbench import EventSource, GroupBy
-from workbench.normal import finite
-from workbench.operations import CASTS, PROVEN, TRIED, arguments, doubt, family
-from workbench.rows import EventRows
+from workbench.backends import EngineError, engine_of
+from workbench.backends.equality import equal
+from workbench.planner.source_rows import EventRows
+from workbench.portable.proven_operations import CASTS, PROVEN, TRIED, arguments, doubt, family
+from workbench.portable.rewrites import finite
 
 ROWS = [Row(**{c: oracle.clean(v) for c, v in row.items()}) for row in rows()]
 SCHEMA = pa.schema(DTYPES)

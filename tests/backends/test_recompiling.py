@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from backends.ledger import Entry
 from workbench import EventSource, GroupBy, Join, backfill, days, trailing
-from workbench.steps import gaps, steps
+from workbench.backends.table_results import Entry
+from workbench.training.backfill_steps import gaps, steps
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
 PLANS = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from ibis import _
 
-from backends import EngineError
-from backends.refusals import MOST, reason
 from workbench import EventSource, GroupBy, Join, backfill, days, trailing
+from workbench.backends import EngineError
+from workbench.backends.engine_refusals import MOST, reason
 
 EVENTS = "select 'a' as k, 'abc' as s, 1 as v, cast(9223372036854775807 as bigint) as big, timestamp '2024-01-01' as ts"
 LEFT = "select 'a' as k, timestamp '2024-01-02' as ts"
@@ -55,7 +55,7 @@ WORKER = 'Python worker failed\nTraceback (most recent call last):\n  File "k.py
 ALCHEMY = "(psycopg.errors.X) permission denied for table t\n[SQL: select 1]\n(Background on this error at: https://sqlalche.me/e/20/f405)"
 
 
-@pytest.mark.parametrize(("text", "said"), [(JAVA, "[DIVIDE_BY_ZERO] Division by zero. Use try_divide. SQLSTATE: 22012"), (WORKER, "OverflowError: a sum is 2^64"), (WORKER.replace("OverflowError", "backends.kernel.OutOfRangeError"), "a sum is 2^64"), (ALCHEMY, "(psycopg.errors.X) permission denied for table t"), ("", "ValueError")])
+@pytest.mark.parametrize(("text", "said"), [(JAVA, "[DIVIDE_BY_ZERO] Division by zero. Use try_divide. SQLSTATE: 22012"), (WORKER, "OverflowError: a sum is 2^64"), (WORKER.replace("OverflowError", "workbench.backends.kernel.OutOfRangeError"), "a sum is 2^64"), (ALCHEMY, "(psycopg.errors.X) permission denied for table t"), ("", "ValueError")])
 def test_a_reason_is_one_line_of_what_a_driver_says(text, said):
     assert said == reason(ValueError(text))
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scanned import scanned
 
-from backends.engine import engine_of
 from workbench import Aggregation, DefinitionError, EntitySource, EventSource, GroupBy, Join, JoinPart, backfill, days, trailing
-from workbench.accuracy import refuse_unstated
-from workbench.canonical import fingerprint
-from workbench.checks import check_source
-from workbench.compile import training_set
-from workbench.planning import seeing
-from workbench.rows import AT, EventRows, Inputs
+from workbench.backends.engine import engine_of
+from workbench.definitions.canonical import fingerprint
+from workbench.planner.plan_choice import seeing
+from workbench.planner.source_rows import AT, EventRows, Inputs
+from workbench.planner.training_set import training_set
+from workbench.serving.accuracy import refuse_unstated
+from workbench.training.source_checks import check_source
 
 EVENTS = 60 * 1440  # one a minute, of three keys, from 2024-01-01 on
 LAST = datetime(2024, 2, 29)  # noqa: DTZ001 the tables' times are naive UTC

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.asking import Ask, Span
-from backends.kernel import as_of
-from backends.sketches import Frequent, Percentiles, Uniques
-from online.estimates import KINDS
+from workbench.backends.asof_request import Ask, Span
+from workbench.backends.kernel import as_of
+from workbench.backends.sketches import Frequent, Percentiles, Uniques
+from workbench.online.fetching.sketch_values import KINDS
 
 WIDE = 2  # KLL keeps its bound 99 times in 100, and draws anew in each run; twice the bound it keeps always
 texts = st.text(st.characters(codec="utf-8"), max_size=3)

@@ -8,7 +8,7 @@ import time
 import ibis
 import pytest
 
-from backends import EngineError, engine_of
+from workbench.backends import EngineError, engine_of
 
 # Runs for minutes if nobody stops it, on every engine.
 ENDLESS = {

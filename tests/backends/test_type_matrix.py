@@ -12,8 +12,8 @@ import pytest
 import type_matrix as matrix
 from ibis import _
 
-from backends.equal import equal
 from workbench import Aggregation, EventSource, GroupBy, Join, hours
+from workbench.backends.equality import equal
 
 
 @pytest.fixture(scope="module")

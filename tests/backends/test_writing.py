@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 from ibis import _
 
-from backends import EngineError, engine_of
-from backends.dataset import Dataset, dated
-from backends.ledger import Ledger
 from workbench import Aggregation, DefinitionError, EventSource, GroupBy, Join, JoinPart, backfill, days, histogram, last_k, manifest, trailing
-from workbench.canonical import fingerprint
-from workbench.compile import training_set
-from workbench.versions import RULES
+from workbench.backends import EngineError, engine_of
+from workbench.backends.parquet_results import Dataset, dated
+from workbench.backends.table_results import Ledger
+from workbench.definitions.canonical import fingerprint
+from workbench.planner.training_set import training_set
+from workbench.training.provenance import RULES
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
 KINDS = ("table", "folder")
@@ -140,7 +140,7 @@ def test_late_rows_make_the_days_stale_whose_windows_hold_them(con, into):
 
 
 def test_values_under_older_rules_are_computed_again(con, into, monkeypatch):
-    monkeypatch.setattr("workbench.versions.RULES", 0)
+    monkeypatch.setattr("workbench.training.provenance.RULES", 0)
     backfill(spend(con, 1), "2024-01-03", "2024-01-05", into=into)
     monkeypatch.undo()
 
@@ -153,8 +153,8 @@ def test_values_under_older_rules_are_computed_again(con, into, monkeypatch):
 def test_a_step_that_fails_in_the_middle_leaves_what_was_there(con, into, monkeypatch):
     backfill(spend(con, 1), "2024-01-03", "2024-01-05", into=into)
     before = manifest(into, on=con)
-    monkeypatch.setattr("backends.dataset.check_one_to_one", _fail)
-    monkeypatch.setattr("backends.ledger.check_one_to_one", _fail)
+    monkeypatch.setattr("workbench.backends.parquet_results.check_one_to_one", _fail)
+    monkeypatch.setattr("workbench.backends.table_results.check_one_to_one", _fail)
 
     with pytest.raises(EngineError, match=r"step 2024-01-02 to 2024-01-02 \(steps before it are kept; run it again to go on\), failed on .*: the plug was pulled"):
         backfill(spend(con, 1), into=into)
@@ -198,7 +198,7 @@ def test_a_rebuild_that_stopped_goes_on_and_readers_see_the_old_rows_until_then(
 
 
 def test_a_result_that_is_not_one_to_one_is_refused_and_nothing_of_it_kept(con, into, monkeypatch):
-    monkeypatch.setattr("workbench.dated.training_set", lambda *args: training_set(*args).union(training_set(*args), distinct=False))
+    monkeypatch.setattr("workbench.training.incremental.training_set", lambda *args: training_set(*args).union(training_set(*args), distinct=False))
 
     with pytest.raises(EngineError, match=r"came out with \d+ rows for \d+ left rows of 2024-01-0"):
         backfill(spend(con, 1), into=into)
@@ -392,7 +392,7 @@ def test_another_session_sees_no_half_of_a_step_on_postgres(postgres, monkeypatc
     other = second(con)
     name, seen = f"out_{uuid.uuid4().hex[:8]}", []
     backfill(spend(con, 1), "2024-01-03", "2024-01-05", into=name)
-    monkeypatch.setattr("backends.ledger.check_one_to_one", lambda *_args: seen.append((len(filled(name, other)), other.table(name).count().to_pyarrow().as_py())))
+    monkeypatch.setattr("workbench.backends.table_results.check_one_to_one", lambda *_args: seen.append((len(filled(name, other)), other.table(name).count().to_pyarrow().as_py())))
 
     backfill(spend(con, 1), into=name)
 
@@ -451,16 +451,16 @@ RUN = """
     import sys, ibis
     from ibis import _
     from workbench import EventSource, GroupBy, Join, backfill, days, trailing
-    import backends.dataset
+    import workbench.backends.parquet_results
     con = ibis.duckdb.connect(sys.argv[1])
     group_by = GroupBy(name="g", source=EventSource(con.table("written_events"), time="t"), keys=["k"], aggregations=[trailing(days(1), _.v.sum().name("v_sum"))])
     join = Join(name="spend", left=EventSource(con.table("written_lefts"), time="t"), parts=[group_by])
-    real = backends.dataset._replace
+    real = workbench.backends.parquet_results._replace
     def watched(path, content):
         print(len(content["days"]), "before", flush=True)
         real(path, content)
         print(len(content["days"]), "after", flush=True)
-    backends.dataset._replace = watched
+    workbench.backends.parquet_results._replace = watched
     backfill(join, into=sys.argv[2] + "/", step=1)
 """
 

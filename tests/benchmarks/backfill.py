@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]  # a checkout needs no install
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers")]  # a checkout needs no install
 
 import services  # noqa: E402 found by the line above
 import standing  # noqa: E402
@@ -62,7 +62,7 @@ def measured(told: dict, options: Namespace, folder: str) -> dict:
 
 def answered(command: list[str], limit: int) -> dict:
     """The JSON in a process's last line, or what became of it."""
-    paths = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
+    paths = [str(HERE.parents[1]), str(HERE.parent / "helpers"), str(HERE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, start_new_session=True) as process:
         try:
             out, err = process.communicate(timeout=limit)

@@ -11,12 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("", "monitoring", "online")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "helpers")]
 
 import simulator  # noqa: E402 beside the tests
 
-from monitoring import consistency  # noqa: E402 after it
-from online import Store, embedded  # noqa: E402 after it
+from workbench.monitoring import consistency  # noqa: E402 after it
+from workbench.online import Store  # noqa: E402
+from workbench.online.embedded import embedded_server  # noqa: E402 after it
 
 
 def main(requests: int) -> None:
@@ -36,7 +37,7 @@ def main(requests: int) -> None:
         print(f"values {values:,}, differing {sum(v.differing for v in found.verdicts):,}, late {sum(v.late for v in found.verdicts):,}, skew {sum(v.skew for v in found.verdicts)}, causes {found.causes}")
     finally:
         store.close()
-        embedded.stop(home)
+        embedded_server.stop(home)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -13,8 +13,8 @@ import sys
 import numpy as np
 from attrs import evolve
 
-from monitoring import Edges, Tile, drift_of
-from monitoring.edges import BINS
+from workbench.monitoring import Edges, Tile, drift_of
+from workbench.monitoring.tiles.bin_edges import BINS
 
 SIZES = (50, 100, 1_000, 10_000)
 SHIFTS = (0.05, 0.1, 0.3, 0.5)

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from monitoring import chances, distances
+from workbench.monitoring.drifts import distances, significance
 
 warnings.simplefilter("ignore")
 
@@ -68,8 +68,8 @@ def ours(ref: np.ndarray, cur: np.ndarray, kind: str) -> dict[str, tuple[float, 
         "js": (distances.js2(p, q) * math.sqrt(math.log(2)), distances.js2(*frozen), f"{bins}base 2, where theirs is e"),
         "kl": (distances.kl(zero_p / zero_p.sum(), zero_q / zero_q.sum()), None, "not among our scores: it has no symmetry"),
         "hellinger": (distances.hellinger(h, k), distances.hellinger(*frozen), "" if kind == "cat" else bins.rstrip("; ") or "a bin for each value"),
-        "chi2 p": (chances.chi2_p(gof, len(p) - 1), chances.chi2_p(statistic, freedom), "the reference is a sample too"),
-        "ks p": (chances.ks_p(d, n, m), chances.ks_p(d, n, m), "theirs is exact up to 10,000 rows, ours the asymptotic law at any size"),
+        "chi2 p": (significance.chi2_p(gof, len(p) - 1), significance.chi2_p(statistic, freedom), "the reference is a sample too"),
+        "ks p": (significance.ks_p(d, n, m), significance.ks_p(d, n, m), "theirs is exact up to 10,000 rows, ours the asymptotic law at any size"),
         "w1/std": (w1, w1, ""),
     }
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import services
 from lab import CHROMIUM, Lab, lab, notebook
@@ -72,7 +72,7 @@ def measure(given: argparse.Namespace, address: dict | None) -> None:
     """One JupyterLab, one notebook, every action some times by turns."""
     home = Path(tempfile.mkdtemp())
     (home / "work").mkdir()
-    setup = SETUP.format(tests=str(Path(__file__).parents[1]), engine=given.engine, events=given.events, address=address)
+    setup = SETUP.format(tests=str(Path(__file__).parents[1] / "helpers"), engine=given.engine, events=given.events, address=address)
     notebook(home / "work" / "preview.ipynb", setup, VIEW)
     with lab(home) as (url, _), sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])

@@ -21,8 +21,8 @@ import services
 from ibis import _
 from processes import Watch
 
-from backends import engine_of
 from workbench import EventSource, GroupBy, Join, backfill
+from workbench.backends import engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

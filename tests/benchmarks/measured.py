@@ -16,8 +16,8 @@ from engines import ENGINES, Ready
 from ibis import _
 from processes import Watch
 
-from backends import engine_of
 from workbench import EventSource, GroupBy, Join, backfill, days, last_k, trailing
+from workbench.backends import engine_of
 
 THREE, TWELVE = days(3, 14, 30), days(*range(1, 37, 3))
 JOBS = {

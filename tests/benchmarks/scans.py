@@ -23,7 +23,7 @@ from typing import Any
 import ibis
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # a checkout needs no install
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]  # a checkout needs no install
 
 import services  # noqa: E402 found by the line above
 

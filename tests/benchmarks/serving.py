@@ -31,10 +31,10 @@ from psycopg.types.numeric import Int8
 from rich.console import Console
 from rich.table import Table
 
-from online import Fetcher, Store, fetch
-from online.copying import copied
-from online.places import stored
 from workbench import EntitySource, EventSource, GroupBy, Join, days, last_k, publish, trailing
+from workbench.online import Fetcher, Store, fetch
+from workbench.online.storage.copy_writer import copied
+from workbench.online.storage.table_names import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,7 +202,7 @@ def throughput(store: Store, name: str, keys: int, clients: int = 8, seconds: fl
 @contextmanager
 def served(url: str) -> Iterator[int]:
     """The port of a service of the store, in a process of its own."""
-    command = [sys.executable, "-c", "import sys; from workbench.cli import main; sys.exit(main())", "serve", "--store", url, "--port", "0"]
+    command = [sys.executable, "-c", "import sys; from workbench.commands.main import main; sys.exit(main())", "serve", "--store", url, "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield int(process.stdout.readline().rsplit(":", 1)[1].split("/")[0])
@@ -213,7 +213,7 @@ def served(url: str) -> Iterator[int]:
 
 def feast(options: Any, store: Store) -> dict[str, dict[str, float]]:
     """Feast's Postgres online store, on the same server; nothing where it cannot be installed."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # beside the tests
+    sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))  # beside the tests
     from latest import feast_python
 
     python, reason = feast_python(options.feast)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # a checkout needs no install
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]  # a checkout needs no install
 
 import clusters  # noqa: E402 found by the line above
 

@@ -25,16 +25,16 @@ import pyarrow as pa
 from pyarrow import csv
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # a checkout needs no install
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]  # a checkout needs no install
 
 import histories  # noqa: E402 found by the line above
 import services  # noqa: E402
 from processes import Watch, cpu  # noqa: E402
 
-from backends import engine_of  # noqa: E402
-from online import Store  # noqa: E402
-from online.copying import copied  # noqa: E402
 from workbench import EventSource, GroupBy, Join, days, publish, trailing, upload  # noqa: E402
+from workbench.backends import engine_of  # noqa: E402
+from workbench.online import Store  # noqa: E402
+from workbench.online.storage.copy_writer import copied  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ import ibis
 
 sys.path[:0] = [str(Path(__file__).parents[2])]  # a checkout needs no install
 
-from backends import engine_of  # noqa: E402 found by the line above
 from workbench import EventSource, GroupBy, Join, backfill, days, preview, trailing  # noqa: E402
-from workbench.compile import training_set  # noqa: E402
+from workbench.backends import engine_of  # noqa: E402 found by the line above
+from workbench.planner.training_set import training_set  # noqa: E402
 
 KINDS = ("sum", "mean", "max", "min", "count")
 EVENTS = "create table events as select (i % 50)::varchar k, timestamp '2012-01-01' + i * interval 13 hour ts{} from range(8000) t(i)"

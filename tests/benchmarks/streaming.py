@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "online")]  # a checkout needs no install
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "helpers")]  # a checkout needs no install
 
 import broker  # noqa: E402 found by the line above
 import ibis  # noqa: E402
@@ -35,8 +35,9 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from streamed import event, join, line, published, returns, topic  # noqa: E402
 
-from online import Store, embedded, fetch  # noqa: E402
-from online.updater import Streaming, Updater  # noqa: E402
+from workbench.online import Store, fetch  # noqa: E402
+from workbench.online.embedded import embedded_server  # noqa: E402
+from workbench.online.streaming.updater import Streaming, Updater  # noqa: E402
 
 PARTITIONS, USERS = 6, 20_000
 UPSERTED = 3_000  # events of the plain loop, which is slow
@@ -111,7 +112,7 @@ def streamed(store: Store, server: broker.Broker, name: str, events: int, group_
 def process(store: Store, server: broker.Broker):
     """The updater as it runs for people: a process of its own."""
     told = {"names": [], "store": store.url, "kafka": server.servers, "group": None, "partitions": None, "registry": None, "batch": 10_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
-    with services.process("online.streaming", told, cwd=HERE.parents[1], stderr=subprocess.DEVNULL) as running:
+    with services.process("workbench.online.streaming.stream_process", told, cwd=HERE.parents[1], stderr=subprocess.DEVNULL) as running:
         try:
             yield
         finally:
@@ -162,7 +163,7 @@ def main() -> None:
     home, turns, steps = Path(tempfile.mkdtemp(prefix="pg")), [], {}
     try:
         with broker.kafka() as server:
-            store = Store(embedded.start(home))
+            store = Store(embedded_server.start(home))
             name = filled(server, options.events)
             for _ in range(options.turns):
                 a = counted(server, name, options.events)
@@ -174,7 +175,7 @@ def main() -> None:
             waited = latencies(store, server, options.seconds)
             store.close()
     finally:
-        embedded.stop(home)
+        embedded_server.stop(home)
         shutil.rmtree(home, ignore_errors=True)
     told = {k: median(t[k] for t in turns) for k in "abcd"}
     ratios = {"b/a": median(t["b"] / t["a"] for t in turns), "c/a": median(t["c"] / t["a"] for t in turns), "b/d": median(t["b"] / t["d"] for t in turns)}

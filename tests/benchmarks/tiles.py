@@ -14,8 +14,8 @@ import ibis
 import services
 from processes import Watch
 
-from backends import engine_of
-from monitoring import Edges, summarise
+from workbench.backends import engine_of
+from workbench.monitoring import Edges, summarise
 
 SQL = {
     "duckdb": ("random()", "make_timestamp(1767225600000000 + i * 8640)", "range({rows}) r(i)"),

@@ -28,7 +28,7 @@ def filled(engine: str, events: int, address: dict | None = None):
     for name in sql:
         rows = duck.table(name).to_pyarrow()
         if engine == "postgres":
-            from backends import engine_of
+            from workbench.backends import engine_of
 
             con.create_table(name, schema=duck.table(name).schema())
             engine_of(con).insert(name, ibis.memtable(rows))

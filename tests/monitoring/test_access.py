@@ -15,14 +15,15 @@ from conftest import lacking
 from services import lacks_postgres
 from stage import THEMES
 
-from monitoring import dashboard
-from online import Store, embedded
 from workbench import EventSource, GroupBy, Join, catalog, compare, days, explain, last_k, preview, publish, quickstart, samples, trailing, unpublish
-from workbench.inventory.browsing import Browsing
+from workbench.catalogs.catalog_session import Browsing
 from workbench.live import Request
-from workbench.publication import propose
-from workbench.publishing.page import Publishing
-from workbench.receipts import receipt_html
+from workbench.monitoring import dashboard
+from workbench.online import Store
+from workbench.online.embedded import embedded_server
+from workbench.serving.proposal.proposal_page import Publishing
+from workbench.serving.proposal_view import receipt_html
+from workbench.serving.publication import propose
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def store(tmp_path_factory):
     made = Store(home, migrate=True)
     yield made
     made.close()
-    embedded.stop(home)
+    embedded_server.stop(home)
 
 
 @pytest.fixture(scope="module")

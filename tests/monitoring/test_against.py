@@ -15,21 +15,22 @@ from attrs import evolve
 from stage import Stage
 from watched import COMPLETE, COUNT, DAY, NOW, OTHERS, SUM, TILE
 
-from monitoring import dashboard, edges_of, page, series, summarise
-from monitoring.against import Against, against, choices
-from monitoring.board import STATUSES, UNJUDGED
-from monitoring.commands import monitor
-from monitoring.measured import Measured
-from monitoring.passes import monitored, voids
-from monitoring.scored import by_tiles
-from monitoring.thresholds import DRIFT, RULES
-from monitoring.watching import Watching
-from online import Fetcher
-from online.answers import microseconds
-from online.served import logged
 from workbench import DefinitionError, EventSource, backfill, publish, unpublish
 from workbench.live import Request
 from workbench.live.protocol import RefusedError
+from workbench.monitoring import dashboard, edges_of, series, summarise
+from workbench.monitoring.alerts.default_rules import DRIFT, RULES
+from workbench.monitoring.alerts.monitor_command import monitor
+from workbench.monitoring.alerts.monitor_pass import monitored, voids
+from workbench.monitoring.alerts.watched_figures import by_tiles
+from workbench.monitoring.dashboards import dashboard_html
+from workbench.monitoring.dashboards.board import STATUSES, UNJUDGED
+from workbench.monitoring.dashboards.dashboard_session import Watching
+from workbench.monitoring.dashboards.reference_choice import Against, against, choices
+from workbench.monitoring.dashboards.span_measurements import Measured
+from workbench.online import Fetcher
+from workbench.online.fetching.answers import microseconds
+from workbench.online.fetching.served_log import logged
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +93,7 @@ def test_each_tile_is_held_against_the_one_so_long_before(store, join, rows, edg
     assert [d.judged.psi if d.judged and d.status != "insufficient data" else None for d in expected] == list(of.drift.values)
     assert (name, None) == (got.board.reference, got.board.frozen)
     assert f"reference: {name};" in repr(got)
-    assert f"PSI of each tile against the {name}" in page.details(got.board, of)
+    assert f"PSI of each tile against the {name}" in dashboard_html.details(got.board, of)
 
 
 def test_a_week_is_read_from_before_the_span_that_is_shown(store, join, rows, edges):

@@ -14,12 +14,13 @@ import simulator
 from ibis import _
 from simulator import AT, DAY
 
-from monitoring import consistency
-from monitoring.causes import CAUSES
-from online import Fetcher, registry
 from workbench import EventSource, GroupBy, Join, JoinPart, approx_percentile, days, last_k, publish, trailing, unpublish
-from workbench.extraction import of_definition, uploaded
-from workbench.plans import plan_of
+from workbench.monitoring import consistency
+from workbench.monitoring.comparison.mismatch_causes import CAUSES
+from workbench.online import Fetcher
+from workbench.online.storage import registry
+from workbench.serving.history_queries import of_definition, uploaded
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from monitoring.answered import ROW, column
-from monitoring.compared import CLASSES, by_hour, classed, rated, suspects
-from monitoring.findings import Difference, judged
-from monitoring.offline import Tolerance
 from workbench import EventSource, GroupBy, Join, approx_histogram, approx_percentile, days, trailing
+from workbench.monitoring.comparison.consistency_result import Difference, judged
+from workbench.monitoring.comparison.recompute import Tolerance
+from workbench.monitoring.comparison.served_answers import ROW, column
+from workbench.monitoring.comparison.value_classes import CLASSES, by_hour, classed, rated, suspects
 
 HOUR = 3_600_000_000
 LIST, MAP = pa.list_(pa.int64()), pa.map_(pa.string(), pa.int64())

@@ -12,14 +12,15 @@ import pytest
 import simulator
 from simulator import AT, FAULTS
 
-from monitoring import consistency
-from monitoring.answered import answered
-from monitoring.causes import BY_NAME, CAUSES
-from monitoring.consistency_command import consistency as command
-from online import Store, embedded
 from workbench import DefinitionError, unpublish
-from workbench.inventory import at_hand
-from workbench.plans import plan_of
+from workbench.catalogs import notebook_definitions
+from workbench.monitoring import consistency
+from workbench.monitoring.comparison.mismatch_causes import BY_NAME, CAUSES
+from workbench.monitoring.comparison.served_answers import answered
+from workbench.monitoring.dashboards.consistency_command import consistency as command
+from workbench.online import Store
+from workbench.online.embedded import embedded_server
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -174,7 +175,7 @@ def test_a_name_is_the_definition_that_a_cell_has_of_it(faulty, monkeypatch):
     with pytest.raises(DefinitionError, match="consistency takes the GroupBy or the Join that is served, or its name, not int"):
         consistency(faulty.store, 7)
 
-    monkeypatch.setattr(at_hand, "notebook_names", lambda: {"other": None, "mine": faulty.join})
+    monkeypatch.setattr(notebook_definitions, "notebook_names", lambda: {"other": None, "mine": faulty.join})
 
     assert consistency(faulty.store, faulty.join, start="2031-01-01").counts == consistency(faulty.store, name, start="2031-01-01").counts
 
@@ -189,7 +190,7 @@ def apart(tmp_path_factory):
     made = Store(home, migrate=True)
     yield made
     made.close()
-    embedded.stop(home)
+    embedded_server.stop(home)
 
 
 def test_while_events_stream_in_every_answer_is_what_the_store_could_see(apart):

@@ -25,25 +25,27 @@ from ibis import _
 from stage import Stage
 from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
-from monitoring import consistency, dashboard, drawing, edges_of, page, reference, series, summarise
-from monitoring.assembled import STANDING
-from monitoring.behind import behind
-from monitoring.board import STATUSES, UNJUDGED, Bin, Board, Line, Mark, Offending, Told
-from monitoring.board import Series as Values
-from monitoring.commands import monitor
-from monitoring.dashboard_command import dashboard as command
-from monitoring.marks import Landed
-from monitoring.measured import Measured
-from monitoring.passes import SOURCES, monitored
-from monitoring.scored import by_tiles
-from monitoring.thresholds import RULES
-from monitoring.view import HEADS, Dashboard
-from monitoring.watching import Watching
-from online import StoreError
-from online.served import logged
 from workbench import DefinitionError, EventSource, GroupBy, backfill, days, publish, trailing, unpublish
 from workbench.live import Request
 from workbench.live.protocol import RefusedError
+from workbench.monitoring import consistency, dashboard, edges_of, series, summarise
+from workbench.monitoring.alerts.default_rules import RULES
+from workbench.monitoring.alerts.monitor_command import monitor
+from workbench.monitoring.alerts.monitor_pass import SOURCES, monitored
+from workbench.monitoring.alerts.watched_figures import by_tiles
+from workbench.monitoring.dashboards import dashboard_html, dashboard_svg
+from workbench.monitoring.dashboards.board import STATUSES, UNJUDGED, Bin, Board, Line, Mark, Offending, Told
+from workbench.monitoring.dashboards.board import Series as Values
+from workbench.monitoring.dashboards.board_builder import STANDING
+from workbench.monitoring.dashboards.dashboard_command import dashboard as command
+from workbench.monitoring.dashboards.dashboard_session import Watching
+from workbench.monitoring.dashboards.dashboard_view import HEADS, Dashboard
+from workbench.monitoring.dashboards.explained_row import behind
+from workbench.monitoring.dashboards.span_measurements import Measured
+from workbench.monitoring.lag.store_marks import Landed
+from workbench.monitoring.tiles import reference_period as reference
+from workbench.online import StoreError
+from workbench.online.fetching.served_log import logged
 
 pytestmark = pytest.mark.slow
 
@@ -270,7 +272,7 @@ def test_uploads_are_marked_on_the_score_and_their_landing_is_drawn(shown):
     landed = (Landed("orders_v1", at, at + timedelta(hours=2), at + timedelta(hours=3), 400), Landed("orders_v1", at + timedelta(days=1), at + timedelta(days=1, hours=8), at + timedelta(days=1, hours=9), 402))
     board = evolve(shown.board, uploads={"orders_v1": landed})
 
-    html, other = (page.details(board, line(shown, name)) for name in (SUM, "per_order"))
+    html, other = (dashboard_html.details(board, line(shown, name)) for name in (SUM, "per_order"))
 
     assert "upload to 03-11 00:00 there 03-11 03:00" in html
     assert "Landing of uploads: 2 uploads, 1 late" in html
@@ -283,7 +285,7 @@ def test_a_row_that_differs_opens_the_previews_own_timeline(shown):
 
     why = watching.answer(Request(1, "why", "why", ask), print).parts["why"]
 
-    assert 'data-send="why"' in page.details(shown.board, got, explains=True)
+    assert 'data-send="why"' in dashboard_html.details(shown.board, got, explains=True)
     assert "2 of 2 orders count" in why
     assert "<svg" in why
     assert {"user": 3} == got.rows[ask["row"]].keys
@@ -306,8 +308,8 @@ def test_the_row_behind_a_difference_may_have_a_uuid_for_a_key(duck):
 
 def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_reference(store, join, con):
     part = join.parts[0].group_by
-    from online import Fetcher
     from workbench import publish
+    from workbench.online import Fetcher
 
     publish(part, store, confirm=True, end=DAY)
     fetcher = Fetcher(store, sample=1.0)
@@ -371,7 +373,7 @@ def test_three_hundred_features_are_less_than_300_kb():
     board = many(300)
 
     began = time.perf_counter()
-    static, live = page.html(board), page.html(board, live=True)
+    static, live = dashboard_html.html(board), dashboard_html.html(board, live=True)
 
     print(f"two pages of 300 features were made in {(time.perf_counter() - began) * 1e3:.0f} ms; 500 are the goal of one")
     assert len(live.encode()) < 300_000
@@ -384,14 +386,14 @@ def test_three_hundred_features_are_less_than_300_kb():
 def test_a_thinned_sparkline_keeps_its_peak():
     values = [0.0] * 100 + [9.0] + [0.0] * 67
 
-    drawn = drawing.sparkline(Values(tuple(range(168)), tuple(values)), 1.0, hot=False, points=12)
+    drawn = dashboard_svg.sparkline(Values(tuple(range(168)), tuple(values)), 1.0, hot=False, points=12)
 
     assert re.search(r"l\d+-16", drawn)
 
 
 def test_one_feature_and_none_have_a_page():
-    assert "purchases_v1_amount_feature_0" in page.html(many(1))
-    assert "No feature is watched yet." in page.html(many(0))
+    assert "purchases_v1_amount_feature_0" in dashboard_html.html(many(1))
+    assert "No feature is watched yet." in dashboard_html.html(many(0))
 
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -518,8 +520,8 @@ def test_the_command_monitor_measures_drift_and_consistency_by_the_definition(as
 
 
 def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(asked, browser, artifacts):
-    code = "import argparse, sys; from monitoring.dashboard_command import dashboard; p = argparse.ArgumentParser(); run = dashboard(p); sys.exit(run(p.parse_args()))"
-    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'monitoring'}"}
+    code = "import argparse, sys; from workbench.monitoring.dashboards.dashboard_command import dashboard; p = argparse.ArgumentParser(); run = dashboard(p); sys.exit(run(p.parse_args()))"
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
     with subprocess.Popen([sys.executable, "-c", code, *asked, "--port", "0"], stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT) as process:
         try:
             address = process.stdout.readline().strip()

@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT
 from lab import CHROMIUM, Lab, notebook
 
-from online import Store
 from workbench import unpublish
+from workbench.online import Store
 
 pytestmark = pytest.mark.slow
 STORE = "store = Store(home, sample=1.0)"

@@ -7,7 +7,7 @@ import runpy
 from conftest import ROOT, lacking
 
 try:
-    from monitoring import drift_of
+    from workbench.monitoring import drift_of
 except ImportError:
     lacking("drift scores need scipy: pip install 'feature-workbench[monitoring]'")
 

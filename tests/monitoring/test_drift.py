@@ -20,10 +20,11 @@ try:
 except ModuleNotFoundError:
     lacking("drift scores need scipy: pip install 'feature-workbench[monitoring]'")
 
-from monitoring import Edges, Rules, Tile, chances, distances, drift_of, edges_of, series, summarise
-from monitoring.drift import marked
-from monitoring.exact import Gap, gap_of
-from monitoring.verdicts import HISTORY, empirical, judged, persisted
+from workbench.monitoring import Edges, Rules, Tile, drift_of, edges_of, series, summarise
+from workbench.monitoring.drifts import distances, significance
+from workbench.monitoring.drifts.drift_scores import marked
+from workbench.monitoring.drifts.exact_distances import Gap, gap_of
+from workbench.monitoring.drifts.psi_verdicts import HISTORY, empirical, judged, persisted
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -178,7 +179,7 @@ def test_scores_of_counts_are_scipys(sides):
     if there.sum() > 1:
         expected = scipy.stats.chi2_contingency(np.stack([ref, cur])[:, there], correction=False)
         statistic, freedom = distances.homogeneity(ref, cur)
-        assert same((expected.statistic, expected.dof, expected.pvalue), rel=1e-9, abs=1e-12) == (statistic, freedom, chances.chi2_p(statistic, freedom))
+        assert same((expected.statistic, expected.dof, expected.pvalue), rel=1e-9, abs=1e-12) == (statistic, freedom, significance.chi2_p(statistic, freedom))
     values = np.arange(len(ref)) ** 1.5
     assert same(scipy.stats.wasserstein_distance(values, values, ref, cur), rel=1e-9, abs=1e-12) == distances.w1_of_values(ref, cur, values)
 
@@ -253,25 +254,25 @@ def test_nulls_and_nan_move_their_own_rates_alone():
 def test_wilsons_interval_is_scipys():
     low, high = scipy.stats.binomtest(20, 1000).proportion_ci(method="wilson")
 
-    assert same((0.012984, 0.030690), abs=5e-7) == chances.wilson(20, 1000)
-    assert same((low, high), rel=1e-4) == chances.wilson(20, 1000)
+    assert same((0.012984, 0.030690), abs=5e-7) == significance.wilson(20, 1000)
+    assert same((low, high), rel=1e-4) == significance.wilson(20, 1000)
 
 
 def test_the_chances_of_rates_are_scipys():
     two, few = ([[990, 10], [47, 3]], [[990, 10], [50, 0]])
 
     z = math.sqrt(scipy.stats.chi2_contingency(two, correction=False).statistic)
-    assert same(2 * scipy.stats.norm.sf(z), rel=1e-9) == chances.rate_p(0.01, 1000, 0.06, 50)
-    assert same(2 * scipy.stats.fisher_exact(two, alternative="greater").pvalue, rel=1e-9) == chances.few_p(0.01, 1000, 0.06, 50)
-    assert 1 == chances.few_p(0.01, 1000, 0, 50) == chances.rate_p(0, 10, 0, 10)
+    assert same(2 * scipy.stats.norm.sf(z), rel=1e-9) == significance.rate_p(0.01, 1000, 0.06, 50)
+    assert same(2 * scipy.stats.fisher_exact(two, alternative="greater").pvalue, rel=1e-9) == significance.few_p(0.01, 1000, 0.06, 50)
+    assert 1 == significance.few_p(0.01, 1000, 0, 50) == significance.rate_p(0, 10, 0, 10)
     assert 0.5 < scipy.stats.fisher_exact(few).pvalue
 
 
 def test_benjamini_and_hochbergs_marks():
     p = [0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.212, 0.216]
 
-    assert [True] + [False] * 9 == chances.discovered(p, 0.0101)
-    assert [True, True] + [False] * 8 == chances.discovered(p, 0.05)
+    assert [True] + [False] * 9 == significance.discovered(p, 0.0101)
+    assert [True, True] + [False] * 8 == significance.discovered(p, 0.05)
 
 
 def test_the_noise_floor_holds_under_no_change():
@@ -279,8 +280,8 @@ def test_the_noise_floor_holds_under_no_change():
     p = np.full(10, 0.1)
     scores = [distances.psi(*(rng.multinomial(1000, p).astype(float) for _ in range(2))) for _ in range(4000)]
 
-    assert same(0.03384, abs=5e-6) == chances.floor(10, 1000, 1000, rare=0.95)
-    assert same(0.05, abs=0.015) == np.mean(np.array(scores) > chances.floor(10, 1000, 1000, rare=0.95))
+    assert same(0.03384, abs=5e-6) == significance.floor(10, 1000, 1000, rare=0.95)
+    assert same(0.05, abs=0.015) == np.mean(np.array(scores) > significance.floor(10, 1000, 1000, rare=0.95))
 
 
 def test_marks_are_of_features_whose_change_is_no_chance():

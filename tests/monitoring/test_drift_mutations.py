@@ -11,16 +11,18 @@ import pytest
 from conftest import lacking
 
 try:
-    from monitoring import chances
+    from workbench.monitoring.drifts import significance
 except ModuleNotFoundError:
     lacking("drift scores need scipy: pip install 'feature-workbench[monitoring]'")
 
 import test_drift as figures
 
-from backends.duckdb import DuckDB
-from backends.duckdb import histogram as by_cuts
-from monitoring import columns, counting, distances, drift_of, edges, edges_of, summarise, verdicts
-from monitoring.exact import gap_of
+from workbench.backends.duckdb import DuckDB
+from workbench.backends.duckdb import histogram as by_cuts
+from workbench.monitoring import drift_of, edges_of, summarise
+from workbench.monitoring.drifts import distances, psi_verdicts
+from workbench.monitoring.drifts.exact_distances import gap_of
+from workbench.monitoring.tiles import bin_edges, measured_columns, tile_queries
 
 same = pytest.approx
 
@@ -63,7 +65,7 @@ def closed_right(x, cuts, before):
     if not cuts:
         return ibis.literal(before, "int64")
     middle = len(cuts) // 2
-    return (x > columns.double(cuts[middle])).ifelse(closed_right(x, cuts[middle + 1 :], before + middle + 1), closed_right(x, cuts[:middle], before))
+    return (x > measured_columns.double(cuts[middle])).ifelse(closed_right(x, cuts[middle + 1 :], before + middle + 1), closed_right(x, cuts[:middle], before))
 
 
 def bare_literal(value):
@@ -71,7 +73,7 @@ def bare_literal(value):
 
 
 def tallied_right(self, value, cuts):
-    return by_cuts(-value, ibis.array([columns.double(c) for c in cuts]))
+    return by_cuts(-value, ibis.array([measured_columns.double(c) for c in cuts]))
 
 
 def tallied_bare(self, value, cuts):
@@ -102,17 +104,17 @@ MUTATIONS = {
     "chi2 as goodness of fit": (distances, "homogeneity", goodness_of_fit),
     "chi2 with a degree more": (distances, "homogeneity", one_more_degree),
     "V without its root": (distances, "cramer", lambda statistic, rows: statistic / rows),
-    "ks p of all rows": (chances, "ks_p", lambda d, n, m: math.exp(-2 * d * d * (n + m))),
-    "bins closed on the right": (counting, "reached", closed_right),
+    "ks p of all rows": (significance, "ks_p", lambda d, n, m: math.exp(-2 * d * d * (n + m))),
+    "bins closed on the right": (tile_queries, "reached", closed_right),
     "tallies closed on the right": (DuckDB, "tallied", tallied_right),
     "tallies by bare literals": (DuckDB, "tallied", tallied_bare),
-    "a bin a number without its end": (counting, "bounds", lambda made: sorted({*made.cuts, -counting.LARGEST, -1e150, 1e150, math.inf})),
-    "bare literals": (edges, "double", bare_literal),
+    "a bin a number without its end": (tile_queries, "bounds", lambda made: sorted({*made.cuts, -tile_queries.LARGEST, -1e150, 1e150, math.inf})),
+    "bare literals": (bin_edges, "double", bare_literal),
     "w1 of uneven lines": (distances, "_area", all_rows_at_the_ends),
     "ks without its bound": (distances, "ks", no_bound),
-    "moments without the distance between": (counting, "moments", without_cross_term),
-    "floor without the current side": (chances, "floor", lambda bins, n, m, rare=0.999: 3.0 * bins / n),
-    "persistence of one": (verdicts, "persisted", lambda found, rules=None: list(found)),
+    "moments without the distance between": (tile_queries, "moments", without_cross_term),
+    "floor without the current side": (significance, "floor", lambda bins, n, m, rare=0.999: 3.0 * bins / n),
+    "persistence of one": (psi_verdicts, "persisted", lambda found, rules=None: list(found)),
 }
 
 
@@ -137,14 +139,14 @@ def suspects(duck, summaries):
     figures.test_what_bins_say_of_floats_is_within_the_bounds_that_it_names(found)
     assert same(0.75) == distances.w1(np.array([1.0, 0, 1]), np.array([0, 2.0, 0]), np.arange(4.0))[0]
     figures.test_a_divergence_weighs_by_its_first_side()
-    assert same(chances.floor(10, 1000, 1000, rare=0.95), abs=5e-6) == 0.03384
-    assert ["watch"] == verdicts.persisted(["alert"])
+    assert same(significance.floor(10, 1000, 1000, rare=0.95), abs=5e-6) == 0.03384
+    assert ["watch"] == psi_verdicts.persisted(["alert"])
     x = np.random.default_rng(2).random(400)
-    cut = edges.Edges("x", "ranges", np.sort(x)[::4])
+    cut = bin_edges.Edges("x", "ranges", np.sort(x)[::4])
     for odd in ([], [math.nan]):  # by one wide statement, and by groups
         table = duck.create_table("edges", pa.table({"x": [*x, *odd]}), overwrite=True)
         (tile,) = summarise(table, {"x": cut})
-        (each,) = summarise(table, {"x": edges.Edges("x", "numbers", np.sort(x)[:200])})
+        (each,) = summarise(table, {"x": bin_edges.Edges("x", "numbers", np.sort(x)[:200])})
         assert [0, *[4] * 100] == list(tile.counts)
         assert [*[1] * 200, 200] == list(each.counts)
         assert same((x.mean(), x.std()), rel=1e-12) == (tile.mean, tile.std)

@@ -9,14 +9,15 @@ import pytest
 from filled import clock, streaming
 from streamed import published, returns
 
-from monitoring import freshness
-from monitoring.ages import Expected, burn
-from monitoring.marks import Landed, read
-from monitoring.rules import Subject
-from monitoring.strips import LagLane, lag_lanes, lag_strip, landing, words
-from online import fetch, positions, topic_health
-from online.answers import EPOCH
-from online.served import ServedLog
+from workbench.monitoring import freshness
+from workbench.monitoring.alerts.alert_rules import Subject
+from workbench.monitoring.lag.freshness_svg import LagLane, lag_lanes, lag_strip, landing, words
+from workbench.monitoring.lag.lag_figures import Expected, burn
+from workbench.monitoring.lag.store_marks import Landed, read
+from workbench.online import fetch
+from workbench.online.fetching.answers import EPOCH
+from workbench.online.fetching.served_log import ServedLog
+from workbench.online.streaming import offsets, topic_health
 
 pytestmark = pytest.mark.slow
 
@@ -85,8 +86,8 @@ def test_silence_is_grey_without_a_canary_and_quiet_with_one(store, duck):
         made.look()
 
         grey = freshness(store, "returns_v1", now=clock(store))
-        number = positions.sent(store, made.topic, (clock(store) - EPOCH) // timedelta(microseconds=1), 10_000_000)
-        positions.sighted(store, number)
+        number = offsets.sent(store, made.topic, (clock(store) - EPOCH) // timedelta(microseconds=1), 10_000_000)
+        offsets.sighted(store, number)
         quiet = freshness(store, "returns_v1", now=clock(store))
         made.look()
         lost = freshness(store, "returns_v1", now=clock(store) + timedelta(seconds=35))
@@ -198,7 +199,7 @@ def test_a_report_is_text_and_html_and_the_same_for_the_same_time(store, duck):
 
 
 def test_a_store_with_nothing_under_a_name_says_what_there_is(store):
-    from online import StoreError
+    from workbench.online import StoreError
 
     with pytest.raises(StoreError, match="nothing is published as 'nothing_v1'"):
         freshness(store, "nothing_v1")

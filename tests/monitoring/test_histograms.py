@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.histograms import ERROR, Histogram, merged
+from workbench.monitoring.lag.lag_histograms import ERROR, Histogram, merged
 
 durations = st.lists(st.floats(0.001, 1_000_000).map(lambda x: round(x, 6)), min_size=1, max_size=60)
 anything = st.lists(st.floats(-1e6, 1e8).map(lambda x: round(x, 6)), max_size=40)

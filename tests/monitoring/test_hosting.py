@@ -15,17 +15,17 @@ import pytest
 import uvicorn
 from conftest import ROOT
 
-from monitoring import hosting
-from monitoring.board import Board, Line
-from monitoring.view import Dashboard
-from online.guard import Access
+from workbench.monitoring.dashboards import dashboard_host
+from workbench.monitoring.dashboards.board import Board, Line
+from workbench.monitoring.dashboards.dashboard_view import Dashboard
+from workbench.online.http.admission import Access
 
 SEARCH = {"v": 1, "id": 1, "slot": "view", "kind": "search", "params": {"query": "x"}}
 CODE = """
 import argparse, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/monitoring"]
-from monitoring import dashboard_command
-from monitoring.view import Dashboard
+from workbench.monitoring.dashboards import dashboard_command
+from workbench.monitoring.dashboards.dashboard_view import Dashboard
 from test_hosting import board
 p = argparse.ArgumentParser()
 dashboard_command.dashboard(p)
@@ -116,7 +116,7 @@ def test_anonymous_requests_evict_no_page_that_is_open(address):
         assert 200 == asked(client, address, page, None).status_code
 
         with httpx.Client() as stranger:
-            for _ in range(hosting.PAGES + 16):
+            for _ in range(dashboard_host.PAGES + 16):
                 stranger.cookies.clear()
                 assert 200 == stranger.get(address).status_code
 
@@ -125,11 +125,11 @@ def test_anonymous_requests_evict_no_page_that_is_open(address):
 
 def test_a_session_gives_up_its_own_oldest_page(address):
     with httpx.Client() as client:
-        pages = [page_of(client.get(address)) for _ in range(hosting.OWN + 1)]
+        pages = [page_of(client.get(address)) for _ in range(dashboard_host.OWN + 1)]
 
         statuses = [asked(client, address, page).status_code for page in pages]
 
-    assert [404, *[200] * hosting.OWN] == statuses
+    assert [404, *[200] * dashboard_host.OWN] == statuses
 
 
 def test_no_other_site_s_page_can_ask(address):
@@ -149,7 +149,7 @@ def test_a_name_that_is_allowed_may_be_asked_for(address):
 def test_half_sent_heads_leave_room_for_a_page(address):
     """S2: a dashboard has the same connections as the service."""
     port = int(address.rsplit(":", 1)[1].strip("/"))
-    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(hosting.CLIENTS + 50)]
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(dashboard_host.CLIENTS + 50)]
     for client in slow:
         send_half(client)
 
@@ -180,7 +180,7 @@ def until_answered(address):
 def test_there_are_so_many_pages_and_no_more(address):
     """S8: where all are in use a new one is told so, and those that are open are answered."""
     with httpx.Client() as client:
-        for _ in range(hosting.PAGES + 1):
+        for _ in range(dashboard_host.PAGES + 1):
             client.cookies.clear()
             full = client.get(address)
             if full.status_code == 200:
@@ -221,7 +221,7 @@ class Server:
 
 @pytest.fixture
 def host():
-    return hosting.Host(Dashboard(board(), board), Access())
+    return dashboard_host.Host(Dashboard(board(), board), Access())
 
 
 @pytest.fixture
@@ -263,7 +263,7 @@ def test_a_page_that_its_server_no_longer_knows_says_to_reload_it(opened):
     page, server = opened
     asks_while_away(page, server)
 
-    server.start(hosting.Host(Dashboard(board(), board), Access()))
+    server.start(dashboard_host.Host(Dashboard(board(), board), Access()))
     page.clock.run_for(3_000)
 
     page.wait_for_selector("text=does not know this page: reload it")

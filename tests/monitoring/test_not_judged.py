@@ -15,32 +15,35 @@ from conftest import lacking
 from ibis import _
 
 try:
-    from monitoring import board as boards
+    from workbench.monitoring.dashboards import board as boards
 except ModuleNotFoundError:
     lacking("drift scores need scipy: pip install 'feature-workbench[monitoring]'")
 
-from monitoring import dashboard, freshness, rules, thresholds, voids
-from monitoring.assembled import _line
-from monitoring.board import OK, UNJUDGED, Board
-from monitoring.differing import Differing
-from monitoring.drifting import Drifted
-from monitoring.gauges import exported
-from monitoring.marks import Marks
-from monitoring.passes import SOURCES, Pass, exit_code, monitored, said, tally
-from monitoring.rules import STATUSES, Figure, Finding, Rule, Subject, evaluate
-from monitoring.timeliness import Freshness
-from monitoring.view import Dashboard, document
-from online import Fetcher, StoreError, dead_letters, fetch, topic_health
-from online.dead_letters import Dead
-from online.facts import DAY
-from online.inventory import Monitored, State
-from online.plan import Cell, Column, GroupByPlan, PartPlan, Plan
-from online.topic_health import Counts
 from workbench import DataCheck, EventSource, GroupBy, Topic, catalog, days, publish, trailing, unpublish, upload
-from workbench.inventory.entries import Entry
-from workbench.inventory.view import Catalog
-from workbench.markup import Markup
-from workbench.plans import plan_of
+from workbench.catalogs.catalog_entries import Entry
+from workbench.catalogs.catalog_view import Catalog
+from workbench.html.markup import Markup
+from workbench.monitoring import dashboard, freshness
+from workbench.monitoring.alerts import alert_rules, default_rules
+from workbench.monitoring.alerts.alert_rules import STATUSES, Figure, Finding, Rule, Subject, evaluate
+from workbench.monitoring.alerts.monitor_pass import SOURCES, Pass, exit_code, monitored, said, tally
+from workbench.monitoring.alerts.prometheus import exported
+from workbench.monitoring.dashboards import void_features
+from workbench.monitoring.dashboards.board import OK, UNJUDGED, Board
+from workbench.monitoring.dashboards.board_builder import _line
+from workbench.monitoring.dashboards.dashboard_view import Dashboard, document
+from workbench.monitoring.dashboards.drift_lines import Drifted
+from workbench.monitoring.dashboards.mismatch_lines import Differing
+from workbench.monitoring.lag.freshness_result import Freshness
+from workbench.monitoring.lag.store_marks import Marks
+from workbench.online import Fetcher, StoreError, fetch
+from workbench.online.plan import Cell, Column, GroupByPlan, PartPlan, Plan
+from workbench.online.storage.source_facts import DAY
+from workbench.online.storage.store_overview import Monitored, State
+from workbench.online.streaming import dead_letters, topic_health
+from workbench.online.streaming.dead_letters import Dead
+from workbench.online.streaming.topic_health import Counts
+from workbench.serving.online_plans import plan_of
 
 T = datetime(2024, 3, 10, tzinfo=UTC)
 GREY, GOOD = "not judged", {"ok", "fresh"}
@@ -78,10 +81,10 @@ def surfaces_of(findings, tmp_path):
     )
 
 
-USUAL = [r for r in thresholds.RULES if not r.rises]
+USUAL = [r for r in default_rules.RULES if not r.rises]
 MISTAKES = {
-    "what is not told keeps being ok": (rules, "_missing", lambda rule, chain, *, late: ("ok", "all is well", 0.0)),
-    "not judged is better than ok": (rules, "STATUSES", ("alert", "watch", "ok", "not judged")),
+    "what is not told keeps being ok": (alert_rules, "_missing", lambda rule, chain, *, late: ("ok", "all is well", 0.0)),
+    "not judged is better than ok": (alert_rules, "STATUSES", ("alert", "watch", "ok", "not judged")),
 }
 
 
@@ -118,15 +121,15 @@ def test_a_planted_mistake_is_found_by_the_surfaces(mistake, monkeypatch, tmp_pa
     monkeypatch.setattr(place, name, wrong)
     fine, missing = (Figure("psi", "spend_v1", T, v, feature=f, n=1000) for f, v in (("a", 0.0), ("b", None)))
 
-    got = surfaces_of(evaluate([thresholds.rule("psi")], [fine, missing], T), tmp_path)
+    got = surfaces_of(evaluate([default_rules.rule("psi")], [fine, missing], T), tmp_path)
 
     assert "ok" in {got.words["pass"], got.words["json"]}  # which none says without it
     monkeypatch.undo()
-    assert {GREY} == {surfaces_of(evaluate([thresholds.rule("psi")], [fine, missing], T), tmp_path).words[k] for k in ("pass", "json", "freshness")}
+    assert {GREY} == {surfaces_of(evaluate([default_rules.rule("psi")], [fine, missing], T), tmp_path).words[k] for k in ("pass", "json", "freshness")}
 
 
 def test_an_alert_is_not_over_because_the_newest_tile_has_few_rows():
-    psi = thresholds.rule("psi")
+    psi = default_rules.rule("psi")
     tiles = [Figure("psi", "j", T + timedelta(hours=6 * i), 0.9, feature="f", n=n) for i, n in enumerate((500, 500, 500, 12))]
 
     (found,) = evaluate([psi], tiles, T + timedelta(hours=20)).findings
@@ -137,7 +140,7 @@ def test_an_alert_is_not_over_because_the_newest_tile_has_few_rows():
 
 def test_a_rule_of_ones_own_that_nothing_is_measured_for_is_not_judged(store, table):
     with served(store, table("idle_rule", [T - timedelta(hours=3)])) as made:
-        found = monitored(store, made.name, now=T, rules=[Rule("load", "load", watch=1), *thresholds.RULES])
+        found = monitored(store, made.name, now=T, rules=[Rule("load", "load", watch=1), *default_rules.RULES])
 
     assert [GREY] == [f.status for f in found.findings.rule("load")]
     assert "nothing is measured that rule load reads" in str(found)
@@ -228,7 +231,7 @@ def test_several_reasons_of_what_is_not_judged_are_one_line():
     ],
 )
 def test_null_in_every_answer_is_told_however_few_rows_the_newest_tile_has(counts, trained, expected):
-    assert expected == voids.void(counts, "f", trained)[0]
+    assert expected == void_features.void(counts, "f", trained)[0]
 
 
 # --- a catalog's entries
@@ -468,7 +471,7 @@ def test_answers_of_one_time_are_one_newest_whatever_the_order_of_their_keys(sto
         fetcher = Fetcher(store, sample=1.0)
         fetcher.fetch(made.name, known + unknown if nulls_last else unknown + known, at=T)
         fetcher.close()
-        figures = list(voids.of_voids(store, store.plan(made.name, fresh=True)[1], T + timedelta(hours=1)))
+        figures = list(void_features.of_voids(store, store.plan(made.name, fresh=True)[1], T + timedelta(hours=1)))
         with store.connection() as c:
             c.execute("delete from workbench.served where name = %s", (made.name,))
 

@@ -19,14 +19,16 @@ from filled import clock, streaming
 from ibis import _
 from streamed import event, line, published, returns, sent, topic
 
-from monitoring import freshness, ledger, webhook
-from monitoring.passes import monitored
-from monitoring.rules import Figure, Rule, Subject
-from online import StoreError
-from online.canary import Canary
-from online.updater import Streaming, Updater
-from workbench import DataCheck, EventSource, GroupBy, cli, publish, unpublish
+from workbench import DataCheck, EventSource, GroupBy, publish, unpublish
+from workbench.commands import main
 from workbench.errors import DefinitionError
+from workbench.monitoring import freshness
+from workbench.monitoring.alerts import findings_store, webhook
+from workbench.monitoring.alerts.alert_rules import Figure, Rule, Subject
+from workbench.monitoring.alerts.monitor_pass import monitored
+from workbench.online import StoreError
+from workbench.online.streaming.canary import Canary
+from workbench.online.streaming.updater import Streaming, Updater
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +86,7 @@ def test_hysteresis_and_persistence_last_over_passes(store, returned):
     got = [passed(store, value, i).findings.status for i, value in enumerate([0.1, 0.95, 0.95, 0.75, 0.1, 0.1])]
 
     assert ["ok", "watch", "alert", "alert", "alert", "ok"] == got
-    assert got == [status for *_, status, _ in ledger.history(store, "returns_v1", T)]
+    assert got == [status for *_, status, _ in findings_store.history(store, "returns_v1", T)]
 
 
 def test_a_pass_that_is_made_twice_is_kept_once(store, returned):
@@ -93,8 +95,8 @@ def test_a_pass_that_is_made_twice_is_kept_once(store, returned):
     one, other = passed(store, 0.95, 5), passed(store, 0.95, 5)
 
     assert one == other
-    assert 2 == len(ledger.history(store, "returns_v1", T))
-    assert one.findings == ledger.latest(store, "returns_v1")
+    assert 2 == len(findings_store.history(store, "returns_v1", T))
+    assert one.findings == findings_store.latest(store, "returns_v1")
 
 
 def test_a_webhook_is_told_of_what_changed_and_of_nothing_else(store, returned):
@@ -169,7 +171,7 @@ def test_a_report_goes_on_from_what_a_monitor_found_and_writes_nothing(store, re
     alone, after = (freshness(store, "returns_v1", now=at) for at in (now, now + timedelta(minutes=1)))
 
     assert ["watch", "watch", "alert"] == [found.findings.rule("time_lag")[0].status for found in (before, alone, after)]
-    assert before.findings == ledger.latest(store, "returns_v1")
+    assert before.findings == findings_store.latest(store, "returns_v1")
 
 
 def test_a_group_by_that_is_gone_is_not_missed(store, returned):
@@ -187,11 +189,11 @@ def test_a_group_by_that_is_gone_is_not_missed(store, returned):
 @pytest.fixture
 def run(store, capsys, monkeypatch):
     """Runs the command as pyproject.toml registers it: its exit code and what it prints."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][cli.GROUP]
-    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("monitor", told["monitor"], group)])
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][main.GROUP]
+    monkeypatch.setattr(main, "entry_points", lambda group: [EntryPoint("monitor", told["monitor"], group)])
 
     def ran(*options, name="returns_v1"):
-        return cli.main(["monitor", name, "--store", store.url, *options]), capsys.readouterr()
+        return main.main(["monitor", name, "--store", store.url, *options]), capsys.readouterr()
 
     return ran
 

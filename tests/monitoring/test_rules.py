@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring.rules import NOTHING, Figure, Findings, Rule, Subject, evaluate
-from monitoring.thresholds import RULES
 from workbench.errors import DefinitionError
+from workbench.monitoring.alerts.alert_rules import NOTHING, Figure, Findings, Rule, Subject, evaluate
+from workbench.monitoring.alerts.default_rules import RULES
 
 T = datetime(2023, 12, 1, tzinfo=UTC)
 PSI = Rule("psi", "psi", watch=0.1, alert=0.25, for_=(2, 3), clear=0.8)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring import Edges, Tile, edges_of, merged, summarise
-from monitoring.kept import Origin, load, load_edges, save
-from monitoring.tiles import to_arrow
+from workbench.monitoring import Edges, Tile, edges_of, merged, summarise
+from workbench.monitoring.tiles.tile_series import to_arrow
+from workbench.monitoring.tiles.tile_store import Origin, load, load_edges, save
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from monitoring import consistency
-from online import Fetcher
 from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, Topic, days, each, histogram, last_k, publish, trailing, unpublish
+from workbench.monitoring import consistency
+from workbench.online import Fetcher
 
 pytestmark = pytest.mark.slow
 

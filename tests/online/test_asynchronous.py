@@ -8,8 +8,8 @@ import psycopg
 import pytest
 import service
 
-from online import AsyncFetcher, StoreError, fetch
-from workbench.publication import unpublish
+from workbench.online import AsyncFetcher, StoreError, fetch
+from workbench.serving.publication import unpublish
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import fastavro
 import pytest
 
-from online import StoreError
-from online.formats import Decoder
-from online.plan import TopicPlan
+from workbench.online import StoreError
+from workbench.online.messages.decoder import Decoder
+from workbench.online.plan import TopicPlan
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
 SOURCE = {"at": "timestamp('UTC')", "n": "int64", "d": "decimal(20, 2)", "day": "date", "tags": "array<string>", "m": "map<string, int64>", "s": "string"}

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from online import Store, StoreError, fetch, loading, registry
 from workbench import DataCheck, EventSource, GroupBy, Join, days, history, publish, rollback, trailing, unpublish, upload
+from workbench.online import Store, StoreError, fetch
+from workbench.online.storage import registry, uploads
 
 pytestmark = pytest.mark.slow
 
@@ -175,7 +176,7 @@ def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside
             found.append(error)
 
     with other.connection() as c, c.transaction():
-        c.execute(loading.LOCK, (f"workbench.{first.plan.group_bys[0].table}",))  # the rollback waits here, after it looked
+        c.execute(uploads.LOCK, (f"workbench.{first.plan.group_bys[0].table}",))  # the rollback waits here, after it looked
         thread = threading.Thread(target=roll_back)
         thread.start()
         while not c.execute("select 1 from pg_locks where locktype = 'advisory' and not granted").fetchall():

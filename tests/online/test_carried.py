@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from backends.equal import equal
-from online import StoreError, fetch, writing
 from workbench import Aggregation, EventSource, GroupBy, days, first_k, histogram, publish, top_k, trailing, unpublish, upload, why
+from workbench.backends.equality import equal
 from workbench.errors import DefinitionError
+from workbench.online import StoreError, fetch
+from workbench.online.streaming import batch_writer
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def served(store, definition, **more):
 def sent(store, plan, *events, offset=0):
     table = pa.Table.from_pylist(list(events), SCHEMA)
     with store.connection() as connection:
-        writing.applied(connection, writing.RowLevel(plan), writing.Messages("events", table, [0] * len(events), list(range(offset, offset + len(events)))))
+        batch_writer.applied(connection, batch_writer.RowLevel(plan), batch_writer.Messages("events", table, [0] * len(events), list(range(offset, offset + len(events)))))
 
 
 def told(store, at=AT):

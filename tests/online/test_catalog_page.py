@@ -20,18 +20,21 @@ from psycopg.conninfo import make_conninfo
 from stage import THEMES, Stage
 from test_pages import CONTRAST, HOST
 
-from online import Store, fetch, positions, registry, topic_health, writing
-from online.answers import UTC
-from online.inventory import inventory
-from online.plan import Plan
-from online.served import _number
-from workbench import DefinitionError, EventSource, GroupBy, Join, backfill, catalog, catalog_command, days, last_k, preview, publish, quickstart, rollback, samples, trailing, unpublish
-from workbench.inventory.at_hand import AtHand, at_hand
-from workbench.inventory.browsing import Browsing
-from workbench.inventory.page import html
-from workbench.inventory.panel import served_html
+from workbench import DefinitionError, EventSource, GroupBy, Join, backfill, catalog, days, last_k, preview, publish, quickstart, rollback, samples, trailing, unpublish
+from workbench.catalogs.catalog_html import html
+from workbench.catalogs.catalog_session import Browsing
+from workbench.catalogs.notebook_definitions import AtHand, at_hand
+from workbench.catalogs.served_panel import served_html
+from workbench.commands import catalog_command
 from workbench.live import RefusedError, Request
-from workbench.plans import plan_of
+from workbench.online import Store, fetch
+from workbench.online.fetching.answers import UTC
+from workbench.online.fetching.served_log import _number
+from workbench.online.plan import Plan
+from workbench.online.storage import registry
+from workbench.online.storage.store_overview import inventory
+from workbench.online.streaming import batch_writer, offsets, topic_health
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -224,10 +227,10 @@ def test_a_stream_tells_its_lag_newest_event_partitions_and_trouble(place, wareh
     message = pa.table({"user_id": ["5"], "ts": pa.array([newest], pa.timestamp("us")), "purchase_price": [7]})
     with store.connection() as con:
         for partition in (0, 1):
-            positions.claimed(con, [plan], "events.purchases", partition, "me")
-        done = writing.applied(con, writing.RowLevel(plan), writing.Messages("events.purchases", message, [0], [0], appended=[appended]))
-        positions.visible(con, done.marks)
-        positions.high(con, {("events.purchases", 0): [plan.table]}, {("events.purchases", 0): 3})
+            offsets.claimed(con, [plan], "events.purchases", partition, "me")
+        done = batch_writer.applied(con, batch_writer.RowLevel(plan), batch_writer.Messages("events.purchases", message, [0], [0], appended=[appended]))
+        offsets.visible(con, done.marks)
+        offsets.high(con, {("events.purchases", 0): [plan.table]}, {("events.purchases", 0): 3})
         well = catalog(store)[PURCHASES]
         topic_health.troubled(con, [plan.table], "events.purchases", "3 of 4 messages are bad")
         bad = catalog(store)[PURCHASES]

@@ -1,13 +1,12 @@
-"""A short chaos: events stream in while updaters, Postgres and the broker are killed. The long one is `python tests/online/chaos.py`."""
+"""A short chaos: events stream in while updaters, Postgres and the broker are killed. The long one is `python tests/helpers/chaos.py`."""
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import broker
 import pytest
-from conftest import lacking
+from conftest import ROOT, lacking
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.slow
 def test_after_chaos_every_fetch_is_the_backfill_over_exactly_the_good_events():
     if reason := broker.lacks_kafka():
         lacking(reason)
-    command = [sys.executable, str(Path(__file__).with_name("chaos.py")), "--events", "6000", "--kills", "4", "--postgres", "1", "--broker", "1", "--rate", "400"]
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "chaos.py"), "--events", "6000", "--kills", "4", "--postgres", "1", "--broker", "1", "--rate", "400"]
 
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)  # kafka-python leaves sockets of a dead broker to the collector
 

@@ -18,8 +18,8 @@ import pytest
 import service
 from conftest import ROOT, lacking
 
-from online.stream_measures import StreamMeasures
-from workbench.publication import unpublish
+from workbench.online.streaming.stream_metrics import StreamMeasures
+from workbench.serving.publication import unpublish
 
 pytestmark = pytest.mark.slow
 
@@ -527,7 +527,7 @@ def streamed(folder, metrics):
     command = [
         sys.executable,
         "-c",
-        "import sys; from workbench.cli import main; sys.exit(main())",
+        "import sys; from workbench.commands.main import main; sys.exit(main())",
         "stream",
         "--store",
         str(folder),

@@ -10,8 +10,10 @@ from pathlib import Path
 import ibis
 import pytest
 
-from online import Store, embedded, fetch
-from workbench import cli, samples
+from workbench import samples
+from workbench.commands import main
+from workbench.online import Store, fetch
+from workbench.online.embedded import embedded_server
 
 pytestmark = pytest.mark.slow
 
@@ -50,12 +52,12 @@ def place(shop, store, monkeypatch):
     monkeypatch.setenv("WORKBENCH_STORE", store.url)
     yield shop
     for name in {"shell_v1", "shell_days"} & set(store.names()):
-        cli.main(["unpublish", name])
+        main.main(["unpublish", name])
 
 
 def run(capsys, *arguments):
     """A command's exit code, and what it said on both outputs."""
-    code = cli.main(list(arguments))
+    code = main.main(list(arguments))
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -122,7 +124,7 @@ def test_a_key_that_json_lacks_comes_as_text(place, capsys):
 
 def test_history_lists_versions_and_rollback_serves_one_again(place, store, capsys):
     run(capsys, *PUBLISH)
-    cli.main(["unpublish", "shell_v1"])
+    main.main(["unpublish", "shell_v1"])
     run(capsys, "publish", "defs.py:changed", "--confirm", *END, *WAREHOUSE)
     _, before, _ = run(capsys, "history", "shell_v1")
 
@@ -164,7 +166,7 @@ def test_a_changed_definition_is_refused_with_the_difference(place, capsys):
     ],
 )
 def test_an_error_is_one_line_and_exit_code_2(place, capsys, monkeypatch, arguments, sentence):
-    monkeypatch.setattr("online.store.Store.PATIENCE", 1.0)
+    monkeypatch.setattr("workbench.online.storage.store.Store.PATIENCE", 1.0)
 
     code, _, err = run(capsys, *arguments)
 
@@ -183,4 +185,4 @@ def test_the_store_is_by_default_an_embedded_one_in_the_working_folder(place, tm
     assert (2, True) == (code, "nothing was published as 'shell_v1': the store has nothing yet" in err)
     assert (tmp_path / ".workbench" / "postgres" / "data").is_dir()
     assert [] == Store(tmp_path / ".workbench" / "postgres").names()
-    embedded.stop(tmp_path / ".workbench" / "postgres")
+    embedded_server.stop(tmp_path / ".workbench" / "postgres")

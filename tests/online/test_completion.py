@@ -9,8 +9,9 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
-from online import Store, completion
 from workbench import EntitySource, GroupBy, catalog, publish, unpublish
+from workbench.online import Store
+from workbench.online.fetching import completion
 
 NAMES = ("completed_orders_v1", "completed_spend_v1")
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from test_avro import registry  # noqa: F401 a fixture
 
-from online.encoding import as_told
-from online.formats import Decoder
 from workbench import DefinitionError, EventSource, GroupBy, Topic
-from workbench.plans import plan_of
+from workbench.online.messages.decoder import Decoder
+from workbench.online.messages.encoder import as_told
+from workbench.serving.online_plans import plan_of
 
 SOURCE = {"id": "int64", "ts": "timestamp", "price": "decimal(12, 2)", "day": "date", "clock": "time", "seen": "timestamp('UTC')", "n": "decimal(20, 0)", "s": "string"}
 AT = datetime(2024, 2, 29, 13, 14, 15, 123456, tzinfo=UTC)

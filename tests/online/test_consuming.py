@@ -8,7 +8,7 @@ import uuid
 import pytest
 from kafka import KafkaAdminClient
 
-from online.consuming import Consumer, configured
+from workbench.online.streaming.kafka_consumer import Consumer, configured
 
 pytestmark = pytest.mark.slow
 

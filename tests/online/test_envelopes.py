@@ -11,10 +11,10 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from online.encoding import as_told
-from online.formats import Decoder
 from workbench import DefinitionError, EventSource, Topic
-from workbench.canonical import canonical
+from workbench.definitions.canonical import canonical
+from workbench.online.messages.decoder import Decoder
+from workbench.online.messages.encoder import as_told
 
 SOURCE = {"user_id": "string", "ts": "timestamp", "amt": "int64"}
 ROW = {"user_id": "1", "ts": 1_700_000_000_000, "amt": 5}

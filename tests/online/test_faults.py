@@ -22,9 +22,12 @@ from conftest import ROOT, lacking
 from held import END, served
 from ibis import _
 
-from online import Store, StoreError, embedded, fetch, loading, writing
 from workbench import EventSource, GroupBy, Join, last_k
-from workbench.extraction import of_definition
+from workbench.online import Store, StoreError, fetch
+from workbench.online.embedded import embedded_server
+from workbench.online.storage import uploads
+from workbench.online.streaming import batch_writer
+from workbench.serving.history_queries import of_definition
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +37,8 @@ AT = datetime(2024, 2, 1, tzinfo=UTC)
 UPLOAD = """
 import sys, psycopg, pyarrow as pa
 from pathlib import Path
-from online import loading
-from online.plan import Plan
+from workbench.online.storage import uploads as loading
+from workbench.online.plan import Plan
 
 url, plan, rows, end = sys.argv[1:]
 group_by = Plan.loads(Path(plan).read_text()).group_bys[0]
@@ -78,11 +81,11 @@ def told(store, keys=KEYS):
 def server(binaries=None, folder=None):
     home = Path(folder or tempfile.mkdtemp(prefix="pg"))
     try:
-        store = Store(embedded.start(home, binaries=binaries))
+        store = Store(embedded_server.start(home, binaries=binaries))
         yield home, store
         store.close()
     finally:
-        embedded.stop(home)
+        embedded_server.stop(home)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -128,7 +131,7 @@ def until(condition, seconds=60):
 
 def uploaded(store, plan, batches):
     with store.connection() as con:
-        return loading.upload(con, plan.group_bys[0], batches, END)
+        return uploads.upload(con, plan.group_bys[0], batches, END)
 
 
 ONES, TWOS = [(EVENTS, EVENTS)] * KEYS, [(2 * EVENTS, EVENTS)] * KEYS
@@ -141,8 +144,8 @@ def test_requests_outlive_a_restart_of_the_server_and_none_is_wrong(duck, how):
         if how == "killed":
             os.kill(int((home / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
         else:
-            embedded.stop(home)
-        embedded.start(home)
+            embedded_server.stop(home)
+        embedded_server.start(home)
         before = readers.good
         until(lambda: readers.good > before + 20)
 
@@ -212,7 +215,7 @@ def test_an_upload_beside_a_stream_loses_no_event_and_counts_none_twice(duck):
     made = join(duck, rows(1))
     messages = rows(5)
     with server() as (_home, store), served(store, made, duck) as plan:
-        row_level, failed = writing.RowLevel(plan.group_bys[0]), []
+        row_level, failed = batch_writer.RowLevel(plan.group_bys[0]), []
         batches = staged(plan, made, duck, rows(1))
 
         def stream():
@@ -221,7 +224,7 @@ def test_an_upload_beside_a_stream_loses_no_event_and_counts_none_twice(duck):
                     part = messages.slice(cut, 100)
                     for _ in range(2):
                         with store.connection() as con:
-                            writing.applied(con, row_level, writing.Messages("events", part, [0] * 100, list(range(cut, cut + 100))))
+                            batch_writer.applied(con, row_level, batch_writer.Messages("events", part, [0] * 100, list(range(cut, cut + 100))))
             except BaseException as error:  # noqa: BLE001 told by the test
                 failed.append(repr(error))
 

@@ -13,8 +13,8 @@ import pytest
 import service
 from conftest import lacking
 
-from online import fetch
-from workbench.publication import unpublish
+from workbench.online import fetch
+from workbench.serving.publication import unpublish
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online.formats import Decoder
-from online.plan import TopicPlan
+from workbench.online.messages.decoder import Decoder
+from workbench.online.plan import TopicPlan
 
 RETURNS = {"ts": "timestamp", "return_id": "string", "user_id": "int64", "product_id": "int64", "refund_amt": "int64"}
 LINE = b"1701475200000,F8E3E287-1B44-4D5B-9F0B-3D1A5E0A7C11,91,81,356"

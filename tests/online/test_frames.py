@@ -11,8 +11,8 @@ import pytest
 from held import served, table
 from ibis import _
 
-from online import fetch
 from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, histogram, last_k
+from workbench.online import fetch
 
 pytestmark = pytest.mark.slow
 

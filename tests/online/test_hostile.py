@@ -10,10 +10,13 @@ import pytest
 from held import END, hold, served, table, uploaded
 from ibis import _
 
-from online import StoreError, dead_letters, fetch, functions, registry, writing
 from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, JoinPart, days, each, hours, last_k
-from workbench.plans import plan_of
-from workbench.publication import publish
+from workbench.online import StoreError, fetch
+from workbench.online.fetching import sql_functions
+from workbench.online.storage import registry
+from workbench.online.streaming import batch_writer, dead_letters
+from workbench.serving.online_plans import plan_of
+from workbench.serving.publication import publish
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +44,7 @@ def test_keys_and_texts_are_never_taken_for_sql(store, duck):
 @pytest.mark.parametrize("name", ['user "id"', "user'id", "a; drop table x", "%s", "🎉", "at", "k0", "time", "n", "in_table", "select", "A"])
 def test_a_key_column_may_have_any_name(store, duck, name):
     made = join(duck, [{name: "a", "t": T, "v": "x"}], keys=(name,), types={name: pa.string()} | {c: t for c, t in TYPES.items() if c != "k"})
-    lacking = functions.lacking(plan_of(made))
+    lacking = sql_functions.lacking(plan_of(made))
 
     with served(store, made, duck):
         got = fetch(store, "j", {name: "a"}, at=AT)
@@ -84,11 +87,11 @@ def test_a_hostile_topic_is_only_a_text_and_a_message_without_its_id_is_a_dead_l
     topic = "'; drop table workbench.offsets; -- %s 🎉"
     made = join(duck, [{"k": "a", "t": T, "v": "x", "uid": 1}], types=types, topic=topic, id="uid")
     with served(store, made, duck, upload=False) as plan:
-        level = writing.RowLevel(plan.group_bys[0])
+        level = batch_writer.RowLevel(plan.group_bys[0])
         messages = [pa.Table.from_pylist([{"k": "a", "t": T, "v": v, "uid": uid} for v, uid in pairs], pa.schema(types)) for pairs in ([("x", 1), ("y", 2)], [("z", 3), ("w", None)])]
         with store.connection() as con:
-            writing.applied(con, level, writing.Messages(topic, messages[0], [0, 0], [0, 1]))
-            done = writing.applied(con, level, writing.Messages(topic, messages[1], [0, 0], [2, 3], payloads=[b"z", b"w"]))
+            batch_writer.applied(con, level, batch_writer.Messages(topic, messages[0], [0, 0], [0, 1]))
+            done = batch_writer.applied(con, level, batch_writer.Messages(topic, messages[1], [0, 0], [2, 3], payloads=[b"z", b"w"]))
 
         (dead,) = [d for d in dead_letters.listed(store, "g") if d.topic == topic]
         assert (3, b"w") == (dead.offset, dead.payload)
@@ -106,7 +109,7 @@ def test_what_is_published_again_takes_its_messages_again(store, duck):
     for _again in range(2):
         with served(store, made, duck, upload=False) as plan, store.connection() as con:
             message = pa.Table.from_pylist([{"k": "a", "t": T, "v": "x"}], pa.schema(TYPES))
-            writing.applied(con, writing.RowLevel(plan.group_bys[0]), writing.Messages("events", message, [0], [0]))
+            batch_writer.applied(con, batch_writer.RowLevel(plan.group_bys[0]), batch_writer.Messages("events", message, [0], [0]))
             counts.append(fetch(store, "j", k="a", at=AT)["g_count"])
 
     assert [1, 1] == counts

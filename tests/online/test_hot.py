@@ -11,13 +11,15 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from backends.equal import equal
-from online import fetch, hot, loading, registry, writing
-from online.fetcher import Fetcher
-from online.places import stored
 from workbench import EventSource, GroupBy, Join, backfill, days, hours, minutes, trailing
-from workbench.extraction import of_definition
-from workbench.plans import plan_of
+from workbench.backends.equality import equal
+from workbench.online import fetch
+from workbench.online.fetching.fetcher import Fetcher
+from workbench.online.storage import hot_keys, registry, uploads
+from workbench.online.storage.table_names import stored
+from workbench.online.streaming import batch_writer
+from workbench.serving.history_queries import of_definition
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +30,8 @@ SCHEMA = pa.schema({"user": pa.string(), "at": pa.timestamp("us"), "n": pa.int64
 
 def history(rng, many):
     """Events of one key over five days: some at edges of tiles, days and microseconds."""
-    edges = [0, 1, -1, hot.TILE, hot.TILE - 1]
-    at = lambda: cases.BASE - rng.randrange(5) * DAY + rng.choice([rng.randrange(DAY), rng.randrange(288) * hot.TILE + rng.choice(edges), rng.choice(edges)])  # noqa: E731
+    edges = [0, 1, -1, hot_keys.TILE, hot_keys.TILE - 1]
+    at = lambda: cases.BASE - rng.randrange(5) * DAY + rng.choice([rng.randrange(DAY), rng.randrange(288) * hot_keys.TILE + rng.choice(edges), rng.choice(edges)])  # noqa: E731
     return [{"user": "u", "at": cases.moment(at()), "n": rng.choice([None, rng.randrange(-5, 6)]), "x": rng.choice([None, 0.1, 1e9, -2.5]), "b": rng.choice([None, True, False]), "uid": i} for i in range(many)]
 
 
@@ -42,7 +44,7 @@ def definition(con, resolution):
 
 @pytest.mark.parametrize("resolution", ["exact", "sawtooth"])
 def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monkeypatch, resolution):
-    monkeypatch.setattr(hot, "HOT", 20)
+    monkeypatch.setattr(hot_keys, "HOT", 20)
     rng, con = random.Random(7), ibis.duckdb.connect()  # noqa: S311 a history, not a secret
     group_by = definition(con, resolution)
     plan = plan_of(group_by)
@@ -61,13 +63,13 @@ def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monk
                 con.create_table("events", pa.Table.from_pylist(rows, SCHEMA), overwrite=True)
                 found = of_definition(mine, group_by, con)
                 with store.connection() as connection:
-                    loading.upload(connection, mine, found.engine.batches(found.rows), 2**60)
+                    uploads.upload(connection, mine, found.engine.batches(found.rows), 2**60)
                 streams = {r["uid"] for r in streamed[:offset]}
                 there = {u: e for u, e in there.items() if u in streams} | {e["uid"]: e for e in rows}
             else:
-                sent = writing.Messages("events", pa.Table.from_pylist(rows, SCHEMA), [0] * len(rows), list(range(offset, offset + len(rows))))
+                sent = batch_writer.Messages("events", pa.Table.from_pylist(rows, SCHEMA), [0] * len(rows), list(range(offset, offset + len(rows))))
                 with store.connection() as connection:
-                    writing.applied(connection, writing.RowLevel(mine), sent)
+                    batch_writer.applied(connection, batch_writer.RowLevel(mine), sent)
                 offset += len(rows)
                 there |= {e["uid"]: e for e in rows}
             held(store, con, group_by, list(there.values()), rng)
@@ -78,7 +80,7 @@ def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monk
 def held(store, con, group_by, events, rng):
     """Fetches at edges of tiles and days, at events, and far from them, are the backfill's."""
     con.create_table("events", pa.Table.from_pylist(events, SCHEMA), overwrite=True)
-    at = [e["at"] for e in rng.sample(events, 6)] + [cases.moment(cases.BASE + d * DAY + k) for d in (-4, -1, 0, 1) for k in (0, 1, hot.TILE, 12 * cases.HOUR + 7)] + [cases.moment(cases.BASE + 40 * DAY)]
+    at = [e["at"] for e in rng.sample(events, 6)] + [cases.moment(cases.BASE + d * DAY + k) for d in (-4, -1, 0, 1) for k in (0, 1, hot_keys.TILE, 12 * cases.HOUR + 7)] + [cases.moment(cases.BASE + 40 * DAY)]
     left = con.create_table("lefts", pa.table({"row": range(len(at)), "user": ["u"] * len(at), "t": pa.array(at, pa.timestamp("us"))}), overwrite=True)
     offline = {r["row"]: r for r in backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by])).to_pyarrow().to_pylist()}
     wrong = []
@@ -98,9 +100,9 @@ def held_in_vain(connection, plan):
 
     removed = 0
     with connection.transaction(force_rollback=True), connection.cursor() as cursor:
-        cursor.execute(hot.changing(plan))
-        cursor.execute(hot.touched(plan, stored(plan)))
-        for statement in hot.refreshed(plan):
+        cursor.execute(hot_keys.changing(plan))
+        cursor.execute(hot_keys.touched(plan, stored(plan)))
+        for statement in hot_keys.refreshed(plan):
             if statement.startswith("insert"):
                 ((told,),) = cursor.execute(f"explain (analyze, format json) {statement}").fetchall()
                 removed += below(told[0]["Plan"])
@@ -121,8 +123,8 @@ def test_a_fetch_of_a_hot_key_touches_few_pages(store):
     try:
         found = of_definition(plan.group_bys[0], group_by, con)
         with store.connection() as connection:
-            loading.upload(connection, plan.group_bys[0], found.engine.batches(found.rows), 2**60)
-            loading.vacuumed(connection, plan.group_bys[0])
+            uploads.upload(connection, plan.group_bys[0], found.engine.batches(found.rows), 2**60)
+            uploads.vacuumed(connection, plan.group_bys[0])
             statement = Fetcher(store).served("h").one.replace("$1", "'hot'").replace("$2", str(cases.BASE - DAY - 12_345))
             connection.execute(f"explain (analyze, buffers) {statement}")
             told = [r[0] for r in connection.execute(f"explain (analyze, buffers, costs off) {statement}")]

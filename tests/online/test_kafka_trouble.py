@@ -18,11 +18,12 @@ from streamed import event, line, published, returns, sent, topic
 from test_updater import COUNT, FAST, asked, updated
 from test_updater_faults import until
 
-from online import StoreError, handover, positions
-from online.places import stored
-from online.topic_health import topic_health
-from online.updater import Streaming, Updater
 from workbench import EventSource, GroupBy, Topic, days, trailing
+from workbench.online import StoreError, process_handover
+from workbench.online.storage.table_names import stored
+from workbench.online.streaming import offsets
+from workbench.online.streaming.topic_health import topic_health
+from workbench.online.streaming.updater import Streaming, Updater
 
 pytestmark = pytest.mark.slow
 
@@ -187,7 +188,7 @@ def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, ca
             time.sleep(2 * FAST.refresh)  # for whatever may take it for mended
             assert words in trouble(store, lossy)
             assert "--skip-lost" in trouble(store, lossy)
-            assert not any(p.trouble for p in positions.progress(store) if p.topic == name)
+            assert not any(p.trouble for p in offsets.progress(store) if p.topic == name)
         with pytest.raises(StoreError, match=words):
             Updater(store, "lossy_v1", servers=kafka.servers, settings=FAST).run()
 
@@ -251,7 +252,7 @@ def test_rows_that_cannot_be_written_stop_no_other_topic(store, kafka, duck):
 def offered(store, kafka, **more):
     """The pipe that tells a process of the stream what it needs, as `workbench stream` does."""
     known = {"names": [], "store": store.url, "kafka": kafka, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
-    return handover.offered(json.dumps(known | more))
+    return process_handover.offered(json.dumps(known | more))
 
 
 def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
@@ -260,7 +261,7 @@ def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
     with published(store, returns(duck, name)):
         ignoring = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
         pipe = offered(store, kafka.servers)
-        command = [sys.executable, "-c", ignoring, sys.executable, "-m", "online.streaming", str(pipe)]  # as `workbench stream` becomes it
+        command = [sys.executable, "-c", ignoring, sys.executable, "-m", "workbench.online.streaming.stream_process", str(pipe)]  # as `workbench stream` becomes it
         with subprocess.Popen(command, cwd=ROOT, pass_fds=[pipe], stderr=subprocess.PIPE, text=True) as process:
             time.sleep(0.3)  # until it is the one that ignores
             for _ in range(40):  # while it starts, and after

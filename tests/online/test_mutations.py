@@ -12,15 +12,18 @@ from attrs import evolve, fields
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from test_promise import CON, check, deliveries
 
-from online import asof, carried, hot, loading, precision, rows, talk, textual, writing
-from online.aggregates import AGGREGATES, Values
+from workbench.online.fetching import fetch_sql, fetch_steps
+from workbench.online.fetching.aggregate_sql import AGGREGATES, Values
+from workbench.online.messages import event_precision, json_csv
+from workbench.online.storage import hot_keys, retained_totals, row_tables, uploads
+from workbench.online.streaming import batch_writer
 
 pytestmark = pytest.mark.slow
 
 MOST = 6  # histories in which a bug must be found
-STATEMENT, START, FLOOR, SORTED, BRANCHES = talk.statement, asof.start, asof.floor_to, Values.sorted, hot._branches  # noqa: SLF001 what is broken on purpose
-APPLIED, RECONCILED, REVIVED, FORGOTTEN, AHEAD, ROWS = rows.applied, rows.reconciled, rows.revived, rows.forgotten, rows.ahead, writing.RowLevel.rows
-TOTALS, STAYS, ARRIVING = asof.Block._merged, carried._stays, carried.arriving  # noqa: SLF001 as above
+STATEMENT, START, FLOOR, SORTED, BRANCHES = fetch_steps.statement, fetch_sql.start, fetch_sql.floor_to, Values.sorted, hot_keys._branches  # noqa: SLF001 what is broken on purpose
+APPLIED, RECONCILED, REVIVED, FORGOTTEN, AHEAD, ROWS = row_tables.applied, row_tables.reconciled, row_tables.revived, row_tables.forgotten, row_tables.ahead, batch_writer.RowLevel.rows
+TOTALS, STAYS, ARRIVING = fetch_sql.Block._merged, retained_totals._stays, retained_totals.arriving  # noqa: SLF001 as above
 
 
 def shown(name, column, span):
@@ -63,7 +66,7 @@ def patched(place, name, instead):
 
 def fetched(pattern, instead):
     """What a fetch asks, written otherwise."""
-    return patched(talk, "statement", lambda plan, *, many: re.sub(pattern, instead, STATEMENT(plan, many=many)))
+    return patched(fetch_steps, "statement", lambda plan, *, many: re.sub(pattern, instead, STATEMENT(plan, many=many)))
 
 
 def summed(made):
@@ -73,17 +76,17 @@ def summed(made):
 
 def written(change):
     """What a batch of messages is written by, changed."""
-    return patched(rows, "applied", lambda plan, *, some: [change(s) for s in APPLIED(plan, some=some)])
+    return patched(row_tables, "applied", lambda plan, *, some: [change(s) for s in APPLIED(plan, some=some)])
 
 
 def reconciled(change):
     """What an upload is reconciled by, changed."""
-    return patched(rows, "reconciled", lambda plan: {name: change(name, s) for name, s in RECONCILED(plan).items()})
+    return patched(row_tables, "reconciled", lambda plan: {name: change(name, s) for name, s in RECONCILED(plan).items()})
 
 
 def revived(name, instead):
     """One step of what an upload makes of states, written otherwise."""
-    return patched(rows, "revived", lambda plan: {n: instead(s) if n == name else s for n, s in REVIVED(plan).items()})
+    return patched(row_tables, "revived", lambda plan: {n: instead(s) if n == name else s for n, s in REVIVED(plan).items()})
 
 
 def lost(batches):
@@ -94,14 +97,14 @@ def lost(batches):
 
 def content(plan, left, right):
     """Whether two rows are equal, ids aside."""
-    return " and ".join(f"{left}.{c} is not distinct from {right}.{c}" for c in rows.columns(plan) if c != '"id"')
+    return " and ".join(f"{left}.{c} is not distinct from {right}.{c}" for c in row_tables.columns(plan) if c != '"id"')
 
 
 def unidentified(patch):
     """Events are told apart by their content, ids aside."""
-    patch.setattr(rows, "_same", content)
-    patch.setattr(rows, "_identity", lambda plan, of="": ", ".join(f"{of}{c}" for c in rows.columns(plan)))
-    patch.setattr(rows, "_identifying", lambda plan: ", ".join(rows.columns(plan)))
+    patch.setattr(row_tables, "_same", content)
+    patch.setattr(row_tables, "_identity", lambda plan, of="": ", ".join(f"{of}{c}" for c in row_tables.columns(plan)))
+    patch.setattr(row_tables, "_identifying", lambda plan: ", ".join(row_tables.columns(plan)))
 
 
 PLAIN = {"accuracy": None, "resolution": "exact", "max_age": None, "hot": False, "unit": "us"}
@@ -117,9 +120,9 @@ NOTHING = "select from workbench.states where %(end)s::int8 is null"
 BUGS = {
     "an event at the query time counts": (fetched(r'"time" < ', '"time" <= '), TABLE),
     "an event at t - w is left out": (fetched(r'"time" >= ', '"time" > '), TABLE),
-    "a window is a microsecond short": (patched(asof, "start", lambda at, length, hop: START(at, length - 1, hop)), TABLE),
-    "a sawtooth tail is not rounded": (patched(asof, "start", lambda at, length, hop: START(at, length, None)), TABLE | {"resolution": "sawtooth"}),
-    "a snapshot value is as of the query time": (patched(asof, "floor_to", lambda value, unit: value if value == "q.t" else FLOOR(value, unit)), TABLE | {"accuracy": "snapshot"}),
+    "a window is a microsecond short": (patched(fetch_sql, "start", lambda at, length, hop: START(at, length - 1, hop)), TABLE),
+    "a sawtooth tail is not rounded": (patched(fetch_sql, "start", lambda at, length, hop: START(at, length, None)), TABLE | {"resolution": "sawtooth"}),
+    "a snapshot value is as of the query time": (patched(fetch_sql, "floor_to", lambda value, unit: value if value == "q.t" else FLOOR(value, unit)), TABLE | {"accuracy": "snapshot"}),
     "the source's order is ignored": (patched(Values, "sorted", lambda v, **way: SORTED(replace(v, order=[]), **way)), TABLE | {"ordered": True}),
     "a tie is not settled by the value": (patched(Values, "sorted", lambda v, **way: SORTED(v, **way).rpartition(", ")[0] or "1"), TABLE | {"ordered": False}),
     "nulls come last in the source's order": (fetched(r"nulls (first|last)", lambda m: f"nulls {'last' if m[1] == 'first' else 'first'}"), TABLE | {"ordered": True}),
@@ -128,36 +131,36 @@ BUGS = {
     "a null key counts nothing instead of being unknown": (fetched(r"q\.k\d is not null", "true"), TABLE),
     "an empty sum is 0": (summed(lambda total, _: f"coalesce({total}, 0)"), TABLE),
     "a sum with a null is null": (summed(lambda total, v: f"case when not bool_or({v.arg} is null) then {total} end"), TABLE),
-    "the last message of a batch is dropped": (patched(writing.RowLevel, "rows", lambda level, messages: ROWS(level, messages)[:-1]), STREAM),
-    "the last row of an upload is dropped": (patched(loading, "copied", lambda cursor, table, columns, batches: writing.copied(cursor, table, columns, lost(list(batches)))), TABLE),
-    "a batch that comes again is applied again": (patched(writing, "reached", lambda *_: {}), STREAM | {"again": (True,)}),
-    "offsets are not advanced": (patched(writing, "advanced", lambda *_: []), STREAM | {"again": (True,)}),
+    "the last message of a batch is dropped": (patched(batch_writer.RowLevel, "rows", lambda level, messages: ROWS(level, messages)[:-1]), STREAM),
+    "the last row of an upload is dropped": (patched(uploads, "copied", lambda cursor, table, columns, batches: batch_writer.copied(cursor, table, columns, lost(list(batches)))), TABLE),
+    "a batch that comes again is applied again": (patched(batch_writer, "reached", lambda *_: {}), STREAM | {"again": (True,)}),
+    "offsets are not advanced": (patched(batch_writer, "advanced", lambda *_: []), STREAM | {"again": (True,)}),
     "an upload deletes a streamed event that it lacks": (reconciled(lambda _, s: s.replace("not e.in_stream and ", "")), BOTH | {"uploads": ((False,),), "order": (False,)}),
     "an upload leaves what the table no longer has": (reconciled(lambda name, s: NOTHING if name == "deleted" else s), TABLE | {"uploads": ((True,), (True, False, False))}),
     "table and stream count equal events twice": (written(lambda s: UNLESS.sub("", s)), BOTH | {"order": (True,)}),
     "equal messages count once": (written(lambda s: s.replace("from arriving s", "from (select * from arriving where n = 1) s")), STREAM),
-    "equal rows of the table count once": (patched(rows, "numbered", lambda _: "create temporary table numbered on commit drop as select distinct *, 1::int4 as n from staged"), TABLE | {"uploads": ((True,), (True,))}),
-    "a hot key's whole days are not counted": (patched(hot, "_branches", lambda plan, spans: [b.replace(f"t.lvl = {hot.WHOLE}", "t.lvl = 9") for b in BRANCHES(plan, spans)]), TABLE | {"hot": True}),
-    "a hot key's window begins at a tile": (patched(hot, "start", lambda at, length, hop: FLOOR(START(at, length, hop), hot.TILE)), TABLE | {"hot": True}),
-    "a batch does not reach the tiles of hot keys": (patched(writing, "kept_hot", lambda *_: None), BOTH | {"hot": True, "order": (True,), "uploads": ((True, True, False),), "identified": True}),
-    "what is carried is not counted": (patched(asof.Block, "_merged", lambda block, *a: re.sub(r" union all select .*(?=\) r$)", "", TOTALS(block, *a))), OLD),
-    "a hot key's state is not counted": (patched(hot, "_carried", lambda *_: []), OLD | {"hot": True}),
-    "the tiles of what is carried stay": (patched(rows, "forgotten", lambda plan: FORGOTTEN(plan).replace(" from gone)", " from gone where false)", 1)), OLD_STREAM | {"hot": True, "order": (False,), "uploads": ((True,),)}),
+    "equal rows of the table count once": (patched(row_tables, "numbered", lambda _: "create temporary table numbered on commit drop as select distinct *, 1::int4 as n from staged"), TABLE | {"uploads": ((True,), (True,))}),
+    "a hot key's whole days are not counted": (patched(hot_keys, "_branches", lambda plan, spans: [b.replace(f"t.lvl = {hot_keys.WHOLE}", "t.lvl = 9") for b in BRANCHES(plan, spans)]), TABLE | {"hot": True}),
+    "a hot key's window begins at a tile": (patched(hot_keys, "start", lambda at, length, hop: FLOOR(START(at, length, hop), hot_keys.TILE)), TABLE | {"hot": True}),
+    "a batch does not reach the tiles of hot keys": (patched(batch_writer, "kept_hot", lambda *_: None), BOTH | {"hot": True, "order": (True,), "uploads": ((True, True, False),), "identified": True}),
+    "what is carried is not counted": (patched(fetch_sql.Block, "_merged", lambda block, *a: re.sub(r" union all select .*(?=\) r$)", "", TOTALS(block, *a))), OLD),
+    "a hot key's state is not counted": (patched(hot_keys, "_carried", lambda *_: []), OLD | {"hot": True}),
+    "the tiles of what is carried stay": (patched(row_tables, "forgotten", lambda plan: FORGOTTEN(plan).replace(" from gone)", " from gone where false)", 1)), OLD_STREAM | {"hot": True, "order": (False,), "uploads": ((True,),)}),
     "a state is counted again after the next upload": (revived("states", lambda _: "select"), OLD | {"uploads": ((True,), (True,))}),
     "a state of the table's own outlives its events": (revived("states", lambda s: s.replace("not a.streamed or ", "")), OLD_STREAM | {"streamed": (True, False), "order": (False,), "uploads": ((True,), (False, True, True))}),
-    "an old message counts beside the state that has its event": (patched(carried, "arriving", lambda *a: ARRIVING(*a).replace("s.n <= s.many", "false")), OLD_STREAM | {"uploads": ((True,),)}),
-    "an old message with an id counts beside the state that has its event": (patched(carried, "known", lambda *_: "select"), OLD_STREAM | {"uploads": ((True,),), "identified": True}),
+    "an old message counts beside the state that has its event": (patched(retained_totals, "arriving", lambda *a: ARRIVING(*a).replace("s.n <= s.many", "false")), OLD_STREAM | {"uploads": ((True,),)}),
+    "an old message with an id counts beside the state that has its event": (patched(retained_totals, "known", lambda *_: "select"), OLD_STREAM | {"uploads": ((True,),), "identified": True}),
     "a message that is held is lost": (revived("held rows", lambda _: "select"), OLD_STREAM),
     "a message that is held is lost, with an id": (revived("held rows", lambda _: "select"), OLD_STREAM | {"identified": True}),
     "the stream's folded events go where an upload lacks them": (revived("lacking", lambda s: f"{s} and false"), OLD_STREAM | {"order": (False,), "uploads": ((True,), (True, False))}),
     "of a state that stays, what the upload has counts twice": (revived("counted", lambda s: f"{s} and false"), OLD_STREAM | {"order": (False,), "uploads": ((True,), (True, False))}),
     "a folded event of the stream is the table's alone when it is a row again": (revived("rows", lambda s: s.replace("true, true from", "true, false from")), OLD_STREAM | {"order": (False,), "uploads": ((True,), (True,), (True, False))}),
-    "what an upload has of what is a row already is carried too": (patched(rows, "ahead", lambda plan: AHEAD(plan).replace("and not exists (select", "and (true or exists (select").replace(") returning e.*)", ")) returning e.*)")), OLD_STREAM | {"order": (False,), "uploads": ((True,),)}),
-    "rows that features of all time show are forgotten": (patched(carried, "_stays", lambda plan, *, stored_: STAYS(plan, stored_=stored_).split(" or (coalesce")[0]), OLD),
-    "a message's unit is dropped": (patched(textual, "UNITS", dict.fromkeys(textual.UNITS, 1)), STREAM | {"unit": "ms"}),
-    "table and topic meet at the table's precision": (patched(rows, "met", lambda plan, name, of="": of + rows.quoted(name)), COARSE),
-    "table and topic meet at another unit than the topic's": (patched(precision, "UNITS", dict.fromkeys(precision.UNITS, 1_000)), COARSE),
-    "a message that comes after the table's event is another": (patched(rows, "near", lambda *_: "false"), COARSE | {"order": (True,)}),
+    "what an upload has of what is a row already is carried too": (patched(row_tables, "ahead", lambda plan: AHEAD(plan).replace("and not exists (select", "and (true or exists (select").replace(") returning e.*)", ")) returning e.*)")), OLD_STREAM | {"order": (False,), "uploads": ((True,),)}),
+    "rows that features of all time show are forgotten": (patched(retained_totals, "_stays", lambda plan, *, stored_: STAYS(plan, stored_=stored_).split(" or (coalesce")[0]), OLD),
+    "a message's unit is dropped": (patched(json_csv, "UNITS", dict.fromkeys(json_csv.UNITS, 1)), STREAM | {"unit": "ms"}),
+    "table and topic meet at the table's precision": (patched(row_tables, "met", lambda plan, name, of="": of + row_tables.quoted(name)), COARSE),
+    "table and topic meet at another unit than the topic's": (patched(event_precision, "UNITS", dict.fromkeys(event_precision.UNITS, 1_000)), COARSE),
+    "a message that comes after the table's event is another": (patched(row_tables, "near", lambda *_: "false"), COARSE | {"order": (True,)}),
     "an event stays as its message tells it": (reconciled(lambda name, s: "select" if name in ("changing", "changed", "was") else s), COARSE),
     "ids are ignored": (unidentified, TABLE | {"identified": True, "uploads": ((True, False), (True,))}),
 }

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from streamed import sent, topic
 
-from backends import engine_of
-from online.consuming import newest_messages
 from workbench import EventSource, GroupBy, Topic, days, publish, trailing
-from workbench.plans import plan_of
-from workbench.publishing.newest import _table_rows, told
+from workbench.backends import engine_of
+from workbench.online.streaming.kafka_consumer import newest_messages
+from workbench.serving.online_plans import plan_of
+from workbench.serving.proposal.newest_messages import _table_rows, told
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 US = int(NOW.timestamp()) * 1_000_000

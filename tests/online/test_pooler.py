@@ -16,8 +16,8 @@ from pooler import SERVERS, lacks_pooler, lacks_preparing, pooler, preparing
 from psycopg.conninfo import make_conninfo
 from test_promise import CON, check, deliveries
 
-from online import AsyncFetcher, Store, StoreError, fetch
 from workbench import EventSource, GroupBy, days, publish, trailing, unpublish, upload
+from workbench.online import AsyncFetcher, Store, StoreError, fetch
 
 pytestmark = pytest.mark.slow
 

@@ -15,12 +15,16 @@ from attrs import evolve, frozen
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from backends.equal import equal
-from online import fetch, hot, loading, registry, writing
-from online.encoding import as_told
 from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, Topic, backfill
-from workbench.extraction import of_definition
-from workbench.plans import plan_of
+from workbench.backends.equality import equal
+from workbench.online import fetch
+from workbench.online.messages.encoder import as_told
+from workbench.online.storage import hot_keys as hot
+from workbench.online.storage import registry
+from workbench.online.storage import uploads as loading
+from workbench.online.streaming import batch_writer
+from workbench.serving.history_queries import of_definition
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -174,7 +178,7 @@ def kept(plan, delivery):
 def deliver(store, plan, join, con, events, delivery):
     """Upload and stream, by turns, as the updater and the uploader do: messages are written and read as the topic's are."""
     (group_by,) = plan.group_bys
-    row_level, cut = writing.RowLevel(group_by), 0
+    row_level, cut = batch_writer.RowLevel(group_by), 0
     for kind, some, number in schedule(events, delivery):
         if kind == "upload":
             con.create_table("events", table_of(some), overwrite=True)
@@ -184,10 +188,10 @@ def deliver(store, plan, join, con, events, delivery):
         else:
             places = [(i % delivery.partitions, i // delivery.partitions) for i in range(cut, cut + len(some))]
             rows = as_told(group_by.topic, group_by.source, table_of(some))
-            sent = writing.Messages("events", rows, [p for p, _ in places], [o for _, o in places])
+            sent = batch_writer.Messages("events", rows, [p for p, _ in places], [o for _, o in places])
             for _ in range(1 + delivery.again[number % len(delivery.again)]):
                 with store.connection() as connection:
-                    writing.applied(connection, row_level, sent)
+                    batch_writer.applied(connection, row_level, sent)
             cut += len(some)
 
 

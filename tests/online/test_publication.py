@@ -11,9 +11,6 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from backends.equal import equal
-from online import StoreError, fetch
-from online.places import stored
 from workbench import (
     Aggregation,
     DefinitionError,
@@ -42,7 +39,10 @@ from workbench import (
     unpublish,
     upload,
 )
-from workbench.profiles import profiled
+from workbench.backends.equality import equal
+from workbench.online import StoreError, fetch
+from workbench.online.storage.table_names import stored
+from workbench.serving.data_profile import profiled
 
 pytestmark = pytest.mark.slow
 

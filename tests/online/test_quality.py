@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from backends import engine_of
-from online import StoreError, fetch, quality
-from online.outcomes import END, outcome
-from online.plan import CheckPlan, Plan
 from workbench import DataCheck, DefinitionError, EntitySource, EventSource, GroupBy, Join, backfill, check, days, increasing, publish, row_count, trailing, unique, unpublish, upload
-from workbench.canonical import fingerprint
-from workbench.scans import scan
+from workbench.backends import engine_of
+from workbench.definitions.canonical import fingerprint
+from workbench.online import StoreError, fetch
+from workbench.online.plan import CheckPlan, Plan
+from workbench.online.storage import feature_checks
+from workbench.online.storage.check_outcomes import END, outcome
+from workbench.training.data_check_scan import scan
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +68,7 @@ def con():
 
 def asked(store):
     """What the published checks came to."""
-    return quality.latest(store, store.plan("quality_v1", fresh=True)[1].group_bys)
+    return feature_checks.latest(store, store.plan("quality_v1", fresh=True)[1].group_bys)
 
 
 def put(con, table):
@@ -240,7 +241,7 @@ def test_what_can_be_no_check_is_refused_where_it_is_written(con, make, sentence
 
 
 def test_a_plan_keeps_its_checks_and_older_plans_have_none(con, store):
-    from workbench.plans import plan_of
+    from workbench.serving.online_plans import plan_of
 
     plan = plan_of(declared(con, SOURCE, [_.mean < 50]))
     older = plan.dumps().replace('"checks"', '"unknown"').replace('"checked"', '"unknown too"')

@@ -16,10 +16,13 @@ import services
 from conftest import lacking
 from psycopg.conninfo import make_conninfo
 
-from monitoring import dashboard, freshness
-from online import Store, StoreError, fetch, migrations, registry, roles, writing
-from workbench import EventSource, GroupBy, Topic, catalog, cli, days, publish, trailing, upload
-from workbench.plans import plan_of
+from workbench import EventSource, GroupBy, Topic, catalog, days, publish, trailing, upload
+from workbench.commands import main
+from workbench.monitoring import dashboard, freshness
+from workbench.online import Store, StoreError, fetch
+from workbench.online.storage import migrations, registry, roles
+from workbench.online.streaming import batch_writer
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +70,7 @@ def database(request):
 
 def granted(url, role, name, capsys):
     """Run what the command prints for a role, as the superuser, and give its URL."""
-    assert 0 == cli.main(["grants", "--store", url, "--role", role, name])
+    assert 0 == main.main(["grants", "--store", url, "--role", role, name])
     with psycopg.connect(url, autocommit=True) as con:
         con.execute(capsys.readouterr().out)
     return make_conninfo(url, user=name)
@@ -136,7 +139,7 @@ def _written(store, duck):
     plan = plan_of(spend(duck, topic=Topic("events")))
     group_by = replace(plan.group_bys[0], hash=store.plan("pay_v1")[1].group_bys[0].hash)
     with store.connection() as con:
-        return writing.applied(con, writing.RowLevel(group_by), writing.Messages("events", pay(duck, 1).to_pyarrow(), [0], [0]))
+        return batch_writer.applied(con, batch_writer.RowLevel(group_by), batch_writer.Messages("events", pay(duck, 1).to_pyarrow(), [0], [0]))
 
 
 @VERSIONS
@@ -149,9 +152,9 @@ def test_a_writer_uploads_and_streams_and_changes_nothing_of_what_is_served(data
             assert 3 == asked(writer)["amt_count_30d"]
             pay(duck, 4)
             upload("pay_v1", writer, end="2026-11-30", on=duck)
-            level, message = writing.RowLevel(plan.group_bys[0]), pa.Table.from_pylist([{"user_id": "1", "ts": T + timedelta(days=1), "amt": 7}], PAY)
+            level, message = batch_writer.RowLevel(plan.group_bys[0]), pa.Table.from_pylist([{"user_id": "1", "ts": T + timedelta(days=1), "amt": 7}], PAY)
             with writer.connection() as con:
-                assert 1 == writing.applied(con, level, writing.Messages("events", message, [0], [0])).rows
+                assert 1 == batch_writer.applied(con, level, batch_writer.Messages("events", message, [0], [0])).rows
             assert {"amt_sum_30d": 27, "amt_count_30d": 5} == asked(writer) == asked(store)
             refused(lambda: publish(spend(duck, "third_v1"), writer, end="2026-11-30", confirm=True))
             refused(lambda: registry.unpublish(writer, "pay_v1"))
@@ -198,9 +201,9 @@ def test_a_newer_client_that_looks_changes_nothing_and_an_older_one_reads_what_w
                 with looking.connection() as con:
                     assert len(newer) - 1 == migrations.version(con)
                 refused(lambda: publish(spend(duck, "more_v1"), looking, end="2026-11-30", confirm=True), f"is at version {len(newer) - 1}, and this needs version {len(newer)}: an owner brings it up by workbench migrate")
-            assert 0 == cli.main(["migrate", "--store", database])
+            assert 0 == main.main(["migrate", "--store", database])
             assert f"is at version {len(newer)}, and was at {len(newer) - 1}" in capsys.readouterr().out
-            assert 0 == cli.main(["migrate", "--store", database])
+            assert 0 == main.main(["migrate", "--store", database])
             assert "nothing to do" in capsys.readouterr().out
         with Store(database) as older:
             assert 15 == asked(older)["amt_sum_30d"]

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from online import Fetcher, StoreError, embedded
-from online.plan import Column, Plan
-from online.served import BATCH, ServedLog, logged, share_of
-from online.store import Store
 from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, Topic, days, histogram, last_k, publish, trailing, unpublish
+from workbench.online import Fetcher, StoreError
+from workbench.online.embedded import embedded_server
+from workbench.online.fetching.served_log import BATCH, ServedLog, logged, share_of
+from workbench.online.plan import Column, Plan
+from workbench.online.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
@@ -221,7 +222,7 @@ def test_a_server_that_is_gone_neither_slows_an_offer_nor_stops_a_close_and_all_
     log = ServedLog(store.access, 1.0, size=100)
     log.offer(served.id, served.plan, [answer], 0, time.perf_counter_ns())
     store.close()
-    embedded.stop(tmp_path / "pg")
+    embedded_server.stop(tmp_path / "pg")
 
     began = time.perf_counter()
     for _i in range(1000):
@@ -238,12 +239,12 @@ def test_what_waited_while_the_server_was_away_is_written_when_it_is_back(tmp_pa
     store = Store(tmp_path / "pg", migrate=True)
     answer, served = fetched(fetcher, {"user": "u1", "shop": 1}), fetcher.served(NAME)
     log = ServedLog(store.access, 1.0)
-    embedded.stop(tmp_path / "pg")
+    embedded_server.stop(tmp_path / "pg")
     log.offer(served.id, served.plan, [answer], 0, time.perf_counter_ns())
     time.sleep(1.5)
     assert (0, 0, 1) == (log.logged, log.dropped, log.waiting)
 
-    embedded.start(tmp_path / "pg")
+    embedded_server.start(tmp_path / "pg")
     log.close()
 
     assert (1, 0) == (log.logged, log.dropped)
@@ -251,7 +252,7 @@ def test_what_waited_while_the_server_was_away_is_written_when_it_is_back(tmp_pa
 
 
 def test_a_batch_that_was_written_before_its_writer_heard_so_is_logged_once(shop, fetcher, monkeypatch):
-    monkeypatch.setattr("online.served._number", lambda: UUID(int=7))
+    monkeypatch.setattr("workbench.online.fetching.served_log._number", lambda: UUID(int=7))
     fetched(fetcher, {"user": "u1", "shop": 1})
     fetcher.close()
 
@@ -269,7 +270,7 @@ def test_a_log_that_cannot_take_an_answer_fails_no_request(fetcher):
 
 
 def test_a_store_logs_a_share_of_what_fetch_answers_and_writes_it_when_it_is_closed(shop, fetcher):
-    from online import fetch
+    from workbench.online import fetch
 
     store = Store(shop.url, sample=1.0)
     fetch(store, NAME, user="u1", shop=1, at=AT)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from online import fetch
 from workbench import DefinitionError, EventSource, GroupBy, Join, approx_histogram, approx_percentile, approx_unique_count, backfill, days, publish, trailing, unpublish
+from workbench.online import fetch
 
 pytestmark = pytest.mark.slow
 

@@ -13,13 +13,15 @@ import ibis
 import pytest
 import type_matrix as matrix
 
-from backends import engine_of
-from backends.equal import equal
-from online import fetch, hot, loading, registry, writing
-from online.encoding import as_told
 from workbench import DefinitionError, Topic
-from workbench.extraction import of_definition
-from workbench.plans import plan_of
+from workbench.backends import engine_of
+from workbench.backends.equality import equal
+from workbench.online import fetch
+from workbench.online.messages.encoder import as_told
+from workbench.online.storage import hot_keys, registry, uploads
+from workbench.online.streaming import batch_writer
+from workbench.serving.history_queries import of_definition
+from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +47,7 @@ def served(store, con, kind):
     try:
         history, end = of_definition(stored, group_by, con), matrix.BASE if by_topic else 2**60
         with store.connection() as connection:
-            loading.upload(connection, stored, history.engine.batches(history.before(history.rows, end)), end)
+            uploads.upload(connection, stored, history.engine.batches(history.before(history.rows, end)), end)
         if by_topic:
             rows = table.filter(table["at"] >= cases.moment(matrix.BASE - 2 * matrix.DAY)).select(*stored.source)
             streamed(store, stored, engine_of(con).fetch(rows))
@@ -58,7 +60,7 @@ def streamed(store, stored, rows):
     """Rows written as the topic's messages, read, and applied by the row-level expression."""
     told = as_told(stored.topic, stored.source, rows)
     with store.connection() as connection:
-        done = writing.applied(connection, writing.RowLevel(stored), writing.Messages("matrix", told, [0] * len(told), list(range(len(told)))))
+        done = batch_writer.applied(connection, batch_writer.RowLevel(stored), batch_writer.Messages("matrix", told, [0] * len(told), list(range(len(told)))))
     assert rows.num_rows == done.rows
 
 
@@ -98,7 +100,7 @@ def test_every_reduction_of_a_type_is_served_as_the_oracle_says(store, request, 
     """By table and topic, of keys that are kept as hot ones are, every second time."""
     number = list(KINDS).index(name)
     for heated in (False, True) if WHOLE else (bool(number % 2),):
-        monkeypatch.setattr(hot, "HOT", 1 if heated else 1000)
+        monkeypatch.setattr(hot_keys, "HOT", 1 if heated else 1000)
         with served(store, request.getfixturevalue(engine), KINDS[name]):
             found, compared = wrong(store, KINDS[name])
 

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 import pytest
 import service
 
-from online import fetch
-from workbench.publication import unpublish
+from workbench.online import fetch
+from workbench.serving.publication import unpublish
 
 pytestmark = pytest.mark.slow
 

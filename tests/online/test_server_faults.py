@@ -16,7 +16,8 @@ import psycopg
 import pytest
 import service
 
-from online import Store, embedded, fetch
+from workbench.online import Store, fetch
+from workbench.online.embedded import embedded_server
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def home():
     service.published(store)
     yield folder, store
     store.close()
-    embedded.stop(folder)
+    embedded_server.stop(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -127,10 +128,10 @@ def test_requests_recover_by_themselves_when_postgres_is_restarted_and_none_is_w
         load.features = right
         load.wait(200)
 
-        embedded.stop(folder)
+        embedded_server.stop(folder)
         load.wait(503, 10)
         ready, _, told = served.ask("GET", "/readyz")
-        embedded.start(folder)
+        embedded_server.start(folder)
         load.wait(200, timeout=120)
 
     assert (503, True) == (ready, told["error"].startswith("the store cannot be reached"))
@@ -160,8 +161,8 @@ def test_a_fetch_from_python_recovers_too(home, right):
     folder, store = home
     before = service.told_features(fetch(store, "spending", buyer="ann", amount=2.0, at=service.AT))
 
-    embedded.stop(folder)
-    embedded.start(folder)
+    embedded_server.stop(folder)
+    embedded_server.start(folder)
     after = service.told_features(fetch(store, "spending", buyer="ann", amount=2.0, at=service.AT))
 
     assert right == before == after

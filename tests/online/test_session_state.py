@@ -19,8 +19,9 @@ from pooler import lacks_pooler, pooler
 from psycopg.conninfo import make_conninfo
 from test_promise import CON, check, deliveries
 
-from online import AsyncFetcher, Store, StoreError, fetch, session_state
 from workbench import EventSource, GroupBy, Join, histogram, last_k
+from workbench.online import AsyncFetcher, Store, StoreError, fetch
+from workbench.online.storage import session_state
 
 pytestmark = pytest.mark.slow
 

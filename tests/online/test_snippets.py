@@ -22,11 +22,11 @@ import service
 from conftest import lacking
 from ibis import _
 
-import monitoring
-import online
-from online import StoreError, snippets
+import workbench.monitoring
+import workbench.online
 from workbench import DefinitionError, EntitySource, EventSource, GroupBy, days, publish, trailing, unpublish
-from workbench.receipts import Answered, calls, live
+from workbench.online import StoreError, snippets
+from workbench.serving.proposal_view import Answered, calls, live
 
 ECHO = "import os, sys; os.write(1, os.fsencode(sys.argv[1]))"
 BASH = shutil.which("bash")
@@ -154,7 +154,7 @@ def test_a_python_line_of_a_receipt_asks_the_key_that_it_names(
 
     for i, text in enumerate(TEXTS, 1):
         line = snippets.fetch_call(spaced.plan.name, {"User ID": text})
-        answer = eval(line, {"fetch": online.fetch, "store": store})  # noqa: S307 it is the case
+        answer = eval(line, {"fetch": workbench.online.fetch, "store": store})  # noqa: S307 it is the case
 
         assert (text, i) == (answer.asked["User ID"], answer["amt_sum_36500d"])
         assert not any(map(snippets.hidden, line))
@@ -203,7 +203,7 @@ def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
     page = live(made, Answered(None))
     copied = [unescape(a or b) for a, b in re.findall(r""" data-copy=(?:"([^"]*)"|'([^']*)')""", page)]
     fetched, queried, _asked, dashboard, undo = copied
-    scope = {"store": store, "fetch": online.fetch, "unpublish": unpublish}
+    scope = {"store": store, "fetch": workbench.online.fetch, "unpublish": unpublish}
 
     assert 1 == eval(fetched, scope)["v"]  # noqa: S307 it is the case
     with psycopg.connect(store.url) as con:
@@ -211,7 +211,7 @@ def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
     with pytest.raises(DefinitionError, match="no cell here has the definition") as refused:
         exec(dashboard, scope)  # noqa: S102 it is the case; outside of a notebook it advises
     advice = re.search(r"as in (.*)$", str(refused.value))[1]
-    assert eval(advice, scope | {"dashboard": monitoring.dashboard, "definition": group_by})  # noqa: S307 it is the case
+    assert eval(advice, scope | {"dashboard": workbench.monitoring.dashboard, "definition": group_by})  # noqa: S307 it is the case
     exec(undo, scope)  # noqa: S102 it is the case
 
     assert "class" not in store.names()
@@ -320,7 +320,7 @@ def test_a_key_that_a_query_cannot_say_is_asked_by_post(spaced_plan):
 
 @pytest.fixture
 def spaced_plan():
-    from online.plan import Plan
+    from workbench.online.plan import Plan
 
     return Plan("a b", "join", "0" * 64, (), (), (), (), ())
 

@@ -23,14 +23,17 @@ import pytest
 import services
 from conftest import ROOT, lacking
 
-from online import AsyncFetcher, Store, StoreError, addresses, cluster, connections, embedded, programs, refusals
-from online.connections import Dialer
-from online.server import Settings
-from workbench import cli
+from workbench.commands import main
+from workbench.online import AsyncFetcher, Store, StoreError
+from workbench.online.embedded import binaries as programs
+from workbench.online.embedded import data_directory, embedded_server
+from workbench.online.http.http_server import Settings
+from workbench.online.storage import connections, postgres_address, postgres_refusals
+from workbench.online.storage.connections import Dialer
 
 pytestmark = pytest.mark.slow
 
-COMMAND = "import sys; from workbench.cli import main; sys.exit(main(sys.argv[1:]))"
+COMMAND = "import sys; from workbench.commands.main import main; sys.exit(main(sys.argv[1:]))"
 SECRET = "s3cr3t-p/w:x@1"  # noqa: S105 of the tests' own server
 ESCAPED = quote(SECRET, safe="")
 
@@ -61,7 +64,7 @@ def sentence(url, **how):
 def test_the_line_to_copy_of_a_role_is_one_word_of_a_shell(name):
     error = psycopg.errors.InsufficientPrivilege("permission denied for table x")
 
-    told = str(refusals.refusal(error, f"postgresql://{quote(name, safe='')}@host/db"))
+    told = str(postgres_refusals.refusal(error, f"postgresql://{quote(name, safe='')}@host/db"))
 
     line = re.search(r"`(workbench grants .*)` allows it", told)[1]
     words = subprocess.run(["/bin/bash", "-c", f'for w in {line}; do printf "%s\\0" "$w"; done'], check=True, capture_output=True).stdout
@@ -120,7 +123,7 @@ def test_a_server_that_starts_is_waited_for_and_not_without_end(starting, monkey
     waiting = threading.Thread(target=lambda: opened.append(Store(url)))
     waiting.start()
     waiting.join(0.5)
-    waited = waiting.is_alive(), addresses.responds(url)
+    waited = waiting.is_alive(), postgres_address.responds(url)
 
     accept()
     waiting.join(60)
@@ -153,7 +156,7 @@ def test_too_many_connections_are_said_as_busy(guarded):
 def test_the_same_words_over_every_way(guarded, capsys):
     url = f"postgresql://alice:wrong-one@{guarded[0]}/postgres"
     for command in (["history", "x"], ["catalog"], ["fetch", "x", "-k", "{}"], ["migrate"], ["dead-letters"]):
-        assert 2 == cli.main([*command, "--store", url])
+        assert 2 == main.main([*command, "--store", url])
         said = capsys.readouterr().err
         assert (1, True, False) == (len(said.splitlines()), "password authentication failed" in said, "wrong-one" in said)
     for command in (["serve", "--port", "0"], ["stream", "--kafka", "127.0.0.1:1"]):
@@ -165,7 +168,7 @@ def test_no_secret_of_an_address_is_in_what_is_shown(guarded, caplog):
     """S1: errors, reprs, logs."""
     url = f"postgresql://alice:{ESCAPED}@{guarded[0]}/postgres"
     with caplog.at_level(logging.DEBUG, "workbench"), Store(url, sample=1.0) as store:
-        shown = [repr(store), repr(store.access), repr(Dialer(url)), repr(Settings(url)), str(refusals.away(url, OSError(url)))]
+        shown = [repr(store), repr(store.access), repr(Dialer(url)), repr(Settings(url)), str(postgres_refusals.away(url, OSError(url)))]
     shown += [str(sentence(bad)) for bad in (f"postgresql://alice:{SECRET}@127.0.0.1:1/postgres", f"postgresql://alice:{ESCAPED}@127.0.0.1:1/x?nosuch=1", f"host=127.0.0.1 port=1 password='{SECRET}'", f"password={ESCAPED} nosuch=1", f"postgresql://alice:{ESCAPED}@127.0.0.1:1/x")]
     shown += [r.getMessage() for r in caplog.records]
 
@@ -279,7 +282,7 @@ def test_a_full_disk_at_the_start_of_an_embedded_store_is_a_sentence(room):
         said = str(sentence(home / "store"))
         assert re.search("the store of .* cannot be started, since its disk is full.*: free some 100 MB of it, or give Store", said)
     finally:
-        embedded.leave(home / "store") if (home / "store").is_dir() else None
+        embedded_server.leave(home / "store") if (home / "store").is_dir() else None
         subprocess.run(["umount", "-l", str(home)], check=False)
         home.rmdir()
 
@@ -301,14 +304,14 @@ def test_a_full_disk_at_a_later_start_is_a_sentence_and_nothing_is_lost():
     try:
         with Store(home / "store", migrate=True):
             pass
-        embedded.stop(home / "store")
+        embedded_server.stop(home / "store")
         fill(home / "filler")
 
         assert "its disk is full" in str(sentence(home / "store"))
         (home / "filler").unlink()
         with Store(home / "store") as store:
             assert store.has_catalog()
-        embedded.stop(home / "store")
+        embedded_server.stop(home / "store")
     finally:
         subprocess.run(["umount", "-l", str(home)], check=False)
         home.rmdir()
@@ -319,10 +322,10 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, er
     def make(*_):
         raise OSError(error, os.strerror(error), str(tmp_path / "store" / "data"))
 
-    monkeypatch.setattr(cluster, "make", make)
+    monkeypatch.setattr(data_directory, "make", make)
 
     assert re.search(r"the store of .* cannot be started, since .*, or give Store\(Path\(\.\.\.\)\) another folder", str(sentence(tmp_path / "store")))
-    embedded.leave(tmp_path / "store")
+    embedded_server.leave(tmp_path / "store")
 
 
 def test_a_read_only_folder_is_a_sentence(tmp_path):

@@ -15,8 +15,8 @@ from psycopg.conninfo import make_conninfo
 from test_promise import CON, check, deliveries
 from test_values import ASKING, ELEMENTS, EVERY, LEFT, LISTS, MIXED, NESTED, ROWS, D, held, named
 
-from online import Store
 from workbench import EventSource, GroupBy, Join, bottom_k, days, histogram, top_k
+from workbench.online import Store
 
 pytestmark = pytest.mark.slow
 

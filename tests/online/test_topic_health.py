@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 from streamed import published
 
-from online import dead_letters, positions
-from online.applying import Guard, Topic
-from online.consuming import Polled
-from online.topic_health import mended, topic_health, troubled
 from workbench import EventSource, GroupBy, days, trailing
+from workbench.online.streaming import dead_letters
+from workbench.online.streaming import offsets as positions
+from workbench.online.streaming.kafka_consumer import Polled
+from workbench.online.streaming.topic_batch import Guard, Topic
+from workbench.online.streaming.topic_health import mended, topic_health, troubled
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +87,7 @@ def test_a_key_that_is_computed_is_looked_at_as_it_is_computed(store, duck):
 
 def test_a_share_of_messages_without_a_key_pauses_the_topic(store, duck):
     """N3: as other bad messages do."""
-    from online.writing import Poisoned
+    from workbench.online.streaming.batch_writer import Poisoned
 
     with published(store, definition(duck, name="shared_v1")) as plan:
         reads = Topic(TOPIC, plan.group_bys, Guard(0.5, 100))

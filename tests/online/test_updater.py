@@ -12,12 +12,13 @@ from conftest import ROOT
 from kafka import KafkaConsumer
 from streamed import T, event, join, line, published, returns, sent, topic
 
-from online import StoreError, dead_letters, fetch, positions, session
-from online.canary import Canary
-from online.replay import replayed
-from online.updater import Streaming, Updater
 from workbench import backfill
-from workbench.publication import publish
+from workbench.online import StoreError, fetch
+from workbench.online.streaming import consumer_session, dead_letters, offsets
+from workbench.online.streaming.canary import Canary
+from workbench.online.streaming.dead_letter_replay import replayed
+from workbench.online.streaming.updater import Streaming, Updater
+from workbench.serving.publication import publish
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +86,7 @@ def test_an_updater_that_lost_its_partition_writes_nothing(store, kafka, duck):
             sent(kafka, name, [line(event(1))])
             zombie.caught_up()
             with store.connection() as con:
-                positions.claimed(con, plan.group_bys, name, 0, "another")
+                offsets.claimed(con, plan.group_bys, name, 0, "another")
             sent(kafka, name, [line(event(2))])
             with pytest.raises(StoreError, match="not caught up"):
                 zombie.caught_up(2)
@@ -98,13 +99,13 @@ def test_an_updater_that_lost_its_partition_writes_nothing(store, kafka, duck):
 
 
 def test_what_an_updater_left_behind_is_taken_over(store, kafka, duck, monkeypatch):
-    monkeypatch.setattr(session, "ABSENT", 1)
+    monkeypatch.setattr(consumer_session, "ABSENT", 1)
     name = topic(kafka)
     with published(store, returns(duck, name, identified=False)) as plan, Updater(store, servers=kafka.servers, settings=FAST) as updater:
         sent(kafka, name, [line(event(1))])
         updater.caught_up()
         with store.connection() as con:
-            positions.claimed(con, plan.group_bys, name, 0, "one that dies")
+            offsets.claimed(con, plan.group_bys, name, 0, "one that dies")
         sent(kafka, name, [line(event(2))])
 
         updater.caught_up(20)
@@ -188,7 +189,7 @@ def test_a_topic_of_which_most_is_bad_pauses_and_says_so(store, kafka, duck):
         sent(kafka, name, [b"{}"] * 200)
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
             until = time.monotonic() + 60
-            while not (kept := [p.trouble for p in positions.progress(store) if p.topic == name and p.trouble]) and time.monotonic() < until:
+            while not (kept := [p.trouble for p in offsets.progress(store) if p.topic == name and p.trouble]) and time.monotonic() < until:
                 time.sleep(0.05)
 
             assert "is paused" in updater.paused[name]  # which comes before it is kept
@@ -245,7 +246,7 @@ def test_marks_say_when_events_happened_came_and_could_be_fetched(store, kafka, 
 
         updated(store, kafka)
 
-        (stood,) = [p for p in positions.progress(store) if p.topic == name]
+        (stood,) = [p for p in offsets.progress(store) if p.topic == name]
         assert (T + timedelta(minutes=2)).replace(tzinfo=UTC).timestamp() * 1e6 == stood.newest
         assert before - 1000 <= stood.appended <= stood.written <= time.time() * 1e6
         assert (False, True) == (stood.idle(stood.written, 10), Streaming() and stood.lag in (0, None))
@@ -255,7 +256,7 @@ def test_the_command_streams_until_it_is_asked_to_end(store, kafka, duck):
     name = topic(kafka)
     with published(store, returns(duck, name)):
         told = {"names": ["returns_v1"], "store": store.url, "kafka": kafka.servers, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
-        with services.process("online.streaming", told, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        with services.process("workbench.online.streaming.stream_process", told, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
             assert "streaming returns_v1\n" == process.stderr.readline()
             sent(kafka, name, [line(event(i)) for i in range(10)])
             until = time.monotonic() + 60

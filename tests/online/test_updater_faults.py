@@ -13,11 +13,12 @@ from kafka.admin import NewTopic
 from streamed import event, line, published, returns, sent, topic
 from test_updater import COUNT, FAST, asked, updated
 
-from online import StoreError, consuming, dead_letters, positions, session
-from online.applying import Guard, Topic
-from online.consuming import Polled
-from online.loading import locked
-from online.updater import Streaming, Updater
+from workbench.online import StoreError
+from workbench.online.storage.uploads import locked
+from workbench.online.streaming import consumer_session, dead_letters, kafka_consumer, offsets
+from workbench.online.streaming.kafka_consumer import Polled
+from workbench.online.streaming.topic_batch import Guard, Topic
+from workbench.online.streaming.updater import Streaming, Updater
 
 pytestmark = pytest.mark.slow
 
@@ -32,18 +33,18 @@ def until(true, seconds=60):
 
 def stands(store, name):
     """How the partitions of a topic stand, by group-by."""
-    return {p.group_by: p for p in positions.progress(store) if p.topic == name}
+    return {p.group_by: p for p in offsets.progress(store) if p.topic == name}
 
 
 def test_one_group_by_that_another_updater_took_and_left_is_taken_over(store, kafka, duck, monkeypatch):
-    monkeypatch.setattr(session, "ABSENT", 1)
+    monkeypatch.setattr(consumer_session, "ABSENT", 1)
     name = topic(kafka)
     first, second = returns(duck, name, identified=False), returns(duck, name, name="others_v1", identified=False)
     with published(store, first) as plan, published(store, second), Updater(store, servers=kafka.servers, settings=FAST) as updater:
         sent(kafka, name, [line(event(1))])
         updater.caught_up()
         with store.connection() as con:
-            positions.claimed(con, plan.group_bys, name, 0, "one that dies")
+            offsets.claimed(con, plan.group_bys, name, 0, "one that dies")
         sent(kafka, name, [line(event(2))])
 
         updater.caught_up(20)
@@ -134,7 +135,7 @@ def test_a_topic_that_is_mended_is_paused_nowhere(store, kafka, duck):
             updater.reload()
             updater.caught_up()
 
-            assert until(lambda: "" == "".join(p.trouble for p in positions.progress(store) if p.topic == name))
+            assert until(lambda: "" == "".join(p.trouble for p in offsets.progress(store) if p.topic == name))
             assert b'workbench_stream_paused{topic="' + name.encode() + b'"} 0.0' in updater.measures.page()
 
 
@@ -142,7 +143,7 @@ def test_finding_bad_messages_takes_few_locks_of_the_server(store, duck):
     definition = returns(duck, "none", identified=False)
     with published(store, definition) as plan, store.connection() as con:
         reads = Topic("none", plan.group_bys, Guard(1.0, 100))
-        epochs = {t: {("none", 0): r.epoch} for t, r in positions.claimed(con, plan.group_bys, "none", 0).items()}
+        epochs = {t: {("none", 0): r.epoch} for t, r in offsets.claimed(con, plan.group_bys, "none", 0).items()}
         messages = [line(event(i, user="5" if i % 10 else "\x00")) for i in range(400)]
         polled = Polled("none", 0, 0, 400, range(400), messages, [1] * 400)
         locks = "select count(*) from pg_locks where pid = pg_backend_pid()"
@@ -179,7 +180,7 @@ def test_an_updater_stops_while_an_upload_has_its_table(store, kafka, duck):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # kafka-python leaves sockets that did not connect to the collector
 def test_a_broker_that_is_away_is_said_and_waited_for(store, duck, caplog, monkeypatch):
-    monkeypatch.setattr(consuming, "ANSWER", 500)
+    monkeypatch.setattr(kafka_consumer, "ANSWER", 500)
     with broker.kafka() as own:
         name = topic(own)
         with published(store, returns(duck, name)), Updater(store, servers=own.servers, settings=FAST) as updater:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from backends import EngineError
-from online import StoreError, fetch
 from workbench import EntitySource, EventSource, GroupBy, Join, days, publish, trailing, unpublish, upload
-from workbench.extraction import uploaded
+from workbench.backends import EngineError
+from workbench.online import StoreError, fetch
+from workbench.serving.history_queries import uploaded
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,9 @@ from held import hold, served, table
 from ibis import _
 
 import workbench as wb
-from online import StoreError, fetch, hot
 from workbench import Aggregation, EntitySource, EventSource, GroupBy, Join, JoinPart, bottom_k, days, each, first_k, histogram, hours, last_k, minutes, top_k
+from workbench.online import StoreError, fetch
+from workbench.online.storage import hot_keys
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +231,7 @@ def test_a_sum_that_does_not_fit_is_an_error_of_its_part_alone(store, duck):
 @pytest.mark.parametrize("hot_from", [1, 1000], ids=["hot", "cold"])
 def test_the_error_of_a_part_names_each_feature_that_fails(store, duck, monkeypatch, hot_from):
     """Rules 11 and 22: of features, maps and derivations, of signed and unsigned sums, also where a hot key's are made together."""
-    monkeypatch.setattr(hot, "HOT", hot_from)
+    monkeypatch.setattr(hot_keys, "HOT", hot_from)
     types = {"k": pa.string(), "t": pa.timestamp("us"), "v": pa.int64(), "u": pa.uint64(), "b": pa.string()}
     events = table(duck, "events", [{"k": "x", "t": D[d], "v": 2**62, "u": 2**63, "b": "b"} for d in (0, 1)] + [{"k": "y", "t": D[0], "v": 1, "u": 2**63 - 1, "b": "b"}], types)
     left = table(duck, "lefts", [{"row": 0, "k": "x", "t": D[3]}], {"row": pa.int64(), "k": pa.string(), "t": pa.timestamp("us")})

@@ -12,37 +12,37 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from workbench.checks import EPOCH
-from workbench.guards import arrivals
-from workbench.guards.asking import found, unable
-from workbench.guards.declared import of_checks
-from workbench.guards.events import GUARDS as EVENTS
-from workbench.guards.events import US, Events
-from workbench.guards.finding import Finding
-from workbench.guards.keys import GUARDS as OF_KEYS
-from workbench.guards.keys import Known, known
-from workbench.guards.lefts import GUARDS as LEFTS
-from workbench.guards.lefts import LABELS, Left
-from workbench.guards.parts import GUARDS as OF_PARTS
-from workbench.guards.parts import Matched
-from workbench.guards.strip import guards_html, guards_text
-from workbench.normal import micros
-from workbench.numbering import ROW, numbered
-from workbench.sources import EventSource
+from workbench.definitions.sources import EventSource
+from workbench.guards import late_load_guard
+from workbench.guards.data_check_guard import of_checks
+from workbench.guards.guard_finding import Finding
+from workbench.guards.guard_runner import found, unable
+from workbench.guards.guards_html import guards_html, guards_text
+from workbench.guards.join_guards import GUARDS as OF_PARTS
+from workbench.guards.join_guards import Matched
+from workbench.guards.key_guards import GUARDS as OF_KEYS
+from workbench.guards.key_guards import Known, known
+from workbench.guards.left_guards import GUARDS as LEFTS
+from workbench.guards.left_guards import LABELS, Left
+from workbench.guards.source_guards import GUARDS as EVENTS
+from workbench.guards.source_guards import US, Events
+from workbench.planner.row_numbers import ROW, numbered
+from workbench.portable.rewrites import micros
+from workbench.training.source_checks import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
     import ibis.expr.types as ir
 
-    from backends import Engine
-    from workbench.definitions import GroupBy
-    from workbench.joins import Join, JoinPart
-    from workbench.timeline.plan import Page
+    from workbench.backends import Engine
+    from workbench.definitions.group_by import GroupBy
+    from workbench.definitions.join import Join, JoinPart
+    from workbench.previews.grid_page import Page
 
 __all__ = ["EVENTS", "LABELS", "LEFTS", "OF_KEYS", "PARTS", "Finding", "Seen", "guards", "guards_html", "guards_text", "of_group_by", "of_source"]
 
-PARTS = (*OF_PARTS, *arrivals.GUARDS)
+PARTS = (*OF_PARTS, *late_load_guard.GUARDS)
 
 # What is known of a source: its findings, and its keys on the engine where they could be read.
 Seen = tuple[tuple[Finding, ...], Known | None]

@@ -10,7 +10,7 @@ from attrs import field, frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from workbench.markup import Markup
+    from workbench.html.markup import Markup
 
 VERSION = 1
 LARGEST = 16_384  # bytes of a request, and more than any that a page makes

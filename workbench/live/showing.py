@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from online.shell import running_kernel
+from workbench.online.ipython_shell import running_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

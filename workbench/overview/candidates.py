@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from workbench.checks import FAR, NEAR
 from workbench.overview.column_facts import NUMBERS, ColumnFacts
-from workbench.timeline import words
+from workbench.previews import preview_words
+from workbench.training.source_checks import FAR, NEAR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,8 +139,8 @@ def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate
         each = column.known / column.distinct
         if not column.unique and (each < REPEATS or column.distinct == 1):
             continue
-        reason = "unique" if column.unique else f"{words.plural(column.distinct, 'value')}, {each:,.1f} rows each"
-        nulls = f", {words.plural(column.nulls, 'row')} of none" if column.nulls else ""
+        reason = "unique" if column.unique else f"{preview_words.plural(column.distinct, 'value')}, {each:,.1f} rows each"
+        nulls = f", {preview_words.plural(column.nulls, 'row')} of none" if column.nulls else ""
         rank = (column.name in added, not KEYISH.search(column.name), column.unique, column.kind == "whole" and not KEYISH.search(column.name), column.nulls > column.rows / 2, -column.distinct, place)
         found.append((rank, KeyCandidate(column.name, column.unique, reason + nulls)))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]

@@ -8,16 +8,16 @@ import ibis
 import ibis.expr.datatypes as dt
 from attrs import field, frozen
 
-from workbench.normal import micros
-from workbench.rows import cleaned
-from workbench.texts import CLOCK, ZONE, ends_with_match
+from workbench.planner.source_rows import cleaned
+from workbench.portable.rewrites import micros
+from workbench.portable.text_rewrites import CLOCK, ZONE, ends_with_match
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import ibis.expr.types as ir
 
-    from backends import Engine
+    from workbench.backends import Engine
 
 LONGEST_TEXT = 200  # characters of an extreme that are fetched
 # The days that there are, of leap years and others.

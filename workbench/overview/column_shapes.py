@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from backends import Engine
+    from workbench.backends import Engine
 
 BINS, TOP = 12, 5
 EACH = 31  # whole numbers that have a bar each: in fewer bins some would hold two of them, and stand out

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from online import snippets
-from online.labels import name_beside
-from workbench.binding import member
-from workbench.definitions import IDENTIFIER
+from workbench.definitions.binding import member
+from workbench.definitions.feature_names import INNER, check_feature, is_inner
+from workbench.definitions.group_by import IDENTIFIER
 from workbench.errors import DefinitionError
-from workbench.names import INNER, check_feature, is_inner
+from workbench.online import snippets
+from workbench.online.own_columns import name_beside
 from workbench.overview.candidates import KeyCandidate, TimeCandidate, values
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.markup import Markup, row, section, tag
+from workbench.html.markup import Markup, row, section, tag
 from workbench.overview.column_facts import share
 from workbench.overview.table_text import cut, distinct, extreme, nulls, shape, value_of
-from workbench.timeline import words
+from workbench.previews import preview_words
 
 if TYPE_CHECKING:
     from workbench.overview.column_facts import ColumnFacts
@@ -26,7 +26,7 @@ def html(preview: TablePreview) -> Markup:
     facts = tag("table", caption, tag("thead", row(HEADS, "th", NUMERIC)), tag("tbody", *rows))
     body = [head, tag("div", facts, class_="scroll", tabindex="0", role="region", aria_label="columns"), _notes(preview)]
     body += [tag("details", tag("summary", "Lines to go on with: ", one.said), tag("pre", tag("code", one.code), tabindex="0"), **({"open": ""} if i == 0 else {})) for i, one in enumerate(preview.lines)]
-    body.append(tag("details", tag("summary", f"First {words.plural(len(preview.rows), 'row')}"), tag("div", _first_rows(preview), class_="scroll", tabindex="0", role="region", aria_label="first rows")))
+    body.append(tag("details", tag("summary", f"First {preview_words.plural(len(preview.rows), 'row')}"), tag("div", _first_rows(preview), class_="scroll", tabindex="0", role="region", aria_label="first rows")))
     return section(*body, label=f"Preview of the table {preview.title}", static=True)
 
 
@@ -45,7 +45,7 @@ def _drawn(column: ColumnFacts) -> Markup:
     marks = []
     for i, (a, b, n) in enumerate(column.bins):
         tall = max(1.0, round(HIGH * n / most, 1)) if n else 0
-        said = f"{value_of(column, a)} to {value_of(column, b)}: {words.plural(n, 'row')} ({share(n, column.rows)})"
+        said = f"{value_of(column, a)} to {value_of(column, b)}: {preview_words.plural(n, 'row')} ({share(n, column.rows)})"
         marks.append(tag("rect", tag("title", said), x=round(i * wide, 1), y=round(HIGH - tall, 1), width=round(max(1.0, wide - 1), 1), height=tall, fill="var(--s1)"))
     label = f"{column.name}: {', '.join(f'{n:,}' for *_, n in column.bins)} rows from least to most"
     return tag("svg", *marks, viewBox=f"0 0 {WIDE} {HIGH}", width=WIDE, height=HIGH, role="img", aria_label=label)

@@ -10,28 +10,28 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from attrs import field, frozen
 
-from backends import engine_of
-from online import snippets
-from online.legible import visible
-from online.shell import variable_of
-from workbench.binding import connections, relation, title, unbind
+from workbench.backends import engine_of
+from workbench.definitions.binding import connections, relation, title, unbind
+from workbench.definitions.feature_names import is_inner
+from workbench.definitions.sources import check_rowwise
 from workbench.errors import DefinitionError
-from workbench.names import is_inner
+from workbench.online import snippets
+from workbench.online.ipython_shell import variable_of
+from workbench.online.legible_text import visible
 from workbench.overview import table_page, table_text
 from workbench.overview.candidates import KeyCandidate, TimeCandidate, amounts, key_candidates, time_candidates
 from workbench.overview.column_facts import OTHER, ColumnFacts, facts, kind_of, measured, questions
 from workbench.overview.column_shapes import bin_counts, binned, commonest, with_commonest
 from workbench.overview.first_lines import TABLE, FirstLines, first_lines, snapshot_of
 from workbench.overview.text_forms import TO_TIME, Hint, as_numbers, hint, line_of, sampled, settled
-from workbench.rows import rebound
-from workbench.sources import check_rowwise
+from workbench.planner.source_rows import rebound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ibis.backends import BaseBackend
 
-    from backends import Engine
+    from workbench.backends import Engine
 
 MOST_STATE_KEYS = 5  # keys that are looked at for whether a day has one row of each
 ASKED_AT_ONCE = 60  # columns of one statement: Postgres gives at most 1,664 values

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from online.legible import written
-from workbench.display import table
+from workbench.html.definition_view import table
+from workbench.online.legible_text import written
 from workbench.overview.column_facts import ColumnFacts, share
-from workbench.timeline import words
+from workbench.previews import preview_words
 
 if TYPE_CHECKING:
     from workbench.overview.table_preview import TablePreview
@@ -36,7 +36,7 @@ def _first_rows(preview: TablePreview) -> list[str]:
     shown = preview.columns[:SHOWN_COLUMNS]
     cells = [[value_of(c, row[c.name]) for c in shown] for row in preview.rows[:SHOWN_ROWS]]
     rest = len(preview.columns) - len(shown)
-    return [*table([c.name for c in shown], cells), *([f"  {words.plural(rest, 'more column')}: .rows has all"] if rest else [])]
+    return [*table([c.name for c in shown], cells), *([f"  {preview_words.plural(rest, 'more column')}: .rows has all"] if rest else [])]
 
 
 def _candidates(preview: TablePreview) -> list[str]:
@@ -85,9 +85,9 @@ def value_of(column: ColumnFacts, value: Any) -> str:
         case "decimal":
             return f"{value:,f}"
         case "text" if not value.strip():
-            return words.cell(repr(value))  # an empty cell would be read as none
+            return preview_words.cell(repr(value))  # an empty cell would be read as none
         case _:
-            return words.cell(value)
+            return preview_words.cell(value)
 
 
 def _instant(at: np.datetime64) -> str:
@@ -100,4 +100,4 @@ def shape(column: ColumnFacts) -> str:
     if column.bins:
         most = max(n for *_, n in column.bins) or 1
         return "".join(BARS[min(len(BARS) - 1, n * len(BARS) // most)] if n else " " for *_, n in column.bins)
-    return ", ".join(f"{words.cell(value)} {share(n, column.rows)}" for value, n in column.top[:3])
+    return ", ".join(f"{preview_words.cell(value)} {share(n, column.rows)}" for value, n in column.top[:3])

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.datatypes as dt
 from attrs import evolve, frozen
 
-from online import snippets
-from workbench.binding import member
+from workbench.definitions.binding import member
+from workbench.online import snippets
 from workbench.overview.column_facts import ISO, ISO_DAY, ColumnFacts, share
-from workbench.texts import CLOCK, NUMBER, ZONE, ends_with_match
-from workbench.timeline import words
+from workbench.portable.text_rewrites import CLOCK, NUMBER, ZONE, ends_with_match
+from workbench.previews import preview_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import ibis.expr.types as ir
 
-    from backends import Engine
+    from workbench.backends import Engine
 
 MOSTLY = 0.5  # of a column's texts: so many have to be of a form for it to be said
 SAMPLED_ROWS = 1_000  # by which a form is chosen
@@ -195,9 +195,9 @@ class Reading:
         if not self.form.then:
             return NO_LINE
         if self.against:
-            return f"{words.plural(self.against, 'text')} of another form among them: say which is meant"
+            return f"{preview_words.plural(self.against, 'text')} of another form among them: say which is meant"
         if self.misread:
-            return f"{words.plural(self.misread, 'text')} among them would be misread, as a code or a day that does not exist: take care of those first"
+            return f"{preview_words.plural(self.misread, 'text')} among them would be misread, as a code or a day that does not exist: take care of those first"
         return "no text tells whether the day or the month stands first" if self.unproven else ""
 
     @property

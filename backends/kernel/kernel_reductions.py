@@ -1,0 +1,381 @@
+"""Every reduction by name: a lane and an ask in, one Arrow array out, a value for each left row in order."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from workbench.backends.kernel import central_moments, exact_sums, order_statistics, sliding_windows, wide_integers
+from workbench.backends.kernel.arrow_arrays import alike, squarable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workbench.backends.asof_request import Ask
+    from workbench.backends.kernel.event_lanes import Lane
+    from workbench.backends.kernel.jit import Doubles, Flags, Longs
+
+WIDE = Context(prec=200)  # no digit of an unscaled sum is lost
+HIGHEST = 10**38 >> 64  # high word that 38 decimal digits do not reach
+LONGEST = 2**31 - 1  # elements that Arrow's lists of one array hold
+
+
+class OutOfRangeError(OverflowError):
+    """A whole number or decimal that its type does not hold (semantics rule 11: an error, never a wrapped number)."""
+
+
+# --- answers as Arrow
+
+
+def _chosen(lane: Lane, ask: Ask, rows: Longs, argument: str = "arg") -> pa.Array:
+    """The values of the lane's rows `rows`; null for -1."""
+    return lane.values(ask.inputs[argument], rows)
+
+
+def _whole(values: Any, empty: Flags | None = None) -> pa.Array:
+    return pa.array(values, pa.int64(), mask=empty)
+
+
+def _finite(values: Doubles, empty: Flags) -> pa.Array:
+    return pa.array(values + 0.0, pa.float64(), mask=empty | ~np.isfinite(values))
+
+
+def _lists(lane: Lane, ask: Ask, rows: Longs, lengths: Longs) -> pa.Array:
+    """Lists of the values of `rows`, of these lengths; null where empty."""
+    values = _chosen(lane, ask, rows)
+    return pa.ListArray.from_arrays(_offsets(lengths), values, mask=pa.array(lengths == 0))
+
+
+def _offsets(lengths: Longs) -> pa.Array:
+    ends = np.cumsum(lengths)
+    if len(ends) and ends[-1] > LONGEST:
+        message = f"the lists of one task hold {ends[-1]} values, and Arrow's hold {LONGEST}: ask for fewer by first_k() or last_k()"
+        raise OutOfRangeError(message)
+    return pa.array(np.concatenate(([0], ends)), pa.int32())
+
+
+def _spread(starts: Longs, lengths: Longs, step: int) -> Longs:
+    """start, start + step, ... of each length, one after another."""
+    ends = np.cumsum(lengths)
+    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    return np.repeat(starts, lengths) + step * within
+
+
+# --- counts and sums
+
+
+def _count(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    return _whole(high - low)
+
+
+def _unique_count(lane: Lane, ask: Ask) -> pa.Array:
+    return _whole(sliding_windows.distinct(lane.value_ids, *lane.range(ask.span)))
+
+
+def _sum(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    found = lane.numbers(ask.inputs["arg"])
+    if found.wide:
+        return _wide_sum(wide_integers.sums(found.mantissas, low, high), low == high, ask, found.scale)
+    digits, signs = lane.totals(ask.inputs["arg"], ask.span)
+    if pa.types.is_floating(ask.type):
+        return _finite(exact_sums.as_doubles(digits, signs, found.exponent), low == high)
+    if pa.types.is_decimal(ask.type):
+        return _decimals(digits, signs, low == high, ask, found.scale)
+    return _integers(digits, signs, low == high, ask)
+
+
+def _integers(digits: Longs, signs: Longs, empty: Flags, ask: Ask) -> pa.Array:
+    low, high, fits = exact_sums.as_words(digits, signs)
+    unsigned = ask.type == pa.uint64()
+    _refuse(fits & (high == (0 if unsigned else low >> 63)), digits, signs, ask)
+    return pa.array(low.view(np.uint64) if unsigned else low, mask=empty).cast(ask.type)
+
+
+def _decimals(digits: Longs, signs: Longs, empty: Flags, ask: Ask, scale: int) -> pa.Array:
+    low, high, fits = exact_sums.as_words(digits, signs)
+    _refuse(fits & (np.abs(high) < HIGHEST), digits, signs, ask)
+    raw = np.empty(2 * len(low), np.int64)
+    raw[::2], raw[1::2] = low, high
+    validity = pa.array(~empty, mask=empty).buffers()[0] if empty.any() else None
+    return pa.Array.from_buffers(pa.decimal128(38, scale), len(low), [validity, pa.py_buffer(raw)]).cast(ask.type)
+
+
+def _wide_sum(sums: Any, empty: Flags, ask: Ask, scale: int) -> pa.Array:
+    decimal = pa.types.is_decimal(ask.type)
+    values = [None if none else Decimal(s).scaleb(-scale, WIDE) if decimal else s for s, none in zip(sums, empty, strict=True)]
+    try:
+        return pa.array(values, ask.type)
+    except (pa.ArrowInvalid, OverflowError):
+        _out_of_range(max(sums, key=abs), ask)
+
+
+def _refuse(fits: Flags, digits: Longs, signs: Longs, ask: Ask) -> None:
+    """An error that shows the first sum that does not fit."""
+    if not fits.all():
+        worst = int(np.argmin(fits))
+        _out_of_range(int(signs[worst]) * sum(int(d) << (exact_sums.DIGIT * i) for i, d in enumerate(digits[worst])), ask)
+
+
+def _out_of_range(value: int, ask: Ask) -> NoReturn:
+    message = f"a sum is {value}, which {ask.type} does not hold: cast its input to a wider type, such as decimal(38, 0)"
+    raise OutOfRangeError(message)
+
+
+def _mean(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    found = lane.numbers(ask.inputs["arg"])
+    if found.wide:
+        return _finite(wide_integers.means(found.mantissas, low, high, found.scale), low == high)
+    digits, signs = lane.totals(ask.inputs["arg"], ask.span)
+    return _finite(exact_sums.as_means(digits, signs, found.exponent, high - low, found.scale), low == high)
+
+
+# --- spread
+
+
+def _less(ask: Ask) -> int:
+    return 0 if ask.options.get("how") == "pop" else 1
+
+
+def _variance(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    found = squarable(lane.numbers(ask.inputs["arg"]))
+    if found.wide:
+        return _finite(wide_integers.variances(found.mantissas, low, high, found.scale, _less(ask)), low == high)
+    sizes = exact_sums.digits_of(found.shifts, 1), exact_sums.digits_of(found.shifts, 2)
+    values = central_moments.variances(found.mantissas, found.shifts, low, high, sizes, found.unit, _less(ask))
+    return _finite(values, low == high)
+
+
+def _stddev(lane: Lane, ask: Ask) -> pa.Array:
+    return pc.sqrt(_variance(lane, ask))
+
+
+def _together(less: Callable[[Ask], int]) -> Callable[[Lane, Ask], pa.Array]:
+    def reduce(lane: Lane, ask: Ask) -> pa.Array:
+        low, high = lane.range(ask.span)
+        x, y = alike(*(squarable(lane.numbers(ask.inputs[side])) for side in ("left", "right")))
+        if x.wide:
+            return _finite(wide_integers.covariances((x.mantissas, y.mantissas), low, high, x.scale + y.scale, less(ask)), low == high)
+        most = x.shifts if exact_sums.digits_of(x.shifts, 1) > exact_sums.digits_of(y.shifts, 1) else y.shifts
+        sizes = exact_sums.digits_of(most, 1), exact_sums.digits_of(most, 2)
+        unit = x.exponent + y.exponent, x.scale + y.scale
+        return _finite(central_moments.covariances(x.mantissas, x.shifts, y.mantissas, y.shifts, low, high, sizes, unit, less(ask)), low == high)
+
+    return reduce
+
+
+def _shape(order: int) -> Callable[[Lane, Ask], pa.Array]:
+    def reduce(lane: Lane, ask: Ask) -> pa.Array:
+        low, high = lane.range(ask.span)
+        found = squarable(lane.numbers(ask.inputs["arg"]))
+        if found.wide:
+            return _finite(wide_integers.shapes(found.mantissas, low, high, order), low == high)
+        return _finite(central_moments.shapes(found.mantissas, found.shifts, low, high, exact_sums.digits_of(found.shifts, 1), order), low == high)
+
+    return reduce
+
+
+# --- one of the inputs
+
+
+def _extreme(sign: int) -> Callable[[Lane, Ask], pa.Array]:
+    def reduce(lane: Lane, ask: Ask) -> pa.Array:
+        ordinals = lane.ordinals(ask.inputs["arg"])
+        return _chosen(lane, ask, sliding_windows.least(ordinals if sign < 0 else ~ordinals, *lane.range(ask.span)))
+
+    return reduce
+
+
+def _arg_extreme(sign: int) -> Callable[[Lane, Ask], pa.Array]:
+    def reduce(lane: Lane, ask: Ask) -> pa.Array:
+        keys = lane.ordinals(ask.inputs["key"])[lane.in_time]
+        rows = sliding_windows.least(keys if sign < 0 else ~keys, *lane.range(ask.span))
+        return _chosen(lane, ask, np.where(rows < 0, -1, lane.in_time[rows] if len(lane.rows) else -1))
+
+    return reduce
+
+
+def _first(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    return _chosen(lane, ask, _at(lane, low, low < high))
+
+
+def _last(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    return _chosen(lane, ask, _at(lane, high - 1, low < high))
+
+
+def _at(lane: Lane, places: Longs, known: Flags) -> Longs:
+    if not len(lane.rows):
+        return np.full(len(places), -1)
+    return np.where(known, lane.in_time[np.where(known, places, 0)], -1)
+
+
+def _oldest(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    lengths = np.minimum(high - low, ask.options.get("k") or LONGEST)
+    return _lists(lane, ask, lane.in_time[_spread(low, lengths, 1)], lengths)
+
+
+def _newest(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    lengths = np.minimum(high - low, ask.options["k"])
+    return _lists(lane, ask, lane.in_time[_spread(high - 1, lengths, -1)], lengths)
+
+
+def _concat(lane: Lane, ask: Ask) -> pa.Array:
+    return pc.binary_join(_oldest(lane, ask), ask.options["separator"])
+
+
+# --- by value
+
+
+def _nth(lane: Lane, ask: Ask, which: Longs) -> Longs:
+    low, high = lane.range(ask.span)
+    bits = order_statistics.levels(len(lane.rows), order_statistics.WORD)
+    return order_statistics.nth(lane.by_value, bits, low, high, np.ascontiguousarray(which))
+
+
+def _ordered(*, descending: bool) -> Callable[[Lane, Ask], pa.Array]:
+    def reduce(lane: Lane, ask: Ask) -> pa.Array:
+        low, high = lane.range(ask.span)
+        lengths = np.minimum(high - low, ask.options["k"])
+        most = int(lengths.max(initial=0))
+        places = np.arange(most)[None, :]
+        which = np.where(places < lengths[:, None], (high - low)[:, None] - 1 - places if descending else places, -1)
+        rows = _nth(lane, ask, which)
+        return _lists(lane, ask, rows[which >= 0], lengths)
+
+    return reduce
+
+
+def _quantiles(lane: Lane, ask: Ask) -> list[pa.Array]:
+    low, high = lane.range(ask.span)
+    at = (high - low - 1)[:, None] * np.asarray(ask.options["quantiles"], float)[None, :]
+    floor = np.floor(at)
+    below = np.where(at >= 0, floor, -1).astype(np.int64)
+    above = np.where(at > floor, below + 1, below)
+    rows = _nth(lane, ask, np.concatenate((below, np.where(at >= 0, above, -1)), axis=1))
+    m = below.shape[1]
+    return [_between(lane, ask, rows[:, i], rows[:, m + i], (at - floor)[:, i]) for i in range(m)]
+
+
+def _between(lane: Lane, ask: Ask, below: Longs, above: Longs, share: Doubles) -> pa.Array:
+    low, high = (_chosen(lane, ask, rows).cast(pa.float64(), safe=False).fill_null(0.0).to_numpy() for rows in (below, above))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _finite(low + (high - low) * share, below < 0)
+
+
+def _quantile(lane: Lane, ask: Ask) -> pa.Array:
+    return _quantiles(lane, ask)[0]
+
+
+def _several(lane: Lane, ask: Ask) -> pa.Array:
+    found = _quantiles(lane, ask)
+    low, high = lane.range(ask.span)
+    lengths = np.where(low < high, len(found), 0)
+    rows = np.column_stack([f.fill_null(np.nan).to_numpy() for f in found])[low < high].ravel()
+    return pa.ListArray.from_arrays(_offsets(lengths), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high))
+
+
+def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Longs]:
+    """For each left row, a row of each value and its count, of the `most` frequent or of all by value; and how many."""
+    low, high = lane.range(ask.span)
+    ids = lane.value_ids
+    lengths = sliding_windows.distinct(ids, low, high)
+    lengths = lengths if most is None else np.minimum(lengths, most)
+    _offsets(lengths)
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    found, counts = order_statistics.tally(ids, order_statistics.levels(int(ids.max(initial=0)) + 1, 0), low, high, offsets, most is not None)
+    example = np.zeros(int(ids.max(initial=0)) + 1, np.int64)
+    example[ids] = np.arange(len(ids))
+    return example[found], counts, lengths
+
+
+def _mode(lane: Lane, ask: Ask) -> pa.Array:
+    rows, _, lengths = _tallied(lane, ask, 1)
+    out = np.full(len(lengths), -1)
+    out[lengths > 0] = rows
+    return _chosen(lane, ask, out)
+
+
+def _histogram(lane: Lane, ask: Ask) -> pa.Array:
+    rows, counts, lengths = _tallied(lane, ask, ask.options.get("k"))
+    keys = _chosen(lane, ask, rows)
+    entries = pa.MapArray.from_arrays(_offsets(lengths), keys, pa.array(counts))
+    return pc.if_else(pa.array(lengths > 0), entries, pa.nulls(len(entries), entries.type))
+
+
+# --- bits and truth
+
+
+def _trues(lane: Lane, ask: Ask) -> tuple[Longs, Longs]:
+    low, high = lane.range(ask.span)
+    so_far = np.concatenate(([0], np.cumsum(lane.ordinals(ask.inputs["arg"]))))
+    return so_far[high] - so_far[low], high - low
+
+
+def _any(lane: Lane, ask: Ask) -> pa.Array:
+    trues, n = _trues(lane, ask)
+    return pa.array(trues > 0, mask=n == 0)
+
+
+def _all(lane: Lane, ask: Ask) -> pa.Array:
+    trues, n = _trues(lane, ask)
+    return pa.array(trues == n, mask=n == 0)
+
+
+def _bits(*, every: bool) -> Callable[[Lane, Ask], pa.Array]:
+    def reduce(lane: Lane, ask: Ask) -> pa.Array:
+        low, high = lane.range(ask.span)
+        return _whole(sliding_windows.bits(lane.ordinals(ask.inputs["arg"]), low, high, every), low == high)
+
+    return reduce
+
+
+def _xor(lane: Lane, ask: Ask) -> pa.Array:
+    low, high = lane.range(ask.span)
+    so_far = np.bitwise_xor.accumulate(np.concatenate(([0], lane.ordinals(ask.inputs["arg"]))))
+    return _whole(so_far[high] ^ so_far[low], low == high)
+
+
+REDUCTIONS: dict[str, Callable[[Lane, Ask], Any]] = {
+    "count": _count,
+    "unique_count": _unique_count,
+    "sum": _sum,
+    "average": _mean,
+    "min": _extreme(-1),
+    "max": _extreme(1),
+    "argmin": _arg_extreme(-1),
+    "argmax": _arg_extreme(1),
+    "first": _first,
+    "last": _last,
+    "first_k": _oldest,
+    "last_k": _newest,
+    "top_k": _ordered(descending=True),
+    "bottom_k": _ordered(descending=False),
+    "collect": _oldest,
+    "group_concat": _concat,
+    "variance": _variance,
+    "stddev": _stddev,
+    "covariance": _together(_less),
+    "correlation": _together(lambda _: -1),
+    "skew": _shape(3),
+    "kurtosis": _shape(4),
+    "quantile": _quantile,
+    "quantiles": _several,
+    "mode": _mode,
+    "histogram": _histogram,
+    "any": _any,
+    "all": _all,
+    "bit_and": _bits(every=True),
+    "bit_or": _bits(every=False),
+    "bit_xor": _xor,
+}

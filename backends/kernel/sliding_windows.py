@@ -1,0 +1,89 @@
+"""Reductions of windows that only move forward: each event enters once and leaves once, whatever the window and the skew.
+
+Every function takes `low` and `high`, the row range of each left row, both never falling, and answers in their order.
+Where a reduction answers with one of its inputs, it gives that event's row, or -1 over none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workbench.backends.kernel.jit import compiled
+
+if TYPE_CHECKING:
+    from workbench.backends.kernel.jit import Longs
+
+
+@compiled
+def least(values: Longs, low: Longs, high: Longs) -> Longs:
+    """The row of the smallest value; the first of equal ones."""
+    out = np.full(len(low), -1)
+    queue = np.empty(len(values) + 1, np.int64)
+    front = back = right = 0
+    for j in range(len(low)):
+        if right < low[j]:
+            right = low[j]
+            front = back
+        for row in range(right, high[j]):
+            while back > front and values[queue[back - 1]] > values[row]:
+                back -= 1
+            queue[back] = row
+            back += 1
+        right = max(right, high[j])
+        while front < back and queue[front] < low[j]:
+            front += 1
+        if front < back and low[j] < high[j]:
+            out[j] = queue[front]
+    return out
+
+
+@compiled
+def distinct(ids: Longs, low: Longs, high: Longs) -> Longs:
+    """How many different ids; ids count from 0, and no two keys share one."""
+    out = np.zeros(len(low), np.int64)
+    counts = np.zeros(ids.max() + 1 if len(ids) else 1, np.int64)
+    left = right = there = 0
+    for j in range(len(low)):
+        while left < min(low[j], right):
+            counts[ids[left]] -= 1
+            there -= counts[ids[left]] == 0
+            left += 1
+        if left < low[j]:
+            left = right = low[j]
+        while right < high[j]:
+            there += counts[ids[right]] == 0
+            counts[ids[right]] += 1
+            right += 1
+        out[j] = there
+    return out
+
+
+@compiled
+def bits(values: Longs, low: Longs, high: Longs, every: bool) -> Longs:  # noqa: FBT001 compiled functions take no keywords
+    """The bits that all values have (`every`), or any of them; two stacks, so that each row is combined at most twice."""
+    out = np.zeros(len(low), np.int64)
+    suffix = np.empty(len(values) + 1, np.int64)
+    nothing = -1 if every else 0
+    left = right = middle = 0
+    newer = nothing
+    for j in range(len(low)):
+        if right < low[j]:
+            right = middle = low[j]
+            newer = nothing
+        left = low[j]
+        for row in range(right, high[j]):
+            newer = newer & values[row] if every else newer | values[row]
+        right = max(right, high[j])
+        if left >= middle:
+            older = nothing
+            for row in range(right - 1, left - 1, -1):
+                older = older & values[row] if every else older | values[row]
+                suffix[row] = older
+            middle, newer = right, nothing
+        if left < middle:
+            out[j] = suffix[left] & newer if every else suffix[left] | newer
+        else:
+            out[j] = newer
+    return out

@@ -1,0 +1,267 @@
+"""Dated results as Parquet files, one folder a day: what the manifest lists is there whole, or not at all.
+
+A step writes into `_staging`, moves its files beside those that are there, and replaces the manifest, which is one
+atomic rename; files that the manifest no longer lists go last. Who reads the files that the manifest lists never sees
+half a step. Who reads whatever files there are may, while a step is committed or after a kill until the next run, see
+days of a step that is not finished, and both the old and the new files of a day that is computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from attrs import frozen
+
+from workbench.backends.engine import Engine, engine_of
+from workbench.backends.engine_refusals import EngineError
+from workbench.backends.table_results import BY, Entry, Ledger, check_one_to_one, document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import ibis.expr.types as ir
+
+    from workbench.backends.engine import Range
+    from workbench.backends.lake_table import Lake
+
+MANIFEST, STAGING, BUILDING = "_manifest.json", "_staging", "_building-"
+EPOCH = date(1970, 1, 1)
+
+
+@frozen
+class Dataset:
+    """The finished days of one folder of Parquet files, and of the folder inside it being built to take their place.
+
+    `view` is the name under which the engine's catalog shows the files, on an engine whose dated tables are files.
+    """
+
+    engine: Engine
+    main: Path
+    view: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What its author calls it."""
+        return str(self.main) if self.view is None else self.view
+
+    def table(self) -> ir.Table:
+        """The view of a dated table as readers have it."""
+        return self.engine.table(self.name)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While the block runs, nobody else fills this folder: a lock on it, which ends with the process."""
+        self._check_path()
+        try:
+            self.main.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.main, os.O_RDONLY)
+        except OSError as error:
+            message = f"{self.main} cannot be written: {error}; give into= a folder that is yours"
+            raise EngineError(message) from error
+        try:
+            self._lock(handle)
+            yield
+        finally:
+            os.close(handle)
+
+    def _check_path(self) -> None:
+        odd = re.search(r"[*?\[\]{}]", str(self.main))
+        if odd:
+            message = f"{self.main} has a {odd[0]!r}, which engines read as a pattern of paths: give into= a folder without"
+            raise EngineError(message)
+
+    def _lock(self, handle: int) -> None:
+        import fcntl  # noqa: PLC0415 not on Windows, where all else works
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = f"another process is filling {self.main}: wait for it, or end it and run this again"
+            raise EngineError(message) from error
+
+    # --- what is there
+
+    def document(self, target: Path) -> dict[str, Any]:
+        """The manifest of a folder as it stands; of no day where there is none."""
+        path = target / MANIFEST
+        return json.loads(path.read_text()) if path.is_file() else document([], {}, {})
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; EngineError where there is none."""
+        if not (self.main / MANIFEST).is_file():
+            message = f"{self.main} has no {MANIFEST}: no backfill wrote it"
+            raise EngineError(message)
+        return self.document(self.main)
+
+    def entries(self, target: Path) -> list[Entry]:
+        """Every finished day of a folder (this one, or the one being built), by day; a day whose files are gone is not."""
+        found = self.document(target)
+        there = {d: e for d, e in found["days"].items() if all((target / f).is_file() for f in e["files"])}
+        return [Entry(date.fromisoformat(d), found["join"], found["definition"], e["inputs"], found["versions"][e["versions"]]) for d, e in there.items()]
+
+    def _files(self, target: Path) -> dict[date, dict[str, int]]:
+        """The rows of each file that the manifest lists, by day; paths from the folder."""
+        return {date.fromisoformat(d): e["files"] for d, e in self.document(target)["days"].items()}
+
+    def read(self, start: date | None = None, end: date | None = None) -> ir.Table:
+        """The rows of the days in [start, end), from the files that the manifest lists."""
+        days = [f for d, f in self._files(self.main).items() if (start is None or d >= start) and (end is None or d < end)]
+        return self._read([self.main / name for files in days for name in files])
+
+    @property
+    def rows(self) -> ir.Table:
+        """The rows of the finished days, which are those whose files are all there."""
+        done, files = {e.day for e in self.entries(self.main)}, self._files(self.main)
+        return self._read([self.main / name for day in files if day in done for name in files[day]])
+
+    def _read(self, files: Sequence[Path]) -> ir.Table:
+        rows = self.engine.read_files(files)
+        return engine_of(rows.get_backend()).given(rows)
+
+    def check_ours(self, name: str, *, rebuild: bool) -> None:
+        """Refuse a folder, or a table of the catalog, that no backfill of the definition `name` wrote."""
+        del rebuild  # files are never edited in place: a day whose files are gone is computed again anyway
+        known, found = (self.main / MANIFEST).is_file(), self.document(self.main)["join"]
+        if found not in (None, name):
+            message = f"{self.name} on {self.engine.title} holds {found}, not {name}: give into= another name, or remove {self.main} first"
+            raise EngineError(message)
+        if not known and self.view in self.engine.connected.list_tables():
+            message = f"{self.engine.title} has a table {self.view!r} that no backfill wrote: give into= another name, or drop it first"
+            raise EngineError(message)
+        if not known and any(self.main.iterdir()):
+            message = f"{self.main} holds files that no backfill wrote: give into= another folder, or empty it first"
+            raise EngineError(message)
+        if not known:
+            _replace(self.main / MANIFEST, document([], {}, {}))  # from here on it is ours, however this run ends
+
+    # --- what is written
+
+    def building(self, definition: str) -> Path:
+        """The folder that is built inside this one for a definition; readers skip names that start with an underscore."""
+        return self.main / f"{BUILDING}{definition[:8]}"
+
+    def write(self, target: Path, rows: ir.Table, time: str, entries: Sequence[Entry], ranges: Sequence[Range]) -> None:
+        """Replace the entries' days in `target` by `rows`, in one replacement of the manifest."""
+        del time, ranges  # files are by day: those of other days stay as they are
+        old, staging = self.document(target), target / STAGING
+        columns = old["columns"] or {c: str(t) for c, t in rows.schema().items() if c != BY}
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.parent.mkdir(exist_ok=True)
+        self.engine.write_files(rows.select(*columns, BY), BY, staging)
+        written = {day: _rows(files) for day, files in _staged(staging).items()}
+        for entry in entries:
+            check_one_to_one(self.name, [entry], sum(written.get(entry.day, {}).values()))
+        check_one_to_one(self.name, entries, sum(n for files in written.values() for n in files.values()))
+        kept = [e for e in self.entries(target) if e.day not in {n.day for n in entries}]
+        self._commit(target, columns, [*kept, *entries], {e.day: old["days"][str(e.day)]["files"] for e in kept}, written)
+        shutil.rmtree(staging)
+
+    def remove(self, target: Path, time: str, ranges: Sequence[Range]) -> None:
+        """Take these ranges of days out, in one replacement of the manifest."""
+        del time
+        old = self.document(target)
+        kept = [e for e in self.entries(target) if not any(first <= e.day < last for first, last in ranges)]
+        if len(kept) < len(old["days"]):
+            self._commit(target, old["columns"], kept, {e.day: old["days"][str(e.day)]["files"] for e in kept}, {})
+
+    def _commit(self, target: Path, columns: dict[str, str], entries: Sequence[Entry], kept: dict[date, dict[str, int]], new: dict[date, dict[Path, int]]) -> None:
+        """Move the new files in, replace the manifest, show it, remove what it does not list."""
+        placed = {day: {_placed(file, target, _folder(columns, day)): n for file, n in made.items()} for day, made in new.items()}
+        _replace(target / MANIFEST, document(entries, columns, kept | placed))
+        if target == self.main:
+            self.finish()
+
+    def finish(self) -> None:
+        """Let the catalog show what the manifest lists, and remove the files that it does not list."""
+        listed = {self.main / name for files in self._files(self.main).values() for name in files}
+        if self.view is not None and listed:
+            self.engine.show(self.view, sorted(listed))
+        elif self.view is not None:
+            self.engine.connected.drop_view(self.view, force=True)
+        for file in set(self.main.glob("*=*/*.parquet")) - listed:
+            file.unlink()
+        for folder in self.main.glob("*=*"):
+            if not any(folder.glob("*.parquet")):
+                shutil.rmtree(folder)  # what Spark leaves are checksums of files that are gone
+
+    def swap(self, built: Path) -> None:
+        """Put the built folder's files in this one's place, in one replacement of the manifest."""
+        found, entries = self.document(built), self.entries(built)
+        new = {e.day: {built / name: n for name, n in found["days"][str(e.day)]["files"].items()} for e in entries}
+        self._commit(self.main, found["columns"], entries, {}, new)
+        shutil.rmtree(built)
+
+    def drop_unfinished(self, keep: Path) -> None:
+        """Remove what a killed run left, and what was being built under definitions that nobody asks for now."""
+        for folder in (*self.main.glob(f"{BUILDING}*"), self.main / STAGING):
+            if folder != keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def dated(engine: Engine, into: str | Path | tuple[str, ...]) -> Ledger | Dataset | Lake:
+    """Where the days of `into` are kept: a table by name, with its schema and catalog or without; a folder by path."""
+    if isinstance(into, Path):
+        return Dataset(engine, into.absolute())
+    parts = (into,) if isinstance(into, str) else into
+    lake = engine.lake(parts)
+    if lake is not None and not (len(parts) == 1 and _is_view(engine, parts[0])):
+        return lake
+    folder = engine.folder(parts[-1])
+    return Ledger(engine, parts[-1]) if folder is None else Dataset(engine, folder, parts[-1])
+
+
+def _is_view(engine: Engine, name: str) -> bool:
+    """Whether a dated table was made as a view of files, before its catalog held tables of a lake."""
+    try:
+        folder = engine.folder(name)
+    except EngineError:
+        return False
+    return folder is not None and (folder / MANIFEST).is_file()
+
+
+def _folder(columns: dict[str, str], day: date) -> str:
+    """`day=2023-11-30`, or another name where the rows have a column `day`: a reader would find two."""
+    name = "day"
+    while name in {c.casefold() for c in columns}:
+        name += "_"
+    return f"{name}={day}"
+
+
+def _staged(staging: Path) -> dict[date, list[Path]]:
+    """The files of each day that an engine wrote."""
+    days = {EPOCH + timedelta(microseconds=int(p.name.partition("=")[2])): sorted(p.glob("*.parquet")) for p in staging.glob(f"{BY}=*")}
+    return dict(sorted(days.items()))
+
+
+def _rows(files: Sequence[Path]) -> dict[Path, int]:
+    return {f: pq.read_metadata(f).num_rows for f in files}
+
+
+def _placed(file: Path, target: Path, folder: str) -> str:
+    """Move a file into a day's folder, under a name that was not there; its path from the target."""
+    place = target / folder
+    place.mkdir(exist_ok=True)
+    taken = [int(p.stem.partition("-")[2]) for p in place.glob("part-*.parquet")]
+    name = f"{folder}/part-{max(taken, default=-1) + 1:04d}.parquet"
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    file.replace(target / name)
+    return name
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole: a reader finds the old one or the new one."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

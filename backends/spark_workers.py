@@ -1,0 +1,120 @@
+"""What Spark's executors have, and what they are sent: functions by value, beside the sources that these need."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from attrs import frozen
+from pyspark.sql import functions as f
+
+from workbench.backends import spark_module_loader as loader
+from workbench.backends.engine_refusals import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspark.sql import Column, SparkSession
+
+# Of the package's folder: what `spark_tasks` imports.
+SENT = (
+    "__init__.py",
+    *(f"backends/{n}.py" for n in ("__init__", "asof_request", "hot_key_slices", "sketches", "spark_tasks")),
+    "backends/kernel/*.py",
+)
+NEEDED = ("numpy", "pyarrow", "attrs", "numba", "datasketches")  # as `import` names them
+ROWS = 4096  # of the probe; Spark cuts them into as many parts as it runs tasks at once
+ADVICE = (
+    "set PYSPARK_PYTHON (for spark-submit spark.pyspark.python), before the session starts, to the path that a Python "
+    f"with {', '.join(NEEDED)} has on the executors"
+)
+KNOWN: WeakKeyDictionary[SparkSession, Workers] = WeakKeyDictionary()
+
+
+@frozen
+class Workers:
+    """What runs the tasks of a session: how many at once, and what their Python lacks, if anything."""
+
+    cores: int
+    lack: str | None = None
+
+
+def workers_of(session: SparkSession) -> Workers:
+    """A session's workers, asked by jobs of as many tasks as it runs at once, until nothing is lacking."""
+    known = KNOWN.get(session)
+    if known is None:
+        known = _probed(session)
+        if known.lack is None:  # what is lacking may be mended, and what failed may have been a lost executor
+            KNOWN[session] = known
+    return known
+
+
+def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
+    """A function of `workbench.backends.spark_tasks` for Spark: its rows are given in an executor, its other arguments here.
+
+    It is nested, so that it is sent by value; its arguments are read once their classes' sources are there.
+    """
+    rest, sent, source = pickle.dumps(arguments), _sent(), _source()
+
+    def run(rows: Any) -> Any:
+        import pickle  # noqa: PLC0415 what runs in an executor is all in here
+        import sys  # noqa: PLC0415
+        import types  # noqa: PLC0415
+
+        name = "feature_workbench_loader"
+        loader = sys.modules.get(name)
+        if loader is None:
+            loader = types.ModuleType(name)
+            exec(source, loader.__dict__)  # noqa: S102 our own file
+            sys.modules[name] = loader
+        return getattr(loader.tasks(sent), task)(rows, *pickle.loads(rest))  # noqa: S301 as written above
+
+    return run
+
+
+@cache
+def _sent() -> bytes:
+    """The tasks' sources."""
+    here = Path(__file__).parents[1]
+    files = sorted(path for pattern in SENT for path in here.glob(pattern))
+    return loader.packed({p.relative_to(here).as_posix(): p.read_text(encoding="utf-8") for p in files})
+
+
+@cache
+def _source() -> str:
+    return Path(loader.__file__).read_text(encoding="utf-8")
+
+
+def _probed(session: SparkSession) -> Workers:
+    parts = session.range(ROWS).select(f.spark_partition_id().alias("part"))
+    cores = parts.distinct().count()
+    tasks = session.range(0, cores, 1, cores)
+    try:
+        seen = [json.loads(row.seen) for row in tasks.select(_look()("id").alias("seen")).collect()]
+        lacking = [name for name in NEEDED if any(name in one["lacks"] for one in seen)]
+        if not lacking:
+            tasks.mapInArrow(shipped("loaded"), "id bigint").count()
+            return Workers(cores)
+    except Exception as error:  # noqa: BLE001 whatever keeps Python from running there
+        return Workers(cores, f"the executors' Python cannot run the window kernel ({reason(error)}): {ADVICE}")
+    python = ", ".join(sorted({one["python"] for one in seen}))
+    return Workers(cores, f"the executors' Python ({python}) lacks {', '.join(lacking)}: {ADVICE}")
+
+
+def _look() -> Callable[..., Column]:
+    """What a task's Python is, as JSON. By Spark's plain functions, which need no pyarrow there."""
+    needed = NEEDED
+
+    def look(_: int) -> str:
+        import json  # noqa: PLC0415 what runs in an executor is all in here
+        import sys  # noqa: PLC0415
+        from importlib.util import find_spec  # noqa: PLC0415
+
+        lacks = [name for name in needed if find_spec(name) is None]
+        return json.dumps({"python": sys.executable, "lacks": lacks})
+
+    return f.udf(look, "string", useArrow=False)

@@ -1,0 +1,329 @@
+"""When a figure is a warning or an alert: rules are data, and one pure function holds figures against them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+from attrs.validators import ge, in_
+
+from workbench.errors import DefinitionError
+from workbench.monitoring.dashboards.number_words import spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
+LEVELS = ("ok", "watch", "alert")
+CODES = {"ok": 0, "watch": 1, "alert": 2, "not judged": 3}  # exit codes of commands, as monitoring plugins have them
+MOST = 1e100  # of a figure
+FORGET = timedelta(days=7)  # after which a subject without figures is no finding any more
+
+
+@frozen(order=True)
+class Subject:
+    """What a figure is of: a published name or a group-by, and of it a feature, or a topic's partition; empty where it is of the whole."""
+
+    object: str
+    feature: str = ""
+    place: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.object, self.feature, self.place)))
+
+
+def _number(value: Any) -> float | None:
+    """A number that JSON can hold and that compares: none for NaN, and none beyond all thresholds."""
+    return None if value is None or value != value else float(min(max(value, -MOST), MOST))  # noqa: PLR0124 NaN
+
+
+@frozen
+class Figure:
+    """A number of a subject at a time, UTC; without `value` it could not be told, and `extra["why"]` says why.
+
+    `kind` is what a rule reads; a rule's sentence may have `why` of what could be told as well. A share is told from 0 to 1, a duration in seconds. `n` is of how many rows it is, where
+    that matters. `at` is when it holds: the end of a tile, or now.
+    """
+
+    kind: str
+    object: str
+    at: datetime
+    value: float | None = field(converter=_number)
+    feature: str = ""
+    place: str = ""
+    n: int | None = None
+    extra: dict[str, Any] = field(factory=dict)
+
+    @property
+    def subject(self) -> Subject:
+        """Whose it is."""
+        return Subject(self.object, self.feature, self.place)
+
+
+def _counts(rule: Rule, attribute: Any, value: tuple[int, int]) -> None:
+    if not 1 <= value[0] <= value[1]:
+        message = f"rule {rule.id}: {attribute.name}={value} is not n of the last m: give 1 <= n <= m"
+        raise DefinitionError(message)
+
+
+@frozen
+class Rule:
+    """From which value on a kind of figure is a `watch` and an `alert`; none where it never is.
+
+    `object` and `feature` name whom it is for, all by default; a rule that names one goes before one that does not. It alerts
+    where `for_`, n of the last m figures of different times, have crossed (a watch, where it never alerts); before that, to cross it is a watch. What has crossed is
+    back below `clear`, a share of the threshold. `per` and `floor` name an `extra` of the figure: what its value is divided
+    by, and below what no threshold is. With `rises` it is the growth since the figure before that is held against them.
+    Figures of fewer than `least` rows are not judged. Where none came for `within`, or its value is not told, `missing` says
+    what then: "grey" not judged, "keep" the alert or watch that it was, "alert". No figure is never ok, whatever it was. With
+    `moot` there may be nothing to judge, as in a topic at rest: a whole is ok without it.
+    """
+
+    id: str
+    kind: str
+    watch: float | None = None
+    alert: float | None = None
+    sentence: str = "{kind} is {value}"
+    unit: str = field(default="", validator=in_(("", "s", "%", "x")))
+    object: str = ""
+    feature: str = ""
+    for_: tuple[int, int] = field(default=(1, 1), validator=_counts)
+    clear: float = field(default=1.0, validator=[ge(0.0)])
+    per: str = ""
+    floor: str = ""
+    rises: bool = False
+    least: int = 0
+    within: timedelta = timedelta(minutes=15)
+    missing: str = field(default="grey", validator=in_(("grey", "keep", "alert")))
+    moot: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse thresholds that no value can be held against."""
+        told = [t for t in (self.watch, self.alert) if t is not None]
+        if not told or min(told) <= 0 or told != sorted(told) or self.clear > 1:
+            message = f"rule {self.id}: watch={self.watch}, alert={self.alert}, clear={self.clear} is no order: 0 < watch <= alert, one of them at least, and clear at most 1"
+            raise DefinitionError(message)
+
+    @property
+    def highest(self) -> str:
+        """The status that `for_` is of: an alert, or a watch where it never alerts."""
+        return "alert" if self.alert is not None else "watch"
+
+    def threshold(self, figure: Figure, level: str) -> float | None:
+        """From which value on the figure is at this level."""
+        found: float | None = getattr(self, level)
+        return None if found is None else max(found, figure.extra.get(self.floor, 0.0) if self.floor else 0.0)
+
+
+@frozen
+class Seen:
+    """A figure as it is held against a rule: its number, none where it was not told, and the thresholds (watch, alert) that were its.
+
+    `value` is what was measured of it, and `level` what that has crossed.
+    """
+
+    at: datetime
+    raw: float | None
+    limits: tuple[float | None, float | None]
+    why: str = ""
+    value: float | None = None
+    level: str = "ok"
+
+    @property
+    def limit(self) -> float:
+        """The largest threshold."""
+        return max(t for t in self.limits if t is not None)
+
+
+@frozen
+class Finding:
+    """What a rule says of a subject: its status, how far it is beyond its threshold (`severity`, 1 at it), and since when.
+
+    `sentence` has the fact and the number. `kept` is what the next evaluation goes on from: the figures of the last m times,
+    the level before them, and the time up to which they are counted in that.
+    """
+
+    rule: str
+    subject: Subject
+    status: str
+    severity: float
+    sentence: str
+    value: float | None
+    at: datetime
+    since: datetime
+    kept: tuple[Seen, ...] = field(default=(), repr=False)
+    held: str = field(default="ok", repr=False)
+    base: Seen | None = field(default=None, repr=False)
+    moot: bool = field(default=False, repr=False)  # it is not judged, and there may be nothing to judge
+
+
+@frozen
+class Findings:
+    """Every finding at a time, worst first, then by severity."""
+
+    at: datetime | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """The worst of them; `ok` only where all is judged that there is to judge, so `not judged` where there is nothing."""
+        return next((f.status for f in self.findings if not f.moot), "not judged")
+
+    @property
+    def unjudged(self) -> tuple[Finding, ...]:
+        """What should be judged and is not."""
+        return tuple(f for f in self.findings if f.status == "not judged" and not f.moot)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many have each status."""
+        return {s: sum(f.status == s for f in self.findings) for s in STATUSES}
+
+    def of(self, subject: Subject) -> tuple[Finding, ...]:
+        """Those of a subject."""
+        return tuple(f for f in self.findings if f.subject == subject)
+
+    def rule(self, rule: str) -> tuple[Finding, ...]:
+        """Those of a rule."""
+        return tuple(f for f in self.findings if f.rule == rule)
+
+
+NOTHING = Findings()
+
+
+def evaluate(rules: Iterable[Rule], figures: Iterable[Figure], now: datetime, before: Findings = NOTHING) -> Findings:
+    """What these figures mean by these rules at `now`, going on from what was found before.
+
+    Nothing but its arguments counts: not the order of rules or figures, and the same figures once more change nothing.
+    Figures of after `now` are not read. Of two figures of one kind, subject and time, the larger value counts.
+    """
+    mine: dict[tuple[str, Subject], dict[datetime, Figure]] = defaultdict(dict)
+    known = {(f.rule, f.subject): f for f in before.findings}
+    table = {r.id: r for r in sorted(rules, key=lambda r: r.id)}
+    for figure in figures:
+        for rule in _ruling(table, figure) if figure.at <= now else ():
+            there = mine[rule.id, figure.subject].get(figure.at)
+            if there is None or _rank(figure) > _rank(there):
+                mine[rule.id, figure.subject][figure.at] = figure
+    subjects = {*mine, *(key for key, f in known.items() if key[0] in table and now - f.kept[-1].at <= FORGET)}
+    found = [_found(table[rule], subject, mine.get((rule, subject), {}), now, known.get((rule, subject))) for rule, subject in sorted(subjects)]
+    return Findings(now, tuple(sorted(found, key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject))))
+
+
+def _rank(figure: Figure) -> tuple[Any, ...]:
+    return (figure.value is not None, figure.value or 0.0, figure.n or 0, repr(sorted(figure.extra.items())))
+
+
+def _ruling(table: Mapping[str, Rule], figure: Figure) -> list[Rule]:
+    """The rules for a figure: of those that read its kind and differ in scope alone, the narrowest."""
+    fit = [r for r in table.values() if r.kind == figure.kind and r.object in ("", figure.object) and r.feature in ("", figure.feature)]
+    return [r for r in fit if not any(_narrower(o, r) for o in fit)]
+
+
+def _narrower(one: Rule, other: Rule) -> bool:
+    """Whether a rule stands in for another where both fit: it says so by its id, `other` or `other:whom`."""
+    return one.id.partition(":")[0] == other.id.partition(":")[0] and (bool(one.feature), bool(one.object)) > (bool(other.feature), bool(other.object))
+
+
+def _found(rule: Rule, subject: Subject, figures: Mapping[datetime, Figure], now: datetime, before: Finding | None) -> Finding:
+    """One finding: the figures of the last m times, each at the level it crossed, then what they mean together."""
+    told: dict[datetime, Figure | Seen] = {s.at: s for s in before.kept} if before else {}
+    base, held = (before.base, before.held) if before else (None, "ok")
+    told |= {at: f for at, f in figures.items() if base is None or at > base.at}
+    chain: list[Seen] = []
+    for at in sorted(told):
+        one = told[at]
+        chain.append(_seen(rule, one if isinstance(one, Seen) else _read(rule, one), chain[-1] if chain else base, chain[-1].level if chain else held))
+    keeps = rule.missing == "keep" and not rule.rises
+    if keeps:  # what was not told takes no other's place, so that what stood before it is still known
+        chain = [*(c for c in chain[:-1] if c.value is not None), chain[-1]]
+    over = max(len(chain) - rule.for_[1] - (keeps and chain[-1].value is None), 0)
+    if over:
+        base, held = chain[over - 1], chain[over - 1].level
+    return _judged(rule, subject, tuple(chain[over:]), now, before, (held, base))
+
+
+def _read(rule: Rule, figure: Figure) -> Seen:
+    """What a rule reads of a figure."""
+    raw = _scored(rule, figure)
+    few = f"{figure.n:,} rows are too few" if figure.n is not None and figure.n < rule.least else ""
+    return Seen(figure.at, raw, (rule.threshold(figure, "watch"), rule.threshold(figure, "alert")), str(figure.extra.get("why", "" if raw is not None else few)))
+
+
+def _seen(rule: Rule, told: Seen, last: Seen | None, held: str) -> Seen:
+    """A figure held against the rule, after the one before it; what has crossed stays until it is back below the lower threshold."""
+    value = told.raw
+    if rule.rises and value is not None:
+        value = None if last is None or last.raw is None else value - last.raw
+    return evolve(told, value=value, level=held if value is None else _level(rule, told, value, held))
+
+
+def _scored(rule: Rule, figure: Figure) -> float | None:
+    """A figure's value as the rule measures it."""
+    value = figure.value
+    if value is None or (figure.n is not None and figure.n < rule.least):
+        return None
+    if not rule.per:
+        return value
+    unit = figure.extra.get(rule.per)
+    return value / unit if unit else None
+
+
+def _level(rule: Rule, seen: Seen, value: float, held: str) -> str:
+    """The highest level that a value has crossed, or has not come back from."""
+    for level, limit in (("alert", seen.limits[1]), ("watch", seen.limits[0])):
+        if limit is not None and value >= (limit * rule.clear if LEVELS.index(held) >= LEVELS.index(level) else limit):
+            return level
+    return "ok"
+
+
+def _judged(rule: Rule, subject: Subject, chain: tuple[Seen, ...], now: datetime, before: Finding | None, kept: tuple[str, Seen | None]) -> Finding:
+    """What the last figures mean together."""
+    newest = chain[-1]
+    late = now - newest.at > rule.within
+    if late or newest.value is None:
+        status, sentence, severity = _missing(rule, chain, late=late)
+    else:
+        status, crossed = _standing(rule, chain)
+        severity = newest.value / newest.limit
+        sentence = rule.sentence.format(kind=rule.kind, value=spelled(newest.value, rule.unit), object=subject.object, why=newest.why) + _against(rule, newest, status, crossed)
+    since = before.since if before and before.status == status else now if late else newest.at
+    told = f"{subject}: {sentence}" + (f", since {since:%Y-%m-%d %H:%M}" if status in ("alert", "watch") else "")
+    return Finding(rule.id, subject, status, severity, told, newest.value, newest.at, since, chain, *kept, moot=rule.moot and status == "not judged")
+
+
+def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
+    """The threshold that makes a status."""
+    watch, alert = seen.limits
+    if status == "ok":
+        return ""
+    if seen.level == "alert" and status == "watch":
+        return f" (alert from {spelled(seen.limit, rule.unit)}, {rule.for_[0]} of {rule.for_[1]} times: {crossed} so far)"
+    limit = alert if status == "alert" or watch is None else watch
+    if seen.level == "ok":
+        return f" ({crossed} of the last {rule.for_[1]} were {status} from {spelled(seen.limit, rule.unit)})"
+    return "" if limit is None else f" ({status} from {spelled(limit, rule.unit)})"
+
+
+def _standing(rule: Rule, chain: tuple[Seen, ...]) -> tuple[str, int]:
+    """What the figures that were told mean together, and how many of them have crossed."""
+    crossed, level = sum(s.value is not None and s.level == rule.highest for s in chain), chain[-1].level
+    if crossed >= rule.for_[0]:
+        return rule.highest, crossed
+    return "watch" if level == "alert" or (level == "watch" and rule.alert is not None) else "ok", crossed
+
+
+def _missing(rule: Rule, chain: tuple[Seen, ...], *, late: bool) -> tuple[str, str, float]:
+    """The status, sentence and severity where there is no figure."""
+    newest = chain[-1]
+    lone = rule.rises and newest.raw is not None
+    why = f"{rule.kind} is told by growth, from the next pass on" if lone and not late else f"no {rule.kind} since {newest.at:%Y-%m-%d %H:%M}" if late else f"{rule.kind} is not judged{f': {newest.why}' if newest.why else ''}"
+    if rule.missing == "alert":
+        return "alert", why, 1.0
+    last = next((s for s in reversed(chain) if s.value is not None), None)
+    was = _standing(rule, chain)[0]
+    if rule.missing == "keep" and last is not None and last.value is not None and was != "ok":
+        return was, f"{why}; before that it was {was}", last.value / last.limit
+    return "not judged", why, 0.0

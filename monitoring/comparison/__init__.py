@@ -1,0 +1,1 @@
+"""Online/offline consistency: served values compared with recomputed ones, and why they differ."""

@@ -1,0 +1,166 @@
+"""Why an answer is not what the warehouse gives: hypotheses in order, of which the first that gives the answer is its cause.
+
+A hypothesis changes one thing of what the warehouse has and computes the answer again by the same expressions; it holds
+where that is the number that was served. Each takes differences of its own kind alone, so that without it they are
+unexplained and not another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from workbench.monitoring.comparison.event_differences import MISSING, NEAR, OTHERWISE
+from workbench.monitoring.comparison.event_replay import HELD, Variant, edges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from workbench.definitions.group_by import Feature
+    from workbench.monitoring.comparison.event_replay import Replay
+    from workbench.monitoring.comparison.recompute import Tolerance
+
+UNEXPLAINED, UNKNOWN, NOT_REPLAYED = "unexplained", "unknown", "not_replayed"
+
+
+@frozen
+class Case:
+    """One value that is not the warehouse's: of an answer by its row, the status of the feature's part, both values."""
+
+    row: int
+    feature: Feature
+    part: int | None
+    status: str | None
+    online: Any
+    offline: Any
+
+    @property
+    def expired(self) -> bool:
+        """Whether the answer says that it gave null because its key's newest event was too old."""
+        return self.status == "expired" and self.online is None
+
+
+@frozen
+class Question:
+    """Cases that are not explained yet, and what answers hypotheses about them."""
+
+    replay: Replay
+    tolerance: Tolerance
+    changed: Callable[[Case], bool]  # whether an upload changed an entity's rows since, and the store now gives the warehouse's value
+    kept: Callable[[Case], str]  # how much is known of what the store held for a case: `all`, `some` or `nothing`
+
+    def given(self, case: Case, variant: Variant) -> bool:
+        """Whether a variant gives what was served."""
+        return self.same(case, self.replay.values(variant).get(case.row, {}))
+
+    def same(self, case: Case, values: Mapping[str, Any]) -> bool:
+        """Whether the feature among these values is what was served."""
+        return case.feature.name in values and self.tolerance.same(case.row, case.feature, case.online, values[case.feature.name], values)
+
+
+Holds = Callable[[Question, Case], bool]
+
+
+@frozen
+class Cause:
+    """A reason: what it says of an answer, how grave it is, and the hypothesis that finds it; none where the log says so itself.
+
+    `grave` is `alert` (served and computed numbers cannot both be right), `watch` (the data itself changed or lacks
+    something), `late` (expected, within a budget) or `excluded`.
+    """
+
+    name: str
+    sentence: str
+    grave: str
+    holds: Holds | None = None
+
+
+def _only(kind: str) -> Holds:
+    """The answer is what the warehouse gives, but for its events of one kind."""
+
+    def holds(question: Question, case: Case) -> bool:
+        return not case.expired and kind in question.replay.kinds.get(case.row, ()) and question.given(case, Variant(frozenset({kind})))
+
+    return holds
+
+
+def _expired(question: Question, case: Case) -> bool:
+    return case.expired and question.given(case, HELD)
+
+
+def _stale(question: Question, case: Case) -> bool:
+    """A whole upload was missing: its events, or an entity's snapshots."""
+    there = bool(question.replay.states) or "stale_batch" in question.replay.kinds.get(case.row, ())
+    return not case.expired and there and question.given(case, Variant(frozenset({"stale_batch"})))
+
+
+def _near(question: Question, case: Case) -> bool:
+    """Digits were lost, in an event or in the value itself."""
+    if _only("precision")(question, case):
+        return True
+    if question.given(case, HELD):
+        return False
+    value = question.replay.values(HELD).get(case.row, {}).get(case.feature.name)
+    return isinstance(case.online, float) and isinstance(value, float) and abs(case.online - value) <= NEAR * max(abs(case.online), abs(value))
+
+
+def _edge(question: Question, case: Case) -> bool:
+    """The windows were cut otherwise: not the events differ, but which of them counted."""
+    return not question.given(case, HELD) and any(question.given(case, v) for v in edges(question.replay.join))
+
+
+def _mutation(question: Question, case: Case) -> bool:
+    """An event was changed or deleted; or a snapshot that the store had already, as far as the store's answer of today tells."""
+    if _only("mutation")(question, case):
+        return True
+    then = question.replay.values(Variant(frozenset({"stale_batch"}))).get(case.row, {}) if question.replay.states else {}
+    return case.feature.name in then and question.tolerance.same(case.row, case.feature, case.offline, then[case.feature.name], then) and question.changed(case)
+
+
+CAUSES = (
+    Cause("version", "answered by another definition than the one that is compared", "excluded"),
+    Cause("error", "answered with an error in the place of the value", "excluded"),
+    Cause("wrong_type", "an event came in another type: digits cut, a text or a key written otherwise", "alert", _only("wrong_type")),
+    Cause("stale_batch", "the upload that has the events, or the snapshot, came after the answer", "late", _stale),
+    Cause("expired", "max_age had passed since the newest event that the store had by then", "late", _expired),
+    Cause("in_flight", "Kafka had the event before the answer, and the store had not written it yet", "late", _only("in_flight")),
+    Cause("late_event", "the event happened before the answer, and the store had it only afterwards", "late", _only("late_event")),
+    Cause("late_across_batch", "the event got into the table after the upload that covers its time, and no message brought it", "late", _only("late_across_batch")),
+    Cause("clock_skew", "the store has the event at another time than the warehouse", "alert", _only("clock_skew")),
+    Cause("duplicate", "the store held an event more often than the warehouse has it", "alert", _only("duplicate")),
+    Cause("window_edge", "the windows were cut otherwise than the definition says", "alert", _edge),
+    Cause("mutation", "what the answer was made of was changed or deleted in the warehouse since", "watch", _mutation),
+    Cause("precision", "digits were lost: the values are equal in 32 bits", "alert", _near),
+    Cause("dropped", "no message brought the event, though it is later than the last upload", "alert", _only("dropped")),
+    Cause("not_in_table", "a message brought an event that the warehouse has not", "watch", _only("not_in_table")),
+)
+SEVERAL = Cause("several", "several of these at once: together they give the answer", "watch")
+LEFT = (
+    Cause(UNEXPLAINED, "no hypothesis gives the answer: the code that serves and the code that trains disagree", "alert"),
+    Cause(UNKNOWN, "what the store held then is not known any more: its rows were made anew, or forgotten", "watch"),
+    Cause(NOT_REPLAYED, "there are more answers that differ than were looked into", "watch"),
+)
+BY_NAME = {c.name: c for c in (*CAUSES, SEVERAL, *LEFT)}
+
+
+def explained(question: Question, cases: Iterable[Case], causes: Sequence[Cause] = CAUSES) -> list[str]:
+    """The cause of each case, by the first of these that gives its answer."""
+    rules = [c for c in causes if c.holds is not None]
+    named = {c.name for c in causes} & {*MISSING, *OTHERWISE}
+    return [_cause(question, case, rules, named) for case in cases]
+
+
+def _cause(question: Question, case: Case, rules: Sequence[Cause], named: set[str]) -> str:
+    kept = question.kept(case)
+    if kept == "nothing":
+        return UNKNOWN
+    for rule in rules:
+        assert rule.holds is not None  # noqa: S101 rules have one
+        if rule.holds(question, case):
+            return rule.name
+    mine = question.replay.kinds.get(case.row, frozenset()) & {*MISSING, *OTHERWISE}
+    if len(mine) > 1 and mine <= named and not case.expired and question.given(case, Variant(mine)):
+        return SEVERAL.name
+    return UNEXPLAINED if kept == "all" else UNKNOWN

@@ -1,0 +1,177 @@
+"""What a dashboard shows, as plain values: one line a feature, what stands behind each line, and the findings over all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from workbench.previews import preview_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.monitoring.lag.store_marks import Landed
+
+ALERT, WATCH, UNJUDGED, OK = STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
+
+
+@frozen
+class Series:
+    """A figure over time: instants in microseconds since 1970, UTC, and values; None where there is none."""
+
+    times: tuple[int, ...] = ()
+    values: tuple[float | None, ...] = ()
+
+    @property
+    def last(self) -> float | None:
+        """The newest value."""
+        return self.values[-1] if self.values else None
+
+
+@frozen
+class Bin:
+    """One bin of a distribution: its share in the reference and now, and its part of the score; `kind` is `value` or the word of what is no value."""
+
+    label: str
+    reference: float
+    current: float
+    part: float = 0.0
+    kind: str = "value"
+
+
+@frozen
+class Mark:
+    """One event of an offending row: when, and whether the server saw it."""
+
+    time: int
+    seen: bool
+
+
+@frozen
+class Offending:
+    """One served row that differs: who (`key` in words, `keys` as values), when, both values, why, and the events of its window from `start` on."""
+
+    key: str
+    at: int
+    served: Any
+    offline: Any
+    cause: str
+    start: int | None = None
+    marks: tuple[Mark, ...] = ()
+    keys: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen
+class Line:
+    """One feature: its status and the figures behind it.
+
+    `severity` is the worst figure over its threshold, 1 at the threshold. Shares are of 1; `lag`, `age` (of the upload)
+    and `fact_age` (of its group-by's newest fact) are in seconds.
+    """
+
+    name: str
+    group_by: str
+    status: str
+    severity: float = 0.0
+    reasons: tuple[str, ...] = ()
+    owner: str = ""
+    note: str = ""
+    drift: Series = field(factory=Series)
+    floor: float | None = None
+    nulls: Series = field(factory=Series)
+    null_before: float | None = None
+    mismatch: Series = field(factory=Series)
+    skew: int = 0
+    compared: int = 0
+    pending: int = 0
+    causes: Mapping[str, Series] = field(factory=dict)
+    lag: float | None = None
+    age: float | None = None
+    fact_age: float | None = None
+    bins: tuple[Bin, ...] = ()
+    rows: tuple[Offending, ...] = ()
+    hot: frozenset[str] = frozenset()
+
+
+@frozen
+class Told:
+    """One finding in words: its status, what kind of figure, the sentence, and the features that it is of."""
+
+    status: str
+    kind: str
+    sentence: str
+    features: tuple[str, ...] = ()
+
+
+@frozen
+class Lane:
+    """A partition's lag by time, in seconds."""
+
+    name: str
+    lag: Series
+    said: str = ""
+
+
+@frozen
+class Thresholds:
+    """Where a figure becomes one to watch and one to alert."""
+
+    drift: tuple[float, float] = (0.10, 0.25)
+    nulls: tuple[float, float] = (0.02, 0.10)
+    mismatch: tuple[float, float] = (0.001, 0.01)
+
+
+@frozen
+class Board:
+    """Everything that one dashboard shows, as of one instant."""
+
+    name: str
+    version: str
+    span: str
+    reference: str
+    as_of: int
+    lines: tuple[Line, ...]
+    told: tuple[Told, ...] = ()
+    lanes: tuple[Lane, ...] = ()
+    marks: tuple[tuple[int, str], ...] = ()
+    stale: str = ""
+    missing: tuple[str, ...] = ()
+    thresholds: Thresholds = field(factory=Thresholds)
+    frozen: int | None = None  # when the reference was
+    uploads: Mapping[str, tuple[Landed, ...]] = field(factory=dict)  # by group-by, as far as they were there
+    first: int = 0  # of the span, in microseconds
+
+    @property
+    def held(self) -> str:
+        """What answers are held against, and since when it has been as it is."""
+        return self.reference if self.frozen is None else f"{self.reference}, frozen {preview_words.time(self.frozen)[:16]}"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many features have each status."""
+        return {status: sum(line.status == status for line in self.lines) for status in STATUSES}
+
+    @property
+    def tally(self) -> str:
+        """The same in words, with how many are ok of all."""
+        bad = [f"{n} {status}" for status, n in self.counts.items() if n and status != OK]
+        return ", ".join([*bad, f"{self.counts[OK]} ok of {len(self.lines)}"])
+
+    @property
+    def unjudged(self) -> tuple[tuple[str, int], ...]:
+        """Why features are not judged, each with of how many, the most frequent first."""
+        grey = (n for n in self.lines if n.status == UNJUDGED)
+        return tuple(Counter("; ".join(n.reasons) or n.note or "nothing of it was served" for n in grey).most_common())
+
+    @property
+    def status(self) -> str:
+        """The worst of its features and of what is told."""
+        found = [*(n.status for n in self.lines), *(t.status for t in self.told)]
+        return min(found, key=STATUSES.index, default=UNJUDGED)
+
+    @property
+    def ranked(self) -> tuple[Line, ...]:
+        """The features, worst first: by status, then by severity, then by name."""
+        return tuple(sorted(self.lines, key=lambda n: (STATUSES.index(n.status), -n.severity, n.name)))

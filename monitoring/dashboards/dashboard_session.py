@@ -1,0 +1,94 @@
+"""What a live dashboard answers: which features are listed, and which one is opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from workbench.html.markup import Markup
+from workbench.live.protocol import RefusedError, Reply, Request
+from workbench.monitoring.dashboards import dashboard_html as page
+from workbench.monitoring.dashboards.board import STATUSES
+from workbench.monitoring.dashboards.dashboard_html import Shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workbench.monitoring.dashboards.board import Board, Offending
+
+
+class Watching:
+    """A board that can be looked through; `fresh` gives the newest one where the page asks for it, `behind` draws what stands behind a row that differs.
+
+    `choices` are words for what answers may be held against, each with its meaning: `fresh` takes one, or nothing for what was given.
+    """
+
+    kinds: Mapping[str, Mapping[str, type]] = {"select": {"feature": str}, "status": {"status": str}, "search": {"query": str}, "clear": {}, "refresh": {}, "against": {"what": str}, "why": {"feature": str, "row": int}}
+
+    def __init__(self, board: Board, fresh: Callable[..., Board] | None = None, behind: Callable[[str, Offending], Markup] | None = None, choices: tuple[tuple[str, str], ...] = ()) -> None:
+        self.board, self._fresh, self._behind = board, fresh, behind
+        self.shown = Shown(explains=behind is not None, given=board.reference, choices=choices)
+
+    def page(self) -> Markup:
+        """The first view."""
+        return page.html(self.board, self.shown, live=True)
+
+    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002 Subject
+        """The parts that a request changes."""
+        given = request.params
+        if request.kind == "why":
+            return self._why(given.get("feature", ""), given.get("row", -1))
+        match request.kind:
+            case "select":
+                if given.get("feature") not in {n.name for n in self.board.lines}:
+                    message = f"{self.board.name} has no feature {given.get('feature', '')!r:.80}"
+                    raise RefusedError(message)
+                self.shown = evolve(self.shown, feature=given["feature"])
+            case "status":
+                if given.get("status", "") not in ("", *STATUSES):
+                    message = f"a status is one of {', '.join(STATUSES)}"
+                    raise RefusedError(message)
+                self.shown = evolve(self.shown, status=given.get("status", ""), feature="")
+            case "search":
+                self.shown = evolve(self.shown, query=given.get("query", ""), feature="")
+            case "clear":
+                self.shown = evolve(self.shown, query="", status="", feature="")
+            case "refresh":
+                self._renew(self.shown.against)
+            case "against":
+                self._renew(given.get("what", ""))
+        return self._drawn(all_=request.kind in ("clear", "refresh", "against"), bar=request.kind == "status")
+
+    def _renew(self, against: str) -> None:
+        """The newest board, held against that."""
+        words = [word for word, _ in self.shown.choices]
+        if against and against not in words:
+            message = f"answers may be held against {', '.join(words) or 'nothing else'}"
+            raise RefusedError(message)
+        if self._fresh:
+            self.board = self._fresh(against) if against else self._fresh()
+        self.shown = evolve(self.shown, against=against)
+
+    def _why(self, feature: str, number: int) -> Reply:
+        """The events behind a row that differs."""
+        line = next((n for n in self.board.lines if n.name == feature), None)
+        if line is None or self._behind is None or not 0 <= number < len(line.rows):
+            message = f"{self.board.name} has no row {number} of {feature!r:.80} that differs"
+            raise RefusedError(message)
+        return Reply({"why": self._behind(feature, line.rows[number])})
+
+    def stop(self, slot: str) -> None:
+        """Nothing runs for long."""
+
+    def close(self) -> None:
+        """Nothing is held open for it."""
+
+    def _drawn(self, *, all_: bool, bar: bool) -> Reply:
+        opened = self.shown.line(self.board)
+        parts = {"features": page.features(self.board, self.shown, live=True), "drill": page.details(self.board, opened, explains=self.shown.explains) if opened else Markup("")}
+        if bar or all_:
+            parts["bar"] = page.bar(self.board, self.shown, live=True)
+        if all_:
+            parts |= {"head": page.head(self.board), "worst": page.worst(self.board, live=True)}
+        return Reply(parts)

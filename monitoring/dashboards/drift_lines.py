@@ -1,0 +1,177 @@
+"""The drift of what was served, feature by feature: its tiles by time against the reference, as a dashboard shows them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from attrs import field, frozen
+
+from workbench.monitoring.dashboards.board import ALERT, OK, UNJUDGED, WATCH, Bin, Series
+from workbench.monitoring.drifts import distances
+from workbench.monitoring.tiles.tile_queries import EPOCH
+from workbench.monitoring.tiles.tile_series import Tile, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workbench.monitoring.alerts.alert_rules import Finding
+    from workbench.monitoring.alerts.watched_figures import Judgement
+    from workbench.monitoring.comparison.served_answers import Answered
+    from workbench.monitoring.dashboards.span_measurements import Measured
+    from workbench.monitoring.drifts.drift_scores import Drift
+    from workbench.monitoring.tiles.bin_edges import Edges
+    from workbench.monitoring.tiles.tile_store import Reference
+
+STATUS = {"ok": OK, "watch": WATCH, "warn": WATCH, "alert": ALERT, "insufficient data": UNJUDGED}
+RANK = (ALERT, WATCH, UNJUDGED, OK)
+TIME = "_fw_at"
+BARS = 24  # bins that are drawn; the rarest of more are one
+
+
+@frozen
+class Drifted:
+    """What a dashboard says of one feature's drift; `hot` has `drift` and `null`, as they crossed."""
+
+    status: str = UNJUDGED
+    severity: float = 0.0
+    why: str = ""
+    since: int | None = None
+    drift: Series = field(factory=Series)
+    floor: float | None = None
+    nulls: Series = field(factory=Series)
+    null_before: float | None = None
+    bins: tuple[Bin, ...] = ()
+    hot: frozenset[str] = frozenset()
+
+
+def served_tiles(told: Answered, reference: Reference, length: timedelta) -> list[Tile]:
+    """The tiles of what was answered, of this definition and without error, by the time that was asked for."""
+    rows = _good(told)
+    if not rows.num_rows:
+        return []
+    names = {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if reference.columns(name)}
+    untold = [i for i in range(len(told.plan.outputs)) if f"f{i}" in names and not pc.all(rows[f"t{i}"]).as_py()]
+    columns, keyed = _named(told, rows, names), [f"_fw_k{i}" for i in range(len(told.plan.keys))]
+    con = ibis.duckdb.connect()
+    try:
+        table = con.create_table("served", columns)
+        whole = [name for f, name in names.items() if int(f[1:]) not in untold]
+        found = summarise(table, reference.edges, time=TIME, keys=keyed, features=whole, length=length) if whole else []
+        for i in untold:  # what an answer did not tell is no null
+            mine = con.create_table(f"served{i}", columns.filter(rows[f"t{i}"]))
+            found += summarise(mine, reference.edges, time=TIME, keys=keyed, features=[names[f"f{i}"]], length=length)
+    finally:
+        con.disconnect()
+    return found
+
+
+def answers(told: Answered, features: Sequence[str]) -> pa.Table:
+    """What was answered, of this definition and without error, by the features' names."""
+    return _named(told, _good(told), {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if name in features})
+
+
+def _good(told: Answered) -> pa.Table:
+    return told.rows.filter(pc.and_(pc.equal(told.rows["hash"], told.plan.hash), pc.invert(told.rows["failed"])))
+
+
+def _named(told: Answered, rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Times, keys and features of answers, under names that a table of features has."""
+    keys = {f"_fw_k{i}": rows[f"k{i}"] for i in range(len(told.plan.keys))}
+    return pa.table({TIME: rows["at"].cast(pa.timestamp("us"))} | keys | {name: rows[f] for f, name in names.items()})
+
+
+def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
+    """The drift of a feature: of the measured column whose finding is worst, a list's or text's others among them; nulls of its own."""
+    reference, tiles = measured.reference, measured.tiles
+    if reference is None:
+        return Drifted(why="no reference")
+    if feature in reference.skipped:
+        return Drifted(why=reference.skipped[feature])
+    every = measured.drifts[feature]
+    columns = list(every)
+    if not columns:
+        return Drifted(why="nothing served")
+    now = measured.now
+    newest = {c: current(found, now) for c, found in every.items()}
+    findings = {c: judgement.drift(feature, measured.place(feature, c)) for c in columns}
+    worst = min(columns, key=lambda c: (RANK.index(_status(findings[c])), -newest[c].severity, columns.index(c)))
+    last, finding = newest[worst], findings[worst]
+    found = every[worst][: every[worst].index(last) + 1]  # without a tile that has hardly begun
+    own, before = {t.start: t for t in tiles[columns[0]]}, measured.before(columns[0], last.start)
+    times = tuple(_us(d.start) for d in found)
+    rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)
+    status = _status(finding)
+    hot = {"null" if finding is not None and judgement.kinds[finding.rule] == "null_rate_delta" else "drift"} if status in (ALERT, WATCH) else set()
+    why = finding.sentence.partition(": ")[2] if finding is not None and status == UNJUDGED and last.status != "insufficient data" else last.why
+    return Drifted(
+        status,
+        last.severity,
+        f"{worst}: {why}" if worst != feature else why,
+        _since(found, last),
+        Series(times, tuple(d.judged.psi if d.judged and enough(d) else None for d in found)),
+        last.judged.floor if last.judged else None,
+        Series(times, rates),
+        before.n_null / before.n_rows if before.n_rows else None,
+        bins(reference.edges[worst], measured.before(worst, last.start), next(t for t in tiles[worst] if t.start == last.start)) if last.n_cur else (),
+        frozenset(hot),
+    )
+
+
+def _status(finding: Finding | None) -> str:
+    return UNJUDGED if finding is None else finding.status
+
+
+def current(found: Sequence[Drift], now: datetime) -> Drift:
+    """The newest tile's; where that one is not over yet and has too few rows, the one before it."""
+    last = found[-1]
+    open_ = last.start is not None and last.length is not None and last.start + last.length > now
+    return found[-2] if open_ and last.status == "insufficient data" and len(found) > 1 else last
+
+
+def enough(drift: Drift) -> bool:
+    """Whether a score stands on enough rows to be drawn."""
+    return drift.status != "insufficient data"
+
+
+def _since(found: Sequence[Drift], last: Drift) -> int | None:
+    """When the run of tiles that are not well began."""
+    start = None
+    for d in reversed(found[: found.index(last) + 1]):
+        if STATUS[d.status] not in (ALERT, WATCH):
+            break
+        start = d.start
+    return None if start is None else _us(start)
+
+
+def _us(at: datetime | None) -> int:
+    return 0 if at is None else (at.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
+
+
+def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
+    """Shares by bin with each one's part of the PSI; nulls, NaN and infinities apart, as shares of all rows."""
+    ref, cur = np.array(reference.counts, float), np.array(current.counts, float)
+    found: list[Bin] = []
+    if edges.bins and ref.sum() and cur.sum():
+        labels = [label.replace("[", "").replace(")", "").replace(", ", " to ") if edges.kind == "ranges" else label for label in edges.labels]
+        kept = [i for i in range(len(labels)) if ref[i] or cur[i]]
+        shown = kept if len(kept) <= BARS else sorted(sorted(kept, key=lambda i: -max(ref[i] / ref.sum(), cur[i] / cur.sum()))[: BARS - 1])
+        rest = [i for i in kept if i not in set(shown)]
+        groups = [([i], labels[i]) for i in shown] + ([(rest, f"{len(rest)} rarer")] if rest else [])
+        parts = _parts(ref, cur)
+        found = [Bin(label, float(ref[g].sum() / ref.sum()), float(cur[g].sum() / cur.sum()), float(parts[g].sum())) for g, label in groups]
+    for kind, name in (("null", "n_null"), ("NaN", "n_nan"), ("inf", "n_posinf"), ("-inf", "n_neginf")):
+        before, after = (getattr(t, name) / t.n_rows if t.n_rows else 0.0 for t in (reference, current))
+        if before or after:
+            found.append(Bin(kind, before, after, kind=kind))
+    return tuple(found)
+
+
+def _parts(ref: distances.Numbers, cur: distances.Numbers) -> distances.Numbers:
+    """What each bin adds to the PSI over all bins."""
+    p, q = distances.jeffreys(ref), distances.jeffreys(cur)
+    return (q - p) * np.log(q / p)

@@ -1,0 +1,136 @@
+"""What was served and is not what the warehouse gives, feature by feature: shares by tile, causes, and the rows with their events."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from datetime import timedelta
+from numbers import Number
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from workbench.errors import DefinitionError
+from workbench.monitoring.comparison.mismatch_causes import NOT_REPLAYED
+from workbench.monitoring.comparison.value_classes import MISMATCHES
+from workbench.monitoring.dashboards.board import UNJUDGED, Mark, Offending, Series
+from workbench.online.fetching.answers import microseconds
+from workbench.planner.source_rows import in_us
+from workbench.previews import preview_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workbench.monitoring.alerts.alert_rules import Finding
+    from workbench.monitoring.comparison.consistency_result import Consistency, Difference, Verdict
+
+HOUR = timedelta(hours=1)
+ROWS = 5  # differing rows that are shown of a feature
+LOOKED = 24  # of which the events are fetched, those of the worst features
+
+
+@frozen
+class Differing:
+    """What a dashboard says of one feature's consistency; shares are of the values compared in a tile."""
+
+    verdict: Verdict | None = None
+    finding: Finding | None = None
+    mismatch: Series = field(factory=Series)
+    causes: Mapping[str, Series] = field(factory=dict)
+    pending: int = 0
+    rows: tuple[Offending, ...] = ()
+    since: int | None = None
+    until: int | None = None  # the end of the last tile where a value differs, if others follow
+
+    @property
+    def status(self) -> str:
+        """What rules found of its figures."""
+        return UNJUDGED if self.finding is None else self.finding.status
+
+    def severity(self, limit: float) -> float:
+        """The share over its alert threshold, and at least 1 for what is an alert by its cause."""
+        rate = (self.verdict.rate or 0.0) / limit if self.verdict else 0.0
+        return max(rate, 1.0) if self.status == "alert" else min(rate, 0.99)
+
+
+def differing(found: Consistency, length: timedelta, windows: Mapping[str, timedelta]) -> dict[str, Differing]:
+    """By feature. Tiles are multiples of an hour, as its metrics are; `windows` has the length of each feature's, where it has one."""
+    step = in_us(max(length // HOUR, 1) * HOUR)
+    counts: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for row in found.metrics.select(["feature", "hour", "compared", "pending", *MISMATCHES]).to_pylist():
+        wrong = sum(row[c] for c in MISMATCHES)
+        counts[row["feature"]][_floor(microseconds(row["hour"]), step)].update(compared=row["compared"], pending=row["pending"], wrong=wrong)
+    causes: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for r in found.rows:
+        causes[r.feature][_floor(microseconds(r.at), step)][r.cause] += 1
+    told = {v.feature: _told(v, counts[v.feature], causes[v.feature], step) for v in found.verdicts}
+    return _with_rows(told, found, windows)
+
+
+def _floor(us: int, step: int) -> int:
+    return us // step * step
+
+
+def _told(verdict: Verdict, counts: Mapping[int, Counter[str]], causes: Mapping[int, Counter[str]], step: int) -> Differing:
+    times = tuple(range(min(counts), max(counts) + 1, step)) if counts else ()
+    none: Counter[str] = Counter()
+    by_time = [(counts.get(t, none), causes.get(t, none)) for t in times]
+    # what was not looked into has a cause of its own, so that causes add up to the whole
+    by_time = [(n, why + Counter({NOT_REPLAYED: n["wrong"] - why.total()})) for n, why in by_time]
+    names = sorted(verdict.causes, key=lambda c: -verdict.causes[c])
+
+    def shares(of: Sequence[tuple[int, int]]) -> Series:
+        return Series(times, tuple(k / n if n else None for k, n in of))
+
+    wrong = [t for t, (n, _) in zip(times, by_time, strict=True) if n["wrong"]]
+    return Differing(
+        verdict,
+        None,
+        shares([(n["wrong"], n["compared"]) for n, _ in by_time]),
+        {c: shares([(why[c], n["compared"]) for n, why in by_time]) for c in names},
+        sum(n["pending"] for n, _ in by_time),
+        since=wrong[0] if wrong else None,
+        until=wrong[-1] + step if wrong and wrong[-1] != times[-1] else None,
+    )
+
+
+# --- rows
+
+
+def _with_rows(told: Mapping[str, Differing], found: Consistency, windows: Mapping[str, timedelta]) -> dict[str, Differing]:
+    """Each feature's rows that differ most, and the events of those of the features that come first."""
+    mine: dict[str, list[Difference]] = defaultdict(list)
+    for r in found.rows:
+        mine[r.feature].append(r)
+    made, left = {}, LOOKED
+    for name, differs in told.items():  # verdicts come worst first
+        worst = sorted(mine[name], key=lambda r: (-distance(r), microseconds(r.at)))[:ROWS]
+        made[name] = evolve(differs, rows=tuple(offending(found, r, windows.get(name), events=i < left) for i, r in enumerate(worst)))
+        left -= len(worst)
+    return made
+
+
+def distance(row: Difference) -> float:
+    """How far a value is from the warehouse's; of what has no distance, and of null, as far as can be."""
+    if isinstance(row.online, Number) and isinstance(row.offline, Number):
+        apart = abs(float(row.online) - float(row.offline))  # type: ignore[arg-type] # Number says less than float takes
+        return math.inf if math.isnan(apart) else apart
+    return math.inf
+
+
+def offending(found: Consistency, row: Difference, window: timedelta | None, *, events: bool) -> Offending:
+    """A row that differs, with the events of its window."""
+    key = ", ".join(preview_words.cell(v) for v in row.keys.values())
+    at, seen = microseconds(row.at), _events(found, row) if events else []
+    marks = tuple(Mark(microseconds(e["time"]), bool(e["visible"])) for e in seen)
+    starts = [m.time for m in marks] + ([] if window is None else [at - in_us(window)])
+    return Offending(key, at, row.online, row.offline, row.cause, min(starts, default=None), marks, row.keys)
+
+
+def _events(found: Consistency, row: Difference) -> list[dict[str, Any]]:
+    try:
+        told = found.events(row)
+    except DefinitionError:  # a derivation, a snapshot, or what is not known any more
+        return []
+    time = told.column_names[0]
+    return [{"time": e[time], "visible": e["visible"]} for e in told.to_pylist() if e["inside"]]

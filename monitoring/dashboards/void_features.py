@@ -1,0 +1,75 @@
+"""Features that are null in every answer: told by the served log, however few rows a tile has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.monitoring.alerts.alert_rules import Figure
+from workbench.monitoring.tiles.tile_store import frozen_origin, thawed
+from workbench.online.fetching.answers import microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from workbench.online.plan import Plan
+    from workbench.online.storage.store import Store
+
+NEWEST = 30  # answers that are told together, whichever tiles they are of, and others of their time
+LOOKED = 2_000  # answers that those are held against
+CHANCE = 1e-3  # what chance gives less often is none
+LEAST = 0.5  # a share of nulls is taken to be no smaller, since keys repeat
+# Answers of one time are equally new: which of them are read is drawn, since callers order keys.
+ANSWERS = """with s as (
+        select features, rank() over (order by at desc) as back
+        from workbench.served where name = %s and hash = %s and at <= %s and errors = '{}'
+        order by at desc, md5(request::text || '/' || number) limit %s),
+    f as (select e.key, e.value = 'null' as void, s.back <= %s as newest
+        from s cross join lateral jsonb_each(s.features) e)
+    select key, count(*), count(*) filter (where void), count(*) filter (where newest),
+        count(*) filter (where newest and void) from f group by 1"""
+
+
+def of_voids(store: Store, plan: Plan, now: datetime) -> Iterator[Figure]:
+    """The share of nulls in the newest 30 answers of each feature, or in all where there are fewer.
+
+    Of the time of the thirtieth all count, up to 2,000.
+
+    Where all are null it is told if that is no chance find: by the share in the training set as
+    it was frozen, or else in the answers before them. What is null there throughout is told
+    however few answers are.
+    """
+    asked = (plan.name, plan.hash, microseconds(now), LOOKED, NEWEST)
+    with store.connection() as con:
+        found = {key: tuple(counts) for key, *counts in con.execute(ANSWERS, asked).fetchall()}
+    held = thawed(store, frozen_origin(plan))
+    tiles = held.tiles if held else {}
+    shares = {c: t.n_null / t.n_rows for c, t in tiles.items() if t.n_rows}
+    for _, _, feature in plan.outputs:
+        value, why, n = void(found.get(feature, (0, 0, 0, 0)), feature, shares)
+        yield Figure("all_null", plan.name, now, value, feature, n=n, extra={"why": why})
+
+
+def void(
+    counts: tuple[int, ...], feature: str, shares: Mapping[str, float]
+) -> tuple[float | None, str, int]:
+    """The share of nulls where it can be judged, in words what it is of, and of how many answers.
+
+    `counts` are of all answers, of those that are null, and the same of the newest.
+    """
+    rows, nulls, n, empty = counts
+    if not n:
+        return None, "no answer was logged: Store(sample=1.0) keeps a served log", 0
+    if empty < n:
+        return empty / n, f"{empty:,} of its newest {n:,} answers are null", n
+    said = f"all of its newest {n:,} answers are null"
+    if feature in shares:
+        before, where = shares[feature], "in the training set"
+    elif rows - n >= NEWEST:
+        before, where = (nulls - empty) / (rows - n), "before them"
+    else:
+        return (1.0, said, n) if n >= NEWEST else (None, f"{said}, which are too few to tell", n)
+    told = f"{said}, and {before:.3g} of those {where}"
+    if before < 1 and max(before, LEAST) ** n >= CHANCE:
+        return None, f"{told}: they are too few to tell", n
+    return 1.0, told, n

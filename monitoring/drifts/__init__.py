@@ -1,0 +1,1 @@
+"""Drift: distances between distributions, and how far chance alone would move them."""

@@ -1,0 +1,93 @@
+"""Mergeable histograms of durations: counts by logarithmic bucket, of which sums over hours and partitions lose nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from attrs import frozen
+
+from workbench.online.streaming.lag_buckets import BUCKETS, LEAST, SHARES, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SECOND = 1_000_000
+ERROR = 2 ** (1 / (2 * SHARES)) - 1  # of a percentile between 1 ms and 12.4 days: half a bucket, 9.05 %
+
+
+@frozen
+class Histogram:
+    """Durations in seconds, by bucket: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4)), the first what is less, the last what is more.
+
+    `negative` are those below 0, a clock's fault: they are counted in the first bucket too. `largest` is exact.
+    """
+
+    counts: tuple[int, ...] = (0,) * BUCKETS
+    negative: int = 0
+    largest: float | None = None
+
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> Histogram:
+        """The histogram of durations in seconds, exact to a microsecond."""
+        return cls.read(counted(np.rint(np.asarray(list(seconds), float) * SECOND).astype(np.int64)))
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any] | None) -> Histogram:
+        """From JSON, as a batch's mark has it and `told` gives it."""
+        if told is None:
+            return cls()
+        counts = [0] * BUCKETS
+        for bucket, count in told["counts"].items():
+            counts[int(bucket)] += int(count)
+        return cls(tuple(counts), int(told["negative"]), None if told["max"] is None else told["max"] / SECOND)
+
+    def told(self) -> dict[str, Any]:
+        """As JSON: the buckets that are not empty, and the largest in microseconds."""
+        return {"counts": {str(i): n for i, n in enumerate(self.counts) if n}, "negative": self.negative, "max": None if self.largest is None else round(self.largest * SECOND)}
+
+    @property
+    def n(self) -> int:
+        """How many durations it has."""
+        return sum(self.counts)
+
+    def __add__(self, other: Histogram) -> Histogram:
+        """The histogram of both sides' durations."""
+        largest = max((x for x in (self.largest, other.largest) if x is not None), default=None)
+        return Histogram(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.negative + other.negative, largest)
+
+    def percentile(self, share: float) -> float | None:
+        """The duration that this share of them does not exceed, in seconds (numpy's "inverted_cdf"); none of none.
+
+        Within 9.1 % of the true one where that is from 1 ms to 12.4 days: the middle of its bucket, by ratio. Below 1 ms it is told as some 1.1 ms.
+        """
+        n = self.n
+        if not n:
+            return None
+        place = int(np.searchsorted(np.cumsum(self.counts), max(int(np.ceil(share * n)), 1)))
+        middle = float(LEAST / SECOND * 2 ** ((place + 0.5) / SHARES))
+        assert self.largest is not None  # noqa: S101 it has durations
+        return max(min(middle, self.largest), LEAST / SECOND)
+
+    @property
+    def summary(self) -> dict[str, float | None]:
+        """p50, p95, p99 and the largest, in seconds."""
+        return {"p50": self.percentile(0.5), "p95": self.percentile(0.95), "p99": self.percentile(0.99), "max": self.largest}
+
+    def above(self, seconds: float) -> float:
+        """About how many are longer: whole buckets above, and of the one that has the limit its share, by ratio."""
+        place = SHARES * np.log2(max(seconds * SECOND, LEAST) / LEAST)
+        whole = int(place)
+        if whole >= BUCKETS:
+            return 0.0
+        return sum(self.counts[whole + 1 :]) + self.counts[whole] * (1 - float(place - whole))
+
+
+def merged(histograms: Iterable[Histogram]) -> Histogram:
+    """All of them as one."""
+    total, negative, largest = np.zeros(BUCKETS, np.int64), 0, list[float]()
+    for h in histograms:
+        total += np.asarray(h.counts, np.int64)
+        negative += h.negative
+        largest += [] if h.largest is None else [h.largest]
+    return Histogram(tuple(int(n) for n in total), negative, max(largest, default=None))

@@ -1,0 +1,89 @@
+"""What is measured of a feature: one column of doubles or of text, and more than one for a list, a map or a long text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ibis
+from attrs import frozen
+
+from workbench.backends import engine_of
+from workbench.errors import DefinitionError, near
+from workbench.portable.rewrites import micros
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import ibis.expr.types as ir
+
+    from workbench.backends import Engine
+
+X, KEY = "_fw_x", "_fw_key"
+SECOND = 1_000_000  # microseconds
+
+
+@frozen(eq=False)
+class Part:
+    """A measured column: a value, double or string, over the rows of `base`."""
+
+    name: str
+    base: ir.Table
+    value: ir.Value
+    numeric: bool
+
+    @property
+    def table(self) -> ir.Table:
+        """The rows, with the value as `_fw_x`."""
+        return self.base.mutate(**{X: self.value})
+
+
+def double(value: float) -> ir.FloatingScalar:
+    """A double that every engine reads as this one; a bare literal is a DECIMAL on DuckDB, an ulp away."""
+    return ibis.literal(repr(float(value))).cast("float64")
+
+
+def parts(table: ir.Table, names: Sequence[str]) -> Iterator[Part]:
+    """The measured columns of some features: the feature's own, `.length` of texts and containers, `[]` elements, `.key` and `.value` of maps.
+
+    Numbers are doubles, so whole numbers beyond 2**53 share bins; times are seconds since 1970; booleans are the texts
+    "false" and "true". Raises DefinitionError for a type that has no summary.
+    """
+    engine = engine_of(table.get_backend())
+    for name in names:
+        if name not in table.columns:
+            message = f"feature {name!r} is no column of the table: {near(name, table.columns)}"
+            raise DefinitionError(message)
+        yield from _of(name, table, table[name], engine)
+
+
+def _of(name: str, table: ir.Table, column: ir.Value, engine: Engine) -> Iterator[Part]:
+    dtype = column.type()
+    if dtype.is_array():
+        yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
+        elements = table.mutate(**{KEY: column}).unnest(KEY)
+        yield from _of(f"{name}[]", elements, elements[KEY], engine)
+    elif dtype.is_map():
+        yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
+        entries = engine.entries(table, column, KEY, X)
+        yield from _of(f"{name}.key", entries, entries[KEY], engine)
+        yield from _of(f"{name}.value", entries, entries[X], engine)
+    elif dtype.is_string() or dtype.is_uuid() or dtype.is_boolean():
+        text = column.ifelse("true", "false") if dtype.is_boolean() else column.cast("string")
+        yield Part(name, table, column.isnull().ifelse(ibis.null("string"), text), numeric=False)
+        if dtype.is_string():
+            yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
+    else:
+        yield Part(name, table, _number(name, column), numeric=True)
+
+
+def _number(name: str, column: ir.Value) -> ir.Value:
+    """A number or a time as a double."""
+    dtype = column.type()
+    if dtype.is_numeric():
+        return column.cast("float64")
+    if dtype.is_date():
+        return micros(column.cast("timestamp")).cast("float64") / double(SECOND)
+    if dtype.is_timestamp():
+        return micros(column).cast("float64") / double(SECOND)
+    message = f"feature {name!r} is {dtype}, which has no summary: cast it to a number, a text, a time, a list or a map, or name the others with features="
+    raise DefinitionError(message)

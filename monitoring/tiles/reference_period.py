@@ -1,0 +1,119 @@
+"""What served features are held against: the training set of their definition, as edges and one tile a measured column."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import ibis
+from attrs import evolve
+from psycopg import errors
+
+from workbench.definitions.join import Join
+from workbench.definitions.sources import EventSource
+from workbench.errors import DefinitionError
+from workbench.monitoring.tiles.bin_edges import Edges, edges_of
+from workbench.monitoring.tiles.tile_series import summarise
+from workbench.monitoring.tiles.tile_store import Origin, Reference, freeze, frozen_origin, thawed
+from workbench.monitoring.tiles.unique_keys import reduce_text
+from workbench.online.errors import StoreError
+from workbench.serving.online_plans import plan_of
+from workbench.training.backfilling import backfill, connection_of, engine_for
+from workbench.training.incremental import left_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import ibis.expr.types as ir
+    import pyarrow as pa
+    from ibis.backends import BaseBackend
+
+    from workbench.definitions.group_by import GroupBy
+    from workbench.online.storage.store import Store
+
+ENOUGH = 1_000  # answers that are frozen; the bins of fewer are computed again
+READERS = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)  # what the server says to who may not write
+MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
+
+
+def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseBackend | None = None, refreeze: bool = False, answers: Callable[[], pa.Table] | None = None) -> Reference | None:
+    """The training set of a join as it was when it was first asked for: kept in the store, by what the definition means.
+
+    Runs once for a definition, as of `now`, and again with `refreeze`: what came since then does not move what answers are
+    held against. A group-by alone has `answers` for bins, frozen as soon as there are 1,000; none without them.
+    """
+    if answers is None and not isinstance(definition, Join):
+        return None
+    plan = plan_of(definition)
+    origin = frozen_origin(plan)
+    found = None if refreeze else thawed(store, origin)
+    if found is not None:
+        return found
+    found, enough = (reference_of(definition, on=on), True) if answers is None or isinstance(definition, Join) else _of_answers(definition, answers())
+    if found is not None:
+        found = evolve(found, at=now if now.tzinfo else now.replace(tzinfo=UTC))
+        return _kept(store, origin, found) if enough else found
+    return found
+
+
+def _kept(store: Store, origin: Origin, found: Reference) -> Reference:
+    """Frozen in the store; by who may only read it, so for this time alone, and its name says so."""
+    try:
+        freeze(store, origin, found)
+    except StoreError as error:
+        if not isinstance(error.__cause__, READERS):
+            raise
+        return evolve(found, name=f"{found.name}, of this time alone since this role may not keep it")
+    return found
+
+
+def _of_answers(definition: GroupBy | Join, answers: pa.Table) -> tuple[Reference | None, bool]:
+    """Bins of what was answered, and whether there is enough of it to stand for later answers."""
+    if not answers.num_rows:
+        return None, False
+    con = ibis.duckdb.connect()
+    try:
+        return reference_of(definition, con.create_table("answers", answers), name=f"first {answers.num_rows:,} answers"), answers.num_rows >= ENOUGH
+    finally:
+        con.disconnect()
+
+
+def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, on: BaseBackend | None = None, name: str = "") -> Reference | None:
+    """The reference of a definition's features: of a given table, else of a join's training set; none for a group-by alone. Runs.
+
+    A training set of more than 200,000 left rows is thinned by a hash of their keys and times, and `name` says by how much.
+    """
+    features = [n for _, _, n in plan_of(definition).outputs]
+    if table is None:
+        if not isinstance(definition, Join):
+            return None
+        table, name = _training_set(definition, on)
+    edges: dict[str, Edges] = {}
+    skipped = {n: "not in the reference" for n in features if n not in table.columns}
+    for feature in (f for f in features if f not in skipped):
+        try:
+            edges |= edges_of(table, features=[feature], name=name)
+        except DefinitionError as error:
+            skipped[feature] = str(error).partition(":")[0]
+    measured = [f for f in features if f not in skipped]
+    tiles = summarise(table, edges, keys=_keys(definition, table), features=measured) if measured else []
+    return Reference(name or "table given", edges, {t.feature: t for t in tiles}, skipped, datetime.now(UTC))
+
+
+def _keys(definition: GroupBy | Join, table: ir.Table) -> Sequence[str]:
+    keys = [k.name for k in plan_of(definition).keys]
+    return keys if set(keys) <= set(table.columns) else ()
+
+
+def _training_set(join: Join, on: BaseBackend | None) -> tuple[ir.Table, str]:
+    con = connection_of(join, on)
+    engine = engine_for(join, con)
+    left = left_rows(join, engine, None, None)
+    ((rows,),) = engine.rows(left.agg(n=left.count()))
+    if rows <= MOST:
+        return backfill(join, on=con), f"training set, {rows:,} rows"
+    step = -(-rows // MOST)
+    whole = join.left.table.to_expr()
+    asked = reduce_text([whole[c] for c in dict.fromkeys((*(k.name for k in plan_of(join).keys), join.left.time))])
+    thinned = whole.filter(engine.hashed(asked).cast("int64") % step == 0)
+    return backfill(evolve(join, left=EventSource(thinned, time=join.left.time)), on=con), f"training set, one of {step} of {rows:,} rows"

@@ -1,0 +1,117 @@
+"""Tiles and edges in the online store's Postgres: what answers are held against is frozen there, once for a definition."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from workbench.monitoring.tiles.bin_edges import Edges
+from workbench.monitoring.tiles.tile_queries import EPOCH
+from workbench.monitoring.tiles.tile_series import Tile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from workbench.online.plan import Plan
+    from workbench.online.storage.store import Store
+
+PUT_EDGES = "insert into workbench.edges values (%s, %s, %s::text::json) on conflict do nothing"
+PUT_TILE = """insert into workbench.tiles values (%s, %s, %s, %s, %s, %s, %s::text::json)
+on conflict (object, source, feature, edges, length, start) do update set tile = excluded.tile"""
+PUT_FROZEN = """insert into workbench.frozen values (%s, %s, %s, %s::text::json, %s::text::json)
+on conflict (object) do update set name = excluded.name, at = excluded.at, edges = excluded.edges, skipped = excluded.skipped"""
+GET_FROZEN = "select name, at, edges::text, skipped::text from workbench.frozen where object = %s"
+GET_EDGES = "select edges::text from workbench.edges where id in (select edges from workbench.tiles where object = %s and source = %s)"
+GET_TILES = """select tile::text from workbench.tiles where object = %s and source = %s and feature = any(%s) and edges = any(%s)
+and start >= coalesce(%s::timestamptz, '-infinity') and start < coalesce(%s::timestamptz, 'infinity') order by feature, start, length"""
+
+
+@frozen
+class Origin:
+    """What tiles are of: a join or table with its version, as one name, and where its rows come from: offline, served, online."""
+
+    object: str
+    source: str
+
+
+@frozen(eq=False)
+class Reference:
+    """Edges and tiles by measured column, frozen on one table; `name` says which, `at` when, `skipped` why a feature has none."""
+
+    name: str
+    edges: Mapping[str, Edges]
+    tiles: Mapping[str, Tile]
+    skipped: Mapping[str, str]
+    at: datetime
+
+    def columns(self, feature: str) -> tuple[str, ...]:
+        """What is measured of a feature: its own column first, then lengths, elements and entries."""
+        own = (n for n in self.edges if n == feature or n.startswith((f"{feature}.", f"{feature}[")))
+        return tuple(sorted(own, key=len))
+
+
+def save(store: Store, origin: Origin, tiles: Iterable[Tile], edges: Iterable[Edges]) -> None:
+    """Keep tiles and their edges; a tile that is there already is replaced. All of it, or none."""
+    with store.connection() as con, con.transaction():
+        _put(con, origin, tiles, edges)
+
+
+def freeze(store: Store, origin: Origin, reference: Reference) -> None:
+    """Keep what answers of an object are held against, in the place of what was before."""
+    with store.connection() as con, con.transaction():
+        _put(con, origin, reference.tiles.values(), reference.edges.values())
+        ids = {column: e.edges_id for column, e in reference.edges.items()}
+        con.execute(PUT_FROZEN, (origin.object, reference.name, reference.at, json.dumps(ids), json.dumps(dict(reference.skipped))))
+
+
+def frozen_origin(plan: Plan) -> Origin:
+    """Under what the reference of a published plan is kept: a join's training set, else answers."""
+    return Origin(f"{plan.name} {plan.hash}", "offline" if plan.kind == "join" else "served")
+
+
+def thawed(store: Store, origin: Origin) -> Reference | None:
+    """What `freeze` kept for an object; none where nothing is kept."""
+    if not _made(store):
+        return None
+    with store.connection() as con:
+        found = con.execute(GET_FROZEN, (origin.object,)).fetchone()
+    if found is None:
+        return None
+    name, at, ids, skipped = found
+    wanted = json.loads(ids)
+    there = {e.feature: e for e in load_edges(store, origin) if wanted.get(e.feature) == e.edges_id}
+    return Reference(name, {c: there[c] for c in wanted}, {t.feature: t for t in load(store, origin, there.values())}, json.loads(skipped), at)
+
+
+def _put(con: Any, origin: Origin, tiles: Iterable[Tile], edges: Iterable[Edges]) -> None:
+    with con.cursor() as cursor:
+        cursor.executemany(PUT_EDGES, [(e.edges_id, e.feature, e.dumps()) for e in edges])
+        cursor.executemany(PUT_TILE, [(origin.object, origin.source, t.feature, t.edges_id, t.start or EPOCH, (t.length or EPOCH - EPOCH), t.dumps()) for t in tiles])
+
+
+def load(store: Store, origin: Origin, edges: Iterable[Edges], *, start: datetime | None = None, end: datetime | None = None) -> list[Tile]:
+    """The tiles of these edges that start in [start, end), by feature and start; those of all time start at 1970."""
+    wanted = list(edges)
+    if not _made(store):
+        return []
+    with store.connection() as con:
+        rows = con.execute(GET_TILES, (origin.object, origin.source, [e.feature for e in wanted], [e.edges_id for e in wanted], start, end)).fetchall()
+    return [Tile.loads(text) for (text,) in rows]
+
+
+def load_edges(store: Store, origin: Origin) -> list[Edges]:
+    """The edges that tiles of this origin are kept for, by feature."""
+    if not _made(store):
+        return []
+    with store.connection() as con:
+        rows = con.execute(GET_EDGES, (origin.object, origin.source)).fetchall()
+    return sorted((Edges.loads(text) for (text,) in rows), key=lambda e: (e.feature, e.edges_id))
+
+
+def _made(store: Store) -> bool:
+    with store.connection() as con:
+        row = con.execute("select to_regclass('workbench.frozen') is not null").fetchone()
+    return bool(row and row[0])

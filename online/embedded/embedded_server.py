@@ -1,0 +1,260 @@
+"""An embedded PostgreSQL: a real server in a folder, shared by the processes that use it and stopped by the last of them.
+
+Who uses it and whether it runs is told by locks that the system holds for a process and gives up when the
+process ends, however it ends: nothing is counted, and no process number that a crash may have left is believed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from psycopg import pq
+
+from workbench.online.embedded import binaries as programs
+from workbench.online.embedded import data_directory
+from workbench.online.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 120  # seconds for a server to recover or to write everything out
+LOG_BYTES = 10_000_000  # a larger log is put aside at the next start, one old log is kept
+USED: dict[Path, int] = {}  # by folder: the open lock that says that this process uses it
+
+
+class Endpoint(NamedTuple):
+    """Where a server says that it listens."""
+
+    folder: str
+    port: int
+    tcp: bool
+
+    @property
+    def socket(self) -> str:
+        """The path of its socket."""
+        return f"{self.folder}/.s.PGSQL.{self.port}"
+
+    @property
+    def url(self) -> str:
+        """By the socket: whoever may enter its folder is let in."""
+        return f"postgresql://postgres@/postgres?host={quote(self.folder)}&port={self.port}"
+
+
+def start(folder: Path, *, port: int | None = None, binaries: Path | None = None) -> str:
+    """The URL of a running server whose data is in the folder, made and started where need be.
+
+    The process uses it from now on: when the last process that does so ends, it stops the server. The server
+    survives a crash of any of them. It listens on a socket that only this user can reach, and, with a port,
+    on 127.0.0.1 too, by a password that is in the URL. `binaries` holds initdb and postgres: without it the
+    wheel's, else the system's.
+
+    Raises StoreError if there are no programs to run, the data is another version's, or the server does not start.
+    """
+    folder = Path(folder).resolve()
+    try:
+        with _locked(folder):
+            _use(folder)
+            found = _running(folder, port, binaries)
+    except OSError as error:
+        raise data_directory.unusable(folder, error) from error
+    if port is None:
+        return found.url
+    if not found.tcp or found.port != port:
+        message = f"the server of {folder} already runs without port {port}: stop it, then start it with the port"
+        raise StoreError(message)
+    return f"postgresql://postgres:{(folder / 'password').read_text()}@127.0.0.1:{port}/postgres"
+
+
+def leave(folder: Path) -> None:
+    """End this process's use; stop the server if no other process uses it. Runs by itself when Python ends."""
+    folder = Path(folder).resolve()
+    _unused(folder)
+    if not folder.is_dir():
+        return
+    with _locked(folder):
+        users = _opened(folder / "users.lock")
+        try:
+            if _taken(users, fcntl.LOCK_EX):
+                _stopped(folder)
+        finally:
+            os.close(users)
+
+
+def stop(folder: Path) -> None:
+    """Stop the folder's server, whoever uses it; what is committed stays, and the next start finds it."""
+    folder = Path(folder).resolve()
+    _unused(folder)
+    if folder.is_dir():
+        with _locked(folder):
+            _stopped(folder)
+
+
+def _leave_all() -> None:
+    for folder in list(USED):
+        leave(folder)
+
+
+def _use(folder: Path) -> None:
+    """Hold the lock that says so; anew each time, for the folder may have been deleted and made again."""
+    if not USED:
+        atexit.unregister(_leave_all)
+        atexit.register(_leave_all)
+    users = _opened(folder / "users.lock")
+    fcntl.flock(users, fcntl.LOCK_SH)
+    _unused(folder)
+    USED[folder] = users
+
+
+def _unused(folder: Path) -> None:
+    """Give the lock up; it is held on while a fork of this process has it, which came by it with everything else."""
+    if folder in USED:
+        os.close(USED.pop(folder))
+
+
+def _running(folder: Path, port: int | None, binaries: Path | None) -> Endpoint:
+    """Where the server answers, once it does; started if none lives."""
+    end, launched = time.monotonic() + PATIENCE, False
+    while not (found := _answering(folder)):
+        if not _alive(folder):
+            if launched:
+                raise _unstarted(folder)
+            _launch(folder, port, binaries)
+            launched = True
+        elif time.monotonic() > end:
+            message = f"the server of {folder} lives and did not answer for {PATIENCE} s: it may be recovering, so try again, or be of another machine or container, or hang: {folder / 'server.log'} says which"
+            raise StoreError(message)
+        time.sleep(0.005)
+    return found
+
+
+def _answering(folder: Path) -> Endpoint | None:
+    """Where the folder's server listens, if it takes connections."""
+    data = folder / "data"
+    try:
+        _, home, _, port, sockets, tcp, *_, state, _ = (data / "postmaster.pid").read_text().split("\n")
+        # a copy of a folder brings the file of the server that the other one has
+        if state.strip() != "ready" or not data.samefile(home):
+            return None
+    except (FileNotFoundError, ValueError):  # none, or not yet whole
+        return None
+    found = Endpoint(sockets, int(port), bool(tcp))
+    return found if pq.PGconn.ping(f"{found.url}&connect_timeout=5".encode()) == pq.Ping.OK else None
+
+
+def _alive(folder: Path) -> bool:
+    """Whether any process of a server lives: each inherits the lock that the server was started with."""
+    server = _opened(folder / "server.lock")
+    try:
+        return not _taken(server, fcntl.LOCK_SH)
+    finally:
+        os.close(server)
+
+
+def _launch(folder: Path, port: int | None, binaries: Path | None) -> None:
+    """Start a server that belongs to no terminal and no notebook; what it needs is made first."""
+    data, log = folder / "data", folder / "server.log"
+    place = programs.chosen(binaries, data)
+    log.touch(mode=0o600)
+    if log.stat().st_size > LOG_BYTES:
+        log.replace(folder / "server.log.old")
+    server = _opened(folder / "server.lock")
+    try:
+        fcntl.flock(server, fcntl.LOCK_EX)
+        prefix = programs.allowed(place, folder)
+        if not data.exists():
+            data_directory.make(folder, place, prefix, server)
+        sockets = data_directory.sockets(folder)
+        # left by a crash: no process of the server lives, and its number may be another's by now, which would keep Postgres from starting
+        for stale in (data / "postmaster.pid", *sockets.iterdir()):
+            stale.unlink(missing_ok=True)
+        options = [f"unix_socket_directories={sockets}", "unix_socket_permissions=0700", f"listen_addresses={'' if port is None else '127.0.0.1'}"]
+        options += [] if port is None else [f"port={port}"]
+        command = [*prefix, str(place / "postgres"), "-D", str(data), *(word for option in options for word in ("-c", option))]
+        # by way of a shell that ends at once: the server is no child of ours, to be signalled or waited for
+        detached = ["sh", "-c", '"$@" >>server.log 2>&1 </dev/null &', "sh", *command]
+        subprocess.run(detached, cwd=folder, env=data_directory.environment(), start_new_session=True, pass_fds=[server], umask=0o077, check=True)  # noqa: S603 the programs chosen
+    finally:
+        os.close(server)
+
+
+def _stopped(folder: Path) -> None:
+    """Stop the server, if any, and wait until the last of its processes has ended."""
+    end, told = time.monotonic() + PATIENCE, False
+    while (found := _answering(folder)) or _alive(folder):
+        if found and not told:
+            with suppress(ProcessLookupError, ConnectionError, FileNotFoundError):  # it ended meanwhile
+                os.kill(_process(found, folder), signal.SIGINT)  # a fast stop: sessions end, what is committed is written
+                told = True
+        if time.monotonic() > end:
+            message = f"the server of {folder} did not stop for {PATIENCE} s: {folder / 'server.log'} says why"
+            raise StoreError(message)
+        time.sleep(0.005)
+
+
+def _process(found: Endpoint, folder: Path) -> int:
+    """The number of the server's process, as this process would call it."""
+    number = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    if hasattr(socket, "SO_PEERCRED"):
+        with socket.socket(socket.AF_UNIX) as plug:
+            plug.connect(found.socket)
+            number = struct.unpack("3i", plug.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    if not number:
+        message = f"the server of {folder} runs in another container: stop it there"
+        raise StoreError(message)
+    return number
+
+
+def _unstarted(folder: Path) -> StoreError:
+    """Why a server ended before it answered: its disk, or whatever its log says."""
+    told = _tail(folder / "server.log")
+    if data_directory.lacks_room(told) or not data_directory.room(folder):
+        return data_directory.unusable(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return StoreError(f"PostgreSQL did not start in {folder}; its log ends with:\n{told}")
+
+
+def _tail(log: Path) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Be alone in starting and stopping the folder's server, after whoever is at it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _opened(folder / "lock")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as e:
+        if e.errno in data_directory.DISK:
+            raise data_directory.unusable(folder, e) from e
+        message = f"{folder} takes no lock ({e}): choose a folder that is yours, on a disk of this machine"
+        raise StoreError(message) from e
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _taken(lock: int, kind: int) -> bool:
+    """Take a lock unless it is held."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

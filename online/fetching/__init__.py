@@ -1,0 +1,1 @@
+"""Fetching: from keys to answers, by one SQL statement a definition."""

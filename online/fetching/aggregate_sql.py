@@ -1,0 +1,208 @@
+"""Each reduction as a Postgres aggregate of stored rows: rules 9 to 12 in SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from workbench.online.plan import Cell
+
+SKETCHED = ("approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram")  # finished where they are fetched
+COUNTS = ("count", "unique_count")  # over nothing, 0
+PLACED = ("first", "last", "first_k", "last_k")  # found by the index, from one end of the window
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Values:
+    """A cell's arguments as SQL over one row, their Postgres types, what must hold for the row to count, and rule 10's order."""
+
+    arguments: Mapping[str, str]
+    types: Mapping[str, str]
+    keep: Sequence[str]
+    time: str | None
+    order: Sequence[str]
+
+    @property
+    def arg(self) -> str:
+        """The value that is reduced; a boolean as a number where it is added."""
+        return self.arguments["arg"]
+
+    @property
+    def number(self) -> str:
+        """The value as one that can be added."""
+        return f"({self.arg})::int" if self.types["arg"] == "bool" else self.arg
+
+    @property
+    def filter(self) -> str:
+        """The condition as an aggregate's FILTER."""
+        return f" filter (where {' and '.join(self.keep)})" if self.keep else ""
+
+    def sorted(self, *, descending: bool = False, first: Sequence[str] = ()) -> str:
+        """ORDER BY: `first`, then time and the source's order, then the value itself (rule 10)."""
+        way, nulls = ("desc", " nulls last") if descending else ("asc", " nulls first")
+        placed = [f"{self.time} {way}"] if self.time else []  # never null, and said so the index serves it
+        return ", ".join([*first, *placed, *(f"{o} {way}{nulls}" for o in self.order), f"{self.arg} {way}"])
+
+
+def _of(name: str) -> Callable[[Cell, Values], str]:
+    return lambda _, v: f"{name}({v.arg}){v.filter}"
+
+
+def _count(_: Cell, v: Values) -> str:
+    return f"count(*){v.filter}"
+
+
+def _sum(cell: Cell, v: Values) -> str:
+    total = f"sum({v.number}){v.filter}"
+    return f"({total})::{cell.sql}" if cell.sql in ("int8", "numeric(20,0)") else total
+
+
+def _average(_: Cell, v: Values) -> str:
+    if v.types["arg"] == "float8":
+        return f"avg({v.arg}){v.filter}"
+    return f"((sum({v.number}){v.filter})::float8 / nullif(count(*){v.filter}, 0))"
+
+
+def _extreme(name: str) -> Callable[[Cell, Values], str]:
+    def made(_: Cell, v: Values) -> str:
+        if v.types["arg"] == "bool":
+            return f"{'bool_and' if name == 'min' else 'bool_or'}({v.arg}){v.filter}"
+        if v.types["arg"] in ("bytea", "uuid"):  # Postgres 14 to 17 compare them but have no least
+            return f"(array_agg({v.arg} order by {v.arg} {'asc' if name == 'min' else 'desc'}){v.filter})[1]"
+        return f"{name}({v.arg}){v.filter}"
+
+    return made
+
+
+def _at_end(*, descending: bool) -> Callable[[Cell, Values], str]:
+    return lambda _, v: f"(array_agg({v.arg} order by {v.sorted(descending=descending)}){v.filter})[1]"
+
+
+def _arg_extreme(way: str) -> Callable[[Cell, Values], str]:
+    def made(_: Cell, v: Values) -> str:
+        extreme = f"{v.arguments['key']} {way}"
+        return f"(array_agg({v.arg} order by {v.sorted(first=[extreme])}){v.filter})[1]"
+
+    return made
+
+
+def _list(order: Callable[[Values], str]) -> Callable[[Cell, Values], str]:
+    def made(cell: Cell, v: Values) -> str:
+        k = cell.options.get("k")
+        values = f"(array_agg({v.arg} order by {order(v)}){v.filter}){f'[1:{k}]' if k else ''}"
+        return f"to_jsonb({values})" if cell.sql == "jsonb" else values
+
+    return made
+
+
+def _concat(cell: Cell, v: Values) -> str:
+    return f"string_agg({v.arg}, {text(cell.options['separator'])} order by {v.sorted()}){v.filter}"
+
+
+def _spread(name: str) -> Callable[[Cell, Values], str]:
+    return lambda cell, v: f"({name}_{'samp' if cell.options['how'] == 'sample' else 'pop'}({v.number}){v.filter})::float8"
+
+
+def _together(name: str) -> Callable[[Cell, Values], str]:
+    def made(cell: Cell, v: Values) -> str:
+        how = {"sample": "_samp", "pop": "_pop"}[cell.options["how"]] if name == "covar" else ""
+        left, right = (f"({v.arguments[s]})::{'int::' if v.types[s] == 'bool' else ''}float8" for s in ("left", "right"))
+        return f"{name}{how}({left}, {right}){v.filter}"
+
+    return made
+
+
+def _quantile(cell: Cell, v: Values) -> str:
+    (share,) = cell.options["quantiles"]
+    return f"percentile_cont({share!r}) within group (order by ({v.number})::float8){v.filter}"
+
+
+def _quantiles(cell: Cell, v: Values) -> str:
+    shares = ", ".join(repr(q) for q in cell.options["quantiles"])
+    return f"percentile_cont(array[{shares}]::float8[]) within group (order by ({v.number})::float8){v.filter}"
+
+
+def _all_values(_: Cell, v: Values) -> str:
+    """What is finished from the window's values, all of them."""
+    value = f"({v.number})::numeric" if v.types["arg"] == "int8" else v.number  # their differences may not fit 64 bits
+    return f"array_agg({value}){v.filter}"
+
+
+AGGREGATES: dict[str, Callable[[Cell, Values], str]] = {
+    "count": _count,
+    "unique_count": lambda _, v: f"count(distinct {v.arg}){v.filter}",
+    "sum": _sum,
+    "average": _average,
+    "min": _extreme("min"),
+    "max": _extreme("max"),
+    "first": _at_end(descending=False),
+    "last": _at_end(descending=True),
+    "argmin": _arg_extreme("asc"),
+    "argmax": _arg_extreme("desc"),
+    "first_k": _list(lambda v: v.sorted()),
+    "last_k": _list(lambda v: v.sorted(descending=True)),
+    "top_k": _list(lambda v: f"{v.arg} desc"),
+    "bottom_k": _list(lambda v: f"{v.arg} asc"),
+    "collect": _list(lambda v: v.sorted()),
+    "group_concat": _concat,
+    "variance": _spread("var"),
+    "stddev": _spread("stddev"),
+    "covariance": _together("covar"),
+    "correlation": _together("corr"),
+    "skew": _all_values,
+    "kurtosis": _all_values,
+    "quantile": _quantile,
+    "quantiles": _quantiles,
+    "mode": lambda _, v: f"mode() within group (order by {v.arg}){v.filter}",  # of equally frequent values the first in order
+    "histogram": lambda _, v: f"array_agg({v.arg}){v.filter}",
+    **dict.fromkeys(SKETCHED, lambda _, v: f"array_agg({v.arg}){v.filter}"),
+    "any": _of("bool_or"),
+    "all": _of("bool_and"),
+    "bit_and": _of("bit_and"),
+    "bit_or": _of("bit_or"),
+    "bit_xor": _of("bit_xor"),
+}
+
+
+# --- what is finished from the values of the window
+
+
+def _moment(cell: Cell, values: str) -> str:
+    """Two passes: centred on the mean of the values, less the least of them, whose digits a double would lose."""
+    if cell.reduction == "skew":
+        least, result = 3, "sqrt(n) * sum(d * d * d) / power(nullif(sum(d * d), 0), 1.5)"
+    else:
+        least, result = 4, "n * sum(d * d * d * d) / nullif(sum(d * d) * sum(d * d), 0) - 3"
+    shifted = f"select (w - min(w) over ())::float8 v from unnest({values}) w"
+    centred = f"select v - avg(v) over () d, (count(*) over ())::float8 n, min(v) over () lo, max(v) over () hi from ({shifted}) s"
+    return f"(select case when n >= {least} and lo < hi then {result} end from ({centred}) t group by n, lo, hi)"
+
+
+def _histogram(cell: Cell, values: str) -> str:
+    """The most frequent first, ties by the smaller value."""
+    k = cell.options.get("k")
+    text_ = cell.element == "text" if cell.each else cell.type.startswith(("map<string", "map<!string"))
+    collate = ' collate "C"' if text_ else ""
+    counted = f"select w{collate} w, count(*) n from unnest({values}) w group by 1 order by 2 desc, 1 asc{f' limit {k}' if k else ''}"
+    return f"(select jsonb_object_agg(w::text, n) from ({counted}) h)"
+
+
+FINISHES = {"skew": _moment, "kurtosis": _moment, "histogram": _histogram}
+
+
+def finished(cell: Cell, column: str) -> str:
+    """The cell's value from what its aggregate gave."""
+    return FINISHES[cell.reduction](cell, column) if cell.reduction in FINISHES else column

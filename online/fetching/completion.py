@@ -1,0 +1,71 @@
+"""Tab in IPython and JupyterLab: `fetch(store, "` offers what the store serves."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from workbench.online.errors import StoreError
+from workbench.online.ipython_shell import running_shell
+
+if TYPE_CHECKING:
+    from workbench.online.storage.store import Store
+
+# A call whose first string is a published name, up to the cursor: with a store before it, or after.
+STORE_FIRST = re.compile(
+    r"\b(?:fetch|dashboard|consistency|freshness|why)\(\s*(?P<store>[^\W\d]\w*)\s*,"
+    r"\s*(?P<quote>[\"'])(?P<typed>[^\"'\n]*)$"
+)
+NAME_FIRST = re.compile(
+    r"\b(?:upload|history|rollback|unpublish)\(\s*(?P<quote>[\"'])(?P<typed>[^\"'\n]*)$"
+)
+IDENTIFIER = "workbench.published_names"
+
+
+def offer_names() -> None:
+    """Let the IPython that runs, if one does, complete published names; done once a shell."""
+    shell = running_shell()
+    matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
+    if matchers is None or any(getattr(m, "matcher_identifier", "") == IDENTIFIER for m in matchers):
+        return
+    from IPython.core.completer import (  # noqa: PLC0415 only a notebook has it
+        SimpleCompletion,
+        context_matcher,
+    )
+
+    @context_matcher(identifier=IDENTIFIER, priority=100)
+    def matcher(context: Any) -> dict[str, Any]:
+        lines = context.full_text.split("\n")[: context.cursor_line + 1]
+        lines[-1] = lines[-1][: context.cursor_position]
+        typed, names = published_names("\n".join(lines), getattr(shell, "user_ns", {}))
+        if not names:
+            return {"completions": [], "suppress": False}
+        found = [SimpleCompletion(text=name, type="published") for name in names]
+        return {"completions": found, "matched_fragment": typed, "suppress": True}
+
+    matchers.append(matcher)
+
+
+def published_names(text: str, variables: dict[str, Any]) -> tuple[str, list[str]]:
+    """The beginning of a name that ends the text, and what the store of the call serves that begins so.
+
+    Of a call that names its store later, what any store among the variables serves. Nothing where
+    the text ends in no such call, or the store does not answer.
+    """
+    from workbench.online.storage.store import Store  # noqa: PLC0415 which registers this module's matcher
+
+    found = STORE_FIRST.search(text) or NAME_FIRST.search(text)
+    if found is None:
+        return "", []
+    named = found.groupdict().get("store")
+    given = [variables.get(named)] if named else list(variables.values())
+    stores = {id(one): one for one in given if isinstance(one, Store)}.values()
+    names = sorted({name for store in stores for name in _served(store)})
+    return found["typed"], [name for name in names if name.startswith(found["typed"])]
+
+
+def _served(store: Store) -> list[str]:
+    try:
+        return store.names()
+    except StoreError:
+        return []

@@ -1,0 +1,176 @@
+"""The events behind one value: which of the key's rows lie in the window, and what each brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.online.errors import StoreError
+from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.fetching.answers import EPOCH, microseconds, moment
+from workbench.online.fetching.value_readers import reader
+from workbench.online.legible_text import written
+from workbench.online.own_columns import row_beside
+from workbench.online.storage import retained_totals as carried
+from workbench.online.storage.table_names import snapshots, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from workbench.online.fetching.answers import At
+    from workbench.online.plan import Cell, Feature, GroupByPlan, Plan
+    from workbench.online.storage.store import Store
+
+DAY = 86_400_000_000
+MOST = 10_000  # events that are listed
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of the window: when it happened, what is reduced of it, and whether it counts; if not, why."""
+
+    time: datetime | None
+    inputs: dict[str, Any]
+    counts: bool
+    why: str
+
+
+@dataclass(frozen=True, repr=False)
+class Reasons:
+    """The rows in the window of one feature of one key, oldest first; [start, end) in time, no start for all time."""
+
+    name: str
+    feature: str
+    keys: dict[str, Any]
+    start: datetime | None
+    end: datetime
+    events: tuple[Event, ...]
+    value: Any = None
+    carried: datetime | None = None  # before which events were forgotten, which count and are not listed
+
+    def __repr__(self) -> str:
+        keys = ", ".join(f"{k}={v!r}" for k, v in self.keys.items())
+        since = f"[{self.start:%Y-%m-%d %H:%M:%S}" if self.start else "(all time"
+        counted = sum(e.counts for e in self.events)
+        lines = [f"{self.name}.{self.feature} of {keys} is {self.value!r}: {counted} of {len(self.events)} rows in {since}, {self.end:%Y-%m-%d %H:%M:%S}) count"]
+        if self.carried is not None:
+            lines.append(f"  + what was forgotten of the events before {self.carried:%Y-%m-%d %H:%M:%S}, by their totals")
+        for e in self.events[-40:]:
+            values = ", ".join(f"{k}={v!r}" for k, v in e.inputs.items())
+            lines.append(f"  {'+' if e.counts else ' '} {_clock(e.time)}  {values}{'' if e.counts else f'  ({e.why})'}")
+        return written(lines)
+
+    def to_pandas(self) -> Any:
+        """One row an event: `time`, what is reduced of it, whether it `counts` and `why`.
+
+        An input that is called as one of these has `_` behind its name.
+        """
+        import pandas as pd  # noqa: PLC0415 only here
+
+        own = ("time", "counts", "why")
+        rows = [row_beside(e.inputs, {c: getattr(e, c) for c in own}) for e in self.events]
+        found = pd.DataFrame(rows)
+        return found[["time", *(c for c in found if c not in own), "counts", "why"]] if rows else found
+
+
+def _clock(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S.%f}" if time else "any time"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One feature of one key at a time, found in a plan."""
+
+    plan: Plan
+    group_by: GroupByPlan
+    feature: Feature
+    name: str
+    keys: dict[str, Any]
+    at: int
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The reductions that the feature is made of."""
+        return [c for c in self.group_by.cells if c.name in self.feature.cells]
+
+    @property
+    def start(self) -> int | None:
+        """The first instant of the window; none for all time."""
+        if not self.cells or self.cells[0].length is None:
+            return None
+        first, hop = self.at - self.cells[0].length, self.cells[0].hop
+        return first if hop is None else first // hop * hop
+
+    def event(self, row: Mapping[str, Any]) -> Event:
+        """What one row brings."""
+        columns = {c.name: c for c in self.group_by.stored}
+        used = list(dict.fromkeys(c for cell in self.cells for c in cell.inputs.values())) or [c for c in columns if quoted(c) in self.feature.expression]
+        shown = [*used, *([self.feature.by] if self.feature.by else [])]
+        values = {columns[c].label: reader(columns[c].type)(row[c]) for c in shown}
+        why = next((w for cell in self.cells if (w := _skipped(cell, row, columns)) is not None), "in the window")
+        counts = not self.cells or any(_skipped(cell, row, columns) is None for cell in self.cells)
+        if self.feature.by and row[self.feature.by] is None:
+            counts, why = False, f"{columns[self.feature.by].label} is null"
+        return Event(moment(row["time"]) if abs(row["time"]) < 2**61 else None, values, counts, "in the window" if counts else why)
+
+    def reasons(self, rows: Sequence[Mapping[str, Any]], value: Any = None, carried: int | None = None) -> Reasons:
+        """The rows, told; `carried` is the horizon before which some were forgotten."""
+        start = None if self.start is None else moment(self.start)
+        return Reasons(self.plan.name, self.name, self.keys, start, moment(self.at) or EPOCH, tuple(map(self.event, rows)), value, moment(carried))
+
+
+def _skipped(cell: Cell, row: Mapping[str, Any], columns: Mapping[str, Any]) -> str | None:
+    """Why a row does not count for a cell, or none where it does."""
+    for argument, name in cell.inputs.items():
+        if argument == "where" and row[name] is not True:
+            return f"{columns[name].label} is not true"
+        if row[name] is None:
+            return f"{columns[name].label} is null"
+    return None
+
+
+def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Question:
+    """The feature, by its name in the answer; StoreError that says what there is, if it is no reduction of rows."""
+    found = next(((p, f) for p, f, name in plan.outputs if name == feature), None)
+    if found is None:
+        message = f"{plan.name} has no feature {feature!r}: it has {', '.join(name for *_, name in plan.outputs)[:400]}"
+        raise StoreError(message)
+    part, made = found
+    if part is None or made in plan.group_by(part.group_by).derivations:
+        message = f"{feature} of {plan.name} derives from other features: ask why of one of those"
+        raise StoreError(message)
+    group_by = plan.group_by(part.group_by)
+    us = microseconds(at)
+    named = {k: keys.get(left) for left, k in part.keys}
+    if missing := [left for left, _ in part.keys if left not in keys]:
+        message = f"{feature} needs the key {missing[0]!r}: its keys are {', '.join(left for left, _ in part.keys)}"
+        raise StoreError(message)
+    return Question(plan, group_by, made, feature, named, us // DAY * DAY if group_by.daily else us)
+
+
+def stored_reasons(store: Store, name: str, feature: str, keys: Mapping[str, Any], at: At = None) -> Reasons:
+    """The rows of a store that are behind a value."""
+    from psycopg.rows import dict_row  # noqa: PLC0415 a question to a warehouse needs no driver
+
+    from workbench.online.fetching.parameters import parameter  # noqa: PLC0415 as above
+
+    _, plan = store.plan(name, fresh=True)
+    asked = question(plan, feature, keys, at)
+    given = [parameter(k, asked.keys[k.name]) for k in asked.group_by.keys]
+    same = " and ".join(f"k{i} = %s::{k.sql}" for i, k in enumerate(asked.group_by.keys))
+    if asked.group_by.kind == "entity":
+        time = "0::int8" if asked.group_by.timeless else f'(select max("time") from {snapshots(asked.group_by)} where "time" <= %s)'
+        columns = ", ".join(quoted(c.name) for c in asked.group_by.stored)
+        bound = ([] if asked.group_by.timeless else [asked.at]) + [*given, asked.at, asked.at]
+        sql = f'select {time} as "time", {columns} from {stored(asked.group_by)} where {same} and since <= %s and until > %s limit {MOST}'
+    else:
+        order = ", ".join(['"time"', *(f"{quoted(o)} nulls first" for o in asked.group_by.order)])
+        since = "" if asked.start is None else ' and "time" >= %s'
+        bound = [*given, asked.at, *([] if asked.start is None else [asked.start])]
+        sql = f'select * from {stored(asked.group_by)} where {same} and "time" < %s{since} order by {order} limit {MOST}'
+    told = f"select horizon from workbench.states where rows = %s and exists (select from {carried.table(asked.group_by)} where {same})"
+    with store.connection() as con, con.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(sql, bound).fetchall()
+        past = cursor.execute(told, [asked.group_by.table, *given]).fetchone() if asked.start is None and carried.possible(asked.group_by) else None
+    return asked.reasons(rows, store.fetcher.fetch(name, keys, at=at).get(feature), past["horizon"] if past else None)

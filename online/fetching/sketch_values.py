@@ -1,0 +1,81 @@
+"""What sketches estimate of a window's values (semantics rule 13): Postgres has no DataSketches, so the fetcher makes them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.backends.sketches import Frequent, Percentiles, Uniques
+from workbench.online.fetching.answers import EPOCH
+from workbench.online.fetching.value_readers import reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from workbench.online.plan import Feature
+
+DAY_ONE = date(1970, 1, 1)
+
+
+def _hashed(value: Any) -> int | float | str:
+    """A value as sketches take it: texts and doubles as they are, whole numbers and times as 64 bits, anything else as text."""
+    match value:
+        case str() | float():
+            return value
+        case bool() | int():
+            return int(value) if int(value) < 2**63 else int(value) - 2**64
+        case datetime():
+            return int((value - (EPOCH if value.tzinfo else EPOCH.replace(tzinfo=None))) // EPOCH.resolution)
+        case date():
+            return (value - DAY_ONE).days
+        case bytes():
+            return value.hex()
+        case _:
+            return str(value)
+
+
+def _unique_count(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
+    kind = Uniques(options["lg_k"])
+    return lambda values: kind.count(dict.fromkeys(map(_hashed, values)))
+
+
+def _percentiles(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
+    kind, quantiles = Percentiles(options["k"]), list(options["quantiles"])
+    return lambda values: kind.estimate(kind.of(np.array([float(v) for v in values], np.float64)), quantiles) if values else None
+
+
+def _percentile(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
+    several = _percentiles(options)
+    return lambda values: several(values)[0] if values else None
+
+
+def _histogram(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
+    kind = Frequent(options["k"])
+
+    def told(values: Sequence[Any]) -> Any:
+        if not values:
+            return None
+        counts = Counter(values)
+        ordered = sorted(counts, key=lambda v: v.encode() if isinstance(v, str) else v)
+        if len(counts) <= kind.counted:
+            best = sorted(range(len(ordered)), key=lambda i: (-counts[ordered[i]], i))[: kind.k]
+            return {ordered[i]: counts[ordered[i]] for i in best}
+        ids = {v: i for i, v in enumerate(ordered)}
+        found = kind.estimate(kind.of([ids[v] for v in values]))
+        return None if found is None else {ordered[i]: n for i, n in found.items()}
+
+    return told
+
+
+KINDS = {"approx_unique_count": _unique_count, "approx_percentile": _percentile, "approx_percentiles": _percentiles, "approx_histogram": _histogram}
+
+
+def estimator(feature: Feature) -> Callable[[Any], Any]:
+    """What makes the feature of the values that the store lists for it; null where the store says null."""
+    assert feature.sketch is not None  # noqa: S101 the caller has looked
+    made, element = KINDS[feature.sketch["reduction"]](feature.sketch["options"]), reader(feature.sketch["element"])
+    return lambda values: None if values is None else made([element(v) for v in values])
+

@@ -1,0 +1,96 @@
+"""Who asked what: the id of a request, and one line of log for each, which has no key and no token."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from logging.handlers import QueueListener
+from queue import Full, Queue
+from uuid import uuid4
+
+from workbench.online.legible_text import visible
+
+FORMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}")
+REQUEST: ContextVar[str] = ContextVar("request", default="")  # the id of the one that is answered
+WAITING = 10_000  # lines that wait to be written; those beyond are dropped, and counted
+STYLES = ("text", "json")
+
+
+@dataclass
+class Asked:
+    """A request as it is counted and logged: its id, and what became known of it meanwhile."""
+
+    id: str
+    method: str
+    route: str
+    client: str
+    name: str = ""  # what is published, and was asked for
+    keys: int = 0
+    status: int = 0
+    sent: int = 0  # bytes of the body
+    seconds: float = 0.0
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def request_id(given: str) -> str:
+    r"""The id that a client gave, where it is well-formed; else one that is made.
+
+    >>> request_id("a-1"), len(request_id("a\nb"))
+    ('a-1', 32)
+    """
+    return given if FORMED.fullmatch(given) else uuid4().hex
+
+
+class AccessLog:
+    """One line a request on standard output, as text or JSON, written by a thread.
+
+    A line never waits: those beyond what the queue holds are dropped and counted.
+    """
+
+    def __init__(self, style: str) -> None:
+        self.style, self.dropped = style, 0
+        self._lines: Queue[logging.LogRecord] = Queue(WAITING)
+        written = logging.StreamHandler(sys.stdout)
+        written.setFormatter(logging.Formatter("%(message)s"))
+        self._listener = QueueListener(self._lines, written)
+        self._listener.start()
+
+    def write(self, asked: Asked) -> None:
+        """The line of a request that was answered."""
+        line = _json(asked) if self.style == "json" else _text(asked)
+        try:
+            self._lines.put_nowait(logging.makeLogRecord({"msg": line}))
+        except Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what waits."""
+        self._listener.stop()
+
+
+def _json(asked: Asked) -> str:
+    told = {
+        "time": f"{asked.at:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "request_id": asked.id,
+        "client": asked.client,
+        "method": asked.method,
+        "route": asked.route,
+        "name": asked.name or None,
+        "keys": asked.keys,
+        "status": asked.status,
+        "bytes": asked.sent,
+        "seconds": round(asked.seconds, 6),
+    }
+    return json.dumps(told)
+
+
+def _text(asked: Asked) -> str:
+    took = f"{asked.seconds * 1000:.1f} ms"
+    keys = f" {asked.keys} {'key' if asked.keys == 1 else 'keys'}" if asked.keys else ""
+    said = f"{asked.method} {asked.route}{asked.name}{keys} {asked.status} {asked.sent} B {took}"
+    return visible(f"{asked.at:%Y-%m-%dT%H:%M:%S.%f}Z {asked.client} {said} {asked.id}")

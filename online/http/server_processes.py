@@ -1,0 +1,182 @@
+"""Processes that serve: one, or several on one port; each stops without dropping what it was asked."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from workbench.online import process_handover
+from workbench.online.errors import StoreError
+from workbench.online.http.admission import LOOPBACK, Access, Limits
+from workbench.online.http.client_connection import limited, room
+from workbench.online.http.http_metrics import SHARED
+from workbench.online.http.http_server import Service, Settings
+from workbench.online.legible_text import lines
+from workbench.online.storage.store import Store
+from workbench.online.storage.store import place as place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+BACKLOG = 2048
+POLL = 0.1  # seconds
+
+
+class Process(uvicorn.Server):
+    """A server that, asked to stop, goes on answering for a while and tells clients to connect anew.
+
+    A connection that is closed while its client sends would lose that request; so first every client hears of it. A second
+    signal stops at once.
+    """
+
+    def __init__(self, service: Service, clients: int) -> None:
+        settings = service.settings
+        patient = round(settings.limits.seconds) + 1
+        super().__init__(uvicorn.Config(service.app, lifespan="on", ws="none", access_log=False, server_header=False, log_level="warning", backlog=BACKLOG, http=limited(settings.head, clients), timeout_graceful_shutdown=patient, timeout_keep_alive=60))
+        self._service, self._until, self._parent = service, float("inf"), multiprocessing.parent_process()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; at the second signal, stop. A worker leaves a terminal's interrupt, which all processes get, to its parent."""
+        if self._parent is not None and sig == signal.SIGINT:
+            return
+        if self._service.app.draining:
+            super().handle_exit(sig, frame)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._service.app.draining = True
+        self._until = min(self._until, time.monotonic() + self._service.settings.drain)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to stop; asked ten times a second. A worker whose parent is gone stops too."""
+        if self._parent is not None and not self._parent.is_alive():
+            self._begin()
+        self.should_exit = self.should_exit or time.monotonic() >= self._until
+        return await super().on_tick(counter)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket of that place, which takes connections once something serves it; StoreError where the place is taken or not to be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+    except (OSError, OverflowError) as error:
+        message = f"cannot listen on {host}:{port}: {error}; give another --host or --port"
+        raise StoreError(message) from error
+    return found
+
+
+def run(settings: Settings, place: socket.socket, access: Access) -> bool:
+    """Serve in this process until it is asked to stop. Returns whether it ever began."""
+    process = Process(Service(settings, access), room(settings.connections, settings.clients))
+    process.run(sockets=[place])
+    return process.started
+
+
+def _worker(settings: Settings, place: socket.socket, access: Access) -> None:
+    raise SystemExit(0 if run(settings, place, access) else 3)
+
+
+def run_many(settings: Settings, place: socket.socket, access: Access, workers: int) -> bool:
+    """Serve in several processes on one socket, and start another one where one dies. Returns whether they ended well."""
+    context = multiprocessing.get_context("spawn")
+    asked: list[int] = []
+    os.environ[SHARED] = folder = tempfile.mkdtemp(prefix="workbench-metrics")
+    for sig in STOPS:
+        signal.signal(sig, lambda sig, _: asked.append(sig))
+
+    def started() -> Any:
+        process = context.Process(target=_worker, args=(settings, place, access))
+        process.start()
+        return process
+
+    running = [started() for _ in range(workers)]
+    while not asked and all(p.exitcode is None or p.exitcode < 0 for p in running):
+        running = [p if p.exitcode is None else started() for p in running]
+        time.sleep(POLL)
+    asked = asked or [signal.SIGTERM]  # one did not begin: with the same settings the others fare no better
+    told = 0
+    while any(p.is_alive() for p in running):
+        for process in running if told < len(asked) else ():
+            process.terminate()
+        told = len(asked)
+        time.sleep(POLL)
+    shutil.rmtree(folder, ignore_errors=True)
+    return all(p.exitcode in (0, -signal.SIGTERM) for p in running)  # the latter had not begun
+
+
+def secret(option: str, name: str | None) -> str | None:
+    """What the environment variable holds that an option names; StoreError for none that a header can carry."""
+    if name is None:
+        return None
+    found = os.environ.get(name, "")
+    if found and not (found.isascii() and found.isprintable() and found == found.strip()):
+        message = f"{option} {name}: its value has blanks at an end, or other characters than ASCII's letters and signs, which no header carries: set another one"
+        raise StoreError(message)
+    if not found:
+        message = f"{option} {name}: there is no such environment variable, or it is empty: set it to the token that clients send"
+        raise StoreError(message)
+    return found
+
+
+def alone(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def hosts(host: str, more: Sequence[str] = ()) -> frozenset[str]:
+    """The names by which a listener may be asked for: this machine's own, the address, and those that are given."""
+    return frozenset({*LOOPBACK, f"[{host}]" if ":" in host else host, *(name.lower().rstrip(".") for name in more)})
+
+
+def access_of(options: dict[str, Any], host: str) -> Access:
+    """Who may ask, as a command line says; StoreError where anyone could, and that is not said."""
+    token = secret("--token-env", options["token_env"])
+    if token is None and not alone(host) and not options["open"]:
+        message = f"{host} can be reached from other machines, and there is no token: give --token-env NAME, or --open where the network decides who may ask"
+        raise StoreError(message)
+    named = hosts(host, options["allow_host"]) if token is None and alone(host) else None
+    return Access(token, secret("--metrics-token-env", options["metrics_token_env"]), named)
+
+
+def main(told: str) -> int:
+    """Serve as a command line says, in JSON: the exit code, 2 where it did not begin, after a sentence on standard error."""
+    options = json.loads(told)
+    try:
+        place, where = bound(options["host"], options["port"]), options["store"]
+        access = access_of(options, place.getsockname()[0])
+        room(options["connections"], options["max_connections"])
+        store = Store(place_of(where))
+        store.close()
+        limits = Limits(options["max_body"], options["max_keys"], options["timeout"], options["max_running"])
+        settings = Settings(store.url, options["sample"], connections=options["connections"], drain=options["drain"], head=options["head_timeout"], clients=options["max_connections"], access_log=options["access_log"], limits=limits)
+    except StoreError as error:
+        sys.stderr.write(f"workbench serve: {lines(str(error))}\n")
+        return 2
+    host, port = place.getsockname()[:2]
+    place.listen()  # who reads the address may come at once, and is answered when the service is ready
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201 a command's answer
+    ended = run_many(settings, place, access, options["workers"]) if options["workers"] > 1 else run(settings, place, access)
+    return 0 if ended else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(process_handover.received(sys.argv[1])))

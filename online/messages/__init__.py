@@ -1,0 +1,1 @@
+"""Messages of a topic as events: formats, envelopes, schemas, and the way back."""

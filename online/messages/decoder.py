@@ -1,0 +1,193 @@
+"""Messages of a topic decoded into the columns of its source's table: whole batches, and each bad message by its place and reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from workbench.online.errors import StoreError
+from workbench.online.messages import avro
+from workbench.online.messages.envelopes import TOMBSTONES, Opener, PassedError
+from workbench.online.messages.json_csv import BOM, Csv, Json, MalformedError
+from workbench.online.messages.message_keys import Beside
+from workbench.online.messages.message_types import arrow
+from workbench.online.messages.schema_registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.online.plan import TopicPlan
+
+REGISTRY = "WORKBENCH_SCHEMA_REGISTRY"
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The rows of a batch; `good` says of which messages they are, `bad` which are none and why, both by place and ascending.
+
+    `passed` are no events, and nothing is wrong with them: each by its place, with what it is, a key of `Counts`.
+    """
+
+    table: pa.Table
+    good: list[int] = field(default_factory=list)
+    bad: list[tuple[int, str]] = field(default_factory=list)
+    passed: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Decoder:
+    """Decodes messages of one topic; what the registry said is kept from batch to batch.
+
+    `source` has the columns of the source's table with their Ibis types; `registry` is the URL of a schema registry, else
+    the environment's; `identified` says that events have an id. Raises StoreError where a topic needs one and none is told, or it has a type that messages do not carry.
+    """
+
+    def __init__(self, topic: TopicPlan, source: Mapping[str, str], registry: str | None = None, *, identified: bool = False) -> None:
+        self.topic, self.types = topic, {}
+        for column, type_ in source.items():
+            made = arrow(type_)
+            if made is None:
+                message = f"messages of {topic.name} carry no {type_}, which {column} is: publish it with a table of types that they carry"
+                raise StoreError(message, "broken")
+            self.types[column] = made
+        self.schema = pa.schema(list(self.types.items()))
+        whole = {c: t for c, t in source.items() if c not in topic.beside}
+        self.value = {c: self.types[c] for c in whole}
+        self.text = None if topic.format == "avro" else (Json if topic.format == "json" else Csv)(topic, whole, self.value)
+        written = self._registry(registry).schema if topic.registry else None
+        self.avro = avro.Reader(topic, whole, written) if topic.format == "avro" else None
+        self.opener = Opener(topic, whole, identified=identified)
+        self.beside = Beside(topic, source, written) if topic.beside else None
+        apart = {c: t for c, t in source.items() if c in topic.beside}
+        self.apart = Json(topic, apart, {c: self.types[c] for c in apart})
+
+    def _registry(self, url: str | None) -> Registry:
+        found = url or os.environ.get(REGISTRY)
+        if not found:
+            message = f"topic {self.topic.name} is written by the schemas of a registry, and none is told: set {REGISTRY} to its URL"
+            raise StoreError(message)
+        return Registry(found)
+
+    def decode(self, payloads: Sequence[bytes | None], keys: Sequence[bytes | None] = (), headers: Sequence[Headers] = ()) -> Decoded:
+        """The messages as a table of the source's columns; every place is in `good`, in `bad` or in `passed`.
+
+        A message without a value is a tombstone, which is no event. Raises StoreError of kind `away` where the schema
+        registry cannot be asked: then nothing is decided.
+        """
+        texts, places, bad, passed = self._texts(payloads)
+        found = self._read(texts)
+        bad += [(places[i], why) for i, why in found.bad]
+        table, good = found.table, [places[i] for i in found.good]
+        if self.beside is not None:
+            table, good, wrong = self._joined(self.beside, table, good, (keys, headers))
+            bad += wrong
+        return Decoded(table, good, sorted(bad), passed)
+
+    def _texts(self, payloads: Sequence[bytes | None]) -> tuple[list[bytes], list[int], list[tuple[int, str]], list[tuple[int, str]]]:
+        """The values that rows are read of and their places; those that cannot be opened, and those that are no events."""
+        texts, places = [p for p in payloads if p is not None], [i for i, p in enumerate(payloads) if p is not None]
+        passed = [(i, TOMBSTONES) for i, p in enumerate(payloads) if p is None]
+        if self.opener.idle:
+            return texts, places, [], passed
+        opened, kept, bad = list[bytes](), list[int](), list[tuple[int, str]]()
+        for place, text in zip(places, texts, strict=True):
+            try:
+                opened.append(self.opener.opened(text))
+                kept.append(place)
+            except PassedError as told:
+                passed.append((place, told.kind))
+            except MalformedError as error:
+                bad.append((place, str(error)))
+        return opened, kept, bad, sorted(passed)
+
+    def _joined(self, beside: Beside, table: pa.Table, good: list[int], told: tuple[Sequence[bytes | None], Sequence[Headers]]) -> tuple[pa.Table, list[int], list[tuple[int, str]]]:
+        """The rows with their columns of keys and headers, those of which these cannot be read aside."""
+        keys, headers = told
+        texts, places, bad = list[bytes](), list[int](), list[tuple[int, str]]()
+        for number, place in enumerate(good):
+            try:
+                texts.append(beside.text(keys[place] if keys else None, headers[place] if headers else ()))
+                places.append(number)
+            except MalformedError as error:
+                bad.append((place, str(error)))
+        found = self._by_batch(self.apart, texts)
+        bad += [(good[places[i]], f"of its key or headers: {why}") for i, why in found.bad]
+        kept = [places[i] for i in found.good]
+        rows = table.take(pa.array(kept, pa.int64()))
+        columns = {c: found.table[c] if c in self.apart.types else rows[c] for c in self.types}
+        return pa.table(columns, schema=self.schema), [good[i] for i in kept], bad
+
+    def _read(self, payloads: Sequence[bytes]) -> Decoded:
+        return self._by_record(payloads) if self.text is None else self._by_batch(self.text, payloads)
+
+    def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes]) -> Decoded:
+        """All at once; where that fails, in ever smaller parts, until bad messages stand alone."""
+        whole = [p for p in payloads if p]
+        begun = [p[:1] == b"{" for p in whole] if isinstance(text, Json) else [p[:3] != BOM for p in whole]
+        if 0 < len(payloads) == sum(begun):  # nothing to open: the usual batch
+            with suppress(MalformedError):
+                return Decoded(text.table(whole), list(range(len(whole))))
+        opened, bad = _opened(text, payloads)
+        parts, tables, good = [opened] if opened else [], [], []
+        while parts:
+            part = parts.pop()
+            try:
+                tables.append(text.table([p for _, p in part]))
+                good += [place for place, _ in part]
+            except MalformedError as error:
+                if len(part) == 1:
+                    bad.append((part[0][0], text.reason(part[0][1], error)))
+                else:
+                    parts += reversed(_parts(part, error.row))
+        made = pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0] if tables else pa.schema(list(text.types.items())).empty_table()
+        return Decoded(made, good, sorted(bad))
+
+    def _by_record(self, payloads: Sequence[bytes]) -> Decoded:
+        rows, good, bad = [], [], []
+        for place, payload in enumerate(payloads):
+            try:
+                rows.append(self._row(payload))
+                good.append(place)
+            except ValueError as error:
+                bad.append((place, str(error)))
+        arrays = [pa.array([row[c] for row in rows], pa.int64()).cast(t) if pa.types.is_timestamp(t) else pa.array([row[c] for row in rows], t) for c, t in self.value.items()]
+        return Decoded(pa.table(arrays, schema=pa.schema(list(self.value.items()))), good, bad)
+
+    def _row(self, payload: bytes) -> dict[str, object]:
+        """One Avro message, whose every value its column holds."""
+        assert self.avro is not None  # noqa: S101 the topic is Avro
+        row = self.avro.row(payload)
+        for column, type_ in self.value.items():
+            try:
+                pa.scalar(row[column], pa.int64() if pa.types.is_timestamp(type_) else type_)
+            except (pa.ArrowException, OverflowError, TypeError, ValueError):
+                message = f"column {column!r} is {type_}, and the message has {row[column]!r}"
+                raise ValueError(message) from None
+        return row
+
+
+def _opened(text: Json | Csv, payloads: Sequence[bytes]) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]]]:
+    """Messages by place, and those that do not even begin as one."""
+    opened, bad = [], []
+    for place, payload in enumerate(payloads):
+        try:
+            opened.append((place, text.opened(payload)))
+        except MalformedError as error:
+            bad.append((place, str(error)))
+    return opened, bad
+
+
+def _parts(part: list[tuple[int, bytes]], row: int | None) -> list[list[tuple[int, bytes]]]:
+    """What is tried next: around the row that the parser tells of, what follows it in halves, since more may be bad."""
+    if row is None or row >= len(part):
+        row, alone = len(part) // 2, 0
+    else:
+        alone = 1
+    after = part[row + alone :]
+    pieces = [part[:row], part[row : row + alone], *([after[: len(after) // 2], after[len(after) // 2 :]] if alone else [after])]
+    return [p for p in pieces if p]

@@ -1,0 +1,193 @@
+"""JSON messages that are not the row itself: Debezium's envelope, and names written otherwise than the table's; opened without reading values."""
+
+from __future__ import annotations
+
+import json
+import re
+from json.decoder import scanstring  # type: ignore[attr-defined]  # in C where there is one, and undocumented
+from typing import TYPE_CHECKING
+
+from workbench.online.messages.connect_values import ConnectValues
+from workbench.online.messages.json_csv import MalformedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.online.messages.connect_values import Meaning
+    from workbench.online.plan import TopicPlan
+
+BLANK = re.compile(r"[ \t\n\r]*")
+DECODER = json.JSONDecoder()
+TOMBSTONES, DELETES = "tombstones", "deletes"
+CHANGED = "the message is a change of a row (op u), and facts never change: name the column that identifies one, EventSource(..., id=...), and the next upload brings what changed"
+
+Span = tuple[int, int]
+
+
+class PassedError(Exception):
+    """A message is no event, and nothing is wrong with it; `kind` is a name of `Counts`."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Opener:
+    """Brings a topic's messages to objects that have the table's columns by name.
+
+    Of Debezium's envelope that is the row after a change: one that was made, read by a snapshot, or, where events are
+    `identified`, changed. A row that was deleted is `PassedError`: a fact that happened stays one.
+    """
+
+    def __init__(self, topic: TopicPlan, columns: Mapping[str, str], *, identified: bool) -> None:
+        self.envelope, self.identified = topic.envelope, identified
+        self.paths = dict(topic.names)
+        self.folded = {c.casefold(): c for c in columns} if topic.insensitive else {}
+        self.values = ConnectValues(topic, columns) if topic.envelope else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether messages are rows as they are."""
+        return not (self.envelope or self.paths or self.folded)
+
+    def opened(self, payload: bytes) -> bytes:
+        """The row that a message has. Raises PassedError, or MalformedError with a sentence."""
+        try:
+            text = payload.decode()
+            found, end = members(text, 0)
+            _refuse_more(text, end)
+            start = self._row(text, found) if self.envelope else 0
+            return self._named(text, start, self._said(text, found)).encode()
+        except UnicodeDecodeError as wrong:
+            message = f"the message is no UTF-8 at byte {wrong.start}"
+        except MalformedError:
+            raise
+        except (ValueError, RecursionError) as wrong:
+            message = f"the message is no JSON object: {wrong}"
+        raise MalformedError(message)
+
+    def _row(self, text: str, found: Mapping[str, Span]) -> int:
+        """Where the row of an envelope begins, with the schema beside it or without."""
+        if "payload" in found and "op" not in found:
+            start, end = found["payload"]
+            if text[start:end] == "null":
+                raise PassedError(TOMBSTONES)
+            found, _ = members(text, start)
+        else:
+            start = 0
+        told = {name: DECODER.decode(text[slice(*found[name])]) for name in ("op", "__op", "__deleted") if name in found}
+        if "op" not in told:
+            return self._flat(told, found, start)
+        op = told["op"]
+        if op in ("d", "t"):
+            raise PassedError(DELETES)
+        if op == "m":
+            raise PassedError(TOMBSTONES)
+        if op not in ("c", "r", "u") or "after" not in found:
+            message = f"the message is no change that Debezium writes: its op is {op!r}, and it has {', '.join(found)}"
+            raise MalformedError(message)
+        if op == "u" and not self.identified:
+            raise MalformedError(CHANGED)
+        return found["after"][0]
+
+    def _flat(self, told: Mapping[str, object], found: Mapping[str, Span], start: int) -> int:
+        """A row that was taken out of its envelope, which still says whether it was deleted."""
+        if not told:
+            message = f"the message is no envelope of Debezium's: it has {', '.join(found) or 'nothing'}, and no op"
+            raise MalformedError(message)
+        if told.get("__deleted") in (True, "true") or told.get("__op") == "d":
+            raise PassedError(DELETES)
+        if told.get("__op") == "u" and not self.identified:
+            raise MalformedError(CHANGED)
+        return start
+
+    def _said(self, text: str, found: Mapping[str, Span]) -> Mapping[str, Meaning]:
+        """What the schema beside a change says of its columns; nothing where there is none."""
+        if self.values is None or "payload" not in found or "schema" not in found:
+            return {}
+        return self.values.said(text[slice(*found["schema"])])
+
+    def _named(self, text: str, start: int, said: Mapping[str, Meaning]) -> str:
+        """The object that begins there, under the table's names, with values as the table's types have them."""
+        found, end = members(text, start)
+        whole = text[start:end].lstrip()
+        row: dict[str, str] = {}
+        told: dict[str, Meaning | None] = {}
+        for name, (at, after) in found.items():
+            column = self.folded.get(name.casefold(), name)
+            if column in row:
+                message = f"column {column!r} is given twice, under names that differ in case alone"
+                raise MalformedError(message)
+            row[column], told[column] = text[at:after], said.get(name)
+        row |= {column: _at(text, start, path) for column, path in self.paths.items()}
+        told |= {column: said.get(path) for column, path in self.paths.items()}
+        changed = bool(self.paths or self.folded)
+        for column in [c for c in row if self.values is not None and self.values.concerns(c, told[c])]:
+            before = row[column]
+            row[column] = before if self.values is None else self.values.text(column, before, told[column])
+            changed |= row[column] != before
+        if not changed:
+            return whole
+        return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in row.items()) + "}"
+
+
+def _at(text: str, start: int, path: str) -> str:
+    """The value under a name, or under names of nested objects with dots between; null where it is not there."""
+    whole, *parts = (path, *path.split("."))
+    found, _ = members(text, start)
+    if whole in found:
+        return text[slice(*found[whole])]
+    for n, part in enumerate(parts):
+        if part not in found:
+            return "null"
+        at, end = found[part]
+        if n == len(parts) - 1:
+            return text[at:end]
+        if text[at] != "{":
+            return "null"
+        found, _ = members(text, at)
+    return "null"
+
+
+def members(text: str, start: int) -> tuple[dict[str, Span], int]:
+    """The names in the object that begins at `start` and where the value of each stands; and where the object ends. ValueError where none does."""
+    at, found = _blank(text, start), dict[str, Span]()
+    if text[at : at + 1] != "{":
+        message = f"it begins with {text[at : at + 20]!r}"
+        raise ValueError(message)
+    at = _blank(text, at + 1)
+    if text[at : at + 1] == "}":
+        return found, at + 1
+    while True:
+        if text[at : at + 1] != '"':
+            message = f"a name is expected at {at}"
+            raise ValueError(message)
+        name, at = scanstring(text, at + 1)
+        at = _blank(text, at)
+        if text[at : at + 1] != ":":
+            message = f"a colon is expected at {at}"
+            raise ValueError(message)
+        at = _blank(text, at + 1)
+        end = DECODER.raw_decode(text, at)[1]
+        if name in found:
+            message = f"{name!r} is given twice"
+            raise ValueError(message)
+        found[name] = at, end
+        at = _blank(text, end)
+        if text[at : at + 1] == "}":
+            return found, at + 1
+        if text[at : at + 1] != ",":
+            message = f"a comma is expected at {at}"
+            raise ValueError(message)
+        at = _blank(text, at + 1)
+
+
+def _refuse_more(text: str, end: int) -> None:
+    if BLANK.fullmatch(text, end) is None:
+        message = f"{text[end : end + 20]!r} follows the object"
+        raise ValueError(message)
+
+
+def _blank(text: str, at: int) -> int:
+    found = BLANK.match(text, at)
+    return at if found is None else found.end()

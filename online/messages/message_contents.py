@@ -1,0 +1,59 @@
+"""What a message has, in words: why no event can come of one that could be read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from workbench.online.plan import GroupByPlan, Need
+
+SHOWN = 8  # names in a sentence
+LONGEST = 40  # letters of a name
+ENVELOPES = ("after", "payload.after")
+
+
+def keyless_reason(plan: GroupByPlan, payload: bytes | None, lacking: Sequence[Need]) -> str:
+    """One sentence on a message that could be read and lacks a key or the time: what it has, and what to do."""
+    columns = list(dict.fromkeys(c for need in lacking for c in need.columns))
+    what = " and no ".join(dict.fromkeys(need.what for need in lacking))
+    names = member_names(payload) if plan.topic is not None and plan.topic.format == "json" else None
+    absent = [] if names is None else [c for c in columns if c not in names]
+    if names is None or not absent:
+        values = " and ".join(_cut(c) for c in columns)
+        return f"no event can come of the message: {values} {'are' if len(columns) > 1 else 'is'} null, so that it has no {what}"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    told = ", ".join(map(_cut, names[:SHOWN])) + more
+    return f"the message has {told or 'nothing'}: no column {', '.join(map(_cut, absent))}, so that no event can come of it{_advice(absent, names)}"
+
+
+def _advice(absent: Iterable[str], names: Sequence[str]) -> str:
+    """What an author may say of such a topic."""
+    if any(n == e or n.startswith(f"{e}.") for n in names for e in ENVELOPES):
+        return "; if the topic is Debezium's, say Topic(..., envelope='debezium')"
+    lower = {n.casefold() for n in names}
+    if all(c.casefold() in lower for c in absent):
+        return "; if names differ in case alone, say Topic(..., names='insensitive')"
+    return ""
+
+
+def member_names(payload: bytes | None) -> list[str] | None:
+    """The names in a JSON object, those of objects in it behind a dot; none where it is no object."""
+    try:
+        found: Any = json.loads(payload or b"")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    names = []
+    for name, value in found.items():
+        names += [f"{name}.{inner}" for inner in value] if isinstance(value, dict) and value else [name]
+    return names
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
+
+

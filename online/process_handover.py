@@ -1,0 +1,30 @@
+"""What a process is told by the one that starts it, where no list of processes shows it: an address has a password."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+MODULES = ("workbench.online.http.server_processes", "workbench.online.streaming.stream_process")
+
+
+def offered(told: str) -> int:
+    """A pipe's end, to be inherited, that holds a text; whoever starts the process closes its own."""
+    source, sink = os.pipe()
+    os.set_inheritable(source, True)
+    with os.fdopen(sink, "w", encoding="utf-8") as pipe:
+        pipe.write(told)
+    return source
+
+
+def received(number: str) -> str:
+    """The text that the pipe of this number holds."""
+    with os.fdopen(int(number), encoding="utf-8") as pipe:
+        return pipe.read()
+
+
+def become(module: str, told: str) -> NoReturn:
+    """Be a process of this module from now on, which reads the text."""
+    assert module in MODULES  # noqa: S101 our own programs
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, str(offered(told))])  # noqa: S606 our own program

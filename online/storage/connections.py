@@ -1,0 +1,168 @@
+"""How a store's connections are opened, whichever kind: what they are set to, and what stands between."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+from psycopg import IsolationLevel, pq
+from psycopg.types.json import set_json_loads
+
+from workbench.online.errors import StoreError
+from workbench.online.fetching.value_readers import loads
+from workbench.online.storage import postgres_address, session_state
+from workbench.online.storage.pooled_connections import RelayedConnection, carries_prepared
+from workbench.online.storage.postgres_refusals import unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "feature-workbench"
+STARTING = 60  # seconds that a server which starts is waited for
+LOOK = 0.1  # seconds between
+OLDEST = 140_000  # Postgres 14
+NEVER = 2**31  # executions, after which a driver that counts would prepare a statement
+UNTAKEN = "unsupported startup parameter"  # what PgBouncer says, in English always
+SEEN: LiteralString = """select pg_catalog.pg_backend_pid(),
+    pg_catalog.current_setting('server_encoding'), pg_catalog.current_database()"""
+
+
+@dataclass(frozen=True)
+class Dialer:
+    """Where a store is, and how it is spoken to.
+
+    `relayed` says that a pooler may stand between, so that nothing is left to a session: every
+    transaction says what it needs. `prepared` says whether fetches are prepared by name. `use` are
+    settings of one use, such as a limit of seconds; `wishes` the address's own.
+    """
+
+    url: str = field(repr=False)
+    relayed: bool = False
+    prepared: bool = True
+    name: str = NAME
+    use: Mapping[str, str] = field(default_factory=dict)
+    carried: bool = False  # the address's options are told to transactions, not at the start
+    link: Mapping[str, str] = field(default_factory=dict)  # how the line is kept, where the address says nothing
+
+    def used(self, name: str = NAME, **use: str) -> Dialer:
+        """The same for one use, under a name that the server shows."""
+        return replace(self, name=name, use={**self.use, **use})
+
+    @cached_property
+    def wishes(self) -> dict[str, str]:
+        """The settings that the address asks for."""
+        return session_state.options(postgres_address.options(self.url))
+
+    @cached_property
+    def conninfo(self) -> str:
+        """As libpq takes it."""
+        more = {"options": ""} if self.carried else {}
+        return postgres_address.conninfo(self.url, self.name, self.link, **more)
+
+    def settings(self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> dict[str, str]:
+        """What this connection's sessions or transactions are set to."""
+        found = session_state.settings(con.info.server_version, self.wishes, self.use)
+        return found if self.relayed else {**found, **session_state.ISOLATION}
+
+    def said(self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> LiteralString:
+        """What is sent before a fetch's statement, in its transaction."""
+        return session_state.of_statement(self.settings(con))
+
+    def connected(self) -> psycopg.Connection[Any]:
+        """A connection that commits each statement. StoreError in the server's own words where there is none."""
+        try:
+            con = self.kind.connect(self.conninfo, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise unreachable(self.url, error) from error
+        try:
+            self.configure(con)
+        except psycopg.OperationalError as error:
+            con.close()
+            raise unreachable(self.url, error) from error
+        return con
+
+    @property
+    def kind(self) -> type[psycopg.Connection[Any]]:
+        """The class of its connections."""
+        return RelayedConnection if self.relayed else psycopg.Connection
+
+    def configure(self, con: psycopg.Connection[Any]) -> None:
+        """Set a new connection."""
+        self._adapted(con)
+        if isinstance(con, RelayedConnection):
+            con.beginning = session_state.of_transaction(self.settings(con))
+            con.setting = self.said(con)
+            con.isolation_level = IsolationLevel.READ_COMMITTED
+        else:
+            con.execute(session_state.of_session(self.settings(con)))
+
+    async def configure_async(self, con: psycopg.AsyncConnection[Any]) -> None:
+        """Set a new connection for asyncio."""
+        self._adapted(con)
+        if not self.relayed:
+            await con.execute(session_state.of_session(self.settings(con)))
+
+    def _adapted(self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+        con.prepare_threshold = NEVER if self.prepared else None  # fetches ask for it themselves
+        set_json_loads(loads, con)
+
+
+def opened(url: str, *, prepare: bool | None = None) -> tuple[Dialer, psycopg.Connection[Any]]:
+    """How a store at this address is spoken to, told by a first connection, which is given too.
+
+    A server that starts is waited for. StoreError, in the server's own words, where it refuses, is
+    too old, or has texts in another encoding.
+    """
+    bare, told = postgres_address.split(url)
+    prepare = told if prepare is None else prepare
+    access = Dialer(bare)
+    con, access = _first(access)
+    try:
+        ((process, encoding, database),) = con.execute(SEEN).fetchall()
+        _refuse_old(con.info.server_version)
+        _refuse_encoding(encoding, database, bare)
+        # a pooler makes up the number by which a statement is cancelled
+        relayed = prepare is False or access.carried or process != con.info.backend_pid
+        prepared = prepare if prepare is not None else not relayed or carries_prepared(con)
+    except psycopg.Error as error:
+        con.close()
+        raise unreachable(bare, error) from error
+    except StoreError:
+        con.close()
+        raise
+    access = replace(access, relayed=relayed, prepared=prepared)
+    if relayed:
+        con.close()
+        return access, access.connected()
+    access.configure(con)
+    return access, con
+
+
+def _first(access: Dialer) -> tuple[psycopg.Connection[Any], Dialer]:
+    """A plain connection; a server that starts is waited for."""
+    end = time.monotonic() + STARTING
+    while True:
+        try:
+            return psycopg.connect(access.conninfo, autocommit=True), access
+        except psycopg.OperationalError as error:
+            if UNTAKEN in str(error) and not access.carried and postgres_address.options(access.url):
+                access = replace(access, carried=True)
+            elif postgres_address.responds(access.url) != pq.Ping.REJECT or time.monotonic() > end:
+                raise unreachable(access.url, error) from error
+            else:
+                time.sleep(LOOK)
+
+
+def _refuse_old(version: int) -> None:
+    if version < OLDEST:
+        message = f"this Postgres is {version // 10_000}, and a store needs 14 or newer: upgrade it, or use Store() for an embedded one"
+        raise StoreError(message)
+
+
+def _refuse_encoding(encoding: str, database: str, url: str) -> None:
+    if encoding != session_state.ENCODING:
+        message = f"the database {database} of {postgres_address.place(url)} holds texts as {encoding}, in which not every text can be stored: make one by create database features encoding 'UTF8' template template0, and give its address"
+        raise StoreError(message)

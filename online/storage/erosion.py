@@ -1,0 +1,69 @@
+"""What the uploads of a week take away together: each may stay under the share that may go, and all of them leave nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from workbench.online.storage import deletions
+from workbench.online.storage.check_outcomes import DELETIONS, OK
+from workbench.online.storage.deletions import Loss
+from workbench.online.storage.source_facts import in_force
+from workbench.online.streaming.offsets import DAYS, NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import psycopg
+
+    from workbench.online.plan import GroupByPlan
+    from workbench.online.storage.deletions import Before
+
+# Uploads of the last days, none from before the table was made, which may be now, nor from before
+# one that was let take away more than goes unasked: what it took is no news.
+RECENT = f"""with mine as (
+        select id, staged, deleted, facts, (extract(epoch from ended) * 1000000)::int8 as ended from workbench.uploads
+        where group_by = %(name)s and hash = %(hash)s
+            and exists (select from workbench.states where rows = %(rows)s and batch_end is not null)),
+    allowed as (
+        select (extract(epoch from at) * 1000000)::int8 as at from workbench.checks
+        where group_by = %(name)s and name = '{DELETIONS}' and status = '{OK}' and failing > %(most)s * rows
+        order by id desc limit 1),
+    recent as (
+        select *, (sum(deleted) over (order by id desc) - deleted)::int8 as since from mine
+        where ended > {NOW} - {DAYS} * 86400000000::int8
+            and id >= coalesce((select max(id) from mine where ended <= (select at from allowed) or facts ->> 'first' = 'true'), 0))"""
+OLDEST_AND_LARGEST = f"""{RECENT}
+    (select ended, staged, since from recent order by id limit 1)
+    union (select ended, staged, since from recent order by staged desc, id limit 1)"""
+MOST_IN_FORCE = f"""{RECENT}
+    select ended, n from (select *, case when %(timeless)s then staged else (facts ->> 'in_force')::int8 end as n from recent) r
+    where n is not null order by n desc, id limit 1"""
+
+
+def _known(plan: GroupByPlan) -> dict[str, Any]:
+    return {"name": plan.name, "hash": plan.hash, "rows": plan.table, "most": deletions.MOST, "timeless": plan.timeless}
+
+
+def of_events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before, done: Mapping[str, int], most: float) -> list[Loss]:
+    """What this upload, which became rows by these steps, and those since an earlier one took of what that had.
+
+    A row that came back, also with other values, is no loss; nor is one that lies before the retention by now. Rows are
+    a share of what that upload was given, keys of all that there are by now, and were lost.
+    """
+    found = []
+    now = done["deleted"] + done["forgotten"] + done.get("changed", 0)
+    for ended, staged, since in cursor.execute(OLDEST_AND_LARGEST, _known(plan)).fetchall() if most < 1 else ():
+        then = replace(was, at=ended, past=True)
+        if since + now:
+            found.append(replace(deletions.missed(cursor, plan, then), since=ended))
+        if since + now > most * staged:  # else what went is too little, whatever came back of it
+            found.append(Loss("rows", deletions.unreplaced(cursor, plan, then), staged, ended))
+    return found
+
+
+def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, most: float) -> list[Loss]:
+    """How many fewer rows are in force than by the upload that left most of them."""
+    found = cursor.execute(MOST_IN_FORCE, _known(plan)).fetchall() if most < 1 else []
+    now = in_force(cursor, plan) if found else 0
+    return [Loss("rows", max(before - now, 0), before, ended) for ended, before in found]

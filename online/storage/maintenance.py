@@ -1,0 +1,57 @@
+"""What a store needs from time to time while it is streamed into: rows beyond the retention go, pages are vacuumed, old marks dropped."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from workbench.online.errors import StoreError
+from workbench.online.storage import uploads
+from workbench.online.streaming import offsets, topic_health
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workbench.online.plan import GroupByPlan
+    from workbench.online.storage.store import Store
+
+log = logging.getLogger("workbench.stream")
+
+
+class Upkeep:
+    """A thread that keeps the tables of group-bys tidy, every so many seconds; it changes no answer."""
+
+    def __init__(self, store: Store, plans: Iterable[GroupByPlan], seconds: float) -> None:
+        self.store, self.plans, self.seconds = store, list(plans), seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="workbench-upkeep", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self.seconds):
+            try:
+                self.once()
+            except (StoreError, psycopg.Error) as error:  # the next turn does it
+                log.warning("what lies before the retention was not let go, and will be later: %s", error)
+
+    def once(self) -> int:
+        """Do it now; how many rows went."""
+        gone = 0
+        for plan in self.plans:
+            gone += uploads.forget(self.store, plan)
+            with self.store.connection() as con:
+                uploads.vacuumed(con, plan)
+        with self.store.connection() as con:
+            offsets.forgotten(con)
+            topic_health.forgotten(con)
+        if gone:
+            log.info("%s rows lay before the retention and went", gone)
+        return gone
+
+    def stop(self) -> None:
+        """End when what is being done is done, or leave it be."""
+        self._stopping.set()
+        self._thread.join(10)

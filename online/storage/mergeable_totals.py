@@ -1,0 +1,127 @@
+"""Totals that merge: what events are reduced to where they are many or forgotten, and what a cell's value is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.online.fetching.aggregate_sql import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.online.plan import Cell, GroupByPlan
+
+EXACT = ("int8", "bool", "numeric")
+BITS = {"bit_and": "&", "bit_or": "|", "bit_xor": "#"}
+
+
+@dataclass(frozen=True)
+class Partial:
+    """One total: its name and type, what it is of, how it is made of events, and how of others like it."""
+
+    name: str
+    sql: str
+    kind: str
+    arg: str | None
+    where: str | None
+    of_events: str
+    merge: str
+    exact: str = ""  # as a numeric, how it is made of many events, where each addition would round
+
+    def merged(self, source: str, where: str = "") -> str:
+        """Over rows that have the column."""
+        return f"{self.merge}({source}.{self.name}){f' filter (where {where})' if where else ''}"
+
+    def both(self, a: str, b: str) -> str:
+        """Of two."""
+        if self.merge in ("min", "max"):
+            return f"{'least' if self.merge == 'min' else 'greatest'}({a}, {b})"
+        sign = {"sum": "+", "bool_or": "or", "bool_and": "and", **BITS}[self.merge]
+        return f"coalesce({a} {sign} {b}, {a}, {b})"
+
+
+def _exact(sql: str) -> bool:
+    return sql.startswith(EXACT)
+
+
+def plain(plan: GroupByPlan, cell: Cell) -> bool:
+    """Whether a cell reduces events as they are: no elements of lists, no buckets."""
+    return plan.kind == "events" and not cell.each and not any(f.by for f in plan.features if cell.name in f.cells)
+
+
+def mergeable(plan: GroupByPlan, cell: Cell) -> bool:
+    """Whether a cell's value is made of totals that merge."""
+    of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
+    simple = cell.reduction in ("count", "sum", "average", "any", "all", "variance", "stddev", *BITS)
+    return plain(plan, cell) and (simple or (cell.reduction in ("min", "max") and of not in ("bytea", "uuid", "jsonb")))
+
+
+def tiled(plan: GroupByPlan, cell: Cell) -> bool:
+    """Whether the tiles of hot keys keep a cell's totals: of what merges, what is fast to add."""
+    of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
+    return mergeable(plan, cell) and cell.reduction not in BITS and (cell.reduction not in ("variance", "stddev") or _exact(of))
+
+
+def layout(plan: GroupByPlan, cells: Sequence[Cell], letter: str = "p") -> tuple[tuple[Partial, ...], dict[str, tuple[Partial, ...]]]:
+    """The totals of some cells, each once, and for each cell those that it is made of."""
+    kinds = {c.name: c.sql for c in plan.stored}
+    made: dict[tuple[str, str | None, str | None], Partial] = {}
+    found: dict[str, tuple[Partial, ...]] = {}
+    for cell in cells:
+        arg, where = cell.inputs.get("arg"), cell.inputs.get("where")
+        found[cell.name] = tuple(made.setdefault((kind, arg, where), _partial(kind, arg, where, kinds, f"{letter}{len(made)}")) for kind in _parts(cell, kinds.get(arg or "", "")))
+    return tuple(made.values()), found
+
+
+def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
+    """n: how many; s: their sum; d and dd: as decimals, their sum and that of their squares; the least, the most, and so on."""
+    if cell.reduction in ("min", "max"):
+        name = "least" if cell.reduction == "min" else "most"
+        return ("every" if name == "least" else "some",) if kind == "bool" else (name,)
+    if cell.reduction in BITS:
+        return (cell.reduction,)
+    return {"count": ("n",), "sum": ("s",), "average": ("n", "s"), "any": ("some",), "all": ("every",)}.get(cell.reduction, ("n", "s" if _exact(kind) else "d", "dd"))
+
+
+def _partial(kind: str, arg: str | None, where: str | None, kinds: dict[str, str], name: str) -> Partial:
+    keep = [f"e.{quoted(where)}"] if where else []
+    keep += [f"e.{quoted(arg)} is not null"] if arg else []
+    test = f" filter (where {' and '.join(keep)})" if keep else ""
+    if kind == "n":
+        return Partial(name, "int8", kind, arg, where, f"count(*){test}", "sum")
+    of = kinds[arg or ""]
+    value = f"e.{quoted(arg or '')}"
+    decimal = f"{value}::int::numeric" if of == "bool" else f"{value}::numeric"
+    total = "numeric" if _exact(of) else "float8"
+    found = {
+        "s": (total, f"sum({decimal if _exact(of) else value})", "sum"),
+        "d": ("numeric", f"sum({decimal})", "sum"),
+        "dd": ("numeric", f"sum({decimal} * {decimal})", "sum"),
+        "least": (of, f"min({value})", "min"),
+        "most": (of, f"max({value})", "max"),
+        "some": ("bool", f"bool_or({value})", "bool_or"),
+        "every": ("bool", f"bool_and({value})", "bool_and"),
+        **{bits: (of, f"{bits}({value})", bits) for bits in BITS},
+    }
+    sql, made, merge = found[kind]
+    exact = f"sum({decimal}){test}" if sql == "float8" and kind == "s" else ""
+    return Partial(name, sql, kind, arg, where, made + test, merge, exact)
+
+
+def value(cell: Cell, parts: Sequence[Partial], where: str = "") -> str:
+    """A cell's value from rows `r` of totals."""
+    merged = [p.merged("r", where) for p in parts]
+    if cell.reduction == "count":
+        return f"coalesce({merged[0]}, 0)::int8"
+    if cell.reduction == "average":
+        return f"({merged[1]})::float8 / nullif({merged[0]}, 0)::float8"
+    if cell.reduction in ("variance", "stddev"):
+        n, s, ss = (f"({total})::numeric" for total in merged)
+        over = f"({n} - 1)" if cell.options["how"] == "sample" else n
+        spread = f"(({n} * {ss} - {s} * {s}) / nullif({n} * {over}, 0))"
+        return f"(sqrt{spread})::float8" if cell.reduction == "stddev" else f"{spread}::float8"
+    (total,) = merged
+    return f"({total})::{cell.sql}" if cell.sql in ("int8", "numeric(20,0)") else total
+
+

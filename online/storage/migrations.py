@@ -1,0 +1,148 @@
+"""How a store's catalog is made, and brought up to this version: by whoever owns it, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy import inspect as inspected
+
+from workbench.online.errors import StoreError
+from workbench.online.fetching import sql_functions
+from workbench.online.plan import FORMAT, Plan
+from workbench.online.storage.postgres_address import place
+from workbench.online.storage.store_schema import SCHEMA, checks, edges, frozen, metadata, plans, published, tiles, topic_counts, topic_troubles, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+    from sqlalchemy import Connection
+
+    from workbench.online.storage.store import Store
+
+LOCK = 7_262_501  # the advisory lock that one migration at a time holds
+SCHEMAS = (SCHEMA, "workbench_data", sql_functions.SCHEMA)
+# The column `breaking` came with the fourth version; a row is read whatever columns it has.
+READ = """select version, coalesce((to_jsonb(m) ->> 'breaking')::bool, false)
+    from workbench.migrations m order by version"""
+THERE = """select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n
+    on n.oid = c.relnamespace where n.nspname = 'workbench' and c.relname = 'migrations')"""
+HOW = "an owner brings it up by workbench migrate --store URL"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A step of the catalog's; a `breaking` one cannot be read any more by clients that do not know it."""
+
+    apply: Callable[[Connection], None]
+    breaking: bool = False
+
+
+def _first(con: Connection) -> None:
+    metadata.create_all(con)
+
+
+def _second(con: Connection) -> None:
+    checks.create(con, checkfirst=True)
+
+
+def _third(con: Connection) -> None:
+    topic_troubles.create(con, checkfirst=True)
+    topic_counts.create(con, checkfirst=True)
+
+
+def _fourth(con: Connection) -> None:
+    """Migrations say whether they break; a monitor's tables stand here; functions set all that values depend on."""
+    con.execute(text(f"alter table {SCHEMA}.migrations add column if not exists breaking boolean not null default false"))
+    for table in (edges, tiles, frozen):
+        table.create(con, checkfirst=True)
+    for told in con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id)).scalars().all():
+        if told["format"] == FORMAT and sql_functions.lacking(plan := Plan.loads(json.dumps(told))) is None:
+            raw: Any = con.connection.driver_connection
+            raw.execute(sql_functions.created(plan)[0])
+
+
+def _fifth(con: Connection) -> None:
+    con.execute(text(f"alter table {SCHEMA}.uploads add column if not exists facts jsonb"))
+
+
+def _sixth(con: Connection) -> None:
+    """Dead letters keep their keys and headers, of which columns may come."""
+    con.execute(text(f"alter table {SCHEMA}.dead_letters add column if not exists key bytea, add column if not exists headers jsonb"))
+
+
+# In order; one that was released is never edited.
+MIGRATIONS = (Migration(_first), Migration(_second), Migration(_third), Migration(_fourth), Migration(_fifth), Migration(_sixth))
+
+
+def migrate(store: Store) -> tuple[int, int]:
+    """Make the catalog, or bring it to this version; the versions before and after, 0 for none.
+
+    Raises StoreError where a newer workbench made it, or this role may not.
+    """
+    with store.catalog() as con:
+        con.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
+        there = set(inspected(con).get_schema_names())
+        for schema in SCHEMAS:  # "if not exists" asks for the right to make one all the same
+            if schema not in there:
+                con.execute(text(f"create schema {schema}"))
+        versions.create(con, checkfirst=True)
+        before = con.execute(select(func.max(versions.c.version))).scalar() or 0
+        if before > len(MIGRATIONS):
+            raise _newer(before)
+        for number, migration in enumerate(MIGRATIONS[before:], before + 1):
+            migration.apply(con)
+            breaking = {"breaking": True} if migration.breaking else {}
+            con.execute(versions.insert().values(version=number, **breaking))
+    return before, len(MIGRATIONS)
+
+
+def ready(store: Store) -> None:
+    """Make the catalog where there is none, before something is written. StoreError where it is an older one."""
+    if not store.has_catalog():
+        migrate(store)
+        return
+    with store.connection() as con:
+        there = version(con)
+    if there < len(MIGRATIONS):
+        raise _older(there)
+
+
+def version(con: psycopg.Connection[Any]) -> int:
+    """The version of the catalog that is there; 0 where there is none."""
+    return max((number for number, _ in _versions(con)), default=0)
+
+
+def _versions(con: psycopg.Connection[Any]) -> list[tuple[int, bool]]:
+    if con.execute(THERE).fetchall() != [(True,)]:
+        return []
+    return con.execute(READ).fetchall()
+
+
+def refuse_newer(con: psycopg.Connection[Any]) -> None:
+    """StoreError where a newer workbench changed the catalog so that this one cannot read it; what it only added is no hindrance."""
+    there = _versions(con)
+    if any(breaking and number > len(MIGRATIONS) for number, breaking in there):
+        raise _newer(max(number for number, _ in there))
+
+
+def lacking(store: Store, error: psycopg.Error) -> StoreError | None:
+    """What to raise where something is not there since the catalog is not, or is an older one."""
+    with store.connection() as con:
+        there = version(con)
+    if not there:
+        message = f"there is no store in the database of {place(store.access.url)} yet: publish(..., store) makes one, and so does workbench migrate --store URL, by a role that owns it"
+        return StoreError(message, "unknown")
+    return _older(there, str(error).splitlines()[0]) if there < len(MIGRATIONS) else None
+
+
+def _older(there: int, why: str = "") -> StoreError:
+    because = f" ({why})" if why else ""
+    return StoreError(f"the store's catalog is at version {there}, and this needs version {len(MIGRATIONS)}{because}: {HOW}", "broken")
+
+
+def _newer(there: int) -> StoreError:
+    return StoreError(f"this store was made by a newer feature-workbench, whose catalog is at version {there}, and this one knows {len(MIGRATIONS)}: upgrade the package")

@@ -1,0 +1,253 @@
+"""What is published under which name: registered, replaced, taken away, and told, each in one transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from workbench.online.errors import StoreError
+from workbench.online.fetching import sql_functions
+from workbench.online.plan import GroupByPlan, Plan
+from workbench.online.storage import migrations, proposal_basis, row_tables
+from workbench.online.storage import uploads as loading
+from workbench.online.storage.store import unknown, unmade
+from workbench.online.storage.store_schema import audit, offsets, plans, published, states, topic_counts, topic_troubles, uploads
+from workbench.online.storage.table_names import stored
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import psycopg
+    from sqlalchemy import Connection
+
+    from workbench.online.storage.proposal_basis import Basis
+    from workbench.online.storage.store import Store
+
+
+ALONE = select(func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0)))  # one change of what is served at a time
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a published name: its number, its definition's hash, when it was made, and whether it is served."""
+
+    name: str
+    version: int
+    hash: str
+    made: datetime
+    served: bool
+    plan: Plan = field(repr=False)
+
+
+def _raw(con: Connection) -> psycopg.Connection[Any]:
+    """The driver's connection, in the same transaction."""
+    found: Any = con.connection.driver_connection
+    return found
+
+
+def _noted(con: Connection, verb: str, plan: Plan, **detail: Any) -> None:
+    con.execute(audit.insert().values(verb=verb, name=plan.name, hash=plan.hash, detail=detail))
+
+
+def current(store: Store, name: str) -> Version | None:
+    """The version that is served under a name."""
+    return next((v for v in history(store, name) if v.served), None)
+
+
+def history(store: Store, name: str) -> list[Version]:
+    """Every version that was published under a name, oldest first."""
+    if not store.has_catalog():
+        return []
+    with store.catalog() as con:
+        served = con.execute(select(published.c.plan).where(published.c.name == name)).scalar()
+        found = con.execute(select(plans).where(plans.c.name == name).order_by(plans.c.version)).all()
+    return [Version(r.name, r.version, r.hash, r.made, r.id == served, Plan.loads(json.dumps(r.plan))) for r in found]
+
+
+def served(con: Connection) -> list[Plan]:
+    """Every plan that is published now."""
+    found = con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id)).scalars()
+    return [Plan.loads(json.dumps(plan)) for plan in found]
+
+
+def batch_ends(store: Store) -> dict[str, int | None]:
+    """By table of rows, the time before which everything was uploaded; a table that is not there has none."""
+    if not store.has_catalog():
+        return {}
+    with store.catalog() as con:
+        return {r.rows: r.batch_end for r in con.execute(select(states.c.rows, states.c.batch_end))}
+
+
+def forgetful(store: Store) -> set[str]:
+    """The tables of rows that have forgotten what is older than their retention."""
+    if not store.has_catalog():
+        return set()
+    with store.catalog() as con:
+        return set(con.execute(select(states.c.rows).where(states.c.horizon.is_not(None))).scalars())
+
+
+def uploaded(store: Store, group_by: str) -> list[Any]:
+    """The uploads of a group-by, newest first."""
+    if not store.has_catalog():
+        return []
+    with store.catalog() as con:
+        return list(con.execute(select(uploads).where(uploads.c.group_by == group_by).order_by(uploads.c.id.desc())).all())
+
+
+def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
+    """The plan's group-bys whose name another definition has, in something that is served under another name."""
+    if not store.has_catalog():
+        return []
+    with store.catalog() as con:
+        return proposal_basis.conflicts(con, plan)
+
+
+def prepare(store: Store, plan: Plan, seen: Basis | None = None) -> None:
+    """Make the store, if there is none, and the tables of the plan's group-bys, if they are not there; nothing is served of them yet.
+
+    Raises StoreError where what was `seen` stands no more.
+    """
+    migrations.ready(store)
+    if seen is not None:
+        with store.catalog() as catalog:
+            proposal_basis.refuse_moved(catalog, plan, seen)
+    with store.connection() as con, con.transaction(), con.cursor() as cursor:
+        for group_by in sorted(plan.group_bys, key=lambda g: g.table):  # in one order, so that two do not wait for each other
+            loading.created(cursor, group_by)
+
+
+def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str = "publish") -> int:
+    """Serve a plan under its name, and its SQL function; what only the one before it used goes. Returns the version.
+
+    Raises StoreError where what was `seen` stands no more, and leaves nothing behind of what was uploaded for it.
+    """
+    try:
+        with store.catalog() as con:
+            con.execute(ALONE)
+            if seen is not None:
+                proposal_basis.refuse_moved(con, plan, seen)
+                proposal_basis.refuse_lacking(con, plan, seen)
+            return _registered(con, plan, verb)
+    except proposal_basis.MovedError:
+        discard(store, plan)
+        raise
+
+
+def refuse_emptied(store: Store, before: Plan, after: Plan) -> None:
+    """StoreError where a plan that is about to take another's place has no row of a group-by of which that one has some."""
+    theirs = {g.name: g for g in before.group_bys}
+    with store.connection() as con:
+        emptied = [g.name for g in after.group_bys if g.name in theirs and _some(con, theirs[g.name]) and not _some(con, g)]
+    if emptied:
+        discard(store, after)
+        message = f"{after.name} stays as it is: the warehouse has no row of {', '.join(emptied)}, of which rows are served; mend the table, or allow it by --allow-deletes (allow_deletes=True)"
+        raise StoreError(message)
+
+
+def _some(con: psycopg.Connection[Any], group_by: GroupByPlan) -> bool:
+    return con.execute("select to_regclass(%s)", (stored(group_by),)).fetchone() != (None,) and con.execute(f"select exists (select from {stored(group_by)})").fetchone() == (True,)
+
+
+def discard(store: Store, plan: Plan) -> None:
+    """Drop the tables that were made for a plan and that nothing served uses."""
+    with store.catalog() as con:
+        con.execute(ALONE)
+        _collect(con, plan)
+
+
+def _registered(con: Connection, plan: Plan, verb: str) -> int:
+    """Serve a plan, under the lock; its version."""
+    _refuse_lacking(con, plan)
+    before = next((p for p in served(con) if p.name == plan.name), None)
+    key, number = _version(con, plan)
+    con.execute(published.delete().where(published.c.name == plan.name))
+    con.execute(published.insert().values(name=plan.name, plan=key))
+    raw = _raw(con)
+    if before is not None:
+        raw.execute(sql_functions.dropped(before))
+    if sql_functions.lacking(plan) is None:
+        for statement in [sql_functions.ROLE, sql_functions.GRANTED, *sql_functions.created(plan)]:
+            raw.execute(statement)
+    if before is not None and before.hash != plan.hash:
+        _collect(con, before)
+    _retain(con, plan)
+    _noted(con, verb, plan, version=number)
+    return number
+
+
+def _version(con: Connection, plan: Plan) -> tuple[int, int]:
+    """The id and the number of a plan in the catalog, where it is put if it is not there."""
+    there = con.execute(select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)).first()
+    told = {"plan": json.loads(plan.dumps()), "owner": plan.owner, "description": plan.description, "tags": list(plan.tags)}
+    if there is not None:
+        con.execute(plans.update().where(plans.c.id == there.id).values(**told))
+        return there.id, there.version
+    number = (con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar() or 0) + 1
+    made = con.execute(plans.insert().values(name=plan.name, version=number, hash=plan.hash, kind=plan.kind, **told)).inserted_primary_key
+    assert made is not None  # noqa: S101 a row that was inserted has one
+    return made[0], number
+
+
+def unpublish(store: Store, name: str) -> Plan:
+    """Serve nothing under a name any more; rows that nothing else uses go, versions stay. StoreError where nothing is."""
+    if not store.has_catalog():
+        raise unmade(store.access.url, name)
+    with store.catalog() as con:
+        con.execute(ALONE)
+        plan = next((p for p in served(con) if p.name == name), None)
+        if plan is None:
+            raise unknown(name, [p.name for p in served(con)], [p.name for p in served(con) if any(g.name == name for g in p.group_bys)])
+        con.execute(published.delete().where(published.c.name == name))
+        _raw(con).execute(sql_functions.dropped(plan))
+        _collect(con, plan)
+        _noted(con, "unpublish", plan)
+    store.forget(name)
+    return plan
+
+
+def _collect(con: Connection, plan: Plan) -> None:
+    """Drop the rows of a plan's group-bys that no served plan uses."""
+    used = {g.table for p in served(con) for g in p.group_bys}
+    for group_by in plan.group_bys:
+        if group_by.table not in used:
+            for statement in row_tables.dropped(group_by):
+                _raw(con).execute(statement)
+            con.execute(states.delete().where(states.c.rows == group_by.table))
+            for told in (topic_troubles, topic_counts):
+                con.execute(told.delete().where(told.c.rows == group_by.table))
+            con.execute(offsets.delete().where(offsets.c.rows == group_by.table))  # or its messages would be taken for applied when it is stored again
+
+
+def _refuse_lacking(con: Connection, plan: Plan) -> None:
+    """A plan whose rows were dropped while they were uploaded, by what unpublished the last that used them, is not served."""
+    for group_by in plan.group_bys:
+        if con.execute(select(func.to_regclass(stored(group_by)))).scalar() is None:
+            message = f"{group_by.name} was unpublished while {plan.name} was published: publish it again"
+            raise StoreError(message)
+
+
+def _retain(con: Connection, plan: Plan) -> None:
+    """Rows are kept as long as any plan that is served wants them."""
+    asked: dict[str, list[int | None]] = {g.table: [] for g in plan.group_bys}
+    for group_by in (g for p in served(con) for g in p.group_bys if g.table in asked):
+        asked[group_by.table].append(group_by.retain)
+    for table, retains in sorted(asked.items()):
+        spans = [r for r in retains if r is not None]
+        everything = len(spans) < len(retains)
+        done = con.execute(states.update().where(states.c.rows == table).values(retain=max(spans) if spans and not everything else None).returning(states.c.horizon)).scalar()
+        if everything and done is not None and any(g.table == table and g.retain is None for g in plan.group_bys):
+            message = f"{table} has forgotten events that {plan.name} is to keep, some of which its warehouse lacks by now: publish it with retain=, or unpublish what is served of it first"
+            raise StoreError(message)
+
+
+def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:
+    """By group-by, about how many rows are stored and how many bytes they take, indexes included."""
+    found = {}
+    with store.connection() as con:
+        for group_by in plan.group_bys:
+            row = con.execute("select greatest(reltuples, 0)::int8, pg_total_relation_size(oid) from pg_class where oid = to_regclass(%s)", (stored(group_by),)).fetchone()
+            found[group_by.name] = (0, 0) if row is None else (row[0], row[1])
+    return found

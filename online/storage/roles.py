@@ -1,0 +1,91 @@
+"""Roles of a store: the SQL by which an owner lets others own, write or read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.online.errors import StoreError
+from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.fetching.sql_functions import LONGEST
+from workbench.online.fetching.sql_functions import SCHEMA as FEATURES
+from workbench.online.storage.store_schema import SCHEMA, audit, metadata, plans, published, versions
+from workbench.online.storage.table_names import DATA
+
+if TYPE_CHECKING:
+    from workbench.online.storage.store import Store
+
+ROLES = ("owner", "writer", "reader")
+OWNED = (plans, published, audit, versions)  # what says what is served, which an owner alone changes
+SCHEMAS = (SCHEMA, DATA, FEATURES)
+MAINTAINED = 170_000  # the version from which a role that owns no table may be let analyze it
+OWNERS = """select distinct pg_catalog.pg_get_userbyid(o.owner) from (
+        select nspowner as owner from pg_catalog.pg_namespace where nspname = any(%(schemas)s)
+        union select c.relowner from pg_catalog.pg_class c
+            where c.relnamespace in (select oid from pg_catalog.pg_namespace where nspname = any(%(schemas)s))) o
+    order by 1"""
+FACTS = """select pg_catalog.current_database(), exists (select from pg_catalog.pg_roles where rolname = %s),
+    pg_catalog.current_setting('server_version_num')::int4"""
+
+
+def grants(store: Store, role: str, name: str) -> list[str]:
+    """The statements that make the database role `name` an owner, a writer or a reader of a store.
+
+    A reader fetches, browses the catalog and reads what monitors keep; a writer uploads, streams
+    and monitors too; an owner publishes and migrates as whoever owns the store. Tables that are
+    made later are included, but for those that a migration makes, after which a writer's run again.
+    """
+    if not name or "\x00" in name or len(name.encode()) > LONGEST:
+        message = f"{name!r:.80} is no name of a role: give one of 1 to {LONGEST} bytes"
+        raise StoreError(message)
+    with store.connection() as con:
+        ((database, there, version),) = con.execute(FACTS, (name,)).fetchall()
+        owners = [o for (o,) in con.execute(OWNERS, {"schemas": list(SCHEMAS)}).fetchall()]
+    made = [] if there else [f"create role {quoted(name)} login"]
+    on = f"on database {quoted(database)} to {quoted(name)}"
+    if role == "owner":
+        return [*made, f"grant connect, temporary {on}", *_owning(store, database, owners, name)]
+    if not store.has_catalog():
+        message = f"there is no store in the database {database} yet, and a {role} could do nothing: make it by workbench migrate, then ask again"
+        raise StoreError(message)
+    found = [*made, f"grant connect {on}", *_reading(owners, name)]
+    return [*found, f"grant temporary {on}", *_writing(owners, name, version)] if role == "writer" else found
+
+
+def _owning(store: Store, database: str, owners: list[str], name: str) -> list[str]:
+    """To be whoever owns the store; where there is none, to own what is made."""
+    if not store.has_catalog():
+        return [f"create schema if not exists {s} authorization {quoted(name)}" for s in SCHEMAS]
+    owner = owners[0]
+    if owner == name:
+        return []
+    set_ = f"alter role {quoted(name)} in database {quoted(database)} set role to {quoted(owner)}"
+    return [f"grant {quoted(owner)} to {quoted(name)}", set_]
+
+
+def _reading(owners: list[str], name: str) -> list[str]:
+    found = [
+        f"grant usage on schema {', '.join(SCHEMAS)} to {quoted(name)}",
+        f"grant select on all tables in schema {SCHEMA}, {DATA} to {quoted(name)}",
+        f"grant execute on all functions in schema {DATA}, {FEATURES} to {quoted(name)}",
+    ]
+    for owner in owners:
+        found += [
+            _later(owner, f"{SCHEMA}, {DATA}", "select on tables", name),
+            _later(owner, f"{DATA}, {FEATURES}", "execute on functions", name),
+        ]
+    return found
+
+
+def _writing(owners: list[str], name: str, version: int) -> list[str]:
+    tables = [f"{SCHEMA}.{quoted(t.name)}" for t in metadata.sorted_tables if t not in OWNED]
+    rows = "insert, update, delete" + (", maintain" if version >= MAINTAINED else "")
+    return [
+        f"grant insert, update, delete on {', '.join(tables)} to {quoted(name)}",
+        f"grant usage on all sequences in schema {SCHEMA} to {quoted(name)}",
+        f"grant {rows} on all tables in schema {DATA} to {quoted(name)}",
+        *(_later(owner, DATA, f"{rows} on tables", name) for owner in owners),
+    ]
+
+
+def _later(owner: str, schemas: str, what: str, name: str) -> str:
+    return f"alter default privileges for role {quoted(owner)} in schema {schemas} grant {what} to {quoted(name)}"

@@ -1,0 +1,320 @@
+"""The online store: a Postgres of its own in a folder, or the user's; its connections and its catalog."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import weakref
+from collections import deque
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+from psycopg.types.json import set_json_loads
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from workbench.online.embedded import embedded_server
+from workbench.online.errors import StoreError
+from workbench.online.fetching.completion import offer_names
+from workbench.online.legible_text import short
+from workbench.online.plan import FORMAT, Plan
+from workbench.online.snippets import variable
+from workbench.online.storage import postgres_address
+from workbench.online.storage.connections import opened
+from workbench.online.storage.postgres_refusals import first_line, lost, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import LiteralString
+
+    from sqlalchemy import Connection, Engine
+
+    from workbench.online.fetching.fetcher import Fetcher
+
+HOME = Path(".workbench") / "postgres"
+TRIES = 3  # of what only reads, while the server is away
+ROOM = 16  # connections at once, of fetches and of all else
+PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
+WITHIN = "select n.name from workbench.published n join workbench.plans p on p.id = n.plan, jsonb_array_elements(p.plan::jsonb -> 'group_bys') g where g ->> 'name' = %s order by 1"
+THERE = "select exists (select from pg_catalog.pg_class where relname = 'migrations' and relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'workbench'))"
+NAMES = "select name from workbench.published order by name"
+UNDEFINED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
+OF_VALUES = (psycopg.DataError, psycopg.IntegrityError)  # what a row or a question is the cause of, for whoever asked it
+
+
+class Store:
+    """An online store in Postgres: what is published in it answers as a backfill would.
+
+    `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working folder: it starts in a
+    second, is shared by every process that uses it, and stops with the last one. `Store("postgresql://...")` is yours,
+    from version 14 on, texts in UTF-8. Opening one only reads: the first `publish` makes the schemas `workbench`,
+    `workbench_data` and `features`, and `migrate=True`, as `workbench migrate`, makes them or brings an older catalog up to
+    this version. With `sample`, a share of the keys from 0 to 1, what `fetch` answers for them is kept in the table
+    `workbench.served`.
+
+    A pooler between, such as PgBouncer, is told by itself, and so is whether it carries prepared statements; `prepare=False`,
+    or `prepare=false` in the URL, says that there is one which does not. At most `connections` fetches run at once; those beyond wait, and after half a minute are refused as `busy`.
+
+    Raises StoreError where the server cannot be reached, is too old, holds texts in another encoding, or has the catalog of
+    a newer workbench that this one cannot read.
+    """
+
+    PATIENCE = 30.0  # seconds that a request waits for a connection
+
+    def __init__(self, url: str | Path | None = None, *, sample: float = 0.0, migrate: bool = False, prepare: bool | None = None, connections: int = ROOM) -> None:
+        self.sample, self.connections = sample, connections
+        if isinstance(url, str):
+            postgres_address.refuse_none(postgres_address.split(url)[0])
+        self.url = embedded_server.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
+        self._lock, self._room = threading.Lock(), threading.Semaphore(connections)
+        self._idle: deque[psycopg.Connection[Any]] = deque()
+        self._plans: dict[str, tuple[int, Plan]] = {}
+        self._catalogued = False
+        self.access, first = opened(self.url, prepare=prepare)
+        self._idle.append(first)
+        weakref.finalize(self, _hang_up, self._idle, os.getpid()).atexit = False
+        try:
+            self._look(migrate=migrate)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"Store({psycopg.conninfo.conninfo_to_dict(self.access.url).get('host', postgres_address.place(self.access.url))!r}: {', '.join(self.names()) or 'nothing published'})"
+
+    def _look(self, *, migrate: bool) -> None:
+        """Read what catalog there is, or with `migrate` bring it up to this version."""
+        from workbench.online.storage import migrations  # noqa: PLC0415 a leaf of its own
+
+        if migrate:
+            migrations.migrate(self)
+        with self.held() as con:
+            try:
+                migrations.refuse_newer(con)
+            except psycopg.Error as error:
+                raise refusal(error, self.access.url, "reading the store's catalog") from error
+        offer_names()
+
+    def has_catalog(self) -> bool:
+        """Whether there is a store in the database at all."""
+        if not self._catalogued:
+            ((self._catalogued,),) = self._read(THERE, ())
+        return self._catalogued
+
+    @cached_property
+    def pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
+        """Connections that commit each statement, with this project's settings."""
+        pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
+            self.access.conninfo, connection_class=self.access.kind, kwargs={"autocommit": True}, min_size=1, max_size=ROOM, configure=self.access.configure, open=False, timeout=self.PATIENCE
+        )
+        pool.open()
+        weakref.finalize(self, _closed, pool, os.getpid()).atexit = False
+        return pool
+
+    @cached_property
+    def fetcher(self) -> Fetcher:
+        """What answers `fetch` on this store."""
+        from workbench.online.fetching.fetcher import Fetcher  # noqa: PLC0415 it needs the store
+
+        return Fetcher(self, sample=self.sample)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The catalog's SQLAlchemy engine."""
+        from sqlalchemy import NullPool, create_engine, event  # noqa: PLC0415 the hot path does without
+
+        engine = create_engine("postgresql+psycopg://", creator=self._manual, poolclass=NullPool)
+        if self.access.relayed:
+            event.listen(engine, "begin", _begun)
+        return engine
+
+    def _manual(self) -> psycopg.Connection[Any]:
+        """A connection that does not commit each statement."""
+        con = self.access.connected()
+        con.autocommit = False
+        set_json_loads(json.loads, con)  # plans are written again as they were read
+        return con
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection of the pool, for a block; StoreError where there is none to be had, it breaks, or the server refuses what is asked.
+
+        What values are the cause of is raised as the driver raises it.
+        """
+        try:
+            with self.pool.connection() as con:
+                yield con
+        except PoolTimeout as error:  # an OperationalError too
+            raise self._crowded() from error
+        except OF_VALUES:
+            raise
+        except psycopg.Error as error:
+            raise self.refused(error) from error
+
+    def _crowded(self) -> StoreError:
+        """Why the pool gave no connection: what the server says to one more, or that all are in use."""
+        try:
+            self.access.connected().close()
+        except StoreError as refused:
+            return refused
+        return StoreError(f"all {ROOM} connections of this process to the store of {postgres_address.place(self.access.url)} are in use: ask again in a moment", "busy")
+
+    def refused(self, error: psycopg.Error, what: str = "a statement of the store") -> StoreError:
+        """What to raise where the server does not do `what` it was asked."""
+        url = self.access.url
+        if lost(error):
+            if "pool" in vars(self):
+                self.pool.check()  # those that idle are lost as well
+            message = f"the server of {postgres_address.place(url)} went away in the middle: {first_line(error)}; ask once more"
+            return StoreError(message, "away")
+        if isinstance(error, UNDEFINED):
+            from workbench.online.storage.migrations import lacking  # noqa: PLC0415 a leaf of its own
+
+            return lacking(self, error) or refusal(error, url, what)
+        return refusal(error, url, what)
+
+    @contextmanager
+    def held(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection that nobody else has meanwhile: a pool's bookkeeping costs more than a fetch."""
+        if not self._room.acquire(timeout=self.PATIENCE):
+            message = f"{self.connections} fetches run at once, which is all that this Store allows, and none ended for {self.PATIENCE:g} s: ask again in a moment, or give Store(connections=...)"
+            raise StoreError(message, "busy")
+        try:
+            try:
+                con = self._idle.pop()
+            except IndexError:
+                con = self.access.connected()
+            try:
+                yield con
+            finally:
+                if con.closed or con.broken:
+                    con.close()
+                else:
+                    self._idle.append(con)
+        finally:
+            self._room.release()
+
+    def let_go(self) -> None:
+        """Close the connections that idle: where one is lost, they are too."""
+        _hang_up(self._idle, os.getpid())
+
+    @contextmanager
+    def catalog(self) -> Iterator[Connection]:
+        """A transaction on the catalog; StoreError where it fails."""
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 the hot path does without
+
+        try:
+            with self.engine.begin() as con:
+                yield con
+        except (DBAPIError, psycopg.Error) as error:
+            cause = getattr(error, "orig", error)
+            if isinstance(cause, psycopg.Error) and not isinstance(cause, OF_VALUES):
+                raise self.refused(cause, "a reading or change of the store's catalog, which is as it was,") from error
+            message = f"the store's catalog could not be read or written, and is as it was: {first_line(cause)}"
+            raise StoreError(message) from error
+
+    def names(self) -> list[str]:
+        """What is published, by name."""
+        return [name for (name,) in self._read(NAMES, ())] if self.has_catalog() else []
+
+    def _read(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """What a statement that only reads finds; asked again where the server went away."""
+        for left in reversed(range(TRIES)):
+            try:
+                with self.connection() as con:
+                    return con.execute(statement, parameters).fetchall()
+            except StoreError as error:
+                if not left or error.kind != "away":
+                    raise
+        return []
+
+    def plan(self, name: str, *, fresh: bool = False) -> tuple[int, Plan]:
+        """The plan that is served under a name, and its id; StoreError that lists what there is, if it is not."""
+        found = None if fresh else self._plans.get(name)
+        if found is None:
+            if not self.has_catalog():
+                raise unmade(self.access.url, name)
+            row = next(iter(self._read(PUBLISHED, (storable(name),))), None)
+            if row is None:
+                raise unknown(name, self.names(), [n for (n,) in self._read(WITHIN, (storable(name),))])
+            found = read(row, name)
+            with self._lock:
+                self._plans[name] = found
+        return found
+
+    def forget(self, name: str) -> None:
+        """Read the plan of a name anew when it is next asked for."""
+        with self._lock:
+            self._plans.pop(name, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""
+        if "fetcher" in vars(self):
+            self.fetcher.close()
+        self.let_go()
+        if "pool" in vars(self):
+            self.pool.close()
+            del self.pool
+
+
+def _closed(pool: ConnectionPool[psycopg.Connection[Any]], process: int) -> None:
+    """Close the pool of a store that nobody refers to any more; a pool that closes itself may do so in a thread of its own, for which it cannot wait."""
+    if os.getpid() == process:
+        with suppress(RuntimeError):  # the store's last reference was dropped there too
+            pool.close()
+
+
+def _hang_up(idle: deque[psycopg.Connection[Any]], process: int) -> None:
+    """Close connections, which a fork of their process shares and must leave."""
+    while idle and process == os.getpid():
+        with suppress(IndexError):
+            idle.pop().close()
+
+
+def _begun(con: Connection) -> None:
+    """A transaction of the engine behind a pooler begins."""
+    raw: Any = con.connection.driver_connection
+    psycopg.Cursor(raw).execute(raw.beginning)
+
+
+def place(told: str | None) -> str | Path | None:
+    """Where a store is, as a command line says it: a server's address, else a folder; none for the usual one."""
+    return None if not told else told if "://" in told or "=" in told else Path(told)
+
+
+def storable(name: str) -> str:
+    """A name as the database can look it up; what it cannot hold is the name of nothing."""
+    return "" if "\x00" in name else name.encode(errors="replace").decode()
+
+
+def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
+    """A row of `PUBLISHED`: the plan's id, and the plan."""
+    return row[0], _known(Plan.loads(row[1]), name)
+
+
+def _known(plan: Plan, name: str) -> Plan:
+    if plan.format != FORMAT:
+        message = f"{name} was published by another version of feature-workbench (plan format {plan.format}, not {FORMAT}): publish it again with this one"
+        raise StoreError(message)
+    return plan
+
+
+def unmade(url: str, name: str) -> StoreError:
+    """What to raise where a name is asked for and the database has no store."""
+    message = f"nothing is published as {name!r:.200}: there is no store in the database of {postgres_address.place(url)} yet; publish(..., store) makes one, and so does workbench migrate --store URL, by a role that owns it"
+    return StoreError(message, "unknown")
+
+
+def unknown(name: str, names: Iterable[str], within: Iterable[str] = ()) -> StoreError:
+    """What to raise where nothing is served under a name, though it may be `within` what is served under others."""
+    part = f"; {name} is stored as a part of {', '.join(within)}, and publish({variable(name)}, store) serves it by itself" if within else ""
+    return StoreError(f"nothing is published as {short(name, 200)}: the store has {', '.join(names) or 'nothing yet'}{part}", "unknown")

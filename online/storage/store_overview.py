@@ -1,0 +1,187 @@
+"""A store at one glance: every version of every name, what is stored of it and how that stands, and what was fetched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from workbench.online.fetching.answers import EPOCH, moment
+from workbench.online.plan import FORMAT, Plan
+from workbench.online.storage.check_outcomes import DELETIONS, ERROR, UPLOAD
+from workbench.online.storage.table_names import DATA
+from workbench.online.streaming.offsets import PROGRESS, Partition
+from workbench.online.streaming.topic_health import TopicHealth, standing
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from workbench.online.storage.store import Store
+
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
+LAGS = 6 * HOUR  # of marks that a lag is of
+COUNTED = 7 * DAY  # of the served log that is counted
+WHOLE = "set transaction isolation level repeatable read, read only"  # all of it as of one instant
+PLANS = """select p.name, p.version, p.hash, p.made, n.since, (p.plan->>'format')::int, p.plan::text from workbench.plans p
+    left join workbench.published n on n.plan = p.id order by p.made, p.id"""
+# What each name served from when: a definition that is published again changes nothing.
+CHANGES = """with told as (select id, name, at, who, verb, case verb when 'unpublish' then null else hash end as hash from workbench.audit
+        where verb in ('publish', 'rollback', 'unpublish')),
+    pairs as (select *, row_number() over w as n, lag(hash) over w as before from told window w as (partition by name order by id))
+    select name, hash, verb, at, who from pairs where n = 1 or hash is distinct from before order by id"""
+STATES = f"""with lags as (select rows, percentile_disc(0.99) within group (order by visible - appended) as lag from workbench.batches
+        where visible >= %(marked)s and visible < %(now)s and appended is not null group by rows)
+    select s.rows, s.batch_end, s.streamed, s.horizon, s.retain, l.lag, nullif(c.reltuples, -1)::int8, pg_total_relation_size(c.oid), case k.status when '{ERROR}' then k.detail end, u.staged, u.facts
+    from workbench.states s left join lateral (select status, detail from workbench.checks k where k.group_by = s.group_by and k.name = '{DELETIONS}' and k.of = '{UPLOAD}' order by id desc limit 1) k on true
+    left join lateral (select staged, facts from workbench.uploads u where u.group_by = s.group_by and u.hash = s.hash order by id desc limit 1) u on true
+    left join lags l on l.rows = s.rows left join pg_class c on c.oid = to_regclass('{DATA}.' || quote_ident(s.rows))"""
+# A request's id begins with its time, so that its index finds the week.
+FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' and share > 0), min(share), count(*) filter (where errors <> '{}'), max(served)
+    from workbench.served where request >= %(first)s and served >= %(since)s and served < %(until)s group by name"""
+# What each check came to when it was last asked, where it does not hold.
+FAILED = """select group_by, name, blocks, failing, rows, detail from (select distinct on (group_by, name) * from workbench.checks order by group_by, name, id desc) c
+    where status = 'error' order by blocks desc, group_by, name"""
+# The newest pass of a monitor over each name: how many findings have each status, and the worst one's sentence.
+PASSES = """select f.name, f.evaluated, f.status, count(*), (array_agg(f.sentence order by f.severity desc, f.rule, f.subject))[1] from workbench.findings f
+    join (select name, max(evaluated) as evaluated from workbench.findings where evaluated <= %(until)s group by 1) n using (name, evaluated) group by 1, 2, 3"""
+LOGGED = "select exists (select from workbench.served)"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A version as the catalog has it; `since` where it is the one that is served."""
+
+    name: str
+    version: int
+    hash: str
+    made: datetime
+    since: datetime | None
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Change:
+    """A name serves another version from then on, by its hash, or nothing."""
+
+    name: str
+    hash: str | None
+    verb: str
+    at: datetime
+    who: str
+
+
+@dataclass(frozen=True)
+class State:
+    """How a group-by's rows stand; times in microseconds. `lag` is the p99 of the batches of the last six hours, from Kafka's append of the newest message to where it could be fetched."""
+
+    rows: str
+    batch_end: int | None
+    streamed: int | None
+    horizon: int | None
+    retain: int | None
+    lag: int | None
+    count: int | None  # of rows, as Postgres last estimated it
+    size: int | None  # bytes, indexes included
+    refused: str | None = None  # what the newest upload would have taken away, which was refused for it
+    staged: int | None = None  # rows that the last upload was given
+    facts: dict[str, Any] | None = None  # what it had: online/storage/source_facts.py
+
+
+@dataclass(frozen=True)
+class Fetches:
+    """What the served log has of a name for the last week: answers, about how many those of all keys are, and in how many a feature failed.
+
+    `estimated` is none where no key was sampled, so that only failures were logged.
+    """
+
+    logged: int
+    estimated: int | None
+    share: float
+    failed: int
+    newest: datetime
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A check that does not hold of what was uploaded last; `blocks` where it refused the upload."""
+
+    group_by: str
+    check: str
+    blocks: bool
+    failing: int
+    rows: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A monitor's newest pass over a name: when, how many findings have each status, and the worst sentence of each."""
+
+    at: datetime
+    counts: dict[str, int]
+    worst: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What is in a store: versions in the order they were made, states by table, partitions, fetches by name.
+
+    `unread` are the names whose plans another version of the package wrote; `logs` says whether anything was ever logged.
+    """
+
+    versions: tuple[Listed, ...]
+    changes: tuple[Change, ...]
+    states: dict[str, State]
+    partitions: tuple[Partition, ...]
+    fetches: dict[str, Fetches]
+    logs: bool
+    unread: tuple[str, ...]
+    topics: tuple[TopicHealth, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    monitored: dict[str, Monitored] = field(default_factory=dict)
+
+
+def inventory(store: Store, now: int) -> Inventory:
+    """All of it as of one instant, in nine statements whatever the store has; `now` in microseconds says what is recent."""
+    if not store.has_catalog():
+        return Inventory((), (), {}, (), {}, logs=False, unread=())
+    since = now - COUNTED
+    recent = {"marked": now - LAGS, "now": now, "first": _first(since), "since": moment(since) or EPOCH, "until": moment(now) or EPOCH}
+    with store.connection() as con, con.transaction():
+        con.execute(WHOLE)
+        plans, changes = con.execute(PLANS).fetchall(), con.execute(CHANGES).fetchall()
+        states, partitions = con.execute(STATES, recent).fetchall(), con.execute(PROGRESS).fetchall()
+        fetches, ((logs,),) = con.execute(FETCHES, recent).fetchall(), con.execute(LOGGED).fetchall()
+        topics, failed, passes = standing(con), con.execute(FAILED).fetchall(), con.execute(PASSES, recent).fetchall()
+    read = [row for row in plans if row[5] == FORMAT]
+    return Inventory(
+        versions=tuple(Listed(name, number, hash_, made, since, Plan.loads(told)) for name, number, hash_, made, since, _, told in read),
+        changes=tuple(Change(*row) for row in changes),
+        states={row[0]: State(*row) for row in states},
+        partitions=tuple(Partition(*row) for row in partitions),
+        fetches={row[0]: _counted(row) for row in fetches},
+        logs=logs,
+        unread=tuple(sorted({row[0] for row in plans} - {row[0] for row in read})),
+        topics=tuple(topics),
+        failed=tuple(Failed(*row) for row in failed),
+        monitored=_passes(passes),
+    )
+
+
+def _passes(rows: list[tuple[Any, ...]]) -> dict[str, Monitored]:
+    found: dict[str, Monitored] = {}
+    for name, at, status, n, sentence in rows:
+        one = found.setdefault(name, Monitored(at, {}, {}))
+        one.counts[status], one.worst[status] = n, sentence
+    return found
+
+
+def _counted(row: tuple[Any, ...]) -> Fetches:
+    _, logged, estimated, share, failed, newest = row
+    return Fetches(logged, round(estimated) if estimated else None, share, failed, newest)
+
+
+def _first(us: int) -> UUID:
+    """The smallest id of a request at or after a time."""
+    return UUID(int=min(max(us // 1000, 0), 2**48 - 1) << 80)

@@ -1,0 +1,1 @@
+"""Streaming: from a topic's messages to servable rows, exactly once."""

@@ -1,0 +1,64 @@
+"""Messages between who polls and who writes: bounded, merged while they wait, dropped with their partition."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from workbench.online.streaming.kafka_consumer import Place, Polled
+
+
+class Buffer:
+    """What was polled and is not written yet; full from so many messages, or so many bytes, on."""
+
+    def __init__(self, messages: int, size: int) -> None:
+        self.messages, self.size = messages, size
+        self._held: list[Polled] = []
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, polled: Iterable[Polled]) -> None:
+        """Add what came; whoever polls asks `full` first."""
+        with self._changed:
+            self._held += polled
+            self._changed.notify_all()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be polled."""
+        with self._changed:
+            return sum(map(len, self._held)) >= self.messages or sum(p.bytes for p in self._held) >= self.size
+
+    def room(self, seconds: float) -> None:
+        """Wait so long at most for something to be taken."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def take(self, most: int) -> list[Polled] | None:
+        """The oldest of what waits, some `most` messages, when there is any; none when it is closed and empty."""
+        with self._changed:
+            while not self._held and not self._closed:
+                self._changed.wait()
+            if not self._held:
+                return None
+            taken, count = [], 0
+            while self._held and count < most:
+                taken.append(self._held.pop(0))
+                count += len(taken[-1])
+            self._changed.notify_all()
+            return taken
+
+    def drop(self, places: Collection[Place]) -> None:
+        """Forget what waits of these partitions."""
+        with self._changed:
+            self._held = [p for p in self._held if (p.topic, p.partition) not in places]
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Take what waits, and nothing after it."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,379 @@
+"""One thing that a store has: what it is, what it came of, who uses it, and how it stands."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+
+from workbench.online.fetching.answers import microseconds, moment
+from workbench.online.storage.source_facts import DAY, LATE
+from workbench.serving.plan_diff import difference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workbench.online.plan import Cell, Column, Feature, GroupByPlan, Plan
+    from workbench.online.storage.store_overview import Failed, Fetches, Monitored, State
+    from workbench.online.streaming.offsets import Partition
+    from workbench.online.streaming.topic_health import TopicHealth
+    from workbench.serving.plan_diff import Difference
+
+STALE = timedelta(days=2)  # as a fetch says it: behind now, without an upload or a message
+STOPPED = timedelta(minutes=5)  # without a sign of life of its updater
+UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
+# What stands before a status's word; the worst first.
+SIGNS = {"alert": "▲", "stale": "◆", "watch": "◆", "not judged": "◌", "new": "◌", "fresh": "✓", "ok": "✓", "retired": "◌"}
+SHARE = 0.01  # of a topic's messages that are dead letters, from which on it is an alert
+RECENT = timedelta(days=2)  # ago that a monitor's pass still says how a name stands
+
+
+@frozen
+class Status:
+    """How an entry stands, in a word and a sentence: `alert`, `stale`, `watch`, `not judged`, `new`, `fresh`, `ok` or `retired`.
+
+    `fresh` says that its uploads, facts, topics and checks are well, which a store knows by itself; `ok` that a monitor's
+    last pass, of the last two days, judged all that it looked at, and found nothing.
+    """
+
+    word: str
+    why: str
+
+    @property
+    def sign(self) -> str:
+        """A glyph that differs by word, for those who see no colour."""
+        return SIGNS[self.word]
+
+
+@frozen
+class Edition:
+    """One definition that was published: its number and hash, when it was made, and since when it is served or until when it was.
+
+    `changes` says what differs from the one before; `plan` is what was stored.
+    """
+
+    number: int
+    hash: str
+    made: datetime
+    served: bool
+    since: datetime | None
+    until: datetime | None
+    changes: str
+    plan: Plan = field(repr=False)
+
+
+@frozen
+class Described:
+    """A feature as the catalog shows it: its name in answers, its type, its window in words, its expression, and its group-by, if a join has it from one."""
+
+    name: str
+    type: str
+    window: str
+    text: str
+    group_by: str | None = None
+    feature: str = ""  # its name in that group-by
+
+
+@frozen
+class Fact:
+    """When the newest fact of a group-by happened, how long ago, what time between facts is usual, and its longest window; `empty` where it has none."""
+
+    group_by: str
+    newest: datetime | None
+    age: timedelta | None
+    usual: timedelta
+    longest: timedelta | None
+    empty: bool = False
+
+    @property
+    def statuses(self) -> tuple[Status, ...]:
+        """What is wrong with it."""
+        if self.empty:
+            return (Status("alert", f"the last upload of {self.group_by} had no rows, and no message brought one: every feature is empty"),)
+        if self.newest is None or self.age is None:
+            return ()
+        said = f"the newest fact of {self.group_by} is of {self.newest:%Y-%m-%d %H:%M}, {age(self.age)} ago"
+        if self.longest is not None and self.age >= self.longest:
+            return (Status("alert", f"{said}, and its longest window is {age(self.longest)}: no window holds anything"),)
+        return (Status("watch", f"{said}, {self.age / self.usual:,.1f} times the usual time between facts"),) if self.age >= LATE * self.usual else ()
+
+
+@define(repr=False, eq=False, frozen=True, slots=False)
+class Entry:
+    """A published join or group-by, or a group-by that is stored for joins.
+
+    `plan` is the definition that is served, or was last; `published` says whether it is fetched by this name, `stored`
+    whether joins of which it is a part are. `before` is the plan that this one's name follows (`x_v1` for `x_v2`). Ages
+    are as of `now`.
+    """
+
+    name: str
+    plan: Plan
+    published: bool
+    stored: bool
+    editions: tuple[Edition, ...]
+    used_by: tuple[str, ...]
+    states: tuple[State, ...]
+    partitions: tuple[Partition, ...]
+    fetches: Fetches | None
+    logs: bool
+    now: datetime
+    before: Plan | None = None
+    topic_health: tuple[TopicHealth, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    monitored: Monitored | None = None
+
+    def __repr__(self) -> str:
+        from workbench.catalogs.catalog_text import entry_text  # noqa: PLC0415 it draws what stands here
+
+        return entry_text(self)
+
+    def _repr_html_(self) -> str:
+        from workbench.catalogs.catalog_html import entry_html  # noqa: PLC0415 it draws what stands here
+
+        return str(entry_html(self))
+
+    @property
+    def kind(self) -> str:
+        """`Join` or `GroupBy`."""
+        return "Join" if self.plan.kind == "join" else "GroupBy"
+
+    @property
+    def hash(self) -> str:
+        """Of the definition."""
+        return self.plan.hash
+
+    @property
+    def owner(self) -> str:
+        """Whoever the author named."""
+        return self.plan.owner
+
+    @property
+    def description(self) -> str:
+        """What the author said of it."""
+        return self.plan.description
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The author's."""
+        return self.plan.tags
+
+    @property
+    def keys(self) -> tuple[Column, ...]:
+        """What a fetch asks for, with types."""
+        return self.plan.keys
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """A join's group-bys."""
+        return tuple(g.name for g in self.plan.group_bys) if self.plan.kind == "join" else ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The tables that its rows come from."""
+        return tuple(dict.fromkeys(g.source_name for g in self.plan.group_bys))
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that its events come from."""
+        return tuple(dict.fromkeys(g.topic.name for g in self.plan.group_bys if g.topic))
+
+    @cached_property
+    def features(self) -> tuple[Described, ...]:
+        """Every feature, in the order of answers."""
+        return tuple(_described(self.plan, None if part is None else self.plan.group_by(part.group_by), made, name) for part, made, name in self.plan.outputs)
+
+    @property
+    def definition_text(self) -> str:
+        """The definition as it is stored: canonical JSON, indented."""
+        return json.dumps(json.loads(self.plan.definition), indent=1, ensure_ascii=False)
+
+    @property
+    def made(self) -> datetime | None:
+        """When this definition was first published."""
+        return next((e.made for e in self.editions if e.hash == self.hash), None)
+
+    @cached_property
+    def difference(self) -> Difference | None:
+        """To the version that its name follows; none where there is none."""
+        return None if self.before is None else difference(self.before, self.plan)
+
+    # --- how it stands
+
+    @property
+    def batch_end(self) -> datetime | None:
+        """The time before which every event was uploaded, of the group-by that is furthest behind; none where one has no upload."""
+        ends = [s.batch_end for s in self.states]
+        return None if len(ends) < len(self.plan.group_bys) or None in ends else moment(min(e for e in ends if e is not None))
+
+    @property
+    def batch_age(self) -> timedelta | None:
+        """How far that lies behind now."""
+        return None if self.batch_end is None else self.now - self.batch_end
+
+    @property
+    def lag(self) -> timedelta | None:
+        """From Kafka's append of a batch's newest message to where it could be fetched: the p99 of the batches of the last six hours, of the slowest group-by; none where nothing streamed."""
+        found = [s.lag for s in self.states if s.lag is not None]
+        return timedelta(microseconds=max(found)) if found else None
+
+    @property
+    def newest(self) -> datetime | None:
+        """The newest event that came by a topic."""
+        return moment(max((p.newest for p in self.partitions if p.newest is not None), default=None))
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """When the newest fact of each of its group-bys happened; of those whose facts happen at a time."""
+        states = {s.rows: s for s in self.states}
+        return tuple(self._fact(g, states[g.table]) for g in self.plan.group_bys if not g.timeless and g.table in states)
+
+    def _fact(self, plan: GroupByPlan, state: State) -> Fact:
+        told, now = state.facts or {}, microseconds(self.now)
+        times = [told.get("newest"), *(p.newest for p in self.partitions if p.group_by == plan.name)]
+        newest = max((t for t in times if t is not None and t <= now), default=None)
+        usual = max(told.get("gap") or 0, DAY)
+        return Fact(plan.name, moment(newest), None if newest is None else timedelta(microseconds=now - newest), timedelta(microseconds=usual), None if plan.longest is None else timedelta(microseconds=plan.reach), state.staged == 0 and newest is None)
+
+    @property
+    def fact_age(self) -> timedelta | None:
+        """How long ago the newest fact happened, of the group-by where that is longest ago; none where it is not known of one."""
+        ages = [f.age for f in self.facts]
+        return None if not ages or None in ages else max(a for a in ages if a is not None)
+
+    @property
+    def troubled(self) -> tuple[Partition, ...]:
+        """Partitions of which nothing is applied, for a reason that is known."""
+        return tuple(p for p in self.partitions if p.trouble)
+
+    @property
+    def stopped(self) -> tuple[Partition, ...]:
+        """Partitions whose updater gave no sign of life for five minutes."""
+        return tuple(p for p in self.partitions if p.seen is not None and (seen := moment(p.seen)) is not None and self.now - seen > STOPPED)
+
+    @cached_property
+    def status(self) -> Status:
+        """How it stands; what is worst says it."""
+        if not (self.published or self.stored):
+            return Status("retired", "served no more; its versions can be brought back by rollback")
+        found = tuple(self._wrong())
+        return min(found, key=lambda s: list(SIGNS).index(s.word)) if found else self._well()
+
+    def _wrong(self) -> Iterator[Status]:
+        """What is known against it, by what it is known from; of one word, the first says it."""
+        yield from self._of_topics()
+        if refused := next((s.refused for s in self.states if s.refused), None):
+            yield Status("alert", f"the newest upload was refused, which would take away {refused}: mend the table, or workbench upload --allow-deletes")
+        news = [_news(s) for s in self.states]
+        oldest = None if not news or None in news else moment(min(n for n in news if n is not None))
+        if not news or None in news:
+            yield Status("alert", "nothing was uploaded or streamed into it yet")
+        for check in self.failed:
+            yield Status("alert" if check.blocks else "watch", f"a check of {check.group_by} does not hold: {check.check}: {check.failing:,} of {check.rows:,}{f': {check.detail}' if check.detail else ''}")
+        yield from (s for f in self.facts for s in f.statuses)
+        yield from self._found()
+        if oldest is not None and self.now - oldest > STALE:
+            yield Status("stale", f"nothing was uploaded or streamed for {age(self.now - oldest)}")
+
+    def _of_topics(self) -> Iterator[Status]:
+        """What keeps topics from being applied, and which of their messages were not."""
+        for topic, trouble in dict.fromkeys([*((p.topic, p.trouble) for p in self.troubled), *((t.topic, t.trouble) for t in self.topic_health if t.trouble)]):
+            yield Status("alert", f"nothing of {topic} is applied: {trouble}")
+        if self.stopped:
+            yield Status("alert", _stopped(self.stopped))
+        for t in self.topic_health:
+            if t.dead:
+                share = t.counts.dead / t.counts.messages if t.counts.messages else 1.0
+                yield Status("alert" if share >= SHARE else "watch", f"{t.dead:,} message{'s' if t.dead > 1 else ''} of {t.topic} could not be applied to {t.group_by} and wait as dead letters: workbench dead-letters")
+
+    def _found(self) -> Iterator[Status]:
+        """What a monitor's last pass found, as long as it is recent."""
+        if self.monitored is not None and self.now - self.monitored.at <= RECENT:
+            for word in ("alert", "watch"):
+                if self.monitored.counts.get(word):
+                    yield Status(word, f"a monitor at {self.monitored.at:%Y-%m-%d %H:%M} found {self.monitored.counts[word]:,}: {self.monitored.worst[word]}")
+
+    def _well(self) -> Status:
+        """Where nothing is known against it: what of it is judged at all."""
+        if self.logs and self.fetches is None and not self.used_by:
+            return Status("new", "not fetched in the last 7 d, as far as is logged")
+        unread = [g.topic.name for g in self.plan.group_bys if g.topic is not None and not g.daily and g.name not in {p.group_by for p in self.partitions}]
+        if unread:
+            return Status("not judged", f"no updater ever read {', '.join(dict.fromkeys(unread))}: workbench stream")
+        if any(f.age is None for f in self.facts):
+            return Status("not judged", "when its newest fact happened is not known: an earlier version uploaded it")
+        if not self.published:
+            return Status("fresh", "its uploads, facts, topics and checks are well; what is served of it is judged by the names that use it")
+        if self.monitored is None:
+            return Status("fresh", "its uploads, facts, topics and checks are well; drift and agreement are not judged: no monitor has looked")
+        if self.now - self.monitored.at > RECENT:
+            return Status("fresh", f"its uploads, facts, topics and checks are well; drift and agreement are not judged: the last monitor looked {age(self.now - self.monitored.at)} ago")
+        grey = sum(n for word, n in self.monitored.counts.items() if word not in ("ok", "watch", "alert"))
+        if grey:
+            return Status("fresh", f"its uploads, facts, topics and checks are well; of what a monitor looked at, {grey:,} {'is' if grey == 1 else 'are'} not judged")
+        return Status("ok", f"a monitor found nothing at {self.monitored.at:%Y-%m-%d %H:%M}")
+
+    @property
+    def use(self) -> str:
+        """Who uses it, in a few words."""
+        joins = f"in {len(self.used_by)} join{'s' if len(self.used_by) > 1 else ''}" if self.used_by else ""
+        return " · ".join(filter(None, [joins, self._fetched()]))
+
+    def _fetched(self) -> str:
+        if not self.published:
+            return ""
+        if self.fetches is None:
+            return "not fetched" if self.logs else "not logged"
+        if self.fetches.estimated is None:
+            return f"{self.fetches.logged:,} failed / 7 d"
+        return f"fetches {'' if self.fetches.share >= 1 else 'about '}{self.fetches.estimated:,} / 7 d"
+
+
+def _news(state: State) -> int | None:
+    return max((t for t in (state.batch_end, state.streamed) if t is not None), default=None)
+
+
+def _stopped(found: tuple[Partition, ...]) -> str:
+    waiting = sum(p.lag or 0 for p in found)
+    topics = ", ".join(dict.fromkeys(p.topic for p in found))
+    return f"no updater of {topics} gave a sign of life for five minutes ({len(found)} partition{'s' if len(found) > 1 else ''}, {waiting:,} messages waited then): workbench stream"
+
+
+def _described(plan: Plan, group_by: GroupByPlan | None, made: Feature, name: str) -> Described:
+    cells = [] if group_by is None else [c for c in group_by.cells if c.name in made.cells]
+    told = made.text or made.expression
+    return Described(name, made.type, _window(cells), told, group_by.name if group_by is not None and plan.kind == "join" else None, made.name)
+
+
+def _window(cells: list[Cell]) -> str:
+    if not cells:
+        return ""
+    spans = dict.fromkeys("all time" if c.length is None else span(c.length) + (" sawtooth" if c.hop else "") for c in cells)
+    return ", ".join(spans)
+
+
+def span(us: int) -> str:
+    """A window's length in the largest unit that divides it, as `14 d`."""
+    unit, name = next(((u, n) for u, n in UNITS if us % u == 0), (1, "us"))
+    return f"{us // unit} {name}"
+
+
+def age(how: timedelta | None) -> str:
+    """How long ago, with one decimal: hours up to four days, `6.5 d` beyond; a dash where it is not known."""
+    if how is None:
+        return "—"
+    hours = how / timedelta(hours=1)
+    return f"{hours:,.1f} h" if abs(hours) < 100 else f"{hours / 24:,.1f} d"  # noqa: PLR2004 about four days
+
+
+def seconds(how: timedelta | None) -> str:
+    """A lag, as `2.6 s`; a dash where it is not known."""
+    return "—" if how is None else f"{how.total_seconds():,.1f} s"
+
+
+def told(value: Any) -> str:
+    """A time as the catalog writes it."""
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else "—"

@@ -1,0 +1,144 @@
+"""What a live catalog answers: searches, the chosen entry, and what is served for a key of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from workbench.backends import engine_of
+from workbench.catalogs import catalog_html as page
+from workbench.catalogs import served_panel
+from workbench.catalogs.catalog_view import catalog, matches
+from workbench.catalogs.notebook_definitions import at_hand, connection
+from workbench.definitions.join import tables
+from workbench.html.markup import Markup, join, tag, text
+from workbench.live.protocol import RefusedError, Reply, Request
+from workbench.previews.preview_view import feature_preview
+from workbench.previews.view_state import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workbench.backends import Engine
+    from workbench.catalogs.catalog_entries import Entry
+    from workbench.catalogs.catalog_view import Catalog, Match
+    from workbench.online.storage.store import Store
+    from workbench.previews.preview_session import Explorer
+
+
+@frozen
+class Shelf:
+    """What is looked at: the words, kind and owner that are searched for, the entry, its key, and the feature to explain."""
+
+    query: str = ""
+    kind: str | None = None
+    owner: str | None = None
+    selected: str | None = None
+    keys: Mapping[str, Any] = field(factory=dict)
+    feature: str | None = None
+
+
+class Browsing:
+    """A catalog that can be looked through."""
+
+    kinds: Mapping[str, Mapping[str, type]] = {"search": {"query": str}, "kind": {"kind": str}, "owner": {"owner": str}, "select": {"name": str}, "look": {"keys": str}, "feature": {"feature": str}, "refresh": {}, "preview": {}, **KINDS}
+
+    def __init__(self, found: Catalog, store: Store) -> None:
+        self.catalog, self.store, self.shelf = found, store, Shelf(query=found.query)
+        self.explorer: Explorer | None = None
+        self._engine: Engine | None = None
+
+    def page(self) -> Markup:
+        """The first view."""
+        return page.html(self.catalog, self.shelf.query, live=True)
+
+    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        """The parts that a request changes; what is asked of the preview, it answers itself."""
+        given, shelf = request.params, self.shelf
+        if request.kind in KINDS:
+            return self._explored(request, push)
+        if request.kind == "preview":
+            return self._previewed()
+        if request.kind not in ("look", "feature"):
+            self.close()
+        match request.kind:
+            case "search" | "kind" | "owner" as name:
+                key = "query" if name == "search" else name
+                changed: dict[str, Any] = {key: given.get(key) or ("" if name == "search" else None)}
+                self.shelf = evolve(shelf, **changed, selected=None, keys={}, feature=None)
+            case "select":
+                if given.get("name") not in self.catalog:
+                    message = f"the catalog has nothing named {given.get('name')!r:.80}"
+                    raise RefusedError(message)
+                self.shelf = evolve(shelf, selected=given["name"], keys={}, feature=None)
+            case "look":
+                self.shelf = evolve(shelf, keys=_keys(given.get("keys", "")), feature=None)
+                return Reply({"served": self._panel()})
+            case "feature":
+                self.shelf = evolve(shelf, feature=given.get("feature"))
+                return Reply({"served": self._panel()})
+            case "refresh":
+                mine = self.catalog
+                self.catalog = evolve(catalog(self.store, definitions=mine.definitions, on=mine.on), cells=mine.cells)
+        found = self._found()
+        return Reply({"preview": Markup(""), "counted": text(page.matched(self.catalog, found, self.shelf.query, live=True)), "shelves": page.shelves(self.catalog, found, self.shelf.query, self.shelf.selected, live=True, panel=self._panel() if found else None)})
+
+    def _previewed(self) -> Reply:
+        """The chosen entry's definition, live, on a connection of its own."""
+        entry = self._chosen()
+        found = at_hand(entry, self.catalog.definitions, self.catalog.cells)
+        if found is None:
+            message = f"no definition of {entry.name} is in this notebook: import or define it, or give it by catalog(store, definitions=[...])"
+            raise RefusedError(message)
+        con = connection(found.definition, self.catalog.on, self.catalog.cells)
+        self.close()
+        self._engine = engine_of(con).apart(tables(found.definition))
+        self.explorer, drawn = feature_preview(found.definition, on=self._engine.connected, store=self.store).live()
+        note = [] if found.same else [tag("p", f"△ {entry.name} here is not what is stored: publish() would show what differs.", class_="mark warn pad")]
+        return Reply({"preview": join([*note, drawn])}, focus="[data-part=preview] [tabindex='0']")
+
+    def _explored(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        if self.explorer is None:
+            message = "no preview is open: choose an entry and press Preview"
+            raise RefusedError(message)
+        return self.explorer.answer(request, push)
+
+    def stop(self, slot: str) -> None:
+        """Cancel what a preview runs; a store answers within its own time limits."""
+        if self.explorer is not None:
+            self.explorer.stop(slot)
+
+    def close(self) -> None:
+        """Close the preview and its connections."""
+        if self.explorer is not None:
+            self.explorer.close()
+        if self._engine is not None:
+            self._engine.leave()
+        self.explorer = self._engine = None
+
+    def _found(self) -> list[Match]:
+        return matches(self.catalog, self.shelf.query, self.shelf.kind, self.shelf.owner)
+
+    def _panel(self) -> Markup:
+        return served_panel.served_html(self.store, self._chosen(), self.shelf.keys, feature=self.shelf.feature)
+
+    def _chosen(self) -> Entry:
+        found = self._found()
+        if not found:
+            message = "nothing is chosen: the search matches nothing"
+            raise RefusedError(message)
+        return next((m.entry for m in found if m.entry.name == self.shelf.selected), found[0].entry)
+
+
+def _keys(told: str) -> dict[str, str]:
+    """A form's fields; an empty one is not given."""
+    try:
+        given = json.loads(told)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+        message = "a key is given as its columns' values"
+        raise RefusedError(message)
+    return {k: v for k, v in given.items() if v}

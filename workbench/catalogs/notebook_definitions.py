@@ -1,0 +1,79 @@
+"""Definitions of entries: those that were given, and those that the notebook's cells have. A store keeps SQL, and a preview needs the expressions."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+from ibis.backends import BaseBackend
+
+from workbench.definitions.group_by import GroupBy
+from workbench.definitions.join import Join
+from workbench.errors import DefinitionError
+from workbench.live.protocol import RefusedError
+from workbench.online.ipython_shell import notebook_names
+from workbench.serving.online_plans import plan_of
+from workbench.training.backfilling import connections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from workbench.catalogs.catalog_entries import Entry
+
+
+@frozen
+class AtHand:
+    """A definition of an entry's name, and whether it is the one that is stored."""
+
+    definition: GroupBy | Join
+    same: bool
+
+
+def at_hand(entry: Entry, given: Iterable[Any], cells: dict[str, Any]) -> AtHand | None:
+    """The definition of an entry: the one that is stored, else another one of its name; none where nobody has any."""
+    mine = [d for d in _every((*given, *_newest(cells))) if d.name == entry.name and isinstance(d, Join) == (entry.kind == "Join")]
+    same = next((d for d in mine if _hash(d) == entry.hash), None)
+    return AtHand(same, same=True) if same is not None else AtHand(mine[0], same=False) if mine else None
+
+
+def held(name: str, hash_: str) -> GroupBy | Join | None:
+    """The definition of a name and hash that the notebook's cells have; none where none has."""
+    return next((d for d in _every(_newest(notebook_names())) if d.name == name and _hash(d) == hash_), None)
+
+
+def connection(definition: GroupBy | Join, on: BaseBackend | None, cells: dict[str, Any]) -> BaseBackend:
+    """Where a definition's tables are: `on`, else where they are bound, else the one connection that the notebook's cells have.
+
+    Raises RefusedError where that is not known.
+    """
+    bound = connections(definition) if isinstance(definition, Join) else [c for c in (definition.source.connection,) if c is not None]
+    found = [on] if on is not None else bound or list({id(v): v for v in cells.copy().values() if isinstance(v, BaseBackend)}.values())
+    if len(found) != 1:
+        message = f"{definition.name} is made of unbound tables, and this notebook has {len(found)} connections: say which has them by catalog(store, on=con)"
+        raise RefusedError(message)
+    return found[0]
+
+
+def _hash(definition: GroupBy | Join) -> str | None:
+    try:
+        return plan_of(definition).hash
+    except DefinitionError:  # what cannot be served is not what is
+        return None
+
+
+def _every(values: Iterable[Any]) -> Iterator[GroupBy | Join]:
+    """Definitions among values, and in modules that are among them; a join's group-bys too."""
+    for value in values:
+        found = vars(value).values() if isinstance(value, ModuleType) else (value,)
+        for one in list(found):
+            if isinstance(one, Join):
+                yield one
+                yield from (part.group_by for part in one.parts)
+            elif isinstance(one, GroupBy):
+                yield one
+
+
+def _newest(cells: dict[str, Any]) -> list[Any]:
+    """What the notebook's cells have named, the newest first."""
+    return list(reversed(cells.copy().values()))

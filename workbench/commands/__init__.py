@@ -1,0 +1,1 @@
+"""The `workbench` command, and what notebooks have of it."""

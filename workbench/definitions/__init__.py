@@ -1,0 +1,1 @@
+"""Definitions: sources, group-bys, joins, windows, reductions and topics."""

@@ -1,0 +1,143 @@
+"""Names: which ones features may have, and which ones an engine would cut or take for one another."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+from workbench.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workbench.backends import Engine
+    from workbench.definitions.join import Join
+
+SHOWN = 40  # characters of a name in a message
+BESIDE = 10  # characters of a definition's hash in the name of a table that is built beside another
+# Controls, formats (bidi overrides, zero widths), halves of characters, unassigned ones, ends of lines.
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and marks that show nothing
+MARKUP = frozenset("<>")
+INNER = "_fw_"  # how the names of the plan's own columns start
+
+
+def code_point(character: str) -> str:
+    """A character for a reader who may not see it.
+
+    >>> code_point(chr(0x202E))
+    'U+202E (RIGHT-TO-LEFT OVERRIDE)'
+    """
+    name = unicodedata.name(character, "")
+    return f"U+{ord(character):04X}" + (f" ({name})" if name else "")
+
+
+def strange(name: str) -> str | None:
+    """The first character of a name that no feature's name may have."""
+    kinds = ((c, unicodedata.category(c)) for c in name)
+    return next((c for c, kind in kinds if kind in UNSEEN or c in FILLERS or c in MARKUP), None)
+
+
+def shown(name: str) -> str:
+    """A name in a message, cut where it is long."""
+    return repr(name if len(name) <= SHOWN else f"{name[: SHOWN - 3]}...")
+
+
+def is_inner(name: str) -> bool:
+    """Whether a name is one of the plan's own, to an engine that does not tell cases apart too."""
+    return name.casefold().startswith(INNER)
+
+
+def check_feature(name: str) -> str:
+    """The name; DefinitionError where it is empty, the plan's own, or has what does not show or is markup."""
+    if not name.strip():
+        message = f"{name!r} is no name of a feature: give it one that shows, as in .name('web_spend')"
+        raise DefinitionError(message)
+    if is_inner(name):
+        message = (
+            f"the feature name {shown(name)} starts with {INNER}, as the plan's own do:"
+            " give it another, as in .name('web_spend')"
+        )
+        raise DefinitionError(message)
+    character = strange(name)
+    if character is not None:
+        message = (
+            f"the feature name {shown(name)} has {code_point(character)}, which names may not have:"
+            " name it without, as in .name('web_spend')"
+        )
+        raise DefinitionError(message)
+    return name
+
+
+def twins(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two names that differ by case alone, if there are any."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            return other, name
+    return None
+
+
+def check_source(owner: str, names: Iterable[str], engine: Engine) -> None:
+    """Refuse columns that the engine would take for one another."""
+    pair = twins(names) if engine.folds else None
+    if pair is not None:
+        message = (
+            f"{owner} has columns {shown(pair[0])} and {shown(pair[1])}, which {engine.title} does"
+            " not tell apart: rename one of them in its table"
+        )
+        raise DefinitionError(message)
+
+
+def check_messages(owner: str, names: Iterable[str]) -> None:
+    """Refuse columns of a source with a topic that differ by case alone: messages are read by DuckDB."""
+    pair = twins(names)
+    if pair is not None:
+        message = (
+            f"the source of {owner} has a topic, and columns {shown(pair[0])} and {shown(pair[1])},"
+            " which the updater does not tell apart: rename one of them in its table"
+        )
+        raise DefinitionError(message)
+
+
+def check_join(join: Join, engine: Engine) -> None:
+    """Refuse columns of the result that the engine would cut or take for one another."""
+    lefts = join.left.table.schema.names
+    check_source(f"the left of {join.name}", lefts, engine)
+    check_source(join.name, (*lefts, *(f.name for f in join.outputs)), engine)
+    for feature in join.outputs:
+        _check_length(f"the feature {shown(feature.name)} of {join.name}", feature.name, engine)
+
+
+def check_files(join: Join) -> None:
+    """Refuse columns of Parquet files that their readers would take for one another."""
+    pair = twins(join.schema.names)
+    if pair is not None:
+        message = (
+            f"{join.name} has columns {shown(pair[0])} and {shown(pair[1])}, which readers of"
+            " Parquet files do not tell apart: rename one of them in its table, or fill a table"
+        )
+        raise DefinitionError(message)
+
+
+def check_place(table: str, engine: Engine) -> None:
+    """Refuse a table's name that the engine would cut, or that of the table that is built beside it."""
+    most = None if engine.longest is None else engine.longest - BESIDE
+    if most is not None and len(table.encode()) > most:
+        message = (
+            f"into={shown(table)} has {len(table.encode())} bytes: {engine.title} cuts names to"
+            f" {engine.longest}, {BESIDE} of which are for the table that is built beside it:"
+            f" give it a name of at most {most}"
+        )
+        raise DefinitionError(message)
+
+
+def _check_length(what: str, name: str, engine: Engine) -> None:
+    length = len(name.encode())
+    if engine.longest is not None and length > engine.longest:
+        message = (
+            f"{what} has {length} bytes, and {engine.title} cuts names to {engine.longest}: give"
+            " a shorter one, as in .name('...'), or shorten the group-by's name or its prefix"
+        )
+        raise DefinitionError(message)

@@ -1,0 +1,406 @@
+"""What an author declares of a key: aggregations and group-bys. Frozen values that hold Ibis nodes; no verbs, no state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+from attrs import Converter, evolve, field, frozen
+from ibis.common.deferred import Deferred
+
+from workbench.backends import engine_of
+from workbench.definitions import data_checks, feature_expressions
+from workbench.definitions.binding import bind, column, columns, member, unbind
+from workbench.definitions.canonical import IDLE, Meaningful
+from workbench.definitions.feature_names import INNER, check_feature, check_messages, code_point, is_inner, shown, strange
+from workbench.definitions.nodes import inline, inline_rows
+from workbench.definitions.sketch_reductions import own
+from workbench.definitions.sources import EntitySource, EventSource, Source, check_rowwise
+from workbench.definitions.topics import Topic
+from workbench.definitions.windows import DAY, Window, windows
+from workbench.errors import DefinitionError
+from workbench.html import definition_view
+from workbench.planner.capabilities import check_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workbench.definitions.data_checks import DataCheck
+
+RESOLUTIONS, ACCURACIES = ("exact", "sawtooth"), (None, "temporal", "snapshot")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@frozen
+class Feature:
+    """One output column: its name, its type, and what makes it."""
+
+    name: str
+    dtype: dt.DataType
+    node: ops.Value
+    window: Window | None = None
+    by: str | None = None
+
+
+# --- aggregations
+
+
+def _reduction(value: Any) -> Any:
+    if isinstance(value, Deferred):
+        return value
+    if isinstance(value, ir.Value):
+        return own(unbind(value.op()))
+    if isinstance(value, ops.Value):
+        return value
+    message = f"an aggregation takes a reduction, as in purchases.price.sum() or _.price.sum(), not {value!r}"
+    raise DefinitionError(message)
+
+
+def _resolver(value: Any) -> Any:
+    """A deferred expression compares by its resolver, since == on it builds another one."""
+    return value._resolver if isinstance(value, Deferred) else value  # noqa: SLF001 no public way to compare
+
+
+def _bucket(value: Any) -> Any:
+    return unbind(value.op()) if isinstance(value, ir.Value) else value
+
+
+@frozen(repr=False)
+class Aggregation:
+    """One reduction over trailing windows; no windows means all time before `t`.
+
+    Parameters
+    ----------
+    reduction
+        Any scalar Ibis expression over reductions of the source (semantics rule 9). One reduction of one plain column
+        is named by itself, `{input}_{op}`; anything else takes `.name("web_spend")`.
+    windows
+        `days(3, 14)`, `hours(6)`, a `timedelta`, or several of them.
+    by
+        A column: the feature is then a map from its values to the aggregate; null values are dropped (rule 14).
+
+    """
+
+    reduction: ops.Value | Deferred = field(converter=_reduction, eq=_resolver)
+    windows: tuple[Window, ...] = field(default=(), converter=windows)
+    by: str | None = field(default=None, converter=_bucket, eq=_resolver)
+
+    @property
+    def bound(self) -> bool:
+        """Whether the reduction already names its table, rather than waiting for the group-by's."""
+        return not isinstance(self.reduction, Deferred)
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """One feature a window, in the order given; DefinitionError while the reduction is deferred."""
+        if not self.bound:
+            message = f"{self.reduction} has no name before a GroupBy binds it to its source"
+            raise DefinitionError(message)
+        inner, by = feature_expressions.unnamed(self.reduction), self.by
+        dtype = feature_expressions.dtype(self.reduction)
+        if by is not None:
+            dtype = dt.Map(_bucket_type(self.reduction, by), dtype)
+        spans: tuple[Window | None, ...] = self.windows or (None,)
+        return tuple(Feature(feature_expressions.name(self.reduction, w, by), dtype, inner, w, by) for w in spans)
+
+    def __repr__(self) -> str:
+        names = ", ".join(f.name for f in self.features) if self.bound else str(self.reduction)
+        return f"Aggregation({names})"
+
+
+def _bucket_type(node: ops.Value, by: str) -> dt.DataType:
+    (source, *_) = node.relations
+    return source.schema[by]
+
+
+def trailing(spans: Any, *reductions_: Any) -> tuple[Aggregation, ...]:
+    """Each reduction over each window, in the order given.
+
+    `trailing(days(3, 14), price.sum(), price.count())` makes four features.
+    """
+    if not reductions_:
+        message = "trailing() needs windows and then at least one reduction, as in trailing(days(7), price.sum())"
+        raise DefinitionError(message)
+    lengths = windows(spans)
+    if not lengths:
+        message = "trailing() needs at least one window, as in days(7); for all time put the reduction into aggregations as it is"
+        raise DefinitionError(message)
+    return tuple(Aggregation(r, lengths) for r in reductions_)
+
+
+def flat(values: Any) -> Iterable[Any]:
+    """What nested lists hold, in order; one thing alone may stand without a list."""
+    for value in values if isinstance(values, list | tuple) else (values,):
+        if isinstance(value, list | tuple):
+            yield from flat(value)
+        else:
+            yield value
+
+
+# --- group-bys
+
+
+def identifier(value: Any, _: Any = None) -> str:
+    """A name that can be a column's, a function's and a table's."""
+    if isinstance(value, str) and is_inner(value):
+        message = f"{shown(value)} is no name: names that start with {INNER} are the plan's own"
+        raise DefinitionError(message)
+    if isinstance(value, str) and IDENTIFIER.fullmatch(value):
+        return value
+    character = strange(value) if isinstance(value, str) else None
+    has = "" if character is None else f", for it has {code_point(character)}"
+    message = f"{shown(value) if isinstance(value, str) else repr(value)} is no name{has}: names become columns, so use letters, digits and underscores, not starting with a digit"
+    raise DefinitionError(message)
+
+
+NAME = Converter(identifier, takes_self=True)
+
+
+def _group_source(value: Any, self: GroupBy) -> Source:
+    if not isinstance(value, EventSource | EntitySource):
+        message = f"{self.name} needs a source: EventSource(table, time=...) or EntitySource(table, snapshot=...), not {type(value).__name__}"
+        raise DefinitionError(message)
+    check_rowwise(self.name, value.table)
+    no_inner_names(self.name, value.table)
+    return value
+
+
+def no_inner_names(owner: str, table: ops.Relation) -> None:
+    """Refuse columns that are named as the plan names its own."""
+    taken = [c for c in table.schema.names if is_inner(c)]
+    if taken:
+        message = f"{owner} reads a column named {taken[0]!r}: names that start with {INNER} are the plan's own; rename it in the table"
+        raise DefinitionError(message)
+
+
+def _keys(values: Any, self: GroupBy) -> tuple[str, ...]:
+    names = columns(self.source.table, values, f"key of {self.name}:")
+    if not names or len(set(names)) < len(names):
+        message = f"{self.name} needs at least one key column, each once: keys=[table.user_id], not {list(names)}"
+        raise DefinitionError(message)
+    return names
+
+
+def _aggregations(values: Any, self: GroupBy) -> tuple[Aggregation, ...]:
+    given = [v if isinstance(v, Aggregation) else Aggregation(v) for v in flat(values)]
+    return tuple(_bound(a, self) for a in given)
+
+
+def _bound(one: Aggregation, owner: GroupBy) -> Aggregation:
+    table = owner.source.table
+    value = one.reduction if isinstance(one.reduction, Deferred) else one.reduction.to_expr()
+    node = own(bind(table, value, f"aggregation of {owner.name}:"))
+    feature_expressions.check(node, table, owner.name)
+    by = None if one.by is None else column(table, one.by.to_expr() if isinstance(one.by, ops.Value) else one.by, "by")
+    bound = evolve(one, reduction=node, by=by)
+    _ = bound.features  # names now: a missing name is refused in the author's cell
+    return bound
+
+
+def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
+    return tuple(check_feature(c) for c in columns(self.source.table, values, f"feature of {self.name}:"))
+
+
+def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
+    """Derivations bound to what their owner has as inputs; refused unless scalar (rule 16)."""
+    if isinstance(values, tuple) and all(isinstance(v, Feature) for v in values):
+        values = {f.name: f.node.to_expr() for f in values}  # what evolve() hands on
+    if not isinstance(values, Mapping):
+        message = f"derivations of {self.name} are named expressions, derivations={{'rate': _.a / _.b}}, not a {type(values).__name__}"
+        raise DefinitionError(message)
+    schema = self.inputs
+    table = ibis.table(schema, name=self.name).op() if schema else None
+    made = []
+    for name, value in dict(values).items():
+        node = feature_expressions.unnamed(bind(table, value, f"derivation {name!r} of {self.name}:"))
+        if node.find((ops.Reduction, *feature_expressions.NOT_SCALAR, *feature_expressions.NOT_REPEATABLE)):
+            message = f"derivation {name!r} of {self.name} is no scalar expression: it may use the row's own features, no reductions, windows, clock or chance"
+            raise DefinitionError(message)
+        made.append(Feature(identifier(name), node.dtype, node))
+    return tuple(made)
+
+
+def _checks(values: Any, self: GroupBy) -> tuple[DataCheck, ...]:
+    return data_checks.feature_checks(values, {f.name: f.dtype for f in self.outputs}, self.name, self.source.checks) if values else ()
+
+
+def _one_of(known: tuple[Any, ...]) -> Any:
+    def check(self: GroupBy, attribute: Any, value: Any) -> None:
+        if value not in known:
+            shown = ", ".join(repr(k) for k in known if k)
+            message = f"{attribute.name} of {self.name} is {value!r}: it is one of {shown}"
+            raise DefinitionError(message)
+
+    return check
+
+
+def no_equal_names(owner: str, names: Iterable[tuple[str, str]], lefts: Iterable[str] = ()) -> None:
+    """Names are compared without case, since DuckDB and Spark do not tell `Price` from `price`; but for the left's own, which are asked of the engine."""
+    seen = {name.casefold(): (name, "the left") for name in lefts}
+    for name, maker in names:
+        if (other := seen.get(name.casefold())) is not None:
+            message = f"{owner} has two columns named {name!r}, from {other[1]} and from {maker}: name or prefix one of them, as in .name('...') or JoinPart(..., prefix='...')"
+            raise DefinitionError(message)
+        seen[name.casefold()] = (name, maker)
+
+
+def _whole(self: GroupBy, _: Any, __: Any) -> None:
+    """Checks that look at several fields; run on the last one."""
+    if isinstance(self.source, EntitySource):
+        _entity(self)
+    elif self.taken:
+        message = f"{self.name} takes the column {self.taken[0]!r} of events as it is: which event's? say {member(self.taken[0])}.last() in aggregations"
+        raise DefinitionError(message)
+    if not self.aggregations and not self.taken:
+        message = f"{self.name} has no features: give aggregations=[...] (events) or features=[...] (entities)"
+        raise DefinitionError(message)
+    for w in {w for a in self.aggregations for w in a.windows}:
+        if self.accuracy == "snapshot" and w.length % DAY:
+            message = f"{self.name} has a window of {w.words} and accuracy='snapshot', whose values stand at midnight: use whole days, or accuracy='temporal'"
+            raise DefinitionError(message)
+    no_equal_names(self.name, ((f.name, definition_view.expression(f.node)) for f in self.outputs))
+    if self.source.connection is not None:
+        check_engine(self, engine_of(self.source.connection))
+    if isinstance(self.source, EventSource) and self.source.topic is not None:
+        check_messages(self.name, self.source.table.schema.names)
+
+
+def _entity(self: GroupBy) -> None:
+    if self.accuracy is not None:
+        message = f"{self.name} says accuracy={self.accuracy!r}, but an entity source is always as of its latest finished snapshot: leave accuracy out"
+        raise DefinitionError(message)
+    if any(a.windows for a in self.aggregations):
+        message = f"{self.name} has windows over an entity source, whose aggregations count the rows of one snapshot: leave windows out, or make it an EventSource"
+        raise DefinitionError(message)
+    if self.taken and self.aggregations:
+        message = f"{self.name} has both features and aggregations: columns taken as they are need one row a key; make two group-bys"
+        raise DefinitionError(message)
+
+
+def tags_(value: Any) -> tuple[str, ...]:
+    """Tags, or one tag alone."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@frozen(kw_only=True, repr=False, eq=False)
+class GroupBy(Meaningful):
+    """Features of a key: reductions of its events, or the columns of its entity.
+
+    Parameters
+    ----------
+    name
+        What its columns are prefixed with in a join; letters, digits, underscores.
+    source
+        `EventSource` or `EntitySource`, over a row-wise table (semantics rule 7).
+    keys
+        The columns that say whose features these are. Rows with a null in any are ignored (rule 8).
+    aggregations
+        Reductions, with windows by `trailing`; nested lists are flattened.
+    features
+        An entity's columns, taken as they are.
+    derivations
+        Scalar expressions over this group-by's features, by name: `{"rate": _.a_sum_3d / _.b_sum_3d}`.
+    resolution
+        `"exact"`, or `"sawtooth"` for Chronon's rounded tails (rule 3).
+    accuracy
+        `"temporal"` (the default) is as of `t`; `"snapshot"` as of the midnight, UTC, at or before it (rule 4).
+    checks
+        What must be true of a key's features, `[_.price_sum_7d >= 0]`: boolean expressions, or `DataCheck`s. They are asked of
+        the stored keys at each upload, which they refuse where they do not hold. Those of the rows belong to the source.
+    description, owner, tags
+        For people; they and checks change no value and take no part in equality.
+
+    Raises DefinitionError, in the cell that makes it, for whatever cannot be right.
+
+    """
+
+    name: str = field(converter=NAME)
+    source: Source = field(converter=Converter(_group_source, takes_self=True))
+    keys: tuple[str, ...] = field(converter=Converter(_keys, takes_self=True))
+    aggregations: tuple[Aggregation, ...] = field(default=(), converter=Converter(_aggregations, takes_self=True))
+    taken: tuple[str, ...] = field(default=(), alias="features", converter=Converter(_taken, takes_self=True))
+    derivations: tuple[Feature, ...] = field(factory=dict, converter=Converter(derivations, takes_self=True))
+    resolution: str = field(default="exact", validator=_one_of(RESOLUTIONS))
+    accuracy: str | None = field(default=None, validator=_one_of(ACCURACIES))
+    checks: tuple[DataCheck, ...] = field(default=(), converter=Converter(_checks, takes_self=True), metadata=IDLE)
+    description: str = field(default="", metadata=IDLE)
+    owner: str = field(default="", metadata=IDLE)
+    tags: tuple[str, ...] = field(default=(), converter=tags_, metadata=IDLE, validator=_whole)
+
+    @property
+    def events(self) -> EventSource:
+        """The source of a group-by over events."""
+        assert isinstance(self.source, EventSource)  # noqa: S101 the caller has looked
+        return self.source
+
+    @property
+    def entity(self) -> EntitySource:
+        """The source of a group-by over an entity."""
+        assert isinstance(self.source, EntitySource)  # noqa: S101 the caller has looked
+        return self.source
+
+    @cached_property
+    def computed(self) -> tuple[Feature, ...]:
+        """The features that come from the source: reductions by window, or an entity's columns."""
+        table = self.source.table
+        taken = (Feature(c, table.schema[c], ops.Field(table, c)) for c in self.taken)
+        return (*(f for a in self.aggregations for f in a.features), *taken)
+
+    @property
+    def inputs(self) -> dict[str, dt.DataType]:
+        """What a derivation may use, by name and type."""
+        return {f.name: f.dtype for f in self.computed}
+
+    @property
+    def outputs(self) -> tuple[Feature, ...]:
+        """Every feature, in column order: computed ones, then derivations."""
+        return (*self.computed, *self.derivations)
+
+    @property
+    def schema(self) -> ibis.Schema:
+        """Each feature's name and Ibis type; no query is run."""
+        return ibis.schema({f.name: f.dtype for f in self.outputs})
+
+    @property
+    def windows(self) -> tuple[Window | None, ...]:
+        """The distinct windows, in order of first use; None is all time."""
+        return tuple(dict.fromkeys(f.window for a in self.aggregations for f in a.features))
+
+    def __meaning__(self) -> dict[str, Any]:
+        """The parts its values depend on, each written over the base table, so that unused columns take no part."""
+        source, table = self.source, self.source.table
+        events = isinstance(source, EventSource)
+        at = source.time if isinstance(source, EventSource) else source.snapshot
+        return {
+            "name": self.name,
+            "rows": inline_rows(table),
+            "entity": not events,
+            "time": None if at is None else inline(ops.Field(table, at)),
+            "order": tuple(inline(ops.Field(table, c)) for c in source.order) if isinstance(source, EventSource) else (),
+            "serving": Serving(source.topic, source.id) if isinstance(source, EventSource) else Serving(None, None),
+            "keys": {k: inline(ops.Field(table, k)) for k in self.keys},
+            "features": {f.name: (inline(f.node), f.window and f.window.length, f.by and inline(ops.Field(table, f.by))) for f in self.computed},
+            "derivations": {f.name: f.node for f in self.derivations},
+            "resolution": None if self.resolution == "exact" else self.resolution,
+            "accuracy": None if self.accuracy == "temporal" else self.accuracy,
+        }
+
+    def __repr__(self) -> str:
+        return definition_view.text(self)
+
+    def _repr_html_(self) -> str:
+        return str(definition_view.html(self))
+
+
+@frozen
+class Serving:
+    """What of a source says how it is served, and changes no offline value."""
+
+    topic: Topic | None = field(metadata={"meaning": "serving"})
+    id: str | None = field(metadata={"meaning": "serving"})

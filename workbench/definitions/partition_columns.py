@@ -1,0 +1,103 @@
+"""A column that says which day's partition a row lies in, by which scans are pruned where no row lies too far from it (rule 5)."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.datatypes as dt
+from attrs import frozen
+
+from workbench.backends.time_literals import DAY, LARGEST, LEAST, Form, edge
+from workbench.definitions.binding import column, member, title
+from workbench.definitions.windows import windows
+from workbench.errors import DefinitionError
+from workbench.planner.time_bounds import Stretch, stored_column
+from workbench.portable.rewrites import floor_to, normal
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    import ibis.expr.operations as ops
+    import ibis.expr.types as ir
+
+SECOND = 1_000_000
+ISO, COMPACT = "day", "compact"
+LENGTHS = {ISO: 10, COMPACT: 8}
+SMALLEST = 4  # bytes of an integer that holds 20240101
+
+
+def partition_of(table: ops.Relation, value: Any, slack: Any) -> tuple[str | None, timedelta | None]:
+    """What an author says of a partition, checked: the column's name and the slack."""
+    if value is None:
+        if slack is not None:
+            message = f"slack= of {title(table)} is how far a row's time may lie from its partition's day: name that column by partition=, or leave slack= out"
+            raise DefinitionError(message)
+        return None, None
+    name = column(table, value, "partition")
+    dtype = table.schema[name]
+    if not (dtype.is_date() or dtype.is_string() or (dtype.is_integer() and dtype.nbytes >= SMALLEST)):
+        message = f"partition {name!r} of {title(table)} is {dtype}, not a day: it is a date, a text such as '2024-01-31' or '20240131', or a number such as 20240131; leave partition= out"
+        raise DefinitionError(message)
+    if stored_column(table, name) is None:
+        message = f"partition {name!r} of {title(table)} is computed, and only a stored column says what a scan may skip: name the stored one, as in partition={member('ds')}"
+        raise DefinitionError(message)
+    return name, _slack(table, slack)
+
+
+def _slack(table: ops.Relation, slack: Any) -> timedelta | None:
+    if slack is None or not slack:
+        return None
+    given = windows(slack)
+    if len(given) != 1:
+        message = f"slack= of {title(table)} is one span, such as days(1), and {len(given)} are given: name the longest"
+        raise DefinitionError(message)
+    return given[0].length
+
+
+@frozen
+class Partition:
+    """A stored column, and how many microseconds a row's time may lie before its day or after it."""
+
+    column: str
+    slack: int
+
+    def within(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
+        """No row of the stretch that is not too far from its partition fails these; none for all of the past."""
+        if stretch.reach is None or self.column not in table.columns:
+            return []
+        value, of, reach = table[self.column], stretch.extremes, stretch.reach
+
+        def between(written: str, dtype: dt.DataType) -> ir.BooleanValue:
+            first = edge(of, LEAST, -reach - self.slack - 1, Form(written, DAY, up=False), dtype)
+            return (value >= first) & (value <= edge(of, LARGEST, self.slack, Form(written, DAY, up=False), dtype))
+
+        dtype = value.type()
+        if dtype.is_date():
+            return [between(ISO, dt.date)]
+        if dtype.is_integer():
+            return [between(COMPACT, dt.int64)]
+        return [between(ISO, dt.string) | between(COMPACT, dt.string)] if dtype.is_string() else []
+
+    def within_or_none(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
+        """Conditions of which all pass for rows of the partitions that a stretch may lie in, and for rows in no partition."""
+        return [table[self.column].isnull() | kept for kept in self.within(table, stretch)]
+
+    def near(self, value: ir.Column, us: ir.IntegerValue) -> ir.BooleanValue:
+        """Whether a row of this partition, at this time in microseconds since 1970, is no further than the slack from its day."""
+        days = [_day(us + shift) for shift in (-self.slack, self.slack)]
+        if value.type().is_date():
+            found = value.between(*days)
+        elif value.type().is_integer():
+            found = value.between(*(d.cast("string").replace("-", "").cast("int64") for d in days))
+        else:
+            texts = [d.cast("string") for d in days]
+            forms = {ISO: texts, COMPACT: [t.replace("-", "") for t in texts]}
+            found = reduce(lambda a, b: a | b, (value.between(*both) & (value.length() == LENGTHS[form]) for form, both in forms.items()))
+        return found.fill_null(False)
+
+
+def _day(us: ir.IntegerValue) -> Any:
+    """The day, UTC, of microseconds since 1970."""
+    seconds = (floor_to(us, DAY).cast("float64") / SECOND).cast("int64")  # exact: a double holds it
+    return normal(seconds.as_timestamp("s").op()).to_expr().date()

@@ -1,0 +1,348 @@
+"""What may be aggregated: each reduction's suffix and result type, and the reductions that Ibis lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional
+
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+from attrs import field, frozen
+from ibis.common.annotations import attribute
+from ibis.common.deferred import deferrable
+from ibis.expr import rules as rlz
+
+from workbench.definitions.reduction_arguments import Where, condition, whole
+from workbench.definitions.reduction_arguments import column as argument
+from workbench.definitions.sketch_reductions import ApproxHistogram, ApproxPercentile, ApproxPercentiles, ApproxUniqueCount
+from workbench.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class KList(ops.Reduction):
+    """A list of at most `k` values, in an order that its class names."""
+
+    arg: ops.Column[dt.Any]
+    k: int
+    where: Where = None
+
+    @attribute
+    def dtype(self) -> dt.DataType:
+        """A list of the input's type."""
+        return dt.Array(self.arg.dtype)
+
+
+class FirstK(KList):
+    """Oldest first."""
+
+
+class LastK(KList):
+    """Newest first."""
+
+
+class TopK(KList):
+    """Largest first."""
+
+
+class BottomK(KList):
+    """Smallest first."""
+
+
+class Moment(ops.Reduction):
+    """A standardised central moment of the population."""
+
+    arg: ops.Column[dt.Numeric | dt.Boolean]
+    where: Where = None
+    dtype = dt.float64
+
+
+class Skew(Moment):
+    """The third; null under 3 values or where all are equal."""
+
+
+class Kurtosis(Moment):
+    """The fourth, less 3; null under 4 values or where all are equal."""
+
+
+class Histogram(ops.Reduction):
+    """How often each value occurs, of all values or of the `k` most frequent."""
+
+    arg: ops.Column[dt.Any]
+    k: Optional[int] = None  # noqa: UP045 ibis parses Optional
+    where: Where = None
+
+    @attribute
+    def dtype(self) -> dt.DataType:
+        """The input's type to a count."""
+        return dt.Map(self.arg.dtype, dt.int64)
+
+
+class Each(ops.Value):
+    """The elements of a list, or the values of a map, one by one under a reduction."""
+
+    arg: ops.Value[dt.Array | dt.Map]
+    by_position: bool = False
+    shape = rlz.shape_like("arg")
+
+    @attribute
+    def dtype(self) -> dt.DataType:
+        """The element's type."""
+        return self.arg.dtype.value_type
+
+    @property
+    def container(self) -> Callable[[dt.DataType], dt.DataType]:
+        """What a reduction of the elements yields: itself, a list by position, or a map by key."""
+        if self.arg.dtype.is_map():
+            return lambda value: dt.Map(self.arg.dtype.key_type, value)
+        return dt.Array if self.by_position else lambda value: value
+
+
+@deferrable
+def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` oldest non-null values, oldest first; null where there is none.
+
+    Ties in time follow the source's `order`, then the value (semantics rule 10).
+    """
+    return FirstK(argument(value, "first_k", ", 3"), whole(k, "first_k"), condition(where, "first_k")).to_expr()
+
+
+@deferrable
+def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` newest non-null values, newest first; null where there is none.
+
+    Ties in time follow the source's `order`, then the value (semantics rule 10).
+    """
+    return LastK(argument(value, "last_k", ", 3"), whole(k, "last_k"), condition(where, "last_k")).to_expr()
+
+
+@deferrable
+def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` largest values, largest first, duplicates kept; null where there is none."""
+    return TopK(argument(value, "top_k", ", 3"), whole(k, "top_k"), condition(where, "top_k")).to_expr()
+
+
+@deferrable
+def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
+    """The `k` smallest values, smallest first, duplicates kept; null where there is none."""
+    return BottomK(argument(value, "bottom_k", ", 3"), whole(k, "bottom_k"), condition(where, "bottom_k")).to_expr()
+
+
+@deferrable
+def skew(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
+    """Population skewness, as Chronon has it; null under 3 values or where all are equal."""
+    return Skew(argument(value, "skew"), condition(where, "skew")).to_expr()
+
+
+@deferrable
+def kurtosis(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
+    """Population excess kurtosis; null under 4 values or where all are equal."""
+    return Kurtosis(argument(value, "kurtosis"), condition(where, "kurtosis")).to_expr()
+
+
+@deferrable
+def histogram(value: ir.Column, k: int | None = None, where: ir.BooleanValue | None = None) -> ir.MapScalar:
+    """A map from each value to its count, of all values or of the `k` most frequent.
+
+    Equal counts keep the smaller value (semantics rule 10); null where there is no value.
+    """
+    return Histogram(argument(value, "histogram"), None if k is None else whole(k, "histogram"), condition(where, "histogram")).to_expr()
+
+
+@deferrable
+def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir.Column:  # noqa: FBT001, FBT002 the design's signature
+    """The elements of a list or map column, to be aggregated one by one.
+
+    `each(t.prices).sum()` sums the elements of all lists, `each(t.scores).mean()` gives a map of
+    means by the map's keys, and `each(t.embedding, by_position=True).mean()` a list, position by position.
+    Null elements are skipped.
+    """
+    node = argument(column, "each")
+    dtype = node.dtype
+    if not (dtype.is_array() or dtype.is_map()):
+        other = f"cast it, as in each({node.name}.cast('map<string, float64>'))" if dtype.is_json() else "without each() a value is aggregated as it is"
+        message = f"each({node.name}) takes a list or a map, not {dtype}: {other}"
+        raise DefinitionError(message)
+    if by_position and dtype.is_map():
+        message = f"each({node.name}, by_position=True) takes a list, not {dtype}: a map is aggregated by its keys without it"
+        raise DefinitionError(message)
+    return Each(node, by_position).to_expr()
+
+
+# --- the table: every reduction we run, what it is called, and what it yields
+
+
+def _same(op: Any) -> dt.DataType:
+    return op.dtype
+
+
+def _float(_: Any) -> dt.DataType:
+    return dt.float64
+
+
+def _floats(_: Any) -> dt.DataType:
+    return dt.Array(dt.float64)
+
+
+def _total(op: Any) -> dt.DataType:
+    """Integers stay 64-bit integers, decimals keep their scale (semantics rule 11)."""
+    dtype = op.arg.dtype
+    return dt.Decimal(38, dtype.scale) if dtype.is_decimal() and dtype.scale is not None else op.dtype
+
+
+def _how(name: str) -> Callable[[Any], str]:
+    return lambda op: name if op.how == "sample" else f"{name}_pop"
+
+
+def _percent(op: Any) -> str | None:
+    """p50 for the quantile 0.5; none where the percentage is no whole number."""
+    return _percentage(float(op.quantile.value))
+
+
+def _percentage(quantile: float) -> str | None:
+    value = quantile * 100
+    return f"p{round(value)}" if abs(value - round(value)) < 1e-9 else None  # noqa: PLR2004 0.07 * 100 is not 7
+
+
+def _approximate(op: Any) -> str | None:
+    """approx_p50 for the quantile 0.5."""
+    percentage = _percentage(op.quantile)
+    return percentage and f"approx_{percentage}"
+
+
+def _k(name: str) -> Callable[[Any], str]:
+    return lambda op: f"{name}{op.k or ''}"
+
+
+@frozen
+class Kind:
+    """What is known of one reduction: its suffix, its result type, and whether nothing counts as 0."""
+
+    suffix: str | Callable[[Any], str | None] | None
+    dtype: Callable[[Any], dt.DataType] = _same
+    counts: bool = False
+    numeric: bool = field(default=False)
+
+
+KINDS: dict[type[ops.Reduction], Kind] = {
+    ops.CountStar: Kind("count", counts=True),
+    ops.Count: Kind("count", counts=True),
+    ops.CountDistinct: Kind("unique_count", counts=True),
+    ops.Sum: Kind("sum", _total),
+    ops.Mean: Kind("average", _float),
+    ops.Min: Kind("min"),
+    ops.Max: Kind("max"),
+    ops.First: Kind("first"),
+    ops.Last: Kind("last"),
+    ops.ArgMin: Kind(None),
+    ops.ArgMax: Kind(None),
+    FirstK: Kind(_k("first")),
+    LastK: Kind(_k("last")),
+    TopK: Kind(_k("top")),
+    BottomK: Kind(_k("bottom")),
+    ops.ArrayCollect: Kind(None),
+    ops.GroupConcat: Kind(None),
+    ops.Variance: Kind(_how("variance"), _float),
+    ops.StandardDev: Kind(_how("stddev"), _float),
+    ops.Covariance: Kind(None, _float),
+    ops.Correlation: Kind(None, _float),
+    Skew: Kind("skew"),
+    Kurtosis: Kind("kurtosis"),
+    ops.Median: Kind("p50", _float, numeric=True),
+    ops.Quantile: Kind(_percent, _float, numeric=True),
+    ops.MultiQuantile: Kind(None, _floats, numeric=True),
+    ops.Mode: Kind("mode"),
+    Histogram: Kind(_k("histogram")),
+    ops.Any: Kind("any"),
+    ops.All: Kind("all"),
+    ops.BitAnd: Kind(None),
+    ops.BitOr: Kind(None),
+    ops.BitXor: Kind(None),
+    ApproxUniqueCount: Kind("approx_unique_count", counts=True),
+    ApproxPercentile: Kind(_approximate),
+    ApproxPercentiles: Kind(None),
+    ApproxHistogram: Kind(_k("approx_histogram")),
+}
+
+# What Ibis has and we refuse, with what to say instead.
+INSTEAD: dict[type[ops.Reduction], str] = {
+    ops.Arbitrary: "it depends on physical order; say first() or last()",
+    ops.Kurtosis: "Ibis has it on DuckDB alone; use workbench.kurtosis(x), population and excess",
+    ops.CountDistinctStar: "name the column whose values are to be told apart, as in t.user_id.nunique()",
+}
+
+
+def kind(op: ops.Reduction) -> Kind:
+    """What is known of a reduction, or a refusal that says what to write instead."""
+    try:
+        return KINDS[type(op)]
+    except KeyError:
+        instead = INSTEAD.get(type(op), "no engine-independent meaning is defined for it; write it with sum(), count(), min(), max(), last_k() and the like")
+        message = f"{type(op).__name__} cannot be a feature: {instead}"
+        raise DefinitionError(message) from None
+
+
+def check(op: ops.Reduction) -> None:
+    """Refuse what would give a value that depends on the engine or on physical order (rules 9 and 10)."""
+    known, name = kind(op), type(op).__name__.lower()
+    if getattr(op, "order_by", ()):
+        message = f"{name}(order_by=...) is refused: the source says the order, as in EventSource(..., order=[t.id])"
+        raise DefinitionError(message)
+    if getattr(op, "include_null", False):
+        message = f"{name}(include_null=True) is refused: reductions skip nulls; use fill_null() on the column to count them in"
+        raise DefinitionError(message)
+    if getattr(op, "distinct", False):
+        message = f"{name}(distinct=True) is refused: use nunique(), or histogram() for the values themselves"
+        raise DefinitionError(message)
+    if isinstance(op, ops.Quantile) and not 0 <= float(op.quantile.value) <= 1:
+        message = f"quantile({op.quantile.value}) is none: quantiles lie between 0 and 1, as in quantile(0.9)"
+        raise DefinitionError(message)
+    if isinstance(op, ops.GroupConcat) and not isinstance(op.sep, ops.Literal):
+        message = "group_concat takes one separator for all, as in group_concat(', ')"
+        raise DefinitionError(message)
+    if known.numeric and not op.arg.dtype.is_numeric():
+        message = f"{name} takes numbers, not {op.arg.dtype}: cast the column first"
+        raise DefinitionError(message)
+    _check_types(op)
+
+
+PLACED = (ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect, ops.ArgMin, ops.ArgMax)  # give a value as it is
+AUTHORED = {ops.CountDistinct: "nunique", ops.ArrayCollect: "collect", FirstK: "first_k", LastK: "last_k", TopK: "top_k", BottomK: "bottom_k"}  # where authors write more than the operation's name
+
+
+def _check_types(op: ops.Reduction) -> None:
+    """Refuse values that not all engines have, and comparisons of values that they order or tell apart differently (rules 9 and 10)."""
+    key, name = getattr(op, "key", None), AUTHORED.get(type(op), type(op).__name__.lower())
+    for value in (v for v in (getattr(op, "arg", None), key) if isinstance(v, ops.Value)):
+        dtype = value.dtype
+        if not isinstance(op, ops.Count | ops.CountStar) and (dtype.is_unknown() or dtype.is_interval()):
+            called = str(getattr(dtype, "raw_type", None) or "a type of its own") if dtype.is_unknown() else str(dtype)
+            hint = "take the times' difference as a number, as in end.delta(start, unit='second')" if dtype.is_interval() else "cast the column in the table, for example to a string"
+            message = f"{name} does not take {value.name}, which is {called} and has no meaning that all engines share: {hint}"
+            raise DefinitionError(message)
+        if (value is key or not isinstance(op, PLACED)) and _unordered(dtype, told_apart=isinstance(op, ops.CountDistinct)):
+            hint = f"each({value.name}) takes its elements, " if dtype.is_array() or dtype.is_map() else ""
+            message = f"{name} does not take {value.name}, which is {dtype}, since engines order such values differently or not at all: {hint}last() or count() the whole, or cast it to a string in the table"
+            raise DefinitionError(message)
+
+
+def _unordered(dtype: dt.DataType, *, told_apart: bool) -> bool:
+    """Whether values have no order, or where they need only be told apart, not even that: JSON, and what has a map in it."""
+    if dtype.is_array() or dtype.is_struct():
+        inner = dtype.types if dtype.is_struct() else (dtype.value_type,)
+        return not told_apart or any(_unordered(t, told_apart=True) for t in inner)
+    return bool(dtype.is_json() or dtype.is_map())
+
+
+def suffix(op: ops.Reduction) -> str | None:
+    """What the reduction adds to its column's name (semantics rule 18), or None where the author must name it."""
+    known = kind(op).suffix
+    return known(op) if callable(known) else known
+
+
+def result_type(op: ops.Reduction) -> dt.DataType:
+    """The type of the feature, containers of `each` included (semantics rules 11 and 15)."""
+    dtype = kind(op).dtype(op)
+    inner = op.find(Each, filter=ops.Value)
+    return inner[0].container(dtype) if inner else dtype

@@ -1,0 +1,171 @@
+"""What a check is told, in the types of its group-by: events as rows of the base table, and cases: a key, a time, what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from attrs import frozen
+
+from workbench.definitions.binding import title
+from workbench.definitions.group_by import GroupBy
+from workbench.definitions.nodes import as_it_stands, base
+from workbench.errors import DefinitionError, near
+from workbench.online.errors import StoreError
+from workbench.online.fetching.answers import microseconds
+from workbench.portable.arrow_types import arrow
+
+if TYPE_CHECKING:
+    import ibis.expr.datatypes as dt
+
+
+@frozen
+class Case:
+    """A key, an instant in microseconds, and what some features are expected to be there."""
+
+    key: tuple[Any, ...]
+    at: int
+    expected: Mapping[str, Any]
+
+
+@frozen
+class Example:
+    """A group-by, events of its base table, and the cases to hold it to."""
+
+    group_by: GroupBy
+    events: pa.Table
+    cases: tuple[Case, ...]
+
+    @property
+    def values(self) -> int:
+        """How many values are expected."""
+        return sum(len(c.expected) for c in self.cases)
+
+
+def example(group_by: Any, events: Any, key: Any, at: Any, expect: Any) -> Example:
+    """What `check` is given, read and refused where it names what is not there."""
+    if not isinstance(group_by, GroupBy):
+        message = f"check takes a GroupBy, not {type(group_by).__name__}: of a join, check its parts' group-bys one by one"
+        raise DefinitionError(message)
+    rows = _events(group_by, events)
+    return Example(group_by, rows, _cases(group_by, rows, key, at, expect))
+
+
+def _events(group_by: GroupBy, events: Any) -> pa.Table:
+    """The events as a table of the base table's columns; what an event leaves out is null."""
+    table = base(group_by.source.table)
+    if isinstance(events, Mapping) or not isinstance(events, Sequence):
+        message = f"events of a check are a list of dicts, [{{{group_by.keys[0]!r}: ...}}], not {type(events).__name__}"
+        raise DefinitionError(message)
+    rows = []
+    for i, event in enumerate(events):
+        for name in event:
+            if name not in table.schema:
+                message = f"event {i + 1} has {name!r}, which is no column of {title(table)}: {near(name, table.schema.names)}"
+                raise DefinitionError(message)
+        rows.append({c: value(event.get(c), t, f"{c!r} of event {i + 1}{_made_anew(group_by, c, t)}") for c, t in table.schema.items()})
+    schema = pa.schema([(c, arrow(t)) for c, t in table.schema.items()])
+    return pa.Table.from_pylist(rows, schema)
+
+
+def _cases(group_by: GroupBy, rows: pa.Table, key: Any, at: Any, expect: Any) -> tuple[Case, ...]:
+    """One case for each of the lists that `key`, `at` and `expect` may be."""
+    given = {"key": key, "at": at, "expect": expect}
+    lists = {name: list(v) for name, v in given.items() if isinstance(v, list | tuple)}
+    lengths = {name: len(v) for name, v in lists.items()}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        message = f"{' and '.join(f'{name} has {n}' for name, n in lengths.items())}: lists of key, at and expect are of one length, a case each"
+        raise DefinitionError(message)
+    if lists and "expect" not in lists:
+        message = f"{next(iter(lists))} has {next(iter(lengths.values()))} cases and expect is one: give a list, what to expect of each"
+        raise DefinitionError(message)
+    n = next(iter(lengths.values()), 1)
+    each = {name: lists.get(name, [v] * n) for name, v in given.items()}
+    return tuple(Case(_key(group_by, rows, k), _instant(t), _expected(group_by, e)) for k, t, e in zip(each["key"], each["at"], each["expect"], strict=True))
+
+
+def _instant(at: Any) -> int:
+    try:
+        if at is None:
+            message = "at=None is no time: a check is of a time that it names"
+            raise DefinitionError(message)
+        return microseconds(at)
+    except StoreError as error:
+        raise DefinitionError(str(error).split(", or leave it out")[0]) from None
+
+
+def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
+    """The key that is asked for: the one given, else the only one of the events."""
+    schema = group_by.source.table.schema
+    if isinstance(key, Mapping):
+        for name in (*key, *group_by.keys):
+            if name not in group_by.keys or name not in key:
+                message = f"key={dict(key)!r} is no key of {group_by.name}: it has {', '.join(group_by.keys)}, each once"
+                raise DefinitionError(message)
+        return tuple(value(key[k], schema[k], f"{k!r} of the key") for k in group_by.keys)
+    columns = [as_it_stands(group_by.source.table, k) for k in group_by.keys]
+    found = [] if key is not None or None in columns else list(dict.fromkeys(k for k in zip(*(rows[c].to_pylist() for c in columns), strict=True) if None not in k))
+    if len(found) != 1:
+        said = f"the events are of {len(found)} keys" if found else "no event says whose it is" if None not in columns else "the key is computed from the events"
+        message = f"{said}: say which {', '.join(group_by.keys)} to ask for, key={{{', '.join(f'{k!r}: ...' for k in group_by.keys)}}}"
+        raise DefinitionError(message)
+    return found[0]
+
+
+def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
+    """The expected values in the types of their features."""
+    if not isinstance(expect, Mapping) or not expect:
+        message = f"expect={expect!r:.60} expects nothing: name features and their values, expect={{{group_by.outputs[0].name!r}: ...}}"
+        raise DefinitionError(message)
+    known = {f.name: f for f in group_by.outputs}
+    for name in expect:
+        if name not in known:
+            message = f"{group_by.name} has no feature {name!r}: {near(name, known)}"
+            raise DefinitionError(message)
+    return {name: value(v, known[name].dtype, f"expect[{name!r}]") for name, v in expect.items()}
+
+
+# How a value is written, by what its type is.
+WRITTEN = {"decimal": "Decimal('1.50') or '1.50'", "timestamp": "'2024-03-01 12:00' or a datetime", "date": "'2024-03-01' or a date", "integer": "a whole number", "floating": "a number", "boolean": "True or False", "string": "a text", "array": "a list", "map": "a dict"}
+
+
+def _made_anew(group_by: GroupBy, name: str, dtype: dt.DataType) -> str:
+    """Of a column that the source makes of its table's own, that events have the table's."""
+    made = group_by.source.table.schema.get(name, dtype)
+    if made == dtype:
+        return ""
+    return f", a row as {title(base(group_by.source.table))} has it, of which {made} is made,"
+
+
+def value(given: Any, dtype: dt.DataType, what: str) -> Any:
+    """A value as Python has those of its type: times may be ISO text, decimals text or whole numbers, floats whole numbers."""
+    if given is None:
+        return None
+    try:
+        return pa.scalar(_plain(given, dtype), arrow(dtype)).as_py(**({"maps_as_pydicts": "strict"} if dtype.is_nested() else {}))
+    except (TypeError, ValueError, ArithmeticError, pa.ArrowException):
+        written = next((w for told, w in WRITTEN.items() if getattr(dtype, f"is_{told}")()), f"a value of {dtype}")
+        message = f"{what} is {given!r}, and the column is {dtype}: write {written}"
+        raise DefinitionError(message) from None
+
+
+def _plain(given: Any, dtype: dt.DataType) -> Any:
+    """As Arrow takes it; TypeError for what it would make a value of another kind of."""
+    if dtype.is_timestamp():
+        return _moment(given, dtype)
+    if dtype.is_boolean() != isinstance(given, bool) or (dtype.is_integer() and isinstance(given, float)):
+        raise TypeError
+    if dtype.is_decimal():
+        return Decimal(str(given)) if isinstance(given, str | int | float) else given
+    return date.fromisoformat(given) if dtype.is_date() and isinstance(given, str) else given
+
+
+def _moment(given: Any, dtype: dt.DataType) -> datetime:
+    at = datetime.fromisoformat(given) if isinstance(given, str) else given
+    if not isinstance(at, datetime):
+        raise TypeError
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return aware if dtype.timezone else aware.astimezone(UTC).replace(tzinfo=None)

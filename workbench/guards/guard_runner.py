@@ -1,0 +1,129 @@
+"""How guards are asked: those of one table in one aggregate, each alone where that fails, and none ends the others."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import evolve, frozen
+
+from workbench.guards.guard_finding import MOST_ROWS, NOTE, PASS, Finding
+from workbench.planner.row_numbers import ROW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import ibis.expr.types as ir
+
+    from workbench.backends import Engine
+
+Answer = dict[str, Any]
+
+
+class Subject(Protocol):
+    """What guards look at: a table on an engine, and what to call it."""
+
+    @property
+    def engine(self) -> Engine:
+        """Where its table is."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The group-by's or the left's."""
+        ...
+
+    @property
+    def table(self) -> ir.Table:
+        """What is aggregated."""
+        ...
+
+
+@frozen
+class Guard:
+    """A question and what its answer means.
+
+    `ask` gives aggregates of the subject's table by name, or a question of its own, a small table; None where there is
+    nothing to ask. `judge` sees the answer, of a table its rows under `rows`, and gives what was found, or None: it passes.
+    `rows` picks the left rows that a finding concerns.
+    """
+
+    kind: str
+    ask: Callable[[Any], Mapping[str, ir.Scalar] | ir.Table | None]
+    judge: Callable[[Any, Answer], Finding | None]
+    rows: Callable[[Any, Answer], ir.BooleanValue] | None = None
+
+
+def counted(condition: Any) -> ir.IntegerScalar:
+    """Of how many rows it is true: 0 of none."""
+    return condition.ifelse(1, None).count()
+
+
+def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
+    """What the guards say of a subject, in the order of their table; passes are among it."""
+    asked: dict[str, tuple[Guard, Mapping[str, ir.Scalar]]] = {}
+    answers: dict[str, Answer | Finding] = {}
+    for guard in guards:
+        question = _tried(guard, subject, partial(guard.ask, subject))
+        if isinstance(question, Finding):
+            answers[guard.kind] = question
+        elif hasattr(question, "to_pyarrow") and hasattr(question, "columns"):
+            answers[guard.kind] = _tried(guard, subject, partial(_rows, subject, question))
+        elif question is not None:
+            asked[guard.kind] = guard, question
+    answers |= _together(subject, asked)
+    for guard in guards:
+        if guard.kind in answers:
+            yield _judged(guard, subject, answers[guard.kind])
+
+
+def _together(subject: Subject, asked: Mapping[str, tuple[Guard, Mapping[str, ir.Scalar]]]) -> dict[str, Answer | Finding]:
+    """The answers of many guards by one scan; by one each where one of them cannot be asked here."""
+    names = {(kind, name): f"a{i}" for i, (kind, name) in enumerate((kind, name) for kind, (_, question) in asked.items() for name in question)}
+    every = {names[kind, name]: value for kind, (_, question) in asked.items() for name, value in question.items()}
+    try:
+        told = subject.engine.fetch(subject.table.agg(**every)).to_pylist()[0] if every else {}
+    except Exception:  # noqa: BLE001 which of them it was, and why, is said when each is asked alone
+        return {kind: _tried(guard, subject, partial(_answer, subject, question)) for kind, (guard, question) in asked.items()}
+    return {kind: {name: told[names[kind, name]] for name in question} for kind, (_, question) in asked.items()}
+
+
+def _rows(subject: Subject, question: ir.Table) -> Answer:
+    return {"rows": subject.engine.fetch(question).to_pylist()}
+
+
+def _answer(subject: Subject, question: Mapping[str, ir.Scalar]) -> Answer:
+    values = subject.engine.rows(subject.table.agg(**{f"a{i}": value for i, value in enumerate(question.values())}))[0] if question else ()
+    return dict(zip(question, values, strict=True))
+
+
+def _judged(guard: Guard, subject: Subject, answer: Answer | Finding) -> Finding:
+    if isinstance(answer, Finding):
+        return answer
+    told = _tried(guard, subject, lambda: guard.judge(subject, answer))
+    if told is None:
+        return Finding(guard.kind, subject.name, PASS)
+    if guard.rows is None or told.level == PASS or not told.count:
+        return told
+    rows = _tried(guard, subject, lambda: _numbers(subject, guard.rows(subject, answer)))  # type: ignore[misc] # it was looked at above
+    return rows if isinstance(rows, Finding) else evolve(told, rows=rows)
+
+
+def _numbers(subject: Subject, which: ir.BooleanValue) -> tuple[int, ...]:
+    """The numbers, from 1, of the first left rows of which it is true."""
+    rows = subject.table.filter(which).select(ROW).order_by(ROW).limit(MOST_ROWS)
+    return tuple(int(r) + 1 for (r,) in subject.engine.rows(rows))
+
+
+def _tried(guard: Guard, subject: Subject, action: Callable[[], Any]) -> Any:
+    """What the action gives; a note where it fails, for a guard that cannot look must neither pass nor end a preview."""
+    try:
+        return action()
+    except Exception as error:  # noqa: BLE001 whatever it was, the rest is to be looked at
+        return unable(guard.kind, subject.name, error)
+
+
+def unable(kind: str, of: str, error: Exception) -> Finding:
+    """The note of a guard that could not look."""
+    lines = str(error).strip().splitlines()
+    return Finding(kind, of, NOTE, f"this guard could not look at `{of}`: {lines[0] if lines else type(error).__name__}")

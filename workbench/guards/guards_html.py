@@ -1,0 +1,71 @@
+"""The guards strip: how many of each kind, then one sentence each; passes are only counted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from workbench.guards.guard_finding import LEVELS, NOTE, PASS, WARNING, Finding
+from workbench.html.markup import Markup, join, tag
+from workbench.online.legible_text import written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SIGNS = {WARNING: ("◆", "warn"), NOTE: ("·", "muted"), PASS: ("✓", "ok")}
+# Drawn, since fonts of notebooks lack the glyphs: a half diamond, an i in a ring, a tick.
+DRAWN = {
+    WARNING: (("M6 1L11 6L6 11L1 6Z", "none"), ("M6 1L1 6L6 11Z", "currentColor")),
+    NOTE: (("M6 1a5 5 0 1 0 .01 0Z", "none"), ("M6 5.2V8.8M6 3.2V4.2", "none")),
+    PASS: (("M2 6.4L5 9.4L10.4 3", "none"),),
+}
+COUNTED = {WARNING: ("warning", "warnings"), NOTE: ("note", "notes"), PASS: ("pass", "pass")}
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """The gravest first, else as they were found."""
+    return sorted(findings, key=lambda f: LEVELS.index(f.level))
+
+
+def _counts(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """For each level that there is, the level and `2 warnings`."""
+    numbers = ((level, sum(f.level == level for f in findings)) for level in LEVELS)
+    return [(level, f"{n} {COUNTED[level][n != 1]}") for level, n in numbers if n]
+
+
+def _word(finding: Finding) -> str:
+    return finding.kind.replace("_", " ")
+
+
+def guards_html(findings: Iterable[Finding], *, live: bool = True) -> Markup:
+    """The strip as HTML, open while there is a warning; where it is live, a button for each finding whose rows are known."""
+    told = ordered(findings)
+    counts = (tag("span", _sign(level), f" {said}", class_=f"mark {SIGNS[level][1]}") for level, said in _counts(told))
+    lines = [_line(f, live=live) for f in told if f.level != PASS]
+    opened = {"open": ""} if any(f.level == WARNING for f in told) else {}
+    return tag("details", tag("summary", tag("b", "Guards"), *counts), tag("ul", *lines) if lines else "", class_="guards", **opened)
+
+
+def _sign(level: str) -> Markup:
+    strokes = (tag("path", d=d, fill=fill, stroke="currentColor", stroke_width="1.4") for d, fill in DRAWN[level])
+    return tag("svg", *strokes, viewBox="0 0 12 12", width="12", height="12", aria_hidden="true", class_="dot")
+
+
+def _line(finding: Finding, *, live: bool) -> Markup:
+    word = tag("span", _sign(finding.level), f" {_word(finding)}", class_=f"mark {SIGNS[finding.level][1]}", title=finding.level)
+    show = tag("button", "show", type="button", class_="link", data_send="guard", data_slot="view", data_params=json.dumps({"guard": finding.name}), data_focus=f"guard {finding.name}", aria_label=f"show the rows of {_word(finding)}, {finding.of}") if live and finding.rows else ""
+    return tag("li", word, tag("span", _said(finding.sentence)), show)
+
+
+def _said(sentence: str) -> Markup:
+    """A sentence, its names between backticks as code."""
+    return join(tag("code", part) if i % 2 else part for i, part in enumerate(sentence.split("`")))
+
+
+def guards_text(findings: Iterable[Finding]) -> str:
+    """The strip for a terminal."""
+    told = ordered(findings)
+    shown = [f for f in told if f.level != PASS]
+    wide = max((len(_word(f)) for f in shown), default=0)
+    head = "guards: " + (", ".join(said for _, said in _counts(told)) or "none asked")
+    return written([head, *(f"  {SIGNS[f.level][0]} {_word(f):<{wide}}  {f.sentence.replace('`', '')}" for f in shown)])

@@ -1,0 +1,130 @@
+"""The guard of partition columns: whether each is the day, or the month, of its row's time, in whatever form it is written."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from workbench.definitions.windows import DAY
+from workbench.guards.guard_finding import NOTE, WARNING, Finding, some
+from workbench.guards.guard_runner import Answer, Guard, counted
+from workbench.planner.source_rows import in_us
+from workbench.portable.rewrites import floor_to, normal_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import ibis.expr.types as ir
+
+    from workbench.guards.source_guards import Events
+
+NAMED = re.compile(
+    r"_?(ds|dt|date|day|month|p_?date|partition(_?(date|day|month|ds))?|event_(date|day|month)|year_?month|year)",
+    re.IGNORECASE,
+)
+NO_PARTITION = (
+    "__HIVE_DEFAULT_PARTITION__"  # where Hive and Spark put rows whose partition column is null
+)
+YEAR, MONTH, OF_MONTH, BETWEEN = (
+    "(19|20)[0-9][0-9]",
+    "(0[1-9]|1[0-2])",
+    "(0[1-9]|[12][0-9]|3[01])",
+    "[-/._]?",
+)
+# 20240109, 2024-01-09; not 2024/1/9, whose digits would be those of another day
+WRITTEN_DAY = (
+    f"^{YEAR}{BETWEEN}{MONTH}{BETWEEN}{OF_MONTH}([-/._ T].*|[0-9][0-9]|[0-9][0-9][0-9][0-9])?$"
+)
+WRITTEN_MONTH = f"^{YEAR}{BETWEEN}{MONTH}$"
+# Hive's year=2024/month=01/day=09: what each column of such a name holds, and from which digit of a day on.
+# A month alone may be anything's, and so may a year or a day.
+PIECES = {
+    "year": (f"^{YEAR}$", 0),
+    "month": ("^0?[1-9]$|^1[0-2]$", 4),
+    "day": ("^0?[1-9]$|^[12][0-9]$|^3[01]$", 6),
+}
+EXAMPLE = 40  # characters of a text that is shown
+
+
+def _digits(time: ir.TimestampValue) -> ir.StringValue:
+    """The UTC day of a time as eight digits."""
+    number = (
+        time.year().cast("int64") * 10_000
+        + time.month().cast("int64") * 100
+        + time.day().cast("int64")
+    )
+    return normal_value(number.op()).to_expr().cast("string")
+
+
+def _asked_of_texts(s: Events, column: str) -> dict[str, Any]:
+    """Compared as digits: a cast of a text that is no day would end the scan on some engines."""
+    text = s.table[column].cast("string").strip().re_replace(r"^[A-Za-z_]+=", "")
+    digits, day = text.re_replace("[^0-9]", ""), _digits(s.value(s.time))
+    as_day, as_month = text.re_search(WRITTEN_DAY), text.re_search(WRITTEN_MONTH)
+    read, off = (
+        as_day | as_month,
+        (as_day & (digits.left(8) != day)) | (as_month & (digits != day.left(6))),
+    )
+    name, names = column.casefold(), {c.casefold() for c in s.table.columns}
+    if name in PIECES and {"year", "month"} <= names:
+        pattern, first = PIECES[name]
+        piece = text.re_search(pattern)
+        mine = day.left(4) if not first else day.substr(first, 2).re_replace("^0", "")
+        read, off = read | piece, off | (piece & (text.re_replace("^0", "") != mine))
+    default = text == NO_PARTITION
+    other = ~read & ~default
+    return {
+        "read": counted(read),
+        "off": counted(off),
+        "none": counted(text.isnull() | default),
+        "default": counted(default),
+        "other": counted(other),
+        "example": text.min(where=other),
+    }
+
+
+def _asked_of_times(s: Events, column: str) -> dict[str, Any]:
+    us, unit = s.clock(column), in_us(DAY)
+    return {
+        "read": us.count(),
+        "off": counted(floor_to(us, unit) != floor_to(s.us, unit)),
+        "none": counted(us.isnull()),
+    }
+
+
+def _ask(s: Events) -> Mapping[str, Any] | None:
+    columns = s.named(
+        NAMED, lambda t: t.is_date() or t.is_timestamp() or t.is_string() or t.is_integer()
+    )
+    asked = {"rows": s.table.count()}
+    for c in columns:
+        dtype = s.table[c].type()
+        told = (
+            _asked_of_texts(s, c)
+            if dtype.is_string() or dtype.is_integer()
+            else _asked_of_times(s, c)
+        )
+        asked |= {f"{what} {c}": value for what, value in told.items()}
+    return asked if columns else None
+
+
+def _judge(s: Events, a: Answer) -> Finding | None:
+    columns = [k.removeprefix("read ") for k in a if k.startswith("read ")]
+    # a column without any day is no partition by day, but for the partition that Hive names so
+    off = {
+        c: a[f"off {c}"] + (a[f"none {c}"] if a[f"read {c}"] else a.get(f"default {c}", 0))
+        for c in columns
+    }
+    features = tuple(f.name for f in s.group_by.outputs)
+    if any(off.values()):
+        column, n = max(off.items(), key=lambda item: item[1])
+        sentence = f"`{column}` is not the day of `{s.time}` in {some(n, a['rows'], 'rows')} of {s.title}: windows read `{s.time}` alone, and a scan that is pruned by `{column}` would lose events; prune by `{s.time}`"
+        return Finding("partition", s.name, WARNING, sentence, features=features)
+    for c in columns:
+        if a.get(f"other {c}") and c.casefold() not in PIECES:
+            sentence = f"`{c}` of {s.title} is no day in {some(a[f'other {c}'], a['rows'], 'rows')}, such as {a[f'example {c}'][:EXAMPLE]!r}, and is not held against `{s.time}`: if it is a partition, prune by `{s.time}` instead"
+            return Finding("partition", s.name, NOTE, sentence, features=features)
+    return None
+
+
+GUARD = Guard("partition", _ask, _judge)

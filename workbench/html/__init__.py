@@ -1,0 +1,1 @@
+"""HTML of outputs: elements, the stylesheet, the drawing of a definition."""

@@ -1,0 +1,71 @@
+"""Which features an engine's error is of: the parts of a join, and then the features of one, each asked alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from workbench.backends import EngineError
+from workbench.definitions.feature_names import shown
+from workbench.planner.plan_choice import Chooser
+from workbench.planner.training_set import training_set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import ibis.expr.types as ir
+
+    from workbench.definitions.join import Join
+    from workbench.definitions.windows import Window
+
+FEW = 10_000  # left rows that each part and feature may be asked for alone
+MOST = 24  # questions, parts and features together
+
+
+def blamed(error: EngineError, join: Join, chooser: Chooser, left: ir.Table) -> EngineError:
+    """The error with the features that it is of; with the parts, where asking would take long."""
+    try:
+        told = _told(error, join, chooser, left)
+    except EngineError:
+        told = None  # nothing can be asked any more, as of a connection that is lost
+    where = told or f"one of the parts {', '.join(dict.fromkeys(p.head for p in join.parts))}"
+    return EngineError(f"{error}\n  in {join.name}: {where}", error.sql)
+
+
+def _told(error: EngineError, join: Join, chooser: Chooser, left: ir.Table) -> str | None:
+    ((rows,),) = chooser.engine.rows(left.agg(n=left.count()))
+    singles = list(_parts(join))
+    asked = len(singles) + max(len(p.parts[0].group_by.aggregations) for p in singles)
+    if rows > FEW or asked > MOST:
+        return None
+    for part in singles:
+        if _fails(part, chooser, left, error):
+            alone = next((f for f in _features(part) if _fails(f, chooser, left, error)), part)
+            names = [shown(f.name) for f in alone.outputs]
+            return f"{', '.join(names[:3])}{f' or {len(names) - 3} more' if names[3:] else ''}"
+    return None
+
+
+def _parts(join: Join) -> Iterator[Join]:
+    return (evolve(join, parts=(part,), derivations={}) for part in join.parts)
+
+
+def _features(join: Join) -> Iterator[Join]:
+    """The join with one aggregation of its part at a time, and one window of that."""
+    (part,) = join.parts
+    for aggregation in part.group_by.aggregations:
+        split: list[tuple[Window, ...]] = [(w,) for w in aggregation.windows]
+        for windows in split or [()]:
+            one = evolve(aggregation, windows=windows)
+            group_by = evolve(part.group_by, aggregations=(one,), derivations={}, checks=())
+            yield evolve(join, parts=(evolve(part, group_by=group_by, keys=dict(part.keys)),))
+
+
+def _fails(join: Join, chooser: Chooser, left: ir.Table, error: EngineError) -> bool:
+    """Whether a part of the definition fails alone, for the same reason."""
+    try:
+        chooser.engine.keep(training_set(join, chooser.engine, left, Chooser(chooser.engine, chooser.forced)))
+    except EngineError as other:
+        return str(other) == str(error)
+    return False

@@ -1,0 +1,234 @@
+"""Which plan computes a part: pairs of left rows and events where they are few, the engine's own as-of plan else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import evolve, field, frozen
+
+from workbench.backends.asof_query import AsOf
+from workbench.backends.asof_request import LacksError
+from workbench.backends.time_literals import Extremes
+from workbench.definitions.binding import title
+from workbench.definitions.feature_expressions import reductions
+from workbench.definitions.sketch_reductions import Estimate, refuse
+from workbench.definitions.windows import DAY
+from workbench.errors import DefinitionError
+from workbench.planner.entity_snapshots import EntityRows
+from workbench.planner.kernel_plan import Sweep
+from workbench.planner.kernel_requests import asked, reach_of, span
+from workbench.planner.pairs_plan import Evaluation
+from workbench.planner.pairs_reductions import Cell, unfolded
+from workbench.planner.source_rows import AT, EVENT, EventRows, Inputs, Rows, in_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis.expr.types as ir
+
+    from workbench.backends import Engine
+    from workbench.definitions.group_by import GroupBy
+
+PAIRS = "pairs"
+FEW = 1_000_000  # pairs that a range join is done with before the kernel has started; and events that a scan counts cheaply
+
+
+class Planner(Protocol):
+    """What decides how the features of one group-by are computed for a spine."""
+
+    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+        """The spine, kept where it is read more than once, and the evaluation."""
+        ...
+
+
+def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:  # noqa: ARG001 a Planner
+    """Pairs, always: one expression, of which nothing runs."""
+    return spine, Evaluation
+
+
+def estimate_in(group_by: GroupBy) -> Estimate | None:
+    """The first sketch that a group-by asks for."""
+    found = (op for f in group_by.computed for op in reductions(f.node))
+    return next((op for op in found if isinstance(op, Estimate)), None)
+
+
+def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+    """Pairs, but for what they cannot give: a few rows are soon joined."""
+    return lazily(spine, source, name) if estimate_in(source.group_by) is None else Chooser(source.engine)(spine, source, name)
+
+
+def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
+    """A source that knows at which instants it is looked at; in a recipe, at those of each time. Runs."""
+    if isinstance(source, EntityRows):
+        return _seeing_states(engine, source, spine)
+    if not isinstance(source, EventRows):
+        return source
+    instants, longest = Extremes(), max((in_us(w.length + w.hop) for w in source.group_by.windows if w), default=0)
+    known = evolve(source, instants=instants)
+
+    def usable() -> bool:
+        instants.look(engine, spine, AT)
+        near = instants.near(longest + in_us((source.group_by.events.slack or DAY) + DAY))
+        if near:
+            check_partition(known, longest)
+        return near
+
+    found = usable()
+
+    def again() -> None:
+        if usable() != found:
+            raise OtherPlanError(source.group_by.name)
+
+    engine.note(again)
+    return evolve(known, pruned=True) if found else source
+
+
+def _seeing_states(engine: Engine, source: EntityRows, spine: ir.Table) -> Rows:
+    if source.group_by.entity.snapshot is None:
+        return source
+    instants, (known, look) = Extremes(), source.seen()
+
+    def usable() -> bool:
+        instants.look(engine, spine, AT)
+        return look(instants.least, instants.largest)
+
+    found = usable()
+
+    def again() -> None:
+        if usable() != found:
+            raise OtherPlanError(source.group_by.name)
+
+    engine.note(again)
+    return known if found else source
+
+
+def check_partition(source: EventRows, reach: int) -> None:
+    """Refuse a declared partition where events that may be seen, so many microseconds back of the instants, are not where it says. Runs.
+
+    A dated backfill looks once for all of its steps. Raises DefinitionError, with one of the rows.
+    """
+    if source.partition is None or not reach or _looked_through(source, reach):
+        return
+    astray, events = source.astray(reach), source.group_by.events
+    for day, us in source.engine.rows(astray.limit(1)):
+        ((n,),) = source.engine.rows(astray.agg(n=astray.count()))
+        slack = "" if events.slack is None else f" by more than slack={events.slack}"
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+        message = f"{n:,} rows of {title(events.table)} lie outside of their partition's day{slack}, such as {events.partition}={day} with {events.time} {at:%Y-%m-%d %H:%M:%S}: raise slack=, mend the table, or leave partition= out"
+        raise DefinitionError(message)
+
+
+def _looked_through(source: EventRows, reach: int) -> bool:
+    """Whether an engine that is asked the same again has looked through such a stretch of the source; from now on it has, or the look raises."""
+    known, at = source.engine.stretches, source.instants
+    if known is None or at is None or at.least is None or at.largest is None:
+        return False
+    of = (source.group_by.events.table, source.group_by.events.time, source.partition)
+    first, last = known.get(of, (at.largest, at.least))
+    if first <= at.least - reach and at.largest <= last:
+        return True
+    known[of] = (at.least - reach, at.largest)
+    return False
+
+
+class OtherPlanError(Exception):
+    """A part that was planned one way is better computed another way now."""
+
+
+@frozen
+class Choice:
+    """The plan of one part, and why."""
+
+    part: str
+    plan: str
+    why: str
+    engine: str
+
+
+@frozen
+class Chooser:
+    """The cheaper plan for each part, or the one that the user forces; what it chose stands in `choices`."""
+
+    engine: Engine
+    forced: str | None = None
+    choices: list[Choice] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        if self.forced is not None and self.forced not in self.engine.plans:
+            message = f"plan={self.forced!r} is none of {self.engine.title}'s: it has {', '.join(self.engine.plans)}"
+            raise DefinitionError(message)
+
+    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+        """The spine and the evaluation of one part; counts what there is where nothing is forced."""
+        if not self.chooses(source):
+            seen = seeing(self.engine, source, spine) if isinstance(source, EntityRows) else source
+            return spine, lambda asked, _, engine, **more: Evaluation(asked, seen, engine, **more)
+        spine = self.engine.keep(spine)
+        source = seeing(self.engine, source, spine)
+        question = cache(lambda: self._question(spine, source))
+        choice = self._choice(question, source, name)
+        self.choices.append(choice)
+        self.engine.note(lambda: self._check_same(choice, question, source))
+        way = Evaluation if choice.plan == PAIRS else partial(Sweep, plan=self._told(source))
+        return spine, lambda asked, _, engine, **more: way(asked, source, engine, **more)
+
+    def chooses(self, source: Rows) -> bool:
+        """Whether there is more than one plan for a source, or only the engine's own."""
+        return estimate_in(source.group_by) is not None or (isinstance(source, EventRows) and self.engine.plans != (PAIRS,))
+
+    def choose(self, spine: ir.Table, source: Rows, name: str) -> Choice:
+        """Pairs while they are few: the cost of a range join grows with them, that of the kernel with the rows."""
+        return self._choice(lambda: self._question(spine, source), source, name)
+
+    def _check_same(self, choice: Choice, question: Callable[[], AsOf], source: Rows) -> None:
+        """OtherPlanError where the rows that there are now ask for another plan."""
+        if self._choice(question, source, choice.part).plan != choice.plan:
+            raise OtherPlanError(choice.part)
+
+    def _choice(self, question: Callable[[], AsOf], source: Rows, name: str) -> Choice:
+        estimate = estimate_in(source.group_by)
+        try:
+            if estimate is not None:
+                plan, why = self._making(estimate, source)
+            else:
+                plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(question())
+        except LacksError as lack:
+            plan, why = PAIRS, lack.why
+        return Choice(name, plan, why, self.engine.title)
+
+    def _told(self, source: Rows) -> str | None:
+        """The plan that is forced; it is of events alone that one is."""
+        return self.forced if isinstance(source, EventRows) else None
+
+    def _making(self, estimate: Estimate, source: Rows) -> tuple[str, str]:
+        """The plan that makes sketches, and why; DefinitionError where there is none, or another is forced."""
+        if self.engine.plans == (PAIRS,):
+            refuse(estimate, self.engine.connected.name, "compute it on DuckDB, Postgres or Spark")
+        told = self._told(source)
+        if told == PAIRS:
+            refuse(estimate, f"plan={PAIRS!r}", "leave the plan to the engine")
+        return told or self.engine.plans[-1], f"{estimate.written} is a sketch, made in one pass"
+
+    def _cheaper(self, question: AsOf) -> tuple[str, str]:
+        """The plan and why; pairs are counted, by two group-bys, only where the answer hangs on them."""
+        left, events = self.engine.sizes(question)
+        if left * events <= FEW:
+            return PAIRS, f"{left:,} left rows and {events:,} events make at most {FEW:,} pairs"
+        own = self.engine.own(question)
+        if events > FEW:
+            return own, f"there are {events:,} events, more than {FEW:,}"
+        pairs = self.engine.pairs(question)
+        few = pairs <= FEW
+        return (PAIRS if few else own), f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys, {'at most' if few else 'more than'} {FEW:,}"
+
+    def _question(self, spine: ir.Table, source: Rows) -> AsOf:
+        """What the group-by asks, its lists not unfolded: enough to count and to choose by."""
+        inputs, group_by = Inputs(), source.group_by
+        parts = [(op, f.window) for f in group_by.computed for op in reductions(f.node) if unfolded(op) is None]
+        reach = reach_of(span(f.window, group_by.resolution) for f in group_by.computed)
+        source = source if reach is None else source.within(reach)
+        asks = tuple(asked(Cell("", op, inputs.of(op), ""), span(window, group_by.resolution)) for op, window in parts)
+        keys = tuple(c for c in spine.columns if c != AT)
+        return AsOf(source.placed(inputs, None, None), spine, keys, EVENT, AT, (), asks)

@@ -1,0 +1,358 @@
+"""Expressions rewritten so that every engine gives the same value (semantics rules 1 and 9)."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+
+from workbench.backends.stored_types import finite_time, lengthless
+from workbench.definitions.nodes import rebuild
+from workbench.portable import text_rewrites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import ibis.expr.types as ir
+
+LARGEST = sys.float_info.max
+LEAST_EXPONENT, LARGEST_EXPONENT = -745.13, 709.78  # exp() of these is a double that is neither 0 nor infinite
+EVERY_WHOLE = 2.0**52  # doubles from here on have no fraction
+HALF = 0.5
+MICROSECOND_SCALE = 6
+UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "m": 60_000_000, "h": 3_600_000_000, "D": 86_400_000_000, "W": 604_800_000_000}
+PARTS = {"second": "s", "millisecond": "ms", "microsecond": "us", "minute": "m", "hour": "h", "day": "D", "week": "W"}
+
+
+def micros(time: ir.TimestampValue) -> ir.IntegerValue:
+    """Microseconds since 1970-01-01 UTC, floored: the one form of time that all engines compare alike; null for a time without an end."""
+    zone, time = time.type().timezone, finite_time(time)
+    epoch = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
+    elapsed = time.delta(epoch, unit="microsecond")
+    if (time.type().scale or 0) <= MICROSECOND_SCALE:
+        return elapsed
+    # DuckDB drops a nanosecond's fraction toward 1970, which is up for times before it
+    below = time.delta(epoch, unit="nanosecond") % 1_000 < 0
+    return elapsed - below.ifelse(1, 0)
+
+
+def floor_to(value: Any, unit: int) -> Any:
+    """`value` rounded down to a multiple of `unit`; by remainders, since `//` is a division of doubles on DuckDB."""
+    return value - ((value % unit) + unit) % unit
+
+
+def finite(value: ir.Value) -> ir.Value:
+    """A float with NaN and infinities as null and -0.0 as 0.0; anything else as it is.
+
+    Compared with the largest double, not isnan(): NaN is larger than all on these engines, Postgres has no isnan(), and
+    DuckDB 2.0 folds it over Parquet to false.
+    """
+    dtype = value.type()
+    if not dtype.is_floating():
+        return value
+    clean = (value.abs() <= LARGEST).ifelse(value + 0.0, ibis.null(dtype))
+    return clean if dtype == dt.float64 else clean.cast(dtype)
+
+
+def _divide(node: ops.Divide) -> ir.Value:
+    """Postgres divides integers by whole numbers; and a division by zero is null."""
+    return node.left.to_expr().cast("float64") / node.right.to_expr().cast("float64").nullif(0.0)
+
+
+def _nonzero(node: Any) -> ir.Value:
+    right = node.right
+    return right.to_expr() if isinstance(right, ops.Literal) and right.value else right.to_expr().nullif(0)
+
+
+def _modulus(node: ops.Modulus) -> ir.Value:
+    """A remainder by zero raises on some engines."""
+    return ops.Modulus(node.left, _nonzero(node).op()).to_expr()
+
+
+def _floor_divide(node: ops.FloorDivide) -> ir.Value:
+    """DuckDB divides as doubles, which is wrong for large integers: the quotient is corrected by what it misses."""
+    left, right = node.left.to_expr(), _nonzero(node)
+    if not (node.left.dtype.is_integer() and node.right.dtype.is_integer()):
+        return ops.FloorDivide(left.op(), right.op()).to_expr()
+    left, right = left.cast("int64"), right.cast("int64")
+    multiple = left - ((left % right) + right) % right
+    near = (multiple.cast("float64") / right.cast("float64")).round().cast("int64")
+    missed = multiple - near * right
+    return (near + (missed.cast("float64") / right.cast("float64")).round().cast("int64")).cast(node.dtype)
+
+
+def _arithmetic(node: Any) -> ir.Value | None:
+    """Operands in the type of the result: engines overflow in the narrow one, and Ibis types products of decimals too narrow."""
+    left, right = node.left.dtype, node.right.dtype
+    if left.is_decimal() or right.is_decimal():
+        return _of_decimals(node)
+    if node.dtype.is_integer() and left.is_integer() and right.is_integer() and (left != node.dtype or right != node.dtype):
+        return type(node)(ops.Cast(node.left, node.dtype), ops.Cast(node.right, node.dtype)).to_expr()
+    return None
+
+
+def _of_decimals(node: Any) -> ir.Value | None:
+    left, right = node.left.dtype, node.right.dtype
+    if left.is_floating() or right.is_floating():
+        return type(node)(ops.Cast(node.left, dt.float64), ops.Cast(node.right, dt.float64)).to_expr()
+    if any(d.is_decimal() and d.scale is None for d in (left, right)):
+        return None  # Postgres's plain numeric keeps what it needs
+    scales = [d.scale if d.is_decimal() else 0 for d in (left, right)]
+    scale = sum(scales) if isinstance(node, ops.Multiply) else max(scales)
+    return ops.Cast(node, dt.Decimal(38, min(scale, 37))).to_expr()
+
+
+def cast(value: ir.Value, to: dt.DataType | str) -> ir.Value:
+    """A cast of the plan's own, written as an author's is: no engine has all of them."""
+    if value.type() == (dtype := dt.dtype(to)):
+        return value
+    return rewritten(ops.Cast(value.op(), dtype)).to_expr()
+
+
+def _cast(node: Any) -> ir.Value | None:
+    """Casts of fractions to integers drop the fraction, as in Python and Spark; DuckDB and Postgres would round."""
+    arg, to, value = node.arg.dtype, node.to, node.arg.to_expr()
+    if to != lengthless(to):  # some engines would cut a text to its length
+        return rewritten(node.copy(to=lengthless(to))).to_expr()
+    if to.is_integer() and isinstance(node, ops.TryCast) and arg.is_numeric():
+        value = _fitting(value, to)
+    if to.is_integer() and (arg.is_floating() or (arg.is_decimal() and arg.scale != 0)):
+        return ops.Cast((value < 0).ifelse(value.ceil(), value.floor()), to).to_expr()
+    if to.is_integer() and arg.is_integer():
+        return ops.Cast(value, to).to_expr() if isinstance(node, ops.TryCast) else None
+    if arg.is_boolean() and to.is_numeric():  # Postgres casts neither way
+        return ibis.cases((value, 1), (~value, 0)).cast(to)
+    if arg.is_numeric() and to.is_boolean():
+        return value != 0
+    return text_rewrites.parsed(node) if arg.is_string() else None
+
+
+def _fitting(value: Any, to: Any) -> ir.Value:
+    """The value where, its fraction dropped, it is an integer of that type; Postgres has no cast that may fail."""
+    low, high = to.bounds.lower, to.bounds.upper
+    if value.type().is_floating():
+        inside = ((value > low - 1.0) | (value == low)) & (value < high + 1.0)  # doubles: 2^63 - 1 is none of them
+    elif value.type().is_decimal():
+        inside = (value > ibis.literal(Decimal(low - 1))) & (value < ibis.literal(Decimal(high + 1)))
+    else:
+        inside = value.between(low, high)
+    return inside.ifelse(value, ibis.null(value.type()))
+
+
+# --- functions of numbers
+
+
+def _with(node: Any, value: ir.Value) -> ir.Value:
+    """The same function of another value."""
+    return node.__recreate__({**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": value.op()}).to_expr()
+
+
+def _double(value: Any) -> ir.Value:
+    """A decimal as a double: engines give functions of decimals scales of their own."""
+    return value.to_expr().cast("float64") if value.dtype.is_decimal() else value.to_expr()
+
+
+def _of_double(node: Any) -> ir.Value | None:
+    return _with(node, _double(node.arg)) if node.arg.dtype.is_decimal() else None
+
+
+def _above(least: float, *, inclusive: bool) -> Callable[[Any], ir.Value]:
+    """A function that raises outside its domain on some engines is null there."""
+
+    def rewrite(node: Any) -> ir.Value:
+        value = _double(node.arg)
+        inside = value >= least if inclusive else value > least
+        return _with(node, inside.ifelse(value, ibis.null(value.type())))
+
+    return rewrite
+
+
+def _exp(node: ops.Exp) -> ir.Value:
+    """Postgres raises where the result is no double, too large or too small."""
+    value = _double(node.arg).cast("float64")
+    inside = value.between(LEAST_EXPONENT, LARGEST_EXPONENT)
+    return inside.ifelse(_with(node, inside.ifelse(value, 0.0)), (value < 0).ifelse(0.0, ibis.null("float64")))
+
+
+def _power(node: ops.Power) -> ir.Value:
+    """The same for powers, which also raise, or are NaN, for a root of a negative number and for 1 / 0."""
+    base, exponent = (side.to_expr().cast("float64") for side in (node.left, node.right))
+    whole = (exponent.abs() < EVERY_WHOLE).ifelse(exponent, 0.0).floor() == exponent
+    real = ((base > 0) | ((base == 0) & (exponent >= 0)) | ((base < 0) & whole)).fill_null(False)
+    size = exponent * (real & (base != 0)).ifelse(base.abs(), 1.0).ln()
+    inside = real & size.between(LEAST_EXPONENT, LARGEST_EXPONENT)
+    made = ops.Power(inside.ifelse(base, 1.0).op(), inside.ifelse(exponent, 1.0).op()).to_expr()
+    return ibis.cases((inside, made), (real & (size < 0), 0.0)).cast("float64")
+
+
+def _round(node: ops.Round) -> ir.Value | None:
+    """Halves away from zero; Postgres rounds them to the even neighbour, and each engine scales in its own way."""
+    if not node.arg.dtype.is_floating() or not isinstance(node.digits, ops.Literal):
+        return None
+    value, digits = node.arg.to_expr().cast("float64"), node.digits.value or 0
+    scale = 10.0 ** abs(digits)
+    scaled = value if digits == 0 else value * scale if digits > 0 else value / scale
+    fractional = scaled.abs() < EVERY_WHOLE
+    size = fractional.ifelse(scaled.abs(), 0.0)
+    whole = size.floor() + (size - size.floor() >= HALF).ifelse(1, 0)
+    signed = (value < 0).ifelse(-whole, whole)
+    if node.dtype.is_integer():
+        return fractional.ifelse(signed, fractional.ifelse(0.0, value).cast("int64")).cast(node.dtype)
+    near = signed.cast("float64")
+    back = near if digits == 0 else near / scale if digits > 0 else near * scale
+    return fractional.ifelse(back, value)
+
+
+def _sign(node: ops.Sign) -> ir.Value | None:
+    """A double on Spark, whatever it is the sign of."""
+    if node.arg.dtype.is_floating():
+        return None
+    return _with(node, node.arg.to_expr().cast("float64")).cast(node.dtype)
+
+
+# --- times
+
+
+def _epoch(node: ops.ExtractEpochSeconds) -> ir.Value | None:
+    """A fraction on DuckDB and Postgres, a whole number on Spark: whole, floored."""
+    value = node.arg.to_expr()
+    if not value.type().is_timestamp():
+        return None
+    return _count_of(floor_to(micros(value), UNITS["s"]), UNITS["s"])
+
+
+def _count_of(multiple: ir.IntegerValue, unit: int) -> ir.IntegerValue:
+    """A multiple of `unit`, divided by it: exact in doubles below 2^53 microseconds, the year 2255."""
+    return (multiple.cast("float64") / unit).cast("int64")
+
+
+def _delta(node: ops.TimestampDelta) -> ir.Value | None:
+    """Engines count boundaries, round or floor: whole elapsed units, the fraction dropped."""
+    part = node.part.value if isinstance(node.part, ops.Literal) else node.part
+    unit = UNITS.get(PARTS.get(str(part), str(part)))
+    if unit in (None, UNITS["us"]):
+        return None
+    elapsed = node.left.to_expr().delta(node.right.to_expr(), unit="microsecond")
+    return _count_of(elapsed - elapsed % unit, unit)  # a remainder has the sign of its dividend on all three
+
+
+def _part(node: Any) -> ir.Value | None:
+    """Of a time with a zone, that of its naive UTC time: Ibis refuses the other on DuckDB."""
+    return _with(node, node.arg.to_expr().cast("timestamp")) if getattr(node.arg.dtype, "timezone", None) else None
+
+
+def _second(node: ops.ExtractSecond) -> ir.Value:
+    """A number with the fraction on Spark."""
+    return ops.Cast(_with(node, node.arg.to_expr().cast("timestamp")).op(), node.dtype).to_expr()
+
+
+def _microsecond(node: ops.ExtractMicrosecond) -> ir.Value:
+    """Not to be had on Spark."""
+    us = micros(node.arg.to_expr())
+    return (us - floor_to(us, UNITS["s"])).cast(node.dtype)
+
+
+def _iso_year(node: ops.ExtractIsoYear) -> ir.Value:
+    """Not to be had on Spark: the year of the week's Thursday."""
+    return (node.arg.to_expr().cast("timestamp").truncate("W") + ibis.interval(days=3)).year()
+
+
+def _date_truncate(node: ops.DateTruncate) -> ir.Value:
+    """A timestamp on Spark."""
+    return ops.Cast(node, node.dtype).to_expr()
+
+
+def _date_delta(node: ops.DateDelta) -> ir.Value | None:
+    """Whole elapsed weeks: engines count Mondays, or sevens of days."""
+    if not (isinstance(node.part, ops.Literal) and str(node.part.value) in ("week", "W")):
+        return None
+    days = node.left.to_expr().delta(node.right.to_expr(), unit="day")
+    return _count_of(days - days % 7, 7)
+
+
+def _from_epoch(node: ops.TimestampFromUNIX) -> ir.Value | None:
+    """Whole seconds, then the rest: Postgres adds intervals as doubles of seconds."""
+    if not node.arg.dtype.is_integer():
+        return None
+    value, unit = node.arg.to_expr().cast("int64"), node.unit.value
+    epoch = ibis.literal("1970-01-01 00:00:00", node.dtype)
+    if unit == "s":
+        return epoch + value.as_interval("s")
+    if unit not in UNITS:
+        return None
+    per_second = UNITS["s"] // UNITS[unit]
+    rest = value - floor_to(value, per_second)
+    return epoch + _count_of(value - rest, per_second).as_interval("s") + (rest * UNITS[unit]).as_interval("us")
+
+
+def _times(node: ops.IntervalMultiply) -> ir.Value | None:
+    """So many of a written out interval: engines multiply intervals in ways of their own."""
+    if not isinstance(node.left, ops.Literal) or not node.right.dtype.is_integer():
+        return None
+    return (node.right.to_expr().cast("int64") * node.left.value).as_interval(node.left.dtype.unit.value)
+
+
+def _bucket(node: ops.TimestampBucket) -> ir.Value | None:
+    """Not to be had on Spark: the time less what it is past the bucket's start, counted from 1970."""
+    if node.offset is not None or not isinstance(node.interval, ops.Literal) or node.interval.dtype.unit.value not in UNITS:
+        return None
+    us, width = micros(node.arg.to_expr()), node.interval.value * UNITS[node.interval.dtype.unit.value]
+    past = us - floor_to(us, width)
+    seconds = past - past % UNITS["s"]
+    return node.arg.to_expr() - _count_of(seconds, UNITS["s"]).as_interval("s") - (past - seconds).as_interval("us")
+
+
+REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
+    ops.Divide: _divide,
+    ops.Add: _arithmetic,
+    ops.Subtract: _arithmetic,
+    ops.Multiply: _arithmetic,
+    ops.FloorDivide: _floor_divide,
+    ops.Modulus: _modulus,
+    ops.Cast: _cast,
+    ops.TryCast: _cast,
+    ops.Ln: _above(0, inclusive=False),
+    ops.Log2: _above(0, inclusive=False),
+    ops.Log10: _above(0, inclusive=False),
+    ops.Log: _above(0, inclusive=False),
+    ops.Sqrt: _above(0, inclusive=True),
+    ops.ExtractEpochSeconds: _epoch,
+    **dict.fromkeys((ops.ExtractYear, ops.ExtractQuarter, ops.ExtractMonth, ops.ExtractWeekOfYear, ops.ExtractDay, ops.ExtractDayOfYear), _part),
+    **dict.fromkeys((ops.ExtractHour, ops.ExtractMinute, ops.ExtractMillisecond, ops.DayOfWeekIndex, ops.DayOfWeekName), _part),
+    ops.TimestampDelta: _delta,
+    ops.DateDelta: _date_delta,
+    ops.DateTruncate: _date_truncate,
+    ops.ExtractSecond: _second,
+    ops.ExtractMicrosecond: _microsecond,
+    ops.ExtractIsoYear: _iso_year,
+    ops.TimestampFromUNIX: _from_epoch,
+    ops.IntervalMultiply: _times,
+    ops.TimestampBucket: _bucket,
+    ops.Exp: _exp,
+    ops.Power: _power,
+    ops.Round: _round,
+    ops.Sign: _sign,
+    **dict.fromkeys((ops.Sin, ops.Cos, ops.Tan, ops.Atan, ops.Degrees, ops.Radians), _of_double),
+    **text_rewrites.REWRITES,
+}
+
+
+def normal(node: ops.Node) -> ops.Node:
+    """The same expression with every operation that engines disagree on written so that they agree."""
+    return node.replace(lambda inner, kwargs: rewritten(inner.__recreate__(kwargs) if kwargs else inner))
+
+
+def normal_value(node: ops.Value) -> ops.Value:
+    """The same for an expression over columns that are normal already: relations are left alone."""
+    return rebuild(node, rewritten)
+
+
+def rewritten(node: ops.Node) -> Any:
+    """The operation, its arguments being normal, as the one that engines agree on."""
+    rewrite = REWRITES.get(type(node))
+    made = rewrite(node) if rewrite else None
+    return node if made is None else made.op()

@@ -1,0 +1,160 @@
+"""What a live preview has asked of its engine, and what it keeps of the answers."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from workbench.definitions.join import tables
+from workbench.guards import Finding, guards, of_group_by
+from workbench.html.markup import Markup
+from workbench.live.protocol import RefusedError
+from workbench.previews.distribution import Distribution, distribution
+from workbench.previews.engine_check import compared
+from workbench.previews.explained_value import Moment, moment
+from workbench.previews.grid_page import ALL, SAMPLE, Page, page, whole
+from workbench.previews.served_value import Service, served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+    from contextlib import AbstractContextManager
+
+    import ibis.expr.datatypes as dt
+
+    from workbench.backends import Engine
+    from workbench.online.storage.store import Store
+    from workbench.previews.local_copy import Nearby
+    from workbench.previews.view_state import State
+    from workbench.training.engine_comparison import Certificate
+
+KEPT = 64  # answers
+GUARDED = {"Join": guards, "GroupBy": of_group_by}  # a reduction that has no name yet is not
+VIEW = "view"  # the slot of what a person moves
+
+
+class Queries:
+    """A join asked for pages and moments; what was asked before is at hand."""
+
+    def __init__(self, near: Nearby, store: Store | None = None) -> None:
+        self.near, self.join = near, near.join
+        self.service = None if store is None else Service(near.join, store, near.kind)
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._compared: tuple[Page, Certificate] | None = None
+        self._offending: dict[str, tuple[int, ...]] = {}
+        self._guarding = threading.Lock()  # a view asks, and so does who sees that no view is there
+        self._behind: Engine = near.origin.apart(tables(near.join))  # made here, since two threads may not use the other one
+        self.turn: AbstractContextManager[Any] = threading.RLock() if self._behind is near.origin else nullcontext()
+
+    @property
+    def schema(self) -> Mapping[str, dt.DataType]:
+        """The left's columns, by which rows are filtered."""
+        return dict(self.join.left.table.schema.items())
+
+    @property
+    def keys(self) -> dict[str, dt.DataType]:
+        """The columns of the left that are matched with keys."""
+        return {left: self.schema[left] for part in self.join.parts for left, _ in part.keys}
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Every feature by name, in column order."""
+        return tuple(f.name for f in self.join.outputs)
+
+    def page(self, state: State) -> Page:
+        """The page of left rows that a state is on."""
+        return self._once(_of(state), lambda: page(self.near, state.page, state.size, state.wanted))
+
+    def distribution(self, state: State, name: str) -> Distribution:
+        """A feature over the rows of a state, or a sample of them."""
+        wanted = evolve(state.wanted, at=None) if state.key is None else ALL
+        rows = self._once(("whole", wanted), lambda: whole(self.near, wanted))
+        return distribution(name, [r[name] for r in rows])
+
+    def compared(self, shown: Page) -> Certificate:
+        """A page's values by the warehouse's own plan too."""
+        self._compared = shown, compared(shown)
+        return self._compared[1]
+
+    def certificate(self, shown: Page) -> Certificate | None:
+        """What comparing this page gave, if it was compared."""
+        return self._compared[1] if self._compared is not None and self._compared[0] is shown else None
+
+    def sample(self, state: State) -> str:
+        """What a distribution is of, in words."""
+        total = self.near.left.count(state.wanted if state.key is None else ALL)
+        what = "left rows" if self.near.kind == "Join" else "sampled keys"
+        return f"{SAMPLE} of {total:,} {what}, evenly in order of time" if total > SAMPLE else f"all {total:,} {what}"
+
+    def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
+        """What stands behind one value of a page, as of its row's time or another."""
+        return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name, at))
+
+    def know(self, state: State, shown: Page, found: Moment | None) -> None:
+        """Take a page and a moment as asked already."""
+        self._kept[_of(state)] = shown
+        if found is not None:
+            self._kept["moment", repr(shown.rows[state.row]), state.feature, None] = found
+
+    def _once(self, key: Hashable, ask: Callable[[], Any]) -> Any:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        answer = self._kept[key] = ask()
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return answer
+
+    def stop(self, slot: str) -> None:
+        """Cancel what the engines run for a slot."""
+        if slot != VIEW:
+            self._behind.interrupt()
+            return
+        self.near.stops += 1
+        for engine in (self.near.engine, self.near.origin):
+            engine.interrupt()
+
+    def close(self) -> None:
+        """Close what was opened for this view: its connections to the warehouse, and the rows beside it."""
+        for engine in (self._behind, self.near.origin):
+            engine.leave()
+        self.near.con.disconnect()
+
+    def published(self) -> str | None:
+        """Whether this definition is served from the store; None where there is no store."""
+        return None if self.service is None else self.service.state()
+
+    def served(self, moment: Moment, name: str) -> Markup:
+        """The served value beside the offline one, asked anew each time."""
+        return served(self.service, moment, name, self.published())
+
+    def guards(self) -> tuple[Finding, ...]:
+        """What to be warned of, asked once, by a connection of its own, so that it holds up nothing."""
+        with self._guarding:
+            if self.near.findings is None:
+                self.near.findings = guarded(self.near, self._behind, datetime.now(UTC))
+            found = self.near.findings
+        self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
+        return found
+
+    def offending(self, guard: str) -> tuple[int, ...]:
+        """The left rows that a guard names, counted from 0."""
+        if guard not in self._offending:
+            message = f"no guard {guard!r:.80} has rows to show"
+            raise RefusedError(message)
+        return self._offending[guard]
+
+
+def guarded(near: Nearby, engine: Engine, now: datetime | None = None) -> tuple[Finding, ...]:
+    """What the guards find in what is previewed, on an engine: of a group-by what its sources alone tell."""
+    asked = GUARDED.get(near.kind)
+    return () if asked is None else tuple(asked(near.join, engine, now=now))
+
+
+def _of(state: State) -> Hashable:
+    """What a page is kept by."""
+    return "page", state.page, state.size, state.wanted

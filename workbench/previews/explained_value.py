@@ -1,0 +1,154 @@
+"""What stands behind one value: the key's events, which of them count, and the value at every other time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.operations as ops
+import pyarrow as pa
+from attrs import evolve, field, frozen
+
+from workbench.definitions.sources import EventSource
+from workbench.definitions.windows import HOUR
+from workbench.html.definition_view import expression
+from workbench.planner.row_numbers import ROW
+from workbench.planner.source_rows import in_us
+from workbench.planner.training_set import instant
+from workbench.previews.event_history import INSIDE, WITHIN, Event, Story, inputs
+from workbench.previews.grid_page import LEFT, grid
+
+if TYPE_CHECKING:
+    from workbench.definitions.group_by import Feature
+    from workbench.definitions.join import JoinPart
+    from workbench.previews.grid_page import Page
+
+HOUR_US = in_us(HOUR)
+
+
+@frozen
+class Moment:
+    """One value and what stands behind it; times in microseconds since 1970, UTC."""
+
+    part: JoinPart
+    feature: Feature
+    name: str
+    value: Any
+    row: dict[str, Any]
+    at: int
+    asked: int
+    start: int | None
+    events: tuple[Event, ...] = ()
+    steps: tuple[tuple[int, Any], ...] = ()
+    totals: dict[str, int] = field(factory=dict)
+    derived: str = ""
+    others: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = field(default=())
+    leaked: Any = None
+    story: Story | None = field(default=None, repr=False, eq=False)
+    times: Any = field(default=None, repr=False, eq=False)
+
+    @property
+    def timed(self) -> bool:
+        """Whether events stand behind it; an entity's column has none."""
+        return isinstance(self.part.group_by.source, EventSource)
+
+    def change(self, direction: int) -> int | None:
+        """The nearest instant at which the value becomes another one, after `at` (1) or before it (-1), in all of the key's history."""
+        if self.story is not None and self.times is not None:
+            self.story.page.at_hand()
+            return self.story.change(direction, self.times)
+        drawn = [t for t, _ in self.steps[1:] if (t > self.at if direction > 0 else t < self.at)]
+        return min(drawn, key=lambda t: abs(t - self.at), default=None)
+
+    def count(self, status: str) -> int:
+        """How many of the key's events have this status, shown or not."""
+        return self.totals.get(status, 0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every event in the window is shown, so that running values can be told."""
+        return sum(self.totals.get(s, 0) for s in INSIDE) <= WITHIN
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """What the drawing covers: from before the oldest thing shown to a little after `t`."""
+        times = [e.time for e in self.events] + [t for t in (self.start, self.at) if t is not None]
+        first = min(times)
+        wide = max(self.at - first, HOUR_US)
+        return first - wide // 20, max(self.at + wide // 12, *(min(t, self.at + wide // 6) for t in times))
+
+    @property
+    def total(self) -> int:
+        """How many events the key has."""
+        return sum(self.totals.values())
+
+
+def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) -> Moment:
+    """What stands behind the feature `name` of one row of a page, as of the row's time or another, in microseconds."""
+    page.at_hand()
+    if at is not None:
+        row = _moved(page, row, at)
+    part, feature, derived = _subject(page, name)
+    asked = _us(row[page.join.left.time])
+    at = instant(asked, part.group_by)
+    full = f"{part.head}_{feature.name}"
+    plain = Moment(part, feature, full if derived else name, row[full], row, at, asked, None, derived=derived, others=_others(part, feature, row))
+    key = tuple(row[left] for left, _ in part.keys)
+    if not plain.timed or None in key:
+        return plain
+    story = Story(page, part, feature, key, at)
+    found, totals, times = story.events()
+    counted = evolve(plain, start=story.start, totals=totals, story=story, times=times)
+    if not found:
+        return counted
+    shown = evolve(counted, **story.told(found, whole=counted.whole))
+    return evolve(shown, steps=story.steps(shown.span, times))
+
+
+def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
+    """The row with its features as of another time."""
+    schema, time = page.join.left.table.schema.to_pyarrow(), page.join.left.time
+    moment_ = pa.array([at], pa.timestamp("us")).cast(schema.field(time).type, safe=False)  # to the precision that the left has
+    columns = [moment_ if f.name == time else pa.array([row[f.name]], f.type) for f in schema]
+    rows = pa.Table.from_arrays([*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW])
+    kept = page.near.lefts(LEFT, rows, page.engine, keep=False)
+    (found,) = grid(page.near, page.engine, kept).to_pylist(maps_as_pydicts="strict")
+    return row | {**found, ROW: row[ROW]}
+
+
+def _us(value: Any) -> int:
+    array = pa.array([value])
+    return array.cast(pa.timestamp("us", tz=array.type.tz)).cast(pa.int64())[0].as_py()
+
+
+def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
+    """The part and feature to draw: of a derivation, the first feature that it uses."""
+    join = page.join
+    named = {f"{p.head}_{f.name}": (p, f) for p in join.parts for f in p.group_by.outputs}
+    derived = ""
+    own = {f.name: f for f in join.derivations}
+    if name in own:
+        derived = f"{name} = {expression(own[name].node)}"
+        name = next((f.name for f in own[name].node.find(ops.Field) if f.name in named), next(iter(named)))
+    part, feature = named[name]
+    if feature in part.group_by.derivations:
+        derived = derived or f"{name} = {expression(feature.node)}"
+        used = {f.name for f in feature.node.find(ops.Field)}
+        feature = next(f for f in part.group_by.computed if f.name in used)
+    return part, feature, derived
+
+
+def _others(part: JoinPart, feature: Feature, row: dict[str, Any]) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
+    """Every feature of the same input in this row: by window, then by expression."""
+    mine = inputs(feature)
+    table: dict[str, dict[str, Any]] = {}
+    for other in part.group_by.computed:
+        if inputs(other) == mine and other.by == feature.by:
+            window = other.window.words if other.window else "all time"
+            table.setdefault(window, {})[_reduced(other, mine)] = row[f"{part.head}_{other.name}"]
+    return tuple((w, tuple(values.items())) for w, values in table.items())
+
+
+def _reduced(feature: Feature, inputs: frozenset[str]) -> str:
+    """The expression, without its column where all around it are of that column: `sum()`."""
+    said = expression(feature.node)
+    return said.removeprefix(f"{next(iter(inputs))}.") if len(inputs) == 1 else said

@@ -1,0 +1,230 @@
+"""What a live preview answers: each request changes the state, asks the engine, and draws the parts that differ."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from workbench.guards import guards_html
+from workbench.html.markup import Markup, join, section, tag
+from workbench.live.protocol import RefusedError, Reply, Request
+from workbench.online.ipython_shell import variable_for
+from workbench.previews import controls_html, panels_html, preview_words
+from workbench.previews import preview_html as drawn
+from workbench.previews.answer_cache import GUARDED, VIEW
+from workbench.previews.distribution import drawn as drawn_distribution
+from workbench.previews.engine_check import badge
+from workbench.previews.grid_html import grid
+from workbench.previews.timeline_svg import chart
+from workbench.previews.view_state import KINDS, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workbench.guards import Finding
+    from workbench.previews.answer_cache import Queries
+    from workbench.previews.explained_value import Moment
+
+CHECKS = "guards"  # the slot of what runs behind what a person moves
+
+
+class Explorer:
+    """A preview that can be moved through. Requests of one slot come one at a time, from a worker thread."""
+
+    kinds = KINDS
+
+    def __init__(self, queries: Queries, state: State, told: Callable[[tuple[Finding, ...]], None] | None = None) -> None:
+        self.queries, self.state, self._told_of = queries, state, told
+        self._drawing = threading.RLock()  # a second view may be drawn while the first one is answered
+
+    # --- the whole
+
+    def page(self) -> Markup:
+        """The whole view, with what is known by now."""
+        with self._drawing:
+            return self._whole()
+
+    def _whole(self) -> Markup:
+        shown, moment = self.queries.page(self.state), self._moment(self.state)
+        body = [
+            tag("div", drawn.head(shown, self._end()), data_part="head"),
+            tag("div", "", class_="progress", aria_hidden="true"),
+            tag("div", "", data_part="status", class_="status", role="status"),
+            self._guards(),
+            tag("div", self._bar(shown), data_part="bar"),
+            tag("div", self._grid(shown), data_part="grid"),
+            tag("div", self._detail(moment, self.state), data_part="detail", class_="detail"),
+            controls_html.hints(),
+        ]
+        return section(*body, label=f"Point-in-time preview of {shown.join.name}", data_slot=VIEW)
+
+    def _guards(self) -> Markup:
+        """What the guards found; where they did not look yet, the page asks them to."""
+        if self.queries.near.findings is not None:
+            found = self.queries.guards()
+            return tag("div", guards_html(found) if found else "", data_part="guards")
+        said = tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind in GUARDED else ""
+        return tag("div", said, data_part="guards", data_ask="guards", data_slot=CHECKS)
+
+    def _end(self) -> Markup:
+        published = self.queries.published()
+        if published is None:
+            return Markup("")
+        said = tag("span", published, class_="mark ok" if published == "published" else "muted")
+        call = f"publish({variable_for(self.queries.join, self.queries.join.name)}, store)"
+        todo = [" ", tag("button", "Publish: copy the call", type="button", class_="primary", data_copy=call, title=call)] if published == "not published" else []
+        return tag("span", said, *todo, class_="end")
+
+    def _bar(self, shown: Any) -> Markup:
+        return controls_html.bar(shown, self.state, drawn.legend(shown), badge(shown, self.queries.certificate(shown)))
+
+    def _grid(self, shown: Any) -> Markup:
+        return grid(shown, self.state.row, self.state.feature, self.state)
+
+    def _detail(self, moment: Moment | None, state: State) -> Markup:
+        if moment is None:
+            return Markup("")
+        shown, name = self.queries.page(state), state.feature
+        leaked = [tag("span", f"{preview_words.full(moment.leaked)} if events at or after t counted: a leak", class_="leaked mark warn")] if state.leak and moment.timed else []
+        parts = [drawn.said(shown, moment, state.row, name, *leaked)]
+        if moment.timed and moment.events:
+            parts += [tag("div", controls_html.as_of(moment, state), drawn.key_of_marks(moment), class_="line")]
+            parts += [tag("div", tag("div", controls_html.slider(moment), chart(moment), class_="chart"), class_="scroll", data_keep="chart")]
+        elif moment.timed:
+            parts += [controls_html.as_of(moment, state)]
+        parts += [controls_html.tabs(state, published=self.queries.published() is not None), tag("div", self._panel(moment, state), role="tabpanel", data_part="panel", class_="panel")]
+        return join(parts)
+
+    def _panel(self, moment: Moment, state: State) -> Markup:
+        shown, name = self.queries.page(state), state.feature
+        match state.tab:
+            case "steps":
+                return panels_html.steps(moment)
+            case "distribution":
+                return drawn_distribution(self.queries.distribution(state, name), self.queries.sample(state))
+            case "sql":
+                return panels_html.sql(shown, moment)
+            case "lineage":
+                return panels_html.drawn_lineage(shown, moment, name)
+            case "test":
+                return panels_html.pinned(shown, moment, name)
+            case "leak":
+                return panels_html.leak(moment, name)
+            case "served":
+                return self.queries.served(moment, name)
+        return drawn.evidence(moment) if moment.timed and moment.events else tag("p", "No event of this key stands behind this value.", class_="muted")
+
+    def _moment(self, state: State) -> Moment | None:
+        shown = self.queries.page(state)
+        return self.queries.moment(shown, shown.rows[state.row], state.feature, state.at) if shown.rows else None
+
+    # --- requests
+
+    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        """The parts that a request changes."""
+        with self.queries.turn:  # of a connection that both slots share
+            return self._answered(request, push)
+
+    def _answered(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        if request.kind == "guards":
+            found = self.look()
+            return Reply({"guards": guards_html(found) if found else Markup("")})
+        with self._drawing:
+            return self._moved(request, push)
+
+    def look(self) -> tuple[Finding, ...]:
+        """What the guards find; the static page beside this one has it from then on."""
+        known = self.queries.near.findings is not None
+        found = self.queries.guards()
+        if self._told_of is not None and found and not known:
+            self._told_of(found)
+        return found
+
+    def _moved(self, request: Request, push: Callable[[Reply], None]) -> Reply:
+        asked: Callable[..., Reply] = getattr(self, f"_{request.kind}")
+        try:
+            bound = signature(asked).bind(push, **request.params)
+        except TypeError as error:
+            message = f"{request.kind} is asked for with {', '.join(KINDS[request.kind]) or 'nothing'}"
+            raise RefusedError(message) from error
+        return asked(*bound.args)
+
+    def stop(self, slot: str) -> None:
+        """Cancel what runs for a slot."""
+        self.queries.stop(slot)
+
+    def close(self) -> None:
+        """Close the connections that were made for it."""
+        self.queries.close()
+
+    def _settled(self, state: State, moment: Moment | None, *names: str, say: str = "") -> Reply:
+        """Take a state on, and draw these parts of it."""
+        self.state = state
+        shown = self.queries.page(state)
+        made = {"bar": partial(self._bar, shown), "grid": partial(self._grid, shown), "detail": partial(self._detail, moment, state)}
+        return Reply({name: made[name]() for name in names}, say)
+
+    def _turned(self, state: State, push: Callable[[Reply], None]) -> Reply:
+        """Another set of rows: the grid first, the value behind it next."""
+        shown = self.queries.page(state)
+        state = evolve(state, row=min(state.row, max(0, len(shown.rows) - 1)))
+        push(self._settled(state, None, "bar", "grid"))
+        return self._settled(state, self._moment(state), "detail")
+
+    def _page(self, push: Callable[[Reply], None], page: int) -> Reply:
+        return self._turned(self.state.turned(page), push)
+
+    def _rows(self, push: Callable[[Reply], None], column: str = "", op: str = "=", value: str = "") -> Reply:
+        return self._turned(self.state.kept(column, op, value, self.queries.schema), push)
+
+    def _guard(self, push: Callable[[Reply], None], guard: str) -> Reply:
+        rows = self.queries.offending(guard)
+        return self._turned(evolve(self.state, page=1, row=0, at=None, where=(), key=None, only=rows, because=f"rows of the guard {guard}"), push)
+
+    def _key(self, push: Callable[[Reply], None], key: str) -> Reply:
+        return self._turned(self.state.alone(key, self.queries.keys), push)
+
+    def _columns(self, _push: Callable[[Reply], None], query: str = "") -> Reply:
+        state = evolve(self.state, columns=query)
+        return self._settled(state, None, "grid")
+
+    def _cell(self, _push: Callable[[Reply], None], row: int, feature: str) -> Reply:
+        state = self.state.chosen(row, feature, self.queries.features)
+        if row >= len(self.queries.page(state).rows):
+            message = "there is no such cell on this page"
+            raise RefusedError(message)
+        return self._settled(state, self._moment(state), "grid", "detail")
+
+    def _as_of(self, _push: Callable[[Reply], None], at: int) -> Reply:
+        state = self.state.moved(at)
+        return self._settled(state, self._moment(state), "detail")
+
+    def _change(self, push: Callable[[Reply], None], direction: int) -> Reply:
+        moment = self._moment(self.state)
+        to = None if moment is None else moment.change(1 if direction > 0 else -1)
+        if to is None:
+            return Reply(say="there is no " + ("later" if direction > 0 else "earlier") + " change of this value")
+        # to the left, the last instant at which the value was another one
+        return self._as_of(push, to if direction > 0 else to - 1)
+
+    def _back(self, _push: Callable[[Reply], None]) -> Reply:
+        state = evolve(self.state, at=None)
+        return self._settled(state, self._moment(state), "detail")
+
+    def _compare(self, _push: Callable[[Reply], None]) -> Reply:
+        shown = self.queries.page(self.state)
+        found = self.queries.compared(shown)
+        drawn_ = {"bar": self._bar(shown)} | ({} if found else {"detail": Markup(found._repr_html_())})
+        return Reply(drawn_, found.verdict)
+
+    def _leak(self, _push: Callable[[Reply], None]) -> Reply:
+        state = evolve(self.state, leak=not self.state.leak)
+        return self._settled(state, self._moment(state), "detail")
+
+    def _tab(self, _push: Callable[[Reply], None], tab: str) -> Reply:
+        state = self.state.opened(tab)
+        return self._settled(state, self._moment(state), "detail")

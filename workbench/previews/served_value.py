@@ -1,0 +1,122 @@
+"""The served value beside the offline one: asked of the store for the same key and time, and compared by rule 11."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import ibis.expr.operations as ops
+from attrs import frozen
+
+from workbench.backends.equality import equal
+from workbench.html.markup import Markup, join, row, scrolled, tag
+from workbench.live.protocol import RefusedError
+from workbench.online.fetching.answers import PartStatus
+from workbench.online.ipython_shell import variable_for
+from workbench.previews import preview_words
+from workbench.serving.online_plans import plan_of
+from workbench.training.error_bounds import scale_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workbench.definitions.join import Join
+    from workbench.online.fetching.answers import Answer
+    from workbench.online.storage.store import Store
+    from workbench.previews.explained_value import Moment
+
+# What each status of a part says of its values (semantics rule 22).
+STATUSES = {
+    "ok": "right of what the store knows",
+    "missing": "the key has no fact before t",
+    "null_key": "a key is null",
+    "expired": "older than max_age",
+    "stale": "nothing was uploaded or streamed for long before t",
+    "error": "could not be answered",
+}
+
+
+@frozen
+class Service:
+    """A join in a store: whether it is served there as it is defined here, and what it answers."""
+
+    join: Join
+    store: Store
+    kind: str = "Join"  # a group-by alone is looked at through a join of its name
+
+    def state(self) -> str:
+        """`published`, `not published`, or `published otherwise`: under this name with another definition."""
+        from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
+
+        there = registry.current(self.store, self.join.name)
+        if there is None:
+            return "not published"
+        mine = self.join if self.kind == "Join" else self.join.parts[0].group_by
+        return "published" if there.hash == plan_of(mine).hash else "published otherwise"
+
+    def answer(self, row: Mapping[str, Any], at: int) -> Answer:
+        """What is served for the keys of a left row as of a time in microseconds."""
+        from workbench.online import fetch  # noqa: PLC0415 the driver is an extra
+
+        plan = self.store.plan(self.join.name)[1]
+        keys = {k.name: row[k.name] for k in plan.keys}
+        context = {c.name: row[c.name] for c in plan.context if c.name in row}
+        found: Answer = fetch(self.store, self.join.name, keys, at=at, context=context)
+        return found
+
+
+def served(service: Service | None, moment: Moment, name: str, published: str | None) -> Markup:
+    """The panel: both values and their difference, or what is to be done to see them."""
+    if service is None:
+        return tag("p", "No store is given: ", tag("code", "preview(join, store=store)"), " shows here what is served for this key at this time.", class_="muted")
+    if published == "not published":
+        return tag("p", f"{service.join.name} is not published in this store: ", tag("code", f"publish({variable_for(service.join, service.join.name)}, store)"), " serves it.", class_="muted")
+    try:
+        answer = service.answer(moment.row, moment.asked)
+    except Exception as error:
+        message = f"the store could not be asked: {error}"
+        raise RefusedError(message) from error
+    offline = moment.row[name]
+    online = answer.get(name)
+    same = name in answer and equal(online, offline, _scale(moment, name))
+    verdict = tag("span", "✓ equal" if same else "△ different", class_="mark ok" if same else "mark alert")
+    rows = [
+        row((tag("b", "offline"), preview_words.full(offline), "the warehouse, as a backfill gives it"), classes={1: "num"}),
+        row((tag("b", "served"), answer.errors.get(name) or preview_words.full(online), "the store's answer at the same time"), classes={1: "num"}),
+        row((verdict, _difference(online, offline), "compared by rule 11: exact types to the bit, floats within 1e-12"), classes={1: "num"}),
+    ]
+    heads = tag("thead", row(("", name, "from"), "th", {1: "num"}))
+    other = [tag("p", "The name is published with another definition: the difference may be what was changed.", class_="muted")] if published == "published otherwise" else []
+    why = [] if same else [tag("p", _reason(answer.parts.get(moment.part.head) or next(iter(answer.parts.values()))))]
+    return join([scrolled(tag("table", tag("caption", "Offline and served"), heads, tag("tbody", *rows), class_="narrow")), *other, *why, _parts(answer)])
+
+
+def _scale(moment: Moment, name: str) -> float:
+    """What the error of the value is relative to (rule 11), from the events that count; 0, which is the value itself, where it is not known here."""
+    counting = [float(e.value) for e in moment.events if e.status == "counts" and isinstance(e.value, int | float | Decimal)]
+    if name != moment.name or not counting or not moment.whole or scale_of(moment.feature) is None:
+        return 0.0
+    if isinstance(moment.feature.node, ops.Sum | ops.Mean):
+        total = math.fsum(map(abs, counting))
+        return total if isinstance(moment.feature.node, ops.Sum) else total / len(counting)
+    return math.fsum(x * x for x in counting) / len(counting)
+
+
+def _difference(online: Any, offline: Any) -> str:
+    numbers = isinstance(online, int | float) and isinstance(offline, int | float) and not isinstance(online, bool)
+    return preview_words.full(online - offline) if numbers else ""
+
+
+def _reason(part: PartStatus) -> str:
+    """What the part's marks say of a difference."""
+    if part.batch_end is None and part.streamed is None:
+        return "Nothing was uploaded or streamed for this part yet."
+    known = [f"{said} {preview_words.cell(at)}" for said, at in (("uploaded before", part.batch_end), ("messages applied at", part.streamed), ("newest fact", part.newest)) if at is not None]
+    return f"What the store knows of this part: {', '.join(known)}. Events that came to the warehouse after that are not in the served value."
+
+
+def _parts(answer: Answer) -> Markup:
+    rows = [row((name or answer.name, part.status, STATUSES[part.status], preview_words.cell(part.newest) if part.newest else "none", preview_words.cell(part.batch_end) if part.batch_end else "none")) for name, part in answer.parts.items()]
+    head = row(("part", "status", "its values are", "newest fact (UTC)", "uploaded before (UTC)"), "th")
+    return tag("div", tag("table", tag("caption", "Each part of the answer"), tag("thead", head), tag("tbody", *rows), class_="ev"), class_="scroll", tabindex="0")

@@ -1,0 +1,55 @@
+"""SQL by what it is written from, for all previews of a process: Ibis takes longer to write it than DuckDB to run it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import ibis.expr.operations as ops
+
+from workbench.definitions.canonical import canonical
+from workbench.definitions.join import Join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
+
+    import ibis
+
+    from workbench.definitions.group_by import GroupBy
+
+KEPT = 512  # statements; some 20 kB each
+TIED = (ops.InMemoryTable, ops.SQLQueryResult, ops.ScalarUDF, ops.AggUDF)  # what a connection must be told of before it runs them
+STATEMENTS: OrderedDict[Hashable, tuple[str, ibis.Schema]] = OrderedDict()
+LOCK = threading.Lock()
+
+
+def identity(definition: GroupBy | Join) -> Hashable | None:
+    """What the SQL of a definition depends on: its meaning, and its tables and expressions as they are written; None where a connection has to be told of something first."""
+    nodes = tuple(_nodes(definition))
+    return None if any(node.find(TIED) for node in nodes) else (canonical(definition, serving=False), nodes)
+
+
+def _nodes(definition: GroupBy | Join) -> Iterable[ops.Node]:
+    if isinstance(definition, Join):
+        yield definition.left.table
+        for part in definition.parts:
+            yield from _nodes(part.group_by)
+        yield from (f.node for f in definition.derivations)
+    else:
+        yield definition.source.table
+        yield from (f.node for f in definition.outputs)
+
+
+def written(key: Hashable, write: Callable[[], tuple[str, ibis.Schema]]) -> tuple[str, ibis.Schema]:
+    """A statement and its columns, written at most once for a key while it is among the last KEPT."""
+    with LOCK:
+        if key in STATEMENTS:
+            STATEMENTS.move_to_end(key)
+            return STATEMENTS[key]
+    made = write()
+    with LOCK:
+        STATEMENTS[key] = made
+        while len(STATEMENTS) > KEPT:
+            STATEMENTS.popitem(last=False)
+    return made

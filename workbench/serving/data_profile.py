@@ -1,0 +1,107 @@
+"""What `publish` says of a group-by's data before anything is written: how many rows, of which times and keys, how many bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import ibis
+from attrs import frozen
+
+from workbench.backends import engine_of
+from workbench.definitions.sources import EntitySource
+from workbench.errors import DefinitionError
+from workbench.planner.source_rows import rebound
+from workbench.serving.online_plans import TIME, stored_rows
+from workbench.training.source_checks import check_source
+
+if TYPE_CHECKING:
+    from ibis.backends import BaseBackend
+
+    from workbench.definitions.group_by import GroupBy
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BYTES = 110  # a stored event, its index entry included, with narrow inputs
+HEAVY = 1024  # rows of a key from which it is said to be heavy
+
+
+@frozen
+class Profile:
+    """A group-by's rows before the end: counts, times (none of a table without time), and the keys that have most."""
+
+    group_by: str
+    kind: str
+    rows: int
+    keyless: int
+    keys: int
+    first: datetime | None
+    last: datetime | None
+    heaviest: tuple[Any, ...] | None
+    most: int
+
+    @property
+    def bytes(self) -> int:
+        """About what the store will take."""
+        return self.rows * BYTES
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person should know."""
+        unit = "events" if self.kind == "events" else "snapshot rows" if self.first else "rows"
+        span = (" that hold at all times" if self.kind == "entity" else "") if self.first is None or self.last is None else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
+        told = [f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about {size(self.bytes)}"]
+        if self.keyless:
+            told.append(f"{self.group_by}: {self.keyless:,} rows have a null key and belong to nobody (rule 8)")
+        if self.kind == "events" and self.most >= HEAVY:
+            told.append(f"{self.group_by}: the key {', '.join(map(repr, self.heaviest or ()))} has {self.most:,} events; {self.most / max(self.rows, 1):.0%} of all")
+        return told
+
+
+def size(n: int) -> str:
+    """Bytes, rounded."""
+    return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004 a megabyte
+
+
+def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
+    """The profile of a group-by's rows on a connection. DefinitionError where the data contradict the definition."""
+    engine = engine_of(con)
+    check_source(group_by, engine)
+    rows = stored_rows(group_by, engine)
+    entity = isinstance(group_by.source, EntitySource)
+    timeless = entity and group_by.entity.snapshot is None
+    if not timeless:
+        rows = rows.filter(rows[TIME] <= end if entity else rows[TIME] < end)
+    keys = [c for c in rows.columns if c.startswith("k") and c[1:].isdigit()]
+    counts = rows.group_by(keys).agg(n=rows.count(), first=rows[TIME].min(), last=rows[TIME].max())
+    summed = counts.agg(rows=counts.n.sum(), keys=counts.count(), first=counts["first"].min(), last=counts["last"].max(), most=counts.n.max())
+    told = engine.fetch(summed).to_pylist()[0]
+    heaviest = engine.fetch(counts.order_by(ibis.desc("n"), *keys).limit(1)).to_pylist()
+    table = rebound(group_by.source.table, engine).to_expr()
+    null = table.filter(~_known(table, group_by.keys))
+    ((keyless,),) = engine.rows(null.agg(n=null.count()))
+    _refuse_null_ids(group_by, rows, engine)
+    key = tuple(heaviest[0][k] for k in keys) if heaviest else None
+    return Profile(group_by.name, "entity" if entity else "events", int(told["rows"] or 0), int(keyless), int(told["keys"]), *((None, None) if timeless else (_moment(told["first"]), _moment(told["last"]))), key, int(told["most"] or 0))
+
+
+def _known(table: Any, keys: tuple[str, ...]) -> Any:
+    known = table[keys[0]].notnull()
+    for key in keys[1:]:
+        known &= table[key].notnull()
+    return known
+
+
+def _refuse_null_ids(group_by: GroupBy, rows: Any, engine: Any) -> None:
+    if "id" not in rows.columns:
+        return
+    ((missing,),) = engine.rows(rows.agg(n=rows["id"].isnull().ifelse(1, 0).sum()))
+    if missing:
+        message = f"{missing} rows of {group_by.name} have a null id, by which a repeated message is told: fill it in the table, or declare no id"
+        raise DefinitionError(message)
+
+
+def _moment(us: int | None) -> datetime | None:
+    try:
+        return None if us is None else EPOCH + timedelta(microseconds=us)
+    except OverflowError:
+        return None

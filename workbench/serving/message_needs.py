@@ -1,0 +1,93 @@
+"""What the updater needs to know of a source beyond its rows: which messages give no event, and which columns are read."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+
+from workbench.backends import engine_of
+from workbench.definitions.binding import title
+from workbench.definitions.nodes import base, inline, inline_rows
+from workbench.online.plan import Need
+from workbench.planner.source_rows import rebound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import ibis.expr.types as ir
+
+    from workbench.backends import Engine
+    from workbench.definitions.group_by import GroupBy
+    from workbench.serving.online_plans import Stored
+
+PLACE = "_fw_place"  # a message's number in its batch
+
+
+def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
+    """What a plan says of its messages, by what is stored of its rows: without a topic, only how rows are made of them."""
+    engine = engine_of(None, "duckdb")
+    try:
+        rows = streamed(group_by, stored, engine)
+        question = "" if group_by.events.topic is None else engine.sql(keyless(group_by, engine))
+    except Exception:  # noqa: BLE001 what Ibis lacks for DuckDB is said where the rows are
+        question, rows = "", ""
+    if group_by.events.topic is None:
+        return {"streamed": rows} if rows else {}
+    beside = [*stored.named.values(), *stored.buckets, *([stored.id] if stored.id else [])]
+    reads = read(group_by, stored.inputs.columns, beside)
+    return {"needs": needed(group_by), "keyless": question, "reads": reads, "streamed": rows}
+
+
+def streamed(group_by: GroupBy, stored: Stored, engine: Engine) -> str:
+    """The rows of messages as SQL, where the updater's own table of them is called otherwise than the warehouse's; else nothing."""
+    table = base(group_by.source.table)
+    place = (table.namespace.catalog, table.namespace.database) if isinstance(table, ops.UnboundTable) else ()
+    if not isinstance(table, ops.UnboundTable | ops.InMemoryTable) or (table.name == title(table) and not any(place)):
+        return ""
+    ours = ibis.table(dict(table.schema.items()), name=title(table))
+    return engine.sql(stored.rows(engine).op().replace({table: ours.op()}).to_expr())
+
+
+def needed(group_by: GroupBy) -> tuple[Need, ...]:
+    """Each key and the time of events, which no event is without."""
+    table, time = group_by.source.table, group_by.events.time
+    keys = [Need(k, _columns([ops.Field(table, k)])) for k in group_by.keys if k != time]
+    return (*keys, Need(time, _columns([ops.Field(table, time)]), "time"))
+
+
+def read(group_by: GroupBy, inputs: Iterable[ops.Value], columns: Iterable[str]) -> tuple[str, ...]:
+    """The columns of the base table of which reductions' inputs and other stored columns are made, keys and the time aside."""
+    table = group_by.source.table
+    aside = {c for need in needed(group_by) for c in need.columns}
+    found = _columns([*inputs, *(ops.Field(table, c) for c in columns)])
+    return tuple(c for c in found if c not in aside)
+
+
+def _columns(values: Iterable[ops.Value]) -> tuple[str, ...]:
+    """The columns of the base table that expressions are made of, each once."""
+    fields = (f.name for v in values for f in inline(v).find(ops.Field))
+    return tuple(dict.fromkeys(fields))
+
+
+def keyless(group_by: GroupBy, engine: Engine) -> ir.Table:
+    """Of numbered rows of the base table, those that no filter leaves out and that have no key or no time.
+
+    Columns: the number, and for each of `needed` in order, `n0` and so on, whether it is null.
+    """
+    table, *filters = inline_rows(group_by.source.table)
+    if not isinstance(table, ops.UnboundTable | ops.InMemoryTable):
+        message = f"the rows of {group_by.name} do not begin at a table"
+        raise TypeError(message)
+    wider = ibis.table({**dict(table.schema.items()), PLACE: "int64"}, name=title(table))
+    moved = {ops.Field(table, c): wider[c].op() for c in table.schema.names}
+    kept = wider.filter([f.replace(moved).to_expr() for f in filters]) if filters else wider
+    fields = {ops.Field(wider, c): kept[c].op() for c in wider.columns}
+    values = [inline(ops.Field(group_by.source.table, n.name)) for n in needed(group_by)]
+    nulls = [v.replace(moved).replace(fields).to_expr().isnull() for v in values]
+    flags = kept.select(kept[PLACE], **{f"n{i}": null for i, null in enumerate(nulls)})
+    names = [n for n in flags.columns if n != PLACE]
+    lacking = flags.filter(reduce(lambda a, b: a | b, (flags[n] for n in names)))
+    return rebound(lacking.op(), engine).to_expr()

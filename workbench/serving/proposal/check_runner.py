@@ -1,0 +1,106 @@
+"""The checks of a proposal: a table of them, each run by itself, so that one which breaks is a failed check and no more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from workbench.backends import engine_of
+from workbench.serving.proposal import computed_checks, newest_messages, static_checks
+from workbench.serving.proposal.check_results import FAIL, WARNING, Finding, Findings
+from workbench.serving.proposal.sample_run import Trial
+from workbench.serving.proposal.value_changes import Revaluation, revalued, served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workbench.backends import Engine
+    from workbench.serving.publication import Proposal
+
+
+class StoppedError(RuntimeError):
+    """The checks were cancelled."""
+
+
+@frozen
+class Check:
+    """One check: what it is called until it is done, what runs it, and whether it must hold for the proposal to be published.
+
+    One that need not hold finds a warning where it breaks.
+    """
+
+    name: str
+    run: Callable[[Assurance], Finding]
+    must: bool = True
+
+
+class Assurance:
+    """A proposal under its checks, on the engine of its warehouse: by the cell's own connection, or one apart for a worker."""
+
+    def __init__(self, proposal: Proposal, engine: Engine | None = None) -> None:
+        self.proposal = proposal
+        self.engine = engine_of(proposal.con) if engine is None else engine
+        self.con = self.engine.connected
+        self.trial = Trial(proposal.definition, self.con, proposal.end)
+        self.revaluations: list[Revaluation] = []
+        self._stopped = threading.Event()
+
+    def run(self, told: Callable[[int, Finding | None], None] = lambda _number, _finding: None) -> Findings:
+        """Every check in order; `told` hears the number of each as it begins, with None, and its finding when it is done.
+
+        Raises StoppedError where `stop` was called.
+        """
+        found = []
+        for number, check in enumerate(CHECKS):
+            self.going()
+            told(number, None)
+            found.append(self._one(check))
+            self.going()
+            told(number, found[-1])
+        return Findings(self.proposal.plan.name, tuple(found))
+
+    def _one(self, check: Check) -> Finding:
+        began = time.perf_counter()
+        try:
+            finding = check.run(self)
+        except StoppedError:
+            raise
+        except Exception as error:  # noqa: BLE001 whatever it is, it is this check's
+            sentence, _, rest = (str(error) or type(error).__name__).partition("\n")
+            finding = Finding(check.name, FAIL if check.must else WARNING, f"{check.name}: {sentence}", rest)
+        return evolve(finding, seconds=time.perf_counter() - began)
+
+    def going(self) -> None:
+        """StoppedError where `stop` was called."""
+        if self._stopped.is_set():
+            raise StoppedError
+
+    def stop(self) -> None:
+        """Cancel what runs, from another thread."""
+        self._stopped.set()
+        self.engine.interrupt()
+
+    def revalue(self) -> Finding:
+        """The values of the sampled rows beside those that are served."""
+        proposal, older = self.proposal, self.proposal.older
+        answers = {} if older is None else served(self.trial, older, proposal.store, self.going)
+        self.revaluations = revalued(self.trial, proposal.plan, older, answers)
+        return static_checks.revaluation(proposal, self.revaluations, len(answers))
+
+
+CHECKS = (
+    Check("Name is free", lambda a: static_checks.name(a.proposal)),
+    Check("Every operation gives one value on every engine", lambda a: static_checks.operations(a.proposal)),
+    Check("Keys: no null, no type change", lambda a: static_checks.keys(a.proposal)),
+    Check("Data checks hold", lambda a: static_checks.checks(a.proposal, a.engine)),
+    Check("Two plans give the same numbers", lambda a: computed_checks.plans(a.trial)),
+    Check("No event at or after t counted", lambda a: computed_checks.later(a.trial)),
+    Check("Streamed row expression equals batch", lambda a: computed_checks.rows(a.proposal, a.trial)),
+    Check("Values beside those that are served", lambda a: a.revalue(), must=False),
+    Check("Windows within the history", lambda a: static_checks.history(a.proposal), must=False),
+    Check("Topics exist", lambda a: static_checks.topics(a.proposal), must=False),
+    Check("Newest messages make events", lambda a: newest_messages.messages(a.proposal, a.engine), must=False),
+)

@@ -1,0 +1,142 @@
+"""A proposal's look at its topics' newest messages: which share makes events, what is null in all of them, how far their times are."""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.online.errors import StoreError
+from workbench.portable.arrow_types import fetched
+from workbench.previews import preview_words
+from workbench.serving.online_plans import stored_rows
+from workbench.serving.proposal import event_identity
+from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from workbench.backends import Engine
+    from workbench.definitions.group_by import GroupBy
+    from workbench.online.plan import GroupByPlan
+    from workbench.serving.proposal.event_identity import Row
+    from workbench.serving.publication import Proposal
+
+Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
+MOST = 100  # messages of a topic
+PATIENCE = 3_000  # milliseconds for a broker to answer
+SECONDS = 5.0  # for the messages to come
+SHOWN = 3  # reasons
+DAY = 86_400_000_000  # microseconds: how far from the messages' times the table's rows may lie
+ROWS = 20_000  # of the table that messages are held against
+FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC", "NFKD")
+KEY = re.compile(r"k\d+")
+ORDER = (FAIL, WARNING, PASS, SKIPPED)
+
+
+def messages(proposal: Proposal, engine: Engine) -> Finding:
+    """The newest messages of each topic are read as the updater will read them, and held against the table's rows."""
+    plans = [g for g in proposal.plan.group_bys if g.topic is not None]
+    if not plans:
+        return Finding("messages", SKIPPED, "No topic: no messages")
+    if find_spec("kafka") is None:
+        return Finding("messages", SKIPPED, "Newest messages not looked at: kafka-python is not installed")
+    try:
+        found = [_looked_at(plan, proposal, engine) for plan in plans]
+    except StoreError as error:
+        return Finding("messages", SKIPPED, f"Newest messages not looked at: {error}")
+    first = min(found, key=lambda f: ORDER.index(f.status))
+    rest = [line for f in found for line in ([f.sentence] if f is not first else []) + ([f.detail] if f.detail else [])]
+    return Finding("messages", first.status, first.sentence, "\n".join(rest))
+
+
+def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> Finding:
+    from workbench.online.streaming.kafka_consumer import configured, newest_messages  # noqa: PLC0415 an extra
+    from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it asks for this check
+
+    assert plan.topic is not None  # noqa: S101 it is streamed
+    config = {"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}
+    (group_by,) = [g for g in group_bys_of(proposal.definition) if g.name == plan.name]
+    newest = newest_messages(config, plan.topic.name, MOST, SECONDS)
+    return told(plan, newest, time.time_ns() // 1000, partial(_table_rows, group_by, engine))
+
+
+def told(plan: GroupByPlan, newest: Sequence[Any], now: int, table: Callable[[Sequence[Row]], list[Row]] = lambda _rows: []) -> Finding:
+    """What a topic's newest messages come to for a group-by; `now` in microseconds.
+
+    `table` gives the table's rows that such rows of messages are held against, where events have no id.
+    """
+    from workbench.online.messages.decoder import Decoder  # noqa: PLC0415 as above
+    from workbench.online.messages.message_contents import keyless_reason  # noqa: PLC0415 the driver is an extra
+    from workbench.online.streaming.batch_writer import RowLevel  # noqa: PLC0415 as above
+
+    assert plan.topic is not None  # noqa: S101 it is streamed
+    name, payloads = plan.topic.name, [m.value for m in newest]
+    found = Decoder(plan.topic, plan.source, identified=plan.id is not None).decode(payloads, [m.key for m in newest], [m.headers for m in newest])
+    lacking = RowLevel(plan).keyless(found.table)
+    reasons = [why for _, why in found.bad] + [keyless_reason(plan, payloads[found.good[i]], needs) for i, needs in lacking.items()]
+    count, events = len(newest) - len(found.passed), len(found.good) - len(lacking)
+    if not count:
+        return Finding("messages", SKIPPED, f"{name} has no messages to look at" + (f", but {len(newest)} tombstones or deletes" if newest else ""))
+    detail = "\n".join(dict.fromkeys(reasons[:SHOWN]))
+    if not events:
+        return Finding("messages", FAIL, f"None of the newest {preview_words.plural(count, 'message')} of {name} makes an event", detail)
+    kept = found.table.take([i for i in range(found.table.num_rows) if i not in lacking])
+    nulls = [c for c in plan.reads if kept[c].null_count == kept.num_rows]
+    far = _far(plan, kept, now)
+    doubts = [f"{', '.join(nulls)} {'is' if len(nulls) == 1 else 'are'} null in all of them"] if nulls else []
+    doubts += [f"{count - events:,} make none"] if count > events else []
+    doubts += [f"{far:,} of a time before 1990 or more than a day ahead"] if far else []
+    sentence = f"{events:,} of the newest {preview_words.plural(count, 'message')} of {name} make events of {plan.name}"
+    again, certain = "", False
+    if plan.id is None:
+        rows = RowLevel(plan).rows(kept).to_pylist(maps_as_pydicts="strict")
+        certain, again = event_identity.told(plan, rows, table(rows)) if rows else (False, "")
+    if certain:
+        return Finding("messages", FAIL, again, "\n".join([sentence, *doubts, *([detail] if detail else [])]))
+    if doubts or again:
+        return Finding("messages", WARNING, f"{sentence}: {'; '.join([*doubts, *([again] if again else [])])}", detail)
+    return Finding("messages", PASS, f"{sentence}{_ages(plan, kept, now)}")
+
+
+def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[Row]:
+    """The table's newest rows, and those of the messages' keys about their times."""
+    stored = stored_rows(group_by, engine)
+    times = [row["time"] for row in rows]
+    about = stored.filter(stored.time >= min(times) - DAY, stored.time <= max(times) + DAY)
+    for key in (k for k in stored.columns if KEY.fullmatch(k)):
+        if about[key].type().is_string():
+            about = about.filter(about[key].isin(sorted({v for row in rows for v in _spellings(row[key])})))
+        elif about[key].type().is_integer():
+            about = about.filter(about[key].isin(sorted({row[key] for row in rows})))
+    asked = (about.limit(ROWS), stored.order_by(stored.time.desc()).limit(ROWS // 10))
+    found = [row for some in asked for row in fetched(engine, some).to_pylist(maps_as_pydicts="strict")]
+    return list({repr(row): row for row in found}.values())
+
+
+def _spellings(text: str) -> set[str]:
+    """A text, and how else a table may have it."""
+    return {t for form in FORMS for t in (unicodedata.normalize(form, text), unicodedata.normalize(form, text).strip())} | {text}
+
+
+def _instants(plan: GroupByPlan, rows: Any) -> Any:
+    from workbench.online.streaming.batch_writer import RowLevel  # noqa: PLC0415 the driver is an extra
+
+    return RowLevel(plan).rows(rows)["time"].to_numpy()
+
+
+def _far(plan: GroupByPlan, rows: Any, now: int) -> int:
+    from workbench.online.streaming.topic_health import far  # noqa: PLC0415 the driver is an extra
+
+    return sum(far(_instants(plan, rows), now))
+
+
+def _ages(plan: GroupByPlan, rows: Any, now: int) -> str:
+    """How far from now their times are, in words; empty where a filter leaves all out."""
+    times = _instants(plan, rows)
+    if not len(times):
+        return ", of which the source's filters keep none"
+    return f", the newest {preview_words.span(int(abs(now - times.max())))} from now, the oldest {preview_words.span(int(abs(now - times.min())))}"

@@ -1,0 +1,101 @@
+"""What an upload costs: estimated before, measured after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+from sqlalchemy import select
+
+from workbench.online.storage.store_schema import uploads
+from workbench.online.storage.table_names import DATA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.online.plan import GroupByPlan
+    from workbench.online.storage.store import Store
+    from workbench.serving.publication import Proposal, Publication
+
+OPENED = 82_000  # bytes of a group-by's empty tables, which begin with whole pages
+BRIEF = 0.5  # seconds under which an upload is its fixed costs
+RECENT = 20  # uploads from which a rate is told
+TAKEN = "select coalesce(sum(pg_total_relation_size(c.oid)), 0) from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relkind = 'r' and starts_with(c.relname, %s)"
+
+
+@frozen
+class Cost:
+    """Rows that are read, bytes in the store with its indexes, seconds; null where not known."""
+
+    rows: int
+    bytes: int
+    seconds: float | None
+
+
+def estimated(proposal: Proposal) -> Cost:
+    """From the profiles: each row at 110 bytes (`profiles.BYTES`), less what is there, in the time that this store's last uploads took a row.
+
+    Keys with very many events take more, since partial aggregates are kept of them.
+    """
+    coming = {h.plan.name: h.plan for h in proposal.histories}
+    profiles = [p for p in proposal.profiles if p.group_by in coming]
+    rows = sum(p.rows for p in profiles)
+    rate = _rate(proposal.store)
+    whole = sum(p.bytes + OPENED for p in profiles)
+    return Cost(rows, max(0, whole - taken(proposal.store, tuple(coming.values()))), None if rate is None or not rows else rows / rate)
+
+
+def actual(publication: Publication, store: Store, before: int) -> Cost:
+    """What was read and is there now, beyond the bytes that were there before."""
+    return Cost(sum(u.staged for u in publication.uploads), taken(store, publication.plan.group_bys) - before, publication.seconds)
+
+
+def taken(store: Store, plans: Sequence[GroupByPlan]) -> int:
+    """Bytes of the tables of group-bys, with their indexes; 0 where there are none yet."""
+    with store.connection() as con:
+        return sum(int(row[0]) for g in plans if (row := con.execute(TAKEN, (DATA, g.table)).fetchone()) is not None)
+
+
+def _rate(store: Store) -> float | None:
+    """Rows a second of the last uploads; none where nothing was ever uploaded."""
+    if not store.has_catalog():
+        return None
+    with store.catalog() as con:
+        found = con.execute(select(uploads.c.staged, uploads.c.began, uploads.c.ended).order_by(uploads.c.id.desc()).limit(RECENT)).all()
+    seconds = sum((r.ended - r.began).total_seconds() for r in found)
+    rows = sum(r.staged for r in found)
+    return rows / seconds if rows and seconds > 0 else None
+
+
+def size(n: int) -> str:
+    """Bytes for a reader.
+
+    >>> size(148_000), size(2_000_000), size(12)
+    ('148 kB', '2.0 MB', '12 B')
+    """
+    if n >= 1e6:  # noqa: PLR2004 a megabyte
+        return f"{n / 1e6:,.1f} MB"
+    return f"{n / 1e3:,.0f} kB" if n >= 1e3 else f"{n} B"  # noqa: PLR2004 a kilobyte
+
+
+def span(seconds: float | None) -> str:
+    """Seconds for a reader.
+
+    >>> span(None), span(0.01), span(1.52)
+    ('–', 'under 0.1 s', '1.5 s')
+    """
+    if seconds is None:
+        return "–"
+    return f"{seconds:.1f} s" if seconds >= 0.1 else "under 0.1 s"  # noqa: PLR2004 a tenth
+
+
+def off(estimate: float | None, found: float, least: float = 0) -> str:
+    """By how much the actual is off, in percent of the estimate; not said where both are less than `least`.
+
+    >>> off(100, 110), off(100, 80), off(None, 5)
+    ('+10 %', '−20 %', '–')
+    """
+    if not estimate or max(estimate, found) < least:
+        return "–"
+    by = round((found - estimate) / estimate * 100)
+    return f"{'+' if by > 0 else '−' if by < 0 else ''}{abs(by):,} %"

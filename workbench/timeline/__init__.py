@@ -1,5 +1,0 @@
-"""The point-in-time view: why a value is what it is."""
-
-from workbench.timeline.view import Preview, preview
-
-__all__ = ["Preview", "preview"]

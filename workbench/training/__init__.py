@@ -1,0 +1,1 @@
+"""Training sets: backfills, dated results, and what proves them."""

@@ -1,0 +1,115 @@
+"""The steps of a dated backfill, and what is to be written of each: one plan for all, their dates being rows that it reads."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from attrs import field, frozen
+
+from workbench.backends.table_recipe import Recipe
+from workbench.backends.table_results import BY
+from workbench.definitions.windows import DAY
+from workbench.planner.plan_choice import OtherPlanError
+from workbench.planner.source_rows import in_us
+from workbench.portable.rewrites import floor_to, micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import ibis.expr.types as ir
+
+    from workbench.backends import Engine
+    from workbench.backends.engine import Range
+    from workbench.backends.table_results import Entry
+
+EPOCH = date(1970, 1, 1)
+FROM, UNTIL = "_fw_from", "_fw_until"
+
+
+@frozen
+class Step:
+    """Some days to fill, each with its entry, in order; no other day of those between them has rows."""
+
+    entries: Sequence[Entry]
+
+    @property
+    def range(self) -> Range:
+        """The days [first, last) that it is about."""
+        return self.entries[0].day, self.entries[-1].day + timedelta(days=1)
+
+
+def steps(todo: Sequence[Entry], others: Iterable[date], length: int) -> Iterable[Step]:
+    """The days to fill, in order, in steps that reach over at most `length` days: days without rows cost nothing, and none of `others` is within a step."""
+    left_alone = sorted(others)
+    group: list[Entry] = []
+    for entry in todo:
+        if group and ((entry.day - group[0].day).days >= length or bisect(left_alone, group[-1].day) < bisect(left_alone, entry.day)):
+            yield Step(group)
+            group = []
+        group.append(entry)
+    if group:
+        yield Step(group)
+
+
+def gaps(days: Sequence[date], first: date | None, last: date | None) -> Iterable[Range]:
+    """The ranges within [first, last) that hold none of these days, which are in order."""
+    edge = first or date.min
+    for day in days:
+        if edge < day:
+            yield edge, day
+        edge = day + timedelta(days=1)
+    if edge < (last or date.max):
+        yield edge, last or date.max
+
+
+@frozen
+class Plan:
+    """How the rows of any step are made: the table of its dates, what is kept on the way from them, and the rows."""
+
+    dates: ir.Table
+    recipe: Recipe
+    rows: ir.Table
+
+
+@frozen
+class Steps:
+    """What is to be written of each step of a left: planned for the first one, and run again for the others.
+
+    A step that another plan suits (more pairs, say) has it made, once; few plans are enough for any number of steps.
+    `made` gives the rows, with their features, for some of the left's.
+    """
+
+    engine: Engine
+    left: ir.Table
+    time: str
+    made: Callable[[ir.Table], ir.Table]
+    plans: list[Plan] = field(factory=list)
+
+    def rows(self, step: Step) -> ir.Table:
+        """The step's left rows with their features and the day of each; a table whose rows those of the next step replace."""
+        dates = _dates(step.range)
+        for plan in self.plans:
+            self.engine.refill(plan.dates.op().name, dates)
+            try:
+                plan.recipe.repeat()
+            except OtherPlanError:
+                continue
+            return plan.rows
+        self.plans.append(self._plan(dates))
+        return self.plans[-1].rows
+
+    def _plan(self, dates: pa.Table) -> Plan:
+        held, recipe = self.engine.keep(dates), Recipe()
+        with self.engine.noting(recipe):
+            at = micros(self.left[self.time])
+            part = self.left.join(held, [at >= held[FROM], at < held[UNTIL]]).select(*(self.left[c] for c in self.left.columns))
+            rows = self.made(self.engine.keep(part))
+        return Plan(held, recipe, rows.mutate(**{BY: floor_to(micros(rows[self.time]), in_us(DAY))}))
+
+
+def _dates(days: Range) -> pa.Table:
+    first, last = ((day - EPOCH) // timedelta(microseconds=1) for day in days)
+    return pa.table({FROM: [first], UNTIL: [last]})

@@ -1,0 +1,126 @@
+"""The declared checks of a source by one scan of what an upload reads, and as a store keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ibis
+
+from workbench.definitions.data_checks import ROW
+from workbench.definitions.sources import EventSource
+from workbench.online.plan import CheckPlan
+from workbench.online.storage.check_outcomes import END, ERROR, outcome
+from workbench.planner.entity_snapshots import EntityRows
+from workbench.planner.source_rows import EVENT, rebound
+from workbench.portable.rewrites import micros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import ibis.expr.types as ir
+
+    from workbench.backends import Engine
+    from workbench.definitions.data_checks import DataCheck
+    from workbench.definitions.group_by import GroupBy
+    from workbench.definitions.join import Join
+    from workbench.definitions.sources import Source
+    from workbench.online.storage.check_outcomes import Outcome
+
+SHOWN = 3  # rows that are told of a check that fails
+FAILS = "_fw_check"
+
+
+def scan(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
+    """One row: how many rows there are, and for each check of the source of how many it is false."""
+    return _told(group_by.source, engine, _before(group_by, engine, end))
+
+
+def failing(group_by: GroupBy, engine: Engine, end: int, number: int) -> ir.Table:
+    """Some rows of which a check is false."""
+    return _failing(group_by.source, engine, _before(group_by, engine, end), number)
+
+
+def of_source(group_by: GroupBy, engine: Engine, end: int) -> list[Outcome]:
+    """What the checks of a group-by's source come to for an upload to an end; some rows that fail are told. Runs."""
+    checks = _stated(group_by.source)
+    if not checks:
+        return []
+    (told,) = engine.rows(scan(group_by, engine, end))
+    return outcomes(group_by.name, checks, told, lambda number: engine.fetch(failing(group_by, engine, end, number)).to_pylist(), end)
+
+
+def of_left(join: Join, engine: Engine, left: ir.Table) -> list[Outcome]:
+    """What the checks of a join's left come to over the rows that are enriched; some rows that fail are told. Runs."""
+    checks = _stated(join.left)
+    if not checks:
+        return []
+    (told,) = engine.rows(_told(join.left, engine, left))
+    return outcomes(join.name, checks, told, lambda number: engine.fetch(_failing(join.left, engine, left, number)).to_pylist(), END)
+
+
+def _told(source: Source, engine: Engine, rows: ir.Table) -> ir.Table:
+    checks = source.checks
+    each = {f"c{i}": _over(c, source, engine, rows) for i, c in enumerate(checks) if c.of == ROW}
+    marked = rows.mutate(**each) if each else rows
+    told: dict[str, ir.Value] = {"rows": marked.count()}
+    for i, check in enumerate(checks):
+        told[f"f{i}"] = marked.count(where=~marked[f"c{i}"]) if check.of == ROW else (~_over(check, source, engine, marked)).ifelse(1, 0)
+    return marked.agg(**told)
+
+
+def _failing(source: Source, engine: Engine, rows: ir.Table, number: int) -> ir.Table:
+    marked = rows.mutate(**{FAILS: _over(source.checks[number], source, engine, rows)})
+    return marked.filter(~marked[FAILS]).drop(FAILS).limit(SHOWN)
+
+
+def _before(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
+    """The rows that an upload to an end reads, those without a time too; of an entity, its newest snapshot that has ended."""
+    source = group_by.source
+    table = rebound(source.table, engine, clean=False).to_expr()
+    if isinstance(source, EventSource):
+        at = table[source.time]
+        return table.filter(at.isnull() | (micros(at) < ibis.literal(end, "int64")))
+    if source.snapshot is None:
+        return table
+    rows = table.mutate(**EntityRows(group_by, engine).ended(table))
+    ended = rows.filter(rows[EVENT] <= ibis.literal(end, "int64"))
+    return ended.filter(ended[EVENT] == ended[EVENT].max()).drop(EVENT)
+
+
+def _over(check: DataCheck, source: Source, engine: Engine, rows: ir.Table) -> Any:
+    """A check's expression over some rows of its source's table."""
+    table = rebound(source.table, engine, clean=False)
+    return rebound(check.expression, engine, clean=False).replace({table: rows.op()}).to_expr()
+
+
+def _stated(source: Source) -> tuple[CheckPlan, ...]:
+    return tuple(CheckPlan(c.name, c.of, c.most, c.blocks) for c in source.checks)
+
+
+def plans(group_by: GroupBy, texts: Callable[[Callable[[Engine], ir.Table]], dict[str, str]], over_features: Callable[[DataCheck], str]) -> tuple[CheckPlan, ...]:
+    """The checks as a store keeps them; `texts` writes a query in every dialect, `over_features` an expression over features."""
+    made = []
+    for i, check in enumerate(_stated(group_by.source)):
+
+        def some(engine: Engine, number: int = i) -> ir.Table:
+            return failing(group_by, engine, END, number)
+
+        made.append(replace(check, rows=texts(some) if check.of == ROW else {}))
+    return (*made, *(CheckPlan(c.name, "feature", c.most, c.blocks, expression=over_features(c)) for c in group_by.checks))
+
+
+def outcomes(of: str, checks: Sequence[CheckPlan], told: Sequence[Any], some: Callable[[int], Iterable[dict[str, Any]]], end: int) -> list[Outcome]:
+    """What the checks of a source came to: `told` is the row of `scan`, `some` gives rows that fail by a check's number."""
+    rows, *counts = told
+    found = []
+    for number, (check, count) in enumerate(zip((c for c in checks if c.of != "feature"), counts, strict=True)):
+        made = outcome(of, check, rows, count or 0, end)
+        if made.status == ERROR and check.of == ROW:
+            made = replace(made, detail="; ".join(map(_row, some(number))))
+        found.append(made)
+    return found
+
+
+def _row(row: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={repr(v) if isinstance(v, str | bytes | None) else v}" for k, v in row.items())[:300]

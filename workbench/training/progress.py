@@ -1,0 +1,97 @@
+"""Progress of long steps: a bar in a terminal, a line that changes in a notebook's cell, nothing elsewhere, so that logs stay the same each run."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from workbench.online.ipython_shell import running_kernel
+from workbench.online.legible_text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+QUICK_S = 0.5  # a cell that is done by then shows nothing
+EVERY_S = 0.2  # between two changes of the line
+WIDE = 24  # characters of the bar
+
+
+def track(steps: Sequence[T], what: str) -> Iterator[T]:
+    """The steps one by one, counted on the way."""
+    with counting(what, len(steps)) as counted:
+        for step in steps:
+            yield step
+            counted(1)
+
+
+@contextmanager
+def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Progress of rows as they come, by what is called with their number: on standard error of a terminal, or in the cell that runs."""
+    if _in_cell():
+        line = CellLine(what, total)
+        try:
+            yield line.advance
+        finally:
+            line.finish()
+        return
+    with _bar() as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+def _in_cell() -> bool:
+    """Whether a notebook's cell runs this, of whose output it is: not a worker of a live page, not with WORKBENCH_STATIC set."""
+    return running_kernel() is not None and not os.environ.get("WORKBENCH_STATIC") and threading.current_thread() is threading.main_thread()
+
+
+class CellLine:
+    """One line of a cell's output that tells how far a step is; what is quick has none, what fails leaves how far it came."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self.what, self.total, self.done = visible(what), total, 0
+        self._display: Any = None
+        self._began = self._shown = time.monotonic()
+
+    def advance(self, rows: int) -> None:
+        """Count so many more steps or rows as done, and show that where it is time to."""
+        self.done += rows
+        now = time.monotonic()
+        if now - self._began >= QUICK_S and (self._display is None or now - self._shown >= EVERY_S):
+            self._shown = now
+            self._show(self._text())
+
+    def finish(self) -> None:
+        """Leave one line without a bar, if any was shown."""
+        if self._display is not None:
+            self._show(f"{self.what}: {self._counted()}")
+
+    def _counted(self) -> str:
+        return f"{self.done:,}" if self.total is None else f"{self.done:,} of {self.total:,}"
+
+    def _text(self) -> str:
+        if not self.total:
+            return f"{self.what}: {self._counted()} …"
+        full = min(WIDE, WIDE * self.done // self.total)
+        return f"{self.what}: {'█' * full}{'░' * (WIDE - full)} {self._counted()}"
+
+    def _show(self, text: str) -> None:
+        from IPython.display import display  # noqa: PLC0415 only a notebook has it
+
+        data = {"text/plain": text}
+        if self._display is None:
+            self._display = display(data, raw=True, display_id=True)
+        else:
+            self._display.update(data, raw=True)
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())

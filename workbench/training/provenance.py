@@ -1,0 +1,18 @@
+"""What made a value: the version of the rules, of this package, of Ibis and of the engine."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import ibis
+
+if TYPE_CHECKING:
+    from workbench.backends import Engine
+
+RULES = 2  # of docs/semantics.md: raised by whoever changes what a value is, so that dated results are computed again
+
+
+def versions(engine: Engine) -> dict[str, str | int]:
+    """By name, as a manifest keeps them."""
+    return {"engine": engine.name, "engine_version": str(engine.connected.version), "ibis": ibis.__version__, "rules": RULES, "workbench": version("feature-workbench")}

@@ -1,0 +1,63 @@
+"""Several joins in one backfill: a left is evaluated once, and so is a part that several ask for alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from workbench.definitions.canonical import fingerprint
+from workbench.planner.training_set import features
+from workbench.training.incremental import left_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    import ibis.expr.types as ir
+
+    from workbench.backends import Engine
+    from workbench.definitions.join import Join, JoinPart
+    from workbench.planner.plan_choice import Planner
+
+Key = tuple[Any, ...]
+
+
+@frozen
+class Together:
+    """What the joins of one backfill have in common: lefts by table and time, and parts by what they are asked for."""
+
+    joins: Sequence[Join]
+    parts: Counter[Key] = field(init=False)
+    aged: set[Key] = field(init=False)
+    lefts: dict[Key, ir.Table] = field(factory=dict)
+    tables: dict[Key, ir.Table] = field(factory=dict)
+
+    @parts.default
+    def _parts(self) -> Counter[Key]:
+        return Counter(asked(j, p) for j in self.joins for p in j.parts)
+
+    @aged.default
+    def _aged(self) -> set[Key]:
+        return {asked(j, p) for j in self.joins for p in j.parts if p.max_age is not None}
+
+    def left(self, join: Join, engine: Engine, first: date | None, last: date | None) -> ir.Table:
+        """The left's rows in the range, evaluated for the first join that has them."""
+        at = (join.left.table, join.left.time)
+        if at not in self.lefts:
+            self.lefts[at] = left_rows(join, engine, first, last)
+        return self.lefts[at]
+
+    def features(self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:
+        """The part's features for its spine: kept, where another part asks for the same."""
+        mine = asked(join, part)
+        if mine not in self.tables:
+            table = features(spine, part.group_by, engine, newest=mine in self.aged, planner=planner)
+            self.tables[mine] = engine.keep(table) if self.parts[mine] > 1 else table
+        return self.tables[mine]
+
+
+def asked(join: Join, part: JoinPart) -> Key:
+    """What decides a part's values: the group-by's meaning, and the keys and times that ask."""
+    return (fingerprint(part.group_by, serving=False), join.left.table, join.left.time, tuple(left for left, _ in part.keys))

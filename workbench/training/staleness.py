@@ -1,0 +1,121 @@
+"""What of a dated result is stale: the days to make, to mend, to trim and to empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from workbench.training.provenance import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+
+    from workbench.backends.table_results import Entry
+    from workbench.training.left_departures import Departures
+
+SAME, GAINED, LOST = "same", "gained", "lost"
+
+
+@frozen
+class Work:
+    """What there is to do.
+
+    `made` are days that are computed from what the left has, `mended` those whose sources lost rows, so that only rows that
+    they lack are computed; of `trimmed` ones the left has none, and some of their rows moved away. Beside each stand the
+    rows that are kept. `emptied` are to have no rows. `again` are those of `made` that were there, and `kept` finished days
+    that are left as they are though rows are lost.
+    """
+
+    now: Sequence[Entry]
+    made: Sequence[Entry]
+    again: Sequence[date] = ()
+    ruled: bool = False
+    mended: Sequence[Entry] = ()
+    trimmed: Sequence[Entry] = ()
+    emptied: Sequence[date] = ()
+    kept: Sequence[date] = ()
+    losing: frozenset[date] = frozenset()  # done first, so that a row never stands twice
+
+    @classmethod
+    def anew(cls, now: Sequence[Entry], built: Mapping[date, Entry]) -> Work:
+        """Every day as the left has it, but for those that were built so already."""
+        made = [e for e in now if e.day not in built or built[e.day] != e]
+        return cls(
+            now,
+            made,
+            [e.day for e in made if e.day in built],
+            emptied=sorted(set(built) - {e.day for e in now}),
+        )
+
+    @classmethod
+    def of(cls, now: Sequence[Entry], done: Mapping[date, Entry], gone: Departures) -> Work:
+        """What of the finished days, those that are asked for, is not as the left and the sources have it now."""
+        sourceless = [e for e in now if e.day in done and lost_sources(done[e.day], e)]
+        mended = [
+            with_kept(
+                evolve(done[e.day], inputs=done[e.day].inputs | {"left": e.inputs["left"]}), gone
+            )
+            for e in sourceless
+            if gone.gained.get(e.day) or gone.moved.get(e.day)
+        ]
+        as_it_is = {e.day for e in sourceless}
+        made = [
+            with_kept(e, gone)
+            for e in now
+            if e.day not in as_it_is and (e.day not in done or stale(done[e.day], e, gone))
+        ]
+        again = [e.day for e in made if e.day in done]
+        absent = sorted(set(done) - {e.day for e in now})
+        left_to_it = {d for d in absent if d not in gone.corrected and gone.kept.get(d)}
+        trimmed = [
+            with_kept(evolve(done[d], inputs=done[d].inputs | {"left": [0, 0]}), gone)
+            for d in absent
+            if d in left_to_it and gone.moved.get(d)
+        ]
+        kept = sorted((as_it_is | {d for d in gone.kept if d in done}) - {e.day for e in made})
+        losing = frozenset(
+            e.day
+            for e in (*made, *mended)
+            if gone.moved.get(e.day) or (e.day in done and done[e.day].rows > e.rows)
+        )
+        ruled = any(done[d].versions["rules"] != RULES for d in again)
+        return cls(
+            now,
+            made,
+            again,
+            ruled,
+            mended,
+            trimmed,
+            [d for d in absent if d not in left_to_it],
+            kept,
+            losing,
+        )
+
+
+def with_kept(entry: Entry, gone: Departures) -> Entry:
+    """An entry that says how many rows are kept beside those of the left."""
+    rest, n = {k: v for k, v in entry.inputs.items() if k != "kept"}, gone.kept.get(entry.day, 0)
+    return evolve(entry, inputs=rest | {"kept": [n]} if n else rest)
+
+
+def lost_sources(done: Entry, now: Entry) -> bool:
+    """Whether a finished day cannot be computed again, since its sources have lost rows; under other rules of values it must be."""
+    return done.versions["rules"] == RULES and _sources(done, now) is LOST
+
+
+def stale(done: Entry, now: Entry, gone: Departures) -> bool:
+    """Whether a finished day, whose sources are there, is to be computed again; not of a left that forgot some of it."""
+    if done.versions["rules"] != RULES or _sources(done, now) is GAINED:
+        return True
+    differs = done.inputs["left"] != now.inputs["left"] or done.kept != gone.kept.get(now.day, 0)
+    return differs and not gone.only_forgotten(now.day)
+
+
+def _sources(old: Entry, new: Entry) -> str:
+    """How a day's sources differ from when it was filled: how much there is decides, then the checksum."""
+    pairs = [(old.inputs.get(k, []), v) for k, v in new.inputs.items() if k != "left"]
+    if any(was[:-1] > now[:-1] for was, now in pairs):
+        return LOST
+    return SAME if all(was == now for was, now in pairs) else GAINED
