@@ -17,6 +17,7 @@ quickstart: $(VENV)/.base ## the main job: four definitions, a point-in-time cor
 	@$(BIN)/workbench quickstart
 
 test: $(VENV)/.all ## everything the tests need, then all of them
+	@$(BIN)/ruff format --check -q .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -26,7 +27,7 @@ fast: $(VENV)/.all ## the tests without Spark, Postgres and long runs
 	@$(BIN)/python -m pytest -m "not slow" -x -q
 
 lint: $(VENV)/.all ## the linter and the type checker
-	@$(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check . && $(BIN)/mypy
 
 env: $(VENV)/.all ## .venv with everything
 

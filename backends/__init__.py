@@ -14,12 +14,16 @@ __all__ = ["Engine", "EngineError", "engine_of"]
 
 
 def __getattr__(name: str) -> Any:
-    """What is public, when it is asked for: Spark's workers load the kernel alone, and what serves takes sketches from here; neither needs Ibis."""
+    """What is public, when it is asked for: Spark's workers load the kernel alone, and what serves
+    takes sketches from here; neither needs Ibis.
+    """
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     return getattr(import_module("workbench.backends.engine"), name)
 
 
-if __name__ == "backends":  # imported by its folder's name in a checkout: the one package, by its other name
+if (
+    __name__ == "backends"
+):  # imported by its folder's name in a checkout: the one package, by its other name
     sys.modules[__name__] = import_module("workbench.backends")

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class AsOf:
     """For each row of `spine`, reductions of the events of its keys before its instant.
 
-    Both tables have the columns `keys`, which are not null. `time` (events) and `at` (spine) are microseconds since
-    1970; `order` are columns of the events that settle ties in time. The spine's rows are distinct.
+    Both tables have the columns `keys`, which are not null. `time` (events) and `at` (spine) are
+    microseconds since 1970; `order` are columns of the events that settle ties in time. The spine's
+    rows are distinct.
     """
 
     events: ir.Table
@@ -33,4 +34,3 @@ class AsOf:
     def inputs(self) -> tuple[str, ...]:
         """The event columns that are reduced or that decide what counts, each once."""
         return tuple(dict.fromkeys(c for ask in self.asks for c in ask.inputs.values()))
-

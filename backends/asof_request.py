@@ -1,4 +1,7 @@
-"""What is asked of the past: reductions by name over named columns and trailing windows. Plain data, nothing of Ibis in it."""
+"""What is asked of the past: reductions by name over named columns and trailing windows.
+
+Plain data, nothing of Ibis in it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ class LacksError(TypeError):
 
 
 class WorkersLackError(LacksError):
-    """The executors' Python cannot run what is sent to it. The message says why, and the line to add."""
+    """The executors' Python cannot run what is sent to it.
+
+    The message says why, and the line to add.
+    """
 
     @property
     def why(self) -> str:
@@ -32,7 +38,9 @@ class WorkersLackError(LacksError):
 
 @frozen
 class Span:
-    """How far back: a length in microseconds, none for all of the past, and what its tail is rounded down to, if anything."""
+    """How far back: a length in microseconds, none for all of the past, and what its tail is
+    rounded down to, if anything.
+    """
 
     length: int | None = None
     hop: int | None = None
@@ -42,8 +50,9 @@ class Span:
 class Ask:
     """One column of the answer: a reduction of event columns over each left row's window.
 
-    `inputs` maps the reduction's arguments (`arg`, `where`, `key`, `left`, `right`; none for a count of rows) to columns
-    of the events, `options` are its settings (`k`, `quantiles`, `how`, `separator`), and `type` is the answer's type.
+    `inputs` maps the reduction's arguments (`arg`, `where`, `key`, `left`, `right`; none for a
+    count of rows) to columns of the events, `options` are its settings (`k`, `quantiles`, `how`,
+    `separator`), and `type` is the answer's type.
     """
 
     name: str
@@ -55,5 +64,10 @@ class Ask:
 
     @property
     def lane(self) -> tuple[tuple[str, ...], str | None]:
-        """Which events count: the columns whose nulls are skipped, and the condition; asks of one lane share its rows."""
-        return tuple(column for argument, column in self.inputs.items() if argument != "where"), self.inputs.get("where")
+        """Which events count: the columns whose nulls are skipped, and the condition.
+
+        Asks of one lane share its rows.
+        """
+        return tuple(
+            column for argument, column in self.inputs.items() if argument != "where"
+        ), self.inputs.get("where")

@@ -1,4 +1,6 @@
-"""Texts that compare by their bytes (semantics rule 8), and letters whose case changes in any language, as operations that Ibis writes in SQL."""
+"""Texts that compare by their bytes (semantics rule 8), and letters whose case changes in any
+language, as operations that Ibis writes in SQL.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class ByBytes(ops.Value):
 
 
 class InAnyLanguage(ops.Value):
-    """A text whose letters change their case in any language: by bytes Postgres would know ASCII alone."""
+    """A text whose letters change their case in any language: by bytes Postgres would know ASCII
+    alone.
+    """
 
     arg: ops.Value
     dtype = rlz.dtype_like("arg")
@@ -49,7 +53,10 @@ def in_any_language(value: ir.Value) -> ir.Value:
 
 @cache
 def _write() -> None:
-    """Tell Ibis's compilers how the two are written; an engine that has only one order writes nothing."""
+    """Tell Ibis's compilers how the two are written.
+
+    An engine that has only one order writes nothing.
+    """
     for name in (ByBytes.__name__, InAnyLanguage.__name__):
         setattr(SQLGlotCompiler, f"visit_{name}", _as_it_stands)
     for compiler in (PostgresCompiler, DuckDBCompiler):
@@ -63,6 +70,8 @@ def _as_it_stands(_: Any, __: ops.Node, *, arg: exp.Expression) -> exp.Expressio
 
 def _collated(name: str) -> Callable[..., exp.Expression]:
     def visit(_: Any, __: ops.Node, *, arg: exp.Expression) -> exp.Expression:
-        return exp.paren(exp.Collate(this=exp.paren(arg), expression=exp.to_identifier(name, quoted=True)))
+        return exp.paren(
+            exp.Collate(this=exp.paren(arg), expression=exp.to_identifier(name, quoted=True))
+        )
 
     return visit

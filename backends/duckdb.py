@@ -44,10 +44,20 @@ log = logging.getLogger(__name__)
 ARRIVING = "_fw_arriving"
 TEMPORARY = "select table_name from duckdb_tables() where temporary and not table_name like 'ibis%'"
 # What values depend on in a session.
-SETTINGS = {"TimeZone": "UTC", "default_order": "ASCENDING", "default_null_order": "NULLS_LAST", "integer_division": "false", "ieee_floating_point_ops": "true"}
-# In JupyterLab DuckDB draws a black bar over whatever runs for two seconds, beside the views' own progress, and leaves it there.
+SETTINGS = {
+    "TimeZone": "UTC",
+    "default_order": "ASCENDING",
+    "default_null_order": "NULLS_LAST",
+    "integer_division": "false",
+    "ieee_floating_point_ops": "true",
+}
+# In JupyterLab DuckDB draws a black bar over whatever runs for two seconds, beside the views' own
+# progress, and leaves it there.
 QUIET = "SET enable_progress_bar_print = false"
-WHOLE, WIDE = ("UINT128", "BIGNUM"), dt.Decimal(38, 0)  # whole numbers of more than 64 bits that Ibis does not know, and what they are
+WHOLE, WIDE = (
+    ("UINT128", "BIGNUM"),
+    dt.Decimal(38, 0),
+)  # whole numbers of more than 64 bits that Ibis does not know, and what they are
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
@@ -75,7 +85,8 @@ class DuckDB(Engine):
     most_looked_at = 1_000_000
 
     def apart(self, names: Collection[str] = ()) -> DuckDB:
-        """A cursor on the same database, with the temporary views that the connection has, such as those of files.
+        """A cursor on the same database, with the temporary views that the connection has, such as
+        those of files.
 
         Itself where one of `names` is a temporary table, which no cursor sees, or a view of one.
         """
@@ -85,7 +96,9 @@ class DuckDB(Engine):
         con = mine.con.cursor()
         con.execute(QUIET)
         con.execute(f"use {self.quoted(mine.current_catalog)}.{self.quoted(mine.current_database)}")
-        for name, view in self.connected.con.execute("select view_name, sql from duckdb_views() where temporary and not internal").fetchall():
+        for name, view in self.connected.con.execute(
+            "select view_name, sql from duckdb_views() where temporary and not internal"
+        ).fetchall():
             try:
                 con.execute(view)
             except DuckDBError:
@@ -95,7 +108,9 @@ class DuckDB(Engine):
         return DuckDB(ibis.duckdb.from_connection(con), alone=True)
 
     def settle(self) -> None:
-        """For the session, where it is otherwise: casts between times with and without a zone read it, as `ORDER BY` and `/` read theirs."""
+        """For the session, where it is otherwise: casts between times with and without a zone read
+        it, as `ORDER BY` and `/` read theirs.
+        """
         con = self.connected.con
         asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
         try:
@@ -116,28 +131,50 @@ class DuckDB(Engine):
     def room(self) -> int:
         """By its `memory_limit`, half of which is the kernel's: some 40 bytes a value."""
         with self.refusing("a look at memory_limit"):
-            ((limit,),) = self.connected.raw_sql("select current_setting('memory_limit')").fetchall()
+            ((limit,),) = self.connected.raw_sql(
+                "select current_setting('memory_limit')"
+            ).fetchall()
         amount, unit = limit.split()
-        return max(int(float(amount) * UNITS[unit[0]] / 80), 1_000_000) if unit[0] in UNITS else super().room
+        return (
+            max(int(float(amount) * UNITS[unit[0]] / 80), 1_000_000)
+            if unit[0] in UNITS
+            else super().room
+        )
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
-        """Its whole numbers of more than 64 bits are decimals; a time of day with an offset is told apart from one without."""
-        known = {c: WIDE if str(getattr(t, "raw_type", "")) in WHOLE else t for c, t in table.schema().items()}
+        """Its whole numbers of more than 64 bits are decimals.
+
+        A time of day with an offset is told apart from one without.
+        """
+        known = {
+            c: WIDE if str(getattr(t, "raw_type", "")) in WHOLE else t
+            for c, t in table.schema().items()
+        }
         if self.con is None or not any(t.is_time() for t in known.values()):
             return known
-        told = self.run("a question of types", lambda: self.connected.raw_sql(f"describe {self.sql(table)}").fetchall())
+        told = self.run(
+            "a question of types",
+            lambda: self.connected.raw_sql(f"describe {self.sql(table)}").fetchall(),
+        )
         return known | {name: ZONED for name, text, *_ in told if text == ZONED.raw_type}
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
         """As `describe` has them."""
-        told = self.run("a question of types", lambda: self.connected.raw_sql(f"describe {self.query(table)}").fetchall())
+        told = self.run(
+            "a question of types",
+            lambda: self.connected.raw_sql(f"describe {self.query(table)}").fetchall(),
+        )
         return {name: text for name, text, *_ in told}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """An ENUM is a text, a HUGEINT a decimal."""
         if dtype.is_string():
             return by_bytes(cast(column, dtype))
-        return cast(column, dtype) if holds_text(dtype) or dtype == WIDE else super().plain(column, dtype)
+        return (
+            cast(column, dtype)
+            if holds_text(dtype) or dtype == WIDE
+            else super().plain(column, dtype)
+        )
 
     def bounded(self, value: ir.Column) -> ir.Column:
         """Timestamps and dates may be infinite."""
@@ -148,16 +185,31 @@ class DuckDB(Engine):
         return fsum(value, where=where)
 
     def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue:
-        """By binary search, within the aggregate; its bins hold their upper bound, and ours the lower one, so all is negated."""
-        found: ir.MapValue = histogram(-value, ibis.array([ibis.literal(repr(-c)).cast("float64") for c in reversed(cuts)]))
+        """By binary search, within the aggregate.
+
+        Its bins hold their upper bound, and ours the lower one, so all is negated.
+        """
+        found: ir.MapValue = histogram(
+            -value, ibis.array([ibis.literal(repr(-c)).cast("float64") for c in reversed(cuts)])
+        )
         return found
 
-    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
+    def listed(
+        self,
+        value: ir.Column,
+        order: Sequence[ir.Column],
+        where: ir.BooleanValue,
+        *,
+        descending: bool = False,
+        k: int | None = None,
+    ) -> ir.ArrayScalar:
         """By a heap of `k` where that is few, so that a long history is never sorted or held."""
         if k is None or k >= MOST_HEAPED:
             return super().listed(value, order, where, descending=descending, k=k)
         key = ibis.struct({f"o{i}": o for i, o in enumerate(order)})
-        return _heap("arg_max" if descending else "arg_min", value.type(), key.type())(value, key, k, where=where)
+        return _heap("arg_max" if descending else "arg_min", value.type(), key.type())(
+            value, key, k, where=where
+        )
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in process."""
@@ -165,10 +217,14 @@ class DuckDB(Engine):
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """As Ibis does, its SQL perhaps written before."""
-        from ibis.backends.duckdb.converter import DuckDBPyArrowData  # noqa: PLC0415 where Ibis loads it
+        from ibis.backends.duckdb.converter import (  # noqa: PLC0415 where Ibis loads it
+            DuckDBPyArrowData,
+        )
 
         expr = self.for_arrow(expr)
-        found = self.run("a fetch", lambda: self.connected.con.sql(self.query(expr)).to_arrow_table(), expr)
+        found = self.run(
+            "a fetch", lambda: self.connected.con.sql(self.query(expr)).to_arrow_table(), expr
+        )
         return expr.__pyarrow_result__(found, data_mapper=DuckDBPyArrowData)
 
     def insert(self, table: str, rows: ir.Table) -> None:
@@ -179,7 +235,8 @@ class DuckDB(Engine):
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
         """In a new table of the same columns: rows that are deleted would go on taking memory."""
         held = self.quoted(name)
-        self.execute(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT * FROM {held} LIMIT 0")  # noqa: S608 quoted identifiers
+        # quoted identifiers
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT * FROM {held} LIMIT 0")  # noqa: S608
         if isinstance(rows, ir.Table):
             self.run("the query", lambda: self.insert(name, rows), rows)
         else:
@@ -188,7 +245,13 @@ class DuckDB(Engine):
     def append(self, table: str, rows: pa.Table) -> None:
         """By a view of the rows; Ibis inserts into no temporary tables."""
         self.connected.con.register(ARRIVING, rows)
-        self.run("an insert", lambda: self.execute(f"INSERT INTO {self.quoted(table)} SELECT * FROM {self.quoted(ARRIVING)}"))  # noqa: S608 quoted identifiers
+        self.run(
+            "an insert",
+            lambda: self.execute(
+                # quoted identifiers
+                f"INSERT INTO {self.quoted(table)} SELECT * FROM {self.quoted(ARRIVING)}"  # noqa: S608
+            ),
+        )
         self.connected.con.unregister(ARRIVING)
 
     @contextmanager
@@ -208,15 +271,29 @@ class DuckDB(Engine):
 
     def within(self, time: str, start: date, end: date) -> str:
         """By microseconds since 1970, which naive and zoned timestamps share."""
-        first, last = (int(datetime(d.year, d.month, d.day, tzinfo=UTC).timestamp()) * 1_000_000 for d in (start, end))
-        return f"epoch_us({self.quoted(time)}) >= {first} AND epoch_us({self.quoted(time)}) < {last}"
+        first, last = (
+            int(datetime(d.year, d.month, d.day, tzinfo=UTC).timestamp()) * 1_000_000
+            for d in (start, end)
+        )
+        return (
+            f"epoch_us({self.quoted(time)}) >= {first} AND epoch_us({self.quoted(time)}) < {last}"
+        )
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
-        """By DuckDB's own writer, in the types that Ibis says: Parquet holds DuckDB's 128-bit sums as rounded doubles."""
+        """By DuckDB's own writer, in the types that Ibis says: Parquet holds DuckDB's 128-bit sums
+        as rounded doubles.
+        """
         con = self.connected
-        typed = ", ".join(f"CAST({self.quoted(c)} AS {con.compiler.type_mapper.to_string(t)}) AS {self.quoted(c)}" for c, t in rows.schema().items())
+        typed = ", ".join(
+            f"CAST({self.quoted(c)} AS {con.compiler.type_mapper.to_string(t)}) AS {self.quoted(c)}"
+            for c, t in rows.schema().items()
+        )
         place = str(folder).replace("'", "''")
-        self.execute(f"COPY (SELECT {typed} FROM ({self.query(rows)})) TO '{place}' (FORMAT parquet, PARTITION_BY {self.quoted(by)})")  # noqa: S608 quoted
+        self.execute(
+            # quoted
+            f"COPY (SELECT {typed} FROM ({self.query(rows)})) TO '{place}' (FORMAT parquet,"  # noqa: S608
+            f" PARTITION_BY {self.quoted(by)})"
+        )
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
         """On this connection."""

@@ -38,15 +38,24 @@ if TYPE_CHECKING:
     from workbench.backends.table_recipe import Recipe
 
 # Backends with a file of their own, by Ibis's name for them.
-KNOWN = {"duckdb": ("workbench.backends.duckdb", "DuckDB"), "postgres": ("workbench.backends.postgres", "Postgres"), "pyspark": ("workbench.backends.spark", "Spark")}
+KNOWN = {
+    "duckdb": ("workbench.backends.duckdb", "DuckDB"),
+    "postgres": ("workbench.backends.postgres", "Postgres"),
+    "pyspark": ("workbench.backends.spark", "Spark"),
+}
 
-# Temporary tables that nothing refers to any more, by connection; dropped before the next one is made.
+# Temporary tables that nothing refers to any more, by connection; dropped before the next one is
+# made.
 FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()
 
-SKETCHES = frozenset({"approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram"})
+SKETCHES = frozenset(
+    {"approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram"}
+)
 # What the portable plan says some reductions with; not every backend of Ibis's has it.
 SAID: dict[str, tuple[type[ops.Node], ...]] = {
-    **dict.fromkeys(("first_k", "last_k", "top_k", "bottom_k", "collect", "group_concat"), (ops.ArrayCollect,)),
+    **dict.fromkeys(
+        ("first_k", "last_k", "top_k", "bottom_k", "collect", "group_concat"), (ops.ArrayCollect,)
+    ),
     **dict.fromkeys(("quantile", "quantiles"), (ops.Quantile,)),
     **dict.fromkeys(("variance", "stddev"), (ops.Variance,)),
     **dict.fromkeys(("first", "argmin"), (ops.ArgMin, ops.StructColumn)),
@@ -60,7 +69,13 @@ SAID: dict[str, tuple[type[ops.Node], ...]] = {
 }
 
 Range = tuple[date, date]  # days [start, end)
-OURS = ("builtins", "backends", "workbench", "online", "monitoring")  # packages whose errors are no driver's
+OURS = (
+    "builtins",
+    "backends",
+    "workbench",
+    "online",
+    "monitoring",
+)  # packages whose errors are no driver's
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 
 
@@ -72,28 +87,47 @@ class Engine:
 
     name = "portable"
     title = "Ibis"
-    plans: tuple[str, ...] = ("pairs",)  # the ways it has of answering AsOf questions, pairs being workbench's own
+    plans: tuple[str, ...] = (
+        "pairs",
+    )  # the ways it has of answering AsOf questions, pairs being workbench's own
     lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
     placeholder = "?"
     folds = False  # whether columns whose names differ by case alone are one to it
     longest: int | None = None  # bytes of a name; longer ones are cut
     most_looked_at = 200_000  # rows of a table that a first look takes
-    qualified = False  # whether a dated table may be in another schema or catalog than the connection's current one
-    prompt = True  # whether it answers about few rows at once, so that a refusal may count what it is about
+    # whether a dated table may be in another schema or catalog than the connection's current one
+    qualified = False
+    # whether it answers about few rows at once, so that a refusal may count what it is about
+    prompt = True
     recipe: Recipe | None = None  # to which what is kept is added, while one is made
-    statements: dict[ops.Node, str] | None = None  # SQL by expression, on an engine that is asked the same again
+    statements: dict[ops.Node, str] | None = (
+        None  # SQL by expression, on an engine that is asked the same again
+    )
     numbers: dict[ops.Node, int] | None = None  # of events, on such an engine
-    stretches: dict[Any, tuple[int, int]] | None = None  # of time in which a source was looked through, on such an engine
+    stretches: dict[Any, tuple[int, int]] | None = (
+        None  # of time in which a source was looked through, on such an engine
+    )
 
     def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
-        self.con, self.alone = con, alone  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled
+        self.con, self.alone = (
+            con,
+            alone,
+        )  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled
 
     def lacking(self, reduction: str) -> bool:
-        """Whether no plan of this engine gives a reduction; for a backend without a file here, Ibis knows what it can say."""
-        unsaid = self.con is not None and "kernel" not in self.plans and not all(map(self.con.has_operation, SAID.get(reduction, ())))
+        """Whether no plan of this engine gives a reduction.
+
+        For a backend without a file here, Ibis knows what it can say.
+        """
+        unsaid = (
+            self.con is not None
+            and "kernel" not in self.plans
+            and not all(map(self.con.has_operation, SAID.get(reduction, ())))
+        )
         return reduction in self.lacks or unsaid
 
-    def holds(self, dtype: ibis.DataType) -> bool:  # noqa: ARG002 engines that cannot hold some override it
+    # engines that cannot hold some override it
+    def holds(self, dtype: ibis.DataType) -> bool:  # noqa: ARG002
         """Whether a column of the engine's own can be of a type."""
         return True
 
@@ -104,12 +138,12 @@ class Engine:
         return value.sum(where=where)
 
     def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
-        """How far one decimal is from another of its sign and type, as a double of all their digits."""
+        """How far one decimal is from another of its sign and type, as a double of all their
+        digits.
+        """
         return cast(high - low, dt.float64)
 
-    def extremum(
-        self, value: ir.Column, where: ir.BooleanValue, *, largest: bool
-    ) -> ir.Scalar:
+    def extremum(self, value: ir.Column, where: ir.BooleanValue, *, largest: bool) -> ir.Scalar:
         """The smallest or the largest value, null over none."""
         return value.max(where=where) if largest else value.min(where=where)
 
@@ -118,8 +152,19 @@ class Engine:
         joined: ir.IntegerScalar = getattr(value, name)(where=where)
         return joined
 
-    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
-        """The values that pass `where`, ordered by `order`, the first `k` or all; null or empty over none."""
+    def listed(
+        self,
+        value: ir.Column,
+        order: Sequence[ir.Column],
+        where: ir.BooleanValue,
+        *,
+        descending: bool = False,
+        k: int | None = None,
+    ) -> ir.ArrayScalar:
+        """The values that pass `where`, ordered by `order`, the first `k` or all.
+
+        Null or empty over none.
+        """
         keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]
         values = value.collect(where=where, order_by=keys)
         return values if k is None else values[:k]
@@ -128,11 +173,15 @@ class Engine:
         """What compares in the place of a value."""
         return value
 
-    def chosen(self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool) -> ir.Scalar:
+    def chosen(
+        self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool
+    ) -> ir.Scalar:
         """The value of the first or the last row by `key`."""
         return value.argmax(key, where=where) if last else value.argmin(key, where=where)
 
-    def collected(self, value: ir.Column, order: ir.Column, where: ir.BooleanValue) -> ir.ArrayScalar:
+    def collected(
+        self, value: ir.Column, order: ir.Column, where: ir.BooleanValue
+    ) -> ir.ArrayScalar:
         """The values that pass `where` in order, nulls too; null over none."""
         return value.collect(order_by=order, include_null=True, where=where)
 
@@ -147,12 +196,18 @@ class Engine:
         held = table.mutate(_fw_map=container).mutate(**{key: container.keys()}).unnest(key)
         return held.mutate(**{element: held["_fw_map"][held[key]]})
 
-    def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue | None:  # noqa: ARG002 engines that count by cuts override it
-        """A reduction: how many values lie from each cut up to the next, as a map by the cut times -1, those before the first under infinity; none where grouping is quicker."""
+    # engines that count by cuts override it
+    def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue | None:  # noqa: ARG002
+        """A reduction: how many values lie from each cut up to the next, as a map by the cut times
+        -1, those before the first under infinity; none where grouping is quicker.
+        """
         return None
 
-    def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue | None:  # noqa: ARG002 engines that group by times quickly override it
-        """The start, a multiple of so many microseconds since 1970, of the stretch that a time is in, as a timestamp; none where counting microseconds is as quick."""
+    # engines that group by times quickly override it
+    def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue | None:  # noqa: ARG002
+        """The start, a multiple of so many microseconds since 1970, of the stretch that a time is
+        in, as a timestamp; none where counting microseconds is as quick.
+        """
         return None
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
@@ -160,15 +215,28 @@ class Engine:
         return dict(table.schema().items())
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
-        """What the engine itself calls the type of each column of an expression; of other engines, what Ibis calls it."""
+        """What the engine itself calls the type of each column of an expression.
+
+        Of other engines, what Ibis calls it.
+        """
         return {name: str(dtype) for name, dtype in table.schema().items()}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
-        """A stored column as the plain value of its type, whatever the engine calls it: a text that compares by bytes, a decimal."""
+        """A stored column as the plain value of its type, whatever the engine calls it: a text that
+        compares by bytes, a decimal.
+        """
         return column if dtype.is_unknown() or column.type() == dtype else cast(column, dtype)
 
-    def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:  # noqa: ARG002 engines that fill texts up override it
-        """The columns of a table or view by name whose texts end in blanks that are no part of them, as those of char(n)."""
+    def padded(
+        # engines that fill texts up override it
+        self,
+        name: str,  # noqa: ARG002
+        catalog: str | None = None,  # noqa: ARG002
+        database: str | None = None,  # noqa: ARG002
+    ) -> frozenset[str]:
+        """The columns of a table or view by name whose texts end in blanks that are no part of
+        them, as those of char(n).
+        """
         return frozenset()
 
     def bounded(self, value: ir.Column) -> ir.Column:
@@ -176,12 +244,20 @@ class Engine:
         return value
 
     def for_arrow(self, expr: ir.Table) -> ir.Table:
-        """The rows of an expression without what Arrow has no value for: infinite times, and decimals that are no number."""
-        bounded = [v.name(c) for c in expr.columns if not (v := self.bounded(expr[c])).equals(expr[c])]
+        """The rows of an expression without what Arrow has no value for: infinite times, and
+        decimals that are no number.
+        """
+        bounded = [
+            v.name(c) for c in expr.columns if not (v := self.bounded(expr[c])).equals(expr[c])
+        ]
         return expr.mutate(*bounded) if bounded else expr
 
-    def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002 engines that store some types as others override it
-        """A stored column as the type that a definition declares; none where it holds no such values."""
+    # engines that store some types as others override it
+    def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002
+        """A stored column as the type that a definition declares.
+
+        None where it holds no such values.
+        """
         return None
 
     def local(self, rows: pa.Table) -> ir.Table:
@@ -189,23 +265,34 @@ class Engine:
         return ibis.memtable(rows)
 
     def given(self, table: ir.Table) -> ir.Table:
-        """A finished table to hand out, whose rows are read by `fetch`, in types that Ibis has for this engine."""
+        """A finished table to hand out, whose rows are read by `fetch`, in types that Ibis has for
+        this engine.
+        """
         return hand_out(self, table)
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
-        """A 64-bit hash of a column of any type, the same in every session; it may be null where the value is."""
+        """A 64-bit hash of a column of any type, the same in every session.
+
+        It may be null where the value is.
+        """
         return value.hash()
 
     def settle(self) -> None:
-        """Set what values depend on in the session: zone, forms of dates and numbers, encoding. Asked each time, since users set these too."""
+        """Set what values depend on in the session: zone, forms of dates and numbers, encoding.
+
+        Asked each time, since users set these too.
+        """
 
     # --- threads: an Ibis connection is for one of them
 
-    def apart(self, names: Collection[str] = ()) -> Engine:  # noqa: ARG002 engines that know of sessions override it
-        """The same tables by a connection of its own, for another thread; itself where there is no way to make one.
+    # engines that know of sessions override it
+    def apart(self, names: Collection[str] = ()) -> Engine:  # noqa: ARG002
+        """The same tables by a connection of its own, for another thread.
 
-        `names` are the tables that will be asked for: itself, too, where another session would not have one of them. With
-        none, whatever is the session's alone counts.
+        Itself where there is no way to make one.
+
+        `names` are the tables that will be asked for: itself, too, where another session would not
+        have one of them. With none, whatever is the session's alone counts.
         """
         return self
 
@@ -213,7 +300,9 @@ class Engine:
         """Close what `apart` opened; nothing of a connection that was given."""
 
     def interrupt(self, *, ours: bool = False) -> None:
-        """Cancel what the connection runs, from another thread; it fails there. Nothing where nothing runs, or nothing can be cancelled.
+        """Cancel what the connection runs, from another thread; it fails there.
+
+        Nothing where nothing runs, or nothing can be cancelled.
 
         A connection that cells use too is left alone, unless what runs on it is `ours`.
         """
@@ -226,43 +315,65 @@ class Engine:
         try:
             return self.connected.table(name, database=place)
         except Exception as error:
-            tables = self.run("a look at the tables", lambda: self.connected.list_tables(database=place))
+            tables = self.run(
+                "a look at the tables", lambda: self.connected.list_tables(database=place)
+            )
             if name in tables:  # a view whose tables have changed, or what this role may not read
                 why = str(error.__cause__ or error.__context__ or error).strip().partition("\n")[0]
                 message = f"{self.title} has {name!r}, and cannot read it: {why}"
                 raise EngineError(message) from error
-            there = ", ".join(sorted(t for t in tables if not t.startswith("ibis_"))[:12]) or "no tables"
-            message = f"{self.title} has no table {name!r}: it has {there}; load it, or connect with on= to where it is"
+            there = (
+                ", ".join(sorted(t for t in tables if not t.startswith("ibis_"))[:12])
+                or "no tables"
+            )
+            message = (
+                f"{self.title} has no table {name!r}: it has {there}; load it, or connect with on="
+                " to where it is"
+            )
             raise EngineError(message) from error
 
     @property
     def connected(self) -> BaseBackend:
         """The connection; EngineError where there is none."""
         if self.con is None:
-            message = f"no {self.title} connection: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+            message = (
+                f"no {self.title} connection: pass on=, for example"
+                " on=ibis.duckdb.connect('warehouse.duckdb')"
+            )
             raise EngineError(message)
         return self.con
 
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
-        """Run an expression once, or take rows as they are, and hold them in a temporary table for as long as an expression refers to it."""
+        """Run an expression once, or take rows as they are, and hold them in a temporary table for
+        as long as an expression refers to it.
+        """
         con = self.connected
         forgotten = FORGOTTEN.setdefault(con, [])
         while forgotten:
             self.run("the query", lambda: con.drop_table(forgotten.pop(), force=True))
         name = ibis.util.gen_name("fw")
-        table = self.run("the query", lambda: self.held_as(name, expr), expr if isinstance(expr, ir.Table) else None)
-        # not dropped at once: the collector may run while another query of this connection is being read
+        table = self.run(
+            "the query",
+            lambda: self.held_as(name, expr),
+            expr if isinstance(expr, ir.Table) else None,
+        )
+        # not dropped at once: the collector may run while another query of this connection is being
+        # read
         weakref.finalize(table.op(), forgotten.append, name)
         self.note(lambda: self.refill(name, expr))
         return table
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
-        """Other rows in the place of those of a table that `keep` made: its expression's as they are now, or those of Arrow."""
+        """Other rows in the place of those of a table that `keep` made: its expression's as they
+        are now, or those of Arrow.
+        """
         self.connected.drop_table(name, force=True)
         self.run("the query", lambda: self.held_as(name, rows))
 
     def repeating(self) -> Self:
-        """The same engine, which writes the SQL of an expression once however often it is asked for."""
+        """The same engine, which writes the SQL of an expression once however often it is asked
+        for.
+        """
         other = copy(self)
         other.statements, other.numbers, other.stretches = {}, {}, {}
         return other
@@ -290,12 +401,21 @@ class Engine:
         return self.plans[-1]
 
     def as_of(self, question: AsOf) -> ir.Table:
-        """The spine's columns and one column an ask, for each row of the spine; runs, and keeps the answer."""
-        message = f"{self.title} has no plan of its own for {len(question.asks)} reductions as of an instant: pairs serve it"
+        """The spine's columns and one column an ask, for each row of the spine.
+
+        Runs, and keeps the answer.
+        """
+        message = (
+            f"{self.title} has no plan of its own for {len(question.asks)} reductions as of an"
+            " instant: pairs serve it"
+        )
         raise EngineError(message)
 
     def sizes(self, question: AsOf) -> tuple[int, int]:
-        """How many left rows and events there are; of events that are the same for all instants, one look stands for a whole run."""
+        """How many left rows and events there are.
+
+        Of events that are the same for all instants, one look stands for a whole run.
+        """
         ((left,),) = self.rows(question.spine.agg(n=question.spine.count()))
         events = question.events.op()
         known = {} if self.numbers is None or events.find(Edge) else self.numbers
@@ -313,7 +433,9 @@ class Engine:
 
     @property
     def room(self) -> int:
-        """How many values of events the kernel may hold at once, as far as the engine's own settings say."""
+        """How many values of events the kernel may hold at once, as far as the engine's own
+        settings say.
+        """
         return 2**62
 
     def rows(self, expr: ir.Table) -> list[tuple[Any, ...]]:
@@ -327,15 +449,25 @@ class Engine:
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """All rows of an expression, as Arrow."""
-        return self.run("a fetch", lambda: plainly(self.connected, "to_pyarrow")(self.for_arrow(expr)), expr)
+        return self.run(
+            "a fetch", lambda: plainly(self.connected, "to_pyarrow")(self.for_arrow(expr)), expr
+        )
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """All rows of an expression, some at a time, in bounded memory."""
-        read = self.run("a fetch", lambda: plainly(self.connected, "to_pyarrow_batches")(self.for_arrow(expr), chunk_size=BATCH), expr)
+        read = self.run(
+            "a fetch",
+            lambda: plainly(self.connected, "to_pyarrow_batches")(
+                self.for_arrow(expr), chunk_size=BATCH
+            ),
+            expr,
+        )
         return pa.RecordBatchReader.from_batches(read.schema, self._read(read, expr))
 
     def _read(self, batches: Iterator[pa.RecordBatch], expr: ir.Table) -> Iterator[pa.RecordBatch]:
-        """The batches of an engine that runs the query while they are read, and so may fail at any of them."""
+        """The batches of an engine that runs the query while they are read, and so may fail at any
+        of them.
+        """
         while (batch := self.run("a fetch", lambda: next(batches, None), expr)) is not None:
             yield batch
 
@@ -352,7 +484,9 @@ class Engine:
         self.run("an insert", lambda: self.connected.insert(table, rows))
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
-        """What `action` gives; whatever the driver raises becomes an EngineError that says which step it was, but for LacksError."""
+        """What `action` gives; whatever the driver raises becomes an EngineError that says which
+        step it was, but for LacksError.
+        """
         try:
             return action()
         except (EngineError, LacksError):
@@ -365,7 +499,10 @@ class Engine:
 
     @contextmanager
     def refusing(self, what: str) -> Iterator[None]:
-        """What a driver raises in the block becomes an EngineError that says what failed; errors of ours and of Python stay."""
+        """What a driver raises in the block becomes an EngineError that says what failed.
+
+        Errors of ours and of Python stay.
+        """
         try:
             yield
         except Exception as error:
@@ -376,9 +513,12 @@ class Engine:
 
     def query(self, expr: ir.Table) -> str:
         """The SQL of an expression that is to run next, its in-memory tables being there by then."""
-        known = {} if self.statements is None else self.statements  # which hold on to the in-memory tables that they name
+        known = (
+            {} if self.statements is None else self.statements
+        )  # which hold on to the in-memory tables that they name
         if expr.op() not in known:
-            self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001 what Ibis does before it runs one itself
+            # what Ibis does before it runs one itself
+            self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001
             with marking():
                 known[expr.op()] = str(self.connected.compile(expr))
         return filled(known[expr.op()])
@@ -396,16 +536,19 @@ class Engine:
         yield
 
     @contextmanager
-    def held(self, table: str) -> Iterator[None]:  # noqa: ARG002 engines with several writers override it
+    # engines with several writers override it
+    def held(self, table: str) -> Iterator[None]:  # noqa: ARG002
         """While the block runs, no other session fills `table`; EngineError if one does."""
         yield
 
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:  # noqa: ARG002 engines that write override it
+    # engines that write override it
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:  # noqa: ARG002
         """Run one statement with parameters bound where `placeholder` stands, and give its rows."""
         self._refuse_writing()
         return []
 
-    def within(self, time: str, start: date, end: date) -> str:  # noqa: ARG002 engines that write override it
+    # engines that write override it
+    def within(self, time: str, start: date, end: date) -> str:  # noqa: ARG002
         """The SQL condition that the column `time` is in [start, end), UTC."""
         self._refuse_writing()
         return ""
@@ -420,35 +563,50 @@ class Engine:
 
     def delete_times(self, table: str, time: str, ranges: Sequence[Range]) -> None:
         """Delete the rows whose `time` is in one of these ranges, UTC."""
-        self.execute(f"DELETE FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}")  # noqa: S608 quoted identifiers
+        # quoted identifiers
+        self.execute(f"DELETE FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}")  # noqa: S608
 
     def count_times(self, table: str, time: str, ranges: Sequence[Range]) -> int:
         """The number of rows whose `time` is in one of these ranges, UTC."""
-        ((rows,),) = self.execute(f"SELECT count(*) FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}")  # noqa: S608 quoted identifiers
+        ((rows,),) = self.execute(
+            # quoted identifiers
+            f"SELECT count(*) FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}"  # noqa: S608
+        )
         return int(rows)
 
     def _within_any(self, time: str, ranges: Sequence[Range]) -> str:
         return " OR ".join(f"({self.within(time, start, end)})" for start, end in ranges)
 
-    def lake(self, parts: Sequence[str]) -> Lake | None:  # noqa: ARG002 engines with catalogs override it
+    # engines with catalogs override it
+    def lake(self, parts: Sequence[str]) -> Lake | None:  # noqa: ARG002
         """The dated table of this name, in a catalog of which every table has commits of its own."""
         return None
 
-    def folder(self, table: str) -> Path | None:  # noqa: ARG002 engines without transactions override it
+    # engines without transactions override it
+    def folder(self, table: str) -> Path | None:  # noqa: ARG002
         """Where a dated table's files are kept, on an engine whose tables have no transactions."""
         return None
 
-    def show(self, view: str, files: Sequence[Path]) -> None:  # noqa: ARG002 engines without transactions override it
+    # engines without transactions override it
+    def show(self, view: str, files: Sequence[Path]) -> None:  # noqa: ARG002
         """Let `view` be the rows of these files, in one step of the catalog."""
         self._refuse_writing()
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
-        """Write `rows` as Parquet files without the column `by`, in one folder `{by}={value}` a value. By Arrow batches, in bounded memory."""
+        """Write `rows` as Parquet files without the column `by`, in one folder `{by}={value}` a
+        value.
+
+        By Arrow batches, in bounded memory.
+        """
         batches = self.batches(rows.order_by(by))
-        for value, tables in groupby(chain.from_iterable(_runs(b, by) for b in batches), key=lambda run: run[0]):
+        for value, tables in groupby(
+            chain.from_iterable(_runs(b, by) for b in batches), key=lambda run: run[0]
+        ):
             place = folder / f"{by}={value}" / "0.parquet"
             place.parent.mkdir(parents=True)
-            with pq.ParquetWriter(place, pa.schema([f for f in batches.schema if f.name != by])) as writer:
+            with pq.ParquetWriter(
+                place, pa.schema([f for f in batches.schema if f.name != by])
+            ) as writer:
                 for _, table in tables:
                     writer.write_batch(table)
 
@@ -457,7 +615,10 @@ class Engine:
         return ibis.duckdb.connect().read_parquet([str(f) for f in files], hive_partitioning=False)
 
     def _refuse_writing(self) -> None:
-        message = f"backfill(into=table) is not available on {self.title}: into='folder/' writes Parquet files from any engine, and backfill(join) gives a temporary table"
+        message = (
+            f"backfill(into=table) is not available on {self.title}: into='folder/' writes Parquet"
+            " files from any engine, and backfill(join) gives a temporary table"
+        )
         raise EngineError(message)
 
 
@@ -470,7 +631,9 @@ def _runs(batch: pa.RecordBatch, by: str) -> Iterator[tuple[Any, pa.RecordBatch]
 
 
 def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
-    """The engine of an Ibis connection, its session made what values are computed in; or of a backend's name when only its SQL is wanted.
+    """The engine of an Ibis connection, its session made what values are computed in.
+
+    Or of a backend's name when only its SQL is wanted.
 
     Raises EngineError where a session cannot be made so.
     """

@@ -11,10 +11,12 @@ TOLERANCE = 1e-12
 
 
 def equal(a: Any, b: Any, scale: float = 0.0) -> bool:
-    """Whether two feature values are equal: exact types to the bit, floats within 1e-12 of `scale` or of themselves.
+    """Whether two feature values are equal: exact types to the bit, floats within 1e-12 of `scale`
+    or of themselves.
 
-    `scale` is what the error is relative to: the sum of |x| in the window for a sum, its average for a mean, the mean
-    of x^2 for a variance; 0 compares relative to the values. Null is equal to null only; an int is no float.
+    `scale` is what the error is relative to: the sum of |x| in the window for a sum, its average
+    for a mean, the mean of x^2 for a variance; 0 compares relative to the values. Null is equal to
+    null only; an int is no float.
 
     >>> equal(0.1 + 0.2, 0.3), equal(1, 1.0), equal([1, None], [1, None]), equal(None, 0)
     (True, False, True, False)

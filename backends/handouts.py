@@ -1,7 +1,8 @@
 """Tables that are handed out: whatever is made of them, their rows come as the engine has them.
 
-Ibis fetches from Spark by pandas, where a whole number beside a null is rounded to a double, within lists
-too, and where no map becomes Arrow. Its `execute()` rounds so on every engine, and Postgres's decimals.
+Ibis fetches from Spark by pandas, where a whole number beside a null is rounded to a double, within
+lists too, and where no map becomes Arrow. Its `execute()` rounds so on every engine, and Postgres's
+decimals.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from workbench.backends.engine import Engine
 
 ROWS = 1_000_000  # of a batch, as Ibis has it by default
-# What all of Ibis's ways to read an expression come to: head(), to_polars(), to_parquet() and the like too.
+# What all of Ibis's ways to read an expression come to: head(), to_polars(), to_parquet() and the
+# like too.
 REPLACED = ("execute", "to_pandas_batches", "to_pyarrow", "to_pyarrow_batches")
 
 
 def hand_out(engine: Engine, table: ir.Table) -> ir.Table:
-    """The table; from here on, what its connection reads of expressions over it is read by the engine."""
+    """The table; from here on, what its connection reads of expressions over it is read by the
+    engine.
+    """
     found = getattr(engine.connected.to_pyarrow, "__self__", None)
     handouts = found if isinstance(found, Handouts) else Handouts(engine)
     handouts.names |= {t.name for t in table.op().find(ops.DatabaseTable)}
@@ -53,40 +57,76 @@ class Handouts:
         for method in REPLACED:
             setattr(engine.connected, method, getattr(self, method))
 
-    def execute(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any) -> Any:
-        """As pandas; whole numbers beside nulls are pandas's nullable ones, the rest is as Ibis has it."""
+    def execute(
+        self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any
+    ) -> Any:
+        """As pandas; whole numbers beside nulls are pandas's nullable ones, the rest is as Ibis has
+        it.
+        """
         if not self._ours(expr):
-            return plainly(self.engine.connected, "execute")(expr, params=params, limit=limit, **more)
+            return plainly(self.engine.connected, "execute")(
+                expr, params=params, limit=limit, **more
+            )
         asked = _asked(expr, params, limit)
         return expr.__pandas_result__(_frame(self._table(asked), asked.schema()))
 
-    def to_pandas_batches(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, chunk_size: int = ROWS, **more: Any) -> Iterator[Any]:
+    def to_pandas_batches(
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        params: Any = None,
+        limit: Any = None,
+        chunk_size: int = ROWS,
+        **more: Any,
+    ) -> Iterator[Any]:
         """As `execute`, some rows at a time."""
         if not self._ours(expr):
-            yield from plainly(self.engine.connected, "to_pandas_batches")(expr, params=params, limit=limit, chunk_size=chunk_size, **more)
+            yield from plainly(self.engine.connected, "to_pandas_batches")(
+                expr, params=params, limit=limit, chunk_size=chunk_size, **more
+            )
             return
         asked = _asked(expr, params, limit)
         for batch in self._batches(asked, chunk_size):
             yield expr.__pandas_result__(_frame(pa.Table.from_batches([batch]), asked.schema()))
 
-    def to_pyarrow(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any) -> Any:
+    def to_pyarrow(
+        self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any
+    ) -> Any:
         """As Arrow, in the expression's own types."""
         if not self._ours(expr):
-            return plainly(self.engine.connected, "to_pyarrow")(expr, params=params, limit=limit, **more)
+            return plainly(self.engine.connected, "to_pyarrow")(
+                expr, params=params, limit=limit, **more
+            )
         return expr.__pyarrow_result__(self._table(_asked(expr, params, limit)))
 
-    def to_pyarrow_batches(self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, chunk_size: int = ROWS, **more: Any) -> pa.RecordBatchReader:
+    def to_pyarrow_batches(
+        self,
+        expr: ir.Expr,
+        /,
+        *,
+        params: Any = None,
+        limit: Any = None,
+        chunk_size: int = ROWS,
+        **more: Any,
+    ) -> pa.RecordBatchReader:
         """As `to_pyarrow`, some rows at a time, in bounded memory."""
         if not self._ours(expr):
-            return plainly(self.engine.connected, "to_pyarrow_batches")(expr, params=params, limit=limit, chunk_size=chunk_size, **more)
+            return plainly(self.engine.connected, "to_pyarrow_batches")(
+                expr, params=params, limit=limit, chunk_size=chunk_size, **more
+            )
         asked = _asked(expr, params, limit)
-        return pa.RecordBatchReader.from_batches(_arrow_schema(asked), self._batches(asked, chunk_size))
+        return pa.RecordBatchReader.from_batches(
+            _arrow_schema(asked), self._batches(asked, chunk_size)
+        )
 
     def _ours(self, expr: ir.Expr) -> bool:
         return any(table.name in self.names for table in expr.op().find(ops.DatabaseTable))
 
     def _table(self, asked: ir.Table) -> pa.Table:
-        rows = self.engine.fetch(asked).select(asked.columns)  # Spark leaves an offset's own column there
+        rows = self.engine.fetch(asked).select(
+            asked.columns
+        )  # Spark leaves an offset's own column there
         return rows.cast(_arrow_schema(asked))
 
     def _batches(self, asked: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:
@@ -113,7 +153,9 @@ def _asked(expr: ir.Expr, params: Mapping[Any, Any] | None, limit: int | str | N
 
 
 def _frame(rows: pa.Table, schema: ibis.Schema) -> pd.DataFrame:
-    made = {name: _series(column) for name, column in zip(rows.column_names, rows.columns, strict=True)}
+    made = {
+        name: _series(column) for name, column in zip(rows.column_names, rows.columns, strict=True)
+    }
     return PandasData.convert_table(pd.DataFrame(made), schema)
 
 

@@ -1,8 +1,10 @@
-"""What earlier slices of a hot key hand on to later ones, so that windows without a start are cut by time too.
+"""What earlier slices of a hot key hand on to later ones, so that windows without a start are cut
+by time too.
 
-Each reduction that merges gets an event column of its own that already knows what counts. A slice's answer then becomes
-a few events of the key's distant past in every later slice: its total, its extreme, its newest values. Cuts lie between
-times, so no tie is ever cut; the kernel adds the totals exactly, and orders what is handed on by slice.
+Each reduction that merges gets an event column of its own that already knows what counts. A slice's
+answer then becomes a few events of the key's distant past in every later slice: its total, its
+extreme, its newest values. Cuts lie between times, so no tie is ever cut; the kernel adds the
+totals exactly, and orders what is handed on by slice.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 FOLDED = ("min", "max", "any", "all", "bit_and", "bit_or", "bit_xor", "first", "last")
 LISTED = ("first_k", "top_k", "bottom_k", "last_k")
 SUMMED = ("count", "sum", "average")
-PAST, APART = -(2**62), 2**32  # when the first slice's events are, and how far those of the next one are from them
+PAST, APART = (
+    -(2**62),
+    2**32,
+)  # when the first slice's events are, and how far those of the next one are from them
 WORD, AFTER = 2**63 - 1, 2**62
 EXACT = pa.decimal128(38, 0)
 
@@ -38,7 +43,9 @@ def merges(ask: Ask) -> bool:
 
 @frozen
 class Merging:
-    """One reduction, as the column that it has of its own (two for an average) and what is asked of it."""
+    """One reduction, as the column that it has of its own (two for an average) and what is asked of
+    it.
+    """
 
     ask: Ask
     value: str
@@ -61,14 +68,28 @@ class Merging:
     def columns(self) -> dict[str, Column]:
         """The values that count; null elsewhere."""
         inputs = self.ask.inputs
-        counts = f.coalesce(f.col(inputs["where"]), f.lit(False)) if "where" in inputs else f.lit(True)
-        one = f.when(counts & f.col(inputs["arg"]).isNotNull() if "arg" in inputs else counts, f.lit(1).cast("bigint"))
+        counts = (
+            f.coalesce(f.col(inputs["where"]), f.lit(False)) if "where" in inputs else f.lit(True)
+        )
+        one = f.when(
+            counts & f.col(inputs["arg"]).isNotNull() if "arg" in inputs else counts,
+            f.lit(1).cast("bigint"),
+        )
         if self.ask.reduction == "count":
             return {self.value: one}
         value = f.when(counts, f.col(inputs["arg"]))
         if self.ask.reduction in SUMMED:
-            value = value.cast("double" if pa.types.is_floating(self.summed) else "bigint" if self.summed == EXACT else f"decimal(38, {self.summed.scale})")
-        return {self.value: value, **({self.number: one} if self.ask.reduction == "average" else {})}
+            value = value.cast(
+                "double"
+                if pa.types.is_floating(self.summed)
+                else "bigint"
+                if self.summed == EXACT
+                else f"decimal(38, {self.summed.scale})"
+            )
+        return {
+            self.value: value,
+            **({self.number: one} if self.ask.reduction == "average" else {}),
+        }
 
     def asks(self) -> list[Ask]:
         """What is asked of one slice and what was handed on to it."""
@@ -76,21 +97,35 @@ class Merging:
             return [evolve(self.ask, inputs={"arg": self.value})]
         total = self.ask.type if self.ask.reduction == "sum" else self.summed
         asks = [Ask(self.ask.name, "sum", {"arg": self.value}, Span(), total)]
-        return asks if self.ask.reduction != "average" else [*asks, Ask(self.number, "sum", {"arg": self.number}, Span(), pa.int64())]
+        return (
+            asks
+            if self.ask.reduction != "average"
+            else [*asks, Ask(self.number, "sum", {"arg": self.number}, Span(), pa.int64())]
+        )
 
     def totals(self) -> list[Ask]:
-        """What is asked of one slice; totals of it may be wider than the answer, and of doubles are no one double."""
+        """What is asked of one slice.
+
+        Totals of it may be wider than the answer, and of doubles are no one double.
+        """
         asks = self.asks()
         if self.ask.reduction not in SUMMED:
             return asks
-        return [*([] if self.summed == pa.float64() else [evolve(asks[0], type=self.summed)]), *asks[1:]]
+        return [
+            *([] if self.summed == pa.float64() else [evolve(asks[0], type=self.summed)]),
+            *asks[1:],
+        ]
 
     def finished(self, answers: pa.Table) -> pa.Array:
         """The reduction's answer of those to its asks."""
         found = answers[self.ask.name].combine_chunks()
         if self.ask.reduction == "count":
             return pc.fill_null(found, 0)
-        return _means(found, answers[self.number].combine_chunks()) if self.ask.reduction == "average" else found
+        return (
+            _means(found, answers[self.number].combine_chunks())
+            if self.ask.reduction == "average"
+            else found
+        )
 
     def handed(self, events: pa.Table, totals: pa.Table) -> dict[str, list[Any]]:
         """The values of its columns that stand for a whole slice, oldest first."""
@@ -98,7 +133,11 @@ class Merging:
             (found,) = totals[self.ask.name].to_pylist()
             values = [] if found is None else found if self.ask.reduction in LISTED else [found]
             return {self.value: values[::-1] if self.ask.reduction == "last_k" else values}
-        counted = {self.number: _words(totals[self.number][0].as_py())} if self.ask.reduction == "average" else {}
+        counted = (
+            {self.number: _words(totals[self.number][0].as_py())}
+            if self.ask.reduction == "average"
+            else {}
+        )
         if self.summed == pa.float64():
             return {self.value: _parts(events[self.value]), **counted}
         total = totals[self.ask.name][0].as_py()
@@ -132,22 +171,54 @@ def _means(totals: pa.Array, counts: pa.Array) -> pa.Array:
     if pa.types.is_floating(totals.type):
         return pc.divide(totals, pc.if_else(pc.equal(counts, 0), None, counts).cast(pa.float64()))
     ratios = (None if t is None else t.as_integer_ratio() for t in totals.to_pylist())
-    return pa.array([None if r is None else r[0] / (r[1] * n) for r, n in zip(ratios, counts.to_pylist(), strict=True)], pa.float64())
+    return pa.array(
+        [
+            None if r is None else r[0] / (r[1] * n)
+            for r, n in zip(ratios, counts.to_pylist(), strict=True)
+        ],
+        pa.float64(),
+    )
 
 
-def handed_on(events: pa.Table, merging: Sequence[Merging], keys: Sequence[str], time: str, order: Sequence[str]) -> pa.Table:
-    """The events that stand for one slice in all later ones: of its keys, the last of which is its number, in the distant past."""
+def handed_on(
+    events: pa.Table,
+    merging: Sequence[Merging],
+    keys: Sequence[str],
+    time: str,
+    order: Sequence[str],
+) -> pa.Table:
+    """The events that stand for one slice in all later ones: of its keys, the last of which is its
+    number, in the distant past.
+    """
     from workbench.backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone
 
     first = events.slice(0, 1)
     left = first.select(list(keys)).append_column("at", pa.array([AFTER]))
-    totals = as_of(events, left, [a for m in merging for a in m.totals()], keys=keys, time=time, at="at", order=order, threads=1)
+    totals = as_of(
+        events,
+        left,
+        [a for m in merging for a in m.totals()],
+        keys=keys,
+        time=time,
+        at="at",
+        order=order,
+        threads=1,
+    )
     values = {c: v for m in merging for c, v in m.handed(events, totals).items()}
     n = max(map(len, values.values()))
-    made: dict[str, Any] = {time: pa.array(np.arange(n) + PAST + APART * first[keys[-1]][0].as_py())}
+    made: dict[str, Any] = {
+        time: pa.array(np.arange(n) + PAST + APART * first[keys[-1]][0].as_py())
+    }
     made |= {c: pa.array([*v, *[None] * (n - len(v))], events[c].type) for c, v in values.items()}
-    alike = pa.array(np.zeros(n, np.int64))  # keys, and an order that no other event of the time asks for
-    return pa.table({c: made[c] if c in made else first[c].combine_chunks().take(alike) for c in events.column_names})
+    alike = pa.array(
+        np.zeros(n, np.int64)
+    )  # keys, and an order that no other event of the time asks for
+    return pa.table(
+        {
+            c: made[c] if c in made else first[c].combine_chunks().take(alike)
+            for c in events.column_names
+        }
+    )
 
 
 def finished(answers: pa.Table, merging: Sequence[Merging]) -> pa.Table:

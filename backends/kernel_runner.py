@@ -1,4 +1,6 @@
-"""The kernel in this process: numbers and inputs leave the engine as Arrow, answers come back as a table of it."""
+"""The kernel in this process: numbers and inputs leave the engine as Arrow, answers come back as a
+table of it.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,23 @@ if TYPE_CHECKING:
     from workbench.backends.engine import Engine
 
 CODE, ROW = "_fw_code", "_fw_row"
-HELD = 100_000_000  # values of events that the kernel holds at once; it takes some 40 bytes for each
+HELD = (
+    100_000_000  # values of events that the kernel holds at once; it takes some 40 bytes for each
+)
 
 
 def answer(engine: Engine, question: AsOf) -> ir.Table:
     """The spine's columns and one column an ask.
 
-    Keys are given codes, and rows numbers, by the engine, so that keys of any type stay where they are.
+    Keys are given codes, and rows numbers, by the engine, so that keys of any type stay where they
+    are.
     """
     spine = engine.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
     left, events = coded(engine, question, spine)
     answers = gathered(engine, lambda: _answers(engine, events, left, question))
-    return spine.join(answers, ROW).select(*question.spine.columns, *(a.name for a in question.asks))
+    return spine.join(answers, ROW).select(
+        *question.spine.columns, *(a.name for a in question.asks)
+    )
 
 
 def coded(engine: Engine, question: AsOf, spine: ir.Table) -> tuple[ir.Table, ir.Table]:
@@ -40,13 +47,19 @@ def coded(engine: Engine, question: AsOf, spine: ir.Table) -> tuple[ir.Table, ir
     return left, question.events.join(keys, question.keys).select(*needed)
 
 
-def _answers(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> Iterator[pa.Table]:
-    """The kernel's answers, part by part where there are more events than memory should hold at once."""
+def _answers(
+    engine: Engine, events: ir.Table, left: ir.Table, question: AsOf
+) -> Iterator[pa.Table]:
+    """The kernel's answers, part by part where there are more events than memory should hold at
+    once.
+    """
     for some, rows in _parts(engine, events, left, question):
         yield engine.run("the window kernel", lambda s=some, r=rows: _kernel(s, r, question))
 
 
-def _parts(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> Iterator[tuple[pa.Table, pa.Table]]:
+def _parts(
+    engine: Engine, events: ir.Table, left: ir.Table, question: AsOf
+) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Events and left rows of some keys at a time; a key is never cut."""
     ((n,),) = engine.rows(events.agg(n=events.count()))
     parts = max(1, -(-n * (2 + len(question.inputs)) // min(HELD, engine.room)))
@@ -55,10 +68,24 @@ def _parts(engine: Engine, events: ir.Table, left: ir.Table, question: AsOf) -> 
         return
     held = engine.keep(events)  # the engine spills what it cannot hold
     for part in range(parts):
-        yield engine.fetch(held.filter(held[CODE] % parts == part)), engine.fetch(left.filter(left[CODE] % parts == part))
+        yield (
+            engine.fetch(held.filter(held[CODE] % parts == part)),
+            engine.fetch(left.filter(left[CODE] % parts == part)),
+        )
 
 
 def _kernel(events: pa.Table, left: pa.Table, question: AsOf) -> pa.Table:
-    from workbench.backends.kernel import as_of  # noqa: PLC0415 numba takes a second to load, and small questions need none
+    # numba takes a second to load, and small questions need none
+    from workbench.backends.kernel import (  # noqa: PLC0415
+        as_of,
+    )
 
-    return as_of(events, left, question.asks, keys=[CODE], time=question.time, at=question.at, order=question.order).drop_columns([CODE, question.at])
+    return as_of(
+        events,
+        left,
+        question.asks,
+        keys=[CODE],
+        time=question.time,
+        at=question.at,
+        order=question.order,
+    ).drop_columns([CODE, question.at])

@@ -1,4 +1,6 @@
-"""Delta and Iceberg as Spark has them: where a table is, how rows of it are replaced in one commit, and what was committed since."""
+"""Delta and Iceberg as Spark has them: where a table is, how rows of it are replaced in one commit,
+and what was committed since.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,11 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column, DataFrame
 
-TOKEN = "workbench-run"  # noqa: S105 the property of an Iceberg snapshot that says which run made it
-DEFINITION = "workbench.definition"  # the property of a table that says which definition its rows are of
+# the property of an Iceberg snapshot that says which run made it
+TOKEN = "workbench-run"  # noqa: S105
+DEFINITION = (  # the property of a table that says which definition its rows are of
+    "workbench.definition"
+)
 FILE_ROWS = 5_000_000
 TIMES_AS = "spark.sql.parquet.outputTimestampType"
 MARKED = "spark.databricks.delta.commitInfo.userMetadata"  # of every commit of a session
@@ -43,7 +48,9 @@ def quoted(name: str) -> str:
 
 
 class Commit(NamedTuple):
-    """One version of a table: the one before it, where it is known, which run made it, and whether rows changed."""
+    """One version of a table: the one before it, where it is known, which run made it, and whether
+    rows changed.
+    """
 
     version: int
     parent: int | None
@@ -52,14 +59,29 @@ class Commit(NamedTuple):
 
 
 class Delta:
-    """Delta Lake: a file that holds other days beside those that are replaced is written anew without them, in the same commit."""
+    """Delta Lake: a file that holds other days beside those that are replaced is written anew
+    without them, in the same commit.
+    """
 
     name = "delta"
     title = "Delta"
     reserved: frozenset[str] = frozenset()
     purge = ""
     # what leaves the rows as they are
-    keeping = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CLUSTER BY", "COMPUTE STATS", "UPGRADE PROTOCOL", "ADD CONSTRAINT", "REORG"})
+    keeping = frozenset(
+        {
+            "OPTIMIZE",
+            "VACUUM START",
+            "VACUUM END",
+            "SET TBLPROPERTIES",
+            "UNSET TBLPROPERTIES",
+            "CLUSTER BY",
+            "COMPUTE STATS",
+            "UPGRADE PROTOCOL",
+            "ADD CONSTRAINT",
+            "REORG",
+        }
+    )
     odd = frozenset(" ,;{}()\n\t=")  # what a column's name may have only where columns are mapped
 
     def writer(self, frame: DataFrame, place: Place, token: str) -> Any:
@@ -71,7 +93,11 @@ class Delta:
         """The writer of a table that is to be made."""
         del time
         mapped = any(self.odd & set(name) for name in frame.columns)
-        return writer.using(self.name).tableProperty("delta.columnMapping.mode", "name") if mapped else writer.using(self.name)
+        return (
+            writer.using(self.name).tableProperty("delta.columnMapping.mode", "name")
+            if mapped
+            else writer.using(self.name)
+        )
 
     def by_day(self, frame: DataFrame, day: str) -> DataFrame:
         """A task a day, and so a file."""
@@ -79,12 +105,23 @@ class Delta:
 
     def history(self, session: Any, place: Place) -> list[Commit]:
         """The commits that are known, newest first."""
-        found = session.sql(f"DESCRIBE HISTORY {place.sql}").select("version", "operation", "userMetadata").collect()
-        return [Commit(r.version, r.version - 1, r.userMetadata, r.operation not in self.keeping) for r in found]
+        found = (
+            session.sql(f"DESCRIBE HISTORY {place.sql}")
+            .select("version", "operation", "userMetadata")
+            .collect()
+        )
+        return [
+            Commit(r.version, r.version - 1, r.userMetadata, r.operation not in self.keeping)
+            for r in found
+        ]
 
     @contextmanager
     def writing(self, session: Any, token: str) -> Iterator[None]:
-        """The run's token in commits that take no option; times in microseconds, for readers that take Spark's usual INT96 for nanoseconds, which end in 2262."""
+        """The run's token in commits that take no option.
+
+        Times in microseconds, for readers that take Spark's usual INT96 for nanoseconds, which end
+        in 2262.
+        """
         settings = {TIMES_AS: "TIMESTAMP_MICROS", MARKED: token}
         before = {name: session.conf.get(name, None) for name in settings}
         for name, value in settings.items():
@@ -101,7 +138,17 @@ class Iceberg:
 
     name = "iceberg"
     title = "Iceberg"
-    reserved = frozenset({"_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id", "_last_updated_sequence_number"})
+    reserved = frozenset(
+        {
+            "_file",
+            "_pos",
+            "_deleted",
+            "_spec_id",
+            "_partition",
+            "_row_id",
+            "_last_updated_sequence_number",
+        }
+    )
     purge = " PURGE"
 
     def writer(self, frame: DataFrame, place: Place, token: str) -> Any:
@@ -115,7 +162,9 @@ class Iceberg:
         return writer.using(self.name).partitionedBy(partitioning.days(frame[quoted(time)]))
 
     def by_day(self, frame: DataFrame, day: str) -> DataFrame:
-        """The frame unchanged: Spark distributes the rows of a partitioned table by itself as it writes them."""
+        """The frame unchanged: Spark distributes the rows of a partitioned table by itself as it
+        writes them.
+        """
         del day
         return frame
 
@@ -127,7 +176,9 @@ class Iceberg:
         at: Any = current[0].snapshot_id if current else None
         while at in rows:
             row = rows[at]
-            found.append(Commit(at, row.parent_id, row.summary.get(TOKEN), row.operation != "replace"))
+            found.append(
+                Commit(at, row.parent_id, row.summary.get(TOKEN), row.operation != "replace")
+            )
             at = row.parent_id
         return found
 
@@ -144,12 +195,26 @@ FORMATS: dict[str, Format] = {f.name: f for f in (DELTA, ICEBERG)}
 
 
 def within(session: Any, place: Place, time: str, ranges: Any) -> Column:
-    """The condition that a table's time is in one of these ranges of days [start, end), UTC; the session's zone is that."""
+    """The condition that a table's time is in one of these ranges of days [start, end), UTC; the
+    session's zone is that.
+    """
     from pyspark.sql import functions as f  # noqa: PLC0415 Spark is an extra
 
     column = f.col(quoted(time))
-    kind = "TIMESTAMP_NTZ" if session.table(place.sql).schema[time].dataType.typeName() == "timestamp_ntz" else "TIMESTAMP"
-    sides = [(column >= f.expr(f"{kind} '{start} 00:00:00'")) & (column < f.expr(f"{kind} '{end} 00:00:00'")) for start, end in ranges]
-    while len(sides) > 1:  # as a tree, not nested by range: Spark refuses what is hundreds of conditions deep
-        sides = [a | b for a, b in zip(sides[::2], sides[1::2], strict=False)] + ([sides[-1]] if len(sides) % 2 else [])
+    kind = (
+        "TIMESTAMP_NTZ"
+        if session.table(place.sql).schema[time].dataType.typeName() == "timestamp_ntz"
+        else "TIMESTAMP"
+    )
+    sides = [
+        (column >= f.expr(f"{kind} '{start} 00:00:00'"))
+        & (column < f.expr(f"{kind} '{end} 00:00:00'"))
+        for start, end in ranges
+    ]
+    while (
+        len(sides) > 1
+    ):  # as a tree, not nested by range: Spark refuses what is hundreds of conditions deep
+        sides = [a | b for a, b in zip(sides[::2], sides[1::2], strict=False)] + (
+            [sides[-1]] if len(sides) % 2 else []
+        )
     return sides[0]

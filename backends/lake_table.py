@@ -1,15 +1,18 @@
 """Dated tables of Delta and Iceberg, and the ledger of their days.
 
-A lake replaces rows of one table in one commit, and the ledger is a second table, `<table>__ledger`. So a step first notes in
-the ledger that its days are not finished, then replaces them, then notes that they are: a run that dies between any two
-leaves days that are not counted, each whole in the table, and the next run makes them or takes them out.
+A lake replaces rows of one table in one commit, and the ledger is a second table,
+`<table>__ledger`. So a step first notes in the ledger that its days are not finished, then replaces
+them, then notes that they are: a run that dies between any two leaves days that are not counted,
+each whole in the table, and the next run makes them or takes them out.
 
-Which definition the table's rows are of is a property of the table itself, set in the commit that makes or replaces it: a
-changed definition, built beside it, takes its place and its ledger in that one commit.
+Which definition the table's rows are of is a property of the table itself, set in the commit that
+makes or replaces it: a changed definition, built beside it, takes its place and its ledger in that
+one commit.
 
-Nobody holds a lock. Every change of the ledger names the one that it was made upon, and fails where another came
-between: of two runs the later goes on, and the earlier stops at its next step. What it may have committed by then is told
-by the table's history: every commit since the ledger's last word must bear the mark of the run that the ledger names.
+Nobody holds a lock. Every change of the ledger names the one that it was made upon, and fails where
+another came between: of two runs the later goes on, and the earlier stops at its next step. What it
+may have committed by then is told by the table's history: every commit since the ledger's last word
+must bear the mark of the run that the ledger names.
 """
 
 from __future__ import annotations
@@ -47,8 +50,9 @@ EPOCH = date(1970, 1, 1)
 class Notes:
     """The ledger of a table: one row, a mark that changes with every change, and JSON.
 
-    `run` is the token of the run that wrote last, `at` the version of each table up to which it vouches for the rows, and
-    `made` by definition what a manifest holds, the days that were begun and are not finished, and the left's time.
+    `run` is the token of the run that wrote last, `at` the version of each table up to which it
+    vouches for the rows, and `made` by definition what a manifest holds, the days that were begun
+    and are not finished, and the left's time.
     """
 
     def __init__(self, session: Any, place: Place, form: Format) -> None:
@@ -67,21 +71,37 @@ class Notes:
 
     def of(self, definition: str | None) -> dict[str, Any]:
         """What it says of one definition."""
-        found: dict[str, Any] = self.held["made"].get(definition, {"unfinished": []} | document([], {}))
+        found: dict[str, Any] = self.held["made"].get(
+            definition, {"unfinished": []} | document([], {})
+        )
         return found
 
     def entries(self, definition: str | None) -> list[Entry]:
         """The finished days of a definition, in order."""
         made = self.of(definition)
-        return [Entry(date.fromisoformat(d), made["join"], made["definition"], e["inputs"], made["versions"][e["versions"]]) for d, e in made["days"].items()]
+        return [
+            Entry(
+                date.fromisoformat(d),
+                made["join"],
+                made["definition"],
+                e["inputs"],
+                made["versions"][e["versions"]],
+            )
+            for d, e in made["days"].items()
+        ]
 
     def unfinished(self, definition: str | None) -> set[date]:
         """The days of a definition that were begun: the table may have rows of them, old or new."""
         return {date.fromisoformat(d) for d in self.of(definition)["unfinished"]}
 
-    def put(self, definition: str, entries: Sequence[Entry], unfinished: Iterable[date], time: str) -> None:
+    def put(
+        self, definition: str, entries: Sequence[Entry], unfinished: Iterable[date], time: str
+    ) -> None:
         """Let it say so of a definition, once it is saved."""
-        self.held["made"][definition] = document(entries, {}) | {"unfinished": [str(d) for d in sorted(unfinished)], "time": time}
+        self.held["made"][definition] = document(entries, {}) | {
+            "unfinished": [str(d) for d in sorted(unfinished)],
+            "time": time,
+        }
 
     def save(self) -> None:
         """Write it, in one commit; EngineError where another run wrote it since it was read."""
@@ -91,14 +111,29 @@ class Notes:
         if before is None:
             self._make(mark, text)
             return
-        coded = base64.b64encode(text.encode()).decode()  # no session's rules of quotes and backslashes matter to it
-        changed = self.session.sql(f"UPDATE {self.place.sql} SET mark = '{mark}', held = CAST(unbase64('{coded}') AS STRING) WHERE mark = '{before}'").collect()  # noqa: S608 our own texts
-        if not (changed[0][0] if changed else self._read()[0] == mark):  # Delta says how many rows it changed, Iceberg nothing
-            message = f"another run fills the same table since, by its ledger {self.place.sql}, and this one stopped: wait for that one, and run this again"
+        coded = base64.b64encode(
+            text.encode()
+        ).decode()  # no session's rules of quotes and backslashes matter to it
+        changed = self.session.sql(
+            # our own texts
+            f"UPDATE {self.place.sql} SET mark = '{mark}', held = CAST(unbase64('{coded}') AS"  # noqa: S608
+            f" STRING) WHERE mark = '{before}'"
+        ).collect()
+        if not (
+            changed[0][0] if changed else self._read()[0] == mark
+        ):  # Delta says how many rows it changed, Iceberg nothing
+            message = (
+                f"another run fills the same table since, by its ledger {self.place.sql}, and this"
+                " one stopped: wait for that one, and run this again"
+            )
             raise EngineError(message)
 
     def _make(self, mark: str, text: str) -> None:
-        writer = self.session.createDataFrame([(mark, text)], "mark string, held string").coalesce(1).writeTo(self.place.sql)
+        writer = (
+            self.session.createDataFrame([(mark, text)], "mark string, held string")
+            .coalesce(1)
+            .writeTo(self.place.sql)
+        )
         writer.using(self.form.name).tableProperty(LEDGER, "1").create()
 
     def _read(self) -> tuple[str | None, dict[str, Any]]:
@@ -107,13 +142,19 @@ class Notes:
             return None, {"run": None, "at": {}, "made": {}}
         rows = self.session.table(self.place.sql).collect() if LEDGER in found else []
         if len(rows) != 1:
-            message = f"Spark has a table {self.place.sql} that is no ledger of a backfill: rename it, or give into= another name"
+            message = (
+                f"Spark has a table {self.place.sql} that is no ledger of a backfill: rename it, or"
+                " give into= another name"
+            )
             raise EngineError(message)
         return rows[0].mark, json.loads(rows[0].held)
 
 
 def properties(session: Any, place: Place) -> dict[str, str] | None:
-    """The properties of a table as it stands in its catalog now; none where there is no table or view of that name."""
+    """The properties of a table as it stands in its catalog now.
+
+    None where there is no table or view of that name.
+    """
     if not session.catalog.tableExists(place.sql):
         return None
     session.catalog.refreshTable(place.sql)  # Iceberg's catalogs remember tables for half a minute
@@ -139,13 +180,19 @@ class Lake:
         return self.main.sql.replace("`", "")
 
     def held(self) -> AbstractContextManager[None]:
-        """While the block runs, days are days of UTC. Nobody is kept out; who else writes is told by the ledger."""
+        """While the block runs, days are days of UTC.
+
+        Nobody is kept out; who else writes is told by the ledger.
+        """
         return self.engine.setting()
 
     # --- what is there
 
     def definition(self, table: Place) -> str | None:
-        """Which definition the table's rows are of; none where there is no table, or no backfill made it."""
+        """Which definition the table's rows are of.
+
+        None where there is no table, or no backfill made it.
+        """
         return (properties(self.engine.session, table) or {}).get(DEFINITION)
 
     def entries(self, table: Place) -> list[Entry]:
@@ -154,12 +201,22 @@ class Lake:
 
     @property
     def rows(self) -> ir.Table:
-        """The rows of the finished days, as they stand now whatever is written later: what Spark keeps of them it computes again when their table changes."""
+        """The rows of the finished days, as they stand now whatever is written later: what Spark
+        keeps of them it computes again when their table changes.
+        """
         session, place = self.engine.session, self.main
-        frame = session.sql(f"SELECT * FROM {place.sql} VERSION AS OF {self._version(place)}")  # noqa: S608 quoted names
+        # quoted names
+        frame = session.sql(f"SELECT * FROM {place.sql} VERSION AS OF {self._version(place)}")  # noqa: S608
         made = self.notes.of(self.definition(place))
         if made["unfinished"]:
-            frame = frame.filter(~within(session, place, made["time"], _ranges(map(date.fromisoformat, made["unfinished"]))))
+            frame = frame.filter(
+                ~within(
+                    session,
+                    place,
+                    made["time"],
+                    _ranges(map(date.fromisoformat, made["unfinished"])),
+                )
+            )
         return self.engine.viewed(frame)
 
     def table(self) -> ir.Table:
@@ -171,12 +228,16 @@ class Lake:
         return ops.DatabaseTable(self.main.table, schema, self.engine.connected, space).to_expr()
 
     def check(self, name: str, schema: ibis.Schema) -> None:
-        """All that can be refused before anything is computed: columns that it cannot hold, a table that is not ours."""
+        """All that can be refused before anything is computed: columns that it cannot hold, a table
+        that is not ours.
+        """
         check_columns(name, schema, self.form)
         self._check_written(name)
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
-        """Refuse a table that is there and was not written by a backfill of the definition `name`, or by something else since."""
+        """Refuse a table that is there and was not written by a backfill of the definition `name`,
+        or by something else since.
+        """
         self._check_written(name)
         if self.definition(self.main) is None:
             return
@@ -190,11 +251,17 @@ class Lake:
         if found is None:
             return
         if found.get(DEFINITION) not in self.notes.held["made"]:
-            message = f"Spark has a table {self.name!r} that no backfill wrote, or whose ledger {self.notes.place.sql} is gone: give into= another name, or drop it first"
+            message = (
+                f"Spark has a table {self.name!r} that no backfill wrote, or whose ledger"
+                f" {self.notes.place.sql} is gone: give into= another name, or drop it first"
+            )
             raise EngineError(message)
         holds = self.notes.of(found[DEFINITION])["join"]
         if holds not in (name, None):
-            message = f"table {self.name!r} on Spark holds {holds}, not {name}: give into= another name, or drop it first"
+            message = (
+                f"table {self.name!r} on Spark holds {holds}, not {name}: give into= another name,"
+                " or drop it first"
+            )
             raise EngineError(message)
 
     def _check_untouched(self) -> None:
@@ -205,18 +272,30 @@ class Lake:
         ((found,),) = self.engine.rows(rows.agg(n=rows.count()))
         expected = sum(e.rows for e in entries)
         if foreign or found != expected:
-            how = f"has {found} rows where its finished days had {expected}" if found != expected else "was changed since its days were finished"
-            message = f"table {self.name!r} on Spark {how}: something else wrote it; drop it, or pass rebuild=True"
+            how = (
+                f"has {found} rows where its finished days had {expected}"
+                if found != expected
+                else "was changed since its days were finished"
+            )
+            message = (
+                f"table {self.name!r} on Spark {how}: something else wrote it; drop it, or pass"
+                " rebuild=True"
+            )
             raise EngineError(message)
         self._vouch(self.main, history[0].version)
 
     def _vouch(self, table: Place, version: int) -> None:
-        """From here on, what is not this run's is somebody else's; what the run before left is known, or was looked at."""
+        """From here on, what is not this run's is somebody else's.
+
+        What the run before left is known, or was looked at.
+        """
         self.notes.held["at"][table.table] = version
         self.notes.vouched.add(table)
 
     def _foreign(self, table: Place, history: Sequence[Commit]) -> bool:
-        """Whether any commit since the ledger's last word changed rows and is not of the run that it names; of commits that have expired nothing is known."""
+        """Whether any commit since the ledger's last word changed rows and is not of the run that
+        it names; of commits that have expired nothing is known.
+        """
         since, run = self.notes.held["at"].get(table.table), self.notes.held["run"]
         return any(c.changing and c.token != run for c in _since(history, since))
 
@@ -229,15 +308,31 @@ class Lake:
         """The table that is built beside this one for a definition."""
         return self.main.beside(f"__{definition[:8]}")
 
-    def write(self, target: Place, rows: ir.Table, time: str, entries: Sequence[Entry], ranges: Sequence[Range]) -> None:
-        """Replace what `target` has of these ranges of days by `rows` in one commit, between two notes in the ledger."""
+    def write(
+        self,
+        target: Place,
+        rows: ir.Table,
+        time: str,
+        entries: Sequence[Entry],
+        ranges: Sequence[Range],
+    ) -> None:
+        """Replace what `target` has of these ranges of days by `rows` in one commit, between two
+        notes in the ledger.
+        """
         kept = self.engine.keep(rows)  # counted before anyone sees it
-        days = Counter({EPOCH + timedelta(microseconds=us): n for us, n in self.engine.rows(kept.group_by(BY).agg(n=kept.count()))})
+        days = Counter(
+            {
+                EPOCH + timedelta(microseconds=us): n
+                for us, n in self.engine.rows(kept.group_by(BY).agg(n=kept.count()))
+            }
+        )
         for entry in entries:
             check_one_to_one(self.name, [entry], days[entry.day])
         check_one_to_one(self.name, entries, days.total())
         definition, held = entries[0].definition, self.definition(target)
-        if held != definition:  # of another one it has no finished day, or this would be built beside it
+        if (
+            held != definition
+        ):  # of another one it has no finished day, or this would be built beside it
             self.notes.held["made"].pop(definition, None)
         if held is None:
             self.notes.held["at"].pop(target.table, None)
@@ -254,7 +349,10 @@ class Lake:
         self._end(target, definition, time, [*before, *entries], ranges)
 
     def remove(self, target: Place, time: str, ranges: Sequence[Range]) -> None:
-        """Delete these ranges of days in one commit, between two notes in the ledger; of a table that is not there, nothing."""
+        """Delete these ranges of days in one commit, between two notes in the ledger.
+
+        Of a table that is not there, nothing.
+        """
         definition = self.definition(target) if ranges else None
         if definition is None:
             return
@@ -262,36 +360,70 @@ class Lake:
         session = self.engine.session
         none = session.createDataFrame([], session.table(target.sql).schema)
         with self.form.writing(session, self.notes.token):
-            self.form.writer(none, target, self.notes.token).overwrite(within(session, target, time, ranges))
+            self.form.writer(none, target, self.notes.token).overwrite(
+                within(session, target, time, ranges)
+            )
         self._end(target, definition, time, before, ranges)
 
-    def _begin(self, target: Place, time: str, ranges: Sequence[Range], days: Iterable[date], definition: str) -> list[Entry]:
+    def _begin(
+        self,
+        target: Place,
+        time: str,
+        ranges: Sequence[Range],
+        days: Iterable[date],
+        definition: str,
+    ) -> list[Entry]:
         """Note that these days are not finished; the entries of all others."""
         self._take_over(target)
         entries = self.notes.entries(definition)
         rest = [e for e in entries if not _in(e.day, ranges)]
-        begun = {e.day for e in entries if _in(e.day, ranges)} | self.notes.unfinished(definition) | set(days)
+        begun = (
+            {e.day for e in entries if _in(e.day, ranges)}
+            | self.notes.unfinished(definition)
+            | set(days)
+        )
         self.notes.put(definition, rest, begun, time)
         self.notes.save()
         return rest
 
     def _take_over(self, table: Place) -> None:
-        """Vouch for a table that the run before left, but for its unfinished days; EngineError where somebody else wrote it."""
+        """Vouch for a table that the run before left, but for its unfinished days.
+
+        EngineError where somebody else wrote it.
+        """
         if table in self.notes.vouched:
             return
         history = self.form.history(self.engine.session, table)
         if self._foreign(table, history):
-            message = f"table {table.sql} on Spark was written by something else than the backfill of {self.name!r}: drop it, and run this again"
+            message = (
+                f"table {table.sql} on Spark was written by something else than the backfill of"
+                f" {self.name!r}: drop it, and run this again"
+            )
             raise EngineError(message)
         self._vouch(table, history[0].version)
 
-    def _end(self, target: Place, definition: str, time: str, entries: Sequence[Entry], ranges: Sequence[Range]) -> None:
+    def _end(
+        self,
+        target: Place,
+        definition: str,
+        time: str,
+        entries: Sequence[Entry],
+        ranges: Sequence[Range],
+    ) -> None:
         """Note that these days are finished, unless somebody else wrote the table meanwhile."""
         history = self.form.history(self.engine.session, target)
         if self._foreign(target, history):
-            message = f"table {self.name!r} on Spark was written by something else during a step, whose days do not count as finished: end that, and run this again with rebuild=True"
+            message = (
+                f"table {self.name!r} on Spark was written by something else during a step, whose"
+                " days do not count as finished: end that, and run this again with rebuild=True"
+            )
             raise EngineError(message)
-        self.notes.put(definition, entries, {d for d in self.notes.unfinished(definition) if not _in(d, ranges)}, time)
+        self.notes.put(
+            definition,
+            entries,
+            {d for d in self.notes.unfinished(definition) if not _in(d, ranges)},
+            time,
+        )
         self.notes.held["at"][target.table] = history[0].version
         self.notes.save()
 
@@ -313,20 +445,26 @@ class Lake:
         frame, time = session.table(built.sql), self.notes.of(definition)["time"]
         with self.form.writing(session, self.notes.token):
             writer = self.form.writer(frame, self.main, self.notes.token)
-            self.form.new(writer, frame, time).tableProperty(DEFINITION, definition).createOrReplace()
+            self.form.new(writer, frame, time).tableProperty(
+                DEFINITION, definition
+            ).createOrReplace()
         self.notes.held["at"][self.main.table] = self._version(self.main)
         self.notes.save()
         self.drop_unfinished(keep=self.main)
 
     def drop_unfinished(self, keep: Place) -> None:
-        """Drop what was being built for this table under definitions that nobody asks for now, and forget their days."""
+        """Drop what was being built for this table under definitions that nobody asks for now, and
+        forget their days.
+        """
         current, held = self.definition(self.main), self.notes.held
         over = [d for d in held["made"] if d != current and self.building(d) != keep]
         if current is None:
             return
         for definition in {*over, current}:
             if self.definition(self.building(definition)) == definition:
-                self.engine.session.sql(f"DROP TABLE {self.building(definition).sql}{self.form.purge}")
+                self.engine.session.sql(
+                    f"DROP TABLE {self.building(definition).sql}{self.form.purge}"
+                )
             held["at"].pop(self.building(definition).table, None)
         if over:
             for definition in over:
@@ -337,7 +475,10 @@ class Lake:
         """What the table holds and what it was made from; EngineError where no backfill wrote it."""
         entries = self.entries(self.main)
         if not entries:
-            message = f"Spark has no table {self.name!r} that a backfill wrote: backfill(join, into={self.name!r}) fills one"
+            message = (
+                f"Spark has no table {self.name!r} that a backfill wrote: backfill(join,"
+                f" into={self.name!r}) fills one"
+            )
             raise EngineError(message)
         return document(entries, {c: str(t) for c, t in self.table().schema().items()})
 
@@ -361,5 +502,9 @@ def _ranges(days: Iterable[date]) -> list[Range]:
     found: list[Range] = []
     for day in sorted(days):
         end = day + timedelta(days=1)
-        found = [*found[:-1], (found[-1][0], end)] if found and found[-1][1] == day else [*found, (day, end)]
+        found = (
+            [*found[:-1], (found[-1][0], end)]
+            if found and found[-1][1] == day
+            else [*found, (day, end)]
+        )
     return found

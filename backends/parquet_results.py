@@ -1,9 +1,11 @@
-"""Dated results as Parquet files, one folder a day: what the manifest lists is there whole, or not at all.
+"""Dated results as Parquet files, one folder a day: what the manifest lists is there whole, or not
+at all.
 
-A step writes into `_staging`, moves its files beside those that are there, and replaces the manifest, which is one
-atomic rename; files that the manifest no longer lists go last. Who reads the files that the manifest lists never sees
-half a step. Who reads whatever files there are may, while a step is committed or after a kill until the next run, see
-days of a step that is not finished, and both the old and the new files of a day that is computed again.
+A step writes into `_staging`, moves its files beside those that are there, and replaces the
+manifest, which is one atomic rename; files that the manifest no longer lists go last. Who reads the
+files that the manifest lists never sees half a step. Who reads whatever files there are may, while
+a step is committed or after a kill until the next run, see days of a step that is not finished, and
+both the old and the new files of a day that is computed again.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ EPOCH = date(1970, 1, 1)
 
 @frozen
 class Dataset:
-    """The finished days of one folder of Parquet files, and of the folder inside it being built to take their place.
+    """The finished days of one folder of Parquet files, and of the folder inside it being built to
+    take their place.
 
-    `view` is the name under which the engine's catalog shows the files, on an engine whose dated tables are files.
+    `view` is the name under which the engine's catalog shows the files, on an engine whose dated
+    tables are files.
     """
 
     engine: Engine
@@ -58,7 +62,9 @@ class Dataset:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While the block runs, nobody else fills this folder: a lock on it, which ends with the process."""
+        """While the block runs, nobody else fills this folder: a lock on it, which ends with the
+        process.
+        """
         self._check_path()
         try:
             self.main.mkdir(parents=True, exist_ok=True)
@@ -75,7 +81,10 @@ class Dataset:
     def _check_path(self) -> None:
         odd = re.search(r"[*?\[\]{}]", str(self.main))
         if odd:
-            message = f"{self.main} has a {odd[0]!r}, which engines read as a pattern of paths: give into= a folder without"
+            message = (
+                f"{self.main} has a {odd[0]!r}, which engines read as a pattern of paths: give"
+                " into= a folder without"
+            )
             raise EngineError(message)
 
     def _lock(self, handle: int) -> None:
@@ -84,7 +93,9 @@ class Dataset:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            message = f"another process is filling {self.main}: wait for it, or end it and run this again"
+            message = (
+                f"another process is filling {self.main}: wait for it, or end it and run this again"
+            )
             raise EngineError(message) from error
 
     # --- what is there
@@ -102,10 +113,26 @@ class Dataset:
         return self.document(self.main)
 
     def entries(self, target: Path) -> list[Entry]:
-        """Every finished day of a folder (this one, or the one being built), by day; a day whose files are gone is not."""
+        """Every finished day of a folder (this one, or the one being built), by day.
+
+        A day whose files are gone is not.
+        """
         found = self.document(target)
-        there = {d: e for d, e in found["days"].items() if all((target / f).is_file() for f in e["files"])}
-        return [Entry(date.fromisoformat(d), found["join"], found["definition"], e["inputs"], found["versions"][e["versions"]]) for d, e in there.items()]
+        there = {
+            d: e
+            for d, e in found["days"].items()
+            if all((target / f).is_file() for f in e["files"])
+        }
+        return [
+            Entry(
+                date.fromisoformat(d),
+                found["join"],
+                found["definition"],
+                e["inputs"],
+                found["versions"][e["versions"]],
+            )
+            for d, e in there.items()
+        ]
 
     def _files(self, target: Path) -> dict[date, dict[str, int]]:
         """The rows of each file that the manifest lists, by day; paths from the folder."""
@@ -113,7 +140,11 @@ class Dataset:
 
     def read(self, start: date | None = None, end: date | None = None) -> ir.Table:
         """The rows of the days in [start, end), from the files that the manifest lists."""
-        days = [f for d, f in self._files(self.main).items() if (start is None or d >= start) and (end is None or d < end)]
+        days = [
+            f
+            for d, f in self._files(self.main).items()
+            if (start is None or d >= start) and (end is None or d < end)
+        ]
         return self._read([self.main / name for files in days for name in files])
 
     @property
@@ -127,28 +158,53 @@ class Dataset:
         return engine_of(rows.get_backend()).given(rows)
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
-        """Refuse a folder, or a table of the catalog, that no backfill of the definition `name` wrote."""
-        del rebuild  # files are never edited in place: a day whose files are gone is computed again anyway
+        """Refuse a folder, or a table of the catalog, that no backfill of the definition `name`
+        wrote.
+        """
+        del (
+            rebuild
+        )  # files are never edited in place: a day whose files are gone is computed again anyway
         known, found = (self.main / MANIFEST).is_file(), self.document(self.main)["join"]
         if found not in (None, name):
-            message = f"{self.name} on {self.engine.title} holds {found}, not {name}: give into= another name, or remove {self.main} first"
+            message = (
+                f"{self.name} on {self.engine.title} holds {found}, not {name}: give into= another"
+                f" name, or remove {self.main} first"
+            )
             raise EngineError(message)
         if not known and self.view in self.engine.connected.list_tables():
-            message = f"{self.engine.title} has a table {self.view!r} that no backfill wrote: give into= another name, or drop it first"
+            message = (
+                f"{self.engine.title} has a table {self.view!r} that no backfill wrote: give into="
+                " another name, or drop it first"
+            )
             raise EngineError(message)
         if not known and any(self.main.iterdir()):
-            message = f"{self.main} holds files that no backfill wrote: give into= another folder, or empty it first"
+            message = (
+                f"{self.main} holds files that no backfill wrote: give into= another folder, or"
+                " empty it first"
+            )
             raise EngineError(message)
         if not known:
-            _replace(self.main / MANIFEST, document([], {}, {}))  # from here on it is ours, however this run ends
+            _replace(
+                self.main / MANIFEST, document([], {}, {})
+            )  # from here on it is ours, however this run ends
 
     # --- what is written
 
     def building(self, definition: str) -> Path:
-        """The folder that is built inside this one for a definition; readers skip names that start with an underscore."""
+        """The folder that is built inside this one for a definition.
+
+        Readers skip names that start with an underscore.
+        """
         return self.main / f"{BUILDING}{definition[:8]}"
 
-    def write(self, target: Path, rows: ir.Table, time: str, entries: Sequence[Entry], ranges: Sequence[Range]) -> None:
+    def write(
+        self,
+        target: Path,
+        rows: ir.Table,
+        time: str,
+        entries: Sequence[Entry],
+        ranges: Sequence[Range],
+    ) -> None:
         """Replace the entries' days in `target` by `rows`, in one replacement of the manifest."""
         del time, ranges  # files are by day: those of other days stay as they are
         old, staging = self.document(target), target / STAGING
@@ -159,22 +215,50 @@ class Dataset:
         written = {day: _rows(files) for day, files in _staged(staging).items()}
         for entry in entries:
             check_one_to_one(self.name, [entry], sum(written.get(entry.day, {}).values()))
-        check_one_to_one(self.name, entries, sum(n for files in written.values() for n in files.values()))
+        check_one_to_one(
+            self.name, entries, sum(n for files in written.values() for n in files.values())
+        )
         kept = [e for e in self.entries(target) if e.day not in {n.day for n in entries}]
-        self._commit(target, columns, [*kept, *entries], {e.day: old["days"][str(e.day)]["files"] for e in kept}, written)
+        self._commit(
+            target,
+            columns,
+            [*kept, *entries],
+            {e.day: old["days"][str(e.day)]["files"] for e in kept},
+            written,
+        )
         shutil.rmtree(staging)
 
     def remove(self, target: Path, time: str, ranges: Sequence[Range]) -> None:
         """Take these ranges of days out, in one replacement of the manifest."""
         del time
         old = self.document(target)
-        kept = [e for e in self.entries(target) if not any(first <= e.day < last for first, last in ranges)]
+        kept = [
+            e
+            for e in self.entries(target)
+            if not any(first <= e.day < last for first, last in ranges)
+        ]
         if len(kept) < len(old["days"]):
-            self._commit(target, old["columns"], kept, {e.day: old["days"][str(e.day)]["files"] for e in kept}, {})
+            self._commit(
+                target,
+                old["columns"],
+                kept,
+                {e.day: old["days"][str(e.day)]["files"] for e in kept},
+                {},
+            )
 
-    def _commit(self, target: Path, columns: dict[str, str], entries: Sequence[Entry], kept: dict[date, dict[str, int]], new: dict[date, dict[Path, int]]) -> None:
+    def _commit(
+        self,
+        target: Path,
+        columns: dict[str, str],
+        entries: Sequence[Entry],
+        kept: dict[date, dict[str, int]],
+        new: dict[date, dict[Path, int]],
+    ) -> None:
         """Move the new files in, replace the manifest, show it, remove what it does not list."""
-        placed = {day: {_placed(file, target, _folder(columns, day)): n for file, n in made.items()} for day, made in new.items()}
+        placed = {
+            day: {_placed(file, target, _folder(columns, day)): n for file, n in made.items()}
+            for day, made in new.items()
+        }
         _replace(target / MANIFEST, document(entries, columns, kept | placed))
         if target == self.main:
             self.finish()
@@ -195,19 +279,27 @@ class Dataset:
     def swap(self, built: Path) -> None:
         """Put the built folder's files in this one's place, in one replacement of the manifest."""
         found, entries = self.document(built), self.entries(built)
-        new = {e.day: {built / name: n for name, n in found["days"][str(e.day)]["files"].items()} for e in entries}
+        new = {
+            e.day: {built / name: n for name, n in found["days"][str(e.day)]["files"].items()}
+            for e in entries
+        }
         self._commit(self.main, found["columns"], entries, {}, new)
         shutil.rmtree(built)
 
     def drop_unfinished(self, keep: Path) -> None:
-        """Remove what a killed run left, and what was being built under definitions that nobody asks for now."""
+        """Remove what a killed run left, and what was being built under definitions that nobody
+        asks for now.
+        """
         for folder in (*self.main.glob(f"{BUILDING}*"), self.main / STAGING):
             if folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def dated(engine: Engine, into: str | Path | tuple[str, ...]) -> Ledger | Dataset | Lake:
-    """Where the days of `into` are kept: a table by name, with its schema and catalog or without; a folder by path."""
+    """Where the days of `into` are kept: a table by name, with its schema and catalog or without.
+
+    A folder by path.
+    """
     if isinstance(into, Path):
         return Dataset(engine, into.absolute())
     parts = (into,) if isinstance(into, str) else into
@@ -228,7 +320,9 @@ def _is_view(engine: Engine, name: str) -> bool:
 
 
 def _folder(columns: dict[str, str], day: date) -> str:
-    """`day=2023-11-30`, or another name where the rows have a column `day`: a reader would find two."""
+    """`day=2023-11-30`, or another name where the rows have a column `day`: a reader would find
+    two.
+    """
     name = "day"
     while name in {c.casefold() for c in columns}:
         name += "_"
@@ -237,7 +331,10 @@ def _folder(columns: dict[str, str], day: date) -> str:
 
 def _staged(staging: Path) -> dict[date, list[Path]]:
     """The files of each day that an engine wrote."""
-    days = {EPOCH + timedelta(microseconds=int(p.name.partition("=")[2])): sorted(p.glob("*.parquet")) for p in staging.glob(f"{BY}=*")}
+    days = {
+        EPOCH + timedelta(microseconds=int(p.name.partition("=")[2])): sorted(p.glob("*.parquet"))
+        for p in staging.glob(f"{BY}=*")
+    }
     return dict(sorted(days.items()))
 
 

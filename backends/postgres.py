@@ -1,4 +1,7 @@
-"""Postgres: SQL that stays in the database; what SQL cannot do exactly there goes through the kernel by COPY."""
+"""Postgres: SQL that stays in the database.
+
+What SQL cannot do exactly there goes through the kernel by COPY.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,12 @@ if TYPE_CHECKING:
     from workbench.backends.asof_query import AsOf
 
 
-TEMPORARY = "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind in ('r', 'v', 'm', 'p') and not relname like 'ibis%'"
-# Each column's name, the type under its domains, whether that is an enum, and whether it is a list of such
+TEMPORARY = (
+    "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind in ('r',"
+    " 'v', 'm', 'p') and not relname like 'ibis%'"
+)
+# Each column's name, the type under its domains, whether that is an enum, and whether it is a list
+# of such
 BASE_TYPES = """
     WITH RECURSIVE named AS (
         SELECT a.attname, coalesce(e.oid, t.oid) AS oid, a.atttypmod AS modifier, e.oid IS NOT NULL AS listed
@@ -43,9 +50,21 @@ BASE_TYPES = """
     )
     SELECT b.attname, format_type(b.oid, b.modifier), t.typtype, b.listed FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype <> 'd'
 """
-# What values depend on in a session, as Postgres tells a client of it by itself, and what it must be asked for.
-REPORTED = {"TimeZone": "UTC", "DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "client_encoding": "UTF8", "standard_conforming_strings": "on"}
-UNREPORTED = {"extra_float_digits": "1", "bytea_output": "hex", "array_nulls": "on", "transform_null_equals": "off"}
+# What values depend on in a session, as Postgres tells a client of it by itself, and what it must
+# be asked for.
+REPORTED = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+}
+UNREPORTED = {
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+}
 SETTLED: WeakSet[Any] = WeakSet()  # connections for which those were set
 # Where rows of this process are, by connection and for as long as an expression names them.
 SENT: WeakKeyDictionary[BaseBackend, WeakKeyDictionary[ops.InMemoryTable, ir.Table]] = (
@@ -53,7 +72,8 @@ SENT: WeakKeyDictionary[BaseBackend, WeakKeyDictionary[ops.InMemoryTable, ir.Tab
 )
 TEXTS = ("bpchar", '"char"', "citext", "name", "character")  # what else has the values of a text
 FILLED = ("character(", "bpchar")  # as the catalog calls what is filled up with blanks
-FEW = 1_000_000  # rows of running totals, events and window edges, that are done before COPY and the kernel would be
+# rows of running totals, events and window edges, that are done before COPY and the kernel would be
+FEW = 1_000_000
 
 
 @ibis.udf.scalar.builtin
@@ -76,7 +96,10 @@ def _is_text_in_arrow(dtype: dt.DataType) -> bool:
 
 
 def _in_arrow(table: ops.InMemoryTable, texts: Sequence[str]) -> pa.Table:
-    """The rows of a table of this process; of a frame, Python's own objects in `texts` as their texts."""
+    """The rows of a table of this process.
+
+    Of a frame, Python's own objects in `texts` as their texts.
+    """
     try:
         return table.data.to_pyarrow(table.schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -89,7 +112,8 @@ def _in_arrow(table: ops.InMemoryTable, texts: Sequence[str]) -> pa.Table:
 def _shown(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_shown(v) for v in value]
-    return None if value is None or value != value else str(value)  # noqa: PLR0124 pandas's nulls are not equal to themselves
+    # pandas's nulls are not equal to themselves
+    return None if value is None or value != value else str(value)  # noqa: PLR0124
 
 
 def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
@@ -97,7 +121,9 @@ def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
     name, _, modifier = text.rsplit(".", maxsplit=1)[-1].partition("(")
     if kind == "e" or name in TEXTS:
         found: dt.DataType = dt.string
-    elif name == "numeric" and ",-" in modifier:  # numeric(5,-2) has up to 7 digits, all of them before the point
+    elif (
+        name == "numeric" and ",-" in modifier
+    ):  # numeric(5,-2) has up to 7 digits, all of them before the point
         digits, below = modifier.rstrip(")").split(",-")
         found = dt.Decimal(int(digits) + int(below), 0)
     else:
@@ -119,36 +145,52 @@ class Postgres(Engine):
     longest = 63
 
     def settle(self) -> None:
-        """For the session, not within expressions: what Postgres reads from it is in too many casts. All but two are reported without a query.
+        """For the session, not within expressions: what Postgres reads from it is in too many
+        casts.
 
-        The user's own queries on this connection see UTC, as Ibis has set it, ISO dates, and UTF-8; nothing of the role or the database.
+        All but two are reported without a query.
+
+        The user's own queries on this connection see UTC, as Ibis has set it, ISO dates, and UTF-8;
+        nothing of the role or the database.
         """
         con, told = self.connected.con, self.connected.con.info
         if con.closed:
             return  # whoever reads from it is told so
         encoding = told.parameter_status("server_encoding")
         if encoding not in ("UTF8", "LATIN1", "SQL_ASCII"):
-            message = f"this Postgres database is in {encoding}, where texts have another order than in UTF-8 (semantics rule 8): load the tables into a database made with ENCODING 'UTF8'"
+            message = (
+                f"this Postgres database is in {encoding}, where texts have another order than in"
+                " UTF-8 (semantics rule 8): load the tables into a database made with ENCODING"
+                " 'UTF8'"
+            )
             raise EngineError(message)
         right = all(told.parameter_status(name) == value for name, value in REPORTED.items())
         if (right and con in SETTLED) or told.transaction_status.name == "INERROR":
             return
         idle = told.transaction_status.name == "IDLE"
-        chosen = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in (REPORTED | UNREPORTED).items())
+        chosen = ", ".join(
+            f"set_config('{name}', '{value}', false)"
+            for name, value in (REPORTED | UNREPORTED).items()
+        )
         con.execute(f"SELECT {chosen}")
         if idle:
             con.commit()  # else a rollback would undo it
             SETTLED.add(con)
 
     def apart(self, names: Collection[str] = ()) -> Postgres:
-        """Another session of the same database, user and schemas; itself where one of `names` is this session's alone."""
+        """Another session of the same database, user and schemas.
+
+        Itself where one of `names` is this session's alone.
+        """
         with self.refusing("another session"):
             return self._apart(names)
 
     def _apart(self, names: Collection[str]) -> Postgres:
         import psycopg  # noqa: PLC0415 an extra
 
-        if any(not names or name in names for (name,) in self.connected.raw_sql(TEMPORARY).fetchall()):
+        if any(
+            not names or name in names for (name,) in self.connected.raw_sql(TEMPORARY).fetchall()
+        ):
             return self
         mine = self.connected.con
         told = {**mine.info.get_parameters(), "password": mine.info.password or None}
@@ -171,18 +213,30 @@ class Postgres(Engine):
 
     def own(self, question: AsOf) -> str:
         """Running totals where they are exact and few, else the kernel."""
-        return "running" if postgres_running_totals.runs(question) and postgres_running_totals.rows(self, question) <= FEW else "kernel"
+        return (
+            "running"
+            if postgres_running_totals.runs(question)
+            and postgres_running_totals.rows(self, question) <= FEW
+            else "kernel"
+        )
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By running totals in the database, or by the kernel."""
         plan = question.plan or self.own(question)
         if plan == "running" and not postgres_running_totals.runs(question):
-            message = "plan='running' takes counts, and sums and means of whole numbers and decimals, on Postgres: leave the plan to the engine, or force 'kernel'"
+            message = (
+                "plan='running' takes counts, and sums and means of whole numbers and decimals, on"
+                " Postgres: leave the plan to the engine, or force 'kernel'"
+            )
             raise EngineError(message)
-        return (postgres_running_totals if plan == "running" else kernel_runner).answer(self, question)
+        return (postgres_running_totals if plan == "running" else kernel_runner).answer(
+            self, question
+        )
 
     def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue:
-        """By date_bin; an epoch is a decimal, which costs more than all else that is counted of a row."""
+        """By date_bin; an epoch is a decimal, which costs more than all else that is counted of a
+        row.
+        """
         zone = time.type().timezone
         origin = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
         found: ir.TimestampValue = date_bin(ibis.interval(microseconds=length), time, origin)
@@ -194,22 +248,26 @@ class Postgres(Engine):
             return self.holds(dtype.value_type)
         return not dtype.is_array() or not dtype.value_type.is_nested()
 
-    def chosen(self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool) -> ir.Scalar:
-        """The first of a list in that order: to Postgres a row with a null in it is no row, and Ibis would leave it out; lists as text meanwhile, which would have to be rectangles."""
+    def chosen(
+        self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool
+    ) -> ir.Scalar:
+        """The first of a list in that order: to Postgres a row with a null in it is no row, and
+        Ibis would leave it out; lists as text meanwhile, which would have to be rectangles.
+        """
         plain = value.cast("string") if value.type().is_array() else value
         order = [field.to_expr() for field in key.op().values]
         found = self.listed(plain, order, where, descending=last)[0]
         return found.cast(value.type()) if value.type().is_array() else found
 
-    def extremum(
-        self, value: ir.Column, where: ir.BooleanValue, *, largest: bool
-    ) -> ir.Scalar:
+    def extremum(self, value: ir.Column, where: ir.BooleanValue, *, largest: bool) -> ir.Scalar:
         """Of UUIDs, and of bytes before version 18, Postgres has none: texts of the same order."""
         if value.type().is_uuid():
             text = super().extremum(by_bytes(value.cast("string")), where, largest=largest)
             return text.cast("uuid")
         if value.type().is_binary():
-            text = super().extremum(by_bytes(postgres_maps.encode(value, "hex")), where, largest=largest)
+            text = super().extremum(
+                by_bytes(postgres_maps.encode(value, "hex")), where, largest=largest
+            )
             return postgres_maps.decode(text, "hex")
         return super().extremum(value, where, largest=largest)
 
@@ -220,55 +278,97 @@ class Postgres(Engine):
     def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
         """Of an object of jsonb."""
         if container.type().value_type.is_nested():
-            message = f"each() of {container.type()} is not available on Postgres, where a map is jsonb and its lists are JSON: compute it on DuckDB or Spark, or unfold the map in a table of its own"
+            message = (
+                f"each() of {container.type()} is not available on Postgres, where a map is jsonb"
+                " and its lists are JSON: compute it on DuckDB or Spark, or unfold the map in a"
+                " table of its own"
+            )
             raise EngineError(message)
         return postgres_maps.entries(table, container, key, element)
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
-        """Of domains the type that they are of; enums and the like are texts. Asked of the catalog where Ibis does not know one, or drops an offset."""
+        """Of domains the type that they are of; enums and the like are texts.
+
+        Asked of the catalog where Ibis does not know one, or drops an offset.
+        """
         known = dict(table.schema().items())
         if self.con is None or not any(t.is_unknown() or t.is_time() for t in known.values()):
             return known
         found = self._base_types(table)
         based = {name: _based(text, kind, listed=listed) for name, text, kind, listed in found}
-        zoned = {name: ZONED for name, text, *_ in found if text.startswith("time") and text.endswith("with time zone") and name in known and known[name].is_time()}
+        zoned = {
+            name: ZONED
+            for name, text, *_ in found
+            if text.startswith("time")
+            and text.endswith("with time zone")
+            and name in known
+            and known[name].is_time()
+        }
         return {c: based.get(c) or t if t.is_unknown() else t for c, t in known.items()} | zoned
 
     def _base_types(self, table: ir.Table) -> list[tuple[str, str, str, bool]]:
-        """Of each column its name, the type under its domains, the kind of that, and whether it is a list of it."""
+        """Of each column its name, the type under its domains, the kind of that, and whether it is
+        a list of it.
+        """
         node = table.op()
         place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
         asked = BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))
-        found: list[tuple[str, str, str, bool]] = self.run("a question of types", lambda: self.connected.raw_sql(asked).fetchall())
+        found: list[tuple[str, str, str, bool]] = self.run(
+            "a question of types", lambda: self.connected.raw_sql(asked).fetchall()
+        )
         return found
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
-        """As `format_type` has those of a query's columns, with their lengths; of a domain, the type that it is of."""
+        """As `format_type` has those of a query's columns, with their lengths.
+
+        Of a domain, the type that it is of.
+        """
         node = table.op()
         # of a stored table by its name, since Ibis calls PostGIS where a column is a shape
-        place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n) if isinstance(node, ops.DatabaseTable) else f"({self.query(table)}) as looked"
-        asked = f"select {', '.join(map(self.quoted, table.columns))} from {place} limit 0"  # noqa: S608 quoted identifiers
-        with closing(self.run("a question of types", lambda: self.connected.raw_sql(asked))) as cursor:
+        place = (
+            ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
+            if isinstance(node, ops.DatabaseTable)
+            else f"({self.query(table)}) as looked"
+        )
+        # quoted identifiers
+        asked = f"select {', '.join(map(self.quoted, table.columns))} from {place} limit 0"  # noqa: S608
+        with closing(
+            self.run("a question of types", lambda: self.connected.raw_sql(asked))
+        ) as cursor:
             found, columns = cursor.pgresult, range(cursor.pgresult.nfields)
             kinds = [f"({i}, {found.ftype(i)}::oid, {found.fmod(i)})" for i in columns]
         if not kinds:
             return {}
-        named = f"select format_type(o, m) from (values {', '.join(kinds)}) as v(i, o, m) order by i"  # noqa: S608 numbers
-        with closing(self.run("a question of types", lambda: self.connected.raw_sql(named))) as cursor:
+        named = (
+            # numbers
+            f"select format_type(o, m) from (values {', '.join(kinds)}) as v(i, o, m) order by i"  # noqa: S608
+        )
+        with closing(
+            self.run("a question of types", lambda: self.connected.raw_sql(named))
+        ) as cursor:
             return dict(zip(table.columns, (text for (text,) in cursor.fetchall()), strict=True))
 
-    def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:
+    def padded(
+        self, name: str, catalog: str | None = None, database: str | None = None
+    ) -> frozenset[str]:
         """Those of char(n), of domains over it, and of lists of it."""
         found = self._base_types(self.table(name, catalog, database))
         return frozenset(column for column, text, *_ in found if text.startswith(FILLED))
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
-        """Enums, char(n), citext and name are texts that compare by bytes, money a decimal; an object of jsonb is left."""
+        """Enums, char(n), citext and name are texts that compare by bytes, money a decimal.
+
+        An object of jsonb is left.
+        """
         if dtype.is_map():
             return column
         if holds_text(dtype):
             return by_bytes(cast(column, dtype))
-        return cast(column, dtype) if dtype.is_decimal() and dtype.scale is not None else super().plain(column, dtype)
+        return (
+            cast(column, dtype)
+            if dtype.is_decimal() and dtype.scale is not None
+            else super().plain(column, dtype)
+        )
 
     def bounded(self, value: ir.Column) -> ir.Column:
         """Decimals may be infinite, or no number; timestamps and dates infinite."""
@@ -278,7 +378,11 @@ class Postgres(Engine):
 
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:
         """A map is stored as jsonb, json or hstore."""
-        return postgres_maps.typed(column, dtype) if dtype.is_map() and (column.type().is_json() or column.type().is_map()) else None
+        return (
+            postgres_maps.typed(column, dtype)
+            if dtype.is_map() and (column.type().is_json() or column.type().is_map())
+            else None
+        )
 
     def query(self, expr: ir.Table) -> str:
         """With tables of this process by COPY, before Ibis would send them."""
@@ -318,8 +422,15 @@ class Postgres(Engine):
     def insert(self, table: str, rows: ir.Table) -> None:
         """Objects of jsonb as such: Ibis hands them over as text."""
         into = ", ".join(map(self.quoted, rows.columns))
-        cast = ", ".join(f"{self.quoted(c)}{'::jsonb' if dtype.is_map() or dtype.is_json() else ''}" for c, dtype in rows.schema().items())
-        self.execute(f"INSERT INTO {self.quoted(table)} ({into}) SELECT {cast} FROM ({self.query(rows)}) AS rows")  # noqa: S608 quoted identifiers
+        cast = ", ".join(
+            f"{self.quoted(c)}{'::jsonb' if dtype.is_map() or dtype.is_json() else ''}"
+            for c, dtype in rows.schema().items()
+        )
+        self.execute(
+            # quoted identifiers
+            f"INSERT INTO {self.quoted(table)} ({into}) SELECT {cast} FROM ({self.query(rows)}) AS"  # noqa: S608
+            " rows"
+        )
 
     def append(self, table: str, rows: pa.Table) -> None:
         """By COPY."""
@@ -328,17 +439,23 @@ class Postgres(Engine):
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
         """As any engine; analyzed, since the planner knows nothing of a new table."""
         table = super().keep(expr)
-        self.run("the query", lambda: self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close())
+        self.run(
+            "the query", lambda: self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close()
+        )
         return table
 
     def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
         """Rows of Arrow by COPY; maps as jsonb, in their types for Ibis."""
-        schema = rows.schema() if isinstance(rows, ir.Table) else ibis.Schema.from_pyarrow(rows.schema)
+        schema = (
+            rows.schema() if isinstance(rows, ir.Table) else ibis.Schema.from_pyarrow(rows.schema)
+        )
         if isinstance(rows, ir.Table) and not any(t.is_map() or t.is_json() for t in schema.types):
             return super().held_as(name, self._sent(rows))
         self.connected.create_table(name, schema=postgres_maps.stored(schema), temp=True)
         (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
-        return ops.DatabaseTable(name, schema=schema, source=self.connected, namespace=ops.Namespace()).to_expr()
+        return ops.DatabaseTable(
+            name, schema=schema, source=self.connected, namespace=ops.Namespace()
+        ).to_expr()
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
         """In the same table, analyzed anew."""
@@ -349,27 +466,39 @@ class Postgres(Engine):
     placeholder = "%s"
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
-        """Of its text, which tells any two values of a type apart; times with a zone are written in UTC, the session's."""
+        """Of its text, which tells any two values of a type apart.
+
+        Times with a zone are written in UTC, the session's.
+        """
         return hashtextextended(value.cast("string"), 0)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One transaction of the connection that Ibis holds; what Ibis runs in it are savepoints."""
         con = self.connected.con
-        # psycopg makes a savepoint of a block inside another transaction, and nothing would be committed at its end
+        # psycopg makes a savepoint of a block inside another transaction, and nothing would be
+        # committed at its end
         if con.info.transaction_status.name != "IDLE":
-            message = "this Postgres connection is inside a transaction, which backfill(into=...) must not end: commit or roll it back first, or connect with autocommit"
+            message = (
+                "this Postgres connection is inside a transaction, which backfill(into=...) must"
+                " not end: commit or roll it back first, or connect with autocommit"
+            )
             raise EngineError(message)
         with con.transaction():
             yield
 
     @contextmanager
     def held(self, table: str) -> Iterator[None]:
-        """By an advisory lock of the session, which Postgres gives up when the session ends, however it ends."""
+        """By an advisory lock of the session, which Postgres gives up when the session ends,
+        however it ends.
+        """
         name = f"workbench_backfills.{table}"
         ((free,),) = self.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
         if not free:
-            message = f"another session is filling {table!r} on Postgres: wait for it, or end it and run this again"
+            message = (
+                f"another session is filling {table!r} on Postgres: wait for it, or end it and run"
+                " this again"
+            )
             raise EngineError(message)
         try:
             yield
@@ -385,4 +514,7 @@ class Postgres(Engine):
 
     def within(self, time: str, start: date, end: date) -> str:
         """By timestamps: the session's time zone, in which naive and zoned ones meet, is UTC."""
-        return f"{self.quoted(time)} >= timestamp '{start}' AND {self.quoted(time)} < timestamp '{end}'"
+        return (
+            f"{self.quoted(time)} >= timestamp '{start}' AND {self.quoted(time)} < timestamp"
+            f" '{end}'"
+        )

@@ -1,4 +1,6 @@
-"""Rows between Postgres and Arrow, by COPY: no row becomes a Python object, but for lists and maps that are read."""
+"""Rows between Postgres and Arrow, by COPY: no row becomes a Python object, but for lists and maps
+that are read.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
 def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
     """As `fetched`, in batches from a file of COPY's text."""
     declared, nested, schema = _schemas(expr)
-    text = SpooledTemporaryFile(HELD)  # noqa: SIM115 read, and closed, after this function has returned
+    # read, and closed, after this function has returned
+    text = SpooledTemporaryFile(HELD)  # noqa: SIM115
     try:
         _copied_out(engine, postgres_maps.shown(engine.for_arrow(expr), nested), text)
     except BaseException:
@@ -50,7 +53,9 @@ def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(declared, _read(text, schema, declared))
 
 
-def _read(text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _read(
+    text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Schema
+) -> Iterator[pa.RecordBatch]:
     """The batches of COPY's text, which is closed when they are read or given up."""
     with text:
         if text.tell():
@@ -60,14 +65,27 @@ def _read(text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Sch
 
 
 def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
-    """The types that rows have, the columns that go by JSON, and the types that COPY's text is read in."""
+    """The types that rows have, the columns that go by JSON, and the types that COPY's text is read
+    in.
+    """
     declared = pa.schema([(name, arrow_type(dtype)) for name, dtype in expr.schema().items()])
-    nested = [f.name for f in declared if pa.types.is_nested(f.type) or pa.types.is_binary(f.type) or f.type == UNBOUNDED]
-    return declared, nested, pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared])
+    nested = [
+        f.name
+        for f in declared
+        if pa.types.is_nested(f.type) or pa.types.is_binary(f.type) or f.type == UNBOUNDED
+    ]
+    return (
+        declared,
+        nested,
+        pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared]),
+    )
 
 
 def arrow_type(dtype: ibis.DataType, unit: str | None = None) -> pa.DataType:
-    """The Arrow type of an Ibis type, with numbers that have no precision in it; times in a unit, or in that of the type."""
+    """The Arrow type of an Ibis type, with numbers that have no precision in it.
+
+    Times in a unit, or in that of the type.
+    """
     if unit is not None and dtype.is_timestamp():
         return pa.timestamp(unit, dtype.timezone)
     if dtype.is_decimal() and dtype.scale is None:
@@ -78,7 +96,10 @@ def arrow_type(dtype: ibis.DataType, unit: str | None = None) -> pa.DataType:
 
 
 def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:
-    with engine.connected.con.cursor() as cursor, cursor.copy(f"COPY ({engine.query(expr)}) TO STDOUT (FORMAT csv)") as copy:
+    with (
+        engine.connected.con.cursor() as cursor,
+        cursor.copy(f"COPY ({engine.query(expr)}) TO STDOUT (FORMAT csv)") as copy,
+    ):
         for row in copy:
             into.write(row)
 
@@ -88,16 +109,28 @@ def _reading(schema: pa.Schema) -> dict[str, Any]:
     return {
         "read_options": csv.ReadOptions(column_names=schema.names),
         "parse_options": csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        "convert_options": csv.ConvertOptions(column_types=schema, null_values=[""], true_values=["t"], false_values=["f"], strings_can_be_null=True, quoted_strings_can_be_null=False),
+        "convert_options": csv.ConvertOptions(
+            column_types=schema,
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
     }
 
 
 def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
     """Append rows to a table that has their columns."""
     text = pa.table({name: _text(rows[name]) for name in rows.column_names})
-    columns = ", ".join(exp.to_identifier(c, quoted=True).sql("postgres") for c in rows.column_names)
+    columns = ", ".join(
+        exp.to_identifier(c, quoted=True).sql("postgres") for c in rows.column_names
+    )
     into = exp.to_identifier(table, quoted=True).sql("postgres")
-    with con.con.cursor() as cursor, cursor.copy(f"COPY {into} ({columns}) FROM STDIN (FORMAT csv)") as copy:
+    with (
+        con.con.cursor() as cursor,
+        cursor.copy(f"COPY {into} ({columns}) FROM STDIN (FORMAT csv)") as copy,
+    ):
         for batch in text.to_batches(BATCH):
             part = BytesIO()
             csv.write_csv(batch, part, csv.WriteOptions(include_header=False))
@@ -105,7 +138,9 @@ def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
 
 
 def _text(column: pa.ChunkedArray) -> Any:
-    """A column as what CSV writes: lists as Postgres's array literals, bytes in hexadecimal digits, maps as JSON, everything else as it is."""
+    """A column as what CSV writes: lists as Postgres's array literals, bytes in hexadecimal digits,
+    maps as JSON, everything else as it is.
+    """
     if pa.types.is_map(column.type):
         return pa.chunked_array([postgres_maps.written(c) for c in column.chunks], pa.string())
     if pa.types.is_binary(column.type):
@@ -123,6 +158,7 @@ def _literals(lists: pa.Array) -> pa.Array:
     quoted = pc.fill_null(pc.binary_join_element_wise('"', values, '"', ""), "NULL")
     lengths = pc.fill_null(pc.list_value_length(lists), 0)
     offsets = pa.array([0, *pc.cumulative_sum(lengths).to_pylist()], pa.int32())
-    joined = pc.binary_join_element_wise("{", pc.binary_join(pa.ListArray.from_arrays(offsets, quoted), ","), "}", "")
+    joined = pc.binary_join_element_wise(
+        "{", pc.binary_join(pa.ListArray.from_arrays(offsets, quoted), ","), "}", ""
+    )
     return pc.if_else(lists.is_valid(), joined, pa.nulls(len(lists), pa.string()))
-

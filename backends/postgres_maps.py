@@ -1,6 +1,9 @@
-"""Maps on Postgres: objects of jsonb, whose keys are the map's keys as text; as expressions, and to and from Arrow.
+"""Maps on Postgres: objects of jsonb, whose keys are the map's keys as text.
 
-JSON's numbers are Postgres's `numeric` there, so that whole numbers, decimals and doubles stay exact.
+As expressions, and to and from Arrow.
+
+JSON's numbers are Postgres's `numeric` there, so that whole numbers, decimals and doubles stay
+exact.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ def _typing(given: dt.DataType, made: dt.DataType) -> Any:
 
 
 @ibis.udf.scalar.builtin
-def jsonb_extract_path_text(container: dt.Map(dt.string, dt.string), key: str) -> str:  # type: ignore[valid-type]  # Ibis reads the type
+# Ibis reads the type
+def jsonb_extract_path_text(container: dt.Map(dt.string, dt.string), key: str) -> str:  # type: ignore[valid-type]
     """The text of one value of an object; null where it is null or missing."""
     raise NotImplementedError  # as above
 
@@ -79,7 +83,10 @@ def _hex(value: ir.BinaryValue) -> ir.StringValue:
 
 
 def typed(column: ir.Value, dtype: dt.DataType = OBJECT) -> ir.Value:
-    """A column of jsonb, json, hstore, or lists as jsonb of this type, a map or any JSON; jsonb stays as it is."""
+    """A column of jsonb, json, hstore, or lists as jsonb of this type, a map or any JSON.
+
+    Jsonb stays as it is.
+    """
     return _typing(column.type(), dtype)(column)
 
 
@@ -96,7 +103,9 @@ def entries(table: ir.Table, container: ir.MapValue, key: str, element: str) -> 
 
 def stored(schema: ibis.Schema) -> ibis.Schema:
     """The types that columns are given in a table."""
-    return ibis.schema({name: OBJECT if dtype.is_map() else dtype for name, dtype in schema.items()})
+    return ibis.schema(
+        {name: OBJECT if dtype.is_map() else dtype for name, dtype in schema.items()}
+    )
 
 
 def shown(table: ir.Table, columns: Sequence[str]) -> ir.Table:
@@ -113,12 +122,18 @@ def written(values: pa.Array) -> pa.Array:
     if pa.types.is_map(kind):
         rows = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
         keys, items = rows.flatten().flatten()
-        return _joined(rows, pc.binary_join_element_wise(_quoted(as_text(keys)), _inner(items), ":"), "{}")
+        return _joined(
+            rows, pc.binary_join_element_wise(_quoted(as_text(keys)), _inner(items), ":"), "{}"
+        )
     if pa.types.is_list(kind):
         return _joined(values, _inner(values.flatten()), "[]")
     if pa.types.is_floating(kind):
         return pc.if_else(pc.is_finite(values), as_text(values), _quoted(as_text(values)))
-    return as_text(values) if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind) else _quoted(as_text(values))
+    return (
+        as_text(values)
+        if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+        else _quoted(as_text(values))
+    )
 
 
 def _inner(values: pa.Array) -> pa.Array:
@@ -127,18 +142,28 @@ def _inner(values: pa.Array) -> pa.Array:
 
 def _joined(rows: pa.ListArray, texts: pa.Array, brackets: str) -> pa.Array:
     """The elements' texts between brackets, as many as each row has."""
-    offsets = pa.array([0, *pc.cumulative_sum(pc.fill_null(pc.list_value_length(rows), 0)).to_pylist()], pa.int32())
+    offsets = pa.array(
+        [0, *pc.cumulative_sum(pc.fill_null(pc.list_value_length(rows), 0)).to_pylist()], pa.int32()
+    )
     lists = pc.binary_join(pa.ListArray.from_arrays(offsets, texts), ",")
-    return pc.if_else(rows.is_valid(), pc.binary_join_element_wise(brackets[0], lists, brackets[1], ""), pa.scalar(None, pa.string()))
+    return pc.if_else(
+        rows.is_valid(),
+        pc.binary_join_element_wise(brackets[0], lists, brackets[1], ""),
+        pa.scalar(None, pa.string()),
+    )
 
 
 def as_text(values: pa.Array) -> pa.Array:
     """As Postgres casts such values to text, or reads them."""
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-        return pa.array([None if v is None else f"\\x{v.hex()}" for v in values.to_pylist()], pa.string())
+        return pa.array(
+            [None if v is None else f"\\x{v.hex()}" for v in values.to_pylist()], pa.string()
+        )
     text = values.cast(pa.string())
     if pa.types.is_timestamp(values.type):
-        return pc.replace_substring_regex(pc.replace_substring_regex(text, r"Z$", "+00"), r"\.?0*(\+00)?$", r"\1")
+        return pc.replace_substring_regex(
+            pc.replace_substring_regex(text, r"Z$", "+00"), r"\.?0*(\+00)?$", r"\1"
+        )
     return text
 
 
@@ -155,12 +180,19 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def read(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
-    """The values that texts of JSON stand for. Raises pyarrow.ArrowInvalid where one is of another type."""
-    return _array([None if t is None else json.loads(t, parse_int=str, parse_float=str) for t in texts], kind)
+    """The values that texts of JSON stand for.
+
+    Raises pyarrow.ArrowInvalid where one is of another type.
+    """
+    return _array(
+        [None if t is None else json.loads(t, parse_int=str, parse_float=str) for t in texts], kind
+    )
 
 
 def restored(rows: pa.Table, declared: pa.Schema) -> pa.Table:
-    """The rows with columns of the declared types where they are texts of JSON, as `shown` makes them."""
+    """The rows with columns of the declared types where they are texts of JSON, as `shown` makes
+    them.
+    """
     for number, field in enumerate(declared):
         if rows.field(number).type != field.type:
             rows = rows.set_column(number, field, read(rows.column(number).to_pylist(), field.type))
@@ -172,11 +204,19 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_map(kind):
         there = [v or {} for v in values]
         keys, items = ([x for v in there for x in part(v)] for part in (dict.keys, dict.values))
-        made = pa.MapArray.from_arrays(_offsets(there), _array(keys, kind.key_type), _array(items, kind.item_type))
-        return pc.if_else(pa.array([v is not None for v in values], pa.bool_()), made, pa.scalar(None, made.type))
+        made = pa.MapArray.from_arrays(
+            _offsets(there), _array(keys, kind.key_type), _array(items, kind.item_type)
+        )
+        return pc.if_else(
+            pa.array([v is not None for v in values], pa.bool_()), made, pa.scalar(None, made.type)
+        )
     if pa.types.is_list(kind):
         there = [v or [] for v in values]
-        return pa.ListArray.from_arrays(_offsets(there), _array([x for v in there for x in v], kind.value_type), mask=pa.array([v is None for v in values], pa.bool_()))
+        return pa.ListArray.from_arrays(
+            _offsets(there),
+            _array([x for v in there for x in v], kind.value_type),
+            mask=pa.array([v is None for v in values], pa.bool_()),
+        )
     if pa.types.is_boolean(kind):
         return pa.array([v if v is None else v in (True, "true") for v in values], kind)
     if pa.types.is_binary(kind):

@@ -1,6 +1,8 @@
-"""Counts, sums and means of exact numbers as running totals: one window over the union of events and window edges, in the database.
+"""Counts, sums and means of exact numbers as running totals: one window over the union of events
+and window edges, in the database.
 
-A total of exact numbers less an earlier one is the window's own; of doubles it is not (semantics rule 11), so they are not for this plan.
+A total of exact numbers less an earlier one is the window's own; of doubles it is not (semantics
+rule 11), so they are not for this plan.
 """
 
 from __future__ import annotations
@@ -26,7 +28,12 @@ SUMS = ("sum", "average")
 def runs(question: AsOf) -> bool:
     """Whether running totals answer all that is asked."""
     schema = question.events.schema()
-    return all(a.reduction == "count" or _newest(a, question) or (a.reduction in SUMS and _exact(schema[a.inputs["arg"]])) for a in question.asks)
+    return all(
+        a.reduction == "count"
+        or _newest(a, question)
+        or (a.reduction in SUMS and _exact(schema[a.inputs["arg"]]))
+        for a in question.asks
+    )
 
 
 def rows(engine: Engine, question: AsOf) -> int:
@@ -37,33 +44,67 @@ def rows(engine: Engine, question: AsOf) -> int:
 
 def _newest(ask: Ask, question: AsOf) -> bool:
     """Whether the time of the key's latest event is asked for."""
-    return ask.reduction == "last" and ask.inputs == {"arg": question.time} and ask.span.length is None
+    return (
+        ask.reduction == "last" and ask.inputs == {"arg": question.time} and ask.span.length is None
+    )
 
 
 def _exact(dtype: ibis.DataType) -> bool:
-    return dtype.is_integer() or dtype.is_boolean() or (dtype.is_decimal() and dtype.scale is not None)
+    return (
+        dtype.is_integer() or dtype.is_boolean() or (dtype.is_decimal() and dtype.scale is not None)
+    )
 
 
 def answer(engine: Engine, question: AsOf) -> ir.Table:
     """The spine's columns and one column an ask."""
     spine = engine.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
     left, events = coded(engine, question, spine)
-    sums = {_total(ask, how): value for ask in question.asks for how, value in _terms(ask, events).items()}
-    latest = {NEWEST: events[question.time]} if any(a.reduction == "last" for a in question.asks) else {}
+    sums = {
+        _total(ask, how): value
+        for ask in question.asks
+        for how, value in _terms(ask, events).items()
+    }
+    latest = (
+        {NEWEST: events[question.time]} if any(a.reduction == "last" for a in question.asks) else {}
+    )
     spans = list(dict.fromkeys(a.span for a in question.asks if a.span.length is not None))
-    edges = [_edge(left, left[question.at], 0)] + [_edge(left, _tail(left[question.at], s), n) for n, s in enumerate(spans, 1)]
-    facts = events.select(CODE, **{ROW: ibis.null("int64"), EDGE: ibis.null("int64"), TIME: events[question.time], SIDE: ibis.literal(1)}, **latest, **sums)
+    edges = [_edge(left, left[question.at], 0)] + [
+        _edge(left, _tail(left[question.at], s), n) for n, s in enumerate(spans, 1)
+    ]
+    facts = events.select(
+        CODE,
+        **{
+            ROW: ibis.null("int64"),
+            EDGE: ibis.null("int64"),
+            TIME: events[question.time],
+            SIDE: ibis.literal(1),
+        },
+        **latest,
+        **sums,
+    )
     nothing = {name: ibis.null(facts[name].type()) for name in (*latest, *sums)}
     both = ibis.union(facts, *(e.mutate(**nothing).select(*facts.columns) for e in edges))
     # an edge stands before the events of its own time: what is summed at it is strictly before
     before = ibis.window(group_by=CODE, order_by=[TIME, SIDE], rows=(None, 0))
-    ran = both.select(ROW, EDGE, **{n: both[n].max().over(before) for n in latest}, **{n: both[n].sum().over(before) for n in sums}).filter(lambda t: t[ROW].notnull())
-    found = ran.group_by(ROW).agg(**{a.name: _finished(a, ran, 0 if a.span.length is None else 1 + spans.index(a.span)) for a in question.asks})
+    ran = both.select(
+        ROW,
+        EDGE,
+        **{n: both[n].max().over(before) for n in latest},
+        **{n: both[n].sum().over(before) for n in sums},
+    ).filter(lambda t: t[ROW].notnull())
+    found = ran.group_by(ROW).agg(
+        **{
+            a.name: _finished(a, ran, 0 if a.span.length is None else 1 + spans.index(a.span))
+            for a in question.asks
+        }
+    )
     return spine.join(found, ROW).select(*question.spine.columns, *(a.name for a in question.asks))
 
 
 def _edge(left: ir.Table, time: ir.IntegerValue, number: int) -> ir.Table:
-    return left.select(ROW, CODE, **{EDGE: ibis.literal(number, "int64"), TIME: time, SIDE: ibis.literal(0)})
+    return left.select(
+        ROW, CODE, **{EDGE: ibis.literal(number, "int64"), TIME: time, SIDE: ibis.literal(0)}
+    )
 
 
 def _tail(at: ir.IntegerValue, span: Span) -> ir.IntegerValue:
@@ -88,11 +129,25 @@ def _terms(ask: Ask, events: ir.Table) -> dict[str, ir.Value]:
         return counted
     value = events[ask.inputs["arg"]]
     value = value.ifelse(1, 0) if value.type().is_boolean() else value  # Postgres casts no boolean
-    return counted | {"sum": keep.ifelse(value.cast("int64") if value.type().is_signed_integer() else value.cast("decimal(38, 0)") if value.type().is_integer() else value, None)}
+    return counted | {
+        "sum": keep.ifelse(
+            (
+                value.cast("int64")
+                if value.type().is_signed_integer()
+                else value.cast("decimal(38, 0)")
+                if value.type().is_integer()
+                else value
+            ),
+            None,
+        )
+    }
 
 
 def _finished(ask: Ask, ran: ir.Table, edge: int) -> ir.Value:
-    """The total at the left row's time less that at the window's tail; null over no event, or 0 for counts."""
+    """The total at the left row's time less that at the window's tail.
+
+    Null over no event, or 0 for counts.
+    """
     if ask.reduction == "last":
         return ran[NEWEST].max(where=ran[EDGE] == 0)
     count = _between(ran, _total(ask, "count"), edge)
@@ -106,7 +161,9 @@ def _finished(ask: Ask, ran: ir.Table, edge: int) -> ir.Value:
 
 def _between(ran: ir.Table, total: str, edge: int) -> ir.Value:
     now = ran[total].sum(where=ran[EDGE] == 0)
-    return (now if not edge else now.fill_null(0) - ran[total].sum(where=ran[EDGE] == edge).fill_null(0)).fill_null(0)
+    return (
+        now if not edge else now.fill_null(0) - ran[total].sum(where=ran[EDGE] == edge).fill_null(0)
+    ).fill_null(0)
 
 
 def _typed(kind: pa.DataType) -> ibis.DataType:

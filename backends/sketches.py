@@ -1,7 +1,9 @@
-"""Apache DataSketches: how many different values, which value stands at a rank, which values are frequent (semantics rule 13).
+"""Apache DataSketches: how many different values, which value stands at a rank, which values are
+frequent (semantics rule 13).
 
-Each class is one kind of sketch with its settings: it makes sketches of values, merges them, writes and reads them as
-bytes, and says what they estimate and within which bound. Nulls, NaN and -0.0 are not for it (rule 9).
+Each class is one kind of sketch with its settings: it makes sketches of values, merges them, writes
+and reads them as bytes, and says what they estimate and within which bound. Nulls, NaN and -0.0 are
+not for it (rule 9).
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ SMALLEST = 3  # log2 of its smallest map
 
 @frozen(eq=False)
 class Distinct:
-    """Different values: a CPC sketch, and while they are few their 64-bit hashes too; none once there were more."""
+    """Different values: a CPC sketch, and while they are few their 64-bit hashes too.
+
+    None once there were more.
+    """
 
     sketch: Any
     hashes: frozenset[int] | None
@@ -35,12 +40,14 @@ class Distinct:
 
 @frozen
 class Uniques:
-    """How many different values: exact while 2**(lg_k - 3) of them are held as 64-bit hashes, by CPC sketches of 2**lg_k bins beyond.
+    """How many different values: exact while 2**(lg_k - 3) of them are held as 64-bit hashes, by
+    CPC sketches of 2**lg_k bins beyond.
 
-    Strings hash as UTF-8, whole numbers and doubles as 64 bits. A sketch, its bytes and its estimate are functions of the
-    set of values alone: neither their order nor how they came together changes a bit, since every sketch goes through a
-    union, whose estimator counts the distinct hashes. Two of the few values are taken for one where all 64 bits agree: once
-    in 10**15 sets of 256.
+    Strings hash as UTF-8, whole numbers and doubles as 64 bits. A sketch, its bytes and its
+    estimate are functions of the set of values alone: neither their order nor how they came
+    together changes a bit, since every sketch goes through a union, whose estimator counts the
+    distinct hashes. Two of the few values are taken for one where all 64 bits agree: once in 10**15
+    sets of 256.
     """
 
     lg_k: int = 11
@@ -67,23 +74,38 @@ class Uniques:
     def merged(self, *sketches: Distinct) -> Distinct:
         """The sketch of all their values."""
         few = [s.hashes for s in sketches]
-        return self._made([s.sketch for s in sketches], None if None in few else frozenset[int]().union(*filter(None, few)))
+        return self._made(
+            [s.sketch for s in sketches],
+            None if None in few else frozenset[int]().union(*filter(None, few)),
+        )
 
     def _made(self, sketches: Iterable[Any], hashes: frozenset[int] | None) -> Distinct:
         union = ds.cpc_union(self.lg_k)
         for sketch in sketches:
             union.update(sketch)
-        return Distinct(union.get_result(), None if hashes is None or len(hashes) > self.held else hashes)
+        return Distinct(
+            union.get_result(), None if hashes is None or len(hashes) > self.held else hashes
+        )
 
     def dumped(self, sketch: Distinct) -> bytes:
-        """The sketch as DataSketches' own bytes, the same in Java and C++; while it is exact, after its hashes."""
+        """The sketch as DataSketches' own bytes, the same in Java and C++.
+
+        While it is exact, after its hashes.
+        """
         told = bytes(sketch.sketch.serialize())
         if sketch.hashes is None:
             return told
-        return FEW + struct.pack(f"<I{len(sketch.hashes)}Q", len(sketch.hashes), *sorted(sketch.hashes)) + told
+        return (
+            FEW
+            + struct.pack(f"<I{len(sketch.hashes)}Q", len(sketch.hashes), *sorted(sketch.hashes))
+            + told
+        )
 
     def loaded(self, data: bytes) -> Distinct:
-        """The sketch of such bytes; of DataSketches' own alone, too, whose count is an estimate whatever it holds."""
+        """The sketch of such bytes.
+
+        Of DataSketches' own alone, too, whose count is an estimate whatever it holds.
+        """
         if not data.startswith(FEW):
             sketch = ds.cpc_sketch.deserialize(data)
             return Distinct(sketch, frozenset() if sketch.is_empty() else None)
@@ -97,11 +119,16 @@ class Uniques:
         return int(sketch.sketch.get_estimate()) if sketch.hashes is None else len(sketch.hashes)
 
     def count(self, values: Collection[int | float | str]) -> int:
-        """What a sketch of these values, of which no two are equal, estimates; few are counted without one."""
+        """What a sketch of these values, of which no two are equal, estimates.
+
+        Few are counted without one.
+        """
         return len(values) if len(values) <= self.held else self.estimate(self.of(values))
 
     def bounds(self, sketch: Distinct, sigmas: int = 2) -> tuple[float, float]:
-        """Between which numbers the true count is, with the confidence of 1, 2 or 3 standard deviations; the same two where it is exact."""
+        """Between which numbers the true count is, with the confidence of 1, 2 or 3 standard
+        deviations; the same two where it is exact.
+        """
         if sketch.hashes is not None:
             return len(sketch.hashes), len(sketch.hashes)
         return sketch.sketch.get_lower_bound(sigmas), sketch.sketch.get_upper_bound(sigmas)
@@ -113,7 +140,10 @@ class Uniques:
         return bytes(sketch.serialize())
 
     def estimates(self, values: Sequence[int | float | str], counts: Sequence[int]) -> list[int]:
-        """What CPC sketches that hold so many bins estimate; `counts` rise, and `values` are each of another bin."""
+        """What CPC sketches that hold so many bins estimate.
+
+        `counts` rise, and `values` are each of another bin.
+        """
         sketch, filled, found = ds.cpc_sketch(self.lg_k), 0, []
         for count in counts:
             for value in values[filled:count]:
@@ -125,7 +155,13 @@ class Uniques:
 
 def _hash(value: float | str) -> int:
     """64 bits of a value: of its UTF-8, or of its own 64 bits."""
-    told = value.encode() if isinstance(value, str) else struct.pack("<d", value) if isinstance(value, float) else struct.pack("<q", value)
+    told = (
+        value.encode()
+        if isinstance(value, str)
+        else struct.pack("<d", value)
+        if isinstance(value, float)
+        else struct.pack("<q", value)
+    )
     return int.from_bytes(blake2b(told, digest_size=8).digest(), "little")
 
 
@@ -133,15 +169,17 @@ def _hash(value: float | str) -> int:
 class Percentiles:
     """Which value stands at a rank: KLL sketches of doubles.
 
-    Exact up to `k` values. From there on the library draws which half of the values it keeps from a generator of its own,
-    without a seed: two sketches of the same values differ, within the bound.
+    Exact up to `k` values. From there on the library draws which half of the values it keeps from a
+    generator of its own, without a seed: two sketches of the same values differ, within the bound.
     """
 
     k: int = 200
 
     @property
     def error(self) -> float:
-        """The rank error that 99 of 100 sketches keep, as a share of all values: 1.3 % at 200, 2.1 % at Chronon's 128."""
+        """The rank error that 99 of 100 sketches keep, as a share of all values: 1.3 % at 200, 2.1
+        % at Chronon's 128.
+        """
         return float(ds.kll_doubles_sketch.get_normalized_rank_error(self.k, False))
 
     def of(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
@@ -166,19 +204,25 @@ class Percentiles:
         return ds.kll_doubles_sketch.deserialize(data)
 
     def estimate(self, sketch: Any, quantiles: Sequence[float]) -> list[float] | None:
-        """For each quantile the smallest value whose rank, itself included, is not below it; none over no values."""
+        """For each quantile the smallest value whose rank, itself included, is not below it.
+
+        None over no values.
+        """
         return None if sketch.is_empty() else list(sketch.get_quantiles(quantiles, True))
 
 
 @frozen
 class Frequent:
-    """Which values are frequent: frequent-items sketches that count at least 8 values for each of `k`.
+    """Which values are frequent: frequent-items sketches that count at least 8 values for each of
+    `k`.
 
-    Exact while there are no more different values than are counted. From there on a value is told if it surely occurs
-    more often than the sketch's error; its count is between `bounds`, and is told as the upper one.
+    Exact while there are no more different values than are counted. From there on a value is told
+    if it surely occurs more often than the sketch's error; its count is between `bounds`, and is
+    told as the upper one.
 
-    Where all counts are equal, the library drops all values at once, and then forgets the error too when it writes or
-    merges the sketch: one of the values, which did occur, is counted once more. All bounds hold.
+    Where all counts are equal, the library drops all values at once, and then forgets the error too
+    when it writes or merges the sketch: one of the values, which did occur, is counted once more.
+    All bounds hold.
     """
 
     k: int
@@ -200,7 +244,11 @@ class Frequent:
 
     def of(self, values: Sequence[int | float | str]) -> Any:
         """A sketch of these values, which are of one type."""
-        sketch = (ds.frequent_strings_sketch if len(values) and isinstance(values[0], str) else ds.frequent_items_sketch)(self.lg_size)
+        sketch = (
+            ds.frequent_strings_sketch
+            if len(values) and isinstance(values[0], str)
+            else ds.frequent_items_sketch
+        )(self.lg_size)
         for value in values:
             sketch.update(value)
         if len(values) and sketch.is_empty():
@@ -221,14 +269,23 @@ class Frequent:
         """The sketch as DataSketches' own bytes; `loaded` is told the type of the values."""
         if isinstance(sketch, ds.frequent_strings_sketch):
             return bytes(sketch.serialize())
-        return bytes(sketch.serialize(_codec(int if sketch.is_empty() else type(_held(sketch)[0][0]))))
+        return bytes(
+            sketch.serialize(_codec(int if sketch.is_empty() else type(_held(sketch)[0][0])))
+        )
 
     def loaded(self, data: bytes, kind: type) -> Any:
         """The sketch of such bytes, of `int`, `float` or `str`."""
-        return ds.frequent_strings_sketch.deserialize(data) if kind is str else ds.frequent_items_sketch.deserialize(data, _codec(kind))
+        return (
+            ds.frequent_strings_sketch.deserialize(data)
+            if kind is str
+            else ds.frequent_items_sketch.deserialize(data, _codec(kind))
+        )
 
     def estimate(self, sketch: Any) -> dict[Any, int] | None:
-        """At most `k` values and their counts, frequent ones first, of equal ones the smaller; none over no values."""
+        """At most `k` values and their counts, frequent ones first, of equal ones the smaller.
+
+        None over no values.
+        """
         if sketch.is_empty():
             return None
         told = sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_POSITIVES)
@@ -236,7 +293,10 @@ class Frequent:
         return {row[0]: row[1] for row in best}
 
     def bounds(self, sketch: Any, value: float | str) -> tuple[int, int]:
-        """Between which counts a value's true one is, for certain; of a value that is not told, too."""
+        """Between which counts a value's true one is, for certain.
+
+        Of a value that is not told, too.
+        """
         return sketch.get_lower_bound(value), sketch.get_upper_bound(value)
 
 

@@ -1,4 +1,7 @@
-"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs; no transactions, so dated tables are views of files, or tables of a lake."""
+"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs.
+
+No transactions, so dated tables are views of files, or tables of a lake.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,12 @@ if TYPE_CHECKING:
     from workbench.backends.lake_table import Lake
 
 
-# Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and dates of times are read in.
+# Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and
+# dates of times are read in.
 SETTINGS = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
-PADDED = "__CHAR_VARCHAR_TYPE_STRING"  # the type that a column was declared of, in the metadata of Spark's schema
+PADDED = (  # the type that a column was declared of, in the metadata of Spark's schema
+    "__CHAR_VARCHAR_TYPE_STRING"
+)
 
 
 @ibis.udf.scalar.builtin
@@ -97,12 +103,15 @@ class Spark(Engine):
         super().__init__(con, alone=tag is not None)
         self.tag = tag  # of the jobs that `interrupt` cancels
 
-    def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002 temporary views are the session's
+    # temporary views are the session's
+    def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002
         """The same session, which threads may share; its jobs have a tag of their own."""
         return Spark(ibis.pyspark.connect(self.session), ibis.util.gen_name("fw"))
 
     def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
-        """By whole parts and fractions: Spark's difference of 38 digits drops the last of more than six after the point."""
+        """By whole parts and fractions: Spark's difference of 38 digits drops the last of more than
+        six after the point.
+        """
         scale = high.type().scale or 0
         if scale <= DIGITS:
             return super().gap(high, low)
@@ -115,7 +124,8 @@ class Spark(Engine):
         joined: ir.IntegerScalar = BITS[name](value.cast("int64"), where=where)
         return joined.cast(value.type())
 
-    def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002 jobs have no tag on a connection that was given
+    # jobs have no tag on a connection that was given
+    def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002
         """By the tag of its jobs; they fail as cancelled."""
         if self.tag is not None:
             self._tags.cancel(self.tag)
@@ -138,17 +148,25 @@ class Spark(Engine):
 
     @property
     def _tags(self) -> Tags:
-        """A session of Spark Connect tags its own operations; a classic one's tags are known to its thread alone, the context's to all."""
+        """A session of Spark Connect tags its own operations.
+
+        A classic one's tags are known to its thread alone, the context's to all.
+        """
         session = self.session
         if self.remote:
             return Tags(session.addTag, session.removeTag, session.getTags, session.interruptTag)
         context = session.sparkContext
         context.setInterruptOnCancel(True)
-        return Tags(context.addJobTag, context.removeJobTag, context.getJobTags, context.cancelJobsWithTag)
+        return Tags(
+            context.addJobTag, context.removeJobTag, context.getJobTags, context.cancelJobsWithTag
+        )
 
     @contextmanager
     def setting(self) -> Iterator[None]:
-        """The session's settings that values depend on, while our queries are made and run; the user's own are as they were after it."""
+        """The session's settings that values depend on, while our queries are made and run.
+
+        The user's own are as they were after it.
+        """
         conf = self.session.conf
         before = {name: conf.get(name) for name in SETTINGS}
         try:
@@ -165,14 +183,20 @@ class Spark(Engine):
         """A text without a collation, and without the blanks that fill a char(n)."""
         if not holds_text(dtype):
             return super().plain(column, dtype)
-        return rtrim(cast(column, dtype)) if dtype.is_string() and self._padded(column) else cast(column, dtype)
+        return (
+            rtrim(cast(column, dtype))
+            if dtype.is_string() and self._padded(column)
+            else cast(column, dtype)
+        )
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
         """As a frame of Spark's has them."""
         found = self.run("a question of types", lambda: self.session.sql(self.query(table)).dtypes)
         return dict(found)
 
-    def padded(self, name: str, catalog: str | None = None, database: str | None = None) -> frozenset[str]:
+    def padded(
+        self, name: str, catalog: str | None = None, database: str | None = None
+    ) -> frozenset[str]:
         """Those of char(n)."""
         table = self.table(name, catalog, database)
         return frozenset(c for c in table.columns if self._padded(table[c]))
@@ -180,13 +204,33 @@ class Spark(Engine):
     def _padded(self, column: ir.Column) -> bool:
         """Whether a stored column is a char(n), which stands beside Spark's schema alone."""
         node = column.op()
-        if self.con is None or not isinstance(node, ops.Field) or not isinstance(node.rel, ops.DatabaseTable):
+        if (
+            self.con is None
+            or not isinstance(node, ops.Field)
+            or not isinstance(node.rel, ops.DatabaseTable)
+        ):
             return False
-        names = [self.quoted(n) for n in (node.rel.namespace.catalog, node.rel.namespace.database, node.rel.name) if n]
-        return str(self.session.table(".".join(names)).schema[node.name].metadata.get(PADDED, "")).startswith("char")
+        names = [
+            self.quoted(n)
+            for n in (node.rel.namespace.catalog, node.rel.namespace.database, node.rel.name)
+            if n
+        ]
+        return str(
+            self.session.table(".".join(names)).schema[node.name].metadata.get(PADDED, "")
+        ).startswith("char")
 
-    def listed(self, value: ir.Column, order: Sequence[ir.Column], where: ir.BooleanValue, *, descending: bool = False, k: int | None = None) -> ir.ArrayScalar:
-        """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for Spark."""
+    def listed(
+        self,
+        value: ir.Column,
+        order: Sequence[ir.Column],
+        where: ir.BooleanValue,
+        *,
+        descending: bool = False,
+        k: int | None = None,
+    ) -> ir.ArrayScalar:
+        """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for
+        Spark.
+        """
         keys = {f"o{i}": o for i, o in enumerate(order)}
         rows = ibis.struct({**keys, "v": value}).collect(where=where & value.notnull()).sort()
         if descending:
@@ -198,15 +242,24 @@ class Spark(Engine):
         """Maps, which Spark does not order, by their text."""
         return value.cast("string") if value.type().is_map() else value
 
-    def collected(self, value: ir.Column, order: ir.Column, where: ir.BooleanValue) -> ir.ArrayScalar:
+    def collected(
+        self, value: ir.Column, order: ir.Column, where: ir.BooleanValue
+    ) -> ir.ArrayScalar:
         """Sorted as structs, which also keep the nulls that Spark's own lists leave out."""
         rows = ibis.struct({"o": order, "v": value}).collect(where=where).sort()
         return (rows.length() > 0).ifelse(rows.map(lambda r: r["v"]), None)
 
     def own(self, question: AsOf) -> str:
-        """The kernel, where the executors can run it; else WorkersLackError, and a warning, since pairs may take long."""
+        """The kernel, where the executors can run it.
+
+        Else WorkersLackError, and a warning, since pairs may take long.
+        """
         if lack := self._lack():
-            warnings.warn(f"Spark computes by pairs of left rows and events, which takes long where they are many: {lack}", stacklevel=2)
+            warnings.warn(
+                "Spark computes by pairs of left rows and events, which takes long where they are"
+                f" many: {lack}",
+                stacklevel=2,
+            )
             raise WorkersLackError(lack)
         return super().own(question)
 
@@ -214,12 +267,17 @@ class Spark(Engine):
         """What the executors' Python lacks for the kernel."""
         from workbench.backends.spark_workers import workers_of  # noqa: PLC0415 as in `as_of`
 
-        found: str | None = self.run("a look at the executors", lambda: workers_of(self.session).lack)
+        found: str | None = self.run(
+            "a look at the executors", lambda: workers_of(self.session).lack
+        )
         return found
 
     def as_of(self, question: AsOf) -> ir.Table:
         """By the kernel, in the executors; runs where the answer is read."""
-        from workbench.backends.spark_kernel import Executors  # noqa: PLC0415 Spark's SQL can be shown where Spark is not installed
+        # Spark's SQL can be shown where Spark is not installed
+        from workbench.backends.spark_kernel import (  # noqa: PLC0415
+            Executors,
+        )
 
         if lack := self._lack():
             message = f"the window kernel cannot run on Spark: {lack}"
@@ -227,7 +285,14 @@ class Spark(Engine):
         name = ibis.util.gen_name("fw")
 
         def answer() -> None:
-            self.run("the window kernel", lambda: Executors(self.connected, question, self.query).answer().createOrReplaceTempView(name))
+            self.run(
+                "the window kernel",
+                lambda: (
+                    Executors(self.connected, question, self.query)
+                    .answer()
+                    .createOrReplaceTempView(name)
+                ),
+            )
 
         answer()
         self.note(answer)
@@ -242,7 +307,9 @@ class Spark(Engine):
         return _plain_name(name)
 
     def sql(self, expr: ir.Table) -> str:
-        """As Ibis writes it, also where Spark is not installed and Ibis has not read its options for it."""
+        """As Ibis writes it, also where Spark is not installed and Ibis has not read its options
+        for it.
+        """
         if ibis.options.pyspark is None:
             ibis.options.pyspark = Options()
         return super().sql(expr)
@@ -256,12 +323,20 @@ class Spark(Engine):
         return bool(self.run("a fetch", lambda: self.frame(expr).take(1), expr))
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
-        """Partition by partition: the next one is computed, and written as Arrow, while one is read, so that a classic driver holds two; a server of Connect computes all."""
+        """Partition by partition: the next one is computed, and written as Arrow, while one is
+        read, so that a classic driver holds two; a server of Connect computes all.
+        """
         from workbench.backends.spark_workers import shipped  # noqa: PLC0415 as in `as_of`
 
-        frame = self.run("a fetch", lambda: self.frame(expr).mapInArrow(shipped("written"), "batch binary"), expr)
-        # Not by the frame itself, as Connect must: Spark 4.3's scheduler keeps what its jobs gave for as long as the session lives
-        parts = self.run("a fetch", lambda: (frame if self.remote else frame.rdd).toLocalIterator(prefetchPartitions=True))
+        frame = self.run(
+            "a fetch", lambda: self.frame(expr).mapInArrow(shipped("written"), "batch binary"), expr
+        )
+        # Not by the frame itself, as Connect must: Spark 4.3's scheduler keeps what its jobs gave
+        # for as long as the session lives
+        parts = self.run(
+            "a fetch",
+            lambda: (frame if self.remote else frame.rdd).toLocalIterator(prefetchPartitions=True),
+        )
         batches = self._read((batch for row in parts for batch in ipc.open_stream(row.batch)), expr)
         first = next(batches, None)
         if first is None:
@@ -274,7 +349,11 @@ class Spark(Engine):
         while forgotten:
             self.session.catalog.dropTempView(forgotten.pop())  # and its cache
         name = ibis.util.gen_name("fw")
-        table = self.run("the query", lambda: self.connected.table(self._held(self.frame(expr), name)), None if isinstance(expr, pa.Table) else expr)
+        table = self.run(
+            "the query",
+            lambda: self.connected.table(self._held(self.frame(expr), name)),
+            None if isinstance(expr, pa.Table) else expr,
+        )
         weakref.finalize(table.op(), forgotten.append, name)
         self.note(lambda: self.refill(name, expr))
         return table
@@ -282,14 +361,22 @@ class Spark(Engine):
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
         """By another view of the same name, and its cache."""
         self.session.catalog.dropTempView(name)
-        self.run("the query", lambda: self._held(self.frame(rows), name), rows if isinstance(rows, ir.Table) else None)
+        self.run(
+            "the query",
+            lambda: self._held(self.frame(rows), name),
+            rows if isinstance(rows, ir.Table) else None,
+        )
 
     def local(self, rows: pa.Table) -> ir.Table:
-        """A view of them, for as long as an expression refers to it: Ibis goes by pandas, which rounds large integers beside nulls."""
+        """A view of them, for as long as an expression refers to it: Ibis goes by pandas, which
+        rounds large integers beside nulls.
+        """
         return self.viewed(self.session.createDataFrame(rows))
 
     def viewed(self, frame: DataFrame) -> ir.Table:
-        """A frame of Spark's own as a table that expressions may use, for as long as one refers to it."""
+        """A frame of Spark's own as a table that expressions may use, for as long as one refers to
+        it.
+        """
         name = ibis.util.gen_name("fw")
         frame.createOrReplaceTempView(name)
         table = self.connected.table(name)
@@ -316,7 +403,11 @@ class Spark(Engine):
 
     def frame(self, expr: ir.Table | pa.Table) -> Any:
         """The rows of an expression, or of this process, as Spark's own frame."""
-        return self.session.createDataFrame(expr) if isinstance(expr, pa.Table) else self.session.sql(self.query(expr))
+        return (
+            self.session.createDataFrame(expr)
+            if isinstance(expr, pa.Table)
+            else self.session.sql(self.query(expr))
+        )
 
     def lake(self, parts: Sequence[str]) -> Lake | None:
         """Where the catalog holds Delta or Iceberg tables, one of them."""
@@ -326,28 +417,49 @@ class Spark(Engine):
         return None if found is None else Lake(self, *found)
 
     def folder(self, table: str) -> Path:
-        """Beside the managed tables of the current database, where driver and executors reach it as a folder."""
+        """Beside the managed tables of the current database, where driver and executors reach it as
+        a folder.
+        """
         catalog = self.session.catalog.currentCatalog()
         if catalog != OWN_CATALOG:
-            message = f"Spark's current catalog is {catalog!r}, and a dated table is a view of Parquet files, which {OWN_CATALOG} alone has: session.catalog.setCurrentCatalog({OWN_CATALOG!r}) first, or into='folder/'"
+            message = (
+                f"Spark's current catalog is {catalog!r}, and a dated table is a view of Parquet"
+                f" files, which {OWN_CATALOG} alone has:"
+                f" session.catalog.setCurrentCatalog({OWN_CATALOG!r}) first, or into='folder/'"
+            )
             raise EngineError(message)
         place = self.session.catalog.getDatabase(self.session.catalog.currentDatabase()).locationUri
         url = urlparse(place)
         if url.scheme not in ("", "file"):
-            message = f"Spark keeps the tables of this database at {place}, and a dated table needs a folder: use a database with a file: location that driver and executors share, or into='folder/'"
+            message = (
+                f"Spark keeps the tables of this database at {place}, and a dated table needs a"
+                " folder: use a database with a file: location that driver and executors share, or"
+                " into='folder/'"
+            )
             raise EngineError(message)
         return Path(unquote(url.path)) / table
 
     def show(self, view: str, files: Sequence[Path]) -> None:
-        """By a view that names every file, so that files of a step that is not finished are not seen."""
+        """By a view that names every file, so that files of a step that is not finished are not
+        seen.
+        """
         columns = ", ".join(map(self.quoted, self.session.read.parquet(str(files[0])).columns))
-        self.session.sql(f"CREATE OR REPLACE VIEW {self.quoted(view)} AS SELECT {columns} FROM parquet.{self.quoted(_pattern(files))}")  # noqa: S608 quoted identifiers
+        self.session.sql(
+            # quoted identifiers
+            f"CREATE OR REPLACE VIEW {self.quoted(view)} AS SELECT {columns} FROM"  # noqa: S608
+            f" parquet.{self.quoted(_pattern(files))}"
+        )
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
         """One task a value of `by`; timestamps without a zone, as every other engine writes them."""
         frame = self.frame(rows)
-        columns = [frame[_plain_name(f.name)].cast(_retyped(f.dataType, naive=True)).alias(f.name) for f in frame.schema]
-        frame.select(columns).repartition(by).write.option("maxRecordsPerFile", FILE_ROWS).partitionBy(by).parquet(str(folder))
+        columns = [
+            frame[_plain_name(f.name)].cast(_retyped(f.dataType, naive=True)).alias(f.name)
+            for f in frame.schema
+        ]
+        frame.select(columns).repartition(by).write.option(
+            "maxRecordsPerFile", FILE_ROWS
+        ).partitionBy(by).parquet(str(folder))
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
         """As a temporary view of this session."""
@@ -365,9 +477,28 @@ def _pattern(files: Sequence[Path]) -> str:
 
 
 def _nullable(frame: DataFrame) -> DataFrame:
-    """Structs with fields that may be null, as in Arrow where the struct may be: toArrow() refuses others."""
-    loose = {f.name: _retyped(f.dataType, nullable=True) for f in frame.schema if "struct" in f.dataType.simpleString()}
-    return frame.select([frame[_plain_name(c)].cast(loose[c]).alias(c) if c in loose else frame[_plain_name(c)] for c in frame.columns]) if loose else frame
+    """Structs with fields that may be null, as in Arrow where the struct may be: toArrow() refuses
+    others.
+    """
+    loose = {
+        f.name: _retyped(f.dataType, nullable=True)
+        for f in frame.schema
+        if "struct" in f.dataType.simpleString()
+    }
+    return (
+        frame.select(
+            [
+                (
+                    frame[_plain_name(c)].cast(loose[c]).alias(c)
+                    if c in loose
+                    else frame[_plain_name(c)]
+                )
+                for c in frame.columns
+            ]
+        )
+        if loose
+        else frame
+    )
 
 
 def _plain_name(name: str) -> str:
@@ -388,8 +519,15 @@ def _retyped(kind: Any, *, naive: bool = False, nullable: bool = False) -> Any:
         case types.ArrayType():
             return types.ArrayType(again(kind.elementType), nullable or kind.containsNull)
         case types.MapType():
-            return types.MapType(again(kind.keyType), again(kind.valueType), nullable or kind.valueContainsNull)
+            return types.MapType(
+                again(kind.keyType), again(kind.valueType), nullable or kind.valueContainsNull
+            )
         case types.StructType():
-            return types.StructType([types.StructField(f.name, again(f.dataType), nullable or f.nullable) for f in kind.fields])
+            return types.StructType(
+                [
+                    types.StructField(f.name, again(f.dataType), nullable or f.nullable)
+                    for f in kind.fields
+                ]
+            )
         case _:
             return kind

@@ -1,4 +1,6 @@
-"""Spark's catalogs: which of them hold Delta or Iceberg tables, and what is refused of a table's name before any job runs."""
+"""Spark's catalogs: which of them hold Delta or Iceberg tables, and what is refused of a table's
+name before any job runs.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
     from workbench.backends.lake_formats import Format
 
 OWN_CATALOG = "spark_catalog"
-DELTAS = "org.apache.spark.sql.delta."  # its own catalog; platforms have others, and the extension built in
+DELTAS = (  # its own catalog; platforms have others, and the extension built in
+    "org.apache.spark.sql.delta."
+)
 EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 PARTS = re.compile(r"(`(?:[^`]|``)+`|[^`.]+)(?:\.|$)")
 
 
 def name_parts(name: str) -> tuple[str, ...] | None:
-    """The names that a qualified one is made of; none where it cannot be read. A name with a dot in it stands in backticks.
+    """The names that a qualified one is made of; none where it cannot be read.
+
+    A name with a dot in it stands in backticks.
 
     >>> name_parts("ice.`my.db`.out")
     ('ice', 'my.db', 'out')
@@ -38,7 +44,9 @@ def name_parts(name: str) -> tuple[str, ...] | None:
 
 
 def format_of(session: Any, catalog: str) -> Format | None:
-    """What the tables of a catalog are, by its class and, where that says nothing, by what the session makes tables of."""
+    """What the tables of a catalog are, by its class and, where that says nothing, by what the
+    session makes tables of.
+    """
     kind = str(session.conf.get(f"spark.sql.catalog.{catalog}", "")).lower()
     if "iceberg" in kind:
         return ICEBERG
@@ -48,15 +56,28 @@ def format_of(session: Any, catalog: str) -> Format | None:
 
 
 def place_of(session: Any, parts: Sequence[str]) -> tuple[Place, Format] | None:
-    """Where a table of a lake of this name is, and what it is to be made of; EngineError where there is no such place. None where a plain name is of no lake."""
+    """Where a table of a lake of this name is, and what it is to be made of.
+
+    EngineError where there is no such place. None where a plain name is of no lake.
+    """
     shown = ".".join(p if p.isidentifier() else quoted(p) for p in parts)
     if len(parts) > 3:  # noqa: PLR2004 catalog, schema, table
-        message = f"into={shown!r} has {len(parts)} parts: a table of a lake is named catalog.schema.table; a name with dots in it stands in backticks"
+        message = (
+            f"into={shown!r} has {len(parts)} parts: a table of a lake is named"
+            " catalog.schema.table; a name with dots in it stands in backticks"
+        )
         raise EngineError(message)
     catalog = parts[0] if len(parts) == 3 else session.catalog.currentCatalog()  # noqa: PLR2004
     schema = parts[-2] if len(parts) > 1 else session.catalog.currentDatabase()
-    if len(parts) == 2 and session.conf.get(f"spark.sql.catalog.{schema}", None) and not _exists(session, catalog, schema):  # noqa: PLR2004
-        message = f"into={shown!r} names the catalog {schema!r} and no schema: name all three, as in into='{schema}.db.{parts[-1]}'"
+    if (
+        len(parts) == 2  # noqa: PLR2004
+        and session.conf.get(f"spark.sql.catalog.{schema}", None)
+        and not _exists(session, catalog, schema)
+    ):
+        message = (
+            f"into={shown!r} names the catalog {schema!r} and no schema: name all three, as in"
+            f" into='{schema}.db.{parts[-1]}'"
+        )
         raise EngineError(message)
     place, form = Place(catalog, schema, parts[-1]), format_of(session, catalog)
     if form is None and len(parts) == 1:
@@ -72,29 +93,56 @@ def _exists(session: Any, catalog: str, schema: str) -> bool:
 
 def _check_schema(session: Any, place: Place) -> None:
     if not place.schema:
-        message = f"Spark's catalog {place.catalog!r} has no current schema: name one, as in into='{place.catalog}.db.{place.table}'"
+        message = (
+            f"Spark's catalog {place.catalog!r} has no current schema: name one, as in"
+            f" into='{place.catalog}.db.{place.table}'"
+        )
         raise EngineError(message)
     try:
         there = _exists(session, place.catalog, place.schema)
     except Exception as error:  # a catalog is a class of the user's choice, loaded at its first use
-        message = f"Spark cannot reach the catalog {place.catalog!r}: {reason(error)}; mend its settings, spark.sql.catalog.{place.catalog}, or name another"
+        message = (
+            f"Spark cannot reach the catalog {place.catalog!r}: {reason(error)}; mend its settings,"
+            f" spark.sql.catalog.{place.catalog}, or name another"
+        )
         raise EngineError(message) from error
     if not there:
-        message = f"the catalog {place.catalog!r} has no schema {place.schema!r}: CREATE DATABASE {quoted(place.catalog)}.{quoted(place.schema)} first, or name another, as in into='{place.catalog}.db.{place.table}'"
+        message = (
+            f"the catalog {place.catalog!r} has no schema {place.schema!r}: CREATE DATABASE"
+            f" {quoted(place.catalog)}.{quoted(place.schema)} first, or name another, as in"
+            f" into='{place.catalog}.db.{place.table}'"
+        )
         raise EngineError(message)
 
 
 def _check_session(session: Any, place: Place, form: Format | None) -> None:
     """Refuse a catalog that holds neither format, or one that the session cannot write."""
     kind = str(session.conf.get(f"spark.sql.catalog.{place.catalog}", ""))
-    if not kind and place.catalog not in {OWN_CATALOG, *(r.catalog for r in session.sql("SHOW CATALOGS").collect())}:
-        message = f"Spark has no catalog {place.catalog!r}: set spark.sql.catalog.{place.catalog} before the session starts, or name another"
+    if not kind and place.catalog not in {
+        OWN_CATALOG,
+        *(r.catalog for r in session.sql("SHOW CATALOGS").collect()),
+    }:
+        message = (
+            f"Spark has no catalog {place.catalog!r}: set spark.sql.catalog.{place.catalog} before"
+            " the session starts, or name another"
+        )
         raise EngineError(message)
     if form is None:
-        message = f"Spark's catalog {place.catalog!r} holds neither Delta nor Iceberg tables: name one that does, as in into='lake.{place.schema}.{place.table}', or fill a folder, into='{place.table}/'"
+        message = (
+            f"Spark's catalog {place.catalog!r} holds neither Delta nor Iceberg tables: name one"
+            f" that does, as in into='lake.{place.schema}.{place.table}', or fill a folder,"
+            f" into='{place.table}/'"
+        )
         raise EngineError(message)
-    if form is DELTA and kind.startswith(DELTAS) and EXTENSION not in str(session.conf.get("spark.sql.extensions", "")):
-        message = f"the catalog {place.catalog!r} is Delta's, and the session lacks its extension: set spark.sql.extensions to {EXTENSION} before the session starts"
+    if (
+        form is DELTA
+        and kind.startswith(DELTAS)
+        and EXTENSION not in str(session.conf.get("spark.sql.extensions", ""))
+    ):
+        message = (
+            f"the catalog {place.catalog!r} is Delta's, and the session lacks its extension: set"
+            f" spark.sql.extensions to {EXTENSION} before the session starts"
+        )
         raise EngineError(message)
 
 
@@ -102,10 +150,16 @@ def check_columns(owner: str, schema: ibis.Schema, form: Format) -> None:
     """Refuse columns that a table of this format cannot hold."""
     for name, dtype in schema.items():
         if not _holds(dtype):
-            message = f"column {name!r} of {owner} is {dtype}, which {form.title} tables cannot hold: cast it, as in .cast('string'), or leave it out"
+            message = (
+                f"column {name!r} of {owner} is {dtype}, which {form.title} tables cannot hold:"
+                " cast it, as in .cast('string'), or leave it out"
+            )
             raise EngineError(message)
         if name.casefold() in form.reserved:
-            message = f"column {name!r} of {owner} has a name that {form.title} keeps for itself: rename it"
+            message = (
+                f"column {name!r} of {owner} has a name that {form.title} keeps for itself:"
+                " rename it"
+            )
             raise EngineError(message)
 
 
@@ -116,5 +170,14 @@ def _holds(dtype: ibis.DataType) -> bool:
         return _holds(dtype.key_type) and _holds(dtype.value_type)
     if dtype.is_struct():
         return bool(dtype.types) and all(map(_holds, dtype.types))
-    plain = (dtype.is_numeric(), dtype.is_boolean(), dtype.is_string(), dtype.is_binary(), dtype.is_date(), dtype.is_timestamp(), dtype.is_json(), dtype.is_uuid())
+    plain = (
+        dtype.is_numeric(),
+        dtype.is_boolean(),
+        dtype.is_string(),
+        dtype.is_binary(),
+        dtype.is_date(),
+        dtype.is_timestamp(),
+        dtype.is_json(),
+        dtype.is_uuid(),
+    )
     return any(plain)

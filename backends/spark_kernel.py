@@ -1,4 +1,6 @@
-"""The kernel in Spark's executors: events and left rows meet in buckets of keys, and a hot key is cut by time."""
+"""The kernel in Spark's executors: events and left rows meet in buckets of keys, and a hot key is
+cut by time.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ SAMPLE, LEAST = 100_000, 100  # events from which hot keys are told, and of a ho
 
 @frozen
 class Executors:
-    """One question, and the session whose executors answer it. Nothing of the data comes to the driver."""
+    """One question, and the session whose executors answer it.
+
+    Nothing of the data comes to the driver.
+    """
 
     con: BaseBackend
     question: AsOf
@@ -49,7 +54,9 @@ class Executors:
         bounded = tuple(a for a in self.question.asks if a.span.length is not None)
         merged = tuple(a for a in self.question.asks if merges(a))
         rest = tuple(a for a in self.question.asks if a not in (*bounded, *merged))
-        parts = [self._run(asks, buckets, cuts) for asks, cuts in ((bounded, hot), (rest, None)) if asks]
+        parts = [
+            self._run(asks, buckets, cuts) for asks, cuts in ((bounded, hot), (rest, None)) if asks
+        ]
         parts += [self._merged(merged, buckets, hot)] if merged else []
         return reduce(lambda a, b: a.join(b, list(self.question.spine.columns)), parts)
 
@@ -67,16 +74,25 @@ class Executors:
 
     def _events(self) -> DataFrame:
         question = self.question
-        return self._frame(question.events.select(*dict.fromkeys((*question.keys, question.time, *question.order, *question.inputs))))
+        return self._frame(
+            question.events.select(
+                *dict.fromkeys((*question.keys, question.time, *question.order, *question.inputs))
+            )
+        )
 
     def _groups(self) -> dict[int, int]:
-        """How many events each of GROUPS groups of keys has, those without any left out; one pass, and so few rows come back."""
+        """How many events each of GROUPS groups of keys has, those without any left out.
+
+        One pass, and so few rows come back.
+        """
         return dict(self._events().groupBy(_group(self.question.keys)).count().collect())
 
     def _hot(self, groups: dict[int, int]) -> DataFrame | None:
-        """The keys that have more events than one task should hold, and the times that cut the hottest into slices of about that many.
+        """The keys that have more events than one task should hold, and the times that cut the
+        hottest into slices of about that many.
 
-        Only groups with as many can have one. Told from a sample: which keys are cut, and where, changes no value.
+        Only groups with as many can have one. Told from a sample: which keys are cut, and where,
+        changes no value.
         """
         large = [group for group, n in groups.items() if n > self._most]
         if not large:
@@ -92,39 +108,103 @@ class Executors:
         slices = -(-int(hottest / share) // self._most) + 1
         shares = [f.lit(i / slices) for i in range(1, slices)]
         cuts = f.percentile_approx(self.question.time, f.array(*shares)).alias(CUTS)
-        # held, since cuts that were computed twice might differ: events and left rows would be cut at other times
-        return sample.join(f.broadcast(counts), keys, "left_semi").groupBy(*keys).agg(cuts).localCheckpoint()
+        # held, since cuts that were computed twice might differ: events and left rows would be cut
+        # at other times
+        return (
+            sample.join(f.broadcast(counts), keys, "left_semi")
+            .groupBy(*keys)
+            .agg(cuts)
+            .localCheckpoint()
+        )
 
     def _merged(self, asks: tuple[Ask, ...], buckets: int, hot: DataFrame) -> DataFrame:
-        """Asks of all the past: each slice's totals are events of its key's distant past in all later slices."""
+        """Asks of all the past: each slice's totals are events of its key's distant past in all
+        later slices.
+        """
         question, keys = self.question, [*self.question.keys, SLICE]
         types = question.events.schema()
-        merging = [Merging(a, f"_fw_merged{i}", types[a.inputs["arg"]].to_pyarrow() if "arg" in a.inputs else None) for i, a in enumerate(asks)]
-        cut = self._events().join(f.broadcast(hot), list(question.keys), "left").withColumn(SLICE, _slice(f.col(question.time)))
+        merging = [
+            Merging(
+                a,
+                f"_fw_merged{i}",
+                types[a.inputs["arg"]].to_pyarrow() if "arg" in a.inputs else None,
+            )
+            for i, a in enumerate(asks)
+        ]
+        cut = (
+            self._events()
+            .join(f.broadcast(hot), list(question.keys), "left")
+            .withColumn(SLICE, _slice(f.col(question.time)))
+        )
         own = [value.alias(c) for m in merging for c, value in m.columns().items()]
         events = cut.select(*dict.fromkeys((*keys, question.time, *question.order)), *own)
         hottest = events.join(f.broadcast(hot), list(question.keys), "left_semi").groupBy(*keys)
-        handed = hottest.applyInArrow(shipped("handed", merging, keys, question.time, question.order, _arrow(events.schema)), events.schema)
-        later = handed.join(f.broadcast(hot), list(question.keys)).filter(f.size(CUTS) > f.col(SLICE))
-        later = later.withColumn(SLICE, f.explode(f.sequence(f.col(SLICE) + 1, f.size(CUTS)))).drop(CUTS)
-        left = self._frame(question.spine).join(f.broadcast(hot), list(question.keys), "left").withColumn(SLICE, _slice(f.col(question.at))).drop(CUTS)
-        narrowed = evolve(question, asks=tuple(a for m in merging for a in m.asks()), keys=tuple(keys))
-        return self._met(narrowed, events.unionByName(later), left, buckets, self._schema(asks), merging)
+        handed = hottest.applyInArrow(
+            shipped("handed", merging, keys, question.time, question.order, _arrow(events.schema)),
+            events.schema,
+        )
+        later = handed.join(f.broadcast(hot), list(question.keys)).filter(
+            f.size(CUTS) > f.col(SLICE)
+        )
+        later = later.withColumn(SLICE, f.explode(f.sequence(f.col(SLICE) + 1, f.size(CUTS)))).drop(
+            CUTS
+        )
+        left = (
+            self._frame(question.spine)
+            .join(f.broadcast(hot), list(question.keys), "left")
+            .withColumn(SLICE, _slice(f.col(question.at)))
+            .drop(CUTS)
+        )
+        narrowed = evolve(
+            question, asks=tuple(a for m in merging for a in m.asks()), keys=tuple(keys)
+        )
+        return self._met(
+            narrowed, events.unionByName(later), left, buckets, self._schema(asks), merging
+        )
 
     def _run(self, asks: tuple[Ask, ...], buckets: int, hot: DataFrame | None) -> DataFrame:
-        events, left, keys = self._events(), self._frame(self.question.spine), list(self.question.keys)
+        events, left, keys = (
+            self._events(),
+            self._frame(self.question.spine),
+            list(self.question.keys),
+        )
         if hot is not None:
             at, time = f.col(self.question.at), f.col(self.question.time)
             reach = max((a.span.length or 0) + (a.span.hop or 0) for a in asks)
-            left = left.join(f.broadcast(hot), keys, "left").withColumn(SLICE, _slice(at)).drop(CUTS)
+            left = (
+                left.join(f.broadcast(hot), keys, "left").withColumn(SLICE, _slice(at)).drop(CUTS)
+            )
             seen = f.sequence(_slice(time), _slice(time + f.lit(reach)))
-            events = events.join(f.broadcast(hot), keys, "left").withColumn(SLICE, f.explode(seen)).drop(CUTS)
+            events = (
+                events.join(f.broadcast(hot), keys, "left")
+                .withColumn(SLICE, f.explode(seen))
+                .drop(CUTS)
+            )
             keys = [*keys, SLICE]  # Spark Connect reads the list of a join later
-        return self._met(evolve(self.question, asks=asks, keys=tuple(keys)), events, left, buckets, self._schema(asks))
+        return self._met(
+            evolve(self.question, asks=asks, keys=tuple(keys)),
+            events,
+            left,
+            buckets,
+            self._schema(asks),
+        )
 
-    def _met(self, question: AsOf, events: DataFrame, left: DataFrame, buckets: int, schema: StructType, merging: Sequence[Merging] = ()) -> DataFrame:
-        """One table of both sides, in buckets of keys; not a cogroup: Spark sorts what it groups, and the kernel sorts anyway."""
-        both = events.unionByName(left, allowMissingColumns=True).repartition(buckets, *question.keys)
+    def _met(
+        self,
+        question: AsOf,
+        events: DataFrame,
+        left: DataFrame,
+        buckets: int,
+        schema: StructType,
+        merging: Sequence[Merging] = (),
+    ) -> DataFrame:
+        """One table of both sides, in buckets of keys.
+
+        Not a cogroup: Spark sorts what it groups, and the kernel sorts anyway.
+        """
+        both = events.unionByName(left, allowMissingColumns=True).repartition(
+            buckets, *question.keys
+        )
         bucket = Bucket(
             question.asks,
             keys=question.keys,
@@ -143,7 +223,9 @@ class Executors:
         return max(2 * workers_of(self._session).cores, -(-events // self._most))
 
     def _schema(self, asks: Sequence[Ask]) -> StructType:
-        columns = dict(self.question.spine.schema().items()) | {a.name: ibis.dtype(a.type) for a in asks}
+        columns = dict(self.question.spine.schema().items()) | {
+            a.name: ibis.dtype(a.type) for a in asks
+        }
         return PySparkSchema.from_ibis(ibis.schema(columns))
 
 

@@ -1,4 +1,5 @@
-"""How an executor comes by the tasks' sources: its own where they are the same, else those that were sent to it.
+"""How an executor comes by the tasks' sources: its own where they are the same, else those that
+were sent to it.
 
 Spark sends this file as text, so that it needs Python's own library alone.
 """
@@ -26,7 +27,8 @@ TASKS = f"{PACKAGE}.backends.spark_tasks"
 def tasks(sent: bytes) -> Any:
     """The module of tasks; `sent` are the sources by their path, as `packed` makes them.
 
-    Asked of the modules that are loaded each time: sessions of two versions may share a worker in turns.
+    Asked of the modules that are loaded each time: sessions of two versions may share a worker in
+    turns.
     """
     wanted: dict[str, str] = json.loads(zlib.decompress(sent))
     if _installed(wanted) is None:
@@ -52,13 +54,18 @@ def _installed(wanted: Mapping[str, str]) -> Path | None:
 
 def _holds(package: Path, wanted: Mapping[str, str]) -> bool:
     try:
-        return all((package / name).read_text(encoding="utf-8") == text for name, text in wanted.items())
+        return all(
+            (package / name).read_text(encoding="utf-8") == text for name, text in wanted.items()
+        )
     except (OSError, UnicodeError):
         return False
 
 
 def _unpacked(wanted: Mapping[str, str]) -> Path:
-    """A folder that holds the package; one a version, so that numba's machine code in it serves all applications."""
+    """A folder that holds the package.
+
+    One a version, so that numba's machine code in it serves all applications.
+    """
     base = own_folder()
     version = blake2b(json.dumps(dict(wanted)).encode(), digest_size=8).hexdigest()
     place = base / version
@@ -83,7 +90,12 @@ def own_folder() -> Path:
     try:
         base.mkdir(mode=0o700, exist_ok=True)
         about = base.lstat()
-        if base.is_dir() and not base.is_symlink() and about.st_uid == user and not about.st_mode & 0o022:
+        if (
+            base.is_dir()
+            and not base.is_symlink()
+            and about.st_uid == user
+            and not about.st_mode & 0o022
+        ):
             return base
     except OSError:
         pass

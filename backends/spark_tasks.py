@@ -1,6 +1,8 @@
-"""What Spark's executors run: a bucket of keys through the kernel, a slice that is handed on, batches as bytes.
+"""What Spark's executors run: a bucket of keys through the kernel, a slice that is handed on,
+batches as bytes.
 
-They have these sources alone, by `workbench.backends.spark_workers`: nothing here, or in what it imports, is of Ibis.
+They have these sources alone, by `workbench.backends.spark_workers`: nothing here, or in what it
+imports, is of Ibis.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ BATCH = 10_000  # rows that go back to Spark at once, as many as it sends
 
 @frozen
 class Bucket:
-    """What is asked of one bucket of keys: the columns of both sides, and the answer's columns and types."""
+    """What is asked of one bucket of keys: the columns of both sides, and the answer's columns and
+    types.
+    """
 
     asks: tuple[Ask, ...]
     keys: tuple[str, ...]
@@ -44,7 +48,10 @@ class Bucket:
 
 def answered(batches: Iterator[pa.RecordBatch], bucket: Bucket) -> Iterator[pa.RecordBatch]:
     """The kernel over one bucket of keys: left rows are those that have an instant."""
-    from workbench.backends.kernel import as_of  # noqa: PLC0415 numba loads where a bucket is answered alone
+    # numba loads where a bucket is answered alone
+    from workbench.backends.kernel import (  # noqa: PLC0415
+        as_of,
+    )
 
     facts, events, rows = bucket.facts, [], []
     for batch in batches:
@@ -73,7 +80,14 @@ def answered(batches: Iterator[pa.RecordBatch], bucket: Bucket) -> Iterator[pa.R
         yield from answer.cast(bucket.answer).to_batches(BATCH)
 
 
-def handed(events: pa.Table, merging: Sequence[Merging], keys: Sequence[str], time: str, order: Sequence[str], answer: pa.Schema) -> pa.Table:
+def handed(
+    events: pa.Table,
+    merging: Sequence[Merging],
+    keys: Sequence[str],
+    time: str,
+    order: Sequence[str],
+    answer: pa.Schema,
+) -> pa.Table:
     """What one slice of a hot key hands on to later ones, in the columns of the events."""
     return handed_on(events, merging, keys, time, order).select(answer.names).cast(answer)
 
@@ -84,7 +98,9 @@ def written(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
-        yield pa.RecordBatch.from_pydict({"batch": pa.array([sink.getvalue().to_pybytes()], pa.binary())})
+        yield pa.RecordBatch.from_pydict(
+            {"batch": pa.array([sink.getvalue().to_pybytes()], pa.binary())}
+        )
 
 
 def loaded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

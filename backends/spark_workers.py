@@ -1,4 +1,6 @@
-"""What Spark's executors have, and what they are sent: functions by value, beside the sources that these need."""
+"""What Spark's executors have, and what they are sent: functions by value, beside the sources that
+these need.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,17 @@ if TYPE_CHECKING:
 # Of the package's folder: what `spark_tasks` imports.
 SENT = (
     "__init__.py",
-    *(f"backends/{n}.py" for n in ("__init__", "asof_request", "hot_key_slices", "sketches", "spark_tasks")),
+    *(
+        f"backends/{n}.py"
+        for n in ("__init__", "asof_request", "hot_key_slices", "sketches", "spark_tasks")
+    ),
     "backends/kernel/*.py",
 )
 NEEDED = ("numpy", "pyarrow", "attrs", "numba", "datasketches")  # as `import` names them
 ROWS = 4096  # of the probe; Spark cuts them into as many parts as it runs tasks at once
 ADVICE = (
-    "set PYSPARK_PYTHON (for spark-submit spark.pyspark.python), before the session starts, to the path that a Python "
-    f"with {', '.join(NEEDED)} has on the executors"
+    "set PYSPARK_PYTHON (for spark-submit spark.pyspark.python), before the session starts, to the"
+    f" path that a Python with {', '.join(NEEDED)} has on the executors"
 )
 KNOWN: WeakKeyDictionary[SparkSession, Workers] = WeakKeyDictionary()
 
@@ -44,19 +49,25 @@ class Workers:
 
 
 def workers_of(session: SparkSession) -> Workers:
-    """A session's workers, asked by jobs of as many tasks as it runs at once, until nothing is lacking."""
+    """A session's workers, asked by jobs of as many tasks as it runs at once, until nothing is
+    lacking.
+    """
     known = KNOWN.get(session)
     if known is None:
         known = _probed(session)
-        if known.lack is None:  # what is lacking may be mended, and what failed may have been a lost executor
+        if (
+            known.lack is None
+        ):  # what is lacking may be mended, and what failed may have been a lost executor
             KNOWN[session] = known
     return known
 
 
 def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
-    """A function of `workbench.backends.spark_tasks` for Spark: its rows are given in an executor, its other arguments here.
+    """A function of `workbench.backends.spark_tasks` for Spark: its rows are given in an executor,
+    its other arguments here.
 
-    It is nested, so that it is sent by value; its arguments are read once their classes' sources are there.
+    It is nested, so that it is sent by value; its arguments are read once their classes' sources
+    are there.
     """
     rest, sent, source = pickle.dumps(arguments), _sent(), _source()
 
@@ -71,7 +82,8 @@ def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
             loader = types.ModuleType(name)
             exec(source, loader.__dict__)  # noqa: S102 our own file
             sys.modules[name] = loader
-        return getattr(loader.tasks(sent), task)(rows, *pickle.loads(rest))  # noqa: S301 as written above
+        # as written above
+        return getattr(loader.tasks(sent), task)(rows, *pickle.loads(rest))  # noqa: S301
 
     return run
 
@@ -81,7 +93,9 @@ def _sent() -> bytes:
     """The tasks' sources."""
     here = Path(__file__).parents[1]
     files = sorted(path for pattern in SENT for path in here.glob(pattern))
-    return loader.packed({p.relative_to(here).as_posix(): p.read_text(encoding="utf-8") for p in files})
+    return loader.packed(
+        {p.relative_to(here).as_posix(): p.read_text(encoding="utf-8") for p in files}
+    )
 
 
 @cache
@@ -100,7 +114,9 @@ def _probed(session: SparkSession) -> Workers:
             tasks.mapInArrow(shipped("loaded"), "id bigint").count()
             return Workers(cores)
     except Exception as error:  # noqa: BLE001 whatever keeps Python from running there
-        return Workers(cores, f"the executors' Python cannot run the window kernel ({reason(error)}): {ADVICE}")
+        return Workers(
+            cores, f"the executors' Python cannot run the window kernel ({reason(error)}): {ADVICE}"
+        )
     python = ", ".join(sorted({one["python"] for one in seen}))
     return Workers(cores, f"the executors' Python ({python}) lacks {', '.join(lacking)}: {ADVICE}")
 

@@ -1,4 +1,6 @@
-"""What engines store otherwise than the rules have it: texts under other names, times without an end."""
+"""What engines store otherwise than the rules have it: texts under other names, times without an
+end.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ ZONED = dt.Unknown("TIME WITH TIME ZONE")  # a time of day to Ibis, which drops 
 
 
 def cast(column: ir.Value, dtype: dt.DataType) -> ir.Value:
-    """A cast that is written even where Ibis takes the column for one of that type already: an enum is a string to it."""
+    """A cast that is written even where Ibis takes the column for one of that type already: an enum
+    is a string to it.
+    """
     return ops.Cast(column.op(), lengthless(dtype)).to_expr()
 
 
@@ -31,7 +35,9 @@ def lengthless(dtype: dt.DataType) -> dt.DataType:
         case dt.Array():
             return dt.Array(lengthless(dtype.value_type), nullable=dtype.nullable)
         case dt.Map():
-            return dt.Map(lengthless(dtype.key_type), lengthless(dtype.value_type), nullable=dtype.nullable)
+            return dt.Map(
+                lengthless(dtype.key_type), lengthless(dtype.value_type), nullable=dtype.nullable
+            )
         case dt.Struct():
             return dt.Struct({n: lengthless(t) for n, t in dtype.items()}, nullable=dtype.nullable)
         case _:

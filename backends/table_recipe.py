@@ -1,4 +1,6 @@
-"""How a table was made: what its engine kept on the way, in order, to be made again over other rows, no plan being written again."""
+"""How a table was made: what its engine kept on the way, in order, to be made again over other
+rows, no plan being written again.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ class Recipe:
 
 
 def gathered(engine: Engine, parts: Callable[[], Iterator[pa.Table]]) -> ir.Table:
-    """Rows of Arrow that are made some at a time, at least once, kept as one table; in a recipe, made again."""
+    """Rows of Arrow that are made some at a time, at least once, kept as one table.
+
+    In a recipe, made again.
+    """
     table: ir.Table | None = None
     with engine.noting(None):
         for rows in parts():

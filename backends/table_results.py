@@ -1,4 +1,6 @@
-"""Dated tables and the ledger of their days, for engines with transactions: a day is there whole, or not at all."""
+"""Dated tables and the ledger of their days, for engines with transactions: a day is there whole,
+or not at all.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,26 @@ if TYPE_CHECKING:
     from workbench.backends.engine import Range
 
 LEDGER = "workbench_backfills"
-BY = "_fw_day"  # with what is to be written: the midnight that begins the row's day, in microseconds since 1970
+# with what is to be written: the midnight that begins the row's day, in microseconds since 1970
+BY = "_fw_day"
 NOTED = 200  # entries or ranges of days in one statement
-SCHEMA = {"table_name": "string", "day": "date", "name": "string", "definition": "string", "inputs": "string", "versions": "string"}
+SCHEMA = {
+    "table_name": "string",
+    "day": "date",
+    "name": "string",
+    "definition": "string",
+    "inputs": "string",
+    "versions": "string",
+}
 
 
 @frozen
 class Entry:
-    """One finished day: by which definition (its name and hash) and versions, and what was there of the left and of each source.
+    """One finished day: by which definition (its name and hash) and versions, and what was there of
+    the left and of each source.
 
-    An input is a list of whole numbers: how much there was, then a checksum of it. `kept` are rows that the left lacks since.
+    An input is a list of whole numbers: how much there was, then a checksum of it. `kept` are rows
+    that the left lacks since.
     """
 
     day: date
@@ -50,15 +62,25 @@ class Entry:
         return self.inputs["left"][0] + self.kept
 
 
-def document(entries: Sequence[Entry], columns: Mapping[str, str], files: Mapping[date, Mapping[str, int]] | None = None) -> dict[str, Any]:
-    """A manifest: what a dated result holds and what it was made from, as JSON holds it; no clock is in it.
+def document(
+    entries: Sequence[Entry],
+    columns: Mapping[str, str],
+    files: Mapping[date, Mapping[str, int]] | None = None,
+) -> dict[str, Any]:
+    """A manifest: what a dated result holds and what it was made from, as JSON holds it.
+
+    No clock is in it.
 
     `files` are the rows of each file, by day, where the result is files.
     """
     made = sorted({json.dumps(e.versions, sort_keys=True) for e in entries})
     days: dict[str, dict[str, Any]] = {}
     for e in sorted(entries, key=lambda e: e.day):
-        days[str(e.day)] = {"rows": e.rows, "inputs": e.inputs, "versions": made.index(json.dumps(e.versions, sort_keys=True))}
+        days[str(e.day)] = {
+            "rows": e.rows,
+            "inputs": e.inputs,
+            "versions": made.index(json.dumps(e.versions, sort_keys=True)),
+        }
         if files is not None:
             days[str(e.day)]["files"] = dict(files[e.day])
     return {
@@ -66,16 +88,29 @@ def document(entries: Sequence[Entry], columns: Mapping[str, str], files: Mappin
         "definition": entries[0].definition if entries else None,
         "versions": [json.loads(m) for m in made],
         "columns": dict(columns),
-        "rows": {"left": sum(e.rows for e in entries), "result": sum(e.rows for e in entries) if files is None else sum(sum(files[e.day].values()) for e in entries)},
+        "rows": {
+            "left": sum(e.rows for e in entries),
+            "result": (
+                sum(e.rows for e in entries)
+                if files is None
+                else sum(sum(files[e.day].values()) for e in entries)
+            ),
+        },
         "days": days,
     }
 
 
 def check_one_to_one(what: str, entries: Sequence[Entry], written: int) -> None:
-    """Rule 17, asserted of what was written: a join that loses or repeats a row must never pass for a training set."""
+    """Rule 17, asserted of what was written: a join that loses or repeats a row must never pass for
+    a training set.
+    """
     wanted = sum(e.rows for e in entries)
     if written != wanted:
-        message = f"{what} came out with {written} rows for {wanted} left rows of {entries[0].day} to {entries[-1].day}, and none of them was kept; please report this with explain({entries[0].name})"
+        message = (
+            f"{what} came out with {written} rows for {wanted} left rows of {entries[0].day} to"
+            f" {entries[-1].day}, and none of them was kept; please report this with"
+            f" explain({entries[0].name})"
+        )
         raise EngineError(message)
 
 
@@ -109,7 +144,16 @@ class Ledger:
             self.forget(table)  # someone dropped it: nothing of it is finished
         ledger = con.table(LEDGER)
         rows = ledger.filter(ledger.table_name == table).order_by("day").to_pyarrow().to_pylist()
-        return [Entry(r["day"], r["name"], r["definition"], json.loads(r["inputs"]), json.loads(r["versions"])) for r in rows]
+        return [
+            Entry(
+                r["day"],
+                r["name"],
+                r["definition"],
+                json.loads(r["inputs"]),
+                json.loads(r["versions"]),
+            )
+            for r in rows
+        ]
 
     def forget(self, table: str) -> None:
         """Take every day of a table out of the ledger."""
@@ -124,43 +168,71 @@ class Ledger:
         if entries and not rebuild:
             self._check_rows(sum(e.rows for e in entries))
         if entries and entries[0].name != name:
-            message = f"table {self.main!r} on {self.engine.title} holds {entries[0].name}, not {name}: give into= another name, or drop it first"
+            message = (
+                f"table {self.main!r} on {self.engine.title} holds {entries[0].name}, not {name}:"
+                " give into= another name, or drop it first"
+            )
             raise EngineError(message)
         if not entries and self.main in self.engine.connected.list_tables():
-            message = f"{self.engine.title} has a table {self.main!r} that no backfill wrote: give into= another name, or drop it first"
+            message = (
+                f"{self.engine.title} has a table {self.main!r} that no backfill wrote: give into="
+                " another name, or drop it first"
+            )
             raise EngineError(message)
 
     def _check_rows(self, expected: int) -> None:
         """Refuse a table that has other rows than the ledger says: someone else wrote it since."""
         found = self.engine.connected.table(self.main).count().to_pyarrow().as_py()
         if found != expected:
-            message = f"table {self.main!r} on {self.engine.title} has {found} rows where its finished days had {expected}: something else wrote it; drop it, or pass rebuild=True"
+            message = (
+                f"table {self.main!r} on {self.engine.title} has {found} rows where its finished"
+                f" days had {expected}: something else wrote it; drop it, or pass rebuild=True"
+            )
             raise EngineError(message)
 
     def building(self, definition: str) -> str:
         """The name of the table that is built beside this one for a definition."""
         return f"{self.main}__{definition[:8]}"
 
-    def write(self, target: str, rows: ir.Table, time: str, entries: Sequence[Entry], ranges: Sequence[Range]) -> None:
-        """Replace what `target` has of these ranges of days by `rows`, and note the entries, in one transaction."""
+    def write(
+        self,
+        target: str,
+        rows: ir.Table,
+        time: str,
+        entries: Sequence[Entry],
+        ranges: Sequence[Range],
+    ) -> None:
+        """Replace what `target` has of these ranges of days by `rows`, and note the entries, in one
+        transaction.
+        """
         con, rows = self.engine.connected, rows.drop(BY)
         with self.engine.transaction():
             if target not in con.list_tables():
                 self.engine.create(target, rows.schema())
             self.engine.delete_times(target, time, ranges)
-            self.engine.insert(target, rows.select(*con.table(target).columns))  # insert goes by position
+            self.engine.insert(
+                target, rows.select(*con.table(target).columns)
+            )  # insert goes by position
             check_one_to_one(self.main, entries, self.engine.count_times(target, time, ranges))
             self._note(target, entries)
 
     def remove(self, target: str, time: str, ranges: Sequence[Range]) -> None:
-        """Delete these ranges of days and their entries, in one transaction; of a table that is not there, nothing."""
+        """Delete these ranges of days and their entries, in one transaction.
+
+        Of a table that is not there, nothing.
+        """
         if not ranges or target not in self.engine.connected.list_tables():
             return
         with self.engine.transaction():
             for some in (ranges[i : i + NOTED] for i in range(0, len(ranges), NOTED)):
                 self.engine.delete_times(target, time, some)
                 days = " OR ".join(["(day >= ? AND day < ?)"] * len(some))
-                self._execute(f"DELETE FROM {LEDGER} WHERE table_name = ? AND ({days})", target, *chain.from_iterable(some))  # noqa: S608 constants
+                self._execute(
+                    # constants
+                    f"DELETE FROM {LEDGER} WHERE table_name = ? AND ({days})",  # noqa: S608
+                    target,
+                    *chain.from_iterable(some),
+                )
 
     @property
     def rows(self) -> ir.Table:
@@ -170,10 +242,22 @@ class Ledger:
     def _note(self, target: str, entries: Sequence[Entry]) -> None:
         for some in (entries[i : i + NOTED] for i in range(0, len(entries), NOTED)):
             days = ", ".join("?" * len(some))
-            self._execute(f"DELETE FROM {LEDGER} WHERE table_name = ? AND day IN ({days})", target, *(e.day for e in some))  # noqa: S608 constants
-            values = [(target, e.day, e.name, e.definition, json.dumps(e.inputs), json.dumps(e.versions)) for e in some]
+            self._execute(
+                # constants
+                f"DELETE FROM {LEDGER} WHERE table_name = ? AND day IN ({days})",  # noqa: S608
+                target,
+                *(e.day for e in some),
+            )
+            values = [
+                (target, e.day, e.name, e.definition, json.dumps(e.inputs), json.dumps(e.versions))
+                for e in some
+            ]
             places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(some))
-            self._execute(f"INSERT INTO {LEDGER} ({', '.join(SCHEMA)}) VALUES {places}", *chain.from_iterable(values))  # noqa: S608 constants
+            self._execute(
+                # constants
+                f"INSERT INTO {LEDGER} ({', '.join(SCHEMA)}) VALUES {places}",  # noqa: S608
+                *chain.from_iterable(values),
+            )
 
     def swap(self, built: str) -> None:
         """Put the built table and its days in this one's place, in one transaction."""
@@ -181,13 +265,22 @@ class Ledger:
             self.engine.connected.drop_table(self.main, force=True)
             self.engine.rename(built, self.main)
             self.forget(self.main)
-            self._execute(f"UPDATE {LEDGER} SET table_name = ? WHERE table_name = ?", self.main, built)  # noqa: S608 a constant
+            self._execute(
+                # a constant
+                f"UPDATE {LEDGER} SET table_name = ? WHERE table_name = ?",  # noqa: S608
+                self.main,
+                built,
+            )
 
     def drop_unfinished(self, keep: str) -> None:
         """Drop what was being built for this table under definitions that nobody asks for now."""
         con = self.engine.connected
-        rows = con.table(LEDGER).select("table_name", "definition").distinct().to_pyarrow().to_pylist()
-        for name in {r["table_name"] for r in rows if r["table_name"] == self.building(r["definition"])} - {keep}:
+        rows = (
+            con.table(LEDGER).select("table_name", "definition").distinct().to_pyarrow().to_pylist()
+        )
+        for name in {
+            r["table_name"] for r in rows if r["table_name"] == self.building(r["definition"])
+        } - {keep}:
             if name in con.list_tables():
                 with self.engine.transaction():
                     con.drop_table(name, force=True)
@@ -200,6 +293,11 @@ class Ledger:
         """What the table holds and what it was made from; EngineError where no backfill wrote it."""
         entries = self.entries(self.main)
         if not entries:
-            message = f"{self.engine.title} has no table {self.main!r} that a backfill wrote: backfill(join, into={self.main!r}) fills one"
+            message = (
+                f"{self.engine.title} has no table {self.main!r} that a backfill wrote:"
+                f" backfill(join, into={self.main!r}) fills one"
+            )
             raise EngineError(message)
-        return document(entries, {c: str(t) for c, t in self.engine.table(self.main).schema().items()})
+        return document(
+            entries, {c: str(t) for c, t in self.engine.table(self.main).schema().items()}
+        )

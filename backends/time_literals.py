@@ -1,4 +1,6 @@
-"""The stretch of time that a question looks at, as literals that an engine can hold against a table's own columns."""
+"""The stretch of time that a question looks at, as literals that an engine can hold against a
+table's own columns.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 86_400_000_000  # microseconds
 # What every engine holds in every type of time, nanoseconds included: 1678-01-01 to 2261-12-31.
-FIRST, LAST = (int((datetime(*day, tzinfo=UTC) - EPOCH) / timedelta(microseconds=1)) for day in ((1678, 1, 1), (2261, 12, 31)))
+FIRST, LAST = (
+    int((datetime(*day, tzinfo=UTC) - EPOCH) / timedelta(microseconds=1))
+    for day in ((1678, 1, 1), (2261, 12, 31))
+)
 MICROSECOND_SCALE = 6
 DIGITS = "number"
 TIME = "time"
@@ -38,13 +43,18 @@ LEAST, LARGEST = "least", "largest"
 
 NUMBERS = count()
 KNOWN: WeakValueDictionary[int, Extremes] = WeakValueDictionary()
-MARKED: ContextVar[bool] = ContextVar("MARKED", default=False)  # whether what is compiled is to be filled in later
+MARKED: ContextVar[bool] = ContextVar(
+    "MARKED", default=False
+)  # whether what is compiled is to be filled in later
 MARK = re.compile(r"'_fw_edge:(\d+):(\w+):(-?\d+):(\d+):(\d):(\w+)'")
 
 
 @define(eq=False)
 class Extremes:
-    """The first and the last instant of a spine, in microseconds since 1970; none of no rows. They change where its rows do."""
+    """The first and the last instant of a spine, in microseconds since 1970; none of no rows.
+
+    They change where its rows do.
+    """
 
     least: int | None = None
     largest: int | None = None
@@ -55,7 +65,9 @@ class Extremes:
 
     def look(self, engine: Engine, table: ir.Table, column: str) -> None:
         """Take those of a column of whole numbers. Runs."""
-        ((self.least, self.largest),) = engine.rows(table.agg(least=table[column].min(), largest=table[column].max()))
+        ((self.least, self.largest),) = engine.rows(
+            table.agg(least=table[column].min(), largest=table[column].max())
+        )
 
     def near(self, back: int) -> bool:
         """Whether every engine has literals of them, so many microseconds before and after too."""
@@ -65,7 +77,9 @@ class Extremes:
 
 @frozen
 class Form:
-    """How an edge of a stretch is written: as so many units of `per` microseconds, rounded up or down."""
+    """How an edge of a stretch is written: as so many units of `per` microseconds, rounded up or
+    down.
+    """
 
     written: str = DIGITS
     per: int = 1
@@ -108,7 +122,11 @@ def _text(instant: int | None, shift: int, form: Form) -> str | None:
     if form.written == DIGITS:
         return str(units)
     moment = EPOCH + timedelta(microseconds=units * form.per)
-    return moment.strftime(WRITTEN[form.written]) if form.written in WRITTEN else moment.replace(tzinfo=None).isoformat(sep=" ")
+    return (
+        moment.strftime(WRITTEN[form.written])
+        if form.written in WRITTEN
+        else moment.replace(tzinfo=None).isoformat(sep=" ")
+    )
 
 
 # --- SQL that is written once, and its edges filled in each time
@@ -116,7 +134,9 @@ def _text(instant: int | None, shift: int, form: Form) -> str | None:
 
 @contextmanager
 def marking() -> Iterator[None]:
-    """Let Ibis write marks instead of the edges' values while the block runs, so that one text serves every step."""
+    """Let Ibis write marks instead of the edges' values while the block runs, so that one text
+    serves every step.
+    """
     token = MARKED.set(True)
     try:
         yield
@@ -164,5 +184,7 @@ def _of_duckdb(compiler: Any, op: Edge, **more: Any) -> exp.Expression:
 
 
 def _of_spark(compiler: Any, op: Edge, **more: Any) -> exp.Expression:
-    """A time as text, of which Spark makes the type of the column: Ibis has one type for times with and without a zone."""
+    """A time as text, of which Spark makes the type of the column: Ibis has one type for times with
+    and without a zone.
+    """
     return _value(op) if isinstance(op.dtype, dt.Timestamp) else _typed(compiler, op, **more)

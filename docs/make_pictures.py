@@ -23,8 +23,19 @@ store = Store(pathlib.Path(tempfile.mkdtemp()))
 training_set = quickstart.training_set"""
 # Each picture: the cell, what to do before it is taken, and the theme.
 SHOTS = {
-    "preview": ("preview(training_set, 8, 'quickstart_purchases_v1_purchase_price_sum_14d', on=warehouse, store=store)", None, "light"),
-    "publish": ("publish(training_set, store, on=warehouse, end='2023-12-01')", "button.primary[data-send=publish]", "light"),
+    "preview": (
+        (
+            "preview(training_set, 8, 'quickstart_purchases_v1_purchase_price_sum_14d',"
+            " on=warehouse, store=store)"
+        ),
+        None,
+        "light",
+    ),
+    "publish": (
+        "publish(training_set, store, on=warehouse, end='2023-12-01')",
+        "button.primary[data-send=publish]",
+        "light",
+    ),
     "catalog": ("catalog(store)", None, "dark"),
 }
 
@@ -37,7 +48,15 @@ def main() -> None:
     notebook(home / "work" / "pictures.ipynb", START, *(cell for cell, *_ in SHOTS.values()))
     notebook(home / "work" / "watched.ipynb", *watched())
     with lab(home) as (address, _), sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-device-scale-factor=1"])
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--force-device-scale-factor=1",
+            ],
+        )
         seen = Lab(browser, address, 2400)
         seen.open("pictures.ipynb")
         seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
@@ -66,8 +85,14 @@ def main() -> None:
 
 def watched() -> list[str]:
     """Notebook 06 up to the dashboard that has the planted faults."""
-    code = [c.source for c in nbformat.read(ROOT / "notebooks" / "06_monitoring.ipynb", 4).cells if c.cell_type == "code"]
-    return code[: next(i for i, source in enumerate(code) if source.startswith("shown = dashboard(")) + 1]
+    code = [
+        c.source
+        for c in nbformat.read(ROOT / "notebooks" / "06_monitoring.ipynb", 4).cells
+        if c.cell_type == "code"
+    ]
+    return code[
+        : next(i for i, source in enumerate(code) if source.startswith("shown = dashboard(")) + 1
+    ]
 
 
 if __name__ == "__main__":

@@ -14,18 +14,105 @@ from workbench.definitions.reductions import KINDS
 from workbench.portable.proven_operations import CASTS, PROVEN, TRIED, written
 
 GROUPS = {
-    "Declaring": ["EventSource", "Topic", "EntitySource", "GroupBy", "Aggregation", "trailing", "days", "hours", "minutes", "Window", "Join", "JoinPart"],
-    "Reductions that Ibis lacks": ["first_k", "last_k", "top_k", "bottom_k", "histogram", "skew", "kurtosis", "each"],
+    "Declaring": [
+        "EventSource",
+        "Topic",
+        "EntitySource",
+        "GroupBy",
+        "Aggregation",
+        "trailing",
+        "days",
+        "hours",
+        "minutes",
+        "Window",
+        "Join",
+        "JoinPart",
+    ],
+    "Reductions that Ibis lacks": [
+        "first_k",
+        "last_k",
+        "top_k",
+        "bottom_k",
+        "histogram",
+        "skew",
+        "kurtosis",
+        "each",
+    ],
     "Data-quality checks": ["DataCheck", "unique", "row_count", "increasing"],
-    "Seeing and computing": ["preview", "Preview", "TablePreview", "backfill", "manifest", "compare", "Certificate", "check", "Checked", "explain", "Explanation"],
-    "Publishing": ["publish", "Proposal", "Publication", "upload", "unpublish", "history", "rollback", "why", "catalog", "Catalog", "Entry"],
+    "Seeing and computing": [
+        "preview",
+        "Preview",
+        "TablePreview",
+        "backfill",
+        "manifest",
+        "compare",
+        "Certificate",
+        "check",
+        "Checked",
+        "explain",
+        "Explanation",
+    ],
+    "Publishing": [
+        "publish",
+        "Proposal",
+        "Publication",
+        "upload",
+        "unpublish",
+        "history",
+        "rollback",
+        "why",
+        "catalog",
+        "Catalog",
+        "Entry",
+    ],
     "Estimates by sketches": ["approx_unique_count", "approx_percentile", "approx_histogram"],
-    "Serving and watching: of these, more below": ["Store", "fetch", "Fetcher", "AsyncFetcher", "Updater", "StoreError", "dashboard", "consistency", "freshness"],
+    "Serving and watching: of these, more below": [
+        "Store",
+        "fetch",
+        "Fetcher",
+        "AsyncFetcher",
+        "Updater",
+        "StoreError",
+        "dashboard",
+        "consistency",
+        "freshness",
+    ],
     "Errors": ["DefinitionError", "CheckError", "EngineError"],
 }
-SERVING = {"Serving: imported from `online`": ["Store", "fetch", "Answer", "Answers", "PartStatus", "Fetcher", "AsyncFetcher", "Updater", "Streaming", "StoreError"]}
+SERVING = {
+    "Serving: imported from `online`": [
+        "Store",
+        "fetch",
+        "Answer",
+        "Answers",
+        "PartStatus",
+        "Fetcher",
+        "AsyncFetcher",
+        "Updater",
+        "Streaming",
+        "StoreError",
+    ]
+}
 
-WATCHING = {"Watching: imported from `monitoring`": ["dashboard", "Dashboard", "consistency", "Consistency", "freshness", "Freshness", "edges_of", "Edges", "summarise", "Tile", "merged", "drift_of", "series", "Drift", "Rules"]}
+WATCHING = {
+    "Watching: imported from `monitoring`": [
+        "dashboard",
+        "Dashboard",
+        "consistency",
+        "Consistency",
+        "freshness",
+        "Freshness",
+        "edges_of",
+        "Edges",
+        "summarise",
+        "Tile",
+        "merged",
+        "drift_of",
+        "series",
+        "Drift",
+        "Rules",
+    ]
+}
 PACKAGES = ((workbench, GROUPS), (workbench.online, SERVING), (workbench.monitoring, WATCHING))
 
 
@@ -34,9 +121,19 @@ def page() -> str:
     for package, groups in PACKAGES:
         missing = set(package.__all__) ^ {name for names in groups.values() for name in names}
         if missing:
-            message = f"docs/make_reference.py groups other names than {package.__name__}.__all__: {sorted(missing)}"
+            message = (
+                f"docs/make_reference.py groups other names than {package.__name__}.__all__:"
+                f" {sorted(missing)}"
+            )
             raise SystemExit(message)
-    parts = ["# Reference", "", "Made from the docstrings by `make docs`; what says nothing else is imported from `workbench`. The rules that it names are in [semantics.md](semantics.md)."]
+    parts = [
+        "# Reference",
+        "",
+        (
+            "Made from the docstrings by `make docs`; what says nothing else is imported from"
+            " `workbench`. The rules that it names are in [semantics.md](semantics.md)."
+        ),
+    ]
     for package, groups in PACKAGES:
         for group, names in groups.items():
             parts += ["", f"## {group}"]
@@ -45,38 +142,115 @@ def page() -> str:
     return "\n".join([*parts, *_names(), *_operations()]) + "\n"
 
 
-METHODS = {"Mean": "mean()", "CountDistinct": "nunique()", "Variance": "var()", "StandardDev": "std()", "Median": "median()", "Quantile": "quantile(0.9)", "CountStar": "table.count()", "ArgMin": "argmin(key)", "ArgMax": "argmax(key)", "ArrayCollect": "collect()", "Covariance": "cov(other)", "Correlation": "corr(other)", "MultiQuantile": "quantile([0.1, 0.9])", "ApproxPercentile": "approx_percentile(x, 0.9)", "ApproxPercentiles": "approx_percentile(x, [0.1, 0.9])", "ApproxUniqueCount": "approx_unique_count(x)", "ApproxHistogram": "approx_histogram(x, 3)"}
-EXAMPLES = {"Variance": "variance, variance_pop", "StandardDev": "stddev, stddev_pop", "Median": "p50", "Quantile": "p90", "FirstK": "first3", "LastK": "last3", "TopK": "top3", "BottomK": "bottom3", "Histogram": "histogram, histogram3", "ApproxPercentile": "approx_p90", "ApproxHistogram": "approx_histogram3"}
+METHODS = {
+    "Mean": "mean()",
+    "CountDistinct": "nunique()",
+    "Variance": "var()",
+    "StandardDev": "std()",
+    "Median": "median()",
+    "Quantile": "quantile(0.9)",
+    "CountStar": "table.count()",
+    "ArgMin": "argmin(key)",
+    "ArgMax": "argmax(key)",
+    "ArrayCollect": "collect()",
+    "Covariance": "cov(other)",
+    "Correlation": "corr(other)",
+    "MultiQuantile": "quantile([0.1, 0.9])",
+    "ApproxPercentile": "approx_percentile(x, 0.9)",
+    "ApproxPercentiles": "approx_percentile(x, [0.1, 0.9])",
+    "ApproxUniqueCount": "approx_unique_count(x)",
+    "ApproxHistogram": "approx_histogram(x, 3)",
+}
+EXAMPLES = {
+    "Variance": "variance, variance_pop",
+    "StandardDev": "stddev, stddev_pop",
+    "Median": "p50",
+    "Quantile": "p90",
+    "FirstK": "first3",
+    "LastK": "last3",
+    "TopK": "top3",
+    "BottomK": "bottom3",
+    "Histogram": "histogram, histogram3",
+    "ApproxPercentile": "approx_p90",
+    "ApproxHistogram": "approx_histogram3",
+}
 
 
 def _names() -> list[str]:
     """The table of reductions and what each adds to its column's name."""
-    lines = ["", "## Names of features", "", "`{input}_{op}[_{window}]`, where op is:", "", "| reduction | op |", "| --- | --- |"]
+    lines = [
+        "",
+        "## Names of features",
+        "",
+        "`{input}_{op}[_{window}]`, where op is:",
+        "",
+        "| reduction | op |",
+        "| --- | --- |",
+    ]
     for op, kind in KINDS.items():
         name = op.__name__
-        written = METHODS.get(name, "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name)) + ("(x, 3)" if name.endswith("K") else "()"))
-        suffix = EXAMPLES.get(name, kind.suffix if isinstance(kind.suffix, str) else "takes `.name(...)`")
+        written = METHODS.get(
+            name,
+            "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+            + ("(x, 3)" if name.endswith("K") else "()"),
+        )
+        suffix = EXAMPLES.get(
+            name, kind.suffix if isinstance(kind.suffix, str) else "takes `.name(...)`"
+        )
         lines.append(f"| `{written}` | {suffix} |")
     return lines
 
 
 def _operations() -> list[str]:
     """The table of scalar operations that are proven on the three engines."""
-    lines = ["", "## Scalar operations", "", "Each gives one value on DuckDB, Postgres (a UTF-8 locale) and Spark, all with sessions in UTC as Ibis opens them; `backfill` warns of any other, and of other types or arguments. A `zoned` timestamp has a time zone.", "", "| operation | of | asks for |", "| --- | --- | --- |"]
+    lines = [
+        "",
+        "## Scalar operations",
+        "",
+        (
+            "Each gives one value on DuckDB, Postgres (a UTF-8 locale) and Spark, all with sessions"
+            " in UTC as Ibis opens them; `backfill` warns of any other, and of other types or"
+            " arguments. A `zoned` timestamp has a time zone."
+        ),
+        "",
+        "| operation | of | asks for |",
+        "| --- | --- | --- |",
+    ]
     groups: dict[tuple[str, str], list[str]] = {}
     for op, proven in PROVEN.items():
         types = ", ".join(sorted(proven.of - {"interval"}))
         groups.setdefault((types, proven.asks), []).append(f"`{written(op)}`".replace("|", "\\|"))
-    return lines + [f"| {' '.join(dict.fromkeys(names))} | {types} | {asks.replace('|', chr(92) + '|')} |" for (types, asks), names in groups.items()] + _casts()
+    return (
+        lines
+        + [
+            f"| {' '.join(dict.fromkeys(names))} | {types} | {asks.replace('|', chr(92) + '|')} |"
+            for (types, asks), names in groups.items()
+        ]
+        + _casts()
+    )
 
 
 def _casts() -> list[str]:
-    lines = ["", "Casts, from one to the other:", "", "| from | `cast()` to | `try_cast()` to |", "| --- | --- | --- |"]
-    return lines + [f"| {a} | {', '.join(sorted(to.split()))} | {', '.join(sorted(TRIED.get(a, '').split()))} |" for a, to in CASTS.items() if a != "null"]
+    lines = [
+        "",
+        "Casts, from one to the other:",
+        "",
+        "| from | `cast()` to | `try_cast()` to |",
+        "| --- | --- | --- |",
+    ]
+    return lines + [
+        f"| {a} | {', '.join(sorted(to.split()))} | {', '.join(sorted(TRIED.get(a, '').split()))} |"
+        for a, to in CASTS.items()
+        if a != "null"
+    ]
 
 
 def _entry(value: Any, name: str) -> list[str]:
-    signature = str(_brief(inspect.signature(value))) if not (inspect.isclass(value) and issubclass(value, Exception)) else ""
+    signature = (
+        str(_brief(inspect.signature(value)))
+        if not (inspect.isclass(value) and issubclass(value, Exception))
+        else ""
+    )
     text = inspect.getdoc(value) or ""
     lines = text.splitlines()
     shown, i = [], 0
@@ -92,7 +266,12 @@ def _entry(value: Any, name: str) -> list[str]:
                 shown.append(lines[i])
             shown.append("```")
             i += 1
-        elif i + 1 < len(lines) and lines[i] and not lines[i].startswith(" ") and lines[i + 1].startswith("    "):
+        elif (
+            i + 1 < len(lines)
+            and lines[i]
+            and not lines[i].startswith(" ")
+            and lines[i + 1].startswith("    ")
+        ):
             body = []
             while i + 1 < len(lines) and lines[i + 1].startswith("    "):
                 i += 1
@@ -115,7 +294,12 @@ class Usual:
 def _brief(signature: inspect.Signature) -> inspect.Signature:
     """The same, with defaults that take no line of their own."""
     long = 80
-    return signature.replace(parameters=[p.replace(default=Usual()) if len(repr(p.default)) > long else p for p in signature.parameters.values()])
+    return signature.replace(
+        parameters=[
+            p.replace(default=Usual()) if len(repr(p.default)) > long else p
+            for p in signature.parameters.values()
+        ]
+    )
 
 
 def _plain(signature: str) -> str:

@@ -17,13 +17,23 @@ def run(path: Path) -> None:
     """Execute one notebook in its folder and write it back."""
     book = nbformat.read(path, as_version=4)
     for cell in book.cells:
-        assert all(len(line) <= WIDE for line in cell.source.splitlines() if cell.cell_type == "code"), cell.source  # noqa: S101
+        assert all(  # noqa: S101
+            len(line) <= WIDE for line in cell.source.splitlines() if cell.cell_type == "code"
+        ), cell.source
     os.environ["WORKBENCH_STATIC"] = "1"  # no buttons, whose ids differ from run to run
-    NotebookClient(book, timeout=300, store_widget_state=False, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    NotebookClient(
+        book,
+        timeout=300,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    ).execute()
     for i, cell in enumerate(book.cells):
         cell.metadata = {k: v for k, v in cell.metadata.items() if k != "execution"}
         cell.id = f"cell-{i}"
-    book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+    book.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     nbformat.write(book, path)
 
 

@@ -34,11 +34,29 @@ ROOMS = {
     "summarise": "tiles.tile_series",
 }
 
-__all__ = ["Consistency", "Dashboard", "Drift", "Edges", "Freshness", "Rules", "Tile", "consistency", "dashboard", "drift_of", "edges_of", "freshness", "merged", "series", "summarise"]
+__all__ = [
+    "Consistency",
+    "Dashboard",
+    "Drift",
+    "Edges",
+    "Freshness",
+    "Rules",
+    "Tile",
+    "consistency",
+    "dashboard",
+    "drift_of",
+    "edges_of",
+    "freshness",
+    "merged",
+    "series",
+    "summarise",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for: a dashboard that is only drawn needs no store, and tiles are counted without what scores need."""
+    """Loaded when asked for: a dashboard that is only drawn needs no store, and tiles are counted
+    without what scores need.
+    """
     if name not in ROOMS:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
@@ -46,10 +64,15 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"workbench.monitoring.{ROOMS[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "scipy":
-            message = f"workbench.monitoring.{name} needs scipy, which is not installed: pip install 'feature-workbench[monitoring]'"
+            message = (
+                f"workbench.monitoring.{name} needs scipy, which is not installed: pip install"
+                " 'feature-workbench[monitoring]'"
+            )
             raise ImportError(message) from error
         raise
 
 
-if __name__ == "monitoring":  # imported by its folder's name in a checkout: the one package, by its other name
+if (
+    __name__ == "monitoring"
+):  # imported by its folder's name in a checkout: the one package, by its other name
     sys.modules[__name__] = import_module("workbench.monitoring")

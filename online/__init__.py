@@ -27,13 +27,33 @@ ROOMS = {
     "fetch": "fetching.fetcher",
 }
 
-EXTRAS = {"psycopg": "postgres", "psycopg_pool": "postgres", "sqlalchemy": "postgres", "kafka": "postgres,kafka", "fastavro": "postgres,kafka", "prometheus_client": "postgres,kafka"}
+EXTRAS = {
+    "psycopg": "postgres",
+    "psycopg_pool": "postgres",
+    "sqlalchemy": "postgres",
+    "kafka": "postgres,kafka",
+    "fastavro": "postgres,kafka",
+    "prometheus_client": "postgres,kafka",
+}
 
-__all__ = ["Answer", "Answers", "AsyncFetcher", "Fetcher", "PartStatus", "Store", "StoreError", "Streaming", "Updater", "fetch"]
+__all__ = [
+    "Answer",
+    "Answers",
+    "AsyncFetcher",
+    "Fetcher",
+    "PartStatus",
+    "Store",
+    "StoreError",
+    "Streaming",
+    "Updater",
+    "fetch",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for: a plan is read and a batch is written without a driver of what they do not need."""
+    """Loaded when asked for: a plan is read and a batch is written without a driver of what they do
+    not need.
+    """
     if name not in ROOMS:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
@@ -41,10 +61,15 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"workbench.online.{ROOMS[name]}"), name)
     except ModuleNotFoundError as error:
         if error.name in EXTRAS:
-            message = f"workbench.online.{name} needs {error.name}, which is not installed: pip install 'feature-workbench[{EXTRAS[error.name]}]'"
+            message = (
+                f"workbench.online.{name} needs {error.name}, which is not installed: pip install"
+                f" 'feature-workbench[{EXTRAS[error.name]}]'"
+            )
             raise ImportError(message) from error
         raise
 
 
-if __name__ == "online":  # imported by its folder's name in a checkout: the one package, by its other name
+if (
+    __name__ == "online"
+):  # imported by its folder's name in a checkout: the one package, by its other name
     sys.modules[__name__] = import_module("workbench.online")

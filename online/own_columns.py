@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 
 def name_beside(name: str, taken: Collection[str]) -> str:
-    """A name beside others, with as many `_` behind it as it takes to be none of them, in any case of letters.
+    """A name beside others, with as many `_` behind it as it takes to be none of them, in any case
+    of letters.
 
     >>> name_beside("time", ["time", "Time_"]), name_beside("amount", ["time"])
     ('time__', 'amount')
@@ -21,7 +22,10 @@ def name_beside(name: str, taken: Collection[str]) -> str:
 
 
 def row_beside(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """An author's columns before ours in one row; one that is called as ours has `_` behind its name."""
+    """An author's columns before ours in one row.
+
+    One that is called as ours has `_` behind its name.
+    """
     row: dict[str, Any] = {}
     for name, value in given.items():
         others = given.keys() - {name}

@@ -1,4 +1,7 @@
-"""What a published definition is: names, types, SQL texts; JSON in and out. Standard library only."""
+"""What a published definition is: names, types, SQL texts; JSON in and out.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ FORMAT = 2  # of the JSON below: raised by whoever changes what a stored plan sa
 
 @dataclass(frozen=True)
 class Column:
-    """A stored column or a parameter: its Ibis type, which values have in answers, and its Postgres type."""
+    """A stored column or a parameter: its Ibis type, which values have in answers, and its Postgres
+    type.
+    """
 
     name: str
     type: str
@@ -23,7 +28,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One reduction over one window: of `inputs`, by argument; `length` and `hop` in microseconds; of elements where `each` unfolds a column."""
+    """One reduction over one window: of `inputs`, by argument; `length` and `hop` in microseconds.
+
+    Of elements where `each` unfolds a column.
+    """
 
     name: str
     reduction: str
@@ -40,11 +48,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Feature:
-    """One output: `expression` is Postgres SQL over the cells (as `a`), or for derivations over the features (as `f`).
+    """One output: `expression` is Postgres SQL over the cells (as `a`), or for derivations over the
+    features (as `f`).
 
-    `by` names the stored bucket column of a map; `cell` the one cell that a feature is, as it stands; `sketch` what is
-    finished outside the database, from the values that the cell lists; `context` the left columns that it needs besides
-    keys.
+    `by` names the stored bucket column of a map; `cell` the one cell that a feature is, as it
+    stands; `sketch` what is finished outside the database, from the values that the cell lists;
+    `context` the left columns that it needs besides keys.
     """
 
     name: str
@@ -61,12 +70,15 @@ class Feature:
 
 @dataclass(frozen=True)
 class TopicPlan:
-    """What a topic's messages are: `json`, `csv` of `fields`, or `avro` of `schema` (JSON text); where they come from is configuration.
+    """What a topic's messages are: `json`, `csv` of `fields`, or `avro` of `schema` (JSON text).
 
-    `time` is the unit of timestamps that are numbers (`ms`, `us`, `s`), or `iso` for texts; with `registry` each message
-    begins with the id of the schema that it was written by. `envelope` is empty or `debezium`; `key` and `headers` are the
-    columns that come from there, with the names that they have; `names` those under other names, which are matched
-    whatever their case where it is `insensitive`.
+    Where they come from is configuration.
+
+    `time` is the unit of timestamps that are numbers (`ms`, `us`, `s`), or `iso` for texts; with
+    `registry` each message begins with the id of the schema that it was written by. `envelope` is
+    empty or `debezium`; `key` and `headers` are the columns that come from there, with the names
+    that they have; `names` those under other names, which are matched whatever their case where it
+    is `insensitive`.
     """
 
     name: str
@@ -93,14 +105,23 @@ class TopicPlan:
         said += [f"time in {self.time}"] if self.time != "ms" else []
         said += ["with a registry"] if self.registry else []
         said += [f"in {self.envelope}'s envelope"] if self.envelope else []
-        said += [f"{c} by its {what}" for what, pairs in (("key", self.key), ("headers", self.headers)) for c, _ in pairs]
-        said += [f"{c} as {name}" for c, name in self.names] + (["names of any case"] if self.insensitive else [])
+        said += [
+            f"{c} by its {what}"
+            for what, pairs in (("key", self.key), ("headers", self.headers))
+            for c, _ in pairs
+        ]
+        said += [f"{c} as {name}" for c, name in self.names] + (
+            ["names of any case"] if self.insensitive else []
+        )
         return f"{self.name} ({', '.join(said)})" if said else self.name
 
 
 @dataclass(frozen=True)
 class Need:
-    """What no event is without: a key, or the time; and the columns of the source's table that it is made of."""
+    """What no event is without: a key, or the time.
+
+    And the columns of the source's table that it is made of.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -109,10 +130,11 @@ class Need:
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """A data-quality check of each `row` of the source, of its whole `table`, or of each key's values (`feature`).
+    """A data-quality check of each `row` of the source, of its whole `table`, or of each key's
+    values (`feature`).
 
-    `most` is the share that may fail, `blocks` whether an upload is refused where more do. `rows` gives some rows that fail,
-    by dialect; `expression` is Postgres SQL over the features (as `f`).
+    `most` is the share that may fail, `blocks` whether an upload is refused where more do. `rows`
+    gives some rows that fail, by dialect; `expression` is Postgres SQL over the features (as `f`).
     """
 
     name: str
@@ -125,7 +147,9 @@ class CheckPlan:
 
 @dataclass(frozen=True)
 class GroupByPlan:
-    """One group-by as it is stored and asked: columns, cells, features, and the row-level SQL by dialect."""
+    """One group-by as it is stored and asked: columns, cells, features, and the row-level SQL by
+    dialect.
+    """
 
     name: str
     hash: str
@@ -140,23 +164,43 @@ class GroupByPlan:
     daily: bool = False  # values stand at midnight
     timeless: bool = False  # an entity without snapshots
     topic: TopicPlan | None = None
-    rows: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of keys, time, stored columns
-    snapshots: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of the ends of an entity's snapshots
-    source: dict[str, str] = field(default_factory=dict)  # the source's columns and Ibis types, as messages carry them
+    rows: dict[str, str] = field(
+        default_factory=dict
+    )  # dialect -> SELECT of keys, time, stored columns
+    snapshots: dict[str, str] = field(
+        default_factory=dict
+    )  # dialect -> SELECT of the ends of an entity's snapshots
+    source: dict[str, str] = field(
+        default_factory=dict
+    )  # the source's columns and Ibis types, as messages carry them
     source_name: str = ""
-    streamed: str = ""  # DuckDB's SELECT of the same as `rows` over messages, where their table has another name than the warehouse's
+    # DuckDB's SELECT of the same as `rows` over messages, where their table has another name than
+    # the warehouse's
+    streamed: str = ""
     needs: tuple[Need, ...] = ()
-    keyless: str = ""  # DuckDB's SELECT of the numbers of messages that no filter leaves out and that lack one of these, and of which
-    reads: tuple[str, ...] = ()  # the source's columns of which the stored ones are made, but for keys and the time
-    coarse: dict[str, str] = field(default_factory=dict)  # stored column -> "s", "ms" or "float32": what the topic tells of it, where the table tells more
-    padded: tuple[str, ...] = ()  # the source's columns of which the table has no blanks at their ends, whatever messages have
+    # DuckDB's SELECT of the numbers of messages that no filter leaves out and that lack one of
+    # these, and of which
+    keyless: str = ""
+    reads: tuple[
+        str, ...
+    ] = ()  # the source's columns of which the stored ones are made, but for keys and the time
+    coarse: dict[str, str] = field(
+        default_factory=dict
+    )  # stored column -> "s", "ms" or "float32": what the topic tells of it, where the table tells more
+    padded: tuple[
+        str, ...
+        # the source's columns of which the table has no blanks at their ends, whatever messages
+        # have
+    ] = ()
     time: str | None = None  # the source's column that is the event's time as it stands
     retain: int | None = None  # microseconds
     owner: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
     checks: tuple[CheckPlan, ...] = ()
-    checked: dict[str, str] = field(default_factory=dict)  # dialect -> SELECT of one row: how many rows, and for each check of the source how many fail
+    checked: dict[str, str] = field(
+        default_factory=dict
+    )  # dialect -> SELECT of one row: how many rows, and for each check of the source how many fail
 
     @property
     def table(self) -> str:
@@ -171,17 +215,25 @@ class GroupByPlan:
     @property
     def longest(self) -> int | None:
         """The longest window in microseconds, its hop included; none where no feature has one."""
-        return max((c.length + (c.hop or 0) for c in self.cells if c.length is not None), default=None)
+        return max(
+            (c.length + (c.hop or 0) for c in self.cells if c.length is not None), default=None
+        )
 
     @property
     def reach(self) -> int:
-        """How far before a time the longest window may begin, in microseconds: of values that stand at midnight, from there. All time is not counted: what lies before the retention is carried."""
+        """How far before a time the longest window may begin, in microseconds: of values that stand
+        at midnight, from there.
+
+        All time is not counted: what lies before the retention is carried.
+        """
         return (self.longest or 0) + (86_400_000_000 if self.daily and self.kind == "events" else 0)
 
 
 @dataclass(frozen=True)
 class PartPlan:
-    """A group-by as a join sees it: its head, (left column, key) pairs, and the age in microseconds that expires it."""
+    """A group-by as a join sees it: its head, (left column, key) pairs, and the age in microseconds
+    that expires it.
+    """
 
     head: str
     group_by: str
@@ -214,8 +266,15 @@ class Plan:
 
     @property
     def outputs(self) -> tuple[tuple[PartPlan | None, Feature, str], ...]:
-        """(part, feature, name in the answer) in column order; no part for the join's own derivations."""
-        made = tuple((p, f, f"{p.head}_{f.name}" if p.head else f.name) for p in self.parts for f in self.group_by(p.group_by).outputs)
+        """(part, feature, name in the answer) in column order.
+
+        No part for the join's own derivations.
+        """
+        made = tuple(
+            (p, f, f"{p.head}_{f.name}" if p.head else f.name)
+            for p in self.parts
+            for f in self.group_by(p.group_by).outputs
+        )
         return (*made, *((None, f, f.name) for f in self.derivations))
 
     def dumps(self) -> str:
@@ -239,7 +298,9 @@ def _made(kind: Any, value: Any) -> Any:
         return _made(found[0], value) if found and value is not None else value
     if hasattr(kind, "__dataclass_fields__"):
         hints = _hints(kind)
-        return kind(**{f.name: _made(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value})
+        return kind(
+            **{f.name: _made(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value}
+        )
     return value
 
 

@@ -1,4 +1,6 @@
-"""What a process is told by the one that starts it, where no list of processes shows it: an address has a password."""
+"""What a process is told by the one that starts it, where no list of processes shows it: an address
+has a password.
+"""
 
 from __future__ import annotations
 
@@ -27,4 +29,5 @@ def received(number: str) -> str:
 def become(module: str, told: str) -> NoReturn:
     """Be a process of this module from now on, which reads the text."""
     assert module in MODULES  # noqa: S101 our own programs
-    os.execv(sys.executable, [sys.executable, "-P", "-m", module, str(offered(told))])  # noqa: S606 our own program
+    # our own program
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, str(offered(told))])  # noqa: S606

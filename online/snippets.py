@@ -56,7 +56,7 @@ RESERVED = frozenset(
     true union unique user using values varchar variadic verbose when where window with
     xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot
     xmlserialize xmltable
-    """.split()  # noqa: SIM905 a word a line would be pages
+    """.split()
 )
 
 
@@ -213,7 +213,9 @@ def sql_call(name: str, keys: Mapping[str, Any]) -> str:
 
 
 def encoded(value: Any) -> str:
-    """A key or context value as a query has it: the text that `workbench.online.http.json_codec` reads back."""
+    """A key or context value as a query has it: the text that `workbench.online.http.json_codec`
+    reads back.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):
@@ -244,9 +246,11 @@ def word(text: str) -> str:
     return (
         "$'"
         + "".join(
-            "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogateescape"))
-            if hidden(c)
-            else {"'": "\\'", "\\": "\\\\"}.get(c, c)
+            (
+                "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogateescape"))
+                if hidden(c)
+                else {"'": "\\'", "\\": "\\\\"}.get(c, c)
+            )
             for c in text
         )
         + "'"

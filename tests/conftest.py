@@ -14,7 +14,8 @@ import services
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-# Modules of which the values are few and plain: to compile their queries takes Spark longer than to run them.
+# Modules of which the values are few and plain: to compile their queries takes Spark longer than to
+# run them.
 INTERPRETED = {
     "test_departures", "test_failures", "test_guards", "test_left_changes", "test_recompiling",
     "test_refusals", "test_sessions", "test_threads", "test_writing",
@@ -22,23 +23,49 @@ INTERPRETED = {
 
 # Modules of minutes, the longest first: a worker that began one last would go on alone.
 LONGEST = [
-    "test_writing", "test_containers", "test_promise", "test_clusters", "test_lakes", "test_contract", "test_certificate",
-    "test_type_matrix", "test_departures", "test_access", "test_lab", "test_semantics", "test_values", "test_server_faults",
-    "test_homes", "test_preview_page", "test_notebook_app", "test_against", "test_exploring", "test_scans",
-]  # fmt: skip
+    "test_writing",
+    "test_containers",
+    "test_promise",
+    "test_clusters",
+    "test_lakes",
+    "test_contract",
+    "test_certificate",
+    "test_type_matrix",
+    "test_departures",
+    "test_access",
+    "test_lab",
+    "test_semantics",
+    "test_values",
+    "test_server_faults",
+    "test_homes",
+    "test_preview_page",
+    "test_notebook_app",
+    "test_against",
+    "test_exploring",
+    "test_scans",
+]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """`LONGEST` first, which workers take in this order (`--no-loadscope-reorder`); xdist's own order goes by the number of tests."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    """`LONGEST` first, which workers take in this order (`--no-loadscope-reorder`).
+
+    Xdist's own order goes by the number of tests.
+    """
+    items.sort(
+        key=lambda item: (
+            LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        )
+    )
 
 
 def lacking(reason: str) -> None:
     """Skip with the reason; on CI, where everything is there to be had, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI lacks a service: {reason}")
-    pytest.skip(reason, allow_module_level=True)  # a module that imports what is lacking says so itself
+    pytest.skip(
+        reason, allow_module_level=True
+    )  # a module that imports what is lacking says so itself
 
 
 @pytest.fixture
@@ -46,7 +73,19 @@ def duck():
     return ibis.duckdb.connect()
 
 
-@pytest.fixture(scope="module", params=[("duck", "pairs"), ("duck", "kernel"), *(pytest.param((con, plan), marks=pytest.mark.slow) for con in ("postgres", "spark") for plan in ("pairs", "kernel"))], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("duck", "pairs"),
+        ("duck", "kernel"),
+        *(
+            pytest.param((con, plan), marks=pytest.mark.slow)
+            for con in ("postgres", "spark")
+            for plan in ("pairs", "kernel")
+        ),
+    ],
+    ids="-".join,
+)
 def way(request):
     """An engine's connection, and one of its plans."""
     name, plan = request.param
@@ -70,14 +109,20 @@ def artifacts() -> Path:
 
 @pytest.fixture(scope="module")
 def browser():
-    """The system's Chromium; not for the whole session, since Playwright's loop keeps others of the thread from running."""
+    """The system's Chromium.
+
+    Not for the whole session, since Playwright's loop keeps others of the thread from running.
+    """
     from lab import CHROMIUM
     from playwright.sync_api import sync_playwright
 
     if CHROMIUM is None:
         lacking("the browser tests need Chromium: apt-get install chromium")
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
         yield browser
         browser.close()
 
@@ -104,7 +149,9 @@ def spark_session():
 
 @pytest.fixture(scope="module")
 def spark(request, spark_session):
-    """Ibis on Spark, which compiles its queries to Java and plans them anew as they run, as it does for users, but not in modules of `INTERPRETED`."""
+    """Ibis on Spark, which compiles its queries to Java and plans them anew as they run, as it does
+    for users, but not in modules of `INTERPRETED`.
+    """
     for setting in ("spark.sql.codegen.wholeStage", "spark.sql.adaptive.enabled"):
         spark_session._session.conf.set(setting, request.path.stem not in INTERPRETED)  # noqa: SLF001
     return spark_session
@@ -149,7 +196,9 @@ def served(binaries: Path | None):
 
     home = Path(tempfile.mkdtemp(prefix="pg"))
     url = embedded_server.start(home, binaries=binaries)
-    with psycopg.connect(url, autocommit=True) as connection:  # what a crash of the machine would lose is no test's
+    with psycopg.connect(
+        url, autocommit=True
+    ) as connection:  # what a crash of the machine would lose is no test's
         for setting in ("fsync", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
         connection.execute("select pg_reload_conf()")
@@ -164,19 +213,28 @@ def postgres(wheel_server):
     from psycopg.conninfo import conninfo_to_dict
 
     place = conninfo_to_dict(wheel_server)
-    con = ibis.postgres.connect(host=place["host"], port=int(place["port"]), user=place["user"], database=place["dbname"])
+    con = ibis.postgres.connect(
+        host=place["host"], port=int(place["port"]), user=place["user"], database=place["dbname"]
+    )
     yield con
     con.disconnect()
 
 
 @pytest.fixture(scope="session")
 def store(request, wheel_server):
-    """An online store of the tests' own; with WORKBENCH_HOSTILE set, in a database of the system's server that is against it."""
+    """An online store of the tests' own.
+
+    With WORKBENCH_HOSTILE set, in a database of the system's server that is against it.
+    """
     import hostile
 
     from workbench.online import Store
 
-    url = hostile.hostile(request.getfixturevalue("system_server")) if os.environ.get("WORKBENCH_HOSTILE") else wheel_server
+    url = (
+        hostile.hostile(request.getfixturevalue("system_server"))
+        if os.environ.get("WORKBENCH_HOSTILE")
+        else wheel_server
+    )
     made = Store(url, migrate=True)
     yield made
     made.close()

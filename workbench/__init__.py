@@ -12,8 +12,21 @@ if TYPE_CHECKING:
     from workbench.definitions.data_checks import DataCheck, increasing, row_count, unique
     from workbench.definitions.group_by import Aggregation, GroupBy, trailing
     from workbench.definitions.join import Join, JoinPart
-    from workbench.definitions.reductions import bottom_k, each, first_k, histogram, kurtosis, last_k, skew, top_k
-    from workbench.definitions.sketch_reductions import approx_histogram, approx_percentile, approx_unique_count
+    from workbench.definitions.reductions import (
+        bottom_k,
+        each,
+        first_k,
+        histogram,
+        kurtosis,
+        last_k,
+        skew,
+        top_k,
+    )
+    from workbench.definitions.sketch_reductions import (
+        approx_histogram,
+        approx_percentile,
+        approx_unique_count,
+    )
     from workbench.definitions.sources import EntitySource, EventSource
     from workbench.definitions.topics import Topic
     from workbench.definitions.windows import Window, days, hours, minutes
@@ -29,7 +42,15 @@ if TYPE_CHECKING:
     from workbench.online.streaming.updater import Updater
     from workbench.overview.table_preview import TablePreview
     from workbench.previews.preview_view import Preview, preview
-    from workbench.serving.publication import Proposal, Publication, history, publish, rollback, unpublish, upload
+    from workbench.serving.publication import (
+        Proposal,
+        Publication,
+        history,
+        publish,
+        rollback,
+        unpublish,
+        upload,
+    )
     from workbench.serving.value_reasons import why
     from workbench.training.backfilling import backfill, manifest
     from workbench.training.engine_comparison import Certificate, compare
@@ -107,8 +128,21 @@ MODULES = {
     "definitions.data_checks": ("DataCheck", "increasing", "row_count", "unique"),
     "definitions.group_by": ("Aggregation", "GroupBy", "trailing"),
     "definitions.join": ("Join", "JoinPart"),
-    "definitions.reductions": ("bottom_k", "each", "first_k", "histogram", "kurtosis", "last_k", "skew", "top_k"),
-    "definitions.sketch_reductions": ("approx_histogram", "approx_percentile", "approx_unique_count"),
+    "definitions.reductions": (
+        "bottom_k",
+        "each",
+        "first_k",
+        "histogram",
+        "kurtosis",
+        "last_k",
+        "skew",
+        "top_k",
+    ),
+    "definitions.sketch_reductions": (
+        "approx_histogram",
+        "approx_percentile",
+        "approx_unique_count",
+    ),
     "definitions.sources": ("EntitySource", "EventSource"),
     "definitions.topics": ("Topic",),
     "definitions.windows": ("Window", "days", "hours", "minutes"),
@@ -124,7 +158,15 @@ MODULES = {
     "online.streaming.updater": ("Updater",),
     "overview.table_preview": ("TablePreview",),
     "previews.preview_view": ("Preview", "preview"),
-    "serving.publication": ("Proposal", "Publication", "history", "publish", "rollback", "unpublish", "upload"),
+    "serving.publication": (
+        "Proposal",
+        "Publication",
+        "history",
+        "publish",
+        "rollback",
+        "unpublish",
+        "upload",
+    ),
     "serving.value_reasons": ("why",),
     "training.backfilling": ("backfill", "manifest"),
     "training.engine_comparison": ("Certificate", "compare"),

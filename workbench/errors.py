@@ -1,4 +1,6 @@
-"""What workbench raises: a class, one for tests of features, how to say which name was meant, and where a warning points to."""
+"""What workbench raises: a class, one for tests of features, how to say which name was meant, and
+where a warning points to.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,14 @@ def near(name: object, known: Iterable[str]) -> str:
 
 
 def warn(sentence: str) -> None:
-    """Warn, at the line outside this package that led here; in a view's own thread there is none, and none is shown."""
-    frame, level = sys._getframe(1), 2  # noqa: SLF001 the standard library hands out frames by no other name
+    """Warn, at the line outside this package that led here.
+
+    In a view's own thread there is none, and none is shown.
+    """
+    frame, level = (
+        sys._getframe(1),  # noqa: SLF001 the standard library hands out frames by no other name
+        2,
+    )
     while frame.f_back is not None and frame.f_code.co_filename.startswith(HOUSE):
         frame, level = frame.f_back, level + 1
     if frame.f_code.co_filename == POOL:

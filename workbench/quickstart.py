@@ -5,9 +5,21 @@ from ibis import _
 
 from workbench import EntitySource, EventSource, GroupBy, Join, days, last_k, trailing
 
-purchases = ibis.table({"user_id": "string", "ts": "timestamp", "purchase_price": "int64"}, name="purchases")
-returns = ibis.table({"user_id": "string", "ts": "timestamp", "refund_amt": "int64"}, name="returns")
-users = ibis.table({"ds": "string", "user_id": "string", "account_created_ds": "string", "email_verified": "boolean"}, name="users")
+purchases = ibis.table(
+    {"user_id": "string", "ts": "timestamp", "purchase_price": "int64"}, name="purchases"
+)
+returns = ibis.table(
+    {"user_id": "string", "ts": "timestamp", "refund_amt": "int64"}, name="returns"
+)
+users = ibis.table(
+    {
+        "ds": "string",
+        "user_id": "string",
+        "account_created_ds": "string",
+        "email_verified": "boolean",
+    },
+    name="users",
+)
 checkouts = ibis.table({"user_id": "string", "ts": "timestamp"}, name="checkouts")
 
 price, refund, spans = purchases.purchase_price, returns.refund_amt, days(3, 14, 30)
@@ -34,5 +46,10 @@ training_set = Join(
     name="quickstart_training_set_v1",
     left=EventSource(checkouts, time=checkouts.ts),
     parts=[purchases_v1, returns_v1, users_v1],
-    derivations={"net_30d": _.quickstart_purchases_v1_purchase_price_sum_30d - _.quickstart_returns_v1_refund_amt_sum_30d},
+    derivations={
+        "net_30d": (
+            _.quickstart_purchases_v1_purchase_price_sum_30d
+            - _.quickstart_returns_v1_refund_amt_sum_30d
+        )
+    },
 )

@@ -1,7 +1,8 @@
-"""The sample shop: users, purchases, returns and checkouts, generated from a seed, at any size and skew.
+"""The sample shop: users, purchases, returns and checkouts, generated from a seed, at any size and
+skew.
 
-It contains on purpose what breaks a careless join: events at one time, nulls, events exactly on a window's edges, rows
-that arrive days late, and one user with a fifth of everything.
+It contains on purpose what breaks a careless join: events at one time, nulls, events exactly on a
+window's edges, rows that arrive days late, and one user with a fifth of everything.
 """
 
 from __future__ import annotations
@@ -30,11 +31,23 @@ EDGES = np.array([0, 3, 14, 30]) * DAY  # checkouts at exactly these spans after
 HOT_SHARE, NULL_SHARE, TIE_SHARE, LATE_SHARE, EDGE_SHARE = 0.2, 0.02, 0.02, 0.05, 0.1
 
 
-def write(folder: str | Path, *, users: int = 100, purchases: int = 2_000, returns: int = 600, checkouts: int = 200, days: int = 30, skew: float = 0.0, seed: int = 7) -> Path:
-    """Write the four tables as Parquet files under `folder`; the same arguments write the same rows.
+def write(
+    folder: str | Path,
+    *,
+    users: int = 100,
+    purchases: int = 2_000,
+    returns: int = 600,
+    checkouts: int = 200,
+    days: int = 30,
+    skew: float = 0.0,
+    seed: int = 7,
+) -> Path:
+    """Write the four tables as Parquet files under `folder`.
 
-    `skew` is the exponent of a Zipf law over the users who are not the hot one (0 is uniform); checkouts fall on the
-    last day. Times are UTC timestamps in microseconds.
+    The same arguments write the same rows.
+
+    `skew` is the exponent of a Zipf law over the users who are not the hot one (0 is uniform);
+    checkouts fall on the last day. Times are UTC timestamps in microseconds.
     """
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -56,20 +69,30 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> None:
 
 
 class Shop:
-    """The generators behind `write`; one random stream a table, so that one table's size changes no other."""
+    """The generators behind `write`.
+
+    One random stream a table, so that one table's size changes no other.
+    """
 
     def __init__(self, users: int, days: int, skew: float, seed: int) -> None:
         self.n, self.days, self.seed = users, days, seed
         weights = np.arange(1, users, dtype="float64") ** -skew
-        self.cumulated = np.concatenate([[HOT_SHARE], HOT_SHARE + (1 - HOT_SHARE) * np.cumsum(weights) / weights.sum()])
+        self.cumulated = np.concatenate(
+            [[HOT_SHARE], HOT_SHARE + (1 - HOT_SHARE) * np.cumsum(weights) / weights.sum()]
+        )
 
     def _random(self, table: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, TABLES.index(table)])
 
     def users(self) -> pa.Table:
-        """Snapshots of the last three days; user 1 is verified only on the last, user 2 is gone by then."""
+        """Snapshots of the last three days.
+
+        User 1 is verified only on the last, user 2 is gone by then.
+        """
         random = self._random("users")
-        created = np.datetime64("2019-01-01") + random.integers(0, 1_700, self.n).astype("timedelta64[D]")
+        created = np.datetime64("2019-01-01") + random.integers(0, 1_700, self.n).astype(
+            "timedelta64[D]"
+        )
         verified = random.random(self.n) < 0.5  # noqa: PLR2004 half of them
         last = np.datetime64(START // SECOND, "s").astype("datetime64[D]") + self.days - 2
         rows = []
@@ -78,7 +101,10 @@ class Shop:
                 if not (user == 2 and back == 0):  # noqa: PLR2004 the one who leaves
                     known = bool(verified[user]) if user != 1 else back == 0
                     rows.append((str(last - back), str(user), str(created[user]), known))
-        return pa.table(list(zip(*rows, strict=True)), names=["ds", "user_id", "account_created_ds", "email_verified"])
+        return pa.table(
+            list(zip(*rows, strict=True)),
+            names=["ds", "user_id", "account_created_ds", "email_verified"],
+        )
 
     def _who(self, random: np.random.Generator, n: int, tied: np.ndarray | None = None) -> pa.Array:
         """Users by the law of skew, some unknown; where `tied`, the user of the row before."""
@@ -101,29 +127,50 @@ class Shop:
                     f"{what}_id": pa.array(np.arange(start, start + size)),
                     "user_id": self._who(random, size, tied),
                     "product_id": pa.array(random.integers(1, 100, size)),
-                    amount: pa.array(random.integers(1, most, size), mask=random.random(size) < NULL_SHARE),
+                    amount: pa.array(
+                        random.integers(1, most, size), mask=random.random(size) < NULL_SHARE
+                    ),
                     "ts": pa.array(ts, pa.timestamp("us")),
                     "arrived": pa.array(ts + late, pa.timestamp("us")),
                 }
             )
 
     def checkouts(self, n: int, purchases: pa.Table) -> Iterator[pa.Table]:
-        """The last day's checkouts; some exactly at a purchase, or exactly 3, 14 or 30 days after one."""
+        """The last day's checkouts.
+
+        Some exactly at a purchase, or exactly 3, 14 or 30 days after one.
+        """
         random = self._random("checkouts")
         last = START + (self.days - 1) * DAY
         bought = purchases.filter(purchases["user_id"].is_valid())
-        on_edge = [(u, t + e) for u, t in zip(bought["user_id"].to_pylist(), bought["ts"].cast(pa.int64()).to_pylist(), strict=True) for e in EDGES.tolist() if last <= t + e < last + DAY]
+        on_edge = [
+            (u, t + e)
+            for u, t in zip(
+                bought["user_id"].to_pylist(),
+                bought["ts"].cast(pa.int64()).to_pylist(),
+                strict=True,
+            )
+            for e in EDGES.tolist()
+            if last <= t + e < last + DAY
+        ]
         for start in range(0, max(n, 1), CHUNK):
             size = min(CHUNK, n - start)
             ts = last + random.integers(0, DAY // 1_000, size) * 1_000
             who = self._who(random, size).to_pylist()
             for i in np.flatnonzero(random.random(size) < EDGE_SHARE) if on_edge else ():
                 who[i], ts[i] = on_edge[int(random.integers(len(on_edge)))]
-            yield pa.table({"checkout_id": pa.array(np.arange(start, start + size)), "user_id": pa.array(who, pa.string()), "ts": pa.array(ts, pa.timestamp("us"))})
+            yield pa.table(
+                {
+                    "checkout_id": pa.array(np.arange(start, start + size)),
+                    "user_id": pa.array(who, pa.string()),
+                    "ts": pa.array(ts, pa.timestamp("us")),
+                }
+            )
 
 
 def load(con: BaseBackend, folder: str | Path) -> None:
-    """Make the four tables of `folder` tables of `con`: Parquet as it is, CSV with epoch milliseconds as `ts`.
+    """Make the four tables of `folder` tables of `con`: Parquet as it is, CSV with epoch
+    milliseconds as `ts`.
 
     CSV is the layout of the field's known quickstart: `user_id` is text, `email_verified` 0 or 1.
     """
@@ -134,14 +181,23 @@ def load(con: BaseBackend, folder: str | Path) -> None:
         elif csv.exists():
             rows = _from_csv(con, csv)
         else:
-            message = f"{folder} has no {name}.parquet and no {name}.csv: a shop is the four tables {', '.join(TABLES)}"
+            message = (
+                f"{folder} has no {name}.parquet and no {name}.csv: a shop is the four tables"
+                f" {', '.join(TABLES)}"
+            )
             raise DefinitionError(message)
         con.create_table(name, rows, overwrite=True)
 
 
 def _from_csv(con: BaseBackend, path: Path) -> ir.Table:
-    text = {"user_id": "VARCHAR"} | ({"ds": "VARCHAR", "account_created_ds": "VARCHAR"} if path.stem == "users" else {})
+    text = {"user_id": "VARCHAR"} | (
+        {"ds": "VARCHAR", "account_created_ds": "VARCHAR"} if path.stem == "users" else {}
+    )
     rows = con.read_csv(path, types=text)
     if "ts" in rows.columns:
         rows = rows.mutate(ts=rows.ts.as_timestamp("ms"))
-    return rows.mutate(email_verified=rows.email_verified.cast("boolean")) if "email_verified" in rows.columns else rows
+    return (
+        rows.mutate(email_verified=rows.email_verified.cast("boolean"))
+        if "email_verified" in rows.columns
+        else rows
+    )

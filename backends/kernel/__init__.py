@@ -1,7 +1,9 @@
-"""The window kernel: left rows and events in as Arrow tables, every reduction over every window out (semantics rules 1 to 15).
+"""The window kernel: left rows and events in as Arrow tables, every reduction over every window out
+(semantics rules 1 to 15).
 
-Rows are sorted once by key and time; windows are row ranges that only move forward, so that each reduction takes each
-event in once and out once, whatever the window and however many events one key has. Sums are exact.
+Rows are sorted once by key and time; windows are row ranges that only move forward, so that each
+reduction takes each event in once and out once, whatever the window and however many events one key
+has. Sums are exact.
 """
 
 from __future__ import annotations
@@ -30,12 +32,22 @@ REDUCTIONS = EXACT | SKETCHED
 ALONE = 200_000  # rows that one thread does sooner than two
 
 
-def as_of(events: pa.Table, left: pa.Table, asks: Sequence[Ask], *, keys: Sequence[str], time: str, at: str, order: Sequence[str] = (), threads: int = 2) -> pa.Table:
+def as_of(
+    events: pa.Table,
+    left: pa.Table,
+    asks: Sequence[Ask],
+    *,
+    keys: Sequence[str],
+    time: str,
+    at: str,
+    order: Sequence[str] = (),
+    threads: int = 2,
+) -> pa.Table:
     """The left's rows, in another order, and one column for each ask.
 
-    `keys` are columns of both tables, not null; `time` (events) and `at` (left) are microseconds since 1970. `order`
-    are columns of the events that settle ties in time. Raises OutOfRangeError where a sum does not fit its type, and
-    LacksError for values that the kernel cannot take.
+    `keys` are columns of both tables, not null; `time` (events) and `at` (left) are microseconds
+    since 1970. `order` are columns of the events that settle ties in time. Raises OutOfRangeError
+    where a sum does not fit its type, and LacksError for values that the kernel cannot take.
     """
     event_codes, left_codes = codes(events, left, keys)
     columns = Columns(events)
@@ -52,7 +64,9 @@ def as_of(events: pa.Table, left: pa.Table, asks: Sequence[Ask], *, keys: Sequen
 
 
 def _times(column: pa.ChunkedArray) -> Longs:
-    return np.ascontiguousarray(joined(column).to_numpy(zero_copy_only=False).astype(np.int64, copy=False))
+    return np.ascontiguousarray(
+        joined(column).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    )
 
 
 def _splits(events: Longs, left: Longs, parts: int) -> list[int]:
@@ -68,8 +82,11 @@ def _splits(events: Longs, left: Longs, parts: int) -> list[int]:
 def _answered(part: Part, left: pa.Table, asks: Sequence[Ask]) -> pa.Table:
     """The part's left rows with an answer to each ask."""
     out = left.take(pa.array(part.left.rows))
-    # what shares a lane and a window follows one another, so that its sums are made once and not held for long
+    # what shares a lane and a window follows one another, so that its sums are made once and not
+    # held for long
     for ask in sorted(asks, key=lambda a: (str(a.lane), a.span.length or 0, a.span.hop or 0)):
         answer = REDUCTIONS[ask.reduction](part.lane(*ask.lane), ask)
-        out = out.append_column(ask.name, answer if answer.type == ask.type else answer.cast(ask.type))
+        out = out.append_column(
+            ask.name, answer if answer.type == ask.type else answer.cast(ask.type)
+        )
     return out.select([*left.column_names, *(a.name for a in asks)])

@@ -34,11 +34,17 @@ def flags(column: pa.Array) -> np.ndarray:
 
 def there(column: pa.Array) -> np.ndarray | None:
     """Whether each row has a value; none where all have."""
-    return np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool) if column.null_count else None
+    return (
+        np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
+        if column.null_count
+        else None
+    )
 
 
 def ordinals(column: pa.Array) -> Longs:
-    """Whole numbers that compare as the values do, and are equal where they are; anything for nulls.
+    """Whole numbers that compare as the values do, and are equal where they are.
+
+    Anything for nulls.
 
     Raises LacksError for types without an order, such as lists.
     """
@@ -53,11 +59,17 @@ def ordinals(column: pa.Array) -> Longs:
         bits = (_plain(column, np.float64) + 0.0).view(np.int64)
         return np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
     if pa.types.is_temporal(kind):
-        return _plain(pc.cast(column, pa.int64() if kind.bit_width == 64 else pa.int32()), np.int64)  # noqa: PLR2004 bits
+        # bits
+        return _plain(pc.cast(column, pa.int64() if kind.bit_width == 64 else pa.int32()), np.int64)  # noqa: PLR2004
     if pa.types.is_decimal(kind):
         low, high = words(column)
         return low if narrow(low, high, column) else _ranked(column)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    ):
         return _ranked(column)
     message = f"values of type {kind} have no order"
     raise LacksError(message)
@@ -82,8 +94,14 @@ def _ranked(column: pa.Array) -> Longs:
 
 def words(column: pa.Array) -> tuple[Longs, Longs]:
     """The low and high words of decimals, unscaled."""
-    column = column if column.type.bit_width == 128 else column.cast(pa.decimal128(column.type.precision, column.type.scale))  # noqa: PLR2004 bits
-    raw = np.frombuffer(column.buffers()[1], np.int64)[2 * column.offset : 2 * (column.offset + len(column))]
+    column = (
+        column
+        if column.type.bit_width == 128  # noqa: PLR2004 bits
+        else column.cast(pa.decimal128(column.type.precision, column.type.scale))
+    )
+    raw = np.frombuffer(column.buffers()[1], np.int64)[
+        2 * column.offset : 2 * (column.offset + len(column))
+    ]
     low, high = np.ascontiguousarray(raw[::2]), np.ascontiguousarray(raw[1::2])
     known = there(column)
     return (low, high) if known is None else (np.where(known, low, 0), np.where(known, high, 0))
@@ -98,7 +116,8 @@ def narrow(low: Longs, high: Longs, column: pa.Array) -> bool:
 class Numbers:
     """Exact numbers: mantissa * 2**(shift + exponent) / 10**scale; one shift may stand for all.
 
-    Mantissas are Python integers where 64 bits do not hold them; then there are no shifts and no exponent.
+    Mantissas are Python integers where 64 bits do not hold them; then there are no shifts and no
+    exponent.
     """
 
     mantissas: Longs
@@ -124,12 +143,16 @@ def numbers(column: pa.Array) -> Numbers:
         return Numbers(*decomposed(_plain(column, np.float64)), 0)
     if pa.types.is_decimal(kind):
         low, high = words(column)
-        return Numbers(low if narrow(low, high, column) else _python(low, high), none, 0, kind.scale)
+        return Numbers(
+            low if narrow(low, high, column) else _python(low, high), none, 0, kind.scale
+        )
     if pa.types.is_boolean(kind):
         return Numbers(flags(column).astype(np.int64), none, 0, 0)
     if kind == pa.uint64():
         plain = _plain(column, np.uint64)
-        return Numbers(plain.view(np.int64) if not (plain >> 63).any() else plain.astype(object), none, 0, 0)
+        return Numbers(
+            plain.view(np.int64) if not (plain >> 63).any() else plain.astype(object), none, 0, 0
+        )
     return Numbers(_plain(column, np.int64), none, 0, 0)
 
 
@@ -140,7 +163,11 @@ def _python(low: Longs, high: Longs) -> np.ndarray:
 
 def squarable(found: Numbers) -> Numbers:
     """The numbers, as Python integers where the compiled loops cannot take their squares."""
-    large = not found.wide and len(found.mantissas) and (found.mantissas.max() >= WIDEST or found.mantissas.min() <= -WIDEST)
+    large = (
+        not found.wide
+        and len(found.mantissas)
+        and (found.mantissas.max() >= WIDEST or found.mantissas.min() <= -WIDEST)
+    )
     return Numbers(found.mantissas.astype(object), found.shifts, 0, found.scale) if large else found
 
 
@@ -149,8 +176,12 @@ def alike(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     if not x.wide and not y.wide:
         return x, y
     if x.exponent or y.exponent:
-        return tuple(Numbers(*decomposed(n.mantissas.astype(float)), n.scale) if n.wide else n for n in (x, y))  # type: ignore[return-value]  # two
-    return tuple(Numbers(n.mantissas.astype(object), n.shifts, 0, n.scale) for n in (x, y))  # type: ignore[return-value]  # two
+        return tuple(
+            Numbers(*decomposed(n.mantissas.astype(float)), n.scale) if n.wide else n
+            for n in (x, y)
+        )  # type: ignore[return-value]  # two
+    # two
+    return tuple(Numbers(n.mantissas.astype(object), n.shifts, 0, n.scale) for n in (x, y))  # type: ignore[return-value]
 
 
 class Columns:
@@ -207,14 +238,28 @@ DENSE = 4  # codes below this many times the rows are used as they are
 
 
 def codes(events: pa.Table, left: pa.Table, keys: Sequence[str]) -> tuple[Longs, Longs]:
-    """A whole number for each row's keys, the same on both sides for the same keys; compared column by column, typed (rule 8)."""
+    """A whole number for each row's keys, the same on both sides for the same keys.
+
+    Compared column by column, typed (rule 8).
+    """
     found: Longs | None = None
     for key in keys:
         kind = left[key].type
         wide = joined(pa.chunked_array([*left[key].chunks, *events[key].cast(kind).chunks], kind))
         mine = _plain(wide, np.int64) if pa.types.is_integer(kind) else None
-        if mine is None or not len(mine) or int(mine.min()) < 0 or int(mine.max()) > DENSE * len(mine):
+        if (
+            mine is None
+            or not len(mine)
+            or int(mine.min()) < 0
+            or int(mine.max()) > DENSE * len(mine)
+        ):
             mine = _plain(wide.dictionary_encode().indices, np.int64)
-        found = mine if found is None else np.unique(found * (int(mine.max(initial=0)) + 1) + mine, return_inverse=True)[1].astype(np.int64)
+        found = (
+            mine
+            if found is None
+            else np.unique(found * (int(mine.max(initial=0)) + 1) + mine, return_inverse=True)[
+                1
+            ].astype(np.int64)
+        )
     assert found is not None, "a group-by has keys"  # noqa: S101 what a definition promises
     return found[len(left) :], found[: len(left)]

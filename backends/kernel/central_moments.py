@@ -1,4 +1,6 @@
-"""Variance, covariance and the higher moments of windows, from exact sums of powers (semantics rules 11 and 12)."""
+"""Variance, covariance and the higher moments of windows, from exact sums of powers (semantics
+rules 11 and 12).
+"""
 
 from __future__ import annotations
 
@@ -93,13 +95,25 @@ def _add_product(total: Longs, x: int, y: int, shift: int, sign: int) -> None:
 
 
 @compiled
-def variances(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, sizes: tuple[int, int], unit: tuple[int, int], less: int) -> Doubles:
+def variances(
+    mantissas: Longs,
+    shifts: Longs,
+    low: Longs,
+    high: Longs,
+    sizes: tuple[int, int],
+    unit: tuple[int, int],
+    less: int,
+) -> Doubles:
     """The variance of each window over `n - less`; NaN where that is not above 0.
 
     `unit` is what a mantissa counts: 2**unit[0] * 10**-unit[1].
     """
     out = np.full(len(low), np.nan)
-    total, squares, last = np.zeros(sizes[0], np.int64), np.zeros(sizes[1], np.int64), len(shifts) - 1
+    total, squares, last = (
+        np.zeros(sizes[0], np.int64),
+        np.zeros(sizes[1], np.int64),
+        len(shifts) - 1,
+    )
     left = right = 0
     for j in range(len(low)):
         while left < min(low[j], right):
@@ -123,7 +137,9 @@ def variances(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, sizes: t
 
 
 @compiled
-def _step(sums: tuple[Longs, Longs, Longs, Longs, Longs], x: int, by: int, y: int, along: int, sign: int) -> None:
+def _step(
+    sums: tuple[Longs, Longs, Longs, Longs, Longs], x: int, by: int, y: int, along: int, sign: int
+) -> None:
     add(sums[0], x, by, sign)
     add(sums[1], y, along, sign)
     _add_product(sums[2], x, x, 2 * by, sign)
@@ -132,8 +148,13 @@ def _step(sums: tuple[Longs, Longs, Longs, Longs, Longs], x: int, by: int, y: in
 
 
 @compiled
-def _together(n: int, sums: tuple[Longs, Longs, Longs, Longs, Longs], exponent: int, scale: int, less: int) -> float:
-    """The covariance over `n - less`, or with `less` below 0 the correlation; NaN where there is none."""
+def _together(
+    n: int, sums: tuple[Longs, Longs, Longs, Longs, Longs], exponent: int, scale: int, less: int
+) -> float:
+    """The covariance over `n - less`, or with `less` below 0 the correlation.
+
+    NaN where there is none.
+    """
     x, y = carried(sums[0]), carried(sums[1])
     both = _away(n, carried(sums[4]), x, y)
     if less >= 0:
@@ -146,22 +167,54 @@ def _together(n: int, sums: tuple[Longs, Longs, Longs, Longs, Longs], exponent: 
 
 
 @compiled
-def covariances(xs: Longs, by: Longs, ys: Longs, along: Longs, low: Longs, high: Longs, sizes: tuple[int, int], unit: tuple[int, int], less: int) -> Doubles:
-    """The covariance of each window over `n - less`, or with `less` below 0 the correlation; NaN where there is none.
+def covariances(
+    xs: Longs,
+    by: Longs,
+    ys: Longs,
+    along: Longs,
+    low: Longs,
+    high: Longs,
+    sizes: tuple[int, int],
+    unit: tuple[int, int],
+    less: int,
+) -> Doubles:
+    """The covariance of each window over `n - less`, or with `less` below 0 the correlation.
+
+    NaN where there is none.
 
     `unit` is what a product of mantissas counts.
     """
     out = np.full(len(low), np.nan)
-    sums = (np.zeros(sizes[0], np.int64), np.zeros(sizes[0], np.int64), np.zeros(sizes[1], np.int64), np.zeros(sizes[1], np.int64), np.zeros(sizes[1], np.int64))
+    sums = (
+        np.zeros(sizes[0], np.int64),
+        np.zeros(sizes[0], np.int64),
+        np.zeros(sizes[1], np.int64),
+        np.zeros(sizes[1], np.int64),
+        np.zeros(sizes[1], np.int64),
+    )
     left = right = 0
     for j in range(len(low)):
         while left < min(low[j], right):
-            _step(sums, xs[left], by[min(left, len(by) - 1)], ys[left], along[min(left, len(along) - 1)], -1)
+            _step(
+                sums,
+                xs[left],
+                by[min(left, len(by) - 1)],
+                ys[left],
+                along[min(left, len(along) - 1)],
+                -1,
+            )
             left += 1
         if left < low[j]:
             left = right = low[j]
         while right < high[j]:
-            _step(sums, xs[right], by[min(right, len(by) - 1)], ys[right], along[min(right, len(along) - 1)], 1)
+            _step(
+                sums,
+                xs[right],
+                by[min(right, len(by) - 1)],
+                ys[right],
+                along[min(right, len(along) - 1)],
+                1,
+            )
             right += 1
         if right - left > max(less, 0):
             out[j] = _together(right - left, sums, unit[0], unit[1], less)
@@ -186,7 +239,9 @@ def _add_powers(sums: tuple[Longs, Longs, Longs, Longs], x: int, shift: int, sig
 
 @compiled
 def _shape(n: int, sums: tuple[Longs, Longs, Longs, Longs], order: int) -> float:
-    """Skewness (`order` 3) or excess kurtosis (4) of the population, NaN where all values are equal."""
+    """Skewness (`order` 3) or excess kurtosis (4) of the population, NaN where all values are
+    equal.
+    """
     count, first, second = _whole(n), carried(sums[0]), carried(sums[1])
     spread = _away(n, second, first, first)
     if not spread[1]:
@@ -205,10 +260,20 @@ def _shape(n: int, sums: tuple[Longs, Longs, Longs, Longs], order: int) -> float
 
 
 @compiled
-def shapes(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int, order: int) -> Doubles:
-    """Skewness (`order` 3) or excess kurtosis (4) of each window; NaN under `order` values or where all are equal."""
+def shapes(
+    mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int, order: int
+) -> Doubles:
+    """Skewness (`order` 3) or excess kurtosis (4) of each window.
+
+    NaN under `order` values or where all are equal.
+    """
     out = np.full(len(low), np.nan)
-    sums = (np.zeros(size, np.int64), np.zeros(2 * size, np.int64), np.zeros(3 * size, np.int64), np.zeros(4 * size, np.int64))
+    sums = (
+        np.zeros(size, np.int64),
+        np.zeros(2 * size, np.int64),
+        np.zeros(3 * size, np.int64),
+        np.zeros(4 * size, np.int64),
+    )
     left = right = 0
     last = len(shifts) - 1
     for j in range(len(low)):

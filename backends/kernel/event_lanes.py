@@ -1,4 +1,6 @@
-"""A lane: the events that a reduction counts, in order, and the row ranges of the windows among them."""
+"""A lane: the events that a reduction counts, in order, and the row ranges of the windows among
+them.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Side:
 
 
 class Part:
-    """Some keys' events and left rows, both in order: ties in time by the columns `order`, ties in all by none."""
+    """Some keys' events and left rows, both in order: ties in time by the columns `order`, ties in
+    all by none.
+    """
 
     def __init__(self, events: Side, left: Side, columns: Columns, order: Sequence[str]) -> None:
         self.columns, self.order = columns, order
@@ -52,7 +56,11 @@ class Part:
         same = groups([events.codes, events.times])
         if not self.order or not len(same) or same[-1] == len(same) - 1:
             return events
-        return Side(events.codes, events.times, settled(events.rows, same, [self.columns.ordinals(o) for o in self.order]))
+        return Side(
+            events.codes,
+            events.times,
+            settled(events.rows, same, [self.columns.ordinals(o) for o in self.order]),
+        )
 
     @cached_property
     def high(self) -> Longs:
@@ -62,23 +70,37 @@ class Part:
     def low(self, span: Span) -> Longs:
         """The first event in each left row's window."""
         if span not in self._lows:
-            self._lows[span] = first_at(self.events.codes, self.events.times, self.left.codes, tails(span, self.left.times))
+            self._lows[span] = first_at(
+                self.events.codes, self.events.times, self.left.codes, tails(span, self.left.times)
+            )
         return self._lows[span]
 
     @cached_property
     def ties(self) -> Longs:
         """Numbers that neighbours share where key, time and order are equal."""
-        return groups([self.events.codes, self.events.times, *(self.columns.ordinals(o)[self.events.rows] for o in self.order)])
+        return groups(
+            [
+                self.events.codes,
+                self.events.times,
+                *(self.columns.ordinals(o)[self.events.rows] for o in self.order),
+            ]
+        )
 
     def lane(self, names: tuple[str, ...], where: str | None) -> Lane:
-        """The lane of these values and this condition; the last is kept, since what it makes is as long as the events."""
+        """The lane of these values and this condition.
+
+        The last is kept, since what it makes is as long as the events.
+        """
         if self._lane is None or self._lane[0] != (names, where):
             self._lane = (names, where), Lane(self, names, where)
         return self._lane[1]
 
 
 class Lane:
-    """The rows of a part that have every value and pass the condition; what several reductions need of them, once."""
+    """The rows of a part that have every value and pass the condition.
+
+    What several reductions need of them, once.
+    """
 
     def __init__(self, part: Part, names: tuple[str, ...], where: str | None) -> None:
         self.part, self.names = part, names
@@ -109,7 +131,9 @@ class Lane:
         """The first row of each left row's window, and the row after its last."""
         if span not in self._ranges:
             low, high = self.part.low(span), self.part.high
-            self._ranges[span] = (low, high) if self._places is None else (self._places[low], self._places[high])
+            self._ranges[span] = (
+                (low, high) if self._places is None else (self._places[low], self._places[high])
+            )
         return self._ranges[span]
 
     def values(self, name: str, rows: Longs) -> pa.Array:
@@ -128,14 +152,24 @@ class Lane:
         if name not in self._numbers:
             found = self.part.columns.numbers(name)
             shifts = found.shifts[self.rows] if len(found.shifts) > 1 else found.shifts
-            self._numbers[name] = Numbers(found.mantissas[self.rows], shifts, found.exponent, found.scale)
+            self._numbers[name] = Numbers(
+                found.mantissas[self.rows], shifts, found.exponent, found.scale
+            )
         return self._numbers[name]
 
     def totals(self, name: str, span: Span) -> tuple[Longs, Longs]:
-        """The digits and the signs of each window's sum; the last are kept, for the means that follow."""
+        """The digits and the signs of each window's sum.
+
+        The last are kept, for the means that follow.
+        """
         if self._totals is None or self._totals[0] != (name, span):
             found, (low, high) = self.numbers(name), self.range(span)
-            self._totals = (name, span), exact_sums.totals(found.mantissas, found.shifts, low, high, exact_sums.digits_of(found.shifts, 1))
+            self._totals = (
+                (name, span),
+                exact_sums.totals(
+                    found.mantissas, found.shifts, low, high, exact_sums.digits_of(found.shifts, 1)
+                ),
+            )
         return self._totals[1]
 
     @cached_property

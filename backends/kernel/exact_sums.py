@@ -1,7 +1,8 @@
-"""Sums without rounding: numbers as digits of base 2**32, rounded once at the end, as `math.fsum` would (semantics rule 11).
+"""Sums without rounding: numbers as digits of base 2**32, rounded once at the end, as `math.fsum`
+would (semantics rule 11).
 
-An accumulator is an array of 64-bit integers, one for each digit; adding does not carry, so 2**30 terms fit. A finished
-number is its digits, lowest first, and a sign.
+An accumulator is an array of 64-bit integers, one for each digit; adding does not carry, so 2**30
+terms fit. A finished number is its digits, lowest first, and a sign.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 
 DIGIT, MASK = 32, 0xFFFFFFFF
 MANTISSA = 53
-MORE = 4  # digits below the point that a quotient gets: more than a double's mantissa, whatever it is divided by
+# digits below the point that a quotient gets: more than a double's mantissa, whatever it is divided
+# by
+MORE = 4
 
 
 def decomposed(values: Doubles) -> tuple[Longs, Longs, int]:
-    """Mantissas, the powers of two that they are shifted up by, and the exponent of the whole: x = m * 2**(shift + exponent)."""
+    """Mantissas, the powers of two that they are shifted up by, and the exponent of the whole: x =
+    m * 2**(shift + exponent).
+    """
     fraction, exponents = np.frexp(values)
     mantissas = np.ldexp(fraction, MANTISSA).astype(np.int64)
     there = mantissas != 0
@@ -72,8 +77,12 @@ def carried(total: Longs) -> tuple[Longs, int]:
 
 
 @compiled
-def rounded(digits: Longs, exponent: int, rest: bool) -> float:  # noqa: FBT001 compiled functions take no keywords
-    """The double nearest to `digits * 2**exponent`, ties to even; `rest` says that more follows below the lowest digit."""
+# compiled functions take no keywords
+def rounded(digits: Longs, exponent: int, rest: bool) -> float:  # noqa: FBT001
+    """The double nearest to `digits * 2**exponent`, ties to even.
+
+    `rest` says that more follows below the lowest digit.
+    """
     top = len(digits) - 1
     while top > 0 and not digits[top]:
         top -= 1
@@ -87,7 +96,11 @@ def rounded(digits: Longs, exponent: int, rest: bool) -> float:  # noqa: FBT001 
         bits += 1
     spare = 30 - bits  # to the left where the top digit is small, so that 62 bits are kept
     if spare >= 0:
-        high = (digits[top] << (DIGIT + spare)) | (digits[top - 1] << spare) | (lower >> (DIGIT - spare))
+        high = (
+            (digits[top] << (DIGIT + spare))
+            | (digits[top - 1] << spare)
+            | (lower >> (DIGIT - spare))
+        )
         rest |= (lower & ((1 << (DIGIT - spare)) - 1)) != 0
     else:
         high = (digits[top] << (DIGIT + spare)) | (digits[top - 1] >> -spare)
@@ -126,7 +139,9 @@ def quotient(digits: Longs, exponent: int, count: int, scale: int) -> float:
 
 
 @compiled
-def totals(mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int) -> tuple[Longs, Longs]:
+def totals(
+    mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int
+) -> tuple[Longs, Longs]:
     """The digits and the sign of each window's sum; one shift stands for all."""
     digits, signs = np.zeros((len(low), size + 2), np.int64), np.zeros(len(low), np.int64)
     total, last = np.zeros(size, np.int64), len(shifts) - 1

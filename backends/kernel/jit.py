@@ -1,4 +1,6 @@
-"""Loops over arrays, compiled: numba, as machine code that holds no lock and is kept between sessions."""
+"""Loops over arrays, compiled: numba, as machine code that holds no lock and is kept between
+sessions.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ F = TypeVar("F", bound="Callable[..., object]")
 
 
 def compiled(function: F) -> F:
-    """The function as machine code, made at its first call; division by zero gives what IEEE 754 says."""
+    """The function as machine code, made at its first call.
+
+    Division by zero gives what IEEE 754 says.
+    """
     try:
         made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # neither the sources' folder nor the user's can be written: it is compiled anew in each process

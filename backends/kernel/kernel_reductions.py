@@ -1,4 +1,6 @@
-"""Every reduction by name: a lane and an ask in, one Arrow array out, a value for each left row in order."""
+"""Every reduction by name: a lane and an ask in, one Arrow array out, a value for each left row in
+order.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workbench.backends.kernel import central_moments, exact_sums, order_statistics, sliding_windows, wide_integers
+from workbench.backends.kernel import (
+    central_moments,
+    exact_sums,
+    order_statistics,
+    sliding_windows,
+    wide_integers,
+)
 from workbench.backends.kernel.arrow_arrays import alike, squarable
 
 if TYPE_CHECKING:
@@ -25,7 +33,9 @@ LONGEST = 2**31 - 1  # elements that Arrow's lists of one array hold
 
 
 class OutOfRangeError(OverflowError):
-    """A whole number or decimal that its type does not hold (semantics rule 11: an error, never a wrapped number)."""
+    """A whole number or decimal that its type does not hold (semantics rule 11: an error, never a
+    wrapped number).
+    """
 
 
 # --- answers as Arrow
@@ -53,7 +63,10 @@ def _lists(lane: Lane, ask: Ask, rows: Longs, lengths: Longs) -> pa.Array:
 def _offsets(lengths: Longs) -> pa.Array:
     ends = np.cumsum(lengths)
     if len(ends) and ends[-1] > LONGEST:
-        message = f"the lists of one task hold {ends[-1]} values, and Arrow's hold {LONGEST}: ask for fewer by first_k() or last_k()"
+        message = (
+            f"the lists of one task hold {ends[-1]} values, and Arrow's hold {LONGEST}: ask for"
+            " fewer by first_k() or last_k()"
+        )
         raise OutOfRangeError(message)
     return pa.array(np.concatenate(([0], ends)), pa.int32())
 
@@ -81,7 +94,9 @@ def _sum(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     found = lane.numbers(ask.inputs["arg"])
     if found.wide:
-        return _wide_sum(wide_integers.sums(found.mantissas, low, high), low == high, ask, found.scale)
+        return _wide_sum(
+            wide_integers.sums(found.mantissas, low, high), low == high, ask, found.scale
+        )
     digits, signs = lane.totals(ask.inputs["arg"], ask.span)
     if pa.types.is_floating(ask.type):
         return _finite(exact_sums.as_doubles(digits, signs, found.exponent), low == high)
@@ -103,12 +118,17 @@ def _decimals(digits: Longs, signs: Longs, empty: Flags, ask: Ask, scale: int) -
     raw = np.empty(2 * len(low), np.int64)
     raw[::2], raw[1::2] = low, high
     validity = pa.array(~empty, mask=empty).buffers()[0] if empty.any() else None
-    return pa.Array.from_buffers(pa.decimal128(38, scale), len(low), [validity, pa.py_buffer(raw)]).cast(ask.type)
+    return pa.Array.from_buffers(
+        pa.decimal128(38, scale), len(low), [validity, pa.py_buffer(raw)]
+    ).cast(ask.type)
 
 
 def _wide_sum(sums: Any, empty: Flags, ask: Ask, scale: int) -> pa.Array:
     decimal = pa.types.is_decimal(ask.type)
-    values = [None if none else Decimal(s).scaleb(-scale, WIDE) if decimal else s for s, none in zip(sums, empty, strict=True)]
+    values = [
+        None if none else Decimal(s).scaleb(-scale, WIDE) if decimal else s
+        for s, none in zip(sums, empty, strict=True)
+    ]
     try:
         return pa.array(values, ask.type)
     except (pa.ArrowInvalid, OverflowError):
@@ -119,11 +139,18 @@ def _refuse(fits: Flags, digits: Longs, signs: Longs, ask: Ask) -> None:
     """An error that shows the first sum that does not fit."""
     if not fits.all():
         worst = int(np.argmin(fits))
-        _out_of_range(int(signs[worst]) * sum(int(d) << (exact_sums.DIGIT * i) for i, d in enumerate(digits[worst])), ask)
+        _out_of_range(
+            int(signs[worst])
+            * sum(int(d) << (exact_sums.DIGIT * i) for i, d in enumerate(digits[worst])),
+            ask,
+        )
 
 
 def _out_of_range(value: int, ask: Ask) -> NoReturn:
-    message = f"a sum is {value}, which {ask.type} does not hold: cast its input to a wider type, such as decimal(38, 0)"
+    message = (
+        f"a sum is {value}, which {ask.type} does not hold: cast its input to a wider type, such as"
+        " decimal(38, 0)"
+    )
     raise OutOfRangeError(message)
 
 
@@ -133,7 +160,9 @@ def _mean(lane: Lane, ask: Ask) -> pa.Array:
     if found.wide:
         return _finite(wide_integers.means(found.mantissas, low, high, found.scale), low == high)
     digits, signs = lane.totals(ask.inputs["arg"], ask.span)
-    return _finite(exact_sums.as_means(digits, signs, found.exponent, high - low, found.scale), low == high)
+    return _finite(
+        exact_sums.as_means(digits, signs, found.exponent, high - low, found.scale), low == high
+    )
 
 
 # --- spread
@@ -147,9 +176,14 @@ def _variance(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     found = squarable(lane.numbers(ask.inputs["arg"]))
     if found.wide:
-        return _finite(wide_integers.variances(found.mantissas, low, high, found.scale, _less(ask)), low == high)
+        return _finite(
+            wide_integers.variances(found.mantissas, low, high, found.scale, _less(ask)),
+            low == high,
+        )
     sizes = exact_sums.digits_of(found.shifts, 1), exact_sums.digits_of(found.shifts, 2)
-    values = central_moments.variances(found.mantissas, found.shifts, low, high, sizes, found.unit, _less(ask))
+    values = central_moments.variances(
+        found.mantissas, found.shifts, low, high, sizes, found.unit, _less(ask)
+    )
     return _finite(values, low == high)
 
 
@@ -162,11 +196,25 @@ def _together(less: Callable[[Ask], int]) -> Callable[[Lane, Ask], pa.Array]:
         low, high = lane.range(ask.span)
         x, y = alike(*(squarable(lane.numbers(ask.inputs[side])) for side in ("left", "right")))
         if x.wide:
-            return _finite(wide_integers.covariances((x.mantissas, y.mantissas), low, high, x.scale + y.scale, less(ask)), low == high)
-        most = x.shifts if exact_sums.digits_of(x.shifts, 1) > exact_sums.digits_of(y.shifts, 1) else y.shifts
+            return _finite(
+                wide_integers.covariances(
+                    (x.mantissas, y.mantissas), low, high, x.scale + y.scale, less(ask)
+                ),
+                low == high,
+            )
+        most = (
+            x.shifts
+            if exact_sums.digits_of(x.shifts, 1) > exact_sums.digits_of(y.shifts, 1)
+            else y.shifts
+        )
         sizes = exact_sums.digits_of(most, 1), exact_sums.digits_of(most, 2)
         unit = x.exponent + y.exponent, x.scale + y.scale
-        return _finite(central_moments.covariances(x.mantissas, x.shifts, y.mantissas, y.shifts, low, high, sizes, unit, less(ask)), low == high)
+        return _finite(
+            central_moments.covariances(
+                x.mantissas, x.shifts, y.mantissas, y.shifts, low, high, sizes, unit, less(ask)
+            ),
+            low == high,
+        )
 
     return reduce
 
@@ -177,7 +225,17 @@ def _shape(order: int) -> Callable[[Lane, Ask], pa.Array]:
         found = squarable(lane.numbers(ask.inputs["arg"]))
         if found.wide:
             return _finite(wide_integers.shapes(found.mantissas, low, high, order), low == high)
-        return _finite(central_moments.shapes(found.mantissas, found.shifts, low, high, exact_sums.digits_of(found.shifts, 1), order), low == high)
+        return _finite(
+            central_moments.shapes(
+                found.mantissas,
+                found.shifts,
+                low,
+                high,
+                exact_sums.digits_of(found.shifts, 1),
+                order,
+            ),
+            low == high,
+        )
 
     return reduce
 
@@ -188,7 +246,11 @@ def _shape(order: int) -> Callable[[Lane, Ask], pa.Array]:
 def _extreme(sign: int) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         ordinals = lane.ordinals(ask.inputs["arg"])
-        return _chosen(lane, ask, sliding_windows.least(ordinals if sign < 0 else ~ordinals, *lane.range(ask.span)))
+        return _chosen(
+            lane,
+            ask,
+            sliding_windows.least(ordinals if sign < 0 else ~ordinals, *lane.range(ask.span)),
+        )
 
     return reduce
 
@@ -197,7 +259,9 @@ def _arg_extreme(sign: int) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         keys = lane.ordinals(ask.inputs["key"])[lane.in_time]
         rows = sliding_windows.least(keys if sign < 0 else ~keys, *lane.range(ask.span))
-        return _chosen(lane, ask, np.where(rows < 0, -1, lane.in_time[rows] if len(lane.rows) else -1))
+        return _chosen(
+            lane, ask, np.where(rows < 0, -1, lane.in_time[rows] if len(lane.rows) else -1)
+        )
 
     return reduce
 
@@ -249,7 +313,11 @@ def _ordered(*, descending: bool) -> Callable[[Lane, Ask], pa.Array]:
         lengths = np.minimum(high - low, ask.options["k"])
         most = int(lengths.max(initial=0))
         places = np.arange(most)[None, :]
-        which = np.where(places < lengths[:, None], (high - low)[:, None] - 1 - places if descending else places, -1)
+        which = np.where(
+            places < lengths[:, None],
+            (high - low)[:, None] - 1 - places if descending else places,
+            -1,
+        )
         rows = _nth(lane, ask, which)
         return _lists(lane, ask, rows[which >= 0], lengths)
 
@@ -268,7 +336,10 @@ def _quantiles(lane: Lane, ask: Ask) -> list[pa.Array]:
 
 
 def _between(lane: Lane, ask: Ask, below: Longs, above: Longs, share: Doubles) -> pa.Array:
-    low, high = (_chosen(lane, ask, rows).cast(pa.float64(), safe=False).fill_null(0.0).to_numpy() for rows in (below, above))
+    low, high = (
+        _chosen(lane, ask, rows).cast(pa.float64(), safe=False).fill_null(0.0).to_numpy()
+        for rows in (below, above)
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         return _finite(low + (high - low) * share, below < 0)
 
@@ -282,18 +353,29 @@ def _several(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     lengths = np.where(low < high, len(found), 0)
     rows = np.column_stack([f.fill_null(np.nan).to_numpy() for f in found])[low < high].ravel()
-    return pa.ListArray.from_arrays(_offsets(lengths), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high))
+    return pa.ListArray.from_arrays(
+        _offsets(lengths), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high)
+    )
 
 
 def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Longs]:
-    """For each left row, a row of each value and its count, of the `most` frequent or of all by value; and how many."""
+    """For each left row, a row of each value and its count, of the `most` frequent or of all by
+    value; and how many.
+    """
     low, high = lane.range(ask.span)
     ids = lane.value_ids
     lengths = sliding_windows.distinct(ids, low, high)
     lengths = lengths if most is None else np.minimum(lengths, most)
     _offsets(lengths)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    found, counts = order_statistics.tally(ids, order_statistics.levels(int(ids.max(initial=0)) + 1, 0), low, high, offsets, most is not None)
+    found, counts = order_statistics.tally(
+        ids,
+        order_statistics.levels(int(ids.max(initial=0)) + 1, 0),
+        low,
+        high,
+        offsets,
+        most is not None,
+    )
     example = np.zeros(int(ids.max(initial=0)) + 1, np.int64)
     example[ids] = np.arange(len(ids))
     return example[found], counts, lengths
@@ -335,7 +417,9 @@ def _all(lane: Lane, ask: Ask) -> pa.Array:
 def _bits(*, every: bool) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         low, high = lane.range(ask.span)
-        return _whole(sliding_windows.bits(lane.ordinals(ask.inputs["arg"]), low, high, every), low == high)
+        return _whole(
+            sliding_windows.bits(lane.ordinals(ask.inputs["arg"]), low, high, every), low == high
+        )
 
     return reduce
 

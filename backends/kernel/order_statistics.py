@@ -1,4 +1,6 @@
-"""Order statistics and tallies of sliding windows: a bit or a count for each rank, and summaries of 64 of them, level by level."""
+"""Order statistics and tallies of sliding windows: a bit or a count for each rank, and summaries of
+64 of them, level by level.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,14 @@ def _dealt(order: Longs, keys: Longs, starts: Longs) -> Longs:
 
 
 def value_ids(order: Longs, codes: Longs, ordinals: Longs) -> Longs:
-    """For each row a number that it shares with the rows of its key that have its value; larger values have larger ones."""
+    """For each row a number that it shares with the rows of its key that have its value.
+
+    Larger values have larger ones.
+    """
     new = np.zeros(len(order), bool)
-    new[1:] = (codes[order[1:]] != codes[order[:-1]]) | (ordinals[order[1:]] != ordinals[order[:-1]])
+    new[1:] = (codes[order[1:]] != codes[order[:-1]]) | (
+        ordinals[order[1:]] != ordinals[order[:-1]]
+    )
     out = np.empty(len(order), np.int64)
     out[order] = np.cumsum(new)
     return out
@@ -108,7 +115,8 @@ def _find(bits: Levels, n: int) -> int:
 
 @compiled
 def nth(order: Longs, bits: Levels, low: Longs, high: Longs, which: Longs) -> Longs:
-    """The rows that stand at the places `which` (left rows by columns, -1 for none) among each window's, by value.
+    """The rows that stand at the places `which` (left rows by columns, -1 for none) among each
+    window's, by value.
 
     `order` is that of key and value; `bits` are zeros, a bit for each row.
     """
@@ -186,8 +194,18 @@ def _next(counts: Levels, at: int) -> int:
 
 
 @compiled
-def _emit(counts: Levels, start: int, end: int, values: Longs, numbers: Longs, frequent: bool) -> None:  # noqa: FBT001 compiled functions take no keywords
-    """The values of one window, and how often each is there, into [start, end): the most frequent, or all by value."""
+def _emit(
+    # compiled functions take no keywords
+    counts: Levels,
+    start: int,
+    end: int,
+    values: Longs,
+    numbers: Longs,
+    frequent: bool,  # noqa: FBT001
+) -> None:
+    """The values of one window, and how often each is there, into [start, end): the most frequent,
+    or all by value.
+    """
     at = 0
     for i in range(start, end):
         at = _heaviest(counts) if frequent else _next(counts, at)
@@ -205,8 +223,19 @@ def _emit(counts: Levels, start: int, end: int, values: Longs, numbers: Longs, f
 
 
 @compiled
-def tally(ids: Longs, counts: Levels, low: Longs, high: Longs, offsets: Longs, frequent: bool) -> tuple[Longs, Longs]:  # noqa: FBT001 compiled functions take no keywords
-    """Value ids and their counts for each left row, at its place in `offsets`; `counts` are zeros, one for each id."""
+def tally(
+    # compiled functions take no keywords
+    ids: Longs,
+    counts: Levels,
+    low: Longs,
+    high: Longs,
+    offsets: Longs,
+    frequent: bool,  # noqa: FBT001
+) -> tuple[Longs, Longs]:
+    """Value ids and their counts for each left row, at its place in `offsets`.
+
+    `counts` are zeros, one for each id.
+    """
     values, numbers = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
     left = right = 0
     for j in range(len(low)):

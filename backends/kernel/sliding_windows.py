@@ -1,7 +1,9 @@
-"""Reductions of windows that only move forward: each event enters once and leaves once, whatever the window and the skew.
+"""Reductions of windows that only move forward: each event enters once and leaves once, whatever
+the window and the skew.
 
-Every function takes `low` and `high`, the row range of each left row, both never falling, and answers in their order.
-Where a reduction answers with one of its inputs, it gives that event's row, or -1 over none.
+Every function takes `low` and `high`, the row range of each left row, both never falling, and
+answers in their order. Where a reduction answers with one of its inputs, it gives that event's row,
+or -1 over none.
 """
 
 from __future__ import annotations
@@ -61,8 +63,12 @@ def distinct(ids: Longs, low: Longs, high: Longs) -> Longs:
 
 
 @compiled
-def bits(values: Longs, low: Longs, high: Longs, every: bool) -> Longs:  # noqa: FBT001 compiled functions take no keywords
-    """The bits that all values have (`every`), or any of them; two stacks, so that each row is combined at most twice."""
+# compiled functions take no keywords
+def bits(values: Longs, low: Longs, high: Longs, every: bool) -> Longs:  # noqa: FBT001
+    """The bits that all values have (`every`), or any of them.
+
+    Two stacks, so that each row is combined at most twice.
+    """
     out = np.zeros(len(low), np.int64)
     suffix = np.empty(len(values) + 1, np.int64)
     nothing = -1 if every else 0

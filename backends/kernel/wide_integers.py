@@ -25,7 +25,13 @@ def sums(terms: Any, low: Longs, high: Longs) -> Any:
 def means(terms: Any, low: Longs, high: Longs, scale: int) -> Doubles:
     """Each window's mean in units of 10**-scale, rounded once; 0 over none."""
     totals = sums(terms, low, high)
-    return np.array([float(Fraction(t, n * 10**scale)) if n else 0.0 for t, n in zip(totals, (high - low).tolist(), strict=True)], np.float64)
+    return np.array(
+        [
+            float(Fraction(t, n * 10**scale)) if n else 0.0
+            for t, n in zip(totals, (high - low).tolist(), strict=True)
+        ],
+        np.float64,
+    )
 
 
 def variances(x: Any, low: Longs, high: Longs, scale: int, less: int) -> Doubles:
@@ -34,10 +40,19 @@ def variances(x: Any, low: Longs, high: Longs, scale: int, less: int) -> Doubles
 
 
 def covariances(pair: tuple[Any, Any], low: Longs, high: Longs, scale: int, less: int) -> Doubles:
-    """Each window's covariance over `n - less`, or with `less` below 0 the correlation; NaN where there is none."""
+    """Each window's covariance over `n - less`, or with `less` below 0 the correlation.
+
+    NaN where there is none.
+    """
     x, y = pair
     found = (sums(t, low, high) for t in (x, y, x * x, y * y, x * y))
-    return np.array([_together(n, row, scale, less) for n, *row in zip((high - low).tolist(), *found, strict=True)], np.float64)
+    return np.array(
+        [
+            _together(n, row, scale, less)
+            for n, *row in zip((high - low).tolist(), *found, strict=True)
+        ],
+        np.float64,
+    )
 
 
 def _together(n: int, sums: Sequence[int], scale: int, less: int) -> float:
@@ -45,13 +60,21 @@ def _together(n: int, sums: Sequence[int], scale: int, less: int) -> float:
     both, own, other = n * xy - x * y, n * xx - x * x, n * yy - y * y
     if less >= 0:
         return float(Fraction(both, n * (n - less) * 10**scale)) if n > less else math.nan
-    return float(Fraction(both, math.isqrt(own * other << 128)) * 2**64) if own and other else math.nan
+    return (
+        float(Fraction(both, math.isqrt(own * other << 128)) * 2**64) if own and other else math.nan
+    )
 
 
 def shapes(x: Any, low: Longs, high: Longs, order: int) -> Doubles:
-    """Skewness (`order` 3) or excess kurtosis (4) of each window; NaN under `order` values or where all are equal."""
+    """Skewness (`order` 3) or excess kurtosis (4) of each window.
+
+    NaN under `order` values or where all are equal.
+    """
     found = (sums(x**p, low, high) for p in range(1, 5))
-    return np.array([_shape(n, row, order) for n, *row in zip((high - low).tolist(), *found, strict=True)], np.float64)
+    return np.array(
+        [_shape(n, row, order) for n, *row in zip((high - low).tolist(), *found, strict=True)],
+        np.float64,
+    )
 
 
 def _shape(n: int, powers: Sequence[int], order: int) -> float:

@@ -1,4 +1,6 @@
-"""Rows in order of key and time, and the row range of each left row's window (semantics rules 2, 3 and 10)."""
+"""Rows in order of key and time, and the row range of each left row's window (semantics rules 2, 3
+and 10).
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,10 @@ def groups(columns: Sequence[Longs]) -> Longs:
 
 @compiled
 def first_at(codes: Longs, times: Longs, left_codes: Longs, left_times: Longs) -> Longs:
-    """For each left row the first event row at or after its code and time; both sides sorted, so one pass over each."""
+    """For each left row the first event row at or after its code and time.
+
+    Both sides sorted, so one pass over each.
+    """
     out = np.empty(len(left_codes), np.int64)
     row, rows = 0, len(codes)
     for j in range(len(left_codes)):

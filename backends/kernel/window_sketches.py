@@ -1,7 +1,10 @@
-"""Sketches of windows: DataSketches of blocks of events, merged; windows that a sketch holds exactly are counted as they are.
+"""Sketches of windows: DataSketches of blocks of events, merged.
 
-A sketch cannot forget, so that windows do not slide over one. What it tells apart does slide: few different values, which
-it holds as they are, and the bins of a CPC sketch, which is the set of them: both are counted at no merge at all.
+Windows that a sketch holds exactly are counted as they are.
+
+A sketch cannot forget, so that windows do not slide over one. What it tells apart does slide: few
+different values, which it holds as they are, and the bins of a CPC sketch, which is the set of
+them: both are counted at no merge at all.
 """
 
 from __future__ import annotations
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
     from workbench.backends.kernel.jit import Doubles, Longs
 
 BLOCK = 256  # values that a sketch is updated with about as fast as it is merged
-NATIVE = (pa.types.is_floating, pa.types.is_string, pa.types.is_large_string)  # what sketches hash as it comes
+NATIVE = (
+    pa.types.is_floating,
+    pa.types.is_string,
+    pa.types.is_large_string,
+)  # what sketches hash as it comes
 
 
 class Kind(Protocol):
@@ -39,10 +46,12 @@ class Kind(Protocol):
 
 
 class Blocks:
-    """Sketches of the row ranges [low, high), both never falling: two stacks of blocks, so that each block is merged at most twice.
+    """Sketches of the row ranges [low, high), both never falling: two stacks of blocks, so that
+    each block is merged at most twice.
 
-    `older` has for each block of the front the sketch of the blocks from it to the middle, `newer` is one sketch of
-    those since. A block that no range holds whole, as one of two keys, is never made.
+    `older` has for each block of the front the sketch of the blocks from it to the middle, `newer`
+    is one sketch of those since. A block that no range holds whole, as one of two keys, is never
+    made.
     """
 
     def __init__(self, kind: Kind, values: Any) -> None:
@@ -56,7 +65,11 @@ class Blocks:
         first, last = -(-low // BLOCK), high // BLOCK
         if first >= last:
             return self._plain(low, high)
-        parts = [self._plain(low, first * BLOCK), *self._whole(first, last), self._plain(last * BLOCK, high)]
+        parts = [
+            self._plain(low, first * BLOCK),
+            *self._whole(first, last),
+            self._plain(last * BLOCK, high),
+        ]
         return self.kind.merged(*parts)
 
     def _plain(self, low: int, high: int) -> Any:
@@ -77,10 +90,14 @@ class Blocks:
         self.older, self.newer, self.middle, self.end = {}, None, last, last
         for block in range(last - 1, first - 1, -1):
             new = self._plain(block * BLOCK, (block + 1) * BLOCK)
-            self.older[block] = self.kind.merged(self.older[block + 1], new) if block + 1 < last else new
+            self.older[block] = (
+                self.kind.merged(self.older[block + 1], new) if block + 1 < last else new
+            )
 
 
-def _each(kind: Kind, values: Any, low: Longs, high: Longs, estimate: Callable[[Any], Any]) -> list[Any]:
+def _each(
+    kind: Kind, values: Any, low: Longs, high: Longs, estimate: Callable[[Any], Any]
+) -> list[Any]:
     """The estimate for each range; equal ranges in a row are sketched once."""
     blocks, out, before = Blocks(kind, values), [], None
     for span in zip(low.tolist(), high.tolist(), strict=True):
@@ -93,35 +110,52 @@ def _each(kind: Kind, values: Any, low: Longs, high: Longs, estimate: Callable[[
 
 
 def _approx_unique_count(lane: Lane, ask: Ask) -> pa.Array:
-    """Windows of few different values count them; of more, they count the bins that a sketch has of them."""
+    """Windows of few different values count them.
+
+    Of more, they count the bins that a sketch has of them.
+    """
     kind, columns, name = Uniques(ask.options["lg_k"]), lane.part.columns, ask.inputs["arg"]
     values, each = columns.once(f"values {name}", lambda: _values(columns[name]))
     found = _distinct(lane, ask, values[lane.rows])
     many = found > kind.held
     if many.any():
         bins, some = columns.once(f"bins {kind.lg_k} {name}", lambda: _bins(each, kind))
-        held, which = np.unique(_distinct(lane, ask, bins[values][lane.rows])[many], return_inverse=True)
+        held, which = np.unique(
+            _distinct(lane, ask, bins[values][lane.rows])[many], return_inverse=True
+        )
         found[many] = np.asarray(kind.estimates(some, held.tolist()), np.int64)[which]
     return pa.array(found, pa.int64())
 
 
 def _distinct(lane: Lane, ask: Ask, numbers: Longs) -> Longs:
     """How many different numbers each window has."""
-    ids = order_statistics.value_ids(order_statistics.by_key_and_value(lane.codes, numbers), lane.codes, numbers)
+    ids = order_statistics.value_ids(
+        order_statistics.by_key_and_value(lane.codes, numbers), lane.codes, numbers
+    )
     return sliding_windows.distinct(ids, *lane.range(ask.span))
 
 
 def _values(column: pa.Array) -> tuple[Longs, list[Any]]:
-    """A number for each row's value, and the values as sketches take them; nulls have a number beyond all."""
+    """A number for each row's value, and the values as sketches take them.
+
+    Nulls have a number beyond all.
+    """
     coded = column.dictionary_encode()
     seen: dict[Any, int] = {}
     numbers = [seen.setdefault(value, len(seen)) for value in _hashed(coded.dictionary)]
     mine = np.array([*numbers, len(seen)], np.int64)
-    return mine[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)], [*seen]
+    return mine[
+        coded.indices.fill_null(len(coded.dictionary))
+        .to_numpy(zero_copy_only=False)
+        .astype(np.int64)
+    ], [*seen]
 
 
 def _bins(values: Sequence[Any], kind: Uniques) -> tuple[Longs, list[Any]]:
-    """A number for the bin of each value, and of nulls, which are in the first; and a value of each bin."""
+    """A number for the bin of each value, and of nulls, which are in the first.
+
+    And a value of each bin.
+    """
     seen: dict[bytes, int] = {}
     some: list[Any] = []
     bins = np.zeros(len(values) + 1, np.int64)
@@ -133,10 +167,16 @@ def _bins(values: Sequence[Any], kind: Uniques) -> tuple[Longs, list[Any]]:
 
 
 def _hashed(values: pa.Array) -> list[Any]:
-    """The values as sketches take them: texts and doubles as they are, 64-bit whole numbers (microseconds and days of times), anything else as text."""
+    """The values as sketches take them: texts and doubles as they are, 64-bit whole numbers
+    (microseconds and days of times), anything else as text.
+    """
     kind = values.type
     if any(is_native(kind) for is_native in NATIVE):
-        return values.cast(pa.float64()).to_pylist() if pa.types.is_floating(kind) else values.to_pylist()
+        return (
+            values.cast(pa.float64()).to_pylist()
+            if pa.types.is_floating(kind)
+            else values.to_pylist()
+        )
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return [v.hex() for v in values.to_pylist()]
     if pa.types.is_decimal(kind):
@@ -145,7 +185,12 @@ def _hashed(values: pa.Array) -> list[Any]:
         values = values.cast(pa.timestamp("us", kind.tz)).cast(pa.int64())
     elif pa.types.is_date32(kind):
         values = values.cast(pa.int32())
-    return values.cast(pa.uint64() if kind == pa.uint64() else pa.int64()).to_numpy(zero_copy_only=False).astype(np.int64).tolist()
+    return (
+        values.cast(pa.uint64() if kind == pa.uint64() else pa.int64())
+        .to_numpy(zero_copy_only=False)
+        .astype(np.int64)
+        .tolist()
+    )
 
 
 # --- which value stands at a rank
@@ -158,7 +203,9 @@ def _approx_percentile(lane: Lane, ask: Ask) -> pa.Array:
 def _approx_percentiles(lane: Lane, ask: Ask) -> pa.Array:
     found, empty = _percentiles(lane, ask), _empty(lane, ask)
     offsets = np.concatenate(([0], np.cumsum(np.where(empty, 0, found.shape[1])))).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(found[~empty].ravel()), mask=pa.array(empty))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(found[~empty].ravel()), mask=pa.array(empty)
+    )
 
 
 def _empty(lane: Lane, ask: Ask) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -170,18 +217,30 @@ def _percentiles(lane: Lane, ask: Ask) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A row for each left row, a column for each quantile; 0 over none."""
     low, high = lane.range(ask.span)
     kind, quantiles = Percentiles(ask.options["k"]), ask.options["quantiles"]
-    values = np.array(lane.values(ask.inputs["arg"], np.arange(len(lane.rows))).cast(pa.float64(), safe=False))  # a copy: the library takes no array that is only for reading
+    values = np.array(
+        lane.values(ask.inputs["arg"], np.arange(len(lane.rows))).cast(pa.float64(), safe=False)
+    )  # a copy: the library takes no array that is only for reading
     out, large = np.zeros((len(low), len(quantiles))), high - low > kind.k
     out[~large] = _held(lane, values, low[~large], high[~large], quantiles)
-    out[large] = np.asarray(_each(kind, values, low[large], high[large], lambda s: kind.estimate(s, quantiles)), float).reshape(-1, len(quantiles))
+    out[large] = np.asarray(
+        _each(kind, values, low[large], high[large], lambda s: kind.estimate(s, quantiles)), float
+    ).reshape(-1, len(quantiles))
     return out
 
 
-def _held(lane: Lane, values: Doubles, low: Longs, high: Longs, quantiles: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _held(
+    lane: Lane, values: Doubles, low: Longs, high: Longs, quantiles: Sequence[float]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The values at the ranks where a sketch holds all; 0 over none."""
     n = (high - low)[:, None]
     which = np.maximum(np.ceil(n * np.asarray(quantiles, float)[None, :]).astype(np.int64) - 1, 0)
-    rows = order_statistics.nth(lane.by_value, order_statistics.levels(len(lane.rows), order_statistics.WORD), low, high, np.where(n > 0, which, -1))
+    rows = order_statistics.nth(
+        lane.by_value,
+        order_statistics.levels(len(lane.rows), order_statistics.WORD),
+        low,
+        high,
+        np.where(n > 0, which, -1),
+    )
     return np.where(rows < 0, 0.0, values[rows]) if len(values) else np.zeros(rows.shape)
 
 
@@ -202,7 +261,9 @@ def _approx_histogram(lane: Lane, ask: Ask) -> pa.Array:
 def _tallied(ids: Longs, low: Longs, high: Longs, lengths: Longs) -> list[dict[int, int] | None]:
     """So many of the most frequent ids of each range, and their counts; none over no rows."""
     ends = np.concatenate(([0], np.cumsum(lengths)))
-    found, counts = order_statistics.tally(ids, order_statistics.levels(int(ids.max(initial=0)) + 1, 0), low, high, ends, True)
+    found, counts = order_statistics.tally(
+        ids, order_statistics.levels(int(ids.max(initial=0)) + 1, 0), low, high, ends, True
+    )
     rows = list(zip(found.tolist(), counts.tolist(), strict=True))
     return [dict(rows[start:end]) or None for start, end in pairwise(ends.tolist())]
 
@@ -215,7 +276,9 @@ def _maps(lane: Lane, ask: Ask, told: Sequence[dict[int, int] | None]) -> pa.Arr
     counts = pa.array([n for m in told for n in (m or {}).values()], pa.int64())
     ends = np.concatenate(([0], np.cumsum([len(m or ()) for m in told]))).astype(np.int32)
     nothing = np.array([*(m is None for m in told), False])
-    return pa.MapArray.from_arrays(pa.array(ends, mask=nothing), lane.values(ask.inputs["arg"], example[ids]), counts)
+    return pa.MapArray.from_arrays(
+        pa.array(ends, mask=nothing), lane.values(ask.inputs["arg"], example[ids]), counts
+    )
 
 
 SKETCHED: dict[str, Callable[[Lane, Ask], Any]] = {

@@ -1,4 +1,6 @@
-"""When a figure is a warning or an alert: rules are data, and one pure function holds figures against them."""
+"""When a figure is a warning or an alert: rules are data, and one pure function holds figures
+against them.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,21 @@ if TYPE_CHECKING:
 
 STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
 LEVELS = ("ok", "watch", "alert")
-CODES = {"ok": 0, "watch": 1, "alert": 2, "not judged": 3}  # exit codes of commands, as monitoring plugins have them
+CODES = {
+    "ok": 0,
+    "watch": 1,
+    "alert": 2,
+    "not judged": 3,
+}  # exit codes of commands, as monitoring plugins have them
 MOST = 1e100  # of a figure
 FORGET = timedelta(days=7)  # after which a subject without figures is no finding any more
 
 
 @frozen(order=True)
 class Subject:
-    """What a figure is of: a published name or a group-by, and of it a feature, or a topic's partition; empty where it is of the whole."""
+    """What a figure is of: a published name or a group-by, and of it a feature, or a topic's
+    partition; empty where it is of the whole.
+    """
 
     object: str
     feature: str = ""
@@ -36,15 +45,19 @@ class Subject:
 
 def _number(value: Any) -> float | None:
     """A number that JSON can hold and that compares: none for NaN, and none beyond all thresholds."""
-    return None if value is None or value != value else float(min(max(value, -MOST), MOST))  # noqa: PLR0124 NaN
+    # NaN
+    return None if value is None or value != value else float(min(max(value, -MOST), MOST))  # noqa: PLR0124
 
 
 @frozen
 class Figure:
-    """A number of a subject at a time, UTC; without `value` it could not be told, and `extra["why"]` says why.
+    """A number of a subject at a time, UTC.
 
-    `kind` is what a rule reads; a rule's sentence may have `why` of what could be told as well. A share is told from 0 to 1, a duration in seconds. `n` is of how many rows it is, where
-    that matters. `at` is when it holds: the end of a tile, or now.
+    Without `value` it could not be told, and `extra["why"]` says why.
+
+    `kind` is what a rule reads; a rule's sentence may have `why` of what could be told as well. A
+    share is told from 0 to 1, a duration in seconds. `n` is of how many rows it is, where that
+    matters. `at` is when it holds: the end of a tile, or now.
     """
 
     kind: str
@@ -64,7 +77,9 @@ class Figure:
 
 def _counts(rule: Rule, attribute: Any, value: tuple[int, int]) -> None:
     if not 1 <= value[0] <= value[1]:
-        message = f"rule {rule.id}: {attribute.name}={value} is not n of the last m: give 1 <= n <= m"
+        message = (
+            f"rule {rule.id}: {attribute.name}={value} is not n of the last m: give 1 <= n <= m"
+        )
         raise DefinitionError(message)
 
 
@@ -72,13 +87,16 @@ def _counts(rule: Rule, attribute: Any, value: tuple[int, int]) -> None:
 class Rule:
     """From which value on a kind of figure is a `watch` and an `alert`; none where it never is.
 
-    `object` and `feature` name whom it is for, all by default; a rule that names one goes before one that does not. It alerts
-    where `for_`, n of the last m figures of different times, have crossed (a watch, where it never alerts); before that, to cross it is a watch. What has crossed is
-    back below `clear`, a share of the threshold. `per` and `floor` name an `extra` of the figure: what its value is divided
-    by, and below what no threshold is. With `rises` it is the growth since the figure before that is held against them.
-    Figures of fewer than `least` rows are not judged. Where none came for `within`, or its value is not told, `missing` says
-    what then: "grey" not judged, "keep" the alert or watch that it was, "alert". No figure is never ok, whatever it was. With
-    `moot` there may be nothing to judge, as in a topic at rest: a whole is ok without it.
+    `object` and `feature` name whom it is for, all by default; a rule that names one goes before
+    one that does not. It alerts where `for_`, n of the last m figures of different times, have
+    crossed (a watch, where it never alerts); before that, to cross it is a watch. What has crossed
+    is back below `clear`, a share of the threshold. `per` and `floor` name an `extra` of the
+    figure: what its value is divided by, and below what no threshold is. With `rises` it is the
+    growth since the figure before that is held against them. Figures of fewer than `least` rows are
+    not judged. Where none came for `within`, or its value is not told, `missing` says what then:
+    "grey" not judged, "keep" the alert or watch that it was, "alert". No figure is never ok,
+    whatever it was. With `moot` there may be nothing to judge, as in a topic at rest: a whole is ok
+    without it.
     """
 
     id: str
@@ -103,7 +121,10 @@ class Rule:
         """Refuse thresholds that no value can be held against."""
         told = [t for t in (self.watch, self.alert) if t is not None]
         if not told or min(told) <= 0 or told != sorted(told) or self.clear > 1:
-            message = f"rule {self.id}: watch={self.watch}, alert={self.alert}, clear={self.clear} is no order: 0 < watch <= alert, one of them at least, and clear at most 1"
+            message = (
+                f"rule {self.id}: watch={self.watch}, alert={self.alert}, clear={self.clear} is no"
+                " order: 0 < watch <= alert, one of them at least, and clear at most 1"
+            )
             raise DefinitionError(message)
 
     @property
@@ -114,12 +135,17 @@ class Rule:
     def threshold(self, figure: Figure, level: str) -> float | None:
         """From which value on the figure is at this level."""
         found: float | None = getattr(self, level)
-        return None if found is None else max(found, figure.extra.get(self.floor, 0.0) if self.floor else 0.0)
+        return (
+            None
+            if found is None
+            else max(found, figure.extra.get(self.floor, 0.0) if self.floor else 0.0)
+        )
 
 
 @frozen
 class Seen:
-    """A figure as it is held against a rule: its number, none where it was not told, and the thresholds (watch, alert) that were its.
+    """A figure as it is held against a rule: its number, none where it was not told, and the
+    thresholds (watch, alert) that were its.
 
     `value` is what was measured of it, and `level` what that has crossed.
     """
@@ -139,10 +165,12 @@ class Seen:
 
 @frozen
 class Finding:
-    """What a rule says of a subject: its status, how far it is beyond its threshold (`severity`, 1 at it), and since when.
+    """What a rule says of a subject: its status, how far it is beyond its threshold (`severity`, 1
+    at it), and since when.
 
-    `sentence` has the fact and the number. `kept` is what the next evaluation goes on from: the figures of the last m times,
-    the level before them, and the time up to which they are counted in that.
+    `sentence` has the fact and the number. `kept` is what the next evaluation goes on from: the
+    figures of the last m times, the level before them, and the time up to which they are counted in
+    that.
     """
 
     rule: str
@@ -156,7 +184,9 @@ class Finding:
     kept: tuple[Seen, ...] = field(default=(), repr=False)
     held: str = field(default="ok", repr=False)
     base: Seen | None = field(default=None, repr=False)
-    moot: bool = field(default=False, repr=False)  # it is not judged, and there may be nothing to judge
+    moot: bool = field(
+        default=False, repr=False
+    )  # it is not judged, and there may be nothing to judge
 
 
 @frozen
@@ -168,7 +198,9 @@ class Findings:
 
     @property
     def status(self) -> str:
-        """The worst of them; `ok` only where all is judged that there is to judge, so `not judged` where there is nothing."""
+        """The worst of them; `ok` only where all is judged that there is to judge, so `not judged`
+        where there is nothing.
+        """
         return next((f.status for f in self.findings if not f.moot), "not judged")
 
     @property
@@ -193,11 +225,14 @@ class Findings:
 NOTHING = Findings()
 
 
-def evaluate(rules: Iterable[Rule], figures: Iterable[Figure], now: datetime, before: Findings = NOTHING) -> Findings:
+def evaluate(
+    rules: Iterable[Rule], figures: Iterable[Figure], now: datetime, before: Findings = NOTHING
+) -> Findings:
     """What these figures mean by these rules at `now`, going on from what was found before.
 
-    Nothing but its arguments counts: not the order of rules or figures, and the same figures once more change nothing.
-    Figures of after `now` are not read. Of two figures of one kind, subject and time, the larger value counts.
+    Nothing but its arguments counts: not the order of rules or figures, and the same figures once
+    more change nothing. Figures of after `now` are not read. Of two figures of one kind, subject
+    and time, the larger value counts.
     """
     mine: dict[tuple[str, Subject], dict[datetime, Figure]] = defaultdict(dict)
     known = {(f.rule, f.subject): f for f in before.findings}
@@ -207,37 +242,81 @@ def evaluate(rules: Iterable[Rule], figures: Iterable[Figure], now: datetime, be
             there = mine[rule.id, figure.subject].get(figure.at)
             if there is None or _rank(figure) > _rank(there):
                 mine[rule.id, figure.subject][figure.at] = figure
-    subjects = {*mine, *(key for key, f in known.items() if key[0] in table and now - f.kept[-1].at <= FORGET)}
-    found = [_found(table[rule], subject, mine.get((rule, subject), {}), now, known.get((rule, subject))) for rule, subject in sorted(subjects)]
-    return Findings(now, tuple(sorted(found, key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject))))
+    subjects = {
+        *mine,
+        *(key for key, f in known.items() if key[0] in table and now - f.kept[-1].at <= FORGET),
+    }
+    found = [
+        _found(table[rule], subject, mine.get((rule, subject), {}), now, known.get((rule, subject)))
+        for rule, subject in sorted(subjects)
+    ]
+    return Findings(
+        now,
+        tuple(
+            sorted(found, key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject))
+        ),
+    )
 
 
 def _rank(figure: Figure) -> tuple[Any, ...]:
-    return (figure.value is not None, figure.value or 0.0, figure.n or 0, repr(sorted(figure.extra.items())))
+    return (
+        figure.value is not None,
+        figure.value or 0.0,
+        figure.n or 0,
+        repr(sorted(figure.extra.items())),
+    )
 
 
 def _ruling(table: Mapping[str, Rule], figure: Figure) -> list[Rule]:
     """The rules for a figure: of those that read its kind and differ in scope alone, the narrowest."""
-    fit = [r for r in table.values() if r.kind == figure.kind and r.object in ("", figure.object) and r.feature in ("", figure.feature)]
+    fit = [
+        r
+        for r in table.values()
+        if r.kind == figure.kind
+        and r.object in ("", figure.object)
+        and r.feature in ("", figure.feature)
+    ]
     return [r for r in fit if not any(_narrower(o, r) for o in fit)]
 
 
 def _narrower(one: Rule, other: Rule) -> bool:
-    """Whether a rule stands in for another where both fit: it says so by its id, `other` or `other:whom`."""
-    return one.id.partition(":")[0] == other.id.partition(":")[0] and (bool(one.feature), bool(one.object)) > (bool(other.feature), bool(other.object))
+    """Whether a rule stands in for another where both fit: it says so by its id, `other` or
+    `other:whom`.
+    """
+    return one.id.partition(":")[0] == other.id.partition(":")[0] and (
+        bool(one.feature),
+        bool(one.object),
+    ) > (bool(other.feature), bool(other.object))
 
 
-def _found(rule: Rule, subject: Subject, figures: Mapping[datetime, Figure], now: datetime, before: Finding | None) -> Finding:
-    """One finding: the figures of the last m times, each at the level it crossed, then what they mean together."""
+def _found(
+    rule: Rule,
+    subject: Subject,
+    figures: Mapping[datetime, Figure],
+    now: datetime,
+    before: Finding | None,
+) -> Finding:
+    """One finding: the figures of the last m times, each at the level it crossed, then what they
+    mean together.
+    """
     told: dict[datetime, Figure | Seen] = {s.at: s for s in before.kept} if before else {}
     base, held = (before.base, before.held) if before else (None, "ok")
     told |= {at: f for at, f in figures.items() if base is None or at > base.at}
     chain: list[Seen] = []
     for at in sorted(told):
         one = told[at]
-        chain.append(_seen(rule, one if isinstance(one, Seen) else _read(rule, one), chain[-1] if chain else base, chain[-1].level if chain else held))
+        chain.append(
+            _seen(
+                rule,
+                one if isinstance(one, Seen) else _read(rule, one),
+                chain[-1] if chain else base,
+                chain[-1].level if chain else held,
+            )
+        )
     keeps = rule.missing == "keep" and not rule.rises
-    if keeps:  # what was not told takes no other's place, so that what stood before it is still known
+    if (
+        keeps
+    ):  # what was not told takes no other's place, so that what stood before it is still known
         chain = [*(c for c in chain[:-1] if c.value is not None), chain[-1]]
     over = max(len(chain) - rule.for_[1] - (keeps and chain[-1].value is None), 0)
     if over:
@@ -249,15 +328,25 @@ def _read(rule: Rule, figure: Figure) -> Seen:
     """What a rule reads of a figure."""
     raw = _scored(rule, figure)
     few = f"{figure.n:,} rows are too few" if figure.n is not None and figure.n < rule.least else ""
-    return Seen(figure.at, raw, (rule.threshold(figure, "watch"), rule.threshold(figure, "alert")), str(figure.extra.get("why", "" if raw is not None else few)))
+    return Seen(
+        figure.at,
+        raw,
+        (rule.threshold(figure, "watch"), rule.threshold(figure, "alert")),
+        str(figure.extra.get("why", "" if raw is not None else few)),
+    )
 
 
 def _seen(rule: Rule, told: Seen, last: Seen | None, held: str) -> Seen:
-    """A figure held against the rule, after the one before it; what has crossed stays until it is back below the lower threshold."""
+    """A figure held against the rule, after the one before it.
+
+    What has crossed stays until it is back below the lower threshold.
+    """
     value = told.raw
     if rule.rises and value is not None:
         value = None if last is None or last.raw is None else value - last.raw
-    return evolve(told, value=value, level=held if value is None else _level(rule, told, value, held))
+    return evolve(
+        told, value=value, level=held if value is None else _level(rule, told, value, held)
+    )
 
 
 def _scored(rule: Rule, figure: Figure) -> float | None:
@@ -274,12 +363,21 @@ def _scored(rule: Rule, figure: Figure) -> float | None:
 def _level(rule: Rule, seen: Seen, value: float, held: str) -> str:
     """The highest level that a value has crossed, or has not come back from."""
     for level, limit in (("alert", seen.limits[1]), ("watch", seen.limits[0])):
-        if limit is not None and value >= (limit * rule.clear if LEVELS.index(held) >= LEVELS.index(level) else limit):
+        if limit is not None and value >= (
+            limit * rule.clear if LEVELS.index(held) >= LEVELS.index(level) else limit
+        ):
             return level
     return "ok"
 
 
-def _judged(rule: Rule, subject: Subject, chain: tuple[Seen, ...], now: datetime, before: Finding | None, kept: tuple[str, Seen | None]) -> Finding:
+def _judged(
+    rule: Rule,
+    subject: Subject,
+    chain: tuple[Seen, ...],
+    now: datetime,
+    before: Finding | None,
+    kept: tuple[str, Seen | None],
+) -> Finding:
     """What the last figures mean together."""
     newest = chain[-1]
     late = now - newest.at > rule.within
@@ -288,10 +386,29 @@ def _judged(rule: Rule, subject: Subject, chain: tuple[Seen, ...], now: datetime
     else:
         status, crossed = _standing(rule, chain)
         severity = newest.value / newest.limit
-        sentence = rule.sentence.format(kind=rule.kind, value=spelled(newest.value, rule.unit), object=subject.object, why=newest.why) + _against(rule, newest, status, crossed)
+        sentence = rule.sentence.format(
+            kind=rule.kind,
+            value=spelled(newest.value, rule.unit),
+            object=subject.object,
+            why=newest.why,
+        ) + _against(rule, newest, status, crossed)
     since = before.since if before and before.status == status else now if late else newest.at
-    told = f"{subject}: {sentence}" + (f", since {since:%Y-%m-%d %H:%M}" if status in ("alert", "watch") else "")
-    return Finding(rule.id, subject, status, severity, told, newest.value, newest.at, since, chain, *kept, moot=rule.moot and status == "not judged")
+    told = f"{subject}: {sentence}" + (
+        f", since {since:%Y-%m-%d %H:%M}" if status in ("alert", "watch") else ""
+    )
+    return Finding(
+        rule.id,
+        subject,
+        status,
+        severity,
+        told,
+        newest.value,
+        newest.at,
+        since,
+        chain,
+        *kept,
+        moot=rule.moot and status == "not judged",
+    )
 
 
 def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
@@ -300,26 +417,45 @@ def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
     if status == "ok":
         return ""
     if seen.level == "alert" and status == "watch":
-        return f" (alert from {spelled(seen.limit, rule.unit)}, {rule.for_[0]} of {rule.for_[1]} times: {crossed} so far)"
+        return (
+            f" (alert from {spelled(seen.limit, rule.unit)}, {rule.for_[0]} of {rule.for_[1]}"
+            f" times: {crossed} so far)"
+        )
     limit = alert if status == "alert" or watch is None else watch
     if seen.level == "ok":
-        return f" ({crossed} of the last {rule.for_[1]} were {status} from {spelled(seen.limit, rule.unit)})"
+        return (
+            f" ({crossed} of the last {rule.for_[1]} were {status} from"
+            f" {spelled(seen.limit, rule.unit)})"
+        )
     return "" if limit is None else f" ({status} from {spelled(limit, rule.unit)})"
 
 
 def _standing(rule: Rule, chain: tuple[Seen, ...]) -> tuple[str, int]:
     """What the figures that were told mean together, and how many of them have crossed."""
-    crossed, level = sum(s.value is not None and s.level == rule.highest for s in chain), chain[-1].level
+    crossed, level = (
+        sum(s.value is not None and s.level == rule.highest for s in chain),
+        chain[-1].level,
+    )
     if crossed >= rule.for_[0]:
         return rule.highest, crossed
-    return "watch" if level == "alert" or (level == "watch" and rule.alert is not None) else "ok", crossed
+    return (
+        "watch" if level == "alert" or (level == "watch" and rule.alert is not None) else "ok"
+    ), crossed
 
 
 def _missing(rule: Rule, chain: tuple[Seen, ...], *, late: bool) -> tuple[str, str, float]:
     """The status, sentence and severity where there is no figure."""
     newest = chain[-1]
     lone = rule.rises and newest.raw is not None
-    why = f"{rule.kind} is told by growth, from the next pass on" if lone and not late else f"no {rule.kind} since {newest.at:%Y-%m-%d %H:%M}" if late else f"{rule.kind} is not judged{f': {newest.why}' if newest.why else ''}"
+    why = (
+        f"{rule.kind} is told by growth, from the next pass on"
+        if lone and not late
+        else (
+            f"no {rule.kind} since {newest.at:%Y-%m-%d %H:%M}"
+            if late
+            else f"{rule.kind} is not judged{f': {newest.why}' if newest.why else ''}"
+        )
+    )
     if rule.missing == "alert":
         return "alert", why, 1.0
     last = next((s for s in reversed(chain) if s.value is not None), None)

@@ -1,4 +1,6 @@
-"""What the commands that look at a served log take: as of when, how far back, in which tiles, against which tables."""
+"""What the commands that look at a served log take: as of when, how far back, in which tiles,
+against which tables.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,38 @@ if TYPE_CHECKING:
 def looked(parser: ArgumentParser) -> None:
     """Let a command take the span that it looks at."""
     warehouse(parser)
-    parser.add_argument("--now", metavar="TIME", help="as of when, UTC, as 2023-12-01T12:00 (default: now)")
-    parser.add_argument("--days", metavar="N", type=int, default=7, help="days of answers that are looked at (7)")
+    parser.add_argument(
+        "--now", metavar="TIME", help="as of when, UTC, as 2023-12-01T12:00 (default: now)"
+    )
+    parser.add_argument(
+        "--days", metavar="N", type=int, default=7, help="days of answers that are looked at (7)"
+    )
     parser.add_argument("--tile", metavar="HOURS", type=int, default=6, help="hours of a tile (6)")
-    parser.add_argument("--complete", metavar="TIME", help="before when the warehouse has every event (default: the newest event of the table that is furthest behind)")
-    parser.add_argument("--refreeze", action="store_true", help="compute what answers are held against anew, from the training set of today (default: as it was frozen for this definition)")
+    parser.add_argument(
+        "--complete",
+        metavar="TIME",
+        help=(
+            "before when the warehouse has every event (default: the newest event of the table that"
+            " is furthest behind)"
+        ),
+    )
+    parser.add_argument(
+        "--refreeze",
+        action="store_true",
+        help=(
+            "compute what answers are held against anew, from the training set of today (default:"
+            " as it was frozen for this definition)"
+        ),
+    )
 
 
 def span(options: Namespace) -> dict[str, Any]:
     """The same, as `Measured` takes it."""
-    return {"span": timedelta(days=options.days), "tile": timedelta(hours=options.tile), "complete": options.complete}
+    return {
+        "span": timedelta(days=options.days),
+        "tile": timedelta(hours=options.tile),
+        "complete": options.complete,
+    }
 
 
 def moment(told: str | None) -> datetime | None:

@@ -26,50 +26,136 @@ if TYPE_CHECKING:
     from workbench.monitoring.alerts.monitor_pass import Source
     from workbench.online.storage.store import Store
 
-UNASKED = "no definition given, which says what is served: --definition FILE:NAME, or --store-only for what the store tells alone"
+UNASKED = (
+    "no definition given, which says what is served: --definition FILE:NAME, or --store-only for"
+    " what the store tells alone"
+)
 
 
 def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
-    """Measure what is served under a name, hold it against the rules, and keep and tell what is found.
+    """Measure what is served under a name, hold it against the rules, and keep and tell what is
+    found.
 
-    Freshness is in the store. Drift and consistency need what is served, by --definition, and a served log; the dashboard
-    has their statuses from the same rules. The exit code is 0 where all is judged and well, 1 where something is a watch
-    and --fail-on is watch, 2 where something is an alert (and where the command itself cannot run), and 3 where something
-    was not judged: a definition that was not given, a log without answers, a source that failed, too few rows. The same
-    pass once more changes nothing: run it by cron, every 5 minutes with --store-only; with --definition, which computes
-    the answers of the span again, every hour.
+    Freshness is in the store. Drift and consistency need what is served, by --definition, and a
+    served log; the dashboard has their statuses from the same rules. The exit code is 0 where all
+    is judged and well, 1 where something is a watch and --fail-on is watch, 2 where something is an
+    alert (and where the command itself cannot run), and 3 where something was not judged: a
+    definition that was not given, a log without answers, a source that failed, too few rows. The
+    same pass once more changes nothing: run it by cron, every 5 minutes with --store-only; with
+    --definition, which computes the answers of the span again, every hour.
     """
     parser.add_argument("name", metavar="NAME", help="what is published")
     placed(parser)
-    parser.add_argument("--definition", metavar="FILE:NAME", help="a Python file, or a module as package.module, and the GroupBy or Join in it that is served: with it drift and consistency are measured as well")
-    parser.add_argument("--store-only", action="store_true", help="judge freshness and checks alone, so that drift and consistency are not missed")
+    parser.add_argument(
+        "--definition",
+        metavar="FILE:NAME",
+        help=(
+            "a Python file, or a module as package.module, and the GroupBy or Join in it that is"
+            " served: with it drift and consistency are measured as well"
+        ),
+    )
+    parser.add_argument(
+        "--store-only",
+        action="store_true",
+        help="judge freshness and checks alone, so that drift and consistency are not missed",
+    )
     looked(parser)
-    parser.add_argument("--against", metavar="WHAT", choices=WORDS, action="append", help=f"what drift is held against, each time one more: {WAYS} (training)")
-    parser.add_argument("--fail-on", choices=("watch", "alert"), default="alert", help="from which status on the exit code is not 0 (alert)")
-    parser.add_argument("--webhook", metavar="URL", default=os.environ.get("WORKBENCH_WEBHOOK"), help="gets what is new or over, as a POST of JSON (default: $WORKBENCH_WEBHOOK)")
-    parser.add_argument("--metrics", metavar="FILE", type=Path, help="write findings and figures for Prometheus's node exporter, as /var/lib/node_exporter/workbench.prom")
-    parser.add_argument("--schedule", metavar="HOURS", type=float, default=24.0, help="from one upload to the next (24)")
-    parser.add_argument("--gap", metavar="HOURS", type=float, help="the usual time between facts, three times which is a watch (default: as the uploads have it, and no less than --schedule)")
-    parser.add_argument("--servable", metavar="SECONDS", type=float, default=10.0, help="within which 99 of 100 events should be servable (10)")
+    parser.add_argument(
+        "--against",
+        metavar="WHAT",
+        choices=WORDS,
+        action="append",
+        help=f"what drift is held against, each time one more: {WAYS} (training)",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=("watch", "alert"),
+        default="alert",
+        help="from which status on the exit code is not 0 (alert)",
+    )
+    parser.add_argument(
+        "--webhook",
+        metavar="URL",
+        default=os.environ.get("WORKBENCH_WEBHOOK"),
+        help="gets what is new or over, as a POST of JSON (default: $WORKBENCH_WEBHOOK)",
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="FILE",
+        type=Path,
+        help=(
+            "write findings and figures for Prometheus's node exporter, as"
+            " /var/lib/node_exporter/workbench.prom"
+        ),
+    )
+    parser.add_argument(
+        "--schedule",
+        metavar="HOURS",
+        type=float,
+        default=24.0,
+        help="from one upload to the next (24)",
+    )
+    parser.add_argument(
+        "--gap",
+        metavar="HOURS",
+        type=float,
+        help=(
+            "the usual time between facts, three times which is a watch (default: as the uploads"
+            " have it, and no less than --schedule)"
+        ),
+    )
+    parser.add_argument(
+        "--servable",
+        metavar="SECONDS",
+        type=float,
+        default=10.0,
+        help="within which 99 of 100 events should be servable (10)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return _monitor
 
 
 def _monitor(options: Namespace) -> int:
     if min(options.schedule, options.servable, options.gap or 1) <= 0:
-        message = f"--schedule {options.schedule:g}, --servable {options.servable:g} or --gap {options.gap or 0:g} is no time: give more than 0"
+        message = (
+            f"--schedule {options.schedule:g}, --servable {options.servable:g} or --gap"
+            f" {options.gap or 0:g} is no time: give more than 0"
+        )
         raise DefinitionError(message)
     now, store = moment(options.now) or datetime.now(UTC), opened(options)
     try:
         from workbench.monitoring.alerts.default_rules import RULES  # noqa: PLC0415 nor these
-        from workbench.monitoring.alerts.monitor_pass import SOURCES, fresh, monitored  # noqa: PLC0415 nor these
+        from workbench.monitoring.alerts.monitor_pass import (  # noqa: PLC0415 nor these
+            SOURCES,
+            fresh,
+            monitored,
+        )
         from workbench.monitoring.alerts.prometheus import exported  # noqa: PLC0415 nor this
         from workbench.monitoring.alerts.watched_figures import by_tiles  # noqa: PLC0415 nor this
-        from workbench.monitoring.lag.lag_figures import Expected  # noqa: PLC0415 the other commands need no store
 
-        expected = Expected(timedelta(hours=options.schedule), within=timedelta(seconds=options.servable), gap=timedelta(hours=options.gap) if options.gap else None)
-        sources: dict[str, Source] = {**SOURCES, "freshness": partial(fresh, expected=expected), **_measured(options, store, now)}
-        found = monitored(store, options.name, now=now, rules=by_tiles(RULES, span(options)["tile"]), hook=options.webhook, sources=sources)
+        # the other commands need no store
+        from workbench.monitoring.lag.lag_figures import (  # noqa: PLC0415
+            Expected,
+        )
+
+        expected = Expected(
+            timedelta(hours=options.schedule),
+            within=timedelta(seconds=options.servable),
+            gap=timedelta(hours=options.gap) if options.gap else None,
+        )
+        sources: dict[str, Source] = {
+            **SOURCES,
+            "freshness": partial(fresh, expected=expected),
+            **_measured(options, store, now),
+        }
+        found = monitored(
+            store,
+            options.name,
+            now=now,
+            rules=by_tiles(RULES, span(options)["tile"]),
+            hook=options.webhook,
+            sources=sources,
+        )
         if options.metrics is not None:
             exported(options.metrics, options.name, found.findings, found.figures)
     finally:
@@ -89,7 +175,10 @@ def _unasked(_store: Store, _name: str, _now: datetime) -> list[Figure]:
 def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Source]:
     """What needs the definition; DefinitionError where it is not what the name is."""
     if options.store_only and options.definition is not None:
-        message = "--store-only judges what needs no definition, and --definition gives one: leave one of them out"
+        message = (
+            "--store-only judges what needs no definition, and --definition gives one: leave one of"
+            " them out"
+        )
         raise DefinitionError(message)
     if options.definition is None:
         return {} if options.store_only else dict.fromkeys(("consistency", "drift"), _unasked)
@@ -97,11 +186,24 @@ def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Sour
 
     found = definition(options.definition, (GroupBy, Join))
     if found.name != options.name:
-        message = f"{options.definition} is named {found.name!r}, not {options.name!r}: name the definition of what is monitored"
+        message = (
+            f"{options.definition} is named {found.name!r}, not {options.name!r}: name the"
+            " definition of what is monitored"
+        )
         raise DefinitionError(message)
     con = connect(options)
     sources: dict[str, Source] = {}
     for i, chosen in enumerate(options.against or (TRAINING,)):
-        measured = Measured(store, found, now=now, on=con, chosen=chosen, refreeze=options.refreeze and i == 0, **span(options))
-        sources |= {name: source for name, source in measured.sources().items() if name not in sources}
+        measured = Measured(
+            store,
+            found,
+            now=now,
+            on=con,
+            chosen=chosen,
+            refreeze=options.refreeze and i == 0,
+            **span(options),
+        )
+        sources |= {
+            name: source for name, source in measured.sources().items() if name not in sources
+        }
     return sources

@@ -1,4 +1,6 @@
-"""One pass of a monitor: figures of every source, what the rules say of them, kept in the store and told to a webhook."""
+"""One pass of a monitor: figures of every source, what the rules say of them, kept in the store and
+told to a webhook.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +34,44 @@ if TYPE_CHECKING:
 
     Source = Callable[[Store, str, datetime], Iterable[Figure]]
 
-def fresh(store: Store, name: str, now: datetime, expected: Expected | None = None) -> Iterable[Figure]:
+
+def fresh(
+    store: Store, name: str, now: datetime, expected: Expected | None = None
+) -> Iterable[Figure]:
     """The figures of freshness."""
     return figures(read(store, name, now=now), expected)
 
 
 def of_checks(store: Store, plan: Plan) -> list[Figure]:
-    """The figures of a plan's data-quality checks, each at when it was last asked: how many more rows fail than may, of those that refuse an upload and of others; and of an upload that was refused for it, the share that it would take away."""
-    asked = [Figure("check_failed" if o.blocks else "check_doubted", o.group_by, o.at, None if o.status == MISSING else o.over, place=o.check, n=o.rows, extra={"why": o.sentence}) for o in feature_checks.latest(store, plan.group_bys) if o.at is not None]
-    refused = [Figure("deletions", o.group_by, o.at, o.failing / o.rows if o.status == ERROR else 0.0, n=o.rows, extra={"why": o.sentence}) for o in feature_checks.deletions(store, plan.group_bys) if o.at is not None]
+    """The figures of a plan's data-quality checks, each at when it was last asked: how many more
+    rows fail than may, of those that refuse an upload and of others; and of an upload that was
+    refused for it, the share that it would take away.
+    """
+    asked = [
+        Figure(
+            "check_failed" if o.blocks else "check_doubted",
+            o.group_by,
+            o.at,
+            None if o.status == MISSING else o.over,
+            place=o.check,
+            n=o.rows,
+            extra={"why": o.sentence},
+        )
+        for o in feature_checks.latest(store, plan.group_bys)
+        if o.at is not None
+    ]
+    refused = [
+        Figure(
+            "deletions",
+            o.group_by,
+            o.at,
+            o.failing / o.rows if o.status == ERROR else 0.0,
+            n=o.rows,
+            extra={"why": o.sentence},
+        )
+        for o in feature_checks.deletions(store, plan.group_bys)
+        if o.at is not None
+    ]
     return [*asked, *refused]
 
 
@@ -54,14 +85,17 @@ def voids(store: Store, name: str, now: datetime) -> Iterable[Figure]:
     return of_voids(store, store.plan(name, fresh=True)[1], now)
 
 
-# What is measured of a published name, as of a time. A source knows no rule; what it raises is said, and stops no other.
+# What is measured of a published name, as of a time. A source knows no rule; what it raises is
+# said, and stops no other.
 # Drift and consistency need the definition: `Measured.sources` has them.
 SOURCES: dict[str, Source] = {"freshness": fresh, "checks": checks, "nulls": voids}
 
 
 @frozen
 class Pass:
-    """What one pass found: `failed` says of a source why it could not measure, `untold` why the webhook was not told."""
+    """What one pass found: `failed` says of a source why it could not measure, `untold` why the
+    webhook was not told.
+    """
 
     name: str
     at: datetime
@@ -71,8 +105,16 @@ class Pass:
     untold: str = ""
 
     def code(self, fail_on: str) -> int:
-        """The exit code: 2 where something is an alert, 1 where something is a watch and these count (`fail_on`), 3 where something was not judged, else 0."""
-        return exit_code(self.findings.counts, fail_on, judged=not self.failed and self.findings.status != "not judged" and not self.findings.unjudged)
+        """The exit code: 2 where something is an alert, 1 where something is a watch and these
+        count (`fail_on`), 3 where something was not judged, else 0.
+        """
+        return exit_code(
+            self.findings.counts,
+            fail_on,
+            judged=not self.failed
+            and self.findings.status != "not judged"
+            and not self.findings.unjudged,
+        )
 
     def told(self) -> dict[str, Any]:
         """As JSON."""
@@ -88,7 +130,11 @@ class Pass:
 
     def __str__(self) -> str:
         lines = [f"{self.name} as of {self.at:%Y-%m-%d %H:%M:%S} UTC: {tally(self.findings)}"]
-        lines += [f"  {f.status:<10} {f.rule:<17} {f.sentence}" for f in self.findings.findings if f.status in ("alert", "watch")]
+        lines += [
+            f"  {f.status:<10} {f.rule:<17} {f.sentence}"
+            for f in self.findings.findings
+            if f.status in ("alert", "watch")
+        ]
         grey = [f for f in self.findings.findings if f.status == "not judged"]
         for rule, of in groupby(sorted(grey, key=lambda f: f.rule), key=lambda f: f.rule):
             first, *others = of
@@ -100,21 +146,38 @@ class Pass:
 def said(f: Finding) -> dict[str, Any]:
     """A finding as JSON."""
     subject = {"object": f.subject.object, "feature": f.subject.feature, "place": f.subject.place}
-    return {"rule": f.rule, **subject, "status": f.status, "severity": severity(f), "value": f.value, "at": f.at.isoformat(), "since": f.since.isoformat(), "sentence": f.sentence}
+    return {
+        "rule": f.rule,
+        **subject,
+        "status": f.status,
+        "severity": severity(f),
+        "value": f.value,
+        "at": f.at.isoformat(),
+        "since": f.since.isoformat(),
+        "sentence": f.sentence,
+    }
 
 
 def tally(findings: Findings) -> str:
     """How many findings have each status, in words."""
-    return ", ".join(f"{n} {s}" for s, n in findings.counts.items() if n) or "not judged: nothing was measured"
+    return (
+        ", ".join(f"{n} {s}" for s, n in findings.counts.items() if n)
+        or "not judged: nothing was measured"
+    )
 
 
 def severity(f: Finding) -> float | None:
-    """How far a finding is beyond its threshold; none for what was not judged, since a zero would read as well."""
+    """How far a finding is beyond its threshold.
+
+    None for what was not judged, since a zero would read as well.
+    """
     return None if f.status == "not judged" else f.severity
 
 
 def exit_code(counts: Mapping[str, int], fail_on: str, *, judged: bool) -> int:
-    """What a command that watches ends with: 2 for an alert, 1 for a watch where these count, 3 where something was not judged, else 0."""
+    """What a command that watches ends with: 2 for an alert, 1 for a watch where these count, 3
+    where something was not judged, else 0.
+    """
     if counts["alert"]:
         return CODES["alert"]
     if counts["watch"] and fail_on == "watch":
@@ -122,14 +185,24 @@ def exit_code(counts: Mapping[str, int], fail_on: str, *, judged: bool) -> int:
     return CODES["ok"] if judged else CODES["not judged"]
 
 
-def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] = RULES, hook: str | None = None, sources: Mapping[str, Source] = SOURCES) -> Pass:
+def monitored(
+    store: Store,
+    name: str,
+    *,
+    now: datetime,
+    rules: Iterable[Rule] = RULES,
+    hook: str | None = None,
+    sources: Mapping[str, Source] = SOURCES,
+) -> Pass:
     """One pass over a published name at `now`, UTC; the same pass once more changes nothing.
 
-    A source that fails is said in `failed`, and is a finding that is not judged; its rules go by what they do without figures.
-    So is a rule of the caller's own that nothing is measured for. The webhook is told what is new or over since it was last
-    told; where it cannot be told, the next pass tries again.
+    A source that fails is said in `failed`, and is a finding that is not judged; its rules go by
+    what they do without figures. So is a rule of the caller's own that nothing is measured for. The
+    webhook is told what is new or over since it was last told; where it cannot be told, the next
+    pass tries again.
 
-    Raises StoreError where nothing is published under the name, DefinitionError where the webhook has no address.
+    Raises StoreError where nothing is published under the name, DefinitionError where the webhook
+    has no address.
     """
     if hook is not None:
         webhook.checked(hook)
@@ -151,32 +224,80 @@ def monitored(store: Store, name: str, *, now: datetime, rules: Iterable[Rule] =
     return Pass(name, now, findings, tuple(found), failed, problem)
 
 
-def idle_rules(rules: Iterable[Rule], found: Iterable[Figure], name: str, now: datetime) -> list[Figure]:
-    """A figure that is not told for each rule beside the usual ones that no figure is for: it judged nothing, which is not ok."""
+def idle_rules(
+    rules: Iterable[Rule], found: Iterable[Figure], name: str, now: datetime
+) -> list[Figure]:
+    """A figure that is not told for each rule beside the usual ones that no figure is for: it
+    judged nothing, which is not ok.
+    """
     usual, there = {r.id for r in RULES}, tuple(found)
 
     def reads(rule: Rule) -> bool:
-        return any(f.kind == rule.kind and rule.object in ("", f.object) and rule.feature in ("", f.feature) for f in there)
+        return any(
+            f.kind == rule.kind
+            and rule.object in ("", f.object)
+            and rule.feature in ("", f.feature)
+            for f in there
+        )
 
     idle = [r for r in rules if r.id not in usual and not reads(r)]
-    return [Figure(r.kind, r.object or name, now, None, feature=r.feature, extra={"why": f"nothing is measured that rule {r.id} reads"}) for r in idle]
+    return [
+        Figure(
+            r.kind,
+            r.object or name,
+            now,
+            None,
+            feature=r.feature,
+            extra={"why": f"nothing is measured that rule {r.id} reads"},
+        )
+        for r in idle
+    ]
 
 
-def _unmeasured(name: str, now: datetime, sources: Iterable[str], failed: Mapping[str, str], before: Findings) -> tuple[list[Rule], list[Figure]]:
-    """A rule and a figure of each source: not judged where it could not measure, and once more where it can again."""
-    lacking = {f.rule.removeprefix(SOURCE) for f in before.findings if f.rule.startswith(SOURCE) and f.status == "not judged"}
+def _unmeasured(
+    name: str, now: datetime, sources: Iterable[str], failed: Mapping[str, str], before: Findings
+) -> tuple[list[Rule], list[Figure]]:
+    """A rule and a figure of each source: not judged where it could not measure, and once more
+    where it can again.
+    """
+    lacking = {
+        f.rule.removeprefix(SOURCE)
+        for f in before.findings
+        if f.rule.startswith(SOURCE) and f.status == "not judged"
+    }
     told = [s for s in sorted(sources) if s in failed or s in lacking]
     rules = [Rule(SOURCE + s, s, alert=1, sentence="{kind} is measured again") for s in told]
-    return rules, [Figure(s, name, now, None if s in failed else 0.0, extra={"why": failed.get(s, "")}) for s in told]
+    return rules, [
+        Figure(s, name, now, None if s in failed else 0.0, extra={"why": failed.get(s, "")})
+        for s in told
+    ]
 
 
 def current(plan: Plan, before: Findings) -> Findings:
     """What was found of what the plan still has: a group-by or a check that is gone is not missed."""
-    objects = {plan.name, *(g.name for g in plan.group_bys), *(g.topic.name for g in plan.group_bys if g.topic is not None)}
-    features = {"", *(name for _, _, name in plan.outputs), *(f.name for g in plan.group_bys for f in g.outputs)}
-    checks, asked = {(g.name, c.name) for g in plan.group_bys for c in g.checks}, {r.id for r in QUALITY if r.kind != "deletions"}
-    there = (f for f in before.findings if f.subject.object in objects and f.subject.feature in features)
-    return evolve(before, findings=tuple(f for f in there if f.rule not in asked or (f.subject.object, f.subject.place) in checks))
+    objects = {
+        plan.name,
+        *(g.name for g in plan.group_bys),
+        *(g.topic.name for g in plan.group_bys if g.topic is not None),
+    }
+    features = {
+        "",
+        *(name for _, _, name in plan.outputs),
+        *(f.name for g in plan.group_bys for f in g.outputs),
+    }
+    checks, asked = (
+        {(g.name, c.name) for g in plan.group_bys for c in g.checks},
+        {r.id for r in QUALITY if r.kind != "deletions"},
+    )
+    there = (
+        f for f in before.findings if f.subject.object in objects and f.subject.feature in features
+    )
+    return evolve(
+        before,
+        findings=tuple(
+            f for f in there if f.rule not in asked or (f.subject.object, f.subject.place) in checks
+        ),
+    )
 
 
 def _told(store: Store, name: str, findings: Findings, hook: str) -> str:
@@ -184,8 +305,20 @@ def _told(store: Store, name: str, findings: Findings, hook: str) -> str:
     changed = findings_store.untold(store, name, findings)
     if not changed or findings.at is None:
         return ""
-    text = "; ".join([f"{name}: {tally(findings)}", *(f"{f.status}: {f.sentence}" for f in changed)])
-    problem = webhook.posted(hook, {"name": name, "at": findings.at.isoformat(), "status": findings.status, "counts": findings.counts, "text": text, "findings": [said(f) for f in changed]})
+    text = "; ".join(
+        [f"{name}: {tally(findings)}", *(f"{f.status}: {f.sentence}" for f in changed)]
+    )
+    problem = webhook.posted(
+        hook,
+        {
+            "name": name,
+            "at": findings.at.isoformat(),
+            "status": findings.status,
+            "counts": findings.counts,
+            "text": text,
+            "findings": [said(f) for f in changed],
+        },
+    )
     if not problem:
         findings_store.tell(store, name, changed, findings.at)
     return problem

@@ -18,21 +18,55 @@ LABELS = ("name", "object", "feature", "place")
 
 
 def exported(path: Path, name: str, findings: Findings, figures: Iterable[Figure]) -> None:
-    """Write what a pass found to a file, whose name should end in .prom; readers see the old or the new, whole.
+    """Write what a pass found to a file, whose name should end in .prom.
+
+    Readers see the old or the new, whole.
 
     Raises DefinitionError where prometheus-client is not installed or the file cannot be written.
     """
     try:
-        from prometheus_client import CollectorRegistry, Gauge, write_to_textfile  # noqa: PLC0415 an extra
+        from prometheus_client import (  # noqa: PLC0415 an extra
+            CollectorRegistry,
+            Gauge,
+            write_to_textfile,
+        )
     except ImportError as error:
-        message = "--metrics needs prometheus-client, which is not installed: pip install 'feature-workbench[serve]'"
+        message = (
+            "--metrics needs prometheus-client, which is not installed: pip install"
+            " 'feature-workbench[serve]'"
+        )
         raise DefinitionError(message) from error
     registry = CollectorRegistry()
-    status = Gauge("workbench_finding_status", "What a rule says: -1 not judged, 0 ok, 1 watch, 2 alert.", [*LABELS, "rule"], registry=registry)
-    severity = Gauge("workbench_finding_severity", "A figure over its threshold: 1 at it, NaN where it was not judged.", [*LABELS, "rule"], registry=registry)
-    counted = Gauge("workbench_findings", "How many findings have each status.", ["name", "status"], registry=registry)
-    value = Gauge("workbench_figure", "A figure that was measured; durations in seconds, shares from 0 to 1.", [*LABELS, "kind"], registry=registry)
-    at = Gauge("workbench_monitor_timestamp_seconds", "When the last pass was made.", ["name"], registry=registry)
+    status = Gauge(
+        "workbench_finding_status",
+        "What a rule says: -1 not judged, 0 ok, 1 watch, 2 alert.",
+        [*LABELS, "rule"],
+        registry=registry,
+    )
+    severity = Gauge(
+        "workbench_finding_severity",
+        "A figure over its threshold: 1 at it, NaN where it was not judged.",
+        [*LABELS, "rule"],
+        registry=registry,
+    )
+    counted = Gauge(
+        "workbench_findings",
+        "How many findings have each status.",
+        ["name", "status"],
+        registry=registry,
+    )
+    value = Gauge(
+        "workbench_figure",
+        "A figure that was measured; durations in seconds, shares from 0 to 1.",
+        [*LABELS, "kind"],
+        registry=registry,
+    )
+    at = Gauge(
+        "workbench_monitor_timestamp_seconds",
+        "When the last pass was made.",
+        ["name"],
+        registry=registry,
+    )
     for f in findings.findings:
         label = (name, f.subject.object, f.subject.feature, f.subject.place, f.rule)
         status.labels(*label).set(NUMBERS[f.status])
@@ -41,7 +75,9 @@ def exported(path: Path, name: str, findings: Findings, figures: Iterable[Figure
         counted.labels(name, word).set(count)
     for figure in sorted(figures, key=lambda f: f.at):
         if figure.value is not None:
-            value.labels(name, figure.object, figure.feature, figure.place, figure.kind).set(figure.value)
+            value.labels(name, figure.object, figure.feature, figure.place, figure.kind).set(
+                figure.value
+            )
     if findings.at is not None:
         at.labels(name).set(findings.at.timestamp())
     try:

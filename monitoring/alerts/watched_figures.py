@@ -1,4 +1,7 @@
-"""What was served as figures that rules read, drift by tile and consistency as a whole; and the findings that a board's colours are."""
+"""What was served as figures that rules read, drift by tile and consistency as a whole.
+
+And the findings that a board's colours are.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,43 @@ if TYPE_CHECKING:
 
 USUAL = timedelta(hours=6)  # of a tile; figures of others are subjects of their own
 CHANCE = 2.0  # no difference of rates is above it
-DRIFT, VOIDS, CONSISTENCY, QUALITY = (frozenset(r.kind for r in rules) for rules in (default_rules.DRIFT, default_rules.VOIDS, default_rules.CONSISTENCY, default_rules.QUALITY))
+DRIFT, VOIDS, CONSISTENCY, QUALITY = (
+    frozenset(r.kind for r in rules)
+    for rules in (
+        default_rules.DRIFT,
+        default_rules.VOIDS,
+        default_rules.CONSISTENCY,
+        default_rules.QUALITY,
+    )
+)
 
 
 def place(feature: str, column: str, length: timedelta, against: str = "") -> str:
-    """Of what of a feature a drift is: a measured column that is not its own, tiles of another length than usual, and what they are held against."""
-    return " ".join(filter(None, (column.removeprefix(feature), "" if length == USUAL else f"by {said(length.total_seconds())}", against)))
+    """Of what of a feature a drift is: a measured column that is not its own, tiles of another
+    length than usual, and what they are held against.
+    """
+    return " ".join(
+        filter(
+            None,
+            (
+                column.removeprefix(feature),
+                "" if length == USUAL else f"by {said(length.total_seconds())}",
+                against,
+            ),
+        )
+    )
 
 
-def of_drift(name: str, feature: str, where: str, drifts: Sequence[Drift], length: timedelta, now: datetime) -> Iterator[Figure]:
-    """The figures of a measured column's tiles, each at the start of its tile; `where` is its place.
+def of_drift(
+    name: str, feature: str, where: str, drifts: Sequence[Drift], length: timedelta, now: datetime
+) -> Iterator[Figure]:
+    """The figures of a measured column's tiles, each at the start of its tile.
 
-    A tile that is not over yet has none while it has too few rows. `n` is the smaller side's rows; where a PSI's noise is too
-    large its value is none, and `extra` has its floor (`phi`), as it has of a rate's difference that chance gives.
+    `where` is its place.
+
+    A tile that is not over yet has none while it has too few rows. `n` is the smaller side's rows;
+    where a PSI's noise is too large its value is none, and `extra` has its floor (`phi`), as it has
+    of a rate's difference that chance gives.
     """
     for d in drifts:
         at = d.start or now
@@ -44,19 +71,49 @@ def of_drift(name: str, feature: str, where: str, drifts: Sequence[Drift], lengt
             yield Figure(kind, name, at, rate.delta, feature, where, min(d.n_ref, d.n_cur), told)
         if d.judged is not None or d.unscored:
             noise = {"bins": d.judged.bins, "phi": d.judged.floor} if d.judged else {}
-            yield Figure("psi", name, at, None if d.unscored or d.judged is None else d.judged.psi, feature, where, min(d.n_ref, d.n_cur), noise | ({"why": d.unscored} if d.unscored else {}))
+            yield Figure(
+                "psi",
+                name,
+                at,
+                None if d.unscored or d.judged is None else d.judged.psi,
+                feature,
+                where,
+                min(d.n_ref, d.n_cur),
+                noise | ({"why": d.unscored} if d.unscored else {}),
+            )
 
 
 def of_verdict(name: str, verdict: Verdict, now: datetime) -> Iterator[Figure]:
-    """The shares of a feature's served values that are not what the warehouse gives; not told where nothing was compared."""
+    """The shares of a feature's served values that are not what the warehouse gives.
+
+    Not told where nothing was compared.
+    """
     for kind in sorted(CONSISTENCY):
-        yield Figure(kind, name, now, verdict.shares.get(kind), verdict.feature, n=verdict.compared, extra={} if verdict.shares else {"why": verdict.sentence})
+        yield Figure(
+            kind,
+            name,
+            now,
+            verdict.shares.get(kind),
+            verdict.feature,
+            n=verdict.compared,
+            extra={} if verdict.shares else {"why": verdict.sentence},
+        )
 
 
-def judged(figures: Iterable[Figure], now: datetime, length: timedelta, before: Findings, rules: Iterable[Rule] = default_rules.RULES) -> Judgement:
-    """What the rules of drift, nulls, consistency and checks say of these figures, going on from what was found before."""
+def judged(
+    figures: Iterable[Figure],
+    now: datetime,
+    length: timedelta,
+    before: Findings,
+    rules: Iterable[Rule] = default_rules.RULES,
+) -> Judgement:
+    """What the rules of drift, nulls, consistency and checks say of these figures, going on from
+    what was found before.
+    """
     mine = [r for r in rules if r.kind in DRIFT | VOIDS | CONSISTENCY | QUALITY]
-    return Judgement(evaluate(by_tiles(mine, length), figures, now, before), {r.id: r.kind for r in mine})
+    return Judgement(
+        evaluate(by_tiles(mine, length), figures, now, before), {r.id: r.kind for r in mine}
+    )
 
 
 def by_tiles(rules: Iterable[Rule], length: timedelta) -> list[Rule]:
@@ -66,28 +123,49 @@ def by_tiles(rules: Iterable[Rule], length: timedelta) -> list[Rule]:
 
 @frozen
 class Judgement:
-    """Findings of drift and consistency, feature by feature, and of checks; `kinds` are of figures, by rule."""
+    """Findings of drift and consistency, feature by feature, and of checks.
+
+    `kinds` are of figures, by rule.
+    """
 
     findings: Findings
     kinds: Mapping[str, str]
 
     def drift(self, feature: str, where: str) -> Finding | None:
         """The worst of a measured column's drift."""
-        return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in DRIFT and (f.subject.feature, f.subject.place) == (feature, where))
+        return self._worst(
+            f
+            for f in self.findings.findings
+            if self.kinds[f.rule] in DRIFT
+            and (f.subject.feature, f.subject.place) == (feature, where)
+        )
 
     def void(self, feature: str) -> Finding | None:
         """That a feature is null in every answer, where it is."""
-        return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in VOIDS and f.subject.feature == feature and f.status in ("alert", "watch"))
+        return self._worst(
+            f
+            for f in self.findings.findings
+            if self.kinds[f.rule] in VOIDS
+            and f.subject.feature == feature
+            and f.status in ("alert", "watch")
+        )
 
     def consistency(self, feature: str) -> Finding | None:
         """The worst of a feature's consistency."""
-        return self._worst(f for f in self.findings.findings if self.kinds[f.rule] in CONSISTENCY and f.subject.feature == feature)
+        return self._worst(
+            f
+            for f in self.findings.findings
+            if self.kinds[f.rule] in CONSISTENCY and f.subject.feature == feature
+        )
 
     def checks(self, group_by: str = "") -> tuple[Finding, ...]:
         """What was found of a group-by's checks, or of all of them, worst first."""
-        return tuple(f for f in self.findings.findings if self.kinds[f.rule] in QUALITY and group_by in ("", f.subject.object))
+        return tuple(
+            f
+            for f in self.findings.findings
+            if self.kinds[f.rule] in QUALITY and group_by in ("", f.subject.object)
+        )
 
     @staticmethod
     def _worst(found: Iterable[Finding]) -> Finding | None:
         return min(found, key=lambda f: (STATUSES.index(f.status), -f.severity), default=None)
-

@@ -22,7 +22,9 @@ TRIES = 2
 class _Stays(HTTPRedirectHandler):
     """Findings go where they were sent to and nowhere else."""
 
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str) -> None:
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> None:
         """None: the answer is an error."""
 
 
@@ -30,15 +32,25 @@ def checked(url: str) -> str:
     """The address of a webhook. DefinitionError where it is none of http or https."""
     told = urlsplit(url)
     if told.scheme not in ("http", "https") or not told.hostname:
-        message = f"the webhook's address, {told.scheme or 'without scheme'}, names no host by http or https: give one as https://example.org/hook"
+        message = (
+            f"the webhook's address, {told.scheme or 'without scheme'}, names no host by http or"
+            " https: give one as https://example.org/hook"
+        )
         raise DefinitionError(message)
     return url
 
 
 def posted(url: str, told: dict[str, Any], *, patience: float = PATIENCE) -> str:
-    """Send it; what went wrong, empty where nothing did. It never raises, and names no more of the address than its host."""
+    """Send it; what went wrong, empty where nothing did.
+
+    It never raises, and names no more of the address than its host.
+    """
     host = urlsplit(checked(url)).hostname
-    request = Request(url, json.dumps(told).encode(), {"Content-Type": "application/json", "User-Agent": "feature-workbench"})  # noqa: S310 it was checked
+    request = Request(  # noqa: S310 it was checked
+        url,
+        json.dumps(told).encode(),
+        {"Content-Type": "application/json", "User-Agent": "feature-workbench"},
+    )
     problem = ""
     for _ in range(TRIES):
         try:

@@ -1,4 +1,7 @@
-"""One run of a comparison: the answers beside the warehouse's values, in a DuckDB of this process; then causes, then what they mean."""
+"""One run of a comparison: the answers beside the warehouse's values, in a DuckDB of this process.
+
+Then causes, then what they mean.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,34 @@ from attrs import evolve
 
 from workbench.backends import engine_of
 from workbench.definitions.sketch_reductions import Estimate
-from workbench.monitoring.comparison.consistency_result import ORDER, Consistency, Difference, Verdict, judged
+from workbench.monitoring.comparison.consistency_result import (
+    ORDER,
+    Consistency,
+    Difference,
+    Verdict,
+    judged,
+)
 from workbench.monitoring.comparison.event_differences import MISSING, OTHERWISE
 from workbench.monitoring.comparison.event_replay import VISIBLE, replay
-from workbench.monitoring.comparison.mismatch_causes import NOT_REPLAYED, UNKNOWN, Case, Question, explained
+from workbench.monitoring.comparison.mismatch_causes import (
+    NOT_REPLAYED,
+    UNKNOWN,
+    Case,
+    Question,
+    explained,
+)
 from workbench.monitoring.comparison.recompute import Tolerance, recomputed, tolerance
 from workbench.monitoring.comparison.served_answers import ROW
-from workbench.monitoring.comparison.value_classes import CLASSES, HOUR, MISMATCHES, by_hour, classed, rated, suspects, wilson
+from workbench.monitoring.comparison.value_classes import (
+    CLASSES,
+    HOUR,
+    MISMATCHES,
+    by_hour,
+    classed,
+    rated,
+    suspects,
+    wilson,
+)
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import microseconds, moment
 from workbench.online.storage.row_history import deleted_since
@@ -42,14 +66,33 @@ COUNTED = ("answers", "scored", "pending", "version", "error")
 
 
 class Comparison:
-    """One run: the answers and the values of the warehouse, side by side in a DuckDB of this process."""
+    """One run: the answers and the values of the warehouse, side by side in a DuckDB of this
+    process.
+    """
 
-    def __init__(self, store: Store, join: Join, told: Answered, rows: pa.Table, engine: Engine, causes: Sequence[Cause]) -> None:
-        self.store, self.join, self.told, self.rows, self.engine, self.causes = store, join, told, rows, engine, causes
+    def __init__(
+        self,
+        store: Store,
+        join: Join,
+        told: Answered,
+        rows: pa.Table,
+        engine: Engine,
+        causes: Sequence[Cause],
+    ) -> None:
+        self.store, self.join, self.told, self.rows, self.engine, self.causes = (
+            store,
+            join,
+            told,
+            rows,
+            engine,
+            causes,
+        )
         self.con = ibis.duckdb.connect()
         self.local = engine_of(self.con)
         self.outputs = join.outputs
-        self.names = [name for _, _, name in told.plan.outputs]  # as they are served; of a group-by alone, without its own
+        self.names = [
+            name for _, _, name in told.plan.outputs
+        ]  # as they are served; of a group-by alone, without its own
         self.scored = rows.filter(pc.equal(rows["state"], "scored"))
         self.offline = recomputed(join, told, self.scored, engine)
         self.tolerance = Tolerance(join, {}, {})
@@ -89,67 +132,129 @@ class Comparison:
         return there
 
     def _beside(self) -> ir.Table:
-        """The answers with the warehouse's values, and whether those that are not equal to the bit are the same number."""
-        answers, offline = self.con.create_table("answers", self.rows), self.con.create_table("offline", self.offline)
+        """The answers with the warehouse's values, and whether those that are not equal to the bit
+        are the same number.
+        """
+        answers, offline = (
+            self.con.create_table("answers", self.rows),
+            self.con.create_table("offline", self.offline),
+        )
         keys = [answers[f"k{i}"] for i in range(len(self.told.plan.keys))]
-        numbered = answers.mutate(key=ibis.dense_rank().over(order_by=keys) if keys else ibis.literal(0))
+        numbered = answers.mutate(
+            key=ibis.dense_rank().over(order_by=keys) if keys else ibis.literal(0)
+        )
         theirs = offline.rename(_row=ROW)
         table = numbered.left_join(theirs, numbered[ROW] == theirs["_row"])
-        table = self.con.create_table("beside", table.mutate(there=theirs["_row"].notnull()).drop("_row"))
+        table = self.con.create_table(
+            "beside", table.mutate(there=theirs["_row"].notnull()).drop("_row")
+        )
         settled = self.con.create_table("settled", self._settled(table)).rename(_row=ROW)
         return table.left_join(settled, table[ROW] == settled["_row"]).drop("_row")
 
     def _settled(self, table: ir.Table) -> pa.Table:
-        """For doubles, lists, maps and sketches that are not equal to the bit, whether they are the same number."""
+        """For doubles, lists, maps and sketches that are not equal to the bit, whether they are the
+        same number.
+        """
         found: dict[int, dict[str, bool]] = defaultdict(dict)
-        loose = [i for i, f in enumerate(self.outputs) if f.dtype.is_floating() or f.dtype.is_nested() or isinstance(f.node, Estimate)]
-        doubts = {i: self.local.fetch(suspects(table, i)).to_pylist(maps_as_pydicts="strict") for i in loose}
+        loose = [
+            i
+            for i, f in enumerate(self.outputs)
+            if f.dtype.is_floating() or f.dtype.is_nested() or isinstance(f.node, Estimate)
+        ]
+        doubts = {
+            i: self.local.fetch(suspects(table, i)).to_pylist(maps_as_pydicts="strict")
+            for i in loose
+        }
         rows = {r[ROW] for told in doubts.values() for r in told}
         if rows:
-            mine = self.scored.filter(pc.is_in(self.scored[ROW], pa.array(sorted(rows), pa.int64())))
+            mine = self.scored.filter(
+                pc.is_in(self.scored[ROW], pa.array(sorted(rows), pa.int64()))
+            )
             self.tolerance = tolerance(self.join, self.told, mine, self.engine)
         others = self._others(rows) if self.join.derivations else {}
         for i, told in doubts.items():
             for r in told:
-                found[r[ROW]][f"c{i}"] = self.tolerance.same(r[ROW], self.outputs[i], r["online"], r["offline"], others.get(r[ROW], {}))
-        schema = pa.schema([(ROW, pa.int64()), *((f"c{i}", pa.bool_()) for i in range(len(self.names)))])
+                found[r[ROW]][f"c{i}"] = self.tolerance.same(
+                    r[ROW], self.outputs[i], r["online"], r["offline"], others.get(r[ROW], {})
+                )
+        schema = pa.schema(
+            [(ROW, pa.int64()), *((f"c{i}", pa.bool_()) for i in range(len(self.names)))]
+        )
         return pa.Table.from_pylist([{ROW: r, **flags} for r, flags in found.items()], schema)
 
     def _others(self, rows: set[int]) -> dict[int, dict[str, Any]]:
         """The warehouse's values of some answers, by name."""
         mine = self.offline.filter(pc.is_in(self.offline[ROW], pa.array(sorted(rows), pa.int64())))
         names = [f.name for f in self.outputs]
-        return {r[ROW]: {n: r[f"a{i}"] for i, n in enumerate(names)} for r in mine.to_pylist(maps_as_pydicts="strict")}
+        return {
+            r[ROW]: {n: r[f"a{i}"] for i, n in enumerate(names)}
+            for r in mine.to_pylist(maps_as_pydicts="strict")
+        }
 
     def _hours(self, values: Sequence[ir.Table]) -> list[pa.Table]:
-        return [rated(self.local.fetch(by_hour(v, name))) for v, name in zip(values, self.names, strict=True)]
+        return [
+            rated(self.local.fetch(by_hour(v, name)))
+            for v, name in zip(values, self.names, strict=True)
+        ]
 
     # --- why
 
     def _picked(self, values: Sequence[ir.Table], most: int) -> tuple[list[int], dict[str, int]]:
-        """Answers to look into, spread over all that differ; and how many values differ, by feature."""
+        """Answers to look into, spread over all that differ.
+
+        And how many values differ, by feature.
+        """
         wrong = [v.filter(v["class"].isin(MISMATCHES)) for v in values]
         counts = [w.agg(n=w.count()).mutate(feature=ibis.literal(i)) for i, w in enumerate(wrong)]
-        differing = {self.names[r["feature"]]: r["n"] for r in self.local.fetch(ibis.union(*counts) if len(counts) > 1 else counts[0]).to_pylist()}
-        rows = (ibis.union(*(w.select(ROW) for w in wrong)) if len(wrong) > 1 else wrong[0].select(ROW)).distinct()
+        differing = {
+            self.names[r["feature"]]: r["n"]
+            for r in self.local.fetch(
+                ibis.union(*counts) if len(counts) > 1 else counts[0]
+            ).to_pylist()
+        }
+        rows = (
+            ibis.union(*(w.select(ROW) for w in wrong)) if len(wrong) > 1 else wrong[0].select(ROW)
+        ).distinct()
         chosen = rows.order_by(rows[ROW].hash(), ROW).limit(most)
         return sorted(self.local.fetch(chosen)[ROW].to_pylist()), differing
 
-    def _explained(self, values: Sequence[ir.Table], picked: Sequence[int]) -> tuple[Question | None, list[Case], list[Difference]]:
+    def _explained(
+        self, values: Sequence[ir.Table], picked: Sequence[int]
+    ) -> tuple[Question | None, list[Case], list[Difference]]:
         """The values that differ in these answers, each with its cause."""
         if not picked:
             return None, [], []
         chosen = pa.array(picked, pa.int64())
         mine = self.rows.filter(pc.is_in(self.rows[ROW], chosen))
-        asked, offline = {r[ROW]: r for r in mine.to_pylist(maps_as_pydicts="strict")}, self._others(set(picked))
+        asked, offline = (
+            {r[ROW]: r for r in mine.to_pylist(maps_as_pydicts="strict")},
+            self._others(set(picked)),
+        )
         cases, kinds = [], []
         for i, v in enumerate(values):
-            part, wrong = self._part(i), self.local.fetch(v.filter(v["class"].isin(MISMATCHES)).order_by(ROW))
+            part, wrong = (
+                self._part(i),
+                self.local.fetch(v.filter(v["class"].isin(MISMATCHES)).order_by(ROW)),
+            )
             for r in wrong.filter(pc.is_in(wrong[ROW], chosen)).to_pylist(maps_as_pydicts="strict"):
-                cases.append(Case(r[ROW], self.outputs[i], part, None if part is None else asked[r[ROW]][f"s{part}"], r["online"], r["offline"]))
+                cases.append(
+                    Case(
+                        r[ROW],
+                        self.outputs[i],
+                        part,
+                        None if part is None else asked[r[ROW]][f"s{part}"],
+                        r["online"],
+                        r["offline"],
+                    )
+                )
                 kinds.append((self.names[i], r["class"]))
         replayed = replay(self.store, self.join, evolve(self.told, rows=mine), self.engine)
-        question = Question(replayed, self.tolerance, self._changes(replayed, asked), lambda case: self._kept(case, asked[case.row]))
+        question = Question(
+            replayed,
+            self.tolerance,
+            self._changes(replayed, asked),
+            lambda case: self._kept(case, asked[case.row]),
+        )
         visible = [self._visible(replayed, c, offline) for c in cases]
         told = zip(cases, kinds, explained(question, cases, self.causes), visible, strict=True)
         return question, cases, [self._difference(c, k, n, v, asked[c.row]) for c, k, n, v in told]
@@ -158,38 +263,78 @@ class Comparison:
         part = self.told.plan.outputs[i][0]
         return None if part is None else self.told.plan.parts.index(part)
 
-    def _visible(self, replayed: Replay, case: Case, offline: Mapping[int, Mapping[str, Any]]) -> tuple[Any, bool, bool]:
-        """What the warehouse gives of the events that the store had; whether that is not what was served, and not what the warehouse gives of all."""
+    def _visible(
+        self, replayed: Replay, case: Case, offline: Mapping[int, Mapping[str, Any]]
+    ) -> tuple[Any, bool, bool]:
+        """What the warehouse gives of the events that the store had.
+
+        Whether that is not what was served, and not what the warehouse gives of all.
+        """
         values: Mapping[str, Any] = offline.get(case.row, {})
         if replayed.states or replayed.kinds.get(case.row, frozenset()) & frozenset(MISSING):
             values = replayed.values(VISIBLE).get(case.row, {})
         value = values.get(case.feature.name)
         late = not self.tolerance.same(case.row, case.feature, case.offline, value, values)
-        return value, not self.tolerance.same(case.row, case.feature, case.online, value, values), late
+        return (
+            value,
+            not self.tolerance.same(case.row, case.feature, case.online, value, values),
+            late,
+        )
 
-    def _difference(self, case: Case, kind: tuple[str, str], cause: str, visible: tuple[Any, bool, bool], asked: Mapping[str, Any]) -> Difference:
+    def _difference(
+        self,
+        case: Case,
+        kind: tuple[str, str],
+        cause: str,
+        visible: tuple[Any, bool, bool],
+        asked: Mapping[str, Any],
+    ) -> Difference:
         keys = {k.name: asked[f"k{i}"] for i, k in enumerate(self.told.plan.keys)}
         value, skew, late = visible
         unknown = cause == UNKNOWN
-        return Difference(kind[0], keys, moment(asked["at"]), moment(asked["served"]), case.online, case.offline, None if unknown else value, kind[1], cause, skew and not unknown, late and not unknown, asked["request"], asked["number"], case.row)
+        return Difference(
+            kind[0],
+            keys,
+            moment(asked["at"]),
+            moment(asked["served"]),
+            case.online,
+            case.offline,
+            None if unknown else value,
+            kind[1],
+            cause,
+            skew and not unknown,
+            late and not unknown,
+            asked["request"],
+            asked["number"],
+            case.row,
+        )
 
     def _kept(self, case: Case, asked: Mapping[str, Any]) -> str:
-        """How much is known of what the store held for a case: `all` of it, `some`, where its windows reach before what was forgotten, or `nothing`."""
+        """How much is known of what the store held for a case: `all` of it, `some`, where its
+        windows reach before what was forgotten, or `nothing`.
+        """
         found = "all"
         for p in range(len(self.told.plan.parts)) if case.part is None else [case.part]:
             group_by = self.told.plan.group_by(self.told.plan.parts[p].group_by)
             since, horizon = self.told.since[p], self.told.horizons[p]
             if since is None or asked["served"] < since:
                 return "nothing"
-            whole = any(c.length is None for c in group_by.cells) or self.told.plan.parts[p].max_age is not None
+            whole = (
+                any(c.length is None for c in group_by.cells)
+                or self.told.plan.parts[p].max_age is not None
+            )
             if horizon is not None and (whole or asked["at"] - group_by.reach < horizon):
                 found = "some"
         return found
 
-    def _changes(self, replayed: Replay, asked: Mapping[int, Mapping[str, Any]]) -> Callable[[Case], bool]:
-        """Of an entity: whether an upload after an answer took rows away, and the store now gives what the warehouse does.
+    def _changes(
+        self, replayed: Replay, asked: Mapping[int, Mapping[str, Any]]
+    ) -> Callable[[Case], bool]:
+        """Of an entity: whether an upload after an answer took rows away, and the store now gives
+        what the warehouse does.
 
-        It says what is left where nothing else can: so not of a derivation that events are part of which differ.
+        It says what is left where nothing else can: so not of a derivation that events are part of
+        which differ.
         """
         names = {f.name: n for f, n in zip(self.outputs, self.names, strict=True)}
 
@@ -197,16 +342,25 @@ class Comparison:
             plan, row = self.told.plan, asked[case.row]
             parts = self._parts_of(case)
             entities = [plan.parts[p].group_by for p in parts if p in replayed.states]
-            others = len(entities) < len(parts) and replayed.kinds.get(case.row, frozenset()) & {*MISSING, *OTHERWISE}
+            others = len(entities) < len(parts) and replayed.kinds.get(case.row, frozenset()) & {
+                *MISSING,
+                *OTHERWISE,
+            }
             if others or not any(deleted_since(self.store, e, row["served"]) for e in entities):
                 return False
             keys = {k.name: row[f"k{i}"] for i, k in enumerate(plan.keys)}
-            context = {c.name: row[f"x{i}"] for i, c in enumerate(plan.context) if row[f"x{i}"] is not None}
+            context = {
+                c.name: row[f"x{i}"] for i, c in enumerate(plan.context) if row[f"x{i}"] is not None
+            }
             try:
                 now = self.fetcher.fetch(plan.name, keys, at=row["at"], context=context)
-            except StoreError:  # the name is served no more, or not of that time: then nothing is known
+            except (
+                StoreError
+            ):  # the name is served no more, or not of that time: then nothing is known
                 return False
-            return self.tolerance.same(case.row, case.feature, case.offline, now.get(names[case.feature.name]), now)
+            return self.tolerance.same(
+                case.row, case.feature, case.offline, now.get(names[case.feature.name]), now
+            )
 
         return changed
 
@@ -215,24 +369,39 @@ class Comparison:
         if case.part is not None:
             return {case.part}
         used = {n.name for n in case.feature.node.find(ops.Field)}
-        return {p for i, f in enumerate(self.outputs) if f.name in used and (p := self._part(i)) is not None}
+        return {
+            p
+            for i, f in enumerate(self.outputs)
+            if f.name in used and (p := self._part(i)) is not None
+        }
 
     @cached_property
     def fetcher(self) -> Fetcher:
         """What asks the store again, without a log."""
-        from workbench.online.fetching.fetcher import Fetcher  # noqa: PLC0415 only where an entity differs
+        # only where an entity differs
+        from workbench.online.fetching.fetcher import (  # noqa: PLC0415
+            Fetcher,
+        )
 
         return Fetcher(self.store)
 
     # --- what it means
 
-    def _judged(self, hours: Sequence[pa.Table], rows: Sequence[Difference], differing: Mapping[str, int], budget: float) -> tuple[pa.Table, list[Verdict]]:
+    def _judged(
+        self,
+        hours: Sequence[pa.Table],
+        rows: Sequence[Difference],
+        differing: Mapping[str, int],
+        budget: float,
+    ) -> tuple[pa.Table, list[Verdict]]:
         """The metrics with what the causes add, and a verdict for each feature, worst first."""
         found: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         for r in rows:
             assert r.at is not None  # noqa: S101 it was answered
             hour = microseconds(r.at) // HOUR * HOUR
-            found[r.feature, hour].update(["replayed", *(["skew"] if r.skew else []), *(["late"] if r.late else [])])
+            found[r.feature, hour].update(
+                ["replayed", *(["skew"] if r.skew else []), *(["late"] if r.late else [])]
+            )
         told, verdicts = [], []
         for name, table in zip(self.names, hours, strict=True):
             mine = [r for r in rows if r.feature == name]
@@ -240,20 +409,33 @@ class Comparison:
             causes += Counter({NOT_REPLAYED: differing[name] - len(mine)})
             verdicts.append(judged(name, self._figures(name, table), causes, mine, budget))
             hours_ = table["hour"].to_pylist()
-            more = {c: pa.array([found[name, h][c] for h in hours_], pa.int64()) for c in ("replayed", "skew", "late")}
+            more = {
+                c: pa.array([found[name, h][c] for h in hours_], pa.int64())
+                for c in ("replayed", "skew", "late")
+            }
             told.append(pa.table({**{c: table[c] for c in table.column_names}, **more}))
         metrics = pa.concat_tables(told, promote_options="permissive")
-        metrics = metrics.set_column(metrics.column_names.index("hour"), "hour", metrics["hour"].cast(pa.timestamp("us", "UTC")))
+        metrics = metrics.set_column(
+            metrics.column_names.index("hour"),
+            "hour",
+            metrics["hour"].cast(pa.timestamp("us", "UTC")),
+        )
         first = ["feature", "hour"]
-        metrics = metrics.select([*first, *(c for c in metrics.column_names if c not in first)]).sort_by([("feature", "ascending"), ("hour", "ascending")])
-        return metrics, sorted(verdicts, key=lambda v: (ORDER.index(v.status), -(v.rate or 0), v.feature))
+        metrics = metrics.select(
+            [*first, *(c for c in metrics.column_names if c not in first)]
+        ).sort_by([("feature", "ascending"), ("hour", "ascending")])
+        return metrics, sorted(
+            verdicts, key=lambda v: (ORDER.index(v.status), -(v.rate or 0), v.feature)
+        )
 
     def _figures(self, name: str, hours: pa.Table) -> dict[str, Any]:
         """A feature's counts over all hours, and the interval of its rate by the keys of all."""
         counts = {c: pc.sum(hours[c]).as_py() or 0 for c in (*CLASSES, "compared")}
         wrong = sum(counts[c] for c in MISMATCHES)
         i = self.names.index(name)
-        compared = self.table.filter(self.table["state"] == "scored", self.table[f"t{i}"], self.table["there"])
+        compared = self.table.filter(
+            self.table["state"] == "scored", self.table[f"t{i}"], self.table["there"]
+        )
         ((keys,),) = self.local.rows(compared.agg(keys=compared["key"].nunique()))
         low, high = wilson(keys * wrong / counts["compared"] if counts["compared"] else 0, keys)
         return counts | {"differing": wrong, "low": low, "high": high}

@@ -1,4 +1,6 @@
-"""What `consistency` found: a verdict for each feature, the answers that differ with their causes, and the events behind each."""
+"""What `consistency` found: a verdict for each feature, the answers that differ with their causes,
+and the events behind each.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,12 @@ if TYPE_CHECKING:
     from workbench.online.plan import Cell
 
 ORDER = ("alert", "watch", "not judged", "ok")
-MARKS = {"alert": ("✗", "alert"), "watch": ("!", "warn"), "ok": ("✓", "ok"), "not judged": ("–", "muted")}
+MARKS = {
+    "alert": ("✗", "alert"),
+    "watch": ("!", "warn"),
+    "ok": ("✓", "ok"),
+    "not judged": ("–", "muted"),
+}
 MOMENTS = ("written", "gone", "appended")
 SHOWN = 12  # answers and features that are shown
 
@@ -44,8 +51,9 @@ SHOWN = 12  # answers and features that are shown
 class Difference:
     """One value that is not what the warehouse gives.
 
-    `online` was served; `offline` is computed from all that the warehouse has, `visible` from what of it the store had when
-    it answered. `kind` is the class of online against offline, `cause` why.
+    `online` was served; `offline` is computed from all that the warehouse has, `visible` from what
+    of it the store had when it answered. `kind` is the class of online against offline, `cause`
+    why.
     """
 
     feature: str
@@ -68,10 +76,11 @@ class Difference:
 class Verdict:
     """One feature: how many values were compared, which share differs, and what that means.
 
-    `status` is `alert`, `watch`, `ok` or `not judged`; `low` and `high` hold the share of all answers that differ for 95 of
-    100 samples, keys being what was sampled. `skew` counts values that are not what the store's events give, `late` those
-    that later events changed. `shares`, of all values compared, are what rules read: `code_skew` (served and computed cannot
-    both be right), `lateness`, `online_missing`, `doubtful` (the data itself changed or lacks something).
+    `status` is `alert`, `watch`, `ok` or `not judged`; `low` and `high` hold the share of all
+    answers that differ for 95 of 100 samples, keys being what was sampled. `skew` counts values
+    that are not what the store's events give, `late` those that later events changed. `shares`, of
+    all values compared, are what rules read: `code_skew` (served and computed cannot both be
+    right), `lateness`, `online_missing`, `doubtful` (the data itself changed or lacks something).
     """
 
     feature: str
@@ -90,11 +99,13 @@ class Verdict:
 
 @frozen(repr=False, eq=False)
 class Consistency:
-    """What was served, against what the warehouse gives: true where every feature could be compared and none is an alert.
+    """What was served, against what the warehouse gives: true where every feature could be compared
+    and none is an alert.
 
-    `metrics` is an Arrow table, one row a feature and hour; `rows` are the values that differ, at most as many answers as
-    were asked for; `verdicts` one a feature, worst first. `counts` says how many answers were scored, are pending (the
-    warehouse may lack events of their time yet) and were left out, and why.
+    `metrics` is an Arrow table, one row a feature and hour; `rows` are the values that differ, at
+    most as many answers as were asked for; `verdicts` one a feature, worst first. `counts` says how
+    many answers were scored, are pending (the warehouse may lack events of their time yet) and were
+    left out, and why.
     """
 
     name: str
@@ -108,7 +119,9 @@ class Consistency:
     verdicts: tuple[Verdict, ...]
     question: Question | None = field(default=None, repr=False)
     cases: tuple[Case, ...] = field(default=(), repr=False)  # as `rows`, for hypotheses
-    scored: pa.Table | None = field(default=None, repr=False)  # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
+    scored: pa.Table | None = field(
+        default=None, repr=False
+    )  # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
 
     def explained_by(self, causes: Sequence[Cause]) -> tuple[str, ...]:
         """What other hypotheses than the usual ones call the causes of `rows`, in their order."""
@@ -116,7 +129,10 @@ class Consistency:
 
     @property
     def status(self) -> str:
-        """The worst of its features; `not judged` where an answer of one could not be compared, and none is worse."""
+        """The worst of its features.
+
+        `not judged` where an answer of one could not be compared, and none is worse.
+        """
         return min((v.status for v in self.verdicts), key=ORDER.index, default="not judged")
 
     def __bool__(self) -> bool:
@@ -137,62 +153,141 @@ class Consistency:
             waiting = f", {self.counts['pending']:,} are pending" if self.counts["pending"] else ""
             few = [v.feature for v in self.verdicts if v.status == "not judged"]
             if any(v.compared for v in self.verdicts):
-                return f"not judged: of {len(few)} of {len(self.verdicts)} features no value could be compared: {', '.join(few[:SHOWN])}{waiting}"
-            return f"not judged: of {self.counts['answers']:,} logged answers none could be compared{waiting}"
+                return (
+                    f"not judged: of {len(few)} of {len(self.verdicts)} features no value could be"
+                    f" compared: {', '.join(few[:SHOWN])}{waiting}"
+                )
+            return (
+                f"not judged: of {self.counts['answers']:,} logged answers none could be"
+                f" compared{waiting}"
+            )
         values = sum(v.compared for v in self.verdicts)
         if worst.status == "ok" and not self.rows:
-            return f"ok: {values:,} values of {self.counts['scored']:,} answers are what the warehouse gives"
+            return (
+                f"ok: {values:,} values of {self.counts['scored']:,} answers are what the warehouse"
+                " gives"
+            )
         return f"{worst.status}: {worst.feature}: {worst.sentence}"
 
     def events(self, difference: Difference) -> pa.Table:
         """The events behind a value that differs, oldest first, from both sides.
 
-        Columns: `time`, what is stored of the event under its author's names, `inside` its feature's window, `in_A` whether
-        the warehouse counts it now, `in_B` whether it counts and could be seen then, `visible` whether the store held it
-        then, `kind` what became of it, and when it was `written`, `gone` and `appended` to Kafka. An event that both tell
-        alike is one row. DefinitionError for a derivation, and where what the store held is not known.
+        Columns: `time`, what is stored of the event under its author's names, `inside` its
+        feature's window, `in_A` whether the warehouse counts it now, `in_B` whether it counts and
+        could be seen then, `visible` whether the store held it then, `kind` what became of it, and
+        when it was `written`, `gone` and `appended` to Kafka. An event that both tell alike is one
+        row. DefinitionError for a derivation, and where what the store held is not known.
         """
         if self.question is None or difference.row not in {r.row for r in self.rows}:
-            message = f"the events of this answer to {self.name} were not looked at: ask of one of `.rows`"
+            message = (
+                f"the events of this answer to {self.name} were not looked at: ask of one of"
+                " `.rows`"
+            )
             raise DefinitionError(message)
         if difference.cause == UNKNOWN:
-            message = f"what the store held for this answer to {self.name} is not known any more: ask why() of the warehouse"
+            message = (
+                f"what the store held for this answer to {self.name} is not known any more: ask"
+                " why() of the warehouse"
+            )
             raise DefinitionError(message)
         return events_of(self.question.replay, difference)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The values that differ, one row each: keys, `at`, `feature`, `online`, `offline`, `visible`, `kind`, `cause`.
+        """The values that differ, one row each: keys, `at`, `feature`, `online`, `offline`,
+        `visible`, `kind`, `cause`.
 
         A key that is called as one of these has `_` behind its name.
         """
         import pandas as pd  # noqa: PLC0415 half a second that a report in text need not cost
 
-        columns = ("at", "served", "feature", "online", "offline", "visible", "kind", "cause", "skew", "late", "request", "number")
-        return pd.DataFrame([row_beside(r.keys, {c: getattr(r, c) for c in columns}) for r in self.rows])
+        columns = (
+            "at",
+            "served",
+            "feature",
+            "online",
+            "offline",
+            "visible",
+            "kind",
+            "cause",
+            "skew",
+            "late",
+            "request",
+            "number",
+        )
+        return pd.DataFrame(
+            [row_beside(r.keys, {c: getattr(r, c) for c in columns}) for r in self.rows]
+        )
 
     # --- shown
 
     def __repr__(self) -> str:
-        lines = [f"{self.name}: {self.verdict}", "", *definition_view.table(("", "feature", "compared", "differ", "95 of 100", "late", "skew", "causes"), self._features(), right=(2, 3, 5, 6))]
+        lines = [
+            f"{self.name}: {self.verdict}",
+            "",
+            *definition_view.table(
+                ("", "feature", "compared", "differ", "95 of 100", "late", "skew", "causes"),
+                self._features(),
+                right=(2, 3, 5, 6),
+            ),
+        ]
         if self.rows:
-            lines += ["", *definition_view.table(("answer", "feature", "online", "offline", "visible", "cause"), self._answers())]
+            lines += [
+                "",
+                *definition_view.table(
+                    ("answer", "feature", "online", "offline", "visible", "cause"), self._answers()
+                ),
+            ]
             lines += ["", *(f"  {c}: {BY_NAME[c].sentence}" for c in self.causes if c in BY_NAME)]
         return written([*lines, "", f"  {self._scope()}"])
 
     def _repr_html_(self) -> str:
         glyph, style = MARKS[self.status]
-        head = tag("header", tag("h3", tag("span", glyph, class_=f"mark {style}"), " ", self.name), tag("span", self.status, class_="chip"), tag("span", self.verdict.partition(": ")[2], class_="muted"))
-        grids = [_grid(f"Features of {self.name}, worst first", ("", "feature", "compared", "differ", "95 of 100", "late", "skew", "causes"), self._features(), (2, 3, 5, 6))]
+        head = tag(
+            "header",
+            tag("h3", tag("span", glyph, class_=f"mark {style}"), " ", self.name),
+            tag("span", self.status, class_="chip"),
+            tag("span", self.verdict.partition(": ")[2], class_="muted"),
+        )
+        grids = [
+            _grid(
+                f"Features of {self.name}, worst first",
+                ("", "feature", "compared", "differ", "95 of 100", "late", "skew", "causes"),
+                self._features(),
+                (2, 3, 5, 6),
+            )
+        ]
         if self.rows:
-            grids.append(_grid(f"Answers of {self.name} that differ", ("answer", "feature", "online", "offline", "visible", "cause"), self._answers(), (2, 3, 4)))
-            told = (part for c in self.causes if c in BY_NAME for part in (tag("dt", f"{c} ({self.causes[c]:,})"), tag("dd", BY_NAME[c].sentence)))
+            grids.append(
+                _grid(
+                    f"Answers of {self.name} that differ",
+                    ("answer", "feature", "online", "offline", "visible", "cause"),
+                    self._answers(),
+                    (2, 3, 4),
+                )
+            )
+            told = (
+                part
+                for c in self.causes
+                if c in BY_NAME
+                for part in (tag("dt", f"{c} ({self.causes[c]:,})"), tag("dd", BY_NAME[c].sentence))
+            )
             grids.append(tag("dl", *told, style="padding-top:8px"))
-        return str(section(head, *grids, tag("p", self._scope(), class_="bar muted", style="padding-top:8px"), label=f"Consistency of {self.name}"))
+        return str(
+            section(
+                head,
+                *grids,
+                tag("p", self._scope(), class_="bar muted", style="padding-top:8px"),
+                label=f"Consistency of {self.name}",
+            )
+        )
 
     def _features(self) -> list[tuple[str, ...]]:
         shown = [_told(v) for v in self.verdicts[:SHOWN]]
         more = len(self.verdicts) - SHOWN
-        return [*shown, *([("", f"... {more} more in .verdicts", "", "", "", "", "", "")] if more > 0 else [])]
+        return [
+            *shown,
+            *([("", f"... {more} more in .verdicts", "", "", "", "", "", "")] if more > 0 else []),
+        ]
 
     def _answers(self) -> list[tuple[str, ...]]:
         # of each cause some, so that a common one does not hide the others
@@ -202,24 +297,53 @@ class Consistency:
             ranked.append((turn[r.cause], r))
             turn[r.cause] += 1
         chosen = [r for _, r in sorted(ranked, key=lambda pair: pair[0])[:SHOWN]]
-        return [(_asked(r), r.feature, _value(r.online), _value(r.offline), _value(r.visible), r.cause) for r in chosen]
+        return [
+            (_asked(r), r.feature, _value(r.online), _value(r.offline), _value(r.visible), r.cause)
+            for r in chosen
+        ]
 
     def _scope(self) -> str:
-        left = ", ".join(f"{n:,} {c}" for c, n in self.counts.items() if c not in ("answers", "scored") and n)
-        until = f"; the warehouse is complete to {self.complete:%Y-%m-%d %H:%M:%S}" if self.complete else ""
-        return f"{self.counts['scored']:,} of {self.counts['answers']:,} answers scored{f' ({left})' if left else ''}{until}; equal by rule 11; definition {self.definition[:12]}"
+        left = ", ".join(
+            f"{n:,} {c}" for c, n in self.counts.items() if c not in ("answers", "scored") and n
+        )
+        until = (
+            f"; the warehouse is complete to {self.complete:%Y-%m-%d %H:%M:%S}"
+            if self.complete
+            else ""
+        )
+        return (
+            f"{self.counts['scored']:,} of {self.counts['answers']:,} answers"
+            f" scored{f' ({left})' if left else ''}{until}; equal by rule 11; definition"
+            f" {self.definition[:12]}"
+        )
 
 
 def _told(v: Verdict) -> tuple[str, ...]:
     causes = ", ".join(f"{c} {n:,}" for c, n in sorted(v.causes.items(), key=lambda i: -i[1]))
     rate = "" if v.rate is None else f"{v.rate:.3%}"
-    return (f"{MARKS[v.status][0]} {v.status}", v.feature, f"{v.compared:,}", f"{v.differing:,} = {rate}" if v.differing else "0", f"{v.low:.3%} .. {v.high:.3%}" if v.compared else "", f"{v.late:,}", f"{v.skew:,}", causes)
+    return (
+        f"{MARKS[v.status][0]} {v.status}",
+        v.feature,
+        f"{v.compared:,}",
+        f"{v.differing:,} = {rate}" if v.differing else "0",
+        f"{v.low:.3%} .. {v.high:.3%}" if v.compared else "",
+        f"{v.late:,}",
+        f"{v.skew:,}",
+        causes,
+    )
 
 
-def _grid(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> Markup:
+def _grid(
+    caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]
+) -> Markup:
     classes = dict.fromkeys(right, "num")
     body = tag("tbody", *(row(r, classes=classes) for r in rows))
-    return tag("div", tag("table", tag("caption", caption), tag("thead", row(heads, "th", classes)), body), class_="scroll", tabindex="0")
+    return tag(
+        "div",
+        tag("table", tag("caption", caption), tag("thead", row(heads, "th", classes)), body),
+        class_="scroll",
+        tabindex="0",
+    )
 
 
 def _asked(difference: Difference) -> str:
@@ -234,24 +358,56 @@ def _value(value: Any) -> str:
 # --- verdicts
 
 
-def judged(feature: str, figures: Mapping[str, Any], causes: Mapping[str, int], rows: Sequence[Difference], budget: float = LATE) -> Verdict:
+def judged(
+    feature: str,
+    figures: Mapping[str, Any],
+    causes: Mapping[str, int],
+    rows: Sequence[Difference],
+    budget: float = LATE,
+) -> Verdict:
     """What a feature's figures and its values that differ mean; the thresholds stand above.
 
-    `budget` is the share of values that later events may change. `figures` has `compared`, `differing`, `online_missing`, `low` and `high`.
+    `budget` is the share of values that later events may change. `figures` has `compared`,
+    `differing`, `online_missing`, `low` and `high`.
     """
     n = figures["compared"]
     rate = figures["differing"] / n if n else None
     skew, late = (sum(getattr(r, what) for r in rows) for what in ("skew", "late"))
     share = figures["differing"] / len(rows) if rows else 1  # of those that were looked into
-    grave = sum(k for c, k in causes.items() if BY_NAME[c].grave == "alert") + sum(r.skew and r.cause == SEVERAL.name and BY_NAME[r.cause].grave != "alert" for r in rows)
+    grave = sum(k for c, k in causes.items() if BY_NAME[c].grave == "alert") + sum(
+        r.skew and r.cause == SEVERAL.name and BY_NAME[r.cause].grave != "alert" for r in rows
+    )
     doubtful = sum(k for c, k in causes.items() if BY_NAME[c].grave == "watch")
-    told = {"code_skew": grave, "lateness": round(late * share), "online_missing": figures["online_missing"], "doubtful": doubtful}
+    told = {
+        "code_skew": grave,
+        "lateness": round(late * share),
+        "online_missing": figures["online_missing"],
+        "doubtful": doubtful,
+    }
     shares = {name: k / n for name, k in told.items()} if n else {}
     status, sentence = _status(figures, causes, shares, budget)
-    return Verdict(feature, status, sentence, n, figures["differing"], rate, figures["low"], figures["high"], skew, late, dict(causes), shares)
+    return Verdict(
+        feature,
+        status,
+        sentence,
+        n,
+        figures["differing"],
+        rate,
+        figures["low"],
+        figures["high"],
+        skew,
+        late,
+        dict(causes),
+        shares,
+    )
 
 
-def _status(figures: Mapping[str, Any], causes: Mapping[str, int], shares: Mapping[str, float], budget: float) -> tuple[str, str]:
+def _status(
+    figures: Mapping[str, Any],
+    causes: Mapping[str, int],
+    shares: Mapping[str, float],
+    budget: float,
+) -> tuple[str, str]:
     n = figures["compared"]
     if not n:
         return "not judged", "no value could be compared"
@@ -260,12 +416,17 @@ def _status(figures: Mapping[str, Any], causes: Mapping[str, int], shares: Mappi
     if shares["code_skew"]:
         return "alert", f"{share}: {told}"
     if shares["online_missing"] > LACKING:
-        return "alert", f"{shares['online_missing']:.2%} of {n:,} values were null online alone: {told}"
+        return (
+            "alert",
+            f"{shares['online_missing']:.2%} of {n:,} values were null online alone: {told}",
+        )
     if shares["lateness"] > budget:
         return "alert", f"later events changed {shares['lateness']:.2%} of {n:,} values: {told}"
     if shares["lateness"] > budget * WATCHED or shares["doubtful"]:
         return "watch", f"{share}: {told}"
-    return "ok", f"{share}: {told}" if figures["differing"] else f"{n:,} values are what the warehouse gives"
+    return "ok", (
+        f"{share}: {told}" if figures["differing"] else f"{n:,} values are what the warehouse gives"
+    )
 
 
 # --- events
@@ -273,12 +434,22 @@ def _status(figures: Mapping[str, Any], causes: Mapping[str, int], shares: Mappi
 
 def events_of(replay: Replay, difference: Difference) -> pa.Table:
     """The events of one answer's part; see `Consistency.events`."""
-    feature = next((i for i, f in enumerate(replay.told.plan.outputs) if replay.join.outputs[i].name == difference.feature or f[2] == difference.feature), None)
+    feature = next(
+        (
+            i
+            for i, f in enumerate(replay.told.plan.outputs)
+            if replay.join.outputs[i].name == difference.feature or f[2] == difference.feature
+        ),
+        None,
+    )
     assert feature is not None  # noqa: S101 differences are of outputs
     part, made, _ = replay.told.plan.outputs[feature]
     number = None if part is None else replay.told.plan.parts.index(part)
     if number is None or number not in replay.events or not made.cells:
-        message = f"{difference.feature} is no reduction of events: ask of one of the features that it is made of, or of an entity's snapshots by why()"
+        message = (
+            f"{difference.feature} is no reduction of events: ask of one of the features that it is"
+            " made of, or of an entity's snapshots by why()"
+        )
         raise DefinitionError(message)
     side, rows = replay.sides[number], replay.events[number]
     asked = replay.engine.rows(side.asked.filter(side.asked[ROW] == difference.row).select("at"))
@@ -297,7 +468,9 @@ def events_of(replay: Replay, difference: Difference) -> pa.Table:
     )
     found = replay.engine.fetch(shown.order_by(TIME, "in_A"))
     for name in (TIME, *MOMENTS):
-        found = found.set_column(found.column_names.index(name), name, found[name].cast(pa.timestamp("us", "UTC")))
+        found = found.set_column(
+            found.column_names.index(name), name, found[name].cast(pa.timestamp("us", "UTC"))
+        )
     return found
 
 

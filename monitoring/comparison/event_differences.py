@@ -1,4 +1,6 @@
-"""What became of each event on its way: for one answer, how the warehouse's events and those that the store held then differ."""
+"""What became of each event on its way: for one answer, how the warehouse's events and those that
+the store held then differ.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,12 @@ NEAR = 1e-6  # of two doubles of which one went through 32 bits
 
 
 def paired(side: Side) -> ir.Table:
-    """The events of each answer: `_fw_row`, `side` (`warehouse` or `store`), `kind`, when they were `written` and `gone`, and their columns.
+    """The events of each answer: `_fw_row`, `side` (`warehouse` or `store`), `kind`, when they were
+    `written` and `gone`, and their columns.
 
-    What both sides have alike is `same` on both; what the store has carried since before its horizon, and keeps no row
-    of, is `carried`. Events at the very time of the answer are here too, and count in no window.
+    What both sides have alike is `same` on both; what the store has carried since before its
+    horizon, and keeps no row of, is `carried`. Events at the very time of the answer are here too,
+    and count in no window.
     """
     con = side.asked.get_backend()
     asked, matched = side.asked, [f"k{i}" for i in range(len(side.plan.keys))]
@@ -34,7 +38,9 @@ def paired(side: Side) -> ir.Table:
     theirs = _ranked(_met(asked, side.warehouse, matched, side.reach), "wid")
     ours = _met(asked, side.store, matched, side.reach)
     ours = _ranked(ours.filter(_held(ours)), "sid")
-    theirs, ours = (con.create_table(f"{what}{name}", t) for what, t in (("w", theirs), ("s", ours)))
+    theirs, ours = (
+        con.create_table(f"{what}{name}", t) for what, t in (("w", theirs), ("s", ours))
+    )
     both = _both(side, theirs, ours)
     w, s = _theirs(side, theirs, both), _ours(side, ours, both)
     return con.create_table(f"events{name}", w.union(s))
@@ -43,13 +49,17 @@ def paired(side: Side) -> ir.Table:
 def _met(asked: ir.Table, events: ir.Table, keys: list[str], reach: int | None) -> ir.Table:
     """Each answer with the events of its key up to its time."""
     since = [] if reach is None else [events[TIME] >= asked["at"] - reach]
-    met = asked.join(events, [*(asked[k] == events[k] for k in keys), events[TIME] <= asked["at"], *since])
+    met = asked.join(
+        events, [*(asked[k] == events[k] for k in keys), events[TIME] <= asked["at"], *since]
+    )
     return met.select(ROW, "at", "stamp", "served", "ended", *events.columns)
 
 
 def _held(rows: ir.Table) -> ir.BooleanValue:
     """Whether the store held a row in the state that an answer saw."""
-    return (rows["written"] <= rows["stamp"]) & (rows["gone"].isnull() | (rows["gone"] > rows["stamp"]))
+    return (rows["written"] <= rows["stamp"]) & (
+        rows["gone"].isnull() | (rows["gone"] > rows["stamp"])
+    )
 
 
 def _ranked(rows: ir.Table, number: str) -> ir.Table:
@@ -58,28 +68,54 @@ def _ranked(rows: ir.Table, number: str) -> ir.Table:
 
 
 def _both(side: Side, theirs: ir.Table, ours: ir.Table) -> ir.Table:
-    """Which event of the one side is which of the other, by answer: `wid`, `sid`, and in `kind` how they differ."""
+    """Which event of the one side is which of the other, by answer: `wid`, `sid`, and in `kind` how
+    they differ.
+    """
     mine = ours.rename(**{f"s_{c}": c for c in ours.columns})
-    met = theirs.join(mine, [theirs[ROW] == mine[f"s_{ROW}"], theirs["identity"] == mine["s_identity"], theirs["rank"] == mine["s_rank"]])
+    met = theirs.join(
+        mine,
+        [
+            theirs[ROW] == mine[f"s_{ROW}"],
+            theirs["identity"] == mine["s_identity"],
+            theirs["rank"] == mine["s_rank"],
+        ],
+    )
     found = _meeting(side, met)
     con = side.asked.get_backend()
     both = con.create_table(f"both{side.asked.get_name()}", found)
     if side.plan.id:
         return both
     # without an id, what is left on both sides may be one event that is told otherwise
-    left, right = theirs.anti_join(both, [ROW, "wid"]), mine.anti_join(both, [mine[f"s_{ROW}"] == both[ROW], mine["s_sid"] == both["sid"]])
+    left, right = (
+        theirs.anti_join(both, [ROW, "wid"]),
+        mine.anti_join(both, [mine[f"s_{ROW}"] == both[ROW], mine["s_sid"] == both["sid"]]),
+    )
     for text in ("timeless", "place"):
         met = left.join(right, [left[ROW] == right[f"s_{ROW}"], left[text] == right[f"s_{text}"]])
         apart = _meeting(side, met)
-        first = apart.mutate(n=ibis.row_number().over(group_by=[ROW, "wid"], order_by="sid"), m=ibis.row_number().over(group_by=[ROW, "sid"], order_by="wid"))
+        first = apart.mutate(
+            n=ibis.row_number().over(group_by=[ROW, "wid"], order_by="sid"),
+            m=ibis.row_number().over(group_by=[ROW, "sid"], order_by="wid"),
+        )
         both = both.union(first.filter(first["n"] == 1, first["m"] == 1).drop("n", "m"))
         both = con.create_table(f"{text}{side.asked.get_name()}", both)
-        left, right = left.anti_join(both, [ROW, "wid"]), right.anti_join(both, [right[f"s_{ROW}"] == both[ROW], right["s_sid"] == both["sid"]])
+        left, right = (
+            left.anti_join(both, [ROW, "wid"]),
+            right.anti_join(both, [right[f"s_{ROW}"] == both[ROW], right["s_sid"] == both["sid"]]),
+        )
     return both
 
 
 def _meeting(side: Side, met: ir.Table) -> ir.Table:
-    return met.select(ROW, "wid", sid="s_sid", kind=_otherwise(side, met), written="s_written", gone="s_gone", appended="s_appended")
+    return met.select(
+        ROW,
+        "wid",
+        sid="s_sid",
+        kind=_otherwise(side, met),
+        written="s_written",
+        gone="s_gone",
+        appended="s_appended",
+    )
 
 
 def _otherwise(side: Side, met: ir.Table) -> ir.StringValue:
@@ -91,13 +127,23 @@ def _otherwise(side: Side, met: ir.Table) -> ir.StringValue:
             continue
         a, b = met[c.name], met[f"s_{c.name}"]
         same = a.identical_to(b)
-        close = ((a - b).abs() <= ibis.literal(NEAR) * ibis.greatest(a.abs(), b.abs())).fill_null(False) if dtype.is_floating() else same
+        close = (
+            ((a - b).abs() <= ibis.literal(NEAR) * ibis.greatest(a.abs(), b.abs())).fill_null(False)
+            if dtype.is_floating()
+            else same
+        )
         equal.append(same)
         near.append(same | close)
         cut.append(same | close | _cut(a, b))
     true = ibis.literal(True)
-    all_equal, all_near, all_cut = (reduce(lambda x, y: x & y, tests, true) for tests in (equal, near, cut))
-    keys = reduce(lambda x, y: x & y, (met[f"k{i}"] == met[f"s_k{i}"] for i in range(len(side.plan.keys))), true)
+    all_equal, all_near, all_cut = (
+        reduce(lambda x, y: x & y, tests, true) for tests in (equal, near, cut)
+    )
+    keys = reduce(
+        lambda x, y: x & y,
+        (met[f"k{i}"] == met[f"s_k{i}"] for i in range(len(side.plan.keys))),
+        true,
+    )
     return ibis.cases(
         (~keys, "wrong_type"),
         (met[TIME] != met[f"s_{TIME}"], "clock_skew"),
@@ -109,7 +155,9 @@ def _otherwise(side: Side, met: ir.Table) -> ir.StringValue:
 
 
 def _cut(a: ir.Value, b: ir.Value) -> ir.BooleanValue:
-    """Whether the second is the first in a narrower type: without its fraction, or a text written otherwise."""
+    """Whether the second is the first in a narrower type: without its fraction, or a text written
+    otherwise.
+    """
     if a.type().is_numeric() and not a.type().is_integer():
         return ((b == a.floor()) | (b == a.ceil())).fill_null(False)
     if a.type().is_string():
@@ -118,8 +166,13 @@ def _cut(a: ir.Value, b: ir.Value) -> ir.BooleanValue:
 
 
 def _out(side: Side, rows: ir.Table, told: str, kind: ir.Value) -> ir.Table:
-    state = {c: rows[c] if c in rows.columns else ibis.null("int64") for c in ("written", "gone", "appended")}
-    return rows.select(ROW, side=ibis.literal(told), kind=kind, **state, **{c: rows[c] for c in side.columns})
+    state = {
+        c: rows[c] if c in rows.columns else ibis.null("int64")
+        for c in ("written", "gone", "appended")
+    }
+    return rows.select(
+        ROW, side=ibis.literal(told), kind=kind, **state, **{c: rows[c] for c in side.columns}
+    )
 
 
 def _theirs(side: Side, theirs: ir.Table, both: ir.Table) -> ir.Table:
@@ -142,7 +195,10 @@ def _theirs(side: Side, theirs: ir.Table, both: ir.Table) -> ir.Table:
         (forgotten, "carried"),
         (told["other"].fill_null(False), "wrong_type"),
         (told["other"].notnull(), "clock_skew"),
-        (told["came"] & told["streamed"] & (told["appended"] <= told["served"]).fill_null(False), "in_flight"),
+        (
+            told["came"] & told["streamed"] & (told["appended"] <= told["served"]).fill_null(False),
+            "in_flight",
+        ),
         (told["came"] & told["streamed"], "late_event"),
         (before, "late_across_batch"),
         else_="dropped" if side.plan.topic else "stale_batch",
@@ -157,19 +213,31 @@ def _elsewhere(side: Side, left: ir.Table) -> ir.Table:
     unmet = side.store if side.plan.id else side.store.anti_join(side.warehouse, "identity")
     rows = unmet.rename(**{f"s_{c}": c for c in unmet.columns})
     text = "identity" if side.plan.id else "timeless"
-    met = left.join(rows, [left[text] == rows[f"s_{text}"], rows["s_written"] <= left["stamp"], rows["s_gone"].isnull() | (rows["s_gone"] > left["stamp"])])
+    met = left.join(
+        rows,
+        [
+            left[text] == rows[f"s_{text}"],
+            rows["s_written"] <= left["stamp"],
+            rows["s_gone"].isnull() | (rows["s_gone"] > left["stamp"]),
+        ],
+    )
     return met.group_by(ROW, "wid").agg(other=_differ(side, met, "s_").any())
 
 
 def _then(side: Side) -> ir.Table:
     """What the store held of an answer's key, whatever its time."""
-    met = side.asked.join(side.store, [side.asked[f"k{i}"] == side.store[f"k{i}"] for i in range(len(side.plan.keys))])
+    met = side.asked.join(
+        side.store, [side.asked[f"k{i}"] == side.store[f"k{i}"] for i in range(len(side.plan.keys))]
+    )
     return met.filter(_held(met)).select(_row=met[ROW], _identity=met["identity"]).distinct()
 
 
 def _differ(side: Side, met: ir.Table, prefix: str) -> ir.BooleanValue:
     """Whether any key is another."""
-    return reduce(lambda x, y: x | y, (met[f"k{i}"] != met[f"{prefix}k{i}"] for i in range(len(side.plan.keys))))
+    return reduce(
+        lambda x, y: x | y,
+        (met[f"k{i}"] != met[f"{prefix}k{i}"] for i in range(len(side.plan.keys))),
+    )
 
 
 def _ours(side: Side, ours: ir.Table, both: ir.Table) -> ir.Table:
@@ -180,9 +248,13 @@ def _ours(side: Side, ours: ir.Table, both: ir.Table) -> ir.Table:
     theirs = side.warehouse.rename(**{f"w_{c}": c for c in side.warehouse.columns})
     text = "identity" if side.plan.id else "timeless"
     known = left.join(theirs, [left[text] == theirs[f"w_{text}"]])
-    if not side.plan.id:  # an event of the warehouse that the store held at its own time is another one
+    if (
+        not side.plan.id
+    ):  # an event of the warehouse that the store held at its own time is another one
         then = _then(side)
-        known = known.anti_join(then, [known[ROW] == then["_row"], known["w_identity"] == then["_identity"]])
+        known = known.anti_join(
+            then, [known[ROW] == then["_row"], known["w_identity"] == then["_identity"]]
+        )
     there = known.group_by(ROW, "sid").agg(other=_differ(side, known, "w_").any())
     twins = met.select(_row=met[ROW], _bare=met["bare"]).distinct()
     told = left.left_join(there, [ROW, "sid"]).select(*left.columns, "other")

@@ -1,4 +1,6 @@
-"""Answers computed again from the events that they may have seen: by the same expressions, over rows as a store keeps them."""
+"""Answers computed again from the events that they may have seen: by the same expressions, over
+rows as a store keeps them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ NONE = -(2**62)  # before every snapshot
 
 @frozen
 class StoredRows(EventRows):
-    """A group-by's events as a store keeps them, each for one answer: the arguments of its reductions are columns already."""
+    """A group-by's events as a store keeps them, each for one answer: the arguments of its
+    reductions are columns already.
+    """
 
     stored: Stored
     rows: ir.Table
@@ -48,18 +52,36 @@ class StoredRows(EventRows):
     def partition(self) -> None:
         """None: a store has no partitions."""
 
-    def selected(self, inputs: Inputs, each: Each | None, bucket: str | None, extra: Callable[[ir.Table], dict[str, ir.Value]]) -> ir.Table:
+    def selected(
+        self,
+        inputs: Inputs,
+        each: Each | None,
+        bucket: str | None,
+        extra: Callable[[ir.Table], dict[str, ir.Value]],
+    ) -> ir.Table:
         """The rows as internal columns; unfolded where asked for."""
         del extra  # time and order are stored
         table, kept = self.rows, self.stored
         if each is not None:
             table = self._unfolded(table, each)
-        columns: dict[str, ir.Value] = {f"_fw_key{i}": table[f"k{i}"] for i in range(len(self.group_by.keys))} | {ROW: table[ROW], EVENT: table[TIME]}
+        columns: dict[str, ir.Value] = {
+            f"_fw_key{i}": table[f"k{i}"] for i in range(len(self.group_by.keys))
+        } | {ROW: table[ROW], EVENT: table[TIME]}
         for name in kept.named:
-            columns |= {f"_fw_order{name[1:]}a": table[name].notnull().ifelse(1, 0), f"_fw_order{name[1:]}b": table[name]}
+            columns |= {
+                f"_fw_order{name[1:]}a": table[name].notnull().ifelse(1, 0),
+                f"_fw_order{name[1:]}b": table[name],
+            }
         columns |= {BUCKET: table[kept.buckets[bucket]]} if bucket else {}
         columns |= {MEMBER: table[MEMBER]} if MEMBER in table.columns else {}
-        found = {name: table["_fw_element"] if each is not None and node == each else table[self._column(node)] for node, name in inputs.columns.items()}
+        found = {
+            name: (
+                table["_fw_element"]
+                if each is not None and node == each
+                else table[self._column(node)]
+            )
+            for node, name in inputs.columns.items()
+        }
         return table.select(**columns, **found)
 
     def _column(self, node: Any) -> str:
@@ -69,12 +91,16 @@ class StoredRows(EventRows):
         container = self._column(each.arg)
         if each.arg.dtype.is_map():
             return self.engine.entries(table, table[container], MEMBER, "_fw_element")
-        return table.mutate(_fw_element=table[container]).unnest("_fw_element", offset=MEMBER if each.by_position else None)
+        return table.mutate(_fw_element=table[container]).unnest(
+            "_fw_element", offset=MEMBER if each.by_position else None
+        )
 
 
 @frozen
 class Variant:
-    """Which events count: those of the warehouse, told otherwise where they are of one of these kinds; or those that the store held, perhaps in other windows."""
+    """Which events count: those of the warehouse, told otherwise where they are of one of these
+    kinds; or those that the store held, perhaps in other windows.
+    """
 
     kinds: frozenset[str] = frozenset()
     held: bool = False
@@ -96,7 +122,9 @@ class Replay:
     left: ir.Table
     sides: Mapping[int, Side]
     events: Mapping[int, ir.Table]
-    states: Mapping[int, Mapping[bool, ir.Table]]  # of entities' parts: from all snapshots, and from those that were uploaded then
+    states: Mapping[
+        int, Mapping[bool, ir.Table]
+    ]  # of entities' parts: from all snapshots, and from those that were uploaded then
     kinds: Mapping[int, frozenset[str]]  # by row, those of its events
     present: Mapping[int, frozenset[str]]  # by part, those of its events
     parts: dict[tuple[int, Variant], ir.Table] = field(factory=dict)
@@ -109,44 +137,89 @@ class Replay:
         return self.done[variant]
 
     def _computed(self, variant: Variant) -> dict[int, dict[str, Any]]:
-        def parts(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:
+        def parts(
+            spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner
+        ) -> ir.Table:
             del engine, planner
             number = next(i for i, p in enumerate(join.parts) if p is part)
-            mine = self.states[number][variant.held or "stale_batch" in variant.kinds] if number in self.states else self._part(number, variant)
-            return spine.left_join(mine, ROW).select(*spine.columns, *(c for c in mine.columns if c not in spine.columns))
+            mine = (
+                self.states[number][variant.held or "stale_batch" in variant.kinds]
+                if number in self.states
+                else self._part(number, variant)
+            )
+            return spine.left_join(mine, ROW).select(
+                *spine.columns, *(c for c in mine.columns if c not in spine.columns)
+            )
 
-        table = self.engine.keep(training_set(self.join, self.engine, self.left, parts=parts, beside=(ROW,)))
+        table = self.engine.keep(
+            training_set(self.join, self.engine, self.left, parts=parts, beside=(ROW,))
+        )
         names = [f.name for f in self.join.outputs]
         schema = ibis.schema({ROW: "int64"} | {f.name: f.dtype for f in self.join.outputs})
-        return {r.pop(ROW): r for r in fetched(self.engine, table.select(ROW, *names), schema).to_pylist(maps_as_pydicts="strict")}
+        return {
+            r.pop(ROW): r
+            for r in fetched(self.engine, table.select(ROW, *names), schema).to_pylist(
+                maps_as_pydicts="strict"
+            )
+        }
 
     def _part(self, number: int, variant: Variant) -> ir.Table:
         """The features of one part over events; the same where a variant has none of its kinds."""
         mine = evolve(variant, kinds=variant.kinds & self.present[number])
         if (number, mine) not in self.parts:
             part, side = self.join.parts[number], self.sides[number]
-            group_by = part.group_by if mine.resolution is None else evolve(part.group_by, resolution=mine.resolution)
+            group_by = (
+                part.group_by
+                if mine.resolution is None
+                else evolve(part.group_by, resolution=mine.resolution)
+            )
             rows = StoredRows(group_by, self.engine, side.stored, self._chosen(number, mine))
             keys = {f"_fw_key{i}": side.asked[f"k{i}"] for i in range(len(part.keys))}
-            spine = side.asked.select(**keys, **{AT: side.asked["at"] + mine.later}, **{ROW: side.asked[ROW]})
-            self.parts[number, mine] = self.engine.keep(features(spine, group_by, self.engine, newest=part.max_age is not None, planner=briefly, rows=rows).drop(AT))
+            spine = side.asked.select(
+                **keys, **{AT: side.asked["at"] + mine.later}, **{ROW: side.asked[ROW]}
+            )
+            self.parts[number, mine] = self.engine.keep(
+                features(
+                    spine,
+                    group_by,
+                    self.engine,
+                    newest=part.max_age is not None,
+                    planner=briefly,
+                    rows=rows,
+                ).drop(AT)
+            )
         return self.parts[number, mine]
 
     def _chosen(self, number: int, variant: Variant) -> ir.Table:
         events = self.events[number]
-        mine, kinds = events["side"] == "store", events["kind"].isin(sorted(variant.kinds)) if variant.kinds else ibis.literal(False)
-        return events.filter(mine | (events["kind"] == "carried")) if variant.held else events.filter((mine & kinds) | (~mine & ~kinds))
+        mine, kinds = (
+            events["side"] == "store",
+            (events["kind"].isin(sorted(variant.kinds)) if variant.kinds else ibis.literal(False)),
+        )
+        return (
+            events.filter(mine | (events["kind"] == "carried"))
+            if variant.held
+            else events.filter((mine & kinds) | (~mine & ~kinds))
+        )
 
 
 def replay(store: Store, join: Join, told: Answered, engine: Engine) -> Replay:
-    """What these answers may have seen, from the warehouse and from the store, in a DuckDB of this process."""
+    """What these answers may have seen, from the warehouse and from the store, in a DuckDB of this
+    process.
+    """
     con, mine = local()
     found: dict[int, Side] = {}
     states: dict[int, dict[bool, ir.Table]] = {}
     for number, part in enumerate(join.parts):
         if isinstance(part.group_by.source, EntitySource):
             seen = snapshots_seen(store, told, number)
-            states[number] = {then: con.create_table(f"states{number}{then}", _states(told, number, part, engine, seen if then else None)) for then in (False, True)}
+            states[number] = {
+                then: con.create_table(
+                    f"states{number}{then}",
+                    _states(told, number, part, engine, seen if then else None),
+                )
+                for then in (False, True)
+            }
         else:
             found[number] = sides(store, con, told, number, part.group_by, engine)
     events = {number: paired(side) for number, side in found.items()}
@@ -157,23 +230,50 @@ def replay(store: Store, join: Join, told: Answered, engine: Engine) -> Replay:
             kinds.setdefault(row[ROW], set()).add(row["kind"])
             present[number].add(row["kind"])
     left = left_on(join, told, told.rows, mine)
-    return Replay(join, told, mine, left, found, events, states, {r: frozenset(k) for r, k in kinds.items()}, {p: frozenset(k) for p, k in present.items()})
+    return Replay(
+        join,
+        told,
+        mine,
+        left,
+        found,
+        events,
+        states,
+        {r: frozenset(k) for r, k in kinds.items()},
+        {p: frozenset(k) for p, k in present.items()},
+    )
 
 
-def _states(told: Answered, number: int, part: JoinPart, engine: Engine, seen: Sequence[tuple[int, int]] | None) -> pa.Table:
-    """An entity's features for each answer, from all snapshots that the warehouse has, or from those that the store had by then."""
+def _states(
+    told: Answered,
+    number: int,
+    part: JoinPart,
+    engine: Engine,
+    seen: Sequence[tuple[int, int]] | None,
+) -> pa.Table:
+    """An entity's features for each answer, from all snapshots that the warehouse has, or from
+    those that the store had by then.
+    """
     asked = questions(told, number)
     at = asked["at"].to_pylist()
     if seen is not None:
-        at = [max((end for end, written in seen if end <= t and written <= stamp), default=NONE) for t, stamp in zip(at, asked["stamp"].to_pylist(), strict=True)]
+        at = [
+            max((end for end, written in seen if end <= t and written <= stamp), default=NONE)
+            for t, stamp in zip(at, asked["stamp"].to_pylist(), strict=True)
+        ]
     keys = {f"_fw_key{i}": asked[f"k{i}"] for i in range(len(part.keys))}
     spine = pa.table({**keys, AT: pa.array(at, pa.int64()), ROW: asked[ROW]})
     outputs = part.group_by.outputs
-    schema = pa.schema([(ROW, pa.int64()), *((f.name, arrow(f.dtype)) for f in outputs), (NEWEST, pa.int64())])
+    schema = pa.schema(
+        [(ROW, pa.int64()), *((f.name, arrow(f.dtype)) for f in outputs), (NEWEST, pa.int64())]
+    )
     if not spine.num_rows:
         return schema.empty_table()
     kept = engine.keep(spine)
-    texts = {k: kept[k].cast("uuid") for k, (_, name) in zip(keys, part.keys, strict=True) if part.group_by.source.table.schema[name].is_uuid()}
+    texts = {
+        k: kept[k].cast("uuid")
+        for k, (_, name) in zip(keys, part.keys, strict=True)
+        if part.group_by.source.table.schema[name].is_uuid()
+    }
     kept = kept.mutate(**texts) if texts else kept
     found = features(_distinct(kept), part.group_by, engine, newest=True, planner=Chooser(engine))
     joined = kept.left_join(found, [*(kept[k] == found[k] for k in keys), kept[AT] == found[AT]])
@@ -185,7 +285,9 @@ def _distinct(spine: ir.Table) -> ir.Table:
 
 
 def edges(join: Join) -> Sequence[Variant]:
-    """The other ways in which windows could have been cut: tails at the instant or at a hop, and events at the query time counted."""
+    """The other ways in which windows could have been cut: tails at the instant or at a hop, and
+    events at the query time counted.
+    """
     found = [Variant(held=True, later=1)]
     for other in ("sawtooth", "exact"):
         try:

@@ -1,4 +1,6 @@
-"""The events behind answers, from both sides: those of the warehouse, and those that the store held when it answered."""
+"""The events behind answers, from both sides: those of the warehouse, and those that the store held
+when it answered.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +30,29 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan, PartPlan
     from workbench.online.storage.store import Store
 
-SKEW = in_us(DAY)  # how far the times may be apart by which two sides tell of one event, to be found
+SKEW = in_us(
+    DAY
+)  # how far the times may be apart by which two sides tell of one event, to be found
 EVER = 2**62
-STATE = {"written": pa.int64(), "gone": pa.int64(), "in_table": pa.bool_(), "in_stream": pa.bool_(), "appended": pa.int64()}
+STATE = {
+    "written": pa.int64(),
+    "gone": pa.int64(),
+    "in_table": pa.bool_(),
+    "in_stream": pa.bool_(),
+    "appended": pa.int64(),
+}
 
 
 @frozen
 class Side:
     """One part's answers and the events of both sides, in a local DuckDB.
 
-    `asked` has `_fw_row`, `k0...`, `at`, `stamp` (of the state that the answer saw), `served`, `ended` (the batch end that
-    it used). `warehouse` and `store` have `k0...`, `time` and what is stored of an event, and as 64 bits each `identity` (by
-    which a row of one side is met by one of the other), `bare` (all but the id), `timeless` (nor the time) and `place` (keys,
-    time, order), and a number, `wid` or `sid`; the store's also what `STATE` names: it held a row from `written` to before
-    `gone`.
+    `asked` has `_fw_row`, `k0...`, `at`, `stamp` (of the state that the answer saw), `served`,
+    `ended` (the batch end that it used). `warehouse` and `store` have `k0...`, `time` and what is
+    stored of an event, and as 64 bits each `identity` (by which a row of one side is met by one of
+    the other), `bare` (all but the id), `timeless` (nor the time) and `place` (keys, time, order),
+    and a number, `wid` or `sid`; the store's also what `STATE` names: it held a row from `written`
+    to before `gone`.
     """
 
     part: PartPlan
@@ -57,27 +68,53 @@ class Side:
     @property
     def columns(self) -> list[str]:
         """An event's own columns."""
-        return [*(f"k{i}" for i in range(len(self.plan.keys))), TIME, *(c.name for c in self.plan.stored)]
+        return [
+            *(f"k{i}" for i in range(len(self.plan.keys))),
+            TIME,
+            *(c.name for c in self.plan.stored),
+        ]
 
 
 def questions(told: Answered, number: int) -> pa.Table:
     """What a part was asked by these answers, without those whose key is null (rule 17)."""
     plan, part, rows = told.plan, told.plan.parts[number], told.rows
     group_by, names = plan.group_by(part.group_by), [k.name for k in plan.keys]
-    at = pa.array([t // SKEW * SKEW for t in rows["at"].to_pylist()], pa.int64()) if group_by.daily else rows["at"]
-    keys = {f"k{i}": rows[f"k{names.index(left)}"].cast(held(k.type)) for i, ((left, _), k) in enumerate(zip(part.keys, group_by.keys, strict=True))}
-    asked = pa.table({ROW: rows[ROW], **keys, "at": at, "stamp": rows[f"w{number}"].fill_null(-1), "served": rows["served"], "ended": rows[f"e{number}"].fill_null(-1)})
+    at = (
+        pa.array([t // SKEW * SKEW for t in rows["at"].to_pylist()], pa.int64())
+        if group_by.daily
+        else rows["at"]
+    )
+    keys = {
+        f"k{i}": rows[f"k{names.index(left)}"].cast(held(k.type))
+        for i, ((left, _), k) in enumerate(zip(part.keys, group_by.keys, strict=True))
+    }
+    asked = pa.table(
+        {
+            ROW: rows[ROW],
+            **keys,
+            "at": at,
+            "stamp": rows[f"w{number}"].fill_null(-1),
+            "served": rows["served"],
+            "ended": rows[f"e{number}"].fill_null(-1),
+        }
+    )
     for name in keys:
         asked = asked.filter(asked[name].is_valid())
     return asked
 
 
-def sides(store: Store, con: BaseBackend, told: Answered, number: int, group_by: GroupBy, engine: Engine) -> Side:
+def sides(
+    store: Store, con: BaseBackend, told: Answered, number: int, group_by: GroupBy, engine: Engine
+) -> Side:
     """The events that answers may have seen, of a part over events."""
     part = told.plan.parts[number]
     plan = told.plan.group_by(part.group_by)
     asked = questions(told, number)
-    keys = asked.select([f"k{i}" for i in range(len(plan.keys))]).group_by([f"k{i}" for i in range(len(plan.keys))]).aggregate([])
+    keys = (
+        asked.select([f"k{i}" for i in range(len(plan.keys))])
+        .group_by([f"k{i}" for i in range(len(plan.keys))])
+        .aggregate([])
+    )
     reach = _reach(plan, part)
     times = asked["at"].to_pylist() or [0]
     span = (-EVER if reach is None else min(times) - reach, max(times) + SKEW)
@@ -85,25 +122,57 @@ def sides(store: Store, con: BaseBackend, told: Answered, number: int, group_by:
     ours = _stored(store, plan, keys, span, told.since[number])
     if plan.id:  # one event may have another key on the other side
         seen = ours.filter(pc.less_equal(ours["written"], pc.min(asked["stamp"])))
-        ours = _more(ours, _stored(store, plan, _lacking(theirs, seen), None, told.since[number]), ("id", "written", "gone"))
+        ours = _more(
+            ours,
+            _stored(store, plan, _lacking(theirs, seen), None, told.since[number]),
+            ("id", "written", "gone"),
+        )
         theirs = _more(theirs, _warehouse(plan, group_by, engine, _lacking(ours, theirs), None), ())
-    tables = [con.create_table(f"{what}{number}", t) for what, t in (("asked", asked), ("theirs", theirs), ("ours", ours))]
-    warehouse, kept = (con.create_table(f"{what}{number}", _told(plan, t, ident)) for what, t, ident in (("warehouse", tables[1], "wid"), ("store", tables[2], "sid")))
-    return Side(part, plan, group_by, stored_of(group_by), tables[0], warehouse, kept, told.horizons[number], reach)
+    tables = [
+        con.create_table(f"{what}{number}", t)
+        for what, t in (("asked", asked), ("theirs", theirs), ("ours", ours))
+    ]
+    warehouse, kept = (
+        con.create_table(f"{what}{number}", _told(plan, t, ident))
+        for what, t, ident in (("warehouse", tables[1], "wid"), ("store", tables[2], "sid"))
+    )
+    return Side(
+        part,
+        plan,
+        group_by,
+        stored_of(group_by),
+        tables[0],
+        warehouse,
+        kept,
+        told.horizons[number],
+        reach,
+    )
 
 
 def _reach(plan: GroupByPlan, part: PartPlan) -> int | None:
     """The longest window, and a day about it."""
-    whole = plan.longest is None or part.max_age is not None or any(c.length is None for c in plan.cells)
+    whole = (
+        plan.longest is None
+        or part.max_age is not None
+        or any(c.length is None for c in plan.cells)
+    )
     return None if whole else (plan.longest or 0) + SKEW
 
 
 def _schema(plan: GroupByPlan) -> pa.Schema:
     keys = {f"k{i}": held(c.type) for i, c in enumerate(plan.keys)}
-    return pa.schema([*keys.items(), (TIME, pa.int64()), *((c.name, held(c.type)) for c in plan.stored)])
+    return pa.schema(
+        [*keys.items(), (TIME, pa.int64()), *((c.name, held(c.type)) for c in plan.stored)]
+    )
 
 
-def _warehouse(plan: GroupByPlan, group_by: GroupBy, engine: Engine, wanted: pa.Table, span: tuple[int, int] | None) -> pa.Table:
+def _warehouse(
+    plan: GroupByPlan,
+    group_by: GroupBy,
+    engine: Engine,
+    wanted: pa.Table,
+    span: tuple[int, int] | None,
+) -> pa.Table:
     """The warehouse's events of these keys or ids."""
     schema = _schema(plan)
     if not wanted.num_rows:
@@ -117,7 +186,13 @@ def _warehouse(plan: GroupByPlan, group_by: GroupBy, engine: Engine, wanted: pa.
     return engine.fetch(rows.select(*schema.names)).cast(schema)
 
 
-def _stored(store: Store, plan: GroupByPlan, wanted: pa.Table, span: tuple[int, int] | None, since: int | None) -> pa.Table:
+def _stored(
+    store: Store,
+    plan: GroupByPlan,
+    wanted: pa.Table,
+    span: tuple[int, int] | None,
+    since: int | None,
+) -> pa.Table:
     """The rows that the store has or had of these keys or ids; none where it keeps none any more."""
     schema = pa.schema([*_schema(plan), *STATE.items()])
     if not wanted.num_rows or since is None:
@@ -126,29 +201,64 @@ def _stored(store: Store, plan: GroupByPlan, wanted: pa.Table, span: tuple[int, 
     columns = list(zip(*found, strict=True)) if found else [()] * len(schema)
     types = [*(k.type for k in plan.keys), "int64", *(c.type for c in plan.stored)]
     read = [column(t, v)[0] for t, v in zip(types, columns, strict=False)]
-    return pa.table([*read, *(pa.array(v, t) for v, t in zip(columns[len(types) :], STATE.values(), strict=True))], schema=schema)
+    return pa.table(
+        [
+            *read,
+            *(pa.array(v, t) for v, t in zip(columns[len(types) :], STATE.values(), strict=True)),
+        ],
+        schema=schema,
+    )
 
 
 def _lacking(these: pa.Table, those: pa.Table) -> pa.Table:
     """The ids that one side has and the other has not been asked for."""
     known = set(those["id"].to_pylist())
-    return pa.table({"id": pa.array([v for v in dict.fromkeys(these["id"].to_pylist()) if v is not None and v not in known], these["id"].type)})
+    return pa.table(
+        {
+            "id": pa.array(
+                [
+                    v
+                    for v in dict.fromkeys(these["id"].to_pylist())
+                    if v is not None and v not in known
+                ],
+                these["id"].type,
+            )
+        }
+    )
 
 
 def _more(some: pa.Table, others: pa.Table, names: Sequence[str]) -> pa.Table:
     """Both, but for others that are some already, as these columns tell."""
     known = set(zip(*(some[n].to_pylist() for n in names), strict=True))
-    new = [row not in known for row in zip(*(others[n].to_pylist() for n in names), strict=True)] if names else [True] * others.num_rows
-    return pa.concat_tables([some, others.filter(pa.array(new, pa.bool_()))]) if others.num_rows else some
+    new = (
+        [row not in known for row in zip(*(others[n].to_pylist() for n in names), strict=True)]
+        if names
+        else [True] * others.num_rows
+    )
+    return (
+        pa.concat_tables([some, others.filter(pa.array(new, pa.bool_()))])
+        if others.num_rows
+        else some
+    )
 
 
 def snapshots_seen(store: Store, told: Answered, number: int) -> list[tuple[int, int]]:
-    """The ends of an entity's snapshots that the store has, and when each was written; none where it keeps none any more."""
-    return [] if told.since[number] is None else snapshots_of(store, told.plan.group_by(told.plan.parts[number].group_by))
+    """The ends of an entity's snapshots that the store has, and when each was written.
+
+    None where it keeps none any more.
+    """
+    return (
+        []
+        if told.since[number] is None
+        else snapshots_of(store, told.plan.group_by(told.plan.parts[number].group_by))
+    )
 
 
 def _told(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
-    """The rows with their number, and with what they are found again by. Maps, which have no order, are left out of that."""
+    """The rows with their number, and with what they are found again by.
+
+    Maps, which have no order, are left out of that.
+    """
     keys = [f"k{i}" for i in range(len(plan.keys))]
     values = [c.name for c in plan.stored if c.name != "id" and not ibis.dtype(c.type).is_map()]
 
@@ -156,8 +266,14 @@ def _told(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
         return ibis.struct({n: rows[n] for n in names}).cast("string").hash()
 
     bare = said([*keys, TIME, *values])
-    told = {"bare": bare, "timeless": said([*keys, *values]), "place": said([*keys, TIME, *plan.order])}
-    return rows.mutate(**told, identity=said(["id"]) if plan.id else bare, **{number: ibis.row_number()})
+    told = {
+        "bare": bare,
+        "timeless": said([*keys, *values]),
+        "place": said([*keys, TIME, *plan.order]),
+    }
+    return rows.mutate(
+        **told, identity=said(["id"]) if plan.id else bare, **{number: ibis.row_number()}
+    )
 
 
 def local() -> tuple[BaseBackend, Engine]:

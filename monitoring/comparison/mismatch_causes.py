@@ -1,8 +1,9 @@
-"""Why an answer is not what the warehouse gives: hypotheses in order, of which the first that gives the answer is its cause.
+"""Why an answer is not what the warehouse gives: hypotheses in order, of which the first that gives
+the answer is its cause.
 
-A hypothesis changes one thing of what the warehouse has and computes the answer again by the same expressions; it holds
-where that is the number that was served. Each takes differences of its own kind alone, so that without it they are
-unexplained and not another's.
+A hypothesis changes one thing of what the warehouse has and computes the answer again by the same
+expressions; it holds where that is the number that was served. Each takes differences of its own
+kind alone, so that without it they are unexplained and not another's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ UNEXPLAINED, UNKNOWN, NOT_REPLAYED = "unexplained", "unknown", "not_replayed"
 
 @frozen
 class Case:
-    """One value that is not the warehouse's: of an answer by its row, the status of the feature's part, both values."""
+    """One value that is not the warehouse's: of an answer by its row, the status of the feature's
+    part, both values.
+    """
 
     row: int
     feature: Feature
@@ -48,8 +51,12 @@ class Question:
 
     replay: Replay
     tolerance: Tolerance
-    changed: Callable[[Case], bool]  # whether an upload changed an entity's rows since, and the store now gives the warehouse's value
-    kept: Callable[[Case], str]  # how much is known of what the store held for a case: `all`, `some` or `nothing`
+    changed: Callable[
+        [Case], bool
+    ]  # whether an upload changed an entity's rows since, and the store now gives the warehouse's value
+    kept: Callable[
+        [Case], str
+    ]  # how much is known of what the store held for a case: `all`, `some` or `nothing`
 
     def given(self, case: Case, variant: Variant) -> bool:
         """Whether a variant gives what was served."""
@@ -57,7 +64,9 @@ class Question:
 
     def same(self, case: Case, values: Mapping[str, Any]) -> bool:
         """Whether the feature among these values is what was served."""
-        return case.feature.name in values and self.tolerance.same(case.row, case.feature, case.online, values[case.feature.name], values)
+        return case.feature.name in values and self.tolerance.same(
+            case.row, case.feature, case.online, values[case.feature.name], values
+        )
 
 
 Holds = Callable[[Question, Case], bool]
@@ -65,10 +74,12 @@ Holds = Callable[[Question, Case], bool]
 
 @frozen
 class Cause:
-    """A reason: what it says of an answer, how grave it is, and the hypothesis that finds it; none where the log says so itself.
+    """A reason: what it says of an answer, how grave it is, and the hypothesis that finds it.
 
-    `grave` is `alert` (served and computed numbers cannot both be right), `watch` (the data itself changed or lacks
-    something), `late` (expected, within a budget) or `excluded`.
+    None where the log says so itself.
+
+    `grave` is `alert` (served and computed numbers cannot both be right), `watch` (the data itself
+    changed or lacks something), `late` (expected, within a budget) or `excluded`.
     """
 
     name: str
@@ -81,7 +92,11 @@ def _only(kind: str) -> Holds:
     """The answer is what the warehouse gives, but for its events of one kind."""
 
     def holds(question: Question, case: Case) -> bool:
-        return not case.expired and kind in question.replay.kinds.get(case.row, ()) and question.given(case, Variant(frozenset({kind})))
+        return (
+            not case.expired
+            and kind in question.replay.kinds.get(case.row, ())
+            and question.given(case, Variant(frozenset({kind})))
+        )
 
     return holds
 
@@ -103,49 +118,134 @@ def _near(question: Question, case: Case) -> bool:
     if question.given(case, HELD):
         return False
     value = question.replay.values(HELD).get(case.row, {}).get(case.feature.name)
-    return isinstance(case.online, float) and isinstance(value, float) and abs(case.online - value) <= NEAR * max(abs(case.online), abs(value))
+    return (
+        isinstance(case.online, float)
+        and isinstance(value, float)
+        and abs(case.online - value) <= NEAR * max(abs(case.online), abs(value))
+    )
 
 
 def _edge(question: Question, case: Case) -> bool:
     """The windows were cut otherwise: not the events differ, but which of them counted."""
-    return not question.given(case, HELD) and any(question.given(case, v) for v in edges(question.replay.join))
+    return not question.given(case, HELD) and any(
+        question.given(case, v) for v in edges(question.replay.join)
+    )
 
 
 def _mutation(question: Question, case: Case) -> bool:
-    """An event was changed or deleted; or a snapshot that the store had already, as far as the store's answer of today tells."""
+    """An event was changed or deleted.
+
+    Or a snapshot that the store had already, as far as the store's answer of today tells.
+    """
     if _only("mutation")(question, case):
         return True
-    then = question.replay.values(Variant(frozenset({"stale_batch"}))).get(case.row, {}) if question.replay.states else {}
-    return case.feature.name in then and question.tolerance.same(case.row, case.feature, case.offline, then[case.feature.name], then) and question.changed(case)
+    then = (
+        question.replay.values(Variant(frozenset({"stale_batch"}))).get(case.row, {})
+        if question.replay.states
+        else {}
+    )
+    return (
+        case.feature.name in then
+        and question.tolerance.same(
+            case.row, case.feature, case.offline, then[case.feature.name], then
+        )
+        and question.changed(case)
+    )
 
 
 CAUSES = (
     Cause("version", "answered by another definition than the one that is compared", "excluded"),
     Cause("error", "answered with an error in the place of the value", "excluded"),
-    Cause("wrong_type", "an event came in another type: digits cut, a text or a key written otherwise", "alert", _only("wrong_type")),
-    Cause("stale_batch", "the upload that has the events, or the snapshot, came after the answer", "late", _stale),
-    Cause("expired", "max_age had passed since the newest event that the store had by then", "late", _expired),
-    Cause("in_flight", "Kafka had the event before the answer, and the store had not written it yet", "late", _only("in_flight")),
-    Cause("late_event", "the event happened before the answer, and the store had it only afterwards", "late", _only("late_event")),
-    Cause("late_across_batch", "the event got into the table after the upload that covers its time, and no message brought it", "late", _only("late_across_batch")),
-    Cause("clock_skew", "the store has the event at another time than the warehouse", "alert", _only("clock_skew")),
-    Cause("duplicate", "the store held an event more often than the warehouse has it", "alert", _only("duplicate")),
+    Cause(
+        "wrong_type",
+        "an event came in another type: digits cut, a text or a key written otherwise",
+        "alert",
+        _only("wrong_type"),
+    ),
+    Cause(
+        "stale_batch",
+        "the upload that has the events, or the snapshot, came after the answer",
+        "late",
+        _stale,
+    ),
+    Cause(
+        "expired",
+        "max_age had passed since the newest event that the store had by then",
+        "late",
+        _expired,
+    ),
+    Cause(
+        "in_flight",
+        "Kafka had the event before the answer, and the store had not written it yet",
+        "late",
+        _only("in_flight"),
+    ),
+    Cause(
+        "late_event",
+        "the event happened before the answer, and the store had it only afterwards",
+        "late",
+        _only("late_event"),
+    ),
+    Cause(
+        "late_across_batch",
+        "the event got into the table after the upload that covers its time, and no message"
+        " brought it",
+        "late",
+        _only("late_across_batch"),
+    ),
+    Cause(
+        "clock_skew",
+        "the store has the event at another time than the warehouse",
+        "alert",
+        _only("clock_skew"),
+    ),
+    Cause(
+        "duplicate",
+        "the store held an event more often than the warehouse has it",
+        "alert",
+        _only("duplicate"),
+    ),
     Cause("window_edge", "the windows were cut otherwise than the definition says", "alert", _edge),
-    Cause("mutation", "what the answer was made of was changed or deleted in the warehouse since", "watch", _mutation),
+    Cause(
+        "mutation",
+        "what the answer was made of was changed or deleted in the warehouse since",
+        "watch",
+        _mutation,
+    ),
     Cause("precision", "digits were lost: the values are equal in 32 bits", "alert", _near),
-    Cause("dropped", "no message brought the event, though it is later than the last upload", "alert", _only("dropped")),
-    Cause("not_in_table", "a message brought an event that the warehouse has not", "watch", _only("not_in_table")),
+    Cause(
+        "dropped",
+        "no message brought the event, though it is later than the last upload",
+        "alert",
+        _only("dropped"),
+    ),
+    Cause(
+        "not_in_table",
+        "a message brought an event that the warehouse has not",
+        "watch",
+        _only("not_in_table"),
+    ),
 )
 SEVERAL = Cause("several", "several of these at once: together they give the answer", "watch")
 LEFT = (
-    Cause(UNEXPLAINED, "no hypothesis gives the answer: the code that serves and the code that trains disagree", "alert"),
-    Cause(UNKNOWN, "what the store held then is not known any more: its rows were made anew, or forgotten", "watch"),
+    Cause(
+        UNEXPLAINED,
+        "no hypothesis gives the answer: the code that serves and the code that trains disagree",
+        "alert",
+    ),
+    Cause(
+        UNKNOWN,
+        "what the store held then is not known any more: its rows were made anew, or forgotten",
+        "watch",
+    ),
     Cause(NOT_REPLAYED, "there are more answers that differ than were looked into", "watch"),
 )
 BY_NAME = {c.name: c for c in (*CAUSES, SEVERAL, *LEFT)}
 
 
-def explained(question: Question, cases: Iterable[Case], causes: Sequence[Cause] = CAUSES) -> list[str]:
+def explained(
+    question: Question, cases: Iterable[Case], causes: Sequence[Cause] = CAUSES
+) -> list[str]:
     """The cause of each case, by the first of these that gives its answer."""
     rules = [c for c in causes if c.holds is not None]
     named = {c.name for c in causes} & {*MISSING, *OTHERWISE}

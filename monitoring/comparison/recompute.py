@@ -1,4 +1,6 @@
-"""Answers computed again from the warehouse, and how far two such values may be apart and still be the same number."""
+"""Answers computed again from the warehouse, and how far two such values may be apart and still be
+the same number.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ from attrs import evolve, frozen
 from workbench.backends.equality import equal
 from workbench.definitions.group_by import Aggregation, GroupBy
 from workbench.definitions.join import Join, JoinPart
-from workbench.definitions.sketch_reductions import ApproxHistogram, ApproxPercentile, ApproxPercentiles, Estimate
+from workbench.definitions.sketch_reductions import (
+    ApproxHistogram,
+    ApproxPercentile,
+    ApproxPercentiles,
+    Estimate,
+)
 from workbench.definitions.sources import EventSource
 from workbench.monitoring.comparison.served_answers import ROW
 from workbench.planner.plan_choice import Chooser
@@ -40,16 +47,25 @@ def as_join(definition: GroupBy | Join) -> Join:
     columns = {k: schema[k] for k in definition.keys}
     name = next(n for n in (TIME, *(f"{TIME}{i}" for i in range(len(columns)))) if n not in columns)
     left = ibis.table(columns | {name: "timestamp"}, name="answers")
-    return Join(name=definition.name, left=EventSource(left, time=name), parts=[JoinPart(definition)])
+    return Join(
+        name=definition.name, left=EventSource(left, time=name), parts=[JoinPart(definition)]
+    )
 
 
 def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
-    """Answers as rows of the join's left: their number, keys, time and context, in the left's types."""
+    """Answers as rows of the join's left: their number, keys, time and context, in the left's
+    types.
+    """
     schema, plan = join.left.table.schema, told.plan
-    named = {k.name: rows[f"k{i}"] for i, k in enumerate(plan.keys)} | {c.name: rows[f"x{i}"] for i, c in enumerate(plan.context)}
+    named = {k.name: rows[f"k{i}"] for i, k in enumerate(plan.keys)} | {
+        c.name: rows[f"x{i}"] for i, c in enumerate(plan.context)
+    }
     zone = schema[join.left.time].timezone
     named.setdefault(join.left.time, rows["at"].cast(pa.timestamp("us", zone)))
-    kinds = {n: c.type if n == join.left.time or schema[n].is_uuid() else arrow(schema[n]) for n, c in named.items()}
+    kinds = {
+        n: c.type if n == join.left.time or schema[n].is_uuid() else arrow(schema[n])
+        for n, c in named.items()
+    }
     return pa.table({ROW: rows[ROW], **{n: c.cast(kinds[n]) for n, c in named.items()}})
 
 
@@ -59,14 +75,20 @@ def left_on(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> ir.Ta
 
 
 def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa.Table:
-    """The features of answers from all that the warehouse has now: `_fw_row`, then `a0...` in the features' types."""
+    """The features of answers from all that the warehouse has now: `_fw_row`, then `a0...` in the
+    features' types.
+    """
     names = [f.name for f in join.outputs]
     if not rows.num_rows:
-        return pa.schema([(ROW, pa.int64()), *((f"a{i}", arrow(f.dtype)) for i, f in enumerate(join.outputs))]).empty_table()
+        return pa.schema(
+            [(ROW, pa.int64()), *((f"a{i}", arrow(f.dtype)) for i, f in enumerate(join.outputs))]
+        ).empty_table()
     left = left_on(join, told, rows, engine)
     table = engine.keep(training_set(join, engine, left, Chooser(engine)))
     schema = ibis.schema({ROW: "int64"} | {f.name: f.dtype for f in join.outputs})
-    return fetched(engine, table.select(ROW, *names), schema).rename_columns([ROW, *(f"a{i}" for i in range(len(names)))])
+    return fetched(engine, table.select(ROW, *names), schema).rename_columns(
+        [ROW, *(f"a{i}" for i in range(len(names)))]
+    )
 
 
 # --- when two values are the same number
@@ -74,36 +96,54 @@ def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa
 
 @frozen
 class Tolerance:
-    """What the difference of two values of each feature may be: rule 11's scale, or between which values a sketch's are; by feature, a row's settings."""
+    """What the difference of two values of each feature may be: rule 11's scale, or between which
+    values a sketch's are; by feature, a row's settings.
+    """
 
     join: Join
     scales: Mapping[tuple[int, str], float]
     bounds: Mapping[tuple[int, str], Any]
 
     def same(self, row: int, feature: Feature, a: Any, b: Any, others: Mapping[str, Any]) -> bool:
-        """Whether two values of a row's feature are the same number; `others` are the row's values, which derivations are made of."""
+        """Whether two values of a row's feature are the same number.
+
+        `others` are the row's values, which derivations are made of.
+        """
         if (row, feature.name) in self.bounds and a is not None and b is not None:
             return equal(a, b) or _within(feature.node, a, b, self.bounds[row, feature.name])
         scale = self.scales.get((row, feature.name), 0.0)
         if any(d.name == feature.name for d in self.join.derivations):
             used = {n.name for n in feature.node.find(ibis.expr.operations.Field)}
-            scale = max((abs(v) for n, v in others.items() if n in used and isinstance(v, float)), default=0.0)
+            scale = max(
+                (abs(v) for n, v in others.items() if n in used and isinstance(v, float)),
+                default=0.0,
+            )
         return equal(_plain(a), _plain(b), scale)
 
 
 def _plain(value: Any) -> Any:
     """Maps as Arrow gives them, as mappings."""
-    if isinstance(value, list) and value and all(isinstance(v, tuple) and len(v) == 2 for v in value):  # noqa: PLR2004 key and value
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(v, tuple) and len(v) == 2 for v in value)  # noqa: PLR2004 key and value
+    ):
         return dict(value)
     return value
 
 
 def tolerance(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> Tolerance:
-    """The tolerances of these answers, from the warehouse: asked for those alone that are not equal as they stand."""
-    return Tolerance(join, _values(scales(join), told, rows, engine), _values(bounds(join), told, rows, engine))
+    """The tolerances of these answers, from the warehouse: asked for those alone that are not equal
+    as they stand.
+    """
+    return Tolerance(
+        join, _values(scales(join), told, rows, engine), _values(bounds(join), told, rows, engine)
+    )
 
 
-def _values(asked: tuple[Join, Mapping[str, Any]] | None, told: Answered, rows: pa.Table, engine: Engine) -> dict[tuple[int, str], Any]:
+def _values(
+    asked: tuple[Join, Mapping[str, Any]] | None, told: Answered, rows: pa.Table, engine: Engine
+) -> dict[tuple[int, str], Any]:
     if asked is None or not rows.num_rows:
         return {}
     join, named = asked
@@ -111,7 +151,9 @@ def _values(asked: tuple[Join, Mapping[str, Any]] | None, told: Answered, rows: 
     table = engine.keep(training_set(join, engine, left, Chooser(engine)))
     schema = ibis.schema({ROW: "int64"} | {f.name: f.dtype for f in join.outputs})
     found: dict[tuple[int, str], Any] = {}
-    for row in fetched(engine, table.select(ROW, *(f.name for f in join.outputs)), schema).to_pylist():
+    for row in fetched(
+        engine, table.select(ROW, *(f.name for f in join.outputs)), schema
+    ).to_pylist():
         for feature, columns in named.items():
             values = row[columns] if isinstance(columns, str) else tuple(row[c] for c in columns)
             if values is not None and values != (None,) * 3:
@@ -120,22 +162,40 @@ def _values(asked: tuple[Join, Mapping[str, Any]] | None, told: Answered, rows: 
 
 
 def bounds(join: Join) -> tuple[Join, dict[str, tuple[str, ...]]] | None:
-    """A join of the exact values between which a sketch's values are, and how many values there were; none where no sketch has bounds (rule 13)."""
+    """A join of the exact values between which a sketch's values are, and how many values there
+    were; none where no sketch has bounds (rule 13).
+    """
     parts: list[JoinPart] = []
     named: dict[str, tuple[str, ...]] = {}
     for part in join.parts:
-        found = {f"b{i}": f for i, f in enumerate(part.group_by.computed) if isinstance(f.node, ApproxPercentile | ApproxPercentiles | ApproxHistogram) and f.by is None}
+        found = {
+            f"b{i}": f
+            for i, f in enumerate(part.group_by.computed)
+            if isinstance(f.node, ApproxPercentile | ApproxPercentiles | ApproxHistogram)
+            and f.by is None
+        }
         if not found:
             continue
         made = [a for name, f in found.items() for a in _edges(name, f)]
-        parts.append(JoinPart(evolve(part.group_by, aggregations=tuple(made), derivations={}), keys=dict(part.keys), prefix=part.prefix))
+        parts.append(
+            JoinPart(
+                evolve(part.group_by, aggregations=tuple(made), derivations={}),
+                keys=dict(part.keys),
+                prefix=part.prefix,
+            )
+        )
         columns = [f"{part.head}_{a.features[0].name}" for a in made]
-        named |= {f"{part.head}_{f.name}": tuple(columns[3 * i : 3 * i + 3]) for i, f in enumerate(found.values())}
+        named |= {
+            f"{part.head}_{f.name}": tuple(columns[3 * i : 3 * i + 3])
+            for i, f in enumerate(found.values())
+        }
     return (evolve(join, parts=tuple(parts), derivations={}), named) if parts else None
 
 
 def _edges(name: str, feature: Feature) -> list[Aggregation]:
-    """The lowest and the highest value that a sketch of these events may give, and how many values it has."""
+    """The lowest and the highest value that a sketch of these events may give, and how many values
+    it has.
+    """
     node: Any = feature.node
     value, where = node.arg.to_expr(), None if node.where is None else node.where.to_expr()
     error, spans = BOUNDS * node.bound, () if feature.window is None else (feature.window,)
@@ -144,13 +204,21 @@ def _edges(name: str, feature: Feature) -> list[Aggregation]:
         made = [counted, counted, counted]
     else:
         asked = [node.quantile] if isinstance(node, ApproxPercentile) else list(node.quantiles)
-        made = [_ranked(value, [max(q - error, 0.0) for q in asked], where), _ranked(value, [min(q + error, 1.0) for q in asked], where), counted]
+        made = [
+            _ranked(value, [max(q - error, 0.0) for q in asked], where),
+            _ranked(value, [min(q + error, 1.0) for q in asked], where),
+            counted,
+        ]
     return [Aggregation(e.name(f"{name}_{i}"), spans) for i, e in enumerate(made)]
 
 
 def _ranked(value: Any, quantiles: Sequence[float], where: Any) -> Any:
     value = value.cast("float64")
-    return value.quantile(quantiles, where=where) if len(quantiles) > 1 else value.quantile(quantiles[0], where=where)
+    return (
+        value.quantile(quantiles, where=where)
+        if len(quantiles) > 1
+        else value.quantile(quantiles[0], where=where)
+    )
 
 
 def _within(node: Estimate, a: Any, b: Any, edges: tuple[Any, Any, Any]) -> bool:
@@ -161,6 +229,8 @@ def _within(node: Estimate, a: Any, b: Any, edges: tuple[Any, Any, Any]) -> bool
         most = BOUNDS * node.bound * count
         return all(abs(a.get(k, 0) - b.get(k, 0)) <= most for k in {*a, *b})
     lows, highs = (v if isinstance(v, list) else [v] for v in (low, high))
-    return all(lo <= x <= hi for side in (a, b) for x, lo, hi in zip(side if isinstance(side, list) else [side], lows, highs, strict=True))
-
-
+    return all(
+        lo <= x <= hi
+        for side in (a, b)
+        for x, lo, hi in zip(side if isinstance(side, list) else [side], lows, highs, strict=True)
+    )

@@ -1,4 +1,6 @@
-"""The served log of one name as a table: what was asked, when, what was answered, and from which state of the store."""
+"""The served log of one name as a table: what was asked, when, what was answered, and from which
+state of the store.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +24,38 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 ROW = "_fw_row"  # the number of an answer in what is compared
-FIXED = {"request": pa.string(), "number": pa.int32(), "hash": pa.string(), "at": pa.int64(), "served": pa.int64(), "failed": pa.bool_()}
+FIXED = {
+    "request": pa.string(),
+    "number": pa.int32(),
+    "hash": pa.string(),
+    "at": pa.int64(),
+    "served": pa.int64(),
+    "failed": pa.bool_(),
+}
 
 
 @frozen
 class Answered:
     """Answers as columns: `_fw_row`, those of `FIXED`, and by position what the plan names.
 
-    An answer `failed` where something in it is an error, other than that of a derivation whose context was not given.
-    `k0...` keys, `x0...` context, `f0...` features in the types of their definition, `t0...` whether each was told at
-    all; of each part `s0...` its status, `e0...` the batch end that it used, `w0...` the stamp of the state that it saw:
-    of a stored row, `written` is not above it if and only if the answer saw the row. Times in microseconds since 1970.
+    An answer `failed` where something in it is an error, other than that of a derivation whose
+    context was not given. `k0...` keys, `x0...` context, `f0...` features in the types of their
+    definition, `t0...` whether each was told at all; of each part `s0...` its status, `e0...` the
+    batch end that it used, `w0...` the stamp of the state that it saw: of a stored row, `written`
+    is not above it if and only if the answer saw the row. Times in microseconds since 1970.
     """
 
     plan: Plan
     rows: pa.Table
-    since: tuple[int | None, ...]  # by part: when the rows that it is asked of now began to be kept; none where there are none
+    since: tuple[
+        int | None, ...
+    ]  # by part: when the rows that it is asked of now began to be kept; none where there are none
     horizons: tuple[int | None, ...]  # by part: before when they were forgotten
 
 
 def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None) -> Answered:
-    """What was answered for times in [start, end), both open where none; of a share of the keys, by their hash.
+    """What was answered for times in [start, end), both open where none; of a share of the keys, by
+    their hash.
 
     Answers of another definition come with what they have in common with this one.
     """
@@ -50,7 +63,11 @@ def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None)
     last = 2**63 - 1 if end is None else microseconds(end)
     with store.connection() as con, con.transaction():
         kept = row_history.kept(con, [plan.group_by(p.group_by) for p in plan.parts])
-        chunks = [_table(plan, found) for rows in row_history.answers(con, plan.name, first, last) if (found := _sampled(plan, rows, sample))]
+        chunks = [
+            _table(plan, found)
+            for rows in row_history.answers(con, plan.name, first, last)
+            if (found := _sampled(plan, rows, sample))
+        ]
     rows = pa.concat_tables([_schema(plan).empty_table(), *chunks])
     numbered = rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64()))
     return Answered(plan, numbered, tuple(s for s, _ in kept), tuple(h for _, h in kept))
@@ -58,7 +75,9 @@ def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None)
 
 def _schema(plan: Plan) -> pa.Schema:
     named = dict(FIXED)
-    named |= {f"k{i}": held(c.type) for i, c in enumerate(plan.keys)} | {f"x{i}": held(c.type) for i, c in enumerate(plan.context)}
+    named |= {f"k{i}": held(c.type) for i, c in enumerate(plan.keys)} | {
+        f"x{i}": held(c.type) for i, c in enumerate(plan.context)
+    }
     for i, (_, feature, _) in enumerate(plan.outputs):
         named |= {f"f{i}": held(feature.type), f"t{i}": pa.bool_()}
     for p in range(len(plan.parts)):
@@ -67,7 +86,9 @@ def _schema(plan: Plan) -> pa.Schema:
 
 
 def held(type_: str) -> pa.DataType:
-    """The Arrow type that holds what was answered of an Ibis type: every float as a double, as it is served."""
+    """The Arrow type that holds what was answered of an Ibis type: every float as a double, as it
+    is served.
+    """
     dtype = ibis.dtype(type_)
     if dtype.is_floating():
         return pa.float64()
@@ -81,28 +102,57 @@ def _sampled(plan: Plan, rows: Sequence[Any], sample: float | None) -> Sequence[
     if sample is None:
         return rows
     read = {k.name: reader(k.type) for k in plan.keys}
-    return [r for r in rows if share_of(plan, {n: f(r[6].get(n)) for n, f in read.items()}) < sample]
+    return [
+        r for r in rows if share_of(plan, {n: f(r[6].get(n)) for n, f in read.items()}) < sample
+    ]
 
 
 def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:
     """A chunk as columns, each read by its type."""
-    request, number, hash_, at, served, reason, keys, context, features, errors, parts = zip(*rows, strict=True)
+    request, number, hash_, at, served, reason, keys, context, features, errors, parts = zip(
+        *rows, strict=True
+    )
     failed = [_failed(plan, *told) for told in zip(reason, context, errors, parts, strict=True)]
-    columns: dict[str, Any] = dict(zip(FIXED, (request, number, hash_, at, served, failed), strict=True))
+    columns: dict[str, Any] = dict(
+        zip(FIXED, (request, number, hash_, at, served, failed), strict=True)
+    )
     for letter, documents, names in (("k", keys, plan.keys), ("x", context, plan.context)):
-        columns |= {f"{letter}{i}": column(c.type, [d.get(c.name) for d in documents])[0] for i, c in enumerate(names)}
+        columns |= {
+            f"{letter}{i}": column(c.type, [d.get(c.name) for d in documents])[0]
+            for i, c in enumerate(names)
+        }
     for i, (_, feature, name) in enumerate(plan.outputs):
         values, read = column(feature.type, [d.get(name) for d in features])
-        columns |= {f"f{i}": values, f"t{i}": [name in d and name not in e and r for d, e, r in zip(features, errors, read, strict=True)]}
+        columns |= {
+            f"f{i}": values,
+            f"t{i}": [
+                name in d and name not in e and r
+                for d, e, r in zip(features, errors, read, strict=True)
+            ],
+        }
     for p, part in enumerate(plan.parts):
         told = [d.get(part.head, {}) for d in parts]
-        columns |= {f"s{p}": [d.get("status") for d in told], f"e{p}": [d.get("batch_end") for d in told], f"w{p}": [d.get("written") for d in told]}
+        columns |= {
+            f"s{p}": [d.get("status") for d in told],
+            f"e{p}": [d.get("batch_end") for d in told],
+            f"w{p}": [d.get("written") for d in told],
+        }
     return pa.table(columns, _schema(plan))
 
 
-def _failed(plan: Plan, reason: str, context: Mapping[str, Any], errors: Mapping[str, str], parts: Mapping[str, Any]) -> bool:
+def _failed(
+    plan: Plan,
+    reason: str,
+    context: Mapping[str, Any],
+    errors: Mapping[str, str],
+    parts: Mapping[str, Any],
+) -> bool:
     asked_for = {d.name for d in plan.derivations if set(d.context) <= set(context)}
-    return reason == "error" or bool(asked_for & set(errors)) or any(p.get("status") == "error" for p in parts.values())
+    return (
+        reason == "error"
+        or bool(asked_for & set(errors))
+        or any(p.get("status") == "error" for p in parts.values())
+    )
 
 
 def column(type_: str, values: Sequence[Any]) -> tuple[pa.Array, Sequence[bool]]:
@@ -116,7 +166,9 @@ def column(type_: str, values: Sequence[Any]) -> tuple[pa.Array, Sequence[bool]]
         return pa.array([v for v, _ in made], kind), [good for _, good in made]
 
 
-def _tried(read: Callable[[Any], Any], shaped: Callable[[Any], Any], kind: pa.DataType, value: Any) -> tuple[Any, bool]:
+def _tried(
+    read: Callable[[Any], Any], shaped: Callable[[Any], Any], kind: pa.DataType, value: Any
+) -> tuple[Any, bool]:
     try:
         made = shaped(read(value))
         pa.array([made], kind)

@@ -1,4 +1,6 @@
-"""`consistency`: what was served, recomputed offline from all events and from those that could be seen, and why they differ."""
+"""`consistency`: what was served, recomputed offline from all events and from those that could be
+seen, and why they differ.
+"""
 
 from __future__ import annotations
 
@@ -38,19 +40,34 @@ if TYPE_CHECKING:
 MOST = 10_000  # answers that are looked into
 
 
-def consistency(store: Store, definition: GroupBy | Join | str, start: At = None, end: At = None, *, on: BaseBackend | None = None, sample: float | None = None, complete: At = None, most: int = MOST, budget: float = LATE, causes: Sequence[Cause] | None = None) -> Consistency:
-    """Compare what a store answered, by its served log, with what the warehouse gives for the same keys and times.
+def consistency(
+    store: Store,
+    definition: GroupBy | Join | str,
+    start: At = None,
+    end: At = None,
+    *,
+    on: BaseBackend | None = None,
+    sample: float | None = None,
+    complete: At = None,
+    most: int = MOST,
+    budget: float = LATE,
+    causes: Sequence[Cause] | None = None,
+) -> Consistency:
+    """Compare what a store answered, by its served log, with what the warehouse gives for the same
+    keys and times.
 
-    Every logged answer is computed again from all events that the warehouse has now. Where a value differs, it is computed
-    from the events that the store had when it answered too: what still differs then is a fault, of the data or of the code,
-    and the rest is later events' doing. Each value that differs gets its cause, by computing it again under one hypothesis after the
-    other. Values are compared by type (rule 11): exact ones to the bit, doubles within their scale, sketches within their
-    bounds; a null is equal to a null alone.
+    Every logged answer is computed again from all events that the warehouse has now. Where a value
+    differs, it is computed from the events that the store had when it answered too: what still
+    differs then is a fault, of the data or of the code, and the rest is later events' doing. Each
+    value that differs gets its cause, by computing it again under one hypothesis after the other.
+    Values are compared by type (rule 11): exact ones to the bit, doubles within their scale,
+    sketches within their bounds; a null is equal to a null alone.
 
     Parameters
     ----------
     store, definition
-        Whose log, and the group-by or join that is served there, or its name, where a cell of the notebook has the
+        Whose log, and the group-by or join that is served there, or its name, where a cell of the
+        notebook has the
         definition. Answers of another definition of that name are counted and left out.
     start, end
         Times that were asked for, [start, end), UTC; both open by default.
@@ -59,33 +76,42 @@ def consistency(store: Store, definition: GroupBy | Join | str, start: At = None
     sample
         A share of the keys, from 0 to 1: the same ones every time. By default all that were logged.
     complete
-        Before when the warehouse has every event; later answers are pending, counted and not judged. By default the newest
+        Before when the warehouse has every event; later answers are pending, counted and not
+        judged. By default the newest
         event that each of its tables has, of the table that is furthest behind.
     most
         How many of the answers that differ are looked into, spread over all of them.
     budget
-        The share of a feature's values that later events may change before it is an alert; a tenth of it is watched.
+        The share of a feature's values that later events may change before it is an alert; a tenth
+        of it is watched.
     causes
-        The hypotheses, in order: `workbench.monitoring.comparison.mismatch_causes.CAUSES`, or fewer.
+        The hypotheses, in order: `workbench.monitoring.comparison.mismatch_causes.CAUSES`, or
+        fewer.
 
-    Returns a `Consistency`, which is true where nothing is an alert, and shows itself in a cell. Raises DefinitionError for
-    what is no definition, EngineError and StoreError where an engine or the store fails.
-
+    Returns a `Consistency`, which is true where nothing is an alert, and shows itself in a cell.
+    Raises DefinitionError for what is no definition, EngineError and StoreError where an engine or
+    the store fails.
     """
     served = given(store, definition, "consistency")
     if sample is not None and not 0 <= sample <= 1:
-        message = f"sample={sample!r} is no share of the keys: give a number from 0, none, to 1, all"
+        message = (
+            f"sample={sample!r} is no share of the keys: give a number from 0, none, to 1, all"
+        )
         raise DefinitionError(message)
     join, plan = as_join(served), plan_of(served)
     engine = engine_for(join, connection_of(join, on))
     told = answered(store, plan, start, end, sample)
     until = watermark(join, engine) if complete is None else microseconds(complete)
     rows = told.rows.append_column("state", _states(told, until))
-    return Comparison(store, join, told, rows, engine, CAUSES if causes is None else causes).run(until, most, budget)
+    return Comparison(store, join, told, rows, engine, CAUSES if causes is None else causes).run(
+        until, most, budget
+    )
 
 
 def watermark(join: Join, engine: Engine) -> int | None:
-    """Before when the warehouse has every event, as far as its newest ones tell: of the table that is furthest behind; none where nothing has a time."""
+    """Before when the warehouse has every event, as far as its newest ones tell: of the table that
+    is furthest behind; none where nothing has a time.
+    """
     ends = []
     for group_by in {p.group_by.name: p.group_by for p in join.parts}.values():
         if isinstance(group_by.source, EntitySource):
@@ -102,5 +128,12 @@ def watermark(join: Join, engine: Engine) -> int | None:
 def _states(told: Answered, until: int | None) -> pa.Array:
     """Whether each answer is scored, and if not, why."""
     rows = told.rows
-    other, pending = pc.not_equal(rows["hash"], told.plan.hash), pc.greater(rows["at"], 2**63 - 1 if until is None else until)
-    return pc.if_else(other, "version", pc.if_else(rows["failed"], "error", pc.if_else(pending, "pending", "scored")))
+    other, pending = (
+        pc.not_equal(rows["hash"], told.plan.hash),
+        pc.greater(rows["at"], 2**63 - 1 if until is None else until),
+    )
+    return pc.if_else(
+        other,
+        "version",
+        pc.if_else(rows["failed"], "error", pc.if_else(pending, "pending", "scored")),
+    )

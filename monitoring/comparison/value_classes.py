@@ -1,4 +1,6 @@
-"""Answers beside the values recomputed offline, feature by feature: classes, and figures by hour, computed by the engine."""
+"""Answers beside the values recomputed offline, feature by feature: classes, and figures by hour,
+computed by the engine.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +17,40 @@ from workbench.monitoring.comparison.served_answers import ROW
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-CLASSES = ("match", "tol_match", "value_diff", "online_missing", "online_extra", "row_missing_offline", "pending", "excluded")
+CLASSES = (
+    "match",
+    "tol_match",
+    "value_diff",
+    "online_missing",
+    "online_extra",
+    "row_missing_offline",
+    "pending",
+    "excluded",
+)
 MISMATCHES = ("value_diff", "online_missing", "online_extra")
 HOUR = 3_600_000_000
 Z = 1.96  # of an interval that 95 of 100 hold
 
 
 def classed(table: ir.Table, i: int) -> ir.Table:
-    """A feature's values and the class of each: columns `_fw_row`, `hour`, `key`, `online`, `offline`, `class`.
+    """A feature's values and the class of each: columns `_fw_row`, `hour`, `key`, `online`,
+    `offline`, `class`.
 
-    `table` has `_fw_row`, `at`, `key` (a number for each key), `state` (`scored`, `pending` or why an answer is excluded),
-    `there` (whether offline has the row), `f{i}` online, `a{i}` offline, `t{i}` whether the answer told the feature, and
-    `c{i}`, whether they are the same number though not to the bit, where that was looked into. Nulls are classed first: a
-    comparison with one would be null, and the row in no class.
+    `table` has `_fw_row`, `at`, `key` (a number for each key), `state` (`scored`, `pending` or why
+    an answer is excluded), `there` (whether offline has the row), `f{i}` online, `a{i}` offline,
+    `t{i}` whether the answer told the feature, and `c{i}`, whether they are the same number though
+    not to the bit, where that was looked into. Nulls are classed first: a comparison with one would
+    be null, and the row in no class.
     """
     on, off = table[f"f{i}"], table[f"a{i}"]
     near = table[f"c{i}"].fill_null(False)
     if on.type().is_floating():
         larger = ibis.greatest(on.abs(), off.abs())
         # a NaN is larger than all on DuckDB, and not above itself
-        near = near | ((larger <= ibis.literal(sys.float_info.max)) & ((on - off).abs() <= ibis.literal(TOLERANCE) * larger)).fill_null(False)
+        near = near | (
+            (larger <= ibis.literal(sys.float_info.max))
+            & ((on - off).abs() <= ibis.literal(TOLERANCE) * larger)
+        ).fill_null(False)
     kind = ibis.cases(
         (table["state"] == "pending", "pending"),
         ((table["state"] != "scored") | ~table[f"t{i}"], "excluded"),
@@ -50,18 +66,27 @@ def classed(table: ir.Table, i: int) -> ir.Table:
 
 
 def suspects(table: ir.Table, i: int) -> ir.Table:
-    """The values of a feature that are there on both sides and not equal to the bit, in answers that are scored."""
+    """The values of a feature that are there on both sides and not equal to the bit, in answers
+    that are scored.
+    """
     on, off = table[f"f{i}"], table[f"a{i}"]
-    there = (table["state"] == "scored") & table[f"t{i}"] & table["there"] & on.notnull() & off.notnull()
+    there = (
+        (table["state"] == "scored")
+        & table[f"t{i}"]
+        & table["there"]
+        & on.notnull()
+        & off.notnull()
+    )
     return table.filter(there & ~on.identical_to(off)).select(ROW, online=on, offline=off)
 
 
 def by_hour(values: ir.Table, feature: str) -> ir.Table:
-    """One row an hour: how many values of each class, rates, differences and the figures by Chronon's names.
+    """One row an hour: how many values of each class, rates, differences and the figures by
+    Chronon's names.
 
-    Chronon's left is offline and its right online. Its `smape` counts what is null on one side as no error, and stands as
-    `chronon_smape` here; ours is of the values that are there on both sides, and `smape_null` has 2 for a null against a
-    value. A map has no `mismatch` there.
+    Chronon's left is offline and its right online. Its `smape` counts what is null on one side as
+    no error, and stands as `chronon_smape` here; ours is of the values that are there on both
+    sides, and `smape_null` has 2 for a null against a value. A map has no `mismatch` there.
     """
     kind, on, off = values["class"], values["online"], values["offline"]
     scored = kind.isin(CLASSES[:6])
@@ -73,29 +98,60 @@ def by_hour(values: ir.Table, feature: str) -> ir.Table:
         "left_null": scored & off.isnull() & on.notnull(),
         "right_null": scored & off.notnull() & on.isnull(),
     }
-    differ = ibis.null("int64") if on.type().is_map() else (both & ~on.identical_to(off)).ifelse(1, 0).sum()
-    return values.group_by("hour").agg(
-        **counts,
-        compared=compared.ifelse(1, 0).sum(),
-        keys=values["key"].nunique(where=compared),
-        **_differences(on, off, both, compared, scored),
-        **{name: told.ifelse(1, 0).sum() for name, told in chronon.items()},
-        mismatch=differ,
-        total=scored.ifelse(1, 0).sum(),
-    ).mutate(feature=ibis.literal(feature))
+    differ = (
+        ibis.null("int64")
+        if on.type().is_map()
+        else (both & ~on.identical_to(off)).ifelse(1, 0).sum()
+    )
+    return (
+        values.group_by("hour")
+        .agg(
+            **counts,
+            compared=compared.ifelse(1, 0).sum(),
+            keys=values["key"].nunique(where=compared),
+            **_differences(on, off, both, compared, scored),
+            **{name: told.ifelse(1, 0).sum() for name, told in chronon.items()},
+            mismatch=differ,
+            total=scored.ifelse(1, 0).sum(),
+        )
+        .mutate(feature=ibis.literal(feature))
+    )
 
 
-def _differences(on: ir.Value, off: ir.Value, both: ir.BooleanValue, compared: ir.BooleanValue, scored: ir.BooleanValue) -> dict[str, Any]:
+def _differences(
+    on: ir.Value,
+    off: ir.Value,
+    both: ir.BooleanValue,
+    compared: ir.BooleanValue,
+    scored: ir.BooleanValue,
+) -> dict[str, Any]:
     """How far numbers are apart; nulls for what is no number."""
-    names = ("diff_mean", "abs_diff_p50", "abs_diff_p95", "abs_diff_p99", "abs_diff_max", "smape", "smape_null", "chronon_smape")
+    names = (
+        "diff_mean",
+        "abs_diff_p50",
+        "abs_diff_p95",
+        "abs_diff_p99",
+        "abs_diff_max",
+        "smape",
+        "smape_null",
+        "chronon_smape",
+    )
     if not on.type().is_numeric():
         return dict.fromkeys(names, ibis.null("float64"))
-    diff = (on - off).cast("float64") if not on.type().is_integer() else on.cast("float64") - off.cast("float64")
+    diff = (
+        (on - off).cast("float64")
+        if not on.type().is_integer()
+        else on.cast("float64") - off.cast("float64")
+    )
     size = on.cast("float64").abs() + off.cast("float64").abs()
     part = (size == 0).ifelse(0.0, 2 * diff.abs() / size)
     lacking = compared & (on.isnull() != off.isnull())
     far = diff.abs()
-    made = {"diff_mean": diff.mean(where=both), "abs_diff_max": far.max(where=both), "smape": part.mean(where=both)}
+    made = {
+        "diff_mean": diff.mean(where=both),
+        "abs_diff_max": far.max(where=both),
+        "smape": part.mean(where=both),
+    }
     made |= {f"abs_diff_p{round(q * 100)}": far.quantile(q, where=both) for q in (0.5, 0.95, 0.99)}
     made["smape_null"] = lacking.ifelse(ibis.literal(2.0), part).mean(where=both | lacking)
     made["chronon_smape"] = part.fill_null(0.0).mean(where=scored)
@@ -103,7 +159,9 @@ def _differences(on: ir.Value, off: ir.Value, both: ir.BooleanValue, compared: i
 
 
 def wilson(hits: float, n: float) -> tuple[float, float]:
-    """Between which shares the true one is, for 95 of 100 samples, by Wilson; nothing is known of none.
+    """Between which shares the true one is, for 95 of 100 samples, by Wilson.
+
+    Nothing is known of none.
 
     >>> [round(x, 6) for x in wilson(20, 1000)]
     [0.012984, 0.03069]
@@ -113,14 +171,18 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
     if n <= 0:
         return 0.0, 1.0
     p, z2 = hits / n, Z * Z
-    middle, half = (p + z2 / (2 * n)) / (1 + z2 / n), Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    middle, half = (
+        (p + z2 / (2 * n)) / (1 + z2 / n),
+        Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n),
+    )
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def rated(hours: pa.Table) -> pa.Table:
     """The hours with rates, and the interval of the tolerant one.
 
-    Answers of one key are one sample: keys were sampled whole, so the interval is of as many draws as there are keys.
+    Answers of one key are one sample: keys were sampled whole, so the interval is of as many draws
+    as there are keys.
     """
     exact, tolerant, low, high = [], [], [], []
     for row in hours.to_pylist():
@@ -131,6 +193,11 @@ def rated(hours: pa.Table) -> pa.Table:
         bounds = wilson(row["keys"] * wrong / n if n else 0, row["keys"])
         low.append(bounds[0])
         high.append(bounds[1])
-    for name, values in (("exact_mismatch_rate", exact), ("tol_mismatch_rate", tolerant), ("rate_low", low), ("rate_high", high)):
+    for name, values in (
+        ("exact_mismatch_rate", exact),
+        ("tol_mismatch_rate", tolerant),
+        ("rate_low", low),
+        ("rate_high", high),
+    ):
         hours = hours.append_column(name, pa.array(values, pa.float64()))
     return hours

@@ -1,4 +1,6 @@
-"""What a dashboard shows, as plain values: one line a feature, what stands behind each line, and the findings over all."""
+"""What a dashboard shows, as plain values: one line a feature, what stands behind each line, and
+the findings over all.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,20 @@ if TYPE_CHECKING:
 
     from workbench.monitoring.lag.store_marks import Landed
 
-ALERT, WATCH, UNJUDGED, OK = STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
+ALERT, WATCH, UNJUDGED, OK = STATUSES = (
+    "alert",
+    "watch",
+    "not judged",
+    "ok",
+)  # worst first: what was not judged is not ok
 
 
 @frozen
 class Series:
-    """A figure over time: instants in microseconds since 1970, UTC, and values; None where there is none."""
+    """A figure over time: instants in microseconds since 1970, UTC, and values.
+
+    None where there is none.
+    """
 
     times: tuple[int, ...] = ()
     values: tuple[float | None, ...] = ()
@@ -32,7 +42,10 @@ class Series:
 
 @frozen
 class Bin:
-    """One bin of a distribution: its share in the reference and now, and its part of the score; `kind` is `value` or the word of what is no value."""
+    """One bin of a distribution: its share in the reference and now, and its part of the score.
+
+    `kind` is `value` or the word of what is no value.
+    """
 
     label: str
     reference: float
@@ -51,7 +64,9 @@ class Mark:
 
 @frozen
 class Offending:
-    """One served row that differs: who (`key` in words, `keys` as values), when, both values, why, and the events of its window from `start` on."""
+    """One served row that differs: who (`key` in words, `keys` as values), when, both values, why,
+    and the events of its window from `start` on.
+    """
 
     key: str
     at: int
@@ -67,8 +82,8 @@ class Offending:
 class Line:
     """One feature: its status and the figures behind it.
 
-    `severity` is the worst figure over its threshold, 1 at the threshold. Shares are of 1; `lag`, `age` (of the upload)
-    and `fact_age` (of its group-by's newest fact) are in seconds.
+    `severity` is the worst figure over its threshold, 1 at the threshold. Shares are of 1; `lag`,
+    `age` (of the upload) and `fact_age` (of its group-by's newest fact) are in seconds.
     """
 
     name: str
@@ -97,7 +112,9 @@ class Line:
 
 @frozen
 class Told:
-    """One finding in words: its status, what kind of figure, the sentence, and the features that it is of."""
+    """One finding in words: its status, what kind of figure, the sentence, and the features that it
+    is of.
+    """
 
     status: str
     kind: str
@@ -140,13 +157,19 @@ class Board:
     missing: tuple[str, ...] = ()
     thresholds: Thresholds = field(factory=Thresholds)
     frozen: int | None = None  # when the reference was
-    uploads: Mapping[str, tuple[Landed, ...]] = field(factory=dict)  # by group-by, as far as they were there
+    uploads: Mapping[str, tuple[Landed, ...]] = field(
+        factory=dict
+    )  # by group-by, as far as they were there
     first: int = 0  # of the span, in microseconds
 
     @property
     def held(self) -> str:
         """What answers are held against, and since when it has been as it is."""
-        return self.reference if self.frozen is None else f"{self.reference}, frozen {preview_words.time(self.frozen)[:16]}"
+        return (
+            self.reference
+            if self.frozen is None
+            else f"{self.reference}, frozen {preview_words.time(self.frozen)[:16]}"
+        )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -163,7 +186,11 @@ class Board:
     def unjudged(self) -> tuple[tuple[str, int], ...]:
         """Why features are not judged, each with of how many, the most frequent first."""
         grey = (n for n in self.lines if n.status == UNJUDGED)
-        return tuple(Counter("; ".join(n.reasons) or n.note or "nothing of it was served" for n in grey).most_common())
+        return tuple(
+            Counter(
+                "; ".join(n.reasons) or n.note or "nothing of it was served" for n in grey
+            ).most_common()
+        )
 
     @property
     def status(self) -> str:
@@ -174,4 +201,6 @@ class Board:
     @property
     def ranked(self) -> tuple[Line, ...]:
         """The features, worst first: by status, then by severity, then by name."""
-        return tuple(sorted(self.lines, key=lambda n: (STATUSES.index(n.status), -n.severity, n.name)))
+        return tuple(
+            sorted(self.lines, key=lambda n: (STATUSES.index(n.status), -n.severity, n.name))
+        )

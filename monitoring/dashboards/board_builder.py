@@ -1,4 +1,6 @@
-"""A dashboard's board from what is there: the served log against the training set, against the warehouse, and the store's own marks."""
+"""A dashboard's board from what is there: the served log against the training set, against the
+warehouse, and the store's own marks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,19 @@ from workbench.monitoring.alerts.findings_store import latest
 from workbench.monitoring.alerts.monitor_pass import current, of_checks
 from workbench.monitoring.alerts.watched_figures import judged
 from workbench.monitoring.comparison.recompute import as_join
-from workbench.monitoring.dashboards.board import ALERT, OK, STATUSES, UNJUDGED, WATCH, Board, Lane, Line, Series, Thresholds, Told
+from workbench.monitoring.dashboards.board import (
+    ALERT,
+    OK,
+    STATUSES,
+    UNJUDGED,
+    WATCH,
+    Board,
+    Lane,
+    Line,
+    Series,
+    Thresholds,
+    Told,
+)
 from workbench.monitoring.dashboards.dashboard_svg import clock
 from workbench.monitoring.dashboards.drift_lines import Drifted, drifted
 from workbench.monitoring.dashboards.mismatch_lines import Differing, differing
@@ -49,7 +63,21 @@ if TYPE_CHECKING:
 TOLD = 50  # sentences
 FRESH = frozenset(r.kind for r in FRESHNESS)
 # What is wrong with a group-by as a whole, so that none of its values is well.
-STANDING = frozenset({"batch_age", "dead_letters", "dead_share", "deletions", "empty", "fact_age", "fact_window", "far_times", "input_nulls", "trouble", "updater_silence"})
+STANDING = frozenset(
+    {
+        "batch_age",
+        "dead_letters",
+        "dead_share",
+        "deletions",
+        "empty",
+        "fact_age",
+        "fact_window",
+        "far_times",
+        "input_nulls",
+        "trouble",
+        "updater_silence",
+    }
+)
 
 
 def _limits(name: str) -> tuple[float, float]:
@@ -62,41 +90,120 @@ LANES = 24
 LIMITS = Thresholds(drift=_limits("psi"), nulls=_limits("null_rate"), mismatch=_limits("lateness"))
 
 
-def board(store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[Measured], Reference | None] | None = None, chosen: Chosen = None, complete: At = None, rules: Iterable[Rule] = RULES) -> Board:
-    """What a dashboard of a served definition shows as of `now`. Runs.
+def board(
+    store: Store,
+    definition: GroupBy | Join,
+    *,
+    now: datetime,
+    on: BaseBackend | None = None,
+    span: timedelta = WEEK,
+    tile: timedelta = SIX_HOURS,
+    reference: ir.Table | Callable[[Measured], Reference | None] | None = None,
+    chosen: Chosen = None,
+    complete: At = None,
+    rules: Iterable[Rule] = RULES,
+) -> Board:
+    """What a dashboard of a served definition shows as of `now`.
 
-    Answers of the served log that were asked for times in [now - span, now] are summarised in tiles, and held against the
-    reference: the definition's training set, a table with its features, or what gives one that was frozen before; each tile
-    against that as a whole, or against the one that is `chosen`. The same
-    answers are compared with what the warehouse gives (`consistency`; `complete` is passed on to it). Where there is
-    nothing, `missing` says what. Statuses are what `rules` find of these figures, going on from what a monitor last found.
+    Runs.
+
+    Answers of the served log that were asked for times in [now - span, now] are summarised in
+    tiles, and held against the reference: the definition's training set, a table with its features,
+    or what gives one that was frozen before; each tile against that as a whole, or against the one
+    that is `chosen`. The same answers are compared with what the warehouse gives (`consistency`;
+    `complete` is passed on to it). Where there is nothing, `missing` says what. Statuses are what
+    `rules` find of these figures, going on from what a monitor last found.
     """
-    measured = Measured(store, definition, now=now, on=on, span=span, tile=tile, reference=reference, chosen=chosen, complete=complete)
+    measured = Measured(
+        store,
+        definition,
+        now=now,
+        on=on,
+        span=span,
+        tile=tile,
+        reference=reference,
+        chosen=chosen,
+        complete=complete,
+    )
     plan, shown = measured.plan, measured.shown
     before, rules = current(plan, latest(store, plan.name, now=measured.now)), tuple(rules)
     stood, late, aged = _late(store, plan, measured.now, before, rules)
     if not measured.told.rows.num_rows:
         judgement = judged(of_checks(store, plan), measured.now, tile, before, rules)
-        bare = [Line(n, _group_by(p), UNJUDGED, owner=_owner(plan, p), note="no log", reasons=("no answer was logged in this time",)) for p, _, n in plan.outputs]
-        checked = [_checked(line, judgement.checks(p.group_by) if p else ()) for line, (p, *_) in zip(bare, plan.outputs, strict=True)]
-        return _of(store, plan, shown, [_stood(line, plan, stood) for line in checked], late=late, aged=aged, told=_sorted(_failed(judgement), late), missing=("log",), stale=_elsewhere(measured))
+        bare = [
+            Line(
+                n,
+                _group_by(p),
+                UNJUDGED,
+                owner=_owner(plan, p),
+                note="no log",
+                reasons=("no answer was logged in this time",),
+            )
+            for p, _, n in plan.outputs
+        ]
+        checked = [
+            _checked(line, judgement.checks(p.group_by) if p else ())
+            for line, (p, *_) in zip(bare, plan.outputs, strict=True)
+        ]
+        return _of(
+            store,
+            plan,
+            shown,
+            [_stood(line, plan, stood) for line in checked],
+            late=late,
+            aged=aged,
+            told=_sorted(_failed(judgement), late),
+            missing=("log",),
+            stale=_elsewhere(measured),
+        )
     against, found = measured.reference, measured.consistency
-    windows = {n: f.window.length for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True) if f.window is not None}
+    windows = {
+        n: f.window.length
+        for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True)
+        if f.window is not None
+    }
     differs = differing(found, tile, windows)
-    figures = [*measured.of_drift(), *of_voids(store, plan, measured.now), *measured.of_consistency(), *of_checks(store, plan)]
+    figures = [
+        *measured.of_drift(),
+        *of_voids(store, plan, measured.now),
+        *measured.of_consistency(),
+        *of_checks(store, plan),
+    ]
     judgement = judged(figures, measured.now, tile, before, rules)
     drifts = {n: drifted(n, measured, judgement) for _, _, n in plan.outputs}
     lines, sentences = [], []
     name = measured.held
     for part, _, feature in plan.outputs:
-        drift, differ = drifts[feature], evolve(differs.get(feature, Differing()), finding=judgement.consistency(feature))
-        lines.append(_checked(_voided(_line(plan, part, feature, drift, differ), judgement.void(feature)), judgement.checks(part.group_by) if part else ()))
+        drift, differ = (
+            drifts[feature],
+            evolve(differs.get(feature, Differing()), finding=judgement.consistency(feature)),
+        )
+        lines.append(
+            _checked(
+                _voided(_line(plan, part, feature, drift, differ), judgement.void(feature)),
+                judgement.checks(part.group_by) if part else (),
+            )
+        )
         sentences += _told(feature, name, drift, differ)
         if (void := judgement.void(feature)) is not None:
-            sentences.append((void.severity, Told(void.status, "null", f"{void.sentence}.", (feature,))))
+            sentences.append(
+                (void.severity, Told(void.status, "null", f"{void.sentence}.", (feature,)))
+            )
     sentences += _failed(judgement)
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
-    return _of(store, plan, shown, [_stood(line, plan, stood) for line in lines], late=late, aged=aged, reference=name, told=_sorted(sentences, late), missing=missing, stale="; ".join(filter(None, (_stale(found), _elsewhere(measured)))), frozen=microseconds(against.at) if against and not measured.against.relative else None)
+    return _of(
+        store,
+        plan,
+        shown,
+        [_stood(line, plan, stood) for line in lines],
+        late=late,
+        aged=aged,
+        reference=name,
+        told=_sorted(sentences, late),
+        missing=missing,
+        stale="; ".join(filter(None, (_stale(found), _elsewhere(measured)))),
+        frozen=microseconds(against.at) if against and not measured.against.relative else None,
+    )
 
 
 def _stale(found: Consistency) -> str:
@@ -109,12 +216,24 @@ def _elsewhere(measured: Measured) -> str:
     """Where most of the logged answers are of other times than are looked at."""
     here, first, last = measured.told.rows.num_rows, measured.shown.first, measured.shown.last
     with measured.store.connection() as con:
-        ((others,),) = con.execute("select count(*) from workbench.served where name = %s and (at < %s or at >= %s)", (measured.plan.name, first, last)).fetchall()
-    return f"{others:,} logged answers are of other times than these {said((last - first) / 1e6)}: now= looks at those" if others > here else ""
+        ((others,),) = con.execute(
+            "select count(*) from workbench.served where name = %s and (at < %s or at >= %s)",
+            (measured.plan.name, first, last),
+        ).fetchall()
+    return (
+        f"{others:,} logged answers are of other times than these {said((last - first) / 1e6)}:"
+        " now= looks at those"
+        if others > here
+        else ""
+    )
 
 
-def _late(store: Store, plan: Plan, now: datetime, before: Findings, rules: Iterable[Rule]) -> tuple[list[Finding], list[Finding], dict[str, float]]:
-    """What is not fresh, as a monitor finds it, of it what is to be said, and how old each group-by's newest fact is; nothing where nothing is published under the name."""
+def _late(
+    store: Store, plan: Plan, now: datetime, before: Findings, rules: Iterable[Rule]
+) -> tuple[list[Finding], list[Finding], dict[str, float]]:
+    """What is not fresh, as a monitor finds it, of it what is to be said, and how old each
+    group-by's newest fact is; nothing where nothing is published under the name.
+    """
     try:
         marks = read(store, plan.name, now=now)
     except StoreError:
@@ -123,13 +242,22 @@ def _late(store: Store, plan: Plan, now: datetime, before: Findings, rules: Iter
     found = evaluate([r for r in rules if r.kind in FRESH], figures, now, before)
     said_once = {"unread"} if _unstreamed(store, plan) else set()  # by what is missing
     bad = [f for f in found.findings if f.status in (ALERT, WATCH)]
-    return bad, [f for f in bad if f.rule not in said_once], {f.object: f.value for f in figures if f.kind == "fact_age" and f.value is not None}
+    return (
+        bad,
+        [f for f in bad if f.rule not in said_once],
+        {f.object: f.value for f in figures if f.kind == "fact_age" and f.value is not None},
+    )
 
 
 def _sorted(sentences: Sequence[tuple[float, Told]], late: Sequence[Finding]) -> tuple[Told, ...]:
     """What is wrong, worst first."""
-    every = [*sentences, *((f.severity, Told(f.status, "freshness", f"{f.sentence}.")) for f in late)]
-    return tuple(t for _, t in sorted(every, key=lambda t: (STATUSES.index(t[1].status), -t[0]))[:TOLD])
+    every = [
+        *sentences,
+        *((f.severity, Told(f.status, "freshness", f"{f.sentence}.")) for f in late),
+    ]
+    return tuple(
+        t for _, t in sorted(every, key=lambda t: (STATUSES.index(t[1].status), -t[0]))[:TOLD]
+    )
 
 
 # --- lines and sentences
@@ -140,31 +268,62 @@ def _checked(line: Line, checks: Sequence[Finding]) -> Line:
     worst = next((f for f in checks if f.status in (ALERT, WATCH)), None)
     if worst is None:
         return line
-    return evolve(line, status=min((line.status, worst.status), key=STATUSES.index), severity=max(line.severity, worst.severity), reasons=(*line.reasons, f"check: {worst.sentence}"))
+    return evolve(
+        line,
+        status=min((line.status, worst.status), key=STATUSES.index),
+        severity=max(line.severity, worst.severity),
+        reasons=(*line.reasons, f"check: {worst.sentence}"),
+    )
 
 
 def _voided(line: Line, void: Finding | None) -> Line:
     """A feature that is null in every answer: an alert, whatever its newest tile can tell."""
     if void is None:
         return line
-    return evolve(line, status=min((line.status, void.status), key=STATUSES.index), severity=max(line.severity, void.severity), reasons=(void.sentence.partition(": ")[2], *line.reasons), hot=line.hot | {"null"})
+    return evolve(
+        line,
+        status=min((line.status, void.status), key=STATUSES.index),
+        severity=max(line.severity, void.severity),
+        reasons=(void.sentence.partition(": ")[2], *line.reasons),
+        hot=line.hot | {"null"},
+    )
 
 
 def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
-    """A feature with what is wrong with the state that it is computed from: no value is well that is of old or missing facts."""
+    """A feature with what is wrong with the state that it is computed from: no value is well that
+    is of old or missing facts.
+    """
     every = [f for f in stood if f.subject.object in _inputs(line, plan)]
     mine = [f for f in every if f.rule in STANDING]
     if not mine:
-        unread = [f for f in every if f.rule == "unread"]  # what nobody reads says nothing against the values, and nothing for them
-        return evolve(line, status=UNJUDGED, reasons=(*line.reasons, unread[0].sentence)) if unread and line.status == OK else line
+        unread = [
+            f for f in every if f.rule == "unread"
+        ]  # what nobody reads says nothing against the values, and nothing for them
+        return (
+            evolve(line, status=UNJUDGED, reasons=(*line.reasons, unread[0].sentence))
+            if unread and line.status == OK
+            else line
+        )
     worst = min((f.status for f in mine), key=STATUSES.index)
     status = min((line.status, worst), key=STATUSES.index)
-    severity = line.severity if status == line.status else max(f.severity for f in mine if f.status == worst)
-    return evolve(line, status=status, severity=severity, reasons=(*line.reasons, *(f"{f.rule.replace('_', ' ')}: {f.sentence}" for f in mine)))
+    severity = (
+        line.severity
+        if status == line.status
+        else max(f.severity for f in mine if f.status == worst)
+    )
+    return evolve(
+        line,
+        status=status,
+        severity=severity,
+        reasons=(*line.reasons, *(f"{f.rule.replace('_', ' ')}: {f.sentence}" for f in mine)),
+    )
 
 
 def _inputs(line: Line, plan: Plan) -> set[str]:
-    """The group-bys that a feature is computed from; of a derivation, those of the features that it names."""
+    """The group-bys that a feature is computed from.
+
+    Of a derivation, those of the features that it names.
+    """
     parts = {name: p.group_by for p, _, name in plan.outputs if p is not None}
     if line.name in parts:
         return {parts[line.name]}
@@ -174,15 +333,34 @@ def _inputs(line: Line, plan: Plan) -> set[str]:
 
 def _failed(judgement: Judgement) -> list[tuple[float, Told]]:
     """The checks that do not hold, in words."""
-    return [(f.severity, Told(f.status, "check", f"{f.sentence}.")) for f in judgement.checks() if f.status in (ALERT, WATCH)]
+    return [
+        (f.severity, Told(f.status, "check", f"{f.sentence}."))
+        for f in judgement.checks()
+        if f.status in (ALERT, WATCH)
+    ]
 
 
-def _line(plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, differ: Differing) -> Line:
-    """One feature: the worst of what drift and consistency say of it, so that it is ok only where both are judged and well."""
+def _line(
+    plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, differ: Differing
+) -> Line:
+    """One feature: the worst of what drift and consistency say of it, so that it is ok only where
+    both are judged and well.
+    """
     status = min((drift.status, differ.status), key=STATUSES.index)
     limit = LIMITS.mismatch[1]
     bad = (ALERT, WATCH)
-    reasons = [f"{what}: {why}" for what, s, why in (("drift", drift.status, drift.why), ("served ≠ offline", differ.status, differ.verdict.sentence if differ.verdict else "nothing was compared")) if why and s in (*bad, UNJUDGED)]
+    reasons = [
+        f"{what}: {why}"
+        for what, s, why in (
+            ("drift", drift.status, drift.why),
+            (
+                "served ≠ offline",
+                differ.status,
+                differ.verdict.sentence if differ.verdict else "nothing was compared",
+            ),
+        )
+        if why and s in (*bad, UNJUDGED)
+    ]
     return Line(
         feature,
         _group_by(part),
@@ -206,15 +384,49 @@ def _line(plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, diffe
     )
 
 
-def _told(feature: str, reference: str, drift: Drifted, differ: Differing) -> list[tuple[float, Told]]:
-    """What is wrong with a feature in words: the fact, the number, since when, and why; each with how bad it is."""
+def _told(
+    feature: str, reference: str, drift: Drifted, differ: Differing
+) -> list[tuple[float, Told]]:
+    """What is wrong with a feature in words: the fact, the number, since when, and why.
+
+    Each with how bad it is.
+    """
     found = []
     if drift.status in (ALERT, WATCH):
         since = f" since {clock(drift.since)} UTC" if drift.since is not None else ""
-        found.append((drift.severity, Told(drift.status, "drift", f"{feature} is not what it was{since}: {drift.why} (against the {reference}).", (feature,))))
+        found.append(
+            (
+                drift.severity,
+                Told(
+                    drift.status,
+                    "drift",
+                    f"{feature} is not what it was{since}: {drift.why} (against the {reference}).",
+                    (feature,),
+                ),
+            )
+        )
     if differ.status in (ALERT, WATCH) and differ.verdict is not None:
-        since = "" if differ.since is None else f" since {clock(differ.since)} UTC" if differ.until is None else f" from {clock(differ.since)} to {clock(differ.until)} UTC"
-        found.append((differ.severity(LIMITS.mismatch[1]), Told(differ.status, "served ≠ offline", f"{feature} was not served as the warehouse gives it{since}: {differ.verdict.sentence}.", (feature,))))
+        since = (
+            ""
+            if differ.since is None
+            else (
+                f" since {clock(differ.since)} UTC"
+                if differ.until is None
+                else f" from {clock(differ.since)} to {clock(differ.until)} UTC"
+            )
+        )
+        found.append(
+            (
+                differ.severity(LIMITS.mismatch[1]),
+                Told(
+                    differ.status,
+                    "served ≠ offline",
+                    f"{feature} was not served as the warehouse gives it{since}:"
+                    f" {differ.verdict.sentence}.",
+                    (feature,),
+                ),
+            )
+        )
     return found
 
 
@@ -229,13 +441,48 @@ def _owner(plan: Plan, part: PartPlan | None) -> str:
 # --- the store's own marks
 
 
-def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, late: Sequence[Finding] = (), aged: Mapping[str, float], reference: str = "none", told: tuple[Told, ...] = (), missing: tuple[str, ...] = (), stale: str = "", frozen: int | None = None) -> Board:
-    """The board, with how old what was uploaded is, how far messages were behind, and what was published when."""
-    lags = offsets.lags(store, [g.name for g in plan.group_bys if g.topic], shown.first, shown.last, in_us(shown.tile))
-    behind = {g: max(x.p99 for x in lags if x.group_by == g) / 1e6 for g in {x.group_by for x in lags}}
+def _of(
+    store: Store,
+    plan: Plan,
+    shown: Span,
+    lines: Sequence[Line],
+    *,
+    late: Sequence[Finding] = (),
+    aged: Mapping[str, float],
+    reference: str = "none",
+    told: tuple[Told, ...] = (),
+    missing: tuple[str, ...] = (),
+    stale: str = "",
+    frozen: int | None = None,
+) -> Board:
+    """The board, with how old what was uploaded is, how far messages were behind, and what was
+    published when.
+    """
+    lags = offsets.lags(
+        store,
+        [g.name for g in plan.group_bys if g.topic],
+        shown.first,
+        shown.last,
+        in_us(shown.tile),
+    )
+    behind = {
+        g: max(x.p99 for x in lags if x.group_by == g) / 1e6 for g in {x.group_by for x in lags}
+    }
     ended = _ages(store, plan, shown)
-    hot = {what: {f.subject.object for f in late if f.rule in rules} for what, rules in (("age", {"batch_age"}), ("fact", {"fact_age", "fact_window"}))}
-    dated = tuple(evolve(n, lag=behind.get(n.group_by), age=ended.get(n.group_by), fact_age=aged.get(n.group_by), hot=n.hot | {what for what, of in hot.items() if n.group_by in of}) for n in lines)
+    hot = {
+        what: {f.subject.object for f in late if f.rule in rules}
+        for what, rules in (("age", {"batch_age"}), ("fact", {"fact_age", "fact_window"}))
+    }
+    dated = tuple(
+        evolve(
+            n,
+            lag=behind.get(n.group_by),
+            age=ended.get(n.group_by),
+            fact_age=aged.get(n.group_by),
+            hot=n.hot | {what for what, of in hot.items() if n.group_by in of},
+        )
+        for n in lines
+    )
     versions = [(microseconds(v.made), f"version {v.version}") for v in history(store, plan.name)]
     return Board(
         plan.name,
@@ -258,20 +505,34 @@ def _of(store: Store, plan: Plan, shown: Span, lines: Sequence[Line], *, late: S
 
 def _landed(store: Store, plan: Plan, shown: Span) -> dict[str, tuple[Landed, ...]]:
     """The uploads of each group-by that were there in the span."""
-    found = {g.name: tuple(Landed(g.name, at, u.began, u.ended, u.staged) for u in reversed(uploaded(store, g.name)) if (at := moment(u.batch_end)) is not None and shown.first <= microseconds(u.ended) < shown.last) for g in plan.group_bys}
+    found = {
+        g.name: tuple(
+            Landed(g.name, at, u.began, u.ended, u.staged)
+            for u in reversed(uploaded(store, g.name))
+            if (at := moment(u.batch_end)) is not None
+            and shown.first <= microseconds(u.ended) < shown.last
+        )
+        for g in plan.group_bys
+    }
     return {name: mine for name, mine in found.items() if mine}
 
 
 def _unstreamed(store: Store, plan: Plan) -> bool:
     """Whether topics are named, and no message of any was applied ever."""
     streamed = {g.name for g in plan.group_bys if g.topic}
-    return bool(streamed) and not any(p.group_by in streamed and p.next is not None for p in offsets.progress(store))
+    return bool(streamed) and not any(
+        p.group_by in streamed and p.next is not None for p in offsets.progress(store)
+    )
 
 
 def _ages(store: Store, plan: Plan, shown: Span) -> Mapping[str, float]:
     """Seconds from the end of what was uploaded last, by group-by."""
     ends = batch_ends(store)
-    return {g.name: max(shown.last - 1 - end, 0) / 1e6 for g in plan.group_bys if (end := ends.get(g.table)) is not None}
+    return {
+        g.name: max(shown.last - 1 - end, 0) / 1e6
+        for g in plan.group_bys
+        if (end := ends.get(g.table)) is not None
+    }
 
 
 def _lanes(lags: Sequence[offsets.Lag]) -> tuple[Lane, ...]:
@@ -281,4 +542,10 @@ def _lanes(lags: Sequence[offsets.Lag]) -> tuple[Lane, ...]:
         mine = held.setdefault((x.topic, x.partition), {})
         mine[x.start] = max(mine.get(x.start, 0.0), x.p99 / 1e6)
     topics = {t for t, _ in held}
-    return tuple(Lane(f"{t}/{p}" if len(topics) > 1 else f"p{p}", Series(tuple(sorted(v)), tuple(v[k] for k in sorted(v)))) for (t, p), v in sorted(held.items())[:LANES])
+    return tuple(
+        Lane(
+            f"{t}/{p}" if len(topics) > 1 else f"p{p}",
+            Series(tuple(sorted(v)), tuple(v[k] for k in sorted(v))),
+        )
+        for (t, p), v in sorted(held.items())[:LANES]
+    )

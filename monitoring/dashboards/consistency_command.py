@@ -1,4 +1,6 @@
-"""The command `consistency`: what was served against what the warehouse gives, for schedulers and shells."""
+"""The command `consistency`: what was served against what the warehouse gives, for schedulers and
+shells.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +24,63 @@ if TYPE_CHECKING:
 def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Compare what a store answered with what the warehouse gives, and say why it differs.
 
-    The exit code is 0 where nothing is an alert, 2 where something is, and 3 where something could not be compared. The store's served log is recomputed from all events, and from those that could be seen: what later events changed,
-    what the code gets wrong, and what is wrong with the data are told apart.
+    The exit code is 0 where nothing is an alert, 2 where something is, and 3 where something could
+    not be compared. The store's served log is recomputed from all events, and from those that could
+    be seen: what later events changed, what the code gets wrong, and what is wrong with the data
+    are told apart.
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)
     warehouse(parser)
-    parser.add_argument("--start", metavar="TIME", help="answers as of this time and later, UTC, as 2023-12-01 (default: all)")
+    parser.add_argument(
+        "--start",
+        metavar="TIME",
+        help="answers as of this time and later, UTC, as 2023-12-01 (default: all)",
+    )
     parser.add_argument("--end", metavar="TIME", help="answers as of before this time")
-    parser.add_argument("--complete", metavar="TIME", help="before when the warehouse has every event; later answers are pending (default: the newest event of the table that is furthest behind)")
-    parser.add_argument("--sample", metavar="SHARE", type=float, help="a share of the keys, from 0 to 1 (default: all that were logged)")
-    parser.add_argument("--most", metavar="N", type=int, default=MOST, help=f"answers that differ to look into ({MOST})")
-    parser.add_argument("--budget", metavar="SHARE", type=float, default=LATE, help=f"of a feature's values that later events may change before it is an alert ({LATE})")
+    parser.add_argument(
+        "--complete",
+        metavar="TIME",
+        help=(
+            "before when the warehouse has every event; later answers are pending (default: the"
+            " newest event of the table that is furthest behind)"
+        ),
+    )
+    parser.add_argument(
+        "--sample",
+        metavar="SHARE",
+        type=float,
+        help="a share of the keys, from 0 to 1 (default: all that were logged)",
+    )
+    parser.add_argument(
+        "--most",
+        metavar="N",
+        type=int,
+        default=MOST,
+        help=f"answers that differ to look into ({MOST})",
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="SHARE",
+        type=float,
+        default=LATE,
+        help=f"of a feature's values that later events may change before it is an alert ({LATE})",
+    )
 
     def run(options: Namespace) -> int:
         found, store = definition(options.definition, (GroupBy, Join)), opened(options)
         try:
-            told = compared(store, found, options.start, options.end, on=connect(options), sample=options.sample, complete=options.complete, most=options.most, budget=options.budget)
+            told = compared(
+                store,
+                found,
+                options.start,
+                options.end,
+                on=connect(options),
+                sample=options.sample,
+                complete=options.complete,
+                most=options.most,
+                budget=options.budget,
+            )
             print(told)  # noqa: T201 a command's answer
         finally:
             store.close()

@@ -28,34 +28,81 @@ NEEDED = ("starlette", "uvicorn", "httptools", "orjson")
 
 
 def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
-    """Show how the features of a served definition are: drift, nulls, agreement with the warehouse, lag and age.
+    """Show how the features of a served definition are: drift, nulls, agreement with the warehouse,
+    lag and age.
 
-    With --export one HTML file, which needs nothing else; with --port a page to look through, on this machine alone unless
-    --host says otherwise, and then with a token, which the address that is printed has; with neither, a table. With --export or
-    a table the exit code is 2 where something is an alert, 3 where something is not judged, else 0.
+    With --export one HTML file, which needs nothing else; with --port a page to look through, on
+    this machine alone unless --host says otherwise, and then with a token, which the address that
+    is printed has; with neither, a table. With --export or a table the exit code is 2 where
+    something is an alert, 3 where something is not judged, else 0.
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)
     looked(parser)
-    parser.add_argument("--against", metavar="WHAT", choices=WORDS, default=TRAINING, help=f"what each tile is held against: {WAYS} (training)")
-    parser.add_argument("--top", metavar="N", type=int, default=20, help="features that the table has, worst first (20)")
+    parser.add_argument(
+        "--against",
+        metavar="WHAT",
+        choices=WORDS,
+        default=TRAINING,
+        help=f"what each tile is held against: {WAYS} (training)",
+    )
+    parser.add_argument(
+        "--top",
+        metavar="N",
+        type=int,
+        default=20,
+        help="features that the table has, worst first (20)",
+    )
     parser.add_argument("--export", metavar="FILE", help="write the page as one HTML file")
     parser.add_argument("--port", type=int, help="serve the page live on this port (0: any)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
-    parser.add_argument("--token-env", metavar="NAME", help="the environment variable that holds the token of the page (default: one is made where other machines can reach it)")
-    parser.add_argument("--allow-host", metavar="NAME", action="append", default=[], help="a name by which the page may be asked for, besides that of --host; repeat it for more")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on (127.0.0.1: this machine alone)",
+    )
+    parser.add_argument(
+        "--token-env",
+        metavar="NAME",
+        help=(
+            "the environment variable that holds the token of the page (default: one is made where"
+            " other machines can reach it)"
+        ),
+    )
+    parser.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help=(
+            "a name by which the page may be asked for, besides that of --host; repeat it for more"
+        ),
+    )
     return _run
 
 
 def _run(options: Namespace) -> int:
     if options.port is not None and (lacking := [n for n in NEEDED if find_spec(n) is None]):
-        sys.stderr.write(f"workbench dashboard: {', '.join(lacking)} is not installed: pip install 'feature-workbench[serve]'\n")
+        sys.stderr.write(
+            f"workbench dashboard: {', '.join(lacking)} is not installed: pip install"
+            " 'feature-workbench[serve]'\n"
+        )
         return 2
-    from workbench.monitoring.dashboards.dashboard_view import dashboard as shown  # noqa: PLC0415 the command line is made without it
+    # the command line is made without it
+    from workbench.monitoring.dashboards.dashboard_view import (  # noqa: PLC0415
+        dashboard as shown,
+    )
 
     found, store = definition(options.definition, (GroupBy, Join)), opened(options)
     try:
-        made = shown(store, found, now=moment(options.now), on=connect(options), reference=options.against, refreeze=options.refreeze, **span(options))
+        made = shown(
+            store,
+            found,
+            now=moment(options.now),
+            on=connect(options),
+            reference=options.against,
+            refreeze=options.refreeze,
+            **span(options),
+        )
         if options.export is not None:
             print(made.export(options.export))  # noqa: T201 a command's answer
         if options.port is not None:
@@ -70,7 +117,12 @@ def _run(options: Namespace) -> int:
 def _served(made: Dashboard, options: Namespace) -> int:
     from workbench.monitoring.dashboards.dashboard_host import serve  # noqa: PLC0415 an extra
     from workbench.online.http.admission import Access  # noqa: PLC0415 the same
-    from workbench.online.http.server_processes import alone, bound, hosts, secret  # noqa: PLC0415 the same
+    from workbench.online.http.server_processes import (  # noqa: PLC0415 the same
+        alone,
+        bound,
+        hosts,
+        secret,
+    )
 
     place = bound(options.host, options.port)
     host, port = place.getsockname()[:2]
@@ -81,6 +133,12 @@ def _served(made: Dashboard, options: Namespace) -> int:
         shown = f"?token={token}"  # as Jupyter does: who starts it opens the address
     any_ = ip_address(host.partition("%")[0]).is_unspecified and not options.allow_host
     place.listen()
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/{shown}", flush=True)  # noqa: T201 a command's answer
-    return 0 if serve(made, place, Access(token, hosts=None if any_ else hosts(host, options.allow_host))) else 2
-
+    # a command's answer
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/{shown}", flush=True)  # noqa: T201
+    return (
+        0
+        if serve(
+            made, place, Access(token, hosts=None if any_ else hosts(host, options.allow_host))
+        )
+        else 2
+    )

@@ -1,4 +1,6 @@
-"""A live dashboard over HTTP, without a notebook: the page with its script, and one address that takes its requests."""
+"""A live dashboard over HTTP, without a notebook: the page with its script, and one address that
+takes its requests.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,19 @@ if TYPE_CHECKING:
     from workbench.monitoring.dashboards.dashboard_view import Dashboard
     from workbench.online.http.admission import Access
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-PAGES, OWN = 64, 16  # that are kept, of all and of one session; the one that is used least recently goes first
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGES, OWN = (
+    64,
+    16,
+)  # that are kept, of all and of one session; the one that is used least recently goes first
 SESSIONS = 1_000  # that are remembered without a page
 LEFT = 3_600.0  # seconds after which a page that asks nothing may be given up
 CLIENTS = 200  # connections at once
-# The widget's model, by fetch: what the page sends is posted, and its answers come back as one list.
+# The widget's model, by fetch: what the page sends is posted, and its answers come back as one
+# list.
 MODEL = """
 const heard = {}, kernel = { connectionStatus: "connected" }, newest = new Map();
 // Without a connection a request is sent again until it is answered, or another one of its slot has taken its place.
@@ -61,7 +70,9 @@ fetch("ask", { method: "POST", headers: { "x-page": PAGE }, body: "null" });
 
 @define(eq=False)
 class Opened:
-    """A page that was given out: to whom, what it looks at, when its script last asked, and the lock by which its requests come one after the other."""
+    """A page that was given out: to whom, what it looks at, when its script last asked, and the
+    lock by which its requests come one after the other.
+    """
 
     session: str
     watching: Watching
@@ -73,12 +84,35 @@ class Opened:
         try:
             request = parsed(content, self.watching.kinds)
             with self.lock:
-                reply = Reply() if request.kind in (CANCEL, HELLO) else self.watching.answer(request, lambda _: None)
+                reply = (
+                    Reply()
+                    if request.kind in (CANCEL, HELLO)
+                    else self.watching.answer(request, lambda _: None)
+                )
         except (RefusedError, DefinitionError, EngineError, StoreError) as error:
             number = content.get("id") if isinstance(content, dict) else None
-            return [{"v": VERSION, "id": number if type(number) is int else 0, "slot": "", "ok": False, "error": str(error)}]
+            return [
+                {
+                    "v": VERSION,
+                    "id": number if type(number) is int else 0,
+                    "slot": "",
+                    "ok": False,
+                    "error": str(error),
+                }
+            ]
         parts = {k: str(v) for k, v in reply.parts.items()}
-        return [{"v": VERSION, "id": request.id, "slot": request.slot, "ok": True, "done": True, "parts": parts, "say": reply.say, "focus": reply.focus}]
+        return [
+            {
+                "v": VERSION,
+                "id": request.id,
+                "slot": request.slot,
+                "ok": True,
+                "done": True,
+                "parts": parts,
+                "say": reply.say,
+                "focus": reply.focus,
+            }
+        ]
 
 
 class Host:
@@ -94,46 +128,89 @@ class Host:
         self.dashboard, self.access, self.cookie = dashboard, access, f"workbench-{port}"
         self.pages: dict[str, Opened] = {}
         self.sessions: dict[str, None] = {}
-        self.app = Starlette(routes=[Route("/", self.first), Route("/ask", self.ask, methods=["POST"])])
+        self.app = Starlette(
+            routes=[Route("/", self.first), Route("/ask", self.ask, methods=["POST"])]
+        )
 
     def _refused(self, request: Request) -> Response | None:
         """Why a request is not answered, if so."""
         if not self.access.named(request.headers.get("host", "")):
-            return _sentence("this dashboard answers to the names that it was started for: give --allow-host NAME for another", 421)
+            return _sentence(
+                "this dashboard answers to the names that it was started for: give --allow-host"
+                " NAME for another",
+                421,
+            )
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             return _sentence("a page of another site asks this dashboard, and is not answered", 403)
         if self.access.token is not None and request.cookies.get(self.cookie) not in self.sessions:
-            return _sentence("this dashboard wants its token: open its address with ?token=TOKEN, as its command printed it", 401)
+            return _sentence(
+                "this dashboard wants its token: open its address with ?token=TOKEN, as its command"
+                " printed it",
+                401,
+            )
         return None
 
     async def first(self, request: Request) -> Response:
         """A page of its own; for a token that is shown, a session and the address without it."""
         given = request.query_params.get("token")
-        if given is not None and self.access.token is not None and self.access.named(request.headers.get("host", "")):
+        if (
+            given is not None
+            and self.access.token is not None
+            and self.access.named(request.headers.get("host", ""))
+        ):
             if not self.access.opened(given):
-                return _sentence("this is not the token: open the address that the command printed", 401)
-            return self._remembered(RedirectResponse("/", 303, {"Referrer-Policy": "no-referrer"}), self._session())
+                return _sentence(
+                    "this is not the token: open the address that the command printed", 401
+                )
+            return self._remembered(
+                RedirectResponse("/", 303, {"Referrer-Policy": "no-referrer"}), self._session()
+            )
         if refused := self._refused(request):
             return refused
         session = request.cookies.get(self.cookie, "")
         session = session if session in self.sessions else self._session()
         if not self._room(session):
-            return _sentence(f"{PAGES} pages are open, which is as many as may be: close one, or try again in a while", 503)
-        name, nonce, watching = secrets.token_urlsafe(16), secrets.token_urlsafe(16), self.dashboard.watching()
+            return _sentence(
+                f"{PAGES} pages are open, which is as many as may be: close one, or try again in a"
+                " while",
+                503,
+            )
+        name, nonce, watching = (
+            secrets.token_urlsafe(16),
+            secrets.token_urlsafe(16),
+            self.dashboard.watching(),
+        )
         self.pages[name] = Opened(session, watching)
-        script = files("workbench").joinpath("live", "live.js").read_text("utf-8").replace("export default { render };", "")
+        script = (
+            files("workbench")
+            .joinpath("live", "live.js")
+            .read_text("utf-8")
+            .replace("export default { render };", "")
+        )
         code = f"{script}const PAGE = {json.dumps(name)};{MODEL}"
-        content = Markup(f'<template id="page">{watching.page()}</template><div id="cell"></div><script type="module" nonce="{nonce}">{code}</script>')
-        headers = {"Content-Security-Policy": POLICY.format(nonce=nonce), "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-        return self._remembered(HTMLResponse(document(self.dashboard.board.name, content), headers=headers), session)
+        content = Markup(
+            f'<template id="page">{watching.page()}</template><div id="cell"></div><script'
+            f' type="module" nonce="{nonce}">{code}</script>'
+        )
+        headers = {
+            "Content-Security-Policy": POLICY.format(nonce=nonce),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        }
+        return self._remembered(
+            HTMLResponse(document(self.dashboard.board.name, content), headers=headers), session
+        )
 
     def _session(self) -> str:
         """A new session; without a token the oldest that has no page goes where there are many."""
         made = secrets.token_urlsafe(16)
         self.sessions[made] = None
         held = {page.session for page in self.pages.values()}
-        for old in [s for s in self.sessions if s not in held][: max(len(self.sessions) - SESSIONS, 0)]:
+        for old in [s for s in self.sessions if s not in held][
+            : max(len(self.sessions) - SESSIONS, 0)
+        ]:
             if old != made:
                 del self.sessions[old]
         return made
@@ -143,25 +220,39 @@ class Host:
         return response
 
     def _room(self, session: str) -> bool:
-        """Room for one more page: of this session's, of those whose script never called, of those that were left."""
+        """Room for one more page: of this session's, of those whose script never called, of those
+        that were left.
+        """
         own = [n for n, page in self.pages.items() if page.session == session]
         for name in own[: max(len(own) + 1 - OWN, 0)]:
             del self.pages[name]
         now = time.monotonic()
         while len(self.pages) >= PAGES:
-            spare = next((n for n, page in self.pages.items() if page.asked is None or now - page.asked > LEFT), None)
+            spare = next(
+                (
+                    n
+                    for n, page in self.pages.items()
+                    if page.asked is None or now - page.asked > LEFT
+                ),
+                None,
+            )
             if spare is None:
                 return False
             del self.pages[spare]
         return True
 
     async def ask(self, request: Request) -> Response:
-        """The answers to one request of a page, in order; 404 for a page that is not known any more."""
+        """The answers to one request of a page, in order.
+
+        404 for a page that is not known any more.
+        """
         if refused := self._refused(request):
             return refused
         name = request.headers.get("x-page", "")
         known = self.pages.get(name)
-        if known is None or not hmac.compare_digest(known.session, request.cookies.get(self.cookie, "")):
+        if known is None or not hmac.compare_digest(
+            known.session, request.cookies.get(self.cookie, "")
+        ):
             return _sentence("this page is not known any more: load it again", 404)
         known.asked = time.monotonic()
         self.pages[name] = self.pages.pop(name)  # the newest again
@@ -174,7 +265,9 @@ class Host:
             content = json.loads(body)
         except (ValueError, RecursionError):
             return _sentence("a request is JSON", 400)
-        return JSONResponse([] if content is None else await run_in_threadpool(known.answers, content))
+        return JSONResponse(
+            [] if content is None else await run_in_threadpool(known.answers, content)
+        )
 
 
 def _sentence(said: str, status: int) -> Response:
@@ -185,6 +278,16 @@ def serve(dashboard: Dashboard, place: socket.socket, access: Access) -> bool:
     """Answer on a socket until this process is asked to stop. Returns whether it ever began."""
     host = Host(dashboard, access, place.getsockname()[1])
     connections = limited(10.0, room(0, CLIENTS))
-    server = uvicorn.Server(uvicorn.Config(host.app, http=connections, lifespan="off", ws="none", access_log=False, server_header=False, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            host.app,
+            http=connections,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            server_header=False,
+            log_level="warning",
+        )
+    )
     server.run(sockets=[place])
     return server.started

@@ -19,14 +19,32 @@ if TYPE_CHECKING:
 
 
 class Watching:
-    """A board that can be looked through; `fresh` gives the newest one where the page asks for it, `behind` draws what stands behind a row that differs.
+    """A board that can be looked through.
 
-    `choices` are words for what answers may be held against, each with its meaning: `fresh` takes one, or nothing for what was given.
+    `fresh` gives the newest one where the page asks for it, `behind` draws what stands behind a row
+    that differs.
+
+    `choices` are words for what answers may be held against, each with its meaning: `fresh` takes
+    one, or nothing for what was given.
     """
 
-    kinds: Mapping[str, Mapping[str, type]] = {"select": {"feature": str}, "status": {"status": str}, "search": {"query": str}, "clear": {}, "refresh": {}, "against": {"what": str}, "why": {"feature": str, "row": int}}
+    kinds: Mapping[str, Mapping[str, type]] = {
+        "select": {"feature": str},
+        "status": {"status": str},
+        "search": {"query": str},
+        "clear": {},
+        "refresh": {},
+        "against": {"what": str},
+        "why": {"feature": str, "row": int},
+    }
 
-    def __init__(self, board: Board, fresh: Callable[..., Board] | None = None, behind: Callable[[str, Offending], Markup] | None = None, choices: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        board: Board,
+        fresh: Callable[..., Board] | None = None,
+        behind: Callable[[str, Offending], Markup] | None = None,
+        choices: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.board, self._fresh, self._behind = board, fresh, behind
         self.shown = Shown(explains=behind is not None, given=board.reference, choices=choices)
 
@@ -34,7 +52,8 @@ class Watching:
         """The first view."""
         return page.html(self.board, self.shown, live=True)
 
-    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002 Subject
+    # Subject
+    def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002
         """The parts that a request changes."""
         given = request.params
         if request.kind == "why":
@@ -58,7 +77,9 @@ class Watching:
                 self._renew(self.shown.against)
             case "against":
                 self._renew(given.get("what", ""))
-        return self._drawn(all_=request.kind in ("clear", "refresh", "against"), bar=request.kind == "status")
+        return self._drawn(
+            all_=request.kind in ("clear", "refresh", "against"), bar=request.kind == "status"
+        )
 
     def _renew(self, against: str) -> None:
         """The newest board, held against that."""
@@ -86,7 +107,14 @@ class Watching:
 
     def _drawn(self, *, all_: bool, bar: bool) -> Reply:
         opened = self.shown.line(self.board)
-        parts = {"features": page.features(self.board, self.shown, live=True), "drill": page.details(self.board, opened, explains=self.shown.explains) if opened else Markup("")}
+        parts = {
+            "features": page.features(self.board, self.shown, live=True),
+            "drill": (
+                page.details(self.board, opened, explains=self.shown.explains)
+                if opened
+                else Markup("")
+            ),
+        }
         if bar or all_:
             parts["bar"] = page.bar(self.board, self.shown, live=True)
         if all_:

@@ -50,17 +50,41 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # features of a text
 HEADS = ("status", "feature", "batch age", "newest fact", "drift", "null", "mismatch", "write lag")
-COLUMNS = ("feature", "group_by", "owner", "status", "severity", "drift", "null_rate", "null_rate_reference", "mismatch", "compared", "skew", "pending", "lag", "age", "fact_age", "reasons")
-DOCUMENT = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>"
-BODY = "<style>:root{color-scheme:light dark}body{margin:0;padding:12px;font-family:system-ui,sans-serif;background:Canvas;color:CanvasText}</style>"
+COLUMNS = (
+    "feature",
+    "group_by",
+    "owner",
+    "status",
+    "severity",
+    "drift",
+    "null_rate",
+    "null_rate_reference",
+    "mismatch",
+    "compared",
+    "skew",
+    "pending",
+    "lag",
+    "age",
+    "fact_age",
+    "reasons",
+)
+DOCUMENT = (
+    "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport"
+    " content='width=device-width,initial-scale=1'>"
+)
+BODY = (
+    "<style>:root{color-scheme:light"
+    " dark}body{margin:0;padding:12px;font-family:system-ui,sans-serif;background:Canvas;color:CanvasText}</style>"
+)
 
 
 @frozen(repr=False, eq=False)
 class Dashboard:
-    """A board that shows itself: in a cell as a page to look through, elsewhere as text or as a page that stands alone.
+    """A board that shows itself: in a cell as a page to look through, elsewhere as text or as a
+    page that stands alone.
 
-    `board` has everything that is shown, as values; `fresh` computes it anew, held against one of the words of
-    `choices` if it is given, and `behind` draws the events behind a row that differs.
+    `board` has everything that is shown, as values; `fresh` computes it anew, held against one of
+    the words of `choices` if it is given, and `behind` draws the events behind a row that differs.
     """
 
     board: Board
@@ -69,7 +93,10 @@ class Dashboard:
     choices: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a feature, worst first: status, severity (null where it is not judged), the newest figures (shares of 1, null where there is none), `lag`, `age` and `fact_age` in seconds, `reasons`."""
+        """One row a feature, worst first: status, severity (null where it is not judged), the
+        newest figures (shares of 1, null where there is none), `lag`, `age` and `fact_age` in
+        seconds, `reasons`.
+        """
         import pandas as pd  # noqa: PLC0415 half a second that a page need not cost
 
         return pd.DataFrame([_row(n) for n in self.board.ranked], columns=list(COLUMNS))
@@ -81,7 +108,8 @@ class Dashboard:
         return place
 
     def figure(self, feature: str) -> go.Figure:
-        """A feature's distribution on the bins frozen on the reference, and its drift score over time, for Plotly.
+        """A feature's distribution on the bins frozen on the reference, and its drift score over
+        time, for Plotly.
 
         Raises DefinitionError for a feature that is not watched, ImportError without Plotly.
         """
@@ -89,7 +117,10 @@ class Dashboard:
 
         line = next((n for n in self.board.lines if n.name == feature), None)
         if line is None:
-            message = f"{self.board.name} has no feature {feature!r}: {near(feature, [n.name for n in self.board.lines])}"
+            message = (
+                f"{self.board.name} has no feature {feature!r}:"
+                f" {near(feature, [n.name for n in self.board.lines])}"
+            )
             raise DefinitionError(message)
         return figure(self.board, line)
 
@@ -98,13 +129,29 @@ class Dashboard:
     def text(self, most: int = SHOWN) -> str:
         """What is wrong in words, and a line for so many features, worst first."""
         board = self.board
-        lines = [f"{board.name}: {board.tally if board.lines else 'no features'}", f"  {board.span}; reference: {board.held}; as of {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"]
-        lines += [f"  {dashboard_html.GLYPHS[t.status][0]} {t.sentence}" for t in board.told[: dashboard_html.TOLD]] + [f"  {dashboard_html.EMPTY[m]}" for m in board.missing]
+        lines = [
+            f"{board.name}: {board.tally if board.lines else 'no features'}",
+            (
+                f"  {board.span}; reference: {board.held}; as of"
+                f" {datetime.fromtimestamp(board.as_of / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
+            ),
+        ]
+        lines += [
+            f"  {dashboard_html.GLYPHS[t.status][0]} {t.sentence}"
+            for t in board.told[: dashboard_html.TOLD]
+        ] + [f"  {dashboard_html.EMPTY[m]}" for m in board.missing]
         lines += _unjudged(board) + ([f"  {board.stale}"] if board.stale else [])
         if most > 0:
-            lines += ["", *definition_view.table(HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6, 7))]
+            lines += [
+                "",
+                *definition_view.table(
+                    HEADS, [_cells(n) for n in board.ranked[:most]], right=(2, 3, 4, 5, 6, 7)
+                ),
+            ]
         more = len(board.lines) - most
-        return written([*lines, *([f"  ... {more} more in .to_pandas()"] if most > 0 and more > 0 else [])])
+        return written(
+            [*lines, *([f"  ... {more} more in .to_pandas()"] if most > 0 and more > 0 else [])]
+        )
 
     def __repr__(self) -> str:
         return self.text()
@@ -128,28 +175,72 @@ class Dashboard:
 
 
 def _unjudged(board: Board) -> list[str]:
-    """One line of why features are not judged: the most frequent reason, and how many there are besides."""
+    """One line of why features are not judged: the most frequent reason, and how many there are
+    besides.
+    """
     if not board.unjudged:
         return []
     (why, n), *others = board.unjudged
     more = sum(m for _, m in others)
-    besides = f"; {preview_words.plural(more, 'feature')} for {preview_words.plural(len(others), 'other reason')}, in .to_pandas()" if others else ""
-    return [f"  {dashboard_html.GLYPHS[UNJUDGED][0]} {UNJUDGED}: {why} ({preview_words.plural(n, 'feature')}){besides}"]
+    besides = (
+        f"; {preview_words.plural(more, 'feature')} for"
+        f" {preview_words.plural(len(others), 'other reason')}, in .to_pandas()"
+        if others
+        else ""
+    )
+    return [
+        (
+            f"  {dashboard_html.GLYPHS[UNJUDGED][0]} {UNJUDGED}: {why}"
+            f" ({preview_words.plural(n, 'feature')}){besides}"
+        )
+    ]
 
 
 def _cells(line: Line) -> tuple[str, ...]:
     def told(value: float | None, form: str) -> str:
         return "–" if value is None else form.format(value)
 
-    lag, age, fact_age = ("–" if t is None else said(t) for t in (line.lag, line.age, line.fact_age))
+    lag, age, fact_age = (
+        "–" if t is None else said(t) for t in (line.lag, line.age, line.fact_age)
+    )
     named = (f"{dashboard_html.GLYPHS[line.status][0]} {line.status}", line.name, age, fact_age)
-    return (*named, told(line.drift.last, "{:.3f}"), told(line.nulls.last, "{:.1%}"), told(line.mismatch.last, "{:.2%}"), lag)
+    return (
+        *named,
+        told(line.drift.last, "{:.3f}"),
+        told(line.nulls.last, "{:.1%}"),
+        told(line.mismatch.last, "{:.2%}"),
+        lag,
+    )
 
 
 def _row(line: Line) -> dict[str, Any]:
-    same = {c: getattr(line, c) for c in ("group_by", "owner", "status", "compared", "skew", "pending", "lag", "age", "fact_age")}
-    newest = {"drift": line.drift.last, "null_rate": line.nulls.last, "null_rate_reference": line.null_before, "mismatch": line.mismatch.last}
-    return {"feature": line.name, **same, **newest, "severity": None if line.status == UNJUDGED else line.severity, "reasons": "; ".join(line.reasons)}
+    same = {
+        c: getattr(line, c)
+        for c in (
+            "group_by",
+            "owner",
+            "status",
+            "compared",
+            "skew",
+            "pending",
+            "lag",
+            "age",
+            "fact_age",
+        )
+    }
+    newest = {
+        "drift": line.drift.last,
+        "null_rate": line.nulls.last,
+        "null_rate_reference": line.null_before,
+        "mismatch": line.mismatch.last,
+    }
+    return {
+        "feature": line.name,
+        **same,
+        **newest,
+        "severity": None if line.status == UNJUDGED else line.severity,
+        "reasons": "; ".join(line.reasons),
+    }
 
 
 def document(name: str, *content: Any) -> str:
@@ -157,25 +248,44 @@ def document(name: str, *content: Any) -> str:
     return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
 
 
-def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime | str | None = None, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Chosen = None, complete: At = None, rules: Iterable[Rule] | None = None, refreeze: bool = False) -> Dashboard:
-    """How the features of a served definition are: drift against what was trained on, nulls, agreement with the warehouse, lag and age.
+def dashboard(
+    store: Store,
+    definition: GroupBy | Join | str,
+    *,
+    now: datetime | str | None = None,
+    on: BaseBackend | None = None,
+    span: timedelta = WEEK,
+    tile: timedelta = SIX_HOURS,
+    reference: ir.Table | Chosen = None,
+    complete: At = None,
+    rules: Iterable[Rule] | None = None,
+    refreeze: bool = False,
+) -> Dashboard:
+    """How the features of a served definition are: drift against what was trained on, nulls,
+    agreement with the warehouse, lag and age.
 
     Parameters
     ----------
     store, definition
-        The store whose served log is looked at, and the group-by or join that is served there, or its name, where a cell of
+        The store whose served log is looked at, and the group-by or join that is served there, or
+        its name, where a cell of
         the notebook has the definition.
     now
-        As of when, UTC, as a datetime or ISO text; by default the time of the call, and of each refresh.
+        As of when, UTC, as a datetime or ISO text; by default the time of the call, and of each
+        refresh.
     on
         The connection that has the tables, where the definition's own is not it.
     span, tile
         How far back of `now` answers are looked at, and the stretches that they are summarised in.
     reference
-        What each tile of answers is held against. By default a join's training set ("training"), computed once for a
-        definition and frozen in the store; a group-by alone has none, and its drift is then not judged. A table with the
-        features' columns. "previous", the tile before; "day" or "week", the same hours a day or a week before; or a
-        timedelta, of whole tiles: then the training set, of a group-by its first answers, gives the bins. "offline", the
+        What each tile of answers is held against. By default a join's training set ("training"),
+        computed once for a
+        definition and frozen in the store; a group-by alone has none, and its drift is then not
+        judged. A table with the
+        features' columns. "previous", the tile before; "day" or "week", the same hours a day or a
+        week before; or a
+        timedelta, of whole tiles: then the training set, of a group-by its first answers, gives the
+        bins. "offline", the
         warehouse's values of the same answers, whose drift is skew between training and serving.
     complete
         Before when the warehouse has every event; by default as far as its newest events tell.
@@ -184,28 +294,47 @@ def dashboard(store: Store, definition: GroupBy | Join | str, *, now: datetime |
     refreeze
         Compute the training set anew, and hold answers against that from now on.
 
-    Returns a `Dashboard`, which shows itself in a cell. Raises DefinitionError for what is no definition, EngineError and
-    StoreError where an engine or the store fails.
-
+    Returns a `Dashboard`, which shows itself in a cell. Raises DefinitionError for what is no
+    definition, EngineError and StoreError where an engine or the store fails.
     """
     served = given(store, definition, "dashboard")
     table, chosen = (reference, None) if isinstance(reference, ir.Table) else (None, reference)
     others = choices(chosen, tile, whole=isinstance(served, Join) and table is None)
     held: list[Reference] = []
     at = moment(microseconds(now)) if isinstance(now, str) else now
-    usual, lock = tuple(RULES if rules is None else rules), threading.Lock()  # a connection of the warehouse answers one at a time, and several pages may ask
+    usual, lock = (
+        tuple(RULES if rules is None else rules),
+        threading.Lock(),
+    )  # a connection of the warehouse answers one at a time, and several pages may ask
 
     def once(measured: Measured) -> Reference | None:
         if table is None and not isinstance(served, Join) and not measured.against.relative:
             return None
         if not held:
-            found = reference_of(served, table, on=on) if table is not None else kept(store, served, measured.now, on=on, refreeze=refreeze, answers=measured.answers)
+            found = (
+                reference_of(served, table, on=on)
+                if table is not None
+                else kept(
+                    store, served, measured.now, on=on, refreeze=refreeze, answers=measured.answers
+                )
+            )
             held.extend([] if found is None else [found])
         return held[0] if held else None
 
     def fresh(other: str | None = None) -> Board:
         with lock:
-            return board(store, served, now=at or datetime.now(UTC), on=on, span=span, tile=tile, reference=once, chosen=other or chosen, complete=complete, rules=usual)
+            return board(
+                store,
+                served,
+                now=at or datetime.now(UTC),
+                on=on,
+                span=span,
+                tile=tile,
+                reference=once,
+                chosen=other or chosen,
+                complete=complete,
+                rules=usual,
+            )
 
     def why(feature: str, row: Offending) -> Markup:
         with lock:

@@ -1,4 +1,6 @@
-"""The drift of what was served, feature by feature: its tiles by time against the reference, as a dashboard shows them."""
+"""The drift of what was served, feature by feature: its tiles by time against the reference, as a
+dashboard shows them.
+"""
 
 from __future__ import annotations
 
@@ -50,21 +52,40 @@ class Drifted:
 
 
 def served_tiles(told: Answered, reference: Reference, length: timedelta) -> list[Tile]:
-    """The tiles of what was answered, of this definition and without error, by the time that was asked for."""
+    """The tiles of what was answered, of this definition and without error, by the time that was
+    asked for.
+    """
     rows = _good(told)
     if not rows.num_rows:
         return []
-    names = {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if reference.columns(name)}
-    untold = [i for i in range(len(told.plan.outputs)) if f"f{i}" in names and not pc.all(rows[f"t{i}"]).as_py()]
+    names = {
+        f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if reference.columns(name)
+    }
+    untold = [
+        i
+        for i in range(len(told.plan.outputs))
+        if f"f{i}" in names and not pc.all(rows[f"t{i}"]).as_py()
+    ]
     columns, keyed = _named(told, rows, names), [f"_fw_k{i}" for i in range(len(told.plan.keys))]
     con = ibis.duckdb.connect()
     try:
         table = con.create_table("served", columns)
         whole = [name for f, name in names.items() if int(f[1:]) not in untold]
-        found = summarise(table, reference.edges, time=TIME, keys=keyed, features=whole, length=length) if whole else []
+        found = (
+            summarise(table, reference.edges, time=TIME, keys=keyed, features=whole, length=length)
+            if whole
+            else []
+        )
         for i in untold:  # what an answer did not tell is no null
             mine = con.create_table(f"served{i}", columns.filter(rows[f"t{i}"]))
-            found += summarise(mine, reference.edges, time=TIME, keys=keyed, features=[names[f"f{i}"]], length=length)
+            found += summarise(
+                mine,
+                reference.edges,
+                time=TIME,
+                keys=keyed,
+                features=[names[f"f{i}"]],
+                length=length,
+            )
     finally:
         con.disconnect()
     return found
@@ -72,21 +93,33 @@ def served_tiles(told: Answered, reference: Reference, length: timedelta) -> lis
 
 def answers(told: Answered, features: Sequence[str]) -> pa.Table:
     """What was answered, of this definition and without error, by the features' names."""
-    return _named(told, _good(told), {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if name in features})
+    return _named(
+        told,
+        _good(told),
+        {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if name in features},
+    )
 
 
 def _good(told: Answered) -> pa.Table:
-    return told.rows.filter(pc.and_(pc.equal(told.rows["hash"], told.plan.hash), pc.invert(told.rows["failed"])))
+    return told.rows.filter(
+        pc.and_(pc.equal(told.rows["hash"], told.plan.hash), pc.invert(told.rows["failed"]))
+    )
 
 
 def _named(told: Answered, rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
     """Times, keys and features of answers, under names that a table of features has."""
     keys = {f"_fw_k{i}": rows[f"k{i}"] for i in range(len(told.plan.keys))}
-    return pa.table({TIME: rows["at"].cast(pa.timestamp("us"))} | keys | {name: rows[f] for f, name in names.items()})
+    return pa.table(
+        {TIME: rows["at"].cast(pa.timestamp("us"))}
+        | keys
+        | {name: rows[f] for f, name in names.items()}
+    )
 
 
 def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
-    """The drift of a feature: of the measured column whose finding is worst, a list's or text's others among them; nulls of its own."""
+    """The drift of a feature: of the measured column whose finding is worst, a list's or text's
+    others among them; nulls of its own.
+    """
     reference, tiles = measured.reference, measured.tiles
     if reference is None:
         return Drifted(why="no reference")
@@ -99,15 +132,34 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
     now = measured.now
     newest = {c: current(found, now) for c, found in every.items()}
     findings = {c: judgement.drift(feature, measured.place(feature, c)) for c in columns}
-    worst = min(columns, key=lambda c: (RANK.index(_status(findings[c])), -newest[c].severity, columns.index(c)))
+    worst = min(
+        columns,
+        key=lambda c: (RANK.index(_status(findings[c])), -newest[c].severity, columns.index(c)),
+    )
     last, finding = newest[worst], findings[worst]
     found = every[worst][: every[worst].index(last) + 1]  # without a tile that has hardly begun
     own, before = {t.start: t for t in tiles[columns[0]]}, measured.before(columns[0], last.start)
     times = tuple(_us(d.start) for d in found)
-    rates = tuple(t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found)
+    rates = tuple(
+        t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found
+    )
     status = _status(finding)
-    hot = {"null" if finding is not None and judgement.kinds[finding.rule] == "null_rate_delta" else "drift"} if status in (ALERT, WATCH) else set()
-    why = finding.sentence.partition(": ")[2] if finding is not None and status == UNJUDGED and last.status != "insufficient data" else last.why
+    hot = (
+        {
+            (
+                "null"
+                if finding is not None and judgement.kinds[finding.rule] == "null_rate_delta"
+                else "drift"
+            )
+        }
+        if status in (ALERT, WATCH)
+        else set()
+    )
+    why = (
+        finding.sentence.partition(": ")[2]
+        if finding is not None and status == UNJUDGED and last.status != "insufficient data"
+        else last.why
+    )
     return Drifted(
         status,
         last.severity,
@@ -117,7 +169,15 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
         last.judged.floor if last.judged else None,
         Series(times, rates),
         before.n_null / before.n_rows if before.n_rows else None,
-        bins(reference.edges[worst], measured.before(worst, last.start), next(t for t in tiles[worst] if t.start == last.start)) if last.n_cur else (),
+        (
+            bins(
+                reference.edges[worst],
+                measured.before(worst, last.start),
+                next(t for t in tiles[worst] if t.start == last.start),
+            )
+            if last.n_cur
+            else ()
+        ),
         frozenset(hot),
     )
 
@@ -153,19 +213,52 @@ def _us(at: datetime | None) -> int:
 
 
 def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
-    """Shares by bin with each one's part of the PSI; nulls, NaN and infinities apart, as shares of all rows."""
+    """Shares by bin with each one's part of the PSI.
+
+    Nulls, NaN and infinities apart, as shares of all rows.
+    """
     ref, cur = np.array(reference.counts, float), np.array(current.counts, float)
     found: list[Bin] = []
     if edges.bins and ref.sum() and cur.sum():
-        labels = [label.replace("[", "").replace(")", "").replace(", ", " to ") if edges.kind == "ranges" else label for label in edges.labels]
+        labels = [
+            (
+                label.replace("[", "").replace(")", "").replace(", ", " to ")
+                if edges.kind == "ranges"
+                else label
+            )
+            for label in edges.labels
+        ]
         kept = [i for i in range(len(labels)) if ref[i] or cur[i]]
-        shown = kept if len(kept) <= BARS else sorted(sorted(kept, key=lambda i: -max(ref[i] / ref.sum(), cur[i] / cur.sum()))[: BARS - 1])
+        shown = (
+            kept
+            if len(kept) <= BARS
+            else sorted(
+                sorted(kept, key=lambda i: -max(ref[i] / ref.sum(), cur[i] / cur.sum()))[: BARS - 1]
+            )
+        )
         rest = [i for i in kept if i not in set(shown)]
-        groups = [([i], labels[i]) for i in shown] + ([(rest, f"{len(rest)} rarer")] if rest else [])
+        groups = [([i], labels[i]) for i in shown] + (
+            [(rest, f"{len(rest)} rarer")] if rest else []
+        )
         parts = _parts(ref, cur)
-        found = [Bin(label, float(ref[g].sum() / ref.sum()), float(cur[g].sum() / cur.sum()), float(parts[g].sum())) for g, label in groups]
-    for kind, name in (("null", "n_null"), ("NaN", "n_nan"), ("inf", "n_posinf"), ("-inf", "n_neginf")):
-        before, after = (getattr(t, name) / t.n_rows if t.n_rows else 0.0 for t in (reference, current))
+        found = [
+            Bin(
+                label,
+                float(ref[g].sum() / ref.sum()),
+                float(cur[g].sum() / cur.sum()),
+                float(parts[g].sum()),
+            )
+            for g, label in groups
+        ]
+    for kind, name in (
+        ("null", "n_null"),
+        ("NaN", "n_nan"),
+        ("inf", "n_posinf"),
+        ("-inf", "n_neginf"),
+    ):
+        before, after = (
+            getattr(t, name) / t.n_rows if t.n_rows else 0.0 for t in (reference, current)
+        )
         if before or after:
             found.append(Bin(kind, before, after, kind=kind))
     return tuple(found)

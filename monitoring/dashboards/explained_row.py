@@ -1,4 +1,6 @@
-"""What stands behind one answer that differs, as the preview draws it: the key's events in the warehouse, and which of them count at its time."""
+"""What stands behind one answer that differs, as the preview draws it: the key's events in the
+warehouse, and which of them count at its time.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,34 @@ if TYPE_CHECKING:
     from workbench.monitoring.dashboards.board import Offending
 
 
-def behind(definition: GroupBy | Join, feature: str, row: Offending, *, on: BaseBackend | None = None) -> Markup:
-    """The preview of one key at one time, by the warehouse. Runs.
+def behind(
+    definition: GroupBy | Join, feature: str, row: Offending, *, on: BaseBackend | None = None
+) -> Markup:
+    """The preview of one key at one time, by the warehouse.
 
-    What the request brought besides keys and time is null here. Raises DefinitionError and EngineError as `preview` does.
+    Runs.
+
+    What the request brought besides keys and time is null here. Raises DefinitionError and
+    EngineError as `preview` does.
     """
     join = as_join(definition)
-    names = {name: made.name for made, (_, _, name) in zip(join.outputs, plan_of(definition).outputs, strict=True)}
+    names = {
+        name: made.name
+        for made, (_, _, name) in zip(join.outputs, plan_of(definition).outputs, strict=True)
+    }
     schema = join.left.table.schema
     zone = schema[join.left.time].timezone
     told = {**row.keys, join.left.time: row.at}
-    columns = {n: pa.array([told.get(n)], pa.int64() if n == join.left.time else arrow(t)) for n, t in schema.items()}
+    columns = {
+        n: pa.array([told.get(n)], pa.int64() if n == join.left.time else arrow(t))
+        for n, t in schema.items()
+    }
     columns[join.left.time] = columns[join.left.time].cast(pa.timestamp("us", zone))
     left = typed(ibis.memtable(pa.table(columns)), schema)
-    found = feature_preview(evolve(join, left=EventSource(left, time=join.left.time)), 1, names[feature], on=connection_of(join, on))
+    found = feature_preview(
+        evolve(join, left=EventSource(left, time=join.left.time)),
+        1,
+        names[feature],
+        on=connection_of(join, on),
+    )
     return drawn.alone(found.page, found.moment, found.chosen, found.feature)

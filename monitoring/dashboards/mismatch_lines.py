@@ -1,4 +1,6 @@
-"""What was served and is not what the warehouse gives, feature by feature: shares by tile, causes, and the rows with their events."""
+"""What was served and is not what the warehouse gives, feature by feature: shares by tile, causes,
+and the rows with their events.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ LOOKED = 24  # of which the events are fetched, those of the worst features
 
 @frozen
 class Differing:
-    """What a dashboard says of one feature's consistency; shares are of the values compared in a tile."""
+    """What a dashboard says of one feature's consistency.
+
+    Shares are of the values compared in a tile.
+    """
 
     verdict: Verdict | None = None
     finding: Finding | None = None
@@ -53,13 +58,23 @@ class Differing:
         return max(rate, 1.0) if self.status == "alert" else min(rate, 0.99)
 
 
-def differing(found: Consistency, length: timedelta, windows: Mapping[str, timedelta]) -> dict[str, Differing]:
-    """By feature. Tiles are multiples of an hour, as its metrics are; `windows` has the length of each feature's, where it has one."""
+def differing(
+    found: Consistency, length: timedelta, windows: Mapping[str, timedelta]
+) -> dict[str, Differing]:
+    """By feature.
+
+    Tiles are multiples of an hour, as its metrics are; `windows` has the length of each feature's,
+    where it has one.
+    """
     step = in_us(max(length // HOUR, 1) * HOUR)
     counts: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for row in found.metrics.select(["feature", "hour", "compared", "pending", *MISMATCHES]).to_pylist():
+    for row in found.metrics.select(
+        ["feature", "hour", "compared", "pending", *MISMATCHES]
+    ).to_pylist():
         wrong = sum(row[c] for c in MISMATCHES)
-        counts[row["feature"]][_floor(microseconds(row["hour"]), step)].update(compared=row["compared"], pending=row["pending"], wrong=wrong)
+        counts[row["feature"]][_floor(microseconds(row["hour"]), step)].update(
+            compared=row["compared"], pending=row["pending"], wrong=wrong
+        )
     causes: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for r in found.rows:
         causes[r.feature][_floor(microseconds(r.at), step)][r.cause] += 1
@@ -71,7 +86,12 @@ def _floor(us: int, step: int) -> int:
     return us // step * step
 
 
-def _told(verdict: Verdict, counts: Mapping[int, Counter[str]], causes: Mapping[int, Counter[str]], step: int) -> Differing:
+def _told(
+    verdict: Verdict,
+    counts: Mapping[int, Counter[str]],
+    causes: Mapping[int, Counter[str]],
+    step: int,
+) -> Differing:
     times = tuple(range(min(counts), max(counts) + 1, step)) if counts else ()
     none: Counter[str] = Counter()
     by_time = [(counts.get(t, none), causes.get(t, none)) for t in times]
@@ -97,34 +117,51 @@ def _told(verdict: Verdict, counts: Mapping[int, Counter[str]], causes: Mapping[
 # --- rows
 
 
-def _with_rows(told: Mapping[str, Differing], found: Consistency, windows: Mapping[str, timedelta]) -> dict[str, Differing]:
-    """Each feature's rows that differ most, and the events of those of the features that come first."""
+def _with_rows(
+    told: Mapping[str, Differing], found: Consistency, windows: Mapping[str, timedelta]
+) -> dict[str, Differing]:
+    """Each feature's rows that differ most, and the events of those of the features that come
+    first.
+    """
     mine: dict[str, list[Difference]] = defaultdict(list)
     for r in found.rows:
         mine[r.feature].append(r)
     made, left = {}, LOOKED
     for name, differs in told.items():  # verdicts come worst first
         worst = sorted(mine[name], key=lambda r: (-distance(r), microseconds(r.at)))[:ROWS]
-        made[name] = evolve(differs, rows=tuple(offending(found, r, windows.get(name), events=i < left) for i, r in enumerate(worst)))
+        made[name] = evolve(
+            differs,
+            rows=tuple(
+                offending(found, r, windows.get(name), events=i < left) for i, r in enumerate(worst)
+            ),
+        )
         left -= len(worst)
     return made
 
 
 def distance(row: Difference) -> float:
-    """How far a value is from the warehouse's; of what has no distance, and of null, as far as can be."""
+    """How far a value is from the warehouse's.
+
+    Of what has no distance, and of null, as far as can be.
+    """
     if isinstance(row.online, Number) and isinstance(row.offline, Number):
-        apart = abs(float(row.online) - float(row.offline))  # type: ignore[arg-type] # Number says less than float takes
+        # Number says less than float takes
+        apart = abs(float(row.online) - float(row.offline))  # type: ignore[arg-type]
         return math.inf if math.isnan(apart) else apart
     return math.inf
 
 
-def offending(found: Consistency, row: Difference, window: timedelta | None, *, events: bool) -> Offending:
+def offending(
+    found: Consistency, row: Difference, window: timedelta | None, *, events: bool
+) -> Offending:
     """A row that differs, with the events of its window."""
     key = ", ".join(preview_words.cell(v) for v in row.keys.values())
     at, seen = microseconds(row.at), _events(found, row) if events else []
     marks = tuple(Mark(microseconds(e["time"]), bool(e["visible"])) for e in seen)
     starts = [m.time for m in marks] + ([] if window is None else [at - in_us(window)])
-    return Offending(key, at, row.online, row.offline, row.cause, min(starts, default=None), marks, row.keys)
+    return Offending(
+        key, at, row.online, row.offline, row.cause, min(starts, default=None), marks, row.keys
+    )
 
 
 def _events(found: Consistency, row: Difference) -> list[dict[str, Any]]:

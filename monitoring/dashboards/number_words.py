@@ -24,7 +24,12 @@ def span(seconds: float) -> str:
     >>> span(12.76 * 3600), span(2.6), span(0.25)
     ('12.8 h', '2.6 s', '250 ms')
     """
-    for least, size, name in ((2 * 86_400, 86_400, "d"), (3600, 3600, "h"), (60, 60, "min"), (1, 1, "s")):
+    for least, size, name in (
+        (2 * 86_400, 86_400, "d"),
+        (3600, 3600, "h"),
+        (60, 60, "min"),
+        (1, 1, "s"),
+    ):
         if abs(seconds) >= least:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {name}"
     return f"{seconds * 1000:.0f} ms" if seconds else "0 s"

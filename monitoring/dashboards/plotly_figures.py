@@ -1,4 +1,6 @@
-"""A feature of a dashboard as a Plotly figure: its distribution on frozen bins, and its score over time."""
+"""A feature of a dashboard as a Plotly figure: its distribution on frozen bins, and its score over
+time.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,38 @@ NOW, BEFORE, WATCHED, ALERTED = "#4269d0", "#9498a0", "#b7791f", "#c53030"
 
 
 def figure(board: Board, line: Line) -> go.Figure:
-    """Shares by bin now and in the reference; below, PSI by tile with its thresholds and, dotted, the noise floor."""
-    made = make_subplots(rows=2, cols=1, vertical_spacing=0.22, subplot_titles=("Distribution, latest tile", "PSI by tile"))
+    """Shares by bin now and in the reference.
+
+    Below, PSI by tile with its thresholds and, dotted, the noise floor.
+    """
+    made = make_subplots(
+        rows=2,
+        cols=1,
+        vertical_spacing=0.22,
+        subplot_titles=("Distribution, latest tile", "PSI by tile"),
+    )
     labels = [b.label for b in line.bins]
-    made.add_bar(x=labels, y=[b.current for b in line.bins], name="now", marker_color=NOW, row=1, col=1)
-    made.add_bar(x=labels, y=[b.reference for b in line.bins], name="reference", marker_color=BEFORE, row=1, col=1)
+    made.add_bar(
+        x=labels, y=[b.current for b in line.bins], name="now", marker_color=NOW, row=1, col=1
+    )
+    made.add_bar(
+        x=labels,
+        y=[b.reference for b in line.bins],
+        name="reference",
+        marker_color=BEFORE,
+        row=1,
+        col=1,
+    )
     times = [EPOCH + timedelta(microseconds=t) for t in line.drift.times]
-    made.add_scatter(x=times, y=list(line.drift.values), name="PSI", mode="lines+markers", line_color=NOW, row=2, col=1)
+    made.add_scatter(
+        x=times,
+        y=list(line.drift.values),
+        name="PSI",
+        mode="lines+markers",
+        line_color=NOW,
+        row=2,
+        col=1,
+    )
     for limit, colour in zip(board.thresholds.drift, (WATCHED, ALERTED), strict=True):
         made.add_hline(y=limit, line_color=colour, line_width=1, row=2, col=1)
     if line.floor is not None:

@@ -1,4 +1,6 @@
-"""What each tile of answers is held against: a reference as a whole, the tile so long before it, or the same answers as the warehouse gives them."""
+"""What each tile of answers is held against: a reference as a whole, the tile so long before it, or
+the same answers as the warehouse gives them.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,19 @@ if TYPE_CHECKING:
 BACK = {"day": timedelta(days=1), "week": timedelta(days=7)}
 TRAINING, PREVIOUS, OFFLINE = "training", "previous", "offline"
 WORDS = (TRAINING, PREVIOUS, *BACK, OFFLINE)
-WAYS = "training, the training set; previous, the tile before; day or week, the same hours so long before; offline, the warehouse's values of the same answers"
+WAYS = (
+    "training, the training set; previous, the tile before; day or week, the same hours so long"
+    " before; offline, the warehouse's values of the same answers"
+)
 
 
 @frozen
 class Against:
-    """`back`: the tile so long before; `offline`: the same answers by the warehouse, whose drift is skew; neither: the reference as a whole."""
+    """`back`: the tile so long before.
+
+    `offline`: the same answers by the warehouse, whose drift is skew; neither: the reference as a
+    whole.
+    """
 
     back: timedelta | None = None
     offline: bool = False
@@ -41,32 +50,58 @@ class Against:
             return "warehouse's values of the same answers"
         if self.back is None:
             return ""
-        return "tile before" if self.back == self.tile else f"same hours {said(self.back.total_seconds())} before"
+        return (
+            "tile before"
+            if self.back == self.tile
+            else f"same hours {said(self.back.total_seconds())} before"
+        )
 
     @property
     def label(self) -> str:
-        """What a finding's place says of it: nothing for a reference as a whole, so that each has findings of its own."""
+        """What a finding's place says of it: nothing for a reference as a whole, so that each has
+        findings of its own.
+        """
         return f"against the {self.name}" if self.relative else ""
 
 
 def against(chosen: Chosen, tile: timedelta) -> Against:
-    """What a word or a time means for tiles of this length. DefinitionError for neither, and for a time that is no whole number of tiles."""
+    """What a word or a time means for tiles of this length.
+
+    DefinitionError for neither, and for a time that is no whole number of tiles.
+    """
     if chosen is None or chosen == TRAINING:
         return Against(tile=tile)
     if chosen == OFFLINE:
         return Against(offline=True, tile=tile)
-    back = chosen if isinstance(chosen, timedelta) else tile if chosen == PREVIOUS else BACK.get(chosen)
+    back = (
+        chosen
+        if isinstance(chosen, timedelta)
+        else tile
+        if chosen == PREVIOUS
+        else BACK.get(chosen)
+    )
     if back is None:
-        message = f"reference={chosen!r} is nothing to hold answers against: give a table, a timedelta, or one of {', '.join(WORDS)}"
+        message = (
+            f"reference={chosen!r} is nothing to hold answers against: give a table, a timedelta,"
+            f" or one of {', '.join(WORDS)}"
+        )
         raise DefinitionError(message)
     if back <= timedelta(0) or back % tile:
-        message = f"the tile {said(back.total_seconds())} before is none of tiles of {said(tile.total_seconds())}: give a whole number of tiles"
+        message = (
+            f"the tile {said(back.total_seconds())} before is none of tiles of"
+            f" {said(tile.total_seconds())}: give a whole number of tiles"
+        )
         raise DefinitionError(message)
     return Against(back, tile=tile)
 
 
 def choices(given: Chosen, tile: timedelta, *, whole: bool) -> tuple[tuple[str, str], ...]:
-    """What else than what was given answers may be held against, as words with what they mean; the `whole` of a training set where there is one."""
+    """What else than what was given answers may be held against, as words with what they mean.
+
+    The `whole` of a training set where there is one.
+    """
     others = [w for w in WORDS if (w != TRAINING or whole) and not (w in BACK and BACK[w] % tile)]
     mine = against(given, tile)
-    return tuple((w, against(w, tile).name or "training set") for w in others if against(w, tile) != mine)
+    return tuple(
+        (w, against(w, tile).name or "training set") for w in others if against(w, tile) != mine
+    )

@@ -1,4 +1,6 @@
-"""What is watched, as it is given: a definition, or the name that it is served under, whose definition a cell of the notebook has."""
+"""What is watched, as it is given: a definition, or the name that it is served under, whose
+definition a cell of the notebook has.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,25 @@ if TYPE_CHECKING:
 def given(store: Store, what: Any, verb: str) -> GroupBy | Join:
     """The definition; of a name, the one among the notebook's that is served under it.
 
-    Raises DefinitionError for what is neither and where no cell has it, StoreError where nothing is published under the name.
+    Raises DefinitionError for what is neither and where no cell has it, StoreError where nothing is
+    published under the name.
     """
     if isinstance(what, GroupBy | Join):
         return what
     if not isinstance(what, str):
-        message = f"{verb} takes the GroupBy or the Join that is served, or its name, not {type(what).__name__}: a store keeps its SQL, and the warehouse's values are computed by the definition itself"
+        message = (
+            f"{verb} takes the GroupBy or the Join that is served, or its name, not"
+            f" {type(what).__name__}: a store keeps its SQL, and the warehouse's values are"
+            " computed by the definition itself"
+        )
         raise DefinitionError(message)
     plan = store.plan(what, fresh=True)[1]
     found = held(plan.name, plan.hash)
     if found is None:
-        message = f"no cell here has the definition of {what} that is served, {plan.hash[:8]}: a store keeps its SQL, and the warehouse's values are computed by the definition itself; pass it, as in {verb}(store, {variable(plan.name)})"
+        message = (
+            f"no cell here has the definition of {what} that is served, {plan.hash[:8]}: a store"
+            " keeps its SQL, and the warehouse's values are computed by the definition itself;"
+            f" pass it, as in {verb}(store, {variable(plan.name)})"
+        )
         raise DefinitionError(message)
     return found

@@ -1,4 +1,6 @@
-"""What was answered in a span, measured once: its tiles against the reference, and against what the warehouse gives; for a board and for a monitor alike."""
+"""What was answered in a span, measured once: its tiles against the reference, and against what the
+warehouse gives; for a board and for a monitor alike.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ WEEK, SIX_HOURS = timedelta(days=7), watched_figures.USUAL
 
 @frozen(eq=False)
 class Span:
-    """Which time is looked at, in microseconds since 1970, [first, last), and in tiles of what length."""
+    """Which time is looked at, in microseconds since 1970, [first, last), and in tiles of what
+    length.
+    """
 
     first: int
     last: int
@@ -58,19 +62,38 @@ class Span:
     def before(cls, now: datetime, span: timedelta, tile: timedelta) -> Span:
         """The span that ends now; DefinitionError for a span or a tile that has no length."""
         if tile <= timedelta(0) or span < tile:
-            message = f"span={span} and tile={tile}: a tile is longer than nothing, and a span at least one tile"
+            message = (
+                f"span={span} and tile={tile}: a tile is longer than nothing, and a span at least"
+                " one tile"
+            )
             raise DefinitionError(message)
         last = microseconds(now) + 1  # what was asked for now counts
         return cls(last - in_us(span), last, tile)
 
 
 class Measured:
-    """Answers of a served definition, and what is measured of them; each part when it is first asked for.
+    """Answers of a served definition, and what is measured of them.
 
-    `reference` gives the bins, and the tile that every other is held against unless `chosen` says which each has of its own.
+    Each part when it is first asked for.
+
+    `reference` gives the bins, and the tile that every other is held against unless `chosen` says
+    which each has of its own.
     """
 
-    def __init__(self, store: Store, definition: GroupBy | Join, *, now: datetime, on: BaseBackend | None = None, span: timedelta = WEEK, tile: timedelta = SIX_HOURS, reference: ir.Table | Callable[[Measured], Reference | None] | None = None, chosen: Chosen = None, complete: At = None, refreeze: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        definition: GroupBy | Join,
+        *,
+        now: datetime,
+        on: BaseBackend | None = None,
+        span: timedelta = WEEK,
+        tile: timedelta = SIX_HOURS,
+        reference: ir.Table | Callable[[Measured], Reference | None] | None = None,
+        chosen: Chosen = None,
+        complete: At = None,
+        refreeze: bool = False,
+    ) -> None:
         self.store, self.definition, self.on, self.complete = store, definition, on, complete
         self.plan, self.shown = plan_of(definition), Span.before(now, span, tile)
         self.against: Against = against(chosen, tile)
@@ -79,7 +102,9 @@ class Measured:
 
     @cached_property
     def _log(self) -> Answered:
-        """The served log of the span, and of the whole tiles before it that its tiles are held against."""
+        """The served log of the span, and of the whole tiles before it that its tiles are held
+        against.
+        """
         first, back = self.shown.first, self.against.back
         if back is not None:
             first -= in_us(back) + (first - in_us(back)) % in_us(self.shown.tile)
@@ -88,7 +113,10 @@ class Measured:
     @cached_property
     def told(self) -> Answered:
         """The served log of the span."""
-        return evolve(self._log, rows=self._log.rows.filter(pc.greater_equal(self._log.rows["at"], self.shown.first)))
+        return evolve(
+            self._log,
+            rows=self._log.rows.filter(pc.greater_equal(self._log.rows["at"], self.shown.first)),
+        )
 
     def answers(self) -> pa.Table:
         """What was answered, by the features' names."""
@@ -96,11 +124,26 @@ class Measured:
 
     @cached_property
     def reference(self) -> Reference | None:
-        """What the answers' bins are of; none for a group-by alone, but where each tile has one of its own: then of its first answers."""
+        """What the answers' bins are of.
+
+        None for a group-by alone, but where each tile has one of its own: then of its first
+        answers.
+        """
         given = self._reference
         if given is None:
-            return kept(self.store, self.definition, self.now, on=self.on, refreeze=self._refreeze, answers=self.answers if self.against.relative else None)
-        return reference_of(self.definition, given, on=self.on) if isinstance(given, ir.Table) else given(self)
+            return kept(
+                self.store,
+                self.definition,
+                self.now,
+                on=self.on,
+                refreeze=self._refreeze,
+                answers=self.answers if self.against.relative else None,
+            )
+        return (
+            reference_of(self.definition, given, on=self.on)
+            if isinstance(given, ir.Table)
+            else given(self)
+        )
 
     @property
     def held(self) -> str:
@@ -109,7 +152,10 @@ class Measured:
 
     @cached_property
     def tiles(self) -> Mapping[str, list[Tile]]:
-        """What was answered, by measured column and time; beside the warehouse, of the answers that it has."""
+        """What was answered, by measured column and time.
+
+        Beside the warehouse, of the answers that it has.
+        """
         return self._summarised(self._compared("f") if self.against.offline else self._log)
 
     @cached_property
@@ -127,18 +173,29 @@ class Measured:
         """The answers that the warehouse has values of: as they were served, or as it gives them."""
         rows = self.consistency.scored
         assert rows is not None  # noqa: S101 a comparison that was run has them
-        named = [f"{letter if c[0] == 'f' and c[1:].isdigit() else c[0]}{c[1:]}" for c in self.told.rows.column_names]
-        return evolve(self.told, rows=rows.select(named).rename_columns(self.told.rows.column_names))
+        named = [
+            f"{letter if c[0] == 'f' and c[1:].isdigit() else c[0]}{c[1:]}"
+            for c in self.told.rows.column_names
+        ]
+        return evolve(
+            self.told, rows=rows.select(named).rename_columns(self.told.rows.column_names)
+        )
 
     def before(self, column: str, start: datetime | None) -> Tile:
-        """What a measured column's tile that starts then is held against; one without rows where there is none."""
+        """What a measured column's tile that starts then is held against.
+
+        One without rows where there is none.
+        """
         assert self.reference is not None  # noqa: S101 what was scored has one
         if not self.against.relative:
             return self.reference.tiles[column]
         edges = self.reference.edges[column]
         at = start if start is None or self.against.back is None else start - self.against.back
         there = (self._offline if self.against.offline else self.tiles).get(column, [])
-        return next((t for t in there if t.start == at), Tile(column, edges.edges_id, counts=[0] * edges.bins))
+        return next(
+            (t for t in there if t.start == at),
+            Tile(column, edges.edges_id, counts=[0] * edges.bins),
+        )
 
     @cached_property
     def drifts(self) -> Mapping[str, Mapping[str, list[Drift]]]:
@@ -148,14 +205,22 @@ class Measured:
             return {}
         found: dict[str, dict[str, list[Drift]]] = {}
         for name in (n for _, _, n in self.plan.outputs if n not in reference.skipped):
-            every = {c: self._scored(reference, c) for c in reference.columns(name) if self.tiles.get(c)}
+            every = {
+                c: self._scored(reference, c) for c in reference.columns(name) if self.tiles.get(c)
+            }
             found[name] = {c: drifts for c, drifts in every.items() if drifts}
         return found
 
     def _scored(self, reference: Reference, column: str) -> list[Drift]:
         """A measured column's tiles of the span, each against its own."""
-        theirs = self.against.back or (self._offline.get(column, []) if self.against.offline else reference.tiles[column])
-        return [d for d in series(self.tiles[column], reference.edges[column], theirs) if d.start is None or microseconds(d.start + self.shown.tile) > self.shown.first]
+        theirs = self.against.back or (
+            self._offline.get(column, []) if self.against.offline else reference.tiles[column]
+        )
+        return [
+            d
+            for d in series(self.tiles[column], reference.edges[column], theirs)
+            if d.start is None or microseconds(d.start + self.shown.tile) > self.shown.first
+        ]
 
     def place(self, feature: str, column: str) -> str:
         """What a finding says of a measured column beside its feature."""
@@ -164,14 +229,42 @@ class Measured:
     @cached_property
     def consistency(self) -> Consistency:
         """The same answers against what the warehouse gives."""
-        return consistency(self.store, self.definition, self.shown.first, self.shown.last, on=self.on, complete=self.complete)
+        return consistency(
+            self.store,
+            self.definition,
+            self.shown.first,
+            self.shown.last,
+            on=self.on,
+            complete=self.complete,
+        )
 
     def of_drift(self) -> Iterator[Figure]:
         """The figures of every tile; of a feature that has none, that it is not judged and why."""
         for _, _, feature in self.plan.outputs:
             columns = self.drifts.get(feature, {})
-            found = [f for c, drifts in columns.items() for f in watched_figures.of_drift(self.plan.name, feature, self.place(feature, c), drifts, self.shown.tile, self.now)]
-            yield from found or [Figure("psi", self.plan.name, self.now, None, feature, self.place(feature, feature), extra={"why": self.unscored(feature)})]
+            found = [
+                f
+                for c, drifts in columns.items()
+                for f in watched_figures.of_drift(
+                    self.plan.name,
+                    feature,
+                    self.place(feature, c),
+                    drifts,
+                    self.shown.tile,
+                    self.now,
+                )
+            ]
+            yield from found or [
+                Figure(
+                    "psi",
+                    self.plan.name,
+                    self.now,
+                    None,
+                    feature,
+                    self.place(feature, feature),
+                    extra={"why": self.unscored(feature)},
+                )
+            ]
 
     def unscored(self, feature: str) -> str:
         """Why a feature's drift has no figure."""
@@ -179,7 +272,11 @@ class Measured:
             return "no reference"
         if feature in self.reference.skipped:
             return self.reference.skipped[feature]
-        return "its tiles have too few rows yet" if self.drifts.get(feature) else "nothing of it was served"
+        return (
+            "its tiles have too few rows yet"
+            if self.drifts.get(feature)
+            else "nothing of it was served"
+        )
 
     def of_consistency(self) -> Iterator[Figure]:
         """The figures of the span as a whole."""
@@ -189,7 +286,11 @@ class Measured:
     def logged(self) -> None:
         """DefinitionError where no answer was logged in the span."""
         if not self.told.rows.num_rows:
-            message = f"no answer of {self.plan.name} was logged for {said((self.shown.last - self.shown.first) / 1e6)}: Store(sample=1.0) keeps a served log of what is fetched through it"
+            message = (
+                f"no answer of {self.plan.name} was logged for"
+                f" {said((self.shown.last - self.shown.first) / 1e6)}: Store(sample=1.0) keeps a"
+                " served log of what is fetched through it"
+            )
             raise DefinitionError(message)
 
     def sources(self) -> dict[str, Source]:
@@ -202,4 +303,7 @@ class Measured:
 
             return measure
 
-        return {" ".join(filter(None, ("drift", self.against.label))): of(self.of_drift), "consistency": of(self.of_consistency)}
+        return {
+            " ".join(filter(None, ("drift", self.against.label))): of(self.of_drift),
+            "consistency": of(self.of_consistency),
+        }

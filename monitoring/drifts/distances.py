@@ -1,4 +1,7 @@
-"""How far two distributions are apart, from counts per bin: each formula once, in numpy; larger is worse."""
+"""How far two distributions are apart, from counts per bin: each formula once, in numpy.
+
+Larger is worse.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def jeffreys(counts: Numbers) -> Numbers:
 
 
 def evidently(counts: Numbers) -> Numbers:
-    """Evidently 0.7: 1e-4, or a millionth of the smallest share where that is not above 1e-4; sums to more than 1."""
+    """Evidently 0.7: 1e-4, or a millionth of the smallest share where that is not above 1e-4.
+
+    Sums to more than 1.
+    """
     p = shares(counts)
     if not (p == 0).any():
         return p
@@ -52,14 +58,21 @@ def zipline(counts: Numbers) -> Numbers:
     return np.where(p == 0, 1e-5, p)
 
 
-ZEROS: dict[str, Callable[[Numbers], Numbers]] = {"jeffreys": jeffreys, "evidently": evidently, "chronon_kll": chronon_kll, "zipline": zipline}
+ZEROS: dict[str, Callable[[Numbers], Numbers]] = {
+    "jeffreys": jeffreys,
+    "evidently": evidently,
+    "chronon_kll": chronon_kll,
+    "zipline": zipline,
+}
 
 
 # --- of counts per bin; the reference first
 
 
 def psi(ref: Numbers, cur: Numbers, zeros: str = "jeffreys") -> float:
-    """The population stability index, sum of (p - q) ln(p / q), over the bins that either has rows in."""
+    """The population stability index, sum of (p - q) ln(p / q), over the bins that either has rows
+    in.
+    """
     there = (ref + cur) > 0
     p, q = (ZEROS[zeros](side[there]) for side in (ref, cur))
     return float(((p - q) * np.log(p / q)).sum())
@@ -86,7 +99,9 @@ def hellinger(ref: Numbers, cur: Numbers) -> float:
 
 
 def tvd(ref: Numbers, cur: Numbers) -> float:
-    """Half the sum of the differences of shares: the part of the rows that would have to change bin, in [0, 1]."""
+    """Half the sum of the differences of shares: the part of the rows that would have to change
+    bin, in [0, 1].
+    """
     return float(np.abs(shares(ref) - shares(cur)).sum() / 2)
 
 
@@ -97,7 +112,9 @@ def linf(ref: Numbers, cur: Numbers) -> tuple[float, int]:
 
 
 def homogeneity(ref: Numbers, cur: Numbers) -> tuple[float, int]:
-    """The chi-square statistic of the 2 x bins table, with both sides as samples, and its degrees of freedom."""
+    """The chi-square statistic of the 2 x bins table, with both sides as samples, and its degrees
+    of freedom.
+    """
     observed = np.stack([ref, cur])[:, (ref + cur) > 0]
     expected = observed.sum(1, keepdims=True) * observed.sum(0) / observed.sum()
     return float(((observed - expected) ** 2 / expected).sum()), observed.shape[1] - 1
@@ -112,16 +129,19 @@ def cramer(statistic: float, rows: float) -> float:
 
 
 def ks(ref: Numbers, cur: Numbers) -> tuple[float, float]:
-    """The largest difference of the cumulative shares at the bins' ends, and how much more it may be inside a bin.
+    """The largest difference of the cumulative shares at the bins' ends, and how much more it may
+    be inside a bin.
 
-    Inside, one share can rise by p before the other rises by q: at most min(p, q) above the larger end.
+    Inside, one share can rise by p before the other rises by q: at most min(p, q) above the larger
+    end.
     """
     p, q = shares(ref), shares(cur)
     return float(np.abs(np.cumsum(p - q)).max()), float(np.minimum(p, q).max())
 
 
 def w1(ref: Numbers, cur: Numbers, ends: Numbers) -> tuple[float, float]:
-    """Wasserstein-1 in the feature's unit as if each bin's rows lay evenly between its ends, and how far that may be off.
+    """Wasserstein-1 in the feature's unit as if each bin's rows lay evenly between its ends, and
+    how far that may be off.
 
     To spread a bin's rows evenly moves each by at most half its width on average, on either side.
     """

@@ -11,7 +11,15 @@ from attrs import evolve, frozen
 
 from workbench.errors import DefinitionError
 from workbench.monitoring.drifts import distances, significance
-from workbench.monitoring.drifts.psi_verdicts import RULES, Judged, Rules, Status, judged, level, persisted
+from workbench.monitoring.drifts.psi_verdicts import (
+    RULES,
+    Judged,
+    Rules,
+    Status,
+    judged,
+    level,
+    persisted,
+)
 from workbench.monitoring.tiles.tile_series import Tile
 
 if TYPE_CHECKING:
@@ -27,9 +35,12 @@ Against = Tile | timedelta | list[Tile]
 
 @frozen
 class Score:
-    """One figure, larger is worse, null where it cannot be had; `p` is its probability under no change.
+    """One figure, larger is worse, null where it cannot be had.
 
-    `low` and `high` are where the true value is, for a figure from bins, or a 95 % interval; `note` says of what.
+    `p` is its probability under no change.
+
+    `low` and `high` are where the true value is, for a figure from bins, or a 95 % interval; `note`
+    says of what.
     """
 
     value: float | None
@@ -57,10 +68,11 @@ class Rate:
 class Drift:
     """A tile held against a reference.
 
-    `scores` are by name: null_rate_delta, nan_rate_delta, psi, js2, hellinger, tvd, linf, ks, w1, w1_std, chi2, new_rate,
-    vanished_mass, out_of_range_rate, row_count_ratio; those that a kind of feature cannot have are left out. `judged` is
-    the PSI that `status` went by, of `rows` at least on either side, and `unscored` says why it is not held against thresholds;
-    `rates` are nulls (null_rate_delta) and what is not finite (nan_rate_delta). `why` says what decided the status.
+    `scores` are by name: null_rate_delta, nan_rate_delta, psi, js2, hellinger, tvd, linf, ks, w1,
+    w1_std, chi2, new_rate, vanished_mass, out_of_range_rate, row_count_ratio; those that a kind of
+    feature cannot have are left out. `judged` is the PSI that `status` went by, of `rows` at least
+    on either side, and `unscored` says why it is not held against thresholds; `rates` are nulls
+    (null_rate_delta) and what is not finite (nan_rate_delta). `why` says what decided the status.
     `severity` is the worst figure over its alert threshold.
     """
 
@@ -80,19 +92,35 @@ class Drift:
     unscored: str
 
 
-def drift_of(reference: Tile, current: Tile, edges: Edges, *, gap: Gap | None = None, week: Tile | None = None, rules: Rules = RULES) -> Drift:
-    """All scores of a tile against a reference tile of the same edges, and its status, persistence apart.
+def drift_of(
+    reference: Tile,
+    current: Tile,
+    edges: Edges,
+    *,
+    gap: Gap | None = None,
+    week: Tile | None = None,
+    rules: Rules = RULES,
+) -> Drift:
+    """All scores of a tile against a reference tile of the same edges, and its status, persistence
+    apart.
 
-    The Kolmogorov-Smirnov and Wasserstein distances are those of `gap` (`gap_of` has them from the rows), else from bins
-    with their bounds. `week` is the tile of a week before, which row_count_ratio needs. p-values count rows as
-    independent; statuses count different keys. Raises DefinitionError over tiles of other edges.
+    The Kolmogorov-Smirnov and Wasserstein distances are those of `gap` (`gap_of` has them from the
+    rows), else from bins with their bounds. `week` is the tile of a week before, which
+    row_count_ratio needs. p-values count rows as independent; statuses count different keys. Raises
+    DefinitionError over tiles of other edges.
     """
     if not reference.edges_id == current.edges_id == edges.edges_id:
-        message = f"{current.feature} has tiles of edges {reference.edges_id} and {current.edges_id}, not both of {edges.edges_id}: summarise both with the same edges"
+        message = (
+            f"{current.feature} has tiles of edges {reference.edges_id} and {current.edges_id}, not"
+            f" both of {edges.edges_id}: summarise both with the same edges"
+        )
         raise DefinitionError(message)
     ref, cur = np.array(reference.counts, float), np.array(current.counts, float)
     binned = bool(edges.bins and ref.sum() and cur.sum())
-    scores = {"null_rate_delta": _rate(reference, current, _nulls), "nan_rate_delta": _rate(reference, current, _nonfinite)}
+    scores = {
+        "null_rate_delta": _rate(reference, current, _nulls),
+        "nan_rate_delta": _rate(reference, current, _nonfinite),
+    }
     if not edges.numeric:
         del scores["nan_rate_delta"]
     if binned:
@@ -103,32 +131,72 @@ def drift_of(reference: Tile, current: Tile, edges: Edges, *, gap: Gap | None = 
     effective = [min(t.n_eff, t.n_finite) for t in (reference, current)]
     found = judged(ref, cur, *effective, ordered=edges.numeric, rules=rules) if binned else None
     rates, rows = _rates(reference, current, rules), min(reference.n_finite, current.n_finite)
-    unscored = ("no values to compare" if edges.bins else "") if found is None else "" if (found.floor <= rules.floor and rows >= rules.rows) else f"PSI of {found.bins} bins has noise up to {found.floor:.3g}"
+    unscored = (
+        ("no values to compare" if edges.bins else "")
+        if found is None
+        else (
+            ""
+            if (found.floor <= rules.floor and rows >= rules.rows)
+            else f"PSI of {found.bins} bins has noise up to {found.floor:.3g}"
+        )
+    )
     status, why, severity = _verdict(reference, current, edges, found, rates, unscored, rules)
-    return Drift(edges.feature, edges.edges_id, current.start, current.length, reference.n_rows, current.n_rows, scores, found, status, why, severity, rates, rows, unscored)
+    return Drift(
+        edges.feature,
+        edges.edges_id,
+        current.start,
+        current.length,
+        reference.n_rows,
+        current.n_rows,
+        scores,
+        found,
+        status,
+        why,
+        severity,
+        rates,
+        rows,
+        unscored,
+    )
 
 
-def series(tiles: Iterable[Tile], edges: Edges, against: Against, *, rules: Rules = RULES) -> list[Drift]:
-    """The drift of each tile of one measured column, by start, with statuses as they persist; hours without rows as tiles of none.
+def series(
+    tiles: Iterable[Tile], edges: Edges, against: Against, *, rules: Rules = RULES
+) -> list[Drift]:
+    """The drift of each tile of one measured column, by start, with statuses as they persist.
 
-    `against` is one reference tile (of a training set), a span (one length: the previous tile; 7 days: the same hour a
-    week before) or tiles that have the same starts (offline, for served ones: that is skew). A tile whose reference is not
-    there has "insufficient data".
+    Hours without rows as tiles of none.
+
+    `against` is one reference tile (of a training set), a span (one length: the previous tile; 7
+    days: the same hour a week before) or tiles that have the same starts (offline, for served ones:
+    that is skew). A tile whose reference is not there has "insufficient data".
     """
     there = {t.start: t for t in tiles if t.feature == edges.feature}
-    others = {t.start: t for t in against if t.feature == edges.feature} if isinstance(against, list) else there
+    others = (
+        {t.start: t for t in against if t.feature == edges.feature}
+        if isinstance(against, list)
+        else there
+    )
     none = Tile(edges.feature, edges.edges_id, counts=[0] * edges.bins)
     found = []
     for tile in _filled(there, none):
-        start = tile.start if not isinstance(against, timedelta) or tile.start is None else tile.start - against
+        start = (
+            tile.start
+            if not isinstance(against, timedelta) or tile.start is None
+            else tile.start - against
+        )
         reference = against if isinstance(against, Tile) else others.get(start, none)
         week = None if tile.start is None else there.get(tile.start - WEEK)
         found.append(drift_of(reference, tile, edges, week=week, rules=rules))
-    return [evolve(d, status=s) for d, s in zip(found, persisted([d.status for d in found], rules), strict=True)]
+    return [
+        evolve(d, status=s)
+        for d, s in zip(found, persisted([d.status for d in found], rules), strict=True)
+    ]
 
 
 def marked(drifts: Sequence[Drift], rate: float = 0.01) -> list[bool]:
-    """Which of many features' drifts are no chance finds: at most `rate` of those marked are false (Benjamini-Hochberg over the p of ks, else of chi2)."""
+    """Which of many features' drifts are no chance finds: at most `rate` of those marked are false
+    (Benjamini-Hochberg over the p of ks, else of chi2).
+    """
     found = [d.scores.get("ks", d.scores.get("chi2", Score(None))).p for d in drifts]
     marks = iter(significance.discovered([p for p in found if p is not None], rate))
     return [p is not None and next(marks) for p in found]
@@ -141,7 +209,10 @@ def _filled(there: Mapping[datetime | None, Tile], none: Tile) -> list[Tile]:
         return list(there.values())
     length = there[starts[0]].length or timedelta(hours=1)
     steps = range((starts[-1] - starts[0]) // length + 1)
-    return [there.get(start) or evolve(none, start=start, length=length) for start in (starts[0] + i * length for i in steps)]
+    return [
+        there.get(start) or evolve(none, start=start, length=length)
+        for start in (starts[0] + i * length for i in steps)
+    ]
 
 
 # --- scores
@@ -162,7 +233,13 @@ def _rate(reference: Tile, current: Tile, of: Callable[[Tile], int]) -> Score:
         return Score(None)
     before, now = r / reference.n_rows, c / current.n_rows
     low, high = significance.wilson(c, current.n_rows)
-    return Score(abs(now - before), significance.rate_p(before, reference.n_rows, now, current.n_rows), low, high, "95 % interval of the current rate")
+    return Score(
+        abs(now - before),
+        significance.rate_p(before, reference.n_rows, now, current.n_rows),
+        low,
+        high,
+        "95 % interval of the current rate",
+    )
 
 
 def _of_bins(ref: Numbers, cur: Numbers, edges: Edges) -> dict[str, Score]:
@@ -175,7 +252,11 @@ def _of_bins(ref: Numbers, cur: Numbers, edges: Edges) -> dict[str, Score]:
         "hellinger": Score(distances.hellinger(ref, cur)),
         "tvd": Score(distances.tvd(ref, cur)),
         "linf": Score(most, note=edges.labels[where]),
-        "chi2": Score(distances.cramer(statistic, float(ref.sum() + cur.sum())), significance.chi2_p(statistic, freedom), note=f"Cramer's V; chi2 {statistic:.6g} of {freedom}"),
+        "chi2": Score(
+            distances.cramer(statistic, float(ref.sum() + cur.sum())),
+            significance.chi2_p(statistic, freedom),
+            note=f"Cramer's V; chi2 {statistic:.6g} of {freedom}",
+        ),
     }
 
 
@@ -188,25 +269,45 @@ def _ordered(reference: Tile, current: Tile, edges: Edges, gap: Gap | None) -> d
         d, more, w, off = gap.ks, 0.0, gap.w1, 0.0
     note = "exact" if not more and not off else "from bins"
     std = max(reference.std, distances.LEAST_STD) if reference.std is not None else math.nan
-    scaled = Score(w / std, low=max(w - off, 0.0) / std, high=(w + off) / std, note=note) if std == std else Score(None)  # noqa: PLR0124 NaN
+    scaled = (
+        Score(w / std, low=max(w - off, 0.0) / std, high=(w + off) / std, note=note)
+        if std == std  # noqa: PLR0124 NaN
+        else Score(None)
+    )
     p = significance.ks_p(d, float(ref.sum()), float(cur.sum()))
-    return {"ks": Score(d, p, d, min(d + more, 1.0), note), "w1": Score(w, None, max(w - off, 0.0), w + off, note), "w1_std": scaled}
+    return {
+        "ks": Score(d, p, d, min(d + more, 1.0), note),
+        "w1": Score(w, None, max(w - off, 0.0), w + off, note),
+        "w1_std": scaled,
+    }
 
 
-def _binned(ref: Numbers, cur: Numbers, edges: Edges, reference: Tile, current: Tile) -> tuple[tuple[float, float], tuple[float, float]]:
+def _binned(
+    ref: Numbers, cur: Numbers, edges: Edges, reference: Tile, current: Tile
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """KS and W1 from bins, each with how far it may be off."""
-    lows, highs = ([x for x in pair if x is not None] for pair in ((reference.low, current.low), (reference.high, current.high)))
+    lows, highs = (
+        [x for x in pair if x is not None]
+        for pair in ((reference.low, current.low), (reference.high, current.high))
+    )
     if edges.kind == "ranges":
-        ends = np.array([min([*lows, *edges.cuts[:1]]), *edges.cuts, max([*highs, *edges.cuts[-1:]])])
+        ends = np.array(
+            [min([*lows, *edges.cuts[:1]]), *edges.cuts, max([*highs, *edges.cuts[-1:]])]
+        )
         return distances.ks(ref, cur), distances.w1(ref, cur, ends)
     # a bin is one value, and the new numbers of the last bin are anywhere
     values = np.array([*edges.cuts, max([*highs, *edges.cuts[-1:]])])
     new = float(distances.shares(ref)[-1] + distances.shares(cur)[-1])
-    return (distances.ks(ref, cur)[0], new), (distances.w1_of_values(ref, cur, values), new * (values[-1] - min([*lows, *edges.cuts[:1]])))
+    return (distances.ks(ref, cur)[0], new), (
+        distances.w1_of_values(ref, cur, values),
+        new * (values[-1] - min([*lows, *edges.cuts[:1]])),
+    )
 
 
 def _outside(current: Tile, edges: Edges, ref: Numbers, cur: Numbers) -> dict[str, Score]:
-    """S10: rows of values that the reference lacks, rows of the reference whose values are gone, rows beyond its extremes."""
+    """S10: rows of values that the reference lacks, rows of the reference whose values are gone,
+    rows beyond its extremes.
+    """
     p, q = distances.shares(ref), distances.shares(cur)
     gone = {"vanished_mass": Score(float(p[q == 0].sum()))}
     if edges.numeric:
@@ -216,17 +317,34 @@ def _outside(current: Tile, edges: Edges, ref: Numbers, cur: Numbers) -> dict[st
 
 def _distinct(reference: Tile, current: Tile) -> dict[str, Score]:
     """Of texts without bins: how far the shares of different texts are apart."""
-    if reference.n_distinct is None or current.n_distinct is None or not reference.n_finite or not current.n_finite:
+    if (
+        reference.n_distinct is None
+        or current.n_distinct is None
+        or not reference.n_finite
+        or not current.n_finite
+    ):
         return {}
-    return {"distinct_ratio_delta": Score(abs(current.n_distinct / current.n_finite - reference.n_distinct / reference.n_finite), note="depends on the number of rows")}
+    return {
+        "distinct_ratio_delta": Score(
+            abs(current.n_distinct / current.n_finite - reference.n_distinct / reference.n_finite),
+            note="depends on the number of rows",
+        )
+    }
 
 
 def _rows(current: Tile, week: Tile | None) -> dict[str, Score]:
-    """S11: |ln of the ratio|, so that half as many is as bad as twice as many; infinite where one side has none."""
+    """S11: |ln of the ratio|, so that half as many is as bad as twice as many.
+
+    Infinite where one side has none.
+    """
     if week is None or not (week.n_rows or current.n_rows):
         return {}
     ratio = current.n_rows / week.n_rows if week.n_rows else math.inf
-    return {"row_count_ratio": Score(abs(math.log(ratio)) if ratio else math.inf, note=f"|ln {ratio:.4g}|")}
+    return {
+        "row_count_ratio": Score(
+            abs(math.log(ratio)) if ratio else math.inf, note=f"|ln {ratio:.4g}|"
+        )
+    }
 
 
 # --- the verdict
@@ -240,27 +358,61 @@ def _rates(reference: Tile, current: Tile, rules: Rules) -> dict[str, Rate]:
     for name, of in (("null_rate_delta", _nulls), ("nan_rate_delta", _nonfinite)):
         if reference.n_rows and current.n_rows:
             before, now = of(reference) / reference.n_rows, of(current) / current.n_rows
-            found[name] = Rate(before, now, significance.few_p(before, reference.n_eff, now, current.n_eff) >= rules.null_p)
+            found[name] = Rate(
+                before,
+                now,
+                significance.few_p(before, reference.n_eff, now, current.n_eff) >= rules.null_p,
+            )
     return found
 
 
 SAID = {"null_rate_delta": "nulls", "nan_rate_delta": "NaN or infinite"}
 
 
-def _verdict(reference: Tile, current: Tile, edges: Edges, found: Judged | None, rates: Mapping[str, Rate], unscored: str, rules: Rules) -> tuple[Status, str, float]:
+def _verdict(
+    reference: Tile,
+    current: Tile,
+    edges: Edges,
+    found: Judged | None,
+    rates: Mapping[str, Rate],
+    unscored: str,
+    rules: Rules,
+) -> tuple[Status, str, float]:
     """The worst of what PSI and the rates say; never "ok" on too little data."""
     if min(reference.n_rows, current.n_rows) < rules.rows:
-        return "insufficient data", f"{reference.n_rows} and {current.n_rows} rows, and {rules.rows} are needed", 0.0
+        return (
+            "insufficient data",
+            f"{reference.n_rows} and {current.n_rows} rows, and {rules.rows} are needed",
+            0.0,
+        )
     said: list[tuple[Status, str, float]] = []
     for name, rate in rates.items():
-        status: Status = "ok" if rate.chance else level(rate.delta, rules.null_warn, rules.null_alert)
-        said.append((status, f"{SAID[name]}: {rate.before:.4g} before, {rate.now:.4g} now", 0.0 if rate.chance else rate.delta / rules.null_alert))
+        status: Status = (
+            "ok" if rate.chance else level(rate.delta, rules.null_warn, rules.null_alert)
+        )
+        said.append(
+            (
+                status,
+                f"{SAID[name]}: {rate.before:.4g} before, {rate.now:.4g} now",
+                0.0 if rate.chance else rate.delta / rules.null_alert,
+            )
+        )
     if found is None:
-        said.append(("insufficient data", "no values to compare", 0.0) if edges.bins else ("ok", "too many different texts for bins: nulls alone", 0.0))
+        said.append(
+            ("insufficient data", "no values to compare", 0.0)
+            if edges.bins
+            else ("ok", "too many different texts for bins: nulls alone", 0.0)
+        )
     elif unscored:
         said.append(("insufficient data", unscored, 0.0))
     else:
         warn, alert = (max(t, found.floor, rules.least) for t in (rules.warn, rules.alert))
-        said.append((level(found.psi, warn, alert), f"PSI {found.psi:.3g} over {found.bins} bins; noise up to {found.floor:.3g}", found.psi / alert))
+        said.append(
+            (
+                level(found.psi, warn, alert),
+                f"PSI {found.psi:.3g} over {found.bins} bins; noise up to {found.floor:.3g}",
+                found.psi / alert,
+            )
+        )
     status, why, _ = max(said, key=lambda one: (ORDER.index(one[0]), one[2]))
     return status, why, max(one[2] for one in said)

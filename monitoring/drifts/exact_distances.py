@@ -1,4 +1,6 @@
-"""The exact Kolmogorov-Smirnov and Wasserstein-1 distances of two columns, by one query of their grouped values."""
+"""The exact Kolmogorov-Smirnov and Wasserstein-1 distances of two columns, by one query of their
+grouped values.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,44 @@ class Gap:
 
 
 def gap_of(reference: ir.Table, current: ir.Table, feature: str, *, most: int = MOST) -> Gap | None:
-    """The exact distances of a numeric measured column of two tables of one engine; none over no rows, or more than `most`. Runs."""
+    """The exact distances of a numeric measured column of two tables of one engine.
+
+    None over no rows, or more than `most`. Runs.
+    """
     engine = engine_of(reference.get_backend())
-    column = feature.removesuffix(".length").removesuffix(".value").removesuffix(".key").removesuffix("[]")
-    ref, cur = (grouped(next(p.table for p in parts(t, [feature if feature in t.columns else column]) if p.name == feature and p.numeric)) for t in (reference, current))
-    both = ref.select("x", r="n", c=ibis.literal(0).cast("int64")).union(cur.select("x", r=ibis.literal(0).cast("int64"), c="n"))
+    column = (
+        feature.removesuffix(".length")
+        .removesuffix(".value")
+        .removesuffix(".key")
+        .removesuffix("[]")
+    )
+    ref, cur = (
+        grouped(
+            next(
+                p.table
+                for p in parts(t, [feature if feature in t.columns else column])
+                if p.name == feature and p.numeric
+            )
+        )
+        for t in (reference, current)
+    )
+    both = ref.select("x", r="n", c=ibis.literal(0).cast("int64")).union(
+        cur.select("x", r=ibis.literal(0).cast("int64"), c="n")
+    )
     ((n, m),) = engine.rows(both.agg(n=both.r.sum(), m=both.c.sum()))
     if not n or not m or n + m > most:
         return None
     values = both.group_by("x").agg(r=both.r.sum(), c=both.c.sum())
-    cumulated = {side: values[side].cumsum(order_by=values.x).cast("float64") / ibis.literal(float(total)).cast("float64") for side, total in (("r", n), ("c", m))}
-    steps = values.select(apart=(cumulated["r"] - cumulated["c"]).abs(), width=values.x.lead().over(ibis.window(order_by=values.x)) - values.x)
+    cumulated = {
+        side: (
+            values[side].cumsum(order_by=values.x).cast("float64")
+            / ibis.literal(float(total)).cast("float64")
+        )
+        for side, total in (("r", n), ("c", m))
+    }
+    steps = values.select(
+        apart=(cumulated["r"] - cumulated["c"]).abs(),
+        width=values.x.lead().over(ibis.window(order_by=values.x)) - values.x,
+    )
     ((ks, w1),) = engine.rows(steps.agg(ks=steps.apart.max(), w1=(steps.apart * steps.width).sum()))
     return Gap(float(ks), float(w1 or 0.0), int(n), int(m))

@@ -1,4 +1,6 @@
-"""When a drift is worth a look: thresholds above the noise, "insufficient data" where there is too little, and persistence."""
+"""When a drift is worth a look: thresholds above the noise, "insufficient data" where there is too
+little, and persistence.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,10 @@ PSI, NULLS = default_rules.rule("psi"), default_rules.rule("null_rate")
 class Rules:
     """Thresholds, all to be crossed together with the noise; by default those of the usual rules.
 
-    PSI: `warn` and `alert`, neither below `least` (an empirical threshold, where there is one), and `floor`, which the noise
-    itself must not be above. Rates of nulls, of NaN and of infinities: `null_warn` and `null_alert`, for differences that
-    chance gives with less than `null_p`. `rows` is how many a tile needs; `persistence` of the last `within` tiles make an alert.
+    PSI: `warn` and `alert`, neither below `least` (an empirical threshold, where there is one), and
+    `floor`, which the noise itself must not be above. Rates of nulls, of NaN and of infinities:
+    `null_warn` and `null_alert`, for differences that chance gives with less than `null_p`. `rows`
+    is how many a tile needs; `persistence` of the last `within` tiles make an alert.
     """
 
     warn: float = PSI.watch or 0.0
@@ -47,31 +50,43 @@ RULES = Rules()
 
 @frozen
 class Judged:
-    """A PSI with the bins that the rows are enough for, the noise that it has to be above, and the threshold that it met or not."""
+    """A PSI with the bins that the rows are enough for, the noise that it has to be above, and the
+    threshold that it met or not.
+    """
 
     psi: float
     bins: int
     floor: float
 
 
-def judged(ref: Numbers, cur: Numbers, n_ref: float, n_cur: float, *, ordered: bool, rules: Rules = RULES) -> Judged:
-    """PSI over the finest bins whose noise is below the rules' floor: neighbours are united, or the rarest values.
+def judged(
+    ref: Numbers, cur: Numbers, n_ref: float, n_cur: float, *, ordered: bool, rules: Rules = RULES
+) -> Judged:
+    """PSI over the finest bins whose noise is below the rules' floor: neighbours are united, or the
+    rarest values.
 
-    Which ones depends on the reference, on the numbers of rows, and on which bins have any; never on how the current rows
-    lie in them. Where even three bins have more noise, it is over three.
+    Which ones depends on the reference, on the numbers of rows, and on which bins have any; never
+    on how the current rows lie in them. Where even three bins have more noise, it is over three.
     """
     there = (ref + cur) > 0
     ref, cur = ref[there], cur[there]
     bins = max(len(ref), 1)
-    while bins > 3 and significance.floor(bins, n_ref, n_cur) > rules.floor:  # noqa: PLR2004 two bins see no change of width
+    # two bins see no change of width
+    while bins > 3 and significance.floor(bins, n_ref, n_cur) > rules.floor:  # noqa: PLR2004
         bins = (bins + 1) // 2
     groups = _groups(ref, bins, ordered=ordered)
-    p, q = (np.bincount(groups, weights=side, minlength=bins).astype(np.float64) for side in (ref, cur))
+    p, q = (
+        np.bincount(groups, weights=side, minlength=bins).astype(np.float64) for side in (ref, cur)
+    )
     return Judged(distances.psi(p, q), bins, significance.floor(bins, n_ref, n_cur))
 
 
-def _groups(ref: Numbers, bins: int, *, ordered: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Which of fewer bins each bin goes to: ordered ones by equal shares of the reference, others the rarest together."""
+def _groups(
+    ref: Numbers, bins: int, *, ordered: bool
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Which of fewer bins each bin goes to: ordered ones by equal shares of the reference, others
+    the rarest together.
+    """
     if bins >= len(ref):
         return np.arange(len(ref))
     if ordered:
@@ -83,7 +98,10 @@ def _groups(ref: Numbers, bins: int, *, ordered: bool) -> np.ndarray[tuple[int, 
 
 
 def empirical(history: Sequence[float]) -> float:
-    """Three standard deviations above the mean of scores of tiles in good times; 0 for fewer than 14 of them."""
+    """Three standard deviations above the mean of scores of tiles in good times.
+
+    0 for fewer than 14 of them.
+    """
     return float(np.mean(history) + SIGMAS * np.std(history)) if len(history) >= HISTORY else 0.0
 
 
@@ -93,9 +111,13 @@ def level(value: float, warn: float, alert: float) -> Status:
 
 
 def persisted(found: Sequence[Status], rules: Rules = RULES) -> list[Status]:
-    """The series as it is shown: an alert where so many of the last tiles have crossed, "watch" at those before."""
+    """The series as it is shown: an alert where so many of the last tiles have crossed, "watch" at
+    those before.
+    """
     shown: list[Status] = []
     for i, status in enumerate(found):
         recent = found[max(i + 1 - rules.within, 0) : i + 1]
-        shown.append("watch" if status == "alert" and recent.count("alert") < rules.persistence else status)
+        shown.append(
+            "watch" if status == "alert" and recent.count("alert") < rules.persistence else status
+        )
     return shown

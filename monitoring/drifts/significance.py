@@ -1,6 +1,7 @@
 """Probabilities under no change, from SciPy: of statistics, of rates, and of many at once.
 
-Rows of one key are not independent, so all of these are smaller than they should be where keys repeat.
+Rows of one key are not independent, so all of these are smaller than they should be where keys
+repeat.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ def chi2_p(statistic: float, freedom: int) -> float:
 
 
 def ks_p(distance: float, n: float, m: float) -> float:
-    """Of a Kolmogorov-Smirnov distance this large between n and m rows: the one-sample law at nm / (n + m) rows, rounded."""
+    """Of a Kolmogorov-Smirnov distance this large between n and m rows: the one-sample law at nm /
+    (n + m) rows, rounded.
+    """
     return float(stats.kstwo.sf(distance, max(round(n * m / (n + m)), 1)))
 
 
 def rate_p(ref: float, n: float, cur: float, m: float) -> float:
-    """Of rates this far apart, of n and m rows: the two-sided z test with a pooled rate; 1 where neither varies."""
+    """Of rates this far apart, of n and m rows: the two-sided z test with a pooled rate.
+
+    1 where neither varies.
+    """
     if not n or not m:
         return 1.0
     pooled = (ref * n + cur * m) / (n + m)
@@ -38,9 +44,11 @@ def rate_p(ref: float, n: float, cur: float, m: float) -> float:
 
 
 def few_p(ref: float, n: int, cur: float, m: int) -> float:
-    """The same for rates of which few rows are: twice the smaller tail of the hypergeometric law (Fisher), counts rounded.
+    """The same for rates of which few rows are: twice the smaller tail of the hypergeometric law
+    (Fisher), counts rounded.
 
-    The z test calls 3 nulls in 50 rows, against 1 % of a large reference, a chance of 4e-4; they come in 1 of 70 such tiles.
+    The z test calls 3 nulls in 50 rows, against 1 % of a large reference, a chance of 4e-4; they
+    come in 1 of 70 such tiles.
     """
     if not n or not m:
         return 1.0
@@ -49,7 +57,9 @@ def few_p(ref: float, n: int, cur: float, m: int) -> float:
     if min(usual, m - usual) > MANY:
         return rate_p(ref, n, cur, m)
     law = n + m, both, m
-    return float(min(2 * min(stats.hypergeom.cdf(now, *law), stats.hypergeom.sf(now - 1, *law)), 1.0))
+    return float(
+        min(2 * min(stats.hypergeom.cdf(now, *law), stats.hypergeom.sf(now - 1, *law)), 1.0)
+    )
 
 
 def wilson(count: float, n: float, z: float = WIDE) -> tuple[float, float]:
@@ -62,9 +72,11 @@ def wilson(count: float, n: float, z: float = WIDE) -> tuple[float, float]:
 
 
 def floor(bins: int, n: float, m: float, rare: float = RARE) -> float:
-    """The PSI that this many bins of n and m independent rows stay below in `rare` of the draws from one distribution.
+    """The PSI that this many bins of n and m independent rows stay below in `rare` of the draws
+    from one distribution.
 
-    PSI nm / (n + m) is chi-square with bins - 1 degrees of freedom (Yurdakul 2018). Infinite over no rows.
+    PSI nm / (n + m) is chi-square with bins - 1 degrees of freedom (Yurdakul 2018). Infinite over
+    no rows.
     """
     if not n or not m:
         return math.inf
@@ -72,5 +84,7 @@ def floor(bins: int, n: float, m: float, rare: float = RARE) -> float:
 
 
 def discovered(chances: Sequence[float], rate: float = 0.01) -> list[bool]:
-    """Which of several are small enough that at most `rate` of those marked are false (Benjamini-Hochberg)."""
+    """Which of several are small enough that at most `rate` of those marked are false
+    (Benjamini-Hochberg).
+    """
     return [bool(p <= rate) for p in stats.false_discovery_control(chances)] if chances else []

@@ -1,4 +1,7 @@
-"""`freshness`: how fresh what a store serves is, and whether silence is quiet or broken; as text and as HTML."""
+"""`freshness`: how fresh what a store serves is, and whether silence is quiet or broken.
+
+As text and as HTML.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,23 @@ if TYPE_CHECKING:
     from workbench.monitoring.alerts.alert_rules import Figure, Rule
     from workbench.online.storage.store import Store
 
-SIGNS = {"alert": ("▲", "alert"), "watch": ("◆", "warn"), "ok": ("✓", "ok"), "not judged": ("◌", "muted")}
+SIGNS = {
+    "alert": ("▲", "alert"),
+    "watch": ("◆", "warn"),
+    "ok": ("✓", "ok"),
+    "not judged": ("◌", "muted"),
+}
 HEADS = ("", "group-by", "batch age", "newest fact", "write lag p99", "max", "late", "partitions")
 SHOWN = 8  # findings
 
 
 @frozen(repr=False, eq=False)
 class Freshness:
-    """How fresh what is served under some names is, as of `now`: true where all of it is judged and nothing is an alert.
+    """How fresh what is served under some names is, as of `now`: true where all of it is judged and
+    nothing is an alert.
 
-    `findings` are what the rules say, worst first; `figures` every number; `lanes` how each partition stands; `marks` what the
-    store told.
+    `findings` are what the rules say, worst first; `figures` every number; `lanes` how each
+    partition stands; `marks` what the store told.
     """
 
     name: str
@@ -55,9 +64,17 @@ class Freshness:
         """The worst of the findings; `ok` only where all is judged that there is to judge."""
         return self.findings.status
 
-    def value(self, kind: str, object: str, place: str = "", feature: str = "") -> float | None:  # noqa: A002 the field's own word
+    # the field's own word
+    def value(self, kind: str, object: str, place: str = "", feature: str = "") -> float | None:  # noqa: A002
         """One figure's number; none where there is none."""
-        return next((f.value for f in self.figures if (f.kind, f.object, f.place, f.feature) == (kind, object, place, feature)), None)
+        return next(
+            (
+                f.value
+                for f in self.figures
+                if (f.kind, f.object, f.place, f.feature) == (kind, object, place, feature)
+            ),
+            None,
+        )
 
     @property
     def verdict(self) -> str:
@@ -66,18 +83,44 @@ class Freshness:
         if worst is None:
             grey = self.findings.unjudged
             more = f" (and {len(grey) - 1} more)" if len(grey) > 1 else ""
-            return f"{grey[0].sentence}{more}" if grey else "everything that is measured is as fresh as expected" if self.findings.counts["ok"] else "nothing can be told"
+            return (
+                f"{grey[0].sentence}{more}"
+                if grey
+                else (
+                    "everything that is measured is as fresh as expected"
+                    if self.findings.counts["ok"]
+                    else "nothing can be told"
+                )
+            )
         return worst.sentence
 
     def _rows(self) -> list[tuple[str, ...]]:
         found = []
         for g in self.marks.group_bys:
             mine = [lane for lane in self.lanes if lane.group_by == g]
-            states = ", ".join(f"{sum(lane.state == s for lane in mine)} {s}" for s in WORDS if any(lane.state == s for lane in mine))
-            cells = [_span(self.value(kind, g)) for kind in ("batch_age", "fact_age", "write_lag_p99", "write_lag_max")]
+            states = ", ".join(
+                f"{sum(lane.state == s for lane in mine)} {s}"
+                for s in WORDS
+                if any(lane.state == s for lane in mine)
+            )
+            cells = [
+                _span(self.value(kind, g))
+                for kind in ("batch_age", "fact_age", "write_lag_p99", "write_lag_max")
+            ]
             late = self.value("late_rate", g)
-            status = next((f.status for f in self.findings.findings if f.subject.object == g and not f.moot), "not judged")
-            found.append((f"{SIGNS[status][0]} {status}", g, *cells, "–" if late is None else spelled(late, "%"), states or "no stream"))
+            status = next(
+                (f.status for f in self.findings.findings if f.subject.object == g and not f.moot),
+                "not judged",
+            )
+            found.append(
+                (
+                    f"{SIGNS[status][0]} {status}",
+                    g,
+                    *cells,
+                    "–" if late is None else spelled(late, "%"),
+                    states or "no stream",
+                )
+            )
         return found
 
     def _told(self) -> tuple[Finding, ...]:
@@ -93,16 +136,67 @@ class Freshness:
         head = f"{self.name}: {self.status} as of {self.now:%Y-%m-%d %H:%M:%S} UTC: {self.verdict}"
         told = [f"  {SIGNS[f.status][0]} {f.sentence}" for f in self._told()[:SHOWN]]
         states = sorted({lane.state for lane in self.lanes}, key=list(WORDS).index)
-        lines = [head, "", *definition_view.table(HEADS, self._rows(), right=(2, 3, 4, 5, 6)), *([""] if told or self._more() else []), *told, *([f"  ... {self._more()}: .findings"] if self._more() else [])]
+        lines = [
+            head,
+            "",
+            *definition_view.table(HEADS, self._rows(), right=(2, 3, 4, 5, 6)),
+            *([""] if told or self._more() else []),
+            *told,
+            *([f"  ... {self._more()}: .findings"] if self._more() else []),
+        ]
         return written([*lines, *([""] if states else []), *(f"  {s}: {WORDS[s]}" for s in states)])
 
     def _repr_html_(self) -> str:
         sign, style = SIGNS[self.status]
-        head = tag("header", tag("h3", tag("span", sign, class_=f"mark {style}"), " Freshness of ", self.name), tag("span", self.status, class_="chip"), tag("span", f"as of {self.now:%Y-%m-%d %H:%M} UTC", class_="muted"))
-        told = tag("ul", *(tag("li", tag("span", f"{SIGNS[f.status][0]} {f.status}", class_=f"mark {SIGNS[f.status][1]}"), f.sentence) for f in self._told()[:SHOWN]), *([tag("li", tag("span", "◌", class_="mark muted"), tag("span", self._more(), class_="muted"))] if self._more() else []), class_="told")
+        head = tag(
+            "header",
+            tag("h3", tag("span", sign, class_=f"mark {style}"), " Freshness of ", self.name),
+            tag("span", self.status, class_="chip"),
+            tag("span", f"as of {self.now:%Y-%m-%d %H:%M} UTC", class_="muted"),
+        )
+        told = tag(
+            "ul",
+            *(
+                tag(
+                    "li",
+                    tag(
+                        "span",
+                        f"{SIGNS[f.status][0]} {f.status}",
+                        class_=f"mark {SIGNS[f.status][1]}",
+                    ),
+                    f.sentence,
+                )
+                for f in self._told()[:SHOWN]
+            ),
+            *(
+                [
+                    tag(
+                        "li",
+                        tag("span", "◌", class_="mark muted"),
+                        tag("span", self._more(), class_="muted"),
+                    )
+                ]
+                if self._more()
+                else []
+            ),
+            class_="told",
+        )
         classes = dict.fromkeys((2, 3, 4, 5, 6), "num")
-        grid = tag("table", tag("caption", f"Freshness of {self.name} by group-by"), tag("thead", row(HEADS, "th", classes)), tag("tbody", *(row(r, classes=classes) for r in self._rows())))
-        return str(section(head, told, tag("div", grid, class_="scroll", tabindex="0"), *self._drawn(), label=f"Freshness of {self.name}"))
+        grid = tag(
+            "table",
+            tag("caption", f"Freshness of {self.name} by group-by"),
+            tag("thead", row(HEADS, "th", classes)),
+            tag("tbody", *(row(r, classes=classes) for r in self._rows())),
+        )
+        return str(
+            section(
+                head,
+                told,
+                tag("div", grid, class_="scroll", tabindex="0"),
+                *self._drawn(),
+                label=f"Freshness of {self.name}",
+            )
+        )
 
     def _drawn(self) -> Iterable[Markup]:
         """For each group-by its partitions' lanes and its uploads."""
@@ -111,23 +205,62 @@ class Freshness:
             drawn = lag_lanes(self.marks, g)
             if drawn:
                 hours = round((self.marks.until - self.marks.since) / timedelta(hours=1))
-                yield tag("div", tag("h4", "Lag of each partition ", tag("span", f"{g}, oldest event not servable yet, {hours} h: {words(drawn)}", class_="muted")), lag_strip(drawn, self.marks.since, self.marks.until), class_="lag")
+                yield tag(
+                    "div",
+                    tag(
+                        "h4",
+                        "Lag of each partition ",
+                        tag(
+                            "span",
+                            f"{g}, oldest event not servable yet, {hours} h: {words(drawn)}",
+                            class_="muted",
+                        ),
+                    ),
+                    lag_strip(drawn, self.marks.since, self.marks.until),
+                    class_="lag",
+                )
             mine = [u for u in self.marks.uploads if u.group_by == g]
             if mine:
-                yield tag("div", tag("h4", "Uploads ", tag("span", f"{g}, from the end of the batch to when it was there, 7 d; behind: when it is expected", class_="muted")), landing(mine, week, self.now, expected=LANDING), class_="lag")
+                yield tag(
+                    "div",
+                    tag(
+                        "h4",
+                        "Uploads ",
+                        tag(
+                            "span",
+                            f"{g}, from the end of the batch to when it was there, 7 d; behind:"
+                            " when it is expected",
+                            class_="muted",
+                        ),
+                    ),
+                    landing(mine, week, self.now, expected=LANDING),
+                    class_="lag",
+                )
 
 
 def _span(seconds: float | None) -> str:
     return "–" if seconds is None else spelled(seconds, "s")
 
 
-def freshness(store: Store, name: GroupBy | Join | str | None = None, *, now: datetime | None = None, expected: Expected | None = None, rules: Iterable[Rule] | None = None) -> Freshness:
-    """How fresh what is served under a name is, or all that is served, as of `now`: of the store's own marks alone. A definition stands for its name.
+def freshness(
+    store: Store,
+    name: GroupBy | Join | str | None = None,
+    *,
+    now: datetime | None = None,
+    expected: Expected | None = None,
+    rules: Iterable[Rule] | None = None,
+) -> Freshness:
+    """How fresh what is served under a name is, or all that is served, as of `now`: of the store's
+    own marks alone.
 
-    Batches: their age, when they landed, how old their newest fact is, and which checks they fail. Streams: how long each event took until it could be fetched, what waits, by
-    partition, whether silence is quiet (a canary flies) or cannot be told, what could not be read, and which inputs are null
-    more often than in the table. Served answers: how old their facts were.
-    What a monitor's passes found before is gone on from, and nothing is written. `expected` says what is promised. The last hour counts for lags, the last day for what was served.
+    A definition stands for its name.
+
+    Batches: their age, when they landed, how old their newest fact is, and which checks they fail.
+    Streams: how long each event took until it could be fetched, what waits, by partition, whether
+    silence is quiet (a canary flies) or cannot be told, what could not be read, and which inputs
+    are null more often than in the table. Served answers: how old their facts were. What a
+    monitor's passes found before is gone on from, and nothing is written. `expected` says what is
+    promised. The last hour counts for lags, the last day for what was served.
 
     Raises StoreError where nothing is published under the name.
     """
@@ -137,6 +270,10 @@ def freshness(store: Store, name: GroupBy | Join | str | None = None, *, now: da
     marks = read(store, name, now=at)
     checks = {(f.kind, f.subject): f for plan in marks.plans for f in of_checks(store, plan)}
     found = (*figures(marks, expected), *checks.values())
-    before = NOTHING if name is None else current(marks.plans[0], findings_store.latest(store, name, now=at))
+    before = (
+        NOTHING
+        if name is None
+        else current(marks.plans[0], findings_store.latest(store, name, now=at))
+    )
     judged = evaluate((*FRESHNESS, *QUALITY) if rules is None else rules, found, at, before)
     return Freshness(name or "everything", at, marks, found, judged, lanes(marks))

@@ -1,4 +1,7 @@
-"""Freshness drawn: a lane of lag for each partition, and when each upload landed; SVG of plain values, without a clock."""
+"""Freshness drawn: a lane of lag for each partition, and when each upload landed.
+
+SVG of plain values, without a clock.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ SHADES = (60.0, 600.0, 3600.0, 21_600.0)  # seconds from which a lag is drawn da
 
 @frozen
 class LagLane:
-    """The worst lag of a partition in each of equal cells of time, in seconds; 0 where nothing waited, none where nobody looked."""
+    """The worst lag of a partition in each of equal cells of time, in seconds.
+
+    0 where nothing waited, none where nobody looked.
+    """
 
     name: str
     lags: tuple[float | None, ...]
@@ -35,21 +41,29 @@ class LagLane:
 
 
 def lag_lanes(marks: Marks, group_by: str, cells: int = 48) -> tuple[LagLane, ...]:
-    """A lane for each partition of a group-by: how long the oldest event that could not be fetched yet had waited, by cell."""
+    """A lane for each partition of a group-by: how long the oldest event that could not be fetched
+    yet had waited, by cell.
+    """
     size = (marks.until - marks.since) / cells
     made = []
     for lane in (one for one in lanes(marks) if one.group_by == group_by):
         place = (group_by, lane.topic, lane.partition)
-        waits = [(w.start, w.end) for w in marks.waited if (w.group_by, w.topic, w.partition) == place]
+        waits = [
+            (w.start, w.end) for w in marks.waited if (w.group_by, w.topic, w.partition) == place
+        ]
         if lane.lag:
             waits.append((marks.until - lane.lag, marks.until))
         lags: list[float | None] = [0.0] * cells
         for slot in marks.slots:
-            if (slot.group_by, slot.topic, slot.partition) == place and (slot.lags.largest or WAITED) < WAITED:  # longer ones are among those that waited
+            if (slot.group_by, slot.topic, slot.partition) == place and (
+                slot.lags.largest or WAITED
+            ) < WAITED:  # longer ones are among those that waited
                 cell = _cell(slot.visible, marks.since, size, cells)
                 lags[cell] = max(lags[cell] or 0.0, slot.lags.largest or 0.0)
         for start, end in waits:
-            for cell in range(_cell(start, marks.since, size, cells), _cell(end, marks.since, size, cells) + 1):
+            for cell in range(
+                _cell(start, marks.since, size, cells), _cell(end, marks.since, size, cells) + 1
+            ):
                 then = min(marks.since + (cell + 1) * size, end)
                 lags[cell] = max(lags[cell] or 0.0, (then - start).total_seconds())
         if lane.silence is not None and lane.state in ("silent", "broken"):
@@ -73,28 +87,64 @@ def words(drawn: Sequence[LagLane]) -> str:
     if not worst.worst:
         return "nothing waited"
     last = worst.lags[-1]
-    return f"{worst.name} worst {spelled(worst.worst, 's')}{', caught up' if last is not None and last < min(worst.worst, SHADES[0]) else ''}"
+    return (
+        f"{worst.name} worst"
+        f" {spelled(worst.worst, 's')}{', caught up' if last is not None and last < min(worst.worst, SHADES[0]) else ''}"
+    )
 
 
-def lag_strip(drawn: Sequence[LagLane], start: datetime, end: datetime, *, width: int = 640) -> Markup:
-    """Lanes of cells over [start, end): height and shade are the lag, hatched is not known; the worst is told in words."""
+def lag_strip(
+    drawn: Sequence[LagLane], start: datetime, end: datetime, *, width: int = 640
+) -> Markup:
+    """Lanes of cells over [start, end): height and shade are the lag, hatched is not known; the
+    worst is told in words.
+    """
     most = max((lane.worst for lane in drawn), default=0.0) or 1.0
     shapes = []
     for i, lane in enumerate(drawn):
         top = i * (LANE + GAP)
-        shapes.append(tag("text", lane.name, x=LEFT - 6, y=top + LANE - 2, text_anchor="end", class_="b" if lane.worst == most else None))
+        shapes.append(
+            tag(
+                "text",
+                lane.name,
+                x=LEFT - 6,
+                y=top + LANE - 2,
+                text_anchor="end",
+                class_="b" if lane.worst == most else None,
+            )
+        )
         step = (width - LEFT) / len(lane.lags)
-        shapes.append(tag("path", d="".join(_box(LEFT + j * step, top, step, LANE) for j in range(len(lane.lags))), class_="fl"))
+        shapes.append(
+            tag(
+                "path",
+                d="".join(_box(LEFT + j * step, top, step, LANE) for j in range(len(lane.lags))),
+                class_="fl",
+            )
+        )
         by_shade: dict[str, str] = {}
         for j, lag in enumerate(lane.lags):
             shade = "fu" if lag is None else f"f{sum(lag >= s for s in SHADES)}"
             if lag is None or lag >= SHADES[0]:
                 height = LANE if lag is None else max(LANE * lag / most, 2)
-                by_shade[shade] = by_shade.get(shade, "") + _box(LEFT + j * step, top + LANE - height, step, height)
+                by_shade[shade] = by_shade.get(shade, "") + _box(
+                    LEFT + j * step, top + LANE - height, step, height
+                )
         shapes += [tag("path", d=d, class_=shade) for shade, d in sorted(by_shade.items())]
     below = len(drawn) * (LANE + GAP)
     axis = _axis(start, end, width, below + 12)
-    return scrolled(tag("svg", *shapes, *axis, viewBox=f"0 0 {width} {below + 16}", width=width, height=below + 16, role="img", aria_label=f"Lag of each partition: {words(drawn)}", class_="fresh"))
+    return scrolled(
+        tag(
+            "svg",
+            *shapes,
+            *axis,
+            viewBox=f"0 0 {width} {below + 16}",
+            width=width,
+            height=below + 16,
+            role="img",
+            aria_label=f"Lag of each partition: {words(drawn)}",
+            class_="fresh",
+        )
+    )
 
 
 def _box(x: float, y: float, width: float, height: float) -> str:
@@ -103,11 +153,29 @@ def _box(x: float, y: float, width: float, height: float) -> str:
 
 def _axis(start: datetime, end: datetime, width: int, y: float) -> list[Markup]:
     """Four times below, from the first on."""
-    return [tag("text", f"{start + i * (end - start) / 4:%m-%d %H:%M}", x=f"{LEFT + i * (width - LEFT) / 4:.1f}", y=y) for i in range(4)]
+    return [
+        tag(
+            "text",
+            f"{start + i * (end - start) / 4:%m-%d %H:%M}",
+            x=f"{LEFT + i * (width - LEFT) / 4:.1f}",
+            y=y,
+        )
+        for i in range(4)
+    ]
 
 
-def landing(uploads: Iterable[Landed], start: datetime, end: datetime, *, expected: timedelta | None = None, width: int = 640) -> Markup:
-    """When uploads landed: from the end of each batch a bar to when it was there; past `expected` it is late. Times of [start, end)."""
+def landing(
+    uploads: Iterable[Landed],
+    start: datetime,
+    end: datetime,
+    *,
+    expected: timedelta | None = None,
+    width: int = 640,
+) -> Markup:
+    """When uploads landed: from the end of each batch a bar to when it was there.
+
+    Past `expected` it is late. Times of [start, end).
+    """
     shown = [u for u in uploads if u.ended >= start and u.batch_end < end]
 
     def x(at: datetime) -> float:
@@ -119,8 +187,38 @@ def landing(uploads: Iterable[Landed], start: datetime, end: datetime, *, expect
         late = expected is not None and u.ended - u.batch_end > expected
         tardy += late
         if expected is not None:
-            shapes.append(tag("path", d=f"M{x(u.batch_end):.1f} 14H{x(u.batch_end + expected):.1f}", class_="fe"))
-        told = f"up to {u.batch_end:%m-%d %H:%M}, there {spelled((u.ended - u.batch_end).total_seconds(), 's')} later{', late' if late else ''}"
-        shapes.append(tag("g", tag("title", told), tag("path", d=f"M{x(u.batch_end):.1f} 14H{x(u.ended):.1f}"), tag("path", d=f"M{x(u.ended):.1f} 7v14"), class_="fb late" if late else "fb"))
+            shapes.append(
+                tag(
+                    "path",
+                    d=f"M{x(u.batch_end):.1f} 14H{x(u.batch_end + expected):.1f}",
+                    class_="fe",
+                )
+            )
+        told = (
+            f"up to {u.batch_end:%m-%d %H:%M}, there"
+            f" {spelled((u.ended - u.batch_end).total_seconds(), 's')}"
+            f" later{', late' if late else ''}"
+        )
+        shapes.append(
+            tag(
+                "g",
+                tag("title", told),
+                tag("path", d=f"M{x(u.batch_end):.1f} 14H{x(u.ended):.1f}"),
+                tag("path", d=f"M{x(u.ended):.1f} 7v14"),
+                class_="fb late" if late else "fb",
+            )
+        )
     told = f"{len(shown)} uploads, {tardy} late" if shown else "no upload"
-    return scrolled(tag("svg", *shapes, *_axis(start, end, width, 38), viewBox=f"0 0 {width} 42", width=width, height=42, role="img", aria_label=f"Landing of uploads: {told}", class_="fresh"))
+    return scrolled(
+        tag(
+            "svg",
+            *shapes,
+            *_axis(start, end, width, 38),
+            viewBox=f"0 0 {width} 42",
+            width=width,
+            height=42,
+            role="img",
+            aria_label=f"Landing of uploads: {told}",
+            class_="fresh",
+        )
+    )

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 ALIVE = timedelta(seconds=60)  # within which an updater looks at its partitions
 IDLE = timedelta(minutes=5)  # after which a partition that is caught up is idle
-FAST, SLOW = (HOUR, timedelta(minutes=5)), (DAY, timedelta(hours=2))  # windows of burn rates, in whole slots: both must burn
+FAST, SLOW = (
+    (HOUR, timedelta(minutes=5)),
+    (
+        DAY,
+        timedelta(hours=2),
+    ),
+)  # windows of burn rates, in whole slots: both must burn
 MISSED = 3  # canaries in a row that were not seen
 FEW, ALL = 20, 2.0  # events of which only all tell something; what no share reaches
 
@@ -40,9 +46,11 @@ WORDS = {
 
 @frozen
 class Expected:
-    """What freshness is promised: the time from one upload to the next (by group-by, or the usual one), and that a share of events is servable within a time.
+    """What freshness is promised: the time from one upload to the next (by group-by, or the usual
+    one), and that a share of events is servable within a time.
 
-    `gap` is the time between facts that is usual (by group-by, or of all); without it their own history says it.
+    `gap` is the time between facts that is usual (by group-by, or of all); without it their own
+    history says it.
     """
 
     schedule: timedelta = DAY
@@ -59,9 +67,11 @@ class Expected:
 
 @frozen
 class Lane:
-    """How a partition stands at a time: what its silence means (`state`, a key of WORDS), and how long messages wait at most.
+    """How a partition stands at a time: what its silence means (`state`, a key of WORDS), and how
+    long messages wait at most.
 
-    `lag` is zero where all that came is applied, and none where nobody knows. `watermark` is the newest event less the lateness.
+    `lag` is zero where all that came is applied, and none where nobody knows. `watermark` is the
+    newest event less the lateness.
     """
 
     group_by: str
@@ -81,7 +91,10 @@ class Lane:
 
 
 def burn(bad: float, total: float, share: float) -> float | None:
-    """How many times as fast as budgeted the allowed share of bad events is used up; none without events."""
+    """How many times as fast as budgeted the allowed share of bad events is used up.
+
+    None without events.
+    """
     return bad / total / (1 - share) if total else None
 
 
@@ -99,10 +112,20 @@ def flies(topic: str, marks: Marks) -> bool:
 
 
 def _lane(p: Partition, now: datetime, *, flies: bool) -> Lane:
-    seen, appended, behind, written, newest = map(moment, (p.seen, p.appended, p.behind, p.written, p.newest))
+    seen, appended, behind, written, newest = map(
+        moment, (p.seen, p.appended, p.behind, p.written, p.newest)
+    )
     silence = None if seen is None else max(now - seen, timedelta())
-    since = max((t for t in (appended, behind) if t is not None), default=None)  # what waits was appended after both
-    lag = timedelta() if p.lag == 0 else None if since is None or p.lag is None else max(now - since, timedelta())
+    since = max(
+        (t for t in (appended, behind) if t is not None), default=None
+    )  # what waits was appended after both
+    lag = (
+        timedelta()
+        if p.lag == 0
+        else None
+        if since is None or p.lag is None
+        else max(now - since, timedelta())
+    )
     if p.trouble:
         state = "broken"
     elif silence is None or silence > ALIVE:
@@ -120,10 +143,20 @@ def _lane(p: Partition, now: datetime, *, flies: bool) -> Lane:
 
 
 def figures(marks: Marks, expected: Expected | None = None) -> tuple[Figure, ...]:
-    """Every figure of freshness at the marks' end, in a fixed order: what a rule reads, and what a dashboard draws."""
+    """Every figure of freshness at the marks' end, in a fixed order: what a rule reads, and what a
+    dashboard draws.
+    """
     wanted = expected or Expected()
     stood = lanes(marks)
-    found = [*_partitions(stood, marks), *_events(marks, wanted), *_uploads(marks, wanted), *_facts(marks, wanted), *_topics(marks), *_served(marks), *_canaries(marks)]
+    found = [
+        *_partitions(stood, marks),
+        *_events(marks, wanted),
+        *_uploads(marks, wanted),
+        *_facts(marks, wanted),
+        *_topics(marks),
+        *_served(marks),
+        *_canaries(marks),
+    ]
     return tuple(sorted(found, key=lambda f: (f.kind, f.subject, f.at)))
 
 
@@ -131,27 +164,64 @@ def _partitions(stood: Iterable[Lane], marks: Marks) -> Iterator[Figure]:
     now = marks.until
     spread: dict[tuple[str, str], list[Lane]] = defaultdict(list)
     for lane in stood:
-        told: dict[str, Any] = {"extra": {"state": lane.state, "why": lane.trouble or WORDS[lane.state]}, "place": lane.place}
+        told: dict[str, Any] = {
+            "extra": {"state": lane.state, "why": lane.trouble or WORDS[lane.state]},
+            "place": lane.place,
+        }
         flows = lane.state in ("flowing", "behind")
-        yield Figure("time_lag", lane.group_by, now, None if lane.state == "idle" else _seconds(lane.lag), **told)
-        recent = any(s.group_by == lane.group_by and (s.topic, s.partition) == (lane.topic, lane.partition) and now - s.visible <= 2 * IDLE for s in marks.slots)
-        yield Figure("offset_lag", lane.group_by, now, lane.waiting if recent else 0 if lane.waiting == 0 else None, **told)
+        yield Figure(
+            "time_lag",
+            lane.group_by,
+            now,
+            None if lane.state == "idle" else _seconds(lane.lag),
+            **told,
+        )
+        recent = any(
+            s.group_by == lane.group_by
+            and (s.topic, s.partition) == (lane.topic, lane.partition)
+            and now - s.visible <= 2 * IDLE
+            for s in marks.slots
+        )
+        yield Figure(
+            "offset_lag",
+            lane.group_by,
+            now,
+            lane.waiting if recent else 0 if lane.waiting == 0 else None,
+            **told,
+        )
         yield Figure("updater_silence", lane.group_by, now, _seconds(lane.silence), **told)
         yield Figure("trouble", lane.group_by, now, float(bool(lane.trouble)), **told)
-        yield Figure("watermark_lag", lane.group_by, now, _seconds(now - lane.watermark) if lane.watermark and flows else None, **told)
+        yield Figure(
+            "watermark_lag",
+            lane.group_by,
+            now,
+            _seconds(now - lane.watermark) if lane.watermark and flows else None,
+            **told,
+        )
         if lane.watermark and flows:
             spread[lane.group_by, lane.topic].append(lane)
     for (group_by, topic), there in sorted(spread.items()):
         marked = [lane.watermark for lane in there if lane.watermark]
         slowest = min(there, key=lambda lane: lane.watermark or now)
-        yield Figure("watermark_spread", group_by, now, (max(marked) - min(marked)).total_seconds(), place=topic, n=len(marked), extra={"slowest": slowest.place})
+        yield Figure(
+            "watermark_spread",
+            group_by,
+            now,
+            (max(marked) - min(marked)).total_seconds(),
+            place=topic,
+            n=len(marked),
+            extra={"slowest": slowest.place},
+        )
     looked = {lane.group_by for lane in stood}
     for group_by, topic in marks.streamed:
         yield Figure("unread", group_by, now, float(group_by not in looked), place=topic)
 
 
 def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
-    """What the last hour's batches say, by partition and in all; and how fast the budget of slow events burns."""
+    """What the last hour's batches say, by partition and in all.
+
+    And how fast the budget of slow events burns.
+    """
     now = marks.until
     hour = [s for s in marks.slots if now - s.visible <= HOUR]
     by_place: dict[tuple[str, str], list[Slot]] = defaultdict(list)
@@ -163,15 +233,36 @@ def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
         messages = sum(s.messages for s in slots)
         yield from _summary("write_lag", group_by, place, lags, now)
         yield from _summary("source_delay", group_by, place, delays, now)
-        yield Figure("late_rate", group_by, now, sum(s.late for s in slots) / messages if messages else None, place=place, n=messages)
-        yield Figure("clock_skew", group_by, now, lags.negative / lags.n if lags.n else None, place=place, n=lags.n)
+        yield Figure(
+            "late_rate",
+            group_by,
+            now,
+            sum(s.late for s in slots) / messages if messages else None,
+            place=place,
+            n=messages,
+        )
+        yield Figure(
+            "clock_skew",
+            group_by,
+            now,
+            lags.negative / lags.n if lags.n else None,
+            place=place,
+            n=lags.n,
+        )
     for group_by, _ in marks.streamed:
         mine = [s for s in marks.slots if s.group_by == group_by]
         for kind, windows in (("slo_burn_fast", FAST), ("slo_burn_slow", SLOW)):
             burns = [_burns(mine, now - w, wanted) for w in windows]
             known = [b for b in burns if b is not None]
             why = {"why": f"no events in the last {min(windows)}"}
-            yield Figure(kind, group_by, now, min(known) if len(known) == len(burns) else None, n=sum(s.lags.n for s in mine if s.visible > now - max(windows)), extra=why)
+            yield Figure(
+                kind,
+                group_by,
+                now,
+                min(known) if len(known) == len(burns) else None,
+                n=sum(s.lags.n for s in mine if s.visible > now - max(windows)),
+                extra=why,
+            )
 
 
 def _burns(slots: Iterable[Slot], since: datetime, wanted: Expected) -> float | None:
@@ -179,10 +270,14 @@ def _burns(slots: Iterable[Slot], since: datetime, wanted: Expected) -> float | 
     return burn(lags.above(wanted.within.total_seconds()), lags.n, wanted.share)
 
 
-def _summary(kind: str, object_: str, place: str, histogram: Histogram, now: datetime, feature: str = "") -> Iterator[Figure]:
+def _summary(
+    kind: str, object_: str, place: str, histogram: Histogram, now: datetime, feature: str = ""
+) -> Iterator[Figure]:
     """p50, p95, p99 and the largest, of which a dashboard shows the last two side by side."""
     for name, value in histogram.summary.items():
-        yield Figure(f"{kind}_{name}", object_, now, value, feature=feature, place=place, n=histogram.n)
+        yield Figure(
+            f"{kind}_{name}", object_, now, value, feature=feature, place=place, n=histogram.n
+        )
 
 
 def _uploads(marks: Marks, wanted: Expected) -> Iterator[Figure]:
@@ -190,77 +285,186 @@ def _uploads(marks: Marks, wanted: Expected) -> Iterator[Figure]:
     for group_by in marks.group_bys:
         end, _ = marks.ends.get(group_by, (None, None))
         schedule = {"schedule": wanted.of(group_by).total_seconds()}
-        yield Figure("batch_age", group_by, now, None if end is None else _seconds(now - end), extra=schedule | ({"why": "nothing was uploaded"} if end is None else {}))
+        yield Figure(
+            "batch_age",
+            group_by,
+            now,
+            None if end is None else _seconds(now - end),
+            extra=schedule | ({"why": "nothing was uploaded"} if end is None else {}),
+        )
         mine = [u for u in marks.uploads if u.group_by == group_by]
         if mine:
-            yield Figure("landing_delay", group_by, now, _seconds(mine[-1].ended - mine[-1].batch_end), extra=schedule)
+            yield Figure(
+                "landing_delay",
+                group_by,
+                now,
+                _seconds(mine[-1].ended - mine[-1].batch_end),
+                extra=schedule,
+            )
             if (off := _off(mine)) is not None:
                 yield Figure("upload_rows", group_by, now, off, n=mine[-1].rows)
 
 
 def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
-    """How old the newest fact of each group-by is: beside the usual time between them, and beside the longest window, which holds nothing once it is older."""
+    """How old the newest fact of each group-by is: beside the usual time between them, and beside
+    the longest window, which holds nothing once it is older.
+    """
     now = marks.until
     for plan in {g.name: g for p in marks.plans for g in p.group_bys}.values():
         if plan.timeless:
             continue
         there, newest = marks.facts.get(plan.name), marks.newest(plan.name)
-        yield Figure("empty", plan.name, now, None if there is None else float(not there.rows and newest is None), extra={"why": "nothing was uploaded"} if there is None else {})
-        gap = wanted.gaps.get(plan.name) or wanted.gap or max(wanted.of(plan.name), (there.gap if there else None) or timedelta())
+        yield Figure(
+            "empty",
+            plan.name,
+            now,
+            None if there is None else float(not there.rows and newest is None),
+            extra={"why": "nothing was uploaded"} if there is None else {},
+        )
+        gap = (
+            wanted.gaps.get(plan.name)
+            or wanted.gap
+            or max(wanted.of(plan.name), (there.gap if there else None) or timedelta())
+        )
         told: dict[str, Any] = {"usual": gap.total_seconds(), "why": _newest(there, newest, now)}
         age = None if newest is None else _seconds(now - newest)
         yield Figure("fact_age", plan.name, now, age, extra=told)
         if plan.longest is not None:
             longest = timedelta(microseconds=plan.reach)
-            holds = f", and the longest window is {span(longest.total_seconds())}" + (": no window holds anything" if age is not None and age >= longest.total_seconds() else "")
-            yield Figure("fact_window", plan.name, now, age, extra={"longest": longest.total_seconds(), "why": told["why"] + (holds if newest else "")})
+            holds = f", and the longest window is {span(longest.total_seconds())}" + (
+                ": no window holds anything"
+                if age is not None and age >= longest.total_seconds()
+                else ""
+            )
+            yield Figure(
+                "fact_window",
+                plan.name,
+                now,
+                age,
+                extra={
+                    "longest": longest.total_seconds(),
+                    "why": told["why"] + (holds if newest else ""),
+                },
+            )
 
 
 def _topics(marks: Marks) -> Iterator[Figure]:
-    """What could not be read of each topic, and what its messages lack; of a topic that is in trouble before any partition was read, that too."""
+    """What could not be read of each topic, and what its messages lack.
+
+    Of a topic that is in trouble before any partition was read, that too.
+    """
     now, read = marks.until, {(p.group_by, p.topic) for p in marks.partitions}
     for t in marks.topics:
         counts = t.counts
         if t.trouble and (t.group_by, t.topic) not in read:
             yield Figure("trouble", t.group_by, now, 1.0, place=t.topic, extra={"why": t.trouble})
-        yield Figure("dead_letters", t.group_by, now, float(t.dead), place=t.topic, n=counts.messages)
+        yield Figure(
+            "dead_letters", t.group_by, now, float(t.dead), place=t.topic, n=counts.messages
+        )
         if t.dead:
             share = counts.dead / counts.messages if counts.messages else None
-            yield Figure("dead_share", t.group_by, now, share, place=t.topic, n=counts.messages, extra={"why": "none of the last day's messages were bad, and older ones wait" if share is None else f"{counts.keyless:,} of {counts.dead:,} for want of a key or a time"})
+            yield Figure(
+                "dead_share",
+                t.group_by,
+                now,
+                share,
+                place=t.topic,
+                n=counts.messages,
+                extra={
+                    "why": (
+                        "none of the last day's messages were bad, and older ones wait"
+                        if share is None
+                        else f"{counts.keyless:,} of {counts.dead:,} for want of a key or a time"
+                    )
+                },
+            )
         if not counts.events:
             continue
-        yield Figure("far_times", t.group_by, now, t.far_share, place=t.topic, n=counts.events, extra={"why": f"{counts.old:,} before 1990, {counts.ahead:,} more than a day ahead: look at the unit that Topic(time=...) says"})
+        yield Figure(
+            "far_times",
+            t.group_by,
+            now,
+            t.far_share,
+            place=t.topic,
+            n=counts.events,
+            extra={
+                "why": (
+                    f"{counts.old:,} before 1990, {counts.ahead:,} more than a day ahead: look at"
+                    " the unit that Topic(time=...) says"
+                )
+            },
+        )
         usual = marks.facts[t.group_by].nulls if t.group_by in marks.facts else {}
         for column, share in sorted(t.null_shares.items()):
-            there = [s for label, s in usual.items() if re.search(rf"\b{re.escape(column)}\b", label)]
+            there = [
+                s for label, s in usual.items() if re.search(rf"\b{re.escape(column)}\b", label)
+            ]
             before = max(there, default=None)
-            told = {"why": f"the table's share of nulls in {column} is not known" if before is None else f"{share:.3g} of {column} on {t.topic}, {before:.3g} in the table", "phi": ALL if counts.events < FEW and share < 1 else 0.0}
-            yield Figure("input_nulls", t.group_by, now, None if before is None else max(share - before, 0.0), place=f"{t.topic} {column}", n=counts.events, extra=told)
+            told = {
+                "why": (
+                    f"the table's share of nulls in {column} is not known"
+                    if before is None
+                    else f"{share:.3g} of {column} on {t.topic}, {before:.3g} in the table"
+                ),
+                "phi": ALL if counts.events < FEW and share < 1 else 0.0,
+            }
+            yield Figure(
+                "input_nulls",
+                t.group_by,
+                now,
+                None if before is None else max(share - before, 0.0),
+                place=f"{t.topic} {column}",
+                n=counts.events,
+                extra=told,
+            )
 
 
 def _newest(there: Facts | None, newest: datetime | None, now: datetime) -> str:
     """The newest fact in words, or why it is not known."""
     if newest is not None:
-        return f"the newest fact is of {newest:%Y-%m-%d %H:%M}, {span((now - newest).total_seconds())} ago"
+        return (
+            f"the newest fact is of {newest:%Y-%m-%d %H:%M},"
+            f" {span((now - newest).total_seconds())} ago"
+        )
     if there is None:
         return "nothing was uploaded or streamed"
-    return "its last upload had no rows, and no message brought one" if there.known else "its last upload was made by an earlier version, which did not keep when the newest fact happened: upload again"
+    return (
+        "its last upload had no rows, and no message brought one"
+        if there.known
+        else (
+            "its last upload was made by an earlier version, which did not keep when the newest"
+            " fact happened: upload again"
+        )
+    )
 
 
 def _off(uploads: list[Landed]) -> float | None:
-    """How far the last upload's rows are from the mean of those whose end lies whole weeks before it; none where there is none."""
+    """How far the last upload's rows are from the mean of those whose end lies whole weeks before
+    it; none where there is none.
+    """
     last = uploads[-1]
-    before = [u.rows for u in uploads[:-1] if u.batch_end < last.batch_end and abs((last.batch_end - u.batch_end) % timedelta(days=7)) < HOUR]
+    before = [
+        u.rows
+        for u in uploads[:-1]
+        if u.batch_end < last.batch_end
+        and abs((last.batch_end - u.batch_end) % timedelta(days=7)) < HOUR
+    ]
     mean = sum(before) / len(before) if before else 0
     return abs(last.rows / mean - 1) if mean else None
 
 
 def _served(marks: Marks) -> Iterator[Figure]:
-    """How old what was served in the last day was, by feature: its part's newest fact, and its last write."""
+    """How old what was served in the last day was, by feature: its part's newest fact, and its last
+    write.
+    """
     for plan in marks.plans:
         for part, _, feature in plan.outputs:
             for what, kind in (("newest", "served_age"), ("written", "served_write_age")):
-                histogram = Histogram() if part is None else marks.ages.get((plan.name, part.head or part.group_by, what), Histogram())
+                histogram = (
+                    Histogram()
+                    if part is None
+                    else marks.ages.get((plan.name, part.head or part.group_by, what), Histogram())
+                )
                 if histogram.n:
                     yield from _summary(kind, plan.name, "", histogram, marks.until, feature)
 
@@ -273,8 +477,19 @@ def _canaries(marks: Marks) -> Iterator[Figure]:
     for topic, flown in sorted(mine.items()):
         seen = [c.seen for c in flown if c.seen is not None and c.seen <= now]
         since = max(seen, default=flown[0].sent)
-        yield Figure("canary_silence", topic, now, _seconds(now - since), n=len(flown), extra={"every": flown[-1].every.total_seconds()})
-        took = [(c.seen - c.sent).total_seconds() for c in flown if c.seen is not None and now - c.sent <= HOUR]
+        yield Figure(
+            "canary_silence",
+            topic,
+            now,
+            _seconds(now - since),
+            n=len(flown),
+            extra={"every": flown[-1].every.total_seconds()},
+        )
+        took = [
+            (c.seen - c.sent).total_seconds()
+            for c in flown
+            if c.seen is not None and now - c.sent <= HOUR
+        ]
         yield from _summary("canary", topic, "", Histogram.of(took), now)
 
 

@@ -1,4 +1,6 @@
-"""Mergeable histograms of durations: counts by logarithmic bucket, of which sums over hours and partitions lose nothing."""
+"""Mergeable histograms of durations: counts by logarithmic bucket, of which sums over hours and
+partitions lose nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SECOND = 1_000_000
-ERROR = 2 ** (1 / (2 * SHARES)) - 1  # of a percentile between 1 ms and 12.4 days: half a bucket, 9.05 %
+ERROR = (
+    2 ** (1 / (2 * SHARES)) - 1
+)  # of a percentile between 1 ms and 12.4 days: half a bucket, 9.05 %
 
 
 @frozen
 class Histogram:
-    """Durations in seconds, by bucket: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4)), the first what is less, the last what is more.
+    """Durations in seconds, by bucket: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4)), the first what
+    is less, the last what is more.
 
-    `negative` are those below 0, a clock's fault: they are counted in the first bucket too. `largest` is exact.
+    `negative` are those below 0, a clock's fault: they are counted in the first bucket too.
+    `largest` is exact.
     """
 
     counts: tuple[int, ...] = (0,) * BUCKETS
@@ -30,7 +36,9 @@ class Histogram:
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Histogram:
         """The histogram of durations in seconds, exact to a microsecond."""
-        return cls.read(counted(np.rint(np.asarray(list(seconds), float) * SECOND).astype(np.int64)))
+        return cls.read(
+            counted(np.rint(np.asarray(list(seconds), float) * SECOND).astype(np.int64))
+        )
 
     @classmethod
     def read(cls, told: Mapping[str, Any] | None) -> Histogram:
@@ -40,11 +48,19 @@ class Histogram:
         counts = [0] * BUCKETS
         for bucket, count in told["counts"].items():
             counts[int(bucket)] += int(count)
-        return cls(tuple(counts), int(told["negative"]), None if told["max"] is None else told["max"] / SECOND)
+        return cls(
+            tuple(counts),
+            int(told["negative"]),
+            None if told["max"] is None else told["max"] / SECOND,
+        )
 
     def told(self) -> dict[str, Any]:
         """As JSON: the buckets that are not empty, and the largest in microseconds."""
-        return {"counts": {str(i): n for i, n in enumerate(self.counts) if n}, "negative": self.negative, "max": None if self.largest is None else round(self.largest * SECOND)}
+        return {
+            "counts": {str(i): n for i, n in enumerate(self.counts) if n},
+            "negative": self.negative,
+            "max": None if self.largest is None else round(self.largest * SECOND),
+        }
 
     @property
     def n(self) -> int:
@@ -54,12 +70,18 @@ class Histogram:
     def __add__(self, other: Histogram) -> Histogram:
         """The histogram of both sides' durations."""
         largest = max((x for x in (self.largest, other.largest) if x is not None), default=None)
-        return Histogram(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.negative + other.negative, largest)
+        return Histogram(
+            tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
+            self.negative + other.negative,
+            largest,
+        )
 
     def percentile(self, share: float) -> float | None:
-        """The duration that this share of them does not exceed, in seconds (numpy's "inverted_cdf"); none of none.
+        """The duration that this share of them does not exceed, in seconds (numpy's
+        "inverted_cdf"); none of none.
 
-        Within 9.1 % of the true one where that is from 1 ms to 12.4 days: the middle of its bucket, by ratio. Below 1 ms it is told as some 1.1 ms.
+        Within 9.1 % of the true one where that is from 1 ms to 12.4 days: the middle of its bucket,
+        by ratio. Below 1 ms it is told as some 1.1 ms.
         """
         n = self.n
         if not n:
@@ -72,10 +94,17 @@ class Histogram:
     @property
     def summary(self) -> dict[str, float | None]:
         """p50, p95, p99 and the largest, in seconds."""
-        return {"p50": self.percentile(0.5), "p95": self.percentile(0.95), "p99": self.percentile(0.99), "max": self.largest}
+        return {
+            "p50": self.percentile(0.5),
+            "p95": self.percentile(0.95),
+            "p99": self.percentile(0.99),
+            "max": self.largest,
+        }
 
     def above(self, seconds: float) -> float:
-        """About how many are longer: whole buckets above, and of the one that has the limit its share, by ratio."""
+        """About how many are longer: whole buckets above, and of the one that has the limit its
+        share, by ratio.
+        """
         place = SHARES * np.log2(max(seconds * SECOND, LEAST) / LEAST)
         whole = int(place)
         if whole >= BUCKETS:

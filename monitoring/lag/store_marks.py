@@ -1,4 +1,6 @@
-"""What the store already knows of its freshness: partitions, batches by five minutes, uploads, canaries, and how old what was served was."""
+"""What the store already knows of its freshness: partitions, batches by five minutes, uploads,
+canaries, and how old what was served was.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 SLOT = timedelta(minutes=5)
 _US = 300_000_000
 WAITED = 60  # seconds from which on a batch is told of its own
-NOW_ASKED = 60_000_000  # microseconds; a request as of an older time says nothing of how fresh things are
+NOW_ASKED = (
+    60_000_000  # microseconds; a request as of an older time says nothing of how fresh things are
+)
 SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, sum(b.messages)::int8, coalesce(sum(b.late), 0)::int8, min(b.oldest), max(b.newest), max(b.visible),
         jsonb_build_object('negative', coalesce(sum((b.lags->>'negative')::int8), 0), 'max', max((b.lags->>'max')::int8)),
         jsonb_build_object('negative', coalesce(sum((b.delays->>'negative')::int8), 0), 'max', max((b.delays->>'max')::int8))
@@ -39,11 +43,17 @@ COUNTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, k.kind,
 WAITS = """select s.group_by, b.topic, b.partition, b.oldest, b.visible from workbench.batches b join workbench.states s on s.rows = b.rows
     where s.group_by = any(%s) and b.visible >= %s and b.visible < %s and b.visible - b.oldest >= %s order by b.visible - b.oldest desc limit 10000"""
 ENDS = "select group_by, batch_end, uploaded from workbench.states where group_by = any(%s)"
-UPLOADS = "select group_by, batch_end, began, ended, staged from workbench.uploads where group_by = any(%s) and ended >= %s and ended < %s order by id"
+UPLOADS = (
+    "select group_by, batch_end, began, ended, staged from workbench.uploads where group_by ="
+    " any(%s) and ended >= %s and ended < %s order by id"
+)
 # As of a time before all uploads, what was uploaded for times up to it, as `ENDS` has it.
 FACTS = """select distinct on (group_by) group_by, facts, staged from workbench.uploads
     where group_by = any(%s) and hash = any(%s) and (ended < %s or batch_end <= %s) order by group_by, ended < %s desc, id desc"""
-CANARIES = "select topic, sent, seen, every from workbench.canaries where topic = any(%s) and sent >= %s and sent < %s order by id"
+CANARIES = (
+    "select topic, sent, seen, every from workbench.canaries where topic = any(%s) and sent >= %s"
+    " and sent < %s order by id"
+)
 # One row a name, part, kind of age and bucket: the log itself stays where it is.
 AGES = f"""with r as (select s.name, p.key as part, w.kind, (extract(epoch from s.served) * 1000000)::int8 - w.at as age
         from workbench.served s cross join lateral jsonb_each(s.parts) as p
@@ -54,7 +64,9 @@ AGES = f"""with r as (select s.name, p.key as part, w.kind, (extract(epoch from 
 
 @frozen
 class Slot:
-    """Five minutes of a partition as a group-by applied it: `lags` from event to servable, `delays` from event to Kafka, in seconds."""
+    """Five minutes of a partition as a group-by applied it: `lags` from event to servable, `delays`
+    from event to Kafka, in seconds.
+    """
 
     group_by: str
     topic: str
@@ -71,7 +83,9 @@ class Slot:
 
 @frozen
 class Waited:
-    """A batch of a partition whose oldest event happened at `start` and could be fetched from `end` on."""
+    """A batch of a partition whose oldest event happened at `start` and could be fetched from `end`
+    on.
+    """
 
     group_by: str
     topic: str
@@ -93,9 +107,11 @@ class Landed:
 
 @frozen
 class Facts:
-    """What the last upload of a group-by had: how many rows, when the newest of them happened, and what time between days with facts is usual.
+    """What the last upload of a group-by had: how many rows, when the newest of them happened, and
+    what time between days with facts is usual.
 
-    `nulls` are the shares of rows without a value, by input. `known` says whether the upload kept any of it: an earlier version's did not.
+    `nulls` are the shares of rows without a value, by input. `known` says whether the upload kept
+    any of it: an earlier version's did not.
     """
 
     rows: int
@@ -110,7 +126,12 @@ class Facts:
         if told is None:
             return cls(staged, known=False)
         rows, gap = told.get("rows", staged), told.get("gap")
-        return cls(rows, moment(told.get("newest")), None if gap is None else timedelta(microseconds=gap), {c: n / rows for c, n in told.get("nulls", {}).items()} if rows else {})
+        return cls(
+            rows,
+            moment(told.get("newest")),
+            None if gap is None else timedelta(microseconds=gap),
+            {c: n / rows for c, n in told.get("nulls", {}).items()} if rows else {},
+        )
 
 
 @frozen
@@ -134,10 +155,14 @@ class Marks:
     partitions: tuple[Partition, ...]
     slots: tuple[Slot, ...]
     waited: tuple[Waited, ...]
-    ends: Mapping[str, tuple[datetime | None, datetime | None]]  # by group-by: the end of the upload that is served, and when it was there
+    ends: Mapping[
+        str, tuple[datetime | None, datetime | None]
+    ]  # by group-by: the end of the upload that is served, and when it was there
     uploads: tuple[Landed, ...]
     canaries: tuple[Flown, ...]
-    ages: Mapping[tuple[str, str, str], Histogram]  # by name, part and "newest" or "written": of what was served
+    ages: Mapping[
+        tuple[str, str, str], Histogram
+    ]  # by name, part and "newest" or "written": of what was served
     facts: Mapping[str, Facts] = field(factory=dict)  # by group-by: of its last upload
     topics: tuple[TopicHealth, ...] = ()  # what became of the messages of the last day
 
@@ -147,20 +172,39 @@ class Marks:
         return tuple(sorted({g.name for p in self.plans for g in p.group_bys}))
 
     def newest(self, group_by: str) -> datetime | None:
-        """When the newest fact of a group-by happened that is not of after the marks' end, by upload or by message."""
+        """When the newest fact of a group-by happened that is not of after the marks' end, by
+        upload or by message.
+        """
         uploaded = self.facts[group_by].newest if group_by in self.facts else None
         read = [moment(p.newest) for p in self.partitions if p.group_by == group_by]
-        applied = [s.newest for s in self.slots if s.group_by == group_by]  # where a partition's newest is of after now
-        return max((t for t in (uploaded, *read, *applied) if t is not None and t <= self.until), default=None)
+        applied = [
+            s.newest for s in self.slots if s.group_by == group_by
+        ]  # where a partition's newest is of after now
+        return max(
+            (t for t in (uploaded, *read, *applied) if t is not None and t <= self.until),
+            default=None,
+        )
 
     @property
     def streamed(self) -> tuple[tuple[str, str], ...]:
         """Group-bys that have a topic, and which."""
-        return tuple(sorted({(g.name, g.topic.name) for p in self.plans for g in p.group_bys if g.topic is not None and not g.daily}))
+        return tuple(
+            sorted(
+                {
+                    (g.name, g.topic.name)
+                    for p in self.plans
+                    for g in p.group_bys
+                    if g.topic is not None and not g.daily
+                }
+            )
+        )
 
 
-def read(store: Store, name: str | None = None, *, now: datetime, span: timedelta = timedelta(hours=48)) -> Marks:
-    """What the store has of a published name, or of all: uploads of the last five weeks, all else of the last `span`.
+def read(
+    store: Store, name: str | None = None, *, now: datetime, span: timedelta = timedelta(hours=48)
+) -> Marks:
+    """What the store has of a published name, or of all: uploads of the last five weeks, all else
+    of the last `span`.
 
     StoreError where nothing is published under the name.
     """
@@ -175,12 +219,47 @@ def read(store: Store, name: str | None = None, *, now: datetime, span: timedelt
     since, until = (_us(t) for t in (now - span, now))
     stood = tuple(p for p in offsets.progress(store) if p.group_by in group_bys)
     with store.connection() as con:
-        ends = {g: (moment(end), moment(up)) for g, end, up in con.execute(ENDS, (group_bys,)).fetchall()}
-        uploads = [Landed(g, moment(end) or EPOCH, began, ended, rows) for g, end, began, ended, rows in con.execute(UPLOADS, (group_bys, now - timedelta(days=35), now)).fetchall()]
-        facts = {g: Facts.read(told, staged) for g, told, staged in con.execute(FACTS, (group_bys, [g.hash for p in plans for g in p.group_bys], now, until, now)).fetchall()}
-        flown = [Flown(t, moment(sent) or EPOCH, moment(seen), timedelta(microseconds=every)) for t, sent, seen, every in con.execute(CANARIES, (topics, since, until)).fetchall()]
-        waited = [Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH) for g, t, p, a, b in con.execute(WAITS, (group_bys, since, until, WAITED * 1_000_000)).fetchall()]
-        return Marks(names, now - span, now, plans, stood, _slots(con, (group_bys, since, until)), tuple(waited), ends, tuple(uploads), tuple(flown), _ages(con, names, now), facts, tuple(t for t in standing(con) if t.rows in tables))
+        ends = {
+            g: (moment(end), moment(up))
+            for g, end, up in con.execute(ENDS, (group_bys,)).fetchall()
+        }
+        uploads = [
+            Landed(g, moment(end) or EPOCH, began, ended, rows)
+            for g, end, began, ended, rows in con.execute(
+                UPLOADS, (group_bys, now - timedelta(days=35), now)
+            ).fetchall()
+        ]
+        facts = {
+            g: Facts.read(told, staged)
+            for g, told, staged in con.execute(
+                FACTS, (group_bys, [g.hash for p in plans for g in p.group_bys], now, until, now)
+            ).fetchall()
+        }
+        flown = [
+            Flown(t, moment(sent) or EPOCH, moment(seen), timedelta(microseconds=every))
+            for t, sent, seen, every in con.execute(CANARIES, (topics, since, until)).fetchall()
+        ]
+        waited = [
+            Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH)
+            for g, t, p, a, b in con.execute(
+                WAITS, (group_bys, since, until, WAITED * 1_000_000)
+            ).fetchall()
+        ]
+        return Marks(
+            names,
+            now - span,
+            now,
+            plans,
+            stood,
+            _slots(con, (group_bys, since, until)),
+            tuple(waited),
+            ends,
+            tuple(uploads),
+            tuple(flown),
+            _ages(con, names, now),
+            facts,
+            tuple(t for t in standing(con) if t.rows in tables),
+        )
 
 
 def _us(at: datetime) -> int:
@@ -192,15 +271,49 @@ def _slots(con: psycopg.Connection[Any], asked: tuple[Any, ...]) -> tuple[Slot, 
     for *key, kind, bucket, n in con.execute(COUNTS, asked).fetchall():
         counts[*key, kind][bucket] = n
     made = []
-    for group_by, topic, partition, number, messages, late, oldest, newest, visible, lags, delays in con.execute(SLOTS, asked).fetchall():
+    for (
+        group_by,
+        topic,
+        partition,
+        number,
+        messages,
+        late,
+        oldest,
+        newest,
+        visible,
+        lags,
+        delays,
+    ) in con.execute(SLOTS, asked).fetchall():
         key = (group_by, topic, partition, number)
-        both = [Histogram.read({"counts": counts[*key, kind], **told}) for kind, told in (("lags", lags), ("delays", delays))]
-        made.append(Slot(group_by, topic, partition, moment(number * _US) or EPOCH, messages, late, moment(oldest), moment(newest), moment(visible) or EPOCH, *both))
+        both = [
+            Histogram.read({"counts": counts[*key, kind], **told})
+            for kind, told in (("lags", lags), ("delays", delays))
+        ]
+        made.append(
+            Slot(
+                group_by,
+                topic,
+                partition,
+                moment(number * _US) or EPOCH,
+                messages,
+                late,
+                moment(oldest),
+                moment(newest),
+                moment(visible) or EPOCH,
+                *both,
+            )
+        )
     return tuple(made)
 
 
-def _ages(con: psycopg.Connection[Any], names: Iterable[str], now: datetime) -> dict[tuple[str, str, str], Histogram]:
+def _ages(
+    con: psycopg.Connection[Any], names: Iterable[str], now: datetime
+) -> dict[tuple[str, str, str], Histogram]:
     found: dict[tuple[str, str, str], list[Histogram]] = defaultdict(list)
-    for name, part, kind, bucket, n, negative, largest in con.execute(AGES, (list(names), now - timedelta(days=1), now, _us(now - timedelta(days=1)) - NOW_ASKED)).fetchall():
-        found[name, part, kind].append(Histogram.read({"counts": {bucket: n}, "negative": negative, "max": largest}))
+    for name, part, kind, bucket, n, negative, largest in con.execute(
+        AGES, (list(names), now - timedelta(days=1), now, _us(now - timedelta(days=1)) - NOW_ASKED)
+    ).fetchall():
+        found[name, part, kind].append(
+            Histogram.read({"counts": {bucket: n}, "negative": negative, "max": largest})
+        )
     return {key: merged(them) for key, them in found.items()}

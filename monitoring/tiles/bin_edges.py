@@ -38,9 +38,10 @@ def _floats(values: Iterable[Any]) -> tuple[float, ...]:
 class Edges:
     """The bins of one measured column.
 
-    `kind` is "ranges": bin i is [cuts[i-1], cuts[i]), the outer ones open to the infinities; "numbers": a bin for each of
-    `cuts`, then one for new numbers; "texts": a bin for each of `values`, then one for `tail`, then one for new texts;
-    "none": too many different texts to count. `low` and `high` are the reference's extremes, `reference` says which it was.
+    `kind` is "ranges": bin i is [cuts[i-1], cuts[i]), the outer ones open to the infinities;
+    "numbers": a bin for each of `cuts`, then one for new numbers; "texts": a bin for each of
+    `values`, then one for `tail`, then one for new texts; "none": too many different texts to
+    count. `low` and `high` are the reference's extremes, `reference` says which it was.
     """
 
     feature: str
@@ -60,7 +61,12 @@ class Edges:
     @property
     def bins(self) -> int:
         """How many counts a tile has."""
-        return {"ranges": len(self.cuts) + 1, "numbers": len(self.cuts) + 1, "texts": len(self.values) + 2, "none": 0}[self.kind]
+        return {
+            "ranges": len(self.cuts) + 1,
+            "numbers": len(self.cuts) + 1,
+            "texts": len(self.values) + 2,
+            "none": 0,
+        }[self.kind]
 
     @property
     def numeric(self) -> bool:
@@ -72,8 +78,14 @@ class Edges:
         """What each bin holds, in words."""
         if self.kind == "ranges":
             ends = [f"{c:g}" for c in self.cuts]
-            return tuple(f"[{a}, {b})" for a, b in zip(["-inf", *ends], [*ends, "inf"], strict=True))
-        return {"numbers": (*(f"{c:g}" for c in self.cuts), NEW), "texts": (*self.values, OTHER, NEW), "none": ()}[self.kind]
+            return tuple(
+                f"[{a}, {b})" for a, b in zip(["-inf", *ends], [*ends, "inf"], strict=True)
+            )
+        return {
+            "numbers": (*(f"{c:g}" for c in self.cuts), NEW),
+            "texts": (*self.values, OTHER, NEW),
+            "none": (),
+        }[self.kind]
 
     def dumps(self) -> str:
         """As JSON; equal edges are equal text."""
@@ -85,15 +97,24 @@ class Edges:
         return cls(**json.loads(text))
 
 
-def edges_of(reference: ir.Table, *, features: Sequence[str], name: str = "", bins: int = BINS) -> dict[str, Edges]:
-    """The edges of each measured column of these features, by its name, from a reference such as a training set. Runs.
+def edges_of(
+    reference: ir.Table, *, features: Sequence[str], name: str = "", bins: int = BINS
+) -> dict[str, Edges]:
+    """The edges of each measured column of these features, by its name, from a reference such as a
+    training set.
 
-    Numbers of more than 50 different values have `bins` of equal depth, cut at values that are there (numpy's inverted_cdf),
-    fewer where values repeat. Texts have a bin each up to 200; where more than half differ, or more than 2,200 are there,
-    only their lengths are counted. Nulls, NaN and infinities are in no bin. `name` says which reference it is and is part of `edges_id`.
+    Runs.
+
+    Numbers of more than 50 different values have `bins` of equal depth, cut at values that are
+    there (numpy's inverted_cdf), fewer where values repeat. Texts have a bin each up to 200; where
+    more than half differ, or more than 2,200 are there, only their lengths are counted. Nulls, NaN
+    and infinities are in no bin. `name` says which reference it is and is part of `edges_id`.
     """
     engine = engine_of(reference.get_backend())
-    found = {part.name: (_ranges if part.numeric else _texts)(part, engine, name, bins) for part in parts(reference, features)}
+    found = {
+        part.name: (_ranges if part.numeric else _texts)(part, engine, name, bins)
+        for part in parts(reference, features)
+    }
     lengths = {f"{n}.length" for n, e in found.items() if e.kind == "texts"}
     return {n: e for n, e in found.items() if n not in lengths}
 
@@ -106,14 +127,33 @@ def grouped(table: ir.Table) -> ir.Table:
 
 
 def _ranges(part: Part, engine: Engine, name: str, bins: int) -> Edges:
-    """Of a column of doubles; the smallest x with at least i/bins of the rows at or below it, in whole numbers throughout."""
+    """Of a column of doubles.
+
+    The smallest x with at least i/bins of the rows at or below it, in whole numbers throughout.
+    """
     values = grouped(part.table)
     rows = values.mutate(below=values.n.cumsum(order_by=values.x), total=values.n.sum().over())
     cuts = {f"q{i}": rows.x.min(where=rows.below * bins >= rows.total * i) for i in range(1, bins)}
-    ((distinct, low, high, *found),) = engine.rows(rows.agg(distinct=rows.count(), low=rows.x.min(), high=rows.x.max(), **cuts))
+    ((distinct, low, high, *found),) = engine.rows(
+        rows.agg(distinct=rows.count(), low=rows.x.min(), high=rows.x.max(), **cuts)
+    )
     if distinct <= FEW:
-        return Edges(part.name, "numbers", sorted(x for (x,) in engine.rows(values.select("x"))), low=low, high=high, reference=name)
-    return Edges(part.name, "ranges", sorted({x for x in found if x > low}), low=low, high=high, reference=name)
+        return Edges(
+            part.name,
+            "numbers",
+            sorted(x for (x,) in engine.rows(values.select("x"))),
+            low=low,
+            high=high,
+            reference=name,
+        )
+    return Edges(
+        part.name,
+        "ranges",
+        sorted({x for x in found if x > low}),
+        low=low,
+        high=high,
+        reference=name,
+    )
 
 
 def _texts(part: Part, engine: Engine, name: str, _: int) -> Edges:
@@ -127,11 +167,17 @@ def _texts(part: Part, engine: Engine, name: str, _: int) -> Edges:
 
 
 def bin_of(x: ir.StringValue, edges: Edges) -> ir.IntegerValue:
-    """The number of the bin of a text that is not null, -1 where the text itself is its bin's label."""
+    """The number of the bin of a text that is not null, -1 where the text itself is its bin's
+    label.
+    """
     last = edges.bins - 1
     if edges.kind == "none":
         return x.length() * 0
-    return x.isin(edges.values).ifelse(-1, x.isin(edges.tail).ifelse(last - 1, last)) if edges.values else x.length() * 0 + last
+    return (
+        x.isin(edges.values).ifelse(-1, x.isin(edges.tail).ifelse(last - 1, last))
+        if edges.values
+        else x.length() * 0 + last
+    )
 
 
 def reached(x: ir.Value, cuts: Sequence[float], before: int) -> ir.IntegerValue:
@@ -139,4 +185,6 @@ def reached(x: ir.Value, cuts: Sequence[float], before: int) -> ir.IntegerValue:
     if not cuts:
         return ibis.literal(before, "int64")
     middle = len(cuts) // 2
-    return (x >= double(cuts[middle])).ifelse(reached(x, cuts[middle + 1 :], before + middle + 1), reached(x, cuts[:middle], before))
+    return (x >= double(cuts[middle])).ifelse(
+        reached(x, cuts[middle + 1 :], before + middle + 1), reached(x, cuts[:middle], before)
+    )

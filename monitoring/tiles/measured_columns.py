@@ -1,4 +1,6 @@
-"""What is measured of a feature: one column of doubles or of text, and more than one for a list, a map or a long text."""
+"""What is measured of a feature: one column of doubles or of text, and more than one for a list, a
+map or a long text.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,20 @@ class Part:
 
 
 def double(value: float) -> ir.FloatingScalar:
-    """A double that every engine reads as this one; a bare literal is a DECIMAL on DuckDB, an ulp away."""
+    """A double that every engine reads as this one.
+
+    A bare literal is a DECIMAL on DuckDB, an ulp away.
+    """
     return ibis.literal(repr(float(value))).cast("float64")
 
 
 def parts(table: ir.Table, names: Sequence[str]) -> Iterator[Part]:
-    """The measured columns of some features: the feature's own, `.length` of texts and containers, `[]` elements, `.key` and `.value` of maps.
+    """The measured columns of some features: the feature's own, `.length` of texts and containers,
+    `[]` elements, `.key` and `.value` of maps.
 
-    Numbers are doubles, so whole numbers beyond 2**53 share bins; times are seconds since 1970; booleans are the texts
-    "false" and "true". Raises DefinitionError for a type that has no summary.
+    Numbers are doubles, so whole numbers beyond 2**53 share bins; times are seconds since 1970;
+    booleans are the texts "false" and "true". Raises DefinitionError for a type that has no
+    summary.
     """
     engine = engine_of(table.get_backend())
     for name in names:
@@ -85,5 +92,8 @@ def _number(name: str, column: ir.Value) -> ir.Value:
         return micros(column.cast("timestamp")).cast("float64") / double(SECOND)
     if dtype.is_timestamp():
         return micros(column).cast("float64") / double(SECOND)
-    message = f"feature {name!r} is {dtype}, which has no summary: cast it to a number, a text, a time, a list or a map, or name the others with features="
+    message = (
+        f"feature {name!r} is {dtype}, which has no summary: cast it to a number, a text, a time, a"
+        " list or a map, or name the others with features="
+    )
     raise DefinitionError(message)

@@ -1,4 +1,6 @@
-"""What served features are held against: the training set of their definition, as edges and one tile a measured column."""
+"""What served features are held against: the training set of their definition, as edges and one
+tile a measured column.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +34,28 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 ENOUGH = 1_000  # answers that are frozen; the bins of fewer are computed again
-READERS = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)  # what the server says to who may not write
+READERS = (
+    errors.InsufficientPrivilege,
+    errors.ReadOnlySqlTransaction,
+)  # what the server says to who may not write
 MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 
-def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseBackend | None = None, refreeze: bool = False, answers: Callable[[], pa.Table] | None = None) -> Reference | None:
-    """The training set of a join as it was when it was first asked for: kept in the store, by what the definition means.
+def frozen(
+    store: Store,
+    definition: GroupBy | Join,
+    now: datetime,
+    *,
+    on: BaseBackend | None = None,
+    refreeze: bool = False,
+    answers: Callable[[], pa.Table] | None = None,
+) -> Reference | None:
+    """The training set of a join as it was when it was first asked for: kept in the store, by what
+    the definition means.
 
-    Runs once for a definition, as of `now`, and again with `refreeze`: what came since then does not move what answers are
-    held against. A group-by alone has `answers` for bins, frozen as soon as there are 1,000; none without them.
+    Runs once for a definition, as of `now`, and again with `refreeze`: what came since then does
+    not move what answers are held against. A group-by alone has `answers` for bins, frozen as soon
+    as there are 1,000; none without them.
     """
     if answers is None and not isinstance(definition, Join):
         return None
@@ -49,7 +64,11 @@ def frozen(store: Store, definition: GroupBy | Join, now: datetime, *, on: BaseB
     found = None if refreeze else thawed(store, origin)
     if found is not None:
         return found
-    found, enough = (reference_of(definition, on=on), True) if answers is None or isinstance(definition, Join) else _of_answers(definition, answers())
+    found, enough = (
+        (reference_of(definition, on=on), True)
+        if answers is None or isinstance(definition, Join)
+        else _of_answers(definition, answers())
+    )
     if found is not None:
         found = evolve(found, at=now if now.tzinfo else now.replace(tzinfo=UTC))
         return _kept(store, origin, found) if enough else found
@@ -63,7 +82,9 @@ def _kept(store: Store, origin: Origin, found: Reference) -> Reference:
     except StoreError as error:
         if not isinstance(error.__cause__, READERS):
             raise
-        return evolve(found, name=f"{found.name}, of this time alone since this role may not keep it")
+        return evolve(
+            found, name=f"{found.name}, of this time alone since this role may not keep it"
+        )
     return found
 
 
@@ -73,15 +94,31 @@ def _of_answers(definition: GroupBy | Join, answers: pa.Table) -> tuple[Referenc
         return None, False
     con = ibis.duckdb.connect()
     try:
-        return reference_of(definition, con.create_table("answers", answers), name=f"first {answers.num_rows:,} answers"), answers.num_rows >= ENOUGH
+        return (
+            reference_of(
+                definition,
+                con.create_table("answers", answers),
+                name=f"first {answers.num_rows:,} answers",
+            ),
+            answers.num_rows >= ENOUGH,
+        )
     finally:
         con.disconnect()
 
 
-def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, on: BaseBackend | None = None, name: str = "") -> Reference | None:
-    """The reference of a definition's features: of a given table, else of a join's training set; none for a group-by alone. Runs.
+def reference_of(
+    definition: GroupBy | Join,
+    table: ir.Table | None = None,
+    *,
+    on: BaseBackend | None = None,
+    name: str = "",
+) -> Reference | None:
+    """The reference of a definition's features: of a given table, else of a join's training set.
 
-    A training set of more than 200,000 left rows is thinned by a hash of their keys and times, and `name` says by how much.
+    None for a group-by alone. Runs.
+
+    A training set of more than 200,000 left rows is thinned by a hash of their keys and times, and
+    `name` says by how much.
     """
     features = [n for _, _, n in plan_of(definition).outputs]
     if table is None:
@@ -96,8 +133,14 @@ def reference_of(definition: GroupBy | Join, table: ir.Table | None = None, *, o
         except DefinitionError as error:
             skipped[feature] = str(error).partition(":")[0]
     measured = [f for f in features if f not in skipped]
-    tiles = summarise(table, edges, keys=_keys(definition, table), features=measured) if measured else []
-    return Reference(name or "table given", edges, {t.feature: t for t in tiles}, skipped, datetime.now(UTC))
+    tiles = (
+        summarise(table, edges, keys=_keys(definition, table), features=measured)
+        if measured
+        else []
+    )
+    return Reference(
+        name or "table given", edges, {t.feature: t for t in tiles}, skipped, datetime.now(UTC)
+    )
 
 
 def _keys(definition: GroupBy | Join, table: ir.Table) -> Sequence[str]:
@@ -114,6 +157,11 @@ def _training_set(join: Join, on: BaseBackend | None) -> tuple[ir.Table, str]:
         return backfill(join, on=con), f"training set, {rows:,} rows"
     step = -(-rows // MOST)
     whole = join.left.table.to_expr()
-    asked = reduce_text([whole[c] for c in dict.fromkeys((*(k.name for k in plan_of(join).keys), join.left.time))])
+    asked = reduce_text(
+        [whole[c] for c in dict.fromkeys((*(k.name for k in plan_of(join).keys), join.left.time))]
+    )
     thinned = whole.filter(engine.hashed(asked).cast("int64") % step == 0)
-    return backfill(evolve(join, left=EventSource(thinned, time=join.left.time)), on=con), f"training set, one of {step} of {rows:,} rows"
+    return (
+        backfill(evolve(join, left=EventSource(thinned, time=join.left.time)), on=con),
+        f"training set, one of {step} of {rows:,} rows",
+    )

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 NULL, NAN, POSINF, NEGINF = -2, -3, -4, -5
 APART = (NULL, NAN, POSINF, NEGINF)
 SQUARED = 1e150  # doubles from here on have no square
-AT_ONCE = 25  # columns of a statement of groups; more make plans that take engines longer than the rows
+AT_ONCE = (
+    25  # columns of a statement of groups; more make plans that take engines longer than the rows
+)
 WIDE = 100  # columns of one wide statement
 FIGURES = ("n", "present", "low", "high", "mean", "variance")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +39,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @frozen
 class Counted:
-    """What one column has in one tile: rows by bin and, apart from bins, by what is no value; moments and extremes of the finite ones.
+    """What one column has in one tile: rows by bin and, apart from bins, by what is no value.
+
+    Moments and extremes of the finite ones.
 
     `mean` and `m2` are none over no numbers, and where a value's square is no double.
     """
@@ -60,7 +64,9 @@ class Counted:
         return self.n_finite + sum(self.apart.values())
 
 
-def moments(a: tuple[int, float | None, float | None], b: tuple[int, float | None, float | None]) -> tuple[float | None, float | None]:
+def moments(
+    a: tuple[int, float | None, float | None], b: tuple[int, float | None, float | None]
+) -> tuple[float | None, float | None]:
     """Mean and m2 of two sets of numbers from (n, mean, m2) of each (Chan, Golub and LeVeque)."""
     (n, mean, m2), (m, other, other2) = a, b
     if not n or not m:
@@ -71,7 +77,9 @@ def moments(a: tuple[int, float | None, float | None], b: tuple[int, float | Non
     return mean + apart * (m / (n + m)), m2 + other2 + apart * apart * (n * (m / (n + m)))
 
 
-def tile_of(engine: Engine, table: ir.Table, time: str | None, length: timedelta | None) -> ir.Value:
+def tile_of(
+    engine: Engine, table: ir.Table, time: str | None, length: timedelta | None
+) -> ir.Value:
     """The tile of a row, by what `start_of` reads; 0 where there is one tile."""
     if time is None or length is None:
         return ibis.literal(0).cast("int64")
@@ -82,19 +90,31 @@ def tile_of(engine: Engine, table: ir.Table, time: str | None, length: timedelta
 def start_of(tile: Any) -> int | None:
     """The start of a tile in microseconds since 1970 UTC, of what an engine told of it."""
     if isinstance(tile, datetime):
-        return ((tile if tile.tzinfo else tile.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
+        return ((tile if tile.tzinfo else tile.replace(tzinfo=UTC)) - EPOCH) // timedelta(
+            microseconds=1
+        )
     return None if tile is None else int(tile)
 
 
-def counted(engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], time: str | None, length: timedelta | None) -> dict[tuple[str, int | None], Counted]:
-    """What each measured column has in each tile: by one wide statement where the engine tallies by cuts, else by groups."""
+def counted(
+    engine: Engine,
+    measured: Sequence[Part],
+    edges: Mapping[str, Edges],
+    time: str | None,
+    length: timedelta | None,
+) -> dict[tuple[str, int | None], Counted]:
+    """What each measured column has in each tile: by one wide statement where the engine tallies by
+    cuts, else by groups.
+    """
     tile = partial(tile_of, engine, time=time, length=length)
     tallies = engine.tallied(double(0), [0.0]) is not None
     found, left = wide(engine, measured, edges, tile) if tallies else ({}, list(measured))
     for first in range(0, len(left), AT_ONCE):
         some = left[first : first + AT_ONCE]
         try:
-            found |= _grouped(engine, some, edges, tile, safe=tallies)  # what is left by the wide one has no square
+            found |= _grouped(
+                engine, some, edges, tile, safe=tallies
+            )  # what is left by the wide one has no square
         except EngineError:  # moments of what has no square
             found |= _grouped(engine, some, edges, tile, safe=True)
     return {(name, None if time is None else start): one for (name, start), one in found.items()}
@@ -104,15 +124,32 @@ def counted(engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges]
 
 
 def bounds(edges: Edges) -> list[float]:
-    """Where what is counted of numbers begins: bins, of numbers with a bin each also the next double, and what is beyond the reference's extremes, zero, or too large for a square."""
-    ends = [*edges.cuts, *(math.nextafter(c, math.inf) for c in edges.cuts if edges.kind == "numbers")]
-    ends += [] if edges.low is None or edges.high is None else [edges.low, math.nextafter(edges.high, math.inf)]
-    return sorted({e + 0.0 for e in (*ends, 0.0, math.nextafter(0.0, 1.0), -LARGEST, -SQUARED, SQUARED, math.inf)})
+    """Where what is counted of numbers begins: bins, of numbers with a bin each also the next
+    double, and what is beyond the reference's extremes, zero, or too large for a square.
+    """
+    ends = [
+        *edges.cuts,
+        *(math.nextafter(c, math.inf) for c in edges.cuts if edges.kind == "numbers"),
+    ]
+    ends += (
+        []
+        if edges.low is None or edges.high is None
+        else [edges.low, math.nextafter(edges.high, math.inf)]
+    )
+    return sorted(
+        {
+            e + 0.0
+            for e in (*ends, 0.0, math.nextafter(0.0, 1.0), -LARGEST, -SQUARED, SQUARED, math.inf)
+        }
+    )
 
 
 @frozen
 class Piece:
-    """Values of one tile from `begin` up to the next bound; `n` of them, `mean` and `m2` none where they are not told."""
+    """Values of one tile from `begin` up to the next bound.
+
+    `n` of them, `mean` and `m2` none where they are not told.
+    """
 
     begin: float
     n: int
@@ -120,8 +157,19 @@ class Piece:
     m2: float | None = None
 
 
-def _numbers(edges: Edges, nulls: int, nans: int, pieces: Sequence[Piece], low: float | None, high: float | None, whole: tuple[float | None, float | None] | None = None) -> Counted:
-    """What a tile has of a column of numbers, of its pieces; `whole` has the moments where the pieces have none."""
+def _numbers(
+    edges: Edges,
+    nulls: int,
+    nans: int,
+    pieces: Sequence[Piece],
+    low: float | None,
+    high: float | None,
+    whole: tuple[float | None, float | None] | None = None,
+) -> Counted:
+    """What a tile has of a column of numbers, of its pieces.
+
+    `whole` has the moments where the pieces have none.
+    """
     bins: dict[int, int] = {}
     apart = dict.fromkeys(APART, 0) | {NULL: nulls, NAN: nans}
     n, mean, m2, zero, below, above, large = 0, None, None, 0, 0, 0, False
@@ -131,7 +179,9 @@ def _numbers(edges: Edges, nulls: int, nans: int, pieces: Sequence[Piece], low: 
         if math.isinf(begin):
             apart[POSINF if begin > 0 else NEGINF] += piece.n
             continue
-        place = bisect_right(edges.cuts, begin) if edges.kind == "ranges" else places.get(begin, last)
+        place = (
+            bisect_right(edges.cuts, begin) if edges.kind == "ranges" else places.get(begin, last)
+        )
         bins[place] = bins.get(place, 0) + piece.n
         mean, m2 = moments((n, mean, m2), (piece.n, piece.mean, piece.m2))
         n += piece.n
@@ -146,37 +196,75 @@ def _numbers(edges: Edges, nulls: int, nans: int, pieces: Sequence[Piece], low: 
 # --- by groups of tile and piece
 
 
-def _grouped(engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any, *, safe: bool) -> dict[tuple[str, int], Counted]:
-    """By one union of a statement a column; `safe` keeps moments from what has no square, which some engines end at."""
+def _grouped(
+    engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any, *, safe: bool
+) -> dict[tuple[str, int], Counted]:
+    """By one union of a statement a column.
+
+    `safe` keeps moments from what has no square, which some engines end at.
+    """
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    asked = reduce(lambda a, b: a.union(b), [_groups(part, edges[part.name], i, tile, safe=safe) for i, part in enumerate(parts)])
+    asked = reduce(
+        lambda a, b: a.union(b),
+        [_groups(part, edges[part.name], i, tile, safe=safe) for i, part in enumerate(parts)],
+    )
     for row in engine.fetch(asked).to_pylist():
         start = start_of(row["tile"])
         if start is not None:
             groups.setdefault((row["number"], start), []).append(row)
-    return {(parts[i].name, start): (_of_numbers if parts[i].numeric else _of_texts)(edges[parts[i].name], rows) for (i, start), rows in groups.items()}
+    return {
+        (parts[i].name, start): (_of_numbers if parts[i].numeric else _of_texts)(
+            edges[parts[i].name], rows
+        )
+        for (i, start), rows in groups.items()
+    }
 
 
 def _groups(part: Part, edges: Edges, number: int, tile: Any, *, safe: bool) -> ir.Table:
-    """One column's groups, as every other's: number, tile, code, label, n, present, low, high, mean, variance, distinct."""
+    """One column's groups, as every other's: number, tile, code, label, n, present, low, high,
+    mean, variance, distinct.
+    """
     x = part.table[X]
-    labels = {"label": x.isin(edges.values).ifelse(x, ibis.null("string"))} if edges.kind == "texts" and edges.values else {}
-    code = (x > double(math.inf)).ifelse(NAN, reached(x, bounds(edges), 0)) if part.numeric else x.isnull().ifelse(NULL, bin_of(x, edges))
+    labels = (
+        {"label": x.isin(edges.values).ifelse(x, ibis.null("string"))}
+        if edges.kind == "texts" and edges.values
+        else {}
+    )
+    code = (
+        (x > double(math.inf)).ifelse(NAN, reached(x, bounds(edges), 0))
+        if part.numeric
+        else x.isnull().ifelse(NULL, bin_of(x, edges))
+    )
     rows = part.table.select(tile=tile(part.table), code=code.cast("int64"), **labels, x=x)
     groups, none = rows.group_by("tile", "code", *labels), ibis.null("float64")
-    told: dict[str, Any] = {"n": rows.count(), "present": rows.x.count(), **dict.fromkeys(FIGURES[2:], none), "distinct": ibis.literal(0).cast("int64")}
+    told: dict[str, Any] = {
+        "n": rows.count(),
+        "present": rows.x.count(),
+        **dict.fromkeys(FIGURES[2:], none),
+        "distinct": ibis.literal(0).cast("int64"),
+    }
     if part.numeric:
         small = (rows.x.abs() < double(SQUARED)).ifelse(rows.x, none) if safe else rows.x
-        told |= {"low": rows.x.min(), "high": rows.x.max(), "mean": small.mean(), "variance": small.var(how="pop")}
+        told |= {
+            "low": rows.x.min(),
+            "high": rows.x.max(),
+            "mean": small.mean(),
+            "variance": small.var(how="pop"),
+        }
     elif edges.kind == "none":
         told["distinct"] = rows.x.nunique().cast("int64")
     made = groups.agg(**told)
     given = made if labels else made.mutate(label=ibis.null("string"))
-    return given.select(number=ibis.literal(number).cast("int64"), **{c: given[c] for c in ("tile", "code", "label", *FIGURES, "distinct")})
+    return given.select(
+        number=ibis.literal(number).cast("int64"),
+        **{c: given[c] for c in ("tile", "code", "label", *FIGURES, "distinct")},
+    )
 
 
 def _of_numbers(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
-    """A tile of numbers: nulls are with what is below all doubles, of which -infinity is what is present."""
+    """A tile of numbers: nulls are with what is below all doubles, of which -infinity is what is
+    present.
+    """
     ends, pieces, nulls, nans = [-math.inf, *bounds(edges)], [], 0, 0
     lows, highs = [], []
     for row in rows:
@@ -188,7 +276,11 @@ def _of_numbers(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
         if not n:
             continue
         usable = row["variance"] is not None and -SQUARED <= begin < SQUARED
-        pieces.append(Piece(begin, n, row["mean"] if usable else None, row["variance"] * n if usable else None))
+        pieces.append(
+            Piece(
+                begin, n, row["mean"] if usable else None, row["variance"] * n if usable else None
+            )
+        )
         if not math.isinf(begin):
             lows.append(row["low"] + 0.0)
             highs.append(row["high"] + 0.0)
@@ -204,14 +296,23 @@ def _of_texts(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
         place = r["code"] if r["label"] is None else places[r["label"]]
         bins[place] = bins.get(place, 0) + r["n"]
     nulls = sum(r["n"] for r in rows if r["code"] == NULL)
-    return Counted(bins, dict.fromkeys(APART, 0) | {NULL: nulls}, sum(r["n"] for r in told), distinct=sum(int(r["distinct"] or 0) for r in told))
+    return Counted(
+        bins,
+        dict.fromkeys(APART, 0) | {NULL: nulls},
+        sum(r["n"] for r in told),
+        distinct=sum(int(r["distinct"] or 0) for r in told),
+    )
 
 
 # --- by one wide statement
 
 
-def wide(engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], tile: Any) -> tuple[dict[tuple[str, int], Counted], list[Part]]:
-    """Columns of numbers by one aggregate a tile, and the columns that are left: texts, and those with NaN, infinities or what has no square."""
+def wide(
+    engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], tile: Any
+) -> tuple[dict[tuple[str, int], Counted], list[Part]]:
+    """Columns of numbers by one aggregate a tile, and the columns that are left: texts, and those
+    with NaN, infinities or what has no square.
+    """
     found: dict[tuple[str, int], Counted] = {}
     left: list[Part] = []
     bases: dict[Any, list[Part]] = {}
@@ -230,38 +331,73 @@ def wide(engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], t
     return found, left
 
 
-def _clean(engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any) -> dict[tuple[str, int], Counted]:
+def _clean(
+    engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any
+) -> dict[tuple[str, int], Counted]:
     """What columns have in each tile, of those whose every value is finite and has a square."""
     try:
         told = _wide(engine, parts, edges, tile)
     except EngineError:  # moments of infinities and of what has no square
-        odd = {name for (name, _), one in _wide(engine, parts, edges, tile, moments=False).items() if one is None}
+        odd = {
+            name
+            for (name, _), one in _wide(engine, parts, edges, tile, moments=False).items()
+            if one is None
+        }
         rest = [p for p in parts if p.name not in odd]
         told = _wide(engine, rest, edges, tile) if odd and rest else {}
     odd = {name for (name, _), one in told.items() if one is None}
     return {key: one for key, one in told.items() if one is not None and key[0] not in odd}
 
 
-def _wide(engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any, *, moments: bool = True) -> dict[tuple[str, int], Counted | None]:
+def _wide(
+    engine: Engine,
+    parts: Sequence[Part],
+    edges: Mapping[str, Edges],
+    tile: Any,
+    *,
+    moments: bool = True,
+) -> dict[tuple[str, int], Counted | None]:
     """By column and tile; none where a value is not finite or has no square."""
     base = parts[0].base
     rows = base.select(tile=tile(base), **{f"x{i}": p.value for i, p in enumerate(parts)})
     asked = {"rows": rows.count()}
     for i, part in enumerate(parts):
         x = rows[f"x{i}"]
-        told = {"present": x.count(), "low": x.min(), "high": x.max(), "tally": engine.tallied(x, bounds(edges[part.name]))}
+        told = {
+            "present": x.count(),
+            "low": x.min(),
+            "high": x.max(),
+            "tally": engine.tallied(x, bounds(edges[part.name])),
+        }
         told |= {"mean": x.mean(), "variance": x.var(how="pop")} if moments else {}
         asked |= {f"{name}_{i}": value for name, value in told.items()}
     answer = engine.fetch(rows.group_by("tile").agg(**asked)).to_pylist(maps_as_pydicts="lossy")
-    return {(p.name, start): _of_row(edges[p.name], row, i) for row in answer if (start := start_of(row["tile"])) is not None for i, p in enumerate(parts)}
+    return {
+        (p.name, start): _of_row(edges[p.name], row, i)
+        for row in answer
+        if (start := start_of(row["tile"])) is not None
+        for i, p in enumerate(parts)
+    }
 
 
 def _of_row(edges: Edges, row: Mapping[str, Any], i: int) -> Counted | None:
     """What one answer says of a column, each count by where it begins."""
     n = row[f"present_{i}"]
-    pieces = [Piece(-negated, count) for negated, count in (row[f"tally_{i}"] or {}).items() if count]
-    if any(p.begin >= SQUARED or p.begin < -SQUARED for p in pieces):  # NaN lies below all, as its negative is above all
+    pieces = [
+        Piece(-negated, count) for negated, count in (row[f"tally_{i}"] or {}).items() if count
+    ]
+    if any(
+        p.begin >= SQUARED or p.begin < -SQUARED for p in pieces
+    ):  # NaN lies below all, as its negative is above all
         return None
     mean, variance = row.get(f"mean_{i}"), row.get(f"variance_{i}")
     low, high = (None if v is None else v + 0.0 for v in (row[f"low_{i}"], row[f"high_{i}"]))
-    return _numbers(edges, row["rows"] - n, 0, pieces, low, high, (mean, None if variance is None else variance * n))
+    return _numbers(
+        edges,
+        row["rows"] - n,
+        0,
+        pieces,
+        low,
+        high,
+        (mean, None if variance is None else variance * n),
+    )

@@ -1,4 +1,6 @@
-"""Mergeable summaries of features: what a stretch of time had of nulls, of each bin, and of moments."""
+"""Mergeable summaries of features: what a stretch of time had of nulls, of each bin, and of
+moments.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,15 @@ def _hashes(values: Iterable[Any] | None) -> tuple[int, ...] | None:
 
 @frozen
 class Tile:
-    """What [start, start + length), UTC, holds of one measured column; of everything, where there is no start.
+    """What [start, start + length), UTC, holds of one measured column; of everything, where there
+    is no start.
 
-    Null, NaN and the two infinities are counted apart; `n_finite` counts the others, also of texts, and `counts` has one
-    number a bin of the edges whose id is `edges_id`. `mean` and `m2`, the sum of squared distances from it, are null
-    over no numbers and where a value is 1e150 or more, whose square is no double. `n_eff` is the number of different
-    entity keys, of all rows where no keys are told; `keys` are the smallest hashes of them, by which it is merged.
-    `n_distinct` is there for texts without bins, and of one tile only.
+    Null, NaN and the two infinities are counted apart; `n_finite` counts the others, also of texts,
+    and `counts` has one number a bin of the edges whose id is `edges_id`. `mean` and `m2`, the sum
+    of squared distances from it, are null over no numbers and where a value is 1e150 or more, whose
+    square is no double. `n_eff` is the number of different entity keys, of all rows where no keys
+    are told; `keys` are the smallest hashes of them, by which it is merged. `n_distinct` is there
+    for texts without bins, and of one tile only.
     """
 
     feature: str
@@ -71,11 +75,20 @@ class Tile:
     @property
     def std(self) -> float | None:
         """The population's standard deviation."""
-        return None if self.m2 is None or not self.n_finite else float((self.m2 / self.n_finite) ** 0.5)
+        return (
+            None
+            if self.m2 is None or not self.n_finite
+            else float((self.m2 / self.n_finite) ** 0.5)
+        )
 
     def dumps(self) -> str:
         """As JSON, with microseconds for times."""
-        told = asdict(self) | {"start": None if self.start is None else (self.start - EPOCH) // timedelta(microseconds=1), "length": None if self.length is None else in_us(self.length)}
+        told = asdict(self) | {
+            "start": (
+                None if self.start is None else (self.start - EPOCH) // timedelta(microseconds=1)
+            ),
+            "length": None if self.length is None else in_us(self.length),
+        }
         return json.dumps(told, sort_keys=True)
 
     @classmethod
@@ -83,37 +96,66 @@ class Tile:
         """Of such JSON."""
         told = json.loads(text)
         start, length = told.pop("start"), told.pop("length")
-        return cls(**told, start=None if start is None else EPOCH + timedelta(microseconds=start), length=None if length is None else timedelta(microseconds=length))
+        return cls(
+            **told,
+            start=None if start is None else EPOCH + timedelta(microseconds=start),
+            length=None if length is None else timedelta(microseconds=length),
+        )
 
 
-ADDED = ("n_rows", "n_null", "n_nan", "n_posinf", "n_neginf", "n_zero", "n_finite", "n_below", "n_above")
-ARROW = {"str": pa.string(), "int": pa.int64(), "float | None": pa.float64(), "int | None": pa.int64(), "datetime | None": pa.timestamp("us", "UTC"), "timedelta | None": pa.duration("us")}
+ADDED = (
+    "n_rows",
+    "n_null",
+    "n_nan",
+    "n_posinf",
+    "n_neginf",
+    "n_zero",
+    "n_finite",
+    "n_below",
+    "n_above",
+)
+ARROW = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float | None": pa.float64(),
+    "int | None": pa.int64(),
+    "datetime | None": pa.timestamp("us", "UTC"),
+    "timedelta | None": pa.duration("us"),
+}
 
 
 def to_arrow(tiles: Iterable[Tile]) -> pa.Table:
     """Tiles as a table, one row each."""
-    schema = pa.schema([(f.name, ARROW.get(str(f.type), pa.list_(pa.int64()))) for f in fields(Tile)])
+    schema = pa.schema(
+        [(f.name, ARROW.get(str(f.type), pa.list_(pa.int64()))) for f in fields(Tile)]
+    )
     return pa.Table.from_pylist([asdict(tile) for tile in tiles], schema=schema)
 
 
 def merged(tiles: Iterable[Tile]) -> Tile:
     """The tile of all their rows, as one summary of the whole would have it.
 
-    Counts, extremes and bins are exact, `mean` and `m2` to rounding (Chan). `n_eff` is exact while there are fewer than 128
-    keys and estimated from their hashes beyond, to 9 % (one standard error); without keys it is the number of rows.
+    Counts, extremes and bins are exact, `mean` and `m2` to rounding (Chan). `n_eff` is exact while
+    there are fewer than 128 keys and estimated from their hashes beyond, to 9 % (one standard
+    error); without keys it is the number of rows.
 
     Raises DefinitionError over none, and over tiles of different columns or edges.
     """
-    several = sorted(tiles, key=lambda t: (t.start or EPOCH))
+    several = sorted(tiles, key=lambda t: t.start or EPOCH)
     kinds = {(t.feature, t.edges_id) for t in several}
     if len(kinds) != 1:
-        message = f"tiles of {len(kinds)} measured columns and edges cannot be one tile: merge those of one feature that have equal edges_id"
+        message = (
+            f"tiles of {len(kinds)} measured columns and edges cannot be one tile: merge those of"
+            " one feature that have equal edges_id"
+        )
         raise DefinitionError(message)
     whole = reduce(_two, several[1:], several[0])
     if whole.keys is None or len(several) == 1:
         return whole
     counts = [t.n_eff for t in several]
-    return evolve(whole, n_eff=unique_keys.estimate(whole.keys, least=max(counts), most=sum(counts)))
+    return evolve(
+        whole, n_eff=unique_keys.estimate(whole.keys, least=max(counts), most=sum(counts))
+    )
 
 
 def _two(a: Tile, b: Tile) -> Tile:
@@ -141,20 +183,37 @@ def _least(of: Any, a: float | None, b: float | None) -> float | None:
     return of(there) if there else None
 
 
-def summarise(table: ir.Table, edges: Mapping[str, Edges], *, time: str | None = None, keys: Sequence[str] = (), features: Sequence[str] | None = None, length: timedelta = HOUR) -> list[Tile]:
-    """The tiles of a table's features, by column and then by start; a stretch without rows has none. Runs.
+def summarise(
+    table: ir.Table,
+    edges: Mapping[str, Edges],
+    *,
+    time: str | None = None,
+    keys: Sequence[str] = (),
+    features: Sequence[str] | None = None,
+    length: timedelta = HOUR,
+) -> list[Tile]:
+    """The tiles of a table's features, by column and then by start.
 
-    A tile has the rows whose `time` is in [start, start + length), where start is a multiple of `length` since 1970 UTC.
-    Without `time` there is one tile of all rows, also of none. A row without a time is in no tile. `features` are
-    those of `edges` unless some are named.
+    A stretch without rows has none. Runs.
+
+    A tile has the rows whose `time` is in [start, start + length), where start is a multiple of
+    `length` since 1970 UTC. Without `time` there is one tile of all rows, also of none. A row
+    without a time is in no tile. `features` are those of `edges` unless some are named.
 
     Raises DefinitionError where a column has no edges or is none of the table.
     """
     engine = engine_of(table.get_backend())
-    wanted = list(features) if features is not None else list(dict.fromkeys(name for name in (_column(e, table) for e in edges) if name))
+    wanted = (
+        list(features)
+        if features is not None
+        else list(dict.fromkeys(name for name in (_column(e, table) for e in edges) if name))
+    )
     measured = [p for p in parts(table, wanted) if p.name in edges]
     if missing := [f for f in wanted if not any(_column(p.name, table) == f for p in measured)]:
-        message = f"features {', '.join(missing)} have no edges: edges_of(reference, features=[...]) makes them"
+        message = (
+            f"features {', '.join(missing)} have no edges: edges_of(reference, features=[...])"
+            " makes them"
+        )
         raise DefinitionError(message)
     span = length if time is not None else None
     effective = unique_keys.per_tile(engine, table, time, keys, span)
@@ -162,7 +221,16 @@ def summarise(table: ir.Table, edges: Mapping[str, Edges], *, time: str | None =
     ordered = sorted(counted.items(), key=lambda item: (item[0][0], item[0][1] or 0))
     found = [_tile(edges[name], start, span, rows, effective) for (name, start), rows in ordered]
     if time is None:
-        found += [Tile(p.name, edges[p.name].edges_id, counts=[0] * edges[p.name].bins, keys=() if keys else None) for p in measured if (p.name, None) not in counted]
+        found += [
+            Tile(
+                p.name,
+                edges[p.name].edges_id,
+                counts=[0] * edges[p.name].bins,
+                keys=() if keys else None,
+            )
+            for p in measured
+            if (p.name, None) not in counted
+        ]
     return found
 
 
@@ -172,7 +240,13 @@ def _column(measured: str, table: ir.Table) -> str | None:
     return max(there, key=len) if there else None
 
 
-def _tile(edges: Edges, start: int | None, length: timedelta | None, counted: tile_queries.Counted, effective: Mapping[int | None, tuple[int, tuple[int, ...] | None]]) -> Tile:
+def _tile(
+    edges: Edges,
+    start: int | None,
+    length: timedelta | None,
+    counted: tile_queries.Counted,
+    effective: Mapping[int | None, tuple[int, tuple[int, ...] | None]],
+) -> Tile:
     """One tile of what was counted."""
     counts = [0] * edges.bins
     for place, n in counted.bins.items() if edges.bins else ():

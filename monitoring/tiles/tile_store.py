@@ -1,4 +1,6 @@
-"""Tiles and edges in the online store's Postgres: what answers are held against is frozen there, once for a definition."""
+"""Tiles and edges in the online store's Postgres: what answers are held against is frozen there,
+once for a definition.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,19 @@ on conflict (object, source, feature, edges, length, start) do update set tile =
 PUT_FROZEN = """insert into workbench.frozen values (%s, %s, %s, %s::text::json, %s::text::json)
 on conflict (object) do update set name = excluded.name, at = excluded.at, edges = excluded.edges, skipped = excluded.skipped"""
 GET_FROZEN = "select name, at, edges::text, skipped::text from workbench.frozen where object = %s"
-GET_EDGES = "select edges::text from workbench.edges where id in (select edges from workbench.tiles where object = %s and source = %s)"
+GET_EDGES = (
+    "select edges::text from workbench.edges where id in (select edges from workbench.tiles where"
+    " object = %s and source = %s)"
+)
 GET_TILES = """select tile::text from workbench.tiles where object = %s and source = %s and feature = any(%s) and edges = any(%s)
 and start >= coalesce(%s::timestamptz, '-infinity') and start < coalesce(%s::timestamptz, 'infinity') order by feature, start, length"""
 
 
 @frozen
 class Origin:
-    """What tiles are of: a join or table with its version, as one name, and where its rows come from: offline, served, online."""
+    """What tiles are of: a join or table with its version, as one name, and where its rows come
+    from: offline, served, online.
+    """
 
     object: str
     source: str
@@ -39,7 +46,10 @@ class Origin:
 
 @frozen(eq=False)
 class Reference:
-    """Edges and tiles by measured column, frozen on one table; `name` says which, `at` when, `skipped` why a feature has none."""
+    """Edges and tiles by measured column, frozen on one table.
+
+    `name` says which, `at` when, `skipped` why a feature has none.
+    """
 
     name: str
     edges: Mapping[str, Edges]
@@ -49,7 +59,9 @@ class Reference:
 
     def columns(self, feature: str) -> tuple[str, ...]:
         """What is measured of a feature: its own column first, then lengths, elements and entries."""
-        own = (n for n in self.edges if n == feature or n.startswith((f"{feature}.", f"{feature}[")))
+        own = (
+            n for n in self.edges if n == feature or n.startswith((f"{feature}.", f"{feature}["))
+        )
         return tuple(sorted(own, key=len))
 
 
@@ -64,7 +76,16 @@ def freeze(store: Store, origin: Origin, reference: Reference) -> None:
     with store.connection() as con, con.transaction():
         _put(con, origin, reference.tiles.values(), reference.edges.values())
         ids = {column: e.edges_id for column, e in reference.edges.items()}
-        con.execute(PUT_FROZEN, (origin.object, reference.name, reference.at, json.dumps(ids), json.dumps(dict(reference.skipped))))
+        con.execute(
+            PUT_FROZEN,
+            (
+                origin.object,
+                reference.name,
+                reference.at,
+                json.dumps(ids),
+                json.dumps(dict(reference.skipped)),
+            ),
+        )
 
 
 def frozen_origin(plan: Plan) -> Origin:
@@ -83,22 +104,61 @@ def thawed(store: Store, origin: Origin) -> Reference | None:
     name, at, ids, skipped = found
     wanted = json.loads(ids)
     there = {e.feature: e for e in load_edges(store, origin) if wanted.get(e.feature) == e.edges_id}
-    return Reference(name, {c: there[c] for c in wanted}, {t.feature: t for t in load(store, origin, there.values())}, json.loads(skipped), at)
+    return Reference(
+        name,
+        {c: there[c] for c in wanted},
+        {t.feature: t for t in load(store, origin, there.values())},
+        json.loads(skipped),
+        at,
+    )
 
 
 def _put(con: Any, origin: Origin, tiles: Iterable[Tile], edges: Iterable[Edges]) -> None:
     with con.cursor() as cursor:
         cursor.executemany(PUT_EDGES, [(e.edges_id, e.feature, e.dumps()) for e in edges])
-        cursor.executemany(PUT_TILE, [(origin.object, origin.source, t.feature, t.edges_id, t.start or EPOCH, (t.length or EPOCH - EPOCH), t.dumps()) for t in tiles])
+        cursor.executemany(
+            PUT_TILE,
+            [
+                (
+                    origin.object,
+                    origin.source,
+                    t.feature,
+                    t.edges_id,
+                    t.start or EPOCH,
+                    (t.length or EPOCH - EPOCH),
+                    t.dumps(),
+                )
+                for t in tiles
+            ],
+        )
 
 
-def load(store: Store, origin: Origin, edges: Iterable[Edges], *, start: datetime | None = None, end: datetime | None = None) -> list[Tile]:
-    """The tiles of these edges that start in [start, end), by feature and start; those of all time start at 1970."""
+def load(
+    store: Store,
+    origin: Origin,
+    edges: Iterable[Edges],
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> list[Tile]:
+    """The tiles of these edges that start in [start, end), by feature and start; those of all time
+    start at 1970.
+    """
     wanted = list(edges)
     if not _made(store):
         return []
     with store.connection() as con:
-        rows = con.execute(GET_TILES, (origin.object, origin.source, [e.feature for e in wanted], [e.edges_id for e in wanted], start, end)).fetchall()
+        rows = con.execute(
+            GET_TILES,
+            (
+                origin.object,
+                origin.source,
+                [e.feature for e in wanted],
+                [e.edges_id for e in wanted],
+                start,
+                end,
+            ),
+        ).fetchall()
     return [Tile.loads(text) for (text,) in rows]
 
 

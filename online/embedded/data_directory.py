@@ -22,7 +22,9 @@ from workbench.online.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BUILTIN = 17  # the version from which strings have a locale that is Postgres's own, not the system's
+BUILTIN = (
+    17  # the version from which strings have a locale that is Postgres's own, not the system's
+)
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a disk says of itself
 LEAST_ROOM = 1 << 20  # bytes, without which no server starts
 SOCKET_BYTES = 107  # what the system takes as a socket's path
@@ -44,9 +46,11 @@ recovery_init_sync_method = {sync}  # Linux syncs a whole disk at once: 0.25 s a
 
 
 def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
-    """Make the data directory whole, then give it its name, so that a crash leaves none or all of it.
+    """Make the data directory whole, then give it its name, so that a crash leaves none or all of
+    it.
 
-    initdb inherits the lock, so that one whose caller was killed is waited for before what it made is removed.
+    initdb inherits the lock, so that one whose caller was killed is waited for before what it made
+    is removed.
     """
     for left in folder.glob("making.*"):
         shutil.rmtree(left)
@@ -56,10 +60,33 @@ def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
     password.write_text(secrets.token_urlsafe(24))
     for path in (new, password):
         _hand(path, folder)
-    # strings compare by their bytes, and letters have case in any language; only from 17 on without the system's locales
-    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major(place) >= BUILTIN else ["--lc-ctype=C.UTF-8"]
-    command = [*prefix, str(place / "initdb"), "-D", str(new), "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", str(password), "-E", "UTF8", "--locale=C", *locale, "--no-sync"]
-    made = subprocess.run(command, capture_output=True, text=True, env=environment(), pass_fds=[lock], check=False)  # noqa: S603 the programs chosen
+    # strings compare by their bytes, and letters have case in any language; only from 17 on without
+    # the system's locales
+    locale = (
+        ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if binaries.major(place) >= BUILTIN
+        else ["--lc-ctype=C.UTF-8"]
+    )
+    command = [
+        *prefix,
+        str(place / "initdb"),
+        "-D",
+        str(new),
+        "-U",
+        "postgres",
+        "--auth-local=trust",
+        "--auth-host=scram-sha-256",
+        "--pwfile",
+        str(password),
+        "-E",
+        "UTF8",
+        "--locale=C",
+        *locale,
+        "--no-sync",
+    ]
+    made = subprocess.run(  # noqa: S603 the programs chosen
+        command, capture_output=True, text=True, env=environment(), pass_fds=[lock], check=False
+    )
     if made.returncode:
         shutil.rmtree(new, ignore_errors=True)
         if lacks_room(made.stderr):
@@ -67,8 +94,14 @@ def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
         message = f"PostgreSQL's initdb could make no data in {folder}: {made.stderr.strip()}"
         raise StoreError(message)
     with (new / "postgresql.conf").open("a") as conf:
-        conf.write(SETTINGS.format(port=20000 + secrets.randbelow(12000), sync="syncfs" if sys.platform == "linux" else "fsync"))
-    os.sync()  # as durable as if initdb had synced each of its thousand files, in a tenth of the time
+        conf.write(
+            SETTINGS.format(
+                port=20000 + secrets.randbelow(12000),
+                sync="syncfs" if sys.platform == "linux" else "fsync",
+            )
+        )
+    # as durable as if initdb had synced each of its thousand files, in a tenth of the time
+    os.sync()
     new.rename(folder / "data")
     _synced(folder)
 
@@ -96,21 +129,42 @@ def unusable(folder: Path, error: OSError) -> StoreError:
     what = "its disk is full" if full else (error.strerror or str(error)).lower()
     advice = "free some 100 MB of it" if full else "make it a folder that this user may write"
     at = f" at {error.filename}" if error.filename else ""
-    message = f"the store of {folder} cannot be started, since {what}{at}: {advice}, or give Store(Path(...)) another folder"
+    message = (
+        f"the store of {folder} cannot be started, since {what}{at}: {advice}, or give"
+        " Store(Path(...)) another folder"
+    )
     return StoreError(message, "broken")
 
 
 def sockets(folder: Path) -> Path:
-    """A folder of this user's for the socket: in the data's, or where that path is too long or has signs that a URL or a setting takes for more."""
+    """A folder of this user's for the socket: in the data's, or where that path is too long or has
+    signs that a URL or a setting takes for more.
+    """
     short = f"workbench-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
-    paths = (folder / "run", Path(tempfile.gettempdir()) / short, Path("/tmp") / short)  # noqa: S108 a folder of ours in it, checked below
-    path = next(path for path in paths if re.fullmatch(r"[\w/.-]+", str(path), re.ASCII) and len(str(path)) + len("/.s.PGSQL.65535") <= SOCKET_BYTES)
+    paths = (
+        folder / "run",
+        Path(tempfile.gettempdir()) / short,
+        Path("/tmp") / short,  # noqa: S108 a folder of ours in it, checked below
+    )
+    path = next(
+        path
+        for path in paths
+        if re.fullmatch(r"[\w/.-]+", str(path), re.ASCII)
+        and len(str(path)) + len("/.s.PGSQL.65535") <= SOCKET_BYTES
+    )
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
         _hand(path, folder)
     there = path.lstat()
-    if there.st_uid != folder.stat().st_uid or path.is_symlink() or there.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        message = f"{path}, where the socket of {folder} would be, is not only yours: remove it, or set TMPDIR to a folder of your own"
+    if (
+        there.st_uid != folder.stat().st_uid
+        or path.is_symlink()
+        or there.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    ):
+        message = (
+            f"{path}, where the socket of {folder} would be, is not only yours: remove it, or set"
+            " TMPDIR to a folder of your own"
+        )
         raise StoreError(message)
     return path
 

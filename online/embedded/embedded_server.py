@@ -1,7 +1,9 @@
-"""An embedded PostgreSQL: a real server in a folder, shared by the processes that use it and stopped by the last of them.
+"""An embedded PostgreSQL: a real server in a folder, shared by the processes that use it and
+stopped by the last of them.
 
-Who uses it and whether it runs is told by locks that the system holds for a process and gives up when the
-process ends, however it ends: nothing is counted, and no process number that a crash may have left is believed.
+Who uses it and whether it runs is told by locks that the system holds for a process and gives up
+when the process ends, however it ends: nothing is counted, and no process number that a crash may
+have left is believed.
 """
 
 from __future__ import annotations
@@ -55,12 +57,13 @@ class Endpoint(NamedTuple):
 def start(folder: Path, *, port: int | None = None, binaries: Path | None = None) -> str:
     """The URL of a running server whose data is in the folder, made and started where need be.
 
-    The process uses it from now on: when the last process that does so ends, it stops the server. The server
-    survives a crash of any of them. It listens on a socket that only this user can reach, and, with a port,
-    on 127.0.0.1 too, by a password that is in the URL. `binaries` holds initdb and postgres: without it the
-    wheel's, else the system's.
+    The process uses it from now on: when the last process that does so ends, it stops the server.
+    The server survives a crash of any of them. It listens on a socket that only this user can
+    reach, and, with a port, on 127.0.0.1 too, by a password that is in the URL. `binaries` holds
+    initdb and postgres: without it the wheel's, else the system's.
 
-    Raises StoreError if there are no programs to run, the data is another version's, or the server does not start.
+    Raises StoreError if there are no programs to run, the data is another version's, or the server
+    does not start.
     """
     folder = Path(folder).resolve()
     try:
@@ -72,13 +75,19 @@ def start(folder: Path, *, port: int | None = None, binaries: Path | None = None
     if port is None:
         return found.url
     if not found.tcp or found.port != port:
-        message = f"the server of {folder} already runs without port {port}: stop it, then start it with the port"
+        message = (
+            f"the server of {folder} already runs without port {port}: stop it, then start it with"
+            " the port"
+        )
         raise StoreError(message)
     return f"postgresql://postgres:{(folder / 'password').read_text()}@127.0.0.1:{port}/postgres"
 
 
 def leave(folder: Path) -> None:
-    """End this process's use; stop the server if no other process uses it. Runs by itself when Python ends."""
+    """End this process's use; stop the server if no other process uses it.
+
+    Runs by itself when Python ends.
+    """
     folder = Path(folder).resolve()
     _unused(folder)
     if not folder.is_dir():
@@ -93,7 +102,10 @@ def leave(folder: Path) -> None:
 
 
 def stop(folder: Path) -> None:
-    """Stop the folder's server, whoever uses it; what is committed stays, and the next start finds it."""
+    """Stop the folder's server, whoever uses it.
+
+    What is committed stays, and the next start finds it.
+    """
     folder = Path(folder).resolve()
     _unused(folder)
     if folder.is_dir():
@@ -107,7 +119,10 @@ def _leave_all() -> None:
 
 
 def _use(folder: Path) -> None:
-    """Hold the lock that says so; anew each time, for the folder may have been deleted and made again."""
+    """Hold the lock that says so.
+
+    Anew each time, for the folder may have been deleted and made again.
+    """
     if not USED:
         atexit.unregister(_leave_all)
         atexit.register(_leave_all)
@@ -118,7 +133,9 @@ def _use(folder: Path) -> None:
 
 
 def _unused(folder: Path) -> None:
-    """Give the lock up; it is held on while a fork of this process has it, which came by it with everything else."""
+    """Give the lock up; it is held on while a fork of this process has it, which came by it with
+    everything else.
+    """
     if folder in USED:
         os.close(USED.pop(folder))
 
@@ -133,7 +150,11 @@ def _running(folder: Path, port: int | None, binaries: Path | None) -> Endpoint:
             _launch(folder, port, binaries)
             launched = True
         elif time.monotonic() > end:
-            message = f"the server of {folder} lives and did not answer for {PATIENCE} s: it may be recovering, so try again, or be of another machine or container, or hang: {folder / 'server.log'} says which"
+            message = (
+                f"the server of {folder} lives and did not answer for {PATIENCE} s: it may be"
+                " recovering, so try again, or be of another machine or container, or hang:"
+                f" {folder / 'server.log'} says which"
+            )
             raise StoreError(message)
         time.sleep(0.005)
     return found
@@ -143,18 +164,24 @@ def _answering(folder: Path) -> Endpoint | None:
     """Where the folder's server listens, if it takes connections."""
     data = folder / "data"
     try:
-        _, home, _, port, sockets, tcp, *_, state, _ = (data / "postmaster.pid").read_text().split("\n")
+        _, home, _, port, sockets, tcp, *_, state, _ = (
+            (data / "postmaster.pid").read_text().split("\n")
+        )
         # a copy of a folder brings the file of the server that the other one has
         if state.strip() != "ready" or not data.samefile(home):
             return None
     except (FileNotFoundError, ValueError):  # none, or not yet whole
         return None
     found = Endpoint(sockets, int(port), bool(tcp))
-    return found if pq.PGconn.ping(f"{found.url}&connect_timeout=5".encode()) == pq.Ping.OK else None
+    return (
+        found if pq.PGconn.ping(f"{found.url}&connect_timeout=5".encode()) == pq.Ping.OK else None
+    )
 
 
 def _alive(folder: Path) -> bool:
-    """Whether any process of a server lives: each inherits the lock that the server was started with."""
+    """Whether any process of a server lives: each inherits the lock that the server was started
+    with.
+    """
     server = _opened(folder / "server.lock")
     try:
         return not _taken(server, fcntl.LOCK_SH)
@@ -176,15 +203,35 @@ def _launch(folder: Path, port: int | None, binaries: Path | None) -> None:
         if not data.exists():
             data_directory.make(folder, place, prefix, server)
         sockets = data_directory.sockets(folder)
-        # left by a crash: no process of the server lives, and its number may be another's by now, which would keep Postgres from starting
+        # left by a crash: no process of the server lives, and its number may be another's by now,
+        # which would keep Postgres from starting
         for stale in (data / "postmaster.pid", *sockets.iterdir()):
             stale.unlink(missing_ok=True)
-        options = [f"unix_socket_directories={sockets}", "unix_socket_permissions=0700", f"listen_addresses={'' if port is None else '127.0.0.1'}"]
+        options = [
+            f"unix_socket_directories={sockets}",
+            "unix_socket_permissions=0700",
+            f"listen_addresses={'' if port is None else '127.0.0.1'}",
+        ]
         options += [] if port is None else [f"port={port}"]
-        command = [*prefix, str(place / "postgres"), "-D", str(data), *(word for option in options for word in ("-c", option))]
-        # by way of a shell that ends at once: the server is no child of ours, to be signalled or waited for
+        command = [
+            *prefix,
+            str(place / "postgres"),
+            "-D",
+            str(data),
+            *(word for option in options for word in ("-c", option)),
+        ]
+        # by way of a shell that ends at once: the server is no child of ours, to be signalled or
+        # waited for
         detached = ["sh", "-c", '"$@" >>server.log 2>&1 </dev/null &', "sh", *command]
-        subprocess.run(detached, cwd=folder, env=data_directory.environment(), start_new_session=True, pass_fds=[server], umask=0o077, check=True)  # noqa: S603 the programs chosen
+        subprocess.run(  # noqa: S603 the programs chosen
+            detached,
+            cwd=folder,
+            env=data_directory.environment(),
+            start_new_session=True,
+            pass_fds=[server],
+            umask=0o077,
+            check=True,
+        )
     finally:
         os.close(server)
 
@@ -194,11 +241,18 @@ def _stopped(folder: Path) -> None:
     end, told = time.monotonic() + PATIENCE, False
     while (found := _answering(folder)) or _alive(folder):
         if found and not told:
-            with suppress(ProcessLookupError, ConnectionError, FileNotFoundError):  # it ended meanwhile
-                os.kill(_process(found, folder), signal.SIGINT)  # a fast stop: sessions end, what is committed is written
+            with suppress(
+                ProcessLookupError, ConnectionError, FileNotFoundError
+            ):  # it ended meanwhile
+                os.kill(
+                    _process(found, folder), signal.SIGINT
+                )  # a fast stop: sessions end, what is committed is written
                 told = True
         if time.monotonic() > end:
-            message = f"the server of {folder} did not stop for {PATIENCE} s: {folder / 'server.log'} says why"
+            message = (
+                f"the server of {folder} did not stop for {PATIENCE} s: {folder / 'server.log'}"
+                " says why"
+            )
             raise StoreError(message)
         time.sleep(0.005)
 
@@ -209,7 +263,9 @@ def _process(found: Endpoint, folder: Path) -> int:
     if hasattr(socket, "SO_PEERCRED"):
         with socket.socket(socket.AF_UNIX) as plug:
             plug.connect(found.socket)
-            number = struct.unpack("3i", plug.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            number = struct.unpack(
+                "3i", plug.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            )[0]
     if not number:
         message = f"the server of {folder} runs in another container: stop it there"
         raise StoreError(message)
@@ -239,7 +295,10 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as e:
         if e.errno in data_directory.DISK:
             raise data_directory.unusable(folder, e) from e
-        message = f"{folder} takes no lock ({e}): choose a folder that is yours, on a disk of this machine"
+        message = (
+            f"{folder} takes no lock ({e}): choose a folder that is yours, on a disk of this"
+            " machine"
+        )
         raise StoreError(message) from e
     try:
         yield

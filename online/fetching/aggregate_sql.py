@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import Cell
 
-SKETCHED = ("approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram")  # finished where they are fetched
+SKETCHED = (
+    "approx_unique_count",
+    "approx_percentile",
+    "approx_percentiles",
+    "approx_histogram",
+)  # finished where they are fetched
 COUNTS = ("count", "unique_count")  # over nothing, 0
 PLACED = ("first", "last", "first_k", "last_k")  # found by the index, from one end of the window
 
@@ -27,7 +32,9 @@ def text(value: str) -> str:
 
 @dataclass(frozen=True)
 class Values:
-    """A cell's arguments as SQL over one row, their Postgres types, what must hold for the row to count, and rule 10's order."""
+    """A cell's arguments as SQL over one row, their Postgres types, what must hold for the row to
+    count, and rule 10's order.
+    """
 
     arguments: Mapping[str, str]
     types: Mapping[str, str]
@@ -53,8 +60,12 @@ class Values:
     def sorted(self, *, descending: bool = False, first: Sequence[str] = ()) -> str:
         """ORDER BY: `first`, then time and the source's order, then the value itself (rule 10)."""
         way, nulls = ("desc", " nulls last") if descending else ("asc", " nulls first")
-        placed = [f"{self.time} {way}"] if self.time else []  # never null, and said so the index serves it
-        return ", ".join([*first, *placed, *(f"{o} {way}{nulls}" for o in self.order), f"{self.arg} {way}"])
+        placed = (
+            [f"{self.time} {way}"] if self.time else []
+        )  # never null, and said so the index serves it
+        return ", ".join(
+            [*first, *placed, *(f"{o} {way}{nulls}" for o in self.order), f"{self.arg} {way}"]
+        )
 
 
 def _of(name: str) -> Callable[[Cell, Values], str]:
@@ -81,14 +92,19 @@ def _extreme(name: str) -> Callable[[Cell, Values], str]:
         if v.types["arg"] == "bool":
             return f"{'bool_and' if name == 'min' else 'bool_or'}({v.arg}){v.filter}"
         if v.types["arg"] in ("bytea", "uuid"):  # Postgres 14 to 17 compare them but have no least
-            return f"(array_agg({v.arg} order by {v.arg} {'asc' if name == 'min' else 'desc'}){v.filter})[1]"
+            return (
+                f"(array_agg({v.arg} order by {v.arg}"
+                f" {'asc' if name == 'min' else 'desc'}){v.filter})[1]"
+            )
         return f"{name}({v.arg}){v.filter}"
 
     return made
 
 
 def _at_end(*, descending: bool) -> Callable[[Cell, Values], str]:
-    return lambda _, v: f"(array_agg({v.arg} order by {v.sorted(descending=descending)}){v.filter})[1]"
+    return lambda _, v: (
+        f"(array_agg({v.arg} order by {v.sorted(descending=descending)}){v.filter})[1]"
+    )
 
 
 def _arg_extreme(way: str) -> Callable[[Cell, Values], str]:
@@ -113,13 +129,18 @@ def _concat(cell: Cell, v: Values) -> str:
 
 
 def _spread(name: str) -> Callable[[Cell, Values], str]:
-    return lambda cell, v: f"({name}_{'samp' if cell.options['how'] == 'sample' else 'pop'}({v.number}){v.filter})::float8"
+    return lambda cell, v: (
+        f"({name}_{'samp' if cell.options['how'] == 'sample' else 'pop'}({v.number}){v.filter})::float8"
+    )
 
 
 def _together(name: str) -> Callable[[Cell, Values], str]:
     def made(cell: Cell, v: Values) -> str:
         how = {"sample": "_samp", "pop": "_pop"}[cell.options["how"]] if name == "covar" else ""
-        left, right = (f"({v.arguments[s]})::{'int::' if v.types[s] == 'bool' else ''}float8" for s in ("left", "right"))
+        left, right = (
+            f"({v.arguments[s]})::{'int::' if v.types[s] == 'bool' else ''}float8"
+            for s in ("left", "right")
+        )
         return f"{name}{how}({left}, {right}){v.filter}"
 
     return made
@@ -132,12 +153,17 @@ def _quantile(cell: Cell, v: Values) -> str:
 
 def _quantiles(cell: Cell, v: Values) -> str:
     shares = ", ".join(repr(q) for q in cell.options["quantiles"])
-    return f"percentile_cont(array[{shares}]::float8[]) within group (order by ({v.number})::float8){v.filter}"
+    return (
+        f"percentile_cont(array[{shares}]::float8[]) within group (order by"
+        f" ({v.number})::float8){v.filter}"
+    )
 
 
 def _all_values(_: Cell, v: Values) -> str:
     """What is finished from the window's values, all of them."""
-    value = f"({v.number})::numeric" if v.types["arg"] == "int8" else v.number  # their differences may not fit 64 bits
+    value = (
+        f"({v.number})::numeric" if v.types["arg"] == "int8" else v.number
+    )  # their differences may not fit 64 bits
     return f"array_agg({value}){v.filter}"
 
 
@@ -166,7 +192,9 @@ AGGREGATES: dict[str, Callable[[Cell, Values], str]] = {
     "kurtosis": _all_values,
     "quantile": _quantile,
     "quantiles": _quantiles,
-    "mode": lambda _, v: f"mode() within group (order by {v.arg}){v.filter}",  # of equally frequent values the first in order
+    "mode": (
+        lambda _, v: f"mode() within group (order by {v.arg}){v.filter}"
+    ),  # of equally frequent values the first in order
     "histogram": lambda _, v: f"array_agg({v.arg}){v.filter}",
     **dict.fromkeys(SKETCHED, lambda _, v: f"array_agg({v.arg}){v.filter}"),
     "any": _of("bool_or"),
@@ -181,22 +209,35 @@ AGGREGATES: dict[str, Callable[[Cell, Values], str]] = {
 
 
 def _moment(cell: Cell, values: str) -> str:
-    """Two passes: centred on the mean of the values, less the least of them, whose digits a double would lose."""
+    """Two passes: centred on the mean of the values, less the least of them, whose digits a double
+    would lose.
+    """
     if cell.reduction == "skew":
         least, result = 3, "sqrt(n) * sum(d * d * d) / power(nullif(sum(d * d), 0), 1.5)"
     else:
         least, result = 4, "n * sum(d * d * d * d) / nullif(sum(d * d) * sum(d * d), 0) - 3"
     shifted = f"select (w - min(w) over ())::float8 v from unnest({values}) w"
-    centred = f"select v - avg(v) over () d, (count(*) over ())::float8 n, min(v) over () lo, max(v) over () hi from ({shifted}) s"
-    return f"(select case when n >= {least} and lo < hi then {result} end from ({centred}) t group by n, lo, hi)"
+    centred = (
+        "select v - avg(v) over () d, (count(*) over ())::float8 n, min(v) over () lo, max(v) over"
+        f" () hi from ({shifted}) s"
+    )
+    return (
+        f"(select case when n >= {least} and lo < hi then {result} end from ({centred}) t group by"
+        " n, lo, hi)"
+    )
 
 
 def _histogram(cell: Cell, values: str) -> str:
     """The most frequent first, ties by the smaller value."""
     k = cell.options.get("k")
-    text_ = cell.element == "text" if cell.each else cell.type.startswith(("map<string", "map<!string"))
+    text_ = (
+        cell.element == "text" if cell.each else cell.type.startswith(("map<string", "map<!string"))
+    )
     collate = ' collate "C"' if text_ else ""
-    counted = f"select w{collate} w, count(*) n from unnest({values}) w group by 1 order by 2 desc, 1 asc{f' limit {k}' if k else ''}"
+    counted = (
+        f"select w{collate} w, count(*) n from unnest({values}) w group by 1 order by 2 desc, 1"
+        f" asc{f' limit {k}' if k else ''}"
+    )
     return f"(select jsonb_object_agg(w::text, n) from ({counted}) h)"
 
 

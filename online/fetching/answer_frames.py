@@ -1,4 +1,6 @@
-"""Answers as columns, Arrow's and pandas's: their types are the definition's, whatever the values are."""
+"""Answers as columns, Arrow's and pandas's: their types are the definition's, whatever the values
+are.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ ARROWS = (pa.types.is_decimal, pa.types.is_date, pa.types.is_time, pa.types.is_b
 
 
 def arrow_type(type_: str) -> pa.DataType | None:
-    """The Arrow type of an Ibis type's text: times in microseconds, UTC; None for a type without one.
+    """The Arrow type of an Ibis type's text: times in microseconds, UTC.
+
+    None for a type without one.
 
     A decimal without a scale, as Postgres has it, has 38 digits after the point.
 
@@ -59,7 +63,8 @@ def _decimal(type_: str) -> pa.DataType:
     digits = [int(n) for n in type_[len("decimal(") : -1].split(",") if n.strip().isdigit()]
     if len(digits) != len(("precision", "scale")):
         return pa.decimal256(76, 38)
-    return pa.decimal128(*digits) if digits[0] <= 38 else pa.decimal256(*digits)  # noqa: PLR2004 Arrow's
+    # Arrow's
+    return pa.decimal128(*digits) if digits[0] <= 38 else pa.decimal256(*digits)  # noqa: PLR2004
 
 
 def arrow_table(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str]) -> pa.Table:
@@ -89,7 +94,9 @@ def _plain(value: Any) -> Any:
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """An Arrow table for pandas; what is null stays null, and no column's type depends on its values.
+    """An Arrow table for pandas.
+
+    What is null stays null, and no column's type depends on its values.
 
     Whole numbers and booleans are pandas's nullable types, doubles, texts and times its usual ones;
     decimals, dates, clock times and bytes are Arrow's in pandas; lists and maps are Python's.

@@ -28,7 +28,10 @@ def moment(us: int | None) -> datetime | None:
 
 
 def microseconds(at: At) -> int:
-    """A time as microseconds since 1970; a naive one is UTC, none is now. StoreError for what is no time."""
+    """A time as microseconds since 1970; a naive one is UTC, none is now.
+
+    StoreError for what is no time.
+    """
     if at is None:
         return time.time_ns() // 1000
     try:
@@ -36,14 +39,18 @@ def microseconds(at: At) -> int:
             at = datetime.fromisoformat(at)
         if isinstance(at, date) and not isinstance(at, datetime):
             at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
-        if isinstance(at, datetime) and at == at:  # noqa: PLR0124 pandas has a time that is none, and not itself
+        # pandas has a time that is none, and not itself
+        if isinstance(at, datetime) and at == at:  # noqa: PLR0124
             aware = at if at.tzinfo else at.replace(tzinfo=UTC)
             at = (aware - EPOCH) // (EPOCH.resolution)
         if isinstance(at, int) and not isinstance(at, bool) and moment(at) is not None:
             return at
     except ValueError:
         pass
-    message = f"at={short(at)} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or leave it out for now"
+    message = (
+        f"at={short(at)} is no time: give a datetime, a text such as '2023-12-01T00:00:00Z', or"
+        " leave it out for now"
+    )
     raise StoreError(message)
 
 
@@ -51,10 +58,11 @@ def microseconds(at: At) -> int:
 class PartStatus:
     """One part of an answer (semantics rule 22).
 
-    `status` is `ok`, `missing` (the key has no fact before `at`), `null_key`, `expired` (by `max_age`), `stale` (nothing
-    was uploaded or streamed for long before `at`: values are right of what is known) or `error`. `newest` is the time of the
-    newest fact it saw, `batch_end` that before which the last upload brought every event, `streamed` when messages were last
-    applied, `uploaded` when the last upload ended; UTC, null where there is none.
+    `status` is `ok`, `missing` (the key has no fact before `at`), `null_key`, `expired` (by
+    `max_age`), `stale` (nothing was uploaded or streamed for long before `at`: values are right of
+    what is known) or `error`. `newest` is the time of the newest fact it saw, `batch_end` that
+    before which the last upload brought every event, `streamed` when messages were last applied,
+    `uploaded` when the last upload ended; UTC, null where there is none.
     """
 
     status: str
@@ -73,15 +81,33 @@ class PartStatus:
 class Answer(Mapping[str, Any]):
     """The features of one key at one time: a mapping by name, in column order.
 
-    `asked`, the keys, `context`, what was given besides, `at`, `parts` (a `PartStatus` by part), `errors` (a sentence for
-    each feature that could not be computed, which is then not in the mapping) and `plan`, the hash of the definition that
-    was served.
+    `asked`, the keys, `context`, what was given besides, `at`, `parts` (a `PartStatus` by part),
+    `errors` (a sentence for each feature that could not be computed, which is then not in the
+    mapping) and `plan`, the hash of the definition that was served.
     """
 
     __slots__ = ("_values", "asked", "at", "context", "errors", "name", "parts", "plan")
 
-    def __init__(self, name: str, asked: Mapping[str, Any], at: datetime, values: dict[str, Any], parts: Mapping[str, PartStatus], errors: Mapping[str, str], plan: str, context: Mapping[str, Any] | None = None) -> None:
-        self.name, self.asked, self.at, self._values, self.parts, self.errors, self.plan = name, dict(asked), at, values, parts, errors, plan
+    def __init__(
+        self,
+        name: str,
+        asked: Mapping[str, Any],
+        at: datetime,
+        values: dict[str, Any],
+        parts: Mapping[str, PartStatus],
+        errors: Mapping[str, str],
+        plan: str,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.asked, self.at, self._values, self.parts, self.errors, self.plan = (
+            name,
+            dict(asked),
+            at,
+            values,
+            parts,
+            errors,
+            plan,
+        )
         self.context = context or {}
 
     def __getitem__(self, name: str) -> Any:
@@ -112,7 +138,13 @@ class Answer(Mapping[str, Any]):
         wide = max(map(len, self._values), default=0)
         rows = [f"  {name:<{wide}}  {_cell(value)}" for name, value in self._values.items()]
         rows += [f"  {name}: {sentence}" for name, sentence in self.errors.items()]
-        return written([f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}", *rows, *(f"  {_told(n, p, self.at)}" for n, p in self.parts.items())])
+        return written(
+            [
+                f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}",
+                *rows,
+                *(f"  {_told(n, p, self.at)}" for n, p in self.parts.items()),
+            ]
+        )
 
 
 def _cell(value: Any) -> str:
@@ -121,21 +153,38 @@ def _cell(value: Any) -> str:
 
 def _told(name: str, part: PartStatus, at: datetime) -> str:
     stale = part.status == "stale"
-    newest = f", newest fact {part.newest:%Y-%m-%d %H:%M:%S}{_before(part.newest, at) if stale else ''}" if part.newest else ", no fact" if stale else ""
-    end = f", uploaded before {part.batch_end:%Y-%m-%d %H:%M:%S}{_before(part.batch_end, at) if stale else ''}" if part.batch_end else ", nothing uploaded"
-    return f"[{name or 'group-by'}: {part.status}{newest}{end}{f': {part.error}' if part.error else ''}]"
+    newest = (
+        f", newest fact {part.newest:%Y-%m-%d %H:%M:%S}{_before(part.newest, at) if stale else ''}"
+        if part.newest
+        else ", no fact"
+        if stale
+        else ""
+    )
+    end = (
+        ", uploaded before"
+        f" {part.batch_end:%Y-%m-%d %H:%M:%S}{_before(part.batch_end, at) if stale else ''}"
+        if part.batch_end
+        else ", nothing uploaded"
+    )
+    return (
+        f"[{name or 'group-by'}:"
+        f" {part.status}{newest}{end}{f': {part.error}' if part.error else ''}]"
+    )
 
 
 def _before(then: datetime, at: datetime) -> str:
     """How long before the time that was asked for, in days or hours."""
     hours = (at - then) / timedelta(hours=1)
-    return f" ({hours / 24:,.0f} d before)" if hours >= 48 else f" ({hours:,.0f} h before)"  # noqa: PLR2004 two days
+    # two days
+    return f" ({hours / 24:,.0f} d before)" if hours >= 48 else f" ({hours:,.0f} h before)"  # noqa: PLR2004
 
 
 class Answers(Sequence[Answer]):
     """The answers of several keys, in the order they were asked for."""
 
-    def __init__(self, rows: Sequence[Answer], keys: Mapping[str, str], features: Mapping[str, str]) -> None:
+    def __init__(
+        self, rows: Sequence[Answer], keys: Mapping[str, str], features: Mapping[str, str]
+    ) -> None:
         """`keys` and `features` are Ibis types by name, in column order."""
         self._rows, self._keys, self._features = tuple(rows), dict(keys), dict(features)
 
@@ -152,24 +201,36 @@ class Answers(Sequence[Answer]):
     def to_pandas(self) -> pd.DataFrame:
         """One row a key: the keys, `at`, then the features; what could not be computed is null.
 
-        Types are the definition's, whatever the values are: whole numbers and booleans are pandas's nullable types (`Int64`,
-        `boolean`), doubles `float64`, texts `str`, times `datetime64[us]` or `datetime64[us, UTC]` as the definition has them;
-        decimals, dates, clock times and bytes are Arrow's types in pandas (`decimal128(12, 2)[pyarrow]`); lists and maps are
-        Python's, as objects.
+        Types are the definition's, whatever the values are: whole numbers and booleans are pandas's
+        nullable types (`Int64`, `boolean`), doubles `float64`, texts `str`, times `datetime64[us]`
+        or `datetime64[us, UTC]` as the definition has them; decimals, dates, clock times and bytes
+        are Arrow's types in pandas (`decimal128(12, 2)[pyarrow]`); lists and maps are Python's, as
+        objects.
         """
-        from workbench.online.fetching.answer_frames import frame  # noqa: PLC0415 a fetch needs no pandas
+        # a fetch needs no pandas
+        from workbench.online.fetching.answer_frames import (  # noqa: PLC0415
+            frame,
+        )
 
         return frame(self.to_arrow())
 
     def to_arrow(self) -> pa.Table:
         """As `to_pandas`, as an Arrow table in the definition's types; UUIDs are texts there."""
-        from workbench.online.fetching.answer_frames import arrow_table  # noqa: PLC0415 a fetch needs no Arrow
+        # a fetch needs no Arrow
+        from workbench.online.fetching.answer_frames import (  # noqa: PLC0415
+            arrow_table,
+        )
 
-        found: dict[str, list[Any]] = {k: [row.asked.get(k) for row in self._rows] for k in self._keys}
+        found: dict[str, list[Any]] = {
+            k: [row.asked.get(k) for row in self._rows] for k in self._keys
+        }
         found |= {"at": [row.at for row in self._rows]}
-        found |= {n: [row._values.get(n) for row in self._rows] for n in self._features}  # noqa: SLF001 our own row
+        # our own row
+        found |= {n: [row._values.get(n) for row in self._rows] for n in self._features}  # noqa: SLF001
         return arrow_table(found, {**self._keys, "at": "timestamp('UTC', 6)", **self._features})
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self._rows[:3])) + (f"\n... {len(self._rows)} answers" if len(self._rows) > 3 else "")  # noqa: PLR2004 a screen
-
+        return "\n".join(map(repr, self._rows[:3])) + (
+            # a screen
+            f"\n... {len(self._rows)} answers" if len(self._rows) > 3 else ""  # noqa: PLR2004
+        )

@@ -1,4 +1,6 @@
-"""The fetcher for asyncio: the same questions and answers, carried by connections that wait without a thread."""
+"""The fetcher for asyncio: the same questions and answers, carried by connections that wait without
+a thread.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import At, microseconds
-from workbench.online.fetching.fetch_steps import CHANGED, LOST, TRIES, Changed, Keys, Question, Served, logged, talked
+from workbench.online.fetching.fetch_steps import (
+    CHANGED,
+    LOST,
+    TRIES,
+    Changed,
+    Keys,
+    Question,
+    Served,
+    logged,
+    talked,
+)
 from workbench.online.fetching.served_log import ServedLog
 from workbench.online.storage.postgres_refusals import AGAIN as CONFLICTS
 from workbench.online.storage.postgres_refusals import away, lost, refusal
@@ -24,13 +36,19 @@ if TYPE_CHECKING:
 
     from workbench.online.storage.store import Store
 
-STANDING = "select s.rows, s.batch_end, s.uploaded, s.streamed, (select max(newest) from workbench.offsets o where o.rows = s.rows) from workbench.states s"
-AGAIN = 5.0  # seconds that a lost server is tried with growing pauses; then whoever asks next begins anew
+STANDING = (
+    "select s.rows, s.batch_end, s.uploaded, s.streamed, (select max(newest) from workbench.offsets"
+    " o where o.rows = s.rows) from workbench.states s"
+)
+# seconds that a lost server is tried with growing pauses; then whoever asks next begins anew
+AGAIN = 5.0
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a group-by of a served name stands: the end of its upload, when it was uploaded, when messages were last applied, and its newest streamed event; microseconds since 1970."""
+    """How a group-by of a served name stands: the end of its upload, when it was uploaded, when
+    messages were last applied, and its newest streamed event; microseconds since 1970.
+    """
 
     name: str
     group_by: str
@@ -41,19 +59,34 @@ class Standing:
 
 
 class AsyncFetcher:
-    """`fetch` for asyncio: `async with AsyncFetcher(store) as fetcher: await fetcher.fetch("spend_v1", user_id="5")`.
+    """`fetch` for asyncio: `async with AsyncFetcher(store) as fetcher: await
+    fetcher.fetch("spend_v1", user_id="5")`.
 
-    It belongs to the event loop that first uses it, and has connections of its own, at most `connections` at once. Of the
-    requests beyond those, `waiting` wait (0: any number), each for `patience` seconds; the others, and those that waited in
-    vain, raise a StoreError of kind `busy` or `away`. `limit` is how many seconds a statement may take; none is without
-    end. What is answered is logged as the store's own fetches are.
+    It belongs to the event loop that first uses it, and has connections of its own, at most
+    `connections` at once. Of the requests beyond those, `waiting` wait (0: any number), each for
+    `patience` seconds; the others, and those that waited in vain, raise a StoreError of kind `busy`
+    or `away`. `limit` is how many seconds a statement may take; none is without end. What is
+    answered is logged as the store's own fetches are.
     """
 
-    def __init__(self, store: Store, *, connections: int = 16, waiting: int = 0, patience: float = 30.0, limit: float | None = None, client: str = "python") -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        connections: int = 16,
+        waiting: int = 0,
+        patience: float = 30.0,
+        limit: float | None = None,
+        client: str = "python",
+    ) -> None:
         self.store = store
         self.log = ServedLog(store.access, store.sample, client=client) if store.sample else None
         self._served: dict[str, Served] = {}
-        self._access = store.access if limit is None else store.access.used(statement_timeout=str(round(limit * 1000)))
+        self._access = (
+            store.access
+            if limit is None
+            else store.access.used(statement_timeout=str(round(limit * 1000)))
+        )
         self._most, self._used = connections, 0
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
             self._access.conninfo,
@@ -98,13 +131,26 @@ class AsyncFetcher:
         """How the group-bys of every served name stand."""
         rows = {row[0]: row[1:] for row in await self._told(STANDING)}
         plans = [(await self.served(name)).plan for name in await self.names()]
-        return [Standing(p.name, g.name, *rows[g.table]) for p in plans for g in p.group_bys if g.table in rows]
+        return [
+            Standing(p.name, g.name, *rows[g.table])
+            for p in plans
+            for g in p.group_bys
+            if g.table in rows
+        ]
 
     @property
     def pool(self) -> dict[str, int]:
         """The connections: how many are open, idle and allowed, and how many requests wait for one."""
         told = self._pool.get_stats()
-        return {state: told.get(name, 0) for state, name in (("open", "pool_size"), ("idle", "pool_available"), ("allowed", "pool_max"), ("waiting", "requests_waiting"))}
+        return {
+            state: told.get(name, 0)
+            for state, name in (
+                ("open", "pool_size"),
+                ("idle", "pool_available"),
+                ("allowed", "pool_max"),
+                ("waiting", "requests_waiting"),
+            )
+        }
 
     async def names(self) -> list[str]:
         """What is published, by name."""
@@ -113,7 +159,16 @@ class AsyncFetcher:
         except Changed:  # there is no store yet
             return []
 
-    async def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
+    async def fetch(
+        self,
+        name: str,
+        /,
+        keys: Keys | Sequence[Keys] | Any = None,
+        *,
+        at: At = None,
+        context: Mapping[str, Any] | None = None,
+        **key: Any,
+    ) -> Any:
         """See `online.fetch`."""
         us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(await self.served(name), keys, key, us, context or {})
@@ -127,17 +182,27 @@ class AsyncFetcher:
                 return logged(self.log, served, found, us, began)
             said = failed = None
             try:
-                said = await self._told(step.sql, step.row, raw=True) if isinstance(step, Question) else await self.served(step.name, fresh=True)
+                said = (
+                    await self._told(step.sql, step.row, raw=True)
+                    if isinstance(step, Question)
+                    else await self.served(step.name, fresh=True)
+                )
             except (psycopg.DataError, StoreError, Changed) as error:
                 failed = error
 
-    async def _told(self, sql: str, row: Sequence[Any] = (), *, raw: bool = False) -> list[tuple[Any, ...]]:
+    async def _told(
+        self, sql: str, row: Sequence[Any] = (), *, raw: bool = False
+    ) -> list[tuple[Any, ...]]:
         """The rows; asked again where the connection is lost, for the server may be back."""
         for left in reversed(range(TRIES)):
             try:
                 return await self._rows(sql, row, raw=raw)
             except LOST as error:
-                if error.sqlstate is not None and not lost(error) and not error.sqlstate.startswith(CONFLICTS):
+                if (
+                    error.sqlstate is not None
+                    and not lost(error)
+                    and not error.sqlstate.startswith(CONFLICTS)
+                ):
                     raise refusal(error, self._access.url, "a fetch") from error
                 if not left:
                     raise away(self._access.url, error) from error
@@ -146,14 +211,19 @@ class AsyncFetcher:
 
     async def _rows(self, sql: str, row: Sequence[Any], *, raw: bool) -> list[tuple[Any, ...]]:
         try:
-            async with self._connection() as con, psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor:
+            async with (
+                self._connection() as con,
+                psycopg.AsyncRawCursor(con) if raw else con.cursor() as cursor,
+            ):
                 if self._access.relayed:
                     async with con.pipeline():
                         await psycopg.AsyncCursor(con).execute(self._access.said(con))
                         await cursor.execute(sql, row, prepare=True, binary=True)
                 else:
                     await cursor.execute(sql, row, prepare=True, binary=True)
-                return await cursor.fetchall()  # after the pipeline, within which it is a second round trip
+                return (
+                    await cursor.fetchall()
+                )  # after the pipeline, within which it is a second round trip
         except CHANGED as error:
             raise Changed from error
         except (psycopg.DataError, *LOST):  # of a part or a key's value, or of the connection
@@ -177,6 +247,9 @@ class AsyncFetcher:
             raise StoreError(message, "busy") from error
         except PoolTimeout as error:
             if self._used >= self._most:
-                message = f"all {self._most} connections to the store are in use: {error}; ask again in a moment"
+                message = (
+                    f"all {self._most} connections to the store are in use: {error}; ask again in a"
+                    " moment"
+                )
                 raise StoreError(message, "busy") from error
             raise away(self._access.url, error) from error

@@ -26,7 +26,9 @@ def offer_names() -> None:
     """Let the IPython that runs, if one does, complete published names; done once a shell."""
     shell = running_shell()
     matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
-    if matchers is None or any(getattr(m, "matcher_identifier", "") == IDENTIFIER for m in matchers):
+    if matchers is None or any(
+        getattr(m, "matcher_identifier", "") == IDENTIFIER for m in matchers
+    ):
         return
     from IPython.core.completer import (  # noqa: PLC0415 only a notebook has it
         SimpleCompletion,
@@ -47,12 +49,16 @@ def offer_names() -> None:
 
 
 def published_names(text: str, variables: dict[str, Any]) -> tuple[str, list[str]]:
-    """The beginning of a name that ends the text, and what the store of the call serves that begins so.
+    """The beginning of a name that ends the text, and what the store of the call serves that begins
+    so.
 
     Of a call that names its store later, what any store among the variables serves. Nothing where
     the text ends in no such call, or the store does not answer.
     """
-    from workbench.online.storage.store import Store  # noqa: PLC0415 which registers this module's matcher
+    # which registers this module's matcher
+    from workbench.online.storage.store import (  # noqa: PLC0415
+        Store,
+    )
 
     found = STORE_FIRST.search(text) or NAME_FIRST.search(text)
     if found is None:

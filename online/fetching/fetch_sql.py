@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import AGGREGATES, COUNTS, PLACED, Values, finished, quoted, text
+from workbench.online.fetching.aggregate_sql import (
+    AGGREGATES,
+    COUNTS,
+    PLACED,
+    Values,
+    finished,
+    quoted,
+    text,
+)
 from workbench.online.storage import hot_keys, retained_totals
 from workbench.online.storage.mergeable_totals import layout, tiled, value
 from workbench.online.storage.table_names import floor_to, snapshots, start, stored
@@ -16,7 +24,9 @@ if TYPE_CHECKING:
     from workbench.online.plan import Cell, Feature, GroupByPlan, PartPlan, Plan
 
 DAY = 86_400_000_000
-FEW = 4096  # doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
+FEW = (
+    4096  # doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
+)
 
 
 def _rounds(cell: Cell) -> bool:
@@ -25,7 +35,10 @@ def _rounds(cell: Cell) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """One group-by asked for one key: `keys` and `at` are SQL of the request's row; `cold` asks hot keys' events too, not their totals."""
+    """One group-by asked for one key: `keys` and `at` are SQL of the request's row.
+
+    `cold` asks hot keys' events too, not their totals.
+    """
 
     plan: GroupByPlan
     keys: Sequence[str]
@@ -33,15 +46,23 @@ class Block:
     cold: bool = False
 
     def sql(self) -> str:
-        """A SELECT of one row: f0... the features in order, `newest`, and whether the key was `seen`."""
+        """A SELECT of one row: f0... the features in order, `newest`, and whether the key was
+        `seen`.
+        """
         plan = self.plan
         values = self._taken() if plan.kind == "entity" and not plan.cells else self._aggregated()
-        features = [f"{f'a.m{i}' if f.by else f.expression} as f{i}" for i, f in enumerate(plan.features)]
-        seen = "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"  # of events, `newest` says it
+        features = [
+            f"{f'a.m{i}' if f.by else f.expression} as f{i}" for i, f in enumerate(plan.features)
+        ]
+        seen = (
+            "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"
+        )  # of events, `newest` says it
         base = f"select {', '.join([*features, 'a.newest', seen])} from ({values}) a"
         if not plan.derivations:
             return base
-        derived = [f"{d.expression} as f{len(plan.features) + i}" for i, d in enumerate(plan.derivations)]
+        derived = [
+            f"{d.expression} as f{len(plan.features) + i}" for i, d in enumerate(plan.derivations)
+        ]
         return f"select f.*, {', '.join(derived)} from ({base}) f"
 
     # --- rows
@@ -55,50 +76,84 @@ class Block:
         if self.plan.timeless:
             return "null::int8"
         if self.plan.kind == "entity":
-            return f'(select max(s."time") from {snapshots(self.plan)} s where s."time" <= {self.at})'
-        return f'(select e."time" from {stored(self.plan)} e where {self._same} and e."time" < {self.at} order by e."time" desc limit 1)'
+            return (
+                f'(select max(s."time") from {snapshots(self.plan)} s where s."time" <= {self.at})'
+            )
+        return (
+            f'(select e."time" from {stored(self.plan)} e where {self._same} and e."time" <'
+            f' {self.at} order by e."time" desc limit 1)'
+        )
 
     def _in_force(self) -> str:
         return f"{self._same} and e.since <= {self.at} and e.until > {self.at}"
 
     def _taken(self) -> str:
         columns = ", ".join(f"e.{quoted(c.name)}" for c in self.plan.stored)
-        row = f"select {columns}, 1 as there from {stored(self.plan)} e where {self._in_force()} limit 1"
+        row = (
+            f"select {columns}, 1 as there from {stored(self.plan)} e where {self._in_force()}"
+            " limit 1"
+        )
         named = ", ".join([f"r.{quoted(c.name)}" for c in self.plan.stored] + ["r.there"])
-        return f"select {named}, {self._newest()} as newest from (select 1) one left join lateral ({row}) r on true"
+        return (
+            f"select {named}, {self._newest()} as newest from (select 1) one left join lateral"
+            f" ({row}) r on true"
+        )
 
     def _within(self, cell: Cell) -> list[str]:
         if self.plan.kind == "entity":
             return [self._in_force()]
         bounds = [f'e."time" < {self.at}']
-        return [self._same, *bounds, *([] if cell.length is None else [f'e."time" >= {start(self.at, cell.length, cell.hop)}'])]
+        return [
+            self._same,
+            *bounds,
+            *(
+                []
+                if cell.length is None
+                else [f'e."time" >= {start(self.at, cell.length, cell.hop)}']
+            ),
+        ]
 
     def _scan(self, cells: Sequence[Cell]) -> str:
         """The rows that any of these cells counts."""
         if self.plan.kind == "entity":
             return self._in_force()
-        widest = max(cells, key=lambda c: float("inf") if c.length is None else c.length + (c.hop or 0))
+        widest = max(
+            cells, key=lambda c: float("inf") if c.length is None else c.length + (c.hop or 0)
+        )
         return " and ".join(self._within(widest))
 
     # --- cells
 
     def _values(self, cell: Cell, cells: Sequence[Cell]) -> Values:
-        """A cell's arguments, and what a scanned row must be to count; a window that is the scan's own is not tested again."""
+        """A cell's arguments, and what a scanned row must be to count.
+
+        A window that is the scan's own is not tested again.
+        """
         types = {c.name: c.sql for c in self.plan.stored}
         arguments = {a: f"e.{quoted(c)}" for a, c in cell.inputs.items()}
         kinds = {a: types[c] for a, c in cell.inputs.items()}
         if cell.each:
             plain = "u.v #>> '{}'" if cell.element != "jsonb" else "nullif(u.v, 'null'::jsonb)"
-            arguments["arg"] = f"({plain})::{cell.element}" + (' collate "C"' if cell.element == "text" else "")
+            arguments["arg"] = f"({plain})::{cell.element}" + (
+                ' collate "C"' if cell.element == "text" else ""
+            )
             kinds["arg"] = cell.element or ""
         keep = self._window(cell, cells)
-        keep += [value if a == "where" else f"{value} is not null" for a, value in arguments.items()]
+        keep += [
+            value if a == "where" else f"{value} is not null" for a, value in arguments.items()
+        ]
         time = None if self.plan.kind == "entity" else 'e."time"'
         return Values(arguments, kinds, keep, time, [f"e.{quoted(o)}" for o in self.plan.order])
 
     def _window(self, cell: Cell, cells: Sequence[Cell]) -> list[str]:
-        """What tells the rows of a cell's window among those of the scan, where the scan's own is wider."""
-        whole = self.plan.kind == "entity" or cell.length is None or all(c.length == cell.length and c.hop == cell.hop for c in cells)
+        """What tells the rows of a cell's window among those of the scan, where the scan's own is
+        wider.
+        """
+        whole = (
+            self.plan.kind == "entity"
+            or cell.length is None
+            or all(c.length == cell.length and c.hop == cell.hop for c in cells)
+        )
         return [] if whole else [f'e."time" >= {start(self.at, cell.length or 0, cell.hop)}']
 
     def _aggregated(self) -> str:
@@ -109,65 +164,128 @@ class Block:
         quick = [c for c in plain if c not in placed and tiled(plan, c) and not self.cold]
         scanned = [c for c in plain if c not in placed and c not in quick]
         sources = self._quick(quick) if quick else []
-        sources += [f"({self._scanned(scanned, counted=any(map(_rounds, scanned)))}) s"] if scanned else []
-        sources += [f"({self._merged(at, cells)}) w{at}" for at, cells in (("g", quick), ("s", scanned)) if self._carrying(cells)]
-        sources += [f"({self._unfolded(column, fold)}) u{i}" for i, (column, fold) in enumerate(self._branches(None))]
+        sources += (
+            [f"({self._scanned(scanned, counted=any(map(_rounds, scanned)))}) s"] if scanned else []
+        )
+        sources += [
+            f"({self._merged(at, cells)}) w{at}"
+            for at, cells in (("g", quick), ("s", scanned))
+            if self._carrying(cells)
+        ]
+        sources += [
+            f"({self._unfolded(column, fold)}) u{i}"
+            for i, (column, fold) in enumerate(self._branches(None))
+        ]
         told = {c.name for c in self._carrying(plain)}
-        chosen = [f"ws.{c.name}" if c.name in told else self._summed(c) if _rounds(c) else self._done([c]) for c in scanned]
-        chosen += [f"case when z.k0 is not null then (h.x).{c.name} else {'wg' if c.name in told else 'g'}.{c.name} end as {c.name}" for c in quick]
+        chosen = [
+            f"ws.{c.name}" if c.name in told else self._summed(c) if _rounds(c) else self._done([c])
+            for c in scanned
+        ]
+        chosen += [
+            f"case when z.k0 is not null then (h.x).{c.name} else"
+            f" {'wg' if c.name in told else 'g'}.{c.name} end as {c.name}"
+            for c in quick
+        ]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
-        chosen += [f"u{i}.{c.name}" for i, (column, fold) in enumerate(self._branches(None)) for c in self._of_branch(column, fold, None)]
+        chosen += [
+            f"u{i}.{c.name}"
+            for i, (column, fold) in enumerate(self._branches(None))
+            for c in self._of_branch(column, fold, None)
+        ]
         buckets = list(dict.fromkeys(f.by for f in plan.features if f.by))
         for i, by in enumerate(buckets):
             sources.append(f"({self._bucketed(by)}) m{i}")
             chosen += [f"m{i}.m{place}" for place, _ in self._mapped(by)]
         if plan.kind == "entity":
-            chosen.append(f"(select 1 from {stored(plan)} e where {self._in_force()} limit 1) as there")
+            chosen.append(
+                f"(select 1 from {stored(plan)} e where {self._in_force()} limit 1) as there"
+            )
         chosen.append(f"{self._newest()} as newest")
-        return f"select {', '.join(chosen)}" + (f" from {' cross join lateral '.join(sources)}" if sources else "")
+        return f"select {', '.join(chosen)}" + (
+            f" from {' cross join lateral '.join(sources)}" if sources else ""
+        )
 
     def _bucket(self, cell: Cell) -> str | None:
         return next((f.by for f in self.plan.features if cell.name in f.cells), None)
 
     def _carrying(self, cells: Sequence[Cell]) -> list[Cell]:
         """Of these cells, those whose events may be forgotten, and told by a state."""
-        there = retained_totals.merged(self.plan) if self.plan.retain is not None and retained_totals.possible(self.plan) else []
+        there = (
+            retained_totals.merged(self.plan)
+            if self.plan.retain is not None and retained_totals.possible(self.plan)
+            else []
+        )
         return [c for c in cells if c in there]
 
     def _merged(self, scan: str, cells: Sequence[Cell]) -> str:
         """The values of cells from the totals that a scan made and those that are carried."""
-        mine, made = self._carrying(cells), layout(self.plan, retained_totals.merged(self.plan), "w")[1]
+        mine, made = (
+            self._carrying(cells),
+            layout(self.plan, retained_totals.merged(self.plan), "w")[1],
+        )
         totals = list(dict.fromkeys(p for c in mine for p in made[c.name]))
         same = " and ".join(f"w.k{i} = {k}" for i, k in enumerate(self.keys))
-        both = f"select {', '.join(f'{scan}.{p.name}' for p in totals)} union all select {', '.join(f'w.{p.name}::{p.sql}' for p in totals)} from {retained_totals.table(self.plan)} w where {same}"
-        return f"select {', '.join(f'{value(c, made[c.name])} as {c.name}' for c in mine)} from ({both}) r"
+        both = (
+            f"select {', '.join(f'{scan}.{p.name}' for p in totals)} union all select"
+            f" {', '.join(f'w.{p.name}::{p.sql}' for p in totals)} from"
+            f" {retained_totals.table(self.plan)} w where {same}"
+        )
+        return (
+            f"select {', '.join(f'{value(c, made[c.name])} as {c.name}' for c in mine)} from"
+            f" ({both}) r"
+        )
 
     def _scanned(self, cells: Sequence[Cell], *, counted: bool = False) -> str:
-        mine, totals = self._carrying(cells), layout(self.plan, retained_totals.merged(self.plan), "w")[1]
-        made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells if c not in mine]
-        made += [f"{p.of_events} as {p.name}" for p in dict.fromkeys(p for c in mine for p in totals[c.name])]
+        mine, totals = (
+            self._carrying(cells),
+            layout(self.plan, retained_totals.merged(self.plan), "w")[1],
+        )
+        made = [
+            f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}"
+            for c in cells
+            if c not in mine
+        ]
+        made += [
+            f"{p.of_events} as {p.name}"
+            for p in dict.fromkeys(p for c in mine for p in totals[c.name])
+        ]
         made += ["count(*) as many"] if counted else []
         return f"select {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)}"
 
     def _quick(self, cells: Sequence[Cell]) -> list[str]:
-        """What tiles answer for a hot key, behind a function that no other key starts; a scan of the window for the others."""
+        """What tiles answer for a hot key, behind a function that no other key starts.
+
+        A scan of the window for the others.
+        """
         is_key = " and ".join(f"z.k{i} = {k}" for i, k in enumerate(self.keys))
         whether = f"(select 1) one left join {hot_keys.keys_of(self.plan)} z on {is_key}"
-        asked = f"(select case when z.k0 is not null then {hot_keys.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset 0) h"
+        asked = (
+            "(select case when z.k0 is not null then"
+            f" {hot_keys.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset"
+            " 0) h"
+        )
         return [whether, f"({self._scanned(cells)} and z.k0 is null) g", asked]
 
     def _summed(self, cell: Cell) -> str:
-        """A sum or mean of doubles: of many, added once more as decimals, since each addition rounds (rule 11)."""
+        """A sum or mean of doubles: of many, added once more as decimals, since each addition
+        rounds (rule 11).
+        """
         values = self._values(cell, [cell])
         name = "sum" if cell.reduction == "sum" else "avg"
-        exact = f"select ({name}(({values.arg})::numeric){values.filter})::float8 from {stored(self.plan)} e where {self._scan([cell])}"
+        exact = (
+            f"select ({name}(({values.arg})::numeric){values.filter})::float8 from"
+            f" {stored(self.plan)} e where {self._scan([cell])}"
+        )
         return f"case when s.many > {FEW} then ({exact}) else s.{cell.name} end as {cell.name}"
 
     def _placed(self, cell: Cell) -> str:
         """Found by the index from one end of the window, however long it is."""
         values, last = self._values(cell, [cell]), cell.reduction.startswith("last")
         where = " and ".join([*self._within(cell), *values.keep])
-        rows = f"select {values.arg} as x from {stored(self.plan)} e where {where} order by {values.sorted(descending=last)} limit {cell.options.get('k', 1)}"
+        rows = (
+            f"select {values.arg} as x from {stored(self.plan)} e where {where} order by"
+            f" {values.sorted(descending=last)} limit {cell.options.get('k', 1)}"
+        )
         if not cell.reduction.endswith("_k"):
             return f"({rows})"
         if cell.sql == "jsonb":
@@ -177,10 +295,18 @@ class Block:
     # --- elements of lists and maps
 
     def _branches(self, by: str | None) -> list[tuple[str, str | None]]:
-        return list(dict.fromkeys((c.each, c.fold) for c in self.plan.cells if c.each and self._bucket(c) == by))
+        return list(
+            dict.fromkeys(
+                (c.each, c.fold) for c in self.plan.cells if c.each and self._bucket(c) == by
+            )
+        )
 
     def _of_branch(self, column: str, fold: str | None, by: str | None) -> list[Cell]:
-        return [c for c in self.plan.cells if c.each == column and c.fold == fold and self._bucket(c) == by]
+        return [
+            c
+            for c in self.plan.cells
+            if c.each == column and c.fold == fold and self._bucket(c) == by
+        ]
 
     def _elements(self, column: str, fold: str | None) -> str:
         if fold == "map":
@@ -188,10 +314,15 @@ class Block:
         return f"jsonb_array_elements(e.{quoted(column)}) with ordinality u(v, m)"
 
     def _unfolded(self, column: str, fold: str | None, by: str | None = None) -> str:
-        """The cells that reduce the elements of one column: as values, or told apart by key or position (rule 15); one row, or one a bucket."""
+        """The cells that reduce the elements of one column: as values, or told apart by key or
+        position (rule 15); one row, or one a bucket.
+        """
         cells = self._of_branch(column, fold, by)
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
-        rows = f"from {stored(self.plan)} e cross join lateral {self._elements(column, fold)} where {self._scan(cells)}"
+        rows = (
+            f"from {stored(self.plan)} e cross join lateral {self._elements(column, fold)} where"
+            f" {self._scan(cells)}"
+        )
         bucket = [f"e.{quoted(by)} as b"] if by else []
         told, grouped = (["b"], " group by b") if by else ([], "")
         if by:
@@ -200,9 +331,19 @@ class Block:
             inner = f"select {', '.join([*bucket, *made])} {rows}{grouped}"
             return f"select {', '.join([*told, self._done(cells)])} from ({inner}) s"
         seen = [f"bool_or({self._seen(c, cells)}) as {c.name}_seen" for c in cells]
-        inner = f"select {', '.join([*bucket, 'u.m', *made, *seen])} {rows} group by {', '.join([*told, 'u.m'])}"
-        done = f"select {', '.join([*told, 's.m', self._done(cells), *(f's.{c.name}_seen' for c in cells)])} from ({inner}) s"
-        return f"select {', '.join([*told, *(self._folded(c) for c in cells)])} from ({done}) t{grouped}"
+        inner = (
+            f"select {', '.join([*bucket, 'u.m', *made, *seen])} {rows} group by"
+            f" {', '.join([*told, 'u.m'])}"
+        )
+        done = (
+            "select"
+            f" {', '.join([*told, 's.m', self._done(cells), *(f's.{c.name}_seen' for c in cells)])}"
+            f" from ({inner}) s"
+        )
+        return (
+            f"select {', '.join([*told, *(self._folded(c) for c in cells)])} from ({done})"
+            f" t{grouped}"
+        )
 
     @staticmethod
     def _done(cells: Sequence[Cell]) -> str:
@@ -210,15 +351,23 @@ class Block:
         return ", ".join(f"{finished(c, f's.{c.name}')} as {c.name}" for c in cells)
 
     def _seen(self, cell: Cell, cells: Sequence[Cell]) -> str:
-        """Whether a row brings a map's key or a list's position into the result: a key by a value that counts, a position by any list."""
+        """Whether a row brings a map's key or a list's position into the result: a key by a value
+        that counts, a position by any list.
+        """
         values = self._values(cell, cells)
         tests = values.keep if cell.fold == "map" else self._window(cell, cells)
         return f"coalesce({' and '.join(tests) or 'true'}, false)"
 
     def _folded(self, cell: Cell) -> str:
         if cell.fold == "map":
-            return f"jsonb_object_agg(t.m, t.{cell.name}) filter (where t.{cell.name}_seen and t.{cell.name} is not null) as {cell.name}"
-        return f"jsonb_agg(t.{cell.name} order by t.m) filter (where t.{cell.name}_seen) as {cell.name}"
+            return (
+                f"jsonb_object_agg(t.m, t.{cell.name}) filter (where t.{cell.name}_seen and"
+                f" t.{cell.name} is not null) as {cell.name}"
+            )
+        return (
+            f"jsonb_agg(t.{cell.name} order by t.m) filter (where t.{cell.name}_seen) as"
+            f" {cell.name}"
+        )
 
     # --- maps by bucket
 
@@ -226,20 +375,39 @@ class Block:
         return [(i, f) for i, f in enumerate(self.plan.features) if f.by == by]
 
     def _bucketed(self, by: str) -> str:
-        """One row: each feature as a map from the bucket's value, without entries that nothing contributed to (rule 14)."""
+        """One row: each feature as a map from the bucket's value, without entries that nothing
+        contributed to (rule 14).
+        """
         features = self._mapped(by)
         cells = [c for c in self.plan.cells if any(c.name in f.cells for _, f in features)]
         flat = [c for c in cells if not c.each]
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in flat]
         made += [f"bool_or({self._any(f, cells)}) as any{i}" for i, f in features]
-        inner = f"select e.{quoted(by)} as b, {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)} and e.{quoted(by)} is not null group by e.{quoted(by)}"
-        chosen, joined = ["s.b", *([self._done(flat)] if flat else []), *(f"s.any{i}" for i, _ in features)], ""
+        inner = (
+            f"select e.{quoted(by)} as b, {', '.join(made)} from {stored(self.plan)} e where"
+            f" {self._scan(cells)} and e.{quoted(by)} is not null group by e.{quoted(by)}"
+        )
+        chosen, joined = (
+            [
+                "s.b",
+                *([self._done(flat)] if flat else []),
+                *(f"s.any{i}" for i, _ in features),
+            ],
+            "",
+        )
         for n, (column, fold) in enumerate(self._branches(by)):
             joined += f" left join ({self._unfolded(column, fold, by)}) u{n} on u{n}.b = s.b"
             chosen += [self._beside(f"u{n}.{c.name}", c) for c in self._of_branch(column, fold, by)]
         values = [f"{f.expression} as f{i}, a.any{i}" for i, f in features]
-        maps = [f"jsonb_object_agg(v.b::text, v.f{i}) filter (where v.any{i} and v.f{i} is not null) as m{i}" for i, f in features]
-        return f"select {', '.join(maps)} from (select a.b, {', '.join(values)} from (select {', '.join(chosen)} from ({inner}) s{joined}) a) v"
+        maps = [
+            f"jsonb_object_agg(v.b::text, v.f{i}) filter (where v.any{i} and v.f{i} is not null) as"
+            f" m{i}"
+            for i, f in features
+        ]
+        return (
+            f"select {', '.join(maps)} from (select a.b, {', '.join(values)} from (select"
+            f" {', '.join(chosen)} from ({inner}) s{joined}) a) v"
+        )
 
     @staticmethod
     def _beside(value: str, cell: Cell) -> str:
@@ -248,10 +416,22 @@ class Block:
         return f"coalesce({value}, 0) as {cell.name}" if counts else f"{value} as {cell.name}"
 
     def _any(self, feature: Feature, cells: Sequence[Cell]) -> str:
-        """Whether a row contributes to a feature; of a list whose elements are reduced, the list itself."""
+        """Whether a row contributes to a feature.
+
+        Of a list whose elements are reduced, the list itself.
+        """
         mine = [c for c in cells if c.name in feature.cells]
-        kept = [[*self._window(c, cells), f"e.{quoted(c.each)} is not null"] if c.each else self._values(c, cells).keep for c in mine]
-        return " or ".join(f"coalesce({' and '.join(f'({t})' for t in tests) or 'true'}, false)" for tests in kept)
+        kept = [
+            (
+                [*self._window(c, cells), f"e.{quoted(c.each)} is not null"]
+                if c.each
+                else self._values(c, cells).keep
+            )
+            for c in mine
+        ]
+        return " or ".join(
+            f"coalesce({' and '.join(f'({t})' for t in tests) or 'true'}, false)" for tests in kept
+        )
 
 
 # --- what is served
@@ -272,7 +452,9 @@ def _masked(feature: Feature, value: str, part: PartPlan, plan: Plan, newest: st
 
 
 def _whole(sql: str) -> str:
-    """The type of a key that is asked for: a decimal with more digits than a stored one has is none of those."""
+    """The type of a key that is asked for: a decimal with more digits than a stored one has is none
+    of those.
+    """
     return "numeric" if sql.startswith("numeric") else sql
 
 
@@ -283,22 +465,30 @@ def _by_bytes(sql: str) -> str:
 
 def _request(plan: Plan, *, many: bool) -> str:
     """The rows that ask: k0... the keys, `t` in microseconds, x0... the context, `i` their number."""
-    columns = [*((f"k{i}", _whole(c.sql)) for i, c in enumerate(plan.keys)), ("t", "int8"), *((f"x{i}", c.sql) for i, c in enumerate(plan.context))]
+    columns = [
+        *((f"k{i}", _whole(c.sql)) for i, c in enumerate(plan.keys)),
+        ("t", "int8"),
+        *((f"x{i}", c.sql) for i, c in enumerate(plan.context)),
+    ]
     if many:
         arrays = ", ".join(f"${n}::{sql}[]" for n, (_, sql) in enumerate(columns, 1))
         rows = f"unnest({arrays}) with ordinality r({', '.join(name for name, _ in columns)}, i)"
         named = ", ".join(f"r.{name}{_by_bytes(sql)} as {name}" for name, sql in columns)
         return f"(select {named}, r.i from {rows}) q"
-    values = ", ".join(f"${n}::{sql}{_by_bytes(sql)} as {name}" for n, (name, sql) in enumerate(columns, 1))
+    values = ", ".join(
+        f"${n}::{sql}{_by_bytes(sql)} as {name}" for n, (name, sql) in enumerate(columns, 1)
+    )
     return f"(select {values}, 1::int8 as i) q"
 
 
 def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
-    """The statement of a fetch: parameters are the keys, the time in microseconds and the context, as arrays where `many`.
+    """The statement of a fetch: parameters are the keys, the time in microseconds and the context,
+    as arrays where `many`.
 
-    With `cold`, no key is taken for a hot one, which is as right and slower.
-    Columns: the row's number, the id of the published plan, every output in order; then for each part its newest fact,
-    whether the key was seen, and what the store says of it: batch end, stream, horizon, and when it was uploaded.
+    With `cold`, no key is taken for a hot one, which is as right and slower. Columns: the row's
+    number, the id of the published plan, every output in order; then for each part its newest fact,
+    whether the key was seen, and what the store says of it: batch end, stream, horizon, and when it
+    was uploaded.
     """
     parts, values, told = [], [], []
     names = [k.name for k in plan.keys]
@@ -307,17 +497,32 @@ def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
         keys = [f"q.k{names.index(left)}" for left, _ in part.keys]
         at = floor_to("q.t", DAY) if group_by.daily else "q.t"
         parts.append(f"cross join lateral ({Block(group_by, keys, at, cold).sql()}) p{p}")
-        values += [_masked(f, f"p{p}.f{i}", part, plan, f"p{p}.newest") for i, f in enumerate(group_by.outputs)]
-        state = f"(select array[batch_end, streamed, horizon, uploaded] from workbench.states where rows = {text(group_by.table)})"
+        values += [
+            _masked(f, f"p{p}.f{i}", part, plan, f"p{p}.newest")
+            for i, f in enumerate(group_by.outputs)
+        ]
+        state = (
+            "(select array[batch_end, streamed, horizon, uploaded] from workbench.states where"
+            f" rows = {text(group_by.table)})"
+        )
         told += [f"p{p}.newest as n{p}", f"p{p}.seen as s{p}", f"{state} as e{p}"]
     published = f"(select plan from workbench.published where name = {text(plan.name)}) as v"
     asked = " ".join([_request(plan, many=many), *parts])
     columns = [f"{v} as f{i}" for i, v in enumerate(values)]
     if not plan.derivations:
         return f"select q.i, {', '.join([published, *columns, *told])} from {asked}"
-    request = [f"q.k{i} as k{i}" for i in range(len(plan.keys))] + [f"q.x{i} as x{i}" for i in range(len(plan.context))]
-    clock = [f"(timestamp '1970-01-01' + q.t * interval '1 microsecond')::{plan.clock} as t"] if plan.clock else []
+    request = [f"q.k{i} as k{i}" for i in range(len(plan.keys))] + [
+        f"q.x{i} as x{i}" for i in range(len(plan.context))
+    ]
+    clock = (
+        [f"(timestamp '1970-01-01' + q.t * interval '1 microsecond')::{plan.clock} as t"]
+        if plan.clock
+        else []
+    )
     inner = f"select q.i, {', '.join([published, *columns, *told, *request, *clock])} from {asked}"
     derived = [f"{d.expression} as f{len(values) + i}" for i, d in enumerate(plan.derivations)]
     ends = [f"f.{c}{p}" for p in range(len(plan.parts)) for c in "nse"]
-    return f"select f.i, f.v, {', '.join([*(f'f.f{i}' for i in range(len(values))), *derived, *ends])} from ({inner}) f"
+    return (
+        f"select f.i, f.v, {', '.join([*(f'f.f{i}' for i in range(len(values))), *derived, *ends])}"
+        f" from ({inner}) f"
+    )

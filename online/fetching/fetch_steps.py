@@ -1,4 +1,7 @@
-"""A fetch as a talk with the store: what is asked and what becomes of it, whoever carries it. Statements are yielded, rows sent back."""
+"""A fetch as a talk with the store: what is asked and what becomes of it, whoever carries it.
+
+Statements are yielded, rows sent back.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class Served:
     @cached_property
     def outputs(self) -> list[tuple[str, Callable[[Any], Any] | None, str | None, Feature]]:
         """(name, reader or none where the driver's value stands, part, feature) in column order."""
-        return [(name, _read(f), None if part is None else _head(part), f) for part, f, name in self.plan.outputs]
+        return [
+            (name, _read(f), None if part is None else _head(part), f)
+            for part, f, name in self.plan.outputs
+        ]
 
     @cached_property
     def names(self) -> list[str]:
@@ -84,13 +90,18 @@ class Served:
     def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
         """Each part's head, and where its keys stand in the request."""
         names = [k.name for k in self.plan.keys]
-        return [(_head(p), p, tuple(names.index(left) for left, _ in p.keys)) for p in self.plan.parts]
+        return [
+            (_head(p), p, tuple(names.index(left) for left, _ in p.keys)) for p in self.plan.parts
+        ]
 
 
 def _read(feature: Feature) -> Callable[[Any], Any] | None:
     """What makes an answer's value of the driver's; none where it is one already."""
     if feature.sketch is not None:
-        from workbench.online.fetching.sketch_values import estimator  # noqa: PLC0415 sketches are loaded where they are served
+        # sketches are loaded where they are served
+        from workbench.online.fetching.sketch_values import (  # noqa: PLC0415
+            estimator,
+        )
 
         return estimator(feature)
     return None if plain(feature) else reader(feature.type)
@@ -118,12 +129,20 @@ class Lookup:
 Talk = Generator[Question | Lookup, Any, Any]
 
 
-class Changed(Exception):  # noqa: N818 no error: the plan that was held is not the one that is published
+# no error: the plan that was held is not the one that is published
+class Changed(Exception):  # noqa: N818
     """What is published under the name is another plan than the one that was asked."""
 
 
-CHANGED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSqlStatementName)
-LOST = (psycopg.OperationalError, psycopg.InterfaceError)  # of the connection or the server: a fetch changes nothing, and may be asked again
+CHANGED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSqlStatementName,
+)
+LOST = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)  # of the connection or the server: a fetch changes nothing, and may be asked again
 
 
 def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
@@ -134,7 +153,10 @@ def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, 
         except Changed as changed:
             held, served = served, (yield Lookup(served.plan.name))
             if served.id == held.id and served.plan == held.plan and changed.__cause__ is not None:
-                message = f"{served.plan.name} is published, and its fetch failed: {_first_line(changed.__cause__)}; publish it again"
+                message = (
+                    f"{served.plan.name} is published, and its fetch failed:"
+                    f" {_first_line(changed.__cause__)}; publish it again"
+                )
                 raise StoreError(message, "broken") from changed.__cause__
         except StoreError as error:
             if error.kind == "away":
@@ -147,10 +169,14 @@ def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, 
     raise StoreError(message, "away")
 
 
-def logged(log: ServedLog | None, served: Served, found: Answer | Answers, us: int, began: int) -> Answer | Answers:
+def logged(
+    log: ServedLog | None, served: Served, found: Answer | Answers, us: int, began: int
+) -> Answer | Answers:
     """The answer, once the served log was offered it."""
     if log is not None:
-        log.offer(served.id, served.plan, (found,) if isinstance(found, Answer) else found, us, began)
+        log.offer(
+            served.id, served.plan, (found,) if isinstance(found, Answer) else found, us, began
+        )
     return found
 
 
@@ -159,7 +185,15 @@ def _answers(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str
         alone = dict(keys or {}) | dict(key)
         _check_names(served.plan, alone)
         asked, given = _parted(served.plan, alone, context)
-        return (yield from _one(served, asked, _parameters(served.plan, asked, us, given), us, _missing(served.plan, given)))
+        return (
+            yield from _one(
+                served,
+                asked,
+                _parameters(served.plan, asked, us, given),
+                us,
+                _missing(served.plan, given),
+            )
+        )
     rows = _rows(keys)
     for one in rows:
         _check_names(served.plan, one)
@@ -189,10 +223,20 @@ def _many(served: Served, rows: list[Keys], us: int, context: Mapping[str, Any])
             one_by_one.append((yield from _one(served, a, m, us, w)))
         return one_by_one
     found.sort(key=lambda r: r[0])
-    return [_answer(served, a, m, f, us, w) for a, m, f, w in zip(asked, made, found, lacking, strict=True)]
+    return [
+        _answer(served, a, m, f, us, w)
+        for a, m, f, w in zip(asked, made, found, lacking, strict=True)
+    ]
 
 
-def _by_part(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str], error: psycopg.DataError) -> Talk:
+def _by_part(
+    served: Served,
+    asked: Keys,
+    row: list[Any],
+    us: int,
+    lacking: Mapping[str, str],
+    error: psycopg.DataError,
+) -> Talk:
     """Each part by itself, so that the failure of one does not hide the others' answers."""
     values: dict[str, Any] = dict.fromkeys(served.names)
     parts: dict[str, PartStatus] = {}
@@ -204,24 +248,42 @@ def _by_part(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapp
             values |= dict(answer)
             parts |= answer.parts
         except psycopg.DataError as own:
-            sentence = f"{_head(part)} could not be computed: {(yield from _blame(alone.plan, row)) or _first_line(own)}"
+            sentence = (
+                f"{_head(part)} could not be computed:"
+                f" {(yield from _blame(alone.plan, row)) or _first_line(own)}"
+            )
             parts[_head(part)] = PartStatus("error", error=sentence)
             errors |= dict.fromkeys(alone.names, sentence)
     for feature in served.plan.derivations:
-        errors.setdefault(feature.name, f"{feature.name} could not be computed: {_first_line(error)}")
+        errors.setdefault(
+            feature.name, f"{feature.name} could not be computed: {_first_line(error)}"
+        )
     kept = {n: v for n, v in values.items() if n not in errors}
-    return Answer(served.plan.name, asked, moment(us) or EPOCH, kept, parts, errors, served.plan.hash, _given(served.plan, row))
+    return Answer(
+        served.plan.name,
+        asked,
+        moment(us) or EPOCH,
+        kept,
+        parts,
+        errors,
+        served.plan.hash,
+        _given(served.plan, row),
+    )
 
 
 def _blame(plan: Plan, row: list[Any]) -> Talk:
-    """What went wrong in the one part of a plan, and in which of its features; an empty text where none of them fails alone.
+    """What went wrong in the one part of a plan, and in which of its features.
+
+    An empty text where none of them fails alone.
 
     A hot key's features are made together by a function, so that each is asked of the events here.
     """
     (group_by,) = (plan.group_by(part.group_by) for part in plan.parts)
     wrong = yield from _failing(plan, partial(_with_features, group_by), group_by.features, row)
     if not wrong:
-        wrong = yield from _failing(plan, partial(_with_derivations, group_by), group_by.derivations, row)
+        wrong = yield from _failing(
+            plan, partial(_with_derivations, group_by), group_by.derivations, row
+        )
     return "; ".join(f"{what} in {', '.join(names)}" for what, names in wrong.items())
 
 
@@ -234,12 +296,21 @@ def _with_derivations(group_by: GroupByPlan, derivations: tuple[Feature, ...]) -
     return replace(group_by, derivations=derivations)
 
 
-def _failing(plan: Plan, narrowed: Callable[[tuple[Feature, ...]], GroupByPlan], features: tuple[Feature, ...], row: list[Any]) -> Talk:
-    """The names of these features that fail, by what is said of them: found by halves of the group-by that is `narrowed` to them."""
+def _failing(
+    plan: Plan,
+    narrowed: Callable[[tuple[Feature, ...]], GroupByPlan],
+    features: tuple[Feature, ...],
+    row: list[Any],
+) -> Talk:
+    """The names of these features that fail, by what is said of them: found by halves of the
+    group-by that is `narrowed` to them.
+    """
     if not features:
         return {}
     try:
-        yield Question(statement(replace(plan, group_bys=(narrowed(features),)), many=False, cold=True), row)
+        yield Question(
+            statement(replace(plan, group_bys=(narrowed(features),)), many=False, cold=True), row
+        )
     except psycopg.DataError as error:
         if len(features) == 1:
             return {_first_line(error): [features[0].name]}
@@ -251,29 +322,67 @@ def _failing(plan: Plan, narrowed: Callable[[tuple[Feature, ...]], GroupByPlan],
     return {}
 
 
-def _answer(served: Served, asked: Keys, row: Sequence[Any], found: Sequence[Any], us: int, lacking: Mapping[str, str]) -> Answer:
+def _answer(
+    served: Served,
+    asked: Keys,
+    row: Sequence[Any],
+    found: Sequence[Any],
+    us: int,
+    lacking: Mapping[str, str],
+) -> Answer:
     if found[1] != served.id:
         raise Changed
     outputs = served.outputs
-    values = {name: value if read is None or value is None else read(value) for (name, read, _, _), value in zip(outputs, found[2 : 2 + len(outputs)], strict=True)}
+    values = {
+        name: value if read is None or value is None else read(value)
+        for (name, read, _, _), value in zip(outputs, found[2 : 2 + len(outputs)], strict=True)
+    }
     parts, told = {}, found[2 + len(outputs) :]
     for p, (head, part, places) in enumerate(served.places):
         newest, seen, state = told[3 * p : 3 * p + 3]
         end, streamed, horizon, uploaded = state
         _check_horizon(served, p, us, horizon)
-        status = _status(part, us, newest, max(end or 0, streamed or 0), seen=newest is not None if seen is None else seen, null=any(row[i] is None for i in places))
-        parts[head] = PartStatus(status, moment(newest), moment(end), moment(streamed), uploaded=moment(uploaded))
+        status = _status(
+            part,
+            us,
+            newest,
+            max(end or 0, streamed or 0),
+            seen=newest is not None if seen is None else seen,
+            null=any(row[i] is None for i in places),
+        )
+        parts[head] = PartStatus(
+            status, moment(newest), moment(end), moment(streamed), uploaded=moment(uploaded)
+        )
     for name in lacking:
         values.pop(name)
-    return Answer(served.plan.name, asked, moment(us) or EPOCH, values, parts, lacking, served.plan.hash, _given(served.plan, row))
+    return Answer(
+        served.plan.name,
+        asked,
+        moment(us) or EPOCH,
+        values,
+        parts,
+        lacking,
+        served.plan.hash,
+        _given(served.plan, row),
+    )
 
 
 def _given(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
     """The context of a request, from its parameters."""
-    return {c.name: value for c, value in zip(plan.context, row[len(plan.keys) + 1 :], strict=True) if value is not None} if plan.context else {}
+    return (
+        {
+            c.name: value
+            for c, value in zip(plan.context, row[len(plan.keys) + 1 :], strict=True)
+            if value is not None
+        }
+        if plan.context
+        else {}
+    )
 
 
-def _status(part: PartPlan, us: int, newest: int | None, known: int, *, seen: bool, null: bool) -> str:
+def _status(
+    part: PartPlan, us: int, newest: int | None, known: int, *, seen: bool, null: bool
+) -> str:
     if null:
         return "null_key"
     if not seen:
@@ -291,12 +400,19 @@ def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> N
     back = us - served.spans[part]
     if back < horizon:
         earliest = moment(horizon + served.spans[part])
-        message = f"{served.plan.name} keeps too little to answer as of {moment(us):%Y-%m-%d %H:%M:%S}: it goes back to {earliest:%Y-%m-%d %H:%M:%S}; publish it with a longer retain, or backfill"
+        message = (
+            f"{served.plan.name} keeps too little to answer as of {moment(us):%Y-%m-%d %H:%M:%S}:"
+            f" it goes back to {earliest:%Y-%m-%d %H:%M:%S}; publish it with a longer retain, or"
+            " backfill"
+        )
         raise StoreError(message)
 
 
 def check(plan: Plan, one: Keys) -> None:
-    """Whether a row of keys and context can be asked: StoreError that says why not. Asks nothing of the store."""
+    """Whether a row of keys and context can be asked: StoreError that says why not.
+
+    Asks nothing of the store.
+    """
     _check_names(plan, one)
     asked, given = _parted(plan, one, {})
     _parameters(plan, asked, 0, given)
@@ -328,9 +444,16 @@ def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) ->
     known = {c.name for c in plan.context}
     for name in context:
         if name not in known:
-            message = f"{plan.name} takes no context {short(name)}: it takes {', '.join(sorted(known)) or 'none'}"
+            message = (
+                f"{plan.name} takes no context {short(name)}: it takes"
+                f" {', '.join(sorted(known)) or 'none'}"
+            )
             raise StoreError(message)
-    return [*(parameter(k, asked[k.name]) for k in plan.keys), Int8(us), *(parameter(c, context.get(c.name), "context") for c in plan.context)]
+    return [
+        *(parameter(k, asked[k.name]) for k in plan.keys),
+        Int8(us),
+        *(parameter(c, context.get(c.name), "context") for c in plan.context),
+    ]
 
 
 def _missing(plan: Plan, context: Mapping[str, Any]) -> dict[str, str]:
@@ -339,7 +462,10 @@ def _missing(plan: Plan, context: Mapping[str, Any]) -> dict[str, str]:
     for feature in plan.derivations:
         lacking = [c for c in feature.context if c not in context]
         if lacking:
-            found[feature.name] = f"{feature.name} needs {', '.join(lacking)}, which is known at request time alone: pass context={{{lacking[0]!r}: ...}}"
+            found[feature.name] = (
+                f"{feature.name} needs {', '.join(lacking)}, which is known at request time alone:"
+                f" pass context={{{lacking[0]!r}: ...}}"
+            )
     return found
 
 
@@ -349,9 +475,16 @@ def _rows(keys: Any) -> list[Keys]:
         return list(keys.to_pylist())
     if hasattr(keys, "to_dict") and hasattr(keys, "columns"):
         return list(keys.to_dict("records"))
-    if isinstance(keys, Sequence) and not isinstance(keys, str | bytes) and all(isinstance(k, Mapping) for k in keys):
+    if (
+        isinstance(keys, Sequence)
+        and not isinstance(keys, str | bytes)
+        and all(isinstance(k, Mapping) for k in keys)
+    ):
         return list(keys)
-    message = f"keys are one mapping, as {{'user_id': '5'}}, a list of them, or a table, not a {type(keys).__name__}"
+    message = (
+        "keys are one mapping, as {'user_id': '5'}, a list of them, or a table, not a"
+        f" {type(keys).__name__}"
+    )
     raise StoreError(message)
 
 

@@ -28,7 +28,10 @@ MOST = 10_000  # events that are listed
 
 @dataclass(frozen=True)
 class Event:
-    """One row of the window: when it happened, what is reduced of it, and whether it counts; if not, why."""
+    """One row of the window: when it happened, what is reduced of it, and whether it counts.
+
+    If not, why.
+    """
 
     time: datetime | None
     inputs: dict[str, Any]
@@ -38,7 +41,10 @@ class Event:
 
 @dataclass(frozen=True, repr=False)
 class Reasons:
-    """The rows in the window of one feature of one key, oldest first; [start, end) in time, no start for all time."""
+    """The rows in the window of one feature of one key, oldest first.
+
+    [start, end) in time, no start for all time.
+    """
 
     name: str
     feature: str
@@ -47,18 +53,31 @@ class Reasons:
     end: datetime
     events: tuple[Event, ...]
     value: Any = None
-    carried: datetime | None = None  # before which events were forgotten, which count and are not listed
+    carried: datetime | None = (
+        None  # before which events were forgotten, which count and are not listed
+    )
 
     def __repr__(self) -> str:
         keys = ", ".join(f"{k}={v!r}" for k, v in self.keys.items())
         since = f"[{self.start:%Y-%m-%d %H:%M:%S}" if self.start else "(all time"
         counted = sum(e.counts for e in self.events)
-        lines = [f"{self.name}.{self.feature} of {keys} is {self.value!r}: {counted} of {len(self.events)} rows in {since}, {self.end:%Y-%m-%d %H:%M:%S}) count"]
+        lines = [
+            (
+                f"{self.name}.{self.feature} of {keys} is {self.value!r}: {counted} of"
+                f" {len(self.events)} rows in {since}, {self.end:%Y-%m-%d %H:%M:%S}) count"
+            )
+        ]
         if self.carried is not None:
-            lines.append(f"  + what was forgotten of the events before {self.carried:%Y-%m-%d %H:%M:%S}, by their totals")
+            lines.append(
+                f"  + what was forgotten of the events before {self.carried:%Y-%m-%d %H:%M:%S}, by"
+                " their totals"
+            )
         for e in self.events[-40:]:
             values = ", ".join(f"{k}={v!r}" for k, v in e.inputs.items())
-            lines.append(f"  {'+' if e.counts else ' '} {_clock(e.time)}  {values}{'' if e.counts else f'  ({e.why})'}")
+            lines.append(
+                f"  {'+' if e.counts else ' '} {_clock(e.time)} "
+                f" {values}{'' if e.counts else f'  ({e.why})'}"
+            )
         return written(lines)
 
     def to_pandas(self) -> Any:
@@ -71,7 +90,9 @@ class Reasons:
         own = ("time", "counts", "why")
         rows = [row_beside(e.inputs, {c: getattr(e, c) for c in own}) for e in self.events]
         found = pd.DataFrame(rows)
-        return found[["time", *(c for c in found if c not in own), "counts", "why"]] if rows else found
+        return (
+            found[["time", *(c for c in found if c not in own), "counts", "why"]] if rows else found
+        )
 
 
 def _clock(time: datetime | None) -> str:
@@ -105,19 +126,40 @@ class Question:
     def event(self, row: Mapping[str, Any]) -> Event:
         """What one row brings."""
         columns = {c.name: c for c in self.group_by.stored}
-        used = list(dict.fromkeys(c for cell in self.cells for c in cell.inputs.values())) or [c for c in columns if quoted(c) in self.feature.expression]
+        used = list(dict.fromkeys(c for cell in self.cells for c in cell.inputs.values())) or [
+            c for c in columns if quoted(c) in self.feature.expression
+        ]
         shown = [*used, *([self.feature.by] if self.feature.by else [])]
         values = {columns[c].label: reader(columns[c].type)(row[c]) for c in shown}
-        why = next((w for cell in self.cells if (w := _skipped(cell, row, columns)) is not None), "in the window")
+        why = next(
+            (w for cell in self.cells if (w := _skipped(cell, row, columns)) is not None),
+            "in the window",
+        )
         counts = not self.cells or any(_skipped(cell, row, columns) is None for cell in self.cells)
         if self.feature.by and row[self.feature.by] is None:
             counts, why = False, f"{columns[self.feature.by].label} is null"
-        return Event(moment(row["time"]) if abs(row["time"]) < 2**61 else None, values, counts, "in the window" if counts else why)
+        return Event(
+            moment(row["time"]) if abs(row["time"]) < 2**61 else None,
+            values,
+            counts,
+            "in the window" if counts else why,
+        )
 
-    def reasons(self, rows: Sequence[Mapping[str, Any]], value: Any = None, carried: int | None = None) -> Reasons:
+    def reasons(
+        self, rows: Sequence[Mapping[str, Any]], value: Any = None, carried: int | None = None
+    ) -> Reasons:
         """The rows, told; `carried` is the horizon before which some were forgotten."""
         start = None if self.start is None else moment(self.start)
-        return Reasons(self.plan.name, self.name, self.keys, start, moment(self.at) or EPOCH, tuple(map(self.event, rows)), value, moment(carried))
+        return Reasons(
+            self.plan.name,
+            self.name,
+            self.keys,
+            start,
+            moment(self.at) or EPOCH,
+            tuple(map(self.event, rows)),
+            value,
+            moment(carried),
+        )
 
 
 def _skipped(cell: Cell, row: Mapping[str, Any], columns: Mapping[str, Any]) -> str | None:
@@ -131,10 +173,16 @@ def _skipped(cell: Cell, row: Mapping[str, Any], columns: Mapping[str, Any]) -> 
 
 
 def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Question:
-    """The feature, by its name in the answer; StoreError that says what there is, if it is no reduction of rows."""
+    """The feature, by its name in the answer.
+
+    StoreError that says what there is, if it is no reduction of rows.
+    """
     found = next(((p, f) for p, f, name in plan.outputs if name == feature), None)
     if found is None:
-        message = f"{plan.name} has no feature {feature!r}: it has {', '.join(name for *_, name in plan.outputs)[:400]}"
+        message = (
+            f"{plan.name} has no feature {feature!r}: it has"
+            f" {', '.join(name for *_, name in plan.outputs)[:400]}"
+        )
         raise StoreError(message)
     part, made = found
     if part is None or made in plan.group_by(part.group_by).derivations:
@@ -144,12 +192,17 @@ def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Quest
     us = microseconds(at)
     named = {k: keys.get(left) for left, k in part.keys}
     if missing := [left for left, _ in part.keys if left not in keys]:
-        message = f"{feature} needs the key {missing[0]!r}: its keys are {', '.join(left for left, _ in part.keys)}"
+        message = (
+            f"{feature} needs the key {missing[0]!r}: its keys are"
+            f" {', '.join(left for left, _ in part.keys)}"
+        )
         raise StoreError(message)
     return Question(plan, group_by, made, feature, named, us // DAY * DAY if group_by.daily else us)
 
 
-def stored_reasons(store: Store, name: str, feature: str, keys: Mapping[str, Any], at: At = None) -> Reasons:
+def stored_reasons(
+    store: Store, name: str, feature: str, keys: Mapping[str, Any], at: At = None
+) -> Reasons:
     """The rows of a store that are behind a value."""
     from psycopg.rows import dict_row  # noqa: PLC0415 a question to a warehouse needs no driver
 
@@ -160,17 +213,36 @@ def stored_reasons(store: Store, name: str, feature: str, keys: Mapping[str, Any
     given = [parameter(k, asked.keys[k.name]) for k in asked.group_by.keys]
     same = " and ".join(f"k{i} = %s::{k.sql}" for i, k in enumerate(asked.group_by.keys))
     if asked.group_by.kind == "entity":
-        time = "0::int8" if asked.group_by.timeless else f'(select max("time") from {snapshots(asked.group_by)} where "time" <= %s)'
+        time = (
+            "0::int8"
+            if asked.group_by.timeless
+            else f'(select max("time") from {snapshots(asked.group_by)} where "time" <= %s)'
+        )
         columns = ", ".join(quoted(c.name) for c in asked.group_by.stored)
         bound = ([] if asked.group_by.timeless else [asked.at]) + [*given, asked.at, asked.at]
-        sql = f'select {time} as "time", {columns} from {stored(asked.group_by)} where {same} and since <= %s and until > %s limit {MOST}'
+        sql = (
+            f'select {time} as "time", {columns} from {stored(asked.group_by)} where {same} and'
+            f" since <= %s and until > %s limit {MOST}"
+        )
     else:
         order = ", ".join(['"time"', *(f"{quoted(o)} nulls first" for o in asked.group_by.order)])
         since = "" if asked.start is None else ' and "time" >= %s'
         bound = [*given, asked.at, *([] if asked.start is None else [asked.start])]
-        sql = f'select * from {stored(asked.group_by)} where {same} and "time" < %s{since} order by {order} limit {MOST}'
-    told = f"select horizon from workbench.states where rows = %s and exists (select from {carried.table(asked.group_by)} where {same})"
+        sql = (
+            f'select * from {stored(asked.group_by)} where {same} and "time" < %s{since} order by'
+            f" {order} limit {MOST}"
+        )
+    told = (
+        "select horizon from workbench.states where rows = %s and exists (select from"
+        f" {carried.table(asked.group_by)} where {same})"
+    )
     with store.connection() as con, con.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql, bound).fetchall()
-        past = cursor.execute(told, [asked.group_by.table, *given]).fetchone() if asked.start is None and carried.possible(asked.group_by) else None
-    return asked.reasons(rows, store.fetcher.fetch(name, keys, at=at).get(feature), past["horizon"] if past else None)
+        past = (
+            cursor.execute(told, [asked.group_by.table, *given]).fetchone()
+            if asked.start is None and carried.possible(asked.group_by)
+            else None
+        )
+    return asked.reasons(
+        rows, store.fetcher.fetch(name, keys, at=at).get(feature), past["horizon"] if past else None
+    )

@@ -10,7 +10,17 @@ import psycopg
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import microseconds
-from workbench.online.fetching.fetch_steps import CHANGED, LOST, TRIES, Changed, Keys, Question, Served, logged, talked
+from workbench.online.fetching.fetch_steps import (
+    CHANGED,
+    LOST,
+    TRIES,
+    Changed,
+    Keys,
+    Question,
+    Served,
+    logged,
+    talked,
+)
 from workbench.online.fetching.served_log import ServedLog
 from workbench.online.storage.pooled_connections import RelayedConnection
 from workbench.online.storage.postgres_refusals import AGAIN, away, lost, refusal
@@ -23,9 +33,10 @@ if TYPE_CHECKING:
 class Fetcher:
     """Answers of one store: `fetch` for one key or many, now or at a past time.
 
-    Safe to use from several threads: each request has a connection of its own meanwhile. With `sample`, a share of the
-    keys from 0 to 1, their answers and those with errors are written to the table `workbench.served` behind the
-    requests' back, under the name of a `client`; `log.logged` and `log.dropped` count them, and `close` writes the last.
+    Safe to use from several threads: each request has a connection of its own meanwhile. With
+    `sample`, a share of the keys from 0 to 1, their answers and those with errors are written to
+    the table `workbench.served` behind the requests' back, under the name of a `client`;
+    `log.logged` and `log.dropped` count them, and `close` writes the last.
     """
 
     def __init__(self, store: Store, *, sample: float = 0.0, client: str = "python") -> None:
@@ -40,7 +51,16 @@ class Fetcher:
             found = self._served[name] = Served(*self.store.plan(name, fresh=True))
         return found
 
-    def fetch(self, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
+    def fetch(
+        self,
+        name: str,
+        /,
+        keys: Keys | Sequence[Keys] | Any = None,
+        *,
+        at: At = None,
+        context: Mapping[str, Any] | None = None,
+        **key: Any,
+    ) -> Any:
         """See `online.fetch`."""
         us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(self.served(name), keys, key, us, context or {})
@@ -54,7 +74,11 @@ class Fetcher:
                 return logged(self.log, served, found, us, began)
             said = failed = None
             try:
-                said = self._asked(step) if isinstance(step, Question) else self.served(step.name, fresh=True)
+                said = (
+                    self._asked(step)
+                    if isinstance(step, Question)
+                    else self.served(step.name, fresh=True)
+                )
             except (psycopg.DataError, StoreError, Changed) as error:
                 failed = error
 
@@ -75,7 +99,11 @@ class Fetcher:
             try:
                 return self._rows(question)
             except LOST as error:
-                if error.sqlstate is not None and not lost(error) and not error.sqlstate.startswith(AGAIN):
+                if (
+                    error.sqlstate is not None
+                    and not lost(error)
+                    and not error.sqlstate.startswith(AGAIN)
+                ):
                     raise refusal(error, self.store.access.url, "a fetch") from error
                 if not left:
                     raise away(self.store.access.url, error) from error
@@ -98,8 +126,18 @@ class Fetcher:
             raise refusal(error, self.store.access.url, "a fetch") from error
 
 
-def fetch(store: Store, name: str, /, keys: Keys | Sequence[Keys] | Any = None, *, at: At = None, context: Mapping[str, Any] | None = None, **key: Any) -> Any:
-    """The features of a published name for one key, or many: what a backfill of these keys and this time would give.
+def fetch(
+    store: Store,
+    name: str,
+    /,
+    keys: Keys | Sequence[Keys] | Any = None,
+    *,
+    at: At = None,
+    context: Mapping[str, Any] | None = None,
+    **key: Any,
+) -> Any:
+    """The features of a published name for one key, or many: what a backfill of these keys and this
+    time would give.
 
     One statement to the store, whatever the number of keys and parts.
 
@@ -108,17 +146,21 @@ def fetch(store: Store, name: str, /, keys: Keys | Sequence[Keys] | Any = None, 
     store, name
         Where, and what: a join or a group-by.
     keys
-        One mapping of key to value, or a sequence of them, a DataFrame or an Arrow table; `user_id="5"` is short for one.
-        Of a join, keys are named as the columns of its left are. Rows may carry context columns too.
+        One mapping of key to value, or a sequence of them, a DataFrame or an Arrow table;
+        `user_id="5"` is short for one.
+        Of a join, keys are named as the columns of its left are. Rows may carry context columns
+        too.
     at
-        As of when: a datetime, an ISO text or microseconds since 1970, UTC; by default now. Events at `at` or later do not count.
+        As of when: a datetime, an ISO text or microseconds since 1970, UTC; by default now. Events
+        at `at` or later do not count.
     context
-        The columns of a join's left, besides keys, that its derivations use: known at request time alone.
+        The columns of a join's left, besides keys, that its derivations use: known at request time
+        alone.
     **key
         One key, column by column, in the place of `keys`.
 
-    Returns an `Answer`, a mapping of features that carries each part's status, or `Answers` for many, in their order.
-    Raises StoreError for an unknown name, wrong or missing keys, values of another type, and times older than the store keeps.
-
+    Returns an `Answer`, a mapping of features that carries each part's status, or `Answers` for
+    many, in their order. Raises StoreError for an unknown name, wrong or missing keys, values of
+    another type, and times older than the store keeps.
     """
     return store.fetcher.fetch(name, keys, at=at, context=context, **key)

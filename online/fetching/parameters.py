@@ -41,11 +41,17 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
         return None
     accepted = ACCEPTED.get(column.sql, (Decimal, int))
     if not isinstance(value, accepted) or (isinstance(value, bool) and column.sql != "bool"):
-        message = f"{what} {column.name} takes {column.type}, not {short(value)} of type {type(value).__name__}: {_instead(column, value)}"
+        message = (
+            f"{what} {column.name} takes {column.type}, not {short(value)} of type"
+            f" {type(value).__name__}: {_instead(column, value)}"
+        )
         raise StoreError(message)
     if isinstance(value, int) and column.sql == "int8":
         if not -MOST <= value < MOST:
-            message = f"{what} {column.name} takes 64-bit whole numbers, and {short(value)} has more digits: no such key can be stored"
+            message = (
+                f"{what} {column.name} takes 64-bit whole numbers, and {short(value)} has more"
+                " digits: no such key can be stored"
+            )
             raise StoreError(message)
         return Int8(value)
     if isinstance(value, str):
@@ -53,26 +59,44 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
     try:
         return float(value) if isinstance(value, int) and column.sql == "float8" else value
     except OverflowError:
-        message = f"{what} {column.name} takes {column.type}, and {short(value)} is beyond it: no such key can be stored"
+        message = (
+            f"{what} {column.name} takes {column.type}, and {short(value)} is beyond it: no such"
+            " key can be stored"
+        )
         raise StoreError(message) from None
 
 
 def absent(value: Any) -> bool:
-    """What pandas has for missing values: NaN, NaT, and NA, which says of no comparison that it is true."""
-    return type(value).__name__ == "NAType" or (value.is_nan() if isinstance(value, Decimal) else isinstance(value, float | datetime) and value != value)  # noqa: PLR0124 they are not themselves
+    """What pandas has for missing values: NaN, NaT, and NA, which says of no comparison that it is
+    true.
+    """
+    return type(value).__name__ == "NAType" or (
+        value.is_nan()
+        if isinstance(value, Decimal)
+        # they are not themselves
+        else isinstance(value, float | datetime) and value != value  # noqa: PLR0124
+    )
 
 
 def _text(column: Column, value: str, what: str) -> Any:
     if "\x00" in value:
-        message = f"{what} {column.name} has a NUL character, which no stored text has: leave it out"
+        message = (
+            f"{what} {column.name} has a NUL character, which no stored text has: leave it out"
+        )
         raise StoreError(message)
     try:
         value.encode()
         return UUID(value) if column.sql == "uuid" else value
     except UnicodeEncodeError:
-        message = f"{what} {column.name} has half of a surrogate pair, {short(value)}, which is no text: no such key can be stored"
+        message = (
+            f"{what} {column.name} has half of a surrogate pair, {short(value)}, which is no text:"
+            " no such key can be stored"
+        )
     except ValueError:
-        message = f"{what} {column.name} takes a UUID, as '123e4567-e89b-12d3-a456-426614174000', not {short(value)}"
+        message = (
+            f"{what} {column.name} takes a UUID, as '123e4567-e89b-12d3-a456-426614174000', not"
+            f" {short(value)}"
+        )
     raise StoreError(message)
 
 

@@ -1,7 +1,7 @@
 """The served log: a sample of what was answered, written behind the answers' back.
 
-What a monitor needs to tell why a served value differs from a recomputed one is known only while it is served: the
-plan, and for each part its status, batch end, newest fact and last write.
+What a monitor needs to tell why a served value differs from a recomputed one is known only while it
+is served: the plan, and for each part its status, batch end, newest fact and last write.
 """
 
 from __future__ import annotations
@@ -43,10 +43,27 @@ SIZE = 10_000  # answers that wait to be written; more are dropped, and counted
 BATCH = 500  # written at once
 EVERY = 1.0  # seconds between writes
 PATIENCE = 6.0  # seconds that a close waits for the last write
-COLUMNS = ("request", "number", "name", "plan", "hash", "at", "served", "took", "client", "share", "reason", "keys", "context", "features", "errors", "parts")
+COLUMNS = (
+    "request",
+    "number",
+    "name",
+    "plan",
+    "hash",
+    "at",
+    "served",
+    "took",
+    "client",
+    "share",
+    "reason",
+    "keys",
+    "context",
+    "features",
+    "errors",
+    "parts",
+)
 TIMES = ("newest", "batch_end", "streamed", "uploaded")  # of a part
 WRITTEN = f"copy workbench.served ({', '.join(COLUMNS)}) from stdin"
-READ = f"""select {', '.join(f's.{c}' for c in COLUMNS)}, p.plan::text as told from workbench.served s join workbench.plans p on p.id = s.plan
+READ = f"""select {", ".join(f"s.{c}" for c in COLUMNS)}, p.plan::text as told from workbench.served s join workbench.plans p on p.id = s.plan
     where s.name = %s and s.at >= %s and s.at < %s order by s.request, s.number"""
 # A server that hangs must not hold the thread: what it cannot write in time is dropped.
 SETTINGS = {"lock_timeout": "2000", "statement_timeout": "5000"}
@@ -55,7 +72,9 @@ NAME = "feature-workbench served log"
 
 
 def share_of(plan: Plan, asked: Mapping[str, Any]) -> float:
-    """Where a key falls in [0, 1): it is sampled where that is below the share, by every process and at every time."""
+    """Where a key falls in [0, 1): it is sampled where that is below the share, by every process
+    and at every time.
+    """
     told = json.dumps([_told(c, asked.get(c.name)) for c in plan.keys])
     return int.from_bytes(blake2b(told.encode(), digest_size=8).digest()) % STEPS / STEPS
 
@@ -63,7 +82,8 @@ def share_of(plan: Plan, asked: Mapping[str, Any]) -> float:
 def _told(column: Column, value: Any) -> Any:
     """A key's value as one text, whichever of Python's types it came in."""
     value = value.item() if hasattr(value, "item") else value
-    if value is None or value != value or isinstance(value, bool):  # noqa: PLR0124 NaN, a missing key
+    # NaN, a missing key
+    if value is None or value != value or isinstance(value, bool):  # noqa: PLR0124
         return value if isinstance(value, bool) else None
     if isinstance(value, int | float | Decimal):
         return str(int(value)) if value == int(value) else str(Decimal(str(value)).normalize())
@@ -73,15 +93,21 @@ def _told(column: Column, value: Any) -> Any:
 
 
 class ServedLog:
-    """Answers on their way to the table `workbench.served`: offered by requests, written by a thread.
+    """Answers on their way to the table `workbench.served`: offered by requests, written by a
+    thread.
 
-    An offer never waits and never fails: beyond what the ring holds, and where the server is gone, answers are dropped
-    and counted. `logged` and `dropped` say how many, and `trouble` why the last could not be written.
+    An offer never waits and never fails: beyond what the ring holds, and where the server is gone,
+    answers are dropped and counted. `logged` and `dropped` say how many, and `trouble` why the last
+    could not be written.
     """
 
-    def __init__(self, access: Dialer, share: float, *, client: str = "python", size: int = SIZE) -> None:
+    def __init__(
+        self, access: Dialer, share: float, *, client: str = "python", size: int = SIZE
+    ) -> None:
         if not 0 <= share <= 1:
-            message = f"sample={share!r} is no share of the keys: give a number from 0, none, to 1, all"
+            message = (
+                f"sample={share!r} is no share of the keys: give a number from 0, none, to 1, all"
+            )
             raise StoreError(message)
         self.access = replace(access.used(NAME, **SETTINGS), link=LINK)
         self.share, self.client, self.size = share, client, size
@@ -89,7 +115,11 @@ class ServedLog:
         self.trouble = ""
         self._ring: deque[tuple[Any, ...]] = deque()
         self._writing: list[tuple[Any, ...]] = []
-        self._lock, self._wake, self._closing = threading.Lock(), threading.Event(), threading.Event()
+        self._lock, self._wake, self._closing = (
+            threading.Lock(),
+            threading.Event(),
+            threading.Event(),
+        )
         self._thread: threading.Thread | None = None
         self._con: psycopg.Connection[Any] | None = None
 
@@ -99,14 +129,25 @@ class ServedLog:
         return len(self._ring) + len(self._writing)
 
     def offer(self, key: int, plan: Plan, answers: Iterable[Answer], us: int, began: int) -> None:
-        """Take those answers of a request whose key is sampled, or that have an error; `began` by `time.perf_counter_ns`."""
+        """Take those answers of a request whose key is sampled, or that have an error.
+
+        `began` by `time.perf_counter_ns`.
+        """
         try:
             chosen = [(n, a, r) for n, a in enumerate(answers) if (r := self._reason(plan, a))]
             if not chosen:
                 return
-            request, now, took = _number(), datetime.now(UTC), min((time.perf_counter_ns() - began) // 1000, 2**31 - 1)
+            request, now, took = (
+                _number(),
+                datetime.now(UTC),
+                min((time.perf_counter_ns() - began) // 1000, 2**31 - 1),
+            )
             head = (plan.name, key, plan.hash, us, now, took, self.client, self.share)
-            rows = [(request, n, *head, r, a.asked, a.context, _kept(a._values), a.errors, a.parts) for n, a, r in chosen]  # noqa: SLF001 our own answer
+            rows = [
+                # our own answer
+                (request, n, *head, r, a.asked, a.context, _kept(a._values), a.errors, a.parts)  # noqa: SLF001
+                for n, a, r in chosen
+            ]
             with self._lock:
                 room = max(self.size - len(self._ring), 0)
                 self._ring.extend(rows[:room])
@@ -122,7 +163,13 @@ class ServedLog:
         """Why an answer is logged, if it is."""
         if self.share >= 1 or (self.share and share_of(plan, answer.asked) < self.share):
             return "key"
-        failed = any(p.status == "error" for p in answer.parts.values()) or (answer.errors and any(d.name in answer.errors and set(d.context) <= set(answer.context) for d in plan.derivations))
+        failed = any(p.status == "error" for p in answer.parts.values()) or (
+            answer.errors
+            and any(
+                d.name in answer.errors and set(d.context) <= set(answer.context)
+                for d in plan.derivations
+            )
+        )
         return "error" if failed else None
 
     def close(self) -> None:
@@ -164,7 +211,9 @@ class ServedLog:
                     self._writing.append(self._ring.popleft())
             try:
                 self._write()
-            except psycopg.errors.UniqueViolation:  # it was written, and the server was lost before it said so
+            except (
+                psycopg.errors.UniqueViolation
+            ):  # it was written, and the server was lost before it said so
                 self.logged += len(self._writing)
             except StoreError as error:
                 self._troubled(str(error))
@@ -208,7 +257,9 @@ class ServedLog:
 
 
 def _number() -> UUID:
-    """An id that is larger than those before it: milliseconds since 1970, then chance (RFC 9562, version 7)."""
+    """An id that is larger than those before it: milliseconds since 1970, then chance (RFC 9562,
+    version 7).
+    """
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
@@ -224,7 +275,13 @@ def _written(row: tuple[Any, ...]) -> list[Any]:
     """A row as COPY takes it."""
     *plain, keys, context, features, errors, parts = row
     asked = {k: v.item() if hasattr(v, "item") else v for k, v in keys.items()}
-    states = {name: {"status": part.status, "error": part.error} | {c: _us(getattr(part, c)) for c in (*TIMES, "written")} for name, part in parts.items()}
+    states = {
+        name: (
+            {"status": part.status, "error": part.error}
+            | {c: _us(getattr(part, c)) for c in (*TIMES, "written")}
+        )
+        for name, part in parts.items()
+    }
     return [*plain, *map(document, (asked, context, features, dict(errors), states))]
 
 
@@ -237,7 +294,9 @@ def _us(at: datetime | None) -> int | None:
 
 @dataclass(frozen=True)
 class Logged:
-    """One answer as it was logged, and of which request: the answer's values have the types they were answered in."""
+    """One answer as it was logged, and of which request: the answer's values have the types they
+    were answered in.
+    """
 
     request: UUID
     number: int
@@ -250,8 +309,12 @@ class Logged:
     reason: str
 
 
-def logged(store: Store, name: str, *, since: int = -(2**63), until: int = 2**63 - 1) -> list[Logged]:
-    """What was logged of a name for times in [since, until), microseconds since 1970, in the order it was asked."""
+def logged(
+    store: Store, name: str, *, since: int = -(2**63), until: int = 2**63 - 1
+) -> list[Logged]:
+    """What was logged of a name for times in [since, until), microseconds since 1970, in the order
+    it was asked.
+    """
     with store.connection() as con:
         rows = con.execute(READ, (name, since, until)).fetchall()
     plans: dict[int, Plan] = {}
@@ -260,12 +323,40 @@ def logged(store: Store, name: str, *, since: int = -(2**63), until: int = 2**63
 
 def _logged(row: Sequence[Any], plans: dict[int, Plan]) -> Logged:
     found = dict(zip((*COLUMNS, "told"), row, strict=True))
-    plan = plans.setdefault(found["plan"], Plan.loads(found["told"]) if found["plan"] not in plans else plans[found["plan"]])
+    plan = plans.setdefault(
+        found["plan"],
+        Plan.loads(found["told"]) if found["plan"] not in plans else plans[found["plan"]],
+    )
     types = {name: f.type for _, f, name in plan.outputs}
-    keys, context = (_typed(found[what], {c.name: c.type for c in columns}) for what, columns in (("keys", plan.keys), ("context", plan.context)))
-    parts = {n: PartStatus(p["status"], error=p["error"], **{c: moment(p[c]) for c in TIMES}) for n, p in found["parts"].items()}
-    answer = Answer(plan.name, keys, moment(found["at"]) or EPOCH, _typed(found["features"], types), parts, found["errors"], found["hash"], context)
-    return Logged(found["request"], found["number"], answer, found["at"], found["served"], found["took"], found["client"], found["share"], found["reason"])
+    keys, context = (
+        _typed(found[what], {c.name: c.type for c in columns})
+        for what, columns in (("keys", plan.keys), ("context", plan.context))
+    )
+    parts = {
+        n: PartStatus(p["status"], error=p["error"], **{c: moment(p[c]) for c in TIMES})
+        for n, p in found["parts"].items()
+    }
+    answer = Answer(
+        plan.name,
+        keys,
+        moment(found["at"]) or EPOCH,
+        _typed(found["features"], types),
+        parts,
+        found["errors"],
+        found["hash"],
+        context,
+    )
+    return Logged(
+        found["request"],
+        found["number"],
+        answer,
+        found["at"],
+        found["served"],
+        found["took"],
+        found["client"],
+        found["share"],
+        found["reason"],
+    )
 
 
 def _typed(values: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""What sketches estimate of a window's values (semantics rule 13): Postgres has no DataSketches, so the fetcher makes them."""
+"""What sketches estimate of a window's values (semantics rule 13): Postgres has no DataSketches, so
+the fetcher makes them.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,19 @@ DAY_ONE = date(1970, 1, 1)
 
 
 def _hashed(value: Any) -> int | float | str:
-    """A value as sketches take it: texts and doubles as they are, whole numbers and times as 64 bits, anything else as text."""
+    """A value as sketches take it: texts and doubles as they are, whole numbers and times as 64
+    bits, anything else as text.
+    """
     match value:
         case str() | float():
             return value
         case bool() | int():
             return int(value) if int(value) < 2**63 else int(value) - 2**64
         case datetime():
-            return int((value - (EPOCH if value.tzinfo else EPOCH.replace(tzinfo=None))) // EPOCH.resolution)
+            return int(
+                (value - (EPOCH if value.tzinfo else EPOCH.replace(tzinfo=None)))
+                // EPOCH.resolution
+            )
         case date():
             return (value - DAY_ONE).days
         case bytes():
@@ -44,7 +51,11 @@ def _unique_count(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
 
 def _percentiles(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
     kind, quantiles = Percentiles(options["k"]), list(options["quantiles"])
-    return lambda values: kind.estimate(kind.of(np.array([float(v) for v in values], np.float64)), quantiles) if values else None
+    return lambda values: (
+        kind.estimate(kind.of(np.array([float(v) for v in values], np.float64)), quantiles)
+        if values
+        else None
+    )
 
 
 def _percentile(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
@@ -70,12 +81,22 @@ def _histogram(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
     return told
 
 
-KINDS = {"approx_unique_count": _unique_count, "approx_percentile": _percentile, "approx_percentiles": _percentiles, "approx_histogram": _histogram}
+KINDS = {
+    "approx_unique_count": _unique_count,
+    "approx_percentile": _percentile,
+    "approx_percentiles": _percentiles,
+    "approx_histogram": _histogram,
+}
 
 
 def estimator(feature: Feature) -> Callable[[Any], Any]:
-    """What makes the feature of the values that the store lists for it; null where the store says null."""
-    assert feature.sketch is not None  # noqa: S101 the caller has looked
-    made, element = KINDS[feature.sketch["reduction"]](feature.sketch["options"]), reader(feature.sketch["element"])
-    return lambda values: None if values is None else made([element(v) for v in values])
+    """What makes the feature of the values that the store lists for it.
 
+    Null where the store says null.
+    """
+    assert feature.sketch is not None  # noqa: S101 the caller has looked
+    made, element = (
+        KINDS[feature.sketch["reduction"]](feature.sketch["options"]),
+        reader(feature.sketch["element"]),
+    )
+    return lambda values: None if values is None else made([element(v) for v in values])

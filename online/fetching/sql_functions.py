@@ -1,4 +1,6 @@
-"""A served name as a Postgres function: features for any service that has a Postgres driver, with one call and no client of ours."""
+"""A served name as a Postgres function: features for any service that has a Postgres driver, with
+one call and no client of ours.
+"""
 
 from __future__ import annotations
 
@@ -26,53 +28,109 @@ def signature(plan: Plan) -> str:
 
 def lacking(plan: Plan) -> str | None:
     """Why a plan can have no function, or none: a sentence."""
-    long = [n for n in [plan.name, *(name for *_, name in plan.outputs), *(k.name for k in plan.keys)] if len(n.encode()) > LONGEST]
+    long = [
+        n
+        for n in [plan.name, *(name for *_, name in plan.outputs), *(k.name for k in plan.keys)]
+        if len(n.encode()) > LONGEST
+    ]
     if long:
-        return f"{plan.name} has no SQL function: {long[0]!r} is longer than the {LONGEST} bytes of a Postgres name; a shorter prefix or name would give it one"
+        return (
+            f"{plan.name} has no SQL function: {long[0]!r} is longer than the {LONGEST} bytes of a"
+            " Postgres name; a shorter prefix or name would give it one"
+        )
     if all(feature.sketch is not None for _, feature, _ in plan.outputs):
-        return f"{plan.name} has no SQL function: all its features are sketches, which are made where they are fetched"
-    names = ["at", *(k.name for k in plan.keys), *(c.name for c in plan.context), *(name for *_, name in plan.outputs)]
+        return (
+            f"{plan.name} has no SQL function: all its features are sketches, which are made where"
+            " they are fetched"
+        )
+    names = [
+        "at",
+        *(k.name for k in plan.keys),
+        *(c.name for c in plan.context),
+        *(name for *_, name in plan.outputs),
+    ]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice is not None:
-        return f"{plan.name} has no SQL function: {twice!r} would be two of its arguments and columns; another name would give it one"
+        return (
+            f"{plan.name} has no SQL function: {twice!r} would be two of its arguments and columns;"
+            " another name would give it one"
+        )
     return None
 
 
 def partial(plan: Plan) -> str | None:
     """What the function leaves out, in a sentence, or none."""
     lacks = [name for _, feature, name in plan.outputs if feature.sketch is not None]
-    return f"the SQL function of {plan.name} has no {', '.join(lacks)}: sketches are made by fetch and over HTTP" if lacks else None
+    return (
+        f"the SQL function of {plan.name} has no {', '.join(lacks)}: sketches are made by fetch and"
+        " over HTTP"
+        if lacks
+        else None
+    )
 
 
 def created(plan: Plan) -> list[str]:
     """The statements that make the function; it answers for who may not read the tables."""
     arguments = [f"{quoted(k.name)} {k.sql}" for k in plan.keys]
-    arguments += ['"at" timestamptz default clock_timestamp()', *(f"{quoted(c.name)} {c.sql} default null" for c in plan.context)]
-    served = [(i, feature, name) for i, (_, feature, name) in enumerate(plan.outputs) if feature.sketch is None]
+    arguments += [
+        '"at" timestamptz default clock_timestamp()',
+        *(f"{quoted(c.name)} {c.sql} default null" for c in plan.context),
+    ]
+    served = [
+        (i, feature, name)
+        for i, (_, feature, name) in enumerate(plan.outputs)
+        if feature.sketch is None
+    ]
     columns = [f"{quoted(name)} {feature.sql}" for _, feature, name in served]
     time = len(plan.keys) + 1
     instant = f"(extract(epoch from coalesce(${time}, clock_timestamp())) * 1000000)::int8"
-    sql = re.sub(rf"\${time}::int8 as t\b", f"{instant} as t", statement(plan, many=False), count=1)  # the first is the request's: texts may say so too
+    sql = re.sub(
+        rf"\${time}::int8 as t\b", f"{instant} as t", statement(plan, many=False), count=1
+    )  # the first is the request's: texts may say so too
     chosen = ", ".join(f"r.f{i}::{feature.sql}" for i, feature, _ in served)
-    body = f"#variable_conflict use_column\nbegin {_kept(plan, instant)}return query select {chosen} from ({sql}) r; end"
+    body = (
+        f"#variable_conflict use_column\nbegin {_kept(plan, instant)}return query select {chosen}"
+        f" from ({sql}) r; end"
+    )
     lacks = [name for _, feature, name in plan.outputs if feature.sketch is not None]
-    without = f" Without {', '.join(lacks)}: sketches are made where they are fetched." if lacks else ""
-    about = f"{plan.description or 'Features of ' + plan.name}: as of a time, by default now. Definition {plan.hash[:12]}.{without}"
+    without = (
+        f" Without {', '.join(lacks)}: sketches are made where they are fetched." if lacks else ""
+    )
+    about = (
+        f"{plan.description or 'Features of ' + plan.name}: as of a time, by default now."
+        f" Definition {plan.hash[:12]}.{without}"
+    )
     return [
-        f"create or replace function {SCHEMA}.{quoted(plan.name)}({', '.join(arguments)}) returns table ({', '.join(columns)}) {OPTIONS} as {text(body)}",
+        (
+            f"create or replace function {SCHEMA}.{quoted(plan.name)}({', '.join(arguments)})"
+            f" returns table ({', '.join(columns)}) {OPTIONS} as {text(body)}"
+        ),
         f"comment on function {signature(plan)} is {text(about)}",
         f"revoke all on function {signature(plan)} from public",
-        f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then execute {text(f'grant execute on function {signature(plan)} to {READER}')}; end if; end $$",
+        (
+            f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then execute"
+            f" {text(f'grant execute on function {signature(plan)} to {READER}')}; end if; end $$"
+        ),
     ]
 
 
 def _kept(plan: Plan, instant: str) -> str:
     """What refuses times that are older than the store keeps (rule 19)."""
-    tests = [f"(s.rows = {text(g.table)} and {instant} - {g.reach} < s.horizon)" for g in plan.group_bys if g.retain is not None]
+    tests = [
+        f"(s.rows = {text(g.table)} and {instant} - {g.reach} < s.horizon)"
+        for g in plan.group_bys
+        if g.retain is not None
+    ]
     if not tests:
         return ""
-    sentence = f"{plan.name} keeps too little to answer as of this time: publish it with a longer retain, or backfill"
-    return f"if exists (select from workbench.states s where {' or '.join(tests)}) then raise exception {text(sentence)}; end if; "
+    sentence = (
+        f"{plan.name} keeps too little to answer as of this time: publish it with a longer retain,"
+        " or backfill"
+    )
+    return (
+        f"if exists (select from workbench.states s where {' or '.join(tests)}) then raise"
+        f" exception {text(sentence)}; end if; "
+    )
 
 
 def dropped(plan: Plan) -> str:
@@ -83,4 +141,7 @@ def dropped(plan: Plan) -> str:
 ROLE = f"""do $$ begin
   if not exists (select from pg_roles where rolname = '{READER}') then create role {READER} nologin; end if;
 exception when insufficient_privilege or duplicate_object or unique_violation then null; end $$"""
-GRANTED = f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then grant usage on schema {SCHEMA} to {READER}; end if; end $$"
+GRANTED = (
+    f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then grant usage on"
+    f" schema {SCHEMA} to {READER}; end if; end $$"
+)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import Feature
 
+
 def loads(data: str | bytes) -> Any:
     """JSON as Postgres sends it, with every digit of its numbers."""
     return json.loads(data, parse_float=Decimal)
@@ -81,4 +82,17 @@ def arguments(type_: str) -> list[str]:
 
 def plain(feature: Feature) -> bool:
     """Whether the driver's value of a feature is already the answer's."""
-    return feature.sql in ("int8", "float8", "bool", "text", "bytea", "date", "timestamp", "timestamptz", "int8[]", "float8[]", "text[]", "bool[]") and not feature.type.startswith("decimal")
+    return feature.sql in (
+        "int8",
+        "float8",
+        "bool",
+        "text",
+        "bytea",
+        "date",
+        "timestamp",
+        "timestamptz",
+        "int8[]",
+        "float8[]",
+        "text[]",
+        "bool[]",
+    ) and not feature.type.startswith("decimal")

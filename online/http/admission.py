@@ -1,4 +1,7 @@
-"""What stands before the routes: who may ask, how much, how long, and how many at once; and what is kept of each request."""
+"""What stands before the routes: who may ask, how much, how long, and how many at once.
+
+And what is kept of each request.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,23 @@ if TYPE_CHECKING:
     from workbench.online.http.access_log import AccessLog
     from workbench.online.http.http_metrics import Measures
 
-OPEN = ("/healthz", "/readyz")  # asked by who watches over processes, who have no token, and at any load
+OPEN = (
+    "/healthz",
+    "/readyz",
+)  # asked by who watches over processes, who have no token, and at any load
 METRICS = "/metrics"
 BULK = "/v1/features/"  # Chronon's routes, which say errors in its form
-ROUTES = ("/v1/joins/", "/v1/group-bys/", "/v1/features/join/", "/v1/features/groupby/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs")
+ROUTES = (
+    "/v1/joins/",
+    "/v1/group-bys/",
+    "/v1/features/join/",
+    "/v1/features/groupby/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")  # the names by which a machine asks itself
 AGAIN = "1"  # second after which to ask again
 LONGEST = 32 * 1024  # bytes of a path and its query; the parser takes no more than twice as many
@@ -33,7 +49,10 @@ LONGEST = 32 * 1024  # bytes of a path and its query; the parser takes no more t
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one request: bytes of its body, keys, seconds. Of one process: how many are answered at once."""
+    """Of one request: bytes of its body, keys, seconds.
+
+    Of one process: how many are answered at once.
+    """
 
     body: int = 1 << 20
     keys: int = 1000
@@ -55,10 +74,12 @@ def busy(path: str, sentence: str) -> Response:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask: with which token, for the metrics with which other one, and by which names of this host, where not all.
+    """Who may ask: with which token, for the metrics with which other one, and by which names of
+    this host, where not all.
 
-    Without a token of their own, metrics take the one of the data. A name is asked for where this machine alone may ask,
-    so that no other site's page, by a name that leads here, can read what is answered.
+    Without a token of their own, metrics take the one of the data. A name is asked for where this
+    machine alone may ask, so that no other site's page, by a name that leads here, can read what is
+    answered.
     """
 
     token: str | None = None
@@ -67,12 +88,22 @@ class Access:
 
     def tokens(self, path: str) -> list[bytes]:
         """The digests of what may be sent for a path; none where nothing need be."""
-        wanted = [t for t in ((self.metrics, self.token) if path == METRICS and self.metrics is not None else (self.token,)) if t is not None]
+        wanted = [
+            t
+            for t in (
+                (self.metrics, self.token)
+                if path == METRICS and self.metrics is not None
+                else (self.token,)
+            )
+            if t is not None
+        ]
         return [_digest(f"Bearer {t}".encode()) for t in wanted]
 
     def opened(self, token: str) -> bool:
         """Whether a text is the token of the data."""
-        return self.token is not None and hmac.compare_digest(_digest(self.token.encode()), _digest(token.encode("utf-8", "replace")))
+        return self.token is not None and hmac.compare_digest(
+            _digest(self.token.encode()), _digest(token.encode("utf-8", "replace"))
+        )
 
     def named(self, host: str) -> bool:
         """Whether a request may name this host so."""
@@ -81,21 +112,37 @@ class Access:
 
 def _hostname(host: str) -> str:
     """A Host header without its port."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    name = (
+        host.rpartition(":")[0]
+        if host.rpartition(":")[2].isdecimal() and not host.endswith("]")
+        else host
+    )
     return name.lower().rstrip(".")
 
 
 class Guard:
-    """An ASGI application around another one. It refuses before a body is read, and counts what it lets through.
+    """An ASGI application around another one.
+
+    It refuses before a body is read, and counts what it lets through.
 
     While `draining`, answers still come, and each asks its client to connect anew, elsewhere.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, measures: Measures, access: Access, log: AccessLog | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        measures: Measures,
+        access: Access,
+        log: AccessLog | None = None,
+    ) -> None:
         self.app, self.limits, self.measures, self.draining = app, limits, measures, False
         self._access, self._log = access, log
         self._tokens = {path: access.tokens(path) for path in ("", METRICS)}
-        self._much = f"the body has more than {limits.body:,} bytes, which is the most that is taken: ask for fewer keys at once"
+        self._much = (
+            f"the body has more than {limits.body:,} bytes, which is the most that is taken: ask"
+            " for fewer keys at once"
+        )
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,15 +150,27 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers, route = Headers(scope=scope), next((r for r in ROUTES if scope["path"].startswith(r)), "other")
-        asked = scope["asked"] = Asked(request_id(headers.get("x-request-id", "")), scope["method"], route, (scope.get("client") or ("",))[0])
+        headers, route = (
+            Headers(scope=scope),
+            next((r for r in ROUTES if scope["path"].startswith(r)), "other"),
+        )
+        asked = scope["asked"] = Asked(
+            request_id(headers.get("x-request-id", "")),
+            scope["method"],
+            route,
+            (scope.get("client") or ("",))[0],
+        )
         REQUEST.set(asked.id)
         began, answer = time.perf_counter(), _Sent(send, self, asked)
         self._running += 1
         self.measures.running.inc()
         try:
             refused = self._refused(scope, headers)
-            await (refused(scope, receive, answer) if refused else self._limited(scope, receive, answer))
+            await (
+                refused(scope, receive, answer)
+                if refused
+                else self._limited(scope, receive, answer)
+            )
         finally:
             self._running -= 1
             self.measures.running.dec()
@@ -125,17 +184,38 @@ class Guard:
         if path in OPEN:
             return None
         if not self._access.named(headers.get("host", "")):
-            return refusal(path, 421, "this service answers to this machine's own names alone: give --allow-host NAME, or --token-env, to have it answer to others")
+            return refusal(
+                path,
+                421,
+                "this service answers to this machine's own names alone: give --allow-host NAME, or"
+                " --token-env, to have it answer to others",
+            )
         tokens = self._tokens[path if path == METRICS else ""]
         given = _digest(headers.get("authorization", "").encode("latin-1"))
-        if tokens and not any([hmac.compare_digest(t, given) for t in tokens]):  # noqa: C419 all of them, in equal time
-            return refusal(path, 401, "this service wants its token: send the header Authorization: Bearer TOKEN", **{"WWW-Authenticate": "Bearer"})
+        # all of them, in equal time
+        if tokens and not any([hmac.compare_digest(t, given) for t in tokens]):  # noqa: C419
+            return refusal(
+                path,
+                401,
+                "this service wants its token: send the header Authorization: Bearer TOKEN",
+                **{"WWW-Authenticate": "Bearer"},
+            )
         if self._running > self.limits.running:
-            return busy(path, f"{self.limits.running} requests are being answered, which is as many as are allowed: ask again in a moment")
+            return busy(
+                path,
+                f"{self.limits.running} requests are being answered, which is as many as are"
+                " allowed: ask again in a moment",
+            )
         if len(scope["query_string"]) + len(path) > LONGEST:
-            return refusal(path, 414, f"the path and its query have more than {LONGEST:,} bytes: use POST")
+            return refusal(
+                path, 414, f"the path and its query have more than {LONGEST:,} bytes: use POST"
+            )
         length = headers.get("content-length", "")
-        return refusal(path, 413, self._much) if length.isdecimal() and int(length[:20]) > self.limits.body else None
+        return (
+            refusal(path, 413, self._much)
+            if length.isdecimal() and int(length[:20]) > self.limits.body
+            else None
+        )
 
     async def _limited(self, scope: Scope, receive: Receive, answer: _Sent) -> None:
         """Within the time and the bytes that are allowed."""
@@ -154,11 +234,17 @@ class Guard:
                 await self.app(scope, counted, answer)
         except TimeoutError:
             if not answer.asked.status:
-                await busy(scope["path"], f"no answer within {self.limits.seconds:g} s, which is as long as is allowed: ask for fewer keys, or again in a moment")(scope, receive, answer)
+                await busy(
+                    scope["path"],
+                    f"no answer within {self.limits.seconds:g} s, which is as long as is allowed:"
+                    " ask for fewer keys, or again in a moment",
+                )(scope, receive, answer)
 
 
 class _Sent:
-    """Notes what goes out, names the request, and asks clients to leave while the process is being stopped."""
+    """Notes what goes out, names the request, and asks clients to leave while the process is being
+    stopped.
+    """
 
     def __init__(self, send: Send, guard: Guard, asked: Asked) -> None:
         self.asked, self._send, self._guard = asked, send, guard

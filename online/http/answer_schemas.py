@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 MOST = 2**63 - 1
 INT64 = {"type": "integer", "format": "int64"}
 # a number, not an integer: generators make a signed one of 32 or 64 bits of every integer
-UINT64 = {"type": "number", "format": "uint64", "minimum": 0, "maximum": 2 * MOST + 1, "multipleOf": 1}
+UINT64 = {
+    "type": "number",
+    "format": "uint64",
+    "minimum": 0,
+    "maximum": 2 * MOST + 1,
+    "multipleOf": 1,
+}
 TIMESTAMP = {"type": "string", "format": "date-time"}
 BYTES = {"type": "string", "contentEncoding": "base64"}
 DECIMAL = {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}

@@ -30,7 +30,10 @@ SWITCHING = frozenset({b"upgrade", b"http2-settings"})  # headers that offer ano
 FULL = b'{"error": "this process has as many connections as it may have: ask again in a moment"}'
 LONG = b'{"error": "the head of the request is too long: use POST, and send fewer headers"}'
 BUSY = 503
-HEADERS = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n"
+HEADERS = (
+    b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection:"
+    b" close\r\n"
+)
 REASONS = {
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
@@ -40,7 +43,8 @@ TUNNEL = b'{"error": "this service is no tunnel, and answers by HTTP/1.1 alone: 
 
 
 def room(held: int, asked: int | None) -> int:
-    """How many connections of clients this process may have, beside those that it `held` for the store.
+    """How many connections of clients this process may have, beside those that it `held` for the
+    store.
 
     StoreError where the limit on open files leaves too few.
     """
@@ -49,7 +53,10 @@ def room(held: int, asked: int | None) -> int:
     used = sum(1 for _ in here.iterdir()) if here.is_dir() else RESERVE
     left = 2**16 if limit == resource.RLIM_INFINITY else limit - used - held - RESERVE
     if left < FEWEST:
-        message = f"this process may open {limit} files, of which {max(left, 0)} are left for clients: raise the limit, as by ulimit -n 4096"
+        message = (
+            f"this process may open {limit} files, of which {max(left, 0)} are left for clients:"
+            " raise the limit, as by ulimit -n 4096"
+        )
         raise StoreError(message)
     return left if asked is None else min(asked, left)
 
@@ -110,7 +117,9 @@ class Connection(HttpToolsProtocol):
         for timer in (self._ending, self._stuck):
             if timer is not None:
                 timer.cancel()
-        if self._answering is not None:  # uvicorn tells the newest of several that were sent at once
+        if (
+            self._answering is not None
+        ):  # uvicorn tells the newest of several that were sent at once
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)

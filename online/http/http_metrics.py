@@ -20,17 +20,28 @@ SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256
 
 
 FRESHNESS = {
-    "batch_end": ("workbench_served_batch_end_timestamp_seconds", "Every event before it is uploaded."),
+    "batch_end": (
+        "workbench_served_batch_end_timestamp_seconds",
+        "Every event before it is uploaded.",
+    ),
     "uploaded": ("workbench_served_uploaded_timestamp_seconds", "When the last upload was done."),
     "streamed": ("workbench_served_streamed_timestamp_seconds", "When messages were last applied."),
-    "newest": ("workbench_served_newest_event_timestamp_seconds", "The newest event that a topic brought."),
+    "newest": (
+        "workbench_served_newest_event_timestamp_seconds",
+        "The newest event that a topic brought.",
+    ),
 }
 
 
 def _freshness(states: Sequence[Standing] | None) -> CollectorRegistry:
-    """How fresh what is served is, as of a scrape; what never was has no line, and a store that is away says so."""
+    """How fresh what is served is, as of a scrape.
+
+    What never was has no line, and a store that is away says so.
+    """
     registry = CollectorRegistry()
-    Gauge("workbench_store_up", "Whether the store answered this scrape.", registry=registry).set(states is not None)
+    Gauge("workbench_store_up", "Whether the store answered this scrape.", registry=registry).set(
+        states is not None
+    )
     for field, (name, about) in FRESHNESS.items():
         gauge = Gauge(name, about, ["name", "group_by"], registry=registry)
         for state in states or ():
@@ -40,18 +51,65 @@ def _freshness(states: Sequence[Standing] | None) -> CollectorRegistry:
 
 
 class Measures:
-    """Counters of one worker; the page is of all of them. Labels are routes and published names, never keys."""
+    """Counters of one worker; the page is of all of them.
+
+    Labels are routes and published names, never keys.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter("workbench_requests", "Requests, by route and status code.", ["route", "status"], registry=self.registry)
-        self.seconds = Histogram("workbench_request_seconds", "Time from a request's head to its answer's end.", ["route"], buckets=SECONDS, registry=self.registry)
-        self.running = Gauge("workbench_requests_running", "Requests that are being answered.", multiprocess_mode="livesum", registry=self.registry)
-        self.named = Counter("workbench_served_requests", "Requests for what is published, by name and status code.", ["name", "status"], registry=self.registry)
-        self.named_seconds = Histogram("workbench_served_request_seconds", "The same time, by served name.", ["name"], buckets=SECONDS, registry=self.registry)
-        self.pool = Gauge("workbench_pool", "The store's connections: open, idle, allowed, and requests that wait for one.", ["state"], multiprocess_mode="livesum", registry=self.registry)
-        self.dropped = Gauge("workbench_log_lines_dropped", "Lines that a log could not take: access, served.", ["log"], multiprocess_mode="livesum", registry=self.registry)
-        self.parts = Counter("workbench_parts", "Answered keys, by served name, part and its status.", ["name", "part", "status"], registry=self.registry)
+        self.requests = Counter(
+            "workbench_requests",
+            "Requests, by route and status code.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "workbench_request_seconds",
+            "Time from a request's head to its answer's end.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.running = Gauge(
+            "workbench_requests_running",
+            "Requests that are being answered.",
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.named = Counter(
+            "workbench_served_requests",
+            "Requests for what is published, by name and status code.",
+            ["name", "status"],
+            registry=self.registry,
+        )
+        self.named_seconds = Histogram(
+            "workbench_served_request_seconds",
+            "The same time, by served name.",
+            ["name"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.pool = Gauge(
+            "workbench_pool",
+            "The store's connections: open, idle, allowed, and requests that wait for one.",
+            ["state"],
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.dropped = Gauge(
+            "workbench_log_lines_dropped",
+            "Lines that a log could not take: access, served.",
+            ["log"],
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.parts = Counter(
+            "workbench_parts",
+            "Answered keys, by served name, part and its status.",
+            ["name", "part", "status"],
+            registry=self.registry,
+        )
 
     def ended(self, asked: Asked) -> None:
         """Count one request."""

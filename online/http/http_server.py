@@ -38,17 +38,23 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("uvicorn.error")
 WORDS = {"join": "a join: ask /v1/joins/", "group_by": "a group-by: ask /v1/group-bys/"}
 STATUS = {"asked": 400, "unknown": 404, "broken": 500}
-CLOSED = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"}
+CLOSED = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+    )
+}
 FIELDS = {"keys", "at", "context"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a process serves: which store, how many statements at once, and how long a request waits for its turn.
+    """How a process serves: which store, how many statements at once, and how long a request waits
+    for its turn.
 
-    `drain` is for how many seconds requests are still answered after the process was asked to stop; `head` how many a
-    request's head may take; `clients` how many connections there may be (none: as many as the limit on open files leaves);
-    `access_log` the style of the lines, if any are written.
+    `drain` is for how many seconds requests are still answered after the process was asked to stop;
+    `head` how many a request's head may take; `clients` how many connections there may be (none: as
+    many as the limit on open files leaves); `access_log` the style of the lines, if any are
+    written.
     """
 
     store: str | None = field(default=None, repr=False)  # it may have a password
@@ -69,10 +75,30 @@ class Service:
     def __init__(self, settings: Settings, access: Access) -> None:
         self.settings, self.measures, self.secured = settings, Measures(), access.token is not None
         self.log = AccessLog(settings.access_log) if settings.access_log else None
-        made = [Route(f"/v1/{path}/{{name:path}}", partial(self._asked, kind), methods=["GET", "POST"]) for path, kind in (("joins", "join"), ("group-bys", "group_by"))]
-        made += [Route(f"/v1/features/{path}/{{name:path}}", partial(self._bulk, kind), methods=["POST"]) for path, kind in (("join", "join"), ("groupby", "group_by"))]
-        own = [Route(path, getattr(self, f"_{name}")) for path, name in (("/healthz", "alive"), ("/readyz", "ready"), ("/metrics", "metrics"), ("/openapi.json", "described"), ("/docs", "docs"))]
-        failures: Any = {StoreError: _failed, HTTPException: _no_route, ClientDisconnect: _gone, Exception: _broken}
+        made = [
+            Route(f"/v1/{path}/{{name:path}}", partial(self._asked, kind), methods=["GET", "POST"])
+            for path, kind in (("joins", "join"), ("group-bys", "group_by"))
+        ]
+        made += [
+            Route(f"/v1/features/{path}/{{name:path}}", partial(self._bulk, kind), methods=["POST"])
+            for path, kind in (("join", "join"), ("groupby", "group_by"))
+        ]
+        own = [
+            Route(path, getattr(self, f"_{name}"))
+            for path, name in (
+                ("/healthz", "alive"),
+                ("/readyz", "ready"),
+                ("/metrics", "metrics"),
+                ("/openapi.json", "described"),
+                ("/docs", "docs"),
+            )
+        ]
+        failures: Any = {
+            StoreError: _failed,
+            HTTPException: _no_route,
+            ClientDisconnect: _gone,
+            Exception: _broken,
+        }
         app = Starlette(routes=[*made, *own], exception_handlers=failures, lifespan=self._open)
         self.app = Guard(app, settings.limits, self.measures, access, self.log)
 
@@ -80,7 +106,14 @@ class Service:
     async def _open(self, _: Starlette) -> AsyncIterator[None]:
         settings = self.settings
         store = await asyncio.to_thread(partial(Store, settings.store, sample=settings.sample))
-        self.fetcher = AsyncFetcher(store, connections=settings.connections, waiting=settings.waiting, patience=settings.patience, limit=settings.limits.seconds, client="http")
+        self.fetcher = AsyncFetcher(
+            store,
+            connections=settings.connections,
+            waiting=settings.waiting,
+            patience=settings.patience,
+            limit=settings.limits.seconds,
+            client="http",
+        )
         try:
             async with self.fetcher:
                 yield
@@ -102,18 +135,33 @@ class Service:
             message = "a name is given twice in the query: ask for several keys with POST"
             raise StoreError(message)
         at = asked.pop("at", None)
-        answer = await self._fetched(kind, request, lambda plan: json_codec.row(plan, asked, texts=True), at)
+        answer = await self._fetched(
+            kind, request, lambda plan: json_codec.row(plan, asked, texts=True), at
+        )
         self.measures.answered([answer])
         return _json(json_codec.told(answer))
 
     async def _many(self, kind: str, request: Request) -> Response:
         body = json_codec.loads(await _body(request))
-        if not isinstance(body, dict) or not isinstance(body.get("keys"), list) or not body.keys() <= FIELDS:
-            message = 'the body is {"keys": [{...}, ...], "at": ..., "context": {...}}, of which keys are needed'
+        if (
+            not isinstance(body, dict)
+            or not isinstance(body.get("keys"), list)
+            or not body.keys() <= FIELDS
+        ):
+            message = (
+                'the body is {"keys": [{...}, ...], "at": ..., "context": {...}}, of which keys are'
+                " needed"
+            )
             raise StoreError(message)
         self._few(body["keys"])
         context = body.get("context") or {}
-        answers = await self._fetched(kind, request, lambda plan: [json_codec.row(plan, one) for one in body["keys"]], body.get("at"), lambda plan: json_codec.row(plan, context, "context"))
+        answers = await self._fetched(
+            kind,
+            request,
+            lambda plan: [json_codec.row(plan, one) for one in body["keys"]],
+            body.get("at"),
+            lambda plan: json_codec.row(plan, context, "context"),
+        )
         self.measures.answered(list(answers))
         return _json({"answers": [json_codec.told(a) for a in answers]})
 
@@ -127,20 +175,37 @@ class Service:
         answers = await self._fetched(kind, request, lambda plan: _right(plan, rows, wrong), None)
         self.measures.answered(list(answers))
         right = iter(answers)
-        return _json({"results": [json_codec.result(row, wrong[i] if i in wrong else next(right)) for i, row in enumerate(rows)]})
+        return _json(
+            {
+                "results": [
+                    json_codec.result(row, wrong[i] if i in wrong else next(right))
+                    for i, row in enumerate(rows)
+                ]
+            }
+        )
 
-    async def _fetched(self, kind: str, request: Request, read: Any, at: Any, context: Any = None) -> Any:
-        """What is asked of the plan that is published; where that was refused, of the one that is published by now."""
+    async def _fetched(
+        self, kind: str, request: Request, read: Any, at: Any, context: Any = None
+    ) -> Any:
+        """What is asked of the plan that is published.
+
+        Where that was refused, of the one that is published by now.
+        """
         name = request.path_params["name"]
         served = await self.fetcher.served(name)
         try:
             return await self._fetch(served, request, kind, read, at, context)
         except StoreError as error:
-            if error.kind != "asked" or (fresh := await self.fetcher.served(name, fresh=True)).id == served.id:
+            if (
+                error.kind != "asked"
+                or (fresh := await self.fetcher.served(name, fresh=True)).id == served.id
+            ):
                 raise
             return await self._fetch(fresh, request, kind, read, at, context)
 
-    async def _fetch(self, served: Served, request: Request, kind: str, read: Any, at: Any, context: Any) -> Any:
+    async def _fetch(
+        self, served: Served, request: Request, kind: str, read: Any, at: Any, context: Any
+    ) -> Any:
         plan = served.plan
         if plan.kind != kind:
             message = f"{plan.name} is {WORDS[plan.kind]}{plan.name}"
@@ -152,7 +217,11 @@ class Service:
 
     def _few(self, keys: list[Any]) -> None:
         if len(keys) > self.settings.limits.keys:
-            raise HTTPException(413, f"{len(keys):,} keys are more than the {self.settings.limits.keys:,} that are taken at once: ask for them in turns")
+            raise HTTPException(
+                413,
+                f"{len(keys):,} keys are more than the {self.settings.limits.keys:,} that are taken"
+                " at once: ask for them in turns",
+            )
 
     # --- about the service
 
@@ -166,14 +235,20 @@ class Service:
         return _json({"status": "ready"})
 
     async def _metrics(self, _: Request) -> Response:
-        self.measures.pooled(self.fetcher.pool, self.log.dropped if self.log else 0, self.fetcher.log.dropped if self.fetcher.log else 0)
+        self.measures.pooled(
+            self.fetcher.pool,
+            self.log.dropped if self.log else 0,
+            self.fetcher.log.dropped if self.fetcher.log else 0,
+        )
         try:
             states = await self.fetcher.standing()
         except Changed:  # nothing was ever published in it
             states = []
         except StoreError:  # the store is away: what this process counted is told all the same
             states = None
-        return Response(self.measures.page(states), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            self.measures.page(states), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     async def _plans(self) -> list[Plan]:
         return [(await self.fetcher.served(name)).plan for name in await self.fetcher.names()]
@@ -189,7 +264,11 @@ class Service:
 async def _body(request: Request) -> bytes:
     coding = request.headers.get("content-encoding", "identity")
     if coding.lower() != "identity":
-        raise HTTPException(415, f"a body is taken as it is, not in the coding {short(coding)}: send it without Content-Encoding")
+        raise HTTPException(
+            415,
+            f"a body is taken as it is, not in the coding {short(coding)}: send it without"
+            " Content-Encoding",
+        )
     return await request.body()
 
 
@@ -218,7 +297,12 @@ async def _failed(request: Request, error: StoreError) -> Response:
 
 async def _broken(request: Request, _: Exception) -> Response:
     LOG.error("request %s failed:", REQUEST.get())  # uvicorn says why, in the lines that follow
-    return refusal(request.scope["path"], 500, "this service failed, which is a fault of its own: its log says why, under the request's id")
+    return refusal(
+        request.scope["path"],
+        500,
+        "this service failed, which is a fault of its own: its log says why, under the"
+        " request's id",
+    )
 
 
 async def _gone(request: Request, _: ClientDisconnect) -> Response:
@@ -226,5 +310,8 @@ async def _gone(request: Request, _: ClientDisconnect) -> Response:
 
 
 async def _no_route(request: Request, error: HTTPException) -> Response:
-    sentence = {404: "there is no such route: see /docs", 405: f"{request.method} is not for this route: see /docs"}.get(error.status_code, error.detail)
+    sentence = {
+        404: "there is no such route: see /docs",
+        405: f"{request.method} is not for this route: see /docs",
+    }.get(error.status_code, error.detail)
     return refusal(request.scope["path"], error.status_code, sentence, **(error.headers or {}))

@@ -89,15 +89,24 @@ def read(column: Column, text: str) -> Any:
 
 def sample(column: Column) -> Any:
     """A value of the column's type, to show how one is given."""
-    return SAMPLES[column.sql] if column.sql in SAMPLES else read(column, TEXTS.get(column.sql, EXACT)[1])
+    return (
+        SAMPLES[column.sql]
+        if column.sql in SAMPLES
+        else read(column, TEXTS.get(column.sql, EXACT)[1])
+    )
 
 
 def value(column: Column, given: Any) -> Any:
-    """The same of what JSON has: text for dates, times, decimals, UUIDs and bytes, so that no digit is lost."""
+    """The same of what JSON has: text for dates, times, decimals, UUIDs and bytes, so that no digit
+    is lost.
+    """
     if isinstance(given, str) and column.sql not in BARE:
         return read(column, given)
     if isinstance(given, float) and column.sql != "float8":
-        message = f"{column.name} takes {column.type}, and the number {given!r} may have lost digits: give it as text"
+        message = (
+            f"{column.name} takes {column.type}, and the number {given!r} may have lost digits:"
+            " give it as text"
+        )
         raise StoreError(message)
     return given
 
@@ -110,14 +119,21 @@ def columns(plan: Plan) -> dict[str, Column]:
 def row(plan: Plan, given: Any, what: str = "a key", *, texts: bool = False) -> dict[str, Any]:
     """Keys and context as Python has them, of what a request has; names are the fetcher's to check."""
     if not isinstance(given, dict):
-        message = f"{what} is an object, as {{{', '.join(f'{c.name!r}: ...' for c in (plan.context if what == 'context' else plan.keys))}}}, not {short(given)}"
+        message = (
+            f"{what} is an object, as"
+            f" {{{', '.join(f'{c.name!r}: ...' for c in (plan.context if what == 'context' else plan.keys))}}},"
+            f" not {short(given)}"
+        )
         raise StoreError(message)
     known, make = columns(plan), read if texts else value
     return {name: make(known[name], v) if name in known else v for name, v in given.items()}
 
 
 def loads(body: bytes) -> Any:
-    """JSON of a body, strictly; StoreError for what is none, says a name twice, or is nested deeper than any key."""
+    """JSON of a body, strictly.
+
+    StoreError for what is none, says a name twice, or is nested deeper than any key.
+    """
     try:
         found = orjson.loads(body)
         json.loads(body, object_pairs_hook=_once)  # of two values of a name, orjson gives the last
@@ -129,7 +145,10 @@ def loads(body: bytes) -> Any:
     else:
         deep = _nested(found, DEEPEST)
     if deep:
-        message = f"the body is nested deeper than {DEEPEST} levels, and a key has one: send keys as objects of plain values"
+        message = (
+            f"the body is nested deeper than {DEEPEST} levels, and a key has one: send keys as"
+            " objects of plain values"
+        )
         raise StoreError(message)
     return found
 
@@ -145,7 +164,11 @@ def _nested(value: Any, deepest: int) -> bool:
     """Whether a value has more levels than that."""
     if not isinstance(value, dict | list):
         return False
-    return not deepest or any(_nested(v, deepest - 1) for v in (value.values() if isinstance(value, dict) else value) if isinstance(v, dict | list))
+    return not deepest or any(
+        _nested(v, deepest - 1)
+        for v in (value.values() if isinstance(value, dict) else value)
+        if isinstance(v, dict | list)
+    )
 
 
 def query(text: bytes) -> list[tuple[str, str]]:
@@ -161,7 +184,9 @@ def query(text: bytes) -> list[tuple[str, str]]:
 
 
 def dumps(answer: Any) -> bytes:
-    """JSON: decimals as text with all their digits, bytes as base64, times in UTC, whole numbers as they are."""
+    """JSON: decimals as text with all their digits, bytes as base64, times in UTC, whole numbers as
+    they are.
+    """
     try:
         return orjson.dumps(answer, default=_shown, option=OPTIONS)
     except TypeError:  # maps whose keys are decimals or bytes, whole numbers beyond 64 bits
@@ -181,7 +206,8 @@ def _plain(value: Any) -> Any:
         return {k if isinstance(k, str) else _text(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    return str(value) if isinstance(value, int) and value.bit_length() >= 64 else value  # noqa: PLR2004 bits
+    # bits
+    return str(value) if isinstance(value, int) and value.bit_length() >= 64 else value  # noqa: PLR2004
 
 
 def _text(key: Any) -> str:
@@ -190,11 +216,29 @@ def _text(key: Any) -> str:
 
 def told(answer: Answer) -> dict[str, Any]:
     """An answer with all that it carries."""
-    return {"name": answer.name, "plan": answer.plan, "at": answer.at, "keys": answer.asked, "status": answer.status, "features": dict(answer), "parts": answer.parts, "errors": answer.errors}
+    return {
+        "name": answer.name,
+        "plan": answer.plan,
+        "at": answer.at,
+        "keys": answer.asked,
+        "status": answer.status,
+        "features": dict(answer),
+        "parts": answer.parts,
+        "errors": answer.errors,
+    }
 
 
 def result(given: Any, answer: Answer | str) -> Mapping[str, Any]:
-    """One result as Chronon's service writes it: a feature that failed is its `_exception`; a text is why the row failed."""
+    """One result as Chronon's service writes it: a feature that failed is its `_exception`.
+
+    A text is why the row failed.
+    """
     if isinstance(answer, str):
         return {"status": "Failure", "entityKeys": given, "error": answer}
-    return {"status": "Success", "entityKeys": given, "features": dict(answer) | {f"{name}_exception": why for name, why in answer.errors.items()}}
+    return {
+        "status": "Success",
+        "entityKeys": given,
+        "features": (
+            dict(answer) | {f"{name}_exception": why for name, why in answer.errors.items()}
+        ),
+    }

@@ -23,20 +23,49 @@ AT = "As of when, UTC; by default now"
 EXAMPLE = "2023-12-01T00:00:00Z"
 STATUSES = {"type": "string", "enum": ["ok", "missing", "null_key", "expired", "stale", "error"]}
 SHARED: dict[str, Any] = {
-    "Refused": {"type": "object", "properties": {"error": TEXT, "request_id": ID}, "required": ["error"]},
-    "RefusedAll": {"type": "object", "properties": {"errors": {"type": "array", "items": TEXT}, "request_id": ID}, "required": ["errors"]},
+    "Refused": {
+        "type": "object",
+        "properties": {"error": TEXT, "request_id": ID},
+        "required": ["error"],
+    },
+    "RefusedAll": {
+        "type": "object",
+        "properties": {"errors": {"type": "array", "items": TEXT}, "request_id": ID},
+        "required": ["errors"],
+    },
     "Part": {
         "type": "object",
-        "description": "How a part of the definition stands: its status, its newest fact, what was uploaded and streamed",
-        "properties": {"status": STATUSES, "newest": TIME, "batch_end": TIME, "streamed": TIME, "uploaded": TIME, "error": {"type": ["string", "null"]}},
+        "description": (
+            "How a part of the definition stands: its status, its newest fact, what was uploaded"
+            " and streamed"
+        ),
+        "properties": {
+            "status": STATUSES,
+            "newest": TIME,
+            "batch_end": TIME,
+            "streamed": TIME,
+            "uploaded": TIME,
+            "error": {"type": ["string", "null"]},
+        },
         "required": ["status", "newest", "batch_end", "streamed", "uploaded", "error"],
     },
     "Result": {
         "type": "object",
-        "properties": {"status": {"type": "string", "enum": ["Success", "Failure"]}, "entityKeys": {"type": "object", "additionalProperties": True}, "features": {"type": "object", "additionalProperties": True}, "error": TEXT},
+        "properties": {
+            "status": {"type": "string", "enum": ["Success", "Failure"]},
+            "entityKeys": {"type": "object", "additionalProperties": True},
+            "features": {"type": "object", "additionalProperties": True},
+            "error": TEXT,
+        },
         "required": ["status", "entityKeys"],
     },
-    "Results": {"type": "object", "properties": {"results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}}}, "required": ["results"]},
+    "Results": {
+        "type": "object",
+        "properties": {
+            "results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}}
+        },
+        "required": ["results"],
+    },
 }
 WHY = {
     400: "What was asked is wrong",
@@ -58,22 +87,51 @@ def _ref(name: str) -> dict[str, Any]:
 
 def _feature(feature: Feature) -> dict[str, Any]:
     schema = nullable(feature_schema(feature.type))
-    about = f"{feature.text}{f', by {feature.by}' if feature.by else ''} ({feature.type})" if feature.text else feature.type
+    about = (
+        f"{feature.text}{f', by {feature.by}' if feature.by else ''} ({feature.type})"
+        if feature.text
+        else feature.type
+    )
     return schema | {"description": about}
 
 
 def _answer(plan: Plan) -> dict[str, Any]:
     features = {name: _feature(f) for _, f, name in plan.outputs}
     keys = {k.name: nullable(given(k)) for k in plan.keys}
-    fields: dict[str, Any] = {"name": TEXT, "plan": TEXT | {"description": "The hash of the definition that is served"}, "at": {"type": "string", "format": "date-time"}}
-    fields |= {"keys": {"type": "object", "properties": keys, "required": list(keys)}, "status": STATUSES}
-    fields |= {"features": {"type": "object", "properties": features, "description": "Those that could be computed; errors has the others"}}
-    fields |= {"parts": {"type": "object", "additionalProperties": _ref("Part")}, "errors": {"type": "object", "additionalProperties": TEXT}}
-    return {"type": "object", "description": plan.description or f"Features of {plan.name}", "properties": fields, "required": list(fields)}
+    fields: dict[str, Any] = {
+        "name": TEXT,
+        "plan": TEXT | {"description": "The hash of the definition that is served"},
+        "at": {"type": "string", "format": "date-time"},
+    }
+    fields |= {
+        "keys": {"type": "object", "properties": keys, "required": list(keys)},
+        "status": STATUSES,
+    }
+    fields |= {
+        "features": {
+            "type": "object",
+            "properties": features,
+            "description": "Those that could be computed; errors has the others",
+        }
+    }
+    fields |= {
+        "parts": {"type": "object", "additionalProperties": _ref("Part")},
+        "errors": {"type": "object", "additionalProperties": TEXT},
+    }
+    return {
+        "type": "object",
+        "description": plan.description or f"Features of {plan.name}",
+        "properties": fields,
+        "required": list(fields),
+    }
 
 
 def _answers(plan: Plan) -> dict[str, Any]:
-    return {"type": "object", "properties": {"answers": {"type": "array", "items": _ref(_component(plan))}}, "required": ["answers"]}
+    return {
+        "type": "object",
+        "properties": {"answers": {"type": "array", "items": _ref(_component(plan))}},
+        "required": ["answers"],
+    }
 
 
 def _row(plan: Plan) -> dict[str, Any]:
@@ -82,35 +140,106 @@ def _row(plan: Plan) -> dict[str, Any]:
 
 
 def _batch(plan: Plan, limits: Limits) -> dict[str, Any]:
-    context = {"type": ["object", "null"], "properties": {c.name: nullable(given(c)) for c in plan.context}}
+    context = {
+        "type": ["object", "null"],
+        "properties": {c.name: nullable(given(c)) for c in plan.context},
+    }
     rows = {"type": "array", "items": _ref(f"{_component(plan)}.key"), "maxItems": limits.keys}
     at = TIME | {"description": f"{AT}; microseconds since 1970 are taken too"}
-    more = {"context": context} if plan.context else {}  # a generator makes no class of an object that can have nothing
+    more = (
+        {"context": context} if plan.context else {}
+    )  # a generator makes no class of an object that can have nothing
     return {"type": "object", "properties": {"keys": rows, "at": at} | more, "required": ["keys"]}
 
 
 def _responses(name: str, codes: Sequence[int], refused: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"200": {"description": "Features", "content": {"application/json": {"schema": _ref(name)}}}}
-    return made | {str(code): {"description": WHY[code], "content": {"application/json": {"schema": _ref(refused)}}} for code in codes}
+    made: dict[str, Any] = {
+        "200": {"description": "Features", "content": {"application/json": {"schema": _ref(name)}}}
+    }
+    return made | {
+        str(code): {
+            "description": WHY[code],
+            "content": {"application/json": {"schema": _ref(refused)}},
+        }
+        for code in codes
+    }
 
 
 def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "example": example}},
+    }
 
 
 def _paths(plan: Plan, limits: Limits) -> dict[str, Any]:
     join, component = plan.kind == "join", _component(plan)
-    about = {"summary": plan.description or f"Features of {plan.name}", "tags": ["joins" if join else "group-bys"]}
-    at = {"name": "at", "in": "query", "schema": {"type": "string", "format": "date-time"}, "description": AT, "example": EXAMPLE}
-    query = [{"name": c.name, "in": "query", "required": c in plan.keys, "schema": given(c), "example": jsonable(sample(c)), "description": c.type} for c in (*plan.keys, *plan.context)]
+    about = {
+        "summary": plan.description or f"Features of {plan.name}",
+        "tags": ["joins" if join else "group-bys"],
+    }
+    at = {
+        "name": "at",
+        "in": "query",
+        "schema": {"type": "string", "format": "date-time"},
+        "description": AT,
+        "example": EXAMPLE,
+    }
+    query = [
+        {
+            "name": c.name,
+            "in": "query",
+            "required": c in plan.keys,
+            "schema": given(c),
+            "example": jsonable(sample(c)),
+            "description": c.type,
+        }
+        for c in (*plan.keys, *plan.context)
+    ]
     key = {c.name: jsonable(sample(c)) for c in (*plan.keys, *plan.context)}
     end = f"{plan.kind}_{plan.name}"
-    one = {"get": about | {"operationId": f"fetch_{end}", "parameters": [*query, at], "responses": _responses(component, ONE, "Refused")}}
-    batch = _body(_ref(f"{component}.request"), {"keys": [{k.name: key[k.name] for k in plan.keys}], "at": EXAMPLE})
-    many = {"post": about | {"operationId": f"fetch_many_{end}", "requestBody": batch, "responses": _responses(f"{component}.answers", SEVERAL, "Refused")}}
-    rows = _body({"type": "array", "items": _ref(f"{component}.key"), "maxItems": limits.keys}, [key])
-    bulk = {"post": about | {"tags": ["chronon"], "operationId": f"fetch_bulk_{end}", "requestBody": rows, "responses": _responses("Results", SEVERAL, "RefusedAll")}}
-    return {route(plan): one | many, f"/v1/features/{'join' if join else 'groupby'}/{quote(plan.name, safe='')}": bulk}
+    one = {
+        "get": (
+            about
+            | {
+                "operationId": f"fetch_{end}",
+                "parameters": [*query, at],
+                "responses": _responses(component, ONE, "Refused"),
+            }
+        )
+    }
+    batch = _body(
+        _ref(f"{component}.request"),
+        {"keys": [{k.name: key[k.name] for k in plan.keys}], "at": EXAMPLE},
+    )
+    many = {
+        "post": (
+            about
+            | {
+                "operationId": f"fetch_many_{end}",
+                "requestBody": batch,
+                "responses": _responses(f"{component}.answers", SEVERAL, "Refused"),
+            }
+        )
+    }
+    rows = _body(
+        {"type": "array", "items": _ref(f"{component}.key"), "maxItems": limits.keys}, [key]
+    )
+    bulk = {
+        "post": (
+            about
+            | {
+                "tags": ["chronon"],
+                "operationId": f"fetch_bulk_{end}",
+                "requestBody": rows,
+                "responses": _responses("Results", SEVERAL, "RefusedAll"),
+            }
+        )
+    }
+    return {
+        route(plan): one | many,
+        f"/v1/features/{'join' if join else 'groupby'}/{quote(plan.name, safe='')}": bulk,
+    }
 
 
 def _component(plan: Plan) -> str:
@@ -119,15 +248,47 @@ def _component(plan: Plan) -> str:
 
 def _schemas(plan: Plan, limits: Limits) -> dict[str, Any]:
     name = _component(plan)
-    return {name: _answer(plan), f"{name}.answers": _answers(plan), f"{name}.key": _row(plan), f"{name}.request": _batch(plan, limits)}
+    return {
+        name: _answer(plan),
+        f"{name}.answers": _answers(plan),
+        f"{name}.key": _row(plan),
+        f"{name}.request": _batch(plan, limits),
+    }
 
 
 def _own(*, secured: bool) -> dict[str, Any]:
-    kinds = {"/healthz": ("alive", "The process runs", "application/json"), "/readyz": ("ready", "The store answers, and the process is not being stopped", "application/json"), "/metrics": ("metrics", "Counters, for Prometheus", "text/plain")}
+    kinds = {
+        "/healthz": ("alive", "The process runs", "application/json"),
+        "/readyz": (
+            "ready",
+            "The store answers, and the process is not being stopped",
+            "application/json",
+        ),
+        "/metrics": ("metrics", "Counters, for Prometheus", "text/plain"),
+    }
     state = {"schema": {"type": "object", "properties": {"status": TEXT}, "required": ["status"]}}
-    made: dict[str, Any] = {path: {"operationId": own, "summary": what, "tags": ["service"], "responses": {"200": {"description": what, "content": {kind: state if "json" in kind else {"schema": TEXT}}}}} for path, (own, what, kind) in kinds.items()}
+    made: dict[str, Any] = {
+        path: {
+            "operationId": own,
+            "summary": what,
+            "tags": ["service"],
+            "responses": {
+                "200": {
+                    "description": what,
+                    "content": {kind: state if "json" in kind else {"schema": TEXT}},
+                }
+            },
+        }
+        for path, (own, what, kind) in kinds.items()
+    }
     for path, codes in (("/readyz", (503,)), ("/metrics", (401, 421, 503))):
-        made[path]["responses"] |= {str(code): {"description": WHY[code], "content": {"application/json": {"schema": _ref("Refused")}}} for code in codes}
+        made[path]["responses"] |= {
+            str(code): {
+                "description": WHY[code],
+                "content": {"application/json": {"schema": _ref("Refused")}},
+            }
+            for code in codes
+        }
     for path in ("/healthz", "/readyz") if secured else ():
         made[path]["security"] = []
     return {path: {"get": told} for path, told in made.items()}
@@ -140,7 +301,15 @@ def document(plans: Sequence[Plan], limits: Limits, *, secured: bool) -> dict[st
     for plan in plans:
         paths |= _paths(plan, limits)
         schemas |= _schemas(plan, limits)
-    made: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": "Feature Workbench", "version": "1", "description": "Features of keys as of a time: what a backfill of them would give."}, "paths": paths | _own(secured=secured)}
+    made: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Feature Workbench",
+            "version": "1",
+            "description": "Features of keys as of a time: what a backfill of them would give.",
+        },
+        "paths": paths | _own(secured=secured),
+    }
     made["components"] = {"schemas": schemas}
     if secured:
         made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -148,22 +317,53 @@ def document(plans: Sequence[Plan], limits: Limits, *, secured: bool) -> dict[st
     return made
 
 
-STYLE = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733}h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2.2rem 0 .3rem}code,td,pre{font:13px ui-monospace,monospace}table{border-collapse:collapse;margin:.6rem 0}td,th{text-align:left;padding:.15rem 1.2rem .15rem 0;border-bottom:1px solid #e4e8ec}form{margin:.6rem 0}label{margin-right:1rem}input{font:13px ui-monospace,monospace;padding:.2rem .4rem}pre{background:#f5f7f9;padding:.6rem .8rem;overflow-x:auto}.dim{color:#5d6b79}"
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0"
+    " 1rem;color:#1d2733}h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2.2rem 0"
+    " .3rem}code,td,pre{font:13px"
+    " ui-monospace,monospace}table{border-collapse:collapse;margin:.6rem"
+    " 0}td,th{text-align:left;padding:.15rem 1.2rem .15rem 0;border-bottom:1px solid"
+    " #e4e8ec}form{margin:.6rem 0}label{margin-right:1rem}input{font:13px"
+    " ui-monospace,monospace;padding:.2rem .4rem}pre{background:#f5f7f9;padding:.6rem"
+    " .8rem;overflow-x:auto}.dim{color:#5d6b79}"
+)
 
 
 def page(plans: Sequence[Plan], base: str, *, secured: bool) -> str:
-    """The same for a reader: a form to try each name, its features, and how to ask with curl. Nothing is loaded from elsewhere."""
-    shown = "".join(_section(plan, base, secured=secured) for plan in plans) or "<p>Nothing is published yet.</p>"
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>Feature Workbench</title><style>{STYLE}</style>"
-    return f"{head}<h1>Feature Workbench</h1><p>Features of keys as of a time: what a backfill of them would give. The whole document: <a href='/openapi.json'>/openapi.json</a>.</p>{shown}</html>"
+    """The same for a reader: a form to try each name, its features, and how to ask with curl.
+
+    Nothing is loaded from elsewhere.
+    """
+    shown = (
+        "".join(_section(plan, base, secured=secured) for plan in plans)
+        or "<p>Nothing is published yet.</p>"
+    )
+    head = (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport"
+        f" content='width=device-width'><title>Feature Workbench</title><style>{STYLE}</style>"
+    )
+    return (
+        f"{head}<h1>Feature Workbench</h1><p>Features of keys as of a time: what a backfill of them"
+        " would give. The whole document: <a"
+        f" href='/openapi.json'>/openapi.json</a>.</p>{shown}</html>"
+    )
 
 
 def _section(plan: Plan, base: str, *, secured: bool) -> str:
     path = route(plan)
     fields = [(c, c in plan.keys) for c in (*plan.keys, *plan.context)]
-    inputs = "".join(f"<label>{escape(c.name)} <input name='{escape(c.name)}' placeholder='{escape(TEXTS.get(c.sql, EXACT)[1])}'{' required' if key else ''}></label>" for c, key in fields)
+    inputs = "".join(
+        f"<label>{escape(c.name)} <input name='{escape(c.name)}'"
+        f" placeholder='{escape(TEXTS.get(c.sql, EXACT)[1])}'{' required' if key else ''}></label>"
+        for c, key in fields
+    )
     rows = "".join(f"<tr><td>{escape(name)}<td>{escape(f.type)}" for _, f, name in plan.outputs)
     keys = {c.name: jsonable(sample(c)) for c, key in fields if key}
     curl = posted(plan, {"keys": [keys]}, base=base, token="TOKEN" if secured else None)
     # a form sends every field that it has, so the time, which may be left out, is none of it
-    return f"<h2><code>{escape(path)}</code></h2><p class=dim>{escape(plan.description)} {escape(f'Owner: {plan.owner}.') if plan.owner else ''} Definition {escape(plan.hash[:12])}.</p><form action='{escape(path)}'>{inputs}<button>Fetch now</button></form><pre>{escape(curl)}</pre><table><tr><th>feature<th>type{rows}</table>"
+    return (
+        f"<h2><code>{escape(path)}</code></h2><p class=dim>{escape(plan.description)}"
+        f" {escape(f'Owner: {plan.owner}.') if plan.owner else ''} Definition"
+        f" {escape(plan.hash[:12])}.</p><form action='{escape(path)}'>{inputs}<button>Fetch"
+        f" now</button></form><pre>{escape(curl)}</pre><table><tr><th>feature<th>type{rows}</table>"
+    )

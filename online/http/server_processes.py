@@ -36,20 +36,41 @@ POLL = 0.1  # seconds
 
 
 class Process(uvicorn.Server):
-    """A server that, asked to stop, goes on answering for a while and tells clients to connect anew.
+    """A server that, asked to stop, goes on answering for a while and tells clients to connect
+    anew.
 
-    A connection that is closed while its client sends would lose that request; so first every client hears of it. A second
-    signal stops at once.
+    A connection that is closed while its client sends would lose that request; so first every
+    client hears of it. A second signal stops at once.
     """
 
     def __init__(self, service: Service, clients: int) -> None:
         settings = service.settings
         patient = round(settings.limits.seconds) + 1
-        super().__init__(uvicorn.Config(service.app, lifespan="on", ws="none", access_log=False, server_header=False, log_level="warning", backlog=BACKLOG, http=limited(settings.head, clients), timeout_graceful_shutdown=patient, timeout_keep_alive=60))
-        self._service, self._until, self._parent = service, float("inf"), multiprocessing.parent_process()
+        super().__init__(
+            uvicorn.Config(
+                service.app,
+                lifespan="on",
+                ws="none",
+                access_log=False,
+                server_header=False,
+                log_level="warning",
+                backlog=BACKLOG,
+                http=limited(settings.head, clients),
+                timeout_graceful_shutdown=patient,
+                timeout_keep_alive=60,
+            )
+        )
+        self._service, self._until, self._parent = (
+            service,
+            float("inf"),
+            multiprocessing.parent_process(),
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop; at the second signal, stop. A worker leaves a terminal's interrupt, which all processes get, to its parent."""
+        """Begin to stop; at the second signal, stop.
+
+        A worker leaves a terminal's interrupt, which all processes get, to its parent.
+        """
         if self._parent is not None and sig == signal.SIGINT:
             return
         if self._service.app.draining:
@@ -61,7 +82,10 @@ class Process(uvicorn.Server):
         self._until = min(self._until, time.monotonic() + self._service.settings.drain)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether it is time to stop; asked ten times a second. A worker whose parent is gone stops too."""
+        """Whether it is time to stop; asked ten times a second.
+
+        A worker whose parent is gone stops too.
+        """
         if self._parent is not None and not self._parent.is_alive():
             self._begin()
         self.should_exit = self.should_exit or time.monotonic() >= self._until
@@ -69,7 +93,10 @@ class Process(uvicorn.Server):
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket of that place, which takes connections once something serves it; StoreError where the place is taken or not to be had."""
+    """A socket of that place, which takes connections once something serves it.
+
+    StoreError where the place is taken or not to be had.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         found = socket.socket(family, socket.SOCK_STREAM)
@@ -93,7 +120,10 @@ def _worker(settings: Settings, place: socket.socket, access: Access) -> None:
 
 
 def run_many(settings: Settings, place: socket.socket, access: Access, workers: int) -> bool:
-    """Serve in several processes on one socket, and start another one where one dies. Returns whether they ended well."""
+    """Serve in several processes on one socket, and start another one where one dies.
+
+    Returns whether they ended well.
+    """
     context = multiprocessing.get_context("spawn")
     asked: list[int] = []
     os.environ[SHARED] = folder = tempfile.mkdtemp(prefix="workbench-metrics")
@@ -109,7 +139,9 @@ def run_many(settings: Settings, place: socket.socket, access: Access, workers: 
     while not asked and all(p.exitcode is None or p.exitcode < 0 for p in running):
         running = [p if p.exitcode is None else started() for p in running]
         time.sleep(POLL)
-    asked = asked or [signal.SIGTERM]  # one did not begin: with the same settings the others fare no better
+    asked = asked or [
+        signal.SIGTERM
+    ]  # one did not begin: with the same settings the others fare no better
     told = 0
     while any(p.is_alive() for p in running):
         for process in running if told < len(asked) else ():
@@ -121,15 +153,24 @@ def run_many(settings: Settings, place: socket.socket, access: Access, workers: 
 
 
 def secret(option: str, name: str | None) -> str | None:
-    """What the environment variable holds that an option names; StoreError for none that a header can carry."""
+    """What the environment variable holds that an option names.
+
+    StoreError for none that a header can carry.
+    """
     if name is None:
         return None
     found = os.environ.get(name, "")
     if found and not (found.isascii() and found.isprintable() and found == found.strip()):
-        message = f"{option} {name}: its value has blanks at an end, or other characters than ASCII's letters and signs, which no header carries: set another one"
+        message = (
+            f"{option} {name}: its value has blanks at an end, or other characters than ASCII's"
+            " letters and signs, which no header carries: set another one"
+        )
         raise StoreError(message)
     if not found:
-        message = f"{option} {name}: there is no such environment variable, or it is empty: set it to the token that clients send"
+        message = (
+            f"{option} {name}: there is no such environment variable, or it is empty: set it to the"
+            " token that clients send"
+        )
         raise StoreError(message)
     return found
 
@@ -143,22 +184,35 @@ def alone(host: str) -> bool:
 
 
 def hosts(host: str, more: Sequence[str] = ()) -> frozenset[str]:
-    """The names by which a listener may be asked for: this machine's own, the address, and those that are given."""
-    return frozenset({*LOOPBACK, f"[{host}]" if ":" in host else host, *(name.lower().rstrip(".") for name in more)})
+    """The names by which a listener may be asked for: this machine's own, the address, and those
+    that are given.
+    """
+    return frozenset(
+        {
+            *LOOPBACK,
+            f"[{host}]" if ":" in host else host,
+            *(name.lower().rstrip(".") for name in more),
+        }
+    )
 
 
 def access_of(options: dict[str, Any], host: str) -> Access:
     """Who may ask, as a command line says; StoreError where anyone could, and that is not said."""
     token = secret("--token-env", options["token_env"])
     if token is None and not alone(host) and not options["open"]:
-        message = f"{host} can be reached from other machines, and there is no token: give --token-env NAME, or --open where the network decides who may ask"
+        message = (
+            f"{host} can be reached from other machines, and there is no token: give --token-env"
+            " NAME, or --open where the network decides who may ask"
+        )
         raise StoreError(message)
     named = hosts(host, options["allow_host"]) if token is None and alone(host) else None
     return Access(token, secret("--metrics-token-env", options["metrics_token_env"]), named)
 
 
 def main(told: str) -> int:
-    """Serve as a command line says, in JSON: the exit code, 2 where it did not begin, after a sentence on standard error."""
+    """Serve as a command line says, in JSON: the exit code, 2 where it did not begin, after a
+    sentence on standard error.
+    """
     options = json.loads(told)
     try:
         place, where = bound(options["host"], options["port"]), options["store"]
@@ -166,15 +220,32 @@ def main(told: str) -> int:
         room(options["connections"], options["max_connections"])
         store = Store(place_of(where))
         store.close()
-        limits = Limits(options["max_body"], options["max_keys"], options["timeout"], options["max_running"])
-        settings = Settings(store.url, options["sample"], connections=options["connections"], drain=options["drain"], head=options["head_timeout"], clients=options["max_connections"], access_log=options["access_log"], limits=limits)
+        limits = Limits(
+            options["max_body"], options["max_keys"], options["timeout"], options["max_running"]
+        )
+        settings = Settings(
+            store.url,
+            options["sample"],
+            connections=options["connections"],
+            drain=options["drain"],
+            head=options["head_timeout"],
+            clients=options["max_connections"],
+            access_log=options["access_log"],
+            limits=limits,
+        )
     except StoreError as error:
         sys.stderr.write(f"workbench serve: {lines(str(error))}\n")
         return 2
     host, port = place.getsockname()[:2]
-    place.listen()  # who reads the address may come at once, and is answered when the service is ready
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201 a command's answer
-    ended = run_many(settings, place, access, options["workers"]) if options["workers"] > 1 else run(settings, place, access)
+    # who reads the address may come at once, and is answered when the service is ready
+    place.listen()
+    # a command's answer
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201
+    ended = (
+        run_many(settings, place, access, options["workers"])
+        if options["workers"] > 1
+        else run(settings, place, access)
+    )
     return 0 if ended else 2
 
 

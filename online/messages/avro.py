@@ -18,8 +18,19 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAGIC, HEAD = b"\x00", 5  # a zero byte and four of the writer's schema
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-INSTANTS = ("timestamp-millis", "timestamp-micros", "local-timestamp-millis", "local-timestamp-micros")
-LOGICAL = {**dict.fromkeys(INSTANTS, "timestamp"), "date": "date", "time-millis": "time", "time-micros": "time", "uuid": "uuid"}
+INSTANTS = (
+    "timestamp-millis",
+    "timestamp-micros",
+    "local-timestamp-millis",
+    "local-timestamp-micros",
+)
+LOGICAL = {
+    **dict.fromkeys(INSTANTS, "timestamp"),
+    "date": "date",
+    "time-millis": "time",
+    "time-micros": "time",
+    "uuid": "uuid",
+}
 FITS = {
     "boolean": ("boolean",),
     "int": ("int", "uint"),
@@ -40,7 +51,10 @@ def parsed(schema: Any, names: dict[str, Any] | None = None) -> Any:
     """A schema as fastavro has it. Raises fastavro's own errors."""
     import fastavro  # noqa: PLC0415 what no Avro topic needs
 
-    return fastavro.parse_schema(json.loads(schema) if isinstance(schema, str) else schema, named_schemas={} if names is None else names)
+    return fastavro.parse_schema(
+        json.loads(schema) if isinstance(schema, str) else schema,
+        named_schemas={} if names is None else names,
+    )
 
 
 def unreadable(schema: str, name: str) -> str | None:
@@ -48,24 +62,42 @@ def unreadable(schema: str, name: str) -> str | None:
     try:
         made = parsed(schema)
     except ImportError:
-        return f"topic {name} is Avro, and fastavro is not installed: pip install 'feature-workbench[kafka]'"
+        return (
+            f"topic {name} is Avro, and fastavro is not installed: pip install"
+            " 'feature-workbench[kafka]'"
+        )
     except Exception as error:  # noqa: BLE001 fastavro raises what it meets
         return f"the schema of topic {name} is no Avro schema: {type(error).__name__}: {error}"
     if not isinstance(made, dict) or made.get("type") != "record":
-        return f"the schema of topic {name} is no record: give a record with a field for each column of the table"
+        return (
+            f"the schema of topic {name} is no record: give a record with a field for each column"
+            " of the table"
+        )
     return None
 
 
 def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | None:
-    """The sentence that says which columns a topic's schema lacks or has otherwise; None where it has all."""
+    """The sentence that says which columns a topic's schema lacks or has otherwise.
+
+    None where it has all.
+    """
     names: dict[str, Any] = {}
     fields = {f["name"]: f["type"] for f in parsed(topic.schema, names)["fields"]}
     if lacking := [c for c in source if c not in fields]:
-        return f"the schema of topic {topic.name} has no field for {', '.join(lacking)} of {table}: it has {', '.join(fields)}; add them with a default, or drop them in the table that the source reads"
+        return (
+            f"the schema of topic {topic.name} has no field for {', '.join(lacking)} of {table}: it"
+            f" has {', '.join(fields)}; add them with a default, or drop them in the table that the"
+            " source reads"
+        )
     for column, type_ in source.items():
         kind = _kind(fields[column], names)
-        if not any(type_.startswith(fit) for fit in _fits(kind)) or (kind == "long" and type_.startswith("timestamp") and topic.time == "iso"):
-            return f"the schema of topic {topic.name} has {column} as {_said(kind)}, and {table} as {type_}: give the field a type that holds the column's"
+        if not any(type_.startswith(fit) for fit in _fits(kind)) or (
+            kind == "long" and type_.startswith("timestamp") and topic.time == "iso"
+        ):
+            return (
+                f"the schema of topic {topic.name} has {column} as {_said(kind)}, and {table} as"
+                f" {type_}: give the field a type that holds the column's"
+            )
     return None
 
 
@@ -84,7 +116,13 @@ def _kind(field: Any, names: Mapping[str, Any]) -> Any:
         return names.get(field, field)
     if isinstance(field, dict) and connect_name(field) in KINDS:
         return field
-    return field if not isinstance(field, dict) or "logicalType" in field or field["type"] in ("array", "map", "record", "enum", "fixed") else field["type"]
+    return (
+        field
+        if not isinstance(field, dict)
+        or "logicalType" in field
+        or field["type"] in ("array", "map", "record", "enum", "fixed")
+        else field["type"]
+    )
 
 
 def _fits(kind: Any) -> tuple[str, ...]:
@@ -99,11 +137,20 @@ def _fits(kind: Any) -> tuple[str, ...]:
 
 
 def _said(kind: Any) -> str:
-    return str(kind.get("logicalType") or connect_name(kind) or kind["type"]) if isinstance(kind, dict) else json.dumps(kind) if isinstance(kind, list) else str(kind)
+    return (
+        str(kind.get("logicalType") or connect_name(kind) or kind["type"])
+        if isinstance(kind, dict)
+        else json.dumps(kind)
+        if isinstance(kind, list)
+        else str(kind)
+    )
 
 
 def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
-    """The schema of a registry that a message's key was written by, and the value. ValueError where it is none; StoreError where the registry is away."""
+    """The schema of a registry that a message's key was written by, and the value.
+
+    ValueError where it is none; StoreError where the registry is away.
+    """
     from fastavro import schemaless_reader  # noqa: PLC0415 what no Avro topic needs
 
     schema, stream = written(int.from_bytes(message[1:HEAD], "big")), BytesIO(message)
@@ -120,13 +167,22 @@ def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
 
 
 def connect_meanings(schema: Any) -> dict[str, Meaning]:
-    """What Kafka Connect says of a record's fields, or of a plain value, under no name, by `connect.name`."""
-    fields = {f["name"]: f["type"] for f in schema["fields"]} if isinstance(schema, dict) and schema.get("type") == "record" else {"": schema}
+    """What Kafka Connect says of a record's fields, or of a plain value, under no name, by
+    `connect.name`.
+    """
+    fields = (
+        {f["name"]: f["type"] for f in schema["fields"]}
+        if isinstance(schema, dict) and schema.get("type") == "record"
+        else {"": schema}
+    )
     return {name: Meaning(connect_name(type_)) for name, type_ in fields.items()}
 
 
 def connect_name(type_: Any) -> str:
-    """Connect's own name of a type, or of the one of a union that is not null; empty where Avro says what it is."""
+    """Connect's own name of a type, or of the one of a union that is not null.
+
+    Empty where Avro says what it is.
+    """
     if isinstance(type_, list):
         return next((found for t in type_ if (found := connect_name(t))), "")
     if not isinstance(type_, dict) or type_.get("logicalType"):
@@ -135,23 +191,36 @@ def connect_name(type_: Any) -> str:
 
 
 class Reader:
-    """Reads a topic's messages as dicts of its columns; `written` gives the schema with an id of a registry."""
+    """Reads a topic's messages as dicts of its columns.
 
-    def __init__(self, topic: TopicPlan, source: Mapping[str, str], written: Callable[[int], Any] | None) -> None:
+    `written` gives the schema with an id of a registry.
+    """
+
+    def __init__(
+        self, topic: TopicPlan, source: Mapping[str, str], written: Callable[[int], Any] | None
+    ) -> None:
         names: dict[str, Any] = {}
         self.schema, self.written, self.source = parsed(topic.schema, names), written, source
         kinds = {f["name"]: _kind(f["type"], names) for f in self.schema["fields"]}
-        self.names = {c: m.name for c, m in connect_meanings(self.schema).items() if m.name in KINDS}
+        self.names = {
+            c: m.name for c, m in connect_meanings(self.schema).items() if m.name in KINDS
+        }
         self.unit = {c: UNITS.get(topic.time) if kinds[c] == "long" else None for c in source}
 
     def row(self, payload: bytes) -> dict[str, Any]:
-        """One message. Raises ValueError with a sentence, or StoreError where the registry is away."""
+        """One message.
+
+        Raises ValueError with a sentence, or StoreError where the registry is away.
+        """
         from fastavro import schemaless_reader  # noqa: PLC0415 what no Avro topic needs
 
         schema, start = self.schema, 0
         if self.written is not None:
             if payload[:1] != MAGIC or len(payload) < HEAD:
-                message = f"the message has no schema id: it begins with {payload[:HEAD].hex()}, not with a zero byte and four of an id"
+                message = (
+                    f"the message has no schema id: it begins with {payload[:HEAD].hex()}, not with"
+                    " a zero byte and four of an id"
+                )
                 raise ValueError(message)
             schema, start = self.written(int.from_bytes(payload[1:HEAD], "big")), HEAD
         stream = BytesIO(payload)
@@ -164,12 +233,16 @@ class Reader:
             message = f"the message is no Avro of the topic's schema: {type(error).__name__} {error}".rstrip()
             raise ValueError(message) from error
         if left := len(payload) - stream.tell():
-            message = f"the message has {left} bytes after its record: it was written by another schema"
+            message = (
+                f"the message has {left} bytes after its record: it was written by another schema"
+            )
             raise ValueError(message)
         return {c: self._value(c, type_, found[c]) for c, type_ in self.source.items()}
 
     def _value(self, column: str, type_: str, value: Any) -> Any:
-        """What Arrow takes for it: whole microseconds for an instant, text for a UUID, pairs for a map."""
+        """What Arrow takes for it: whole microseconds for an instant, text for a UUID, pairs for a
+        map.
+        """
         if value is None:
             return None
         if column in self.names and isinstance(value, int | str):
@@ -177,7 +250,10 @@ class Reader:
         if type_.startswith("timestamp"):
             return self._instant(column, value)
         if type_.startswith("date") and not isinstance(value, date):
-            message = f"column {column!r} is a date, and the message was written with {value!r} as a plain number"
+            message = (
+                f"column {column!r} is a date, and the message was written with {value!r} as a"
+                " plain number"
+            )
             raise ValueError(message)
         return str(value) if type_ == "uuid" else value
 
@@ -186,11 +262,12 @@ class Reader:
             return (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // (datetime.resolution)
         unit = self.unit[column]
         if unit is None:
-            message = f"column {column!r} is a timestamp with a unit, and the message was written with {value!r} as a plain number"
+            message = (
+                f"column {column!r} is a timestamp with a unit, and the message was written with"
+                f" {value!r} as a plain number"
+            )
             raise ValueError(message)
         return int(value) * unit
-
-
 
 
 __all__ = ["Reader", "parsed", "refused", "unreadable"]

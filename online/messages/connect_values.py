@@ -1,4 +1,6 @@
-"""Values as Kafka Connect and Debezium write them: decimals as bytes in base64, days, and times in units of their own; as JSON of the table's columns."""
+"""Values as Kafka Connect and Debezium write them: decimals as bytes in base64, days, and times in
+units of their own; as JSON of the table's columns.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,11 @@ INSTANTS = {
 }
 ZONED = f"{DEBEZIUM}time.ZonedTimestamp"
 # What a value of such a name is, as Ibis calls it; of decimals Avro says it itself.
-KINDS = {**dict.fromkeys(DATES, "date"), **dict.fromkeys(TIMES, "time"), **dict.fromkeys([*INSTANTS, ZONED], "timestamp")}
+KINDS = {
+    **dict.fromkeys(DATES, "date"),
+    **dict.fromkeys(TIMES, "time"),
+    **dict.fromkeys([*INSTANTS, ZONED], "timestamp"),
+}
 NAMES = {DECIMAL, VARIABLE, *DATES, *TIMES, *INSTANTS, ZONED}
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 BASE64 = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -47,14 +53,19 @@ DAY = NANOS["s"] * 86_400
 
 @frozen
 class Meaning:
-    """What a field's schema says of its values: Connect's name of it, empty where it has none, and a decimal's scale."""
+    """What a field's schema says of its values: Connect's name of it, empty where it has none, and
+    a decimal's scale.
+    """
 
     name: str = ""
     scale: int | None = None
 
 
 def meanings(schema: Any) -> dict[str, Meaning]:
-    """Of the fields of a Connect schema in JSON that is a struct; of a change, those of the row after it; of one value, under no name."""
+    """Of the fields of a Connect schema in JSON that is a struct.
+
+    Of a change, those of the row after it; of one value, under no name.
+    """
     fields = {f["field"]: f for f in _fields(schema)}
     if {"after", "op"} <= set(fields):
         fields = {f["field"]: f for f in _fields(fields["after"])}
@@ -74,16 +85,23 @@ def _scale(field: Mapping[str, Any]) -> int | None:
 
 
 class ConnectValues:
-    """Rewrites values of a topic's columns, by what a schema says of them, else by the columns' types."""
+    """Rewrites values of a topic's columns, by what a schema says of them, else by the columns'
+    types.
+    """
 
     def __init__(self, topic: TopicPlan, types: Mapping[str, str]) -> None:
         self.unit = topic.time
         self.types = {c: t.lstrip("!") for c, t in types.items()}
-        self._apart = {c for c, t in self.types.items() if t.startswith(("date", "time", "decimal"))}
+        self._apart = {
+            c for c, t in self.types.items() if t.startswith(("date", "time", "decimal"))
+        }
         self._known: tuple[str, dict[str, Meaning]] = ("", {})
 
     def said(self, schema: str) -> dict[str, Meaning]:
-        """The meanings in a schema that stands beside a message; the last one is kept, since most have the same."""
+        """The meanings in a schema that stands beside a message.
+
+        The last one is kept, since most have the same.
+        """
         if schema != self._known[0]:
             self._known = schema, meanings(json.loads(schema))
         return self._known[1]
@@ -92,27 +110,53 @@ class ConnectValues:
         """Whether a value of the column may be written otherwise than other messages have it."""
         if column not in self.types:
             return False
-        return column in self._apart if meaning is None or not meaning.name else meaning.name in NAMES
+        return (
+            column in self._apart if meaning is None or not meaning.name else meaning.name in NAMES
+        )
 
     def text(self, column: str, told: str, meaning: Meaning | None) -> str:
-        """A value as JSON, from JSON. MalformedError where it is none that the schema or the column's type says."""
-        if told == "null" or ((meaning is None or not meaning.name) and self.types[column].startswith("timestamp") and not told.startswith('"')):
+        """A value as JSON, from JSON.
+
+        MalformedError where it is none that the schema or the column's type says.
+        """
+        if told == "null" or (
+            (meaning is None or not meaning.name)
+            and self.types[column].startswith("timestamp")
+            and not told.startswith('"')
+        ):
             return told
         value, name = json.loads(told, parse_float=Decimal), "" if meaning is None else meaning.name
         try:
-            return self._text(column, value, told, meaning if name in NAMES else None, known=meaning is not None)
-        except (ValueError, OverflowError, ArithmeticError, binascii.Error, TypeError, KeyError) as error:
+            return self._text(
+                column, value, told, meaning if name in NAMES else None, known=meaning is not None
+            )
+        except (
+            ValueError,
+            OverflowError,
+            ArithmeticError,
+            binascii.Error,
+            TypeError,
+            KeyError,
+        ) as error:
             what = f"{name}" if name in NAMES else self.types[column]
             message = f"column {column!r} is {what}, and the message has {told[:60]}: {error}"
             raise MalformedError(message) from None
 
-    def _text(self, column: str, value: Any, told: str, meaning: Meaning | None, *, known: bool) -> str:
+    def _text(
+        self, column: str, value: Any, told: str, meaning: Meaning | None, *, known: bool
+    ) -> str:
         type_, name = self.types[column], "" if meaning is None else meaning.name
         decimal = type_.startswith("decimal")
-        if isinstance(value, dict) and set(value) == {"scale", "value"} and (name == VARIABLE or (decimal and not name)):
+        if (
+            isinstance(value, dict)
+            and set(value) == {"scale", "value"}
+            and (name == VARIABLE or (decimal and not name))
+        ):
             return _unscaled(value["value"], int(value["scale"]))
         if name == DECIMAL and meaning is not None and isinstance(value, str):
-            return _unscaled(value, meaning.scale if meaning.scale is not None else _declared(type_))
+            return _unscaled(
+                value, meaning.scale if meaning.scale is not None else _declared(type_)
+            )
         if decimal and isinstance(value, str) and not known:
             return self._guessed(value, told, _declared(type_))
         if isinstance(value, int) and not isinstance(value, bool):
@@ -123,9 +167,15 @@ class ConnectValues:
 
     def _guessed(self, value: str, told: str, scale: int) -> str:
         """A text for a decimal of which no schema says what it is: digits, or base64 of bytes."""
-        digits, encoded = NUMBER.fullmatch(value) is not None, bool(value) and BASE64.fullmatch(value) is not None
+        digits, encoded = (
+            NUMBER.fullmatch(value) is not None,
+            bool(value) and BASE64.fullmatch(value) is not None,
+        )
         if digits and encoded:
-            problem = "that may be its digits or the base64 of its bytes: let the connector send schemas (schemas.enable), or numbers"
+            problem = (
+                "that may be its digits or the base64 of its bytes: let the connector send schemas"
+                " (schemas.enable), or numbers"
+            )
             raise ValueError(problem)
         return _unscaled(value, scale) if encoded else told
 
@@ -133,7 +183,11 @@ class ConnectValues:
         """A whole number that stands for a day, a time of day or an instant."""
         if name in DATES or (type_.startswith("date") and not name):
             day = date(1970, 1, 1) + timedelta(days=value)
-            return self._instant(value * DAY) if type_.startswith("timestamp") else json.dumps(day.isoformat())
+            return (
+                self._instant(value * DAY)
+                if type_.startswith("timestamp")
+                else json.dumps(day.isoformat())
+            )
         unit = TIMES.get(name) or (self.unit if not name else "")
         if type_.startswith("time") and not type_.startswith("timestamp") and unit in NANOS:
             return json.dumps(_clock(value * NANOS[unit]))
@@ -148,9 +202,16 @@ class ConnectValues:
         return str(nanos // NANOS[self.unit])
 
     def plain(self, column: str, value: Any) -> str:
-        """A Python value, as Avro's reader gives it, as JSON. MalformedError for what no column of a key holds."""
+        """A Python value, as Avro's reader gives it, as JSON.
+
+        MalformedError for what no column of a key holds.
+        """
         if isinstance(value, datetime):
-            return self._instant((value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // timedelta(microseconds=1) * NANOS["us"])
+            return self._instant(
+                (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH)
+                // timedelta(microseconds=1)
+                * NANOS["us"]
+            )
         if isinstance(value, date | time):
             return json.dumps(value.isoformat())
         if isinstance(value, Decimal):
@@ -158,13 +219,20 @@ class ConnectValues:
         if value is None or isinstance(value, bool | int | float | str):
             return json.dumps(value)
         if isinstance(value, bytes | list | dict | tuple):
-            message = f"column {column!r} is {self.types[column]}, and the message's key has {value!r:.60}"
+            message = (
+                f"column {column!r} is {self.types[column]}, and the message's key has"
+                f" {value!r:.60}"
+            )
             raise MalformedError(message)
         return json.dumps(str(value))
 
 
 def read(name: str, value: Any) -> Any:
-    """A value that Connect calls so, of an Avro message: a date, a time of day, or microseconds since 1970. ValueError where it is none."""
+    """A value that Connect calls so, of an Avro message: a date, a time of day, or microseconds
+    since 1970.
+
+    ValueError where it is none.
+    """
     try:
         if name in DATES:
             return date(1970, 1, 1) + timedelta(days=value)
@@ -182,9 +250,15 @@ def written(name: str, value: Any) -> int | str:
     """The inverse of `read`, from a date, a time of day or an instant, cut down to the unit."""
     if isinstance(value, datetime):
         at = value.replace(tzinfo=value.tzinfo or UTC)
-        return at.isoformat() if name == ZONED else (at - EPOCH) // timedelta(microseconds=1) * NANOS["us"] // NANOS[INSTANTS[name]]
+        return (
+            at.isoformat()
+            if name == ZONED
+            else (at - EPOCH) // timedelta(microseconds=1) * NANOS["us"] // NANOS[INSTANTS[name]]
+        )
     if isinstance(value, time):
-        micros = ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
+        micros = (
+            (value.hour * 60 + value.minute) * 60 + value.second
+        ) * 1_000_000 + value.microsecond
         return micros * NANOS["us"] // NANOS[TIMES[name]]
     return int((value - date(1970, 1, 1)).days)
 

@@ -1,4 +1,6 @@
-"""Messages of a topic decoded into the columns of its source's table: whole batches, and each bad message by its place and reason."""
+"""Messages of a topic decoded into the columns of its source's table: whole batches, and each bad
+message by its place and reason.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 @dataclass(frozen=True)
 class Decoded:
-    """The rows of a batch; `good` says of which messages they are, `bad` which are none and why, both by place and ascending.
+    """The rows of a batch; `good` says of which messages they are, `bad` which are none and why,
+    both by place and ascending.
 
-    `passed` are no events, and nothing is wrong with them: each by its place, with what it is, a key of `Counts`.
+    `passed` are no events, and nothing is wrong with them: each by its place, with what it is, a
+    key of `Counts`.
     """
 
     table: pa.Table
@@ -43,22 +47,38 @@ class Decoded:
 class Decoder:
     """Decodes messages of one topic; what the registry said is kept from batch to batch.
 
-    `source` has the columns of the source's table with their Ibis types; `registry` is the URL of a schema registry, else
-    the environment's; `identified` says that events have an id. Raises StoreError where a topic needs one and none is told, or it has a type that messages do not carry.
+    `source` has the columns of the source's table with their Ibis types; `registry` is the URL of a
+    schema registry, else the environment's; `identified` says that events have an id. Raises
+    StoreError where a topic needs one and none is told, or it has a type that messages do not
+    carry.
     """
 
-    def __init__(self, topic: TopicPlan, source: Mapping[str, str], registry: str | None = None, *, identified: bool = False) -> None:
+    def __init__(
+        self,
+        topic: TopicPlan,
+        source: Mapping[str, str],
+        registry: str | None = None,
+        *,
+        identified: bool = False,
+    ) -> None:
         self.topic, self.types = topic, {}
         for column, type_ in source.items():
             made = arrow(type_)
             if made is None:
-                message = f"messages of {topic.name} carry no {type_}, which {column} is: publish it with a table of types that they carry"
+                message = (
+                    f"messages of {topic.name} carry no {type_}, which {column} is: publish it with"
+                    " a table of types that they carry"
+                )
                 raise StoreError(message, "broken")
             self.types[column] = made
         self.schema = pa.schema(list(self.types.items()))
         whole = {c: t for c, t in source.items() if c not in topic.beside}
         self.value = {c: self.types[c] for c in whole}
-        self.text = None if topic.format == "avro" else (Json if topic.format == "json" else Csv)(topic, whole, self.value)
+        self.text = (
+            None
+            if topic.format == "avro"
+            else (Json if topic.format == "json" else Csv)(topic, whole, self.value)
+        )
         written = self._registry(registry).schema if topic.registry else None
         self.avro = avro.Reader(topic, whole, written) if topic.format == "avro" else None
         self.opener = Opener(topic, whole, identified=identified)
@@ -69,15 +89,25 @@ class Decoder:
     def _registry(self, url: str | None) -> Registry:
         found = url or os.environ.get(REGISTRY)
         if not found:
-            message = f"topic {self.topic.name} is written by the schemas of a registry, and none is told: set {REGISTRY} to its URL"
+            message = (
+                f"topic {self.topic.name} is written by the schemas of a registry, and none is"
+                f" told: set {REGISTRY} to its URL"
+            )
             raise StoreError(message)
         return Registry(found)
 
-    def decode(self, payloads: Sequence[bytes | None], keys: Sequence[bytes | None] = (), headers: Sequence[Headers] = ()) -> Decoded:
-        """The messages as a table of the source's columns; every place is in `good`, in `bad` or in `passed`.
+    def decode(
+        self,
+        payloads: Sequence[bytes | None],
+        keys: Sequence[bytes | None] = (),
+        headers: Sequence[Headers] = (),
+    ) -> Decoded:
+        """The messages as a table of the source's columns.
 
-        A message without a value is a tombstone, which is no event. Raises StoreError of kind `away` where the schema
-        registry cannot be asked: then nothing is decided.
+        Every place is in `good`, in `bad` or in `passed`.
+
+        A message without a value is a tombstone, which is no event. Raises StoreError of kind
+        `away` where the schema registry cannot be asked: then nothing is decided.
         """
         texts, places, bad, passed = self._texts(payloads)
         found = self._read(texts)
@@ -88,9 +118,17 @@ class Decoder:
             bad += wrong
         return Decoded(table, good, sorted(bad), passed)
 
-    def _texts(self, payloads: Sequence[bytes | None]) -> tuple[list[bytes], list[int], list[tuple[int, str]], list[tuple[int, str]]]:
-        """The values that rows are read of and their places; those that cannot be opened, and those that are no events."""
-        texts, places = [p for p in payloads if p is not None], [i for i, p in enumerate(payloads) if p is not None]
+    def _texts(
+        self, payloads: Sequence[bytes | None]
+    ) -> tuple[list[bytes], list[int], list[tuple[int, str]], list[tuple[int, str]]]:
+        """The values that rows are read of and their places.
+
+        Those that cannot be opened, and those that are no events.
+        """
+        texts, places = (
+            [p for p in payloads if p is not None],
+            [i for i, p in enumerate(payloads) if p is not None],
+        )
         passed = [(i, TOMBSTONES) for i, p in enumerate(payloads) if p is None]
         if self.opener.idle:
             return texts, places, [], passed
@@ -105,13 +143,23 @@ class Decoder:
                 bad.append((place, str(error)))
         return opened, kept, bad, sorted(passed)
 
-    def _joined(self, beside: Beside, table: pa.Table, good: list[int], told: tuple[Sequence[bytes | None], Sequence[Headers]]) -> tuple[pa.Table, list[int], list[tuple[int, str]]]:
-        """The rows with their columns of keys and headers, those of which these cannot be read aside."""
+    def _joined(
+        self,
+        beside: Beside,
+        table: pa.Table,
+        good: list[int],
+        told: tuple[Sequence[bytes | None], Sequence[Headers]],
+    ) -> tuple[pa.Table, list[int], list[tuple[int, str]]]:
+        """The rows with their columns of keys and headers, those of which these cannot be read
+        aside.
+        """
         keys, headers = told
         texts, places, bad = list[bytes](), list[int](), list[tuple[int, str]]()
         for number, place in enumerate(good):
             try:
-                texts.append(beside.text(keys[place] if keys else None, headers[place] if headers else ()))
+                texts.append(
+                    beside.text(keys[place] if keys else None, headers[place] if headers else ())
+                )
                 places.append(number)
             except MalformedError as error:
                 bad.append((place, str(error)))
@@ -123,12 +171,18 @@ class Decoder:
         return pa.table(columns, schema=self.schema), [good[i] for i in kept], bad
 
     def _read(self, payloads: Sequence[bytes]) -> Decoded:
-        return self._by_record(payloads) if self.text is None else self._by_batch(self.text, payloads)
+        return (
+            self._by_record(payloads) if self.text is None else self._by_batch(self.text, payloads)
+        )
 
     def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes]) -> Decoded:
         """All at once; where that fails, in ever smaller parts, until bad messages stand alone."""
         whole = [p for p in payloads if p]
-        begun = [p[:1] == b"{" for p in whole] if isinstance(text, Json) else [p[:3] != BOM for p in whole]
+        begun = (
+            [p[:1] == b"{" for p in whole]
+            if isinstance(text, Json)
+            else [p[:3] != BOM for p in whole]
+        )
         if 0 < len(payloads) == sum(begun):  # nothing to open: the usual batch
             with suppress(MalformedError):
                 return Decoded(text.table(whole), list(range(len(whole))))
@@ -144,7 +198,13 @@ class Decoder:
                     bad.append((part[0][0], text.reason(part[0][1], error)))
                 else:
                     parts += reversed(_parts(part, error.row))
-        made = pa.concat_tables(tables).combine_chunks() if len(tables) > 1 else tables[0] if tables else pa.schema(list(text.types.items())).empty_table()
+        made = (
+            pa.concat_tables(tables).combine_chunks()
+            if len(tables) > 1
+            else tables[0]
+            if tables
+            else pa.schema(list(text.types.items())).empty_table()
+        )
         return Decoded(made, good, sorted(bad))
 
     def _by_record(self, payloads: Sequence[bytes]) -> Decoded:
@@ -155,7 +215,14 @@ class Decoder:
                 good.append(place)
             except ValueError as error:
                 bad.append((place, str(error)))
-        arrays = [pa.array([row[c] for row in rows], pa.int64()).cast(t) if pa.types.is_timestamp(t) else pa.array([row[c] for row in rows], t) for c, t in self.value.items()]
+        arrays = [
+            (
+                pa.array([row[c] for row in rows], pa.int64()).cast(t)
+                if pa.types.is_timestamp(t)
+                else pa.array([row[c] for row in rows], t)
+            )
+            for c, t in self.value.items()
+        ]
         return Decoded(pa.table(arrays, schema=pa.schema(list(self.value.items()))), good, bad)
 
     def _row(self, payload: bytes) -> dict[str, object]:
@@ -171,7 +238,9 @@ class Decoder:
         return row
 
 
-def _opened(text: Json | Csv, payloads: Sequence[bytes]) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]]]:
+def _opened(
+    text: Json | Csv, payloads: Sequence[bytes]
+) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]]]:
     """Messages by place, and those that do not even begin as one."""
     opened, bad = [], []
     for place, payload in enumerate(payloads):
@@ -183,11 +252,17 @@ def _opened(text: Json | Csv, payloads: Sequence[bytes]) -> tuple[list[tuple[int
 
 
 def _parts(part: list[tuple[int, bytes]], row: int | None) -> list[list[tuple[int, bytes]]]:
-    """What is tried next: around the row that the parser tells of, what follows it in halves, since more may be bad."""
+    """What is tried next: around the row that the parser tells of, what follows it in halves, since
+    more may be bad.
+    """
     if row is None or row >= len(part):
         row, alone = len(part) // 2, 0
     else:
         alone = 1
     after = part[row + alone :]
-    pieces = [part[:row], part[row : row + alone], *([after[: len(after) // 2], after[len(after) // 2 :]] if alone else [after])]
+    pieces = [
+        part[:row],
+        part[row : row + alone],
+        *([after[: len(after) // 2], after[len(after) // 2 :]] if alone else [after]),
+    ]
     return [p for p in pieces if p]

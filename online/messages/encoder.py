@@ -1,4 +1,6 @@
-"""Rows of a source's table as messages of its topic: the inverse of decoding, for whoever holds the two against each other."""
+"""Rows of a source's table as messages of its topic: the inverse of decoding, for whoever holds the
+two against each other.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,28 @@ if TYPE_CHECKING:
     from workbench.online.plan import TopicPlan
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-UNITS = {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
+UNITS = {
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+    "us": timedelta(microseconds=1),
+}
 LITERALS = {math.inf: "Infinity", -math.inf: "-Infinity"}
-ZEROS = {"boolean": False, "int": 0, "long": 0, "float": 0.0, "double": 0.0, "string": "", "bytes": b"", "array": [], "map": {}}
+ZEROS = {
+    "boolean": False,
+    "int": 0,
+    "long": 0,
+    "float": 0.0,
+    "double": 0.0,
+    "string": "",
+    "bytes": b"",
+    "array": [],
+    "map": {},
+}
 
 
 def as_told(topic: TopicPlan, source: Mapping[str, str], rows: pa.Table) -> pa.Table:
-    """Rows of a source's table as they are when they come by its topic: written as messages, and read.
+    """Rows of a source's table as they are when they come by its topic: written as messages, and
+    read.
 
     Raises StoreError where a message cannot carry a row, or is not read again.
     """
@@ -40,16 +57,20 @@ def as_told(topic: TopicPlan, source: Mapping[str, str], rows: pa.Table) -> pa.T
     found = decoder.decode(messages, keys, headers)
     if found.bad:
         place, reason = found.bad[0]
-        message = f"{len(found.bad)} of {len(messages)} rows cannot come by {topic}, such as {messages[place]!r:.300}: {reason}"
+        message = (
+            f"{len(found.bad)} of {len(messages)} rows cannot come by {topic}, such as"
+            f" {messages[place]!r:.300}: {reason}"
+        )
         raise StoreError(message)
     return found.table
 
 
 class Encoder:
-    """Writes rows as a producer of the topic does: times cut down to its unit, decimals with all their digits.
+    """Writes rows as a producer of the topic does: times cut down to its unit, decimals with all
+    their digits.
 
-    `types` are the Arrow types of the source's columns, as a `Decoder` of the topic has them. Raises StoreError where a
-    message cannot carry a row.
+    `types` are the Arrow types of the source's columns, as a `Decoder` of the topic has them.
+    Raises StoreError where a message cannot carry a row.
     """
 
     def __init__(self, topic: TopicPlan, types: Mapping[str, pa.DataType]) -> None:
@@ -68,21 +89,54 @@ class Encoder:
         typed = rows.select(list(self.types)).cast(pa.schema(list(self.types.items())))
         return [self._write(row) for row in typed.to_pylist()]
 
-    def beside(self, rows: pa.Table) -> tuple[list[bytes | None], list[list[tuple[str, bytes | None]]]]:
+    def beside(
+        self, rows: pa.Table
+    ) -> tuple[list[bytes | None], list[list[tuple[str, bytes | None]]]]:
         """The messages' keys and headers, where columns come from them."""
-        made = rows.select(list(self.types)).cast(pa.schema(list(self.types.items()))).to_pylist() if self.topic.beside else []
-        keys = [_object({n: self._text(row[c], self.types[c]) for c, n in self.topic.key}).encode() for row in made]
-        headers: list[list[tuple[str, bytes | None]]] = [[(n, self._text(row[c], self.types[c]).encode()) for c, n in self.topic.headers if row[c] is not None] for row in made]
+        made = (
+            rows.select(list(self.types)).cast(pa.schema(list(self.types.items()))).to_pylist()
+            if self.topic.beside
+            else []
+        )
+        keys = [
+            _object({n: self._text(row[c], self.types[c]) for c, n in self.topic.key}).encode()
+            for row in made
+        ]
+        headers: list[list[tuple[str, bytes | None]]] = [
+            [
+                (n, self._text(row[c], self.types[c]).encode())
+                for c, n in self.topic.headers
+                if row[c] is not None
+            ]
+            for row in made
+        ]
         return list(keys), headers
 
     def _json(self, row: Mapping[str, Any]) -> bytes:
-        whole = _object({c: self._text(row[c], t) for c, t in self.value.items() if c not in dict(self.topic.names)})
-        for column, path in self.topic.names:  # a name with a dot is read before the names of objects within
-            whole = whole[:-1] + (", " if len(whole) > 2 else "") + f"{json.dumps(path)}: {self._text(row[column], self.types[column])}}}"  # noqa: PLR2004 an empty object's letters
-        return (f'{{"before": null, "after": {whole}, "op": "c"}}' if self.topic.envelope else whole).encode()
+        whole = _object(
+            {
+                c: self._text(row[c], t)
+                for c, t in self.value.items()
+                if c not in dict(self.topic.names)
+            }
+        )
+        for (
+            column,
+            path,
+        ) in self.topic.names:  # a name with a dot is read before the names of objects within
+            whole = (
+                whole[:-1]
+                + (", " if len(whole) > 2 else "")  # noqa: PLR2004 an empty object's letters
+                + f"{json.dumps(path)}: {self._text(row[column], self.types[column])}}}"
+            )
+        return (
+            f'{{"before": null, "after": {whole}, "op": "c"}}' if self.topic.envelope else whole
+        ).encode()
 
     def _csv(self, row: Mapping[str, Any]) -> bytes:
-        return ",".join(self._cell(row[c], self.types[c]) if c in self.value else "" for c in self.topic.fields).encode()
+        return ",".join(
+            self._cell(row[c], self.types[c]) if c in self.value else "" for c in self.topic.fields
+        ).encode()
 
     def _cell(self, value: Any, type_: pa.DataType) -> str:
         """An empty value is null, a quoted empty one the empty text."""
@@ -98,9 +152,19 @@ class Encoder:
         if value is None:
             return "null"
         if pa.types.is_map(type_):
-            return "{" + ", ".join(f"{json.dumps(k)}: {self._text(v, type_.item_type)}" for k, v in value) + "}"
+            return (
+                "{"
+                + ", ".join(f"{json.dumps(k)}: {self._text(v, type_.item_type)}" for k, v in value)
+                + "}"
+            )
         if pa.types.is_struct(type_):
-            return "{" + ", ".join(f"{json.dumps(f.name)}: {self._text(value[f.name], f.type)}" for f in type_) + "}"
+            return (
+                "{"
+                + ", ".join(
+                    f"{json.dumps(f.name)}: {self._text(value[f.name], f.type)}" for f in type_
+                )
+                + "}"
+            )
         if pa.types.is_list(type_):
             return "[" + ", ".join(self._text(v, type_.value_type) for v in value) + "]"
         if pa.types.is_timestamp(type_):
@@ -109,7 +173,9 @@ class Encoder:
             return format(value, "f")
         if pa.types.is_floating(type_):
             return "NaN" if math.isnan(value) else LITERALS.get(value) or repr(value)
-        return json.dumps(value.isoformat() if pa.types.is_temporal(type_) else value, ensure_ascii=False)
+        return json.dumps(
+            value.isoformat() if pa.types.is_temporal(type_) else value, ensure_ascii=False
+        )
 
     def _instant(self, value: datetime) -> str:
         at = value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
@@ -126,7 +192,9 @@ class Encoder:
         stream = BytesIO()
         try:
             schemaless_writer(stream, self.schema, made)
-        except Exception as error:  # whatever fastavro meets in a value that its schema does not hold
+        except (
+            Exception
+        ) as error:  # whatever fastavro meets in a value that its schema does not hold
             message = f"a message of {self.topic.name} cannot carry {made!r:.300}: {error}"
             raise StoreError(message) from error
         return stream.getvalue()
@@ -137,8 +205,12 @@ class Encoder:
             return self._value(row[name], self.types[name], kind)
         if "default" in field:
             return field["default"]
-        nullable = field["type"] == "null" or (isinstance(field["type"], list) and "null" in field["type"])
-        return None if nullable else ZEROS.get(kind["type"] if isinstance(kind, dict) else str(kind))
+        nullable = field["type"] == "null" or (
+            isinstance(field["type"], list) and "null" in field["type"]
+        )
+        return (
+            None if nullable else ZEROS.get(kind["type"] if isinstance(kind, dict) else str(kind))
+        )
 
     def _value(self, value: Any, type_: pa.DataType, kind: Any) -> Any:
         if value is None:

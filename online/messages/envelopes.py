@@ -1,10 +1,14 @@
-"""JSON messages that are not the row itself: Debezium's envelope, and names written otherwise than the table's; opened without reading values."""
+"""JSON messages that are not the row itself: Debezium's envelope, and names written otherwise than
+the table's; opened without reading values.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from json.decoder import scanstring  # type: ignore[attr-defined]  # in C where there is one, and undocumented
+
+# in C where there is one, and undocumented
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING
 
 from workbench.online.messages.connect_values import ConnectValues
@@ -19,7 +23,10 @@ if TYPE_CHECKING:
 BLANK = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder()
 TOMBSTONES, DELETES = "tombstones", "deletes"
-CHANGED = "the message is a change of a row (op u), and facts never change: name the column that identifies one, EventSource(..., id=...), and the next upload brings what changed"
+CHANGED = (
+    "the message is a change of a row (op u), and facts never change: name the column that"
+    " identifies one, EventSource(..., id=...), and the next upload brings what changed"
+)
 
 Span = tuple[int, int]
 
@@ -35,8 +42,9 @@ class PassedError(Exception):
 class Opener:
     """Brings a topic's messages to objects that have the table's columns by name.
 
-    Of Debezium's envelope that is the row after a change: one that was made, read by a snapshot, or, where events are
-    `identified`, changed. A row that was deleted is `PassedError`: a fact that happened stays one.
+    Of Debezium's envelope that is the row after a change: one that was made, read by a snapshot,
+    or, where events are `identified`, changed. A row that was deleted is `PassedError`: a fact that
+    happened stays one.
     """
 
     def __init__(self, topic: TopicPlan, columns: Mapping[str, str], *, identified: bool) -> None:
@@ -75,7 +83,11 @@ class Opener:
             found, _ = members(text, start)
         else:
             start = 0
-        told = {name: DECODER.decode(text[slice(*found[name])]) for name in ("op", "__op", "__deleted") if name in found}
+        told = {
+            name: DECODER.decode(text[slice(*found[name])])
+            for name in ("op", "__op", "__deleted")
+            if name in found
+        }
         if "op" not in told:
             return self._flat(told, found, start)
         op = told["op"]
@@ -84,7 +96,10 @@ class Opener:
         if op == "m":
             raise PassedError(TOMBSTONES)
         if op not in ("c", "r", "u") or "after" not in found:
-            message = f"the message is no change that Debezium writes: its op is {op!r}, and it has {', '.join(found)}"
+            message = (
+                f"the message is no change that Debezium writes: its op is {op!r}, and it has"
+                f" {', '.join(found)}"
+            )
             raise MalformedError(message)
         if op == "u" and not self.identified:
             raise MalformedError(CHANGED)
@@ -93,7 +108,10 @@ class Opener:
     def _flat(self, told: Mapping[str, object], found: Mapping[str, Span], start: int) -> int:
         """A row that was taken out of its envelope, which still says whether it was deleted."""
         if not told:
-            message = f"the message is no envelope of Debezium's: it has {', '.join(found) or 'nothing'}, and no op"
+            message = (
+                f"the message is no envelope of Debezium's: it has {', '.join(found) or 'nothing'},"
+                " and no op"
+            )
             raise MalformedError(message)
         if told.get("__deleted") in (True, "true") or told.get("__op") == "d":
             raise PassedError(DELETES)
@@ -108,7 +126,9 @@ class Opener:
         return self.values.said(text[slice(*found["schema"])])
 
     def _named(self, text: str, start: int, said: Mapping[str, Meaning]) -> str:
-        """The object that begins there, under the table's names, with values as the table's types have them."""
+        """The object that begins there, under the table's names, with values as the table's types
+        have them.
+        """
         found, end = members(text, start)
         whole = text[start:end].lstrip()
         row: dict[str, str] = {}
@@ -122,9 +142,13 @@ class Opener:
         row |= {column: _at(text, start, path) for column, path in self.paths.items()}
         told |= {column: said.get(path) for column, path in self.paths.items()}
         changed = bool(self.paths or self.folded)
-        for column in [c for c in row if self.values is not None and self.values.concerns(c, told[c])]:
+        for column in [
+            c for c in row if self.values is not None and self.values.concerns(c, told[c])
+        ]:
             before = row[column]
-            row[column] = before if self.values is None else self.values.text(column, before, told[column])
+            row[column] = (
+                before if self.values is None else self.values.text(column, before, told[column])
+            )
             changed |= row[column] != before
         if not changed:
             return whole
@@ -132,7 +156,10 @@ class Opener:
 
 
 def _at(text: str, start: int, path: str) -> str:
-    """The value under a name, or under names of nested objects with dots between; null where it is not there."""
+    """The value under a name, or under names of nested objects with dots between.
+
+    Null where it is not there.
+    """
     whole, *parts = (path, *path.split("."))
     found, _ = members(text, start)
     if whole in found:
@@ -150,7 +177,10 @@ def _at(text: str, start: int, path: str) -> str:
 
 
 def members(text: str, start: int) -> tuple[dict[str, Span], int]:
-    """The names in the object that begins at `start` and where the value of each stands; and where the object ends. ValueError where none does."""
+    """The names in the object that begins at `start` and where the value of each stands.
+
+    And where the object ends. ValueError where none does.
+    """
     at, found = _blank(text, start), dict[str, Span]()
     if text[at : at + 1] != "{":
         message = f"it begins with {text[at : at + 20]!r}"

@@ -1,4 +1,6 @@
-"""JSON and CSV messages: a whole batch by Arrow's readers, each message with its place in front, so that none can shift another."""
+"""JSON and CSV messages: a whole batch by Arrow's readers, each message with its place in front, so
+that none can shift another.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +47,15 @@ class MalformedError(ValueError):
 
 
 class Text:
-    """The shared half of both formats: columns as they are read, and as the source's table has them."""
+    """The shared half of both formats: columns as they are read, and as the source's table has
+    them.
+    """
 
     beyond = 0  # rows of our own after the messages'
 
-    def __init__(self, topic: TopicPlan, source: Mapping[str, str], types: Mapping[str, pa.DataType]) -> None:
+    def __init__(
+        self, topic: TopicPlan, source: Mapping[str, str], types: Mapping[str, pa.DataType]
+    ) -> None:
         self.topic, self.types, self.source = topic, types, source
         self.read = {c: self._read_as(types[c], source[c]) for c in source}
 
@@ -59,9 +65,14 @@ class Text:
         return pa.string() if pa.types.is_temporal(type_) or said == "uuid" else type_
 
     def table(self, payloads: Sequence[bytes], columns: Sequence[str] | None = None) -> pa.Table:
-        """The messages as rows, one each and in order. Raises MalformedError where one of them is none."""
+        """The messages as rows, one each and in order.
+
+        Raises MalformedError where one of them is none.
+        """
         chosen = list(self.source) if columns is None else list(columns)
-        first = secrets.randbelow(1 << 60)  # nobody who writes a message can foretell the place of another one
+        first = secrets.randbelow(
+            1 << 60
+        )  # nobody who writes a message can foretell the place of another one
         joined = self.joined(payloads, first)
         if len(joined) > BLOCK:
             message = f"the message is longer than {BLOCK} bytes"
@@ -73,7 +84,17 @@ class Text:
             found = found.slice(0, len(payloads))
             self.overflown(found, [c for c in chosen if c not in maps], joined)
             apart = json_maps.columns(payloads, maps) if maps else {}
-            return pa.table({c: apart[c] if c in apart else self._final(found.column(c), self.types[c], self.source[c]) for c in chosen}, schema=pa.schema([(c, self.types[c]) for c in chosen]))
+            return pa.table(
+                {
+                    c: (
+                        apart[c]
+                        if c in apart
+                        else self._final(found.column(c), self.types[c], self.source[c])
+                    )
+                    for c in chosen
+                },
+                schema=pa.schema([(c, self.types[c]) for c in chosen]),
+            )
         except MalformedError:
             raise
         except (pa.ArrowException, ValueError) as error:
@@ -95,7 +116,9 @@ class Text:
     def overflown(self, found: pa.Table, columns: list[str], joined: bytes) -> None:
         """MalformedError where a number became infinite that was written as a number."""
         doubles = [c for c in columns if pa.types.is_floating(self.read[c])]
-        if any(pc.any(pc.is_inf(found.column(c))).as_py() for c in doubles) and not re.search(rb"inf", joined, re.IGNORECASE):
+        if any(pc.any(pc.is_inf(found.column(c))).as_py() for c in doubles) and not re.search(
+            rb"inf", joined, re.IGNORECASE
+        ):
             message = "a number is too large for its column"
             raise MalformedError(message)
 
@@ -112,7 +135,10 @@ class Text:
 
 def _placed(places: pa.ChunkedArray, first: int, rows: int) -> None:
     """MalformedError unless the places are those that were given, each once and in order."""
-    if len(places) != rows or not pc.all(pc.equal(places, pa.array(np.arange(first, first + rows)))).as_py():
+    if (
+        len(places) != rows
+        or not pc.all(pc.equal(places, pa.array(np.arange(first, first + rows)))).as_py()
+    ):
         message = "the message is not one whole record"
         raise MalformedError(message)
 
@@ -139,23 +165,33 @@ def _instants(column: pa.ChunkedArray, type_: pa.DataType, unit: str) -> pa.Chun
     """Whole numbers or ISO texts as timestamps; those without a zone are UTC."""
     if unit != "iso":
         scaled = column if UNITS[unit] == 1 else pc.multiply_checked(column, UNITS[unit])
-        return scaled.cast(pa.timestamp("us")).cast(type_) if type_.tz is None else scaled.cast(type_)
+        return (
+            scaled.cast(pa.timestamp("us")).cast(type_) if type_.tz is None else scaled.cast(type_)
+        )
     texts = _short(_only(column, ISO))
     zoned = pc.match_substring_regex(texts, r"[T ].*" + ZONED)
     dated = pc.match_substring_regex(texts, DAY)
     whole = pc.if_else(dated, pc.binary_join_element_wise(texts, "T00:00", ""), texts)
-    return pc.if_else(zoned, whole, pc.binary_join_element_wise(whole, "Z", "")).cast(pa.timestamp("us", "UTC")).cast(type_)
+    return (
+        pc.if_else(zoned, whole, pc.binary_join_element_wise(whole, "Z", ""))
+        .cast(pa.timestamp("us", "UTC"))
+        .cast(type_)
+    )
 
 
 class Json(Text):
     """One object a message, columns by name."""
 
     def joined(self, payloads: Sequence[bytes], first: int) -> bytes:
-        """Newlines inside messages become tabs, which are blanks between values and as wrong inside a text."""
+        """Newlines inside messages become tabs, which are blanks between values and as wrong inside
+        a text.
+        """
         head = b'{"' + PLACE.encode() + b'":%d,'
         lines = b"\n".join([head % place + p[1:] for place, p in enumerate(payloads, first)])
         if lines.count(b"\n") >= len(payloads) or b"\r" in lines:
-            lines = b"\n".join([head % place + p[1:].translate(BLANKS) for place, p in enumerate(payloads, first)])
+            lines = b"\n".join(
+                [head % place + p[1:].translate(BLANKS) for place, p in enumerate(payloads, first)]
+            )
         if len(payloads) == 1 and payloads[0][1:].lstrip(SPACE)[:1] == b"}":
             lines = lines.replace(b",", b" ", 1)  # the object is empty
         return lines
@@ -167,14 +203,20 @@ class Json(Text):
         return arrow_json.read_json(
             pa.BufferReader(joined),
             read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(joined) + 1024),
-            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+            parse_options=arrow_json.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior="ignore"
+            ),
         )
 
     def opened(self, payload: bytes) -> bytes:
         """A message without blanks in front; MalformedError where no object begins there."""
         payload = payload.lstrip(SPACE)
         if payload[:1] != b"{":
-            message = "the message is empty" if not payload else f"the message is no JSON object: it begins with {_shown(payload)}"
+            message = (
+                "the message is empty"
+                if not payload
+                else f"the message is no JSON object: it begins with {_shown(payload)}"
+            )
             raise MalformedError(message)
         return payload
 
@@ -188,18 +230,27 @@ class Json(Text):
             return f"the message is no JSON object: {wrong}"
         names = [name for name, _ in found]
         twice = next((c for c in self.source if names.count(c) > 1), None)
-        return f"column {twice!r} is given twice" if twice else _culprit(self, payload, dict(found), error) or f"the message is no JSON object: {error}"
+        return (
+            f"column {twice!r} is given twice"
+            if twice
+            else _culprit(self, payload, dict(found), error)
+            or f"the message is no JSON object: {error}"
+        )
 
 
 class Csv(Text):
     """One line a message, values in the order of the topic's fields."""
 
-    beyond = 1  # Arrow closes a quote at the end of the text, so a line of ours must still be seen there
+    beyond = (
+        1  # Arrow closes a quote at the end of the text, so a line of ours must still be seen there
+    )
 
     def joined(self, payloads: Sequence[bytes], first: int) -> bytes:
         """Each line behind its place."""
         lines = [b"%d,%b" % (place, p) for place, p in enumerate(payloads, first)]
-        return b"\n".join([*lines, b"%d%b\n" % (first + len(payloads), b"," * len(self.topic.fields))])
+        return b"\n".join(
+            [*lines, b"%d%b\n" % (first + len(payloads), b"," * len(self.topic.fields))]
+        )
 
     def parsed(self, joined: bytes, columns: list[str]) -> pa.Table:
         """An empty value is null, a quoted empty one the empty text."""
@@ -213,13 +264,25 @@ class Csv(Text):
                     raise MalformedError(message)
         return found
 
-    def _parsed(self, joined: bytes, columns: list[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    def _parsed(
+        self, joined: bytes, columns: list[str], types: Mapping[str, pa.DataType]
+    ) -> pa.Table:
         return arrow_csv.read_csv(
             pa.BufferReader(joined),
-            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=len(joined) + 1024, column_names=[PLACE, *self.topic.fields]),
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False,
+                block_size=len(joined) + 1024,
+                column_names=[PLACE, *self.topic.fields],
+            ),
             parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(
-                include_columns=[PLACE, *columns], column_types={PLACE: pa.int64(), **types}, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False, true_values=["true", "True", "TRUE", "1"], false_values=["false", "False", "FALSE", "0"]
+                include_columns=[PLACE, *columns],
+                column_types={PLACE: pa.int64(), **types},
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                true_values=["true", "True", "TRUE", "1"],
+                false_values=["false", "False", "FALSE", "0"],
             ),
         )
 
@@ -231,7 +294,9 @@ class Csv(Text):
     def opened(self, payload: bytes) -> bytes:
         """The message; MalformedError where it is empty or begins with a byte-order mark."""
         if not payload or payload[:3] == BOM:
-            message = "the message begins with a byte-order mark" if payload else "the message is empty"
+            message = (
+                "the message begins with a byte-order mark" if payload else "the message is empty"
+            )
             raise MalformedError(message)
         return payload
 
@@ -247,12 +312,22 @@ class Csv(Text):
         if len(lines) != 1:
             return f"the message has {len(lines)} lines, not one"
         if len(lines[0]) != len(fields):
-            return f"the message has {len(lines[0])} values, and a line of the topic has {len(fields)}: {', '.join(fields)}"
-        return _culprit(self, payload, dict(zip(fields, lines[0], strict=True)), error) or f"the message is no line of CSV: {error}"
+            return (
+                f"the message has {len(lines[0])} values, and a line of the topic has"
+                f" {len(fields)}: {', '.join(fields)}"
+            )
+        return (
+            _culprit(self, payload, dict(zip(fields, lines[0], strict=True)), error)
+            or f"the message is no line of CSV: {error}"
+        )
 
 
-def _culprit(text: Json | Csv, payload: bytes, found: Mapping[str, Any], error: MalformedError) -> str | None:
-    """The sentence on the column that the parser names, else on the first that cannot be read alone."""
+def _culprit(
+    text: Json | Csv, payload: bytes, found: Mapping[str, Any], error: MalformedError
+) -> str | None:
+    """The sentence on the column that the parser names, else on the first that cannot be read
+    alone.
+    """
     names = list(text.source)
     told = re.search(r"Column\(/([^/)]+)|CSV column #(\d+)", str(error))
     named = told and (told[1] or text.topic.fields[int(told[2]) - 1 : int(told[2])][0])
@@ -260,7 +335,10 @@ def _culprit(text: Json | Csv, payload: bytes, found: Mapping[str, Any], error: 
     if guilty is None:
         return None
     unit = f" in {text.topic.time}" if pa.types.is_timestamp(text.types[guilty]) else ""
-    return f"column {guilty!r} is {text.source[guilty]}{unit}, and the message has {_shown(found.get(guilty))}"
+    return (
+        f"column {guilty!r} is {text.source[guilty]}{unit}, and the message has"
+        f" {_shown(found.get(guilty))}"
+    )
 
 
 def _fails(text: Json | Csv, payload: bytes, column: str) -> bool:
@@ -274,5 +352,3 @@ def _fails(text: Json | Csv, payload: bytes, column: str) -> bool:
 def _shown(value: Any) -> str:
     text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
-
-

@@ -1,4 +1,6 @@
-"""Maps in JSON messages, which Arrow's reader does not make: read by Python, a message at a time, as strictly as that reader."""
+"""Maps in JSON messages, which Arrow's reader does not make: read by Python, a message at a time,
+as strictly as that reader.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,21 @@ class Pairs(list[tuple[str, Any]]):
         return found
 
 
-def columns(payloads: Sequence[bytes], types: Mapping[str, pa.DataType]) -> dict[str, pa.ChunkedArray]:
-    """These columns of whole messages. Raises ValueError, or Arrow's errors, where one has another type."""
+def columns(
+    payloads: Sequence[bytes], types: Mapping[str, pa.DataType]
+) -> dict[str, pa.ChunkedArray]:
+    """These columns of whole messages.
+
+    Raises ValueError, or Arrow's errors, where one has another type.
+    """
     try:
-        found = [dict(json.loads(p, parse_float=Decimal, object_pairs_hook=Pairs)) for p in payloads]
-        return {c: pa.chunked_array([pa.array([_value(row.get(c), t) for row in found], t)]) for c, t in types.items()}
+        found = [
+            dict(json.loads(p, parse_float=Decimal, object_pairs_hook=Pairs)) for p in payloads
+        ]
+        return {
+            c: pa.chunked_array([pa.array([_value(row.get(c), t) for row in found], t)])
+            for c, t in types.items()
+        }
     except (RecursionError, OverflowError, TypeError) as error:
         raise ValueError(str(error)) from error
 
@@ -44,11 +56,19 @@ def _value(value: Any, type_: pa.DataType) -> Any:
         return {f.name: _value(given.get(f.name), f.type) for f in type_}
     if pa.types.is_list(type_) and isinstance(value, list) and not isinstance(value, Pairs):
         return [_value(v, type_.value_type) for v in value]
-    if pa.types.is_floating(type_) and type(value) in (int, float, Decimal) and (isinstance(value, float) or math.isfinite(float(value))):
+    if (
+        pa.types.is_floating(type_)
+        and type(value) in (int, float, Decimal)
+        and (isinstance(value, float) or math.isfinite(float(value)))
+    ):
         return float(value)
     if pa.types.is_decimal(type_) and type(value) in (int, str, Decimal):
         return Decimal(value)
-    plain = (pa.types.is_integer(type_) and type(value) is int) or (pa.types.is_string(type_) and isinstance(value, str)) or (pa.types.is_boolean(type_) and isinstance(value, bool))
+    plain = (
+        (pa.types.is_integer(type_) and type(value) is int)
+        or (pa.types.is_string(type_) and isinstance(value, str))
+        or (pa.types.is_boolean(type_) and isinstance(value, bool))
+    )
     if not plain:
         message = f"{value!r} is no {type_}"
         raise ValueError(message)

@@ -16,17 +16,27 @@ ENVELOPES = ("after", "payload.after")
 
 
 def keyless_reason(plan: GroupByPlan, payload: bytes | None, lacking: Sequence[Need]) -> str:
-    """One sentence on a message that could be read and lacks a key or the time: what it has, and what to do."""
+    """One sentence on a message that could be read and lacks a key or the time: what it has, and
+    what to do.
+    """
     columns = list(dict.fromkeys(c for need in lacking for c in need.columns))
     what = " and no ".join(dict.fromkeys(need.what for need in lacking))
-    names = member_names(payload) if plan.topic is not None and plan.topic.format == "json" else None
+    names = (
+        member_names(payload) if plan.topic is not None and plan.topic.format == "json" else None
+    )
     absent = [] if names is None else [c for c in columns if c not in names]
     if names is None or not absent:
         values = " and ".join(_cut(c) for c in columns)
-        return f"no event can come of the message: {values} {'are' if len(columns) > 1 else 'is'} null, so that it has no {what}"
+        return (
+            f"no event can come of the message: {values} {'are' if len(columns) > 1 else 'is'}"
+            f" null, so that it has no {what}"
+        )
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     told = ", ".join(map(_cut, names[:SHOWN])) + more
-    return f"the message has {told or 'nothing'}: no column {', '.join(map(_cut, absent))}, so that no event can come of it{_advice(absent, names)}"
+    return (
+        f"the message has {told or 'nothing'}: no column {', '.join(map(_cut, absent))}, so that no"
+        f" event can come of it{_advice(absent, names)}"
+    )
 
 
 def _advice(absent: Iterable[str], names: Sequence[str]) -> str:
@@ -49,11 +59,11 @@ def member_names(payload: bytes | None) -> list[str] | None:
         return None
     names = []
     for name, value in found.items():
-        names += [f"{name}.{inner}" for inner in value] if isinstance(value, dict) and value else [name]
+        names += (
+            [f"{name}.{inner}" for inner in value] if isinstance(value, dict) and value else [name]
+        )
     return names
 
 
 def _cut(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
-
-

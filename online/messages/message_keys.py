@@ -24,16 +24,30 @@ QUOTED = ("string", "uuid", "date", "time")  # what JSON has as texts
 class Beside:
     """Which columns of a topic's rows stand beside the value, and how they are read there."""
 
-    def __init__(self, topic: TopicPlan, source: Mapping[str, str], written: Callable[[int], Any] | None = None) -> None:
+    def __init__(
+        self,
+        topic: TopicPlan,
+        source: Mapping[str, str],
+        written: Callable[[int], Any] | None = None,
+    ) -> None:
         self.key, self.headers, self.time = dict(topic.key), dict(topic.headers), topic.time
         self.types = {c: source[c] for c in (*self.key, *self.headers)}
-        self.values, self.envelope, self.written = ConnectValues(topic, self.types), topic.envelope, written
+        self.values, self.envelope, self.written = (
+            ConnectValues(topic, self.types),
+            topic.envelope,
+            written,
+        )
 
     def text(self, key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
-        """The columns as a JSON object. MalformedError where the key is none that the topic says."""
+        """The columns as a JSON object.
+
+        MalformedError where the key is none that the topic says.
+        """
         found = self._of_key(key)
         last = dict(headers)  # of one name the last counts
-        found |= {c: self._plain(last.get(name), c, f"header {name}") for c, name in self.headers.items()}
+        found |= {
+            c: self._plain(last.get(name), c, f"header {name}") for c, name in self.headers.items()
+        }
         return ("{" + ", ".join(f"{json.dumps(c)}: {v}" for c, v in found.items()) + "}").encode()
 
     def _of_key(self, key: bytes | None) -> dict[str, str]:
@@ -48,7 +62,10 @@ class Beside:
             message = f"the message's key is no JSON object: {error}"
             raise MalformedError(message) from None
         if len(self.key) > 1:
-            message = f"the message's key is {key[:40]!r}, and {', '.join(self.key)} come from it: it should be a JSON object"
+            message = (
+                f"the message's key is {key[:40]!r}, and {', '.join(self.key)} come from it: it"
+                " should be a JSON object"
+            )
             raise MalformedError(message)
         return {c: self._plain(key, c, "key") for c in self.key}
 
@@ -62,7 +79,14 @@ class Beside:
                 told = dict.fromkeys(self.key, text[start:end] if len(self.key) == 1 else "null")
                 return {c: self._meant(c, v, said.get("")) for c, v in told.items()}
             found, _ = members(text, start)
-        return {c: self._meant(c, text[slice(*found[name])], said.get(name)) if name in found else "null" for c, name in self.key.items()}
+        return {
+            c: (
+                self._meant(c, text[slice(*found[name])], said.get(name))
+                if name in found
+                else "null"
+            )
+            for c, name in self.key.items()
+        }
 
     def _meant(self, column: str, told: str, meaning: Meaning | None) -> str:
         """A value of Debezium's, or of which a schema says what it is, as its column has it."""
@@ -75,32 +99,49 @@ class Beside:
         try:
             schema, value = keyed(key, written)
         except ValueError as error:
-            if len(key) in BINARY and len(self.key) == 1 and all(map(self._whole, self.key)):  # a number that a producer writes as it stands
+            if (
+                len(key) in BINARY and len(self.key) == 1 and all(map(self._whole, self.key))
+            ):  # a number that a producer writes as it stands
                 return {c: self._plain(key, c, "key") for c in self.key}
             message = f"the message's key is no Avro of the registry: {error}"
             raise MalformedError(message) from None
         said = connect_meanings(schema)
         if not isinstance(value, dict):
             if len(self.key) > 1:
-                message = f"the message's key is {value!r:.60}, and {', '.join(self.key)} come from it: it should be a record"
+                message = (
+                    f"the message's key is {value!r:.60}, and {', '.join(self.key)} come from it:"
+                    " it should be a record"
+                )
                 raise MalformedError(message)
-            value, said = dict.fromkeys(self.key.values(), value), dict.fromkeys(self.key.values(), said.get("", Meaning()))
+            value, said = (
+                dict.fromkeys(self.key.values(), value),
+                dict.fromkeys(self.key.values(), said.get("", Meaning())),
+            )
         if lacking := [n for n in self.key.values() if n not in value]:
             message = f"the message's key has {', '.join(map(str, value))}: no {', '.join(lacking)}"
             raise MalformedError(message)
-        return {c: self._meant(c, self.values.plain(c, value[n]), said.get(n, Meaning())) for c, n in self.key.items()}
+        return {
+            c: self._meant(c, self.values.plain(c, value[n]), said.get(n, Meaning()))
+            for c, n in self.key.items()
+        }
 
     def _whole(self, column: str) -> bool:
         """Whether its values are whole numbers as messages have them."""
         type_ = self.types[column].lstrip("!")
-        return type_.startswith(("int", "uint")) or (type_.startswith("timestamp") and self.time != "iso")
+        return type_.startswith(("int", "uint")) or (
+            type_.startswith("timestamp") and self.time != "iso"
+        )
 
     def _plain(self, value: bytes | None, column: str, what: str) -> str:
         """A plain text or number as JSON."""
         if value is None:
             return "null"
         type_ = self.types[column].lstrip("!")
-        if self._whole(column) and len(value) in BINARY and not WHOLE.fullmatch(value.decode("latin-1")):
+        if (
+            self._whole(column)
+            and len(value) in BINARY
+            and not WHOLE.fullmatch(value.decode("latin-1"))
+        ):
             return str(int.from_bytes(value, "big", signed=True))
         try:
             text = value.decode()

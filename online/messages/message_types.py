@@ -21,9 +21,18 @@ PLAIN = {
     "string": pa.string(),
     "float32": pa.float32(),
     "float64": pa.float64(),
-    **{f"{sign}int{bits}": getattr(pa, f"{sign}int{bits}")() for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **{
+        f"{sign}int{bits}": getattr(pa, f"{sign}int{bits}")()
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
 }
-LEAVES = PLAIN | {"date": pa.date32(), "time": pa.time64("us"), "uuid": pa.string(), "binary": pa.binary()}
+LEAVES = PLAIN | {
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "uuid": pa.string(),
+    "binary": pa.binary(),
+}
 DIGITS = 38  # of a decimal in 128 bits
 
 
@@ -47,10 +56,13 @@ def arrow(type_: str) -> pa.DataType | None:
 
 
 def _nested(type_: str) -> pa.DataType | None:
-    """The type of a container; its elements are numbers, texts and booleans, or containers of these."""
+    """The type of a container.
+
+    Its elements are numbers, texts and booleans, or containers of these.
+    """
     inner = arguments(type_)
     names = [i.partition(": ") for i in inner] if type_.startswith("struct<") else []
-    found = [arrow(t) for t in ([rest for *_, rest in names] or inner)]
+    found = [arrow(t) for t in [rest for *_, rest in names] or inner]
     if any(t is None or pa.types.is_temporal(t) or pa.types.is_binary(t) for t in found):
         return None
     if names:
@@ -72,14 +84,39 @@ def _holds(format_: str, type_: str) -> bool:
 
 
 def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | None:
-    """The sentence that says why a topic's messages cannot carry a table's columns; None where they can."""
-    if unknown := [c for c in (*dict(topic.key), *dict(topic.headers), *dict(topic.names)) if c not in source]:
-        return f"topic {topic.name} says where {', '.join(unknown)} come from, and {table} has no such column: it has {', '.join(source)}"
-    if odd := [f"{c} ({source[c]})" for c in sorted(topic.beside) if (made := arrow(source[c])) is None or pa.types.is_nested(made) or pa.types.is_binary(made)]:
-        return f"topic {topic.name} takes {', '.join(odd)} from its keys or headers, which are texts and numbers: keep such columns in the value"
+    """The sentence that says why a topic's messages cannot carry a table's columns.
+
+    None where they can.
+    """
+    if unknown := [
+        c for c in (*dict(topic.key), *dict(topic.headers), *dict(topic.names)) if c not in source
+    ]:
+        return (
+            f"topic {topic.name} says where {', '.join(unknown)} come from, and {table} has no such"
+            f" column: it has {', '.join(source)}"
+        )
+    if odd := [
+        f"{c} ({source[c]})"
+        for c in sorted(topic.beside)
+        if (made := arrow(source[c])) is None
+        or pa.types.is_nested(made)
+        or pa.types.is_binary(made)
+    ]:
+        return (
+            f"topic {topic.name} takes {', '.join(odd)} from its keys or headers, which are texts"
+            " and numbers: keep such columns in the value"
+        )
     source = {c: t for c, t in source.items() if c not in topic.beside}
     if topic.format == "csv" and (lacking := [c for c in source if c not in topic.fields]):
-        return f"topic {topic.name} has no field for {', '.join(lacking)} of {table}: its lines carry {', '.join(topic.fields)}; name every column, or drop it in the table that the source reads"
+        return (
+            f"topic {topic.name} has no field for {', '.join(lacking)} of {table}: its lines carry"
+            f" {', '.join(topic.fields)}; name every column, or drop it in the table that the"
+            " source reads"
+        )
     if odd := [f"{c} ({t})" for c, t in source.items() if not _holds(topic.format, t)]:
-        return f"topic {topic.name} is {topic.format}, which cannot carry {', '.join(odd)} of {table}: keep such columns out of the table, or store them as a type that it carries, such as a string"
+        return (
+            f"topic {topic.name} is {topic.format}, which cannot carry {', '.join(odd)} of {table}:"
+            " keep such columns out of the table, or store them as a type that it carries, such as"
+            " a string"
+        )
     return avro.refused(topic, source, table) if topic.format == "avro" else None

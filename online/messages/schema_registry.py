@@ -19,14 +19,22 @@ GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class Registry:
-    """The registry at a URL, which may have a user and a password in it; they go no further than its header."""
+    """The registry at a URL, which may have a user and a password in it.
+
+    They go no further than its header.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            message = "the schema registry's address is no http or https URL: set WORKBENCH_SCHEMA_REGISTRY to one"
+            message = (
+                "the schema registry's address is no http or https URL: set"
+                " WORKBENCH_SCHEMA_REGISTRY to one"
+            )
             raise StoreError(message)
-        self.url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+        self.url = urlunsplit(
+            (parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", "")
+        )
         self.headers = {"Accept": ACCEPT}
         if parts.username:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -34,24 +42,40 @@ class Registry:
         self.known: dict[int, Any] = {}
 
     def schema(self, number: int) -> Any:
-        """The schema with this id, parsed. ValueError where there is none that Avro reads; StoreError where the registry is away."""
+        """The schema with this id, parsed.
+
+        ValueError where there is none that Avro reads; StoreError where the registry is away.
+        """
         if number not in self.known:
             self.known[number] = self._asked(number)
         return self.known[number]
 
     def _asked(self, number: int) -> Any:
         try:
-            with urlopen(Request(f"{self.url}/schemas/ids/{number}", headers=self.headers), timeout=SECONDS) as answer:  # noqa: S310 http or https, looked at above
+            with urlopen(  # noqa: S310 http or https, looked at above
+                # http or https, looked at above
+                Request(f"{self.url}/schemas/ids/{number}", headers=self.headers),  # noqa: S310
+                timeout=SECONDS,
+            ) as answer:
                 told = json.load(answer)
         except HTTPError as error:
             with error:
                 if error.code in GONE:
-                    message = f"the registry has no schema {number}, which the message says it was written by"
+                    message = (
+                        f"the registry has no schema {number}, which the message says it was"
+                        " written by"
+                    )
                     raise ValueError(message) from None
-                message = f"the schema registry at {self.url} answered {error.code} when asked for schema {number}: nothing was read, ask again"
+                message = (
+                    f"the schema registry at {self.url} answered {error.code} when asked for schema"
+                    f" {number}: nothing was read, ask again"
+                )
                 raise StoreError(message, "away") from None
         except (URLError, OSError, ValueError) as error:
-            message = f"the schema registry at {self.url} cannot be reached: {error}; nothing was read, ask again"
+            message = (
+                f"the schema registry at {self.url} cannot be reached: {error}; nothing was read,"
+                " ask again"
+            )
             raise StoreError(message, "away") from None
         try:
             return _avro(told)

@@ -1,4 +1,6 @@
-"""How a store's connections are opened, whichever kind: what they are set to, and what stands between."""
+"""How a store's connections are opened, whichever kind: what they are set to, and what stands
+between.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Dialer:
     name: str = NAME
     use: Mapping[str, str] = field(default_factory=dict)
     carried: bool = False  # the address's options are told to transactions, not at the start
-    link: Mapping[str, str] = field(default_factory=dict)  # how the line is kept, where the address says nothing
+    link: Mapping[str, str] = field(
+        default_factory=dict
+    )  # how the line is kept, where the address says nothing
 
     def used(self, name: str = NAME, **use: str) -> Dialer:
         """The same for one use, under a name that the server shows."""
@@ -62,7 +66,9 @@ class Dialer:
         more = {"options": ""} if self.carried else {}
         return postgres_address.conninfo(self.url, self.name, self.link, **more)
 
-    def settings(self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> dict[str, str]:
+    def settings(
+        self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+    ) -> dict[str, str]:
         """What this connection's sessions or transactions are set to."""
         found = session_state.settings(con.info.server_version, self.wishes, self.use)
         return found if self.relayed else {**found, **session_state.ISOLATION}
@@ -72,7 +78,10 @@ class Dialer:
         return session_state.of_statement(self.settings(con))
 
     def connected(self) -> psycopg.Connection[Any]:
-        """A connection that commits each statement. StoreError in the server's own words where there is none."""
+        """A connection that commits each statement.
+
+        StoreError in the server's own words where there is none.
+        """
         try:
             con = self.kind.connect(self.conninfo, autocommit=True)
         except psycopg.OperationalError as error:
@@ -148,7 +157,11 @@ def _first(access: Dialer) -> tuple[psycopg.Connection[Any], Dialer]:
         try:
             return psycopg.connect(access.conninfo, autocommit=True), access
         except psycopg.OperationalError as error:
-            if UNTAKEN in str(error) and not access.carried and postgres_address.options(access.url):
+            if (
+                UNTAKEN in str(error)
+                and not access.carried
+                and postgres_address.options(access.url)
+            ):
                 access = replace(access, carried=True)
             elif postgres_address.responds(access.url) != pq.Ping.REJECT or time.monotonic() > end:
                 raise unreachable(access.url, error) from error
@@ -158,11 +171,18 @@ def _first(access: Dialer) -> tuple[psycopg.Connection[Any], Dialer]:
 
 def _refuse_old(version: int) -> None:
     if version < OLDEST:
-        message = f"this Postgres is {version // 10_000}, and a store needs 14 or newer: upgrade it, or use Store() for an embedded one"
+        message = (
+            f"this Postgres is {version // 10_000}, and a store needs 14 or newer: upgrade it, or"
+            " use Store() for an embedded one"
+        )
         raise StoreError(message)
 
 
 def _refuse_encoding(encoding: str, database: str, url: str) -> None:
     if encoding != session_state.ENCODING:
-        message = f"the database {database} of {postgres_address.place(url)} holds texts as {encoding}, in which not every text can be stored: make one by create database features encoding 'UTF8' template template0, and give its address"
+        message = (
+            f"the database {database} of {postgres_address.place(url)} holds texts as {encoding},"
+            " in which not every text can be stored: make one by create database features encoding"
+            " 'UTF8' template template0, and give its address"
+        )
         raise StoreError(message)

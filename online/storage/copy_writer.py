@@ -22,15 +22,28 @@ if TYPE_CHECKING:
 CHUNK = 50_000  # rows of text sent at once
 
 
-def copied(cursor: psycopg.Cursor[Any], table: str, columns: Sequence[str], batches: Iterable[pa.RecordBatch]) -> int:
-    """Append rows to a table whose columns are these, in the batches' order; how many there were. In bounded memory."""
+def copied(
+    cursor: psycopg.Cursor[Any],
+    table: str,
+    columns: Sequence[str],
+    batches: Iterable[pa.RecordBatch],
+) -> int:
+    """Append rows to a table whose columns are these, in the batches' order; how many there were.
+
+    In bounded memory.
+    """
     rows = 0
     with cursor.copy(f"copy {table} ({', '.join(columns)}) from stdin (format csv)") as copy:
         for batch in batches:
-            text = pa.RecordBatch.from_arrays([_text(c, n) for n, c in zip(batch.schema.names, batch.columns, strict=True)], names=batch.schema.names)
+            text = pa.RecordBatch.from_arrays(
+                [_text(c, n) for n, c in zip(batch.schema.names, batch.columns, strict=True)],
+                names=batch.schema.names,
+            )
             for start in range(0, text.num_rows, CHUNK):
                 part = BytesIO()
-                csv.write_csv(text.slice(start, CHUNK), part, csv.WriteOptions(include_header=False))
+                csv.write_csv(
+                    text.slice(start, CHUNK), part, csv.WriteOptions(include_header=False)
+                )
                 copy.write(part.getbuffer())
             rows += batch.num_rows
     return rows
@@ -48,8 +61,12 @@ def _text(column: pa.Array, name: str) -> pa.Array:
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         return column.cast(pa.float64())  # a short number's few digits are another double's
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return pa.array([None if v is None else "\\x" + v.hex() for v in column.to_pylist()], pa.string())
-    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and any(b is not None and b"\x00" in b.to_pybytes() for b in column.buffers()[2:]):
+        return pa.array(
+            [None if v is None else "\\x" + v.hex() for v in column.to_pylist()], pa.string()
+        )
+    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and any(
+        b is not None and b"\x00" in b.to_pybytes() for b in column.buffers()[2:]
+    ):
         _refuse(name, next((v for v in column.to_pylist() if v and "\x00" in v), None))
     return column
 
@@ -58,18 +75,29 @@ def _nul(value: Any) -> str | None:
     """A text with a NUL in a list or map."""
     if isinstance(value, str):
         return value if "\x00" in value else None
-    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    inner = (
+        [*value, *value.values()]
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, list)
+        else ()
+    )
     return next(filter(None, map(_nul, inner)), None)
 
 
 def _refuse(name: str, found: str | None) -> None:
     if found:
-        message = f"column {name} has the text {found[:40]!r}, whose NUL character Postgres cannot hold: replace it in the source, as in {member('t', name)}.replace('\\x00', '')"
+        message = (
+            f"column {name} has the text {found[:40]!r}, whose NUL character Postgres cannot hold:"
+            f" replace it in the source, as in {member('t', name)}.replace('\\x00', '')"
+        )
         raise StoreError(message)
 
 
 def document(value: Any) -> str:
-    """A list or map as JSON: numbers with all their digits, what JSON lacks as text, NaN as null (rule 9)."""
+    """A list or map as JSON: numbers with all their digits, what JSON lacks as text, NaN as null
+    (rule 9).
+    """
     return json.dumps(_plain(value), ensure_ascii=False)
 
 

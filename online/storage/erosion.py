@@ -1,4 +1,6 @@
-"""What the uploads of a week take away together: each may stay under the share that may go, and all of them leave nothing."""
+"""What the uploads of a week take away together: each may stay under the share that may go, and all
+of them leave nothing.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,34 @@ MOST_IN_FORCE = f"""{RECENT}
 
 
 def _known(plan: GroupByPlan) -> dict[str, Any]:
-    return {"name": plan.name, "hash": plan.hash, "rows": plan.table, "most": deletions.MOST, "timeless": plan.timeless}
+    return {
+        "name": plan.name,
+        "hash": plan.hash,
+        "rows": plan.table,
+        "most": deletions.MOST,
+        "timeless": plan.timeless,
+    }
 
 
-def of_events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before, done: Mapping[str, int], most: float) -> list[Loss]:
-    """What this upload, which became rows by these steps, and those since an earlier one took of what that had.
+def of_events(
+    cursor: psycopg.Cursor[Any],
+    plan: GroupByPlan,
+    was: Before,
+    done: Mapping[str, int],
+    most: float,
+) -> list[Loss]:
+    """What this upload, which became rows by these steps, and those since an earlier one took of
+    what that had.
 
-    A row that came back, also with other values, is no loss; nor is one that lies before the retention by now. Rows are
-    a share of what that upload was given, keys of all that there are by now, and were lost.
+    A row that came back, also with other values, is no loss; nor is one that lies before the
+    retention by now. Rows are a share of what that upload was given, keys of all that there are by
+    now, and were lost.
     """
     found = []
     now = done["deleted"] + done["forgotten"] + done.get("changed", 0)
-    for ended, staged, since in cursor.execute(OLDEST_AND_LARGEST, _known(plan)).fetchall() if most < 1 else ():
+    for ended, staged, since in (
+        cursor.execute(OLDEST_AND_LARGEST, _known(plan)).fetchall() if most < 1 else ()
+    ):
         then = replace(was, at=ended, past=True)
         if since + now:
             found.append(replace(deletions.missed(cursor, plan, then), since=ended))

@@ -1,4 +1,6 @@
-"""Data-quality checks in a store: those of features, asked before an upload is seen, and what all of them came to."""
+"""Data-quality checks in a store: those of features, asked before an upload is seen, and what all
+of them came to.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,37 @@ KEPT = "30 days"
 
 
 def of_features(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> list[Outcome]:
-    """What the checks of features come to as of `end`, of the keys that are stored: at most 10,000, those whose hashes are least."""
+    """What the checks of features come to as of `end`, of the keys that are stored: at most 10,000,
+    those whose hashes are least.
+    """
     asked = [c for c in plan.checks if c.of == "feature"]
     if not asked:
         return []
     names = [f"k{i}" for i in range(len(plan.keys))]
-    keys = f"select {', '.join(names)} from {stored(plan)} group by {', '.join(names)} order by hashtextextended(concat_ws('/', {', '.join(n + '::text' for n in names)}), 0), {', '.join(names)} limit {KEYS}"
+    keys = (
+        f"select {', '.join(names)} from {stored(plan)} group by {', '.join(names)} order by"
+        f" hashtextextended(concat_ws('/', {', '.join(n + '::text' for n in names)}), 0),"
+        f" {', '.join(names)} limit {KEYS}"
+    )
     block = Block(plan, [f"r.{n}" for n in names], f"{end}::int8").sql()
-    values = f"select {', '.join('r.' + n for n in names)}, {', '.join(f'({c.expression}) as c{i}' for i, c in enumerate(asked))} from ({keys}) r cross join lateral ({block}) f"
-    told = ", ".join(f"count(*) filter (where not v.c{i}), (array_agg(concat_ws(', ', {', '.join('v.' + n for n in names)}) order by {', '.join('v.' + n for n in names)}) filter (where not v.c{i}))[1:3]" for i in range(len(asked)))
+    values = (
+        f"select {', '.join('r.' + n for n in names)},"
+        f" {', '.join(f'({c.expression}) as c{i}' for i, c in enumerate(asked))} from ({keys}) r"
+        f" cross join lateral ({block}) f"
+    )
+    told = ", ".join(
+        f"count(*) filter (where not v.c{i}), (array_agg(concat_ws(', ',"
+        f" {', '.join('v.' + n for n in names)}) order by {', '.join('v.' + n for n in names)})"
+        f" filter (where not v.c{i}))[1:3]"
+        for i in range(len(asked))
+    )
     ((rows, *counts),) = cursor.execute(f"select count(*), {told} from ({values}) v").fetchall()
     found = []
     for i, check in enumerate(asked):
         made = outcome(plan.name, check, rows, counts[2 * i], end)
-        keyed = f"{', '.join(k.name for k in plan.keys)} {'; '.join(map(str, counts[2 * i + 1] or ()))}"
+        keyed = (
+            f"{', '.join(k.name for k in plan.keys)} {'; '.join(map(str, counts[2 * i + 1] or ()))}"
+        )
         found.append(replace(made, detail=keyed) if made.status == ERROR else made)
     return found
 
@@ -50,7 +69,21 @@ def of_features(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> lis
 
 def written(store: Store, found: Iterable[Outcome]) -> None:
     """Keep what checks came to; what is older than 30 days goes."""
-    rows = [{"group_by": o.group_by, "name": o.check, "of": o.of, "blocks": o.blocks, "rows": o.rows, "failing": o.failing, "over": o.over, "status": o.status, "batch_end": o.end, "detail": o.detail} for o in found]
+    rows = [
+        {
+            "group_by": o.group_by,
+            "name": o.check,
+            "of": o.of,
+            "blocks": o.blocks,
+            "rows": o.rows,
+            "failing": o.failing,
+            "over": o.over,
+            "status": o.status,
+            "batch_end": o.end,
+            "detail": o.detail,
+        }
+        for o in found
+    ]
     if not rows:
         return
     with store.catalog() as con:
@@ -59,15 +92,25 @@ def written(store: Store, found: Iterable[Outcome]) -> None:
 
 
 def latest(store: Store, group_bys: Iterable[GroupByPlan]) -> list[Outcome]:
-    """What each check that these group-bys have came to when it was last asked, by group-by and name."""
-    return _newest(store, {(g.name, c.name) for g in group_bys for c in g.checks}, table.c.of != UPLOAD)
+    """What each check that these group-bys have came to when it was last asked, by group-by and
+    name.
+    """
+    return _newest(
+        store, {(g.name, c.name) for g in group_bys for c in g.checks}, table.c.of != UPLOAD
+    )
 
 
 def deletions(store: Store, group_bys: Iterable[GroupByPlan]) -> list[Outcome]:
-    """What the newest upload took away, or would have, of those of these group-bys of which one was refused for it in the last 30 days."""
+    """What the newest upload took away, or would have, of those of these group-bys of which one was
+    refused for it in the last 30 days.
+    """
     names = [g.name for g in group_bys]
     with store.catalog() as con:
-        found = con.execute(select(table.c.group_by).where(table.c.group_by.in_(names), table.c.of == UPLOAD, table.c.status == ERROR).distinct()).scalars()
+        found = con.execute(
+            select(table.c.group_by)
+            .where(table.c.group_by.in_(names), table.c.of == UPLOAD, table.c.status == ERROR)
+            .distinct()
+        ).scalars()
         refused = {(name, DELETIONS) for name in found}
     return _newest(store, refused, table.c.of == UPLOAD)
 
@@ -76,7 +119,29 @@ def _newest(store: Store, declared: set[tuple[str, str]], of: ColumnElement[bool
     columns = table.c
     if not declared:
         return []
-    newest = select(func.max(columns.id)).where(columns.group_by.in_({g for g, _ in declared}), of).group_by(columns.group_by, columns.name)
+    newest = (
+        select(func.max(columns.id))
+        .where(columns.group_by.in_({g for g, _ in declared}), of)
+        .group_by(columns.group_by, columns.name)
+    )
     with store.catalog() as con:
-        found = con.execute(select(table).where(columns.id.in_(newest)).order_by(columns.group_by, columns.name)).all()
-    return [Outcome(r.group_by, r.name, r.of, r.blocks, r.rows, r.failing, r.over, r.status, r.batch_end, r.detail, r.at) for r in found if (r.group_by, r.name) in declared]
+        found = con.execute(
+            select(table).where(columns.id.in_(newest)).order_by(columns.group_by, columns.name)
+        ).all()
+    return [
+        Outcome(
+            r.group_by,
+            r.name,
+            r.of,
+            r.blocks,
+            r.rows,
+            r.failing,
+            r.over,
+            r.status,
+            r.batch_end,
+            r.detail,
+            r.at,
+        )
+        for r in found
+        if (r.group_by, r.name) in declared
+    ]

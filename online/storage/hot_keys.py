@@ -1,9 +1,11 @@
-"""Keys with many events: totals of a day from either end, so that any window of such a key reads a few rows.
+"""Keys with many events: totals of a day from either end, so that any window of such a key reads a
+few rows.
 
-A day of a hot key is kept as tiles of five minutes, as one total, and, once it is over, as running totals up to each tile
-(heads) and from each tile on (tails). A window is then events at its two edges, a tail, whole days, and a head: nothing is
-ever subtracted, so doubles keep rule 11's bound and extremes go the same way. Every total is made of the events anew when
-one of them comes or goes; none is added to.
+A day of a hot key is kept as tiles of five minutes, as one total, and, once it is over, as running
+totals up to each tile (heads) and from each tile on (tails). A window is then events at its two
+edges, a tail, whole days, and a head: nothing is ever subtracted, so doubles keep rule 11's bound
+and extremes go the same way. Every total is made of the events anew when one of them comes or goes;
+none is added to.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ def _keys(plan: GroupByPlan) -> list[str]:
 
 
 def _typed(plan: GroupByPlan) -> str:
-    return ", ".join(f"{k} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for k, c in zip(_keys(plan), plan.keys, strict=True))
+    return ", ".join(
+        f"{k} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null"
+        for k, c in zip(_keys(plan), plan.keys, strict=True)
+    )
 
 
 # --- made and dropped
@@ -69,12 +74,17 @@ def created(plan: GroupByPlan) -> list[str]:
     """The statements that make the tables and the function."""
     if not partials(plan):
         return []
-    columns = ", ".join(f"{p.name} {p.sql}" + (' collate "C"' if p.sql == "text" else "") for p in partials(plan))
+    columns = ", ".join(
+        f"{p.name} {p.sql}" + (' collate "C"' if p.sql == "text" else "") for p in partials(plan)
+    )
     key = ", ".join(_keys(plan))
     return [
         f"create table {keys_of(plan)} ({_typed(plan)}, open int8 not null, primary key ({key}))",
         # a tile is made anew within its page: no index changes
-        f"create table {tiles(plan)} ({_typed(plan)}, lvl int2 not null, hop int8 not null, {columns}, primary key ({key}, lvl, hop)) with (fillfactor = 80)",
+        (
+            f"create table {tiles(plan)} ({_typed(plan)}, lvl int2 not null, hop int8 not null,"
+            f" {columns}, primary key ({key}, lvl, hop)) with (fillfactor = 80)"
+        ),
         f"create type {_type(plan)} as ({', '.join(f'{c.name} {c.sql}' for c in cells(plan))})",
         _function(plan),
     ]
@@ -85,32 +95,58 @@ def dropped(plan: GroupByPlan) -> list[str]:
     if not partials(plan):
         return []
     arguments = ", ".join([*(c.sql for c in plan.keys), "int8"])
-    return [f"drop function if exists {function(plan)}({arguments})", f"drop type if exists {_type(plan)}", f"drop table if exists {tiles(plan)}", f"drop table if exists {keys_of(plan)}"]
+    return [
+        f"drop function if exists {function(plan)}({arguments})",
+        f"drop type if exists {_type(plan)}",
+        f"drop table if exists {tiles(plan)}",
+        f"drop table if exists {keys_of(plan)}",
+    ]
 
 
 # --- kept up
 
 
 def promoted(plan: GroupByPlan, among: str | None) -> str:
-    """Make hot the keys, of `among` or of all, that have that many events, and note all their tiles in `changed`.
+    """Make hot the keys, of `among` or of all, that have that many events, and note all their tiles
+    in `changed`.
 
-    Among the keys of many rows, those that have most of them are looked at, and some others: a hot key is found in time,
-    and until then its fetches are slower, and no different.
+    Among the keys of many rows, those that have most of them are looked at, and some others: a hot
+    key is found in time, and until then its fetches are slower, and no different.
     """
     key, table = _keys(plan), stored(plan)
     listed = ", ".join(key)
-    many = f"select {listed} from {table} group by {listed} having count(*) > {HOT}" if among is None else _many(plan, among)
-    fresh = f"insert into {keys_of(plan)} ({listed}, open) select {listed}, {BEFORE_ALL} from ({many}) n on conflict do nothing returning {listed}"
-    theirs = f"select distinct {_of(plan, 'e')}, {_tile('e')} from a join {table} e on {_same(plan, 'e', 'a')}"
-    return f"with a as ({fresh}) insert into changed ({listed}, hop) {theirs} on conflict do nothing"
+    many = (
+        f"select {listed} from {table} group by {listed} having count(*) > {HOT}"
+        if among is None
+        else _many(plan, among)
+    )
+    fresh = (
+        f"insert into {keys_of(plan)} ({listed}, open) select {listed}, {BEFORE_ALL} from ({many})"
+        f" n on conflict do nothing returning {listed}"
+    )
+    theirs = (
+        f"select distinct {_of(plan, 'e')}, {_tile('e')} from a join {table} e on"
+        f" {_same(plan, 'e', 'a')}"
+    )
+    return (
+        f"with a as ({fresh}) insert into changed ({listed}, hop) {theirs} on conflict do nothing"
+    )
 
 
 def _many(plan: GroupByPlan, among: str) -> str:
     """The keys of these rows that are not hot, and of those looked at have that many events."""
     listed = ", ".join(_keys(plan))
-    counted = f"(select count(*) from (select from {stored(plan)} e where {_same(plan, 'e', 'a')} limit {HOT + 1}) m)"
-    cold = f"{among} r where not exists (select from {keys_of(plan)} h where {_same(plan, 'h', 'r')})"
-    likely = f"select {listed} from {cold} group by {listed} order by count(*) desc, random() limit {LOOKED_AT}"
+    counted = (
+        f"(select count(*) from (select from {stored(plan)} e where {_same(plan, 'e', 'a')} limit"
+        f" {HOT + 1}) m)"
+    )
+    cold = (
+        f"{among} r where not exists (select from {keys_of(plan)} h where {_same(plan, 'h', 'r')})"
+    )
+    likely = (
+        f"select {listed} from {cold} group by {listed} order by count(*) desc, random() limit"
+        f" {LOOKED_AT}"
+    )
     return f"select {listed} from ({likely}) a where {counted} > {HOT}"
 
 
@@ -139,43 +175,97 @@ def _tile(alias: str) -> str:
 
 def changing(plan: GroupByPlan) -> str:
     """A temporary table of tiles to be made anew."""
-    return f"create temporary table changed ({_typed(plan)}, hop int8 not null, primary key ({', '.join(_keys(plan))}, hop)) on commit drop"
+    return (
+        f"create temporary table changed ({_typed(plan)}, hop int8 not null, primary key"
+        f" ({', '.join(_keys(plan))}, hop)) on commit drop"
+    )
 
 
 def touched(plan: GroupByPlan, rows: str) -> str:
     """Note the tiles of hot keys that these rows, with keys and a time, lie in."""
-    found = f"select distinct {_of(plan, 'r')}, {_tile('r')} from {rows} r join {keys_of(plan)} h on {_same(plan, 'h', 'r')}"
+    found = (
+        f"select distinct {_of(plan, 'r')}, {_tile('r')} from {rows} r join {keys_of(plan)} h on"
+        f" {_same(plan, 'h', 'r')}"
+    )
     return f"insert into changed ({', '.join(_keys(plan))}, hop) {found} on conflict do nothing"
 
 
 def refreshed(plan: GroupByPlan) -> list[str]:
-    """Make the tiles of `changed` anew, their days' totals, and of days that are over, heads and tails."""
+    """Make the tiles of `changed` anew, their days' totals, and of days that are over, heads and
+    tails.
+    """
     listed, table = ", ".join(_keys(plan)), tiles(plan)
     into = f"insert into {table} ({listed}, lvl, hop, {', '.join(p.name for p in partials(plan))})"
     events = ", ".join(f"({p.exact})::{p.sql}" if p.exact else p.of_events for p in partials(plan))
     ran = ", ".join(f"{p.merge}(t.{p.name}) over w" for p in partials(plan))
-    # `offset 0` holds Postgres to one look into the index for each tile and each day: by the key alone, which it takes
-    # where it knows no statistics yet, it would hold every tile of a hot key against every event of it.
-    of_tile = _within(f'select e.* from {stored(plan)} e where {_same(plan, "e", "c")} and e."time" >= c.hop and e."time" < c.hop + {TILE}', "e")
-    day_of = f"from {table} t where {_same(plan, 't', 'd')} and t.hop >= d.day and t.hop < d.day + {DAY}"
+    # `offset 0` holds Postgres to one look into the index for each tile and each day: by the key
+    # alone, which it takes
+    # where it knows no statistics yet, it would hold every tile of a hot key against every event of
+    # it.
+    of_tile = _within(
+        f'select e.* from {stored(plan)} e where {_same(plan, "e", "c")} and e."time" >= c.hop and'
+        f' e."time" < c.hop + {TILE}',
+        "e",
+    )
+    day_of = (
+        f"from {table} t where {_same(plan, 't', 'd')} and t.hop >= d.day and t.hop < d.day + {DAY}"
+    )
     of_day = _within(f"select t.* {day_of} and t.lvl = {BASE}", "t")
     ranked = _within(f"select t.lvl, t.hop {day_of} and t.lvl in ({HEAD}, {TAIL})", "r")
-    newest = f"(select {floor_to('max(t.hop)', DAY)} from {table} t where {_same(plan, 't', 'h')} and t.lvl = {WHOLE})"
-    over = f"select {_of(plan, 't')}, t.hop from {table} t join {keys_of(plan)} h on {_same(plan, 'h', 't')} join (select distinct {listed} from days) c on {_same(plan, 'c', 't')}"
-    sealed = f"(select {_of(plan, 'd')}, d.day from days d join {keys_of(plan)} h on {_same(plan, 'h', 'd')} where d.day < h.open) d"
+    newest = (
+        f"(select {floor_to('max(t.hop)', DAY)} from {table} t where {_same(plan, 't', 'h')} and"
+        f" t.lvl = {WHOLE})"
+    )
+    over = (
+        f"select {_of(plan, 't')}, t.hop from {table} t join {keys_of(plan)} h on"
+        f" {_same(plan, 'h', 't')} join (select distinct {listed} from days) c on"
+        f" {_same(plan, 'c', 't')}"
+    )
+    sealed = (
+        f"(select {_of(plan, 'd')}, d.day from days d join {keys_of(plan)} h on"
+        f" {_same(plan, 'h', 'd')} where d.day < h.open) d"
+    )
     window = f"window w as (partition by {_of(plan, 't')}, d.day order by t.hop"
     return [
-        f"delete from {table} t using changed c where {_same(plan, 't', 'c')} and t.lvl = {BASE} and t.hop = c.hop",
-        f"{into} select {_of(plan, 'c')}, {BASE}, c.hop, {events} from changed c {of_tile} group by {_of(plan, 'c')}, c.hop",
-        f"create temporary table days on commit drop as select distinct {_of(plan, 'c')}, {floor_to('c.hop', DAY)} as day from changed c",
-        f"delete from {table} t using days d where {_same(plan, 't', 'd')} and t.lvl = {WHOLE} and t.hop = d.day",
-        f"{into} select {_of(plan, 'd')}, {WHOLE}, d.day, {', '.join(p.merged('t') for p in partials(plan))} from days d {of_day} group by {_of(plan, 'd')}, d.day",
+        (
+            f"delete from {table} t using changed c where {_same(plan, 't', 'c')} and t.lvl ="
+            f" {BASE} and t.hop = c.hop"
+        ),
+        (
+            f"{into} select {_of(plan, 'c')}, {BASE}, c.hop, {events} from changed c {of_tile}"
+            f" group by {_of(plan, 'c')}, c.hop"
+        ),
+        (
+            f"create temporary table days on commit drop as select distinct {_of(plan, 'c')},"
+            f" {floor_to('c.hop', DAY)} as day from changed c"
+        ),
+        (
+            f"delete from {table} t using days d where {_same(plan, 't', 'd')} and t.lvl = {WHOLE}"
+            " and t.hop = d.day"
+        ),
+        (
+            f"{into} select {_of(plan, 'd')}, {WHOLE}, d.day,"
+            f" {', '.join(p.merged('t') for p in partials(plan))} from days d {of_day} group by"
+            f" {_of(plan, 'd')}, d.day"
+        ),
         # days that were open and are over now are sealed with those that changed
-        f"insert into days {over} where t.lvl = {WHOLE} and t.hop >= h.open and t.hop < {newest} except select {listed}, day from days",
-        f"update {keys_of(plan)} h set open = greatest(h.open, {newest}) from (select distinct {listed} from days) c where {_same(plan, 'h', 'c')} and {newest} is not null",
-        f"delete from {table} t using {sealed} {ranked} where {_same(plan, 't', 'd')} and t.lvl = r.lvl and t.hop = r.hop",
+        (
+            f"insert into days {over} where t.lvl = {WHOLE} and t.hop >= h.open and t.hop <"
+            f" {newest} except select {listed}, day from days"
+        ),
+        (
+            f"update {keys_of(plan)} h set open = greatest(h.open, {newest}) from (select distinct"
+            f" {listed} from days) c where {_same(plan, 'h', 'c')} and {newest} is not null"
+        ),
+        (
+            f"delete from {table} t using {sealed} {ranked} where {_same(plan, 't', 'd')} and t.lvl"
+            " = r.lvl and t.hop = r.hop"
+        ),
         f"{into} select {_of(plan, 't')}, {HEAD}, t.hop, {ran} from {sealed} {of_day} {window})",
-        f"{into} select {_of(plan, 't')}, {TAIL}, t.hop, {ran} from {sealed} {of_day} {window} desc)",
+        (
+            f"{into} select {_of(plan, 't')}, {TAIL}, t.hop, {ran} from {sealed} {of_day} {window}"
+            " desc)"
+        ),
         "drop table days",
     ]
 
@@ -188,25 +278,43 @@ def _spans(plan: GroupByPlan) -> list[tuple[int | None, int | None]]:
 
 
 def _function(plan: GroupByPlan) -> str:
-    """PL/pgSQL: bounds once, in variables; then one statement over the few rows that the windows are made of."""
+    """PL/pgSQL: bounds once, in variables.
+
+    Then one statement over the few rows that the windows are made of.
+    """
     spans = _spans(plan)
     declared = ["_e int8", "_d int8", "_o int8", "_m int8", "_w int8", f"found {_type(plan)}"]
-    body = [f"_e := {floor_to('_t', TILE)}; _d := {floor_to('_t', DAY)};", f"select h.open into _o from {keys_of(plan)} h where {_is_key(plan, 'h')};"]
+    body = [
+        f"_e := {floor_to('_t', TILE)}; _d := {floor_to('_t', DAY)};",
+        f"select h.open into _o from {keys_of(plan)} h where {_is_key(plan, 'h')};",
+    ]
     for i, (length, hop) in enumerate(spans):
         declared += [f"_{name}{i} int8" for name in "saxbuv"]
         body += _bounds(i, length, hop)
     body.append(f"_m := {_mask(spans, '_a{i} <= _e')}; _w := {_mask(spans, '_a{i} < _d')};")
     made = layout(plan, cells(plan))[1]
-    chosen = ", ".join(value(c, made[c.name], f"r.w & {1 << spans.index((c.length, c.hop))} <> 0") for c in cells(plan))
-    body.append(f"select {chosen} into found from ({' union all '.join(_branches(plan, spans))}) r; return found;")
+    chosen = ", ".join(
+        value(c, made[c.name], f"r.w & {1 << spans.index((c.length, c.hop))} <> 0")
+        for c in cells(plan)
+    )
+    body.append(
+        f"select {chosen} into found from ({' union all '.join(_branches(plan, spans))}) r; return"
+        " found;"
+    )
     arguments = ", ".join([*(f"_k{i} {c.sql}" for i, c in enumerate(plan.keys)), "_t int8"])
     text = f"declare {'; '.join(declared)}; begin {' '.join(body)} end"
-    return f"create function {function(plan)}({arguments}) returns {_type(plan)} language plpgsql stable as $hot${text}$hot$"
+    return (
+        f"create function {function(plan)}({arguments}) returns {_type(plan)} language plpgsql"
+        f" stable as $hot${text}$hot$"
+    )
 
 
 def _mask(spans: list[tuple[int | None, int | None]], test: str) -> str:
     """A bit for each window that passes."""
-    return " | ".join(f"(case when {test.replace('{i}', str(i))} then {1 << i}::int8 else 0 end)" for i in range(len(spans)))
+    return " | ".join(
+        f"(case when {test.replace('{i}', str(i))} then {1 << i}::int8 else 0 end)"
+        for i in range(len(spans))
+    )
 
 
 def _is_key(plan: GroupByPlan, alias: str) -> str:
@@ -214,15 +322,32 @@ def _is_key(plan: GroupByPlan, alias: str) -> str:
 
 
 def _bounds(i: int, length: int | None, hop: int | None) -> list[str]:
-    """Of one window: s its start, a its first whole tile, x its first whole day; of its first day, tiles [b, u) or the tail from v on."""
+    """Of one window: s its start, a its first whole tile, x its first whole day.
+
+    Of its first day, tiles [b, u) or the tail from v on.
+    """
     if length is None:
-        return [f"_s{i} := {BEFORE_ALL}; _a{i} := {BEFORE_ALL}; _x{i} := {BEFORE_ALL}; _b{i} := 0; _u{i} := 0;"]
-    first = f"_s{i} := {start('_t', length, hop)}; _a{i} := {floor_to(f'(_s{i} + {TILE - 1})', TILE)}; _x{i} := {floor_to(f'(_a{i} + {DAY - 1})', DAY)};"
+        return [
+            (
+                f"_s{i} := {BEFORE_ALL}; _a{i} := {BEFORE_ALL}; _x{i} := {BEFORE_ALL}; _b{i} := 0;"
+                f" _u{i} := 0;"
+            )
+        ]
+    first = (
+        f"_s{i} := {start('_t', length, hop)}; _a{i} := {floor_to(f'(_s{i} + {TILE - 1})', TILE)};"
+        f" _x{i} := {floor_to(f'(_a{i} + {DAY - 1})', DAY)};"
+    )
     within = f"_b{i} := _a{i}; _u{i} := _e; _x{i} := {AFTER_ALL};"
     aligned = f"_b{i} := 0; _u{i} := 0;"
     tail = f"_b{i} := 0; _u{i} := 0; _v{i} := _a{i};"
     opened = f"_b{i} := _a{i}; _u{i} := _x{i};"
-    return [first, f"if _a{i} > _e or _a{i} >= _d then {within} elsif _x{i} = _a{i} then {aligned} elsif _x{i} <= _o then {tail} else {opened} end if;"]
+    return [
+        first,
+        (
+            f"if _a{i} > _e or _a{i} >= _d then {within} elsif _x{i} = _a{i} then {aligned} elsif"
+            f" _x{i} <= _o then {tail} else {opened} end if;"
+        ),
+    ]
 
 
 def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> list[str]:
@@ -234,16 +359,31 @@ def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> 
     least = f"least({', '.join(f'_x{i}' for i in range(len(spans)))})"
     found = [
         f'select _m as w, {raw} {events} _e and e."time" < _t',
-        f"(select _w as w, {kept} {tile} {HEAD} and _d < _o and t.hop >= _d and t.hop < _e order by t.hop desc limit 1)",
+        (
+            f"(select _w as w, {kept} {tile} {HEAD} and _d < _o and t.hop >= _d and t.hop < _e"
+            " order by t.hop desc limit 1)"
+        ),
         f"select _w as w, {kept} {tile} {BASE} and _d >= _o and t.hop >= _d and t.hop < _e",
-        f"select {_mask(spans, 't.hop >= _x{i}')} as w, {kept} {tile} {WHOLE} and t.hop >= {least} and t.hop < _d",
+        (
+            f"select {_mask(spans, 't.hop >= _x{i}')} as w, {kept} {tile} {WHOLE} and t.hop >="
+            f" {least} and t.hop < _d"
+        ),
     ]
     found += _carried(plan, spans)
     for i, (length, _) in enumerate(spans):
         if length is not None:
-            found.append(f'select {1 << i}::int8 as w, {raw} {events} _s{i} and e."time" < case when _a{i} > _e then _t else _a{i} end')
-            found.append(f"(select {1 << i}::int8 as w, {kept} {tile} {TAIL} and t.hop >= _v{i} and t.hop < _x{i} order by t.hop limit 1)")
-            found.append(f"select {1 << i}::int8 as w, {kept} {tile} {BASE} and t.hop >= _b{i} and t.hop < _u{i}")
+            found.append(
+                f'select {1 << i}::int8 as w, {raw} {events} _s{i} and e."time" < case when _a{i} >'
+                f" _e then _t else _a{i} end"
+            )
+            found.append(
+                f"(select {1 << i}::int8 as w, {kept} {tile} {TAIL} and t.hop >= _v{i} and t.hop <"
+                f" _x{i} order by t.hop limit 1)"
+            )
+            found.append(
+                f"select {1 << i}::int8 as w, {kept} {tile} {BASE} and t.hop >= _b{i} and t.hop <"
+                f" _u{i}"
+            )
     return found
 
 
@@ -252,6 +392,18 @@ def _carried(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> l
     if not retained_totals.possible(plan):
         return []
     there = {(p.kind, p.arg, p.where): p for p in retained_totals.partials(plan)}
-    columns = [f"t.{q.name}::{p.sql}" if (q := there.get((p.kind, p.arg, p.where))) else f"null::{p.sql}" for p in partials(plan)]
+    columns = [
+        f"t.{q.name}::{p.sql}" if (q := there.get((p.kind, p.arg, p.where))) else f"null::{p.sql}"
+        for p in partials(plan)
+    ]
     ever = sum(1 << i for i, (length, _) in enumerate(spans) if length is None)
-    return [f"select {ever}::int8 as w, {', '.join(columns)} from {retained_totals.table(plan)} t where {_is_key(plan, 't')}"] if ever else []
+    return (
+        [
+            (
+                f"select {ever}::int8 as w, {', '.join(columns)} from {retained_totals.table(plan)} t"
+                f" where {_is_key(plan, 't')}"
+            )
+        ]
+        if ever
+        else []
+    )

@@ -1,4 +1,6 @@
-"""What a store needs from time to time while it is streamed into: rows beyond the retention go, pages are vacuumed, old marks dropped."""
+"""What a store needs from time to time while it is streamed into: rows beyond the retention go,
+pages are vacuumed, old marks dropped.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ log = logging.getLogger("workbench.stream")
 
 
 class Upkeep:
-    """A thread that keeps the tables of group-bys tidy, every so many seconds; it changes no answer."""
+    """A thread that keeps the tables of group-bys tidy, every so many seconds.
+
+    It changes no answer.
+    """
 
     def __init__(self, store: Store, plans: Iterable[GroupByPlan], seconds: float) -> None:
         self.store, self.plans, self.seconds = store, list(plans), seconds
@@ -35,7 +40,9 @@ class Upkeep:
             try:
                 self.once()
             except (StoreError, psycopg.Error) as error:  # the next turn does it
-                log.warning("what lies before the retention was not let go, and will be later: %s", error)
+                log.warning(
+                    "what lies before the retention was not let go, and will be later: %s", error
+                )
 
     def once(self) -> int:
         """Do it now; how many rows went."""

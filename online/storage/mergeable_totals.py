@@ -1,4 +1,6 @@
-"""Totals that merge: what events are reduced to where they are many or forgotten, and what a cell's value is made of."""
+"""Totals that merge: what events are reduced to where they are many or forgotten, and what a cell's
+value is made of.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ BITS = {"bit_and": "&", "bit_or": "|", "bit_xor": "#"}
 
 @dataclass(frozen=True)
 class Partial:
-    """One total: its name and type, what it is of, how it is made of events, and how of others like it."""
+    """One total: its name and type, what it is of, how it is made of events, and how of others like
+    it.
+    """
 
     name: str
     sql: str
@@ -47,44 +51,81 @@ def _exact(sql: str) -> bool:
 
 def plain(plan: GroupByPlan, cell: Cell) -> bool:
     """Whether a cell reduces events as they are: no elements of lists, no buckets."""
-    return plan.kind == "events" and not cell.each and not any(f.by for f in plan.features if cell.name in f.cells)
+    return (
+        plan.kind == "events"
+        and not cell.each
+        and not any(f.by for f in plan.features if cell.name in f.cells)
+    )
 
 
 def mergeable(plan: GroupByPlan, cell: Cell) -> bool:
     """Whether a cell's value is made of totals that merge."""
     of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
-    simple = cell.reduction in ("count", "sum", "average", "any", "all", "variance", "stddev", *BITS)
-    return plain(plan, cell) and (simple or (cell.reduction in ("min", "max") and of not in ("bytea", "uuid", "jsonb")))
+    simple = cell.reduction in (
+        "count",
+        "sum",
+        "average",
+        "any",
+        "all",
+        "variance",
+        "stddev",
+        *BITS,
+    )
+    return plain(plan, cell) and (
+        simple or (cell.reduction in ("min", "max") and of not in ("bytea", "uuid", "jsonb"))
+    )
 
 
 def tiled(plan: GroupByPlan, cell: Cell) -> bool:
     """Whether the tiles of hot keys keep a cell's totals: of what merges, what is fast to add."""
     of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
-    return mergeable(plan, cell) and cell.reduction not in BITS and (cell.reduction not in ("variance", "stddev") or _exact(of))
+    return (
+        mergeable(plan, cell)
+        and cell.reduction not in BITS
+        and (cell.reduction not in ("variance", "stddev") or _exact(of))
+    )
 
 
-def layout(plan: GroupByPlan, cells: Sequence[Cell], letter: str = "p") -> tuple[tuple[Partial, ...], dict[str, tuple[Partial, ...]]]:
+def layout(
+    plan: GroupByPlan, cells: Sequence[Cell], letter: str = "p"
+) -> tuple[tuple[Partial, ...], dict[str, tuple[Partial, ...]]]:
     """The totals of some cells, each once, and for each cell those that it is made of."""
     kinds = {c.name: c.sql for c in plan.stored}
     made: dict[tuple[str, str | None, str | None], Partial] = {}
     found: dict[str, tuple[Partial, ...]] = {}
     for cell in cells:
         arg, where = cell.inputs.get("arg"), cell.inputs.get("where")
-        found[cell.name] = tuple(made.setdefault((kind, arg, where), _partial(kind, arg, where, kinds, f"{letter}{len(made)}")) for kind in _parts(cell, kinds.get(arg or "", "")))
+        found[cell.name] = tuple(
+            made.setdefault(
+                (kind, arg, where), _partial(kind, arg, where, kinds, f"{letter}{len(made)}")
+            )
+            for kind in _parts(cell, kinds.get(arg or "", ""))
+        )
     return tuple(made.values()), found
 
 
 def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
-    """n: how many; s: their sum; d and dd: as decimals, their sum and that of their squares; the least, the most, and so on."""
+    """n: how many; s: their sum; d and dd: as decimals, their sum and that of their squares.
+
+    The least, the most, and so on.
+    """
     if cell.reduction in ("min", "max"):
         name = "least" if cell.reduction == "min" else "most"
         return ("every" if name == "least" else "some",) if kind == "bool" else (name,)
     if cell.reduction in BITS:
         return (cell.reduction,)
-    return {"count": ("n",), "sum": ("s",), "average": ("n", "s"), "any": ("some",), "all": ("every",)}.get(cell.reduction, ("n", "s" if _exact(kind) else "d", "dd"))
+    return {
+        "count": ("n",),
+        "sum": ("s",),
+        "average": ("n", "s"),
+        "any": ("some",),
+        "all": ("every",),
+    }.get(cell.reduction, ("n", "s" if _exact(kind) else "d", "dd"))
 
 
-def _partial(kind: str, arg: str | None, where: str | None, kinds: dict[str, str], name: str) -> Partial:
+def _partial(
+    kind: str, arg: str | None, where: str | None, kinds: dict[str, str], name: str
+) -> Partial:
     keep = [f"e.{quoted(where)}"] if where else []
     keep += [f"e.{quoted(arg)} is not null"] if arg else []
     test = f" filter (where {' and '.join(keep)})" if keep else ""
@@ -123,5 +164,3 @@ def value(cell: Cell, parts: Sequence[Partial], where: str = "") -> str:
         return f"(sqrt{spread})::float8" if cell.reduction == "stddev" else f"{spread}::float8"
     (total,) = merged
     return f"({total})::{cell.sql}" if cell.sql in ("int8", "numeric(20,0)") else total
-
-

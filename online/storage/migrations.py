@@ -1,4 +1,6 @@
-"""How a store's catalog is made, and brought up to this version: by whoever owns it, in one transaction."""
+"""How a store's catalog is made, and brought up to this version: by whoever owns it, in one
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,19 @@ from workbench.online.errors import StoreError
 from workbench.online.fetching import sql_functions
 from workbench.online.plan import FORMAT, Plan
 from workbench.online.storage.postgres_address import place
-from workbench.online.storage.store_schema import SCHEMA, checks, edges, frozen, metadata, plans, published, tiles, topic_counts, topic_troubles, versions
+from workbench.online.storage.store_schema import (
+    SCHEMA,
+    checks,
+    edges,
+    frozen,
+    metadata,
+    plans,
+    published,
+    tiles,
+    topic_counts,
+    topic_troubles,
+    versions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +49,10 @@ HOW = "an owner brings it up by workbench migrate --store URL"
 
 @dataclass(frozen=True)
 class Migration:
-    """A step of the catalog's; a `breaking` one cannot be read any more by clients that do not know it."""
+    """A step of the catalog's.
+
+    A `breaking` one cannot be read any more by clients that do not know it.
+    """
 
     apply: Callable[[Connection], None]
     breaking: bool = False
@@ -55,12 +72,27 @@ def _third(con: Connection) -> None:
 
 
 def _fourth(con: Connection) -> None:
-    """Migrations say whether they break; a monitor's tables stand here; functions set all that values depend on."""
-    con.execute(text(f"alter table {SCHEMA}.migrations add column if not exists breaking boolean not null default false"))
+    """Migrations say whether they break; a monitor's tables stand here.
+
+    Functions set all that values depend on.
+    """
+    con.execute(
+        text(
+            f"alter table {SCHEMA}.migrations add column if not exists breaking boolean not null"
+            " default false"
+        )
+    )
     for table in (edges, tiles, frozen):
         table.create(con, checkfirst=True)
-    for told in con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id)).scalars().all():
-        if told["format"] == FORMAT and sql_functions.lacking(plan := Plan.loads(json.dumps(told))) is None:
+    for told in (
+        con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id))
+        .scalars()
+        .all()
+    ):
+        if (
+            told["format"] == FORMAT
+            and sql_functions.lacking(plan := Plan.loads(json.dumps(told))) is None
+        ):
             raw: Any = con.connection.driver_connection
             raw.execute(sql_functions.created(plan)[0])
 
@@ -71,11 +103,23 @@ def _fifth(con: Connection) -> None:
 
 def _sixth(con: Connection) -> None:
     """Dead letters keep their keys and headers, of which columns may come."""
-    con.execute(text(f"alter table {SCHEMA}.dead_letters add column if not exists key bytea, add column if not exists headers jsonb"))
+    con.execute(
+        text(
+            f"alter table {SCHEMA}.dead_letters add column if not exists key bytea, add column if"
+            " not exists headers jsonb"
+        )
+    )
 
 
 # In order; one that was released is never edited.
-MIGRATIONS = (Migration(_first), Migration(_second), Migration(_third), Migration(_fourth), Migration(_fifth), Migration(_sixth))
+MIGRATIONS = (
+    Migration(_first),
+    Migration(_second),
+    Migration(_third),
+    Migration(_fourth),
+    Migration(_fifth),
+    Migration(_sixth),
+)
 
 
 def migrate(store: Store) -> tuple[int, int]:
@@ -101,7 +145,10 @@ def migrate(store: Store) -> tuple[int, int]:
 
 
 def ready(store: Store) -> None:
-    """Make the catalog where there is none, before something is written. StoreError where it is an older one."""
+    """Make the catalog where there is none, before something is written.
+
+    StoreError where it is an older one.
+    """
     if not store.has_catalog():
         migrate(store)
         return
@@ -123,7 +170,10 @@ def _versions(con: psycopg.Connection[Any]) -> list[tuple[int, bool]]:
 
 
 def refuse_newer(con: psycopg.Connection[Any]) -> None:
-    """StoreError where a newer workbench changed the catalog so that this one cannot read it; what it only added is no hindrance."""
+    """StoreError where a newer workbench changed the catalog so that this one cannot read it.
+
+    What it only added is no hindrance.
+    """
     there = _versions(con)
     if any(breaking and number > len(MIGRATIONS) for number, breaking in there):
         raise _newer(max(number for number, _ in there))
@@ -134,15 +184,25 @@ def lacking(store: Store, error: psycopg.Error) -> StoreError | None:
     with store.connection() as con:
         there = version(con)
     if not there:
-        message = f"there is no store in the database of {place(store.access.url)} yet: publish(..., store) makes one, and so does workbench migrate --store URL, by a role that owns it"
+        message = (
+            f"there is no store in the database of {place(store.access.url)} yet: publish(...,"
+            " store) makes one, and so does workbench migrate --store URL, by a role that owns it"
+        )
         return StoreError(message, "unknown")
     return _older(there, str(error).splitlines()[0]) if there < len(MIGRATIONS) else None
 
 
 def _older(there: int, why: str = "") -> StoreError:
     because = f" ({why})" if why else ""
-    return StoreError(f"the store's catalog is at version {there}, and this needs version {len(MIGRATIONS)}{because}: {HOW}", "broken")
+    return StoreError(
+        f"the store's catalog is at version {there}, and this needs version"
+        f" {len(MIGRATIONS)}{because}: {HOW}",
+        "broken",
+    )
 
 
 def _newer(there: int) -> StoreError:
-    return StoreError(f"this store was made by a newer feature-workbench, whose catalog is at version {there}, and this one knows {len(MIGRATIONS)}: upgrade the package")
+    return StoreError(
+        f"this store was made by a newer feature-workbench, whose catalog is at version {there},"
+        f" and this one knows {len(MIGRATIONS)}: upgrade the package"
+    )

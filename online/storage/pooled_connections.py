@@ -1,4 +1,6 @@
-"""Connections behind a pooler, where the next transaction may be another session's: each says anew what it needs."""
+"""Connections behind a pooler, where the next transaction may be another session's: each says anew
+what it needs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def carries_prepared(con: psycopg.Connection[Any]) -> bool:
     ours with the session that was at hand, from which it is taken away again.
     """
     if not psycopg.capabilities.has_send_close_prepared():
-        return False  # this libpq forgets a statement by an SQL command, which a pooler does not translate
+        # this libpq forgets a statement by an SQL command, which a pooler does not translate
+        return False
     ours = f"workbench_{uuid4().hex}"
     statement = f"select '{ours}'"
     with con.transaction():
@@ -66,7 +69,9 @@ class RelayedConnection(psycopg.Connection[Any]):
             psycopg.Cursor(self).execute(self.setting)
             cursor = psycopg.RawCursor(self)
             cursor.execute(sql, row, prepare=True, binary=True)
-        return cursor.fetchall()  # all came with the pipeline's end: within it, this is a second round trip
+        return (
+            cursor.fetchall()
+        )  # all came with the pipeline's end: within it, this is a second round trip
 
 
 class RelayedCursor(psycopg.Cursor[Any]):

@@ -20,7 +20,9 @@ PATIENCE = 10  # seconds to connect
 ANSWERS = {"true": True, "yes": True, "on": True, "1": True}
 ANSWERS |= {"false": False, "no": False, "off": False, "0": False}
 PREPARE = re.compile(r"(?:^|(?<=\s))prepare\s*=\s*'?(\w*)'?(?:\s+|$)")  # in `key=value` form
-AUTHORITY = re.compile(r"://[^/?#:@]*:(.*)@")  # greedy: a password may have signs that it should not
+AUTHORITY = re.compile(
+    r"://[^/?#:@]*:(.*)@"
+)  # greedy: a password may have signs that it should not
 NAMED = re.compile(r"(?:password|sslpassword)\s*=\s*(?:'((?:\\.|[^'\\])*)'|([^\s&]+))")
 SHORTEST = 3  # characters of what is looked for in a text to hide it
 
@@ -39,7 +41,10 @@ def split(url: str) -> tuple[str, bool | None]:
     if not said:
         return url, None
     if said[-1].lower() not in ANSWERS:
-        message = f"prepare={said[-1]} in the store's address is neither true nor false: say false behind a pooler that knows no prepared statements"
+        message = (
+            f"prepare={said[-1]} in the store's address is neither true nor false: say false behind"
+            " a pooler that knows no prepared statements"
+        )
         raise StoreError(message)
     return url, ANSWERS[said[-1].lower()]
 
@@ -52,8 +57,15 @@ def refuse_none(url: str) -> None:
         shown = f"{redacted(url, url)!r:.80}"
         why = redacted(" ".join(str(error).split()), url)
         placed = "://" in url or "=" in url
-        more = f" ({why})" if placed else f", or Store(Path({shown})) for a store of its own in that folder"
-        message = f"Store({shown}) is no address of a Postgres: give 'postgresql://user@host/database'{more}"
+        more = (
+            f" ({why})"
+            if placed
+            else f", or Store(Path({shown})) for a store of its own in that folder"
+        )
+        message = (
+            f"Store({shown}) is no address of a Postgres: give"
+            f" 'postgresql://user@host/database'{more}"
+        )
         raise StoreError(message) from None
 
 
@@ -65,8 +77,12 @@ def conninfo(url: str, name: str, link: Mapping[str, str], **more: str) -> str:
     """
     told = conninfo_to_dict(url)
     wanted = {"connect_timeout": str(PATIENCE), **link}
-    ours = {k: v for k, v in wanted.items() if k not in told and not os.environ.get(f"PG{k.upper()}")}
-    return make_conninfo(url, **ours, client_encoding="UTF8", fallback_application_name=name, **more)
+    ours = {
+        k: v for k, v in wanted.items() if k not in told and not os.environ.get(f"PG{k.upper()}")
+    }
+    return make_conninfo(
+        url, **ours, client_encoding="UTF8", fallback_application_name=name, **more
+    )
 
 
 def options(url: str) -> str:
@@ -88,7 +104,9 @@ def user(url: str) -> str:
 def responds(url: str) -> pq.Ping:
     """Whether a server takes connections there, whoever asks; in no language."""
     asked = {"connect_timeout": "2"}
-    if conninfo_to_dict(url).get("sslmode") == "require":  # a server without TLS is no server that is away
+    if (
+        conninfo_to_dict(url).get("sslmode") == "require"
+    ):  # a server without TLS is no server that is away
         asked["sslmode"] = "prefer"
     return pq.Ping(pq.PGconn.ping(make_conninfo(url, **asked).encode()))
 

@@ -14,17 +14,36 @@ from workbench.online.storage import postgres_address
 if TYPE_CHECKING:
     import psycopg
 
-FULL = ("too many clients", "too many connections", "remaining connection slots", "no more connections")
-POOLED = "a pooler stands between that keeps no session: give the store's address with prepare=false"
+FULL = (
+    "too many clients",
+    "too many connections",
+    "remaining connection slots",
+    "no more connections",
+)
+POOLED = (
+    "a pooler stands between that keeps no session: give the store's address with prepare=false"
+)
 AGAIN = "40"  # the class of states that another change is the cause of
 RETRY = "nothing of it was written: try again"
 # By SQLSTATE, or its first letters: the kind of the error, what it is, what to do.
 SENTENCES = {
-    "25006": ("broken", "cannot be written here", "give the address of the primary, or a role that may write"),
-    "42501": ("broken", "is not allowed to {user}", "the SQL of `{grants}` allows it, or of another --role, writer or owner"),
+    "25006": (
+        "broken",
+        "cannot be written here",
+        "give the address of the primary, or a role that may write",
+    ),
+    "42501": (
+        "broken",
+        "is not allowed to {user}",
+        "the SQL of `{grants}` allows it, or of another --role, writer or owner",
+    ),
     "53100": ("busy", "failed since the server's disk is full", "free some of it, then try again"),
     "53200": ("busy", "failed since the server has no memory left", "try again with less at once"),
-    "53300": ("busy", "failed since the server has too many connections", "try again, or raise its max_connections"),
+    "53300": (
+        "busy",
+        "failed since the server has too many connections",
+        "try again, or raise its max_connections",
+    ),
     "53": ("busy", "failed since the server lacks room", "try again"),
     AGAIN: ("busy", "met another change of the same", RETRY),
     "55P03": ("busy", "waited too long for another change", RETRY),
@@ -52,7 +71,10 @@ def refusal(error: psycopg.Error, url: str, what: str = "a statement") -> StoreE
     """What to raise where the server does not do `what` it was asked."""
     state, said = error.sqlstate or "", postgres_address.redacted(first_line(error), url)
     if state == "42501" and POLICY in said:
-        message = f"{what} would miss rows that a policy hides from {postgres_address.user(url)} ({said}): drop the policy, or alter the role to bypassrls"
+        message = (
+            f"{what} would miss rows that a policy hides from {postgres_address.user(url)}"
+            f" ({said}): drop the policy, or alter the role to bypassrls"
+        )
         return StoreError(message, "broken")
     key = next((k for k in (state, state[:3], state[:2]) if k in SENTENCES), None)
     if key is None:
@@ -72,15 +94,24 @@ def away(url: str, error: BaseException) -> StoreError:
     """What to raise where the server gives no connection, or takes it away."""
     said = postgres_address.redacted(" ".join(str(error).split()), url)
     place = postgres_address.place(url)
-    return StoreError(f"the store cannot be reached: {said}; is the server of {place} running?", "away")
+    return StoreError(
+        f"the store cannot be reached: {said}; is the server of {place} running?", "away"
+    )
 
 
 def unreachable(url: str, error: psycopg.Error) -> StoreError:
-    """What to raise where a connection is not had: that the server refuses it, by its own words, or is away."""
+    """What to raise where a connection is not had: that the server refuses it, by its own words, or
+    is away.
+    """
     if postgres_address.responds(url) != pq.Ping.OK:
         return away(url, error)
-    said = postgres_address.redacted(" ".join(str(error).split()), url).removeprefix("connection failed: ")
+    said = postgres_address.redacted(" ".join(str(error).split()), url).removeprefix(
+        "connection failed: "
+    )
     if any(words in said for words in FULL):
-        message = f"the server of {postgres_address.place(url)} has too many connections: {said}; ask again, or raise its max_connections"
+        message = (
+            f"the server of {postgres_address.place(url)} has too many connections: {said}; ask"
+            " again, or raise its max_connections"
+        )
         return StoreError(message, "busy")
     return StoreError(f"the store cannot be reached, since its server refuses: {said}", "broken")

@@ -24,9 +24,11 @@ VERBS = {"publish": "published", "unpublish": "unpublished", "rollback": "rolled
 
 @dataclass(frozen=True)
 class Basis:
-    """What was served under a name, none where nothing was, and the newest entry of the audit by then.
+    """What was served under a name, none where nothing was, and the newest entry of the audit by
+    then.
 
-    `end`, in microseconds since 1970, is the time before which the history of whatever takes its place must be there.
+    `end`, in microseconds since 1970, is the time before which the history of whatever takes its
+    place must be there.
     """
 
     name: str
@@ -45,10 +47,25 @@ def basis(store: Store, name: str, end: int | None = None) -> Basis:
 
 
 def conflicts(con: Connection, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
-    """The plan's group-bys whose name another definition has, in something that is served under another name."""
+    """The plan's group-bys whose name another definition has, in something that is served under
+    another name.
+    """
     mine = {g.name: g for g in plan.group_bys}
-    others = (_read(p) for p in con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id).where(published.c.name != plan.name).order_by(published.c.name)).scalars())
-    return [(g.name, p, g) for p in others for g in p.group_bys if g.name in mine and mine[g.name].hash != g.hash]
+    others = (
+        _read(p)
+        for p in con.execute(
+            select(plans.c.plan)
+            .join(published, published.c.plan == plans.c.id)
+            .where(published.c.name != plan.name)
+            .order_by(published.c.name)
+        ).scalars()
+    )
+    return [
+        (g.name, p, g)
+        for p in others
+        for g in p.group_bys
+        if g.name in mine and mine[g.name].hash != g.hash
+    ]
 
 
 class MovedError(StoreError):
@@ -56,25 +73,36 @@ class MovedError(StoreError):
 
 
 def refuse_moved(con: Connection, plan: Plan, seen: Basis) -> None:
-    """MovedError that says what changed since, by whom and when, where a plan would take the place of what nobody looked at.
+    """MovedError that says what changed since, by whom and when, where a plan would take the place
+    of what nobody looked at.
 
-    To be asked under the catalog's lock, in the transaction that writes. What is served is the plan itself where it was
-    confirmed before: then nothing is refused.
+    To be asked under the catalog's lock, in the transaction that writes. What is served is the plan
+    itself where it was confirmed before: then nothing is refused.
     """
     now = _serving(con, seen.name)
     if now not in (seen.plan, plan):
         raise _moved(con, seen, f"{seen.name} {_as_it_is(now, plan)}", audit.c.name == seen.name)
     for name, other, _ in conflicts(con, plan):
-        raise _moved(con, seen, f"{name} is served by {other.name} with another definition", audit.c.name == other.name)
+        raise _moved(
+            con,
+            seen,
+            f"{name} is served by {other.name} with another definition",
+            audit.c.name == other.name,
+        )
 
 
 def refuse_lacking(con: Connection, plan: Plan, seen: Basis) -> None:
-    """MovedError where the history of a group-by, which was there or was uploaded, is not there before the end by now."""
+    """MovedError where the history of a group-by, which was there or was uploaded, is not there
+    before the end by now.
+    """
     ends = {r.rows: r.batch_end for r in con.execute(select(states.c.rows, states.c.batch_end))}
     for group_by in plan.group_bys:
         there = ends.get(group_by.table)
         if seen.end is not None and (there or 0) < seen.end:
-            what = f"the history of {group_by.name} is there {'no more' if there is None else f'before {moment(there):%Y-%m-%d %H:%M} alone'}"
+            what = (
+                f"the history of {group_by.name} is there"
+                f" {'no more' if there is None else f'before {moment(there):%Y-%m-%d %H:%M} alone'}"
+            )
             raise _moved(con, seen, what, audit.c.verb == "unpublish")
 
 
@@ -83,20 +111,44 @@ def _as_it_is(now: Plan | None, plan: Plan) -> str:
     if now is None:
         return "is not served any more"
     mine, theirs = ({name for *_, name in p.outputs} for p in (plan, now))
-    told = [f"{what} {', '.join(sorted(names)[:4])}" for what, names in (("with", theirs - mine), ("without", mine - theirs)) if names]
+    told = [
+        f"{what} {', '.join(sorted(names)[:4])}"
+        for what, names in (("with", theirs - mine), ("without", mine - theirs))
+        if names
+    ]
     if told:
         return f"is served {' and '.join(told)}"
-    return "is served with another definition of its features" if now.hash != plan.hash else "is served with other checks, retention, owner or description"
+    return (
+        "is served with another definition of its features"
+        if now.hash != plan.hash
+        else "is served with other checks, retention, owner or description"
+    )
 
 
 def _moved(con: Connection, seen: Basis, what: str, whose: ColumnElement[bool]) -> MovedError:
-    found = con.execute(select(audit).where(audit.c.id > seen.noted, audit.c.verb.in_(VERBS), whose).order_by(audit.c.id.desc()).limit(1)).first()
-    by = "" if found is None else f" since this was looked at: {found.name} was {VERBS[found.verb]} by {found.who} on {found.at:%Y-%m-%d at %H:%M:%S} UTC"
+    found = con.execute(
+        select(audit)
+        .where(audit.c.id > seen.noted, audit.c.verb.in_(VERBS), whose)
+        .order_by(audit.c.id.desc())
+        .limit(1)
+    ).first()
+    by = (
+        ""
+        if found is None
+        else (
+            f" since this was looked at: {found.name} was {VERBS[found.verb]} by {found.who} on"
+            f" {found.at:%Y-%m-%d at %H:%M:%S} UTC"
+        )
+    )
     return MovedError(f"{what}{by}; nothing is changed: look again, and confirm what you see then")
 
 
 def _serving(con: Connection, name: str) -> Plan | None:
-    found = con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id).where(published.c.name == name)).scalar()
+    found = con.execute(
+        select(plans.c.plan)
+        .join(published, published.c.plan == plans.c.id)
+        .where(published.c.name == name)
+    ).scalar()
     return None if found is None else _read(found)
 
 

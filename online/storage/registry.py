@@ -1,4 +1,6 @@
-"""What is published under which name: registered, replaced, taken away, and told, each in one transaction."""
+"""What is published under which name: registered, replaced, taken away, and told, each in one
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from workbench.online.plan import GroupByPlan, Plan
 from workbench.online.storage import migrations, proposal_basis, row_tables
 from workbench.online.storage import uploads as loading
 from workbench.online.storage.store import unknown, unmade
-from workbench.online.storage.store_schema import audit, offsets, plans, published, states, topic_counts, topic_troubles, uploads
+from workbench.online.storage.store_schema import (
+    audit,
+    offsets,
+    plans,
+    published,
+    states,
+    topic_counts,
+    topic_troubles,
+    uploads,
+)
 from workbench.online.storage.table_names import stored
 
 if TYPE_CHECKING:
@@ -27,12 +38,16 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 
-ALONE = select(func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0)))  # one change of what is served at a time
+ALONE = select(
+    func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0))
+)  # one change of what is served at a time
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a published name: its number, its definition's hash, when it was made, and whether it is served."""
+    """One version of a published name: its number, its definition's hash, when it was made, and
+    whether it is served.
+    """
 
     name: str
     version: int
@@ -63,18 +78,28 @@ def history(store: Store, name: str) -> list[Version]:
         return []
     with store.catalog() as con:
         served = con.execute(select(published.c.plan).where(published.c.name == name)).scalar()
-        found = con.execute(select(plans).where(plans.c.name == name).order_by(plans.c.version)).all()
-    return [Version(r.name, r.version, r.hash, r.made, r.id == served, Plan.loads(json.dumps(r.plan))) for r in found]
+        found = con.execute(
+            select(plans).where(plans.c.name == name).order_by(plans.c.version)
+        ).all()
+    return [
+        Version(r.name, r.version, r.hash, r.made, r.id == served, Plan.loads(json.dumps(r.plan)))
+        for r in found
+    ]
 
 
 def served(con: Connection) -> list[Plan]:
     """Every plan that is published now."""
-    found = con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id)).scalars()
+    found = con.execute(
+        select(plans.c.plan).join(published, published.c.plan == plans.c.id)
+    ).scalars()
     return [Plan.loads(json.dumps(plan)) for plan in found]
 
 
 def batch_ends(store: Store) -> dict[str, int | None]:
-    """By table of rows, the time before which everything was uploaded; a table that is not there has none."""
+    """By table of rows, the time before which everything was uploaded.
+
+    A table that is not there has none.
+    """
     if not store.has_catalog():
         return {}
     with store.catalog() as con:
@@ -86,7 +111,9 @@ def forgetful(store: Store) -> set[str]:
     if not store.has_catalog():
         return set()
     with store.catalog() as con:
-        return set(con.execute(select(states.c.rows).where(states.c.horizon.is_not(None))).scalars())
+        return set(
+            con.execute(select(states.c.rows).where(states.c.horizon.is_not(None))).scalars()
+        )
 
 
 def uploaded(store: Store, group_by: str) -> list[Any]:
@@ -94,11 +121,17 @@ def uploaded(store: Store, group_by: str) -> list[Any]:
     if not store.has_catalog():
         return []
     with store.catalog() as con:
-        return list(con.execute(select(uploads).where(uploads.c.group_by == group_by).order_by(uploads.c.id.desc())).all())
+        return list(
+            con.execute(
+                select(uploads).where(uploads.c.group_by == group_by).order_by(uploads.c.id.desc())
+            ).all()
+        )
 
 
 def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
-    """The plan's group-bys whose name another definition has, in something that is served under another name."""
+    """The plan's group-bys whose name another definition has, in something that is served under
+    another name.
+    """
     if not store.has_catalog():
         return []
     with store.catalog() as con:
@@ -106,7 +139,8 @@ def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
 
 
 def prepare(store: Store, plan: Plan, seen: Basis | None = None) -> None:
-    """Make the store, if there is none, and the tables of the plan's group-bys, if they are not there; nothing is served of them yet.
+    """Make the store, if there is none, and the tables of the plan's group-bys, if they are not
+    there; nothing is served of them yet.
 
     Raises StoreError where what was `seen` stands no more.
     """
@@ -115,14 +149,19 @@ def prepare(store: Store, plan: Plan, seen: Basis | None = None) -> None:
         with store.catalog() as catalog:
             proposal_basis.refuse_moved(catalog, plan, seen)
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
-        for group_by in sorted(plan.group_bys, key=lambda g: g.table):  # in one order, so that two do not wait for each other
+        for group_by in sorted(
+            plan.group_bys, key=lambda g: g.table
+        ):  # in one order, so that two do not wait for each other
             loading.created(cursor, group_by)
 
 
 def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str = "publish") -> int:
-    """Serve a plan under its name, and its SQL function; what only the one before it used goes. Returns the version.
+    """Serve a plan under its name, and its SQL function; what only the one before it used goes.
 
-    Raises StoreError where what was `seen` stands no more, and leaves nothing behind of what was uploaded for it.
+    Returns the version.
+
+    Raises StoreError where what was `seen` stands no more, and leaves nothing behind of what was
+    uploaded for it.
     """
     try:
         with store.catalog() as con:
@@ -137,18 +176,30 @@ def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str =
 
 
 def refuse_emptied(store: Store, before: Plan, after: Plan) -> None:
-    """StoreError where a plan that is about to take another's place has no row of a group-by of which that one has some."""
+    """StoreError where a plan that is about to take another's place has no row of a group-by of
+    which that one has some.
+    """
     theirs = {g.name: g for g in before.group_bys}
     with store.connection() as con:
-        emptied = [g.name for g in after.group_bys if g.name in theirs and _some(con, theirs[g.name]) and not _some(con, g)]
+        emptied = [
+            g.name
+            for g in after.group_bys
+            if g.name in theirs and _some(con, theirs[g.name]) and not _some(con, g)
+        ]
     if emptied:
         discard(store, after)
-        message = f"{after.name} stays as it is: the warehouse has no row of {', '.join(emptied)}, of which rows are served; mend the table, or allow it by --allow-deletes (allow_deletes=True)"
+        message = (
+            f"{after.name} stays as it is: the warehouse has no row of {', '.join(emptied)}, of"
+            " which rows are served; mend the table, or allow it by --allow-deletes"
+            " (allow_deletes=True)"
+        )
         raise StoreError(message)
 
 
 def _some(con: psycopg.Connection[Any], group_by: GroupByPlan) -> bool:
-    return con.execute("select to_regclass(%s)", (stored(group_by),)).fetchone() != (None,) and con.execute(f"select exists (select from {stored(group_by)})").fetchone() == (True,)
+    return con.execute("select to_regclass(%s)", (stored(group_by),)).fetchone() != (
+        None,
+    ) and con.execute(f"select exists (select from {stored(group_by)})").fetchone() == (True,)
 
 
 def discard(store: Store, plan: Plan) -> None:
@@ -180,26 +231,47 @@ def _registered(con: Connection, plan: Plan, verb: str) -> int:
 
 def _version(con: Connection, plan: Plan) -> tuple[int, int]:
     """The id and the number of a plan in the catalog, where it is put if it is not there."""
-    there = con.execute(select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)).first()
-    told = {"plan": json.loads(plan.dumps()), "owner": plan.owner, "description": plan.description, "tags": list(plan.tags)}
+    there = con.execute(
+        select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)
+    ).first()
+    told = {
+        "plan": json.loads(plan.dumps()),
+        "owner": plan.owner,
+        "description": plan.description,
+        "tags": list(plan.tags),
+    }
     if there is not None:
         con.execute(plans.update().where(plans.c.id == there.id).values(**told))
         return there.id, there.version
-    number = (con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar() or 0) + 1
-    made = con.execute(plans.insert().values(name=plan.name, version=number, hash=plan.hash, kind=plan.kind, **told)).inserted_primary_key
+    number = (
+        con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar()
+        or 0
+    ) + 1
+    made = con.execute(
+        plans.insert().values(
+            name=plan.name, version=number, hash=plan.hash, kind=plan.kind, **told
+        )
+    ).inserted_primary_key
     assert made is not None  # noqa: S101 a row that was inserted has one
     return made[0], number
 
 
 def unpublish(store: Store, name: str) -> Plan:
-    """Serve nothing under a name any more; rows that nothing else uses go, versions stay. StoreError where nothing is."""
+    """Serve nothing under a name any more; rows that nothing else uses go, versions stay.
+
+    StoreError where nothing is.
+    """
     if not store.has_catalog():
         raise unmade(store.access.url, name)
     with store.catalog() as con:
         con.execute(ALONE)
         plan = next((p for p in served(con) if p.name == name), None)
         if plan is None:
-            raise unknown(name, [p.name for p in served(con)], [p.name for p in served(con) if any(g.name == name for g in p.group_bys)])
+            raise unknown(
+                name,
+                [p.name for p in served(con)],
+                [p.name for p in served(con) if any(g.name == name for g in p.group_bys)],
+            )
         con.execute(published.delete().where(published.c.name == name))
         _raw(con).execute(sql_functions.dropped(plan))
         _collect(con, plan)
@@ -218,14 +290,20 @@ def _collect(con: Connection, plan: Plan) -> None:
             con.execute(states.delete().where(states.c.rows == group_by.table))
             for told in (topic_troubles, topic_counts):
                 con.execute(told.delete().where(told.c.rows == group_by.table))
-            con.execute(offsets.delete().where(offsets.c.rows == group_by.table))  # or its messages would be taken for applied when it is stored again
+            con.execute(
+                offsets.delete().where(offsets.c.rows == group_by.table)
+            )  # or its messages would be taken for applied when it is stored again
 
 
 def _refuse_lacking(con: Connection, plan: Plan) -> None:
-    """A plan whose rows were dropped while they were uploaded, by what unpublished the last that used them, is not served."""
+    """A plan whose rows were dropped while they were uploaded, by what unpublished the last that
+    used them, is not served.
+    """
     for group_by in plan.group_bys:
         if con.execute(select(func.to_regclass(stored(group_by)))).scalar() is None:
-            message = f"{group_by.name} was unpublished while {plan.name} was published: publish it again"
+            message = (
+                f"{group_by.name} was unpublished while {plan.name} was published: publish it again"
+            )
             raise StoreError(message)
 
 
@@ -237,9 +315,22 @@ def _retain(con: Connection, plan: Plan) -> None:
     for table, retains in sorted(asked.items()):
         spans = [r for r in retains if r is not None]
         everything = len(spans) < len(retains)
-        done = con.execute(states.update().where(states.c.rows == table).values(retain=max(spans) if spans and not everything else None).returning(states.c.horizon)).scalar()
-        if everything and done is not None and any(g.table == table and g.retain is None for g in plan.group_bys):
-            message = f"{table} has forgotten events that {plan.name} is to keep, some of which its warehouse lacks by now: publish it with retain=, or unpublish what is served of it first"
+        done = con.execute(
+            states.update()
+            .where(states.c.rows == table)
+            .values(retain=max(spans) if spans and not everything else None)
+            .returning(states.c.horizon)
+        ).scalar()
+        if (
+            everything
+            and done is not None
+            and any(g.table == table and g.retain is None for g in plan.group_bys)
+        ):
+            message = (
+                f"{table} has forgotten events that {plan.name} is to keep, some of which its"
+                " warehouse lacks by now: publish it with retain=, or unpublish what is served of"
+                " it first"
+            )
             raise StoreError(message)
 
 
@@ -248,6 +339,10 @@ def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:
     found = {}
     with store.connection() as con:
         for group_by in plan.group_bys:
-            row = con.execute("select greatest(reltuples, 0)::int8, pg_total_relation_size(oid) from pg_class where oid = to_regclass(%s)", (stored(group_by),)).fetchone()
+            row = con.execute(
+                "select greatest(reltuples, 0)::int8, pg_total_relation_size(oid) from pg_class"
+                " where oid = to_regclass(%s)",
+                (stored(group_by),),
+            ).fetchone()
             found[group_by.name] = (0, 0) if row is None else (row[0], row[1])
     return found

@@ -1,14 +1,17 @@
-"""What an unwindowed feature keeps of events that were forgotten: totals per key, and by which their messages are known again (rules 19 and 21).
+"""What an unwindowed feature keeps of events that were forgotten: totals per key, and by which
+their messages are known again (rules 19 and 21).
 
-An upload folds what lies before the horizon and the table has. Of one key there are two states: of events that a message
-brought too, which never go, and of events that only the table has, which the next upload makes anew. A state lists the
-identities of its events, 16 bytes each, where messages may come. One that was a message and is in the next upload is a
-row again, and is folded again; where an upload lacks one, the key's state of messages stays as it is, and what it has of
-those is counted there. So an event that a source changes after it was folded, though facts never change, is told as the
-table has it only as long as the table has all that were folded of its key.
+An upload folds what lies before the horizon and the table has. Of one key there are two states: of
+events that a message brought too, which never go, and of events that only the table has, which the
+next upload makes anew. A state lists the identities of its events, 16 bytes each, where messages
+may come. One that was a message and is in the next upload is a row again, and is folded again;
+where an upload lacks one, the key's state of messages stays as it is, and what it has of those is
+counted there. So an event that a source changes after it was folded, though facts never change, is
+told as the table has it only as long as the table has all that were folded of its key.
 
-A message that is older than the horizon and equal to a folded event that only the table had is held: the state counts
-it already, and the next upload makes a row of it before it is reconciled. Nothing is ever subtracted.
+A message that is older than the horizon and equal to a folded event that only the table had is
+held: the state counts it already, and the next upload makes a row of it before it is reconciled.
+Nothing is ever subtracted.
 """
 
 from __future__ import annotations
@@ -23,7 +26,18 @@ from workbench.online.storage.table_names import DATA, stored
 if TYPE_CHECKING:
     from workbench.online.plan import Cell, Feature, GroupByPlan
 
-KEPT = ("first", "last", "first_k", "last_k", "top_k", "bottom_k", "argmin", "argmax", "min", "max")  # by the rows that they show
+KEPT = (
+    "first",
+    "last",
+    "first_k",
+    "last_k",
+    "top_k",
+    "bottom_k",
+    "argmin",
+    "argmax",
+    "min",
+    "max",
+)  # by the rows that they show
 UNBOUND = ("unique_count", "quantile", "quantiles", "histogram", "mode", "collect", "group_concat")
 
 
@@ -32,17 +46,27 @@ def _unwindowed(plan: GroupByPlan) -> list[Cell]:
 
 
 def refused(plan: GroupByPlan) -> tuple[Feature, str] | None:
-    """A feature that looks at all time and has no state that could stand for what was forgotten, and why; none where all have."""
+    """A feature that looks at all time and has no state that could stand for what was forgotten,
+    and why; none where all have.
+    """
     for feature in plan.features:
         for cell in _unwindowed(plan):
-            if cell.name in feature.cells and not mergeable(plan, cell) and not (plain(plan, cell) and cell.reduction in KEPT):
+            if (
+                cell.name in feature.cells
+                and not mergeable(plan, cell)
+                and not (plain(plan, cell) and cell.reduction in KEPT)
+            ):
                 return feature, _why(plan, cell)
     return None
 
 
 def _why(plan: GroupByPlan, cell: Cell) -> str:
     if not plain(plan, cell):
-        return "its entries have no bound" if cell.fold == "map" or not cell.each else "of elements none is kept"
+        return (
+            "its entries have no bound"
+            if cell.fold == "map" or not cell.each
+            else "of elements none is kept"
+        )
     if cell.reduction in SKETCHED:
         return "a sketch is made of all its values where it is fetched"
     if cell.reduction in UNBOUND:
@@ -51,7 +75,9 @@ def _why(plan: GroupByPlan, cell: Cell) -> str:
 
 
 def possible(plan: GroupByPlan) -> bool:
-    """Whether there may be states: some feature looks at all time, and of all that do there is a state or rows that stay."""
+    """Whether there may be states: some feature looks at all time, and of all that do there is a
+    state or rows that stay.
+    """
     return bool(_unwindowed(plan)) and refused(plan) is None
 
 
@@ -88,7 +114,10 @@ def created(plan: GroupByPlan, definitions: str, typed: str) -> list[str]:
     """The statements that make the tables, given the columns of a row and those of its key."""
     if not possible(plan):
         return []
-    totals = [f"{p.name} {'numeric' if p.exact else p.sql}" + (' collate "C"' if p.sql == "text" else "") for p in partials(plan)]
+    totals = [
+        f"{p.name} {'numeric' if p.exact else p.sql}" + (' collate "C"' if p.sql == "text" else "")
+        for p in partials(plan)
+    ]
     columns = ", ".join([typed, "streamed bool not null", *totals, "ids uuid[]"])
     return [
         f"create table {table(plan)} ({columns}, primary key ({keys(plan)}, streamed))",
@@ -99,13 +128,24 @@ def created(plan: GroupByPlan, definitions: str, typed: str) -> list[str]:
 
 def dropped(plan: GroupByPlan) -> list[str]:
     """The statements that remove them."""
-    return [f"drop table if exists {table(plan)}", f"drop table if exists {held(plan)}"] if possible(plan) else []
+    return (
+        [f"drop table if exists {table(plan)}", f"drop table if exists {held(plan)}"]
+        if possible(plan)
+        else []
+    )
 
 
 def identity(plan: GroupByPlan, of: str) -> str:
-    """128 bits that equal events share: of the id, or of all that a row has; by what is sent of it, whatever the session's formats are."""
+    """128 bits that equal events share: of the id, or of all that a row has.
+
+    By what is sent of it, whatever the session's formats are.
+    """
     kinds = {c.name: c.sql for c in plan.stored}
-    told = {"id": kinds["id"]} if plan.id else {**{f"k{i}": c.sql for i, c in enumerate(plan.keys)}, "time": "int8", **kinds}
+    told = (
+        {"id": kinds["id"]}
+        if plan.id
+        else {**{f"k{i}": c.sql for i, c in enumerate(plan.keys)}, "time": "int8", **kinds}
+    )
     values = ", ".join(_told(met(plan, name, f"{of}."), sql) for name, sql in told.items())
     return f"md5(record_send(row({values})))::uuid"
 
@@ -121,9 +161,11 @@ def _told(value: str, sql: str) -> str:
 
 
 def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
-    """Before an upload is reconciled: what it has of folded events of messages are rows again, and so are the messages that were held.
+    """Before an upload is reconciled: what it has of folded events of messages are rows again, and
+    so are the messages that were held.
 
-    Parameter: the horizon until now. `met` tells whether `s` is the row `e`. What an upload has of a key whose state stays is taken out of it.
+    Parameter: the horizon until now. `met` tells whether `s` is the row `e`. What an upload has of
+    a key whose state stays is taken out of it.
     """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     into = f"insert into {stored(plan)} ({names}, n, in_table, in_stream)"
@@ -131,31 +173,68 @@ def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
     mine = _same_key(plan, "l", "a")
     many = "select h, count(*) as many from again group by h"
     return {
-        "folded": f"create temporary table folded on commit drop as select {keys(plan, 'c.')}, u.h, count(*) as many from {table(plan)} c cross join unnest(c.ids) u(h) where c.streamed group by {keys(plan, 'c.')}, u.h",
-        "again": f"create temporary table again on commit drop as select s.place, f.* from (select s.ctid as place, s.n, {identity(plan, 's')} as h from numbered s{before}) s join folded f on f.h = s.h and s.n <= f.many",
-        "lacking": f"create temporary table lacking on commit drop as select distinct {keys(plan, 'f.')} from folded f left join ({many}) a on a.h = f.h where coalesce(a.many, 0) < f.many",
-        "rows": f"{into} select {row}, s.n, true, true from again a join numbered s on s.ctid = a.place where not exists (select from lacking l where {mine}) and not exists (select from {stored(plan)} e where {met})",
-        "counted": f"delete from numbered s using again a, lacking l where s.ctid = a.place and {mine}",
-        "states": f"delete from {table(plan)} a where not a.streamed or not exists (select from lacking l where {mine})",
-        "held rows": f"{into} select {row}, s.n, false, true from {held(plan)} s where not exists (select from {stored(plan)} e where {met})",
+        "folded": (
+            f"create temporary table folded on commit drop as select {keys(plan, 'c.')}, u.h,"
+            f" count(*) as many from {table(plan)} c cross join unnest(c.ids) u(h) where c.streamed"
+            f" group by {keys(plan, 'c.')}, u.h"
+        ),
+        "again": (
+            "create temporary table again on commit drop as select s.place, f.* from (select"
+            f" s.ctid as place, s.n, {identity(plan, 's')} as h from numbered s{before}) s join"
+            " folded f on f.h = s.h and s.n <= f.many"
+        ),
+        "lacking": (
+            f"create temporary table lacking on commit drop as select distinct {keys(plan, 'f.')}"
+            f" from folded f left join ({many}) a on a.h = f.h where coalesce(a.many, 0) < f.many"
+        ),
+        "rows": (
+            f"{into} select {row}, s.n, true, true from again a join numbered s on s.ctid = a.place"
+            f" where not exists (select from lacking l where {mine}) and not exists (select from"
+            f" {stored(plan)} e where {met})"
+        ),
+        "counted": (
+            f"delete from numbered s using again a, lacking l where s.ctid = a.place and {mine}"
+        ),
+        "states": (
+            f"delete from {table(plan)} a where not a.streamed or not exists (select from lacking l"
+            f" where {mine})"
+        ),
+        "held rows": (
+            f"{into} select {row}, s.n, false, true from {held(plan)} s where not exists (select"
+            f" from {stored(plan)} e where {met})"
+        ),
         "held": f"delete from {held(plan)}",
         "done": "drop table folded, again, lacking",
     }
 
 
 def _stays(plan: GroupByPlan, *, stored_: bool) -> str:
-    """Whether an old row stays one: the table lacks it, it is its key's newest, or a feature shows it; told for messages by themselves, which never go."""
+    """Whether an old row stays one: the table lacks it, it is its key's newest, or a feature shows
+    it; told for messages by themselves, which never go.
+    """
     key, of_stream = keys(plan, "e."), ", e.in_stream" if stored_ else ""
     tests = [f'e."time" = max(e."time") over (partition by {key})']
     if stored_:
-        tests += ["not e.in_table", f'e.in_stream and e."time" = max(e."time") filter (where e.in_stream) over (partition by {key})']
+        tests += [
+            "not e.in_table",
+            (
+                'e.in_stream and e."time" = max(e."time") filter (where e.in_stream) over'
+                f" (partition by {key})"
+            ),
+        ]
     for cell in _unwindowed(plan):
         if not mergeable(plan, cell):
             v = _values(plan, cell)
             there = f"coalesce({' and '.join(v.keep)}, false)"
-            # equal events stay or go together; others that show the same are told apart, since many may
-            apart = ", ".join(f"e.{quoted(name)}" for name in ("time", *(c.name for c in plan.stored)))
-            rank = f"rank() over (partition by {key}{of_stream}, {there} order by {_shown(cell, v)}, {apart})"
+            # equal events stay or go together; others that show the same are told apart, since many
+            # may
+            apart = ", ".join(
+                f"e.{quoted(name)}" for name in ("time", *(c.name for c in plan.stored))
+            )
+            rank = (
+                f"rank() over (partition by {key}{of_stream}, {there} order by {_shown(cell, v)},"
+                f" {apart})"
+            )
             tests.append(f"{there} and {rank} <= {cell.options.get('k', 1)}")
     return " or ".join(f"({t})" for t in tests)
 
@@ -164,27 +243,40 @@ def _values(plan: GroupByPlan, cell: Cell) -> Values:
     kinds = {c.name: c.sql for c in plan.stored}
     arguments = {a: f"e.{quoted(c)}" for a, c in cell.inputs.items()}
     keep = [value if a == "where" else f"{value} is not null" for a, value in arguments.items()]
-    return Values(arguments, {a: kinds[c] for a, c in cell.inputs.items()}, keep, 'e."time"', [f"e.{quoted(o)}" for o in plan.order])
+    return Values(
+        arguments,
+        {a: kinds[c] for a, c in cell.inputs.items()},
+        keep,
+        'e."time"',
+        [f"e.{quoted(o)}" for o in plan.order],
+    )
 
 
 def _shown(cell: Cell, v: Values) -> str:
     """The order in which a cell's rows come first."""
     if cell.reduction in ("argmin", "argmax"):
-        return v.sorted(first=[f"{v.arguments['key']} {'asc' if cell.reduction == 'argmin' else 'desc'}"])
+        return v.sorted(
+            first=[f"{v.arguments['key']} {'asc' if cell.reduction == 'argmin' else 'desc'}"]
+        )
     if cell.reduction in ("top_k", "bottom_k", "min", "max"):
         return f"{v.arg} {'desc' if cell.reduction in ('top_k', 'max') else 'asc'}"
     return v.sorted(descending=cell.reduction.startswith("last"))
 
 
 def ahead(plan: GroupByPlan, met: str) -> str:
-    """What an upload has before its horizon, a parameter, goes into the states as it comes, but for what stays or is a row `x` already, as `met` tells."""
+    """What an upload has before its horizon, a parameter, goes into the states as it comes, but for
+    what stays or is a row `x` already, as `met` tells.
+    """
     return f"""with old as (select e.ctid as place, {_stays(plan, stored_=False)} as stays from numbered e where e."time" < %(horizon)s),
         gone as (delete from numbered e using old o where e.ctid = o.place and o.stays is not true and not exists (select from {stored(plan)} x where {met}) returning e.*)
         {_into(plan, "false")}"""
 
 
 def folded(plan: GroupByPlan, noted: str) -> str:
-    """What lies before the horizon, a parameter, goes into the states, but for rows that stay; `noted` is done of what goes, in `gone`. Says how many went."""
+    """What lies before the horizon, a parameter, goes into the states, but for rows that stay.
+
+    `noted` is done of what goes, in `gone`. Says how many went.
+    """
     return f"""with old as (select e.ctid as place, {_stays(plan, stored_=True)} as stays from {stored(plan)} e where e."time" < %(horizon)s),
         gone as (delete from {stored(plan)} e using old o where e.ctid = o.place and o.stays is not true returning e.*),
         noted as ({noted}),
@@ -198,18 +290,35 @@ def _into(plan: GroupByPlan, streamed: str) -> str:
     names = "".join(f", {p.name}" for p in totals)
     made = "".join(f", {p.exact or p.of_events}" for p in totals)
     ids = f"array_agg({identity(plan, 'e')})" if plan.topic else "null::uuid[]"
-    both = ", ".join([*(f"{p.name} = {p.both(f'c.{p.name}', f'excluded.{p.name}')}" for p in totals), "ids = c.ids || excluded.ids"])
-    rows = f"select {keys(plan, 'e.')}, {streamed}{made}, {ids} from gone e group by {', '.join(str(i + 1) for i in range(len(plan.keys) + 1))}"
-    return f"insert into {table(plan)} as c ({keys(plan)}, streamed{names}, ids) {rows} on conflict ({keys(plan)}, streamed) do update set {both}"
+    both = ", ".join(
+        [
+            *(f"{p.name} = {p.both(f'c.{p.name}', f'excluded.{p.name}')}" for p in totals),
+            "ids = c.ids || excluded.ids",
+        ]
+    )
+    rows = (
+        f"select {keys(plan, 'e.')}, {streamed}{made}, {ids} from gone e group by"
+        f" {', '.join(str(i + 1) for i in range(len(plan.keys) + 1))}"
+    )
+    return (
+        f"insert into {table(plan)} as c ({keys(plan)}, streamed{names}, ids) {rows} on conflict"
+        f" ({keys(plan)}, streamed) do update set {both}"
+    )
 
 
 # --- a batch of messages
 
 
 def _past(plan: GroupByPlan) -> str:
-    """Of the keys of staged messages that are older than the horizon, the identities that are folded, and how many of them were messages."""
+    """Of the keys of staged messages that are older than the horizon, the identities that are
+    folded, and how many of them were messages.
+    """
     theirs = f'select distinct {keys(plan)} from staged where "time" < {_horizon(plan)}'
-    return f"select u.h, count(*) filter (where c.streamed) as sent, count(*) as many from ({theirs}) k join {table(plan)} c on {_same_key(plan, 'c', 'k')} cross join unnest(c.ids) u(h) group by u.h"
+    return (
+        f"select u.h, count(*) filter (where c.streamed) as sent, count(*) as many from ({theirs})"
+        f" k join {table(plan)} c on {_same_key(plan, 'c', 'k')} cross join unnest(c.ids) u(h)"
+        " group by u.h"
+    )
 
 
 def _horizon(plan: GroupByPlan) -> str:
@@ -222,19 +331,33 @@ def told(plan: GroupByPlan, alias: str) -> str:
 
 
 def arriving(plan: GroupByPlan, names: str, number: str, same: str) -> str:
-    """Number staged messages without an id, of which `number` says the place among rows; `counted` are those that are no more than there are equal ones, rows and folded."""
+    """Number staged messages without an id, of which `number` says the place among rows.
+
+    `counted` are those that are no more than there are equal ones, rows and folded.
+    """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
-    waiting = f"case when s.h is not null then (select count(*) from {held(plan)} e where {same}) else 0 end"
-    there = f"case when p.h is not null then p.many + (select count(*) from {stored(plan)} e where {same}) else 0 end"
-    placed = f"select s.*, (s.place + coalesce(p.sent, 0) + {waiting})::int4 as n, {there} as many from told s left join past p on p.h = s.h"
+    waiting = (
+        f"case when s.h is not null then (select count(*) from {held(plan)} e where {same}) else"
+        " 0 end"
+    )
+    there = (
+        f"case when p.h is not null then p.many + (select count(*) from {stored(plan)} e where"
+        f" {same}) else 0 end"
+    )
+    placed = (
+        f"select s.*, (s.place + coalesce(p.sent, 0) + {waiting})::int4 as n, {there} as many from"
+        " told s left join past p on p.h = s.h"
+    )
     return f"""create temporary table arriving on commit drop as
-        with past as materialized ({_past(plan)}), told as (select s.*, {number} as place, {told(plan, 's')} as h from staged s)
+        with past as materialized ({_past(plan)}), told as (select s.*, {number} as place, {told(plan, "s")} as h from staged s)
         select {row}, s.n, s.n <= s.many as counted from ({placed}) s"""
 
 
 def known(plan: GroupByPlan, names: str) -> str:
-    """Take staged messages with an id that are folded out: one that a message brought is nothing new, another is held."""
+    """Take staged messages with an id that are folded out: one that a message brought is nothing
+    new, another is held.
+    """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     return f"""with past as materialized ({_past(plan)}),
-        taken as (delete from staged s using past p where p.h = {told(plan, 's')} returning s.*, p.sent)
+        taken as (delete from staged s using past p where p.h = {told(plan, "s")} returning s.*, p.sent)
         insert into {held(plan)} ({names}, n) select distinct on (s.id) {row}, 1 from taken s where s.sent = 0 and not exists (select from {held(plan)} e where e.id = s.id)"""

@@ -8,14 +8,26 @@ from workbench.online.errors import StoreError
 from workbench.online.fetching.aggregate_sql import quoted
 from workbench.online.fetching.sql_functions import LONGEST
 from workbench.online.fetching.sql_functions import SCHEMA as FEATURES
-from workbench.online.storage.store_schema import SCHEMA, audit, metadata, plans, published, versions
+from workbench.online.storage.store_schema import (
+    SCHEMA,
+    audit,
+    metadata,
+    plans,
+    published,
+    versions,
+)
 from workbench.online.storage.table_names import DATA
 
 if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 ROLES = ("owner", "writer", "reader")
-OWNED = (plans, published, audit, versions)  # what says what is served, which an owner alone changes
+OWNED = (
+    plans,
+    published,
+    audit,
+    versions,
+)  # what says what is served, which an owner alone changes
 SCHEMAS = (SCHEMA, DATA, FEATURES)
 MAINTAINED = 170_000  # the version from which a role that owns no table may be let analyze it
 OWNERS = """select distinct pg_catalog.pg_get_userbyid(o.owner) from (
@@ -45,10 +57,17 @@ def grants(store: Store, role: str, name: str) -> list[str]:
     if role == "owner":
         return [*made, f"grant connect, temporary {on}", *_owning(store, database, owners, name)]
     if not store.has_catalog():
-        message = f"there is no store in the database {database} yet, and a {role} could do nothing: make it by workbench migrate, then ask again"
+        message = (
+            f"there is no store in the database {database} yet, and a {role} could do nothing: make"
+            " it by workbench migrate, then ask again"
+        )
         raise StoreError(message)
     found = [*made, f"grant connect {on}", *_reading(owners, name)]
-    return [*found, f"grant temporary {on}", *_writing(owners, name, version)] if role == "writer" else found
+    return (
+        [*found, f"grant temporary {on}", *_writing(owners, name, version)]
+        if role == "writer"
+        else found
+    )
 
 
 def _owning(store: Store, database: str, owners: list[str], name: str) -> list[str]:
@@ -88,4 +107,7 @@ def _writing(owners: list[str], name: str, version: int) -> list[str]:
 
 
 def _later(owner: str, schemas: str, what: str, name: str) -> str:
-    return f"alter default privileges for role {quoted(owner)} in schema {schemas} grant {what} to {quoted(name)}"
+    return (
+        f"alter default privileges for role {quoted(owner)} in schema {schemas} grant {what} to"
+        f" {quoted(name)}"
+    )

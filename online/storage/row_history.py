@@ -1,4 +1,6 @@
-"""What a store knows of its own past: what it answered, from which state, and which rows it held in that state."""
+"""What a store knows of its own past: what it answered, from which state, and which rows it held in
+that state.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,19 @@ CHUNK = 5_000  # answers read at once
 LOG = """select request::text, number, hash, at, (extract(epoch from served) * 1000000)::int8, reason, keys, context, features, errors, parts
     from workbench.served where name = %s and at >= %s and at < %s order by at, request, number"""
 KEPT = "select rows, since, horizon from workbench.states where rows = any(%s)"
-DELETED = "select coalesce(sum(deleted), 0) > 0 from workbench.uploads where group_by = %s and ended > to_timestamp(%s / 1000000.0)"
+DELETED = (
+    "select coalesce(sum(deleted), 0) > 0 from workbench.uploads where group_by = %s and ended >"
+    " to_timestamp(%s / 1000000.0)"
+)
 STATE = ("written", "gone", "in_table", "in_stream", "appended")
 
 
-def answers(con: psycopg.Connection[Any], name: str, since: int, until: int) -> Iterator[list[tuple[Any, ...]]]:
-    """The served log of a name for times in [since, until), some at a time, in a transaction: the columns of `LOG`."""
+def answers(
+    con: psycopg.Connection[Any], name: str, since: int, until: int
+) -> Iterator[list[tuple[Any, ...]]]:
+    """The served log of a name for times in [since, until), some at a time, in a transaction: the
+    columns of `LOG`.
+    """
     with con.cursor(name="answers") as cursor:
         cursor.itersize = CHUNK
         cursor.execute(LOG, (name, since, until))
@@ -32,26 +41,52 @@ def answers(con: psycopg.Connection[Any], name: str, since: int, until: int) -> 
             yield rows
 
 
-def kept(con: psycopg.Connection[Any], plans: Sequence[GroupByPlan]) -> list[tuple[int | None, int | None]]:
-    """Of each group-by since when its rows are kept, and before when they were forgotten; of one that is not stored, none."""
-    found = {table: (since, horizon) for table, since, horizon in con.execute(KEPT, ([p.table for p in plans],)).fetchall()}
+def kept(
+    con: psycopg.Connection[Any], plans: Sequence[GroupByPlan]
+) -> list[tuple[int | None, int | None]]:
+    """Of each group-by since when its rows are kept, and before when they were forgotten.
+
+    Of one that is not stored, none.
+    """
+    found = {
+        table: (since, horizon)
+        for table, since, horizon in con.execute(KEPT, ([p.table for p in plans],)).fetchall()
+    }
     return [found.get(p.table, (None, None)) for p in plans]
 
 
-def rows_of(store: Store, plan: GroupByPlan, wanted: Mapping[str, Sequence[Any]], span: tuple[int, int] | None) -> list[tuple[Any, ...]]:
-    """The rows of some keys (`k0...`) or ids, of times in [start, end), that the store has, or had until a week ago.
+def rows_of(
+    store: Store,
+    plan: GroupByPlan,
+    wanted: Mapping[str, Sequence[Any]],
+    span: tuple[int, int] | None,
+) -> list[tuple[Any, ...]]:
+    """The rows of some keys (`k0...`) or ids, of times in [start, end), that the store has, or had
+    until a week ago.
 
-    Keys, time, and what is stored, then `STATE`: it held a row for answers whose part was `written` at or after the row's
-    own mark and before that of its going. `appended` is when Kafka had the newest message of the row's batch.
+    Keys, time, and what is stored, then `STATE`: it held a row for answers whose part was `written`
+    at or after the row's own mark and before that of its going. `appended` is when Kafka had the
+    newest message of the row's batch.
     """
     kinds = {f"k{i}": k.sql for i, k in enumerate(plan.keys)} | {c.name: c.sql for c in plan.stored}
     given = ", ".join(f"%s::{kinds[c]}[]" for c in wanted)
     among = f"({', '.join(f'e.{quoted(c)}' for c in wanted)}) in (select * from unnest({given}))"
     within = "" if span is None else ' and e."time" >= %s and e."time" < %s'
-    listed = ", ".join(f"e.{quoted(c)}" for c in (*(f"k{i}" for i in range(len(plan.keys))), "time", *(c.name for c in plan.stored)))
-    living = f"select {listed}, e.written, null::int8 as gone, e.in_table, e.in_stream from {stored(plan)} e where {among}{within}"
-    past = f"select {listed}, e.written, e.gone, true, false from {gone(plan)} e where {among}{within}"
-    batch = "select b.appended from workbench.batches b where b.rows = %s and b.visible >= w.written order by b.visible limit 1"
+    listed = ", ".join(
+        f"e.{quoted(c)}"
+        for c in (*(f"k{i}" for i in range(len(plan.keys))), "time", *(c.name for c in plan.stored))
+    )
+    living = (
+        f"select {listed}, e.written, null::int8 as gone, e.in_table, e.in_stream from"
+        f" {stored(plan)} e where {among}{within}"
+    )
+    past = (
+        f"select {listed}, e.written, e.gone, true, false from {gone(plan)} e where {among}{within}"
+    )
+    batch = (
+        "select b.appended from workbench.batches b where b.rows = %s and b.visible >= w.written"
+        " order by b.visible limit 1"
+    )
     sql = f"""with e as materialized ({living} union all {past}),
         w as (select distinct written from e where in_stream)
         select e.*, l.appended from e left join (select w.written, b.appended from w cross join lateral ({batch}) b) l on l.written = e.written and e.in_stream"""

@@ -1,4 +1,6 @@
-"""The tables of a group-by's rows: how an upload or a batch of messages becomes them (semantics rules 6 and 21)."""
+"""The tables of a group-by's rows: how an upload or a batch of messages becomes them (semantics
+rules 6 and 21).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,28 @@ from workbench.online.streaming.offsets import DAYS, NOW
 if TYPE_CHECKING:
     from workbench.online.plan import Column, GroupByPlan
 
-NARROW = ("int8", "float8", "bool", "date", "timestamp", "timestamptz", "time", "uuid")  # what an index holds beside its keys
+NARROW = (
+    "int8",
+    "float8",
+    "bool",
+    "date",
+    "timestamp",
+    "timestamptz",
+    "time",
+    "uuid",
+)  # what an index holds beside its keys
 MOST_INDEXED = 32  # columns of an index
-ROOM = 2048  # bytes of an index entry's 2704 for what has no fixed length; the rest is for 32 columns that have
+# bytes of an index entry's 2704 for what has no fixed length; the rest is for 32 columns that have
+ROOM = 2048
 EVER = 2**62
-# An event is a row of the table, or a message, or both: `n` tells equal ones apart. `written` lies between what the state said
-# before and after the transaction that brought the row, so that an answer, which tells the state it saw, tells which rows it saw.
-OWN = "n int4 not null default 1, in_table bool not null default true, in_stream bool not null default false, written int8 not null default 0"
+# An event is a row of the table, or a message, or both: `n` tells equal ones apart. `written` lies
+# between what the state said
+# before and after the transaction that brought the row, so that an answer, which tells the state it
+# saw, tells which rows it saw.
+OWN = (
+    "n int4 not null default 1, in_table bool not null default true, in_stream bool not null"
+    " default false, written int8 not null default 0"
+)
 STAMP = f"(select {NOW})"  # once a statement, not once a row
 
 
@@ -34,21 +51,33 @@ def keys(plan: GroupByPlan) -> list[str]:
 
 
 def _noted(plan: GroupByPlan, statement: str, alias: str = "") -> str:
-    """The statement, with the keys and times of the rows that it wrote in `touched`; where hot keys are kept."""
+    """The statement, with the keys and times of the rows that it wrote in `touched`.
+
+    Where hot keys are kept.
+    """
     if not hot_keys.partials(plan):
         return statement
     names = [*keys(plan), '"time"']
     given = ", ".join(f"{alias}{n}" for n in names)
-    return f"with r as ({statement} returning {given}) insert into touched ({', '.join(names)}) select {', '.join(f'r.{n}' for n in names)} from r"
+    return (
+        f"with r as ({statement} returning {given}) insert into touched ({', '.join(names)}) select"
+        f" {', '.join(f'r.{n}' for n in names)} from r"
+    )
 
 
 def touching(plan: GroupByPlan) -> str:
     """A temporary table of the keys and times of rows that come and go."""
-    return f'create temporary table touched ({_key_columns(plan)}, "time" int8 not null) on commit drop'
+    return (
+        f'create temporary table touched ({_key_columns(plan)}, "time" int8 not null) on commit'
+        " drop"
+    )
 
 
 def _key_columns(plan: GroupByPlan) -> str:
-    return ", ".join(f"{name} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null" for name, c in zip(keys(plan), plan.keys, strict=True))
+    return ", ".join(
+        f"{name} {c.sql}" + (' collate "C"' if c.sql == "text" else "") + " not null"
+        for name, c in zip(keys(plan), plan.keys, strict=True)
+    )
 
 
 def columns(plan: GroupByPlan) -> list[str]:
@@ -57,7 +86,9 @@ def columns(plan: GroupByPlan) -> list[str]:
 
 
 def _definitions(plan: GroupByPlan) -> str:
-    return ", ".join([_key_columns(plan), '"time" int8 not null', *(_declared(c) for c in plan.stored)])
+    return ", ".join(
+        [_key_columns(plan), '"time" int8 not null', *(_declared(c) for c in plan.stored)]
+    )
 
 
 def staging(plan: GroupByPlan) -> str:
@@ -68,15 +99,43 @@ def staging(plan: GroupByPlan) -> str:
 def created(plan: GroupByPlan) -> list[str]:
     """The statements that make the tables."""
     if plan.kind == "entity":
-        table = ", ".join([_key_columns(plan), "since int8 not null", "until int8 not null", "n int4 not null", *(_declared(c) for c in plan.stored)])
-        return [f"create table {stored(plan)} ({table})", f'create table {snapshots(plan)} ("time" int8 primary key, written int8 not null default {NOW})']
+        table = ", ".join(
+            [
+                _key_columns(plan),
+                "since int8 not null",
+                "until int8 not null",
+                "n int4 not null",
+                *(_declared(c) for c in plan.stored),
+            ]
+        )
+        return [
+            f"create table {stored(plan)} ({table})",
+            (
+                f'create table {snapshots(plan)} ("time" int8 primary key, written int8 not null'
+                f" default {NOW})"
+            ),
+        ]
     # rows come in bulk and are only added to: a vacuum soon after keeps fetches in the index
-    return [f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with (autovacuum_vacuum_insert_scale_factor = 0.02)", f"create table {gone(plan)} ({_definitions(plan)}, written int8 not null, gone int8 not null)", *retained_totals.created(plan, _definitions(plan), _key_columns(plan)), *hot_keys.created(plan)]
+    return [
+        (
+            f"create table {stored(plan)} ({_definitions(plan)}, {OWN}) with"
+            " (autovacuum_vacuum_insert_scale_factor = 0.02)"
+        ),
+        (
+            f"create table {gone(plan)} ({_definitions(plan)}, written int8 not null, gone int8 not"
+            " null)"
+        ),
+        *retained_totals.created(plan, _definitions(plan), _key_columns(plan)),
+        *hot_keys.created(plan),
+    ]
 
 
 def unindexed(plan: GroupByPlan) -> str:
     """The names of the indexes of a group-by's rows."""
-    return f"select indexrelid::regclass::text from pg_index where indrelid = '{stored(plan)}'::regclass"
+    return (
+        "select indexrelid::regclass::text from pg_index where indrelid ="
+        f" '{stored(plan)}'::regclass"
+    )
 
 
 def indexed(plan: GroupByPlan) -> list[str]:
@@ -85,34 +144,66 @@ def indexed(plan: GroupByPlan) -> list[str]:
     if plan.kind == "entity":
         key, last = [*keys(plan), "since"], ["until"]
     else:
-        key, last = [*keys(plan), '"time"', *(f"{quoted(o)} nulls first" for o in plan.order), *_last_told(plan)], []
+        key, last = (
+            [
+                *keys(plan),
+                '"time"',
+                *(f"{quoted(o)} nulls first" for o in plan.order),
+                *_last_told(plan),
+            ],
+            [],
+        )
     beside = [c for c in [*last, *narrow] if c not in key][: MOST_INDEXED - len(key)]
     included = f" include ({', '.join(beside)})" if beside else ""
-    return [f"create index on {stored(plan)} ({', '.join(key)}){included}", *([f"create index on {stored(plan)} (id)"] if plan.id else [])]
+    return [
+        f"create index on {stored(plan)} ({', '.join(key)}){included}",
+        *([f"create index on {stored(plan)} (id)"] if plan.id else []),
+    ]
 
 
 def _last_told(plan: GroupByPlan) -> list[str]:
-    """The value that settles ties of what is found by the index, so that it is found in order and not sorted."""
+    """The value that settles ties of what is found by the index, so that it is found in order and
+    not sorted.
+    """
     types = {c.name: c.sql for c in plan.stored}
     placed = [c.inputs["arg"] for c in plan.cells if c.reduction in PLACED and not c.each]
     return [quoted(name) for name in placed[:1] if types[name] in NARROW and name not in plan.order]
 
 
 def too_long(plan: GroupByPlan, where: str) -> str | None:
-    """A query for a value that the indexes have no room for: its column, its bytes and its beginning; none where all are short."""
-    named = dict(zip(keys(plan), plan.keys, strict=True)) | {c.name: c for c in plan.stored if c.name in (*plan.order, "id")}
+    """A query for a value that the indexes have no room for: its column, its bytes and its
+    beginning; none where all are short.
+    """
+    named = dict(zip(keys(plan), plan.keys, strict=True)) | {
+        c.name: c for c in plan.stored if c.name in (*plan.order, "id")
+    }
     long = {name: c for name, c in named.items() if c.sql in ("text", "bytea", "jsonb")}
     if not long:
         return None
-    size = " + ".join(f"coalesce(pg_column_size(s.{quoted(n)}), 0)" for n in long)  # as it is compressed, here as in the index
-    told = ", ".join(f"({text(c.name)}, pg_column_size(s.{quoted(n)}), octet_length(s.{quoted(n)}::text), left(s.{quoted(n)}::text, 40))" for n, c in long.items())
-    longest = f"select v.column1, v.column3, v.column4 from (values {told}) v order by v.column2 desc nulls last limit 1"
-    return f"select t.* from {where} s cross join lateral ({longest}) t where {size} > {ROOM} limit 1"
+    size = " + ".join(
+        f"coalesce(pg_column_size(s.{quoted(n)}), 0)" for n in long
+    )  # as it is compressed, here as in the index
+    told = ", ".join(
+        f"({text(c.name)}, pg_column_size(s.{quoted(n)}), octet_length(s.{quoted(n)}::text),"
+        f" left(s.{quoted(n)}::text, 40))"
+        for n, c in long.items()
+    )
+    longest = (
+        f"select v.column1, v.column3, v.column4 from (values {told}) v order by v.column2 desc"
+        " nulls last limit 1"
+    )
+    return (
+        f"select t.* from {where} s cross join lateral ({longest}) t where {size} > {ROOM} limit 1"
+    )
 
 
 def dropped(plan: GroupByPlan) -> list[str]:
     """The statements that remove the tables."""
-    return [*hot_keys.dropped(plan), *retained_totals.dropped(plan), *(f"drop table if exists {t}" for t in (stored(plan), snapshots(plan), gone(plan)))]
+    return [
+        *hot_keys.dropped(plan),
+        *retained_totals.dropped(plan),
+        *(f"drop table if exists {t}" for t in (stored(plan), snapshots(plan), gone(plan))),
+    ]
 
 
 # --- events: table and stream meet by identity
@@ -124,7 +215,9 @@ def _same(plan: GroupByPlan, left: str, right: str) -> str:
         return f"{left}.id = {right}.id"
     pairs = [(met(plan, n, f"{left}."), met(plan, n, f"{right}.")) for n in (*keys(plan), "time")]
     others = [(met(plan, c.name, f"{left}."), met(plan, c.name, f"{right}.")) for c in plan.stored]
-    return " and ".join([*(f"{a} = {b}" for a, b in pairs), *(f"{a} is not distinct from {b}" for a, b in others)])
+    return " and ".join(
+        [*(f"{a} = {b}" for a, b in pairs), *(f"{a} is not distinct from {b}" for a, b in others)]
+    )
 
 
 def _identity(plan: GroupByPlan, of: str = "") -> str:
@@ -143,7 +236,9 @@ def _names(plan: GroupByPlan) -> list[str]:
 
 
 def _placed(plan: GroupByPlan, of: str = "") -> str:
-    """The window in which equal events are numbered: those that the topic does not tell apart, in the order that the table does."""
+    """The window in which equal events are numbered: those that the topic does not tell apart, in
+    the order that the table does.
+    """
     order = "" if plan.id else ", ".join(f"{of}{quoted(n)}" for n in plan.coarse)
     return f"partition by {_identity(plan, of)}" + (f" order by {order}" if order else "")
 
@@ -152,24 +247,46 @@ def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
     names = ", ".join(columns(plan))
     chosen = ", ".join(f"s.{c}" for c in columns(plan))
     flags = "false, true" if stream else "true, false"
-    return f"insert into {stored(plan)} ({names}, n, in_table, in_stream, written) select {chosen}, s.n, {flags}, {STAMP} from {source}"
+    return (
+        f"insert into {stored(plan)} ({names}, n, in_table, in_stream, written) select {chosen},"
+        f" s.n, {flags}, {STAMP} from {source}"
+    )
 
 
 def numbered(plan: GroupByPlan) -> str:
     """The staged rows with `n`, which tells equal ones apart."""
-    return f"create temporary table numbered on commit drop as select *, (row_number() over ({_placed(plan)}))::int4 as n from staged"
+    return (
+        "create temporary table numbered on commit drop as select *, (row_number() over"
+        f" ({_placed(plan)}))::int4 as n from staged"
+    )
 
 
 def told_apart(plan: GroupByPlan) -> str:
-    """Number the equal events of a table that holds one upload: few rows, which the index brings together."""
-    shared = f"select {_identifying(plan)} from {stored(plan)} group by {_identity(plan)} having count(*) > 1"
-    ranked = f"select e.ctid as place, row_number() over ({_placed(plan, 'e.')}) as rank from ({shared}) d join {stored(plan)} e on {_same(plan, 'd', 'e')} and {near(plan, 'e', 'd')}"
-    return f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and r.rank > 1"
+    """Number the equal events of a table that holds one upload: few rows, which the index brings
+    together.
+    """
+    shared = (
+        f"select {_identifying(plan)} from {stored(plan)} group by {_identity(plan)} having"
+        " count(*) > 1"
+    )
+    ranked = (
+        f"select e.ctid as place, row_number() over ({_placed(plan, 'e.')}) as rank from ({shared})"
+        f" d join {stored(plan)} e on {_same(plan, 'd', 'e')} and {near(plan, 'e', 'd')}"
+    )
+    return (
+        f"update {stored(plan)} e set n = r.rank from ({ranked}) r where e.ctid = r.place and"
+        " r.rank > 1"
+    )
 
 
 def revived(plan: GroupByPlan) -> dict[str, str]:
-    """What was forgotten and is in this upload, or was a message, is a row again; the horizon until now is a parameter."""
-    steps = retained_totals.revived(plan, ", ".join(columns(plan)), f"{_same(plan, 's', 'e')} and s.n = e.n")
+    """What was forgotten and is in this upload, or was a message, is a row again.
+
+    The horizon until now is a parameter.
+    """
+    steps = retained_totals.revived(
+        plan, ", ".join(columns(plan)), f"{_same(plan, 's', 'e')} and s.n = e.n"
+    )
     return steps | {name: _noted(plan, steps[name]) for name in ("rows", "held rows")}
 
 
@@ -179,7 +296,8 @@ def ahead(plan: GroupByPlan) -> str:
 
 
 def reconciled(plan: GroupByPlan) -> dict[str, str]:
-    """An upload into a table that has rows: what the warehouse no longer has goes, what is missing comes; a streamed event stays.
+    """An upload into a table that has rows: what the warehouse no longer has goes, what is missing
+    comes; a streamed event stays.
 
     Parameter: the upload's end, since what lies beyond it was not looked at.
     """
@@ -187,24 +305,62 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
     values = [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored if c.name != "id")]
     changed = " or ".join(f"e.{c} is distinct from s.{c}" for c in values)
     steps = {
-        "forgotten": f'update {table} e set in_table = false where e.in_table and e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {same})',
-        "deleted": _taken_away(plan, f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists (select from numbered s where {same})'),
-        "confirmed": f"update {table} e set in_table = true from numbered s where {same} and not e.in_table",
-        "inserted": _noted(plan, f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e where {same})"),
+        "forgotten": (
+            f'update {table} e set in_table = false where e.in_table and e.in_stream and e."time" <'
+            f" %(end)s and not exists (select from numbered s where {same})"
+        ),
+        "deleted": _taken_away(
+            plan,
+            f'delete from {table} e where not e.in_stream and e."time" < %(end)s and not exists'
+            f" (select from numbered s where {same})",
+        ),
+        "confirmed": (
+            f"update {table} e set in_table = true from numbered s where {same} and not e.in_table"
+        ),
+        "inserted": _noted(
+            plan,
+            f"{_inserted(plan, 'numbered s', stream=False)} where not exists (select from {table} e"
+            f" where {same})",
+        ),
     }
-    if plan.id or plan.coarse:  # of one id the table is right, and it tells more than a topic that tells less
+    if (
+        plan.id or plan.coarse
+    ):  # of one id the table is right, and it tells more than a topic that tells less
         old = ", ".join(f"e.{n}" for n in (*keys(plan), '"time"'))
-        steps["was"] = f"insert into {gone(plan)} select {', '.join(f'e.{c}' for c in columns(plan))}, e.written, {STAMP} from {table} e join numbered s on {same} where {changed}"
-        steps["changing"] = f"insert into touched select {old} from {table} e join numbered s on {same} where {changed}" if hot_keys.partials(plan) else "select"
-        steps["changed"] = _noted(plan, f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)}, written = {STAMP} from numbered s where {same} and ({changed})", "e.")
+        steps["was"] = (
+            f"insert into {gone(plan)} select {', '.join(f'e.{c}' for c in columns(plan))},"
+            f" e.written, {STAMP} from {table} e join numbered s on {same} where {changed}"
+        )
+        steps["changing"] = (
+            f"insert into touched select {old} from {table} e join numbered s on {same} where"
+            f" {changed}"
+            if hot_keys.partials(plan)
+            else "select"
+        )
+        steps["changed"] = _noted(
+            plan,
+            f"update {table} e set {', '.join(f'{c} = s.{c}' for c in values)}, written = {STAMP}"
+            f" from numbered s where {same} and ({changed})",
+            "e.",
+        )
     return steps
 
 
 def _taken_away(plan: GroupByPlan, statement: str) -> str:
-    """The statement that deletes rows `e`, which are kept beside for a while as they were: what was answered from them is asked about later."""
-    kept = f"insert into {gone(plan)} select {', '.join(f'd.{c}' for c in columns(plan))}, d.written, {STAMP} from d"
+    """The statement that deletes rows `e`, which are kept beside for a while as they were: what was
+    answered from them is asked about later.
+    """
+    kept = (
+        f"insert into {gone(plan)} select {', '.join(f'd.{c}' for c in columns(plan))}, d.written,"
+        f" {STAMP} from d"
+    )
     names = [*keys(plan), '"time"']
-    noted = f", t as (insert into touched ({', '.join(names)}) select {', '.join(f'd.{n}' for n in names)} from d)" if hot_keys.partials(plan) else ""
+    noted = (
+        f", t as (insert into touched ({', '.join(names)}) select"
+        f" {', '.join(f'd.{n}' for n in names)} from d)"
+        if hot_keys.partials(plan)
+        else ""
+    )
     return f"with d as ({statement} returning e.*){noted} {kept}"
 
 
@@ -214,69 +370,116 @@ def outlived(plan: GroupByPlan) -> str:
 
 
 def stamped(plan: GroupByPlan) -> str:
-    """The statement by which rows that come by COPY are stamped, each alike: a default costs nothing."""
-    return f"do $$ begin execute format('alter table {stored(plan)} alter column written set default %s', {NOW}); end $$"
+    """The statement by which rows that come by COPY are stamped, each alike: a default costs
+    nothing.
+    """
+    return (
+        f"do $$ begin execute format('alter table {stored(plan)} alter column written set default"
+        f" %s', {NOW}); end $$"
+    )
 
 
 def arriving(plan: GroupByPlan) -> list[str]:
-    """A temporary table of the staged messages, each new, with `n`, and whether the table has an equal event, `known`.
+    """A temporary table of the staged messages, each new, with `n`, and whether the table has an
+    equal event, `known`.
 
-    Of one id, one message counts; without an id, the n-th equal message is the n-th equal row. Those that are folded into
-    a state are told apart (`carried`).
+    Of one id, one message counts; without an id, the n-th equal message is the n-th equal row.
+    Those that are folded into a state are told apart (`carried`).
     """
     table, names, again = stored(plan), ", ".join(columns(plan)), retained_totals.possible(plan)
     same = f"{_same(plan, 'e', 's')} and {near(plan, 'e', 's')}"
-    there = f"(select count(*) > 0 as known, count(*) filter (where e.in_stream) as seen from {table} e where {same}) t"
+    there = (
+        f"(select count(*) > 0 as known, count(*) filter (where e.in_stream) as seen from {table} e"
+        f" where {same}) t"
+    )
     if plan.id:
-        made = f"create temporary table arriving on commit drop as select s.*, 1 as n, t.known from (select distinct on (id) * from staged) s cross join lateral {there}"
+        made = (
+            "create temporary table arriving on commit drop as select s.*, 1 as n, t.known from"
+            f" (select distinct on (id) * from staged) s cross join lateral {there}"
+        )
         return [*([retained_totals.known(plan, names)] if again else []), made]
     if again:
-        place = f"row_number() over (partition by {_identity(plan)}) + (select count(*) from {table} e where {same} and e.in_stream)"
+        place = (
+            f"row_number() over (partition by {_identity(plan)}) + (select count(*) from {table} e"
+            f" where {same} and e.in_stream)"
+        )
         return [retained_totals.arriving(plan, names, place, same)]
     number = f"(row_number() over (partition by {_identity(plan, 's.')}) + t.seen)::int4 as n"
-    return [f"create temporary table arriving on commit drop as select s.*, {number}, t.known from staged s cross join lateral {there}"]
+    return [
+        (
+            f"create temporary table arriving on commit drop as select s.*, {number}, t.known from"
+            f" staged s cross join lateral {there}"
+        )
+    ]
 
 
 def some(plan: GroupByPlan) -> str:
     """A query: whether some message of `arriving` may have an equal event."""
-    return "select true" if retained_totals.possible(plan) and not plan.id else "select exists (select from arriving where known)"
+    return (
+        "select true"
+        if retained_totals.possible(plan) and not plan.id
+        else "select exists (select from arriving where known)"
+    )
 
 
 def applied(plan: GroupByPlan, *, some: bool) -> list[str]:
-    """The messages of `arriving` in the table: one that is there already is only marked, else it is a row more.
+    """The messages of `arriving` in the table: one that is there already is only marked, else it is
+    a row more.
 
     Where none has `some` equal event, nothing is looked up a second time.
     """
     table = stored(plan)
     if not some:
         return [_noted(plan, _inserted(plan, "arriving s", stream=True))]
-    same = "e.id = s.id" if plan.id else f"{_same(plan, 's', 'e')} and {near(plan, 'e', 's')} and s.n = e.n"
+    same = (
+        "e.id = s.id"
+        if plan.id
+        else f"{_same(plan, 's', 'e')} and {near(plan, 'e', 's')} and s.n = e.n"
+    )
     unless = f"not exists (select from {table} e where {same})"
     if retained_totals.possible(plan) and not plan.id:
         names = ", ".join([*columns(plan), "n"])
         return [
             f"update {table} e set in_stream = true from arriving s where {same}",
-            f"insert into {retained_totals.held(plan)} ({names}) select {names} from arriving s where {unless} and s.counted",
+            (
+                f"insert into {retained_totals.held(plan)} ({names}) select {names} from arriving s"
+                f" where {unless} and s.counted"
+            ),
             "delete from arriving where counted",
             _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where {unless}"),
         ]
     first = "e.n = 1" if plan.id else "true"
     return [
-        f"update {table} e set in_stream = true from arriving s where s.known and {same} and {first} and not e.in_stream",
+        (
+            f"update {table} e set in_stream = true from arriving s where s.known and {same} and"
+            f" {first} and not e.in_stream"
+        ),
         _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where not s.known"),
         _noted(plan, f"{_inserted(plan, 'arriving s', stream=True)} where s.known and {unless}"),
     ]
 
 
 def forgotten(plan: GroupByPlan) -> str:
-    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended, events but each key's newest, and those of which a state is carried."""
+    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended,
+    events but each key's newest, and those of which a state is carried.
+    """
     if plan.kind == "entity":
         return f"delete from {stored(plan)} where until < %(horizon)s"
     if retained_totals.possible(plan):
         names = ", ".join([*keys(plan), '"time"'])
-        return retained_totals.folded(plan, f"insert into touched ({names}) select {names} from gone" if hot_keys.partials(plan) else "select")
+        return retained_totals.folded(
+            plan,
+            (
+                f"insert into touched ({names}) select {names} from gone"
+                if hot_keys.partials(plan)
+                else "select"
+            ),
+        )
     same = " and ".join(f"x.{k} = e.{k}" for k in keys(plan))
-    newer = f'exists (select from {stored(plan)} x where {same} and x."time" > e."time" and x."time" < %(horizon)s)'
+    newer = (
+        f'exists (select from {stored(plan)} x where {same} and x."time" > e."time" and x."time" <'
+        " %(horizon)s)"
+    )
     return f'delete from {stored(plan)} e where e."time" < %(horizon)s and {newer}'
 
 
@@ -284,24 +487,61 @@ def forgotten(plan: GroupByPlan) -> str:
 
 
 def islands(plan: GroupByPlan, ends: str) -> str:
-    """The staged snapshots as rows with [since, until); equal rows of one snapshot are told apart by `n`."""
+    """The staged snapshots as rows with [since, until); equal rows of one snapshot are told apart
+    by `n`.
+    """
     content = ", ".join([*keys(plan), *(quoted(c.name) for c in plan.stored)])
-    number = '(select row_number() over (order by "time") as number, "time", lead("time") over (order by "time") as next from ' + ends + ")"
-    counted = f'select s.*, (row_number() over (partition by {content}, s."time"))::int4 as n from staged s'
+    number = (
+        '(select row_number() over (order by "time") as number, "time", lead("time") over (order by'
+        ' "time") as next from ' + ends + ")"
+    )
+    counted = (
+        f'select s.*, (row_number() over (partition by {content}, s."time"))::int4 as n from'
+        " staged s"
+    )
     run = f"row_number() over (partition by {content}, c.n order by d.number)"
-    placed = f'select c.*, d.next, d.number - {run} as island from ({counted}) c join {number} d on d."time" = c."time"'
+    placed = (
+        f"select c.*, d.next, d.number - {run} as island from ({counted}) c join {number} d on"
+        ' d."time" = c."time"'
+    )
     since = -EVER if plan.timeless else 'min("time")'
-    spans = f"select {content}, n, {since} as since, max(coalesce(next, {EVER})) as until from ({placed}) p group by {content}, n, island"
+    spans = (
+        f"select {content}, n, {since} as since, max(coalesce(next, {EVER})) as until from"
+        f" ({placed}) p group by {content}, n, island"
+    )
     return f"create temporary table numbered on commit drop as {spans}"
 
 
 def replaced(plan: GroupByPlan, ends: str) -> dict[str, str]:
     """The rows and snapshots of an entity as this upload has them."""
-    table, names = stored(plan), [*keys(plan), "since", "until", "n", *(quoted(c.name) for c in plan.stored)]
-    same = " and ".join([*(f"s.{c} = e.{c}" for c in (*keys(plan), "since", "until", "n")), *(f"s.{quoted(c.name)} is not distinct from e.{quoted(c.name)}" for c in plan.stored)])
+    table, names = (
+        stored(plan),
+        [
+            *keys(plan),
+            "since",
+            "until",
+            "n",
+            *(quoted(c.name) for c in plan.stored),
+        ],
+    )
+    same = " and ".join(
+        [
+            *(f"s.{c} = e.{c}" for c in (*keys(plan), "since", "until", "n")),
+            *(f"s.{quoted(c.name)} is not distinct from e.{quoted(c.name)}" for c in plan.stored),
+        ]
+    )
     return {
         "deleted": f"delete from {table} e where not exists (select from numbered s where {same})",
-        "inserted": f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)} from numbered s where not exists (select from {table} e where {same})",
-        "forgotten snapshots": f'delete from {snapshots(plan)} e where not exists (select from {ends} s where s."time" = e."time")',
-        "snapshots": f'insert into {snapshots(plan)} ("time") select distinct "time" from {ends} on conflict do nothing',
+        "inserted": (
+            f"insert into {table} ({', '.join(names)}) select {', '.join(f's.{c}' for c in names)}"
+            f" from numbered s where not exists (select from {table} e where {same})"
+        ),
+        "forgotten snapshots": (
+            f'delete from {snapshots(plan)} e where not exists (select from {ends} s where s."time"'
+            ' = e."time")'
+        ),
+        "snapshots": (
+            f'insert into {snapshots(plan)} ("time") select distinct "time" from {ends} on conflict'
+            " do nothing"
+        ),
     }

@@ -38,7 +38,9 @@ CONDUCT = {
 NEWER = {170_000: {"transaction_timeout": "0"}}  # by the version that has them first
 ISOLATION = {"default_transaction_isolation": "read committed"}
 # A caller reads in its own encoding; abbreviations would be read from a file at each call.
-OF_FUNCTIONS = {n: v for n, v in MEANING.items() if n not in ("client_encoding", "timezone_abbreviations")}
+OF_FUNCTIONS = {
+    n: v for n, v in MEANING.items() if n not in ("client_encoding", "timezone_abbreviations")
+}
 OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)\s*=\s*((?:\\.|[^\s\\])*)")
 
 
@@ -71,14 +73,19 @@ def of_session(values: Mapping[str, str]) -> LiteralString:
 
 
 def of_statement(values: Mapping[str, str]) -> LiteralString:
-    """One statement that sets what is otherwise in the transaction it is in; it may follow and precede others.
+    """One statement that sets what is otherwise in the transaction it is in.
+
+    It may follow and precede others.
 
     Where all is as it should be, which is nearly always, this costs a third: to set
     `timezone_abbreviations` reads a file.
     """
     pairs = ", ".join(f"('{n}', {_quoted(v)})" for n, v in values.items())
     differs = "pg_catalog.current_setting(s.n, true) is distinct from s.v"
-    return f"select from (values {pairs}) s(n, v) where case when {differs} then pg_catalog.set_config(s.n, s.v, true) is null end"
+    return (
+        f"select from (values {pairs}) s(n, v) where case when {differs} then"
+        " pg_catalog.set_config(s.n, s.v, true) is null end"
+    )
 
 
 def of_transaction(values: Mapping[str, str]) -> LiteralString:

@@ -45,12 +45,16 @@ def facts_of(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> dict[s
 
 def in_force(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> int:
     """How many rows of an entity's newest state there are."""
-    ((rows,),) = cursor.execute(f"select count(*) from {stored(plan)} where until = {EVER}").fetchall()
+    ((rows,),) = cursor.execute(
+        f"select count(*) from {stored(plan)} where until = {EVER}"
+    ).fetchall()
     return int(rows)
 
 
 def _statement(table: str, among: str, inputs: list[str]) -> str:
-    lacking = "".join(f", count(*) filter (where {c} is null) as n{i}" for i, c in enumerate(inputs))
+    lacking = "".join(
+        f", count(*) filter (where {c} is null) as n{i}" for i, c in enumerate(inputs)
+    )
     totals = "".join(f", coalesce(sum(n{i}), 0)::int8" for i in range(len(inputs)))
     recent = f"filter (where back <= {DAYS})"
     return f"""select coalesce(sum(n), 0)::int8, max(newest),

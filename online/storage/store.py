@@ -1,4 +1,7 @@
-"""The online store: a Postgres of its own in a folder, or the user's; its connections and its catalog."""
+"""The online store: a Postgres of its own in a folder, or the user's.
+
+Its connections and its catalog.
+"""
 
 from __future__ import annotations
 
@@ -37,38 +40,70 @@ if TYPE_CHECKING:
 HOME = Path(".workbench") / "postgres"
 TRIES = 3  # of what only reads, while the server is away
 ROOM = 16  # connections at once, of fetches and of all else
-PUBLISHED = "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan where n.name = %s"
-WITHIN = "select n.name from workbench.published n join workbench.plans p on p.id = n.plan, jsonb_array_elements(p.plan::jsonb -> 'group_bys') g where g ->> 'name' = %s order by 1"
-THERE = "select exists (select from pg_catalog.pg_class where relname = 'migrations' and relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'workbench'))"
+PUBLISHED = (
+    "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan"
+    " where n.name = %s"
+)
+WITHIN = (
+    "select n.name from workbench.published n join workbench.plans p on p.id = n.plan,"
+    " jsonb_array_elements(p.plan::jsonb -> 'group_bys') g where g ->> 'name' = %s order by 1"
+)
+THERE = (
+    "select exists (select from pg_catalog.pg_class where relname = 'migrations' and relnamespace ="
+    " (select oid from pg_catalog.pg_namespace where nspname = 'workbench'))"
+)
 NAMES = "select name from workbench.published order by name"
-UNDEFINED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
-OF_VALUES = (psycopg.DataError, psycopg.IntegrityError)  # what a row or a question is the cause of, for whoever asked it
+UNDEFINED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
+OF_VALUES = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+)  # what a row or a question is the cause of, for whoever asked it
 
 
 class Store:
     """An online store in Postgres: what is published in it answers as a backfill would.
 
-    `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working folder: it starts in a
-    second, is shared by every process that uses it, and stops with the last one. `Store("postgresql://...")` is yours,
-    from version 14 on, texts in UTF-8. Opening one only reads: the first `publish` makes the schemas `workbench`,
-    `workbench_data` and `features`, and `migrate=True`, as `workbench migrate`, makes them or brings an older catalog up to
-    this version. With `sample`, a share of the keys from 0 to 1, what `fetch` answers for them is kept in the table
-    `workbench.served`.
+    `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working
+    folder: it starts in a second, is shared by every process that uses it, and stops with the last
+    one. `Store("postgresql://...")` is yours, from version 14 on, texts in UTF-8. Opening one only
+    reads: the first `publish` makes the schemas `workbench`, `workbench_data` and `features`, and
+    `migrate=True`, as `workbench migrate`, makes them or brings an older catalog up to this
+    version. With `sample`, a share of the keys from 0 to 1, what `fetch` answers for them is kept
+    in the table `workbench.served`.
 
-    A pooler between, such as PgBouncer, is told by itself, and so is whether it carries prepared statements; `prepare=False`,
-    or `prepare=false` in the URL, says that there is one which does not. At most `connections` fetches run at once; those beyond wait, and after half a minute are refused as `busy`.
+    A pooler between, such as PgBouncer, is told by itself, and so is whether it carries prepared
+    statements; `prepare=False`, or `prepare=false` in the URL, says that there is one which does
+    not. At most `connections` fetches run at once; those beyond wait, and after half a minute are
+    refused as `busy`.
 
-    Raises StoreError where the server cannot be reached, is too old, holds texts in another encoding, or has the catalog of
-    a newer workbench that this one cannot read.
+    Raises StoreError where the server cannot be reached, is too old, holds texts in another
+    encoding, or has the catalog of a newer workbench that this one cannot read.
     """
 
     PATIENCE = 30.0  # seconds that a request waits for a connection
 
-    def __init__(self, url: str | Path | None = None, *, sample: float = 0.0, migrate: bool = False, prepare: bool | None = None, connections: int = ROOM) -> None:
+    def __init__(
+        self,
+        url: str | Path | None = None,
+        *,
+        sample: float = 0.0,
+        migrate: bool = False,
+        prepare: bool | None = None,
+        connections: int = ROOM,
+    ) -> None:
         self.sample, self.connections = sample, connections
         if isinstance(url, str):
             postgres_address.refuse_none(postgres_address.split(url)[0])
-        self.url = embedded_server.start(Path(url or HOME)) if url is None or isinstance(url, Path) else url
+        self.url = (
+            embedded_server.start(Path(url or HOME))
+            if url is None or isinstance(url, Path)
+            else url
+        )
         self._lock, self._room = threading.Lock(), threading.Semaphore(connections)
         self._idle: deque[psycopg.Connection[Any]] = deque()
         self._plans: dict[str, tuple[int, Plan]] = {}
@@ -83,7 +118,10 @@ class Store:
             raise
 
     def __repr__(self) -> str:
-        return f"Store({psycopg.conninfo.conninfo_to_dict(self.access.url).get('host', postgres_address.place(self.access.url))!r}: {', '.join(self.names()) or 'nothing published'})"
+        return (
+            f"Store({psycopg.conninfo.conninfo_to_dict(self.access.url).get('host', postgres_address.place(self.access.url))!r}:"
+            f" {', '.join(self.names()) or 'nothing published'})"
+        )
 
     def _look(self, *, migrate: bool) -> None:
         """Read what catalog there is, or with `migrate` bring it up to this version."""
@@ -108,7 +146,14 @@ class Store:
     def pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
         """Connections that commit each statement, with this project's settings."""
         pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
-            self.access.conninfo, connection_class=self.access.kind, kwargs={"autocommit": True}, min_size=1, max_size=ROOM, configure=self.access.configure, open=False, timeout=self.PATIENCE
+            self.access.conninfo,
+            connection_class=self.access.kind,
+            kwargs={"autocommit": True},
+            min_size=1,
+            max_size=ROOM,
+            configure=self.access.configure,
+            open=False,
+            timeout=self.PATIENCE,
         )
         pool.open()
         weakref.finalize(self, _closed, pool, os.getpid()).atexit = False
@@ -124,7 +169,11 @@ class Store:
     @cached_property
     def engine(self) -> Engine:
         """The catalog's SQLAlchemy engine."""
-        from sqlalchemy import NullPool, create_engine, event  # noqa: PLC0415 the hot path does without
+        from sqlalchemy import (  # noqa: PLC0415 the hot path does without
+            NullPool,
+            create_engine,
+            event,
+        )
 
         engine = create_engine("postgresql+psycopg://", creator=self._manual, poolclass=NullPool)
         if self.access.relayed:
@@ -140,7 +189,9 @@ class Store:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection of the pool, for a block; StoreError where there is none to be had, it breaks, or the server refuses what is asked.
+        """A connection of the pool, for a block.
+
+        StoreError where there is none to be had, it breaks, or the server refuses what is asked.
 
         What values are the cause of is raised as the driver raises it.
         """
@@ -155,12 +206,18 @@ class Store:
             raise self.refused(error) from error
 
     def _crowded(self) -> StoreError:
-        """Why the pool gave no connection: what the server says to one more, or that all are in use."""
+        """Why the pool gave no connection: what the server says to one more, or that all are in
+        use.
+        """
         try:
             self.access.connected().close()
         except StoreError as refused:
             return refused
-        return StoreError(f"all {ROOM} connections of this process to the store of {postgres_address.place(self.access.url)} are in use: ask again in a moment", "busy")
+        return StoreError(
+            f"all {ROOM} connections of this process to the store of"
+            f" {postgres_address.place(self.access.url)} are in use: ask again in a moment",
+            "busy",
+        )
 
     def refused(self, error: psycopg.Error, what: str = "a statement of the store") -> StoreError:
         """What to raise where the server does not do `what` it was asked."""
@@ -168,19 +225,30 @@ class Store:
         if lost(error):
             if "pool" in vars(self):
                 self.pool.check()  # those that idle are lost as well
-            message = f"the server of {postgres_address.place(url)} went away in the middle: {first_line(error)}; ask once more"
+            message = (
+                f"the server of {postgres_address.place(url)} went away in the middle:"
+                f" {first_line(error)}; ask once more"
+            )
             return StoreError(message, "away")
         if isinstance(error, UNDEFINED):
-            from workbench.online.storage.migrations import lacking  # noqa: PLC0415 a leaf of its own
+            from workbench.online.storage.migrations import (  # noqa: PLC0415 a leaf of its own
+                lacking,
+            )
 
             return lacking(self, error) or refusal(error, url, what)
         return refusal(error, url, what)
 
     @contextmanager
     def held(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection that nobody else has meanwhile: a pool's bookkeeping costs more than a fetch."""
+        """A connection that nobody else has meanwhile: a pool's bookkeeping costs more than a
+        fetch.
+        """
         if not self._room.acquire(timeout=self.PATIENCE):
-            message = f"{self.connections} fetches run at once, which is all that this Store allows, and none ended for {self.PATIENCE:g} s: ask again in a moment, or give Store(connections=...)"
+            message = (
+                f"{self.connections} fetches run at once, which is all that this Store allows, and"
+                f" none ended for {self.PATIENCE:g} s: ask again in a moment, or give"
+                " Store(connections=...)"
+            )
             raise StoreError(message, "busy")
         try:
             try:
@@ -212,8 +280,13 @@ class Store:
         except (DBAPIError, psycopg.Error) as error:
             cause = getattr(error, "orig", error)
             if isinstance(cause, psycopg.Error) and not isinstance(cause, OF_VALUES):
-                raise self.refused(cause, "a reading or change of the store's catalog, which is as it was,") from error
-            message = f"the store's catalog could not be read or written, and is as it was: {first_line(cause)}"
+                raise self.refused(
+                    cause, "a reading or change of the store's catalog, which is as it was,"
+                ) from error
+            message = (
+                "the store's catalog could not be read or written, and is as it was:"
+                f" {first_line(cause)}"
+            )
             raise StoreError(message) from error
 
     def names(self) -> list[str]:
@@ -232,14 +305,19 @@ class Store:
         return []
 
     def plan(self, name: str, *, fresh: bool = False) -> tuple[int, Plan]:
-        """The plan that is served under a name, and its id; StoreError that lists what there is, if it is not."""
+        """The plan that is served under a name, and its id.
+
+        StoreError that lists what there is, if it is not.
+        """
         found = None if fresh else self._plans.get(name)
         if found is None:
             if not self.has_catalog():
                 raise unmade(self.access.url, name)
             row = next(iter(self._read(PUBLISHED, (storable(name),))), None)
             if row is None:
-                raise unknown(name, self.names(), [n for (n,) in self._read(WITHIN, (storable(name),))])
+                raise unknown(
+                    name, self.names(), [n for (n,) in self._read(WITHIN, (storable(name),))]
+                )
             found = read(row, name)
             with self._lock:
                 self._plans[name] = found
@@ -257,7 +335,10 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Write what the served log holds and give up the connections; an embedded server stops when its last user is gone."""
+        """Write what the served log holds and give up the connections.
+
+        An embedded server stops when its last user is gone.
+        """
         if "fetcher" in vars(self):
             self.fetcher.close()
         self.let_go()
@@ -267,7 +348,10 @@ class Store:
 
 
 def _closed(pool: ConnectionPool[psycopg.Connection[Any]], process: int) -> None:
-    """Close the pool of a store that nobody refers to any more; a pool that closes itself may do so in a thread of its own, for which it cannot wait."""
+    """Close the pool of a store that nobody refers to any more.
+
+    A pool that closes itself may do so in a thread of its own, for which it cannot wait.
+    """
     if os.getpid() == process:
         with suppress(RuntimeError):  # the store's last reference was dropped there too
             pool.close()
@@ -287,7 +371,10 @@ def _begun(con: Connection) -> None:
 
 
 def place(told: str | None) -> str | Path | None:
-    """Where a store is, as a command line says it: a server's address, else a folder; none for the usual one."""
+    """Where a store is, as a command line says it: a server's address, else a folder.
+
+    None for the usual one.
+    """
     return None if not told else told if "://" in told or "=" in told else Path(told)
 
 
@@ -303,18 +390,36 @@ def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
 
 def _known(plan: Plan, name: str) -> Plan:
     if plan.format != FORMAT:
-        message = f"{name} was published by another version of feature-workbench (plan format {plan.format}, not {FORMAT}): publish it again with this one"
+        message = (
+            f"{name} was published by another version of feature-workbench (plan format"
+            f" {plan.format}, not {FORMAT}): publish it again with this one"
+        )
         raise StoreError(message)
     return plan
 
 
 def unmade(url: str, name: str) -> StoreError:
     """What to raise where a name is asked for and the database has no store."""
-    message = f"nothing is published as {name!r:.200}: there is no store in the database of {postgres_address.place(url)} yet; publish(..., store) makes one, and so does workbench migrate --store URL, by a role that owns it"
+    message = (
+        f"nothing is published as {name!r:.200}: there is no store in the database of"
+        f" {postgres_address.place(url)} yet; publish(..., store) makes one, and so does workbench"
+        " migrate --store URL, by a role that owns it"
+    )
     return StoreError(message, "unknown")
 
 
 def unknown(name: str, names: Iterable[str], within: Iterable[str] = ()) -> StoreError:
-    """What to raise where nothing is served under a name, though it may be `within` what is served under others."""
-    part = f"; {name} is stored as a part of {', '.join(within)}, and publish({variable(name)}, store) serves it by itself" if within else ""
-    return StoreError(f"nothing is published as {short(name, 200)}: the store has {', '.join(names) or 'nothing yet'}{part}", "unknown")
+    """What to raise where nothing is served under a name, though it may be `within` what is served
+    under others.
+    """
+    part = (
+        f"; {name} is stored as a part of {', '.join(within)}, and publish({variable(name)}, store)"
+        " serves it by itself"
+        if within
+        else ""
+    )
+    return StoreError(
+        f"nothing is published as {short(name, 200)}: the store has"
+        f" {', '.join(names) or 'nothing yet'}{part}",
+        "unknown",
+    )

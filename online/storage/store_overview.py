@@ -1,4 +1,6 @@
-"""A store at one glance: every version of every name, what is stored of it and how that stands, and what was fetched."""
+"""A store at one glance: every version of every name, what is stored of it and how that stands, and
+what was fetched.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' 
 # What each check came to when it was last asked, where it does not hold.
 FAILED = """select group_by, name, blocks, failing, rows, detail from (select distinct on (group_by, name) * from workbench.checks order by group_by, name, id desc) c
     where status = 'error' order by blocks desc, group_by, name"""
-# The newest pass of a monitor over each name: how many findings have each status, and the worst one's sentence.
+# The newest pass of a monitor over each name: how many findings have each status, and the worst
+# one's sentence.
 PASSES = """select f.name, f.evaluated, f.status, count(*), (array_agg(f.sentence order by f.severity desc, f.rule, f.subject))[1] from workbench.findings f
     join (select name, max(evaluated) as evaluated from workbench.findings where evaluated <= %(until)s group by 1) n using (name, evaluated) group by 1, 2, 3"""
 LOGGED = "select exists (select from workbench.served)"
@@ -73,7 +76,11 @@ class Change:
 
 @dataclass(frozen=True)
 class State:
-    """How a group-by's rows stand; times in microseconds. `lag` is the p99 of the batches of the last six hours, from Kafka's append of the newest message to where it could be fetched."""
+    """How a group-by's rows stand; times in microseconds.
+
+    `lag` is the p99 of the batches of the last six hours, from Kafka's append of the newest message
+    to where it could be fetched.
+    """
 
     rows: str
     batch_end: int | None
@@ -83,14 +90,17 @@ class State:
     lag: int | None
     count: int | None  # of rows, as Postgres last estimated it
     size: int | None  # bytes, indexes included
-    refused: str | None = None  # what the newest upload would have taken away, which was refused for it
+    refused: str | None = (
+        None  # what the newest upload would have taken away, which was refused for it
+    )
     staged: int | None = None  # rows that the last upload was given
     facts: dict[str, Any] | None = None  # what it had: online/storage/source_facts.py
 
 
 @dataclass(frozen=True)
 class Fetches:
-    """What the served log has of a name for the last week: answers, about how many those of all keys are, and in how many a feature failed.
+    """What the served log has of a name for the last week: answers, about how many those of all
+    keys are, and in how many a feature failed.
 
     `estimated` is none where no key was sampled, so that only failures were logged.
     """
@@ -116,7 +126,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class Monitored:
-    """A monitor's newest pass over a name: when, how many findings have each status, and the worst sentence of each."""
+    """A monitor's newest pass over a name: when, how many findings have each status, and the worst
+    sentence of each.
+    """
 
     at: datetime
     counts: dict[str, int]
@@ -125,9 +137,11 @@ class Monitored:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What is in a store: versions in the order they were made, states by table, partitions, fetches by name.
+    """What is in a store: versions in the order they were made, states by table, partitions,
+    fetches by name.
 
-    `unread` are the names whose plans another version of the package wrote; `logs` says whether anything was ever logged.
+    `unread` are the names whose plans another version of the package wrote; `logs` says whether
+    anything was ever logged.
     """
 
     versions: tuple[Listed, ...]
@@ -143,20 +157,42 @@ class Inventory:
 
 
 def inventory(store: Store, now: int) -> Inventory:
-    """All of it as of one instant, in nine statements whatever the store has; `now` in microseconds says what is recent."""
+    """All of it as of one instant, in nine statements whatever the store has.
+
+    `now` in microseconds says what is recent.
+    """
     if not store.has_catalog():
         return Inventory((), (), {}, (), {}, logs=False, unread=())
     since = now - COUNTED
-    recent = {"marked": now - LAGS, "now": now, "first": _first(since), "since": moment(since) or EPOCH, "until": moment(now) or EPOCH}
+    recent = {
+        "marked": now - LAGS,
+        "now": now,
+        "first": _first(since),
+        "since": moment(since) or EPOCH,
+        "until": moment(now) or EPOCH,
+    }
     with store.connection() as con, con.transaction():
         con.execute(WHOLE)
         plans, changes = con.execute(PLANS).fetchall(), con.execute(CHANGES).fetchall()
-        states, partitions = con.execute(STATES, recent).fetchall(), con.execute(PROGRESS).fetchall()
-        fetches, ((logs,),) = con.execute(FETCHES, recent).fetchall(), con.execute(LOGGED).fetchall()
-        topics, failed, passes = standing(con), con.execute(FAILED).fetchall(), con.execute(PASSES, recent).fetchall()
+        states, partitions = (
+            con.execute(STATES, recent).fetchall(),
+            con.execute(PROGRESS).fetchall(),
+        )
+        fetches, ((logs,),) = (
+            con.execute(FETCHES, recent).fetchall(),
+            con.execute(LOGGED).fetchall(),
+        )
+        topics, failed, passes = (
+            standing(con),
+            con.execute(FAILED).fetchall(),
+            con.execute(PASSES, recent).fetchall(),
+        )
     read = [row for row in plans if row[5] == FORMAT]
     return Inventory(
-        versions=tuple(Listed(name, number, hash_, made, since, Plan.loads(told)) for name, number, hash_, made, since, _, told in read),
+        versions=tuple(
+            Listed(name, number, hash_, made, since, Plan.loads(told))
+            for name, number, hash_, made, since, _, told in read
+        ),
         changes=tuple(Change(*row) for row in changes),
         states={row[0]: State(*row) for row in states},
         partitions=tuple(Partition(*row) for row in partitions),

@@ -1,8 +1,31 @@
-"""The store's catalog: what is published, what was uploaded, who did what; `online/storage/migrations.py` makes it."""
+"""The store's catalog: what is published, what was uploaded, who did what.
+
+`online/storage/migrations.py` makes it.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, UUID, BigInteger, Boolean, Column, DateTime, Double, ForeignKey, Identity, Index, Integer, Interval, LargeBinary, MetaData, Table, Text, UniqueConstraint, func, text
+from sqlalchemy import (
+    JSON,
+    UUID,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 SCHEMA = "workbench"
@@ -32,7 +55,8 @@ published = Table(
     Column("plan", ForeignKey(plans.c.id), nullable=False),
     Column("since", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-# One row a group-by that is stored, by the table of its rows: what was uploaded and streamed, as its fetches read it.
+# One row a group-by that is stored, by the table of its rows: what was uploaded and streamed, as
+# its fetches read it.
 states = Table(
     "states",
     metadata,
@@ -44,7 +68,12 @@ states = Table(
     Column("uploaded", BigInteger),
     Column("streamed", BigInteger),
     Column("retain", BigInteger),
-    Column("since", BigInteger, nullable=False, server_default=text("(extract(epoch from clock_timestamp()) * 1000000)::int8")),  # when its rows began to be kept
+    Column(
+        "since",
+        BigInteger,
+        nullable=False,
+        server_default=text("(extract(epoch from clock_timestamp()) * 1000000)::int8"),
+    ),  # when its rows began to be kept
 )
 uploads = Table(
     "uploads",
@@ -58,7 +87,9 @@ uploads = Table(
     Column("staged", BigInteger, nullable=False),
     Column("inserted", BigInteger, nullable=False),
     Column("deleted", BigInteger, nullable=False),
-    Column("facts", JSONB),  # what the table's facts were then: online/storage/source_facts.py; none of an upload that an earlier version made
+    Column(
+        "facts", JSONB
+    ),  # what the table's facts were then: online/storage/source_facts.py; none of an upload that an earlier version made
 )
 audit = Table(
     "audit",
@@ -71,8 +102,10 @@ audit = Table(
     Column("hash", Text, nullable=False),
     Column("detail", JSONB, nullable=False, default=dict),
 )
-# How far the messages of a topic were applied: all below `next`, of each partition; none where it was only claimed.
-# Advanced with the rows they brought, by the updater whose epoch it is. Times in microseconds since 1970.
+# How far the messages of a topic were applied: all below `next`, of each partition; none where it
+# was only claimed.
+# Advanced with the rows they brought, by the updater whose epoch it is. Times in microseconds since
+# 1970.
 offsets = Table(
     "offsets",
     metadata,
@@ -91,7 +124,8 @@ offsets = Table(
     Column("behind", BigInteger),  # since when it was never found to be caught up
     Column("trouble", Text, nullable=False, server_default=""),  # why nothing is applied
 )
-# One row a batch, partition and group-by: when its messages happened, reached Kafka, and could be fetched; the last after the commit.
+# One row a batch, partition and group-by: when its messages happened, reached Kafka, and could be
+# fetched; the last after the commit.
 batches = Table(
     "batches",
     metadata,
@@ -107,11 +141,14 @@ batches = Table(
     Column("appended", BigInteger),
     Column("visible", BigInteger),
     Column("late", Integer),  # events that lie far behind what came before them
-    Column("lags", JSONB),  # how long after they happened they could be fetched, by bucket: online/streaming/lag_buckets.py
+    Column(
+        "lags", JSONB
+    ),  # how long after they happened they could be fetched, by bucket: online/streaming/lag_buckets.py
     Column("delays", JSONB),  # how long after they happened Kafka got them
     Index("batches_by_rows", "rows", "id"),
 )
-# One row a canary that was sent: when, and when the store had it; none while it waits or where it was lost.
+# One row a canary that was sent: when, and when the store had it; none while it waits or where it
+# was lost.
 canaries = Table(
     "canaries",
     metadata,
@@ -156,7 +193,8 @@ checks = Table(
     Column("detail", Text, nullable=False, server_default=""),
     Index("checks_by_name", "group_by", "name", "id"),
 )
-# Messages of which no row could be made, until they are applied again; they outlive what is published.
+# Messages of which no row could be made, until they are applied again; they outlive what is
+# published.
 dead_letters = Table(
     "dead_letters",
     metadata,
@@ -175,17 +213,23 @@ dead_letters = Table(
     Column("replayed", DateTime(timezone=True)),
     Index("dead_letters_by_rows", "rows", "id"),
 )
-# Why nothing of a partition is applied to a group-by, while that is so; gone when something is applied again.
+# Why nothing of a partition is applied to a group-by, while that is so; gone when something is
+# applied again.
 topic_troubles = Table(
     "topic_troubles",
     metadata,
     Column("rows", Text, primary_key=True),
     Column("topic", Text, primary_key=True),
-    Column("partition", Integer, primary_key=True, autoincrement=False),  # -1 where it is the whole topic
+    Column(
+        "partition", Integer, primary_key=True, autoincrement=False
+    ),  # -1 where it is the whole topic
     Column("sentence", Text, nullable=False),
-    Column("since", BigInteger, nullable=False),  # microseconds since 1970; the same trouble told again has begun when it did
+    Column(
+        "since", BigInteger, nullable=False
+    ),  # microseconds since 1970; the same trouble told again has begun when it did
 )
-# What came on a partition for a group-by, by the hour in which it was applied; in the transaction of its rows.
+# What came on a partition for a group-by, by the hour in which it was applied; in the transaction
+# of its rows.
 topic_counts = Table(
     "topic_counts",
     metadata,
@@ -194,16 +238,23 @@ topic_counts = Table(
     Column("partition", Integer, primary_key=True),
     Column("hour", BigInteger, primary_key=True),  # its begin, in microseconds since 1970
     Column("messages", BigInteger, nullable=False),  # all that came
-    Column("events", BigInteger, nullable=False),  # those that could be read and have a key and a time
+    Column(
+        "events", BigInteger, nullable=False
+    ),  # those that could be read and have a key and a time
     Column("tombstones", BigInteger, nullable=False),  # those without a value
-    Column("deletes", BigInteger, nullable=False),  # those that say that a row went, which no event does
+    Column(
+        "deletes", BigInteger, nullable=False
+    ),  # those that say that a row went, which no event does
     Column("dead", BigInteger, nullable=False),  # those that became dead letters
     Column("keyless", BigInteger, nullable=False),  # of these, those without a key or a time
     Column("old", BigInteger, nullable=False),  # events of a time that is hardly meant
     Column("ahead", BigInteger, nullable=False),  # events of a time that is far in the future
-    Column("nulls", JSONB, nullable=False),  # of the events, how many have no value in a column that is read
+    Column(
+        "nulls", JSONB, nullable=False
+    ),  # of the events, how many have no value in a column that is read
 )
-# One row an answer that was logged; a request of several keys has several. Values are JSON, and the plan says their types.
+# One row an answer that was logged; a request of several keys has several. Values are JSON, and the
+# plan says their types.
 served = Table(
     "served",
     metadata,
@@ -217,16 +268,26 @@ served = Table(
     Column("took", Integer, nullable=False),  # microseconds, of the whole request
     Column("client", Text, nullable=False),
     Column("share", Double, nullable=False),  # of keys that were sampled then
-    Column("reason", Text, nullable=False),  # why it is here: "key" by its hash, "error" whatever its hash
+    Column(
+        "reason", Text, nullable=False
+    ),  # why it is here: "key" by its hash, "error" whatever its hash
     Column("keys", JSONB, nullable=False),
     Column("context", JSONB, nullable=False),
     Column("features", JSONB, nullable=False),
     Column("errors", JSONB, nullable=False),
-    Column("parts", JSONB, nullable=False),  # by part: status, newest, batch_end, written; times in microseconds
+    Column(
+        "parts", JSONB, nullable=False
+    ),  # by part: status, newest, batch_end, written; times in microseconds
     Index("served_by_time", "name", "at"),
 )
 # What a monitor holds answers against, and what it measured of them.
-edges = Table("edges", metadata, Column("id", Text, primary_key=True), Column("feature", Text, nullable=False), Column("edges", JSON, nullable=False))
+edges = Table(
+    "edges",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("feature", Text, nullable=False),
+    Column("edges", JSON, nullable=False),
+)
 tiles = Table(
     "tiles",
     metadata,
@@ -252,5 +313,7 @@ versions = Table(
     metadata,
     Column("version", Integer, primary_key=True),
     Column("applied", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("breaking", Boolean, nullable=False, server_default=text("false")),  # whether a client that does not know it can no longer read
+    Column(
+        "breaking", Boolean, nullable=False, server_default=text("false")
+    ),  # whether a client that does not know it can no longer read
 )

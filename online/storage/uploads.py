@@ -1,4 +1,6 @@
-"""An upload: a group-by's history before an end becomes the store's rows, whole, in one transaction."""
+"""An upload: a group-by's history before an end becomes the store's rows, whole, in one
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from psycopg.types.json import Jsonb
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import moment
-from workbench.online.storage import deletions, erosion, feature_checks, hot_keys, postgres_refusals, retained_totals
+from workbench.online.storage import (
+    deletions,
+    erosion,
+    feature_checks,
+    hot_keys,
+    postgres_refusals,
+    retained_totals,
+)
 from workbench.online.storage import row_tables as rows
 from workbench.online.storage.check_outcomes import refuse, refuse_deletions
 from workbench.online.storage.copy_writer import copied
@@ -29,18 +38,29 @@ if TYPE_CHECKING:
     from workbench.online.storage.deletions import Loss
     from workbench.online.storage.store import Store
 
-MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"  # of the sorts and joins of an upload
-LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"  # one writer of a group-by at a time: uploads, and batches of messages
+MEMORY = (  # of the sorts and joins of an upload
+    "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"
+)
+LOCK = (  # one writer of a group-by at a time: uploads, and batches of messages
+    "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
+)
 REGISTERED = """insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s)
     on conflict (rows) do update set retain = case when excluded.retain is not null then greatest(states.retain, excluded.retain) end where states.retain is not null"""
-# What is told by states alone was forgotten for good: then the horizon does not go back. Nobody changes the retention until the upload is done.
-HORIZON = "greatest(case when %(kept)s then horizon end, case when retain is null then null else greatest(batch_end, %(end)s) - retain end)"
+# What is told by states alone was forgotten for good: then the horizon does not go back. Nobody
+# changes the retention until the upload is done.
+HORIZON = (
+    "greatest(case when %(kept)s then horizon end, case when retain is null then null else"
+    " greatest(batch_end, %(end)s) - retain end)"
+)
 COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
 FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = {HORIZON} where rows = %(rows)s returning horizon"""
 FIRST = "select batch_end is null from workbench.states where rows = %s"
 OWNED = "select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass(%s)"
-LOGGED = "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted, facts) values (%s, %s, %s, %s, %s, %s, %s, %s)"
+LOGGED = (
+    "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted,"
+    " facts) values (%s, %s, %s, %s, %s, %s, %s, %s)"
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +72,9 @@ class Upload:
     staged: int
     inserted: int
     deleted: int
-    checks: tuple[Outcome, ...] = field(default=(), repr=False)  # of what it takes away, and of its features
+    checks: tuple[Outcome, ...] = field(
+        default=(), repr=False
+    )  # of what it takes away, and of its features
 
 
 def locked(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
@@ -71,7 +93,9 @@ def created(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
 
 @dataclass(frozen=True)
 class Incoming:
-    """What the warehouse has of one group-by: its rows, asked for when it is their turn, and of an entity the ends of its snapshots."""
+    """What the warehouse has of one group-by: its rows, asked for when it is their turn, and of an
+    entity the ends of its snapshots.
+    """
 
     plan: GroupByPlan
     batches: Callable[[], Iterable[pa.RecordBatch]]
@@ -88,21 +112,39 @@ class _Staged:
     done: tuple[int, int] | None
 
 
-def upload(con: psycopg.Connection[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch], end: int, ends: pa.RecordBatch | None = None) -> Upload:
+def upload(
+    con: psycopg.Connection[Any],
+    plan: GroupByPlan,
+    batches: Iterable[pa.RecordBatch],
+    end: int,
+    ends: pa.RecordBatch | None = None,
+) -> Upload:
     """One group-by's history; see `uploads`."""
     return uploads(con, [Incoming(plan, lambda: batches, ends)], end)[0]
 
 
-def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int, progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None = None, *, most: float = 1.0) -> tuple[Upload, ...]:
-    """Stage the rows of group-bys, then reconcile them with what is there; `end` in microseconds since 1970, before which all rows lie.
+def uploads(
+    con: psycopg.Connection[Any],
+    incoming: Sequence[Incoming],
+    end: int,
+    progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None = None,
+    *,
+    most: float = 1.0,
+) -> tuple[Upload, ...]:
+    """Stage the rows of group-bys, then reconcile them with what is there.
 
-    Rows are staged by COPY before anything is locked, and all group-bys change in one transaction: readers see the old or
-    the new, whole, and an error or a crash at any point leaves the old one serving. `progress` sees each group-by's batches
-    go by. `most` is the share of a group-by's rows, or of its keys, that may go (`deletions`).
+    `end` in microseconds since 1970, before which all rows lie.
+
+    Rows are staged by COPY before anything is locked, and all group-bys change in one transaction:
+    readers see the old or the new, whole, and an error or a crash at any point leaves the old one
+    serving. `progress` sees each group-by's batches go by. `most` is the share of a group-by's
+    rows, or of its keys, that may go (`deletions`).
 
     Raises StoreError, one with `found` where more goes, or a check of features refuses it.
     """
-    order = sorted(incoming, key=lambda i: i.plan.table)  # in one order, so that two uploads do not wait for each other
+    order = sorted(
+        incoming, key=lambda i: i.plan.table
+    )  # in one order, so that two uploads do not wait for each other
     name = "nothing"
     try:
         with con.transaction(), con.cursor() as cursor:
@@ -115,9 +157,14 @@ def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int
                 name = ready.plan.name
                 done[name] = _settled(cursor, ready, number, end, most)
             refuse_deletions([o for one in done.values() for o in one.checks], most)
-            for plan in (ready.plan for ready in staged if any(c.of == "feature" for c in ready.plan.checks)):
+            for plan in (
+                ready.plan for ready in staged if any(c.of == "feature" for c in ready.plan.checks)
+            ):
                 name = plan.name
-                done[name] = replace(done[name], checks=(*done[name].checks, *feature_checks.of_features(cursor, plan, end)))
+                done[name] = replace(
+                    done[name],
+                    checks=(*done[name].checks, *feature_checks.of_features(cursor, plan, end)),
+                )
             refuse(o for one in done.values() for o in one.checks)
     except psycopg.Error as error:
         refused = postgres_refusals.on(con, error)
@@ -126,8 +173,16 @@ def uploads(con: psycopg.Connection[Any], incoming: Sequence[Incoming], end: int
     return tuple(done[i.plan.name] for i in incoming)
 
 
-def _staged(cursor: psycopg.Cursor[Any], one: Incoming, number: int, progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None) -> _Staged:
-    """The rows as they come, numbered; put aside until it is their turn. Where nobody reads or writes yet, straight into the table."""
+def _staged(
+    cursor: psycopg.Cursor[Any],
+    one: Incoming,
+    number: int,
+    progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None,
+) -> _Staged:
+    """The rows as they come, numbered; put aside until it is their turn.
+
+    Where nobody reads or writes yet, straight into the table.
+    """
     plan, began = one.plan, datetime.now(UTC)
     if not _there(cursor, plan):
         message = f"{plan.name} is not stored here: publish it first"
@@ -147,12 +202,18 @@ def _staged(cursor: psycopg.Cursor[Any], one: Incoming, number: int, progress: C
         cursor.execute(rows.islands(plan, f"ends_{number}"))
     else:
         cursor.execute(rows.numbered(plan))
-    for statement in ("analyze numbered", "drop table staged", f"alter table numbered rename to numbered_{number}"):
+    for statement in (
+        "analyze numbered",
+        "drop table staged",
+        f"alter table numbered rename to numbered_{number}",
+    ):
         cursor.execute(statement)
     return _Staged(plan, began, count, None)
 
 
-def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int, most: float) -> Upload:
+def _settled(
+    cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int, most: float
+) -> Upload:
     """What is staged becomes the store's rows, and the store says until when it has them."""
     plan = ready.plan
     lost: list[Loss] = []
@@ -162,12 +223,18 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int,
     if ready.done is None:
         cursor.execute(f"alter table numbered_{number} rename to numbered")
         locked(cursor, plan)
-        inserted, deleted, lost = _entity(cursor, plan, end, f"ends_{number}", most) if plan.kind == "entity" else _events(cursor, plan, end, most)
+        inserted, deleted, lost = (
+            _entity(cursor, plan, end, f"ends_{number}", most)
+            if plan.kind == "entity"
+            else _events(cursor, plan, end, most)
+        )
         cursor.execute("drop table numbered")
         cursor.execute("drop table if exists knew, knew_days")
     else:
         inserted, deleted = ready.done
-    horizon = cursor.execute(FINISHED, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}).fetchone()
+    horizon = cursor.execute(
+        FINISHED, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}
+    ).fetchone()
     if horizon is None:
         message = f"{plan.name} was unpublished while it was uploaded: publish it again"
         raise StoreError(message)
@@ -177,13 +244,30 @@ def _settled(cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int,
         kept_hot(cursor, plan, "touched" if ready.done is None else None)
         cursor.execute(rows.outlived(plan))
         cursor.execute("drop table touched")
-    cursor.execute(LOGGED, (plan.name, plan.hash, end, ready.began, ready.rows, inserted, deleted, Jsonb(facts | facts_of(cursor, plan, end))))
+    cursor.execute(
+        LOGGED,
+        (
+            plan.name,
+            plan.hash,
+            end,
+            ready.began,
+            ready.rows,
+            inserted,
+            deleted,
+            Jsonb(facts | facts_of(cursor, plan, end)),
+        ),
+    )
     cursor.execute(f"analyze {stored(plan)}")  # it changes plans several-fold
-    return Upload(plan.name, end, ready.rows, inserted, deleted, (deletions.judged(plan, lost, most, end),))
+    return Upload(
+        plan.name, end, ready.rows, inserted, deleted, (deletions.judged(plan, lost, most, end),)
+    )
 
 
 def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
-    """Let fetches stay in the index: it tells them which rows every reader sees. Outside of a transaction."""
+    """Let fetches stay in the index: it tells them which rows every reader sees.
+
+    Outside of a transaction.
+    """
     with suppress(psycopg.errors.UndefinedTable):  # unpublished since
         con.execute(f"vacuum (analyze) {stored(plan)}")
         if retained_totals.possible(plan):
@@ -191,10 +275,15 @@ def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
 
 
 def forget(store: Store, plan: GroupByPlan) -> int:
-    """Let what lies before the retention go now, as an upload does when it ends; how many rows went."""
+    """Let what lies before the retention go now, as an upload does when it ends.
+
+    How many rows went.
+    """
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
         locked(cursor, plan)
-        found = cursor.execute("select horizon from workbench.states where rows = %s", (plan.table,)).fetchone()
+        found = cursor.execute(
+            "select horizon from workbench.states where rows = %s", (plan.table,)
+        ).fetchone()
         return 0 if found is None or found[0] is None else _forgotten(cursor, plan, found[0])
 
 
@@ -203,7 +292,9 @@ def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
 
 
 def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
-    """Whether nothing was ever uploaded or streamed here, so that nobody reads or writes the rows yet; then they are ours until the end."""
+    """Whether nothing was ever uploaded or streamed here, so that nobody reads or writes the rows
+    yet; then they are ours until the end.
+    """
     ((owned,),) = cursor.execute(OWNED, (stored(plan),)).fetchall()
     if not owned:  # and so may not make its index anew
         return False
@@ -214,7 +305,9 @@ def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
     return cursor.execute(asked, (plan.table,)).fetchone() == (True,)
 
 
-def _first(cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch]) -> tuple[int, int, int]:
+def _first(
+    cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch]
+) -> tuple[int, int, int]:
     """Straight into the table, which is indexed when it is full."""
     for (index,) in cursor.execute(rows.unindexed(plan)).fetchall():
         cursor.execute(f"drop index {index}")
@@ -227,24 +320,40 @@ def _first(cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.
 
 
 def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged") -> None:
-    """Refuse rows that have no identity or cannot be indexed, and entities with two rows for one key (rule 6)."""
+    """Refuse rows that have no identity or cannot be indexed, and entities with two rows for one
+    key (rule 6).
+    """
     if (sizes := rows.too_long(plan, where)) and (long := cursor.execute(sizes).fetchone()):
-        message = f"{plan.name} has a {long[0]} of {long[1]} bytes, {long[2]!r}..., and an index, in which keys, order columns and ids are found, has no room for it: shorten it in the table, for example to its hash"
+        message = (
+            f"{plan.name} has a {long[0]} of {long[1]} bytes, {long[2]!r}..., and an index, in"
+            " which keys, order columns and ids are found, has no room for it: shorten it in the"
+            " table, for example to its hash"
+        )
         raise StoreError(message)
     if plan.id:
         ((missing,),) = cursor.execute(f"select count(*) from {where} where id is null").fetchall()
         if missing:
-            message = f"{missing} rows of {plan.name} have a null id, by which they could not be told apart: fill it, or declare no id"
+            message = (
+                f"{missing} rows of {plan.name} have a null id, by which they could not be told"
+                " apart: fill it, or declare no id"
+            )
             raise StoreError(message)
     if plan.kind == "entity" and not plan.cells:
         names = ", ".join([*rows.keys(plan), '"time"'])
-        twice = cursor.execute(f"select {names}, count(*) from {where} group by {names} having count(*) > 1 limit 1").fetchone()
+        twice = cursor.execute(
+            f"select {names}, count(*) from {where} group by {names} having count(*) > 1 limit 1"
+        ).fetchone()
         if twice is not None:
-            message = f"{plan.name} has {twice[-1]} rows for key {twice[:-2]!r} in one snapshot: keep one row a key and day"
+            message = (
+                f"{plan.name} has {twice[-1]} rows for key {twice[:-2]!r} in one snapshot: keep one"
+                " row a key and day"
+            )
             raise StoreError(message)
 
 
-def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, most: float) -> tuple[int, int, list[Loss]]:
+def _events(
+    cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, most: float
+) -> tuple[int, int, list[Loss]]:
     was, done = deletions.before(cursor, plan, end), {}
     fewer = deletions.given(cursor, was, end)
     if retained_totals.possible(plan):
@@ -252,32 +361,55 @@ def _events(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, most: floa
     for name, statement in rows.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
         done[name] = cursor.rowcount
-    lost = [*deletions.of_events(cursor, plan, was, done, most), *erosion.of_events(cursor, plan, was, done, most)]
+    lost = [
+        *deletions.of_events(cursor, plan, was, done, most),
+        *erosion.of_events(cursor, plan, was, done, most),
+    ]
     return done["inserted"], done["deleted"], [*lost, *([fewer] if fewer else [])]
 
 
 def _carries(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
-    """Whether something of it is told by a state alone; once an upload's own rows are there, only what it lacks."""
-    return retained_totals.possible(plan) and cursor.execute(f"select exists (select from {retained_totals.table(plan)})").fetchone() == (True,)
+    """Whether something of it is told by a state alone.
+
+    Once an upload's own rows are there, only what it lacks.
+    """
+    return retained_totals.possible(plan) and cursor.execute(
+        f"select exists (select from {retained_totals.table(plan)})"
+    ).fetchone() == (True,)
 
 
 def _carried(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
-    """Make rows again of what the states stand for, so that the upload is reconciled with all of it, and carry what it has from before the horizon."""
-    ((horizon,),) = cursor.execute("select horizon from workbench.states where rows = %s", (plan.table,)).fetchall()
+    """Make rows again of what the states stand for, so that the upload is reconciled with all of
+    it, and carry what it has from before the horizon.
+    """
+    ((horizon,),) = cursor.execute(
+        "select horizon from workbench.states where rows = %s", (plan.table,)
+    ).fetchall()
     if _carries(cursor, plan):
         if end < horizon:
-            message = f"{plan.name} has forgotten the events before {moment(horizon)}, and an upload to {moment(end)} would take away what it carries of them: give an end that is not earlier"
+            message = (
+                f"{plan.name} has forgotten the events before {moment(horizon)}, and an upload to"
+                f" {moment(end)} would take away what it carries of them: give an end that is not"
+                " earlier"
+            )
             raise StoreError(message)
         for statement in rows.revived(plan).values():
             cursor.execute(statement, {"horizon": horizon})
-    told = cursor.execute(COMING, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}).fetchone()
+    told = cursor.execute(
+        COMING, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}
+    ).fetchone()
     if told is not None and told[0] is not None:
         cursor.execute(rows.ahead(plan), {"horizon": told[0]})
 
 
 def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:
-    """Bring the tiles of hot keys up to the rows that came and went, in `rows_`; of all rows, where it is none."""
-    if not hot_keys.partials(plan) or (rows_ is not None and cursor.execute(hot_keys.concerned(plan, rows_)).fetchone() == (False,)):
+    """Bring the tiles of hot keys up to the rows that came and went, in `rows_`.
+
+    Of all rows, where it is none.
+    """
+    if not hot_keys.partials(plan) or (
+        rows_ is not None and cursor.execute(hot_keys.concerned(plan, rows_)).fetchone() == (False,)
+    ):
         return
     cursor.execute(hot_keys.changing(plan))
     cursor.execute(hot_keys.promoted(plan, rows_))
@@ -289,23 +421,38 @@ def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) 
         cursor.execute(statement)
 
 
-def _entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str, most: float) -> tuple[int, int, list[Loss]]:
-    reached = cursor.execute("select batch_end from workbench.states where rows = %s", (plan.table,)).fetchone()
+def _entity(
+    cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, ends: str, most: float
+) -> tuple[int, int, list[Loss]]:
+    reached = cursor.execute(
+        "select batch_end from workbench.states where rows = %s", (plan.table,)
+    ).fetchone()
     if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
-        message = f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to {moment(end)} would take the newest away: give an end that is not earlier"
+        message = (
+            f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to"
+            f" {moment(end)} would take the newest away: give an end that is not earlier"
+        )
         raise StoreError(message)
     was, done = deletions.before(cursor, plan, end), {}
     for name, statement in rows.replaced(plan, ends).items():
         cursor.execute(statement)
         done[name] = cursor.rowcount
-    return done["inserted"], done["deleted"], [*deletions.of_entity(cursor, plan, was), *erosion.of_entity(cursor, plan, most)]
+    return (
+        done["inserted"],
+        done["deleted"],
+        [*deletions.of_entity(cursor, plan, was), *erosion.of_entity(cursor, plan, most)],
+    )
 
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
-    """Rows older than the retention go, but for those that are still in force or stay for a feature of all time, which carries the others as states."""
+    """Rows older than the retention go, but for those that are still in force or stay for a feature
+    of all time, which carries the others as states.
+    """
     if retained_totals.possible(plan):
         ((gone,),) = cursor.execute(rows.forgotten(plan), {"horizon": horizon}).fetchall()
         return int(gone)
     if hot_keys.partials(plan):  # no window that is answered reaches a tile before it
-        cursor.execute(f"delete from {hot_keys.tiles(plan)} where hop < %s", (horizon - hot_keys.DAY,))
+        cursor.execute(
+            f"delete from {hot_keys.tiles(plan)} where hop < %s", (horizon - hot_keys.DAY,)
+        )
     return cursor.execute(rows.forgotten(plan), {"horizon": horizon}).rowcount

@@ -1,4 +1,6 @@
-"""The updater's write: a batch of messages becomes rows, with their offsets, in one transaction (semantics rule 21)."""
+"""The updater's write: a batch of messages becomes rows, with their offsets, in one transaction
+(semantics rule 21).
+"""
 
 from __future__ import annotations
 
@@ -33,20 +35,24 @@ if TYPE_CHECKING:
 
 PLACE = "_fw_place"  # of a message in its batch, in the plan's own words
 STREAMED = f"update workbench.states set streamed = {NOW} where rows = %s"
-BRIEFLY = "set local lock_timeout = '5s'"  # an upload may hold the lock for long, and an updater that is to stop does not wait for it
+# an upload may hold the lock for long, and an updater that is to stop does not wait for it
+BRIEFLY = "set local lock_timeout = '5s'"
 RARE = 0.1  # a share of messages
-# What a row itself can be the cause of: data (22), integrity (23), a size that some limit forbids (54).
+# What a row itself can be the cause of: data (22), integrity (23), a size that some limit forbids
+# (54).
 OWN_FAULTS = ("22", "23", "54")
 
 
 @dataclass(frozen=True)
 class Messages:
-    """Messages of one topic: their columns as the source's table has them, and each one's partition and offset.
+    """Messages of one topic: their columns as the source's table has them, and each one's partition
+    and offset.
 
-    `spans` says for a partition which offsets were read, from the first to before the second: some hold no message of
-    ours. `appended` are Kafka's times in milliseconds, `payloads` what came, and `dead` what could not be read. `passed`
-    are no events, and nothing is wrong with them: partition, offset and what they are, a name of `Counts`. `keys` and
-    `headers` are there where columns come from them.
+    `spans` says for a partition which offsets were read, from the first to before the second: some
+    hold no message of ours. `appended` are Kafka's times in milliseconds, `payloads` what came, and
+    `dead` what could not be read. `passed` are no events, and nothing is wrong with them:
+    partition, offset and what they are, a name of `Counts`. `keys` and `headers` are there where
+    columns come from them.
     """
 
     topic: str
@@ -64,11 +70,13 @@ class Messages:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a write did: messages that were new, those that were applied before, the rows that came of the new ones.
+    """What a write did: messages that were new, those that were applied before, the rows that came
+    of the new ones.
 
-    `dead` are the new ones of which none could be made. Partitions in `fenced` are another updater's by now, those in `gaps` lack
-    messages before these, from the offset told: of neither anything was written. `marks` are the batch's, by their numbers,
-    and `counts` what came of each partition.
+    `dead` are the new ones of which none could be made. Partitions in `fenced` are another
+    updater's by now, those in `gaps` lack messages before these, from the offset told: of neither
+    anything was written. `marks` are the batch's, by their numbers, and `counts` what came of each
+    partition.
     """
 
     group_by: str
@@ -91,11 +99,16 @@ class Poisoned(Exception):  # noqa: N818 no error yet: whoever writes decides
 
 
 class RowLevel:
-    """A group-by's row-level expression, run by DuckDB in this process over the messages of a batch."""
+    """A group-by's row-level expression, run by DuckDB in this process over the messages of a
+    batch.
+    """
 
     def __init__(self, plan: GroupByPlan) -> None:
         if "duckdb" not in plan.rows:
-            message = f"the rows of {plan.name} cannot be made by DuckDB, which the updater runs them in: write its source with operations that DuckDB has"
+            message = (
+                f"the rows of {plan.name} cannot be made by DuckDB, which the updater runs them in:"
+                " write its source with operations that DuckDB has"
+            )
             raise StoreError(message)
         self.plan, self.con = plan, duckdb.connect(config={"threads": 1})
 
@@ -104,12 +117,17 @@ class RowLevel:
         return self._run(messages, self.plan.streamed or self.plan.rows["duckdb"])
 
     def keyless(self, messages: pa.Table) -> dict[int, list[Need]]:
-        """Of the messages that no filter leaves out, those of which no event can come, by their places: what each lacks."""
+        """Of the messages that no filter leaves out, those of which no event can come, by their
+        places: what each lacks.
+        """
         if not self.plan.keyless or not messages.num_rows:
             return {}
         places = pa.array(range(messages.num_rows), pa.int64())
         found = self._run(messages.append_column(PLACE, places), self.plan.keyless).to_pylist()
-        return {row[PLACE]: [need for i, need in enumerate(self.plan.needs) if row[f"n{i}"]] for row in found}
+        return {
+            row[PLACE]: [need for i, need in enumerate(self.plan.needs) if row[f"n{i}"]]
+            for row in found
+        }
 
     def _run(self, messages: pa.Table, question: str) -> pa.Table:
         self.con.register(self.plan.source_name, trimmed(messages, self.plan.padded))
@@ -119,13 +137,22 @@ class RowLevel:
             self.con.unregister(self.plan.source_name)
 
 
-def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Messages, *, epochs: Mapping[int, int] | None = None, most_dead: int | None = None) -> Applied:
-    """Write the messages that were not applied before, and how far their partitions are now: whole, or not at all.
+def applied(
+    con: psycopg.Connection[Any],
+    row_level: RowLevel,
+    messages: Messages,
+    *,
+    epochs: Mapping[int, int] | None = None,
+    most_dead: int | None = None,
+) -> Applied:
+    """Write the messages that were not applied before, and how far their partitions are now: whole,
+    or not at all.
 
-    Messages of a partition are applied in the order of their offsets: those below the partition's next offset were
-    applied, by whatever updater, and change nothing. Those of which no row can be made or stored are kept as dead letters.
-    With `epochs`, of each partition, only what this updater still owns is written. Raises Poisoned beyond `most_dead` dead
-    letters, and StoreError, of kind `away` where the same batch may be tried again.
+    Messages of a partition are applied in the order of their offsets: those below the partition's
+    next offset were applied, by whatever updater, and change nothing. Those of which no row can be
+    made or stored are kept as dead letters. With `epochs`, of each partition, only what this
+    updater still owns is written. Raises Poisoned beyond `most_dead` dead letters, and StoreError,
+    of kind `away` where the same batch may be tried again.
     """
     plan = row_level.plan
     try:
@@ -133,23 +160,49 @@ def applied(con: psycopg.Connection[Any], row_level: RowLevel, messages: Message
             cursor.execute(BRIEFLY)
             locked(cursor, plan)
             there = reached(cursor, plan, messages.topic)
-            fenced = tuple(p for p, epoch in (epochs or {}).items() if there.get(p, Reached(None, 0)).epoch != epoch)
-            gaps = {p: after for p, (start, _) in (messages.spans or {}).items() if (after := _next(there, p)) is not None and start > after}
+            fenced = tuple(
+                p
+                for p, epoch in (epochs or {}).items()
+                if there.get(p, Reached(None, 0)).epoch != epoch
+            )
+            gaps = {
+                p: after
+                for p, (start, _) in (messages.spans or {}).items()
+                if (after := _next(there, p)) is not None and start > after
+            }
             done = _Batch(cursor, row_level, messages, most_dead)
             done.newest = {p: r.newest for p, r in there.items()}
-            seen, new = done.run({p: _next(there, p) or 0 for p in done.partitions - {*fenced, *gaps}})
+            seen, new = done.run(
+                {p: _next(there, p) or 0 for p in done.partitions - {*fenced, *gaps}}
+            )
             cursor.execute(STREAMED, (plan.table,))
             if cursor.rowcount != 1:
                 message = f"{plan.name} is not stored here any more: publish it again"
                 raise StoreError(message, "unknown")
     except psycopg.Error as error:
-        message = f"a batch of {messages.topic} was not written for {plan.name}, and is not lost, since its offsets were not either: {postgres_refusals.on(con, error)}"
+        message = (
+            f"a batch of {messages.topic} was not written for {plan.name}, and is not lost, since"
+            f" its offsets were not either: {postgres_refusals.on(con, error)}"
+        )
         raise StoreError(message, "away" if _passing(error) else "broken") from error
-    return Applied(plan.name, new, seen - new, done.written, tuple(done.dead), fenced, gaps, tuple(done.marks), done.counts)
+    return Applied(
+        plan.name,
+        new,
+        seen - new,
+        done.written,
+        tuple(done.dead),
+        fenced,
+        gaps,
+        tuple(done.marks),
+        done.counts,
+    )
 
 
 def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) -> list[Dead]:
-    """Write the rows of messages whose offsets were passed already, in the caller's transaction; those of which none can be made."""
+    """Write the rows of messages whose offsets were passed already, in the caller's transaction.
+
+    Those of which none can be made.
+    """
     locked(cursor, row_level.plan)
     done = _Batch(cursor, row_level, messages, None)
     if len(done.offsets):
@@ -159,11 +212,27 @@ def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) 
 
 
 class _Batch:
-    """One transaction's work on one group-by: rows by partition, what is at fault aside, then the offsets."""
+    """One transaction's work on one group-by: rows by partition, what is at fault aside, then the
+    offsets.
+    """
 
-    def __init__(self, cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages, most_dead: int | None) -> None:
-        self.cursor, self.row_level, self.messages, self.most_dead = cursor, row_level, messages, most_dead
-        self.of, self.offsets = np.asarray(messages.partitions, np.int64), np.asarray(messages.offsets, np.int64)
+    def __init__(
+        self,
+        cursor: psycopg.Cursor[Any],
+        row_level: RowLevel,
+        messages: Messages,
+        most_dead: int | None,
+    ) -> None:
+        self.cursor, self.row_level, self.messages, self.most_dead = (
+            cursor,
+            row_level,
+            messages,
+            most_dead,
+        )
+        self.of, self.offsets = (
+            np.asarray(messages.partitions, np.int64),
+            np.asarray(messages.offsets, np.int64),
+        )
         told = {*(d.partition for d in messages.dead), *(p for p, *_ in messages.passed)}
         self.partitions = {*map(int, np.unique(self.of)), *(messages.spans or {}), *told}
         self.counts = {p: Counts() for p in self.partitions}
@@ -171,24 +240,42 @@ class _Batch:
         self.newest: Mapping[int, int | None] = {}
 
     def run(self, starts: Mapping[int, int]) -> tuple[int, int]:
-        """Write what lies at or beyond these offsets, the dead letters, and how far the partitions are; how many messages of theirs there are, and how many new ones."""
+        """Write what lies at or beyond these offsets, the dead letters, and how far the partitions
+        are; how many messages of theirs there are, and how many new ones.
+        """
         told, plan = self.messages, self.row_level.plan
-        self.dead += [d for d in told.dead if d.partition in starts and d.offset >= starts[d.partition]]
-        passed = [(p, kind) for p, offset, kind in told.passed if p in starts and offset >= starts[p]]
+        self.dead += [
+            d for d in told.dead if d.partition in starts and d.offset >= starts[d.partition]
+        ]
+        passed = [
+            (p, kind) for p, offset, kind in told.passed if p in starts and offset >= starts[p]
+        ]
         unread = len(self.dead) + len(passed)
-        seen = sum(d.partition in starts for d in told.dead) + sum(p in starts for p, *_ in told.passed)
+        seen = sum(d.partition in starts for d in told.dead) + sum(
+            p in starts for p, *_ in told.passed
+        )
         for partition, kind in passed:
             self._count(partition, "messages", kind)
-        marks = {p: Mark(max(start, starts[p]), after) for p, (start, after) in (told.spans or {}).items() if p in starts and after > starts[p]}
+        marks = {
+            p: Mark(max(start, starts[p]), after)
+            for p, (start, after) in (told.spans or {}).items()
+            if p in starts and after > starts[p]
+        }
         places = []
         for partition, start in starts.items():
             mine = np.flatnonzero(self.of == partition)
             seen += len(mine)
             mine = mine[self.offsets[mine] >= start]
-            offsets, first = np.unique(self.offsets[mine], return_index=True)  # in their order, each once
+            offsets, first = np.unique(
+                self.offsets[mine], return_index=True
+            )  # in their order, each once
             if len(offsets):
                 places.append(mine[first])
-                self._marked(marks.setdefault(partition, Mark(int(offsets[0]), int(offsets[-1]) + 1)), places[-1], self.newest.get(partition))
+                self._marked(
+                    marks.setdefault(partition, Mark(int(offsets[0]), int(offsets[-1]) + 1)),
+                    places[-1],
+                    self.newest.get(partition),
+                )
         new = np.concatenate(places) if places else np.empty(0, np.int64)
         if len(keyed := self.keyed(new)):
             self.attempt(keyed)
@@ -199,7 +286,9 @@ class _Batch:
         return seen, len(new) + unread
 
     def keyed(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Of these messages, those with a key and a time, the others buried: no event can come of them."""
+        """Of these messages, those with a key and a time, the others buried: no event can come of
+        them.
+        """
         found = self._lacking(places)
         for number, lacking in found.items():
             place = int(places[number])
@@ -209,7 +298,9 @@ class _Batch:
         return np.delete(places, list(found))
 
     def _lacking(self, places: np.ndarray[Any, Any]) -> dict[int, list[Need]]:
-        with suppress(duckdb.Error, pa.ArrowException):  # of a bad message, which is found when it is written
+        with suppress(
+            duckdb.Error, pa.ArrowException
+        ):  # of a bad message, which is found when it is written
             return self.row_level.keyless(self.messages.table.take(pa.array(places)))
         return {}
 
@@ -226,13 +317,20 @@ class _Batch:
         for partition in np.unique(self.of[keyed]):
             mine = keyed[self.of[keyed] == partition]
             if buried:
-                mine = np.array([i for i in mine if (int(partition), int(self.offsets[i])) not in buried], np.int64)
+                mine = np.array(
+                    [i for i in mine if (int(partition), int(self.offsets[i])) not in buried],
+                    np.int64,
+                )
             counts, table = self.counts[int(partition)], self.messages.table.take(pa.array(mine))
             counts.messages += len(mine)
             counts.events += len(mine)
-            counts.nulls.update({c: n for c in self.row_level.plan.reads if (n := table[c].null_count)})
+            counts.nulls.update(
+                {c: n for c in self.row_level.plan.reads if (n := table[c].null_count)}
+            )
             if (clock := self.row_level.plan.time) is not None:
-                counts.old, counts.ahead = far(pc.drop_null(_instants(table[clock])).to_numpy(), now)
+                counts.old, counts.ahead = far(
+                    pc.drop_null(_instants(table[clock])).to_numpy(), now
+                )
 
     def _marked(self, mark: Mark, places: np.ndarray[Any, Any], newest: int | None) -> None:
         """What these messages of a partition say of its times."""
@@ -243,7 +341,9 @@ class _Batch:
             known = [t * 1000 for t in sent if t is not None]
             mark.appended = max(known, default=None)
             mark.sent = np.array(known, np.int64) if len(known) == len(sent) else None
-        with suppress(duckdb.Error, pa.ArrowException):  # of a bad message, which is found when it is written
+        with suppress(
+            duckdb.Error, pa.ArrowException
+        ):  # of a bad message, which is found when it is written
             if clock is not None:
                 times = _instants(told.table[clock].take(pa.array(places)))
             else:
@@ -252,12 +352,20 @@ class _Batch:
                 return
             if times.null_count or len(times) != len(places):  # which message is whose is not known
                 mark.sent = None
-            mark.times = np.clip(pc.drop_null(times).to_numpy(), -(2**61), 2**61)  # lags of them are no overflow
+            mark.times = np.clip(
+                pc.drop_null(times).to_numpy(), -(2**61), 2**61
+            )  # lags of them are no overflow
             span = pc.min_max(times)
-            mark.oldest, mark.newest, mark.late = span["min"].as_py(), span["max"].as_py(), late(mark.times, newest)
+            mark.oldest, mark.newest, mark.late = (
+                span["min"].as_py(),
+                span["max"].as_py(),
+                late(mark.times, newest),
+            )
 
     def attempt(self, places: np.ndarray[Any, Any]) -> None:
-        """Rows of these messages, but for those at fault: most of them show when they are staged, others when each half is written."""
+        """Rows of these messages, but for those at fault: most of them show when they are staged,
+        others when each half is written.
+        """
         count = 0
 
         def stored() -> None:
@@ -282,7 +390,8 @@ class _Batch:
             self._staged(part)
             raise psycopg.Rollback
 
-        # one table for all: each that a transaction makes takes locks until its end, and a server has some thousands
+        # one table for all: each that a transaction makes takes locks until its end, and a server
+        # has some thousands
         self.cursor.execute(rows.staging(self.row_level.plan))
         likely = self._likely(places)
         parts, sound = [*([p] for p in places[likely]), places[~likely]], []
@@ -298,7 +407,9 @@ class _Batch:
         return np.concatenate(sound) if sound else places[:0]
 
     def _likely(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Which messages have what often cannot be stored: a NUL in a text, or nothing where nearly all have something."""
+        """Which messages have what often cannot be stored: a NUL in a text, or nothing where nearly
+        all have something.
+        """
         found = np.zeros(len(places), bool)
         for column in self.messages.table.take(pa.array(places)).columns:
             if 0 < column.null_count <= len(places) * RARE:
@@ -324,7 +435,11 @@ class _Batch:
         appended = None if told.appended is None else told.appended[place]
         key = None if told.keys is None else told.keys[place]
         headers = () if told.headers is None else told.headers[place]
-        self.dead.append(Dead(told.partitions[place], told.offsets[place], payload, reason, appended, key, headers))
+        self.dead.append(
+            Dead(
+                told.partitions[place], told.offsets[place], payload, reason, appended, key, headers
+            )
+        )
         if self.most_dead is not None and len(self.dead) > self.most_dead:
             raise Poisoned(self.dead)
 
@@ -359,10 +474,14 @@ def _instants(times: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def trimmed(messages: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """The messages without the blanks at the ends of these columns' texts, and of texts in their lists: the table's char(n) are read so too."""
+    """The messages without the blanks at the ends of these columns' texts, and of texts in their
+    lists: the table's char(n) are read so too.
+    """
     for c in columns:
         made = [_trimmed(chunk) for chunk in messages[c].chunks]
-        messages = messages.set_column(messages.schema.get_field_index(c), c, pa.chunked_array(made, messages[c].type))
+        messages = messages.set_column(
+            messages.schema.get_field_index(c), c, pa.chunked_array(made, messages[c].type)
+        )
     return messages
 
 
@@ -382,7 +501,9 @@ def _own(error: Exception) -> bool:
 
 
 def _passing(error: psycopg.Error) -> bool:
-    """Whether the same may work a moment later: a lost connection, a server that stops or lacks room, a deadlock."""
+    """Whether the same may work a moment later: a lost connection, a server that stops or lacks
+    room, a deadlock.
+    """
     return error.sqlstate is None or error.sqlstate.startswith(("08", "40", "53", "55", "57", "58"))
 
 

@@ -1,4 +1,6 @@
-"""Where Kafka is and by which options it is asked, and what is said where it does not answer or refuses us."""
+"""Where Kafka is and by which options it is asked, and what is said where it does not answer or
+refuses us.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +26,45 @@ from workbench.online.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SERVERS, CONFIG = "WORKBENCH_KAFKA", "WORKBENCH_KAFKA_CONFIG"  # a list of host:port; a JSON file of kafka-python's options, credentials among them
+SERVERS, CONFIG = (
+    "WORKBENCH_KAFKA",
+    "WORKBENCH_KAFKA_CONFIG",
+)  # a list of host:port; a JSON file of kafka-python's options, credentials among them
 # What no waiting mends: who starts the updater has to.
 SASL = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError)
 FINAL = (AuthorizationError, *SASL, KafkaConfigurationError, UnsupportedCodecError)
 
 
-def configured(servers: str | Sequence[str] | None = None, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """kafka-python's options: those given, else of the environment. StoreError where no server is named."""
+def configured(
+    servers: str | Sequence[str] | None = None, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """kafka-python's options: those given, else of the environment.
+
+    StoreError where no server is named.
+    """
     path = os.environ.get(CONFIG)
     try:
-        told = dict(given if given is not None else json.loads(Path(path).read_text()) if path else {})
+        told = dict(
+            given if given is not None else json.loads(Path(path).read_text()) if path else {}
+        )
     except (OSError, ValueError) as error:
-        message = f'the Kafka options in {path} cannot be read ({error}): {CONFIG} names a JSON file as {{"security_protocol": "SASL_SSL", ...}}'
+        message = (
+            f"the Kafka options in {path} cannot be read ({error}): {CONFIG} names a JSON file as"
+            ' {"security_protocol": "SASL_SSL", ...}'
+        )
         raise StoreError(message) from error
     named = servers or told.get("bootstrap_servers") or os.environ.get(SERVERS)
     if not named:
-        message = f'no Kafka server is named: give servers="host:9092" (--kafka in a shell), or set {SERVERS}; `make kafka` starts one for trying things out'
+        message = (
+            'no Kafka server is named: give servers="host:9092" (--kafka in a shell), or set'
+            f" {SERVERS}; `make kafka` starts one for trying things out"
+        )
         raise StoreError(message)
     if (protocol := told.get("security_protocol", "PLAINTEXT")) not in PROTOCOLS:
-        message = f"the options for Kafka are wrong: security_protocol is {protocol!r}, which is none of {', '.join(PROTOCOLS)}; mend it in the JSON file that {CONFIG} names"
+        message = (
+            f"the options for Kafka are wrong: security_protocol is {protocol!r}, which is none of"
+            f" {', '.join(PROTOCOLS)}; mend it in the JSON file that {CONFIG} names"
+        )
         raise StoreError(message)
     return told | {"bootstrap_servers": named.split(",") if isinstance(named, str) else list(named)}
 
@@ -53,35 +74,78 @@ CLOSED = "socket disconnected"  # kafka-python's word
 CODECS = "pip install 'feature-workbench[kafka]', which has snappy, lz4 and zstd"
 
 
-def away(error: Exception, config: Mapping[str, Any], causes: Sequence[Exception] = ()) -> StoreError:
-    """What to raise where the brokers do not answer, or what they have cannot be read: of kind `broken` where it never will be.
+def away(
+    error: Exception, config: Mapping[str, Any], causes: Sequence[Exception] = ()
+) -> StoreError:
+    """What to raise where the brokers do not answer, or what they have cannot be read: of kind
+    `broken` where it never will be.
 
     `causes` are what connections were lost by, which the client does not tell with its own error.
     """
-    final = next((e for e in (error, *causes) if isinstance(e, FINAL) or not isinstance(e, (KafkaError, OSError))), None)
+    final = next(
+        (
+            e
+            for e in (error, *causes)
+            if isinstance(e, FINAL) or not isinstance(e, (KafkaError, OSError))
+        ),
+        None,
+    )
     final = final or next((e for e in causes if isinstance(e, FileNotFoundError)), None)
     servers = ", ".join(config["bootstrap_servers"])
     if isinstance(final, UnsupportedCodecError):
-        return StoreError(f"a topic's messages are compressed in a way that this Python cannot undo ({final}): {CODECS}", "broken")
+        return StoreError(
+            f"a topic's messages are compressed in a way that this Python cannot undo ({final}):"
+            f" {CODECS}",
+            "broken",
+        )
     if isinstance(final, KafkaConfigurationError):
-        return StoreError(f"the options for Kafka are wrong ({final}): mend them in the JSON file that {CONFIG} names, which has kafka-python's own options", "broken")
-    wrong = f"the user, the password or the mechanism ({config.get('sasl_mechanism')}) is wrong; give the right ones in the JSON file that {CONFIG} names"
+        return StoreError(
+            f"the options for Kafka are wrong ({final}): mend them in the JSON file that {CONFIG}"
+            " names, which has kafka-python's own options",
+            "broken",
+        )
+    wrong = (
+        f"the user, the password or the mechanism ({config.get('sasl_mechanism')}) is wrong; give"
+        f" the right ones in the JSON file that {CONFIG} names"
+    )
     if isinstance(final, SASL):
         return StoreError(f"Kafka at {servers} refuses us ({final}): {wrong}", "broken")
     if isinstance(final, FINAL):
-        return StoreError(f"Kafka at {servers} refuses us ({type(final).__name__}: {final}): let this user read the topics and the group, or give credentials by {CONFIG}", "broken")
+        return StoreError(
+            f"Kafka at {servers} refuses us ({type(final).__name__}: {final}): let this user read"
+            f" the topics and the group, or give credentials by {CONFIG}",
+            "broken",
+        )
     lost = [e for e in causes if not isinstance(e, KafkaTimeoutError)]
-    if str(config.get("security_protocol", "")).startswith("SASL") and lost and all(CLOSED in str(e) for e in lost):
+    if (
+        str(config.get("security_protocol", "")).startswith("SASL")
+        and lost
+        and all(CLOSED in str(e) for e in lost)
+    ):
         # kafka-python 3.0 does not read why: the broker's answer and its end come at once
-        return StoreError(f"Kafka at {servers} refuses us: it closed each of {len(lost)} connections while we said who we are, so that {wrong}", "broken")
+        return StoreError(
+            f"Kafka at {servers} refuses us: it closed each of {len(lost)} connections while we"
+            f" said who we are, so that {wrong}",
+            "broken",
+        )
     if final is not None:
-        return StoreError(f"the options for Kafka are wrong ({type(final).__name__}: {final}): mend the address, or the options in the JSON file that {CONFIG} names", "broken")
+        return StoreError(
+            f"the options for Kafka are wrong ({type(final).__name__}: {final}): mend the address,"
+            f" or the options in the JSON file that {CONFIG} names",
+            "broken",
+        )
     told = f"; the last connection: {lost[-1]}" if lost else ""
-    return StoreError(f"Kafka cannot be reached at {servers} ({type(error).__name__}: {error}{told}): is it running there?", "away")
+    return StoreError(
+        f"Kafka cannot be reached at {servers} ({type(error).__name__}: {error}{told}): is it"
+        " running there?",
+        "away",
+    )
 
 
 class LostConnections(logging.Handler):
-    """What connections are lost by while a client is made: kafka-python logs it, and then says that it could not begin."""
+    """What connections are lost by while a client is made: kafka-python logs it, and then says that
+    it could not begin.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -89,7 +153,11 @@ class LostConnections(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep what the client tells of, and print nothing."""
-        self.causes += [a for a in (record.args if isinstance(record.args, tuple) else ()) if isinstance(a, Exception)]
+        self.causes += [
+            a
+            for a in (record.args if isinstance(record.args, tuple) else ())
+            if isinstance(a, Exception)
+        ]
 
     def __enter__(self) -> Self:
         logger = logging.getLogger("kafka.net")

@@ -1,4 +1,6 @@
-"""A canary: a message that is sent through the real topic every so often and looked for in the store, so that silence is told from a fault."""
+"""A canary: a message that is sent through the real topic every so often and looked for in the
+store, so that silence is told from a fault.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,34 @@ LATE = 30.0  # seconds after which it is taken for lost
 
 
 class Canary:
-    """Sends `message` to a topic every `seconds`, and measures until every group-by of the topic has it.
+    """Sends `message` to a topic every `seconds`, and measures until every group-by of the topic
+    has it.
 
-    The table `workbench.canaries` keeps when each was sent and seen. In the message {ms}, {us} and {iso} stand for now, and {n} for its number: an event of a key that nobody asks for.
+    The table `workbench.canaries` keeps when each was sent and seen. In the message {ms}, {us} and
+    {iso} stand for now, and {n} for its number: an event of a key that nobody asks for.
     """
 
-    def __init__(self, store: Store, config: Mapping[str, Any], topic: str, message: str, measures: StreamMeasures, seconds: float = 10.0) -> None:
-        self.store, self.topic, self.message, self.measures, self.seconds = store, topic, message, measures, seconds
+    def __init__(
+        self,
+        store: Store,
+        config: Mapping[str, Any],
+        topic: str,
+        message: str,
+        measures: StreamMeasures,
+        seconds: float = 10.0,
+    ) -> None:
+        self.store, self.topic, self.message, self.measures, self.seconds = (
+            store,
+            topic,
+            message,
+            measures,
+            seconds,
+        )
         try:
-            self.client = KafkaProducer(**{k: v for k, v in config.items() if k in KafkaProducer.DEFAULT_CONFIG}, linger_ms=0)
+            self.client = KafkaProducer(
+                **{k: v for k, v in config.items() if k in KafkaProducer.DEFAULT_CONFIG},
+                linger_ms=0,
+            )
         except KafkaError as error:
             raise away(error, config) from error
         self.number = 0
@@ -56,22 +77,37 @@ class Canary:
                     self.measures.canary.labels(self.topic).observe(took)
 
     def once(self) -> float | None:
-        """Send one; the seconds until the store has it, none where it is stopped before. StoreError where it does not come."""
+        """Send one; the seconds until the store has it, none where it is stopped before.
+
+        StoreError where it does not come.
+        """
         now = datetime.now(UTC)
         micros = int(now.timestamp() * 1_000_000)
         message = self.message
-        for name, value in {"ms": micros // 1000, "us": micros, "iso": now.isoformat(), "n": self.number}.items():
+        for name, value in {
+            "ms": micros // 1000,
+            "us": micros,
+            "iso": now.isoformat(),
+            "n": self.number,
+        }.items():
             message = message.replace(f"{{{name}}}", str(value))
         told = offsets.sent(self.store, self.topic, micros, int(self.seconds * 1_000_000))
         began = time.monotonic()
         sent = self.client.send(self.topic, message.encode()).get(LATE)
         while not self._stopping.is_set():
-            stood = [p for p in offsets.progress(self.store) if p.topic == self.topic and p.partition == sent.partition]
+            stood = [
+                p
+                for p in offsets.progress(self.store)
+                if p.topic == self.topic and p.partition == sent.partition
+            ]
             if stood and all((p.next or 0) > sent.offset for p in stood):
                 offsets.sighted(self.store, told)
                 return time.monotonic() - began
             if time.monotonic() - began > LATE:
-                message = f"offset {sent.offset} of partition {sent.partition} is not applied after {LATE:g} s"
+                message = (
+                    f"offset {sent.offset} of partition {sent.partition} is not applied after"
+                    f" {LATE:g} s"
+                )
                 raise StoreError(message, "busy")
             time.sleep(LOOK)
         return None

@@ -1,4 +1,6 @@
-"""One set of plans, followed until they change: one thread polls, another writes, and the store says where both are."""
+"""One set of plans, followed until they change: one thread polls, another writes, and the store
+says where both are.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +48,19 @@ class Session:
         by_topic: dict[str, list[GroupByPlan]] = {}
         for plan in self.plans.values():
             by_topic.setdefault(plan.topic.name if plan.topic else "", []).append(plan)
-        self.by_topic, self.topics, self.unreadable = by_topic, dict[str, Topic](), dict[str, StoreError]()
+        self.by_topic, self.topics, self.unreadable = (
+            by_topic,
+            dict[str, Topic](),
+            dict[str, StoreError](),
+        )
         for name, plans in by_topic.items():
             try:
-                self.topics[name] = Topic(name, plans, Guard(self.settings.poison, self.settings.poison_least), self.settings.registry)
+                self.topics[name] = Topic(
+                    name,
+                    plans,
+                    Guard(self.settings.poison, self.settings.poison_least),
+                    self.settings.registry,
+                )
             except StoreError as error:
                 self.unreadable[name] = error
         if self.unreadable and not self.topics:
@@ -63,7 +74,9 @@ class Session:
         self.failed: Exception | None = None
         self.worked, self._reachable = False, True
         self._unmended = set(self.topics)  # of which nothing was written yet
-        self._troubles: dict[str, tuple[str, Collection[int]]] = {}  # of paused topics: why, and of which partitions
+        self._troubles: dict[
+            str, tuple[str, Collection[int]]
+        ] = {}  # of paused topics: why, and of which partitions
         self._again: float | None = None  # when a topic in trouble is tried again
         for topic in list(updater.paused):
             del updater.paused[topic]
@@ -71,25 +84,49 @@ class Session:
 
     # --- told by the client, in its own thread
 
-    def claimed(self, places: Iterable[Place], topic_ids: Mapping[str, str], tables: Collection[str] | None = None) -> dict[Place, int | StoreError | None]:
-        """These partitions are ours, of all group-bys or those of these tables: where to read them from, or why they cannot be."""
+    def claimed(
+        self,
+        places: Iterable[Place],
+        topic_ids: Mapping[str, str],
+        tables: Collection[str] | None = None,
+    ) -> dict[Place, int | StoreError | None]:
+        """These partitions are ours, of all group-bys or those of these tables: where to read them
+        from, or why they cannot be.
+        """
         found: dict[Place, int | StoreError | None] = {}
         with self.store.connection() as con:
             for topic, partition in places:
                 plans = [p for p in self.topics[topic].plans if tables is None or p.table in tables]
                 try:
-                    reached = offsets.claimed(con, plans, topic, partition, self.owner, topic_id=topic_ids.get(topic), anew=self.settings.lost == "skip")
+                    reached = offsets.claimed(
+                        con,
+                        plans,
+                        topic,
+                        partition,
+                        self.owner,
+                        topic_id=topic_ids.get(topic),
+                        anew=self.settings.lost == "skip",
+                    )
                 except StoreError as error:  # made anew: that topic's own trouble
                     found[topic, partition] = error
                     continue
                 if trouble := self.updater.paused.get(topic):
                     topic_health.troubled(con, list(reached), topic, trouble, [partition])
                 nexts = [r.next for r in reached.values()]
-                found[topic, partition] = None if None in nexts else min(n for n in nexts if n is not None)
+                found[topic, partition] = (
+                    None if None in nexts else min(n for n in nexts if n is not None)
+                )
                 with self.lock:
                     for table, r in reached.items():
                         self.epochs.setdefault(table, {})[topic, partition] = r.epoch
-        log.info("reading %s", ", ".join(f"{t} {p} from {'its first' if n is None else n}" for (t, p), n in found.items() if not isinstance(n, StoreError)))
+        log.info(
+            "reading %s",
+            ", ".join(
+                f"{t} {p} from {'its first' if n is None else n}"
+                for (t, p), n in found.items()
+                if not isinstance(n, StoreError)
+            ),
+        )
         return found
 
     def released(self, places: Iterable[Place]) -> None:
@@ -104,7 +141,9 @@ class Session:
     def skipped(self, place: Place, first: int, last: int) -> None:
         """What lies outside of these offsets is gone, and passed over."""
         with self.store.connection() as con:
-            offsets.moved(con, [p.table for p in self.topics[place[0]].plans], *place, (first, last))
+            offsets.moved(
+                con, [p.table for p in self.topics[place[0]].plans], *place, (first, last)
+            )
 
     # --- the poller
 
@@ -113,9 +152,20 @@ class Session:
         if not self.plans:  # nothing has a topic yet
             self._idle()
             return
-        group = self.settings.group or f"workbench-{self._store()}-{crc32(chr(10).join(sorted(self.plans)).encode()):x}"
+        group = (
+            self.settings.group
+            or f"workbench-{self._store()}-{crc32(chr(10).join(sorted(self.plans)).encode()):x}"
+        )
         skipped = self.skipped if self.settings.lost == "skip" else None
-        consumer = Consumer(self.updater.config, sorted(self.topics), self.claimed, self.released, skipped, group, self.settings.partitions)
+        consumer = Consumer(
+            self.updater.config,
+            sorted(self.topics),
+            self.claimed,
+            self.released,
+            skipped,
+            group,
+            self.settings.partitions,
+        )
         for topic, sentence in consumer.missing.items():
             self._paused(topic, sentence)
         for topic, error in self.unreadable.items():
@@ -147,13 +197,19 @@ class Session:
         while not self.updater.interrupted and self.failed is None:
             if self.buffer.full:
                 consumer.hold(list(consumer.positions))
-                self.buffer.put(consumer.poll(0))  # a member that does not poll is put out of the group; what was assigned just now comes all the same
+                self.buffer.put(
+                    consumer.poll(0)
+                )  # a member that does not poll is put out of the group; what was assigned just now comes all the same
                 self.buffer.room(0.5)
                 continue
             consumer.hold(self._useless(consumer))
             self.buffer.put(consumer.poll(0.1))
             for topic in consumer.troubles.keys() - self.updater.paused.keys():
-                self._paused(topic, consumer.troubles[topic], again=AGAIN if topic in consumer.passing else self._later())
+                self._paused(
+                    topic,
+                    consumer.troubles[topic],
+                    again=AGAIN if topic in consumer.passing else self._later(),
+                )
             self._rewind(consumer)
             if time.monotonic() - looked > self.settings.refresh:
                 looked = time.monotonic()
@@ -169,13 +225,21 @@ class Session:
         return True
 
     def _later(self) -> float:
-        """When to try what hardly mends itself, ever less often: the others' partitions are shared out anew for it."""
+        """When to try what hardly mends itself, ever less often: the others' partitions are shared
+        out anew for it.
+        """
         return AGAIN * 2.0 ** min(self.updater.setbacks, DOUBLINGS)
 
     def _useless(self, consumer: Consumer) -> list[Place]:
-        """Partitions of which nothing would be written: of topics that are paused, or another updater's."""
+        """Partitions of which nothing would be written: of topics that are paused, or another
+        updater's.
+        """
         with self.lock:
-            return [p for p in list(consumer.positions) if p[0] in self.updater.paused or not any(p in e for e in self.epochs.values())]
+            return [
+                p
+                for p in list(consumer.positions)
+                if p[0] in self.updater.paused or not any(p in e for e in self.epochs.values())
+            ]
 
     def _rewind(self, consumer: Consumer) -> None:
         with self.lock:
@@ -185,27 +249,48 @@ class Session:
             consumer.back(rewinds)
 
     def _high(self, consumer: Consumer) -> None:
-        """Say how far the topics are, which says too that we live; take over what the group gave us and its owner has left."""
+        """Say how far the topics are, which says too that we live.
+
+        Take over what the group gave us and its owner has left.
+        """
         with self.lock:
-            mine = {p: [table for table, places in self.epochs.items() if p in places] for p in list(consumer.positions)}
+            mine = {
+                p: [table for table, places in self.epochs.items() if p in places]
+                for p in list(consumer.positions)
+            }
         ends = {place: end for place, end in self._ends(consumer).items() if mine.get(place)}
         self.updater.measures.ends(ends, consumer.positions)
         left: dict[Place, set[str]] = {}
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             offsets.high(con, mine, ends)
             self._mended(con, mine, ends)
-            for topic, told in list(self._troubles.items()):  # a batch that was under way when it was told may have taken it for mended
+            for topic, told in list(
+                self._troubles.items()
+            ):  # a batch that was under way when it was told may have taken it for mended
                 topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, *told)
-            left = {p: self._left(con, p, tables) for p, tables in mine.items() if p[0] not in self.updater.paused}
+            left = {
+                p: self._left(con, p, tables)
+                for p, tables in mine.items()
+                if p[0] not in self.updater.paused
+            }
         for place, tables in left.items():
             at = consumer.positions.get(place)
-            if not tables or isinstance(position := self.claimed([place], consumer.topic_ids(), tables)[place], StoreError):
+            if not tables or isinstance(
+                position := self.claimed([place], consumer.topic_ids(), tables)[place], StoreError
+            ):
                 continue
             if position is None or (at is not None and position < at):
                 consumer.back({place: position})
 
-    def _mended(self, con: psycopg.Connection[Any], mine: Mapping[Place, Sequence[str]], ends: Mapping[Place, int]) -> None:
-        """What kept a topic from being read is over where Kafka tells its ends, and it is not paused."""
+    def _mended(
+        self,
+        con: psycopg.Connection[Any],
+        mine: Mapping[Place, Sequence[str]],
+        ends: Mapping[Place, int],
+    ) -> None:
+        """What kept a topic from being read is over where Kafka tells its ends, and it is not
+        paused.
+        """
         for (topic, partition), tables in mine.items():
             if topic not in self.updater.paused and (topic, partition) in ends:
                 topic_health.mended(con, tables, topic, [partition])
@@ -224,11 +309,17 @@ class Session:
         """The tables of which an updater took this partition from us, and is gone."""
         before = time.time() * 1_000_000 - max(ABSENT, 3 * self.settings.refresh) * 1_000_000
         others = {p.table for p in self.topics[place[0]].plans} - {*mine}
-        return {table for table in others if (seen := offsets.alive(con, [table], *place)) is None or seen < before}
+        return {
+            table
+            for table in others
+            if (seen := offsets.alive(con, [table], *place)) is None or seen < before
+        }
 
     def _changed(self) -> bool:
         try:
-            return {t: p.topic for t, p in self.updater.plans().items()} != {t: p.topic for t, p in self.plans.items()}
+            return {t: p.topic for t, p in self.updater.plans().items()} != {
+                t: p.topic for t, p in self.plans.items()
+            }
         except StoreError as error:
             if error.kind == "away":
                 return False
@@ -237,7 +328,12 @@ class Session:
     def _store(self) -> str:
         """A name of this store, so that two stores do not share a group."""
         with self.store.connection() as con:
-            return str(con.execute("select (select system_identifier from pg_control_system())::text || '-' || (select oid from pg_database where datname = current_database())::text").fetchall()[0][0])
+            return str(
+                con.execute(
+                    "select (select system_identifier from pg_control_system())::text || '-' ||"
+                    " (select oid from pg_database where datname = current_database())::text"
+                ).fetchall()[0][0]
+            )
 
     # --- the writer
 
@@ -253,7 +349,10 @@ class Session:
             self.failed = error
 
     def _written(self, topic: Topic, polled: list[Polled]) -> None:
-        """Write, again and again while the store is away and nobody stops us; nothing that was polled is passed over."""
+        """Write, again and again while the store is away and nobody stops us.
+
+        Nothing that was polled is passed over.
+        """
         tries = 0
         while True:
             with self.lock:
@@ -290,7 +389,9 @@ class Session:
             return
 
     def _unwritten(self, topic: str, error: StoreError) -> None:
-        """What no waiting mends is the topic's own trouble, or everybody's where no other one is read."""
+        """What no waiting mends is the topic's own trouble, or everybody's where no other one is
+        read.
+        """
         if error.kind == "unknown" and self._changed():  # unpublished since
             self.updater.reload()
         elif self.topics.keys() <= {topic, *self.updater.paused}:
@@ -299,21 +400,39 @@ class Session:
             self._paused(topic, f"{topic} is not read: {error}", again=self._later())
 
     def _amiss(self, topic: Topic, done: Written, used: Mapping[str, Mapping[Place, int]]) -> None:
-        """Leave what is another updater's, unless it is ours again since; read again what a gap was found before."""
+        """Leave what is another updater's, unless it is ours again since.
+
+        Read again what a gap was found before.
+        """
         with self.lock:
             for table, partitions in done.amiss("fenced").items():
                 mine = self.epochs.get(table, {})
                 for place in ((topic.name, p) for p in partitions):
                     if place in mine and mine[place] == used.get(table, {}).get(place):
                         del mine[place]
-                        log.warning("another updater has partition %s of %s for %s by now", place[1], topic.name, self.plans[table].name)
+                        log.warning(
+                            "another updater has partition %s of %s for %s by now",
+                            place[1],
+                            topic.name,
+                            self.plans[table].name,
+                        )
             for table, found in done.amiss("gaps").items():
                 for partition, after in found.items():
-                    log.warning("partition %s of %s is read again from %s for %s", partition, topic.name, after, self.plans[table].name)
-                    self.rewinds[topic.name, partition] = min(after, self.rewinds.get((topic.name, partition), after))
+                    log.warning(
+                        "partition %s of %s is read again from %s for %s",
+                        partition,
+                        topic.name,
+                        after,
+                        self.plans[table].name,
+                    )
+                    self.rewinds[topic.name, partition] = min(
+                        after, self.rewinds.get((topic.name, partition), after)
+                    )
 
     def _mend(self, topic: str) -> None:
-        """Once a batch is written, what kept the topic's partitions is over, also of those that are empty."""
+        """Once a batch is written, what kept the topic's partitions is over, also of those that are
+        empty.
+        """
         if topic not in self._unmended:
             return
         self._unmended.discard(topic)
@@ -323,14 +442,33 @@ class Session:
             topic_health.mended(con, [p.table for p in self.topics[topic].plans], topic, mine)
 
     def _pause(self, topic: str, poisoned: Poisoned) -> None:
-        """Apply nothing more of a topic, and say so: nothing of the batch was written, and it is read again by the next session."""
+        """Apply nothing more of a topic, and say so: nothing of the batch was written, and it is
+        read again by the next session.
+        """
         first = poisoned.dead[-1]
-        sentence = f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the topic or what is declared of it, then send this process a SIGHUP, or start it with a higher --poison"
+        sentence = (
+            f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at"
+            f" partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the"
+            " topic or what is declared of it, then send this process a SIGHUP, or start it with a"
+            " higher --poison"
+        )
         with self.lock:
-            mine = {partition for places in self.epochs.values() for name, partition in places if name == topic}
+            mine = {
+                partition
+                for places in self.epochs.values()
+                for name, partition in places
+                if name == topic
+            }
         self._paused(topic, sentence, mine)
 
-    def _paused(self, topic: str, sentence: str, partitions: Collection[int] = (topic_health.EVERY,), *, again: float | None = None) -> None:
+    def _paused(
+        self,
+        topic: str,
+        sentence: str,
+        partitions: Collection[int] = (topic_health.EVERY,),
+        *,
+        again: float | None = None,
+    ) -> None:
         log.error("%s", sentence)
         if again is not None:
             self._again = min(time.monotonic() + again, self._again or math.inf)
@@ -338,4 +476,6 @@ class Session:
         self.updater.measures.paused.labels(topic).set(1)
         self._troubles[topic] = (sentence, partitions)
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, sentence, partitions)
+            topic_health.troubled(
+                con, [p.table for p in self.by_topic[topic]], topic, sentence, partitions
+            )

@@ -20,13 +20,19 @@ CHUNK = 1_000
 
 
 def replayed(store: Store, plan: GroupByPlan, registry: str | None = None) -> tuple[int, int]:
-    """Apply a group-by's dead letters again; how many became rows, or needed none, and how many are still bad.
+    """Apply a group-by's dead letters again.
 
-    A message becomes a row and is marked in one transaction, so that a second call, or one at the same time, finds it done.
+    How many became rows, or needed none, and how many are still bad.
+
+    A message becomes a row and is marked in one transaction, so that a second call, or one at the
+    same time, finds it done.
     """
     if plan.topic is None:
         return 0, 0
-    decoder, level = Decoder(plan.topic, plan.source, registry, identified=plan.id is not None), RowLevel(plan)
+    decoder, level = (
+        Decoder(plan.topic, plan.source, registry, identified=plan.id is not None),
+        RowLevel(plan),
+    )
     after, applied, bad = 0, 0, 0
     while True:
         with store.connection() as con, con.transaction(), con.cursor() as cursor:
@@ -34,11 +40,26 @@ def replayed(store: Store, plan: GroupByPlan, registry: str | None = None) -> tu
             if not found:
                 return applied, bad
             after = found[-1][0]
-            decoded = decoder.decode([row[4] for row in found], [row[6] for row in found], [read_headers(row[7]) for row in found])
+            decoded = decoder.decode(
+                [row[4] for row in found],
+                [row[6] for row in found],
+                [read_headers(row[7]) for row in found],
+            )
             good = [found[i] for i in decoded.good]
             numbers = list(range(len(found)))  # of one call, as if of one partition
             dead = [Dead(0, numbers[i], found[i][4], reason) for i, reason in decoded.bad]
-            left = tried(cursor, level, Messages(plan.topic.name, decoded.table, [0] * len(good), list(decoded.good), payloads=[r[4] for r in good], dead=dead))
+            left = tried(
+                cursor,
+                level,
+                Messages(
+                    plan.topic.name,
+                    decoded.table,
+                    [0] * len(good),
+                    list(decoded.good),
+                    payloads=[r[4] for r in good],
+                    dead=dead,
+                ),
+            )
             still = {found[d.offset][0]: d.reason for d in left}
             for number, reason in still.items():
                 cursor.execute(STILL, (reason, number))

@@ -1,4 +1,6 @@
-"""Messages of which no row could be made: kept with what they said and why, listed, and applied again when they can be."""
+"""Messages of which no row could be made: kept with what they said and why, listed, and applied
+again when they can be.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,18 @@ if TYPE_CHECKING:
 KEPT = """insert into workbench.dead_letters (rows, group_by, topic, partition, "offset", payload, appended, reason, key, headers) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 LISTED = """select id, group_by, topic, partition, "offset", payload, reason, at, replayed from workbench.dead_letters
     where (%(name)s::text is null or group_by = %(name)s) and (replayed is null or %(replayed)s) order by id desc limit %(limit)s"""
-COUNTED = "select group_by, topic, count(*) from workbench.dead_letters where replayed is null group by 1, 2 order by 1, 2"
+COUNTED = (
+    "select group_by, topic, count(*) from workbench.dead_letters where replayed is null group by"
+    " 1, 2 order by 1, 2"
+)
 LONGEST = 2_000  # characters of a reason
 
 
 @dataclass(frozen=True)
 class Dead:
-    """A message that could not be applied: where it lies, what it said, why it could not, and when it was appended, in milliseconds; its key and headers where columns come from them."""
+    """A message that could not be applied: where it lies, what it said, why it could not, and when
+    it was appended, in milliseconds; its key and headers where columns come from them.
+    """
 
     partition: int
     offset: int
@@ -38,7 +45,11 @@ class Dead:
 
 def kept_headers(headers: Sequence[tuple[str, bytes | None]]) -> Jsonb | None:
     """Headers as the table keeps them: names with their bytes in hex."""
-    return Jsonb([[name, None if value is None else value.hex()] for name, value in headers]) if headers else None
+    return (
+        Jsonb([[name, None if value is None else value.hex()] for name, value in headers])
+        if headers
+        else None
+    )
 
 
 def read_headers(told: Any) -> list[tuple[str, bytes | None]]:
@@ -46,16 +57,34 @@ def read_headers(told: Any) -> list[tuple[str, bytes | None]]:
     return [(name, None if value is None else bytes.fromhex(value)) for name, value in told or ()]
 
 
-def written(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, dead: Iterable[Dead]) -> None:
+def written(
+    cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, dead: Iterable[Dead]
+) -> None:
     """Keep these messages of a topic, each once, in the transaction that moves its offset."""
-    told = [(plan.table, plan.name, topic, d.partition, d.offset, d.payload, None if d.appended is None else d.appended * 1000, d.reason[:LONGEST].replace("\x00", "\\x00"), d.key, kept_headers(d.headers)) for d in dead]
+    told = [
+        (
+            plan.table,
+            plan.name,
+            topic,
+            d.partition,
+            d.offset,
+            d.payload,
+            None if d.appended is None else d.appended * 1000,
+            d.reason[:LONGEST].replace("\x00", "\\x00"),
+            d.key,
+            kept_headers(d.headers),
+        )
+        for d in dead
+    ]
     if told:
         cursor.executemany(KEPT, told)
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A dead letter as it is kept: of which group-by, from where, what it said and why it was not applied; `replayed` since, or not."""
+    """A dead letter as it is kept: of which group-by, from where, what it said and why it was not
+    applied; `replayed` since, or not.
+    """
 
     id: int
     group_by: str
@@ -68,8 +97,13 @@ class DeadLetter:
     replayed: datetime | None
 
 
-def listed(store: Store, name: str | None = None, *, limit: int | None = None, replayed: bool = False) -> list[DeadLetter]:
-    """The dead letters of a group-by, or of all, newest first; those that were applied since only if asked for."""
+def listed(
+    store: Store, name: str | None = None, *, limit: int | None = None, replayed: bool = False
+) -> list[DeadLetter]:
+    """The dead letters of a group-by, or of all, newest first.
+
+    Those that were applied since only if asked for.
+    """
     with store.connection() as con:
         found = con.execute(LISTED, {"name": name, "limit": limit, "replayed": replayed}).fetchall()
     return [DeadLetter(*row) for row in found]

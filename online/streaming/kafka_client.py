@@ -1,4 +1,6 @@
-"""kafka-python's consumer as we need it: it makes no topic, finishes its joins, and says whose fault is whose."""
+"""kafka-python's consumer as we need it: it makes no topic, finishes its joins, and says whose
+fault is whose.
+"""
 
 from __future__ import annotations
 
@@ -99,6 +101,8 @@ def _finish_joins(coordinator: Any) -> None:
         task = coordinator._join_task  # noqa: SLF001
         if task is None:
             answer.clear()
-        return needed() or (task is not None and coordinator._subscription.partitions_auto_assigned())  # noqa: SLF001
+        return needed() or (
+            task is not None and coordinator._subscription.partitions_auto_assigned()  # noqa: SLF001
+        )
 
     coordinator.need_rejoin, coordinator._do_join_and_sync_async = pending, joined  # noqa: SLF001

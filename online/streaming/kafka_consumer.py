@@ -1,4 +1,6 @@
-"""The topics' side of the updater: partitions of one's own, positions that the store gave, messages in batches. kafka-python behind a seam."""
+"""The topics' side of the updater: partitions of one's own, positions that the store gave, messages
+in batches. kafka-python behind a seam.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kafka import ConsumerRebalanceListener, KafkaProducer, TopicPartition
-from kafka.errors import CorruptRecordError, KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError, UnsupportedCodecError
+from kafka.errors import (
+    CorruptRecordError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnsupportedCodecError,
+)
 
 from workbench.online.errors import StoreError
 from workbench.online.streaming.brokers import CODECS, CONFIG, SERVERS, away, configured
@@ -26,15 +34,18 @@ SHOWN = 20  # topics in an error
 log = logging.getLogger("workbench.stream")
 
 Place = tuple[str, int]  # a topic and a partition
-LATEST = 2**53  # milliseconds that are a time: what lies outside is none, such as the -1 of an old producer
+LATEST = (
+    2**53
+)  # milliseconds that are a time: what lies outside is none, such as the -1 of an old producer
 
 
 @dataclass
 class Polled:
-    """Messages of one partition in the order of their offsets: all that lie from `start` to before `next`.
+    """Messages of one partition in the order of their offsets: all that lie from `start` to before
+    `next`.
 
-    `appended` are the messages' own times in Kafka in milliseconds, if they have any; a message without value is None.
-    `keys` and `headers` are the messages', or none where it does not say.
+    `appended` are the messages' own times in Kafka in milliseconds, if they have any; a message
+    without value is None. `keys` and `headers` are the messages', or none where it does not say.
     """
 
     topic: str
@@ -58,13 +69,17 @@ class Polled:
 
 @dataclass
 class Consumer(ConsumerRebalanceListener):
-    """Partitions of topics, in a group that shares them, or those given; read from where `claimed` says.
+    """Partitions of topics, in a group that shares them, or those given.
 
-    `claimed` is told which partitions are ours now, and the topics' ids, and gives the position of each, none for its first message, or why it cannot be read on;
-    `released` is told which are ours no more. The client calls both in a thread of its own, where it also says that this
-    member lives: neither may take long. `skipped` is told from where a partition goes on whose next message is gone;
-    without it, that is an error. A topic that is not there is one too, unless others are: then `missing` says so. `troubles`
-    are topics that stopped being read while others are; `passing` are those of which somebody may mend it while we run.
+    Read from where `claimed` says.
+
+    `claimed` is told which partitions are ours now, and the topics' ids, and gives the position of
+    each, none for its first message, or why it cannot be read on; `released` is told which are ours
+    no more. The client calls both in a thread of its own, where it also says that this member
+    lives: neither may take long. `skipped` is told from where a partition goes on whose next
+    message is gone; without it, that is an error. A topic that is not there is one too, unless
+    others are: then `missing` says so. `troubles` are topics that stopped being read while others
+    are; `passing` are those of which somebody may mend it while we run.
     """
 
     config: dict[str, Any]
@@ -84,7 +99,9 @@ class Consumer(ConsumerRebalanceListener):
     _refused: dict[Place, StoreError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.client = kafka_client(self.config, group_id=self.group if self.partitions is None else None)
+        self.client = kafka_client(
+            self.config, group_id=self.group if self.partitions is None else None
+        )
         self._faults = faults_of(self.client)
         try:
             self._begin()
@@ -98,8 +115,17 @@ class Consumer(ConsumerRebalanceListener):
         there = self.client.topics()
         known = [t for t in self.topics if t in there]
         shown = sorted(t for t in there if not t.startswith("__"))
-        listed = ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
-        self.missing = {t: f"there is no topic {t!r} at {', '.join(self.config['bootstrap_servers'])}: it has {listed or 'none'}; create it, or publish with the right Topic" for t in self.topics if t not in there}
+        listed = ", ".join(shown[:SHOWN]) + (
+            f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+        )
+        self.missing = {
+            t: (
+                f"there is no topic {t!r} at {', '.join(self.config['bootstrap_servers'])}: it has"
+                f" {listed or 'none'}; create it, or publish with the right Topic"
+            )
+            for t in self.topics
+            if t not in there
+        }
         if not known:
             raise StoreError(next(iter(self.missing.values())), "unknown")
         if self.partitions is None:
@@ -110,13 +136,20 @@ class Consumer(ConsumerRebalanceListener):
             self.on_partitions_assigned(mine)
 
     def topic_ids(self) -> dict[str, str]:
-        """Kafka's own ids of the topics, as far as the client was told: another topic of the name has another."""
+        """Kafka's own ids of the topics, as far as the client was told: another topic of the name
+        has another.
+        """
         cluster = self.client._client.cluster  # noqa: SLF001 it asks nothing
-        return {t: str(found) for t in self.topics if (found := cluster.topic_id(t)) is not None and found.int}
+        return {
+            t: str(found)
+            for t in self.topics
+            if (found := cluster.topic_id(t)) is not None and found.int
+        }
 
     def others(self) -> bool:
         """Whether a topic that was missing is there by now, or one that was there is not."""
-        cluster = self.client._client.cluster  # noqa: SLF001 it asks nothing, as `partitions_for_topic` does without an end
+        # it asks nothing, as `partitions_for_topic` does without an end
+        cluster = self.client._client.cluster  # noqa: SLF001
         if not all(cluster.partitions_for_topic(t) for t in self.topics if t not in self.missing):
             return True
         return bool(self.missing) and not self.missing.keys().isdisjoint(self.client.topics())
@@ -147,7 +180,10 @@ class Consumer(ConsumerRebalanceListener):
     # --- the loop's
 
     def poll(self, seconds: float) -> list[Polled]:
-        """What has come, by partition; nothing after so many seconds. StoreError of kind `away` where Kafka is."""
+        """What has come, by partition; nothing after so many seconds.
+
+        StoreError of kind `away` where Kafka is.
+        """
         generation = self.generation
         try:
             found = self.client.poll(timeout_ms=int(seconds * 1000))
@@ -158,72 +194,129 @@ class Consumer(ConsumerRebalanceListener):
             raise failed
         self._look_at_faults()
         reached = {p: self._reached(p) for p in list(self.positions)}
-        if self.generation != generation:  # the client may have moved a position of this assignment by what it had of the last
+        if (
+            self.generation != generation
+        ):  # the client may have moved a position of this assignment by what it had of the last
             self.back(dict(self.positions))
             return []
-        return [p for at, after in reached.items() if (p := self._polled(at, found.get(TopicPartition(*at), ()), after)) is not None]
+        return [
+            p
+            for at, after in reached.items()
+            if (p := self._polled(at, found.get(TopicPartition(*at), ()), after)) is not None
+        ]
 
     def _look_at_faults(self) -> None:
-        """What kept partitions from being read is their topics' own trouble, and the others are read on."""
+        """What kept partitions from being read is their topics' own trouble, and the others are
+        read on.
+        """
         for place in list(self._refused):
             self._troubled(place[0], self._refused.pop(place))
-        for place, error in [((p.topic, p.partition), self._faults.pop(p)) for p in list(self._faults)]:
+        for place, error in [
+            ((p.topic, p.partition), self._faults.pop(p)) for p in list(self._faults)
+        ]:
             if place not in self.positions or place[0] in self.troubles:
                 continue  # another's by now, or known
             if isinstance(error, OffsetOutOfRangeError):
                 self._lost(place, error)
             elif isinstance(error, TopicAuthorizationFailedError):
                 self.passing.add(place[0])
-                self._troubled(place[0], away(error, self.config), f"this user may not read it ({type(error).__name__}): grant it Read and Describe on the topic")
+                self._troubled(
+                    place[0],
+                    away(error, self.config),
+                    f"this user may not read it ({type(error).__name__}): grant it Read and"
+                    " Describe on the topic",
+                )
             elif isinstance(error, UnsupportedCodecError):
-                self._troubled(place[0], away(error, self.config), f"its messages are compressed in a way that this Python cannot undo ({error}): {CODECS}")
+                self._troubled(
+                    place[0],
+                    away(error, self.config),
+                    f"its messages are compressed in a way that this Python cannot undo ({error}):"
+                    f" {CODECS}",
+                )
             elif isinstance(error, KafkaError) and not isinstance(error, CorruptRecordError):
                 raise away(error, self.config) from error
             else:
-                where = f"the messages of its partition {place[1]} from offset {self.positions[place] or 0} on are damaged ({type(error).__name__}: {error}): delete them from the topic, then go on by --skip-lost (lost='skip')"
-                self._troubled(place[0], StoreError(f"{place[0]} cannot be read: {where}", "broken"), where)
+                where = (
+                    f"the messages of its partition {place[1]} from offset"
+                    f" {self.positions[place] or 0} on are damaged ({type(error).__name__}:"
+                    f" {error}): delete them from the topic, then go on by --skip-lost"
+                    " (lost='skip')"
+                )
+                self._troubled(
+                    place[0], StoreError(f"{place[0]} cannot be read: {where}", "broken"), where
+                )
 
     def _troubled(self, topic: str, error: StoreError, sentence: str = "") -> None:
-        """A topic is in trouble of its own, in these words: the others are read on, if there are any, else the error is raised."""
+        """A topic is in trouble of its own, in these words: the others are read on, if there are
+        any, else the error is raised.
+        """
         if {*self.topics} <= {topic, *self.missing, *self.troubles}:
             raise error
         self.troubles[topic] = f"{topic} is not read: {sentence or error}"
         self.client.pause(*(p for p in self.client.assignment() if p.topic == topic))
 
     def _reached(self, at: Place) -> int | None:
-        """Where the client reads on, if it is known: beyond its last message where a transaction's end, or one that was aborted, lies between."""
-        state = self.client._subscription.assignment.get(TopicPartition(*at))  # noqa: SLF001 `position` asks the network
+        """Where the client reads on, if it is known: beyond its last message where a transaction's
+        end, or one that was aborted, lies between.
+        """
+        # `position` asks the network
+        state = self.client._subscription.assignment.get(TopicPartition(*at))  # noqa: SLF001
         position = None if state is None else state.position
         return None if position is None else int(position.offset)
 
     def _polled(self, at: Place, records: Sequence[Any], reached: int | None) -> Polled | None:
-        """The messages of a partition that is ours; those that lie beyond where we are only if nothing lies between."""
+        """The messages of a partition that is ours.
+
+        Those that lie beyond where we are only if nothing lies between.
+        """
         start = self.positions.get(at)
         after = max(reached or 0, records[-1].offset + 1 if records else 0)
         if at not in self.positions or (not records and after <= (start or 0)):
             return None
         first = records[0].offset if records else after
-        if (first > start if start is not None else not records) and self._gaps.get(at) != (start, first):  # a compacted topic has gaps; they are looked at twice
+        if (first > start if start is not None else not records) and self._gaps.get(at) != (
+            start,
+            first,
+        ):  # a compacted topic has gaps; they are looked at twice
             self._gaps[at] = (start, first)
             self.back({at: start})
             return None
         self._gaps.pop(at, None)
         self.positions[at] = after
-        columns = [[r.offset for r in records], [r.value for r in records], [r.timestamp if 0 <= r.timestamp < LATEST else None for r in records], [r.key for r in records], [r.headers for r in records]]
+        columns = [
+            [r.offset for r in records],
+            [r.value for r in records],
+            [r.timestamp if 0 <= r.timestamp < LATEST else None for r in records],
+            [r.key for r in records],
+            [r.headers for r in records],
+        ]
         return Polled(*at, first if start is None else min(start, first), after, *columns)
 
     def _lost(self, place: Place, error: OffsetOutOfRangeError) -> None:
-        """Kafka has no message where we are: go on from its first if that was asked for, else the topic is in trouble."""
+        """Kafka has no message where we are: go on from its first if that was asked for, else the
+        topic is in trouble.
+        """
         if self.positions[place] is None:  # its first went while we were on the way there
             self.back({place: None})
             return
         at = TopicPartition(*place)
-        begins, ends = (self._offsets(asked, [at]) for asked in (self.client.beginning_offsets, self.client.end_offsets))
+        begins, ends = (
+            self._offsets(asked, [at])
+            for asked in (self.client.beginning_offsets, self.client.end_offsets)
+        )
         if at not in begins or at not in ends:  # the topic was deleted, which `others` says
             return
         first, last, wanted = begins[at], ends[at], next(iter(error.args[0].values()))
-        what = f"and the messages from {wanted} to {first - 1} are gone by its retention" if wanted < first else "so that the topic was made anew, or lost messages"
-        message = f"partition {place[1]} of {place[0]} was applied up to offset {wanted}, but Kafka has offsets {first} to {last}, {what}: upload the group-bys from the warehouse, then go on with what there is by --skip-lost (lost='skip')"
+        what = (
+            f"and the messages from {wanted} to {first - 1} are gone by its retention"
+            if wanted < first
+            else "so that the topic was made anew, or lost messages"
+        )
+        message = (
+            f"partition {place[1]} of {place[0]} was applied up to offset {wanted}, but Kafka has"
+            f" offsets {first} to {last}, {what}: upload the group-bys from the warehouse, then go"
+            " on with what there is by --skip-lost (lost='skip')"
+        )
         if self.skipped is None:
             self._troubled(place[0], StoreError(message, "broken"))
             return
@@ -248,18 +341,31 @@ class Consumer(ConsumerRebalanceListener):
     def hold(self, places: Iterable[Place]) -> None:
         """Give nothing of these partitions, and of the others what comes."""
         assigned = self.client.assignment()
-        wanted = {TopicPartition(*p) for p in places} | {p for p in assigned if (p.topic, p.partition) not in self.positions or p.topic in self.troubles}
+        wanted = {TopicPartition(*p) for p in places} | {
+            p
+            for p in assigned
+            if (p.topic, p.partition) not in self.positions or p.topic in self.troubles
+        }
         there = self.client.paused()
         self.client.pause(*(wanted & assigned - there))
         self.client.resume(*(there & assigned - wanted))
 
     def ends(self) -> dict[Place, int]:
-        """The offset after the last message of each of our partitions. StoreError of kind `away` where Kafka does not answer."""
-        found = self._offsets(self.client.end_offsets, [TopicPartition(*p) for p in list(self.positions)])
+        """The offset after the last message of each of our partitions.
+
+        StoreError of kind `away` where Kafka does not answer.
+        """
+        found = self._offsets(
+            self.client.end_offsets, [TopicPartition(*p) for p in list(self.positions)]
+        )
         return {(p.topic, p.partition): end for p, end in found.items()}
 
-    def _offsets(self, asked: Callable[..., dict[TopicPartition, int]], places: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """What the client says of these partitions, but for those of topics that were deleted, of which it raises a KeyError."""
+    def _offsets(
+        self, asked: Callable[..., dict[TopicPartition, int]], places: list[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """What the client says of these partitions, but for those of topics that were deleted, of
+        which it raises a KeyError.
+        """
         while places:
             try:
                 return asked(places, timeout_ms=ANSWER)
@@ -277,12 +383,17 @@ class Consumer(ConsumerRebalanceListener):
 
 
 class DeadTopic:
-    """A topic that gets bad messages as they came, with where they come from and why in headers; some may come twice."""
+    """A topic that gets bad messages as they came, with where they come from and why in headers.
+
+    Some may come twice.
+    """
 
     def __init__(self, config: Mapping[str, Any], name: str) -> None:
         self.name = name
         try:
-            self.client = KafkaProducer(**{k: v for k, v in config.items() if k in KafkaProducer.DEFAULT_CONFIG})
+            self.client = KafkaProducer(
+                **{k: v for k, v in config.items() if k in KafkaProducer.DEFAULT_CONFIG}
+            )
         except KafkaError as error:
             raise away(error, config) from error
 
@@ -290,11 +401,22 @@ class DeadTopic:
         """Send them; what cannot be sent is in the table all the same."""
         try:
             for d in dead:
-                headers = [("topic", topic.encode()), ("partition", str(d.partition).encode()), ("offset", str(d.offset).encode()), ("reason", d.reason.encode(errors="replace"))]
+                headers = [
+                    ("topic", topic.encode()),
+                    ("partition", str(d.partition).encode()),
+                    ("offset", str(d.offset).encode()),
+                    ("reason", d.reason.encode(errors="replace")),
+                ]
                 self.client.send(self.name, d.payload, headers=headers)
             self.client.flush(timeout=10)
         except KafkaError as error:
-            log.warning("%s bad messages of %s did not reach the topic %s, and are in the table: %s", len(dead), topic, self.name, error)
+            log.warning(
+                "%s bad messages of %s did not reach the topic %s, and are in the table: %s",
+                len(dead),
+                topic,
+                self.name,
+                error,
+            )
 
     def close(self) -> None:
         """Send what waits, and leave."""
@@ -302,10 +424,15 @@ class DeadTopic:
 
 
 def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, int]:
-    """The offset after the last message of every partition of these topics. StoreError where Kafka is away."""
+    """The offset after the last message of every partition of these topics.
+
+    StoreError where Kafka is away.
+    """
     client = kafka_client(config)
     try:
-        places = [TopicPartition(t, p) for t in topics for p in client.partitions_for_topic(t) or ()]
+        places = [
+            TopicPartition(t, p) for t in topics for p in client.partitions_for_topic(t) or ()
+        ]
         return {(p.topic, p.partition): end for p, end in client.end_offsets(places).items()}
     except KafkaError as error:
         raise away(error, config) from error
@@ -314,7 +441,10 @@ def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, 
 
 
 def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: float) -> list[Any]:
-    """The newest messages of a topic, as the client has them, at most so many; those that came within so many seconds. StoreError where Kafka is away."""
+    """The newest messages of a topic, as the client has them, at most so many.
+
+    Those that came within so many seconds. StoreError where Kafka is away.
+    """
     client = kafka_client(config)
     try:
         places = [TopicPartition(topic, p) for p in client.partitions_for_topic(topic) or ()]
@@ -335,4 +465,15 @@ def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: f
         client.close(autocommit=False)
 
 
-__all__ = ["CONFIG", "SERVERS", "Consumer", "DeadTopic", "Place", "Polled", "away", "configured", "newest_messages", "topic_ends"]
+__all__ = [
+    "CONFIG",
+    "SERVERS",
+    "Consumer",
+    "DeadTopic",
+    "Place",
+    "Polled",
+    "away",
+    "configured",
+    "newest_messages",
+    "topic_ends",
+]

@@ -1,4 +1,6 @@
-"""How long after it happened an event could be fetched: counts by logarithmic bucket, which add up over batches, partitions and hours."""
+"""How long after it happened an event could be fetched: counts by logarithmic bucket, which add up
+over batches, partitions and hours.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +9,43 @@ from typing import Any
 import numpy as np
 
 BUCKETS, SHARES = 120, 4  # buckets, and how many a doubling has
-LEAST = 1000  # microseconds; the first bucket begins there and has what is less, the last ends at 12.4 days and has what is more
-LATENESS = 300_000_000  # microseconds that an event may lie behind the newest of its partition before it is late
+# microseconds; the first bucket begins there and has what is less, the last ends at 12.4 days and
+# has what is more
+LEAST = 1000
+# microseconds that an event may lie behind the newest of its partition before it is late
+LATENESS = 300_000_000
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def bucket(lags: Numbers) -> Numbers:
     """The bucket of each lag, in microseconds: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4))."""
-    return np.clip(np.floor(SHARES * np.log2(np.maximum(lags, LEAST) / LEAST)), 0, BUCKETS - 1).astype(np.int64)
+    return np.clip(
+        np.floor(SHARES * np.log2(np.maximum(lags, LEAST) / LEAST)), 0, BUCKETS - 1
+    ).astype(np.int64)
 
 
 def counted(lags: Numbers) -> dict[str, Any]:
-    """Lags in microseconds as JSON: counts by bucket, how many were `negative` (they are in the first), and the largest."""
+    """Lags in microseconds as JSON: counts by bucket, how many were `negative` (they are in the
+    first), and the largest.
+    """
     if not len(lags):
         return {"counts": {}, "negative": 0, "max": None}
     numbers, counts = np.unique(bucket(lags), return_counts=True)
-    return {"counts": {str(i): int(n) for i, n in zip(numbers, counts, strict=True)}, "negative": int((lags < 0).sum()), "max": int(lags.max())}
+    return {
+        "counts": {str(i): int(n) for i, n in zip(numbers, counts, strict=True)},
+        "negative": int((lags < 0).sum()),
+        "max": int(lags.max()),
+    }
 
 
 def late(times: Numbers, newest: int | None) -> int:
-    """How many events, in the order they came, lie more than the lateness behind the newest that came before, which `newest` begins."""
+    """How many events, in the order they came, lie more than the lateness behind the newest that
+    came before, which `newest` begins.
+    """
     if not len(times):
         return 0
-    before = np.maximum.accumulate(np.concatenate([[times[0] if newest is None else newest], times]))[:-1]
+    before = np.maximum.accumulate(
+        np.concatenate([[times[0] if newest is None else newest], times])
+    )[:-1]
     return int((times < before - LATENESS).sum())

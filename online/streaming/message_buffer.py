@@ -1,4 +1,6 @@
-"""Messages between who polls and who writes: bounded, merged while they wait, dropped with their partition."""
+"""Messages between who polls and who writes: bounded, merged while they wait, dropped with their
+partition.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ class Buffer:
     def full(self) -> bool:
         """Whether no more should be polled."""
         with self._changed:
-            return sum(map(len, self._held)) >= self.messages or sum(p.bytes for p in self._held) >= self.size
+            return (
+                sum(map(len, self._held)) >= self.messages
+                or sum(p.bytes for p in self._held) >= self.size
+            )
 
     def room(self, seconds: float) -> None:
         """Wait so long at most for something to be taken."""
@@ -38,7 +43,10 @@ class Buffer:
             self._changed.wait(seconds)
 
     def take(self, most: int) -> list[Polled] | None:
-        """The oldest of what waits, some `most` messages, when there is any; none when it is closed and empty."""
+        """The oldest of what waits, some `most` messages, when there is any.
+
+        None when it is closed and empty.
+        """
         with self._changed:
             while not self._held and not self._closed:
                 self._changed.wait()

@@ -1,4 +1,6 @@
-"""How far the messages of topics were applied, by whom, and how fresh they were: offsets, epochs, marks."""
+"""How far the messages of topics were applied, by whom, and how fresh they were: offsets, epochs,
+marks.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,13 @@ if TYPE_CHECKING:
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
 CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
     on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen returning epoch, next, topic_id"""
-MADE = "update workbench.offsets set topic_id = %s, next = %s where rows = %s and topic = %s and partition = %s"
-REACHED = "select partition, next, epoch, newest from workbench.offsets where rows = %s and topic = %s"
+MADE = (
+    "update workbench.offsets set topic_id = %s, next = %s where rows = %s and topic = %s and"
+    " partition = %s"
+)
+REACHED = (
+    "select partition, next, epoch, newest from workbench.offsets where rows = %s and topic = %s"
+)
 ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[], %s::int4[])
         as m (partition, first, next, messages, oldest, newest, appended, late)),
     t as (delete from workbench.topic_troubles t using m where t.rows = m.rows and t.topic = m.topic and t.partition in (m.partition, -1)),
@@ -34,11 +41,23 @@ ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unne
 VISIBLE = f"""with b as (update workbench.batches b set visible = {NOW}, lags = m.lags, delays = m.delays
         from unnest(%s::int8[], %s::jsonb[], %s::jsonb[]) as m (id, lags, delays) where b.id = m.id returning b.rows, b.topic, b.partition)
     update workbench.offsets o set written = {NOW} from b where o.rows = b.rows and o.topic = b.topic and o.partition = b.partition"""
-OWNED = "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
-HIGH = f"update workbench.offsets set high = %(end)s, seen = {NOW}, behind = case when coalesce(next, 0) < %(end)s then coalesce(behind, {NOW}) end where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s"
-MOVED = "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s and partition = %(partition)s and (next < %(first)s or next > %(last)s)"
+OWNED = (
+    "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
+)
+HIGH = (
+    f"update workbench.offsets set high = %(end)s, seen = {NOW}, behind = case when coalesce(next,"
+    f" 0) < %(end)s then coalesce(behind, {NOW}) end where rows = any(%(rows)s) and topic ="
+    " %(topic)s and partition = %(partition)s"
+)
+MOVED = (
+    "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s"
+    " and partition = %(partition)s and (next < %(first)s or next > %(last)s)"
+)
 DAYS = 7  # of marks
-FORGOTTEN = f"delete from workbench.batches where visible < {NOW} - %s or (visible is null and id < (select max(id) from workbench.batches) - 1000000)"
+FORGOTTEN = (
+    f"delete from workbench.batches where visible < {NOW} - %s or (visible is null and id < (select"
+    " max(id) from workbench.batches) - 1000000)"
+)
 SENT = "insert into workbench.canaries (topic, sent, every) values (%s, %s, %s) returning id"
 SEEN = f"update workbench.canaries set seen = {NOW} where id = %s"
 FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW} - %s"
@@ -55,7 +74,9 @@ LAGS = """select s.group_by, b.topic, b.partition, b.visible / %(step)s * %(step
 
 @dataclass(frozen=True)
 class Reached:
-    """How far a partition's messages were applied for a group-by: the next offset, none before the first; who may write, by epoch; its newest event."""
+    """How far a partition's messages were applied for a group-by: the next offset, none before the
+    first; who may write, by epoch; its newest event.
+    """
 
     next: int | None
     epoch: int
@@ -64,9 +85,11 @@ class Reached:
 
 @dataclass
 class Mark:
-    """What a batch holds of one partition: offsets from `first` to before `next`, its messages, and their times in microseconds.
+    """What a batch holds of one partition: offsets from `first` to before `next`, its messages, and
+    their times in microseconds.
 
-    `late` of them lie far behind what came before; `times` are those of the events, `sent` those at which Kafka got them.
+    `late` of them lie far behind what came before; `times` are those of the events, `sent` those at
+    which Kafka got them.
     """
 
     first: int
@@ -81,17 +104,22 @@ class Mark:
 
     @property
     def delays(self) -> Numbers | None:
-        """How long after it happened Kafka got each event, in microseconds, where both times are known."""
+        """How long after it happened Kafka got each event, in microseconds, where both times are
+        known.
+        """
         return None if self.times is None or self.sent is None else self.sent - self.times
 
 
 @dataclass(frozen=True)
 class Partition:
-    """How a partition stands for a group-by; times in microseconds since 1970, none where nothing is known.
+    """How a partition stands for a group-by.
 
-    `next` is the first offset that is not applied, `high` the topic's own next as of `seen`. `newest` is the time of the
-    newest event, `appended` when Kafka had the last applied message, `written` when it could be fetched. `trouble` says why
-    nothing of the topic is applied, if so, and `behind` since when it was never found to have all that came.
+    Times in microseconds since 1970, none where nothing is known.
+
+    `next` is the first offset that is not applied, `high` the topic's own next as of `seen`.
+    `newest` is the time of the newest event, `appended` when Kafka had the last applied message,
+    `written` when it could be fetched. `trouble` says why nothing of the topic is applied, if so,
+    and `behind` since when it was never found to have all that came.
     """
 
     group_by: str
@@ -113,25 +141,48 @@ class Partition:
         return None if self.high is None else max(self.high - (self.next or 0), 0)
 
     def idle(self, now: int, after: int) -> bool:
-        """Whether all that came is applied, and nothing came for so long: its silence holds nobody back."""
+        """Whether all that came is applied, and nothing came for so long: its silence holds nobody
+        back.
+        """
         return self.lag == 0 and now - (self.written or 0) > after
 
 
-def claimed(con: psycopg.Connection[Any], plans: Iterable[GroupByPlan], topic: str, partition: int, owner: str = "", *, topic_id: str | None = None, anew: bool = False) -> dict[str, Reached]:
-    """Be the one updater of a partition for these group-bys; by table, how far it is, and the epoch to write with.
+def claimed(
+    con: psycopg.Connection[Any],
+    plans: Iterable[GroupByPlan],
+    topic: str,
+    partition: int,
+    owner: str = "",
+    *,
+    topic_id: str | None = None,
+    anew: bool = False,
+) -> dict[str, Reached]:
+    """Be the one updater of a partition for these group-bys.
 
-    Whoever had it before is fenced: what it writes from now on is not taken. With Kafka's own `topic_id`, a topic that was
-    made anew under its name is a StoreError, since offsets say nothing of it, or with `anew` read from its first message.
+    By table, how far it is, and the epoch to write with.
+
+    Whoever had it before is fenced: what it writes from now on is not taken. With Kafka's own
+    `topic_id`, a topic that was made anew under its name is a StoreError, since offsets say nothing
+    of it, or with `anew` read from its first message.
     """
     with con.transaction(), con.cursor() as cursor:
         found = {}
-        for plan in sorted(plans, key=lambda p: p.table):  # in one order, so that two do not wait for each other
-            row = cursor.execute(CLAIMED, {"rows": plan.table, "topic": topic, "partition": partition, "owner": owner}).fetchone()
+        for plan in sorted(
+            plans, key=lambda p: p.table
+        ):  # in one order, so that two do not wait for each other
+            row = cursor.execute(
+                CLAIMED,
+                {"rows": plan.table, "topic": topic, "partition": partition, "owner": owner},
+            ).fetchone()
             assert row is not None  # noqa: S101 it was written
             epoch, after, before = row
             if topic_id is not None and topic_id != before:
                 if before is not None and after is not None and not anew:
-                    message = f"{topic} was made anew since {plan.name} applied offset {after - 1} of its partition {partition}, so that offsets no longer say which messages were applied: read it from its first message by --skip-lost (lost='skip')"
+                    message = (
+                        f"{topic} was made anew since {plan.name} applied offset {after - 1} of its"
+                        f" partition {partition}, so that offsets no longer say which messages were"
+                        " applied: read it from its first message by --skip-lost (lost='skip')"
+                    )
                     raise StoreError(message, "broken")
                 after = after if before is None else None
                 cursor.execute(MADE, (topic_id, after, plan.table, topic, partition))
@@ -141,48 +192,103 @@ def claimed(con: psycopg.Connection[Any], plans: Iterable[GroupByPlan], topic: s
 
 def reached(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str) -> dict[int, Reached]:
     """How far each partition of a topic is for a group-by."""
-    return {partition: Reached(*told) for partition, *told in cursor.execute(REACHED, (plan.table, topic)).fetchall()}
+    return {
+        partition: Reached(*told)
+        for partition, *told in cursor.execute(REACHED, (plan.table, topic)).fetchall()
+    }
 
 
-def advanced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, Mark]) -> list[tuple[int, Mark]]:
-    """The partitions are as far as these marks say, in the transaction that writes their rows; the marks that were kept, by their numbers."""
+def advanced(
+    cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, Mark]
+) -> list[tuple[int, Mark]]:
+    """The partitions are as far as these marks say, in the transaction that writes their rows.
+
+    The marks that were kept, by their numbers.
+    """
     told = sorted(marks.items())
     if not told:
         return []
-    each = [[p for p, _ in told], *([getattr(m, name) for _, m in told] for name in ("first", "next", "messages", "oldest", "newest", "appended", "late"))]
-    return [(number, marks[partition]) for number, partition in cursor.execute(ADVANCED, (plan.table, topic, *each)).fetchall()]
+    each = [
+        [p for p, _ in told],
+        *(
+            [getattr(m, name) for _, m in told]
+            for name in ("first", "next", "messages", "oldest", "newest", "appended", "late")
+        ),
+    ]
+    return [
+        (number, marks[partition])
+        for number, partition in cursor.execute(ADVANCED, (plan.table, topic, *each)).fetchall()
+    ]
 
 
 def visible(con: psycopg.Connection[Any], told: Sequence[tuple[int, Mark]]) -> None:
-    """What these marks tell of can be fetched now, and how late each event is: called after the commit."""
-    from psycopg.types.json import Jsonb  # noqa: PLC0415 whoever looks at a catalog's constants needs no driver
+    """What these marks tell of can be fetched now, and how late each event is: called after the
+    commit.
+    """
+    # whoever looks at a catalog's constants needs no driver
+    from psycopg.types.json import (  # noqa: PLC0415
+        Jsonb,
+    )
 
     if told:
         now = time.time_ns() // 1000
         lags = [None if m.times is None else Jsonb(counted(now - m.times)) for _, m in told]
         delays = [None if m.delays is None else Jsonb(counted(m.delays)) for _, m in told]
         with con.transaction():
-            con.execute("set local synchronous_commit = off")  # a mark is not worth waiting for a disk
+            con.execute(
+                "set local synchronous_commit = off"
+            )  # a mark is not worth waiting for a disk
             con.execute(VISIBLE, ([n for n, _ in told], lags, delays))
 
 
-def alive(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int) -> int | None:
+def alive(
+    con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int
+) -> int | None:
     """When whoever owns a partition last looked at it, in microseconds since 1970."""
     (row,) = con.execute(OWNED, (list(tables), topic, partition)).fetchall()
     return None if row[0] is None else int(row[0])
 
 
-def high(con: psycopg.Connection[Any], tables: Mapping[tuple[str, int], Sequence[str]], ends: Mapping[tuple[str, int], int]) -> None:
+def high(
+    con: psycopg.Connection[Any],
+    tables: Mapping[tuple[str, int], Sequence[str]],
+    ends: Mapping[tuple[str, int], int],
+) -> None:
     """How far the topics themselves are, for the group-bys' tables of each partition that are ours."""
     with con.transaction(), con.cursor() as cursor:
         cursor.execute("set local synchronous_commit = off")
         for (topic, partition), end in sorted(ends.items()):
-            cursor.execute(HIGH, {"end": end, "rows": list(tables[topic, partition]), "topic": topic, "partition": partition})
+            cursor.execute(
+                HIGH,
+                {
+                    "end": end,
+                    "rows": list(tables[topic, partition]),
+                    "topic": topic,
+                    "partition": partition,
+                },
+            )
 
 
-def moved(con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int, there: tuple[int, int]) -> None:
-    """Go on from the first offset of those that are there, [first, last], whichever group-by's next one is not."""
-    con.execute(MOVED, {"first": there[0], "last": there[1], "rows": list(tables), "topic": topic, "partition": partition})
+def moved(
+    con: psycopg.Connection[Any],
+    tables: Sequence[str],
+    topic: str,
+    partition: int,
+    there: tuple[int, int],
+) -> None:
+    """Go on from the first offset of those that are there, [first, last], whichever group-by's next
+    one is not.
+    """
+    con.execute(
+        MOVED,
+        {
+            "first": there[0],
+            "last": there[1],
+            "rows": list(tables),
+            "topic": topic,
+            "partition": partition,
+        },
+    )
 
 
 def forgotten(con: psycopg.Connection[Any]) -> None:
@@ -212,7 +318,9 @@ def progress(store: Store) -> list[Partition]:
 
 @dataclass(frozen=True)
 class Lag:
-    """How long the batches of one stretch took from Kafka to where they could be fetched, 99 of 100 of them at most; in microseconds."""
+    """How long the batches of one stretch took from Kafka to where they could be fetched, 99 of 100
+    of them at most; in microseconds.
+    """
 
     group_by: str
     topic: str
@@ -222,6 +330,13 @@ class Lag:
 
 
 def lags(store: Store, group_bys: Sequence[str], first: int, last: int, step: int) -> list[Lag]:
-    """The lag of each partition by stretches of `step`, in [first, last), microseconds since 1970; each batch by its newest message, and by the marks that are kept."""
+    """The lag of each partition by stretches of `step`, in [first, last), microseconds since 1970;
+    each batch by its newest message, and by the marks that are kept.
+    """
     with store.connection() as con:
-        return [Lag(*row) for row in con.execute(LAGS, {"group_bys": list(group_bys), "first": first, "last": last, "step": step}).fetchall()]
+        return [
+            Lag(*row)
+            for row in con.execute(
+                LAGS, {"group_bys": list(group_bys), "first": first, "last": last, "step": step}
+            ).fetchall()
+        ]

@@ -1,4 +1,7 @@
-"""The process of `workbench stream`: an updater that ends on SIGTERM and looks anew on SIGHUP. It loads no Ibis."""
+"""The process of `workbench stream`: an updater that ends on SIGTERM and looks anew on SIGHUP.
+
+It loads no Ibis.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,41 @@ from workbench.online.streaming.updater import Streaming, Updater
 
 def run(told: dict[str, Any]) -> int:
     """Stream until a signal; the exit code."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to look at anew until the updater is there
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # there is nothing to look at anew until the updater is there
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr
+    )
     for noisy in ("kafka", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     measures = StreamMeasures()
     if told["metrics"] is not None:
         measures.serve(told["metrics"])  # before anything is claimed or read
     store = Store(place(told["store"]))
-    settings = Streaming(group=told["group"], partitions=_partitions(told["partitions"]), registry=told["registry"], batch=told["batch"], poison=told["poison"], lost="skip" if told["skip_lost"] else "stop", dead_topic=told["dead_topic"])
+    settings = Streaming(
+        group=told["group"],
+        partitions=_partitions(told["partitions"]),
+        registry=told["registry"],
+        batch=told["batch"],
+        poison=told["poison"],
+        lost="skip" if told["skip_lost"] else "stop",
+        dead_topic=told["dead_topic"],
+    )
     try:
-        updater = Updater(store, *told["names"], servers=told["kafka"], settings=settings, measures=measures)
+        updater = Updater(
+            store, *told["names"], servers=told["kafka"], settings=settings, measures=measures
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: updater.stop())
         signal.signal(signal.SIGHUP, lambda *_: updater.reload())
-        sys.stderr.write(f"streaming {', '.join(sorted(p.name for p in updater.plans().values())) or 'nothing yet: no published group-by has a topic'}\n")
-        canaries = [Canary(store, updater.config, *_canary(one), measures) for one in told["canary"] or ()]
+        sys.stderr.write(
+            "streaming"
+            f" {', '.join(sorted(p.name for p in updater.plans().values())) or 'nothing yet: no published group-by has a topic'}\n"
+        )
+        canaries = [
+            Canary(store, updater.config, *_canary(one), measures) for one in told["canary"] or ()
+        ]
         try:
             updater.run()
         finally:
@@ -49,7 +71,10 @@ def _canary(told: str) -> tuple[str, str]:
     """TOPIC=MESSAGE."""
     topic, sign, message = told.partition("=")
     if not (topic and sign and message):
-        problem = f'--canary {told!r} is no topic with a message: write it as events.returns={{"user_id": "canary", "ts": {{ms}}, "refund_amt": 0}}'
+        problem = (
+            f'--canary {told!r} is no topic with a message: write it as events.returns={{"user_id":'
+            ' "canary", "ts": {ms}, "refund_amt": 0}'
+        )
         raise StoreError(problem)
     return topic, message
 
@@ -62,7 +87,9 @@ def _partitions(told: list[str] | None) -> dict[str, list[int]] | None:
     for one in told:
         topic, _, numbers = one.rpartition(":")
         if not topic or not all(n.isdigit() for n in numbers.split(",")):
-            message = f"--partitions {one!r} is no topic with numbers: write it as events.returns:0,1"
+            message = (
+                f"--partitions {one!r} is no topic with numbers: write it as events.returns:0,1"
+            )
             raise StoreError(message)
         found[topic] = [int(n) for n in numbers.split(",")]
     return found

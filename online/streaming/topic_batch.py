@@ -1,4 +1,6 @@
-"""What becomes of polled messages: decoded once a format, computed and written for every group-by of their topic, in one transaction."""
+"""What becomes of polled messages: decoded once a format, computed and written for every group-by
+of their topic, in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class Guard:
 
 
 class UnreadError(StoreError):
-    """A topic's messages cannot be read for now, for a reason of the topic's own: the schema registry is away."""
+    """A topic's messages cannot be read for now, for a reason of the topic's own: the schema
+    registry is away.
+    """
 
 
 @dataclass
@@ -71,15 +75,23 @@ class Written:
 
     def amiss(self, kind: str) -> dict[str, Any]:
         """The partitions that are `fenced` or have `gaps`, by group-by's table."""
-        return {table: found for table, a in self.by_group_by.items() if (found := getattr(a, kind))}
+        return {
+            table: found for table, a in self.by_group_by.items() if (found := getattr(a, kind))
+        }
 
 
 class Topic:
-    """The group-bys that read a topic, and how: those of one format and one list of columns share what is decoded."""
+    """The group-bys that read a topic, and how: those of one format and one list of columns share
+    what is decoded.
+    """
 
-    def __init__(self, name: str, plans: Iterable[GroupByPlan], guard: Guard, registry: str | None = None) -> None:
+    def __init__(
+        self, name: str, plans: Iterable[GroupByPlan], guard: Guard, registry: str | None = None
+    ) -> None:
         self.name, self.guard = name, guard
-        self.plans = sorted(plans, key=lambda p: p.table)  # in one order, so that an upload and a batch do not wait for each other
+        self.plans = sorted(
+            plans, key=lambda p: p.table
+        )  # in one order, so that an upload and a batch do not wait for each other
         self._levels = {p.table: RowLevel(p) for p in self.plans}
         self._decoders: dict[str, Decoder] = {}
         self._read: dict[str, str] = {}
@@ -87,19 +99,31 @@ class Topic:
             assert plan.topic is not None  # noqa: S101 it reads this one
             key = repr((plan.topic, sorted(plan.source.items()), plan.id is not None))
             if key not in self._decoders:
-                self._decoders[key] = Decoder(plan.topic, plan.source, registry, identified=plan.id is not None)
+                self._decoders[key] = Decoder(
+                    plan.topic, plan.source, registry, identified=plan.id is not None
+                )
             self._read[plan.table] = key
 
-    def write(self, con: psycopg.Connection[Any], polled: Sequence[Polled], epochs: Mapping[str, Mapping[Place, int]]) -> Written:
-        """Apply polled messages to every group-by that still owns their partition, and say what became of them.
+    def write(
+        self,
+        con: psycopg.Connection[Any],
+        polled: Sequence[Polled],
+        epochs: Mapping[str, Mapping[Place, int]],
+    ) -> Written:
+        """Apply polled messages to every group-by that still owns their partition, and say what
+        became of them.
 
-        Raises Poisoned where too many are bad, of which nothing is written, UnreadError, and StoreError, of kind `away` where the same
-        may be tried again.
+        Raises Poisoned where too many are bad, of which nothing is written, UnreadError, and
+        StoreError, of kind `away` where the same may be tried again.
         """
-        done = Written(self.name, sum(map(len, polled)), appended=[t for p in polled for t in p.appended])
+        done = Written(
+            self.name, sum(map(len, polled)), appended=[t for p in polled for t in p.appended]
+        )
         began = time.perf_counter()
         try:
-            decoded = {key: self._messages(decoder, polled) for key, decoder in self._decoders.items()}
+            decoded = {
+                key: self._messages(decoder, polled) for key, decoder in self._decoders.items()
+            }
         except StoreError as error:
             raise UnreadError(str(error), error.kind) from error
         done.seconds["decode"] = time.perf_counter() - began
@@ -107,17 +131,32 @@ class Topic:
         try:
             with con.transaction():
                 for plan in self.plans:
-                    mine = {place[1]: epoch for place, epoch in epochs.get(plan.table, {}).items() if place[0] == self.name}
+                    mine = {
+                        place[1]: epoch
+                        for place, epoch in epochs.get(plan.table, {}).items()
+                        if place[0] == self.name
+                    }
                     told = {p.partition: mine.get(p.partition, -1) for p in polled}  # -1: no one's
-                    done.by_group_by[plan.table] = applied(con, self._levels[plan.table], decoded[self._read[plan.table]], epochs=told, most_dead=self.guard.most(done.messages))
-                new = max((a.new for a in done.by_group_by.values()), default=0)  # what is another's now is not ours to judge
+                    done.by_group_by[plan.table] = applied(
+                        con,
+                        self._levels[plan.table],
+                        decoded[self._read[plan.table]],
+                        epochs=told,
+                        most_dead=self.guard.most(done.messages),
+                    )
+                new = max(
+                    (a.new for a in done.by_group_by.values()), default=0
+                )  # what is another's now is not ours to judge
                 if not self.guard.saw(new, len(done.dead)):
                     raise Poisoned(list(done.dead.values()))
         except duckdb.Error as error:  # no row's own fault
             message = f"the rows of {self.name} cannot be made: {type(error).__name__}: {error}"
             raise StoreError(message, "broken") from error
         except psycopg.Error as error:
-            message = f"a batch of {self.name} was not written, and is not lost, since its offsets were not either: {error}"
+            message = (
+                f"a batch of {self.name} was not written, and is not lost, since its offsets were"
+                f" not either: {error}"
+            )
             raise StoreError(message, "away") from error
         done.seconds["write"] = time.perf_counter() - began
         visible(con, [m for a in done.by_group_by.values() for m in a.marks])
@@ -128,19 +167,42 @@ class Topic:
         partitions = [p.partition for p in polled for _ in p.offsets]
         offsets = [o for p in polled for o in p.offsets]
         appended: list[int | None] = [t for p in polled for t in p.appended]
-        keys: list[bytes | None] = [k for p in polled for k in (p.keys or [None] * len(p))]
-        headers: list[Headers] = [h for p in polled for h in (p.headers or [()] * len(p))]
+        keys: list[bytes | None] = [k for p in polled for k in p.keys or [None] * len(p)]
+        headers: list[Headers] = [h for p in polled for h in p.headers or [()] * len(p)]
         found = decoder.decode(payloads, keys, headers)
         kept = decoder.beside is not None  # of use to whoever reads the message again
-        dead = [Dead(partitions[i], offsets[i], payloads[i], reason, appended[i], *((keys[i], headers[i]) if kept else ())) for i, reason in found.bad]
+        dead = [
+            Dead(
+                partitions[i],
+                offsets[i],
+                payloads[i],
+                reason,
+                appended[i],
+                *((keys[i], headers[i]) if kept else ()),
+            )
+            for i, reason in found.bad
+        ]
         passed = [(partitions[i], offsets[i], kind) for i, kind in found.passed]
         if dead or passed:
             payloads = [payloads[i] for i in found.good]
-            partitions, offsets = ([values[i] for i in found.good] for values in (partitions, offsets))
+            partitions, offsets = (
+                [values[i] for i in found.good] for values in (partitions, offsets)
+            )
             appended = [appended[i] for i in found.good]
             keys, headers = [keys[i] for i in found.good], [headers[i] for i in found.good]
         beside = (keys, headers) if kept else (None, None)
-        return Messages(self.name, found.table, partitions, offsets, _spans(polled), appended, payloads, dead, passed, *beside)
+        return Messages(
+            self.name,
+            found.table,
+            partitions,
+            offsets,
+            _spans(polled),
+            appended,
+            payloads,
+            dead,
+            passed,
+            *beside,
+        )
 
 
 def _spans(polled: Iterable[Polled]) -> dict[int, tuple[int, int]]:

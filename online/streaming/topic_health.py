@@ -1,4 +1,6 @@
-"""How topics stand for what is published: what keeps one from being applied, what could not be read, what its messages lack."""
+"""How topics stand for what is published: what keeps one from being applied, what could not be
+read, what its messages lack.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +62,11 @@ STANDING = f"""with topics as (select s.rows, s.group_by, t.topic from workbench
 class Counts:
     """Messages of one partition by what became of them.
 
-    `messages` are all; of them `events` could be read and have a key and a time (a filter of the source may still leave
-    them out), `tombstones` have no value, `deletes` say that a row went, `dead` became dead letters, `keyless` of these
-    for want of a key or a time. Of the events, `old` are of before 1990 and `ahead` of more than a day from now, and
-    `nulls` says how many have no value in a column that is read.
+    `messages` are all; of them `events` could be read and have a key and a time (a filter of the
+    source may still leave them out), `tombstones` have no value, `deletes` say that a row went,
+    `dead` became dead letters, `keyless` of these for want of a key or a time. Of the events, `old`
+    are of before 1990 and `ahead` of more than a day from now, and `nulls` says how many have no
+    value in a column that is read.
     """
 
     messages: int = 0
@@ -79,11 +82,13 @@ class Counts:
 
 @dataclass(frozen=True)
 class TopicHealth:
-    """How one topic stands for one group-by; times in microseconds since 1970, none where nothing is known.
+    """How one topic stands for one group-by.
 
-    `trouble` says why nothing of it is applied, empty where it is, and `trouble_since` since when. `dead` messages could
-    not be applied and were not replayed, the first of them at `dead_since`. `counts` are of what was applied in the hours
-    that were asked for.
+    Times in microseconds since 1970, none where nothing is known.
+
+    `trouble` says why nothing of it is applied, empty where it is, and `trouble_since` since when.
+    `dead` messages could not be applied and were not replayed, the first of them at `dead_since`.
+    `counts` are of what was applied in the hours that were asked for.
     """
 
     rows: str
@@ -96,25 +101,41 @@ class TopicHealth:
     counts: Counts
 
     def null_share(self, column: str) -> float | None:
-        """Of its events, the share without a value in this column of the source; none where there were no events."""
+        """Of its events, the share without a value in this column of the source.
+
+        None where there were no events.
+        """
         return self.counts.nulls[column] / self.counts.events if self.counts.events else None
 
     @property
     def null_shares(self) -> dict[str, float]:
         """By column of the source that some event had no value in, the share of events without one."""
-        return {c: n / self.counts.events for c, n in sorted(self.counts.nulls.items())} if self.counts.events else {}
+        return (
+            {c: n / self.counts.events for c, n in sorted(self.counts.nulls.items())}
+            if self.counts.events
+            else {}
+        )
 
     @property
     def far_share(self) -> float | None:
-        """Of its events, the share of a time before 1990 or more than a day from now; none where there were no events."""
-        return (self.counts.old + self.counts.ahead) / self.counts.events if self.counts.events else None
+        """Of its events, the share of a time before 1990 or more than a day from now.
+
+        None where there were no events.
+        """
+        return (
+            (self.counts.old + self.counts.ahead) / self.counts.events
+            if self.counts.events
+            else None
+        )
 
 
 def topic_health(store: Store, hours: int = 24) -> list[TopicHealth]:
-    """How every topic that was ever read stands, for each group-by that is stored, by group-by and topic.
+    """How every topic that was ever read stands, for each group-by that is stored, by group-by and
+    topic.
 
-    Counts are of the last so many whole hours and the one that runs; a week of them is kept. A topic that is in trouble
-    before anything of it was read is there too; one that no updater ever looked at is not. One statement.
+    Counts are of the last so many whole hours and the one that runs; a week of them is kept. A
+    topic that is in trouble before anything of it was read is there too; one that no updater ever
+    looked at is not. One statement.
     """
     with store.connection() as con:
         return standing(con, hours)
@@ -132,18 +153,38 @@ def _health(row: tuple[Any, ...]) -> TopicHealth:
     return TopicHealth(table, group_by, topic, trouble, since, dead, dead_since, counts)
 
 
-def troubled(con: psycopg.Connection[Any], tables: Collection[str], topic: str, sentence: str, partitions: Collection[int] = (EVERY,)) -> None:
-    """Nothing of a topic, or of these partitions of it, is applied to these tables, for a reason that whoever looks should know."""
-    told = {"rows": list(tables), "topic": topic, "sentence": sentence, "partitions": list(partitions)}
+def troubled(
+    con: psycopg.Connection[Any],
+    tables: Collection[str],
+    topic: str,
+    sentence: str,
+    partitions: Collection[int] = (EVERY,),
+) -> None:
+    """Nothing of a topic, or of these partitions of it, is applied to these tables, for a reason
+    that whoever looks should know.
+    """
+    told = {
+        "rows": list(tables),
+        "topic": topic,
+        "sentence": sentence,
+        "partitions": list(partitions),
+    }
     con.execute(TROUBLED, told)
 
 
-def mended(con: psycopg.Connection[Any], tables: Collection[str], topic: str, partitions: Collection[int] = ()) -> None:
+def mended(
+    con: psycopg.Connection[Any],
+    tables: Collection[str],
+    topic: str,
+    partitions: Collection[int] = (),
+) -> None:
     """A topic is read again, of these partitions; what kept the whole of it is over too."""
     con.execute(MENDED, (list(tables), topic, [EVERY, *partitions]))
 
 
-def counted(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, counts: Mapping[int, Counts]) -> None:
+def counted(
+    cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, counts: Mapping[int, Counts]
+) -> None:
     """Add what came of each partition, in the transaction that moves its offset."""
     for partition, c in sorted(counts.items()):
         if c.messages:
@@ -157,5 +198,7 @@ def forgotten(con: psycopg.Connection[Any]) -> None:
 
 
 def far(times: Numbers, now: int) -> tuple[int, int]:
-    """How many of these times, in microseconds, are before 1990, and how many more than a day from now."""
+    """How many of these times, in microseconds, are before 1990, and how many more than a day from
+    now.
+    """
     return int((times < OLDEST).sum()), int((times > now + AHEAD).sum())

@@ -1,4 +1,6 @@
-"""Kafka to Postgres: the updater polls, writes rows and offsets in one transaction, and goes on where the store says it was."""
+"""Kafka to Postgres: the updater polls, writes rows and offsets in one transaction, and goes on
+where the store says it was.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,12 @@ log = logging.getLogger("workbench.stream")
 class Streaming:
     """How an updater works.
 
-    `group` is the consumer group that shares the partitions (by default one of the store and the group-bys), `partitions`
-    those to read without a group, by topic. A transaction holds some `batch` messages; `waiting` of them, or `size` bytes,
-    wait at most. From `poison_least` bad messages on, a topic of which more than the share `poison` is bad pauses.
-    `lost` says what happens where Kafka no longer has the next message: "stop", or "skip" those that are gone. Bad messages
-    go to `dead_topic` too, beside the table of dead letters.
+    `group` is the consumer group that shares the partitions (by default one of the store and the
+    group-bys), `partitions` those to read without a group, by topic. A transaction holds some
+    `batch` messages; `waiting` of them, or `size` bytes, wait at most. From `poison_least` bad
+    messages on, a topic of which more than the share `poison` is bad pauses. `lost` says what
+    happens where Kafka no longer has the next message: "stop", or "skip" those that are gone. Bad
+    messages go to `dead_topic` too, beside the table of dead letters.
     """
 
     group: str | None = None
@@ -48,15 +51,23 @@ class Streaming:
     poison_least: int = 100
     lost: str = "stop"
     dead_topic: str | None = None
-    refresh: float = 5.0  # seconds between looks at what is published, and at how far the topics are
+    refresh: float = (
+        5.0  # seconds between looks at what is published, and at how far the topics are
+    )
     upkeep: float = 600.0
     kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)  # so may these
 
     def __post_init__(self) -> None:
         """Refuse what no updater can work by."""
         wrong = {
-            "poison": not 0 <= self.poison <= 1 and f"{self.poison:g} is no share: give a number from 0 to 1",
-            "batch": self.batch < 1 and f"a transaction of {self.batch} messages writes nothing: give 1 or more",
+            "poison": (
+                not 0 <= self.poison <= 1
+                and f"{self.poison:g} is no share: give a number from 0 to 1"
+            ),
+            "batch": (
+                self.batch < 1
+                and f"a transaction of {self.batch} messages writes nothing: give 1 or more"
+            ),
             "lost": self.lost not in ("stop", "skip") and f"{self.lost!r} is neither stop nor skip",
         }
         for name, problem in wrong.items():
@@ -66,15 +77,24 @@ class Streaming:
 
 
 class Updater:
-    """Keeps what is published fresh from Kafka: every message is applied once, whatever crashes (semantics rule 21).
+    """Keeps what is published fresh from Kafka: every message is applied once, whatever crashes
+    (semantics rule 21).
 
-    `names` are joins and group-bys that are served, all by default; of these, the temporal group-bys that have a topic are
-    streamed. `servers` are Kafka's, else of the environment (WORKBENCH_KAFKA, and WORKBENCH_KAFKA_CONFIG for credentials).
-    `run` works until `stop`; `with Updater(store) as updater:` works in the background. Raises StoreError where nothing
-    has a topic, a topic is not there, or Kafka lost messages.
+    `names` are joins and group-bys that are served, all by default; of these, the temporal
+    group-bys that have a topic are streamed. `servers` are Kafka's, else of the environment
+    (WORKBENCH_KAFKA, and WORKBENCH_KAFKA_CONFIG for credentials). `run` works until `stop`; `with
+    Updater(store) as updater:` works in the background. Raises StoreError where nothing has a
+    topic, a topic is not there, or Kafka lost messages.
     """
 
-    def __init__(self, store: Store, *names: str, servers: str | Sequence[str] | None = None, settings: Streaming | None = None, measures: StreamMeasures | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *names: str,
+        servers: str | Sequence[str] | None = None,
+        settings: Streaming | None = None,
+        measures: StreamMeasures | None = None,
+    ) -> None:
         self.store, self.names, self.settings = store, names, settings or Streaming()
         self.config = configured(servers, self.settings.kafka or None)
         self.measures = measures or StreamMeasures()
@@ -88,12 +108,23 @@ class Updater:
     def plans(self) -> dict[str, GroupByPlan]:
         """What is streamed, by the table of its rows. StoreError where that is nothing."""
         served = {name: self.store.plan(name, fresh=True)[1] for name in self.store.names()}
-        there = {g.table: g for p in served.values() for g in p.group_bys if not self.names or {p.name, g.name} & {*self.names}}
-        if lacking := [n for n in self.names if n not in served and n not in {g.name for g in there.values()}]:
+        there = {
+            g.table: g
+            for p in served.values()
+            for g in p.group_bys
+            if not self.names or {p.name, g.name} & {*self.names}
+        }
+        if lacking := [
+            n for n in self.names if n not in served and n not in {g.name for g in there.values()}
+        ]:
             raise unknown(lacking[0], served)
         found = {table: g for table, g in there.items() if g.topic is not None and not g.daily}
         if not found and self.names:
-            message = f'{", ".join(self.names)} has no topic to follow: declare it on the source of a temporal group-by, as in EventSource(table, time=..., topic="events.returns"), and publish'
+            message = (
+                f"{', '.join(self.names)} has no topic to follow: declare it on the source of a"
+                ' temporal group-by, as in EventSource(table, time=..., topic="events.returns"),'
+                " and publish"
+            )
             raise StoreError(message)
         return found
 
@@ -119,10 +150,14 @@ class Updater:
                 tries = 0 if session and session.worked else tries + 1
 
     def _troubled(self, session: Session | None, error: StoreError) -> None:
-        """Whoever looks at the store should know why nothing is applied: Kafka, which is asked before anything, may be away or refuse us."""
+        """Whoever looks at the store should know why nothing is applied: Kafka, which is asked
+        before anything, may be away or refuse us.
+        """
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             for table, plan in (session.plans if session else self.plans()).items():
-                if plan.topic and plan.topic.name not in self.paused:  # what pauses one is told already
+                if (
+                    plan.topic and plan.topic.name not in self.paused
+                ):  # what pauses one is told already
                     topic_health.troubled(con, [table], plan.topic.name, str(error))
 
     def stop(self) -> None:
@@ -167,22 +202,37 @@ class Updater:
             self._thread.join()
 
     def caught_up(self, seconds: float = 60.0) -> list[offsets.Partition]:
-        """Wait until all messages that the topics have now are applied; how the partitions stand then.
+        """Wait until all messages that the topics have now are applied.
+
+        How the partitions stand then.
 
         Raises StoreError where that takes longer, or the updater ended.
         """
-        from workbench.online.streaming.kafka_consumer import topic_ends  # noqa: PLC0415 for who waits
+        from workbench.online.streaming.kafka_consumer import (  # noqa: PLC0415 for who waits
+            topic_ends,
+        )
 
         plans = self.plans()
         ends = topic_ends(self.config, {p.topic.name for p in plans.values() if p.topic})
         until = time.monotonic() + seconds
         while True:
             there = {(p.group_by, p.topic, p.partition): p for p in offsets.progress(self.store)}
-            behind = [f"{g.name} of {t} {p}" for g in plans.values() for (t, p), end in ends.items() if g.topic and g.topic.name == t and end and ((at := there.get((g.name, t, p))) is None or (at.next or 0) < end)]
+            behind = [
+                f"{g.name} of {t} {p}"
+                for g in plans.values()
+                for (t, p), end in ends.items()
+                if g.topic
+                and g.topic.name == t
+                and end
+                and ((at := there.get((g.name, t, p))) is None or (at.next or 0) < end)
+            ]
             if not behind:
                 return list(there.values())
             if self.error or time.monotonic() > until:
-                message = f"{len(behind)} partitions are not caught up with ({behind[0]}): {self.error or next(iter(self.paused.values()), f'more than {seconds:g} s are needed')}"
+                message = (
+                    f"{len(behind)} partitions are not caught up with ({behind[0]}):"
+                    f" {self.error or next(iter(self.paused.values()), f'more than {seconds:g} s are needed')}"
+                )
                 raise StoreError(message, "busy")
             time.sleep(0.02)
 

@@ -1,4 +1,7 @@
-"""Spark as teams have it: Spark Connect, and a cluster whose Python lacks this project (C11). The numbers are DuckDB's."""
+"""Spark as teams have it: Spark Connect, and a cluster whose Python lacks this project (C11).
+
+The numbers are DuckDB's.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ def cluster():
 
 def test_spark_connect_gives_the_same_by_kernel():
     """C11: what needs a session's `sparkContext`, or sends functions by reference, has none there."""
-    pytest.importorskip("grpc", reason="Spark Connect needs grpcio: pip install 'feature-workbench[spark-connect]'")
+    pytest.importorskip(
+        "grpc", reason="Spark Connect needs grpcio: pip install 'feature-workbench[spark-connect]'"
+    )
 
     done = job(sys.executable, remote="local[2]", sketches=True, cancel=True)
 
@@ -42,20 +47,48 @@ def test_spark_connect_gives_the_same_by_kernel():
 
 
 def test_executors_need_none_of_this_project_and_may_die(cluster, tmp_path):
-    """C11: the tasks' sources go with the job; hot keys are cut, their totals handed on; an executor is killed in mid-run."""
-    settings = SMALL | {"spark.executor.extraJavaOptions": f"-Dmark={tmp_path} -XX:TieredStopAtLevel=1"}
+    """C11: the tasks' sources go with the job; hot keys are cut, their totals handed on.
 
-    done = job(bare_python(tmp_path / "bare"), master=cluster, held=1_000, batches=True, kill=f"-Dmark={tmp_path}", settings=settings)
+    An executor is killed in mid-run.
+    """
+    settings = SMALL | {
+        "spark.executor.extraJavaOptions": f"-Dmark={tmp_path} -XX:TieredStopAtLevel=1"
+    }
+
+    done = job(
+        bare_python(tmp_path / "bare"),
+        master=cluster,
+        held=1_000,
+        batches=True,
+        kill=f"-Dmark={tmp_path}",
+        settings=settings,
+    )
 
     (found,) = done["found"]
-    assert (EQUAL, "kernel", 400, 1) == (found.get("verdict"), found.get("plan"), found.get("rows"), done["killed"]), done
+    assert (EQUAL, "kernel", 400, 1) == (
+        found.get("verdict"),
+        found.get("plan"),
+        found.get("rows"),
+        done["killed"],
+    ), done
 
 
 def test_executors_without_numba_take_pairs_and_say_so(cluster, tmp_path):
-    """C11: by one task that looks; where the kernel is forced, a sentence names what is lacking and the line to add."""
+    """C11: by one task that looks.
+
+    Where the kernel is forced, a sentence names what is lacking and the line to add.
+    """
     python = bare_python(tmp_path / "bare", "numba")
 
-    forced, chosen = job(python, master=cluster, plans=["kernel", None], events=2_000, left=200, few=10, settings=SMALL)["found"]
+    forced, chosen = job(
+        python,
+        master=cluster,
+        plans=["kernel", None],
+        events=2_000,
+        left=200,
+        few=10,
+        settings=SMALL,
+    )["found"]
 
     assert "lacks numba: set PYSPARK_PYTHON" in forced["error"]
     assert 1 == forced["error"].count("\n")  # and the feature that asked
@@ -105,6 +138,13 @@ def test_sessions_of_two_versions_share_a_worker_in_turns(tmp_path):
             seen.append((hasattr(sys.modules["workbench.backends.hot_key_slices"], "OTHER"), tasks is sys.modules["workbench.backends.spark_tasks"]))
         print(seen)
     """
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path)}, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     assert str([(False, True), (True, True)] * 2) == done.stdout.strip()

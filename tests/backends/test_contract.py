@@ -1,4 +1,6 @@
-"""The contract of every engine and every plan: the golden quickstart, generated histories and the hard cases, held against the oracle."""
+"""The contract of every engine and every plan: the golden quickstart, generated histories and the
+hard cases, held against the oracle.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ from workbench.backends.equality import equal
 
 pytestmark = pytest.mark.slow
 
+
 @pytest.fixture(scope="module")
 def duck_of_all():
     return ibis.duckdb.connect()
@@ -39,16 +42,27 @@ def answers(table):
 def test_the_golden_quickstart_is_the_same_on_every_engine(shared, duck, way, mode):
     con, plan = way
     if (con.name, plan) == ("pyspark", "pairs"):
-        # it costs a minute, and what it may find, these find: the certificate (as of the time) and generated cases (both)
-        pytest.skip("Spark takes this plan for the certificate of the sample shop and for generated cases")
+        # it costs a minute, and what it may find, these find: the certificate (as of the time) and
+        # generated cases (both)
+        pytest.skip(
+            "Spark takes this plan for the certificate of the sample shop and for generated cases"
+        )
     samples.load(duck, shared / "data" / "quickstart")
     for name in samples.TABLES:
         con.create_table(name, duck.table(name).to_pyarrow(), overwrite=True)
 
-    want, got = answers(backfill(definitions(duck, mode), plan="pairs")), answers(backfill(definitions(duck, mode), on=con, plan=plan))
+    want, got = (
+        answers(backfill(definitions(duck, mode), plan="pairs")),
+        answers(backfill(definitions(duck, mode), on=con, plan=plan)),
+    )
 
     assert want.keys() == got.keys()
-    wrong = [(k, c, v, got[k][c]) for k, row in want.items() for c, v in row.items() if c != "ts" and not equal(v, got[k][c])]
+    wrong = [
+        (k, c, v, got[k][c])
+        for k, row in want.items()
+        for c, v in row.items()
+        if c != "ts" and not equal(v, got[k][c])
+    ]
     assert not wrong
 
 
@@ -64,24 +78,38 @@ def check(con, plan, case, columns):
         for n in range(len(case.asked)):
             want, scale = cases.expected(case, row, n)
             value = got[i][cases.column(case, n)]
-            assert equal(want, value, scale), (case.asked[n][0].name, case.asked[n][1], row, want, value)
+            assert equal(want, value, scale), (
+                case.asked[n][0].name,
+                case.asked[n][1],
+                row,
+                want,
+                value,
+            )
 
 
-@settings(max_examples=int(os.environ.get("WORKBENCH_EXAMPLES", "80")), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("WORKBENCH_EXAMPLES", "80")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(case=cases.cases)
 def test_the_kernel_gives_what_the_oracle_says(duck_of_all, case):
     check(duck_of_all, "kernel", case, tuple(cases.EVENTS.names))
 
 
 @seed(5)
-@settings(max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(case=cases.cases)
 def test_an_engine_gives_what_the_oracle_says(way, case):
     check(*way, case, tuple(cases.EVENTS.names))
 
 
 @seed(6)
-@settings(max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 @given(case=cases.exact_cases)
 def test_running_totals_give_what_the_oracle_says(postgres, case):
     check(postgres, "running", case, cases.SIMPLE)
@@ -102,24 +130,51 @@ def event(user, at, **values):
 def hot(rng: random.Random):
     """One key with nine of ten events, and times that tie."""
     users = ["hot"] * 9 + ["cold"]
-    return [event(rng.choice(users), NOON - rng.randrange(20 * 24) * cases.HOUR, n=rng.randrange(9), x=rng.choice([0.1, 1e9, -2.5]), s=rng.choice("abc"), b=rng.random() < 0.5) for _ in range(300)]
+    return [
+        event(
+            rng.choice(users),
+            NOON - rng.randrange(20 * 24) * cases.HOUR,
+            n=rng.randrange(9),
+            x=rng.choice([0.1, 1e9, -2.5]),
+            s=rng.choice("abc"),
+            b=rng.random() < 0.5,
+        )
+        for _ in range(300)
+    ]
 
 
 HARD = [
     *hot(random.Random(1)),  # noqa: S311 a history, not a secret
     event("large, then small", NOON - 4 * cases.DAY, x=1e15, n=1),
     *(event("large, then small", NOON - i, x=0.1, n=1) for i in range(1, 11)),
-    *(event("edges", NOON - back, n=i, x=float(i)) for i, back in enumerate([0, 1, 3 * cases.DAY, 3 * cases.DAY + 1, 3 * cases.DAY - 1])),
-    *(event("no numbers", NOON - i, x=x) for i, x in enumerate([math.nan, math.inf, -math.inf, None], 1)),
-    *(event(user, NOON - 1, n=i, s=user) for i, user in enumerate(["é", "e\u0301", "ß", "ss", "İ", "日本", "\U0001f600", "'", '"', "\\", "a,b", "a b "])),
+    *(
+        event("edges", NOON - back, n=i, x=float(i))
+        for i, back in enumerate([0, 1, 3 * cases.DAY, 3 * cases.DAY + 1, 3 * cases.DAY - 1])
+    ),
+    *(
+        event("no numbers", NOON - i, x=x)
+        for i, x in enumerate([math.nan, math.inf, -math.inf, None], 1)
+    ),
+    *(
+        event(user, NOON - 1, n=i, s=user)
+        for i, user in enumerate(
+            ["é", "e\u0301", "ß", "ss", "İ", "日本", "\U0001f600", "'", '"', "\\", "a,b", "a b "]
+        )
+    ),
     *(event("summer time", SUMMER + i * cases.HOUR, n=i) for i in range(-3, 4)),
     *(event("2038", FAR - i, n=i) for i in (0, 1, 2, 3 * cases.DAY)),
     *(event("before 1970", -5 - i, n=i, x=-0.0) for i in (0, 1, 2, 3 * cases.DAY)),
-    *(event("near 64 bits", NOON - i, n=n) for i, n in enumerate([2**62, 2**62 - 1, -(2**63), 2**63 - 1], 1)),
+    *(
+        event("near 64 bits", NOON - i, n=n)
+        for i, n in enumerate([2**62, 2**62 - 1, -(2**63), 2**63 - 1], 1)
+    ),
 ]
 TIMES = {"summer time": SUMMER + cases.HOUR, "2038": FAR, "before 1970": -5}
 ASKED = [
-    *(("n", r) for r in ("sum", "average", "variance_pop", "p50", "min", "last3", "unique_count", "mode")),
+    *(
+        ("n", r)
+        for r in ("sum", "average", "variance_pop", "p50", "min", "last3", "unique_count", "mode")
+    ),
     *(("x", r) for r in ("sum", "average", "stddev", "p90", "max", "first", "top2", "count")),
     *(("s", r) for r in ("last", "mode", "bottom2", "collect")),
 ]
@@ -127,9 +182,25 @@ ASKED = [
 
 def hard_case(rows, asked):
     users = list(dict.fromkeys(e["user"] for e in rows))
-    named = {(c, r.name): r for c in "nxs" for r in (*cases.numeric(c), *cases.ordered(c)) if r.value({c: 1, "b": False}) is not None}
-    left = [{"user": u, "shop": 1, "t": TIMES.get(u, NOON) + later} for u in users for later in (0, 1)]
-    return cases.Case(rows, left, ("user",), False, "exact", None, None, tuple((named[a], span) for a in asked for span in ("3d", "all")))
+    named = {
+        (c, r.name): r
+        for c in "nxs"
+        for r in (*cases.numeric(c), *cases.ordered(c))
+        if r.value({c: 1, "b": False}) is not None
+    }
+    left = [
+        {"user": u, "shop": 1, "t": TIMES.get(u, NOON) + later} for u in users for later in (0, 1)
+    ]
+    return cases.Case(
+        rows,
+        left,
+        ("user",),
+        False,
+        "exact",
+        None,
+        None,
+        tuple((named[a], span) for a in asked for span in ("3d", "all")),
+    )
 
 
 def test_hard_cases_are_what_the_oracle_says(way):
@@ -147,14 +218,31 @@ def test_keys_that_would_collide_if_glued_are_apart(way):
     con, plan = way
     keys = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("a,b", "c"), ("a", "b,c")]
     at = pa.array([cases.moment(NOON)] * len(keys), pa.timestamp("us"))
-    rows = pa.table({"k": [k for k, _ in keys], "l": [k for _, k in keys], "t": at, "n": range(len(keys))})
+    rows = pa.table(
+        {"k": [k for k, _ in keys], "l": [k for _, k in keys], "t": at, "n": range(len(keys))}
+    )
     events = con.create_table("glued", rows, overwrite=True)
-    left = con.create_table("asked", rows.set_column(2, "t", pa.array([cases.moment(NOON + 1)] * len(keys), pa.timestamp("us"))), overwrite=True)
-    group_by = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k", "l"], aggregations=[events.count(), events.n.sum()])
+    left = con.create_table(
+        "asked",
+        rows.set_column(2, "t", pa.array([cases.moment(NOON + 1)] * len(keys), pa.timestamp("us"))),
+        overwrite=True,
+    )
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(events, time="t"),
+        keys=["k", "l"],
+        aggregations=[events.count(), events.n.sum()],
+    )
 
-    got = backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by]), plan=plan).to_pyarrow().to_pylist()
+    got = (
+        backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by]), plan=plan)
+        .to_pyarrow()
+        .to_pylist()
+    )
 
-    assert [(n, 1, n) for n in range(len(keys))] == sorted((r["n"], r["g_count"], r["g_n_sum"]) for r in got)
+    assert [(n, 1, n) for n in range(len(keys))] == sorted(
+        (r["n"], r["g_count"], r["g_n_sum"]) for r in got
+    )
 
 
 # --- what is told of one engine
@@ -166,23 +254,58 @@ def test_an_operation_gives_the_agreed_value(con, case):
 
 
 def test_a_number_without_a_scale_keeps_its_digits(postgres):
-    postgres.raw_sql("drop table if exists numbers; create table numbers as select 'a' k, timestamp '2024-01-01' t, 1.23456::numeric v union all select 'a', timestamp '2024-01-01', 2.000001")
-    postgres.raw_sql("drop table if exists asked; create table asked as select 'a' k, timestamp '2024-01-02' t")
+    postgres.raw_sql(
+        "drop table if exists numbers; create table numbers as select 'a' k, timestamp '2024-01-01'"
+        " t, 1.23456::numeric v union all select 'a', timestamp '2024-01-01', 2.000001"
+    )
+    postgres.raw_sql(
+        "drop table if exists asked; create table asked as select 'a' k, timestamp '2024-01-02' t"
+    )
     table = postgres.table("numbers")
-    group_by = GroupBy(name="g", source=EventSource(table, time="t"), keys=["k"], aggregations=[table.v.sum(), table.v.max(), (table.v * table.v).sum().name("squares"), table.v.mean()])
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(table, time="t"),
+        keys=["k"],
+        aggregations=[
+            table.v.sum(),
+            table.v.max(),
+            (table.v * table.v).sum().name("squares"),
+            table.v.mean(),
+        ],
+    )
 
-    (row,) = backfill(Join(name="j", left=EventSource(postgres.table("asked"), time="t"), parts=[group_by])).execute().to_dict("records")
+    (row,) = (
+        backfill(
+            Join(name="j", left=EventSource(postgres.table("asked"), time="t"), parts=[group_by])
+        )
+        .execute()
+        .to_dict("records")
+    )
 
-    assert (3.234561, 2.000001, 5.5241423936010) == tuple(pytest.approx(float(row[f"g_{c}"]), rel=1e-12) for c in ("v_sum", "v_max", "squares"))
+    assert (3.234561, 2.000001, 5.5241423936010) == tuple(
+        pytest.approx(float(row[f"g_{c}"]), rel=1e-12) for c in ("v_sum", "v_max", "squares")
+    )
 
 
 def test_a_plan_that_cannot_take_what_is_asked_is_refused_with_what_it_takes(postgres):
-    postgres.raw_sql("drop table if exists numbers; create table numbers as select 'a' k, timestamp '2024-01-01' t, 1.5::float8 v")
+    postgres.raw_sql(
+        "drop table if exists numbers; create table numbers as select 'a' k, timestamp '2024-01-01'"
+        " t, 1.5::float8 v"
+    )
     table = postgres.table("numbers")
-    group_by = GroupBy(name="g", source=EventSource(table, time="t"), keys=["k"], aggregations=trailing(days(1), table.v.sum()))
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(table, time="t"),
+        keys=["k"],
+        aggregations=trailing(days(1), table.v.sum()),
+    )
 
-    with pytest.raises(EngineError, match="plan='running' takes counts, and sums and means of whole numbers"):
-        backfill(Join(name="j", left=EventSource(table, time="t"), parts=[group_by]), plan="running")
+    with pytest.raises(
+        EngineError, match="plan='running' takes counts, and sums and means of whole numbers"
+    ):
+        backfill(
+            Join(name="j", left=EventSource(table, time="t"), parts=[group_by]), plan="running"
+        )
 
 
 def test_a_hot_key_is_cut_by_time_and_gives_the_same(spark, monkeypatch):
@@ -207,15 +330,42 @@ def test_all_of_a_hot_keys_past_is_cut_by_time_and_gives_the_same(spark, monkeyp
 
     monkeypatch.setattr(workbench.backends.spark_kernel, "HELD", 600)
     rng = random.Random(3)  # noqa: S311 a history, not a secret
-    large = [2**62, 2**62, 2**62, -(2**62), -(2**62), -(2**62)]  # a part of them does not fit 64 bits, all of them do
-    rows = [*hot(rng), *(event("hot", NOON - 19 * cases.DAY + i, n=n, x=1e15 + n) for i, n in enumerate(large)), *(event("hot", NOON - 15 * cases.DAY, n=i, x=0.1, s="tie") for i in range(9))]
+    large = [
+        2**62,
+        2**62,
+        2**62,
+        -(2**62),
+        -(2**62),
+        -(2**62),
+    ]  # a part of them does not fit 64 bits, all of them do
+    rows = [
+        *hot(rng),
+        *(event("hot", NOON - 19 * cases.DAY + i, n=n, x=1e15 + n) for i, n in enumerate(large)),
+        *(event("hot", NOON - 15 * cases.DAY, n=i, x=0.1, s="tie") for i in range(9)),
+    ]
     users = [("hot", back) for back in (0, 1, 5, 10, 14, 16, 18, 25)] + [("cold", 0), ("none", 0)]
     left = [{"user": u, "shop": 1, "t": NOON - back * cases.DAY + 1} for u, back in users]
     over = [(re.match(r"_(?:\['(\w)'\]|\.(\w)\.|())", repr(r.expr)), r) for r in cases.REDUCTIONS]
-    asked = [r for found, r in over if found and (found[1] or found[2] or "", r.name) in ALL_OF_THE_PAST]
+    asked = [
+        r for found, r in over if found and (found[1] or found[2] or "", r.name) in ALL_OF_THE_PAST
+    ]
     assert len(ALL_OF_THE_PAST) < len(asked)  # some with where=
 
-    check(spark, "kernel", cases.Case(rows, left, ("user",), True, "exact", None, None, tuple((r, span) for r in asked for span in ("3d", "all"))), cases.SIMPLE)
+    check(
+        spark,
+        "kernel",
+        cases.Case(
+            rows,
+            left,
+            ("user",),
+            True,
+            "exact",
+            None,
+            None,
+            tuple((r, span) for r in asked for span in ("3d", "all")),
+        ),
+        cases.SIMPLE,
+    )
 
 
 def test_more_events_than_memory_should_hold_are_taken_in_parts(duck_of_all, monkeypatch):

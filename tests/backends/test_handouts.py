@@ -26,7 +26,8 @@ def literals(everywhere=None, **by_engine):
     return dict.fromkeys((DUCK, PG, SPARK), everywhere) | by_engine
 
 
-# A column of the left of each type: how each engine writes its value, none where it has no such type, and the value.
+# A column of the left of each type: how each engine writes its value, none where it has no such
+# type, and the value.
 COLUMNS = {
     "large": (literals(f"cast({LARGE} as bigint)"), LARGE),
     "least": (literals(f"cast({SMALL} as bigint)"), SMALL),
@@ -35,29 +36,86 @@ COLUMNS = {
     "truth": (literals("true"), True),
     "text": (literals("'a''b'"), "a'b"),
     "double": (literals("cast(0.1 as double precision)", pyspark="0.1D"), 0.1),
-    "wide": (literals("cast(12345678901234567890.123456789 as decimal(38, 9))", pyspark="cast('12345678901234567890.123456789' as decimal(38, 9))"), Decimal("12345678901234567890.123456789")),
+    "wide": (
+        literals(
+            "cast(12345678901234567890.123456789 as decimal(38, 9))",
+            pyspark="cast('12345678901234567890.123456789' as decimal(38, 9))",
+        ),
+        Decimal("12345678901234567890.123456789"),
+    ),
     "early_day": (literals("date '1600-01-02'"), date(1600, 1, 2)),
-    "early": (literals("timestamp '1600-01-02 03:04:05.123456'", pyspark="timestamp_ntz '1600-01-02 03:04:05.123456'"), naive(1600, 1, 2, 3, 4, 5, 123456)),
-    "late": (literals("timestamp '3000-01-02 03:04:05.123456'", pyspark="timestamp_ntz '3000-01-02 03:04:05.123456'"), naive(3000, 1, 2, 3, 4, 5, 123456)),
-    "zoned": (literals("timestamptz '1899-01-02 03:04:05.5+00'", pyspark=None), datetime(1899, 1, 2, 3, 4, 5, 500000, UTC)),
-    "of_session": ({SPARK: "timestamp '1899-01-02 03:04:05.5'"}, naive(1899, 1, 2, 3, 4, 5, 500000)),
+    "early": (
+        literals(
+            "timestamp '1600-01-02 03:04:05.123456'",
+            pyspark="timestamp_ntz '1600-01-02 03:04:05.123456'",
+        ),
+        naive(1600, 1, 2, 3, 4, 5, 123456),
+    ),
+    "late": (
+        literals(
+            "timestamp '3000-01-02 03:04:05.123456'",
+            pyspark="timestamp_ntz '3000-01-02 03:04:05.123456'",
+        ),
+        naive(3000, 1, 2, 3, 4, 5, 123456),
+    ),
+    "zoned": (
+        literals("timestamptz '1899-01-02 03:04:05.5+00'", pyspark=None),
+        datetime(1899, 1, 2, 3, 4, 5, 500000, UTC),
+    ),
+    "of_session": (
+        {SPARK: "timestamp '1899-01-02 03:04:05.5'"},
+        naive(1899, 1, 2, 3, 4, 5, 500000),
+    ),
     "bytes": ({DUCK: r"'x\x00'::blob", PG: r"'\x7800'::bytea", SPARK: "X'7800'"}, b"x\0"),
-    "wholes": ({DUCK: f"[{LARGE}, null]::bigint[]", PG: f"array[{LARGE}, null]::bigint[]", SPARK: f"array({LARGE}L, null)"}, [LARGE, None]),
-    "mapped": ({DUCK: f"map {{'a': {LARGE}, 'b': null}}", SPARK: f"map('a', {LARGE}L, 'b', null)"}, {"a": LARGE, "b": None}),
-    "several": ({DUCK: f"{{'x': {LARGE}, 'y': null::bigint}}", SPARK: f"named_struct('x', {LARGE}L, 'y', cast(null as bigint))"}, {"x": LARGE, "y": None}),
-    "nested": ({DUCK: f"[map {{'a': [{LARGE}]}}]", SPARK: f"array(map('a', array({LARGE}L)))"}, [{"a": [LARGE]}]),
-}  # fmt: skip
+    "wholes": (
+        {
+            DUCK: f"[{LARGE}, null]::bigint[]",
+            PG: f"array[{LARGE}, null]::bigint[]",
+            SPARK: f"array({LARGE}L, null)",
+        },
+        [LARGE, None],
+    ),
+    "mapped": (
+        {DUCK: f"map {{'a': {LARGE}, 'b': null}}", SPARK: f"map('a', {LARGE}L, 'b', null)"},
+        {"a": LARGE, "b": None},
+    ),
+    "several": (
+        {
+            DUCK: f"{{'x': {LARGE}, 'y': null::bigint}}",
+            SPARK: f"named_struct('x', {LARGE}L, 'y', cast(null as bigint))",
+        },
+        {"x": LARGE, "y": None},
+    ),
+    "nested": (
+        {DUCK: f"[map {{'a': [{LARGE}]}}]", SPARK: f"array(map('a', array({LARGE}L)))"},
+        [{"a": [LARGE]}],
+    ),
+}
 
 
 def typed(con, name="handed"):
-    """A left of two rows, one with all values and one of nulls but for its key and time, and the values."""
+    """A left of two rows, one with all values and one of nulls but for its key and time, and the
+    values.
+    """
     there = {c: (sql[con.name], v) for c, (sql, v) in COLUMNS.items() if sql.get(con.name)}
     columns = ", ".join(f"{sql} as {c}" for c, (sql, _) in there.items())
     empty = ", ".join("null" for _ in there)
     at = "timestamp '2024-01-02'"
-    put(con, f"{name}_left", f"select 'a' as k, {at} as ts, {columns} union all select 'b', {at}, {empty}")
-    put(con, f"{name}_events", f"select 'a' as k, cast({LARGE} as bigint) as v, timestamp '2024-01-01' as ts")
-    return con.table(f"{name}_left"), con.table(f"{name}_events"), {c: v for c, (_, v) in there.items()}
+    put(
+        con,
+        f"{name}_left",
+        f"select 'a' as k, {at} as ts, {columns} union all select 'b', {at}, {empty}",
+    )
+    put(
+        con,
+        f"{name}_events",
+        f"select 'a' as k, cast({LARGE} as bigint) as v, timestamp '2024-01-01' as ts",
+    )
+    return (
+        con.table(f"{name}_left"),
+        con.table(f"{name}_events"),
+        {c: v for c, (_, v) in there.items()},
+    )
 
 
 def put(con, name, query):
@@ -70,8 +128,18 @@ def put(con, name, query):
 
 def handed(con, *aggregations, **options):
     left, events, values = typed(con)
-    group_by = GroupBy(name="g", source=EventSource(events, time="ts"), keys=["k"], aggregations=list(aggregations) or [events.v.sum()])
-    return backfill(Join(name="handed", left=EventSource(left, time="ts"), parts=[group_by]), **options), values
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(events, time="ts"),
+        keys=["k"],
+        aggregations=list(aggregations) or [events.v.sum()],
+    )
+    return (
+        backfill(
+            Join(name="handed", left=EventSource(left, time="ts"), parts=[group_by]), **options
+        ),
+        values,
+    )
 
 
 def as_python(value):
@@ -99,7 +167,9 @@ WAYS = {
     "arrow batches": lambda t: arrow_rows(t.to_pyarrow_batches(chunk_size=1).read_all()),
     "pandas": lambda t: by_pandas(t.to_pandas()),
     "execute": lambda t: by_pandas(t.execute()),
-    "pandas batches": lambda t: [row for frame in t.to_pandas_batches(chunk_size=1) for row in by_pandas(frame)],
+    "pandas batches": lambda t: [
+        row for frame in t.to_pandas_batches(chunk_size=1) for row in by_pandas(frame)
+    ],
     "head": lambda t: arrow_rows(t.head(2).to_pyarrow()),
     "limit": lambda t: by_pandas(t.execute(limit=2)),
     "filter": lambda t: arrow_rows(t.filter(t.k.isin(["a", "b"])).to_pyarrow()),
@@ -108,7 +178,7 @@ WAYS = {
     "interchange": lambda t: arrow_rows(pd_arrow(t)),
     "a column": lambda t: [{"large": v} for v in t.large.to_pyarrow().to_pylist()],
     "a series": lambda t: [{"large": as_python(v)} for v in t.large.execute().tolist()],
-}  # fmt: skip
+}
 
 
 def pd_arrow(table):
@@ -117,7 +187,14 @@ def pd_arrow(table):
     return pa.table(table)  # by __arrow_c_stream__
 
 
-@pytest.fixture(scope="module", params=[DUCK, pytest.param("postgres", marks=pytest.mark.slow), pytest.param("spark", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        DUCK,
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("spark", marks=pytest.mark.slow),
+    ],
+)
 def given(request):
     con = ibis.duckdb.connect() if request.param == DUCK else request.getfixturevalue(request.param)
     return handed(con)
@@ -145,14 +222,22 @@ def test_a_scalar_a_parameter_and_a_table_of_ones_own_beside_it(given):
     table, _ = given
     con = table.get_backend()
     least = ibis.param("int64")
-    put(con, "beside", f"select 'a' as k, cast({LARGE} as bigint) as mine union all select 'b', null")
+    put(
+        con,
+        "beside",
+        f"select 'a' as k, cast({LARGE} as bigint) as mine union all select 'b', null",
+    )
 
     both = table.select("k", "g_v_sum").join(con.table("beside"), "k").order_by("k")
 
     assert LARGE == table.g_v_sum.max().to_pyarrow().as_py()
     assert LARGE == table.g_v_sum.max().execute()
-    assert [LARGE] == table.filter(table.large >= least).large.to_pyarrow(params={least: LARGE}).to_pylist()
-    assert [(LARGE, LARGE), (None, None)] == [(r["g_v_sum"], r["mine"]) for r in both.to_pyarrow().to_pylist()]
+    assert [LARGE] == table.filter(table.large >= least).large.to_pyarrow(
+        params={least: LARGE}
+    ).to_pylist()
+    assert [(LARGE, LARGE), (None, None)] == [
+        (r["g_v_sum"], r["mine"]) for r in both.to_pyarrow().to_pylist()
+    ]
 
 
 def test_whole_numbers_keep_their_type_beside_a_null(given):
@@ -192,14 +277,23 @@ def test_a_dated_result_of_spark_is_read_so_too(spark, tmp_path, place):
 @pytest.mark.slow
 def test_compare_reads_spark_as_backfill_hands_it_out(spark):
     _left, events, _values = typed(spark)
-    put(spark, "handed_off", f"select 'a' as k, cast({LARGE - 1} as bigint) as v, timestamp '2024-01-01' as ts")
+    put(
+        spark,
+        "handed_off",
+        f"select 'a' as k, cast({LARGE - 1} as bigint) as v, timestamp '2024-01-01' as ts",
+    )
     con = ibis.duckdb.connect()
     con.create_table("handed_events", spark.table("handed_off").to_pyarrow())
     con.create_table("few", pd.DataFrame({"k": ["a", "b"], "ts": [naive(2024, 1, 2)] * 2}))
     put(spark, "few", "select k, ts from handed_left")
-    group_by = GroupBy(name="g", source=EventSource(events, time="ts"), keys=["k"], aggregations=[events.v.sum()])
+    group_by = GroupBy(
+        name="g", source=EventSource(events, time="ts"), keys=["k"], aggregations=[events.v.sum()]
+    )
 
-    found = compare(Join(name="handed", left=EventSource(spark.table("few"), time="ts"), parts=[group_by]), on=[spark, con])
+    found = compare(
+        Join(name="handed", left=EventSource(spark.table("few"), time="ts"), parts=[group_by]),
+        on=[spark, con],
+    )
 
     assert (LARGE, LARGE - 1) == found.differences[0].given
 
@@ -217,10 +311,15 @@ WIDE = "select id, repeat(chr(97 + id % 26), 1000) as s from range(0, 20000, 1, 
 
 @pytest.mark.slow
 def test_spark_keeps_nothing_of_the_rows_that_came(spark):
-    """7b: what an upload or a batch of results reads is gone with it; each left all its rows in the driver, until none had room."""
+    """7b: what an upload or a batch of results reads is gone with it.
+
+    Each left all its rows in the driver, until none had room.
+    """
     engine = engine_of(spark)
     table = spark.sql(WIDE.format(parts=4))
-    assert list(range(20_000)) == engine.batches(table).read_all()["id"].to_pylist()  # in the partitions' order
+    assert (
+        list(range(20_000)) == engine.batches(table).read_all()["id"].to_pylist()
+    )  # in the partitions' order
     before = held(spark)
 
     sizes = [sum(b.nbytes for b in engine.batches(table)) for _ in range(3)]

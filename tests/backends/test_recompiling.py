@@ -1,4 +1,6 @@
-"""C4: a dated backfill writes its plan once, however many steps run it, on every engine and by every plan."""
+"""C4: a dated backfill writes its plan once, however many steps run it, on every engine and by
+every plan.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from workbench.training.backfill_steps import gaps, steps
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
 PLANS = [
     pytest.param(p, id="-".join(p), marks=[] if p[0] == "duck" else pytest.mark.slow)
-    for p in (("duck", "pairs"), ("duck", "kernel"), ("postgres", "pairs"), ("postgres", "kernel"), ("postgres", "running"), ("spark", "pairs"), ("spark", "kernel"))
+    for p in (
+        ("duck", "pairs"),
+        ("duck", "kernel"),
+        ("postgres", "pairs"),
+        ("postgres", "kernel"),
+        ("postgres", "running"),
+        ("spark", "pairs"),
+        ("spark", "kernel"),
+    )
 ]
 
 
@@ -24,11 +34,42 @@ def planned(request):
     engine, plan = request.param
     con = request.getfixturevalue(engine)
     hours = [START + timedelta(hours=7 * i) for i in range(80)]
-    con.create_table("stepped_events", pa.table({"k": [str(i % 3) for i in range(80)], "t": pa.array(hours, pa.timestamp("us")), "v": list(range(80))}), overwrite=True)
+    con.create_table(
+        "stepped_events",
+        pa.table(
+            {
+                "k": [str(i % 3) for i in range(80)],
+                "t": pa.array(hours, pa.timestamp("us")),
+                "v": list(range(80)),
+            }
+        ),
+        overwrite=True,
+    )
     left = [START + timedelta(days=2 * i + 1, hours=i) for i in range(6)]
-    con.create_table("stepped_lefts", pa.table({"id": list(range(6)), "k": [str(i % 3) for i in range(6)], "t": pa.array(left, pa.timestamp("us"))}), overwrite=True)
-    group_by = GroupBy(name="g", source=EventSource(con.table("stepped_events"), time="t"), keys=["k"], aggregations=[trailing(days(3), _.v.sum(), _.count()), _.v.mean()])
-    return con, Join(name="stepped", left=EventSource(con.table("stepped_lefts"), time="t"), parts=[group_by]), plan
+    con.create_table(
+        "stepped_lefts",
+        pa.table(
+            {
+                "id": list(range(6)),
+                "k": [str(i % 3) for i in range(6)],
+                "t": pa.array(left, pa.timestamp("us")),
+            }
+        ),
+        overwrite=True,
+    )
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(con.table("stepped_events"), time="t"),
+        keys=["k"],
+        aggregations=[trailing(days(3), _.v.sum(), _.count()), _.v.mean()],
+    )
+    return (
+        con,
+        Join(
+            name="stepped", left=EventSource(con.table("stepped_lefts"), time="t"), parts=[group_by]
+        ),
+        plan,
+    )
 
 
 @pytest.fixture
@@ -36,7 +77,14 @@ def written(planned, monkeypatch):
     """The expressions that were written as SQL."""
     found, kind = [], type(planned[0].compiler)
     real = kind.to_sqlglot
-    monkeypatch.setattr(kind, "to_sqlglot", lambda self, expr, *args, **options: (found.append(expr), real(self, expr, *args, **options))[1])
+    monkeypatch.setattr(
+        kind,
+        "to_sqlglot",
+        lambda self, expr, *args, **options: (
+            found.append(expr),
+            real(self, expr, *args, **options),
+        )[1],
+    )
     return found
 
 
@@ -46,7 +94,12 @@ def test_the_number_of_steps_writes_no_sql(planned, written, tmp_path):
 
     for step in (30, 3, 1):
         written.clear()
-        tables.append(backfill(join, into=tmp_path / f"by_{step}", on=con, plan=plan, step=step).order_by("id").to_pyarrow().to_pylist())
+        tables.append(
+            backfill(join, into=tmp_path / f"by_{step}", on=con, plan=plan, step=step)
+            .order_by("id")
+            .to_pyarrow()
+            .to_pylist()
+        )
         counts.append(len(written))
 
     assert counts[1] == counts[2]
@@ -57,21 +110,41 @@ def test_the_number_of_steps_writes_no_sql(planned, written, tmp_path):
 @pytest.mark.parametrize("engine", ["duck", pytest.param("postgres", marks=pytest.mark.slow)])
 def test_nor_do_those_of_a_table(request, engine, monkeypatch):
     planned = request.getfixturevalue(engine)
-    planned.create_table("stepped_asked", pa.table({"k": ["0"] * 9, "t": pa.array([START + timedelta(days=i) for i in range(9)], pa.timestamp("us"))}), overwrite=True)
+    planned.create_table(
+        "stepped_asked",
+        pa.table(
+            {
+                "k": ["0"] * 9,
+                "t": pa.array([START + timedelta(days=i) for i in range(9)], pa.timestamp("us")),
+            }
+        ),
+        overwrite=True,
+    )
     source = EventSource(planned.table("stepped_asked"), time="t")
     found, kind = [], type(planned.compiler)
     real = kind.to_sqlglot
-    monkeypatch.setattr(kind, "to_sqlglot", lambda self, expr, *args, **options: (found.append(expr), real(self, expr, *args, **options))[1])
+    monkeypatch.setattr(
+        kind,
+        "to_sqlglot",
+        lambda self, expr, *args, **options: (
+            found.append(expr),
+            real(self, expr, *args, **options),
+        )[1],
+    )
     counts = []
 
     for step in (4, 1):
         found.clear()
         group_by = GroupBy(name="g", source=source, keys=["k"], aggregations=[_.count()])
-        backfill(Join(name="asked", left=source, parts=[group_by]), into=f"stepped_by_{step}", step=step)
+        backfill(
+            Join(name="asked", left=source, parts=[group_by]), into=f"stepped_by_{step}", step=step
+        )
         counts.append(len(found))
 
     assert counts[0] == counts[1]
-    assert list(range(9)) == sorted(planned.table("stepped_by_1").to_pyarrow()["g_count"].to_pylist())
+    assert list(range(9)) == sorted(
+        planned.table("stepped_by_1").to_pyarrow()["g_count"].to_pylist()
+    )
 
 
 def entries(*numbers):
@@ -89,12 +162,23 @@ def entries(*numbers):
         ((), (1,), 30, []),
     ],
 )
-def test_a_step_reaches_over_empty_days_and_over_no_day_that_is_left_alone(todo, others, length, want):
-    assert want == [[e.day.day for e in s.entries] for s in steps(entries(*todo), [date(2024, 1, n) for n in others], length)]
+def test_a_step_reaches_over_empty_days_and_over_no_day_that_is_left_alone(
+    todo, others, length, want
+):
+    assert want == [
+        [e.day.day for e in s.entries]
+        for s in steps(entries(*todo), [date(2024, 1, n) for n in others], length)
+    ]
 
 
 def test_gaps_are_what_no_day_is_in():
-    found = list(gaps([date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 6)], date(2024, 1, 1), date(2024, 1, 8)))
+    found = list(
+        gaps(
+            [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 6)],
+            date(2024, 1, 1),
+            date(2024, 1, 8),
+        )
+    )
 
     assert [(1, 2), (4, 6), (7, 8)] == [(a.day, b.day) for a, b in found]
     assert [(date.min, date.max)] == list(gaps([], None, None))

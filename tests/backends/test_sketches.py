@@ -1,4 +1,6 @@
-"""Sketches by themselves and in the kernel (semantics rule 13): exact where they hold all, within the stated bound elsewhere."""
+"""Sketches by themselves and in the kernel (semantics rule 13): exact where they hold all, within
+the stated bound elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,17 @@ from workbench.backends.kernel import as_of
 from workbench.backends.sketches import Frequent, Percentiles, Uniques
 from workbench.online.fetching.sketch_values import KINDS
 
-WIDE = 2  # KLL keeps its bound 99 times in 100, and draws anew in each run; twice the bound it keeps always
+# KLL keeps its bound 99 times in 100, and draws anew in each run; twice the bound it keeps always
+WIDE = 2
 texts = st.text(st.characters(codec="utf-8"), max_size=3)
-values = st.one_of(st.lists(texts, max_size=300), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=300), st.lists(st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0), max_size=300))
-halves = st.tuples(values, st.integers(0, 300)).map(lambda drawn: (drawn[0][: drawn[1]], drawn[0][drawn[1] :]))
+values = st.one_of(
+    st.lists(texts, max_size=300),
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=300),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False).map(lambda x: x + 0.0), max_size=300),
+)
+halves = st.tuples(values, st.integers(0, 300)).map(
+    lambda drawn: (drawn[0][: drawn[1]], drawn[0][drawn[1] :])
+)
 
 
 def doubles(xs):
@@ -41,7 +50,12 @@ def test_merged_halves_count_as_the_whole_does_to_the_bit(parts, lg_k):
     assert kind.estimate(kind.of(sorted({*left, *right}))) == kind.estimate(merged)
 
 
-@given(parts=st.tuples(st.lists(st.floats(-1e9, 1e9), max_size=60), st.lists(st.floats(-1e9, 1e9), max_size=60)), quantiles=st.lists(st.floats(0, 1), min_size=1, max_size=4))
+@given(
+    parts=st.tuples(
+        st.lists(st.floats(-1e9, 1e9), max_size=60), st.lists(st.floats(-1e9, 1e9), max_size=60)
+    ),
+    quantiles=st.lists(st.floats(0, 1), min_size=1, max_size=4),
+)
 def test_merged_percentiles_are_exact_while_all_values_fit(parts, quantiles):
     kind, everything = Percentiles(128), [*parts[0], *parts[1]]
 
@@ -49,7 +63,10 @@ def test_merged_percentiles_are_exact_while_all_values_fit(parts, quantiles):
 
     told = kind.estimate(merged, quantiles)
     assert (not everything) == (told is None)
-    assert all(oracle.near_rank(got, everything, q, 1e-12) for got, q in zip(told or (), quantiles, strict=False))
+    assert all(
+        oracle.near_rank(got, everything, q, 1e-12)
+        for got, q in zip(told or (), quantiles, strict=False)
+    )
 
 
 @given(parts=halves, k=st.sampled_from([1, 8, 100]))
@@ -57,14 +74,22 @@ def test_merged_histograms_keep_their_bound_and_are_exact_while_all_values_fit(p
     kind, (left, right) = Frequent(k), parts
     everything = [*left, *right]
 
-    merged = kind.merged(*(kind.loaded(kind.dumped(kind.of(half)), type(everything[0])) for half in parts if everything))
+    merged = kind.merged(
+        *(
+            kind.loaded(kind.dumped(kind.of(half)), type(everything[0]))
+            for half in parts
+            if everything
+        )
+    )
 
     if not everything:
         assert kind.estimate(merged) is None
     elif len(set(everything)) <= kind.counted:
         assert oracle.histogram(everything, k) == kind.estimate(merged)
     else:
-        assert oracle.near_counts(kind.estimate(merged), everything, k, kind.error + 1 / len(everything))  # and the one that is kept where all were dropped
+        assert oracle.near_counts(
+            kind.estimate(merged), everything, k, kind.error + 1 / len(everything)
+        )  # and the one that is kept where all were dropped
 
 
 @pytest.mark.parametrize("kind", [str, int, float])
@@ -72,10 +97,16 @@ def test_bytes_are_read_as_they_were_written(kind):
     some = [kind(i * i % 977) for i in range(5_000)]
     uniques, percentiles, frequent = Uniques(), Percentiles(), Frequent(8)
 
-    written = uniques.dumped(uniques.of(some)), frequent.dumped(frequent.of(some)), percentiles.dumped(percentiles.of(doubles(some)))
+    written = (
+        uniques.dumped(uniques.of(some)),
+        frequent.dumped(frequent.of(some)),
+        percentiles.dumped(percentiles.of(doubles(some))),
+    )
 
     assert written[0] == uniques.dumped(uniques.loaded(written[0]))
-    assert frequent.estimate(frequent.of(some)) == frequent.estimate(frequent.loaded(written[1], kind))
+    assert frequent.estimate(frequent.of(some)) == frequent.estimate(
+        frequent.loaded(written[1], kind)
+    )
     assert written[2] == percentiles.dumped(percentiles.loaded(written[2]))
 
 
@@ -94,15 +125,22 @@ def test_counts_are_within_three_standard_errors(lg_k, n):
     assert low <= n <= high
 
 
-# The sizes and tolerances of the model system's own test: percentiles by KLL of 128 within 2 to 5 % of rank.
-@pytest.mark.parametrize(("n", "tolerance"), [(100, 0.0), (3_000, 0.05), (30_000, 0.05), (300_000, 0.05)])
+# The sizes and tolerances of the model system's own test: percentiles by KLL of 128 within 2 to 5 %
+# of rank.
+@pytest.mark.parametrize(
+    ("n", "tolerance"), [(100, 0.0), (3_000, 0.05), (30_000, 0.05), (300_000, 0.05)]
+)
 def test_percentiles_are_within_the_known_tolerance(n, tolerance):
-    kind, xs = Percentiles(128), random.Random(n).sample(range(n), n)  # noqa: S311 values, not secrets
+    # values, not secrets
+    kind, xs = Percentiles(128), random.Random(n).sample(range(n), n)  # noqa: S311
     quantiles = [i / 20 for i in range(21)]
 
     parts = [doubles(xs[i::7]) for i in range(7)]
     for sketch in (kind.of(doubles(xs)), kind.merged(*map(kind.of, parts))):
-        off = [abs(got - q * n) / n for q, got in zip(quantiles, kind.estimate(sketch, quantiles), strict=True)]
+        off = [
+            abs(got - q * n) / n
+            for q, got in zip(quantiles, kind.estimate(sketch, quantiles), strict=True)
+        ]
         assert max(off) <= (tolerance and min(tolerance, WIDE * kind.error)) + 1 / n
     assert 0.02 < kind.error < 0.021
 
@@ -144,12 +182,34 @@ def test_200_000_small_sets_are_counted_exactly_in_the_kernel_and_where_they_are
     """N15: two values of one bin were one value, once in some thousand keys."""
     sets = small(200_000, 15)
     rows = [(key, x) for key, xs in enumerate(sets) for x in xs]
-    events = pa.table({"key": pa.array([k for k, _ in rows], pa.int64()), "time": pa.array(range(len(rows)), pa.int64()), "x": pa.array([x for _, x in rows], pa.int64())})
-    left = pa.table({"key": pa.array(range(len(sets)), pa.int64()), "at": pa.array([len(rows)] * len(sets), pa.int64())})
+    events = pa.table(
+        {
+            "key": pa.array([k for k, _ in rows], pa.int64()),
+            "time": pa.array(range(len(rows)), pa.int64()),
+            "x": pa.array([x for _, x in rows], pa.int64()),
+        }
+    )
+    left = pa.table(
+        {
+            "key": pa.array(range(len(sets)), pa.int64()),
+            "at": pa.array([len(rows)] * len(sets), pa.int64()),
+        }
+    )
     fetched = KINDS["approx_unique_count"]({"lg_k": 11})
 
-    told = as_of(events, left, [Ask("n", "approx_unique_count", {"arg": "x"}, Span(), pa.int64(), {"lg_k": 11})], keys=["key"], time="time", at="at")
-    wrong = [(got, len(sets[key])) for key, got in zip(told["key"].to_pylist(), told["n"].to_pylist(), strict=True) if got != len(sets[key])]
+    told = as_of(
+        events,
+        left,
+        [Ask("n", "approx_unique_count", {"arg": "x"}, Span(), pa.int64(), {"lg_k": 11})],
+        keys=["key"],
+        time="time",
+        at="at",
+    )
+    wrong = [
+        (got, len(sets[key]))
+        for key, got in zip(told["key"].to_pylist(), told["n"].to_pylist(), strict=True)
+        if got != len(sets[key])
+    ]
 
     assert [] == wrong
     assert [] == [xs for xs in sets if fetched([*xs, *xs]) != len(xs)]
@@ -175,39 +235,61 @@ def test_at_the_last_count_that_is_exact_a_sketch_begins_to_estimate(lg_k):
     exact, more = kind.of(xs[:-1]), kind.of(xs)
 
     assert kind.held == kind.estimate(exact) == kind.count(xs[:-1])
-    assert kind.dumped(more) == kind.dumped(kind.merged(exact, kind.of(xs[-1:]))) == kind.dumped(kind.merged(kind.of(xs[-1:]), exact))
+    assert (
+        kind.dumped(more)
+        == kind.dumped(kind.merged(exact, kind.of(xs[-1:])))
+        == kind.dumped(kind.merged(kind.of(xs[-1:]), exact))
+    )
     assert kind.estimate(more) == kind.count(xs)
     assert oracle.near_count(kind.estimate(more), xs, kind.error)
     assert more.hashes is None
 
 
 def test_bytes_of_datasketches_alone_are_read_and_merged_as_before():
-    """What was stored before, or by Java, has no hashes: its count stays an estimate, also where it is merged with what has them."""
+    """What was stored before, or by Java, has no hashes: its count stays an estimate, also where it
+    is merged with what has them.
+    """
     kind, plain = Uniques(), ds.cpc_sketch(11)
     for i in range(100):
         plain.update(i)
 
-    read, empty = kind.loaded(bytes(plain.serialize())), kind.loaded(bytes(ds.cpc_sketch(11).serialize()))
+    read, empty = (
+        kind.loaded(bytes(plain.serialize())),
+        kind.loaded(bytes(ds.cpc_sketch(11).serialize())),
+    )
 
     assert bytes(plain.serialize()) == kind.dumped(read)
     assert oracle.near_count(kind.estimate(read), range(100), kind.error)
     assert kind.estimate(kind.merged(read, kind.of(range(50)))) == kind.estimate(kind.merged(read))
     assert 3 == kind.estimate(kind.merged(empty, kind.of([1, 2, 3])))
     large = kind.dumped(kind.of(range(1_000)))
-    assert large == bytes(ds.cpc_sketch.deserialize(large).serialize())  # and DataSketches reads ours
+    assert large == bytes(
+        ds.cpc_sketch.deserialize(large).serialize()
+    )  # and DataSketches reads ours
 
 
 # --- in the kernel: windows of one key
 
 
 def answers(xs, spans, reduction, kind, **options):
-    """What each window of a history that has one value a microsecond gives at its end, and the window's values."""
+    """What each window of a history that has one value a microsecond gives at its end, and the
+    window's values.
+    """
     events = pa.table({"key": [7] * len(xs), "time": range(len(xs)), "x": xs})
     ends = sorted({min(i * 97, len(xs)) for i in range(len(xs) // 97 + 2)})
     left = pa.table({"key": [7] * len(ends), "at": ends})
     asks = [Ask(str(s), reduction, {"arg": "x"}, Span(s), kind, options) for s in spans]
-    rows = as_of(events, left, asks, keys=["key"], time="time", at="at").to_pylist(maps_as_pydicts="strict")
-    return [(row[str(s)], [x for x in xs[max(0, row["at"] - (s or len(xs))) : row["at"]] if x is not None]) for row in rows for s in spans]
+    rows = as_of(events, left, asks, keys=["key"], time="time", at="at").to_pylist(
+        maps_as_pydicts="strict"
+    )
+    return [
+        (
+            row[str(s)],
+            [x for x in xs[max(0, row["at"] - (s or len(xs))) : row["at"]] if x is not None],
+        )
+        for row in rows
+        for s in spans
+    ]
 
 
 SPANS = (None, 3, 150, 700, 2_000)
@@ -225,7 +307,9 @@ HISTORIES = {
 def test_the_kernel_counts_as_a_sketch_of_the_window_would_to_the_bit(history, lg_k):
     kind = Uniques(lg_k)
 
-    for got, window in answers(HISTORIES[history], SPANS, "approx_unique_count", pa.int64(), lg_k=lg_k):
+    for got, window in answers(
+        HISTORIES[history], SPANS, "approx_unique_count", pa.int64(), lg_k=lg_k
+    ):
         assert kind.estimate(kind.of(window)) == got
         assert oracle.near_count(got, window, kind.error)
 
@@ -235,10 +319,19 @@ def test_the_kernel_counts_as_a_sketch_of_the_window_would_to_the_bit(history, l
 def test_a_percentile_is_exact_up_to_k_values_and_within_its_bound_past_them(history, k):
     kind, quantiles = Percentiles(k), (0.0, 0.25, 0.9, 1.0)
 
-    for got, window in answers(HISTORIES[history], SPANS, "approx_percentiles", pa.list_(pa.float64()), k=k, quantiles=quantiles):
+    for got, window in answers(
+        HISTORIES[history],
+        SPANS,
+        "approx_percentiles",
+        pa.list_(pa.float64()),
+        k=k,
+        quantiles=quantiles,
+    ):
         xs, error = [float(x) for x in window], 1e-12 if len(window) <= k else WIDE * kind.error
         assert (not xs) == (got is None)
-        assert all(oracle.near_rank(x, xs, q, error) for q, x in zip(quantiles, got or (), strict=False)), (got, len(xs))
+        assert all(
+            oracle.near_rank(x, xs, q, error) for q, x in zip(quantiles, got or (), strict=False)
+        ), (got, len(xs))
 
 
 @pytest.mark.parametrize("history", HISTORIES)
@@ -246,7 +339,9 @@ def test_a_percentile_is_exact_up_to_k_values_and_within_its_bound_past_them(his
 def test_a_histogram_is_exact_while_it_counts_all_values_and_within_its_bound_past_them(history, k):
     kind, xs = Frequent(k), HISTORIES[history]
 
-    for got, window in answers(xs, SPANS, "approx_histogram", pa.map_(pa.array(xs).type, pa.int64()), k=k):
+    for got, window in answers(
+        xs, SPANS, "approx_histogram", pa.map_(pa.array(xs).type, pa.int64()), k=k
+    ):
         if len(set(window)) <= kind.counted:
             assert (oracle.histogram(window, k) or None) == got
         else:
@@ -268,8 +363,19 @@ def test_times_and_decimals_count_alike_whatever_their_unit():
     left = pa.table({"key": [7], "at": [9]})
 
     found = []
-    for column in (seconds, seconds.cast(pa.timestamp("us")), seconds.cast(pa.timestamp("us")).cast(pa.int64())):
+    for column in (
+        seconds,
+        seconds.cast(pa.timestamp("us")),
+        seconds.cast(pa.timestamp("us")).cast(pa.int64()),
+    ):
         events = pa.table({"key": [7] * 4, "time": range(4), "x": column})
-        found += as_of(events, left, [Ask("n", "approx_unique_count", {"arg": "x"}, Span(), pa.int64(), {"lg_k": 4})], keys=["key"], time="time", at="at")["n"].to_pylist()
+        found += as_of(
+            events,
+            left,
+            [Ask("n", "approx_unique_count", {"arg": "x"}, Span(), pa.int64(), {"lg_k": 4})],
+            keys=["key"],
+            time="time",
+            at="at",
+        )["n"].to_pylist()
 
     assert [3, 3, 3] == found

@@ -1,4 +1,6 @@
-"""A connection apart, for another thread: it has the same tables, and what it runs can be cancelled."""
+"""A connection apart, for another thread: it has the same tables, and what it runs can be
+cancelled.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from workbench.backends import EngineError, engine_of
 # Runs for minutes if nobody stops it, on every engine.
 ENDLESS = {
     "duck": "select sum(a.i * b.i % 7) as v from range(4000000) a(i), range(4000000) b(i)",
-    "postgres": "select sum(a.i * b.i % 7) as v from generate_series(1, 400000) a(i), generate_series(1, 400000) b(i)",
+    "postgres": (
+        "select sum(a.i * b.i % 7) as v from generate_series(1, 400000) a(i), generate_series(1,"
+        " 400000) b(i)"
+    ),
     "spark": "select sum(a.id * b.id % 7) as v from range(4000000) a cross join range(4000000) b",
 }
 EVERY = ["duck", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgres", "spark"))]
@@ -44,7 +49,9 @@ def test_views_of_files_are_there_too(duck, tmp_path):
     assert table.to_pyarrow().to_pylist() == apart.table("x").to_pyarrow().to_pylist()
 
 
-@pytest.mark.parametrize("named", ["duck", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize(
+    "named", ["duck", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_table_of_the_session_alone_keeps_those_who_need_it_on_the_connection(named):
     _, con = named
     con.raw_sql("create temporary table mine as select 1 as v")
@@ -86,7 +93,10 @@ def test_a_connection_apart_is_in_the_schema_and_time_zone_of_the_other(duck):
 
     apart = engine_of(duck).apart()
 
-    assert ("there", "UTC") == (apart.connected.current_database, apart.connected.raw_sql("select current_setting('TimeZone')").fetchone()[0])
+    assert ("there", "UTC") == (
+        apart.connected.current_database,
+        apart.connected.raw_sql("select current_setting('TimeZone')").fetchone()[0],
+    )
 
 
 def test_what_runs_apart_is_cancelled_and_the_connection_lives_on(named):

@@ -1,10 +1,12 @@
-"""How long backfills take, against what each engine needs to sort the same events, and against peers: one command.
+"""How long backfills take, against what each engine needs to sort the same events, and against
+peers: one command.
 
-    python tests/benchmarks/backfill.py [--events 10000000] [--left 1000000] [--turns 3] [--only duckdb spark ...] [--large] [--json FILE]
+    python tests/benchmarks/backfill.py [--events 10000000] [--left 1000000] [--turns 3] [--only
+    duckdb spark ...] [--large] [--json FILE]
 
-Each job runs in a process of its own: one turn that is not counted, then the job and the engine's sort by turns. The
-figures are medians of the ratios inside a turn. Postgres and Spark are started, Feast is installed into an environment
-of its own; what cannot be is left out, with the reason.
+Each job runs in a process of its own: one turn that is not counted, then the job and the engine's
+sort by turns. The figures are medians of the ratios inside a turn. Postgres and Spark are started,
+Feast is installed into an environment of its own; what cannot be is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -28,15 +30,29 @@ import standing  # noqa: E402
 from latest import peers  # noqa: E402
 
 WINDOWED = ("extremes3", "unique3", "median3", "last_k3")
-LARGE = {"engine": "duckdb", "data": "zipf", "job": "sums3", "events": 100_000_000, "left": 1_000_000, "memory": "2GB"}
+LARGE = {
+    "engine": "duckdb",
+    "data": "zipf",
+    "job": "sums3",
+    "events": 100_000_000,
+    "left": 1_000_000,
+    "memory": "2GB",
+}
 PARTS = ("duckdb", "spark", "postgres", "latest", "naive")
 
 
 def jobs(options: Namespace) -> list[dict]:
     """Everything that is measured against a sort, in turn."""
     size = {"events": options.events, "left": options.left}
-    told = [{"engine": "duckdb", "data": data, "job": job} | size for data in ("uniform", "zipf") for job in ("sums3", "sums12", *WINDOWED)]
-    told += [{"engine": "spark", "data": data, "job": "sums3"} | size for data in ("uniform", "zipf", "hot")]
+    told = [
+        {"engine": "duckdb", "data": data, "job": job} | size
+        for data in ("uniform", "zipf")
+        for job in ("sums3", "sums12", *WINDOWED)
+    ]
+    told += [
+        {"engine": "spark", "data": data, "job": "sums3"} | size
+        for data in ("uniform", "zipf", "hot")
+    ]
     told += [{"engine": "postgres", "data": "zipf", "job": "sums3"} | size]
     if "naive" in options.only:
         told += [{"engine": "duckdb", "data": "zipf", "job": "naive"} | size]
@@ -47,7 +63,9 @@ def jobs(options: Namespace) -> list[dict]:
 
 def lacking(engine: str) -> str | None:
     """Why an engine cannot be started here, if so."""
-    return {"spark": services.lacks_spark, "postgres": services.lacks_postgres}.get(engine, lambda: None)()
+    return {"spark": services.lacks_spark, "postgres": services.lacks_postgres}.get(
+        engine, lambda: None
+    )()
 
 
 def measured(told: dict, options: Namespace, folder: str) -> dict:
@@ -63,7 +81,14 @@ def measured(told: dict, options: Namespace, folder: str) -> dict:
 def answered(command: list[str], limit: int) -> dict:
     """The JSON in a process's last line, or what became of it."""
     paths = [str(HERE.parents[1]), str(HERE.parent / "helpers"), str(HERE)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        start_new_session=True,
+    ) as process:
         try:
             out, err = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -73,7 +98,13 @@ def answered(command: list[str], limit: int) -> dict:
             services.ended(process)
             raise
     if process.returncode:
-        return {"failed": err.strip().splitlines()[-1][:300] if err.strip() else f"ended with {process.returncode}"}
+        return {
+            "failed": (
+                err.strip().splitlines()[-1][:300]
+                if err.strip()
+                else f"ended with {process.returncode}"
+            )
+        }
     return json.loads(out.strip().splitlines()[-1])
 
 
@@ -83,10 +114,23 @@ def main() -> None:
     parser.add_argument("--left", type=int, default=1_000_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--jobs", nargs="+", help="sums3, sums12, extremes3, unique3, median3, last_k3; all by default")
-    parser.add_argument("--large", action="store_true", help="10^8 events on DuckDB too, within 6 GB")
-    parser.add_argument("--timeout", type=int, default=3600, help="seconds for one job, all its turns")
-    parser.add_argument("--naive-timeout", type=int, default=300, help="seconds for the range join and for each of the peers")
+    parser.add_argument(
+        "--jobs",
+        nargs="+",
+        help="sums3, sums12, extremes3, unique3, median3, last_k3; all by default",
+    )
+    parser.add_argument(
+        "--large", action="store_true", help="10^8 events on DuckDB too, within 6 GB"
+    )
+    parser.add_argument(
+        "--timeout", type=int, default=3600, help="seconds for one job, all its turns"
+    )
+    parser.add_argument(
+        "--naive-timeout",
+        type=int,
+        default=300,
+        help="seconds for the range join and for each of the peers",
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--data", help="a folder that keeps the made files for the next run")
     options = parser.parse_args()
@@ -103,7 +147,20 @@ def main() -> None:
     for table in standing.tables(results, compared):
         console.print(table)
     if options.json:
-        options.json.write_text(json.dumps({"sizes": {"events": options.events, "left": options.left, "turns": options.turns}, "against_sort": results, "latest_value": compared}, indent=1))
+        options.json.write_text(
+            json.dumps(
+                {
+                    "sizes": {
+                        "events": options.events,
+                        "left": options.left,
+                        "turns": options.turns,
+                    },
+                    "against_sort": results,
+                    "latest_value": compared,
+                },
+                indent=1,
+            )
+        )
 
 
 if __name__ == "__main__":

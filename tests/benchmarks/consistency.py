@@ -1,6 +1,8 @@
-"""A clean run: requests answered as of now while events stream in, then the log recomputed; how much of it the code is to blame for.
+"""A clean run: requests answered as of now while events stream in, then the log recomputed.
 
-    PYTHONPATH=.:tests/monitoring python tests/benchmarks/consistency.py [REQUESTS]
+How much of it the code is to blame for.
+
+PYTHONPATH=.:tests/monitoring python tests/benchmarks/consistency.py [REQUESTS]
 """
 
 from __future__ import annotations
@@ -28,13 +30,20 @@ def main(requests: int) -> None:
         shop = simulator.clean(store, requests)
         served = time.perf_counter() - began
         events = sum(len(shop.tables[t]) for t in ("pays", "clicks"))
-        print(f"{requests:,} requests of one key answered in {served:.0f} s, while {events:,} events arrived")
+        print(
+            f"{requests:,} requests of one key answered in {served:.0f} s, while {events:,} events"
+            " arrived"
+        )
         began = time.perf_counter()
         found = consistency(store, shop.join, complete="2100-01-01")
         print(f"recomputed, compared and explained in {time.perf_counter() - began:.0f} s")
         print(found)
         values = sum(v.compared for v in found.verdicts)
-        print(f"values {values:,}, differing {sum(v.differing for v in found.verdicts):,}, late {sum(v.late for v in found.verdicts):,}, skew {sum(v.skew for v in found.verdicts)}, causes {found.causes}")
+        print(
+            f"values {values:,}, differing {sum(v.differing for v in found.verdicts):,}, late"
+            f" {sum(v.late for v in found.verdicts):,}, skew {sum(v.skew for v in found.verdicts)},"
+            f" causes {found.causes}"
+        )
     finally:
         store.close()
         embedded_server.stop(home)

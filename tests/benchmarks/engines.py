@@ -13,14 +13,28 @@ import services
 from attrs import frozen
 
 SORTED = "select key, ts, v from events order by key, ts"
-# what a person would set before so large a job, for the sort and for the backfill alike; nothing is lost that a benchmark needs
-POSTGRES = {"shared_buffers": "2GB", "fsync": "off", "synchronous_commit": "off", "max_wal_size": "8GB", "work_mem": "1GB", "maintenance_work_mem": "2GB"}
-SPARK = {"spark.sql.shuffle.partitions": "16", "spark.driver.memory": "4g", "spark.ui.showConsoleProgress": "false"}
+# what a person would set before so large a job, for the sort and for the backfill alike; nothing is
+# lost that a benchmark needs
+POSTGRES = {
+    "shared_buffers": "2GB",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "max_wal_size": "8GB",
+    "work_mem": "1GB",
+    "maintenance_work_mem": "2GB",
+}
+SPARK = {
+    "spark.sql.shuffle.partitions": "16",
+    "spark.driver.memory": "4g",
+    "spark.ui.showConsoleProgress": "false",
+}
 
 
 @frozen
 class Ready:
-    """A connection that has `events` and `spine`, the processes that work for it, and what sorts the events."""
+    """A connection that has `events` and `spine`, the processes that work for it, and what sorts
+    the events.
+    """
 
     con: ibis.BaseBackend
     roots: list[int]
@@ -31,22 +45,33 @@ class Ready:
 def duck(events: Path, spine: Path, memory: str | None = None):
     """DuckDB; in memory, or with `memory` in a file and with that limit."""
     with tempfile.TemporaryDirectory() as folder:
-        con = ibis.duckdb.connect(f"{folder}/bench.duckdb" if memory else ":memory:", temp_directory=f"{folder}/spill")
+        con = ibis.duckdb.connect(
+            f"{folder}/bench.duckdb" if memory else ":memory:", temp_directory=f"{folder}/spill"
+        )
         if memory:
             con.raw_sql(f"set memory_limit = '{memory}'")
         for name, files in (("events", events), ("spine", spine)):
             con.raw_sql(f"create table {name} as from read_parquet('{files}/*.parquet')")
-        yield Ready(con, [os.getpid()], lambda: con.raw_sql(f"create or replace temp table sorted as {SORTED}"))
+        yield Ready(
+            con,
+            [os.getpid()],
+            lambda: con.raw_sql(f"create or replace temp table sorted as {SORTED}"),
+        )
         con.disconnect()
 
 
 @contextmanager
 def postgres_server(events: Path, spine: Path):
-    """The address of a Postgres with unlogged tables, analyzed, without an index; and the process that is its root."""
+    """The address of a Postgres with unlogged tables, analyzed, without an index.
+
+    And the process that is its root.
+    """
     with services.postgres(**POSTGRES) as (address, data):
         con = ibis.postgres.connect(**address, autocommit=True)
         for name, files in (("events", events), ("spine", spine)):
-            con.raw_sql(f"create unlogged table {name} (key text, ts timestamp, v float8, item bigint)").close()
+            con.raw_sql(
+                f"create unlogged table {name} (key text, ts timestamp, v float8, item bigint)"
+            ).close()
             _copied(con, name, files)
             con.raw_sql(f"vacuum analyze {name}").close()
         con.disconnect()
@@ -70,7 +95,9 @@ def postgres(events: Path, spine: Path):
 def _copied(con: ibis.BaseBackend, name: str, files: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, con.con.cursor() as cursor:
         text = Path(folder) / "rows.csv"
-        duckdb.connect().execute(f"copy (from read_parquet('{files}/*.parquet')) to '{text}' (format csv, header false)")
+        duckdb.connect().execute(
+            f"copy (from read_parquet('{files}/*.parquet')) to '{text}' (format csv, header false)"
+        )
         with text.open("rb") as lines, cursor.copy(f"copy {name} from stdin (format csv)") as copy:
             while block := lines.read(1 << 20):
                 copy.write(block)
@@ -84,7 +111,11 @@ def spark(events: Path, spine: Path):
         for name, files in (("events", events), ("spine", spine)):
             session.read.parquet(str(files)).createOrReplaceTempView(name)
         by_key = "select key, ts, v from events distribute by key sort by key, ts"
-        yield Ready(con, [os.getpid()], lambda: session.sql(by_key).write.format("noop").mode("overwrite").save())
+        yield Ready(
+            con,
+            [os.getpid()],
+            lambda: session.sql(by_key).write.format("noop").mode("overwrite").save(),
+        )
 
 
 ENGINES = {"duckdb": duck, "postgres": postgres, "spark": spark}

@@ -1,8 +1,10 @@
-"""Ready-made values by Feast's Postgres online store, for the benchmark: run by the Python of an environment that has Feast, and nothing of ours.
+"""Ready-made values by Feast's Postgres online store, for the benchmark: run by the Python of an
+environment that has Feast, and nothing of ours.
 
     python feast_online.py HOST PORT USER DATABASE REQUESTS VIEWS COLUMNS
 
-Writes COLUMNS values of 10,000 keys into each of VIEWS feature views, then reads all of them of one key and of a hundred. Prints a line of JSON.
+Writes COLUMNS values of 10,000 keys into each of VIEWS feature views, then reads all of them of one
+key and of a hundred. Prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -35,27 +37,70 @@ def milliseconds(ask: object, requests: int) -> dict:
     return {"p50": float(np.percentile(counted, 50)), "p99": float(np.percentile(counted, 99))}
 
 
-def main(host: str, port: str, user: str, database: str, requests: str, views: str, columns: str) -> dict:
+def main(
+    host: str, port: str, user: str, database: str, requests: str, views: str, columns: str
+) -> dict:
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
     from feast.types import Int64
 
     names = [f"v{i}" for i in range(int(columns))]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        frame = pd.DataFrame({"key": [str(i) for i in range(KEYS)], "ts": datetime.now(UTC) - timedelta(hours=1)} | {n: range(KEYS) for n in names})
+        frame = pd.DataFrame(
+            {"key": [str(i) for i in range(KEYS)], "ts": datetime.now(UTC) - timedelta(hours=1)}
+            | {n: range(KEYS) for n in names}
+        )
         frame.to_parquet(folder / "rows.parquet")
-        online = {"type": "postgres", "host": host, "port": int(port), "user": user, "database": database, "password": "none", "db_schema": "public", "sslmode": "disable"}
-        config = RepoConfig(project="bench", provider="local", registry=str(folder / "registry.db"), online_store=online, entity_key_serialization_version=3)
-        feast, key = FeatureStore(config=config), Entity(name="user", join_keys=["key"], value_type=ValueType.STRING)
+        online = {
+            "type": "postgres",
+            "host": host,
+            "port": int(port),
+            "user": user,
+            "database": database,
+            "password": "none",
+            "db_schema": "public",
+            "sslmode": "disable",
+        }
+        config = RepoConfig(
+            project="bench",
+            provider="local",
+            registry=str(folder / "registry.db"),
+            online_store=online,
+            entity_key_serialization_version=3,
+        )
+        feast, key = (
+            FeatureStore(config=config),
+            Entity(name="user", join_keys=["key"], value_type=ValueType.STRING),
+        )
         source = FileSource(path=str(folder / "rows.parquet"), timestamp_field="ts")
-        made_views = [FeatureView(name=f"view{i}", entities=[key], ttl=timedelta(0), schema=[Field(name=n, dtype=Int64) for n in names], source=source) for i in range(int(views))]
+        made_views = [
+            FeatureView(
+                name=f"view{i}",
+                entities=[key],
+                ttl=timedelta(0),
+                schema=[Field(name=n, dtype=Int64) for n in names],
+                source=source,
+            )
+            for i in range(int(views))
+        ]
         feast.apply([key, *made_views])
         for view in made_views:
             feast.write_to_online_store(view.name, frame)
         wanted = [f"{view.name}:{n}" for view in made_views for n in names]
-        one = lambda: feast.get_online_features(features=wanted, full_feature_names=True, entity_rows=[{"key": str(random.randrange(KEYS))}]).to_dict()  # noqa: E731, S311 no secret
-        many = lambda: feast.get_online_features(features=wanted, full_feature_names=True, entity_rows=[{"key": str(random.randrange(KEYS))} for _ in range(100)]).to_dict()  # noqa: E731, S311
-        return {"one": milliseconds(one, int(requests)), "hundred": milliseconds(many, max(20, int(requests) // 10))}
+        one = lambda: feast.get_online_features(  # noqa: E731 no secret
+            features=wanted,
+            full_feature_names=True,
+            entity_rows=[{"key": str(random.randrange(KEYS))}],  # noqa: S311 no secret
+        ).to_dict()
+        many = lambda: feast.get_online_features(  # noqa: E731 no secret
+            features=wanted,
+            full_feature_names=True,
+            entity_rows=[{"key": str(random.randrange(KEYS))} for _ in range(100)],  # noqa: S311
+        ).to_dict()
+        return {
+            "one": milliseconds(one, int(requests)),
+            "hundred": milliseconds(many, max(20, int(requests) // 10)),
+        }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Events and left rows of a benchmark, as Parquet files: ninety days, string keys, doubles with two decimals."""
+"""Events and left rows of a benchmark, as Parquet files: ninety days, string keys, doubles with two
+decimals.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,14 @@ def rows(n: int, kind: str, keys: int, rng: np.random.Generator) -> pa.Table:
         key[rng.random(n) < HOT] = 0
     times = START + rng.integers(0, 90 * DAY_US, n)
     times[::3] -= times[::3] % 1_000_000
-    return pa.table({"k": key, "t": times, "v": np.round(rng.gamma(2.0, 30.0, n), 2), "item": rng.integers(0, 5_000, n)})
+    return pa.table(
+        {
+            "k": key,
+            "t": times,
+            "v": np.round(rng.gamma(2.0, 30.0, n), 2),
+            "item": rng.integers(0, 5_000, n),
+        }
+    )
 
 
 def made(folder: Path, kind: str, events: int, left: int, keys: int = KEYS) -> tuple[Path, Path]:
@@ -39,7 +48,10 @@ def made(folder: Path, kind: str, events: int, left: int, keys: int = KEYS) -> t
             beside = place.with_suffix(".partial")
             beside.mkdir(parents=True, exist_ok=True)
             for piece, start in enumerate(range(0, n, PIECE)):
-                _write(rows(min(PIECE, n - start), kind, keys, np.random.default_rng([seed, piece])), beside / f"{piece:04}.parquet")
+                _write(
+                    rows(min(PIECE, n - start), kind, keys, np.random.default_rng([seed, piece])),
+                    beside / f"{piece:04}.parquet",
+                )
             beside.rename(place)
         found.append(place)
     return found[0], found[1]
@@ -48,5 +60,8 @@ def made(folder: Path, kind: str, events: int, left: int, keys: int = KEYS) -> t
 def _write(made: pa.Table, file: Path) -> None:
     con = duckdb.connect()
     con.register("made", made)
-    con.execute(f"copy (select 'user_' || k as key, make_timestamp(t) as ts, v, item from made) to '{file}' (format parquet)")
+    con.execute(
+        f"copy (select 'user_' || k as key, make_timestamp(t) as ts, v, item from made) to '{file}'"
+        " (format parquet)"
+    )
     con.close()

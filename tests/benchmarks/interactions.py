@@ -1,7 +1,9 @@
-"""How long a person waits on a preview: clicks in a real JupyterLab, from the event to the changed page.
+"""How long a person waits on a preview: clicks in a real JupyterLab, from the event to the changed
+page.
 
-`python tests/benchmarks/interactions.py --events 10000000 --engine duckdb` prints medians and 95th percentiles in
-milliseconds, beside a bare request that asks the engine nothing; figures of one run are comparable to each other only.
+`python tests/benchmarks/interactions.py --events 10000000 --engine duckdb` prints medians and 95th
+percentiles in milliseconds, beside a bare request that asks the engine nothing; figures of one run
+are comparable to each other only.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from benchmarks.warehouse import filled
 con = filled({engine!r}, {events}, {address!r})
 from workbench import preview, quickstart
 """
-VIEW = "preview(quickstart.training_set, 3, 'quickstart_purchases_v1_purchase_price_sum_14d', on=con)"
+VIEW = (
+    "preview(quickstart.training_set, 3, 'quickstart_purchases_v1_purchase_price_sum_14d', on=con)"
+)
 # Performs an action and resolves with the milliseconds until its answer is drawn.
 MEASURE = """([selector, key, value]) => new Promise((done) => {
   const root = document.querySelector('.fw-live'), before = Number(root.dataset.asked || 0), from = performance.now();
@@ -72,10 +76,18 @@ def measure(given: argparse.Namespace, address: dict | None) -> None:
     """One JupyterLab, one notebook, every action some times by turns."""
     home = Path(tempfile.mkdtemp())
     (home / "work").mkdir()
-    setup = SETUP.format(tests=str(Path(__file__).parents[1] / "helpers"), engine=given.engine, events=given.events, address=address)
+    setup = SETUP.format(
+        tests=str(Path(__file__).parents[1] / "helpers"),
+        engine=given.engine,
+        events=given.events,
+        address=address,
+    )
     notebook(home / "work" / "preview.ipynb", setup, VIEW)
     with lab(home) as (url, _), sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+        )
         seen = Lab(browser, url)
         seen.open("preview.ipynb")
         seen.run_all(seconds=900)
@@ -86,8 +98,14 @@ def measure(given: argparse.Namespace, address: dict | None) -> None:
             for name in ACTIONS:
                 times[name].append(one(seen.page, name, turn))
         first = [opened(seen) for _ in range(5)]
-    print(f"{given.events:,} events on {given.engine}; ms from the event to the drawn answer, median (p95), {given.turns} turns")
-    print(f"  {'first view':<28}{statistics.median(first):8.0f} ({max(first):.0f})   from Enter to the page")
+    print(
+        f"{given.events:,} events on {given.engine}; ms from the event to the drawn answer, median"
+        f" (p95), {given.turns} turns"
+    )
+    print(
+        f"  {'first view':<28}{statistics.median(first):8.0f} ({max(first):.0f})   from Enter to"
+        " the page"
+    )
     for name, took in times.items():
         took.sort()
         print(f"  {name:<28}{statistics.median(took):8.0f} ({took[int(len(took) * 0.95)]:.0f})")
@@ -98,17 +116,32 @@ def one(page, name: str, turn: int) -> float:
     selector = ACTIONS[name][1].format(n=turn % 12 + 4, row=turn % 9 + 1)
     if name == "as of the middle":
         share = (turn * 37 % 90 + 5) / 100
-        return page.evaluate(MEASURE.replace("value(target)", f"Number(target.min) + (Number(target.max) - Number(target.min)) * {share}"), [selector, None, True])
+        return page.evaluate(
+            MEASURE.replace(
+                "value(target)",
+                f"Number(target.min) + (Number(target.max) - Number(target.min)) * {share}",
+            ),
+            [selector, None, True],
+        )
     return page.evaluate(MEASURE, [selector, None, None])
 
 
 def opened(seen: Lab) -> float:
-    """Milliseconds from running the cell, once what the view before it asked is answered, to its live page."""
+    """Milliseconds from running the cell, once what the view before it asked is answered, to its
+    live page.
+    """
     page = seen.page
-    page.wait_for_function("(() => { const seen = document.querySelector('.fw-live'); return seen && !seen.querySelector('[data-running]') && !seen.querySelector('[data-part=guards]').innerText.startsWith('Guards look'); })()", timeout=600_000)
+    page.wait_for_function(
+        "(() => { const seen = document.querySelector('.fw-live'); return seen &&"
+        " !seen.querySelector('[data-running]') &&"
+        " !seen.querySelector('[data-part=guards]').innerText.startsWith('Guards look'); })()",
+        timeout=600_000,
+    )
     page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
     page.evaluate("document.querySelectorAll('.fw-live').forEach((e) => e.remove())")
-    page.evaluate(WATCH)  # the page's own clock: a driver that asks now and then sees it up to half a second late
+    page.evaluate(
+        WATCH
+    )  # the page's own clock: a driver that asks now and then sees it up to half a second late
     page.keyboard.press("Control+Enter")
     page.wait_for_function("window.drawn", timeout=60_000)
     return page.evaluate("window.drawn - window.pressed")

@@ -1,6 +1,7 @@
 """The latest value of each left row's key, by us and by Feast, on DuckDB, dask and Postgres.
 
-    python tests/benchmarks/latest.py STORE EVENTS SPINE [HOST PORT USER DATABASE]      # ours, one store
+python tests/benchmarks/latest.py STORE EVENTS SPINE [HOST PORT USER DATABASE]      # ours, one
+store
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ FEAST = "feast[duckdb,postgres]==0.67.0"
 
 
 def peers(folder: Path, limit: int, answered: Callable[[list[str], int], dict]) -> list[dict]:
-    """Every store's answer, or why there is none; Postgres has the events as a table before anyone's clock starts."""
+    """Every store's answer, or why there is none.
+
+    Postgres has the events as a table before anyone's clock starts.
+    """
     events, spine = histories.made(folder, "uniform", EVENTS, LEFT, KEYS)
     python, reason = feast_python(folder)
     found = []
@@ -44,8 +48,21 @@ def peers(folder: Path, limit: int, answered: Callable[[list[str], int], dict]) 
 
     def each(store: str, *address: str) -> None:
         if store != "dask":
-            tell("ours", store, [sys.executable, __file__, store, str(events), str(spine), *address])
-        tell("feast", store, [str(python), str(Path(__file__).with_name("feast_peer.py")), store, str(events), str(spine), *address])
+            tell(
+                "ours", store, [sys.executable, __file__, store, str(events), str(spine), *address]
+            )
+        tell(
+            "feast",
+            store,
+            [
+                str(python),
+                str(Path(__file__).with_name("feast_peer.py")),
+                store,
+                str(events),
+                str(spine),
+                *address,
+            ],
+        )
 
     each("duckdb")
     each("dask")
@@ -57,33 +74,67 @@ def peers(folder: Path, limit: int, answered: Callable[[list[str], int], dict]) 
 
 
 def feast_python(folder: Path) -> tuple[Path, str | None]:
-    """The Python of an environment that has Feast, made where it is not there; or why there is none."""
+    """The Python of an environment that has Feast, made where it is not there.
+
+    Or why there is none.
+    """
     home = folder / "feast"
     python = home / "bin" / "python"
     if python.exists():
         return python, None
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    make = [uv, "venv", "-q", "--python", sys.executable, str(home)] if uv else [sys.executable, "-m", "venv", str(home)]
-    install = [uv, "pip", "install", "-q", "--python", str(python), FEAST] if uv else [str(python), "-m", "pip", "install", "-q", FEAST]
+    make = (
+        [uv, "venv", "-q", "--python", sys.executable, str(home)]
+        if uv
+        else [sys.executable, "-m", "venv", str(home)]
+    )
+    install = (
+        [uv, "pip", "install", "-q", "--python", str(python), FEAST]
+        if uv
+        else [str(python), "-m", "pip", "install", "-q", FEAST]
+    )
     for command in (make, install):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             shutil.rmtree(home, ignore_errors=True)
-            return python, f"Feast could not be installed: {done.stderr.strip().splitlines()[-1][:200]}"
+            return (
+                python,
+                f"Feast could not be installed: {done.stderr.strip().splitlines()[-1][:200]}",
+            )
     return python, None
 
 
 def ours(store: str, events: str, spine: str, *address: str) -> dict:
-    """From files or tables to Arrow, as Feast's clock runs: from the call to the Arrow table. The first call, and the median of three more."""
+    """From files or tables to Arrow, as Feast's clock runs: from the call to the Arrow table.
+
+    The first call, and the median of three more.
+    """
     roots = [os.getpid()]
     if store == "duckdb":
         con = ibis.duckdb.connect()
         for name, files in (("events", events), ("spine", spine)):
             con.read_parquet(f"{files}/*.parquet", table_name=name)
     else:
-        con = ibis.postgres.connect(**dict(zip(("host", "port", "user", "database"), (address[0], int(address[1]), *address[2:]), strict=True)))
-    group_by = GroupBy(name="g", source=EventSource(con.table("events"), time="ts"), keys=["key"], aggregations=[_.v.last().name("latest")])
-    asked = Join(name="j", left=EventSource(con.table("spine").select("key", "ts"), time="ts"), parts=[group_by])
+        con = ibis.postgres.connect(
+            **dict(
+                zip(
+                    ("host", "port", "user", "database"),
+                    (address[0], int(address[1]), *address[2:]),
+                    strict=True,
+                )
+            )
+        )
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(con.table("events"), time="ts"),
+        keys=["key"],
+        aggregations=[_.v.last().name("latest")],
+    )
+    asked = Join(
+        name="j",
+        left=EventSource(con.table("spine").select("key", "ts"), time="ts"),
+        parts=[group_by],
+    )
     watches = []
     for _turn in range(4):
         with Watch(roots) as watch:
@@ -92,7 +143,15 @@ def ours(store: str, events: str, spine: str, *address: str) -> dict:
     first, *rest = watches
     wall, cpu = statistics.median(w.wall for w in rest), statistics.median(w.cpu for w in rest)
     known = found.num_rows - found["g_latest"].null_count
-    return {"wall": wall, "cpu": cpu, "first_wall": first.wall, "first_cpu": first.cpu, "peak": max(w.peak for w in watches), "rows": found.num_rows, "known": known}
+    return {
+        "wall": wall,
+        "cpu": cpu,
+        "first_wall": first.wall,
+        "first_cpu": first.cpu,
+        "peak": max(w.peak for w in watches),
+        "rows": found.num_rows,
+        "known": known,
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""One job of the benchmark in a process of its own, so that its memory is its own: told as JSON, answered as JSON.
+"""One job of the benchmark in a process of its own, so that its memory is its own: told as JSON,
+answered as JSON.
 
-    python tests/benchmarks/measured.py '{"engine": "duckdb", "job": "sums3", "data": "zipf", ...}'
+python tests/benchmarks/measured.py '{"engine": "duckdb", "job": "sums3", "data": "zipf", ...}'
 """
 
 from __future__ import annotations
@@ -37,8 +38,17 @@ from spine s left join events e on s.key = e.key and e.ts < s.ts and e.ts >= s.t
 
 def join(con: object, job: str) -> Join:
     """What the job computes."""
-    group_by = GroupBy(name="g", source=EventSource(con.table("events"), time="ts"), keys=["key"], aggregations=JOBS[job])
-    return Join(name="j", left=EventSource(con.table("spine").select("key", "ts"), time="ts"), parts=[group_by])
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(con.table("events"), time="ts"),
+        keys=["key"],
+        aggregations=JOBS[job],
+    )
+    return Join(
+        name="j",
+        left=EventSource(con.table("spine").select("key", "ts"), time="ts"),
+        parts=[group_by],
+    )
 
 
 def turn(ready: Ready, asked: object) -> dict[str, float]:
@@ -49,7 +59,14 @@ def turn(ready: Ready, asked: object) -> dict[str, float]:
     del result
     with Watch(ready.roots) as sort:
         ready.sort()
-    return {"wall": job.wall, "cpu": job.cpu, "peak": job.peak, "sort_wall": sort.wall, "sort_cpu": sort.cpu, "sort_peak": sort.peak}
+    return {
+        "wall": job.wall,
+        "cpu": job.cpu,
+        "peak": job.peak,
+        "sort_wall": sort.wall,
+        "sort_cpu": sort.cpu,
+        "sort_peak": sort.peak,
+    }
 
 
 def run(told: dict) -> dict:
@@ -71,5 +88,7 @@ def run(told: dict) -> dict:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a server that was started is stopped
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(1)
+    )  # so that a server that was started is stopped
     print(json.dumps(run(json.loads(sys.argv[1]))))

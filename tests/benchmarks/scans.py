@@ -1,11 +1,13 @@
 """What one day's left reads of a year of events, by the engines' own counts.
 
-    python tests/benchmarks/scans.py [--events 500000] [--only duckdb postgres spark lakes] [--plan kernel]
+    python tests/benchmarks/scans.py [--events 500000] [--only duckdb postgres spark lakes] [--plan
+    kernel]
 
-DuckDB reads Parquet by day and tells its seconds; Postgres tells the rows that scans and indexes gave, of a table with an
-index of its time and of one that is partitioned by month; Spark tells the records of all stages, over Parquet by day with
-times in microseconds, with a zone and without, and without and with `partition=`; and over Delta and Iceberg, of 4,000
-events of sixty days. An entity's snapshots are a row a key and day. Nothing of it is pass or fail.
+DuckDB reads Parquet by day and tells its seconds; Postgres tells the rows that scans and indexes
+gave, of a table with an index of its time and of one that is partitioned by month; Spark tells the
+records of all stages, over Parquet by day with times in microseconds, with a zone and without, and
+without and with `partition=`; and over Delta and Iceberg, of 4,000 events of sixty days. An
+entity's snapshots are a row a key and day. Nothing of it is pass or fail.
 """
 
 from __future__ import annotations
@@ -27,13 +29,29 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]  # a checkout needs 
 
 import services  # noqa: E402 found by the line above
 
-from workbench import EntitySource, EventSource, GroupBy, Join, backfill, days, trailing  # noqa: E402
+from workbench import (  # noqa: E402
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    backfill,
+    days,
+    trailing,
+)
 
 LAST = date(2024, 12, 30)
 YEAR_S = 366 * 86_400
-ROWS = "select (i % 1000)::int as k, timestamp '2024-01-01' + i * interval {} second as ts, i % 97 as v from range({}) t(i)"
-LEFT = "select i as k, timestamp '2024-12-30 06:00' + i * interval 1 minute as ts from range(500) t(i)"
-STATES = "select k::int as k, date '2024-01-01' + d::int as ds, d * 1000 + k as v from range(366) a(d), range(500) b(k)"
+ROWS = (
+    "select (i % 1000)::int as k, timestamp '2024-01-01' + i * interval {} second as ts, i % 97 as"
+    " v from range({}) t(i)"
+)
+LEFT = (
+    "select i as k, timestamp '2024-12-30 06:00' + i * interval 1 minute as ts from range(500) t(i)"
+)
+STATES = (
+    "select k::int as k, date '2024-01-01' + d::int as ds, d * 1000 + k as v from range(366) a(d),"
+    " range(500) b(k)"
+)
 
 
 def stated(states: ibis.Table, left: ibis.Table) -> Join:
@@ -45,7 +63,12 @@ def stated(states: ibis.Table, left: ibis.Table) -> Join:
 def joined(events: ibis.Table, left: ibis.Table, **declared: Any) -> Join:
     """Sums and counts of three days, of a left of one day."""
     source = EventSource(events, time="ts", **declared)
-    part = GroupBy(name="g", source=source, keys=["k"], aggregations=trailing(days(1, 3), events.v.sum(), events.count()))
+    part = GroupBy(
+        name="g",
+        source=source,
+        keys=["k"],
+        aggregations=trailing(days(1, 3), events.v.sum(), events.count()),
+    )
     return Join(name="j", left=EventSource(left, time="ts"), parts=[part])
 
 
@@ -57,7 +80,9 @@ def filled(join: Join, plan: str) -> float:
 
 
 def partitioned(events: ibis.Table) -> list[tuple[str, dict[str, Any]]]:
-    """How a source may be declared: without its partition, and with it where this version takes one."""
+    """How a source may be declared: without its partition, and with it where this version takes
+    one.
+    """
     takes = "partition" in inspect.signature(EventSource).parameters
     return [("", {}), *([(", partition=", {"partition": events.day})] if takes else [])]
 
@@ -68,7 +93,11 @@ def on_duckdb(options: Namespace, folder: Path) -> None:
     events = con.read_parquet(folder / "*" / "*.parquet", hive_partitioning=True)
     filled(joined(events, con.table("lefts")), options.plan)
     for said, declared in partitioned(events):
-        print(f"DuckDB, Parquet by day{said}: {filled(joined(events, con.table('lefts'), **declared), options.plan):.2f} s", flush=True)
+        print(
+            f"DuckDB, Parquet by day{said}:"
+            f" {filled(joined(events, con.table('lefts'), **declared), options.plan):.2f} s",
+            flush=True,
+        )
 
 
 def on_postgres(options: Namespace, rows: Any, left: Any, states: Any) -> None:
@@ -82,13 +111,23 @@ def on_postgres(options: Namespace, rows: Any, left: Any, states: Any) -> None:
         con.raw_sql("create table monthly (k int, ts timestamp, v bigint) partition by range (ts)")
         for month in range(1, 13):
             end = f"2024-{month + 1:02}-01" if month < 12 else "2025-01-01"
-            con.raw_sql(f"create table monthly_{month} partition of monthly for values from ('2024-{month:02}-01') to ('{end}')")
+            con.raw_sql(
+                f"create table monthly_{month} partition of monthly for values from"
+                f" ('2024-{month:02}-01') to ('{end}')"
+            )
         con.raw_sql("insert into monthly select k, ts, v from plain")
         con.raw_sql("analyze")
-        for name, what in {"plain": "an index of the time", "monthly": "partitions by month"}.items():
-            read = _told_by_postgres(con, name, joined(con.table(name), con.table("lefts")), options.plan)
+        for name, what in {
+            "plain": "an index of the time",
+            "monthly": "partitions by month",
+        }.items():
+            read = _told_by_postgres(
+                con, name, joined(con.table(name), con.table("lefts")), options.plan
+            )
             print(f"Postgres, {what}: {read:,} of {options.events:,} rows", flush=True)
-        read = _told_by_postgres(con, "states", stated(con.table("states"), con.table("lefts")), options.plan)
+        read = _told_by_postgres(
+            con, "states", stated(con.table("states"), con.table("lefts")), options.plan
+        )
         print(f"Postgres, snapshots with an index: {read:,} of {len(states):,} rows", flush=True)
 
 
@@ -103,7 +142,10 @@ def _told_by_postgres(con: Any, name: str, join: Join, plan: str) -> int:
 def _read(con: Any, name: str) -> int:
     """The rows that scans and indexes of a table and its partitions gave so far."""
     con.raw_sql("select pg_stat_clear_snapshot()")
-    counted = "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int8 from pg_stat_user_tables where relname like '{}%'"
+    counted = (
+        "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int8 from"
+        " pg_stat_user_tables where relname like '{}%'"
+    )
     return con.raw_sql(counted.format(name)).fetchone()[0] or 0
 
 
@@ -117,12 +159,24 @@ def on_spark(options: Namespace, home: Path, left: Any) -> None:
         def told(what: str, rows: int, join: Join) -> None:
             before = services.spark_records(session)
             seconds = filled(join, options.plan)
-            print(f"Spark, {what}: {services.spark_records(session) - before:,} of {rows:,} records, {seconds:.1f} s", flush=True)
+            print(
+                f"Spark, {what}: {services.spark_records(session) - before:,} of {rows:,} records,"
+                f" {seconds:.1f} s",
+                flush=True,
+            )
 
         for name, what in {"events": "no zone", "zoned": "a zone"}.items():
             for said, declared in partitioned(con.table(name)):
-                told(f"Parquet by day, times with {what}{said}", options.events, joined(con.table(name), con.table("lefts"), **declared))
-        told("Parquet by day, snapshots", con.table("states").count().execute(), stated(con.table("states"), con.table("lefts")))
+                told(
+                    f"Parquet by day, times with {what}{said}",
+                    options.events,
+                    joined(con.table(name), con.table("lefts"), **declared),
+                )
+        told(
+            "Parquet by day, snapshots",
+            con.table("states").count().execute(),
+            stated(con.table("states"), con.table("lefts")),
+        )
 
 
 def on_lakes(folder: Path) -> None:
@@ -144,12 +198,23 @@ def main() -> None:
     query = ROWS.format(YEAR_S // options.events, options.events)
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home) / "events"
-        for name, rows, by in (("events", f"select *, ts::date as day from ({query})", "day"), ("zoned", f"select k, ts::timestamptz as ts, v, ts::date as day from ({query})", "day"), ("states", STATES, "ds")):
-            made.raw_sql(f"copy ({rows}) to '{Path(home) / name}' (format parquet, partition_by ({by}))")
+        for name, rows, by in (
+            ("events", f"select *, ts::date as day from ({query})", "day"),
+            ("zoned", f"select k, ts::timestamptz as ts, v, ts::date as day from ({query})", "day"),
+            ("states", STATES, "ds"),
+        ):
+            made.raw_sql(
+                f"copy ({rows}) to '{Path(home) / name}' (format parquet, partition_by ({by}))"
+            )
         if "duckdb" in options.only:
             on_duckdb(options, folder)
         if "postgres" in options.only:
-            on_postgres(options, made.sql(query).to_pyarrow(), made.sql(LEFT).to_pyarrow(), made.sql(STATES).to_pyarrow())
+            on_postgres(
+                options,
+                made.sql(query).to_pyarrow(),
+                made.sql(LEFT).to_pyarrow(),
+                made.sql(STATES).to_pyarrow(),
+            )
         if "spark" in options.only:
             on_spark(options, Path(home), made.sql(LEFT).to_pyarrow())
         if "lakes" in options.only:

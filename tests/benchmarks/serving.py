@@ -1,10 +1,12 @@
 """What a fetch costs beside reading one ready-made row of the same Postgres: ratios inside one run.
 
-    python tests/benchmarks/serving.py [--events 1000000] [--keys 100000] [--hot 1000000] [--requests 2000] [--feast FOLDER] [--json FILE]
+    python tests/benchmarks/serving.py [--events 1000000] [--keys 100000] [--hot 1000000]
+    [--requests 2000] [--feast FOLDER] [--json FILE]
 
-Two group-bys of ten features each, and users, over zipf-distributed keys and one hot key; and five group-bys of ten. Every
-case by turns, request by request, so that what else the machine does falls on all alike. With `--feast`, Feast is put into
-an environment in that folder, and its Postgres online store gives 20 ready-made values, and 50 of five views, from the same server.
+Two group-bys of ten features each, and users, over zipf-distributed keys and one hot key; and five
+group-bys of ten. Every case by turns, request by request, so that what else the machine does falls
+on all alike. With `--feast`, Feast is put into an environment in that folder, and its Postgres
+online store gives 20 ready-made values, and 50 of five views, from the same server.
 """
 
 from __future__ import annotations
@@ -49,32 +51,63 @@ def shares(keys: int) -> np.ndarray:
 
 
 def events(n: int, keys: int, hot: int, rng: np.random.Generator) -> pa.Table:
-    """`n` events of zipf-distributed keys, and `hot` of one key, over 37 days; a fifth of the times on whole minutes."""
+    """`n` events of zipf-distributed keys, and `hot` of one key, over 37 days.
+
+    A fifth of the times on whole minutes.
+    """
     key = np.concatenate([rng.choice(keys, n, p=shares(keys)) + 1000, np.full(hot, HOT)])
     at = END - rng.integers(0, SPAN * DAY, len(key))
     at[::5] -= at[::5] % 60_000_000
-    return pa.table({"user_id": pa.array(key.astype(str)), "ts": pa.array(at, pa.timestamp("us")), "v": rng.integers(1, 500, len(key))})
+    return pa.table(
+        {
+            "user_id": pa.array(key.astype(str)),
+            "ts": pa.array(at, pa.timestamp("us")),
+            "v": rng.integers(1, 500, len(key)),
+        }
+    )
 
 
 def published(options: Any, store: Store) -> tuple[Join, dict[str, float]]:
     """The join, published, and the upload's seconds beside those of a bare COPY of the same rows."""
     con, rng = ibis.duckdb.connect(), np.random.default_rng(1)
-    tables = {name: events(n, options.keys, options.hot, rng) for name, n in (("purchases", options.events), ("returns", options.events // 2))}
+    tables = {
+        name: events(n, options.keys, options.hot, rng)
+        for name, n in (("purchases", options.events), ("returns", options.events // 2))
+    }
     for name, rows in tables.items():
         con.create_table(name, rows)
-    con.raw_sql("create table users as select user_id, date '2023-11-29' ds, '2022-01-01' created, true verified from (select distinct user_id from purchases)")
+    con.raw_sql(
+        "create table users as select user_id, date '2023-11-29' ds, '2022-01-01' created, true"
+        " verified from (select distinct user_id from purchases)"
+    )
     con.raw_sql("create table checkouts as select user_id, ts from purchases limit 10")
     spans = days(3, 14, 30)
 
     def group_by(name: str) -> GroupBy:
         v = con.table(name).v
-        return GroupBy(name=f"{name}_v1", source=EventSource(con.table(name), time="ts", topic=name), keys=["user_id"], aggregations=[trailing(spans, v.sum(), v.count(), v.mean()), last_k(v, 10)])
+        return GroupBy(
+            name=f"{name}_v1",
+            source=EventSource(con.table(name), time="ts", topic=name),
+            keys=["user_id"],
+            aggregations=[trailing(spans, v.sum(), v.count(), v.mean()), last_k(v, 10)],
+        )
 
     _five(con, tables["returns"].slice(0, options.events // 4), store)
-    users = GroupBy(name="users_v1", source=EntitySource(con.table("users"), snapshot="ds"), keys=["user_id"], features=["created", "verified"])
-    join = Join(name="serving", left=EventSource(con.table("checkouts"), time="ts"), parts=[group_by("purchases"), group_by("returns"), users])
+    users = GroupBy(
+        name="users_v1",
+        source=EntitySource(con.table("users"), snapshot="ds"),
+        keys=["user_id"],
+        features=["created", "verified"],
+    )
+    join = Join(
+        name="serving",
+        left=EventSource(con.table("checkouts"), time="ts"),
+        parts=[group_by("purchases"), group_by("returns"), users],
+    )
     with store.connection() as c, c.transaction(), c.cursor() as cursor:
-        cursor.execute("create temporary table bare (user_id text, ts timestamp, v int8) on commit drop")
+        cursor.execute(
+            "create temporary table bare (user_id text, ts timestamp, v int8) on commit drop"
+        )
         began = time.perf_counter()
         copied(cursor, "bare", ["user_id", "ts", "v"], tables["purchases"].to_batches(50_000))
         bare = len(tables["purchases"]) / (time.perf_counter() - began)
@@ -83,15 +116,28 @@ def published(options: Any, store: Store) -> tuple[Join, dict[str, float]]:
     (one,) = [u for u in done.uploads if u.group_by == "purchases_v1"]
     told = registry_seconds(store, "purchases_v1")
     with store.connection() as c:
-        rows, size = c.execute(f"select count(*), pg_total_relation_size('{stored(done.plan.group_bys[0])}') from {stored(done.plan.group_bys[0])}").fetchone() or (1, 0)
+        rows, size = c.execute(
+            f"select count(*), pg_total_relation_size('{stored(done.plan.group_bys[0])}') from"
+            f" {stored(done.plan.group_bys[0])}"
+        ).fetchone() or (1, 0)
     uploaded = one.staged / told
-    return join, {"bare COPY, rows/s": bare, "upload, rows/s": uploaded, "upload / COPY": uploaded / bare, "publish, s": time.perf_counter() - began, "bytes an event": size / rows, "bytes of its values": 8 + 8 + 5}
+    return join, {
+        "bare COPY, rows/s": bare,
+        "upload, rows/s": uploaded,
+        "upload / COPY": uploaded / bare,
+        "publish, s": time.perf_counter() - began,
+        "bytes an event": size / rows,
+        "bytes of its values": 8 + 8 + 5,
+    }
 
 
 def registry_seconds(store: Store, group_by: str) -> float:
     """How long the newest upload of a group-by took, by the store's own record."""
     with store.connection() as con:
-        asked = "select extract(epoch from ended - began)::float8 from workbench.uploads where group_by = %s order by id desc limit 1"
+        asked = (
+            "select extract(epoch from ended - began)::float8 from workbench.uploads where group_by"
+            " = %s order by id desc limit 1"
+        )
         ((seconds,),) = con.execute(asked, (group_by,)).fetchall()
     return seconds
 
@@ -101,10 +147,22 @@ def _five(con: ibis.BaseBackend, rows: pa.Table, store: Store) -> None:
     con.create_table("others", rows)
     v = con.table("others").v
     parts = [
-        GroupBy(name=f"other{i}", source=EventSource(con.table("others"), time="ts", topic="others"), keys=["user_id"], aggregations=[trailing(days(3, 14, 30 + i), v.sum(), v.count(), v.mean()), last_k(v, 10)])
+        GroupBy(
+            name=f"other{i}",
+            source=EventSource(con.table("others"), time="ts", topic="others"),
+            keys=["user_id"],
+            aggregations=[
+                trailing(days(3, 14, 30 + i), v.sum(), v.count(), v.mean()),
+                last_k(v, 10),
+            ],
+        )
         for i in range(5)
     ]
-    publish(Join(name="five", left=EventSource(con.table("checkouts"), time="ts"), parts=parts), store, confirm=True)
+    publish(
+        Join(name="five", left=EventSource(con.table("checkouts"), time="ts"), parts=parts),
+        store,
+        confirm=True,
+    )
 
 
 def wide(store: Store, name: str, keys: int) -> None:
@@ -112,10 +170,17 @@ def wide(store: Store, name: str, keys: int) -> None:
     with store.connection() as con:
         _, plan = store.plan(name)
         columns = ", ".join(f'"{n}" {f.sql}' for _, f, n in plan.outputs)
-        con.execute(f"drop table if exists wide; create table wide (user_id text primary key, {columns})")
+        con.execute(
+            f"drop table if exists wide; create table wide (user_id text primary key, {columns})"
+        )
         asked = [{"user_id": str(1000 + i)} for i in range(keys)]
         for start in range(0, keys, 2000):
-            answers = fetch(store, name, [*asked[start : start + 2000], *([{"user_id": str(HOT)}] if not start else [])], at=END // 1)
+            answers = fetch(
+                store,
+                name,
+                [*asked[start : start + 2000], *([{"user_id": str(HOT)}] if not start else [])],
+                at=END // 1,
+            )
             with con.cursor() as cursor, cursor.copy("copy wide from stdin") as copy:
                 for a in answers:
                     copy.write_row([a.asked["user_id"], *a.values()])
@@ -127,8 +192,17 @@ class Cases:
 
     def __init__(self, store: Store, name: str, keys: int, port: int) -> None:
         served = Fetcher(store).served(name)
-        self.rng, self.keys, self.one, self.many = np.random.default_rng(2), keys, served.one, served.many
-        self.con = psycopg.connect(store.url, autocommit=True, options="-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off")
+        self.rng, self.keys, self.one, self.many = (
+            np.random.default_rng(2),
+            keys,
+            served.one,
+            served.many,
+        )
+        self.con = psycopg.connect(
+            store.url,
+            autocommit=True,
+            options="-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off",
+        )
         self.cursor = psycopg.RawCursor(self.con)
         self.name, self.store, self.five = name, store, Fetcher(store).served("five")
         self.http = http.client.HTTPConnection("127.0.0.1", port)
@@ -150,17 +224,27 @@ class Cases:
         hundred = lambda: [self.key() for _ in range(100)]  # noqa: E731
         return {
             "select 1": lambda: self.run("select 1"),
-            "a  bare row by primary key": lambda: self.run("select * from wide where user_id = $1::text", self.key()),
+            "a  bare row by primary key": lambda: self.run(
+                "select * from wide where user_id = $1::text", self.key()
+            ),
             "b  fetch, one key": lambda: self.run(self.one, self.key(), Int8(END)),
-            "b' the same by online.fetch": lambda: fetch(self.store, self.name, user_id=self.key(), at=END),
+            "b' the same by online.fetch": lambda: fetch(
+                self.store, self.name, user_id=self.key(), at=END
+            ),
             'b" at a past time': lambda: self.run(self.one, self.key(), Int8(past)),
             "c  fetch, hot key": lambda: self.run(self.one, str(HOT), Int8(END)),
-            "c' hot key at a past time": lambda: self.run(self.one, str(HOT), Int8(past - int(self.rng.integers(DAY)))),
+            "c' hot key at a past time": lambda: self.run(
+                self.one, str(HOT), Int8(past - int(self.rng.integers(DAY)))
+            ),
             "f  over HTTP": self.asked,
             "h  five group-bys, one key": lambda: self.run(self.five.one, self.key(), Int8(END)),
-            "dh five group-bys, 100 keys": lambda: self.run(self.five.many, hundred(), [Int8(END)] * 100),
+            "dh five group-bys, 100 keys": lambda: self.run(
+                self.five.many, hundred(), [Int8(END)] * 100
+            ),
             "e  the SQL function": lambda: self.run(self.sql, self.key(), END / 1e6),
-            "d0 100 bare rows": lambda: self.run("select * from wide where user_id = any($1::text[])", hundred()),
+            "d0 100 bare rows": lambda: self.run(
+                "select * from wide where user_id = any($1::text[])", hundred()
+            ),
             "d  fetch, 100 keys": lambda: self.run(self.many, hundred(), [Int8(END)] * 100),
         }
 
@@ -178,7 +262,10 @@ def measured(cases: dict[str, Callable[[], None]], requests: int) -> dict[str, d
             cases[name]()
             if i >= 50:
                 times[name].append((time.perf_counter() - began) * 1e3)
-    return {name: {f"p{q}": float(np.percentile(t, q)) for q in LEVELS} | {"mean": statistics.fmean(t)} for name, t in times.items()}
+    return {
+        name: {f"p{q}": float(np.percentile(t, q)) for q in LEVELS} | {"mean": statistics.fmean(t)}
+        for name, t in times.items()
+    }
 
 
 def throughput(store: Store, name: str, keys: int, clients: int = 8, seconds: float = 5.0) -> float:
@@ -202,7 +289,16 @@ def throughput(store: Store, name: str, keys: int, clients: int = 8, seconds: fl
 @contextmanager
 def served(url: str) -> Iterator[int]:
     """The port of a service of the store, in a process of its own."""
-    command = [sys.executable, "-c", "import sys; from workbench.commands.main import main; sys.exit(main())", "serve", "--store", url, "--port", "0"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from workbench.commands.main import main; sys.exit(main())",
+        "serve",
+        "--store",
+        url,
+        "--port",
+        "0",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield int(process.stdout.readline().rsplit(":", 1)[1].split("/")[0])
@@ -223,17 +319,42 @@ def feast(options: Any, store: Store) -> dict[str, dict[str, float]]:
     place = psycopg.conninfo.conninfo_to_dict(store.url)
     found = {}
     for views, columns in ((1, 20), (5, 10)):
-        command = [str(python), str(Path(__file__).with_name("feast_online.py")), place["host"], place["port"], place["user"], place["dbname"], str(options.requests // 4), str(views), str(columns)]
-        told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-        found |= {f"g  Feast, {views} x {columns} values, one key": told["one"], f"dg Feast, {views} x {columns} values, 100 keys": told["hundred"]}
+        command = [
+            str(python),
+            str(Path(__file__).with_name("feast_online.py")),
+            place["host"],
+            place["port"],
+            place["user"],
+            place["dbname"],
+            str(options.requests // 4),
+            str(views),
+            str(columns),
+        ]
+        told = json.loads(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[
+                -1
+            ]
+        )
+        found |= {
+            f"g  Feast, {views} x {columns} values, one key": told["one"],
+            f"dg Feast, {views} x {columns} values, 100 keys": told["hundred"],
+        }
     return found
 
 
 def shown(found: dict[str, dict[str, float]]) -> Table:
     table = Table("case", "p50 ms", "p99 ms", "x bare", "added ms")
     for name, t in found.items():
-        bare = found["d0 100 bare rows" if name.startswith("d") else "a  bare row by primary key"]["p50"]
-        table.add_row(name, f"{t['p50']:.3f}", f"{t['p99']:.3f}", f"{t['p50'] / bare:.2f}", f"{t['p50'] - bare:+.3f}")
+        bare = found["d0 100 bare rows" if name.startswith("d") else "a  bare row by primary key"][
+            "p50"
+        ]
+        table.add_row(
+            name,
+            f"{t['p50']:.3f}",
+            f"{t['p99']:.3f}",
+            f"{t['p50'] / bare:.2f}",
+            f"{t['p50'] - bare:+.3f}",
+        )
     return table
 
 
@@ -254,7 +375,9 @@ def main() -> None:
         print(loading, file=sys.stderr)
         wide(store, join.name, min(options.keys, 20_000))
         with served(store.url) as port:
-            found = measured(Cases(store, join.name, min(options.keys, 20_000), port).cases(), options.requests)
+            found = measured(
+                Cases(store, join.name, min(options.keys, 20_000), port).cases(), options.requests
+            )
         loading["fetches/s of 8 clients"] = throughput(store, join.name, min(options.keys, 20_000))
         if options.feast:
             found |= feast(options, store)

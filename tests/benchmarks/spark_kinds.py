@@ -1,10 +1,12 @@
-"""One job on DuckDB and on Spark as teams have it, by the kernel: whether the certificate is equal, and the seconds.
+"""One job on DuckDB and on Spark as teams have it, by the kernel: whether the certificate is equal,
+and the seconds.
 
-    python tests/benchmarks/spark_kinds.py [--events 1000000] [--left 1000000] [--only classic connect cluster]
+    python tests/benchmarks/spark_kinds.py [--events 1000000] [--left 1000000] [--only classic
+    connect cluster]
 
-`classic` is a session of Spark in this machine's process, `connect` is Spark Connect, `cluster` a master and two workers
-whose Python lacks this project; all are started for real, and each is held against DuckDB, value by value. Nothing of it
-is pass or fail.
+`classic` is a session of Spark in this machine's process, `connect` is Spark Connect, `cluster` a
+master and two workers whose Python lacks this project; all are started for real, and each is held
+against DuckDB, value by value. Nothing of it is pass or fail.
 """
 
 from __future__ import annotations
@@ -28,10 +30,19 @@ LONGEST_S = 3_600
 
 def job(kind: str, options: Namespace, folder: Path) -> dict[str, Any]:
     """What one kind of Spark gave."""
-    more = {"events": options.events, "left": options.left, "folder": str(folder), "timed": [options.plan], "plans": [options.plan]}
+    more = {
+        "events": options.events,
+        "left": options.left,
+        "folder": str(folder),
+        "timed": [options.plan],
+        "plans": [options.plan],
+    }
     with ExitStack() as started:
         if kind == "cluster":
-            url, python = started.enter_context(clusters.standalone(memory="3g")), clusters.bare_python(folder / "bare")
+            url, python = (
+                started.enter_context(clusters.standalone(memory="3g")),
+                clusters.bare_python(folder / "bare"),
+            )
             return clusters.job(python, LONGEST_S, master=url, settings=MEMORY | EXECUTORS, **more)
         where = {"remote": "local[2]"} if kind == "connect" else {"master": "local[2]"}
         return clusters.job(sys.executable, LONGEST_S, settings=MEMORY, **where, **more)
@@ -54,7 +65,10 @@ def main() -> None:
             print(f"{kind}: {found['error']}", flush=True)
             continue
         took = ", ".join(f"{con} {seconds:.1f} s" for con, seconds in done["took"].items())
-        print(f"{kind}: {found['verdict']}; plan {found['plan']}, {found['rows']:,} rows; {took}", flush=True)
+        print(
+            f"{kind}: {found['verdict']}; plan {found['plan']}, {found['rows']:,} rows; {took}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,21 @@ def filled(engine: str, events: int, address: dict | None = None):
     """An Ibis connection with purchases and returns, `events` together, users and checkouts."""
     duck = ibis.duckdb.connect()
     sql = {
-        "purchases": PURCHASES.format(prefix="p", keys=KEYS, days=DAYS, value="purchase_price", n=events // 2),
-        "returns": PURCHASES.format(prefix="r", keys=KEYS, days=DAYS, value="refund_amt", n=events // 2),
-        "checkouts": f"select (pow(hash(i * 5) % 1000003 / 1000003.0, 3) * {KEYS})::bigint::varchar as user_id, timestamp '2023-11-30' + to_microseconds((hash(i * 11) % 86400000000)::bigint) as ts from range({min(LEFTS, events)}) t(i)",
-        "users": f"select i::varchar as user_id, '2021-01-01' as account_created_ds, i % 2 = 0 as email_verified, '2023-11-29' as ds from range({KEYS}) t(i)",
+        "purchases": PURCHASES.format(
+            prefix="p", keys=KEYS, days=DAYS, value="purchase_price", n=events // 2
+        ),
+        "returns": PURCHASES.format(
+            prefix="r", keys=KEYS, days=DAYS, value="refund_amt", n=events // 2
+        ),
+        "checkouts": (
+            f"select (pow(hash(i * 5) % 1000003 / 1000003.0, 3) * {KEYS})::bigint::varchar as"
+            " user_id, timestamp '2023-11-30' + to_microseconds((hash(i * 11) %"
+            f" 86400000000)::bigint) as ts from range({min(LEFTS, events)}) t(i)"
+        ),
+        "users": (
+            "select i::varchar as user_id, '2021-01-01' as account_created_ds, i % 2 = 0 as"
+            f" email_verified, '2023-11-29' as ds from range({KEYS}) t(i)"
+        ),
     }
     for name, query in sql.items():
         duck.raw_sql(f"create table {name} as {query}")

@@ -1,4 +1,6 @@
-"""A real Apache Kafka of one node on free loopback ports, for tests and for people: `python tests/helpers/broker.py`."""
+"""A real Apache Kafka of one node on free loopback ports, for tests and for people: `python
+tests/helpers/broker.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ from services import ended, free_port
 CACHE = Path(__file__).parents[2] / ".workbench" / "kafka"
 KAFKA, LOG4J = "4.2.0", "2.25.3"
 # slf4j-impl and not slf4j2-impl: Kafka 4.2 logs by slf4j 1.7
-COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA}", *(f"org.apache.logging.log4j:{name}:{LOG4J}" for name in ("log4j-core", "log4j-slf4j-impl", "log4j-1.2-api")))
+COORDINATES = (
+    f"org.apache.kafka:kafka_2.13:{KAFKA}",
+    *(
+        f"org.apache.logging.log4j:{name}:{LOG4J}"
+        for name in ("log4j-core", "log4j-slf4j-impl", "log4j-1.2-api")
+    ),
+)
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -29,16 +37,29 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   </dependencies>
 </project>
 """
-# Serial collection and the first compiler alone: quicker to start and smaller, at no cost that one client would see.
-JAVA = ("java", "-Xms32m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Dlog4j2.level=warn")
+# Serial collection and the first compiler alone: quicker to start and smaller, at no cost that one
+# client would see.
+JAVA = (
+    "java",
+    "-Xms32m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Dlog4j2.level=warn",
+)
 SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_PLAINTEXT",
+    "listener.security.protocol.map": (
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_PLAINTEXT"
+    ),
     # a second door, for who has a name and a password; what it may read is the authorizer's to say
     "sasl.enabled.mechanisms": "PLAIN",
-    "listener.name.guarded.plain.sasl.jaas.config": 'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="secret";',
+    "listener.name.guarded.plain.sasl.jaas.config": (
+        'org.apache.kafka.common.security.plain.PlainLoginModule required user_reader="secret";'
+    ),
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",
     "num.partitions": "2",
@@ -64,15 +85,25 @@ def lacks_kafka() -> str | None:
     try:
         jars()
     except FileNotFoundError:
-        return "Kafka's jars come by Maven, and there is no mvn: install Maven, or use environment.yml"
+        return (
+            "Kafka's jars come by Maven, and there is no mvn: install Maven, or use environment.yml"
+        )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
         return f"Maven could not get Kafka's jars: {_tail(e.output or b'')}"
     return None
 
 
 def jars() -> Path:
-    """The folder of Kafka's jars, from Maven once for each set of coordinates; processes that ask at once wait for the first."""
-    dependencies = "\n".join("    <dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(*c.split(":")) for c in COORDINATES)
+    """The folder of Kafka's jars, from Maven once for each set of coordinates.
+
+    Processes that ask at once wait for the first.
+    """
+    dependencies = "\n".join(
+        "    <dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
+            *c.split(":")
+        )
+        for c in COORDINATES
+    )
     pom = POM.format(dependencies=dependencies)
     place = CACHE / f"{KAFKA}-{hashlib.sha256(pom.encode()).hexdigest()[:8]}"
     if place.is_dir():
@@ -83,8 +114,23 @@ def jars() -> Path:
         if not place.is_dir():
             with tempfile.TemporaryDirectory(dir=CACHE) as made:
                 (Path(made) / "pom.xml").write_text(pom)
-                command = ["mvn", "-q", "-B", COPY, "-DincludeScope=runtime", "-DoutputDirectory=jars"]
-                subprocess.run(command, cwd=made, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+                command = [
+                    "mvn",
+                    "-q",
+                    "-B",
+                    COPY,
+                    "-DincludeScope=runtime",
+                    "-DoutputDirectory=jars",
+                ]
+                subprocess.run(
+                    command,
+                    cwd=made,
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    timeout=600,
+                )
                 (Path(made) / "jars").rename(place)
     return place
 
@@ -98,36 +144,76 @@ class Broker:
     def __init__(self, folder: Path, port: int | None = None, **settings: str) -> None:
         self.folder = folder.resolve()
         self.properties = self.folder / "server.properties"
-        kept = dict(line.split("=", 1) for line in self.properties.read_text().splitlines()) if self.properties.exists() else {}
+        kept = (
+            dict(line.split("=", 1) for line in self.properties.read_text().splitlines())
+            if self.properties.exists()
+            else {}
+        )
         # the controller's address is part of the data: the log of a quorum names its voters
         controller = kept.get("controller.quorum.bootstrap.servers") or f"127.0.0.1:{free_port()}"
-        self.servers = f"127.0.0.1:{port}" if port else kept.get("servers") or f"127.0.0.1:{free_port()}"
+        self.servers = (
+            f"127.0.0.1:{port}" if port else kept.get("servers") or f"127.0.0.1:{free_port()}"
+        )
         self.guarded = kept.get("guarded") or f"127.0.0.1:{free_port()}"
-        self.settings = SETTINGS | settings | {
-            "guarded": self.guarded,
-            "servers": self.servers,  # no setting of Kafka's: it passes over what it does not know
-            "controller.quorum.bootstrap.servers": controller,
-            "listeners": f"PLAINTEXT://{self.servers},CONTROLLER://{controller},GUARDED://{self.guarded}",
-            "log.dirs": str(self.folder / "data"),
-        }
+        self.settings = (
+            SETTINGS
+            | settings
+            | {
+                "guarded": self.guarded,
+                "servers": (
+                    self.servers
+                ),  # no setting of Kafka's: it passes over what it does not know
+                "controller.quorum.bootstrap.servers": controller,
+                "listeners": (
+                    f"PLAINTEXT://{self.servers},CONTROLLER://{controller},GUARDED://{self.guarded}"
+                ),
+                "log.dirs": str(self.folder / "data"),
+            }
+        )
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
         """Start on the folder's data, and return when clients are answered."""
         if listens(self.servers):
-            message = f"Kafka cannot start on {self.servers}: something listens there already; take another port, or none for a free one"
+            message = (
+                f"Kafka cannot start on {self.servers}: something listens there already; take"
+                " another port, or none for a free one"
+            )
             raise RuntimeError(message)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.properties.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+        self.properties.write_text(
+            "".join(f"{name}={value}\n" for name, value in self.settings.items())
+        )
         java = [*JAVA, "-cp", f"{jars()}/*"]
         with (self.folder / "log").open("ab") as log:
             if not (self.folder / "data" / "meta.properties").exists():
-                format_ = ["kafka.tools.StorageTool", "format", "--standalone", "-t", _uuid(), "-c", str(self.properties)]
-                if subprocess.run([*java, *format_], check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=60).returncode:
+                format_ = [
+                    "kafka.tools.StorageTool",
+                    "format",
+                    "--standalone",
+                    "-t",
+                    _uuid(),
+                    "-c",
+                    str(self.properties),
+                ]
+                if subprocess.run(
+                    [*java, *format_],
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    timeout=60,
+                ).returncode:
                     raise self._failure()
             # where the one who started it is killed, the system ends it (setpriv is Linux's)
             prefix = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-            self.process = subprocess.Popen([*prefix, *java, "kafka.Kafka", str(self.properties)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                [*prefix, *java, "kafka.Kafka", str(self.properties)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         try:
             self._wait(60)
         except BaseException:
@@ -150,7 +236,9 @@ class Broker:
         raise self._failure()
 
     def _failure(self) -> RuntimeError:
-        return RuntimeError(f"Kafka on {self.servers} did not start: {_tail((self.folder / 'log').read_bytes())}")
+        return RuntimeError(
+            f"Kafka on {self.servers} did not start: {_tail((self.folder / 'log').read_bytes())}"
+        )
 
     def stop(self) -> None:
         """Ask it to end (SIGTERM), and wait until it has."""
@@ -202,15 +290,25 @@ def listens(servers: str) -> bool:
 
 
 def _tail(output: bytes) -> str:
-    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip() and not line.startswith("\tat ")]
+    lines = [
+        line
+        for line in output.decode(errors="replace").splitlines()
+        if line.strip() and not line.startswith("\tat ")
+    ]
     return " | ".join(lines[-5:])
 
 
 def main() -> None:
     """A broker until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, help="the port clients use; without it, a free one, or the folder's of last time")
-    parser.add_argument("--folder", type=Path, help="keep the data there; without it, they go when the broker ends")
+    parser.add_argument(
+        "--port",
+        type=int,
+        help="the port clients use; without it, a free one, or the folder's of last time",
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="keep the data there; without it, they go when the broker ends"
+    )
     asked = parser.parse_args()
     if reason := lacks_kafka():
         parser.exit(1, f"{reason}\n")
@@ -219,7 +317,11 @@ def main() -> None:
     broker = Broker(folder, asked.port)
     try:
         broker.start()
-        print(f"Apache Kafka {KAFKA} answers on {broker.servers}; its data are in {broker.folder}. Ctrl-C stops it.\nFor the workbench: export WORKBENCH_KAFKA={broker.servers}", flush=True)
+        print(
+            f"Apache Kafka {KAFKA} answers on {broker.servers}; its data are in {broker.folder}."
+            f" Ctrl-C stops it.\nFor the workbench: export WORKBENCH_KAFKA={broker.servers}",
+            flush=True,
+        )
         broker.process.wait()
         print(f"Kafka ended by itself: see {broker.folder}/log")
     except KeyboardInterrupt:

@@ -26,8 +26,24 @@ from workbench.training import backfilling
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
 BASE = 1_701_302_400_000_000  # 2023-11-30 00:00 UTC
-SPANS = {"5m": minutes(5), "1h": hours(1), "12h": hours(12), "1d": days(1), "3d": days(3), "14d": days(14), "all": ()}
-LENGTHS = {"5m": 5 * MINUTE, "1h": HOUR, "12h": 12 * HOUR, "1d": DAY, "3d": 3 * DAY, "14d": 14 * DAY, "all": None}
+SPANS = {
+    "5m": minutes(5),
+    "1h": hours(1),
+    "12h": hours(12),
+    "1d": days(1),
+    "3d": days(3),
+    "14d": days(14),
+    "all": (),
+}
+LENGTHS = {
+    "5m": 5 * MINUTE,
+    "1h": HOUR,
+    "12h": 12 * HOUR,
+    "1d": DAY,
+    "3d": 3 * DAY,
+    "14d": 14 * DAY,
+    "all": None,
+}
 
 EVENTS = pa.schema(
     {
@@ -45,7 +61,9 @@ EVENTS = pa.schema(
         "pair": pa.list_(pa.float64()),
     }
 )
-LEFT = pa.schema({"row": pa.int64(), "user": pa.string(), "shop": pa.int64(), "t": pa.timestamp("us")})
+LEFT = pa.schema(
+    {"row": pa.int64(), "user": pa.string(), "shop": pa.int64(), "t": pa.timestamp("us")}
+)
 
 
 def moment(us: int) -> datetime:
@@ -123,7 +141,11 @@ REDUCTIONS = [
     Reduction("argmin", _.s.argmin(_.n), lambda e: (e["s"], e["n"])),
     Reduction("argmax", _.s.argmax(_.n), lambda e: (e["s"], e["n"])),
     Reduction("sum", (_.n * 2 + 1).sum(), lambda e: None if e["n"] is None else e["n"] * 2 + 1),
-    Reduction("average", (_.n / _.seq).mean(), lambda e: None if None in (e["n"], e["seq"]) or e["seq"] == 0 else e["n"] / e["seq"]),
+    Reduction(
+        "average",
+        (_.n / _.seq).mean(),
+        lambda e: None if None in (e["n"], e["seq"]) or e["seq"] == 0 else e["n"] / e["seq"],
+    ),
 ]
 
 # --- histories: few keys, a coarse grid of times, so that ties and window edges are met often
@@ -131,9 +153,16 @@ REDUCTIONS = [
 users = st.sampled_from(["ab", "a", "žluť", "", None])
 shops = st.sampled_from([1, 2, None])
 edges = st.sampled_from([0, 1, -1, 5 * MINUTE, HOUR, 12 * HOUR, DAY, 3 * DAY, 14 * DAY])
-grid = st.builds(lambda days, edge, nudge: BASE - days * DAY - edge + nudge, st.integers(0, 3), edges, st.sampled_from([0, 0, 0, 1, -1, 7 * HOUR]))
+grid = st.builds(
+    lambda days, edge, nudge: BASE - days * DAY - edge + nudge,
+    st.integers(0, 3),
+    edges,
+    st.sampled_from([0, 0, 0, 1, -1, 7 * HOUR]),
+)
 times = st.one_of(grid, grid, st.integers(-40 * DAY, -1))  # some before 1970
-floats = st.sampled_from([None, 0.0, -0.0, 1.5, 2.25, -3.75, 0.1, 1e15, math.nan, math.inf, -math.inf])
+floats = st.sampled_from(
+    [None, 0.0, -0.0, 1.5, 2.25, -3.75, 0.1, 1e15, math.nan, math.inf, -math.inf]
+)
 maybe = lambda strategy: st.one_of(st.none(), strategy)  # noqa: E731
 
 event = st.fixed_dictionaries(
@@ -148,7 +177,11 @@ event = st.fixed_dictionaries(
         "s": maybe(st.sampled_from(["b", "B", "é", "zz", "a,b"])),
         "b": maybe(st.booleans()),
         "items": maybe(st.lists(maybe(st.integers(-3, 3)), max_size=3)),
-        "tags": maybe(st.dictionaries(st.sampled_from("xyz"), maybe(st.sampled_from([1.0, 2.5, math.nan])), max_size=2).map(lambda m: list(m.items()))),
+        "tags": maybe(
+            st.dictionaries(
+                st.sampled_from("xyz"), maybe(st.sampled_from([1.0, 2.5, math.nan])), max_size=2
+            ).map(lambda m: list(m.items()))
+        ),
         "pair": maybe(st.lists(maybe(st.sampled_from([1.0, 2.5, -1.0])), min_size=2, max_size=2)),
     }
 )
@@ -171,7 +204,15 @@ class Case:
     @property
     def rows(self) -> list[dict]:
         """The events as the oracle takes them."""
-        return [e | {"key": tuple(e[k] for k in self.keys), "time": e["at"], "order": (e["seq"],) if self.ordered else ()} for e in self.events]
+        return [
+            e
+            | {
+                "key": tuple(e[k] for k in self.keys),
+                "time": e["at"],
+                "order": (e["seq"],) if self.ordered else (),
+            }
+            for e in self.events
+        ]
 
     def window(self, span: str) -> str:
         """Snapshot values have whole-day windows only (rule 4)."""
@@ -182,12 +223,20 @@ class Case:
 
 
 def crowded(case: Case) -> Case:
-    """The same case with few keys, ties, equal events, and left rows where windows begin and end: what most faults need."""
-    events = [e | {"user": "ab" if i % 4 else e["user"], "shop": 1 if i % 5 else e["shop"]} for i, e in enumerate(case.events)]
+    """The same case with few keys, ties, equal events, and left rows where windows begin and end:
+    what most faults need.
+    """
+    events = [
+        e | {"user": "ab" if i % 4 else e["user"], "shop": 1 if i % 5 else e["shop"]}
+        for i, e in enumerate(case.events)
+    ]
     events = [e | {"at": events[i - 1]["at"]} if i % 2 else e for i, e in enumerate(events)]
     events += [events[0], events[1], events[1], events[0]]
     steps = [0, DAY, DAY + 1, HOUR, 3 * DAY, HOUR + 1, 1]
-    left = [{"user": e["user"], "shop": e["shop"], "t": e["at"] + step} for e, step in zip([*events[1:], *events], steps, strict=False)]
+    left = [
+        {"user": e["user"], "shop": e["shop"], "t": e["at"] + step}
+        for e, step in zip([*events[1:], *events], steps, strict=False)
+    ]
     return evolve(case, events=events, left=[*left, {"user": None, "shop": None, "t": BASE}])
 
 
@@ -202,61 +251,117 @@ def drawn(reductions: list[Reduction]) -> st.SearchStrategy[Case]:
         resolution=st.sampled_from(["exact", "sawtooth"]),
         accuracy=st.sampled_from([None, "temporal", "snapshot"]),
         max_age=st.sampled_from([None, None, HOUR, 2 * DAY]),
-        asked=st.lists(st.tuples(st.sampled_from(reductions), st.sampled_from(list(SPANS))), min_size=1, max_size=6).map(tuple),
+        asked=st.lists(
+            st.tuples(st.sampled_from(reductions), st.sampled_from(list(SPANS))),
+            min_size=1,
+            max_size=6,
+        ).map(tuple),
     )
 
 
 cases = drawn(REDUCTIONS)
 dense_cases = cases.filter(lambda c: len(c.events) > 3).map(crowded)
-# For backends whose drivers load no decimals or nested values from Arrow, and Postgres, where Ibis makes no typed maps.
+# For backends whose drivers load no decimals or nested values from Arrow, and Postgres, where Ibis
+# makes no typed maps.
 SIMPLE = ("user", "shop", "at", "seq", "n", "x", "s", "b")
-SIMPLY = [r for r in REDUCTIONS if "_['d']" not in repr(r.expr) and not r.name.startswith("histogram")]
+SIMPLY = [
+    r for r in REDUCTIONS if "_['d']" not in repr(r.expr) and not r.name.startswith("histogram")
+]
 simple_cases = drawn(SIMPLY)
 # For running totals: counts, and sums and means of whole numbers.
-exact_cases = drawn([r for r in SIMPLY if r.name in ("count", "sum", "average") and "_['x']" not in repr(r.expr) and "seq" not in repr(r.expr)])
+exact_cases = drawn(
+    [
+        r
+        for r in SIMPLY
+        if r.name in ("count", "sum", "average")
+        and "_['x']" not in repr(r.expr)
+        and "seq" not in repr(r.expr)
+    ]
+)
 
 
-def tables(con: ibis.BaseBackend, case: Case, columns: tuple[str, ...] = tuple(EVENTS.names)) -> tuple[Any, Any]:
+def tables(
+    con: ibis.BaseBackend, case: Case, columns: tuple[str, ...] = tuple(EVENTS.names)
+) -> tuple[Any, Any]:
     """The case's events and left rows as tables of `con`."""
     events = [{k: moment(v) if k == "at" else v for k, v in e.items()} for e in case.events]
-    left = [{"row": i} | {k: moment(v) if k == "t" else v for k, v in r.items()} for i, r in enumerate(case.left)]
-    made = (("events", pa.Table.from_pylist(events, EVENTS).select(columns)), ("lefts", pa.Table.from_pylist(left, LEFT)))
+    left = [
+        {"row": i} | {k: moment(v) if k == "t" else v for k, v in r.items()}
+        for i, r in enumerate(case.left)
+    ]
+    made = (
+        ("events", pa.Table.from_pylist(events, EVENTS).select(columns)),
+        ("lefts", pa.Table.from_pylist(left, LEFT)),
+    )
     return tuple(stored(con, name, rows) for name, rows in made)
 
 
 def stored(con: ibis.BaseBackend, name: str, rows: pa.Table) -> Any:
-    """The rows as a table of `con`; as a view on Spark, where Ibis goes by pandas and large integers beside nulls would be rounded.
+    """The rows as a table of `con`.
+
+    As a view on Spark, where Ibis goes by pandas and large integers beside nulls would be rounded.
 
     On Postgres maps are columns of jsonb, which the definition takes for the maps that it declares.
     """
     if con.name == "postgres":
         schema = ibis.Schema.from_pyarrow(rows.schema)
-        con.create_table(name, schema={c: "jsonb" if t.is_map() else t for c, t in schema.items()}, overwrite=True)
+        con.create_table(
+            name,
+            schema={c: "jsonb" if t.is_map() else t for c, t in schema.items()},
+            overwrite=True,
+        )
         postgres_copy.sent(con, name, rows)
-        return ops.DatabaseTable(name, schema=schema, source=con, namespace=ops.Namespace()).to_expr()
+        return ops.DatabaseTable(
+            name, schema=schema, source=con, namespace=ops.Namespace()
+        ).to_expr()
     if con.name != "pyspark":
         return con.create_table(name, rows, overwrite=True)
-    rows = rows.cast(pa.schema([f.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(f.type) else f for f in rows.schema]))
-    con._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001 Ibis hands out no session
+    rows = rows.cast(
+        pa.schema(
+            [
+                f.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(f.type) else f
+                for f in rows.schema
+            ]
+        )
+    )
+    # Ibis hands out no session
+    con._session.createDataFrame(rows).createOrReplaceTempView(name)  # noqa: SLF001
     return con.table(name)
 
 
 def computed(way: tuple[ibis.BaseBackend, str], join: Join) -> pa.Table:
-    """The join's rows, by one engine and plan, in the types that it declares: Ibis itself fetches no maps from Postgres, and goes by pandas on Spark."""
+    """The join's rows, by one engine and plan, in the types that it declares: Ibis itself fetches
+    no maps from Postgres, and goes by pandas on Spark.
+    """
     engine, plan = engine_of(way[0]), way[1]
-    return fetched(engine, backfilling.computed(join, Chooser(engine, plan), None, None), join.schema)
+    return fetched(
+        engine, backfilling.computed(join, Chooser(engine, plan), None, None), join.schema
+    )
 
 
 def group_by(events: Any, case: Case, aggregations: list) -> GroupBy:
     source = EventSource(events, time="at", order=["seq"] if case.ordered else [])
-    return GroupBy(name="g", source=source, keys=case.keys, aggregations=aggregations, resolution=case.resolution, accuracy=case.accuracy)
+    return GroupBy(
+        name="g",
+        source=source,
+        keys=case.keys,
+        aggregations=aggregations,
+        resolution=case.resolution,
+        accuracy=case.accuracy,
+    )
 
 
 def join(con: ibis.BaseBackend, case: Case, columns: tuple[str, ...] = tuple(EVENTS.names)) -> Join:
     """The case as a join: column f{i} of the result answers the i-th thing asked."""
     events, left = tables(con, case, columns)
-    asked = [Aggregation(r.expr.name(f"f{i}"), SPANS[case.window(w)]) for i, (r, w) in enumerate(case.asked)]
-    part = JoinPart(group_by(events, case, asked), max_age=None if case.max_age is None else timedelta(microseconds=case.max_age))
+    asked = [
+        Aggregation(r.expr.name(f"f{i}"), SPANS[case.window(w)])
+        for i, (r, w) in enumerate(case.asked)
+    ]
+    part = JoinPart(
+        group_by(events, case, asked),
+        max_age=None if case.max_age is None else timedelta(microseconds=case.max_age),
+    )
     return Join(name="j", left=EventSource(left, time="t"), parts=[part])
 
 
@@ -270,7 +375,14 @@ def expected(case: Case, row: dict, i: int) -> tuple[Any, float]:
     reduction, span = case.asked[i]
     key = case.key(row)
     window = LENGTHS[case.window(span)]
-    rows = oracle.events_at(case.rows, key, row["t"], window=window, resolution=case.resolution, accuracy=case.accuracy)
-    if None in key or (case.max_age is not None and oracle.expired(case.rows, key, row["t"], case.accuracy, case.max_age)):
+    rows = oracle.events_at(
+        case.rows, key, row["t"], window=window, resolution=case.resolution, accuracy=case.accuracy
+    )
+    if None in key or (
+        case.max_age is not None
+        and oracle.expired(case.rows, key, row["t"], case.accuracy, case.max_age)
+    ):
         return None, 0.0
-    return oracle.reduce_(reduction.name, rows, reduction.value), oracle.scale(reduction.name, rows, reduction.value)
+    return oracle.reduce_(reduction.name, rows, reduction.value), oracle.scale(
+        reduction.name, rows, reduction.value
+    )

@@ -1,10 +1,14 @@
-"""Chaos: events stream in while updaters, Postgres and the broker are killed; afterwards every fetch must be the backfill's.
+"""Chaos: events stream in while updaters, Postgres and the broker are killed.
+
+Afterwards every fetch must be the backfill's.
 
     python tests/helpers/chaos.py [--events 200000] [--kills 30] [--seed 1]
-    python tests/helpers/chaos.py --kills 0 --postgres 0 --broker 0 --rate 300 --events 540000     # a soak of half an hour
+    python tests/helpers/chaos.py --kills 0 --postgres 0 --broker 0 --rate 300 --events 540000     #
+    a soak of half an hour
 
-Events come over six partitions, some twice, 5 % late, 1 % malformed. Two group-bys read them: one has an id, by which
-what a producer sent twice counts once, the other has none, so that each message counts.
+Events come over six partitions, some twice, 5 % late, 1 % malformed. Two group-bys read them: one
+has an id, by which what a producer sent twice counts once, the other has none, so that each message
+counts.
 """
 
 from __future__ import annotations
@@ -76,9 +80,19 @@ def made(chance: random.Random, number: int) -> dict:
 
 
 def produced(servers: str, name: str, plan: Plan, told: Sent) -> None:
-    """Send all, at a rate, through whatever becomes of the broker; a send that is not acknowledged is asked again by the client."""
+    """Send all, at a rate, through whatever becomes of the broker.
+
+    A send that is not acknowledged is asked again by the client.
+    """
     chance = random.Random(plan.seed)  # noqa: S311 the same events for the same seed
-    client = KafkaProducer(bootstrap_servers=servers, linger_ms=5, acks="all", enable_idempotence=True, delivery_timeout_ms=600_000, request_timeout_ms=20_000)
+    client = KafkaProducer(
+        bootstrap_servers=servers,
+        linger_ms=5,
+        acks="all",
+        enable_idempotence=True,
+        delivery_timeout_ms=600_000,
+        request_timeout_ms=20_000,
+    )
     began, bad = time.monotonic(), []
     for number in range(plan.events):
         row = made(chance, number)
@@ -86,7 +100,13 @@ def produced(servers: str, name: str, plan: Plan, told: Sent) -> None:
             client.send(name, line(row), partition=chance.randrange(PARTITIONS))
             told.messages.append(row)
         if chance.random() < MALFORMED:
-            bad.append(client.send(name, chance.choice([b"", b"{not csv", b"soon,r,5,7,1", line(row) + b",9"]), partition=chance.randrange(PARTITIONS)))
+            bad.append(
+                client.send(
+                    name,
+                    chance.choice([b"", b"{not csv", b"soon,r,5,7,1", line(row) + b",9"]),
+                    partition=chance.randrange(PARTITIONS),
+                )
+            )
         if not number % 200:
             time.sleep(max(0.0, began + number / plan.rate - time.monotonic()))
     client.flush()
@@ -99,11 +119,29 @@ class Process:
     """A streaming process that can be killed."""
 
     def __init__(self, url: str, servers: str, **more) -> None:
-        self.told = {"names": [], "store": url, "kafka": servers, "group": "chaos", "partitions": None, "registry": None, "batch": 2_000, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None} | more
+        self.told = {
+            "names": [],
+            "store": url,
+            "kafka": servers,
+            "group": "chaos",
+            "partitions": None,
+            "registry": None,
+            "batch": 2_000,
+            "poison": 0.5,
+            "dead_topic": None,
+            "skip_lost": False,
+            "metrics": None,
+            "canary": None,
+        } | more
         self.start()
 
     def start(self) -> None:
-        self.process = services.process("workbench.online.streaming.stream_process", self.told, cwd=ROOT, stderr=subprocess.DEVNULL)
+        self.process = services.process(
+            "workbench.online.streaming.stream_process",
+            self.told,
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
+        )
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -117,7 +155,13 @@ class Process:
 def broken(plan: Plan, processes: list[Process], server: broker.Broker, home: Path, said) -> None:
     """Break things, in a random order, until the events are sent and all is broken that was to be."""
     chance = random.Random(plan.seed + 1)  # noqa: S311 points in time
-    acts = ["kill"] * plan.kills + ["postgres"] * plan.postgres + ["broker"] * plan.broker + ["rebalance"] * -(-plan.kills // 8) + ["zombie"] * (plan.kills > 0)
+    acts = (
+        ["kill"] * plan.kills
+        + ["postgres"] * plan.postgres
+        + ["broker"] * plan.broker
+        + ["rebalance"] * -(-plan.kills // 8)
+        + ["zombie"] * (plan.kills > 0)
+    )
     chance.shuffle(acts)
     if not acts:
         return
@@ -134,7 +178,11 @@ def broken(plan: Plan, processes: list[Process], server: broker.Broker, home: Pa
             time.sleep(1 + chance.random() * 3)
             third.kill() if chance.random() < 0.5 else third.end()
         elif act == "zombie":  # one that reads all partitions beside the group
-            other = Process(processes[0].told["store"], processes[0].told["kafka"], partitions=[f"{processes[0].name}:{','.join(map(str, range(PARTITIONS)))}"])
+            other = Process(
+                processes[0].told["store"],
+                processes[0].told["kafka"],
+                partitions=[f"{processes[0].name}:{','.join(map(str, range(PARTITIONS)))}"],
+            )
             time.sleep(2)
             other.kill()
         elif act == "broker":
@@ -153,20 +201,40 @@ def resident(pid: int) -> int:
 
 
 def wrong(store, warehouse, sent: Sent, group_bys) -> list[tuple]:
-    """Every user's features whose fetch is not the backfill's over exactly the good events, at some times."""
+    """Every user's features whose fetch is not the backfill's over exactly the good events, at some
+    times.
+    """
     first = {row["return_id"]: row for row in reversed(sent.messages)}
     table(warehouse, group_bys[0].name, list(first.values()))
     table(warehouse, group_bys[1].name, sent.messages)
     users = sorted({row["user_id"] for row in sent.messages})
     newest = max(row["ts"] for row in sent.messages)
     times = [newest + timedelta(microseconds=1), newest - timedelta(hours=7), T]
-    left = warehouse.create_table("asked", {"user_id": users * len(times), "ts": [t for t in times for _ in users]}, overwrite=True)
-    want = backfill(Join(name="chaos", left=EventSource(left, time=left.ts), parts=group_bys)).to_pyarrow().to_pylist()
+    left = warehouse.create_table(
+        "asked",
+        {"user_id": users * len(times), "ts": [t for t in times for _ in users]},
+        overwrite=True,
+    )
+    want = (
+        backfill(Join(name="chaos", left=EventSource(left, time=left.ts), parts=group_bys))
+        .to_pyarrow()
+        .to_pylist()
+    )
     found = []
     for t in times:
         rows = [r for r in want if r["ts"] == t]
-        for row, got in zip(rows, fetch(store, "chaos", [{"user_id": r["user_id"]} for r in rows], at=t.replace(tzinfo=UTC)), strict=True):
-            found += [(row["user_id"], t, name, row[name], value) for name, value in got.items() if not equal(row[name], value, 0.0)]
+        for row, got in zip(
+            rows,
+            fetch(
+                store, "chaos", [{"user_id": r["user_id"]} for r in rows], at=t.replace(tzinfo=UTC)
+            ),
+            strict=True,
+        ):
+            found += [
+                (row["user_id"], t, name, row[name], value)
+                for name, value in got.items()
+                if not equal(row[name], value, 0.0)
+            ]
     return found
 
 
@@ -178,12 +246,17 @@ def run(plan: Plan, said=print) -> dict:
         store = Store(embedded_server.start(home))
         try:
             name = topic(server, PARTITIONS)
-            group_bys = [returns(warehouse, name), returns(warehouse, name, name="all_returns_v1", identified=False)]
+            group_bys = [
+                returns(warehouse, name),
+                returns(warehouse, name, name="all_returns_v1", identified=False),
+            ]
             with published(store, join(warehouse, "chaos", *group_bys)):
                 processes = [Process(store.url, server.servers) for _ in range(2)]
                 for p in processes:
                     p.name = name
-                producer = threading.Thread(target=produced, args=(server.servers, name, plan, sent))
+                producer = threading.Thread(
+                    target=produced, args=(server.servers, name, plan, sent)
+                )
                 producer.start()
                 broken(plan, processes, server, home, said)
                 memory = []
@@ -192,18 +265,30 @@ def run(plan: Plan, said=print) -> dict:
                     memory.append(sum(resident(p.process.pid) for p in processes))
                 for p in processes:
                     said(f"ended with {p.end()}")
-                with Updater(store, servers=server.servers, settings=Streaming(group="chaos")) as last:
+                with Updater(
+                    store, servers=server.servers, settings=Streaming(group="chaos")
+                ) as last:
                     last.caught_up(300)
-                dead = {(d.partition, d.offset) for d in dead_letters.listed(store, group_bys[0].name)}
+                dead = {
+                    (d.partition, d.offset) for d in dead_letters.listed(store, group_bys[0].name)
+                }
                 with store.connection() as con:
-                    stored = [con.execute(f'select count(*) from workbench_data."{g.table}"').fetchone()[0] for g in store.plan("chaos")[1].group_bys]
+                    stored = [
+                        con.execute(f'select count(*) from workbench_data."{g.table}"').fetchone()[
+                            0
+                        ]
+                        for g in store.plan("chaos")[1].group_bys
+                    ]
                 return {
                     "seconds": round(time.monotonic() - began, 1),
                     "messages": len(sent.messages) + len(sent.malformed),
                     "rows": stored,
                     "MB of the updaters, every 30 s": memory,
                     "lost or doubled": [stored[0] - sent.distinct, stored[1] - len(sent.messages)],
-                    "dead letters beside malformed": [len(dead - sent.malformed), len(sent.malformed - dead)],
+                    "dead letters beside malformed": [
+                        len(dead - sent.malformed),
+                        len(sent.malformed - dead),
+                    ],
                     "wrong": wrong(store, warehouse, sent, group_bys),
                 }
         finally:
@@ -219,7 +304,11 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=value)
     found = run(Plan(**vars(parser.parse_args())))
     print(json.dumps(found | {"wrong": [list(map(str, w)) for w in found["wrong"][:20]]}, indent=1))
-    return bool(found["wrong"] or any(found["lost or doubled"]) or any(found["dead letters beside malformed"]))
+    return bool(
+        found["wrong"]
+        or any(found["lost or doubled"])
+        or any(found["dead letters beside malformed"])
+    )
 
 
 if __name__ == "__main__":

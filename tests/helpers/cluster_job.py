@@ -1,4 +1,6 @@
-"""One join on a Spark that is not this process's own, held against DuckDB; a process, since Python has one kind of session.
+"""One join on a Spark that is not this process's own, held against DuckDB.
+
+A process, since Python has one kind of session.
 
     python tests/helpers/cluster_job.py '{"remote": "local[2]"}'
     python tests/helpers/cluster_job.py '{"master": "spark://127.0.0.1:7077"}'
@@ -45,7 +47,11 @@ def tables(events: int, left: int) -> dict[str, pa.Table]:
     def times(n: int) -> pa.Array:
         return pa.array(START + rng.integers(0, 60 * DAY, n), pa.timestamp("us"))
 
-    values = {"v": rng.integers(-1000, 1000, events), "x": rng.normal(size=events), "s": rng.choice(["a", "b", "ü"], events)}
+    values = {
+        "v": rng.integers(-1000, 1000, events),
+        "x": rng.normal(size=events),
+        "s": rng.choice(["a", "b", "ü"], events),
+    }
     return {
         "events": pa.table({"k": keys(events), "t": times(events), **values}),
         "asked": pa.table({"k": keys(left), "t": times(left), "row": np.arange(left)}),
@@ -58,8 +64,15 @@ def join_on(con: ibis.BaseBackend, *, sketches: bool = False) -> Join:
     reductions = [events.v.sum(), events.x.mean(), events.s.last()]
     reductions += [events.v.approx_nunique()] if sketches else []
     spans = days(1, 30)
-    part = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=trailing(spans, *reductions))
-    past = GroupBy(name="past", source=EventSource(events, time="t"), keys=["k"], aggregations=[events.v.sum()])
+    part = GroupBy(
+        name="g",
+        source=EventSource(events, time="t"),
+        keys=["k"],
+        aggregations=trailing(spans, *reductions),
+    )
+    past = GroupBy(
+        name="past", source=EventSource(events, time="t"), keys=["k"], aggregations=[events.v.sum()]
+    )
     return Join(name="j", left=EventSource(asked, time="t"), parts=[part, past])
 
 
@@ -72,20 +85,26 @@ def session(asked: dict) -> object:
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": f"{home}/warehouse",
-        "spark.driver.extraJavaOptions": f"-Dderby.system.home={home} -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "spark.driver.extraJavaOptions": (
+            f"-Dderby.system.home={home} -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+        ),
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         **asked.get("settings", {}),
     }
     builder = SparkSession.builder
-    builder = builder.remote(asked["remote"]) if "remote" in asked else builder.master(asked["master"])
+    builder = (
+        builder.remote(asked["remote"]) if "remote" in asked else builder.master(asked["master"])
+    )
     for name, value in settings.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 
 
 def kill_an_executor(context: object, mark: str, done: threading.Event) -> list[int]:
-    """The executor, told by a mark on its command line, that is killed once some stages are over and another runs."""
+    """The executor, told by a mark on its command line, that is killed once some stages are over
+    and another runs.
+    """
     killed: list[int] = []
 
     def look() -> None:
@@ -94,7 +113,9 @@ def kill_an_executor(context: object, mark: str, done: threading.Event) -> list[
             running = tracker.getActiveStageIds()
             if not running or min(running) < STAGES:
                 continue
-            mine = [p for p in Path("/proc").glob("[0-9]*") if mark in _line(p) and EXECUTOR in _line(p)]
+            mine = [
+                p for p in Path("/proc").glob("[0-9]*") if mark in _line(p) and EXECUTOR in _line(p)
+            ]
             if mine:
                 killed.append(int(mine[0].name))
                 os.kill(killed[0], signal.SIGKILL)
@@ -123,17 +144,40 @@ def main() -> None:
     workbench.backends.spark_kernel.HELD = asked.get("held", workbench.backends.spark_kernel.HELD)
     workbench.planner.plan_choice.FEW = asked.get("few", workbench.planner.plan_choice.FEW)
     done = threading.Event()
-    killed = kill_an_executor(spark._session.sparkContext, asked["kill"], done) if "kill" in asked else []  # noqa: SLF001
+    killed = (
+        kill_an_executor(spark._session.sparkContext, asked["kill"], done)  # noqa: SLF001
+        if "kill" in asked
+        else []
+    )
     sketches = bool(asked.get("sketches"))
-    found = [tried(duck, spark, plan, sketches=sketches, batches=asked.get("batches", False)) for plan in asked.get("plans", ["kernel"])]
-    took = {con.name: seconds(con, plan) for con in (duck, spark) for plan in asked["timed"]} if "timed" in asked else {}
+    found = [
+        tried(duck, spark, plan, sketches=sketches, batches=asked.get("batches", False))
+        for plan in asked.get("plans", ["kernel"])
+    ]
+    took = (
+        {con.name: seconds(con, plan) for con in (duck, spark) for plan in asked["timed"]}
+        if "timed" in asked
+        else {}
+    )
     done.set()
     cancelled = asked.get("cancel") and is_cancelled(spark)
-    print(json.dumps({"found": found, "cancelled": cancelled, "killed": len(killed), "took": took, "seconds": round(time.monotonic() - began, 1)}))
+    print(
+        json.dumps(
+            {
+                "found": found,
+                "cancelled": cancelled,
+                "killed": len(killed),
+                "took": took,
+                "seconds": round(time.monotonic() - began, 1),
+            }
+        )
+    )
 
 
 def _given(session: object, name: str, rows: pa.Table, folder: str | None) -> None:
-    """The rows as a view: handed over with each query, or in a file of a folder that all executors reach."""
+    """The rows as a view: handed over with each query, or in a file of a folder that all executors
+    reach.
+    """
     if folder is None:
         session.createDataFrame(rows).createOrReplaceTempView(name)
         return
@@ -166,17 +210,35 @@ def is_cancelled(spark: ibis.BaseBackend) -> bool:
     return failed.is_set()
 
 
-def tried(duck: ibis.BaseBackend, spark: ibis.BaseBackend, plan: str | None, *, sketches: bool, batches: bool) -> dict:
-    """What a certificate says by a plan, how many rows it or batches of rows have, and what was warned of; or the error."""
+def tried(
+    duck: ibis.BaseBackend,
+    spark: ibis.BaseBackend,
+    plan: str | None,
+    *,
+    sketches: bool,
+    batches: bool,
+) -> dict:
+    """What a certificate says by a plan, how many rows it or batches of rows have, and what was
+    warned of; or the error.
+    """
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             certificate = compare(join_on(duck, sketches=sketches), on=[duck, spark], plan=plan)
-        rows = sum(map(len, backfill(join_on(spark), plan=plan).to_pyarrow_batches())) if batches else certificate.ways[1].rows
+        rows = (
+            sum(map(len, backfill(join_on(spark), plan=plan).to_pyarrow_batches()))
+            if batches
+            else certificate.ways[1].rows
+        )
     except Exception as error:  # noqa: BLE001 what a user would see
         return {"error": f"{type(error).__name__}: {error}"}
     said = [str(w.message) for w in warned]
-    return {"verdict": certificate.verdict, "plan": certificate.ways[1].plan, "rows": rows, "warned": said}
+    return {
+        "verdict": certificate.verdict,
+        "plan": certificate.ways[1].plan,
+        "rows": rows,
+        "warned": said,
+    }
 
 
 if __name__ == "__main__":

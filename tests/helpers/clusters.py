@@ -1,4 +1,6 @@
-"""Clusters of Spark for tests: a master and two workers, and Pythons for executors that lack packages."""
+"""Clusters of Spark for tests: a master and two workers, and Pythons for executors that lack
+packages.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ JOB = Path(__file__).parent / "cluster_job.py"
 
 
 def bare_python(folder: Path, *without: str) -> str:
-    """A Python that has what this one has installed, but neither this project nor the packages named."""
+    """A Python that has what this one has installed, but neither this project nor the packages
+    named.
+    """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     packages = Path(find_spec("pyarrow").origin).parent.parent
     seen = folder / "packages"
@@ -36,21 +40,41 @@ def bare_python(folder: Path, *without: str) -> str:
 
 @contextmanager
 def standalone(workers: int = 2, memory: str = "1g"):
-    """The address of a standalone cluster on this machine, of workers of one core each and so much memory."""
+    """The address of a standalone cluster on this machine, of workers of one core each and so much
+    memory.
+    """
     home, port = Path(tempfile.mkdtemp(prefix="sparkcluster")), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "PYTHON"))}
-    environment |= {"SPARK_HOME": str(HOME), "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1", "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(home / "work")}
+    environment |= {
+        "SPARK_HOME": str(HOME),
+        "SPARK_DAEMON_JAVA_OPTS": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_WORKER_DIR": str(home / "work"),
+    }
     url, daemons = f"spark://127.0.0.1:{port}", []
 
     def start(daemon: str, *options: str) -> None:
         command = [str(HOME / "bin" / "spark-class"), f"org.apache.spark.deploy.{daemon}", *options]
         with (home / f"{len(daemons)}.log").open("w") as log:
-            daemons.append(subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log))
+            daemons.append(
+                subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
+            )
 
     try:
         start("master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
         for _ in range(workers):
-            start("worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", memory, "--webui-port", "0", url)
+            start(
+                "worker.Worker",
+                "--host",
+                "127.0.0.1",
+                "--cores",
+                "1",
+                "--memory",
+                memory,
+                "--webui-port",
+                "0",
+                url,
+            )
         _wait(lambda: (home / "0.log").read_text().count("Registering worker") >= workers)
         yield url
     finally:
@@ -72,6 +96,13 @@ def _wait(met, seconds: float = 120) -> None:
 def job(python: str, timeout: int = 900, **asked) -> dict:
     """What `cluster_job.py` found, the executors' Python being this one."""
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": python}
-    done = subprocess.run([sys.executable, str(JOB), json.dumps(asked)], env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(
+        [sys.executable, str(JOB), json.dumps(asked)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
     assert not done.returncode, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,6 @@
-"""Programs of a newer Debian than the machine's: unpacked into the user's cache by apt, and run by their own loader."""
+"""Programs of a newer Debian than the machine's: unpacked into the user's cache by apt, and run by
+their own loader.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ def mirror() -> str | None:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         return None
     told = subprocess.run(ORIGIN, capture_output=True, text=True, check=False).stdout.splitlines()
-    return next((uri for origin, _, uri in (line.partition(" ") for line in told) if origin == "Debian" and "security" not in uri), None)
+    return next(
+        (
+            uri
+            for origin, _, uri in (line.partition(" ") for line in told)
+            if origin == "Debian" and "security" not in uri
+        ),
+        None,
+    )
 
 
 def _folder(suite: str, *packages: str) -> Path:
@@ -31,9 +40,11 @@ def cached(suite: str, *packages: str) -> bool:
 
 
 def unpacked(suite: str, *packages: str) -> Path:
-    """The folder that holds the files of these packages of a suite, from the cache where it was made before.
+    """The folder that holds the files of these packages of a suite, from the cache where it was
+    made before.
 
-    Nothing of the machine's own packages changes. Raises CalledProcessError where apt does not get them.
+    Nothing of the machine's own packages changes. Raises CalledProcessError where apt does not get
+    them.
     """
     folder = _folder(suite, *packages)
     if folder.is_dir():
@@ -45,9 +56,28 @@ def unpacked(suite: str, *packages: str) -> Path:
             (home / place).mkdir(parents=True)
         (home / "sources").write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n")
         (home / "status").touch()
-        places = {"Dir::State::Lists": home / "lists", "Dir::State::status": home / "status", "Dir::Cache": home / "cache", "Dir::Etc::SourceList": home / "sources", "Dir::Etc::SourceParts": "/dev/null"}
-        chosen = {"Acquire::Languages": "none", "Acquire::Retries": 3, "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false", "APT::Sandbox::User": ""}
-        apt = ["apt-get", "-qq", *(word for name, value in (places | chosen).items() for word in ("-o", f"{name}={value}"))]
+        places = {
+            "Dir::State::Lists": home / "lists",
+            "Dir::State::status": home / "status",
+            "Dir::Cache": home / "cache",
+            "Dir::Etc::SourceList": home / "sources",
+            "Dir::Etc::SourceParts": "/dev/null",
+        }
+        chosen = {
+            "Acquire::Languages": "none",
+            "Acquire::Retries": 3,
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+            "APT::Sandbox::User": "",
+        }
+        apt = [
+            "apt-get",
+            "-qq",
+            *(
+                word
+                for name, value in (places | chosen).items()
+                for word in ("-o", f"{name}={value}")
+            ),
+        ]
         for command in (["update"], ["download", *packages]):
             subprocess.run([*apt, *command], cwd=home, check=True, capture_output=True, timeout=300)
         for package in home.glob("*.deb"):
@@ -58,7 +88,9 @@ def unpacked(suite: str, *packages: str) -> Path:
 
 
 def command(folder: Path, program: str) -> tuple[str, ...]:
-    """How a program of unpacked packages, of which one is libc6, is run: by that, and the machine's other libraries."""
+    """How a program of unpacked packages, of which one is libc6, is run: by that, and the machine's
+    other libraries.
+    """
     (loader,) = folder.glob("usr/lib*/ld-linux-*.so.*") or folder.glob("lib*/ld-linux-*.so.*")
     (own,) = {path.parent for path in folder.glob("usr/lib/*/libc.so.6")}
     machines = Path("/usr/lib") / own.name

@@ -1,4 +1,6 @@
-"""A store that the updater's own write path filled, without a broker: what the tests of freshness and of passes share."""
+"""A store that the updater's own write path filled, without a broker: what the tests of freshness
+and of passes share.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,17 @@ def clock(store):
 
 @contextmanager
 def streaming(store, duck, partitions=2):
-    """A group-by that is served, and what an updater does for it: it owns partitions, applies messages, looks at the topic."""
+    """A group-by that is served, and what an updater does for it: it owns partitions, applies
+    messages, looks at the topic.
+    """
     name = f"events.fresh.{random.getrandbits(40):x}"
     with published(store, returns(duck, name)) as plan:
         (group_by,) = plan.group_bys
         with store.connection() as con:
-            epochs = {p: offsets.claimed(con, [group_by], name, p, "me")[group_by.table].epoch for p in range(partitions)}
+            epochs = {
+                p: offsets.claimed(con, [group_by], name, p, "me")[group_by.table].epoch
+                for p in range(partitions)
+            }
         topic, ends = Topic(name, [group_by], Guard(0.5, 100)), dict.fromkeys(range(partitions), 0)
 
         def write(ages, partition=0, *, apply=True):
@@ -35,14 +42,31 @@ def streaming(store, duck, partitions=2):
             start, now = ends[partition], datetime.now(UTC)
             ends[partition] += len(ages)
             if apply:
-                payloads = [line(event(f"{partition}-{start + i}", at=(now - age).replace(tzinfo=None))) for i, age in enumerate(ages)]
-                told = Polled(name, partition, start, ends[partition], range(start, ends[partition]), payloads, [int(now.timestamp() * 1000)] * len(ages))
+                payloads = [
+                    line(event(f"{partition}-{start + i}", at=(now - age).replace(tzinfo=None)))
+                    for i, age in enumerate(ages)
+                ]
+                told = Polled(
+                    name,
+                    partition,
+                    start,
+                    ends[partition],
+                    range(start, ends[partition]),
+                    payloads,
+                    [int(now.timestamp() * 1000)] * len(ages),
+                )
                 with store.connection() as con:
-                    topic.write(con, [told], {group_by.table: {(name, p): e for p, e in epochs.items()}})
+                    topic.write(
+                        con, [told], {group_by.table: {(name, p): e for p, e in epochs.items()}}
+                    )
 
         def look():
             with store.connection() as con:
-                offsets.high(con, {(name, p): [group_by.table] for p in ends}, {(name, p): e for p, e in ends.items()})
+                offsets.high(
+                    con,
+                    {(name, p): [group_by.table] for p in ends},
+                    {(name, p): e for p, e in ends.items()},
+                )
 
         yield SimpleNamespace(topic=name, plan=plan, table=group_by.table, write=write, look=look)
         with store.connection() as con:

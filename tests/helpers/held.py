@@ -1,4 +1,6 @@
-"""Publishes a join over tables of a warehouse, and holds its fetches (one key, many, the SQL function) against its backfill."""
+"""Publishes a join over tables of a warehouse, and holds its fetches (one key, many, the SQL
+function) against its backfill.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,19 @@ def group_bys(join):
 
 def uploaded(store, plan, join, con, end=END):
     """Bring the store to what the warehouse has before `end`."""
-    history_queries.uploaded([history_queries.of_definition(g, group_bys(join)[g.name], con) for g in plan.group_bys], store, end)
+    history_queries.uploaded(
+        [history_queries.of_definition(g, group_bys(join)[g.name], con) for g in plan.group_bys],
+        store,
+        end,
+    )
 
 
 @contextmanager
 def served(store, join, con, *, upload=True):
-    """The plan of a join that is published and, unless told otherwise, uploaded; unpublished afterwards."""
+    """The plan of a join that is published and, unless told otherwise, uploaded.
+
+    Unpublished afterwards.
+    """
     plan = plan_of(join)
     registry.prepare(store, plan)
     if upload:
@@ -47,9 +56,14 @@ def served(store, join, con, *, upload=True):
 
 def asked(store, plan, keys, t, context):
     """What the SQL function answers, read as fetches are."""
-    given = {k.name: (k.sql, parameter(k, keys[k.name])) for k in plan.keys} | {"at": ("timestamptz", t)}
+    given = {k.name: (k.sql, parameter(k, keys[k.name])) for k in plan.keys} | {
+        "at": ("timestamptz", t)
+    }
     given |= {c.name: (c.sql, parameter(c, context.get(c.name))) for c in plan.context}
-    named = sql.SQL(", ").join(sql.SQL("{} => {}::" + kind).format(sql.Identifier(n), sql.Placeholder()) for n, (kind, _) in given.items())
+    named = sql.SQL(", ").join(
+        sql.SQL("{} => {}::" + kind).format(sql.Identifier(n), sql.Placeholder())
+        for n, (kind, _) in given.items()
+    )
     call = sql.SQL("select * from features.{}({})").format(sql.Identifier(plan.name), named)
     with store.connection() as con:
         cursor = con.execute(call, [value for _, value in given.values()])
@@ -60,15 +74,32 @@ def asked(store, plan, keys, t, context):
 
 
 def hold(store, join, con, *, scale=0.0, answers=None):
-    """Every left row's fetch is its backfill row; returns these rows, in the order of the left's `row`."""
-    left = con.table(join.left.table.find(ibis.expr.operations.UnboundTable)[0].name).order_by("row").to_pyarrow().to_pylist()
-    offline = sorted(backfill(join, plan="pairs").to_pyarrow().to_pylist(maps_as_pydicts="strict"), key=lambda r: r["row"])
+    """Every left row's fetch is its backfill row.
+
+    Returns these rows, in the order of the left's `row`.
+    """
+    left = (
+        con.table(join.left.table.find(ibis.expr.operations.UnboundTable)[0].name)
+        .order_by("row")
+        .to_pyarrow()
+        .to_pylist()
+    )
+    offline = sorted(
+        backfill(join, plan="pairs").to_pyarrow().to_pylist(maps_as_pydicts="strict"),
+        key=lambda r: r["row"],
+    )
     with served(store, join, con) as plan:
         for row, want in zip(left, offline, strict=True):
             at = row[join.left.time]
             at = at if at.tzinfo else at.replace(tzinfo=UTC)
-            keys, context = {k.name: row[k.name] for k in plan.keys}, {c.name: row[c.name] for c in plan.context}
-            alone, (among, _) = fetch(store, plan.name, keys, at=at, context=context), fetch(store, plan.name, [keys, keys], at=at, context=context)
+            keys, context = (
+                {k.name: row[k.name] for k in plan.keys},
+                {c.name: row[c.name] for c in plan.context},
+            )
+            alone, (among, _) = (
+                fetch(store, plan.name, keys, at=at, context=context),
+                fetch(store, plan.name, [keys, keys], at=at, context=context),
+            )
             assert {} == alone.errors | among.errors
             for got in (dict(alone), dict(among), asked(store, plan, keys, at, context)):
                 assert [name for *_, name in plan.outputs] == list(got)

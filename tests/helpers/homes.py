@@ -1,4 +1,6 @@
-"""Other homes of a notebook than JupyterLab, as programs: executed by a scheduler, converted, Voila, marimo."""
+"""Other homes of a notebook than JupyterLab, as programs: executed by a scheduler, converted,
+Voila, marimo.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,21 @@ WEB = {
 
 def environment(home: Path) -> dict[str, str]:
     """Settings and runtime files in a folder of its own; live views are made."""
-    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "run", "IPYTHONDIR": "ipython"}
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_RUNTIME_DIR": "run",
+        "IPYTHONDIR": "ipython",
+    }
     made = {name: str(home / folder) for name, folder in folders.items()}
     env = {**os.environ, **made, "PYTHONPATH": str(ROOT), "MARIMO_SKIP_UPDATE_CHECK": "1"}
     return {k: v for k, v in env.items() if k != "WORKBENCH_STATIC"}
 
 
 def run(home: Path, *command: str) -> None:
-    """A Python module's command in a folder, to its end; what it said is in the error where it failed."""
+    """A Python module's command in a folder, to its end.
+
+    What it said is in the error where it failed.
+    """
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=home,
@@ -84,7 +93,10 @@ def voila(home: Path, name: str) -> Iterator[str]:
 
 
 def web(page, *, reached: bool) -> list[str]:
-    """Stand in for the web: what npm has of the same packages, or nothing at all. Returns what else was asked for."""
+    """Stand in for the web: what npm has of the same packages, or nothing at all.
+
+    Returns what else was asked for.
+    """
     elsewhere: list[str] = []
 
     def answer(route) -> None:

@@ -1,4 +1,6 @@
-"""A database whose settings, role and public functions are against whoever connects, and an environment that is too."""
+"""A database whose settings, role and public functions are against whoever connects, and an
+environment that is too.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 NAME = "hostile"
-ENVIRONMENT = {"PGCLIENTENCODING": "LATIN1", "PGTZ": "Asia/Kathmandu", "PGDATESTYLE": "German", "PGOPTIONS": "-c extra_float_digits=-12 -c intervalstyle=sql_standard"}
+ENVIRONMENT = {
+    "PGCLIENTENCODING": "LATIN1",
+    "PGTZ": "Asia/Kathmandu",
+    "PGDATESTYLE": "German",
+    "PGOPTIONS": "-c extra_float_digits=-12 -c intervalstyle=sql_standard",
+}
 SETTINGS = {
     "client_encoding": "LATIN1",
     "timezone": "America/New_York",
@@ -27,18 +34,31 @@ SETTINGS = {
     "plan_cache_mode": "force_custom_plan",
     "search_path": "evil, public, pg_catalog",
 }
-ICU = "create database hostile owner hostile template template0 encoding 'UTF8' locale_provider icu icu_locale 'de-DE' locale 'C.UTF-8'"
+ICU = (
+    "create database hostile owner hostile template template0 encoding 'UTF8' locale_provider icu"
+    " icu_locale 'de-DE' locale 'C.UTF-8'"
+)
 PLAIN = "create database hostile owner hostile template template0 encoding 'UTF8'"
 # By an administrator, since such a role makes none.
 READER = ("create role workbench_reader", "grant workbench_reader to hostile")
-# Functions of the author's name or of ours, that answer something else where a search path finds them first.
+# Functions of the author's name or of ours, that answer something else where a search path finds
+# them first.
 EVIL = (
     "create schema evil",
     "create function evil.floor(numeric) returns numeric language sql as 'select -1::numeric'",
-    "create function evil.to_jsonb(anyarray) returns jsonb language sql as $$select '[666]'::jsonb$$",
+    (
+        "create function evil.to_jsonb(anyarray) returns jsonb language sql as $$select"
+        " '[666]'::jsonb$$"
+    ),
     "create function evil.pg_advisory_xact_lock(int8) returns void language sql as 'select'",
-    "create function evil.clock_timestamp() returns timestamptz language sql as $$select '1999-01-01Z'::timestamptz$$",
-    "create function evil.to_regclass(text) returns regclass language sql as 'select null::regclass'",
+    (
+        "create function evil.clock_timestamp() returns timestamptz language sql as $$select"
+        " '1999-01-01Z'::timestamptz$$"
+    ),
+    (
+        "create function evil.to_regclass(text) returns regclass language sql as 'select"
+        " null::regclass'"
+    ),
     "create aggregate evil.sum(int8) (sfunc = int8pl, stype = int8, initcond = '1000')",
     "create aggregate evil.max(int8) (sfunc = int8pl, stype = int8, initcond = '1000')",
 )
@@ -58,9 +78,15 @@ def hostile(url: str) -> str:
             for place in ("database", "role"):
                 for name, value in SETTINGS.items():
                     value_ = sql.SQL(value) if name == "search_path" else sql.Literal(value)
-                    con.execute(sql.SQL("alter {} hostile set {} = {}").format(sql.SQL(place), sql.SQL(name), value_))
+                    con.execute(
+                        sql.SQL("alter {} hostile set {} = {}").format(
+                            sql.SQL(place), sql.SQL(name), value_
+                        )
+                    )
     found = make_conninfo(url, dbname=NAME, user=NAME)
     with psycopg.connect(found, autocommit=True) as con:
-        for statement in EVIL if con.execute("select to_regnamespace('evil')").fetchone() == (None,) else ():
+        for statement in (
+            EVIL if con.execute("select to_regnamespace('evil')").fetchone() == (None,) else ()
+        ):
             con.execute(statement)
     return found

@@ -1,4 +1,6 @@
-"""A real JupyterLab in folders of its own, started and stopped, and a page on it in the system's Chromium."""
+"""A real JupyterLab in folders of its own, started and stopped, and a page on it in the system's
+Chromium.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from pathlib import Path
 
 from services import free_port
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 # The public names of JupyterLab's page that the tests wait on.
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 
@@ -33,27 +37,63 @@ def lacks_lab() -> str | None:
 
 @contextmanager
 def lab(home: Path, app: str = "jupyterlab", **environment: str):
-    """The address of a JupyterLab, or another Jupyter `app`, on the folder `home/work`; its settings, kernels and runtime files are in `home`."""
+    """The address of a JupyterLab, or another Jupyter `app`, on the folder `home/work`.
+
+    Its settings, kernels and runtime files are in `home`.
+    """
     port = free_port()
     work = home / "work"
     work.mkdir(parents=True, exist_ok=True)
     overrides = home / "settings" / "overrides.json"
     overrides.parent.mkdir(exist_ok=True)
-    overrides.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}))
-    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}
-    env = {**os.environ, **{name: str(home / folder) for name, folder in folders.items()}, "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
+    overrides.write_text(
+        json.dumps(
+            {
+                "@jupyterlab/apputils-extension:notification": {
+                    "fetchNews": "false",
+                    "checkForUpdates": False,
+                }
+            }
+        )
+    )
+    folders = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+    }
+    env = {
+        **os.environ,
+        **{name: str(home / folder) for name, folder in folders.items()},
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        **environment,
+    }
     env.pop("WORKBENCH_STATIC", None)
-    options = ("--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={work}", f"--LabApp.app_settings_dir={overrides.parent}")
+    options = (
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        "--ServerApp.disable_check_xsrf=True",
+        f"--ServerApp.root_dir={work}",
+        f"--LabApp.app_settings_dir={overrides.parent}",
+    )
     address = f"http://127.0.0.1:{port}"
     with (home / "log").open("w") as log:
-        server = subprocess.Popen([sys.executable, "-m", app, *options], env=env, stdout=log, stderr=log, cwd=work)
+        server = subprocess.Popen(
+            [sys.executable, "-m", app, *options], env=env, stdout=log, stderr=log, cwd=work
+        )
     with answering(server, f"{address}/api", home / "log"):
         yield address, work
 
 
 @contextmanager
 def answering(server: subprocess.Popen, address: str, log: Path):
-    """A server of the tests' own, from its first answer at an address until the block is left, when it is ended."""
+    """A server of the tests' own, from its first answer at an address until the block is left, when
+    it is ended.
+    """
     try:
         _wait(address, server, log)
         yield
@@ -85,13 +125,19 @@ def notebook(path: Path, *cells: str) -> None:
     """A notebook of code cells."""
     import nbformat
 
-    book = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    book = nbformat.v4.new_notebook(
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        }
+    )
     book.cells = [nbformat.v4.new_code_cell(cell, id=f"cell{i}") for i, cell in enumerate(cells)]
     nbformat.write(book, path)
 
 
 class Lab:
-    """One browser page on a JupyterLab, and what went wrong in it: console errors and requests to elsewhere."""
+    """One browser page on a JupyterLab, and what went wrong in it: console errors and requests to
+    elsewhere.
+    """
 
     def __init__(self, browser, address: str, height: int = 1400) -> None:
         self.address, self.errors, self.elsewhere = address, [], []
@@ -99,7 +145,14 @@ class Lab:
         self.page.set_default_timeout(120_000)  # machines may be busy
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
-        self.page.on("request", lambda r: None if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else self.elsewhere.append(r.url))
+        self.page.on(
+            "request",
+            lambda r: (
+                None
+                if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))
+                else self.elsewhere.append(r.url)
+            ),
+        )
 
     def open(self, name: str) -> None:
         """A notebook, when its kernel is ready."""
@@ -108,11 +161,22 @@ class Lab:
         self.settled(name)
 
     def settled(self, name: str, seconds: float = 120) -> None:
-        """When a notebook has one kernel, which is idle and the page's, and stays it: a page may start one, and another in its place."""
+        """When a notebook has one kernel, which is idle and the page's, and stays it: a page may
+        start one, and another in its place.
+        """
         before, seen, end = None, 0, time.monotonic() + seconds
         while seen < 4:
-            kernels = [s["kernel"] for s in json.load(urllib.request.urlopen(f"{self.address}/api/sessions", timeout=30)) if s["path"] == name]  # noqa: S310 our own server
-            ready = [k["id"] for k in kernels if k["execution_state"] == "idle" and k["connections"]]
+            kernels = [
+                s["kernel"]
+                for s in json.load(
+                    # our own server
+                    urllib.request.urlopen(f"{self.address}/api/sessions", timeout=30)  # noqa: S310
+                )
+                if s["path"] == name
+            ]
+            ready = [
+                k["id"] for k in kernels if k["execution_state"] == "idle" and k["connections"]
+            ]
             seen = seen + 1 if len(kernels) == 1 and ready == before else 0
             before = ready if len(ready) == 1 else None
             if time.monotonic() > end:
@@ -146,7 +210,9 @@ class Notebook(Lab):
     """The same in Notebook 7: one document, without JupyterLab's shell around it."""
 
     def open(self, name: str) -> None:
-        """A notebook, when its kernel is ready: seen a second time, since the first page may have started two kernels and be tied to the one that is gone."""
+        """A notebook, when its kernel is ready: seen a second time, since the first page may have
+        started two kernels and be tied to the one that is gone.
+        """
         for _ in range(2):
             self.page.goto(f"{self.address}/notebooks/{name}?reset")
             self.page.wait_for_selector(IDLE, state="attached", timeout=180_000)

@@ -1,4 +1,6 @@
-"""One join over Delta and Iceberg tables on a Spark that they are built for, held against DuckDB; a process of that Spark's own Python.
+"""One join over Delta and Iceberg tables on a Spark that they are built for, held against DuckDB.
+
+A process of that Spark's own Python.
 
     python tests/helpers/lake_job.py '{"jars": ["delta.jar", ...], "long": false}'
 
@@ -21,10 +23,13 @@ from services import spark_records
 from workbench import EventSource, GroupBy, Join, backfill, days, trailing
 from workbench.backends.equality import equal
 
-# Its catalog, the plan that is taken over it, and what prunes there: each costs a backfill of some ten seconds.
+# Its catalog, the plan that is taken over it, and what prunes there: each costs a backfill of some
+# ten seconds.
 FORMATS = {"delta": ("spark_catalog", "pairs", "partition"), "iceberg": ("ice", "kernel", "time")}
 SETTINGS = {
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension,org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+    "spark.sql.extensions": (
+        "io.delta.sql.DeltaSparkSessionExtension,org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
+    ),
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.catalog.ice": "org.apache.iceberg.spark.SparkCatalog",
     "spark.sql.catalog.ice.type": "hadoop",
@@ -39,7 +44,10 @@ SETTINGS = {
 def main() -> None:
     """Run what the argument asks for."""
     asked = json.loads(sys.argv[1])
-    settings = SETTINGS | {"spark.jars": ",".join(asked["jars"]), "spark.sql.catalog.ice.warehouse": tempfile.mkdtemp(prefix="ice")}
+    settings = SETTINGS | {
+        "spark.jars": ",".join(asked["jars"]),
+        "spark.sql.catalog.ice.warehouse": tempfile.mkdtemp(prefix="ice"),
+    }
     spark = ibis.pyspark.connect(cluster_job.session({"master": "local[2]", "settings": settings}))
     duck = ibis.duckdb.connect()
     rows = cluster_job.tables(4_000, 400)
@@ -52,53 +60,97 @@ def main() -> None:
         "lakes": {kind: of_lake(duck, spark, kind, *of) for kind, of in FORMATS.items()},
         "refused": refused(spark),
         "kinds": lake_results.kinds(spark, {kind: of[0] for kind, of in FORMATS.items()}),
-        "steps": {kind: lake_results.steps(spark, of[0], kind, everything=kind == "iceberg" or asked["long"]) for kind, of in FORMATS.items()},
-        "life": {kind: lake_results.life(spark, of[0], kind) for kind, of in FORMATS.items() if asked["long"]},
+        "steps": {
+            kind: lake_results.steps(
+                spark, of[0], kind, everything=kind == "iceberg" or asked["long"]
+            )
+            for kind, of in FORMATS.items()
+        },
+        "life": {
+            kind: lake_results.life(spark, of[0], kind)
+            for kind, of in FORMATS.items()
+            if asked["long"]
+        },
     }
-    found["places"] = {kind: {name: location_of(spark, kind, f"{of[0]}.of_{kind}.{name}") for name in ("lake_events", "lake_asked", "kinds")} for kind, of in FORMATS.items()}
+    found["places"] = {
+        kind: {
+            name: location_of(spark, kind, f"{of[0]}.of_{kind}.{name}")
+            for name in ("lake_events", "lake_asked", "kinds")
+        }
+        for kind, of in FORMATS.items()
+    }
     print(json.dumps(found))
 
 
-def of_lake(duck: ibis.BaseBackend, spark: ibis.BaseBackend, kind: str, catalog: str, plan: str, by: str) -> dict:
-    """How many features over tables of a lake are not DuckDB's, and how many rows one day's left reads."""
+def of_lake(
+    duck: ibis.BaseBackend, spark: ibis.BaseBackend, kind: str, catalog: str, plan: str, by: str
+) -> dict:
+    """How many features over tables of a lake are not DuckDB's, and how many rows one day's left
+    reads.
+    """
     session = spark._session  # noqa: SLF001
     place = (catalog, f"of_{kind}")
     session.sql(f"create database if not exists {'.'.join(place)}")
     for name in ("events", "asked"):
-        session.sql(f"create table {'.'.join(place)}.lake_{name} using {kind} partitioned by (day) as select *, cast(t as date) as day from {name}")
+        session.sql(
+            f"create table {'.'.join(place)}.lake_{name} using {kind} partitioned by (day) as"
+            f" select *, cast(t as date) as day from {name}"
+        )
     want = features(duck, duck.table("events"), duck.table("asked"), "pairs")
     got = features(spark, *lake(spark, place), plan)
-    wrong = sum(not equal(a[c], b[c], 1.0) for a, b in zip(want, got, strict=True) for c in a if c != "t")
+    wrong = sum(
+        not equal(a[c], b[c], 1.0) for a, b in zip(want, got, strict=True) for c in a if c != "t"
+    )
     return {"rows": len(want), "wrong": wrong, "read": read(spark, place, by)}
 
 
 def location_of(spark: ibis.BaseBackend, kind: str, table: str) -> str:
-    """Where a reader without Spark finds a table: Delta's folder, Iceberg's newest file of metadata."""
+    """Where a reader without Spark finds a table: Delta's folder, Iceberg's newest file of
+    metadata.
+    """
     session = spark._session  # noqa: SLF001
     if kind == "delta":
         return str(session.sql(f"describe detail {table}").first().location)
-    return str(session.sql(f"select file from {table}.metadata_log_entries order by timestamp desc limit 1").first().file)
+    return str(
+        session.sql(
+            f"select file from {table}.metadata_log_entries order by timestamp desc limit 1"
+        )
+        .first()
+        .file
+    )
 
 
 def lake(spark: ibis.BaseBackend, place: tuple[str, str]) -> list[ibis.Table]:
-    """Events and left rows; under names that no temporary view has, whose columns Ibis would take for theirs."""
+    """Events and left rows; under names that no temporary view has, whose columns Ibis would take
+    for theirs.
+    """
     return [spark.table(name, database=place) for name in ("lake_events", "lake_asked")]
 
 
 def features(con: ibis.BaseBackend, events: ibis.Table, asked: ibis.Table, plan: str) -> list[dict]:
     """The features of every left row, in order."""
-    return sorted(backfill(join_of(events, asked), on=con, plan=plan).to_pyarrow().to_pylist(), key=lambda r: r["row"])
+    return sorted(
+        backfill(join_of(events, asked), on=con, plan=plan).to_pyarrow().to_pylist(),
+        key=lambda r: r["row"],
+    )
 
 
 def join_of(events: ibis.Table, asked: ibis.Table, **more: object) -> Join:
     """A join over tables of any place."""
     reductions = (events.v.sum(), events.x.mean(), events.s.last(), events.count())
-    part = GroupBy(name="g", source=EventSource(events, time="t", **more), keys=["k"], aggregations=trailing(days(1, 3), *reductions))
+    part = GroupBy(
+        name="g",
+        source=EventSource(events, time="t", **more),
+        keys=["k"],
+        aggregations=trailing(days(1, 3), *reductions),
+    )
     return Join(name="j", left=EventSource(asked.select("k", "t", "row"), time="t"), parts=[part])
 
 
 def read(spark: ibis.BaseBackend, place: tuple[str, str], by: str) -> int:
-    """The rows that all scans of the last day's backfill read, by Spark's own count, with its partition declared or not."""
+    """The rows that all scans of the last day's backfill read, by Spark's own count, with its
+    partition declared or not.
+    """
     events, asked = lake(spark, place)
     day = datetime(2024, 2, 28)  # noqa: DTZ001 naive UTC
     before = spark_records(spark._session)  # noqa: SLF001
@@ -108,13 +160,18 @@ def read(spark: ibis.BaseBackend, place: tuple[str, str], by: str) -> int:
 
 
 def refused(spark: ibis.BaseBackend) -> dict[str, tuple[str, int]]:
-    """What dated tables are refused with, and how many jobs ran for that; of a plain name, in a catalog without the schema."""
+    """What dated tables are refused with, and how many jobs ran for that.
+
+    Of a plain name, in a catalog without the schema.
+    """
     catalog = spark._session.catalog  # noqa: SLF001
     join = lake_results.of_kinds(spark)
     found = lake_results.refused(spark, join)
     catalog.setCurrentCatalog("ice")
     try:
-        return found | {"plain": (lake_results.refusal(lambda: backfill(join, on=spark, into="result")), 0)}
+        return found | {
+            "plain": (lake_results.refusal(lambda: backfill(join, on=spark, into="result")), 0)
+        }
     finally:
         catalog.setCurrentCatalog("spark_catalog")
 

@@ -1,4 +1,6 @@
-"""Dated tables of Delta and Iceberg, for the job of `lake_job.py`: values of every type, and what runs that are killed, late or not alone leave."""
+"""Dated tables of Delta and Iceberg, for the job of `lake_job.py`: values of every type, and what
+runs that are killed, late or not alone leave.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,18 @@ import ibis
 import pyarrow as pa
 from ibis import _
 
-from workbench import DefinitionError, EventSource, GroupBy, Join, backfill, days, histogram, last_k, manifest, trailing
+from workbench import (
+    DefinitionError,
+    EventSource,
+    GroupBy,
+    Join,
+    backfill,
+    days,
+    histogram,
+    last_k,
+    manifest,
+    trailing,
+)
 from workbench.backends import EngineError, engine_of
 from workbench.backends.lake_formats import Place
 from workbench.backends.lake_table import Lake, Notes
@@ -29,43 +42,76 @@ COLUMNS = """cast(1 as tinyint) i8, cast(-2 as smallint) i16, 2147483647 i32, 92
 ROWS = (
     ("a", 1, "2024-01-02 00:00:00", "double('NaN')", "'é'", "true"),
     ("a", 2, "2024-01-02 23:59:59.999999", "double('inf')", "''", "false"),
-    ("b", 3, "2024-01-05 12:00:00.000001", "-0.0d", "cast(null as string)", "cast(null as boolean)"),
+    (
+        "b",
+        3,
+        "2024-01-05 12:00:00.000001",
+        "-0.0d",
+        "cast(null as string)",
+        "cast(null as boolean)",
+    ),
 )
 
 
 def of_kinds(spark: ibis.BaseBackend) -> Join:
     """Left rows of every type on two days, and features whose types are the reductions' own."""
     session = spark._session  # noqa: SLF001 Ibis hands out no session
-    rows = " union all ".join(f"select '{k}' k, {i}L id, timestamp_ntz'{t}' t, {COLUMNS.format(f=f, s=s, b=b)}" for k, i, t, f, s, b in ROWS)
+    rows = " union all ".join(
+        f"select '{k}' k, {i}L id, timestamp_ntz'{t}' t, {COLUMNS.format(f=f, s=s, b=b)}"
+        for k, i, t, f, s, b in ROWS
+    )
     session.sql(rows).createOrReplaceTempView("many")
-    session.sql("select k, t - interval 1 day as t, dec, s, i8 from many").createOrReplaceTempView("many_events")
+    session.sql("select k, t - interval 1 day as t, dec, s, i8 from many").createOrReplaceTempView(
+        "many_events"
+    )
     asked = [_.count(), _.i8.max(), _.dec.sum(), _.t.max(), last_k(_.t, 2), histogram(_.s)]
-    part = GroupBy(name="g", source=EventSource(spark.table("many_events"), time="t"), keys=["k"], aggregations=asked)
+    part = GroupBy(
+        name="g",
+        source=EventSource(spark.table("many_events"), time="t"),
+        keys=["k"],
+        aggregations=asked,
+    )
     return Join(name="kinds", left=EventSource(spark.table("many"), time="t"), parts=[part])
 
 
 def kinds(spark: ibis.BaseBackend, places: dict[str, str]) -> dict[str, Any]:
-    """By format: whether what a table holds is the plain backfill's, which days it has, and the commits of a second run."""
+    """By format: whether what a table holds is the plain backfill's, which days it has, and the
+    commits of a second run.
+    """
     join = of_kinds(spark)
     want = values(backfill(join))
     found = {}
     for kind, catalog in places.items():
         place = f"{catalog}.of_{kind}.kinds"
-        held = [values(backfill(join, into=place)), commits(spark, kind, place), values(backfill(join, into=place))]
+        held = [
+            values(backfill(join, into=place)),
+            commits(spark, kind, place),
+            values(backfill(join, into=place)),
+        ]
         added = commits(spark, kind, place) - held.pop(1)
-        found[kind] = {"rows": len(want), "equal": held == [want, want], "days": list(manifest(place, on=spark)["days"]), "added": added}
+        found[kind] = {
+            "rows": len(want),
+            "equal": held == [want, want],
+            "days": list(manifest(place, on=spark)["days"]),
+            "added": added,
+        }
     return found
 
 
 def values(table: ibis.Table) -> list[str]:
     """Rows as Spark's own Arrow has them, with NaN equal to itself."""
-    return sorted(map(repr, engine_of(table.get_backend()).fetch(table).to_pylist(maps_as_pydicts="strict")))
+    return sorted(
+        map(repr, engine_of(table.get_backend()).fetch(table).to_pylist(maps_as_pydicts="strict"))
+    )
 
 
 def commits(spark: ibis.BaseBackend, kind: str, place: str) -> int:
     """How many versions a table and its ledger have had."""
     query = "describe history {}" if kind == "delta" else "select * from {}.snapshots"
-    return sum(spark._session.sql(query.format(name)).count() for name in (place, f"{place}__ledger"))  # noqa: SLF001
+    return sum(
+        spark._session.sql(query.format(name)).count()  # noqa: SLF001
+        for name in (place, f"{place}__ledger")
+    )
 
 
 class KilledError(Exception):
@@ -85,15 +131,45 @@ class Runs:
         lake.check_ours("j", rebuild=rebuild)
         return lake
 
-    def write(self, lake: Lake, rows: dict[int, int], target: Place | None = None, definition: str = FIRST, last: int = 0, count: int = 1) -> None:
-        """Rows by id, each with the day of January 2024 that it is on; of a second definition with a column more. Each `count` times."""
+    def write(
+        self,
+        lake: Lake,
+        rows: dict[int, int],
+        target: Place | None = None,
+        definition: str = FIRST,
+        last: int = 0,
+        count: int = 1,
+    ) -> None:
+        """Rows by id, each with the day of January 2024 that it is on.
+
+        Of a second definition with a column more. Each `count` times.
+        """
         times = [datetime(2024, 1, d, 5, 0, 0, 123, UTC) for d in rows.values()]
         midnights = [datetime(2024, 1, d, tzinfo=UTC).timestamp() for d in rows.values()]
-        table = pa.table({"id": list(rows), "t": pa.array([t.replace(tzinfo=None) for t in times], pa.timestamp("us")), BY: [int(m) * 1_000_000 for m in midnights]})
-        table = table if definition == FIRST else table.append_column("x", pa.array([5] * len(rows)))
+        table = pa.table(
+            {
+                "id": list(rows),
+                "t": pa.array([t.replace(tzinfo=None) for t in times], pa.timestamp("us")),
+                BY: [int(m) * 1_000_000 for m in midnights],
+            }
+        )
+        table = (
+            table if definition == FIRST else table.append_column("x", pa.array([5] * len(rows)))
+        )
         on = sorted(set(rows.values()))
-        entries = [Entry(day(d), "j", definition, {"left": [list(rows.values()).count(d), 0]}, {"rules": 2}) for d in on]
-        lake.write(target or lake.main, self.engine.local(pa.concat_tables([table] * count)), "t", entries, [(day(on[0]), day(max(on[-1], last) + 1))])
+        entries = [
+            Entry(
+                day(d), "j", definition, {"left": [list(rows.values()).count(d), 0]}, {"rules": 2}
+            )
+            for d in on
+        ]
+        lake.write(
+            target or lake.main,
+            self.engine.local(pa.concat_tables([table] * count)),
+            "t",
+            entries,
+            [(day(on[0]), day(max(on[-1], last) + 1))],
+        )
 
     def seen(self) -> list[int]:
         """The ids that any reader of the table sees."""
@@ -151,7 +227,10 @@ def steps(spark: ibis.BaseBackend, catalog: str, kind: str, *, everything: bool)
         found["next"] = runs.seen(), runs.finished()
         if everything:
             found["others"] = not_alone(runs), refusal(runs.run)
-            found["doubled"] = refusal(lambda: runs.write(runs.run(rebuild=True), {1: 1}, count=2)), 1 in runs.seen()
+            found["doubled"] = (
+                refusal(lambda: runs.write(runs.run(rebuild=True), {1: 1}, count=2)),
+                1 in runs.seen(),
+            )
             runs.write(runs.run(rebuild=True), {1: 1}, last=9)
             found["rebuilt"] = runs.seen(), runs.finished()
         found["swapped"] = swapped(runs)
@@ -160,20 +239,29 @@ def steps(spark: ibis.BaseBackend, catalog: str, kind: str, *, everything: bool)
 
 
 def not_alone(runs: Runs) -> list[str]:
-    """What two runs are refused with that began together, the second's commit being in the table when the first one's step ends."""
+    """What two runs are refused with that began together, the second's commit being in the table
+    when the first one's step ends.
+    """
     late, there = runs.run(), runs.run()
-    late._begin(late.main, "t", [(day(5), day(6))], [day(5)], FIRST)  # noqa: SLF001 a step, in parts
+    # a step, in parts
+    late._begin(late.main, "t", [(day(5), day(6))], [day(5)], FIRST)  # noqa: SLF001
     newer = runs.run()
     newer._begin(newer.main, "t", [(day(6), day(7))], [day(6)], FIRST)  # noqa: SLF001
     rows = runs.engine.session.sql("select 55L id, timestamp_ntz'2024-01-05 00:00:00' t")
     with late.form.writing(runs.engine.session, late.notes.token):
         late.form.writer(rows, late.main, late.notes.token).append()
     ends = lambda lake, d: lake._end(lake.main, FIRST, "t", [], [(day(d), day(d + 1))])  # noqa: SLF001, E731
-    return [refusal(lambda: runs.write(there, {6: 6})), refusal(lambda: ends(newer, 6)), refusal(lambda: ends(late, 5))]
+    return [
+        refusal(lambda: runs.write(there, {6: 6})),
+        refusal(lambda: ends(newer, 6)),
+        refusal(lambda: ends(late, 5)),
+    ]
 
 
 def swapped(runs: Runs) -> dict[str, Any]:
-    """A changed definition, built beside the table: what readers see until its commit, and after a kill between that and the ledger."""
+    """A changed definition, built beside the table: what readers see until its commit, and after a
+    kill between that and the ledger.
+    """
     lake = runs.run()
     built = lake.building(OTHER)
     runs.write(lake, {1: 1, 2: 2}, built, OTHER)
@@ -185,54 +273,110 @@ def swapped(runs: Runs) -> dict[str, Any]:
     runs.write(lake, {3: 3}, definition=OTHER)
     tables = runs.engine.session.sql(f"show tables in {runs.place[0]}.{runs.place[1]}").collect()
     left = sorted(r.tableName for r in tables if r.tableName.startswith("out"))
-    return {"before": before, "there": there, "after": (runs.seen(), runs.finished()), "tables": left, "columns": runs.engine.session.table(runs.name).columns}
+    return {
+        "before": before,
+        "there": there,
+        "after": (runs.seen(), runs.finished()),
+        "tables": left,
+        "columns": runs.engine.session.table(runs.name).columns,
+    }
 
 
 def maintained(runs: Runs) -> str:
     """What a run says of a table whose files were made anew from the same rows."""
-    delta, iceberg = f"optimize {runs.name}", f"call ice.system.rewrite_data_files(table => '{runs.place[1]}.out', options => map('rewrite-all', 'true'))"
+    delta, iceberg = (
+        f"optimize {runs.name}",
+        (
+            f"call ice.system.rewrite_data_files(table => '{runs.place[1]}.out', options =>"
+            " map('rewrite-all', 'true'))"
+        ),
+    )
     runs.engine.session.sql(delta if runs.kind == "delta" else iceberg).collect()
     return refusal(runs.run)
 
 
 def life(spark: ibis.BaseBackend, catalog: str, kind: str) -> dict[str, Any]:
-    """By what happened to its left or its definition: whether a table is the plain backfill then, and what was warned of."""
+    """By what happened to its left or its definition: whether a table is the plain backfill then,
+    and what was warned of.
+    """
     session, place = spark._session, f"{catalog}.of_{kind}.lived"  # noqa: SLF001
-    session.sql("select cast(id % 3 as string) k, timestamp_ntz'2024-01-01' + make_dt_interval(0, 0, 37 * id) t, id v from range(300)").createOrReplaceTempView("lived_events")
-    left = "select id, cast(id % 4 as string) k, timestamp_ntz'2024-01-02 00:30:00' + make_dt_interval(0, 6 * cast(id as int) + {}) t from range({}, 16)"
+    session.sql(
+        "select cast(id % 3 as string) k, timestamp_ntz'2024-01-01' + make_dt_interval(0, 0, 37 *"
+        " id) t, id v from range(300)"
+    ).createOrReplaceTempView("lived_events")
+    left = (
+        "select id, cast(id % 4 as string) k, timestamp_ntz'2024-01-02 00:30:00' +"
+        " make_dt_interval(0, 6 * cast(id as int) + {}) t from range({}, 16)"
+    )
     events = spark.table("lived_events")
 
     def joined(rows: str, *spans: int) -> Join:
         session.sql(rows).createOrReplaceTempView("lived_left")
-        part = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=[trailing(days(*spans), events.v.sum().name("v"))])
-        return Join(name="lived", left=EventSource(spark.table("lived_left"), time="t"), parts=[part])
+        part = GroupBy(
+            name="g",
+            source=EventSource(events, time="t"),
+            keys=["k"],
+            aggregations=[trailing(days(*spans), events.v.sum().name("v"))],
+        )
+        return Join(
+            name="lived", left=EventSource(spark.table("lived_left"), time="t"), parts=[part]
+        )
 
     def filled(rows: str, *spans: int, **how: Any) -> tuple[bool, list[str]]:
         join = joined(rows, *spans)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always", UserWarning)
             got = values(backfill(join, into=place, **how))
-        return got == values(backfill(join)), [str(w.message) for w in warned if place in str(w.message)]
+        return got == values(backfill(join)), [
+            str(w.message) for w in warned if place in str(w.message)
+        ]
 
     found = {"first": filled(left.format(0, 0), 1, step=2), "changed": filled(left.format(0, 0), 2)}
     found["moved"] = filled(left.format("if(id = 2, 30, 0)", 0), 2)
     before = values(spark.table("lived", database=(catalog, f"of_{kind}")))
     forgotten = filled(left.format("if(id = 2, 30, 0)", 2), 2)
-    found["forgotten"] = before == values(spark.table("lived", database=(catalog, f"of_{kind}"))), forgotten[1]
+    found["forgotten"] = (
+        before == values(spark.table("lived", database=(catalog, f"of_{kind}"))),
+        forgotten[1],
+    )
     found["rebuilt"] = filled(left.format("if(id = 2, 30, 0)", 2), 2, rebuild=True)
     return found
 
 
 def refused(spark: ibis.BaseBackend, join: Join) -> dict[str, tuple[str, int]]:
     """What a place is refused with, and how many jobs ran for that."""
-    session, status = spark._session, spark._session.sparkContext._jsc.sc().statusStore()  # noqa: SLF001
+    session, status = (
+        spark._session,  # noqa: SLF001
+        spark._session.sparkContext._jsc.sc().statusStore(),  # noqa: SLF001
+    )
     odd = session.table("many").selectExpr("k", "t", "interval 1 day as iv", "1 as _pos")
     odd.createOrReplaceTempView("odd")
-    lefts = {c: Join(name="odd", left=EventSource(spark.table("odd").select("k", "t", c), time="t"), parts=join.parts) for c in ("iv", "_pos")}
-    asked = {into: (into, join) for into in ("ice.out", "ice.db.a.out", "nowhere.db.out", "ice.nodb.out", "ice.of_iceberg.lake_asked", "spark_catalog.of_delta.lake_asked", "ice.of_iceberg.`a.b`")}
+    lefts = {
+        c: Join(
+            name="odd",
+            left=EventSource(spark.table("odd").select("k", "t", c), time="t"),
+            parts=join.parts,
+        )
+        for c in ("iv", "_pos")
+    }
+    asked = {
+        into: (into, join)
+        for into in (
+            "ice.out",
+            "ice.db.a.out",
+            "nowhere.db.out",
+            "ice.nodb.out",
+            "ice.of_iceberg.lake_asked",
+            "spark_catalog.of_delta.lake_asked",
+            "ice.of_iceberg.`a.b`",
+        )
+    }
     asked |= {c: ("ice.of_iceberg.odd", left) for c, left in lefts.items()}
     found = {}
     for name, (into, one) in asked.items():
         before = status.jobsList(None).size()
-        found[name] = refusal(lambda into=into, one=one: backfill(one, on=spark, into=into)), status.jobsList(None).size() - before
+        found[name] = (
+            refusal(lambda into=into, one=one: backfill(one, on=spark, into=into)),
+            status.jobsList(None).size() - before,
+        )
     return found

@@ -1,4 +1,6 @@
-"""A Spark that Delta and Iceberg have builds for, and their jars, for tests: an environment of its own, from the registries that pip and Maven are set to."""
+"""A Spark that Delta and Iceberg have builds for, and their jars, for tests: an environment of its
+own, from the registries that pip and Maven are set to.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,24 @@ from importlib.util import find_spec
 from pathlib import Path
 
 SPARK = "pyspark>=4.1,<4.2"
-JARS = ("io.delta:delta-spark_4.1_2.13:4.4.0", "io.delta:delta-storage:4.4.0", "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0")
-LONG = bool(os.environ.get("WORKBENCH_LONG_TESTS"))  # all that is tried of Iceberg, of Delta too, and whole lives of a table: some two minutes more
+JARS = (
+    "io.delta:delta-spark_4.1_2.13:4.4.0",
+    "io.delta:delta-storage:4.4.0",
+    "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
+)
+LONG = bool(
+    os.environ.get("WORKBENCH_LONG_TESTS")
+)  # all that is tried of Iceberg, of Delta too, and whole lives of a table: some two minutes more
 JOB = Path(__file__).parent / "lake_job.py"
 
 
 def lacks_lakes() -> str | None:
     """Why there can be no such Spark here."""
-    return None if shutil.which("mvn") else "Delta's and Iceberg's jars come by Maven: apt-get install maven"
+    return (
+        None
+        if shutil.which("mvn")
+        else "Delta's and Iceberg's jars come by Maven: apt-get install maven"
+    )
 
 
 def python_of(folder: Path) -> str:
@@ -44,7 +56,19 @@ def jars(folder: Path) -> list[str]:
         group, name, version = artifact.split(":")
         kept = home.joinpath(*group.split("."), name, version, f"{name}-{version}.jar")
         if not kept.is_file():
-            subprocess.run(["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"], check=True, timeout=300, cwd=folder)
+            subprocess.run(
+                [
+                    "mvn",
+                    "-q",
+                    "-B",
+                    "dependency:copy",
+                    f"-Dartifact={artifact}",
+                    f"-DoutputDirectory={folder}",
+                ],
+                check=True,
+                timeout=300,
+                cwd=folder,
+            )
             kept = folder / kept.name
         found.append(str(kept))
     return found
@@ -54,8 +78,19 @@ def job(folder: Path) -> dict:
     """What `lake_job.py` found."""
     python = python_of(folder / "python")
     root = str(Path(__file__).parents[2])
-    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": python, "PYTHONPATH": root}
+    environment = os.environ | {
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": python,
+        "PYTHONPATH": root,
+    }
     environment.pop("SPARK_HOME", None)
-    done = subprocess.run([python, str(JOB), json.dumps({"jars": jars(folder), "long": LONG})], env=environment, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(
+        [python, str(JOB), json.dumps({"jars": jars(folder), "long": LONG})],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
     assert not done.returncode, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1])

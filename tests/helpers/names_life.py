@@ -1,4 +1,6 @@
-"""A definition whose every name is chosen by its caller, taken through all that can be done with one: the values of each stage, without names."""
+"""A definition whose every name is chosen by its caller, taken through all that can be done with
+one: the values of each stage, without names.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,23 @@ from cases import stored
 from ibis import _
 from test_exploring import ask
 
-from workbench import EventSource, GroupBy, Join, Topic, backfill, catalog, days, explain, last_k, preview, publish, trailing, unpublish, upload, why
+from workbench import (
+    EventSource,
+    GroupBy,
+    Join,
+    Topic,
+    backfill,
+    catalog,
+    days,
+    explain,
+    last_k,
+    preview,
+    publish,
+    trailing,
+    unpublish,
+    upload,
+    why,
+)
 from workbench.monitoring import consistency, dashboard, freshness
 from workbench.monitoring.alerts.monitor_pass import SOURCES, monitored
 from workbench.online import Fetcher, snippets
@@ -29,21 +47,89 @@ BY_NAME = {"partition", "clock", "load"}  # guards that look at columns that are
 
 def event(n, i):
     """One event as its table and its topic have it."""
-    return {n["key"]: f"u{i % 5}", n["second"]: i % 2, n["time"]: T - timedelta(hours=3 * i + 1), n["value"]: (i * 37) % 11 - 3, n["kind"]: "xyz"[i % 3], n["order"]: i % 4, n["id"]: f"e{i}"}
+    return {
+        n["key"]: f"u{i % 5}",
+        n["second"]: i % 2,
+        n["time"]: T - timedelta(hours=3 * i + 1),
+        n["value"]: (i * 37) % 11 - 3,
+        n["kind"]: "xyz"[i % 3],
+        n["order"]: i % 4,
+        n["id"]: f"e{i}",
+    }
 
 
 def definition(con, n, tag, topic=None):
     """A join of one group-by, over new tables."""
-    kinds = {"key": pa.string(), "second": pa.int64(), "time": pa.timestamp("us"), "value": pa.int64(), "kind": pa.string(), "order": pa.int64(), "id": pa.string()}
-    events = stored(con, f"{tag}_events", pa.Table.from_pylist([event(n, i) for i in range(80)], pa.schema([(n[c], t) for c, t in kinds.items()])))
-    asked = {"key": pa.string(), "second": pa.int64(), "left_time": pa.timestamp("us"), "extra": pa.float64()}
-    rows = [dict(zip((n[c] for c in asked), (f"u{i % 6}", i % 2, T - timedelta(hours=11 * i), float(i)), strict=True)) for i in range(12)]
-    left = stored(con, f"{tag}_left", pa.Table.from_pylist(rows, pa.schema([(n[c], t) for c, t in asked.items()])))
+    kinds = {
+        "key": pa.string(),
+        "second": pa.int64(),
+        "time": pa.timestamp("us"),
+        "value": pa.int64(),
+        "kind": pa.string(),
+        "order": pa.int64(),
+        "id": pa.string(),
+    }
+    events = stored(
+        con,
+        f"{tag}_events",
+        pa.Table.from_pylist(
+            [event(n, i) for i in range(80)], pa.schema([(n[c], t) for c, t in kinds.items()])
+        ),
+    )
+    asked = {
+        "key": pa.string(),
+        "second": pa.int64(),
+        "left_time": pa.timestamp("us"),
+        "extra": pa.float64(),
+    }
+    rows = [
+        dict(
+            zip(
+                (n[c] for c in asked),
+                (f"u{i % 6}", i % 2, T - timedelta(hours=11 * i), float(i)),
+                strict=True,
+            )
+        )
+        for i in range(12)
+    ]
+    left = stored(
+        con,
+        f"{tag}_left",
+        pa.Table.from_pylist(rows, pa.schema([(n[c], t) for c, t in asked.items()])),
+    )
     value, kind = events[n["value"]], events[n["kind"]]
-    made = [trailing(days(3), value.sum().name(n["summed"]), value.mean().name(n["averaged"]), kind.last().name("newest")), events.count(where=kind == "x").name(n["filtered"]), last_k(value, 3).name("several"), value.max().name("largest")]
-    source = EventSource(events, time=n["time"], order=[n["order"]], id=n["id"], topic=topic and Topic(topic, time="us"))
-    group_by = GroupBy(name=f"{tag}_g", source=source, keys=[n["key"], n["second"]], aggregations=made, derivations={"rate": _[f"{n['summed']}_3d"] / _[f"{n['averaged']}_3d"]}, accuracy="temporal")
-    return Join(name=f"{tag}_j", left=EventSource(left, time=n["left_time"]), parts=[group_by], derivations={"doubled": _[n["extra"]] * 2 + _[f"{tag}_g_{n['filtered']}"]})
+    made = [
+        trailing(
+            days(3),
+            value.sum().name(n["summed"]),
+            value.mean().name(n["averaged"]),
+            kind.last().name("newest"),
+        ),
+        events.count(where=kind == "x").name(n["filtered"]),
+        last_k(value, 3).name("several"),
+        value.max().name("largest"),
+    ]
+    source = EventSource(
+        events,
+        time=n["time"],
+        order=[n["order"]],
+        id=n["id"],
+        topic=topic and Topic(topic, time="us"),
+    )
+    group_by = GroupBy(
+        name=f"{tag}_g",
+        source=source,
+        keys=[n["key"], n["second"]],
+        aggregations=made,
+        derivations={"rate": _[f"{n['summed']}_3d"] / _[f"{n['averaged']}_3d"]},
+        accuracy="temporal",
+    )
+    return Join(
+        name=f"{tag}_j",
+        left=EventSource(left, time=n["left_time"]),
+        parts=[group_by],
+        derivations={"doubled": _[n["extra"]] * 2 + _[f"{tag}_g_{n['filtered']}"]},
+    )
 
 
 def bare(rows):
@@ -63,7 +149,9 @@ def offline(con, n, tag, plans=("pairs", "kernel")):
 
 
 def looked_at(con, n, tag, *, whole=True):
-    """A preview of the join and, of the `whole`, of the group-by, each of their panels, and what guards find."""
+    """A preview of the join and, of the `whole`, of the group-by, each of their panels, and what
+    guards find.
+    """
     join = definition(con, n, tag)
     summed = f"{join.name[:-2]}_g_{n['summed']}_3d"
     found = {}
@@ -72,7 +160,11 @@ def looked_at(con, n, tag, *, whole=True):
         assert shown._repr_html_()
         assert repr(shown)
         name = type(what).__name__
-        found[name] = (bare(shown.rows), shown.value, sorted(f.kind for f in shown.guards if f.kind not in BY_NAME))
+        found[name] = (
+            bare(shown.rows),
+            shown.value,
+            sorted(f.kind for f in shown.guards if f.kind not in BY_NAME),
+        )
         explorer, _page = shown.live()
         try:
             for request in ("change", "back", "leak", "leak", "compare"):
@@ -80,12 +172,20 @@ def looked_at(con, n, tag, *, whole=True):
             for tab in TABS:
                 assert ask(explorer, "tab", tab=tab)
             found[name] += (bool(explorer.queries.page(explorer.state).rows),)
-            parts = ask(explorer, "rows", column=n["extra"] if what is join else n["key"], op="=", value="3" if what is join else "u1")
+            parts = ask(
+                explorer,
+                "rows",
+                column=n["extra"] if what is join else n["key"],
+                op="=",
+                value="3" if what is join else "u1",
+            )
             found[name] += (bool(parts),)
         finally:
             explorer.close()
     keys = {n["key"]: KEY[0], n["second"]: KEY[1]}
-    found["why"] = bare(r for r in why(con, join, summed, keys, at=NOW).to_pandas().astype(str).to_dict("records"))
+    found["why"] = bare(
+        r for r in why(con, join, summed, keys, at=NOW).to_pandas().astype(str).to_dict("records")
+    )
     return found
 
 
@@ -108,17 +208,25 @@ def answered(store, join, n, served=None):
     with Fetcher(store, sample=1.0) as fetcher:
         answer = fetcher.fetch(join.name, [keys] * 40, at=NOW, context=context)[0]
         arrow = fetcher.fetch(join.name, [keys], at=NOW, context=context)
-    found = {"fetch": [*answer.values()], "arrow": [repr(c) for c in arrow.to_pandas().iloc[0].tolist()][-len(answer) :]}
+    found = {
+        "fetch": [*answer.values()],
+        "arrow": [repr(c) for c in arrow.to_pandas().iloc[0].tolist()][-len(answer) :],
+    }
     with store.connection() as con:
         call = snippets.sql_call(join.name, given)
         row = con.execute(call.rstrip(";")).fetchone()
         found["sql"] = [repr(v) for v in row]
     scope = {"store": store}
-    exec(f"from workbench.online import fetch\nanswer = {snippets.fetch_call(join.name, keys)}", scope)  # noqa: S102 a line that we print
+    exec(  # noqa: S102 a line that we print
+        f"from workbench.online import fetch\nanswer = {snippets.fetch_call(join.name, keys)}",
+        scope,
+    )
     found["python"] = len(scope["answer"])
     if served is not None:
         line = snippets.curl(plan, given, base=f"http://127.0.0.1:{served.port}")
-        told = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
+        told = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, check=True
+        ).stdout
         given_back = json.loads(told)
         assert "features" in given_back, (line, told)
         found["http"] = [*given_back["features"].values()]
@@ -129,13 +237,20 @@ def answered(store, join, n, served=None):
 def watched(store, con, join):
     """What monitors say of what was served."""
     agreed = consistency(store, join, on=con, complete=NOW + timedelta(days=400))
-    shown = dashboard(store, join, on=con, now=NOW + timedelta(minutes=5), complete=NOW + timedelta(days=400))
+    shown = dashboard(
+        store, join, on=con, now=NOW + timedelta(minutes=5), complete=NOW + timedelta(days=400)
+    )
     looked = monitored(store, join.name, now=NOW + timedelta(minutes=5), sources=SOURCES)
     fresh, entries = freshness(store, join.name, now=NOW), catalog(store, now=NOW)
     for one in (agreed, shown, fresh, entries[join.name], entries):
         assert one._repr_html_()
         assert repr(one)
-    return {"consistency": (agreed.status, agreed.counts["scored"], len(agreed.rows)), "dashboard": [(n.status, n.compared) for n in shown.board.lines], "monitor": looked.findings.counts, "freshness": fresh.status}
+    return {
+        "consistency": (agreed.status, agreed.counts["scored"], len(agreed.rows)),
+        "dashboard": [(n.status, n.compared) for n in shown.board.lines],
+        "monitor": looked.findings.counts,
+        "freshness": fresh.status,
+    }
 
 
 def forgotten(store, join):
@@ -156,12 +271,20 @@ def streamed(store, con, kafka, n, tag):
     name = topic(kafka)
     join = published(store, con, n, tag, name)
     try:
-        messages = [{**event(n, -i), n["time"]: int((NOW + timedelta(hours=i)).timestamp() * 1e6)} for i in range(2, 12)]
+        messages = [
+            {**event(n, -i), n["time"]: int((NOW + timedelta(hours=i)).timestamp() * 1e6)}
+            for i in range(2, 12)
+        ]
         sent(kafka, name, [json.dumps(m).encode() for m in messages])
         with Updater(store, join.name, servers=kafka.servers, settings=FAST) as updater:
             updater.caught_up(60)
         with Fetcher(store) as fetcher:
-            answer = fetcher.fetch(join.name, [{n["key"]: KEY[0], n["second"]: KEY[1]}], at=NOW + timedelta(hours=13), context={n["extra"]: 3.0})[0]
+            answer = fetcher.fetch(
+                join.name,
+                [{n["key"]: KEY[0], n["second"]: KEY[1]}],
+                at=NOW + timedelta(hours=13),
+                context={n["extra"]: 3.0},
+            )[0]
         return [*answer.values()]
     finally:
         forgotten(store, join)

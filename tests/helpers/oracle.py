@@ -1,7 +1,7 @@
 """The semantics in plain Python, by brute force: what every engine is held against.
 
-Rows are dicts; times are microseconds since 1970 (rule 1); a reduction is a function of the window's rows in the order
-of rule 10. Nothing here is shared with the code under test.
+Rows are dicts; times are microseconds since 1970 (rule 1); a reduction is a function of the
+window's rows in the order of rule 10. Nothing here is shared with the code under test.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def events_at(events, key, t, *, window=None, resolution="exact", accuracy=None)
 def in_order(rows, value):
     """Rule 10: by time, then the source's order, then the value itself (of a pair, its first)."""
     own = lambda x: x[0] if isinstance(x, tuple) else x  # noqa: E731
-    return sorted(rows, key=lambda e: (e["time"], *(rank(o) for o in e.get("order", ())), rank(own(value(e)))))
+    return sorted(
+        rows, key=lambda e: (e["time"], *(rank(o) for o in e.get("order", ())), rank(own(value(e))))
+    )
 
 
 # --- reductions: the non-null values of a window in order -> the value
@@ -121,7 +123,11 @@ def covariance(pairs, *, sample):
 
 def correlation(pairs):
     spread = [float(central([p[i] for p in pairs], 2)) for i in (0, 1)]
-    return covariance(pairs, sample=False) * len(pairs) / math.sqrt(spread[0] * spread[1]) if all(spread) else None
+    return (
+        covariance(pairs, sample=False) * len(pairs) / math.sqrt(spread[0] * spread[1])
+        if all(spread)
+        else None
+    )
 
 
 def extreme(pairs, sign):
@@ -169,7 +175,9 @@ COUNTS = {"count": len, "unique_count": lambda xs: len(set(xs))}
 
 def reduce_(name, rows, value):
     """Rule 9: nulls are skipped; over nothing, counts are 0 and every other reduction null."""
-    there = [e for e in rows if (x := value(e)) is not None and not (isinstance(x, tuple) and None in x)]
+    there = [
+        e for e in rows if (x := value(e)) is not None and not (isinstance(x, tuple) and None in x)
+    ]
     xs = [value(e) for e in in_order(there, value)]
     if name in COUNTS:
         return COUNTS[name](xs)
@@ -179,13 +187,20 @@ def reduce_(name, rows, value):
 def scale(name, rows, value):
     """What rule 11 measures this reduction's error against."""
     given = [x for x in map(value, rows) if not isinstance(x, tuple) or None not in x]
-    xs = [abs(float(x)) for v in given for x in (v if isinstance(v, tuple) else (v,)) if isinstance(x, int | float | Decimal)]
+    xs = [
+        abs(float(x))
+        for v in given
+        for x in (v if isinstance(v, tuple) else (v,))
+        if isinstance(x, int | float | Decimal)
+    ]
     if not xs:
         return 1.0
     if name in ("sum", "average"):
         return sum(xs) / (len(xs) if name == "average" else 1)
     squares = sum(x * x for x in xs) / len(xs)
-    return max(1.0, squares) if name in ("skew", "kurtosis", "correlation") else squares  # these have no unit
+    return (
+        max(1.0, squares) if name in ("skew", "kurtosis", "correlation") else squares
+    )  # these have no unit
 
 
 def snapshot_at(rows, key, t):
@@ -212,7 +227,9 @@ def near_count(got, xs, error):
 
 
 def near_rank(got, xs, q, error):
-    """One of the values, with at most q of all below it, give or take the bound, and at least q not above it."""
+    """One of the values, with at most q of all below it, give or take the bound, and at least q not
+    above it.
+    """
     below, upto = (sum(f(x, got) for x in xs) / len(xs) for f in (float.__lt__, float.__le__))
     return got in xs and below <= q + error and upto >= q - error
 
@@ -221,4 +238,8 @@ def near_counts(got, xs, k, error):
     """Counts at most the bound too high; of fewer than k, all that are surely frequent."""
     true, most = Counter(xs), error * len(xs)
     sure = {x for x, n in true.items() if n > 2 * most} if len(got) < k else set()
-    return len(got) <= k and sure <= got.keys() and all(true[x] <= n <= true[x] + most for x, n in got.items())
+    return (
+        len(got) <= k
+        and sure <= got.keys()
+        and all(true[x] <= n <= true[x] + most for x, n in got.items())
+    )

@@ -23,7 +23,8 @@ JARS = (
     "jakarta.annotation:jakarta.annotation-api:2.1.1",
 )
 MODULES = {"openapi-typescript": "7.13.0", "typescript": "5.9.3"}
-# What pages are looked at with in a browser: axe-core, and what a converted notebook takes from the web.
+# What pages are looked at with in a browser: axe-core, and what a converted notebook takes from the
+# web.
 BROWSER = {
     "axe-core": "4.11.0",
     "@jupyter-widgets/html-manager": "1.0.14",

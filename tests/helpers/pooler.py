@@ -19,7 +19,9 @@ from services import free_port
 
 from workbench.online.embedded import binaries
 
-PROGRAM = shutil.which("pgbouncer") or next((p for p in ("/usr/sbin/pgbouncer",) if Path(p).is_file()), None)
+PROGRAM = shutil.which("pgbouncer") or next(
+    (p for p in ("/usr/sbin/pgbouncer",) if Path(p).is_file()), None
+)
 PREPARING = (1, 21)  # the version that brings prepared statements to the session at hand
 NEWER = ("trixie", "pgbouncer", "libc6")  # Debian's packages of such a version
 SERVERS = 3  # fewer than clients, so that every transaction may be another session's
@@ -47,7 +49,9 @@ def lacks_pooler() -> str | None:
 
 @cache
 def preparing() -> tuple[str, ...] | None:
-    """How a PgBouncer that knows prepared statements is run: $WORKBENCH_PGBOUNCER, the system's, or a newer Debian's, which CI fetches."""
+    """How a PgBouncer that knows prepared statements is run: $WORKBENCH_PGBOUNCER, the system's, or
+    a newer Debian's, which CI fetches.
+    """
     named = os.environ.get("WORKBENCH_PGBOUNCER") or PROGRAM
     if named and _version(named) >= PREPARING:
         return (named,)
@@ -58,7 +62,14 @@ def preparing() -> tuple[str, ...] | None:
 
 def lacks_preparing() -> str | None:
     """Why no pooler that knows prepared statements can be started here, if so."""
-    return None if preparing() else "prepared statements through a pooler need PgBouncer 1.21 or newer: name one as WORKBENCH_PGBOUNCER, or set CI=true to have Debian's fetched"
+    return (
+        None
+        if preparing()
+        else (
+            "prepared statements through a pooler need PgBouncer 1.21 or newer: name one as"
+            " WORKBENCH_PGBOUNCER, or set CI=true to have Debian's fetched"
+        )
+    )
 
 
 def _version(program: str) -> tuple[int, ...]:
@@ -67,14 +78,37 @@ def _version(program: str) -> tuple[int, ...]:
 
 
 @contextmanager
-def pooler(url: str, *, program: tuple[str, ...] = (str(PROGRAM),), mode: str = "transaction", more: str = "", users: tuple[str, ...] = ("postgres",)):
+def pooler(
+    url: str,
+    *,
+    program: tuple[str, ...] = (str(PROGRAM),),
+    mode: str = "transaction",
+    more: str = "",
+    users: tuple[str, ...] = ("postgres",),
+):
     """The URL of a PgBouncer before the Postgres of a URL, for the same database."""
-    place, port, home = conninfo_to_dict(url), free_port(), Path(tempfile.mkdtemp(prefix="pgbouncer"))
+    place, port, home = (
+        conninfo_to_dict(url),
+        free_port(),
+        Path(tempfile.mkdtemp(prefix="pgbouncer")),
+    )
     (home / "users").write_text("".join(f'"{u}" ""\n' for u in users))
-    told = CONFIG.format(host=place["host"], server=place["port"], port=port, home=home, mode=mode, servers=SERVERS if mode == "transaction" else 40, more=more)
+    told = CONFIG.format(
+        host=place["host"],
+        server=place["port"],
+        port=port,
+        home=home,
+        mode=mode,
+        servers=SERVERS if mode == "transaction" else 40,
+        more=more,
+    )
     (home / "config").write_text(told)
     prefix = binaries.NAMESPACE if os.geteuid() == 0 else ()  # it refuses to run as root
-    process = subprocess.Popen([*prefix, *program, str(home / "config")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*prefix, *program, str(home / "config")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         end = time.monotonic() + 30
         while not _listens(port):

@@ -16,7 +16,9 @@ SCANS = ("READ_PARQUET", "PARQUET_SCAN", "TABLE_SCAN", "SEQ_SCAN")
 
 def scanned(con: BaseBackend, expr: ir.Table) -> int:
     """How many rows the scans under an expression put out."""
-    (_, plan), *_ = con.raw_sql(f"explain (analyze, format json) {engine_of(con).query(expr)}").fetchall()
+    (_, plan), *_ = con.raw_sql(
+        f"explain (analyze, format json) {engine_of(con).query(expr)}"
+    ).fetchall()
 
     def rows(node: dict[str, Any]) -> int:
         mine = node["operator_cardinality"] if node.get("operator_name", "").strip() in SCANS else 0

@@ -1,4 +1,6 @@
-"""A served store for tests: definitions with keys and values of many types, a real process, and a plain HTTP client."""
+"""A served store for tests: definitions with keys and values of many types, a real process, and a
+plain HTTP client.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,36 @@ from ibis import _
 from workbench import Aggregation, EventSource, GroupBy, Join, JoinPart, days, last_k, trailing
 from workbench.serving.publication import publish
 
-COMMAND = "import argparse, sys; from workbench.commands.serve_command import serve; p = argparse.ArgumentParser(); run = serve(p); sys.exit(run(p.parse_args(sys.argv[1:])))"
+COMMAND = (
+    "import argparse, sys; from workbench.commands.serve_command import serve; p ="
+    " argparse.ArgumentParser(); run = serve(p); sys.exit(run(p.parse_args(sys.argv[1:])))"
+)
 AT = datetime(2023, 12, 1, tzinfo=UTC)
 SALES = {
     "user": ["ann", "ann", "bob", "o'neil", 'qu"ote', "ann"],
     "shop": [1, 2, 1, 2**62, 1, 1],
     "day": [date(2023, 11, d) for d in (20, 21, 22, 23, 24, 25)],
-    "rate": [Decimal("12.50"), Decimal("0.10"), Decimal("12.50"), Decimal("1.00"), Decimal("2.00"), Decimal("12.50")],
+    "rate": [
+        Decimal("12.50"),
+        Decimal("0.10"),
+        Decimal("12.50"),
+        Decimal("1.00"),
+        Decimal("2.00"),
+        Decimal("12.50"),
+    ],
     "open": [True, False, True, True, False, True],
-    "at": [datetime(2023, 11, d, 8, 30, tzinfo=UTC).replace(tzinfo=None) for d in (20, 21, 22, 23, 24, 25)],
-    "price": [Decimal("10.01"), Decimal("0.02"), Decimal("99999999.99"), Decimal("5.00"), None, Decimal("3.10")],
+    "at": [
+        datetime(2023, 11, d, 8, 30, tzinfo=UTC).replace(tzinfo=None)
+        for d in (20, 21, 22, 23, 24, 25)
+    ],
+    "price": [
+        Decimal("10.01"),
+        Decimal("0.02"),
+        Decimal("99999999.99"),
+        Decimal("5.00"),
+        None,
+        Decimal("3.10"),
+    ],
     "score": [0.1, 0.2, 1e300, -0.5, None, 0.3],
     "units": [1, 2, 2**53 + 1, 4, 5, 6],
     "kind": ["a", "b", "a", "ü", "b", "a"],
@@ -50,7 +72,10 @@ TYPES = pa.schema(
         ("kind", pa.string()),
     ]
 )
-LEFT = pa.table({"buyer": ["ann"], "t": [AT.replace(tzinfo=None)], "amount": [2.0]}, pa.schema([("buyer", pa.string()), ("t", pa.timestamp("us")), ("amount", pa.float64())]))
+LEFT = pa.table(
+    {"buyer": ["ann"], "t": [AT.replace(tzinfo=None)], "amount": [2.0]},
+    pa.schema([("buyer", pa.string()), ("t", pa.timestamp("us")), ("amount", pa.float64())]),
+)
 TYPED = {"shop": 1, "day": date(2023, 11, 20), "rate": Decimal("12.50"), "open": True}
 
 
@@ -65,15 +90,27 @@ def published(store, suffix=""):
         source=source,
         keys=["user"],
         aggregations=[
-            trailing(days(7, 30, 36500), _.price.sum(), _.units.sum(), _.score.mean(), _.units.count()),
+            trailing(
+                days(7, 30, 36500), _.price.sum(), _.units.sum(), _.score.mean(), _.units.count()
+            ),
             last_k(sales.price, 3),
             Aggregation(_.day.max().name("latest_day")),
             Aggregation(_.at.max().name("latest")),
             Aggregation(_.units.sum(), by="kind"),
         ],
     )
-    typed = GroupBy(name=f"typed{suffix}", source=source, keys=["shop", "day", "rate", "open"], aggregations=[Aggregation(_.units.sum())])
-    join = Join(name=f"spending{suffix}", left=EventSource(left, time="t"), parts=[JoinPart(spend, keys={"buyer": "user"})], derivations={"score_for": _[f"spend{suffix}_score_average_30d"] * _.amount})
+    typed = GroupBy(
+        name=f"typed{suffix}",
+        source=source,
+        keys=["shop", "day", "rate", "open"],
+        aggregations=[Aggregation(_.units.sum())],
+    )
+    join = Join(
+        name=f"spending{suffix}",
+        left=EventSource(left, time="t"),
+        parts=[JoinPart(spend, keys={"buyer": "user"})],
+        derivations={"score_for": _[f"spend{suffix}_score_average_30d"] * _.amount},
+    )
     for definition in (join, typed):
         publish(definition, store, confirm=True, on=con, end="2023-12-01")
     return join, typed
@@ -90,7 +127,9 @@ class Served:
     _reading: threading.Thread = field(init=False)
 
     def __attrs_post_init__(self):
-        self._reading = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
+        self._reading = threading.Thread(
+            target=lambda: self.errors.extend(self.process.stderr), daemon=True
+        )
         self._reading.start()
 
     def ask(self, method, path, body=None, headers=None, timeout=30):
@@ -121,7 +160,11 @@ def told(connection, method, path, body=None, headers=None):
     connection.request(method, path, sent, headers or {})
     answer = connection.getresponse()
     text = answer.read()
-    return answer.status, {k.lower(): v for k, v in answer.getheaders()}, json.loads(text) if "json" in (answer.getheader("content-type") or "") else text.decode()
+    return (
+        answer.status,
+        {k.lower(): v for k, v in answer.getheaders()},
+        json.loads(text) if "json" in (answer.getheader("content-type") or "") else text.decode(),
+    )
 
 
 def written(value):
@@ -132,7 +175,13 @@ def written(value):
         return [written(v) for v in value]
     if isinstance(value, datetime):
         return value.replace(tzinfo=None).isoformat() + "Z"
-    return str(value) if isinstance(value, Decimal) else value.isoformat() if isinstance(value, date) else value
+    return (
+        str(value)
+        if isinstance(value, Decimal)
+        else value.isoformat()
+        if isinstance(value, date)
+        else value
+    )
 
 
 def told_features(answer):
@@ -143,7 +192,12 @@ def told_features(answer):
 def serving(url, *options, env=None, token=None):
     """A `Served` on a port of its own, once it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "--store", url, "--port", "0", *map(str, options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})
+        [sys.executable, "-c", COMMAND, "--store", url, "--port", "0", *map(str, options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | (env or {}),
     )
     line = process.stdout.readline()
     if not line:

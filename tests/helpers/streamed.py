@@ -1,4 +1,7 @@
-"""Returns on a topic: their definitions, messages, and a producer; what the streaming tests and the chaos share."""
+"""Returns on a topic: their definitions, messages, and a producer.
+
+What the streaming tests and the chaos share.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,27 @@ from workbench.online.streaming.kafka_consumer import topic_ends
 from workbench.serving.online_plans import plan_of
 
 FIELDS = ["ts", "return_id", "user_id", "product_id", "refund_amt"]
-SCHEMA = pa.schema([("ts", pa.timestamp("us")), ("return_id", pa.string()), ("user_id", pa.string()), ("product_id", pa.string()), ("refund_amt", pa.int64())])
+SCHEMA = pa.schema(
+    [
+        ("ts", pa.timestamp("us")),
+        ("return_id", pa.string()),
+        ("user_id", pa.string()),
+        ("product_id", pa.string()),
+        ("refund_amt", pa.int64()),
+    ]
+)
 T = datetime(2023, 11, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
 
 
 def event(number, *, at=T, user="5", amount=100):
     """A return as the warehouse has it."""
-    return {"ts": at, "return_id": f"r{number}", "user_id": user, "product_id": "7", "refund_amt": amount}
+    return {
+        "ts": at,
+        "return_id": f"r{number}",
+        "user_id": user,
+        "product_id": "7",
+        "refund_amt": amount,
+    }
 
 
 def line(row):
@@ -40,15 +57,34 @@ def table(con, name, rows):
 def returns(con, topic, *, name="returns_v1", rows=(), identified=True):
     """A group-by of returns, in the table `name` and on the topic."""
     found = table(con, name, list(rows))
-    source = EventSource(found, time=found.ts, topic=Topic(topic, format="csv", fields=FIELDS), id=found.return_id if identified else None)
+    source = EventSource(
+        found,
+        time=found.ts,
+        topic=Topic(topic, format="csv", fields=FIELDS),
+        id=found.return_id if identified else None,
+    )
     amount = found.refund_amt
-    return GroupBy(name=name, source=source, keys=[found.user_id], aggregations=[trailing(days(3, 30), amount.sum(), amount.count(), amount.mean(), amount.max()), last_k(amount, 3)])
+    return GroupBy(
+        name=name,
+        source=source,
+        keys=[found.user_id],
+        aggregations=[
+            trailing(days(3, 30), amount.sum(), amount.count(), amount.mean(), amount.max()),
+            last_k(amount, 3),
+        ],
+    )
 
 
 def join(con, name, *group_bys):
     """A join of such group-bys, by user."""
-    left = con.create_table(f"{name}_left", pa.table({"user_id": ["5"], "ts": pa.array([T], pa.timestamp("us"))}), overwrite=True)
-    return Join(name=name, left=EventSource(left, time=left.ts), parts=[JoinPart(g) for g in group_bys])
+    left = con.create_table(
+        f"{name}_left",
+        pa.table({"user_id": ["5"], "ts": pa.array([T], pa.timestamp("us"))}),
+        overwrite=True,
+    )
+    return Join(
+        name=name, left=EventSource(left, time=left.ts), parts=[JoinPart(g) for g in group_bys]
+    )
 
 
 @contextmanager
@@ -82,7 +118,10 @@ def sent(broker, name, messages, partition=None):
     """Produce messages, in order; the (partition, offset) of each."""
     client = KafkaProducer(bootstrap_servers=broker.servers, linger_ms=5)
     try:
-        told = [client.send(name, m, key=b"k" if m is None else None, partition=partition) for m in messages]
+        told = [
+            client.send(name, m, key=b"k" if m is None else None, partition=partition)
+            for m in messages
+        ]
         client.flush()
         return [(t.get(30).partition, t.get(30).offset) for t in told]
     finally:

@@ -1,4 +1,6 @@
-"""Every reduction against every input type that it takes: one generated history with a column of each type, and what the oracle says of it."""
+"""Every reduction against every input type that it takes: one generated history with a column of
+each type, and what the oracle says of it.
+"""
 
 from __future__ import annotations
 
@@ -50,20 +52,43 @@ def _single(value: float) -> float:
 def whole(bits: int, *, signed: bool = True) -> Kind:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     name = f"{'' if signed else 'u'}int{bits}"
-    family = "number" if high < 2**63 else "unsummed"  # a sum has 63 bits and a sign, or is refused (rule 11)
-    return Kind(name, getattr(pa, name)(), ((high, *((-1, 0) if signed else (0, 0)), None, 0), (low, 0, 1, 1, None)), family, engines=ALL if signed else ("duckdb",))
+    family = (
+        "number" if high < 2**63 else "unsummed"
+    )  # a sum has 63 bits and a sign, or is refused (rule 11)
+    return Kind(
+        name,
+        getattr(pa, name)(),
+        ((high, *((-1, 0) if signed else (0, 0)), None, 0), (low, 0, 1, 1, None)),
+        family,
+        engines=ALL if signed else ("duckdb",),
+    )
 
 
 def decimal(digits: int, scale: int) -> Kind:
     most, small = Decimal((0, (9,) * digits, -scale)), Decimal((0, (1,), -scale))
-    return Kind(f"decimal{digits}_{scale}", pa.decimal128(digits, scale), ((most, small.copy_negate(), Decimal(0), None, small.copy_negate()), (most.copy_negate(), small, Decimal(0), Decimal(0), None)), "number")
+    return Kind(
+        f"decimal{digits}_{scale}",
+        pa.decimal128(digits, scale),
+        (
+            (most, small.copy_negate(), Decimal(0), None, small.copy_negate()),
+            (most.copy_negate(), small, Decimal(0), Decimal(0), None),
+        ),
+        "number",
+    )
 
 
 TEXTS = (("", "a", "B", "é", None, "a b"), ("zz", "😀", "it's", "back\\slash", "NaN", "a", None))
 SHORT = (("a", "B", "é", None, ""), ("zz", "it", "a", None))
 NAMED = (("small", "large", None, "medium"), ("medium", "small", "small", None))
-DAYS = ((date(1, 1, 1), date(9999, 12, 31), date(2023, 11, 29), None), (date(1969, 12, 31), date(1970, 1, 1), date(1970, 1, 1), None))
-TIMES = tuple(tuple(None if d is None else datetime(d.year, d.month, d.day, 23, 59, 59, 999999) for d in some) for some in DAYS)  # noqa: DTZ001 naive is UTC
+DAYS = (
+    (date(1, 1, 1), date(9999, 12, 31), date(2023, 11, 29), None),
+    (date(1969, 12, 31), date(1970, 1, 1), date(1970, 1, 1), None),
+)
+TIMES = tuple(
+    # naive is UTC
+    tuple(None if d is None else datetime(d.year, d.month, d.day, 23, 59, 59, 999999) for d in some)  # noqa: DTZ001
+    for some in DAYS
+)
 
 
 def text_kinds() -> list[Kind]:
@@ -100,31 +125,142 @@ KINDS = [
     Kind("bool", pa.bool_(), ((True, False, None, True), (False, False, None)), "truth"),
     *(whole(b) for b in (8, 16, 32, 64)),
     *(whole(b, signed=False) for b in (8, 16, 32, 64)),
-    Kind("float64", pa.float64(), ((0.1, 0.2, -0.0, math.nan, math.inf, None, 1e15), (5e-324, -3.75, 0.0, -math.inf, 2.25, 2.25)), "number"),
-    Kind("float32", pa.float32(), ((_single(0.1), -0.0, math.nan, None, 3.5), (math.inf, _single(1e10), 0.0, 2.25)), "number"),
-    Kind("float64_extremes", pa.float64(), ((1.7976931348623157e308, -5e-324, math.nan, None), (-1.7976931348623157e308, 5e-324, 0.0, -0.0)), "ordered"),
+    Kind(
+        "float64",
+        pa.float64(),
+        (
+            (0.1, 0.2, -0.0, math.nan, math.inf, None, 1e15),
+            (5e-324, -3.75, 0.0, -math.inf, 2.25, 2.25),
+        ),
+        "number",
+    ),
+    Kind(
+        "float32",
+        pa.float32(),
+        ((_single(0.1), -0.0, math.nan, None, 3.5), (math.inf, _single(1e10), 0.0, 2.25)),
+        "number",
+    ),
+    Kind(
+        "float64_extremes",
+        pa.float64(),
+        (
+            (1.7976931348623157e308, -5e-324, math.nan, None),
+            (-1.7976931348623157e308, 5e-324, 0.0, -0.0),
+        ),
+        "ordered",
+    ),
     decimal(9, 2),
     decimal(18, 4),
     decimal(38, 10),
     decimal(38, 0),
-    Kind("numeric", pa.string(), (("NaN", "1.5", *LONG), ("2.25", "-0.001", "NaN", None)), "unbounded", "numeric", ("postgres",), _not_finite),
-    Kind("numeric_infinite", pa.string(), (("Infinity", "1.5", "NaN"), ("-Infinity", "2.25", None)), "unbounded", "numeric", ("postgres",), _not_finite),
-    Kind("numeric_nan", pa.string(), (("NaN", "1.50", "2.50", None), ("NaN", "-0.01", "0.00")), "number", "numeric(10, 2)", ("postgres",), _not_finite),
-    Kind("hugeint", pa.decimal128(38, 0), ((Decimal(BIG), Decimal(-1), None), (Decimal(-BIG), Decimal(1), Decimal(0))), "number", "hugeint", ("duckdb",)),
+    Kind(
+        "numeric",
+        pa.string(),
+        (("NaN", "1.5", *LONG), ("2.25", "-0.001", "NaN", None)),
+        "unbounded",
+        "numeric",
+        ("postgres",),
+        _not_finite,
+    ),
+    Kind(
+        "numeric_infinite",
+        pa.string(),
+        (("Infinity", "1.5", "NaN"), ("-Infinity", "2.25", None)),
+        "unbounded",
+        "numeric",
+        ("postgres",),
+        _not_finite,
+    ),
+    Kind(
+        "numeric_nan",
+        pa.string(),
+        (("NaN", "1.50", "2.50", None), ("NaN", "-0.01", "0.00")),
+        "number",
+        "numeric(10, 2)",
+        ("postgres",),
+        _not_finite,
+    ),
+    Kind(
+        "hugeint",
+        pa.decimal128(38, 0),
+        ((Decimal(BIG), Decimal(-1), None), (Decimal(-BIG), Decimal(1), Decimal(0))),
+        "number",
+        "hugeint",
+        ("duckdb",),
+    ),
     *text_kinds(),
     Kind("date", pa.date32(), DAYS, "ordered"),
     Kind("timestamp", pa.timestamp("us"), TIMES, "ordered"),
     Kind("timestamp_tz", pa.timestamp("us", "UTC"), zoned(TIMES), "ordered", engines=SQL),
-    Kind("date_infinite", pa.string(), (("infinity", "2023-11-29", None), ("-infinity", "1969-12-31")), "ordered", "date", SQL, _day_of),
-    Kind("timestamp_infinite", pa.string(), (("infinity", "2023-11-29 01:02:03", None), ("-infinity", "1969-12-31 00:00:00")), "ordered", "timestamp", SQL, _time_of),
-    Kind("clock", pa.time64("us"), ((time(0), time(23, 59, 59, 999999), None), (time(12), time(12), time(1, 2, 3))), "ordered", engines=SQL),
-    Kind("uuid", pa.string(), tuple(tuple(s and str(UUID(int=s)) for s in some) for some in ((1, 2**128 - 1, None), (2**127, 2**127 - 1, 2**127))), "ordered", "uuid", SQL, lambda v: v),
-    Kind("bytes", pa.binary(), ((b"", b"\x00", b"\xff\xfe", None), (b"a", b"a\x00", b"a")), "ordered"),
-    Kind("list", pa.list_(pa.int64()), (([1, None], [], None, [2**62]), ([3], [3], [-1, 0])), "list"),
-    Kind("list_of_texts", pa.list_(pa.string()), ((["a", None], [], None, ["é,"]), (['"'], ["\\"], [""])), "placed"),
-    Kind("map", pa.map_(pa.string(), pa.float64()), (({"a": 1.5}, {}, None, {"b": None}), ({"é": -0.5}, {"": 0.25})), "map"),
-    Kind("struct", pa.struct({"a": pa.int64(), "b": pa.string()}), (({"a": 1, "b": "x"}, None), ({"a": None, "b": "é"}, {"a": 2, "b": None})), "placed", engines=("duckdb", "pyspark")),
-    Kind("uint64_sums", pa.uint64(), ((2**63 - 1, 0, 0, None), (0, 2**62, 1, 1)), "number", engines=("duckdb",)),
+    Kind(
+        "date_infinite",
+        pa.string(),
+        (("infinity", "2023-11-29", None), ("-infinity", "1969-12-31")),
+        "ordered",
+        "date",
+        SQL,
+        _day_of,
+    ),
+    Kind(
+        "timestamp_infinite",
+        pa.string(),
+        (("infinity", "2023-11-29 01:02:03", None), ("-infinity", "1969-12-31 00:00:00")),
+        "ordered",
+        "timestamp",
+        SQL,
+        _time_of,
+    ),
+    Kind(
+        "clock",
+        pa.time64("us"),
+        ((time(0), time(23, 59, 59, 999999), None), (time(12), time(12), time(1, 2, 3))),
+        "ordered",
+        engines=SQL,
+    ),
+    Kind(
+        "uuid",
+        pa.string(),
+        tuple(
+            tuple(s and str(UUID(int=s)) for s in some)
+            for some in ((1, 2**128 - 1, None), (2**127, 2**127 - 1, 2**127))
+        ),
+        "ordered",
+        "uuid",
+        SQL,
+        lambda v: v,
+    ),
+    Kind(
+        "bytes", pa.binary(), ((b"", b"\x00", b"\xff\xfe", None), (b"a", b"a\x00", b"a")), "ordered"
+    ),
+    Kind(
+        "list", pa.list_(pa.int64()), (([1, None], [], None, [2**62]), ([3], [3], [-1, 0])), "list"
+    ),
+    Kind(
+        "list_of_texts",
+        pa.list_(pa.string()),
+        ((["a", None], [], None, ["é,"]), (['"'], ["\\"], [""])),
+        "placed",
+    ),
+    Kind(
+        "map",
+        pa.map_(pa.string(), pa.float64()),
+        (({"a": 1.5}, {}, None, {"b": None}), ({"é": -0.5}, {"": 0.25})),
+        "map",
+    ),
+    Kind(
+        "struct",
+        pa.struct({"a": pa.int64(), "b": pa.string()}),
+        (({"a": 1, "b": "x"}, None), ({"a": None, "b": "é"}, {"a": 2, "b": None})),
+        "placed",
+        engines=("duckdb", "pyspark"),
+    ),
+    Kind(
+        "uint64_sums",
+        pa.uint64(),
+        ((2**63 - 1, 0, 0, None), (0, 2**62, 1, 1)),
+        "number",
+        engines=("duckdb",),
+    ),
 ]
 
 
@@ -139,8 +275,17 @@ class Asked:
 
 def placed(kind: Kind) -> list[Asked]:
     col, v = _[kind.name], lambda e: kind.means(e[kind.name])
-    nested = [Asked("first2", wb.first_k(col, 2), v), Asked("last3", wb.last_k(col, 3), v), Asked("collect", col.collect(), v)]
-    plain = [Asked("count", col.count(), v), Asked("first", col.first(), v), Asked("last", col.last(), v), Asked("count", col.count(where=_.n > 4), _if(v))]
+    nested = [
+        Asked("first2", wb.first_k(col, 2), v),
+        Asked("last3", wb.last_k(col, 3), v),
+        Asked("collect", col.collect(), v),
+    ]
+    plain = [
+        Asked("count", col.count(), v),
+        Asked("first", col.first(), v),
+        Asked("last", col.last(), v),
+        Asked("count", col.count(where=_.n > 4), _if(v)),
+    ]
     return plain + (nested if kind.family in ORDERED else [])
 
 
@@ -188,7 +333,11 @@ def numeric(kind: Kind) -> list[Asked]:
 
 def quantiles(kind: Kind) -> list[Asked]:
     col, v = _[kind.name], lambda e: kind.means(e[kind.name])
-    return [Asked("p50", col.median(), v), Asked("p90", col.quantile(0.9), v), Asked("quantiles", col.quantile([0.25, 0.75]), v)]
+    return [
+        Asked("p50", col.median(), v),
+        Asked("p90", col.quantile(0.9), v),
+        Asked("quantiles", col.quantile([0.25, 0.75]), v),
+    ]
 
 
 def truth(kind: Kind) -> list[Asked]:
@@ -232,7 +381,10 @@ WINDOWS = {"3d": (days(3), 3 * DAY), "all": ((), None)}
 
 
 def _rows(seed: int = 7) -> list[dict[str, Any]]:
-    """Events of two keys, some at one time, each type's values in another order; every extreme once a key."""
+    """Events of two keys, some at one time, each type's values in another order.
+
+    Every extreme once a key.
+    """
     chance = random.Random(seed)  # noqa: S311 no secret
     rows: list[dict[str, Any]] = []
     for number, key in enumerate(KEYS):
@@ -244,85 +396,174 @@ def _rows(seed: int = 7) -> list[dict[str, Any]]:
         for i in range(8):
             at = BASE - (5 - i) * DAY + chance.choice([0, 0, HOUR, -1])
             at = rows[-1]["at"] if i in (3, 6) else at  # ties in time
-            rows.append({"k": key, "at": at, "seq": chance.choice([None, 1, 1, 2]), "n": 8 * number + i} | {c: v[i] for c, v in columns.items()})
+            rows.append(
+                {"k": key, "at": at, "seq": chance.choice([None, 1, 1, 2]), "n": 8 * number + i}
+                | {c: v[i] for c, v in columns.items()}
+            )
     return rows
 
 
 ROWS = _rows()
-LEFT = [{"row": i, "k": k, "t": t} for i, (k, t) in enumerate((k, BASE + d * DAY + u) for k in (*KEYS, "nobody") for d, u in ((-9, 0), (0, 0), (3, 0), (2, 1)))]
+LEFT = [
+    {"row": i, "k": k, "t": t}
+    for i, (k, t) in enumerate(
+        (k, BASE + d * DAY + u)
+        for k in (*KEYS, "nobody")
+        for d, u in ((-9, 0), (0, 0), (3, 0), (2, 1))
+    )
+]
 EVENTS = pa.schema({"k": pa.string(), "at": pa.timestamp("us"), "seq": pa.int64(), "n": pa.int64()})
 
 
 def brought(kinds: list[Kind]) -> pa.Table:
     """The history as Arrow, with the columns of these types."""
     schema = pa.schema([*EVENTS, *((k.name, k.arrow) for k in kinds)])
-    rows = [{c: moment(r[c]) if c == "at" else list(r[c].items()) if isinstance(r[c], dict) and pa.types.is_map(schema.field(c).type) else r[c] for c in schema.names} for r in ROWS]
+    rows = [
+        {
+            c: (
+                moment(r[c])
+                if c == "at"
+                else (
+                    list(r[c].items())
+                    if isinstance(r[c], dict) and pa.types.is_map(schema.field(c).type)
+                    else r[c]
+                )
+            )
+            for c in schema.names
+        }
+        for r in ROWS
+    ]
     return pa.Table.from_pylist(rows, schema)
 
 
 def left() -> pa.Table:
-    return pa.Table.from_pylist([r | {"t": moment(r["t"])} for r in LEFT], pa.schema({"row": pa.int64(), "k": pa.string(), "t": pa.timestamp("us")}))
+    return pa.Table.from_pylist(
+        [r | {"t": moment(r["t"])} for r in LEFT],
+        pa.schema({"row": pa.int64(), "k": pa.string(), "t": pa.timestamp("us")}),
+    )
 
 
 def there(engine: str) -> list[Kind]:
     return [k for k in KINDS if engine in k.engines]
 
 
-def group_by(events: ibis.Table, kind: Kind, windows: tuple[str, ...] = tuple(WINDOWS), **serving: Any) -> GroupBy:
+def group_by(
+    events: ibis.Table, kind: Kind, windows: tuple[str, ...] = tuple(WINDOWS), **serving: Any
+) -> GroupBy:
     """All that is asked of one type, over these windows."""
-    ties = ["seq"] if kind.family in ORDERED else ["seq", "n"]  # a full tie goes by the value, which nested ones have no order of
-    asks = [Aggregation(a.expr.name(name.removesuffix(f"_{w}")), WINDOWS[w][0]) for name, a, w in features(kind, windows)]
-    return GroupBy(name=kind.name, source=EventSource(events, time="at", order=ties, **serving), keys=["k"], aggregations=asks)
+    ties = (
+        ["seq"] if kind.family in ORDERED else ["seq", "n"]
+    )  # a full tie goes by the value, which nested ones have no order of
+    asks = [
+        Aggregation(a.expr.name(name.removesuffix(f"_{w}")), WINDOWS[w][0])
+        for name, a, w in features(kind, windows)
+    ]
+    return GroupBy(
+        name=kind.name,
+        source=EventSource(events, time="at", order=ties, **serving),
+        keys=["k"],
+        aggregations=asks,
+    )
 
 
 def features(kind: Kind, windows: tuple[str, ...] = tuple(WINDOWS)) -> list[tuple[str, Asked, str]]:
     """(name, what is asked, window) of each feature of the kind's group-by."""
-    return [(f"f{i}_{w}" if w != "all" else f"f{i}_ever", a, w) for i, a in enumerate(asked(kind)) for w in windows]
+    return [
+        (f"f{i}_{w}" if w != "all" else f"f{i}_ever", a, w)
+        for i, a in enumerate(asked(kind))
+        for w in windows
+    ]
 
 
-def join(events: ibis.Table, lefts: ibis.Table, kinds: list[Kind], windows: tuple[str, ...] = tuple(WINDOWS)) -> Join:
-    return Join(name="matrix", left=EventSource(lefts, time="t"), parts=[group_by(events, k, windows) for k in kinds])
+def join(
+    events: ibis.Table,
+    lefts: ibis.Table,
+    kinds: list[Kind],
+    windows: tuple[str, ...] = tuple(WINDOWS),
+) -> Join:
+    return Join(
+        name="matrix",
+        left=EventSource(lefts, time="t"),
+        parts=[group_by(events, k, windows) for k in kinds],
+    )
 
 
 def expected(kind: Kind, ask: Asked, window: str, row: dict[str, Any]) -> tuple[Any, float]:
     """What the oracle says, and what rule 11 measures an error against."""
     ties = ("seq",) if kind.family in ORDERED else ("seq", "n")
-    rows = [r | {"key": (r["k"],), "time": r["at"], "order": tuple(r[c] for c in ties)} for r in ROWS]
+    rows = [
+        r | {"key": (r["k"],), "time": r["at"], "order": tuple(r[c] for c in ties)} for r in ROWS
+    ]
     rows = oracle.events_at(rows, (row["k"],), row["t"], window=WINDOWS[window][1])
     return oracle.reduce_(ask.name, rows, ask.value), oracle.scale(ask.name, rows, ask.value)
 
 
-
-
 # --- the history on an engine
 
-TYPES = ("create type size as enum ('small', 'medium', 'large')", "create domain short_text as varchar(9)", "create domain sized as size")
+TYPES = (
+    "create type size as enum ('small', 'medium', 'large')",
+    "create domain short_text as varchar(9)",
+    "create domain sized as size",
+)
 
 
 def loaded(con: Any, kinds: list[Kind]) -> ibis.Table:
     """The history as a table of `con`, each column of the engine's own type."""
     rows = brought(kinds)
     if con.name == "postgres":
-        rows = rows.set_column(rows.column_names.index("bytes"), "bytes", pa.array([None if b is None else f"\\x{b.hex()}" for b in rows["bytes"].to_pylist()])) if "bytes" in rows.column_names else rows
+        rows = (
+            rows.set_column(
+                rows.column_names.index("bytes"),
+                "bytes",
+                pa.array(
+                    [None if b is None else f"\\x{b.hex()}" for b in rows["bytes"].to_pylist()]
+                ),
+            )
+            if "bytes" in rows.column_names
+            else rows
+        )
     raw = cases.stored(con, "matrix_raw", rows)
-    casts = {k.name: k.sql for k in kinds if k.sql} | ({"bytes": "bytea"} if con.name == "postgres" and "bytes" in rows.column_names else {})
+    casts = {k.name: k.sql for k in kinds if k.sql} | (
+        {"bytes": "bytea"} if con.name == "postgres" and "bytes" in rows.column_names else {}
+    )
     if not casts:
         return raw
-    chosen = ", ".join(f'cast("{c}" as {casts[c]}) as "{c}"' if c in casts else f'"{c}"' for c in rows.column_names)
+    chosen = ", ".join(
+        f'cast("{c}" as {casts[c]}) as "{c}"' if c in casts else f'"{c}"' for c in rows.column_names
+    )
     if con.name == "pyspark":
         session = con._session  # noqa: SLF001 Ibis hands out no session
         session.sql("drop table if exists matrix")
-        padded = ", ".join(f"`{f.name}` {casts.get(f.name, f.dataType.simpleString())}" for f in session.table("matrix_raw").schema)
+        padded = ", ".join(
+            f"`{f.name}` {casts.get(f.name, f.dataType.simpleString())}"
+            for f in session.table("matrix_raw").schema
+        )
         session.sql(f"create table matrix ({padded}) using parquet")
         session.sql("insert into matrix select * from matrix_raw")
         return con.table("matrix")
     for statement in TYPES[: 3 if con.name == "postgres" else 1]:
         _made(con, statement)
-    for statement in ("drop table if exists matrix", f"create table matrix as select {chosen} from matrix_raw"):
+    for statement in (
+        "drop table if exists matrix",
+        f"create table matrix as select {chosen} from matrix_raw",
+    ):
         _run(con, statement)
     table = con.table("matrix")
-    maps = {k.name: ibis.dtype("map<string, float64>") for k in kinds if con.name == "postgres" and k.family == "map"}
-    return ops.DatabaseTable("matrix", schema=ibis.schema(dict(table.schema().items()) | maps), source=con, namespace=ops.Namespace()).to_expr() if maps else table
+    maps = {
+        k.name: ibis.dtype("map<string, float64>")
+        for k in kinds
+        if con.name == "postgres" and k.family == "map"
+    }
+    return (
+        ops.DatabaseTable(
+            "matrix",
+            schema=ibis.schema(dict(table.schema().items()) | maps),
+            source=con,
+            namespace=ops.Namespace(),
+        ).to_expr()
+        if maps
+        else table
+    )
 
 
 def _made(con: Any, statement: str) -> None:

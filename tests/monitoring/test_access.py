@@ -1,4 +1,7 @@
-"""Every page by axe-core, and in narrow outputs: light, dark and in forced colours; live and static (V6, V7)."""
+"""Every page by axe-core, and in narrow outputs: light, dark and in forced colours.
+
+Live and static (V6, V7).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,22 @@ from conftest import lacking
 from services import lacks_postgres
 from stage import THEMES
 
-from workbench import EventSource, GroupBy, Join, catalog, compare, days, explain, last_k, preview, publish, quickstart, samples, trailing, unpublish
+from workbench import (
+    EventSource,
+    GroupBy,
+    Join,
+    catalog,
+    compare,
+    days,
+    explain,
+    last_k,
+    preview,
+    publish,
+    quickstart,
+    samples,
+    trailing,
+    unpublish,
+)
 from workbench.catalogs.catalog_session import Browsing
 from workbench.live import Request
 from workbench.monitoring import dashboard
@@ -27,9 +45,24 @@ from workbench.serving.publication import propose
 
 pytestmark = pytest.mark.slow
 
-AXE = "axe.run(document.querySelector('main')).then((r) => r.violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target} ${n.html.slice(0, 140)} ${(n.any[0] || n.all[0] || n.none[0] || {}).message || ''}`)))"
+AXE = (
+    "axe.run(document.querySelector('main')).then((r) => r.violations.flatMap((v) =>"
+    " v.nodes.map((n) => `${v.id}: ${n.target} ${n.html.slice(0, 140)} ${(n.any[0] || n.all[0] ||"
+    " n.none[0] || {}).message || ''}`)))"
+)
 MODES = {"light": {}, "dark": {}, "forced": {"forced_colors": "active"}}
-NAMES = ("preview", "preview-live", "publish", "publish-live", "receipt", "catalog", "catalog-live", "dashboard", "dashboard-live", "definitions")
+NAMES = (
+    "preview",
+    "preview-live",
+    "publish",
+    "publish-live",
+    "receipt",
+    "catalog",
+    "catalog-live",
+    "dashboard",
+    "dashboard-live",
+    "definitions",
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +90,19 @@ def pages(store, tmp_path_factory):
     subject.answer(Request(1, "checks", "check", {}), lambda _: None)
     made |= {"publish": proposal._repr_html_(), "publish-live": subject.page()}
     subject.close()
-    made["receipt"] = receipt_html(publish(quickstart.training_set, store, on=con, end="2023-12-01", confirm=True))
+    made["receipt"] = receipt_html(
+        publish(quickstart.training_set, store, on=con, end="2023-12-01", confirm=True)
+    )
     warehouse = ibis.duckdb.connect()
     join = watched.served(store, warehouse)
     board = dashboard(store, join, now=watched.NOW, tile=watched.TILE, complete=watched.COMPLETE)
     kept = catalog(store)
     made |= {"catalog": kept._repr_html_(), "catalog-live": Browsing(kept, store).page()}
     made |= {"dashboard": board._repr_html_(), "dashboard-live": board.watching().page()}
-    made["definitions"] = "".join(d._repr_html_() for d in (quickstart.training_set, quickstart.users_v1, explain(quickstart.training_set)))
+    made["definitions"] = "".join(
+        d._repr_html_()
+        for d in (quickstart.training_set, quickstart.users_v1, explain(quickstart.training_set))
+    )
     assert set(NAMES) == set(made)
     return {name: str(html).replace("<details", "<details open") for name, html in made.items()}
 
@@ -72,9 +110,15 @@ def pages(store, tmp_path_factory):
 def opened(browser, html: str, mode: str, width: int):
     """A page on which a notebook shows an output of this width."""
     theme = "dark" if mode == "dark" else "light"
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme, **MODES[mode])
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme=theme, **MODES[mode]
+    )
     light = "true" if theme == "light" else "false"
-    page.set_content(f"<!doctype html><html lang=en><title>t</title><body data-jp-theme-light={light} style='margin:0;background:var(--jp-layout-color1);{THEMES[theme]}'><main><h1 hidden>a</h1><h2 hidden>b</h2>{html}</main>")
+    page.set_content(
+        f"<!doctype html><html lang=en><title>t</title><body data-jp-theme-light={light}"
+        f" style='margin:0;background:var(--jp-layout-color1);{THEMES[theme]}'><main><h1"
+        f" hidden>a</h1><h2 hidden>b</h2>{html}</main>"
+    )
     return page
 
 
@@ -118,7 +162,9 @@ DRAWN = """() => { const wrong = [];
 
 
 @pytest.mark.parametrize("width", [272, 332, 700])
-def test_in_a_narrow_output_nothing_is_cut_and_drawings_can_be_read(browser, pages, artifacts, width):
+def test_in_a_narrow_output_nothing_is_cut_and_drawings_can_be_read(
+    browser, pages, artifacts, width
+):
     """V7."""
     found = {}
     for name, html in pages.items():
@@ -132,14 +178,46 @@ def test_in_a_narrow_output_nothing_is_cut_and_drawings_can_be_read(browser, pag
     assert {} == {name: told for name, told in found.items() if told}
 
 
-# What front ends take out of an output that they do not trust, as nbviewer's and GitHub's sanitisers do; `tags` leaves text in paragraphs alone.
+# What front ends take out of an output that they do not trust, as nbviewer's and GitHub's
+# sanitisers do; `tags` leaves text in paragraphs alone.
 STYLE, SCRIPT = r"(?s)<style.*?</style>", r"(?s)<script.*?</script>"
-KEPT = ["b", "br", "caption", "code", "dd", "details", "div", "dl", "dt", "em", "h3", "h4", "header", "li", "p", "pre", "section", "small", "span", "strong", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"]
+KEPT = [
+    "b",
+    "br",
+    "caption",
+    "code",
+    "dd",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "h3",
+    "h4",
+    "header",
+    "li",
+    "p",
+    "pre",
+    "section",
+    "small",
+    "span",
+    "strong",
+    "summary",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
+    "ul",
+]
 SANITISED = {
     "without-style": lambda html: re.sub(STYLE, "", html),
     "without-script": lambda html: re.sub(SCRIPT, "", html),
     "without-both": lambda html: re.sub(SCRIPT, "", re.sub(STYLE, "", html)),
-    "by-allow-list": lambda html: bleach.clean(re.sub(SCRIPT, "", re.sub(STYLE, "", html)), tags=KEPT, attributes=["open"], strip=True),
+    "by-allow-list": lambda html: bleach.clean(
+        re.sub(SCRIPT, "", re.sub(STYLE, "", html)), tags=KEPT, attributes=["open"], strip=True
+    ),
 }
 WORDS = "() => document.querySelector('main').innerText.toLowerCase().split(/\\s+/).filter(Boolean)"
 
@@ -163,15 +241,24 @@ def missing(wanted: list[str], there: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("how", SANITISED)
-def test_a_page_whose_style_or_script_is_taken_out_reads_in_order_and_offers_nothing(browser, pages, how):
-    """V1: on GitHub, nbviewer and in a book: every word that stands on the page, in its order, and no control that does nothing."""
+def test_a_page_whose_style_or_script_is_taken_out_reads_in_order_and_offers_nothing(
+    browser, pages, how
+):
+    """V1: on GitHub, nbviewer and in a book: every word that stands on the page, in its order, and
+    no control that does nothing.
+    """
     found = {}
     for name, html in pages.items():
         if name.endswith("-live"):
             continue
-        shown, bare = (opened(browser, text, "light", 1400) for text in (html, SANITISED[how](html)))
+        shown, bare = (
+            opened(browser, text, "light", 1400) for text in (html, SANITISED[how](html))
+        )
         lost = missing(shown.evaluate(WORDS), bare.evaluate(WORDS))
-        controls = bare.evaluate("[...document.querySelectorAll('button,input,select,textarea,form')].map((e) => e.outerHTML)")
+        controls = bare.evaluate(
+            "[...document.querySelectorAll('button,input,select,textarea,form')].map((e) =>"
+            " e.outerHTML)"
+        )
         found[name] = [*lost, *controls, *bare.evaluate(GLUED)]
         for page in (shown, bare):
             page.close()
@@ -179,7 +266,9 @@ def test_a_page_whose_style_or_script_is_taken_out_reads_in_order_and_offers_not
     assert {} == {name: told for name, told in found.items() if told}
 
 
-LONG = "\u0645\u0631\u062d\u0628\u0627 " + "unbroken" * 1_200 + " \U0001f9ea\u200d\U0001f52c"  # right to left, 10 kB in one word, an emoji of several
+LONG = (
+    "\u0645\u0631\u062d\u0628\u0627 " + "unbroken" * 1_200 + " \U0001f9ea\u200d\U0001f52c"
+)  # right to left, 10 kB in one word, an emoji of several
 LONG_NAME = "amount_" + "x" * 200
 
 
@@ -188,14 +277,26 @@ def long_pages(store):
     """A proposal, its receipt, the catalog and a certificate, of names and values that are long."""
     con = ibis.duckdb.connect()
     start = datetime(2024, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
-    events = [{"who": LONG, "ts": start, LONG_NAME: float(i), "said": [LONG] * 40} for i in range(3)]
+    events = [
+        {"who": LONG, "ts": start, LONG_NAME: float(i), "said": [LONG] * 40} for i in range(3)
+    ]
     con.create_table("long_events", pa.Table.from_pylist(events))
     asked = [{"who": LONG, "t": start.replace(day=2)}]
     con.create_table("long_asked", pa.Table.from_pylist(asked))
     source = EventSource(con.table("long_events"), time="ts")
     total = trailing(days(7), ibis._[LONG_NAME].sum().name("total"))
-    part = GroupBy(name="long_v1", source=source, keys=["who"], aggregations=[total, last_k(ibis._.said, 3).name("said")], description=LONG[:2_000], owner=LONG[:300], accuracy="temporal")
-    join = Join(name="long_training_v1", left=EventSource(con.table("long_asked"), time="t"), parts=[part])
+    part = GroupBy(
+        name="long_v1",
+        source=source,
+        keys=["who"],
+        aggregations=[total, last_k(ibis._.said, 3).name("said")],
+        description=LONG[:2_000],
+        owner=LONG[:300],
+        accuracy="temporal",
+    )
+    join = Join(
+        name="long_training_v1", left=EventSource(con.table("long_asked"), time="t"), parts=[part]
+    )
     proposal = propose(join, store, end="2024-01-03", on=con)
     subject = Publishing(proposal)
     subject.answer(Request(1, "checks", "check", {}), lambda _: None)
@@ -225,13 +326,19 @@ BEYOND = """() => { const section = document.querySelector('.fw'), edge = sectio
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", [480, 1280])
-def test_long_names_and_values_are_nowhere_wider_than_the_page(browser, long_pages, artifacts, width, mode):
+def test_long_names_and_values_are_nowhere_wider_than_the_page(
+    browser, long_pages, artifacts, width, mode
+):
     """V4."""
     found = {}
     for name, html in long_pages.items():
         page = opened(browser, html, mode, width)
         over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        found[name] = [*([f"{over} px wider"] if over > 0 else []), *page.evaluate(CUT)[:5], *page.evaluate(BEYOND)[:5]]
+        found[name] = [
+            *([f"{over} px wider"] if over > 0 else []),
+            *page.evaluate(CUT)[:5],
+            *page.evaluate(BEYOND)[:5],
+        ]
         page.screenshot(path=artifacts / f"long-{name}-{mode}-{width}.png")
         page.close()
 

@@ -1,4 +1,6 @@
-"""Consistency: every planted fault is called by its cause, and where nothing is wrong nothing is found."""
+"""Consistency: every planted fault is called by its cause, and where nothing is wrong nothing is
+found.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,11 @@ def test_the_confusion_matrix_of_planted_faults_is_the_identity(found):
 
     assert {user: {cause} for user, (_, cause, _) in FAULTS.items()} == got
     planted = {cause for _, cause, _ in FAULTS.values()}
-    assert {c.name for c in CAUSES} - planted == {"version", "error", "window_edge"}  # which are planted below
+    assert {c.name for c in CAUSES} - planted == {
+        "version",
+        "error",
+        "window_edge",
+    }  # which are planted below
 
 
 def test_who_has_no_fault_has_no_difference_and_an_error_is_left_out(found):
@@ -57,7 +63,9 @@ def test_who_has_no_fault_has_no_difference_and_an_error_is_left_out(found):
     assert {"answers": 20, "scored": 19, "pending": 0, "version": 0, "error": 1} == found.counts
 
 
-@pytest.mark.parametrize("cause", [c for c in CAUSES if c.name in {f[1] for f in FAULTS.values()}], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "cause", [c for c in CAUSES if c.name in {f[1] for f in FAULTS.values()}], ids=lambda c: c.name
+)
 def test_a_fault_whose_rule_is_taken_out_is_unexplained_and_nothing_else_changes(found, cause):
     got = found.explained_by([c for c in CAUSES if c is not cause])
 
@@ -72,17 +80,41 @@ def test_a_fault_whose_rule_is_taken_out_is_unexplained_and_nothing_else_changes
 def test_what_the_store_knew_is_told_apart_from_what_came_later(found):
     alone = [r for r in found.rows if r.keys["user"] != "several"]
 
-    assert {c.name for c in CAUSES if c.grave == "late"} | {"dropped"} == {r.cause for r in alone if r.late}
-    assert {"clock_skew", "duplicate", "wrong_type", "precision", "mutation", "not_in_table"} == {r.cause for r in alone if r.skew}
+    assert {c.name for c in CAUSES if c.grave == "late"} | {"dropped"} == {
+        r.cause for r in alone if r.late
+    }
+    assert {"clock_skew", "duplicate", "wrong_type", "precision", "mutation", "not_in_table"} == {
+        r.cause for r in alone if r.skew
+    }
     assert any(r.skew and r.late for r in found.rows if r.cause == "several")
 
 
 def test_the_events_behind_a_value_show_where_each_was(found):
-    late = next(r for r in found.rows if r.keys["user"] == "late_event" and r.feature == "pays_v1_amount_count_1d")
+    late = next(
+        r
+        for r in found.rows
+        if r.keys["user"] == "late_event" and r.feature == "pays_v1_amount_count_1d"
+    )
 
-    got = found.events(late).select(["pid", "inside", "in_A", "in_B", "visible", "kind"]).to_pylist()
+    got = (
+        found.events(late).select(["pid", "inside", "in_A", "in_B", "visible", "kind"]).to_pylist()
+    )
 
-    base, normal, last = ({"pid": f"late_event-{p}", "inside": True, "in_A": True, "in_B": seen, "visible": seen, "kind": kind} for p, seen, kind in (("base", True, "same"), ("normal", True, "same"), ("late", False, "late_event")))
+    base, normal, last = (
+        {
+            "pid": f"late_event-{p}",
+            "inside": True,
+            "in_A": True,
+            "in_B": seen,
+            "visible": seen,
+            "kind": kind,
+        }
+        for p, seen, kind in (
+            ("base", True, "same"),
+            ("normal", True, "same"),
+            ("late", False, "late_event"),
+        )
+    )
     assert [base, normal, last] == got
     assert (2, 3, 2) == (late.online, late.offline, late.visible)
 
@@ -99,16 +131,22 @@ def test_an_event_that_was_deleted_is_shown_as_it_was(found):
 def test_a_derivation_has_no_events_of_its_own(found):
     derived = next(r for r in found.rows if r.feature == "both")
 
-    with pytest.raises(DefinitionError, match="both is no reduction of events: ask of one of the features"):
+    with pytest.raises(
+        DefinitionError, match="both is no reduction of events: ask of one of the features"
+    ):
         found.events(derived)
 
 
 def test_metrics_are_counts_that_add_up_by_feature_and_hour(found):
-    (row,) = found.metrics.filter(pa.compute.equal(found.metrics["feature"], "pays_v1_amount_count_1d")).to_pylist()
+    (row,) = found.metrics.filter(
+        pa.compute.equal(found.metrics["feature"], "pays_v1_amount_count_1d")
+    ).to_pylist()
 
     wrong = sum(r.feature == "pays_v1_amount_count_1d" for r in found.rows)
     assert (19, 19 - wrong, 19) == (row["compared"], row["match"], row["total"])
-    assert wrong == row["value_diff"] + row["online_missing"] + row["online_extra"] == row["mismatch"]
+    assert (
+        wrong == row["value_diff"] + row["online_missing"] + row["online_extra"] == row["mismatch"]
+    )
     assert wrong / 19 == row["tol_mismatch_rate"] == row["exact_mismatch_rate"]
     assert row["rate_low"] < wrong / 19 < row["rate_high"]
     assert datetime(2024, 1, 10, 12, tzinfo=UTC) == row["hour"]
@@ -129,7 +167,9 @@ def test_a_report_says_what_is_wrong_in_text_and_in_html(found):
 def test_a_share_of_the_keys_is_the_same_share_every_time(faulty):
     plan = plan_of(faulty.join)
 
-    one, two = (answered(faulty.store, plan, None, None, 0.5).rows["k0"].to_pylist() for _ in range(2))
+    one, two = (
+        answered(faulty.store, plan, None, None, 0.5).rows["k0"].to_pylist() for _ in range(2)
+    )
 
     assert 0 < len(one) < 20
     assert one == two
@@ -170,14 +210,24 @@ def test_no_answer_at_all_is_no_score(faulty):
 
 def test_a_name_is_the_definition_that_a_cell_has_of_it(faulty, monkeypatch):
     name = faulty.join.name
-    with pytest.raises(DefinitionError, match=f"no cell here has the definition of {name} that is served"):
+    with pytest.raises(
+        DefinitionError, match=f"no cell here has the definition of {name} that is served"
+    ):
         consistency(faulty.store, name)
-    with pytest.raises(DefinitionError, match="consistency takes the GroupBy or the Join that is served, or its name, not int"):
+    with pytest.raises(
+        DefinitionError,
+        match="consistency takes the GroupBy or the Join that is served, or its name, not int",
+    ):
         consistency(faulty.store, 7)
 
-    monkeypatch.setattr(notebook_definitions, "notebook_names", lambda: {"other": None, "mine": faulty.join})
+    monkeypatch.setattr(
+        notebook_definitions, "notebook_names", lambda: {"other": None, "mine": faulty.join}
+    )
 
-    assert consistency(faulty.store, faulty.join, start="2031-01-01").counts == consistency(faulty.store, name, start="2031-01-01").counts
+    assert (
+        consistency(faulty.store, faulty.join, start="2031-01-01").counts
+        == consistency(faulty.store, name, start="2031-01-01").counts
+    )
 
 
 # --- nothing wrong
@@ -214,7 +264,9 @@ def test_a_warehouse_in_postgres_gives_the_same_causes(apart, postgres):
 
     got = consistency(apart, shop.join, complete=COMPLETE)
 
-    assert {u: {f[1]} for u, f in chosen.items()} == {u: called(got, u, f[2]) for u, f in chosen.items()}
+    assert {u: {f[1]} for u, f in chosen.items()} == {
+        u: called(got, u, f[2]) for u, f in chosen.items()
+    }
     for name in ("pays", "clicks", "bills", "users", "lefts"):
         postgres.drop_table(name, force=True)
 

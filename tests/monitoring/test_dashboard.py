@@ -1,4 +1,6 @@
-"""The dashboard: its numbers are those of drift and consistency, and its page is whole, small, safe and usable."""
+"""The dashboard: its numbers are those of drift and consistency, and its page is whole, small, safe
+and usable.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,16 @@ from ibis import _
 from stage import Stage
 from watched import COMPLETE, COUNT, DAY, KIND, NOW, SUM, TILE
 
-from workbench import DefinitionError, EventSource, GroupBy, backfill, days, publish, trailing, unpublish
+from workbench import (
+    DefinitionError,
+    EventSource,
+    GroupBy,
+    backfill,
+    days,
+    publish,
+    trailing,
+    unpublish,
+)
 from workbench.live import Request
 from workbench.live.protocol import RefusedError
 from workbench.monitoring import consistency, dashboard, edges_of, series, summarise
@@ -34,7 +45,16 @@ from workbench.monitoring.alerts.monitor_command import monitor
 from workbench.monitoring.alerts.monitor_pass import SOURCES, monitored
 from workbench.monitoring.alerts.watched_figures import by_tiles
 from workbench.monitoring.dashboards import dashboard_html, dashboard_svg
-from workbench.monitoring.dashboards.board import STATUSES, UNJUDGED, Bin, Board, Line, Mark, Offending, Told
+from workbench.monitoring.dashboards.board import (
+    STATUSES,
+    UNJUDGED,
+    Bin,
+    Board,
+    Line,
+    Mark,
+    Offending,
+    Told,
+)
 from workbench.monitoring.dashboards.board import Series as Values
 from workbench.monitoring.dashboards.board_builder import STANDING
 from workbench.monitoring.dashboards.dashboard_command import dashboard as command
@@ -73,20 +93,34 @@ def line(shown, name):
 # --- the numbers
 
 
-def test_the_drift_is_what_the_scores_give_of_the_served_log_against_the_training_set(store, join, shown):
+def test_the_drift_is_what_the_scores_give_of_the_served_log_against_the_training_set(
+    store, join, shown
+):
     reference = backfill(join)
     edges = edges_of(reference, features=[SUM], name=shown.board.reference)
     answers = [(a.answer, a.us) for a in logged(store, watched.NAME)]
-    rows = pd.DataFrame({"user": [a.asked["user"] for a, _ in answers], "at": pd.to_datetime([us for _, us in answers], unit="us"), SUM: [a[SUM] for a, _ in answers]})
+    rows = pd.DataFrame(
+        {
+            "user": [a.asked["user"] for a, _ in answers],
+            "at": pd.to_datetime([us for _, us in answers], unit="us"),
+            SUM: [a[SUM] for a, _ in answers],
+        }
+    )
     table = ibis.duckdb.connect().create_table("rows", rows)
     (whole,) = summarise(reference, edges, keys=["user"])
 
-    expected = series(summarise(table, edges, time="at", keys=["user"], length=TILE), edges[SUM], whole)
+    expected = series(
+        summarise(table, edges, time="at", keys=["user"], length=TILE), edges[SUM], whole
+    )
 
     got = line(shown, SUM)
     assert [d.judged.psi for d in expected] == list(got.drift.values)
     assert [int(d.start.timestamp() * 1e6) for d in expected] == list(got.drift.times)
-    assert ("alert", expected[-1].severity, expected[-1].judged.floor) == (got.status, got.severity, got.floor)
+    assert ("alert", expected[-1].severity, expected[-1].judged.floor) == (
+        got.status,
+        got.severity,
+        got.floor,
+    )
     assert 10 == len(got.drift.values)
 
 
@@ -106,13 +140,16 @@ def test_the_mismatches_are_what_consistency_gives(store, join, shown):
     got = line(shown, COUNT)
     assert [2 / 200] * 8 + [0.0] * 2 == list(got.mismatch.values)
     for i, share in enumerate(got.mismatch.values):
-        assert share == pytest.approx(sum(shares.values[i] for shares in got.causes.values()))  # noqa: PD011 a Series of ours
+        # a Series of ours
+        assert share == pytest.approx(sum(shares.values[i] for shares in got.causes.values()))  # noqa: PD011
 
 
 def test_differing_rows_show_the_events_that_the_store_lacked(shown):
     got = line(shown, COUNT).rows
 
-    assert {("3", 1, 2, "late_across_batch"), ("5", 1, 2, "late_across_batch")} == {(r.key, r.served, r.offline, r.cause) for r in got}
+    assert {("3", 1, 2, "late_across_batch"), ("5", 1, 2, "late_across_batch")} == {
+        (r.key, r.served, r.offline, r.cause) for r in got
+    }
     assert all([True, False] == [m.seen for m in r.marks] for r in got)
     assert all(r.start == r.at - 30 * 86_400_000_000 for r in got)
 
@@ -120,13 +157,22 @@ def test_differing_rows_show_the_events_that_the_store_lacked(shown):
 def test_a_finding_says_what_since_when_and_why(shown):
     told = {(t.kind, t.features): t.sentence for t in shown.board.told}
 
-    assert re.match(rf"{SUM} is not what it was since 03-12 06:00 UTC: PSI \d+\.\d+ over \d+ bins; noise up to [\d.]+ \(against the training set, 1,000 rows\)\.", told["drift", (SUM,)])
-    assert f"{COUNT} was not served as the warehouse gives it from 03-10 06:00 to 03-12 06:00 UTC: 0.77% of 2,080 values differ: late_across_batch 16." == told["served ≠ offline", (COUNT,)]
+    assert re.match(
+        rf"{SUM} is not what it was since 03-12 06:00 UTC: PSI \d+\.\d+ over \d+ bins; noise up to"
+        r" [\d.]+ \(against the training set, 1,000 rows\)\.",
+        told["drift", (SUM,)],
+    )
+    assert (
+        f"{COUNT} was not served as the warehouse gives it from 03-10 06:00 to 03-12 06:00 UTC:"
+        " 0.77% of 2,080 values differ: late_across_batch 16." == told["served ≠ offline", (COUNT,)]
+    )
     assert "alert" == shown.board.told[0].status
 
 
 def test_age_is_from_the_end_of_the_last_upload(shown):
-    assert {(NOW.replace(tzinfo=None) - DAY).total_seconds()} == {n.age for n in shown.board.lines if n.group_by == "orders_v1"}
+    assert {(NOW.replace(tzinfo=None) - DAY).total_seconds()} == {
+        n.age for n in shown.board.lines if n.group_by == "orders_v1"
+    }
 
 
 def test_the_table_has_a_row_a_feature_worst_first(shown):
@@ -145,7 +191,9 @@ def test_text_says_the_worst_and_lists_the_features(shown):
     assert all(n.name in text for n in shown.board.lines)
 
 
-def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew_when_asked(store, join, con, shown, monkeypatch):
+def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew_when_asked(
+    store, join, con, shown, monkeypatch
+):
     calls = []
     real = reference.reference_of
     monkeypatch.setattr(reference, "reference_of", lambda *a, **k: calls.append(a) or real(*a, **k))
@@ -155,14 +203,30 @@ def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew
     kept = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE)
     kept.fresh()
     before = len(calls)
-    anew = dashboard(store, join, now=NOW - timedelta(hours=1), span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True)
+    anew = dashboard(
+        store,
+        join,
+        now=NOW - timedelta(hours=1),
+        span=timedelta(days=3),
+        tile=TILE,
+        complete=COMPLETE,
+        refreeze=True,
+    )
     after = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE)
     con.create_table("asks", asks, overwrite=True)
-    again = dashboard(store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True)
+    again = dashboard(
+        store, join, now=NOW, span=timedelta(days=3), tile=TILE, complete=COMPLETE, refreeze=True
+    )
 
     assert (0, 2) == (before, len(calls))
-    assert shown.board == evolve(kept.board, lines=shown.board.lines, told=shown.board.told, marks=shown.board.marks)
-    assert [n.drift for n in shown.board.lines] == [n.drift for n in kept.board.lines] == [n.drift for n in again.board.lines]
+    assert shown.board == evolve(
+        kept.board, lines=shown.board.lines, told=shown.board.told, marks=shown.board.marks
+    )
+    assert (
+        [n.drift for n in shown.board.lines]
+        == [n.drift for n in kept.board.lines]
+        == [n.drift for n in again.board.lines]
+    )
     assert ["training set, 500 rows"] * 2 == [anew.board.reference, after.board.reference]
     assert anew.board.frozen == after.board.frozen < again.board.frozen
     assert f"training set, 1,000 rows, frozen {NOW:%Y-%m-%d %H:%M}" in repr(again)
@@ -172,16 +236,35 @@ def test_a_monitor_and_a_dashboard_find_the_same_of_every_feature_at_the_same_mo
     def worst(found, feature):
         """Of its own, and what is wrong with the facts that it is computed from."""
         own = [f.status for f in found if f.subject.feature == feature and not f.moot]
-        return min(own + [f.status for f in found if f.rule in STANDING and f.subject.object == "orders_v1" and f.status in ("alert", "watch")], key=STATUSES.index, default=UNJUDGED)
+        return min(
+            own
+            + [
+                f.status
+                for f in found
+                if f.rule in STANDING
+                and f.subject.object == "orders_v1"
+                and f.status in ("alert", "watch")
+            ],
+            key=STATUSES.index,
+            default=UNJUDGED,
+        )
 
     colours, found = [], []
     for hours in (12, 36, 54, 60, 66):
         now = DAY.replace(tzinfo=UTC) + timedelta(hours=hours)
         asked = {"now": now, "span": timedelta(days=3), "tile": TILE, "complete": COMPLETE}
         colours.append({n.name: n.status for n in dashboard(store, join, **asked).board.lines})
-        told = monitored(store, watched.NAME, now=now, rules=by_tiles(RULES, TILE), sources={**SOURCES, **Measured(store, join, **asked).sources()})
+        told = monitored(
+            store,
+            watched.NAME,
+            now=now,
+            rules=by_tiles(RULES, TILE),
+            sources={**SOURCES, **Measured(store, join, **asked).sources()},
+        )
         found.append({n: worst(told.findings.findings, n) for n in colours[-1]})
-        assert {n.name: n.status for n in dashboard(store, join, **asked).board.lines} == colours[-1]
+        assert {n.name: n.status for n in dashboard(store, join, **asked).board.lines} == colours[
+            -1
+        ]
     with store.connection() as con:
         con.execute("delete from workbench.findings where name = %s", (watched.NAME,))
 
@@ -255,7 +338,9 @@ def test_a_cell_shows_the_page_and_the_text(shown, capsys):
     shown._ipython_display_()
 
     # where no shell runs, IPython prints what it was given
-    assert {"text/plain": repr(shown), "text/html": shown._repr_html_()} == ast.literal_eval(capsys.readouterr().out)
+    assert {"text/plain": repr(shown), "text/html": shown._repr_html_()} == ast.literal_eval(
+        capsys.readouterr().out
+    )
 
 
 def test_a_refresh_shows_what_was_computed_anew(shown):
@@ -269,7 +354,16 @@ def test_a_refresh_shows_what_was_computed_anew(shown):
 
 def test_uploads_are_marked_on_the_score_and_their_landing_is_drawn(shown):
     at = DAY.replace(tzinfo=UTC) + timedelta(days=1)
-    landed = (Landed("orders_v1", at, at + timedelta(hours=2), at + timedelta(hours=3), 400), Landed("orders_v1", at + timedelta(days=1), at + timedelta(days=1, hours=8), at + timedelta(days=1, hours=9), 402))
+    landed = (
+        Landed("orders_v1", at, at + timedelta(hours=2), at + timedelta(hours=3), 400),
+        Landed(
+            "orders_v1",
+            at + timedelta(days=1),
+            at + timedelta(days=1, hours=8),
+            at + timedelta(days=1, hours=9),
+            402,
+        ),
+    )
     board = evolve(shown.board, uploads={"orders_v1": landed})
 
     html, other = (dashboard_html.details(board, line(shown, name)) for name in (SUM, "per_order"))
@@ -297,16 +391,29 @@ def test_a_row_that_differs_opens_the_previews_own_timeline(shown):
 
 def test_the_row_behind_a_difference_may_have_a_uuid_for_a_key(duck):
     key = "0a0a0a0a-aaaa-4bbb-8ccc-0a0a0a0a0a0a"
-    duck.raw_sql(f"create table seen as select '{key}'::uuid as id, timestamp '2024-03-01' as ts, 3 as v")
-    part = GroupBy(name="seen_v1", source=EventSource(duck.table("seen"), time="ts"), keys=["id"], aggregations=[trailing(days(3), _.v.sum())])
+    duck.raw_sql(
+        f"create table seen as select '{key}'::uuid as id, timestamp '2024-03-01' as ts, 3 as v"
+    )
+    part = GroupBy(
+        name="seen_v1",
+        source=EventSource(duck.table("seen"), time="ts"),
+        keys=["id"],
+        aggregations=[trailing(days(3), _.v.sum())],
+    )
 
-    why = behind(part, "v_sum_3d", Offending(key, 1_709_337_600_000_000, 1, 3, "unexplained", keys={"id": key}))
+    why = behind(
+        part,
+        "v_sum_3d",
+        Offending(key, 1_709_337_600_000_000, 1, 3, "unexplained", keys={"id": key}),
+    )
 
     assert "1 of 1 seen count" in why
     assert key in why
 
 
-def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_reference(store, join, con):
+def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_reference(
+    store, join, con
+):
     part = join.parts[0].group_by
     from workbench import publish
     from workbench.online import Fetcher
@@ -317,7 +424,13 @@ def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_referen
     fetcher.close()
 
     alone = dashboard(store, part, now=NOW, complete=COMPLETE)
-    given = dashboard(store, part, now=NOW, complete=COMPLETE, reference=con.table("orders").group_by("user").agg(amount_sum_30d=watched._.amount.sum()))
+    given = dashboard(
+        store,
+        part,
+        now=NOW,
+        complete=COMPLETE,
+        reference=con.table("orders").group_by("user").agg(amount_sum_30d=watched._.amount.sum()),
+    )
 
     assert ("tiles",) == alone.board.missing
     assert {"no reference"} == {n.note for n in alone.board.lines}
@@ -329,7 +442,9 @@ def test_a_group_by_alone_is_compared_and_not_scored_for_drift_without_a_referen
 def test_what_is_no_definition_and_no_feature_is_refused(store, shown):
     with pytest.raises(StoreError, match="nothing is published as 'orders'"):
         dashboard(store, "orders")
-    with pytest.raises(DefinitionError, match="no cell here has the definition of orders_watched_v1 that is served"):
+    with pytest.raises(
+        DefinitionError, match="no cell here has the definition of orders_watched_v1 that is served"
+    ):
         dashboard(store, watched.NAME)
     with pytest.raises(DefinitionError, match="has no feature 'amount'"):
         shown.figure("amount")
@@ -353,17 +468,32 @@ def test_the_figure_has_the_bins_and_the_score(shown):
 
 
 def many(count):
-    """A board of many features, each with a week of tiles: noise in drift and nulls, a rare difference, and one in fifty that is not well."""
+    """A board of many features, each with a week of tiles: noise in drift and nulls, a rare
+    difference, and one in fifty that is not well.
+    """
     times, chance = tuple(range(0, 28 * 21_600_000_000, 21_600_000_000)), np.random.default_rng(1)
 
     def made(i):
         bad = i % 50 == 0
         drift = chance.uniform(0, 0.4 if bad else 0.05, 28)
-        nulls, mismatch = chance.normal(0.05, 0.002, 28), chance.choice([0.0, 0.0004], 28, p=[0.9, 0.1])
+        nulls, mismatch = (
+            chance.normal(0.05, 0.002, 28),
+            chance.choice([0.0, 0.0004], 28, p=[0.9, 0.1]),
+        )
         series = (Values(times, tuple(map(float, v))) for v in (drift, nulls, mismatch))
         found = dict(zip(("drift", "nulls", "mismatch"), series, strict=True))
         bins = tuple(Bin(f"{b} to {b + 1}", 0.05, 0.05) for b in range(20)) if bad else ()
-        return Line(f"purchases_v1_amount_feature_{i}", "purchases_v1", "alert" if bad else "ok", compared=5000, null_before=0.05, bins=bins, lag=1.5, age=50_000, **found)
+        return Line(
+            f"purchases_v1_amount_feature_{i}",
+            "purchases_v1",
+            "alert" if bad else "ok",
+            compared=5000,
+            null_before=0.05,
+            bins=bins,
+            lag=1.5,
+            age=50_000,
+            **found,
+        )
 
     lines = tuple(made(i) for i in range(count))
     return Board("many", "0" * 40, "7 d", "training set", times[-1], lines)
@@ -375,7 +505,10 @@ def test_three_hundred_features_are_less_than_300_kb():
     began = time.perf_counter()
     static, live = dashboard_html.html(board), dashboard_html.html(board, live=True)
 
-    print(f"two pages of 300 features were made in {(time.perf_counter() - began) * 1e3:.0f} ms; 500 are the goal of one")
+    print(
+        f"two pages of 300 features were made in {(time.perf_counter() - began) * 1e3:.0f} ms; 500"
+        " are the goal of one"
+    )
     assert len(live.encode()) < 300_000
     overview, _, folded = static.partition('<details><summary><span class="mark')
     assert len(overview.encode()) < 300_000
@@ -386,7 +519,9 @@ def test_three_hundred_features_are_less_than_300_kb():
 def test_a_thinned_sparkline_keeps_its_peak():
     values = [0.0] * 100 + [9.0] + [0.0] * 67
 
-    drawn = dashboard_svg.sparkline(Values(tuple(range(168)), tuple(values)), 1.0, hot=False, points=12)
+    drawn = dashboard_svg.sparkline(
+        Values(tuple(range(168)), tuple(values)), 1.0, hot=False, points=12
+    )
 
     assert re.search(r"l\d+-16", drawn)
 
@@ -401,9 +536,31 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 
 def hostile():
     told = Told("alert", HOSTILE, HOSTILE, (HOSTILE,))
-    row = Offending(HOSTILE, 10**15, HOSTILE, None, HOSTILE, 10**15 - 10**12, (Mark(10**15 - 10, seen=False),))
-    made = Line(HOSTILE, HOSTILE, "alert", reasons=(HOSTILE,), owner=HOSTILE, compared=1, rows=(row,), drift=Values((1,), (0.3,)), causes={HOSTILE: Values((1,), (0.5,))})
-    return Board(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 10**15, (made,), (told,), stale=HOSTILE, marks=((1, HOSTILE),))
+    row = Offending(
+        HOSTILE, 10**15, HOSTILE, None, HOSTILE, 10**15 - 10**12, (Mark(10**15 - 10, seen=False),)
+    )
+    made = Line(
+        HOSTILE,
+        HOSTILE,
+        "alert",
+        reasons=(HOSTILE,),
+        owner=HOSTILE,
+        compared=1,
+        rows=(row,),
+        drift=Values((1,), (0.3,)),
+        causes={HOSTILE: Values((1,), (0.5,))},
+    )
+    return Board(
+        HOSTILE,
+        HOSTILE,
+        HOSTILE,
+        HOSTILE,
+        10**15,
+        (made,),
+        (told,),
+        stale=HOSTILE,
+        marks=((1, HOSTILE),),
+    )
 
 
 def test_names_and_values_are_text_wherever_they_stand(tmp_path):
@@ -458,7 +615,9 @@ def test_the_export_fits_a_phone_in_the_dark(shown, browser, artifacts, tmp_path
 
     sheet.goto(shown.export(tmp_path / "page.html").as_uri())
     sheet.screenshot(path=artifacts / "dashboard-export.png", full_page=True)
-    assert "rgb(0, 0, 0)" not in sheet.evaluate("[...document.querySelectorAll('svg text')].map((e) => getComputedStyle(e).fill)")
+    assert "rgb(0, 0, 0)" not in sheet.evaluate(
+        "[...document.querySelectorAll('svg text')].map((e) => getComputedStyle(e).fill)"
+    )
 
     assert sheet.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert not heard
@@ -484,7 +643,17 @@ def asked(join, store, con, tmp_path_factory):
         other.create_table(name, con.table(name).to_pyarrow())
     other.disconnect()
     file.write_text(DEFINITIONS.format(warehouse=warehouse))
-    return [f"{file}:join", "--store", store.url, "--now", "2024-03-12T18:00", "--days", "3", "--complete", "2030-01-01"]
+    return [
+        f"{file}:join",
+        "--store",
+        store.url,
+        "--now",
+        "2024-03-12T18:00",
+        "--days",
+        "3",
+        "--complete",
+        "2030-01-01",
+    ]
 
 
 def test_the_command_exports_the_same_page_and_fails_on_an_alert(asked, shown, tmp_path, capsys):
@@ -498,31 +667,55 @@ def test_the_command_exports_the_same_page_and_fails_on_an_alert(asked, shown, t
     assert f"Drift of {SUM}: now {line(shown, SUM).drift.last:.3f}" in place.read_text()
 
 
-def test_the_command_monitor_measures_drift_and_consistency_by_the_definition(asked, store, shown, capsys):
+def test_the_command_monitor_measures_drift_and_consistency_by_the_definition(
+    asked, store, shown, capsys
+):
     parser = argparse.ArgumentParser()
     run = monitor(parser)
     definition, *others = asked
 
     with_it = run(parser.parse_args([watched.NAME, "--definition", definition, *others, "--json"]))
     told = json.loads(capsys.readouterr().out)
-    without = run(parser.parse_args([watched.NAME, "--store", store.url, "--now", "2024-03-12T18:00:01"]))
+    without = run(
+        parser.parse_args([watched.NAME, "--store", store.url, "--now", "2024-03-12T18:00:01"])
+    )
     text = capsys.readouterr().out
     with store.connection() as con:
         con.execute("delete from workbench.findings where name = %s", (watched.NAME,))
 
-    worst = {n.name: min((f["status"] for f in told["findings"] if f["feature"] == n.name), key=STATUSES.index) for n in shown.board.lines}
+    worst = {
+        n.name: min(
+            (f["status"] for f in told["findings"] if f["feature"] == n.name), key=STATUSES.index
+        )
+        for n in shown.board.lines
+    }
     assert {n.name: n.status for n in shown.board.lines} == worst
     assert (2, {}) == (with_it, told["failed"])
-    assert "drift is not judged: no definition given, which says what is served: --definition FILE:NAME" in text
+    assert (
+        "drift is not judged: no definition given, which says what is served: --definition"
+        " FILE:NAME" in text
+    )
     assert 2 == without  # what was found stands until it is measured again
     with pytest.raises(DefinitionError, match=r"is named 'orders_watched_v1', not 'other_v1'"):
         run(parser.parse_args(["other_v1", "--definition", definition, *others]))
 
 
-def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(asked, browser, artifacts):
-    code = "import argparse, sys; from workbench.monitoring.dashboards.dashboard_command import dashboard; p = argparse.ArgumentParser(); run = dashboard(p); sys.exit(run(p.parse_args()))"
+def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(
+    asked, browser, artifacts
+):
+    code = (
+        "import argparse, sys; from workbench.monitoring.dashboards.dashboard_command import"
+        " dashboard; p = argparse.ArgumentParser(); run = dashboard(p);"
+        " sys.exit(run(p.parse_args()))"
+    )
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
-    with subprocess.Popen([sys.executable, "-c", code, *asked, "--port", "0"], stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *asked, "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
+        cwd=ROOT,
+    ) as process:
         try:
             address = process.stdout.readline().strip()
             sheet, heard = browser.new_page(), []
@@ -535,7 +728,10 @@ def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(aske
             for _step in range(3):
                 opened = sheet.locator("[data-part=drill] h3").inner_text()
                 sheet.keyboard.press("ArrowDown")
-                sheet.wait_for_function("was => document.querySelector('[data-part=drill] h3').innerText !== was", arg=opened)
+                sheet.wait_for_function(
+                    "was => document.querySelector('[data-part=drill] h3').innerText !== was",
+                    arg=opened,
+                )
             sheet.keyboard.press("/")
             sheet.keyboard.type("per_order")
             sheet.wait_for_function("() => document.querySelectorAll('[data-item]').length === 1")
@@ -545,7 +741,10 @@ def test_the_command_serves_the_live_page_to_a_browser_and_to_no_other_name(aske
             assert "default-src 'none'" in policy
             assert "http" not in policy
             assert not heard
-            assert (421, 404) == (httpx.get(address, headers={"Host": "elsewhere.example"}).status_code, httpx.post(f"{address}ask", headers={"X-Page": "guessed"}, json={}).status_code)
+            assert (421, 404) == (
+                httpx.get(address, headers={"Host": "elsewhere.example"}).status_code,
+                httpx.post(f"{address}ask", headers={"X-Page": "guessed"}, json={}).status_code,
+            )
             sheet.close()
         finally:
             process.terminate()

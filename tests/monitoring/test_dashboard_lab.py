@@ -1,4 +1,6 @@
-"""Notebook 06 in a real JupyterLab: the dashboard is looked through by keyboard, computed anew, and stays readable without a kernel."""
+"""Notebook 06 in a real JupyterLab: the dashboard is looked through by keyboard, computed anew, and
+stays readable without a kernel.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def cells(url):
     code = [c.source for c in book.cells if c.cell_type == "code"]
     last = next(i for i, source in enumerate(code) if source.startswith("shown = dashboard("))
     assert any(STORE in source for source in code)
-    return [source.replace(STORE, f"store = Store({url!r}, sample=1.0)") for source in code[: last + 1]]
+    return [
+        source.replace(STORE, f"store = Store({url!r}, sample=1.0)") for source in code[: last + 1]
+    ]
 
 
 def walked(page, live):
@@ -29,7 +33,11 @@ def walked(page, live):
     opened = [live.locator("[data-part=drill] h3").inner_text()]
     for _ in range(3):
         page.keyboard.press("ArrowDown")
-        page.wait_for_function("was => [...document.querySelectorAll('.fw-live [data-part=drill] h3')].at(-1).innerText !== was", arg=opened[-1])
+        page.wait_for_function(
+            "was => [...document.querySelectorAll('.fw-live [data-part=drill]"
+            " h3')].at(-1).innerText !== was",
+            arg=opened[-1],
+        )
         opened.append(live.locator("[data-part=drill] h3").inner_text())
     return opened
 
@@ -40,7 +48,10 @@ def test_the_faults_are_found_by_looking_through_the_dashboard(jupyterlab, wheel
     address, work = jupyterlab
     notebook(work / "watch.ipynb", *cells(wheel_server))
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
         seen = Lab(browser, address, 2200)
         seen.open("watch.ipynb")
         seen.run_all()
@@ -57,7 +68,10 @@ def test_the_faults_are_found_by_looking_through_the_dashboard(jupyterlab, wheel
         live.locator("[data-item][tabindex='0']").focus()
         page.keyboard.press("/")
         page.keyboard.type("per_order")
-        page.wait_for_function("[...document.querySelectorAll('.fw-live')].at(-1).querySelectorAll('[data-item]').length === 1")
+        page.wait_for_function(
+            "[...document.querySelectorAll('.fw-live')].at(-1).querySelectorAll('[data-item]').length"
+            " === 1"
+        )
         page.keyboard.press("Escape")
         live.locator("[data-send=refresh]").click()
         page.wait_for_timeout(3_000)

@@ -36,26 +36,59 @@ def repeated(counts):
 
 
 # Fixtures of ../shared/reference/monitoring.md 1.4, computed with SciPy or published by the tools.
-F0 = ([v + 1 for v in repeated([16, 18, 16, 14, 12, 12])], [v + 1 for v in repeated([16, 16, 16, 16, 16, 8])])
-F0B = ([38.7, 41.5, 43.8, 44.5, 45.5, 46.0, 47.7, 58.0], [39.2, 39.3, 39.7, 41.4, 41.8, 42.9, 43.3, 45.8])
-F1 = (repeated([100, 120, 90, 110, 80, 100, 130, 90, 100, 80]), repeated([40, 55, 60, 50, 45, 55, 70, 60, 45, 20]))
-F2 = ([c for c, n in zip("abc", (500, 300, 200), strict=True) for _ in range(n)], [c for c, n in zip("abd", (260, 120, 20), strict=True) for _ in range(n)])
-F3 = ([((i * 7919) % 1000) / 10 for i in range(1000)], [(((i * 104729) % 1000) / 10) ** 1.02 + 0.5 for i in range(800)])
+F0 = (
+    [v + 1 for v in repeated([16, 18, 16, 14, 12, 12])],
+    [v + 1 for v in repeated([16, 16, 16, 16, 16, 8])],
+)
+F0B = (
+    [38.7, 41.5, 43.8, 44.5, 45.5, 46.0, 47.7, 58.0],
+    [39.2, 39.3, 39.7, 41.4, 41.8, 42.9, 43.3, 45.8],
+)
+F1 = (
+    repeated([100, 120, 90, 110, 80, 100, 130, 90, 100, 80]),
+    repeated([40, 55, 60, 50, 45, 55, 70, 60, 45, 20]),
+)
+F2 = (
+    [c for c, n in zip("abc", (500, 300, 200), strict=True) for _ in range(n)],
+    [c for c, n in zip("abd", (260, 120, 20), strict=True) for _ in range(n)],
+)
+F3 = (
+    [((i * 7919) % 1000) / 10 for i in range(1000)],
+    [(((i * 104729) % 1000) / 10) ** 1.02 + 0.5 for i in range(800)],
+)
 FIXTURES = {"f0": F0, "f0b": F0B, "f1": F1, "f2": F2, "f3": F3}
 
 
-@pytest.fixture(scope="module", params=["duck", pytest.param("postgres", marks=pytest.mark.slow), pytest.param("spark", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "duck",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("spark", marks=pytest.mark.slow),
+    ],
+)
 def found(request):
     """Every fixture's drift and exact distances, computed on one engine."""
-    con = ibis.duckdb.connect() if request.param == "duck" else request.getfixturevalue(request.param)
-    tables = [con.create_table(f"drift_{side}", beside(i), overwrite=True) for i, side in enumerate(("ref", "cur"))]
+    con = (
+        ibis.duckdb.connect() if request.param == "duck" else request.getfixturevalue(request.param)
+    )
+    tables = [
+        con.create_table(f"drift_{side}", beside(i), overwrite=True)
+        for i, side in enumerate(("ref", "cur"))
+    ]
     edges = edges_of(tables[0], features=[*FIXTURES])
     sides = [{t.feature: t for t in summarise(table, edges)} for table in tables]
     answers = {}
     for name in FIXTURES:
         gap = gap_of(*tables, name) if name in {"f0b", "f1", "f3"} else None
         ref, cur = (tiles[name] for tiles in sides)
-        answers[name] = drift_of(ref, cur, edges[name], gap=gap), drift_of(ref, cur, edges[name]), edges[name], ref, cur
+        answers[name] = (
+            drift_of(ref, cur, edges[name], gap=gap),
+            drift_of(ref, cur, edges[name]),
+            edges[name],
+            ref,
+            cur,
+        )
     for side in ("ref", "cur"):
         con.drop_table(f"drift_{side}")
     return answers
@@ -64,7 +97,9 @@ def found(request):
 def beside(side):
     """The fixtures as columns of one table, nulls below the shorter ones."""
     rows = max(len(sides[side]) for sides in FIXTURES.values())
-    return pa.table({name: sides[side] + [None] * (rows - len(sides[side])) for name, sides in FIXTURES.items()})
+    return pa.table(
+        {name: sides[side] + [None] * (rows - len(sides[side])) for name, sides in FIXTURES.items()}
+    )
 
 
 def test_evidentlys_own_table_of_counts_scores_as_published(found):
@@ -78,7 +113,9 @@ def test_evidentlys_own_table_of_counts_scores_as_published(found):
     assert same(math.sqrt(1.6224089635854342 / 176), rel=1e-9) == scores["chi2"].value
     ref, cur = (np.array(t.counts, float) for t in found["f0"][3:])
     assert same(0.037218381577290835, rel=1e-9) == distances.psi(ref, cur, "evidently")
-    assert same(0.01890967696532045, rel=1e-9) == distances.kl(*(distances.shares(c[c > 0]) for c in (ref, cur)))
+    assert same(0.01890967696532045, rel=1e-9) == distances.kl(
+        *(distances.shares(c[c > 0]) for c in (ref, cur))
+    )
 
 
 def test_evidentlys_short_lists_have_their_exact_distances(found):
@@ -103,7 +140,9 @@ def test_ten_values_score_as_scipy_has_them_from_rows_and_from_bins(found, how):
     assert same(0.09, rel=1e-9) == scores["tvd"].value
     assert same(0.04, rel=1e-9) == scores["linf"].value
     assert same(0.04359096562704068, rel=1e-9) == scores["chi2"].p
-    assert same(0.05519851519645097, rel=1e-9) == distances.psi(*(np.array(t.counts, float) for t in found["f1"][3:]), zeros="evidently")
+    assert same(0.05519851519645097, rel=1e-9) == distances.psi(
+        *(np.array(t.counts, float) for t in found["f1"][3:]), zeros="evidently"
+    )
 
 
 def test_a_vanished_and_a_new_value_score_by_each_zero_rule(found):
@@ -140,7 +179,9 @@ def test_what_bins_say_of_floats_is_within_the_bounds_that_it_names(found):
 
 
 def test_deciles_of_numpy_give_the_decile_psi(duck):
-    ref, cur = (duck.create_table(n, pa.table({"v": v})) for n, v in zip(("r", "c"), F3, strict=True))
+    ref, cur = (
+        duck.create_table(n, pa.table({"v": v})) for n, v in zip(("r", "c"), F3, strict=True)
+    )
     edges = Edges("v", "ranges", np.quantile(F3[0], np.arange(0.1, 0.95, 0.1)))
 
     counts = [np.array(summarise(t, {"v": edges})[0].counts, float) for t in (ref, cur)]
@@ -149,7 +190,9 @@ def test_deciles_of_numpy_give_the_decile_psi(duck):
 
 
 def test_great_expectations_divergence():
-    assert same(0.06895927460353621, rel=1e-13) == distances.kl(np.array([0.5, 0.3, 0.2]), np.full(3, 1 / 3))
+    assert same(0.06895927460353621, rel=1e-13) == distances.kl(
+        np.array([0.5, 0.3, 0.2]), np.full(3, 1 / 3)
+    )
 
 
 def test_nannymls_figures_to_their_two_decimals():
@@ -166,7 +209,9 @@ def test_tfdvs_identical_and_disjoint_histograms_are_0_and_1():
 
 # --- SciPy, and laws
 
-TABLES = st.integers(2, 30).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 500), min_size=n, max_size=n).filter(any)] * 2))
+TABLES = st.integers(2, 30).flatmap(
+    lambda n: st.tuples(*[st.lists(st.integers(0, 500), min_size=n, max_size=n).filter(any)] * 2)
+)
 
 
 @settings(max_examples=100, deadline=None)
@@ -179,9 +224,15 @@ def test_scores_of_counts_are_scipys(sides):
     if there.sum() > 1:
         expected = scipy.stats.chi2_contingency(np.stack([ref, cur])[:, there], correction=False)
         statistic, freedom = distances.homogeneity(ref, cur)
-        assert same((expected.statistic, expected.dof, expected.pvalue), rel=1e-9, abs=1e-12) == (statistic, freedom, significance.chi2_p(statistic, freedom))
+        assert same((expected.statistic, expected.dof, expected.pvalue), rel=1e-9, abs=1e-12) == (
+            statistic,
+            freedom,
+            significance.chi2_p(statistic, freedom),
+        )
     values = np.arange(len(ref)) ** 1.5
-    assert same(scipy.stats.wasserstein_distance(values, values, ref, cur), rel=1e-9, abs=1e-12) == distances.w1_of_values(ref, cur, values)
+    assert same(
+        scipy.stats.wasserstein_distance(values, values, ref, cur), rel=1e-9, abs=1e-12
+    ) == distances.w1_of_values(ref, cur, values)
 
 
 @settings(max_examples=100, deadline=None)
@@ -196,7 +247,9 @@ def test_distances_are_symmetric_and_nothing_from_itself(sides):
 
 
 def test_a_divergence_weighs_by_its_first_side():
-    assert same(0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25), rel=1e-12) == distances.kl(np.array([0.5, 0.5]), np.array([0.75, 0.25]))
+    assert same(0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25), rel=1e-12) == distances.kl(
+        np.array([0.5, 0.5]), np.array([0.75, 0.25])
+    )
 
 
 SAMPLES = st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 1)), min_size=60, max_size=200)
@@ -205,21 +258,52 @@ SAMPLES = st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 1)), min_size=60,
 @settings(max_examples=60, deadline=None)
 @given(SAMPLES, SAMPLES)
 def test_exact_distances_lie_within_the_bounds_of_bins(ref, cur):
-    cuts = sorted({x for x in np.quantile(ref, np.arange(1, 8) / 8, method="inverted_cdf").tolist() if x > min(ref)})
+    cuts = sorted(
+        {
+            x
+            for x in np.quantile(ref, np.arange(1, 8) / 8, method="inverted_cdf").tolist()
+            if x > min(ref)
+        }
+    )
     tiles = [tile_of(x, cuts) for x in (ref, cur)]
 
     scores = drift_of(*tiles, Edges("v", "ranges", cuts)).scores
 
-    assert scores["ks"].low - 1e-12 <= scipy.stats.ks_2samp(ref, cur, method="asymp").statistic <= scores["ks"].high + 1e-12
-    assert scores["w1"].low - 1e-6 <= scipy.stats.wasserstein_distance(ref, cur) <= scores["w1"].high + 1e-6
+    assert (
+        scores["ks"].low - 1e-12
+        <= scipy.stats.ks_2samp(ref, cur, method="asymp").statistic
+        <= scores["ks"].high + 1e-12
+    )
+    assert (
+        scores["w1"].low - 1e-6
+        <= scipy.stats.wasserstein_distance(ref, cur)
+        <= scores["w1"].high + 1e-6
+    )
 
 
 def tile_of(values, cuts, start=None, **more):
     """A tile as the query makes it, by numpy."""
     x = np.array(values, float)
     counts = np.bincount(np.searchsorted(cuts, x, side="right"), minlength=len(cuts) + 1)
-    base = Tile("v", Edges("v", "ranges", cuts).edges_id, start, None if start is None else HOUR, n_rows=len(x), n_finite=len(x), n_eff=len(x), counts=counts)
-    return evolve(base, **({"mean": x.mean(), "m2": x.var() * len(x), "low": x.min(), "high": x.max()} if len(x) else {}), **more)
+    base = Tile(
+        "v",
+        Edges("v", "ranges", cuts).edges_id,
+        start,
+        None if start is None else HOUR,
+        n_rows=len(x),
+        n_finite=len(x),
+        n_eff=len(x),
+        counts=counts,
+    )
+    return evolve(
+        base,
+        **(
+            {"mean": x.mean(), "m2": x.var() * len(x), "low": x.min(), "high": x.max()}
+            if len(x)
+            else {}
+        ),
+        **more,
+    )
 
 
 def test_ks_and_psi_of_bins_do_not_move_under_monotone_maps(duck):
@@ -227,9 +311,19 @@ def test_ks_and_psi_of_bins_do_not_move_under_monotone_maps(duck):
     sides = {"ref": rng.normal(size=900), "cur": rng.normal(0.2, 1.1, 700)}
     answers = []
     for how, name in ((lambda x: x, "plain"), (np.exp, "exp")):
-        ref, cur = (duck.create_table(f"{side}_{name}", pa.table({"v": how(v)})) for side, v in sides.items())
+        ref, cur = (
+            duck.create_table(f"{side}_{name}", pa.table({"v": how(v)}))
+            for side, v in sides.items()
+        )
         edges = edges_of(ref, features=["v"])["v"]
-        answers.append(drift_of(summarise(ref, {"v": edges})[0], summarise(cur, {"v": edges})[0], edges, gap=gap_of(ref, cur, "v")).scores)
+        answers.append(
+            drift_of(
+                summarise(ref, {"v": edges})[0],
+                summarise(cur, {"v": edges})[0],
+                edges,
+                gap=gap_of(ref, cur, "v"),
+            ).scores
+        )
 
     assert answers[0]["psi"].value == answers[1]["psi"].value > 0
     assert answers[0]["ks"].value == answers[1]["ks"].value > 0
@@ -245,7 +339,10 @@ def test_nulls_and_nan_move_their_own_rates_alone():
 
     kept = set(before) - {"null_rate_delta", "nan_rate_delta"}
     assert {k: before[k] for k in kept} == {k: after[k] for k in kept}
-    assert (same(200 / 390), same(100 / 390)) == (after["null_rate_delta"].value, after["nan_rate_delta"].value)
+    assert (same(200 / 390), same(100 / 390)) == (
+        after["null_rate_delta"].value,
+        after["nan_rate_delta"].value,
+    )
 
 
 # --- probabilities
@@ -263,7 +360,9 @@ def test_the_chances_of_rates_are_scipys():
 
     z = math.sqrt(scipy.stats.chi2_contingency(two, correction=False).statistic)
     assert same(2 * scipy.stats.norm.sf(z), rel=1e-9) == significance.rate_p(0.01, 1000, 0.06, 50)
-    assert same(2 * scipy.stats.fisher_exact(two, alternative="greater").pvalue, rel=1e-9) == significance.few_p(0.01, 1000, 0.06, 50)
+    assert same(
+        2 * scipy.stats.fisher_exact(two, alternative="greater").pvalue, rel=1e-9
+    ) == significance.few_p(0.01, 1000, 0.06, 50)
     assert 1 == significance.few_p(0.01, 1000, 0, 50) == significance.rate_p(0, 10, 0, 10)
     assert 0.5 < scipy.stats.fisher_exact(few).pvalue
 
@@ -278,17 +377,24 @@ def test_benjamini_and_hochbergs_marks():
 def test_the_noise_floor_holds_under_no_change():
     rng = np.random.default_rng(7)
     p = np.full(10, 0.1)
-    scores = [distances.psi(*(rng.multinomial(1000, p).astype(float) for _ in range(2))) for _ in range(4000)]
+    scores = [
+        distances.psi(*(rng.multinomial(1000, p).astype(float) for _ in range(2)))
+        for _ in range(4000)
+    ]
 
     assert same(0.03384, abs=5e-6) == significance.floor(10, 1000, 1000, rare=0.95)
-    assert same(0.05, abs=0.015) == np.mean(np.array(scores) > significance.floor(10, 1000, 1000, rare=0.95))
+    assert same(0.05, abs=0.015) == np.mean(
+        np.array(scores) > significance.floor(10, 1000, 1000, rare=0.95)
+    )
 
 
 def test_marks_are_of_features_whose_change_is_no_chance():
     cuts, rng = [-1.0, 0.0, 1.0], np.random.default_rng(1)
     ref, edges = tile_of(rng.normal(size=2000), cuts), Edges("v", "ranges", cuts)
 
-    drifts = [drift_of(ref, tile_of(rng.normal(shift, 1, 2000), cuts), edges) for shift in (0, 1, 0, 0)]
+    drifts = [
+        drift_of(ref, tile_of(rng.normal(shift, 1, 2000), cuts), edges) for shift in (0, 1, 0, 0)
+    ]
 
     assert [False, True, False, False] == marked(drifts)
 
@@ -309,7 +415,10 @@ def test_too_little_is_grey_and_never_green():
 
     assert "insufficient data" == drift_of(ref, tile_of(np.linspace(-1, 1, 29), cuts), edges).status
     assert "insufficient data" == drift_of(ref, tile_of([], cuts), edges).status
-    assert "insufficient data" == drift_of(ref, tile_of(np.linspace(-1, 1, 500), cuts, n_eff=5), edges).status
+    assert (
+        "insufficient data"
+        == drift_of(ref, tile_of(np.linspace(-1, 1, 500), cuts, n_eff=5), edges).status
+    )
     assert "ok" == drift_of(ref, tile_of(np.linspace(-1, 1, 500), cuts), edges).status
 
 
@@ -341,7 +450,11 @@ def test_united_bins_hold_equal_shares_of_the_reference():
 def test_an_empirical_threshold_needs_a_fortnight_and_raises_the_bar():
     scores = [0.3, 0.4] * 7
     assert HISTORY == len(scores)
-    cuts, edges, rng = [-1.0, 0.0, 1.0], Edges("v", "ranges", [-1.0, 0.0, 1.0]), np.random.default_rng(3)
+    cuts, edges, rng = (
+        [-1.0, 0.0, 1.0],
+        Edges("v", "ranges", [-1.0, 0.0, 1.0]),
+        np.random.default_rng(3),
+    )
     ref, cur = tile_of(rng.normal(size=5000), cuts), tile_of(rng.normal(0.6, 1, 5000), cuts)
 
     assert 0.0 == empirical(scores[:-1])
@@ -351,8 +464,16 @@ def test_an_empirical_threshold_needs_a_fortnight_and_raises_the_bar():
 
 
 def test_a_series_against_the_previous_tile_the_week_before_and_the_training_set():
-    cuts, edges, rng = [-1.0, 0.0, 1.0], Edges("v", "ranges", [-1.0, 0.0, 1.0]), np.random.default_rng(3)
-    tiles = [tile_of(rng.normal(2.0 if i >= 170 else 0.0, 1, 400), cuts, AT + i * HOUR) for i in range(173) if i != 5]
+    cuts, edges, rng = (
+        [-1.0, 0.0, 1.0],
+        Edges("v", "ranges", [-1.0, 0.0, 1.0]),
+        np.random.default_rng(3),
+    )
+    tiles = [
+        tile_of(rng.normal(2.0 if i >= 170 else 0.0, 1, 400), cuts, AT + i * HOUR)
+        for i in range(173)
+        if i != 5
+    ]
 
     training = series(tiles, edges, tile_of(rng.normal(size=4000), cuts))
     previous, week = (series(tiles, edges, span) for span in (HOUR, timedelta(days=7)))

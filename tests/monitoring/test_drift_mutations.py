@@ -65,7 +65,10 @@ def closed_right(x, cuts, before):
     if not cuts:
         return ibis.literal(before, "int64")
     middle = len(cuts) // 2
-    return (x > measured_columns.double(cuts[middle])).ifelse(closed_right(x, cuts[middle + 1 :], before + middle + 1), closed_right(x, cuts[:middle], before))
+    return (x > measured_columns.double(cuts[middle])).ifelse(
+        closed_right(x, cuts[middle + 1 :], before + middle + 1),
+        closed_right(x, cuts[:middle], before),
+    )
 
 
 def bare_literal(value):
@@ -94,12 +97,20 @@ def without_cross_term(a, b):
 
 
 MUTATIONS = {
-    "psi as one divergence": (distances, "psi", lambda ref, cur, zeros="jeffreys": in_nats(ref + 0.5, cur + 0.5)),
+    "psi as one divergence": (
+        distances,
+        "psi",
+        lambda ref, cur, zeros="jeffreys": in_nats(ref + 0.5, cur + 0.5),
+    ),
     "no half row": (distances.ZEROS, "jeffreys", no_new_zero),
     "js without its root": (distances, "js2", js_without_root),
     "js in nats": (distances, "js2", js_in_nats),
     "hellinger without its root": (distances, "hellinger", hellinger_without_root),
-    "tvd without its half": (distances, "tvd", lambda ref, cur: float(np.abs(distances.shares(ref) - distances.shares(cur)).sum())),
+    "tvd without its half": (
+        distances,
+        "tvd",
+        lambda ref, cur: float(np.abs(distances.shares(ref) - distances.shares(cur)).sum()),
+    ),
     "kl with its sides swapped": (distances, "kl", kl_swapped),
     "chi2 as goodness of fit": (distances, "homogeneity", goodness_of_fit),
     "chi2 with a degree more": (distances, "homogeneity", one_more_degree),
@@ -108,12 +119,20 @@ MUTATIONS = {
     "bins closed on the right": (tile_queries, "reached", closed_right),
     "tallies closed on the right": (DuckDB, "tallied", tallied_right),
     "tallies by bare literals": (DuckDB, "tallied", tallied_bare),
-    "a bin a number without its end": (tile_queries, "bounds", lambda made: sorted({*made.cuts, -tile_queries.LARGEST, -1e150, 1e150, math.inf})),
+    "a bin a number without its end": (
+        tile_queries,
+        "bounds",
+        lambda made: sorted({*made.cuts, -tile_queries.LARGEST, -1e150, 1e150, math.inf}),
+    ),
     "bare literals": (bin_edges, "double", bare_literal),
     "w1 of uneven lines": (distances, "_area", all_rows_at_the_ends),
     "ks without its bound": (distances, "ks", no_bound),
     "moments without the distance between": (tile_queries, "moments", without_cross_term),
-    "floor without the current side": (significance, "floor", lambda bins, n, m, rare=0.999: 3.0 * bins / n),
+    "floor without the current side": (
+        significance,
+        "floor",
+        lambda bins, n, m, rare=0.999: 3.0 * bins / n,
+    ),
     "persistence of one": (psi_verdicts, "persisted", lambda found, rules=None: list(found)),
 }
 
@@ -122,22 +141,37 @@ MUTATIONS = {
 def summaries():
     """What was counted before any mistake was planted."""
     duck = ibis.duckdb.connect()
-    tables = [duck.create_table(f"drift_{side}", figures.beside(i)) for i, side in enumerate(("ref", "cur"))]
+    tables = [
+        duck.create_table(f"drift_{side}", figures.beside(i))
+        for i, side in enumerate(("ref", "cur"))
+    ]
     made = edges_of(tables[0], features=[*figures.FIXTURES])
     both = [{t.feature: t for t in summarise(table, made)} for table in tables]
-    return {name: (gap_of(*tables, name) if made[name].numeric else None, made[name], *(side[name] for side in both)) for name in figures.FIXTURES}
+    return {
+        name: (
+            gap_of(*tables, name) if made[name].numeric else None,
+            made[name],
+            *(side[name] for side in both),
+        )
+        for name in figures.FIXTURES
+    }
 
 
 def suspects(duck, summaries):
     """Every law that a mistake may break; quiet where none is planted."""
-    found = {name: (drift_of(ref, cur, made, gap=gap), drift_of(ref, cur, made), made, ref, cur) for name, (gap, made, ref, cur) in summaries.items()}
+    found = {
+        name: (drift_of(ref, cur, made, gap=gap), drift_of(ref, cur, made), made, ref, cur)
+        for name, (gap, made, ref, cur) in summaries.items()
+    }
     figures.test_evidentlys_own_table_of_counts_scores_as_published(found)
     figures.test_evidentlys_short_lists_have_their_exact_distances(found)
     figures.test_ten_values_score_as_scipy_has_them_from_rows_and_from_bins(found, 0)
     figures.test_a_vanished_and_a_new_value_score_by_each_zero_rule(found)
     figures.test_deterministic_floats_have_scipys_exact_distances(found)
     figures.test_what_bins_say_of_floats_is_within_the_bounds_that_it_names(found)
-    assert same(0.75) == distances.w1(np.array([1.0, 0, 1]), np.array([0, 2.0, 0]), np.arange(4.0))[0]
+    assert (
+        same(0.75) == distances.w1(np.array([1.0, 0, 1]), np.array([0, 2.0, 0]), np.arange(4.0))[0]
+    )
     figures.test_a_divergence_weighs_by_its_first_side()
     assert same(significance.floor(10, 1000, 1000, rare=0.95), abs=5e-6) == 0.03384
     assert ["watch"] == psi_verdicts.persisted(["alert"])

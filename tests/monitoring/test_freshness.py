@@ -1,4 +1,6 @@
-"""Freshness of a real store that the real write path filled: frozen, dead, missing, skewed, quiet and broken are told apart."""
+"""Freshness of a real store that the real write path filled: frozen, dead, missing, skewed, quiet
+and broken are told apart.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,12 @@ def test_the_lag_of_each_event_is_kept_and_a_late_one_does_not_make_the_others_l
         assert 2 == pytest.approx(got.value("write_lag_p99", "returns_v1"), rel=0.25)
         assert 3600 == pytest.approx(got.value("write_lag_max", "returns_v1"), abs=5)
         assert 0.01 == got.value("late_rate", "returns_v1")
-        assert 2 == pytest.approx(got.value("source_delay_p95", "returns_v1", f"{made.topic}/0"), rel=0.1)
-        assert {"0": "flowing", "1": "idle"} == {str(lane.partition): lane.state for lane in got.lanes}
+        assert 2 == pytest.approx(
+            got.value("source_delay_p95", "returns_v1", f"{made.topic}/0"), rel=0.1
+        )
+        assert {"0": "flowing", "1": "idle"} == {
+            str(lane.partition): lane.state for lane in got.lanes
+        }
 
 
 def test_a_partition_that_stands_still_is_an_alert_and_the_others_are_not(store, duck):
@@ -51,16 +57,30 @@ def test_a_partition_that_stands_still_is_an_alert_and_the_others_are_not(store,
         made.look()
         made.write([timedelta(seconds=1)] * 5, 1, apply=False)
         made.look()
-        with store.connection() as con:  # ten minutes pass, in which an updater looks and applies the other one
-            con.execute("update workbench.offsets set behind = behind - 600000000, appended = appended - 600000000 where topic = %s and partition = 1", (made.topic,))
+        with (
+            store.connection() as con
+        ):  # ten minutes pass, in which an updater looks and applies the other one
+            con.execute(
+                "update workbench.offsets set behind = behind - 600000000, appended = appended -"
+                " 600000000 where topic = %s and partition = 1",
+                (made.topic,),
+            )
         now = clock(store)
 
         got = freshness(store, "returns_v1", now=now)
 
         assert {"0": "ok", "1": "watch"} == statuses(got, "time_lag")
         assert 600 == pytest.approx(got.value("time_lag", "returns_v1", f"{made.topic}/1"), abs=5)
-        assert [5, 0] == [lane.waiting for lane in sorted(got.lanes, key=lambda lane: -lane.partition)]
-        (lane,) = [x for x in lag_lanes(read(store, "returns_v1", now=now, span=timedelta(hours=1)), "returns_v1", 12) if x.name == "p1"]
+        assert [5, 0] == [
+            lane.waiting for lane in sorted(got.lanes, key=lambda lane: -lane.partition)
+        ]
+        (lane,) = [
+            x
+            for x in lag_lanes(
+                read(store, "returns_v1", now=now, span=timedelta(hours=1)), "returns_v1", 12
+            )
+            if x.name == "p1"
+        ]
         assert (0, 600) == (lane.lags[0], pytest.approx(lane.worst, abs=5))
 
 
@@ -69,7 +89,10 @@ def test_a_dead_updater_is_no_silence_of_the_topic(store, duck):
         made.write([timedelta(seconds=1)] * 3)
         made.look()
 
-        alive, dead = (freshness(store, "returns_v1", now=clock(store) + later) for later in (timedelta(), 6 * MINUTE))
+        alive, dead = (
+            freshness(store, "returns_v1", now=clock(store) + later)
+            for later in (timedelta(), 6 * MINUTE)
+        )
 
         assert {"0": "ok", "1": "ok"} == statuses(alive, "updater_silence")
         assert {"0": "alert", "1": "alert"} == statuses(dead, "updater_silence")
@@ -82,20 +105,32 @@ def test_silence_is_grey_without_a_canary_and_quiet_with_one(store, duck):
     with streaming(store, duck, 1) as made:
         made.write([timedelta(seconds=1)] * 3)
         with store.connection() as con:
-            con.execute("update workbench.offsets set written = written - 3600000000 where topic = %s", (made.topic,))
+            con.execute(
+                "update workbench.offsets set written = written - 3600000000 where topic = %s",
+                (made.topic,),
+            )
         made.look()
 
         grey = freshness(store, "returns_v1", now=clock(store))
-        number = offsets.sent(store, made.topic, (clock(store) - EPOCH) // timedelta(microseconds=1), 10_000_000)
+        number = offsets.sent(
+            store, made.topic, (clock(store) - EPOCH) // timedelta(microseconds=1), 10_000_000
+        )
         offsets.sighted(store, number)
         quiet = freshness(store, "returns_v1", now=clock(store))
         made.look()
         lost = freshness(store, "returns_v1", now=clock(store) + timedelta(seconds=35))
 
-        assert [("idle", None)] == [(lane.state, grey.value("time_lag", "returns_v1", lane.place)) for lane in grey.lanes]
+        assert [("idle", None)] == [
+            (lane.state, grey.value("time_lag", "returns_v1", lane.place)) for lane in grey.lanes
+        ]
         assert {"0": "not judged"} == statuses(grey, "time_lag")
-        assert [("quiet", 0.0)] == [(lane.state, quiet.value("time_lag", "returns_v1", lane.place)) for lane in quiet.lanes]
-        assert ("ok", "alert") == (quiet.findings.of(Subject(made.topic))[0].status, lost.findings.of(Subject(made.topic))[0].status)
+        assert [("quiet", 0.0)] == [
+            (lane.state, quiet.value("time_lag", "returns_v1", lane.place)) for lane in quiet.lanes
+        ]
+        assert ("ok", "alert") == (
+            quiet.findings.of(Subject(made.topic))[0].status,
+            lost.findings.of(Subject(made.topic))[0].status,
+        )
         assert ["idle"] == [lane.state for lane in lost.lanes]
 
 
@@ -128,9 +163,19 @@ def test_a_missing_upload_ages_what_is_served(store, duck):
         now = clock(store)
         ages = {}
         for days in (0.5, 2.1, 3.1):
-            con.execute("update workbench.states set batch_end = %s where rows = %s", ((now - timedelta(days=days) - EPOCH) // timedelta(microseconds=1), made.table))
-            ages[days] = freshness(store, "returns_v1", now=now).findings.rule("batch_age")[0].status
-        weekly = freshness(store, "returns_v1", now=now, expected=Expected(schedules={"returns_v1": timedelta(days=7)}))
+            con.execute(
+                "update workbench.states set batch_end = %s where rows = %s",
+                ((now - timedelta(days=days) - EPOCH) // timedelta(microseconds=1), made.table),
+            )
+            ages[days] = (
+                freshness(store, "returns_v1", now=now).findings.rule("batch_age")[0].status
+            )
+        weekly = freshness(
+            store,
+            "returns_v1",
+            now=now,
+            expected=Expected(schedules={"returns_v1": timedelta(days=7)}),
+        )
 
         assert {0.5: "ok", 2.1: "watch", 3.1: "alert"} == ages
         assert "ok" == weekly.findings.rule("batch_age")[0].status
@@ -142,14 +187,22 @@ def test_an_upload_that_lands_late_or_with_other_rows_is_watched(store, duck):
         for days, rows, landed in ((14, 100, 1), (7, 110, 1), (1, 50, 1), (0, 140, 7)):
             end = now - timedelta(days=days, hours=8)
             con.execute(
-                "insert into workbench.uploads (group_by, hash, batch_end, began, ended, staged, inserted, deleted) values ('returns_v1', 'x', %s, %s, %s, %s, 0, 0)",
-                ((end - EPOCH) // timedelta(microseconds=1), end, end + timedelta(hours=landed), rows),
+                "insert into workbench.uploads (group_by, hash, batch_end, began, ended, staged,"
+                " inserted, deleted) values ('returns_v1', 'x', %s, %s, %s, %s, 0, 0)",
+                (
+                    (end - EPOCH) // timedelta(microseconds=1),
+                    end,
+                    end + timedelta(hours=landed),
+                    rows,
+                ),
             )
 
         got = freshness(store, "returns_v1", now=now)
 
         assert 140 / 105 - 1 == pytest.approx(got.value("upload_rows", "returns_v1"))
-        assert ["watch", "watch"] == [got.findings.rule(r)[0].status for r in ("upload_rows", "landing_delay")]
+        assert ["watch", "watch"] == [
+            got.findings.rule(r)[0].status for r in ("upload_rows", "landing_delay")
+        ]
         assert 7 * 3600 == pytest.approx(got.value("landing_delay", "returns_v1"), abs=1)
 
 
@@ -161,8 +214,20 @@ def test_slow_events_burn_the_budget_in_both_windows(store, duck):
         got = freshness(store, "returns_v1", now=clock(store))
 
         assert 20 == pytest.approx(got.value("slo_burn_fast", "returns_v1"), rel=1e-9)
-        assert ["alert", "watch"] == [got.findings.rule(r)[0].status for r in ("slo_fast", "slo_slow")]
-        assert "ok" == freshness(store, "returns_v1", now=clock(store), expected=Expected(within=timedelta(minutes=5))).findings.rule("slo_fast")[0].status
+        assert ["alert", "watch"] == [
+            got.findings.rule(r)[0].status for r in ("slo_fast", "slo_slow")
+        ]
+        assert (
+            "ok"
+            == freshness(
+                store,
+                "returns_v1",
+                now=clock(store),
+                expected=Expected(within=timedelta(minutes=5)),
+            )
+            .findings.rule("slo_fast")[0]
+            .status
+        )
 
 
 def test_the_age_of_what_was_served_is_told_by_feature(store, duck):
@@ -170,13 +235,24 @@ def test_the_age_of_what_was_served_is_told_by_feature(store, duck):
         made.write([timedelta(minutes=2)] * 3)
         log = ServedLog(store.access, 1.0)
         key, plan = store.plan("returns_v1", fresh=True)
-        log.offer(key, plan, [fetch(store, "returns_v1", user_id="5"), fetch(store, "returns_v1", user_id="5", at=clock(store) - timedelta(seconds=200))], (clock(store) - EPOCH) // timedelta(microseconds=1), 0)
+        log.offer(
+            key,
+            plan,
+            [
+                fetch(store, "returns_v1", user_id="5"),
+                fetch(store, "returns_v1", user_id="5", at=clock(store) - timedelta(seconds=200)),
+            ],
+            (clock(store) - EPOCH) // timedelta(microseconds=1),
+            0,
+        )
         log.close()
 
         got = freshness(store, "returns_v1", now=clock(store))
 
         feature = next(n for _, _, n in made.plan.outputs)
-        assert 120 == pytest.approx(got.value("served_age_p99", "returns_v1", feature=feature), rel=0.1)
+        assert 120 == pytest.approx(
+            got.value("served_age_p99", "returns_v1", feature=feature), rel=0.1
+        )
         with store.connection() as con:
             con.execute("delete from workbench.served where name = 'returns_v1'")
 
@@ -217,7 +293,11 @@ def test_a_topic_that_no_updater_ever_read_is_an_alert(store, duck):
 
 
 def test_a_burn_rate_is_the_share_of_bad_events_over_the_share_that_may_be():
-    assert (None, 0, 14.4) == (burn(0, 0, 0.99), burn(0, 10, 0.99), pytest.approx(burn(14.4, 100, 0.99)))
+    assert (None, 0, 14.4) == (
+        burn(0, 0, 0.99),
+        burn(0, 10, 0.99),
+        pytest.approx(burn(14.4, 100, 0.99)),
+    )
 
 
 def test_a_strip_says_the_worst_lag_in_words_and_draws_what_is_not_known_apart():
@@ -228,18 +308,21 @@ def test_a_strip_says_the_worst_lag_in_words_and_draws_what_is_not_known_apart()
     assert "p1 worst 17.8 h, caught up" == words(drawn)
     assert 'aria-label="Lag of each partition: p1 worst 17.8 h, caught up"' in svg
     assert (True, True, False) == ('class="f4"' in svg, 'class="f3"' in svg, 'class="fu"' in svg)
-    assert 'class="fu"' in lag_strip((LagLane("p0", (0.0, None)),), start, start + timedelta(hours=1))
+    assert 'class="fu"' in lag_strip(
+        (LagLane("p0", (0.0, None)),), start, start + timedelta(hours=1)
+    )
     assert "p0 not looked at" == words((LagLane("p0", (0.0, None)),))
     assert "11-29 12:00" in svg
 
 
 def test_a_landing_says_which_upload_was_late():
     start = datetime(2023, 11, 29, tzinfo=UTC)
-    uploads = [Landed("g", start + timedelta(days=d), start, start + timedelta(days=d, hours=h), 1) for d, h in ((0, 1), (1, 9))]
+    uploads = [
+        Landed("g", start + timedelta(days=d), start, start + timedelta(days=d, hours=h), 1)
+        for d, h in ((0, 1), (1, 9))
+    ]
 
     svg = landing(uploads, start, start + timedelta(days=7), expected=timedelta(hours=6))
 
     assert 'aria-label="Landing of uploads: 2 uploads, 1 late"' in svg
     assert "up to 11-30 00:00, there 9 h later, late" in svg
-
-

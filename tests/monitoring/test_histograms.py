@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from workbench.monitoring.lag.lag_histograms import ERROR, Histogram, merged
 
-durations = st.lists(st.floats(0.001, 1_000_000).map(lambda x: round(x, 6)), min_size=1, max_size=60)
+durations = st.lists(
+    st.floats(0.001, 1_000_000).map(lambda x: round(x, 6)), min_size=1, max_size=60
+)
 anything = st.lists(st.floats(-1e6, 1e8).map(lambda x: round(x, 6)), max_size=40)
 
 
@@ -19,7 +21,9 @@ anything = st.lists(st.floats(-1e6, 1e8).map(lambda x: round(x, 6)), max_size=40
 def test_a_percentile_is_within_nine_percent_of_numpys(seconds, share):
     got = Histogram.of(seconds).percentile(share)
 
-    assert np.percentile(seconds, share * 100, method="inverted_cdf") == pytest.approx(got, rel=ERROR + 1e-6)
+    assert np.percentile(seconds, share * 100, method="inverted_cdf") == pytest.approx(
+        got, rel=ERROR + 1e-6
+    )
 
 
 @given(st.lists(anything, max_size=5))
@@ -58,4 +62,8 @@ def test_no_durations_have_no_percentile():
 def test_what_is_above_a_limit_is_counted_but_for_the_limits_own_bucket(seconds, limit):
     got = Histogram.of(seconds).above(limit)
 
-    assert sum(s > limit * 2**0.25 for s in seconds) - 1e-6 <= got <= sum(s >= limit / 2**0.25 for s in seconds) + 1e-6
+    assert (
+        sum(s > limit * 2**0.25 for s in seconds) - 1e-6
+        <= got
+        <= sum(s >= limit / 2**0.25 for s in seconds) + 1e-6
+    )

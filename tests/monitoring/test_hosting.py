@@ -149,7 +149,9 @@ def test_a_name_that_is_allowed_may_be_asked_for(address):
 def test_half_sent_heads_leave_room_for_a_page(address):
     """S2: a dashboard has the same connections as the service."""
     port = int(address.rsplit(":", 1)[1].strip("/"))
-    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(dashboard_host.CLIENTS + 50)]
+    slow = [
+        socket.create_connection(("127.0.0.1", port)) for _ in range(dashboard_host.CLIENTS + 50)
+    ]
     for client in slow:
         send_half(client)
 

@@ -1,4 +1,6 @@
-"""N13 and C10: what was not judged is not ok, and what failed and is kept is told, on every surface that shows it."""
+"""N13 and C10: what was not judged is not ok, and what failed and is kept is told, on every surface
+that shows it.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,39 @@ try:
 except ModuleNotFoundError:
     lacking("drift scores need scipy: pip install 'feature-workbench[monitoring]'")
 
-from workbench import DataCheck, EventSource, GroupBy, Topic, catalog, days, publish, trailing, unpublish, upload
+from workbench import (
+    DataCheck,
+    EventSource,
+    GroupBy,
+    Topic,
+    catalog,
+    days,
+    publish,
+    trailing,
+    unpublish,
+    upload,
+)
 from workbench.catalogs.catalog_entries import Entry
 from workbench.catalogs.catalog_view import Catalog
 from workbench.html.markup import Markup
 from workbench.monitoring import dashboard, freshness
 from workbench.monitoring.alerts import alert_rules, default_rules
-from workbench.monitoring.alerts.alert_rules import STATUSES, Figure, Finding, Rule, Subject, evaluate
-from workbench.monitoring.alerts.monitor_pass import SOURCES, Pass, exit_code, monitored, said, tally
+from workbench.monitoring.alerts.alert_rules import (
+    STATUSES,
+    Figure,
+    Finding,
+    Rule,
+    Subject,
+    evaluate,
+)
+from workbench.monitoring.alerts.monitor_pass import (
+    SOURCES,
+    Pass,
+    exit_code,
+    monitored,
+    said,
+    tally,
+)
 from workbench.monitoring.alerts.prometheus import exported
 from workbench.monitoring.dashboards import void_features
 from workbench.monitoring.dashboards.board import OK, UNJUDGED, Board
@@ -53,38 +80,76 @@ GREY, GOOD = "not judged", {"ok", "fresh"}
 
 
 def figure(rule, state):
-    """A figure of a rule's kind: not told, of too few rows, of long ago, beyond its threshold, or well below it."""
+    """A figure of a rule's kind: not told, of too few rows, of long ago, beyond its threshold, or
+    well below it.
+    """
     if state == "few" and not rule.least:
         return None
     limit = rule.alert if rule.alert is not None else rule.watch
     value = {"missing": None, "bad": limit * 2, "fine": 0.0}.get(state, limit / 100)
     at = T - rule.within - timedelta(minutes=1) if state == "late" else T
-    return Figure(rule.kind, "spend_v1", at, value, feature="sum", n=rule.least - 1 if state == "few" else 1000, extra={rule.per: 1.0} if rule.per else {})
+    return Figure(
+        rule.kind,
+        "spend_v1",
+        at,
+        value,
+        feature="sum",
+        n=rule.least - 1 if state == "few" else 1000,
+        extra={rule.per: 1.0} if rule.per else {},
+    )
 
 
 def surfaces_of(findings, tmp_path):
-    """What every surface of findings says of them: words, counts, truth, exit code, and the numbers that Prometheus gets."""
+    """What every surface of findings says of them: words, counts, truth, exit code, and the numbers
+    that Prometheus gets.
+    """
     found = Pass("spend_v1", T, findings, (), {})
     marks = Marks(("spend_v1",), T - timedelta(days=2), T, (), (), (), (), {}, (), (), {})
     fresh = Freshness("spend_v1", T, marks, (), findings, ())
     exported(tmp_path / "x.prom", "spend_v1", findings, ())
     lines = (tmp_path / "x.prom").read_text().splitlines()
     return SimpleNamespace(
-        words={"pass": findings.status, "json": found.told()["status"], "freshness": fresh.status, "verdict": fresh.verdict},
-        ok={found.told()["counts"]["ok"], findings.counts["ok"], int(f"{1} ok" in str(found)), int("1 ok" in tally(findings))},
+        words={
+            "pass": findings.status,
+            "json": found.told()["status"],
+            "freshness": fresh.status,
+            "verdict": fresh.verdict,
+        },
+        ok={
+            found.told()["counts"]["ok"],
+            findings.counts["ok"],
+            int(f"{1} ok" in str(found)),
+            int("1 ok" in tally(findings)),
+        },
         true=bool(fresh),
         page=fresh._repr_html_() + repr(fresh),
         code=found.code("alert"),
-        status={float(line.rpartition(" ")[2]) for line in lines if line.startswith("workbench_finding_status{")},
-        severity={line.rpartition(" ")[2] for line in lines if line.startswith("workbench_finding_severity{")},
+        status={
+            float(line.rpartition(" ")[2])
+            for line in lines
+            if line.startswith("workbench_finding_status{")
+        },
+        severity={
+            line.rpartition(" ")[2]
+            for line in lines
+            if line.startswith("workbench_finding_severity{")
+        },
         hook=[said(f) for f in findings.findings],
     )
 
 
 USUAL = [r for r in default_rules.RULES if not r.rises]
 MISTAKES = {
-    "what is not told keeps being ok": (alert_rules, "_missing", lambda rule, chain, *, late: ("ok", "all is well", 0.0)),
-    "not judged is better than ok": (alert_rules, "STATUSES", ("alert", "watch", "ok", "not judged")),
+    "what is not told keeps being ok": (
+        alert_rules,
+        "_missing",
+        lambda rule, chain, *, late: ("ok", "all is well", 0.0),
+    ),
+    "not judged is better than ok": (
+        alert_rules,
+        "STATUSES",
+        ("alert", "watch", "ok", "not judged"),
+    ),
 }
 
 
@@ -94,22 +159,52 @@ def test_no_surface_says_ok_for_a_figure_that_was_not_judged(rule, state, tmp_pa
     one = figure(rule, state)
     if one is None:
         return
-    before = evaluate([rule], [Figure(rule.kind, "spend_v1", one.at - timedelta(hours=1), 0.0, feature="sum", n=1000, extra=one.extra)], one.at - timedelta(hours=1))
+    before = evaluate(
+        [rule],
+        [
+            Figure(
+                rule.kind,
+                "spend_v1",
+                one.at - timedelta(hours=1),
+                0.0,
+                feature="sum",
+                n=1000,
+                extra=one.extra,
+            )
+        ],
+        one.at - timedelta(hours=1),
+    )
     findings = evaluate([rule], [one], T, before)
     got = surfaces_of(findings, tmp_path)
 
     (finding,) = findings.findings
     if state == "fine":
-        assert ({"ok"}, {1}, True, 0, {0.0}) == ({w for k, w in got.words.items() if k != "verdict"}, got.ok, got.true, got.code, got.status)
+        assert ({"ok"}, {1}, True, 0, {0.0}) == (
+            {w for k, w in got.words.items() if k != "verdict"},
+            got.ok,
+            got.true,
+            got.code,
+            got.status,
+        )
     elif state == "bad":
-        assert {finding.status} == {w for k, w in got.words.items() if k != "verdict"} <= {"alert", "watch"}
+        assert (
+            {finding.status}
+            == {w for k, w in got.words.items() if k != "verdict"}
+            <= {"alert", "watch"}
+        )
         assert ({0}, 2 if finding.status == "alert" else 0) == (got.ok, got.code)
         assert got.true == (finding.status == "watch")
     elif rule.missing == "alert":
         assert ("alert", 2, False) == (finding.status, got.code, got.true)
     else:
         assert {GREY} == {w for k, w in got.words.items() if k != "verdict"}
-        assert ({0}, False, 3, {-1.0}, {"NaN"}) == (got.ok, got.true, got.code, got.status, got.severity)
+        assert ({0}, False, 3, {-1.0}, {"NaN"}) == (
+            got.ok,
+            got.true,
+            got.code,
+            got.status,
+            got.severity,
+        )
         assert "as fresh as expected" not in got.page
         assert [(GREY, None)] == [(f["status"], f["severity"]) for f in got.hook]
         assert finding.sentence.strip()
@@ -119,18 +214,26 @@ def test_no_surface_says_ok_for_a_figure_that_was_not_judged(rule, state, tmp_pa
 def test_a_planted_mistake_is_found_by_the_surfaces(mistake, monkeypatch, tmp_path):
     place, name, wrong = MISTAKES[mistake]
     monkeypatch.setattr(place, name, wrong)
-    fine, missing = (Figure("psi", "spend_v1", T, v, feature=f, n=1000) for f, v in (("a", 0.0), ("b", None)))
+    fine, missing = (
+        Figure("psi", "spend_v1", T, v, feature=f, n=1000) for f, v in (("a", 0.0), ("b", None))
+    )
 
     got = surfaces_of(evaluate([default_rules.rule("psi")], [fine, missing], T), tmp_path)
 
     assert "ok" in {got.words["pass"], got.words["json"]}  # which none says without it
     monkeypatch.undo()
-    assert {GREY} == {surfaces_of(evaluate([default_rules.rule("psi")], [fine, missing], T), tmp_path).words[k] for k in ("pass", "json", "freshness")}
+    assert {GREY} == {
+        surfaces_of(evaluate([default_rules.rule("psi")], [fine, missing], T), tmp_path).words[k]
+        for k in ("pass", "json", "freshness")
+    }
 
 
 def test_an_alert_is_not_over_because_the_newest_tile_has_few_rows():
     psi = default_rules.rule("psi")
-    tiles = [Figure("psi", "j", T + timedelta(hours=6 * i), 0.9, feature="f", n=n) for i, n in enumerate((500, 500, 500, 12))]
+    tiles = [
+        Figure("psi", "j", T + timedelta(hours=6 * i), 0.9, feature="f", n=n)
+        for i, n in enumerate((500, 500, 500, 12))
+    ]
 
     (found,) = evaluate([psi], tiles, T + timedelta(hours=20)).findings
 
@@ -140,44 +243,85 @@ def test_an_alert_is_not_over_because_the_newest_tile_has_few_rows():
 
 def test_a_rule_of_ones_own_that_nothing_is_measured_for_is_not_judged(store, table):
     with served(store, table("idle_rule", [T - timedelta(hours=3)])) as made:
-        found = monitored(store, made.name, now=T, rules=[Rule("load", "load", watch=1), *default_rules.RULES])
+        found = monitored(
+            store, made.name, now=T, rules=[Rule("load", "load", watch=1), *default_rules.RULES]
+        )
 
     assert [GREY] == [f.status for f in found.findings.rule("load")]
     assert "nothing is measured that rule load reads" in str(found)
 
 
-def test_what_a_source_could_not_measure_is_a_finding_that_reaches_metrics_and_is_over_once_it_can(store, table, tmp_path):
+def test_what_a_source_could_not_measure_is_a_finding_that_reaches_metrics_and_is_over_once_it_can(
+    store, table, tmp_path
+):
     def broken(_store, _name, _now):
         message = "the warehouse is away"
         raise StoreError(message)
 
     with served(store, table("broken_source", [T - timedelta(hours=3)])) as made:
         first = monitored(store, made.name, now=T, sources={**SOURCES, "drift": broken})
-        again = monitored(store, made.name, now=T + timedelta(minutes=5), sources={**SOURCES, "drift": lambda *_: []})
-        third = monitored(store, made.name, now=T + timedelta(minutes=10), sources={**SOURCES, "drift": lambda *_: []})
+        again = monitored(
+            store,
+            made.name,
+            now=T + timedelta(minutes=5),
+            sources={**SOURCES, "drift": lambda *_: []},
+        )
+        third = monitored(
+            store,
+            made.name,
+            now=T + timedelta(minutes=10),
+            sources={**SOURCES, "drift": lambda *_: []},
+        )
         exported(tmp_path / "x.prom", made.name, first.findings, first.figures)
 
-    assert ([GREY], 3) == ([f.status for f in first.findings.rule("measured drift")], first.code("alert"))
+    assert ([GREY], 3) == (
+        [f.status for f in first.findings.rule("measured drift")],
+        first.code("alert"),
+    )
     assert 'rule="measured drift"} -1.0' in (tmp_path / "x.prom").read_text()
-    assert (["ok"], []) == tuple([f.status for f in p.findings.rule("measured drift")] for p in (again, third))
+    assert (["ok"], []) == tuple(
+        [f.status for f in p.findings.rule("measured drift")] for p in (again, third)
+    )
 
 
 def test_exit_codes_are_those_of_monitoring_plugins():
     counts = {"alert": 0, "watch": 1, "not judged": 1, "ok": 1}
 
-    assert (3, 1, 2, 0) == (exit_code(counts, "alert", judged=False), exit_code(counts, "watch", judged=False), exit_code(counts | {"alert": 1}, "alert", judged=True), exit_code(counts, "alert", judged=True))
+    assert (3, 1, 2, 0) == (
+        exit_code(counts, "alert", judged=False),
+        exit_code(counts, "watch", judged=False),
+        exit_code(counts | {"alert": 1}, "alert", judged=True),
+        exit_code(counts, "alert", judged=True),
+    )
 
 
 # --- a dashboard's lines
 
 
 @pytest.mark.parametrize(("drift", "agreement"), list(product(STATUSES, STATUSES)))
-def test_a_feature_is_ok_only_where_drift_and_agreement_are_judged_and_well(drift, agreement, tmp_path):
+def test_a_feature_is_ok_only_where_drift_and_agreement_are_judged_and_well(
+    drift, agreement, tmp_path
+):
     column = Column("user", "string", "text")
     part = PartPlan("", "spend_v1", (("user", "user"),))
-    plan = Plan("spend_v1", "group_by", "h", (column,), (), (part,), (), (GroupByPlan("spend_v1", "h", "events", (column,), (), (), None, (), (), ()),))
-    finding = None if agreement == GREY else Finding("lateness", Subject("spend_v1", "sum"), agreement, 0.0, "", 0.0, T, T)
-    line = _line(plan, part, "sum", Drifted(drift, why="12 rows are too few"), Differing(finding=finding))
+    plan = Plan(
+        "spend_v1",
+        "group_by",
+        "h",
+        (column,),
+        (),
+        (part,),
+        (),
+        (GroupByPlan("spend_v1", "h", "events", (column,), (), (), None, (), (), ()),),
+    )
+    finding = (
+        None
+        if agreement == GREY
+        else Finding("lateness", Subject("spend_v1", "sum"), agreement, 0.0, "", 0.0, T, T)
+    )
+    line = _line(
+        plan, part, "sum", Drifted(drift, why="12 rows are too few"), Differing(finding=finding)
+    )
     made = Dashboard(Board("spend_v1", "0" * 40, "7 d", "none", 0, (line,)), lambda: None)
     says = {line.status, made.board.status, made.to_pandas()["status"][0]}
     pages = (made.text(), made._repr_html_(), made.export(tmp_path / "x.html").read_text())
@@ -192,11 +336,16 @@ def test_a_feature_is_ok_only_where_drift_and_agreement_are_judged_and_well(drif
         assert "1 not judged, 0 ok of 1" in made.text()
         assert made.to_pandas()["severity"].isna().all()
         assert "Nothing is judged yet." in pages[1]
-        assert all(any(why in page for why in ("12 rows are too few", "nothing was compared")) for page in pages)
+        assert all(
+            any(why in page for why in ("12 rows are too few", "nothing was compared"))
+            for page in pages
+        )
 
 
 def test_a_board_says_how_many_are_ok_of_all_and_why_the_others_are_not_judged():
-    lines = tuple(boards.Line(f"f{i}", "g", UNJUDGED, reasons=("drift: no reference",)) for i in range(12))
+    lines = tuple(
+        boards.Line(f"f{i}", "g", UNJUDGED, reasons=("drift: no reference",)) for i in range(12)
+    )
 
     got = Dashboard(Board("b", "0" * 40, "7 d", "none", 0, lines), lambda: None).text()
 
@@ -205,11 +354,21 @@ def test_a_board_says_how_many_are_ok_of_all_and_why_the_others_are_not_judged()
 
 
 def test_several_reasons_of_what_is_not_judged_are_one_line():
-    lines = tuple(boards.Line(f"f{i}", "g", UNJUDGED, reasons=(f"drift: reason {i % 5 // 2}",)) for i in range(12))
+    lines = tuple(
+        boards.Line(f"f{i}", "g", UNJUDGED, reasons=(f"drift: reason {i % 5 // 2}",))
+        for i in range(12)
+    )
 
-    got = Dashboard(Board("b", "0" * 40, "7 d", "none", 0, lines), lambda: None).text(0).splitlines()
+    got = (
+        Dashboard(Board("b", "0" * 40, "7 d", "none", 0, lines), lambda: None).text(0).splitlines()
+    )
 
-    assert ["  ◌ not judged: drift: reason 0 (6 features); 6 features for 2 other reasons, in .to_pandas()"] == got[2:]
+    assert [
+        (
+            "  ◌ not judged: drift: reason 0 (6 features); 6 features for 2 other reasons, in"
+            " .to_pandas()"
+        )
+    ] == got[2:]
 
 
 # --- a feature that is null throughout
@@ -230,7 +389,9 @@ def test_several_reasons_of_what_is_not_judged_are_one_line():
         ((30, 29, 30, 29), {}, 29 / 30),
     ],
 )
-def test_null_in_every_answer_is_told_however_few_rows_the_newest_tile_has(counts, trained, expected):
+def test_null_in_every_answer_is_told_however_few_rows_the_newest_tile_has(
+    counts, trained, expected
+):
     assert expected == void_features.void(counts, "f", trained)[0]
 
 
@@ -240,13 +401,50 @@ def test_null_in_every_answer_is_told_however_few_rows_the_newest_tile_has(count
 def entry(age, *, gap=None, longest=None, monitored_at=None, counts=None, staged=10, told=True):
     """A published group-by whose newest fact is so old, as the catalog has it."""
     now = int(T.timestamp() * 1e6)
-    cells = (Cell("c", "Sum", {"arg": "i0"}, "int64", "int8", None if longest is None else longest // timedelta(microseconds=1)),)
+    cells = (
+        Cell(
+            "c",
+            "Sum",
+            {"arg": "i0"},
+            "int64",
+            "int8",
+            None if longest is None else longest // timedelta(microseconds=1),
+        ),
+    )
     column = Column("user", "string", "text")
     group_by = GroupByPlan("g", "h" * 12, "events", (column,), (), (), None, cells, (), ())
-    plan = Plan("g", "group_by", "h", (column,), (), (PartPlan("", "g", (("user", "user"),)),), (), (group_by,))
-    facts = {"rows": staged, "newest": None if age is None else now - age // timedelta(microseconds=1), "gap": None if gap is None else gap * DAY}
-    state = State(group_by.table, now, None, None, None, None, 1, 1, staged=staged, facts=facts if told else None)
-    seen = None if monitored_at is None else Monitored(monitored_at, counts or {}, dict.fromkeys(counts or {}, "bad"))
+    plan = Plan(
+        "g",
+        "group_by",
+        "h",
+        (column,),
+        (),
+        (PartPlan("", "g", (("user", "user"),)),),
+        (),
+        (group_by,),
+    )
+    facts = {
+        "rows": staged,
+        "newest": None if age is None else now - age // timedelta(microseconds=1),
+        "gap": None if gap is None else gap * DAY,
+    }
+    state = State(
+        group_by.table,
+        now,
+        None,
+        None,
+        None,
+        None,
+        1,
+        1,
+        staged=staged,
+        facts=facts if told else None,
+    )
+    seen = (
+        None
+        if monitored_at is None
+        else Monitored(monitored_at, counts or {}, dict.fromkeys(counts or {}, "bad"))
+    )
     return Entry("g", plan, True, False, (), (), (state,), (), None, False, T, monitored=seen)
 
 
@@ -256,9 +454,15 @@ def entry(age, *, gap=None, longest=None, monitored_at=None, counts=None, staged
         (entry(timedelta(hours=6)), "fresh"),  # drift was judged by nobody
         (entry(timedelta(hours=6), monitored_at=T, counts={"ok": 9}), "ok"),
         (entry(timedelta(hours=6), monitored_at=T, counts={"ok": 9, GREY: 1}), "fresh"),
-        (entry(timedelta(hours=6), monitored_at=T - timedelta(days=3), counts={"ok": 9}), "fresh"),  # of long ago
+        (
+            entry(timedelta(hours=6), monitored_at=T - timedelta(days=3), counts={"ok": 9}),
+            "fresh",
+        ),  # of long ago
         (entry(timedelta(hours=6), monitored_at=T, counts={"alert": 1}), "alert"),
-        (entry(timedelta(hours=6), monitored_at=T - timedelta(days=3), counts={"alert": 1}), "fresh"),
+        (
+            entry(timedelta(hours=6), monitored_at=T - timedelta(days=3), counts={"alert": 1}),
+            "fresh",
+        ),
         (entry(timedelta(days=24 * 365)), "watch"),  # without a window, by the history of gaps
         (entry(timedelta(days=24 * 365), longest=timedelta(days=30)), "alert"),
         (entry(timedelta(days=6), gap=3), "fresh"),
@@ -279,13 +483,33 @@ def test_a_catalog_says_fresh_of_what_no_monitor_judged_and_ok_of_nothing_old(ma
 def test_status_and_ages_are_on_a_narrow_screen(browser, width):
     name = "quickstart_purchases_v1_purchase_price_average_30d"
     series = boards.Series((0, 1), (0.01, 0.02))
-    lines = tuple(boards.Line(name, "g", s, drift=series, nulls=series, mismatch=series, lag=1.5, age=50_000.0, fact_age=7e8) for s in STATUSES)
+    lines = tuple(
+        boards.Line(
+            name,
+            "g",
+            s,
+            drift=series,
+            nulls=series,
+            mismatch=series,
+            lag=1.5,
+            age=50_000.0,
+            fact_age=7e8,
+        )
+        for s in STATUSES
+    )
     listed = Catalog((entry(timedelta(hours=6)),), "here", T, total=1)
-    pages = (Dashboard(Board("b", "0" * 40, "7 d", "none", 0, lines), lambda: None)._repr_html_(), listed._repr_html_())
+    pages = (
+        Dashboard(Board("b", "0" * 40, "7 d", "none", 0, lines), lambda: None)._repr_html_(),
+        listed._repr_html_(),
+    )
 
     sheet = browser.new_page(viewport={"width": width, "height": 900})
     try:
-        for page, shown in zip(pages, (("▲ alert", "◌ not judged", "13.9 h", "8101"), ("✓ fresh", "6.0 h")), strict=True):
+        for page, shown in zip(
+            pages,
+            (("▲ alert", "◌ not judged", "13.9 h", "8101"), ("✓ fresh", "6.0 h")),
+            strict=True,
+        ):
             sheet.set_content(document("x", Markup(page)))
             for text in shown:
                 box = sheet.locator("td", has_text=text).first.bounding_box()
@@ -307,7 +531,11 @@ def con():
 def table(con):
     def made(name, times, values=None):
         values = values or [1] * len(times)
-        columns = {"user_id": pa.array(["a"] * len(times), pa.string()), "ts": pa.array([t.replace(tzinfo=None) for t in times], pa.timestamp("us")), "amt": pa.array(values, pa.int64())}
+        columns = {
+            "user_id": pa.array(["a"] * len(times), pa.string()),
+            "ts": pa.array([t.replace(tzinfo=None) for t in times], pa.timestamp("us")),
+            "amt": pa.array(values, pa.int64()),
+        }
         return con.create_table(name, pa.table(columns), overwrite=True)
 
     return made
@@ -315,8 +543,19 @@ def table(con):
 
 @contextmanager
 def served(store, t, *, end=T, topic=None, window=30, checks=()):
-    """A group-by of a table, published under its name; unpublished afterwards, with what was found of it."""
-    made = GroupBy(name=f"{t.get_name().rpartition('.')[2]}_v1", source=EventSource(t, time="ts", topic=topic, checks=checks), keys=["user_id"], aggregations=trailing(days(window), t.amt.sum(), t.amt.count()) if window else [t.amt.sum()], accuracy="temporal")
+    """A group-by of a table, published under its name.
+
+    Unpublished afterwards, with what was found of it.
+    """
+    made = GroupBy(
+        name=f"{t.get_name().rpartition('.')[2]}_v1",
+        source=EventSource(t, time="ts", topic=topic, checks=checks),
+        keys=["user_id"],
+        aggregations=(
+            trailing(days(window), t.amt.sum(), t.amt.count()) if window else [t.amt.sum()]
+        ),
+        accuracy="temporal",
+    )
     publish(made, store, end=end, confirm=True)
     try:
         yield made
@@ -330,32 +569,73 @@ def surfaces(store, made, now, tmp_path):
     """What each surface says of what is served: its worst status, and its text."""
     looked = monitored(store, made.name, now=now)
     exported(tmp_path / "m.prom", made.name, looked.findings, looked.figures)
-    fresh, board, entry = freshness(store, made.name, now=now), dashboard(store, made, now=now), catalog(store, now=now)[made.name]
-    numbers = {float(line.rpartition(" ")[2]) for line in (tmp_path / "m.prom").read_text().splitlines() if line.startswith("workbench_finding_status{")}
+    fresh, board, entry = (
+        freshness(store, made.name, now=now),
+        dashboard(store, made, now=now),
+        catalog(store, now=now)[made.name],
+    )
+    numbers = {
+        float(line.rpartition(" ")[2])
+        for line in (tmp_path / "m.prom").read_text().splitlines()
+        if line.startswith("workbench_finding_status{")
+    }
     return {
         "monitor": (looked.findings.status, str(looked)),
         "json": (looked.told()["status"], json.dumps(looked.told())),
-        "exit code": ({0: "ok", 1: "watch", 2: "alert", 3: GREY}[looked.code("watch")], str(looked)),
-        "metrics": ("alert" if 2.0 in numbers else "watch" if 1.0 in numbers else GREY if -1.0 in numbers else "ok", str(looked)),
+        "exit code": (
+            {0: "ok", 1: "watch", 2: "alert", 3: GREY}[looked.code("watch")],
+            str(looked),
+        ),
+        "metrics": (
+            (
+                "alert"
+                if 2.0 in numbers
+                else "watch"
+                if 1.0 in numbers
+                else GREY
+                if -1.0 in numbers
+                else "ok"
+            ),
+            str(looked),
+        ),
         "freshness": (fresh.status, repr(fresh) + fresh._repr_html_()),
-        "freshness, as a truth": ("alert" if not fresh and fresh.status == "alert" else fresh.status if fresh else GREY, repr(fresh)),
+        "freshness, as a truth": (
+            "alert" if not fresh and fresh.status == "alert" else fresh.status if fresh else GREY,
+            repr(fresh),
+        ),
         "dashboard": (board.board.status, repr(board) + board._repr_html_()),
-        "dashboard's lines": (min((n.status for n in board.board.lines), key=STATUSES.index), "; ".join(r for n in board.board.lines for r in n.reasons)),
-        "dashboard's table": (min(board.to_pandas()["status"], key=STATUSES.index), "; ".join(board.to_pandas()["reasons"])),
+        "dashboard's lines": (
+            min((n.status for n in board.board.lines), key=STATUSES.index),
+            "; ".join(r for n in board.board.lines for r in n.reasons),
+        ),
+        "dashboard's table": (
+            min(board.to_pandas()["status"], key=STATUSES.index),
+            "; ".join(board.to_pandas()["reasons"]),
+        ),
         "export": (board.board.status, board.export(tmp_path / "b.html").read_text()),
-        "catalog": (entry.status.word, repr(entry) + repr(catalog(store, now=now)) + entry._repr_html_()),
+        "catalog": (
+            entry.status.word,
+            repr(entry) + repr(catalog(store, now=now)) + entry._repr_html_(),
+        ),
     }
 
 
 def assert_told(found, status, *words):
     """Every surface has the status, and says why."""
     assert dict.fromkeys(found, status) == {name: got for name, (got, _) in found.items()}
-    lacking_ = {name: (word, told[1][:400]) for name, told in found.items() for word in words if word not in told[1]}
+    lacking_ = {
+        name: (word, told[1][:400])
+        for name, told in found.items()
+        for word in words
+        if word not in told[1]
+    }
     assert {} == lacking_
 
 
 def test_facts_of_24_years_ago_are_an_alert_though_the_upload_is_fresh(store, table, tmp_path):
-    with served(store, table("ancient", [T - timedelta(days=24 * 365 + i) for i in range(5)])) as made:
+    with served(
+        store, table("ancient", [T - timedelta(days=24 * 365 + i) for i in range(5)])
+    ) as made:
         found = surfaces(store, made, T + timedelta(hours=1), tmp_path)
         answer = fetch(store, made.name, user_id="a", at=T + timedelta(days=9))
 
@@ -368,7 +648,9 @@ def test_a_feature_of_all_time_is_watched_by_the_usual_time_between_facts(store,
     weekly = [T - timedelta(days=40 + 7 * i) for i in range(10)]
     with served(store, table("weekly", weekly), window=None) as made:
         found = surfaces(store, made, T + timedelta(hours=1), tmp_path)
-    with served(store, table("weekly_well", [t + timedelta(days=30) for t in weekly]), window=None) as made:
+    with served(
+        store, table("weekly_well", [t + timedelta(days=30) for t in weekly]), window=None
+    ) as made:
         well = surfaces(store, made, T + timedelta(hours=1), tmp_path)
 
     assert_told(found, "watch", "the newest fact", "2024-01-30")
@@ -377,10 +659,16 @@ def test_a_feature_of_all_time_is_watched_by_the_usual_time_between_facts(store,
 
 def test_what_nothing_is_wrong_with_is_ok_nowhere_where_it_was_not_judged(store, table, tmp_path):
     with served(store, table("unlogged", [T - timedelta(hours=i) for i in range(1, 50)])) as made:
-        found = {name: got for name, (got, _) in surfaces(store, made, T + timedelta(hours=1), tmp_path).items()}
+        found = {
+            name: got
+            for name, (got, _) in surfaces(store, made, T + timedelta(hours=1), tmp_path).items()
+        }
 
-    # freshness is judged of all that it has; drift and agreement by nobody, since nothing was logged
-    assert {GREY} == {found[s] for s in ("dashboard", "dashboard's lines", "dashboard's table", "export")}
+    # freshness is judged of all that it has; drift and agreement by nobody, since nothing was
+    # logged
+    assert {GREY} == {
+        found[s] for s in ("dashboard", "dashboard's lines", "dashboard's table", "export")
+    }
     assert ("ok", "fresh") == (found["freshness"], found["catalog"])
 
 
@@ -391,15 +679,31 @@ def test_an_upload_without_rows_is_an_alert(store, table, tmp_path):
     assert_told(found, "alert", "had no rows")
 
 
-def test_dead_letters_trouble_and_a_topic_that_nobody_reads_are_told_everywhere(store, table, tmp_path):
-    with served(store, table("dead_ends", [T - timedelta(hours=3)]), topic=Topic("dead_ends_topic")) as made:
+def test_dead_letters_trouble_and_a_topic_that_nobody_reads_are_told_everywhere(
+    store, table, tmp_path
+):
+    with served(
+        store, table("dead_ends", [T - timedelta(hours=3)]), topic=Topic("dead_ends_topic")
+    ) as made:
         (plan,) = plan_of(made).group_bys
         with store.connection() as con, con.cursor() as cursor:
-            dead_letters.written(cursor, plan, "dead_ends_topic", [Dead(0, i, b"{}", "it has no user_id") for i in range(3)])
-            topic_health.counted(cursor, plan, "dead_ends_topic", {0: Counts(messages=10, events=7, dead=3, keyless=3)})
+            dead_letters.written(
+                cursor,
+                plan,
+                "dead_ends_topic",
+                [Dead(0, i, b"{}", "it has no user_id") for i in range(3)],
+            )
+            topic_health.counted(
+                cursor,
+                plan,
+                "dead_ends_topic",
+                {0: Counts(messages=10, events=7, dead=3, keyless=3)},
+            )
         dead = surfaces(store, made, T + timedelta(hours=1), tmp_path)
         with store.connection() as con:
-            topic_health.troubled(con, [plan.table], "dead_ends_topic", "the broker has no such topic")
+            topic_health.troubled(
+                con, [plan.table], "dead_ends_topic", "the broker has no such topic"
+            )
         troubled = surfaces(store, made, T + timedelta(hours=1), tmp_path)
         with store.connection() as con:
             con.execute("delete from workbench.dead_letters where rows = %s", (plan.table,))
@@ -411,7 +715,9 @@ def test_dead_letters_trouble_and_a_topic_that_nobody_reads_are_told_everywhere(
 
 
 def test_a_renamed_value_and_times_far_from_now_name_the_column_and_the_topic(store, table):
-    with served(store, table("renamed", [T - timedelta(hours=3)]), topic=Topic("renamed_topic")) as made:
+    with served(
+        store, table("renamed", [T - timedelta(hours=3)]), topic=Topic("renamed_topic")
+    ) as made:
         (plan,) = plan_of(made).group_bys
         counts = Counts(messages=50, events=50, old=50)
         counts.nulls.update({"amt": 50})
@@ -437,20 +743,34 @@ def test_a_stopped_upload_and_a_failed_check_are_told_everywhere(store, table, c
         with pytest.raises(StoreError, match="allow"):
             upload(made.name, store, end=end + timedelta(minutes=5), on=con)
         stopped = surfaces(store, made, datetime.now(UTC), tmp_path)
-    with served(store, table("checked", times, [*range(48), -1]), end=end, checks=[DataCheck(_.amt >= 0, blocks=False)]) as made:
+    with served(
+        store,
+        table("checked", times, [*range(48), -1]),
+        end=end,
+        checks=[DataCheck(_.amt >= 0, blocks=False)],
+    ) as made:
         doubted = surfaces(store, made, datetime.now(UTC), tmp_path)
 
     assert_told(stopped, "alert", "take")
     assert all("amt >= 0" in told[1].replace("&gt;", ">") for told in doubted.values())
 
 
-def test_a_feature_that_is_null_in_every_answer_is_an_alert_though_its_newest_tile_has_few_rows(store, table, tmp_path):
-    with served(store, table("voided", [T - timedelta(hours=i) for i in range(1, 9)], [None] * 8)) as made:
+def test_a_feature_that_is_null_in_every_answer_is_an_alert_though_its_newest_tile_has_few_rows(
+    store, table, tmp_path
+):
+    with served(
+        store, table("voided", [T - timedelta(hours=i) for i in range(1, 9)], [None] * 8)
+    ) as made:
         fetcher = Fetcher(store, sample=1.0)
         for i in range(4):
             fetcher.fetch(made.name, [{"user_id": "a"}] * 10, at=T - timedelta(hours=6 * i))
         fetcher.close()
-        board = dashboard(store, made, now=T + timedelta(hours=1), reference=ibis.memtable({"amt_sum_30d": [None, 1, 2], "amt_count_30d": [1, 2, 3]}))
+        board = dashboard(
+            store,
+            made,
+            now=T + timedelta(hours=1),
+            reference=ibis.memtable({"amt_sum_30d": [None, 1, 2], "amt_count_30d": [1, 2, 3]}),
+        )
         looked = monitored(store, made.name, now=T + timedelta(hours=1))
         with store.connection() as c:
             c.execute("delete from workbench.served where name = %s", (made.name,))
@@ -464,15 +784,27 @@ def test_a_feature_that_is_null_in_every_answer_is_an_alert_though_its_newest_ti
 
 
 @pytest.mark.parametrize("nulls_last", [True, False])
-def test_answers_of_one_time_are_one_newest_whatever_the_order_of_their_keys(store, table, nulls_last):
-    """N13: one request for 90 known keys and 40 unknown ones is no feature that is null in every answer."""
+def test_answers_of_one_time_are_one_newest_whatever_the_order_of_their_keys(
+    store, table, nulls_last
+):
+    """N13: one request for 90 known keys and 40 unknown ones is no feature that is null in every
+    answer.
+    """
     known, unknown = [{"user_id": "a"}] * 90, [{"user_id": f"new{i}"} for i in range(40)]
-    with served(store, table("one_request", [T - timedelta(hours=i) for i in range(1, 9)], [1] * 8)) as made:
+    with served(
+        store, table("one_request", [T - timedelta(hours=i) for i in range(1, 9)], [1] * 8)
+    ) as made:
         fetcher = Fetcher(store, sample=1.0)
         fetcher.fetch(made.name, known + unknown if nulls_last else unknown + known, at=T)
         fetcher.close()
-        figures = list(void_features.of_voids(store, store.plan(made.name, fresh=True)[1], T + timedelta(hours=1)))
+        figures = list(
+            void_features.of_voids(
+                store, store.plan(made.name, fresh=True)[1], T + timedelta(hours=1)
+            )
+        )
         with store.connection() as c:
             c.execute("delete from workbench.served where name = %s", (made.name,))
 
-    assert [(pytest.approx(40 / 130), 130)] == [(f.value, f.n) for f in figures if f.feature == "amt_sum_30d"]
+    assert [(pytest.approx(40 / 130), 130)] == [
+        (f.value, f.n) for f in figures if f.feature == "amt_sum_30d"
+    ]

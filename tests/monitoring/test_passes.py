@@ -79,11 +79,21 @@ def hooked(*codes):
 def passed(store, value, minute, **more):
     """A pass over one figure of returns_v1."""
     now = T + timedelta(minutes=minute)
-    return monitored(store, "returns_v1", now=now, rules=[LOAD], sources={"load": lambda s, n, at: [Figure("load", n, at, value)]}, **more)
+    return monitored(
+        store,
+        "returns_v1",
+        now=now,
+        rules=[LOAD],
+        sources={"load": lambda s, n, at: [Figure("load", n, at, value)]},
+        **more,
+    )
 
 
 def test_hysteresis_and_persistence_last_over_passes(store, returned):
-    got = [passed(store, value, i).findings.status for i, value in enumerate([0.1, 0.95, 0.95, 0.75, 0.1, 0.1])]
+    got = [
+        passed(store, value, i).findings.status
+        for i, value in enumerate([0.1, 0.95, 0.95, 0.75, 0.1, 0.1])
+    ]
 
     assert ["ok", "watch", "alert", "alert", "alert", "ok"] == got
     assert got == [status for *_, status, _ in findings_store.history(store, "returns_v1", T)]
@@ -104,8 +114,12 @@ def test_a_webhook_is_told_of_what_changed_and_of_nothing_else(store, returned):
         for minute, value in enumerate([0.1, 0.6, 0.6, 0.6, 0.1, 0.1]):
             passed(store, value, minute, hook=url)
 
-    assert [("watch", T + timedelta(minutes=1)), ("ok", T + timedelta(minutes=4))] == [(g["findings"][0]["status"], datetime.fromisoformat(g["at"])) for g in got]
-    assert "load is 0.6 (watch from 0.5), since 2023-12-01 00:01" in got[0]["findings"][0]["sentence"]
+    assert [("watch", T + timedelta(minutes=1)), ("ok", T + timedelta(minutes=4))] == [
+        (g["findings"][0]["status"], datetime.fromisoformat(g["at"])) for g in got
+    ]
+    assert (
+        "load is 0.6 (watch from 0.5), since 2023-12-01 00:01" in got[0]["findings"][0]["sentence"]
+    )
 
 
 def test_a_webhook_that_fails_is_tried_again_and_then_by_the_next_pass(store, returned):
@@ -131,7 +145,9 @@ def test_a_webhook_that_is_gone_or_sends_elsewhere_stops_no_pass(store, returned
     assert "watch" == gone.findings.status
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://example.org", "example.org/hook", "https://"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://example.org", "example.org/hook", "https://"]
+)
 def test_a_webhook_is_http_or_https(url):
     with pytest.raises(DefinitionError, match="webhook"):
         webhook.checked(url)
@@ -142,17 +158,38 @@ def test_a_source_that_fails_is_said_and_stops_no_other(store, returned):
         message = "the warehouse is away"
         raise StoreError(message)
 
-    got = monitored(store, "returns_v1", now=T, rules=[LOAD], sources={"drift": broken, "load": lambda s, n, at: [Figure("load", n, at, 0.1)]})
+    got = monitored(
+        store,
+        "returns_v1",
+        now=T,
+        rules=[LOAD],
+        sources={"drift": broken, "load": lambda s, n, at: [Figure("load", n, at, 0.1)]},
+    )
 
-    assert ({"drift": "the warehouse is away"}, "not judged", 3) == (got.failed, got.findings.status, got.code("alert"))
+    assert ({"drift": "the warehouse is away"}, "not judged", 3) == (
+        got.failed,
+        got.findings.status,
+        got.code("alert"),
+    )
     assert "1 not judged, 1 ok" in str(got)
     assert "drift is not judged: the warehouse is away" in str(got)
 
 
 def test_what_is_not_scored_is_a_line_a_rule(store, returned):
-    unknown = [Figure("load", "returns_v1", T, None, place=str(i), extra={"why": "nobody looked"}) for i in range(40)]
+    unknown = [
+        Figure("load", "returns_v1", T, None, place=str(i), extra={"why": "nobody looked"})
+        for i in range(40)
+    ]
 
-    told = str(monitored(store, "returns_v1", now=T, rules=[LOAD], sources={"load": lambda s, n, at: [*unknown, Figure("load", "returns_v1", T, 0.6)]}))
+    told = str(
+        monitored(
+            store,
+            "returns_v1",
+            now=T,
+            rules=[LOAD],
+            sources={"load": lambda s, n, at: [*unknown, Figure("load", "returns_v1", T, 0.6)]},
+        )
+    )
 
     assert 3 == len(told.splitlines())
     assert "load is 0.6 (watch from 0.5)" in told
@@ -164,13 +201,20 @@ def test_a_report_goes_on_from_what_a_monitor_found_and_writes_nothing(store, re
     returned.write([timedelta(seconds=1)] * 3, apply=False)
     returned.look()
     with store.connection() as con:
-        con.execute("update workbench.offsets set behind = behind - 600000000 where topic = %s", (returned.topic,))
+        con.execute(
+            "update workbench.offsets set behind = behind - 600000000 where topic = %s",
+            (returned.topic,),
+        )
     now = clock(store)
     before = monitored(store, "returns_v1", now=now)
 
-    alone, after = (freshness(store, "returns_v1", now=at) for at in (now, now + timedelta(minutes=1)))
+    alone, after = (
+        freshness(store, "returns_v1", now=at) for at in (now, now + timedelta(minutes=1))
+    )
 
-    assert ["watch", "watch", "alert"] == [found.findings.rule("time_lag")[0].status for found in (before, alone, after)]
+    assert ["watch", "watch", "alert"] == [
+        found.findings.rule("time_lag")[0].status for found in (before, alone, after)
+    ]
     assert before.findings == findings_store.latest(store, "returns_v1")
 
 
@@ -178,7 +222,13 @@ def test_a_group_by_that_is_gone_is_not_missed(store, returned):
     rule = Rule("load", "load", watch=0.5, missing="alert")
 
     def once(figures, minute):
-        return monitored(store, "returns_v1", now=T + timedelta(minutes=minute), rules=[rule], sources={"load": lambda s, n, at: figures}).findings
+        return monitored(
+            store,
+            "returns_v1",
+            now=T + timedelta(minutes=minute),
+            rules=[rule],
+            sources={"load": lambda s, n, at: figures},
+        ).findings
 
     once([Figure("load", "gone_v1", T, 0.9), Figure("load", "returns_v1", T, 0.1)], 0)
     later = once([], 60)
@@ -189,8 +239,12 @@ def test_a_group_by_that_is_gone_is_not_missed(store, returned):
 @pytest.fixture
 def run(store, capsys, monkeypatch):
     """Runs the command as pyproject.toml registers it: its exit code and what it prints."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][main.GROUP]
-    monkeypatch.setattr(main, "entry_points", lambda group: [EntryPoint("monitor", told["monitor"], group)])
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
+        main.GROUP
+    ]
+    monkeypatch.setattr(
+        main, "entry_points", lambda group: [EntryPoint("monitor", told["monitor"], group)]
+    )
 
     def ran(*options, name="returns_v1"):
         return main.main(["monitor", name, "--store", store.url, *options]), capsys.readouterr()
@@ -202,7 +256,11 @@ def test_the_exit_code_says_whether_something_is_wrong(store, returned, run):
     returned.write([timedelta(minutes=1)] * 5)
     returned.look()
     with store.connection() as con:
-        con.execute("update workbench.states set batch_end = (extract(epoch from clock_timestamp()) * 1000000)::int8 where rows = %s", (returned.table,))
+        con.execute(
+            "update workbench.states set batch_end = (extract(epoch from clock_timestamp()) *"
+            " 1000000)::int8 where rows = %s",
+            (returned.table,),
+        )
 
     alert, _ = run()
     with store.connection() as con:
@@ -215,7 +273,12 @@ def test_the_exit_code_says_whether_something_is_wrong(store, returned, run):
 
     assert (2, 0, 0, 3) == (alert, ok, still, grey)
     assert "drift is not judged: no definition given" in said.out
-    assert {"name": "returns_v1", "status": "ok", "failed": {}, "webhook": ""}.items() <= json.loads(told.out).items()
+    assert {
+        "name": "returns_v1",
+        "status": "ok",
+        "failed": {},
+        "webhook": "",
+    }.items() <= json.loads(told.out).items()
     assert 2 == unknown[0]
     assert "nothing is published as 'nothing_v1'" in unknown[1].err
     assert (2, 2, 2) == wrong
@@ -229,8 +292,16 @@ def test_metrics_are_a_file_of_prometheus_text(store, returned, run, tmp_path):
 
     code, _ = run("--metrics", str(path), "--now", f"{clock(store):%Y-%m-%dT%H:%M:%S.%f}")
 
-    found = {(s.name, s.labels.get("rule", s.labels.get("kind"))): s.value for family in text_string_to_metric_families(path.read_text()) for s in family.samples}
-    assert (2, 2, -1) == (code, found["workbench_finding_status", "batch_age"], found["workbench_finding_status", "slo_fast"])
+    found = {
+        (s.name, s.labels.get("rule", s.labels.get("kind"))): s.value
+        for family in text_string_to_metric_families(path.read_text())
+        for s in family.samples
+    }
+    assert (2, 2, -1) == (
+        code,
+        found["workbench_finding_status", "batch_age"],
+        found["workbench_finding_status", "slo_fast"],
+    )
     assert 0 == found["workbench_figure", "trouble"]
     assert math.isnan(found["workbench_finding_severity", "slo_fast"])
     assert [path] == list(tmp_path.iterdir())
@@ -245,12 +316,25 @@ def test_metrics_that_cannot_be_written_are_said(store, returned, run, tmp_path)
 
 def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafka, duck):
     name = topic(kafka)
-    with published(store, returns(duck, name)), Updater(store, "returns_v1", servers=kafka.servers, settings=Streaming(refresh=0.1)) as updater:
-        sent(kafka, name, [line(event(i, at=datetime.now(UTC).replace(tzinfo=None))) for i in range(50)])
+    with (
+        published(store, returns(duck, name)),
+        Updater(
+            store, "returns_v1", servers=kafka.servers, settings=Streaming(refresh=0.1)
+        ) as updater,
+    ):
+        sent(
+            kafka,
+            name,
+            [line(event(i, at=datetime.now(UTC).replace(tzinfo=None))) for i in range(50)],
+        )
         updater.caught_up()
-        canary = Canary(store, updater.config, name, "{ms},canary-{n},canary,0,0", updater.measures, seconds=0.2)
+        canary = Canary(
+            store, updater.config, name, "{ms},canary-{n},canary,0,0", updater.measures, seconds=0.2
+        )
         until = time.monotonic() + 60
-        while (found := monitored(store, "returns_v1", now=clock(store))).findings.of(Subject(name)) == () or found.findings.of(Subject(name))[0].value is None:
+        while (found := monitored(store, "returns_v1", now=clock(store))).findings.of(
+            Subject(name)
+        ) == () or found.findings.of(Subject(name))[0].value is None:
             assert time.monotonic() < until
             time.sleep(0.1)
         time.sleep(0.5)
@@ -265,16 +349,36 @@ def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafk
 
 
 def test_a_check_that_does_not_hold_is_an_alert_until_it_holds_or_is_gone(store, duck):
-    duck.create_table("checked", pa.table({"ts": [datetime(2024, 3, 1)] * 3, "user": [1, 2, 3], "price": [1.0, -1.0, 2.0]}), overwrite=True)  # noqa: DTZ001 naive UTC
+    duck.create_table(
+        "checked",
+        # naive UTC
+        pa.table({"ts": [datetime(2024, 3, 1)] * 3, "user": [1, 2, 3], "price": [1.0, -1.0, 2.0]}),  # noqa: DTZ001
+        overwrite=True,
+    )
 
     def made(*checks):
         source = EventSource(duck.table("checked"), time="ts", checks=checks)
-        return GroupBy(name="checked_v1", source=source, keys=["user"], aggregations=[_.price.sum()], accuracy="temporal")
+        return GroupBy(
+            name="checked_v1",
+            source=source,
+            keys=["user"],
+            aggregations=[_.price.sum()],
+            accuracy="temporal",
+        )
 
     def found():
-        return {(f.rule, f.subject.place): f.status for f in monitored(store, "checked_v1", now=clock(store)).findings.findings if f.rule in ("check", "doubted")}
+        return {
+            (f.rule, f.subject.place): f.status
+            for f in monitored(store, "checked_v1", now=clock(store)).findings.findings
+            if f.rule in ("check", "doubted")
+        }
 
-    publish(made(DataCheck(_.price >= 0, blocks=False), _.price < 10), store, confirm=True, end="2024-03-10")
+    publish(
+        made(DataCheck(_.price >= 0, blocks=False), _.price < 10),
+        store,
+        confirm=True,
+        end="2024-03-10",
+    )
     first = found()
     with pytest.raises(StoreError, match="refused"):
         publish(made(_.price >= 0), store, confirm=True, end="2024-03-11")

@@ -35,13 +35,29 @@ def run(store, talk, **settings):
 
 
 def same(want, got):
-    return (dict(want), want.parts, want.errors, want.plan, want.asked, want.at) == (dict(got), got.parts, got.errors, got.plan, got.asked, got.at)
+    return (dict(want), want.parts, want.errors, want.plan, want.asked, want.at) == (
+        dict(got),
+        got.parts,
+        got.errors,
+        got.plan,
+        got.asked,
+        got.at,
+    )
 
 
 def test_one_key_and_many_are_what_fetch_gives(definitions, store):
-    one, many = fetch(store, "spending", buyer="ann", at=service.AT), fetch(store, "spending", KEYS, at=service.AT, context={"amount": 2.0})
+    one, many = (
+        fetch(store, "spending", buyer="ann", at=service.AT),
+        fetch(store, "spending", KEYS, at=service.AT, context={"amount": 2.0}),
+    )
 
-    alone, all_of_them = run(store, lambda f: asyncio.gather(f.fetch("spending", buyer="ann", at=service.AT), f.fetch("spending", KEYS, at=service.AT, context={"amount": 2.0})))
+    alone, all_of_them = run(
+        store,
+        lambda f: asyncio.gather(
+            f.fetch("spending", buyer="ann", at=service.AT),
+            f.fetch("spending", KEYS, at=service.AT, context={"amount": 2.0}),
+        ),
+    )
 
     assert same(one, alone)
     assert all(map(same, many, all_of_them))
@@ -50,7 +66,13 @@ def test_one_key_and_many_are_what_fetch_gives(definitions, store):
 def test_many_requests_share_few_connections(definitions, store):
     one = fetch(store, "spending", buyer="ann", at=service.AT)
 
-    found = run(store, lambda f: asyncio.gather(*(f.fetch("spending", buyer="ann", at=service.AT) for _ in range(60))), connections=3)
+    found = run(
+        store,
+        lambda f: asyncio.gather(
+            *(f.fetch("spending", buyer="ann", at=service.AT) for _ in range(60))
+        ),
+        connections=3,
+    )
 
     assert 60 == len(found)
     assert all(same(one, got) for got in found)
@@ -70,7 +92,9 @@ def test_more_requests_than_may_wait_are_refused_at_once(definitions, store):
     async def crowd(fetcher):
         await fetcher.fetch("spending", buyer="ann")
         with psycopg.connect(store.url) as con:
-            (rows,) = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()
+            (rows,) = con.execute(
+                "select rows from workbench.states where group_by = 'spend'"
+            ).fetchone()
             con.execute(f'lock table workbench_data."{rows}" in access exclusive mode')
             asked = [asyncio.create_task(fetcher.fetch("spending", buyer="ann")) for _ in range(10)]
             await asyncio.sleep(1)
@@ -94,7 +118,11 @@ def test_a_name_that_is_published_anew_is_asked_by_its_new_plan(store):
         with pytest.raises(StoreError) as gone:
             await fetcher.fetch("typed_anew", service.TYPED, at=service.AT)
         service.published(store, "_anew")
-        return before, gone.value.kind, await fetcher.fetch("typed_anew", service.TYPED, at=service.AT)
+        return (
+            before,
+            gone.value.kind,
+            await fetcher.fetch("typed_anew", service.TYPED, at=service.AT),
+        )
 
     before, gone, after = run(store, twice)
     for definition in first:

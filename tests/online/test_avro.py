@@ -17,11 +17,23 @@ from workbench.online.messages.decoder import Decoder
 from workbench.online.plan import TopicPlan
 
 AT = datetime(2024, 1, 1, tzinfo=UTC)
-SOURCE = {"at": "timestamp('UTC')", "n": "int64", "d": "decimal(20, 2)", "day": "date", "tags": "array<string>", "m": "map<string, int64>", "s": "string"}
+SOURCE = {
+    "at": "timestamp('UTC')",
+    "n": "int64",
+    "d": "decimal(20, 2)",
+    "day": "date",
+    "tags": "array<string>",
+    "m": "map<string, int64>",
+    "s": "string",
+}
 
 
 def record(*fields):
-    return {"type": "record", "name": "event", "fields": [{"name": n, "type": t, **more} for n, t, more in fields]}
+    return {
+        "type": "record",
+        "name": "event",
+        "fields": [{"name": n, "type": t, **more} for n, t, more in fields],
+    }
 
 
 FULL = record(
@@ -33,7 +45,15 @@ FULL = record(
     ("m", {"type": "map", "values": "long"}, {}),
     ("s", "string", {}),
 )
-EVENT = {"at": AT, "n": 2**63 - 1, "d": Decimal("12345678901234567.89"), "day": date(2024, 2, 29), "tags": ["a"], "m": {"k": 1}, "s": "é"}
+EVENT = {
+    "at": AT,
+    "n": 2**63 - 1,
+    "d": Decimal("12345678901234567.89"),
+    "day": date(2024, 2, 29),
+    "tags": ["a"],
+    "m": {"k": 1},
+    "s": "é",
+}
 
 
 def written(schema, row):
@@ -71,7 +91,9 @@ def registry():
 
 
 def test_every_value_of_an_avro_message_is_read_exactly():
-    got = Decoder(topic(FULL), SOURCE).decode([written(FULL, EVENT), written(FULL, EVENT | {"n": None})])
+    got = Decoder(topic(FULL), SOURCE).decode(
+        [written(FULL, EVENT), written(FULL, EVENT | {"n": None})]
+    )
 
     assert [EVENT, EVENT | {"n": None}] == got.table.to_pylist(maps_as_pydicts="strict")
 
@@ -81,14 +103,20 @@ def test_malformed_messages_are_bad_and_alone():
 
     got = Decoder(topic(FULL), SOURCE).decode([whole, None, b"", whole[:-1], whole + b"x", whole])
 
-    assert ([0, 5], [2, 3, 4], [(1, "tombstones")]) == (got.good, [place for place, _ in got.bad], got.passed)
+    assert ([0, 5], [2, 3, 4], [(1, "tombstones")]) == (
+        got.good,
+        [place for place, _ in got.bad],
+        got.passed,
+    )
     assert "the message has 1 bytes after its record" in got.bad[2][1]
 
 
 def test_a_plain_long_has_the_topics_unit():
     schema = record(("at", "long", {}))
 
-    got = Decoder(topic(schema, time="s"), {"at": "timestamp('UTC')"}).decode([written(schema, {"at": 1704067200})])
+    got = Decoder(topic(schema, time="s"), {"at": "timestamp('UTC')"}).decode(
+        [written(schema, {"at": 1704067200})]
+    )
 
     assert [AT] == got.table["at"].to_pylist()
 
@@ -97,20 +125,33 @@ def test_what_another_schema_wrote_is_read_by_name_with_defaults(registry):
     registry.schemas = {7: record(("s", "string", {}), ("old", "int", {}), ("n", "int", {}))}
     reader = record(("n", "long", {}), ("s", "string", {}), ("new", "string", {"default": "none"}))
     url = f"http://user:p%40ss@127.0.0.1:{registry.server_port}"
-    decoder = Decoder(topic(reader, registry=True), {"n": "int64", "s": "string", "new": "string"}, url)
+    decoder = Decoder(
+        topic(reader, registry=True), {"n": "int64", "s": "string", "new": "string"}, url
+    )
     message = b"\0\0\0\0\x07" + written(registry.schemas[7], {"s": "a", "old": 1, "n": 5})
 
     got = [decoder.decode([message, b"\0\0\0\0\x08x", b"\x01junk", message]) for _ in range(2)]
 
     assert [[{"n": 5, "s": "a", "new": "none"}] * 2] * 2 == [g.table.to_pylist() for g in got]
-    assert [(1, "the registry has no schema 8, which the message says it was written by"), (2, "the message has no schema id: it begins with 016a756e6b, not with a zero byte and four of an id")] == got[0].bad
+    assert [
+        (1, "the registry has no schema 8, which the message says it was written by"),
+        (
+            2,
+            (
+                "the message has no schema id: it begins with 016a756e6b, not with a zero byte and"
+                " four of an id"
+            ),
+        ),
+    ] == got[0].bad
     assert 1 == registry.asked.count(("/schemas/ids/7", "Basic dXNlcjpwQHNz"))
 
 
 @pytest.mark.parametrize("status", [401, 500, 503])
 def test_a_registry_that_does_not_answer_is_away_and_nothing_is_bad(registry, status):
     registry.status = status
-    decoder = Decoder(topic(FULL, registry=True), SOURCE, f"http://user:secret@127.0.0.1:{registry.server_port}")
+    decoder = Decoder(
+        topic(FULL, registry=True), SOURCE, f"http://user:secret@127.0.0.1:{registry.server_port}"
+    )
 
     with pytest.raises(StoreError, match=f"answered {status}") as refused:
         decoder.decode([b"\0\0\0\0\x01x"])
@@ -135,8 +176,20 @@ def test_a_topic_with_a_registry_asks_for_its_address(monkeypatch):
 def test_a_timestamp_that_was_written_without_its_unit_is_bad(registry):
     registry.schemas = {1: record(("at", "long", {}))}
     reader = record(("at", {"type": "long", "logicalType": "timestamp-millis"}, {}))
-    decoder = Decoder(topic(reader, registry=True), {"at": "timestamp"}, f"http://127.0.0.1:{registry.server_port}")
+    decoder = Decoder(
+        topic(reader, registry=True),
+        {"at": "timestamp"},
+        f"http://127.0.0.1:{registry.server_port}",
+    )
 
     got = decoder.decode([b"\0\0\0\0\x01" + written(registry.schemas[1], {"at": 5})])
 
-    assert [(0, "column 'at' is a timestamp with a unit, and the message was written with 5 as a plain number")] == got.bad
+    assert [
+        (
+            0,
+            (
+                "column 'at' is a timestamp with a unit, and the message was written with 5 as a"
+                " plain number"
+            ),
+        )
+    ] == got.bad

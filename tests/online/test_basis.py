@@ -1,4 +1,7 @@
-"""N12: what a proposal saw is checked again in the transaction that writes; who comes second is told, and changes nothing."""
+"""N12: what a proposal saw is checked again in the transaction that writes.
+
+Who comes second is told, and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,19 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from workbench import DataCheck, EventSource, GroupBy, Join, days, history, publish, rollback, trailing, unpublish, upload
+from workbench import (
+    DataCheck,
+    EventSource,
+    GroupBy,
+    Join,
+    days,
+    history,
+    publish,
+    rollback,
+    trailing,
+    unpublish,
+    upload,
+)
 from workbench.online import Store, StoreError, fetch
 from workbench.online.storage import registry, uploads
 
@@ -22,7 +37,18 @@ DAY = datetime(2024, 3, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
 
 def warehouse():
     made = ibis.duckdb.connect()
-    made.create_table("paid", pa.table({"user": ["a"] * 20, "ts": pa.array([DAY - timedelta(hours=h + 1) for h in range(20)], pa.timestamp("us")), "amt": range(20)}))
+    made.create_table(
+        "paid",
+        pa.table(
+            {
+                "user": ["a"] * 20,
+                "ts": pa.array(
+                    [DAY - timedelta(hours=h + 1) for h in range(20)], pa.timestamp("us")
+                ),
+                "amt": range(20),
+            }
+        ),
+    )
     made.create_table("lefts", pa.table({"user": ["a"], "t": pa.array([DAY], pa.timestamp("us"))}))
     return made
 
@@ -41,7 +67,12 @@ def clean(store):
 
 def spend(con, reduction=None, name="raced_v1", **more):
     reduction = _.amt.sum() if reduction is None else reduction
-    return GroupBy(name=name, source=EventSource(con.table("paid"), time="ts", topic="paid", **more), keys=["user"], aggregations=trailing(days(7), reduction))
+    return GroupBy(
+        name=name,
+        source=EventSource(con.table("paid"), time="ts", topic="paid", **more),
+        keys=["user"],
+        aggregations=trailing(days(7), reduction),
+    )
 
 
 def joined(con, group_by, name="pair_v1"):
@@ -50,7 +81,12 @@ def joined(con, group_by, name="pair_v1"):
 
 def tables(store):
     with store.connection() as c:
-        return {name for (name,) in c.execute("select tablename from pg_tables where schemaname = 'workbench_data'").fetchall()}
+        return {
+            name
+            for (name,) in c.execute(
+                "select tablename from pg_tables where schemaname = 'workbench_data'"
+            ).fetchall()
+        }
 
 
 def told(store, name="raced_v1"):
@@ -62,7 +98,14 @@ def test_of_two_proposals_of_one_name_the_second_is_refused_and_says_who_was_fir
     first.confirm()
     before = tables(store)
 
-    with pytest.raises(StoreError, match=r"^raced_v1 is served with amt_sum_7d and without amt_max_7d since this was looked at: raced_v1 was published by \w+ on 20\d\d-\d\d-\d\d at \d\d:\d\d:\d\d UTC; nothing is changed: look again, and confirm what you see then$"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            r"^raced_v1 is served with amt_sum_7d and without amt_max_7d since this was looked at:"
+            r" raced_v1 was published by \w+ on 20\d\d-\d\d-\d\d at \d\d:\d\d:\d\d UTC; nothing is"
+            r" changed: look again, and confirm what you see then$"
+        ),
+    ):
         second.confirm()
 
     assert {"amt_sum_7d": 190} == told(store)
@@ -80,10 +123,16 @@ def test_to_confirm_twice_changes_nothing(store, con):
 
 def test_what_no_hash_tells_is_not_replaced_unseen_either(store, con):
     """Checks, retention and owner are no part of what a definition means, and count all the same."""
-    plain, checked = publish(spend(con), store, end=DAY), publish(spend(con, checks=[DataCheck(_.amt >= 0)]), store, end=DAY)
+    plain, checked = (
+        publish(spend(con), store, end=DAY),
+        publish(spend(con, checks=[DataCheck(_.amt >= 0)]), store, end=DAY),
+    )
     checked.confirm()
 
-    with pytest.raises(StoreError, match="raced_v1 is served with other checks, retention, owner or description since"):
+    with pytest.raises(
+        StoreError,
+        match="raced_v1 is served with other checks, retention, owner or description since",
+    ):
         plain.confirm()
 
     assert 1 == len(registry.current(store, "raced_v1").plan.group_bys[0].checks)
@@ -94,7 +143,12 @@ def test_a_name_that_was_unpublished_in_between_is_not_brought_back_unseen(store
     proposal = publish(spend(con), store, end=DAY)
     unpublish("raced_v1", store)
 
-    with pytest.raises(StoreError, match="raced_v1 is not served any more since this was looked at: raced_v1 was unpublished by"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            "raced_v1 is not served any more since this was looked at: raced_v1 was unpublished by"
+        ),
+    ):
         proposal.confirm()
 
     assert [] == store.names()
@@ -102,14 +156,22 @@ def test_a_name_that_was_unpublished_in_between_is_not_brought_back_unseen(store
 
 
 def test_a_history_that_was_there_and_has_gone_is_not_taken_for_there(store, con):
-    """A proposal that uploads nothing, since a group-by is stored for another join, would serve an empty table."""
+    """A proposal that uploads nothing, since a group-by is stored for another join, would serve an
+    empty table.
+    """
     group_by = spend(con)
     publish(joined(con, group_by, "one_v1"), store, confirm=True, end=DAY)
     proposal = publish(joined(con, group_by, "two_v1"), store, end=DAY)
     assert () == proposal.histories
     unpublish("one_v1", store)
 
-    with pytest.raises(StoreError, match="the history of raced_v1 is there no more since this was looked at: one_v1 was unpublished by"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            "the history of raced_v1 is there no more since this was looked at: one_v1 was"
+            " unpublished by"
+        ),
+    ):
         proposal.confirm()
 
     assert [] == store.names()
@@ -119,7 +181,13 @@ def test_a_group_by_that_another_name_serves_otherwise_meanwhile(store, con):
     proposal = publish(joined(con, spend(con)), store, end=DAY)
     publish(joined(con, spend(con, _.amt.max()), "other_v1"), store, confirm=True, end=DAY)
 
-    with pytest.raises(StoreError, match="raced_v1 is served by other_v1 with another definition since this was looked at: other_v1 was published by"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            "raced_v1 is served by other_v1 with another definition since this was looked at:"
+            " other_v1 was published by"
+        ),
+    ):
         proposal.confirm()
 
     assert ["other_v1"] == store.names()
@@ -149,12 +217,17 @@ def test_of_two_that_confirm_at_the_same_time_one_is_served_and_the_other_told(s
     stores = [Store(store.url) for _i in range(2)]
     served, refused = [], []
     for turn in range(3):
-        proposals = [publish(spend(warehouse(), r, f"raced_v{turn + 1}"), s, end=DAY) for r, s in zip((_.amt.sum(), _.amt.max()), stores, strict=True)]
+        proposals = [
+            publish(spend(warehouse(), r, f"raced_v{turn + 1}"), s, end=DAY)
+            for r, s in zip((_.amt.sum(), _.amt.max()), stores, strict=True)
+        ]
         found = together(*(p.confirm for p in proposals))
         served += [i for i, f in enumerate(found) if not isinstance(f, StoreError)]
         refused += [str(f) for f in found if isinstance(f, StoreError)]
         (winner,) = (f for f in found if not isinstance(f, StoreError))
-        assert list(told(store, f"raced_v{turn + 1}")) == [name for *_i, name in winner.plan.outputs]
+        assert list(told(store, f"raced_v{turn + 1}")) == [
+            name for *_i, name in winner.plan.outputs
+        ]
     for s in stores:
         s.close()
 
@@ -162,7 +235,9 @@ def test_of_two_that_confirm_at_the_same_time_one_is_served_and_the_other_told(s
     assert all("since this was looked at" in r for r in refused)
 
 
-def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside_both_harms_none(store, con):
+def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside_both_harms_none(
+    store, con
+):
     first = publish(spend(con), store, confirm=True, end=DAY)
     unpublish("raced_v1", store)
     publish(spend(con, _.amt.max()), store, confirm=True, end=DAY)
@@ -176,17 +251,24 @@ def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside
             found.append(error)
 
     with other.connection() as c, c.transaction():
-        c.execute(uploads.LOCK, (f"workbench.{first.plan.group_bys[0].table}",))  # the rollback waits here, after it looked
+        c.execute(
+            uploads.LOCK, (f"workbench.{first.plan.group_bys[0].table}",)
+        )  # the rollback waits here, after it looked
         thread = threading.Thread(target=roll_back)
         thread.start()
-        while not c.execute("select 1 from pg_locks where locktype = 'advisory' and not granted").fetchall():
+        while not c.execute(
+            "select 1 from pg_locks where locktype = 'advisory' and not granted"
+        ).fetchall():
             time.sleep(0.01)
         checked.confirm()
         upload("raced_v1", other, end=DAY, on=con)
     thread.join()
     other.close()
 
-    assert "raced_v1 is served with amt_max_7d and without amt_sum_7d since this was looked at: raced_v1 was published by" in str(found[0])
+    assert (
+        "raced_v1 is served with amt_max_7d and without amt_sum_7d since this was looked at:"
+        " raced_v1 was published by" in str(found[0])
+    )
     assert {"amt_max_7d": 19} == told(store)
     assert not any(t.startswith(first.plan.group_bys[0].table) for t in tables(store))
 

@@ -1,4 +1,6 @@
-"""Features of all time in a store that forgets: what lies before the horizon is told by a state, whoever brings it again."""
+"""Features of all time in a store that forgets: what lies before the horizon is told by a state,
+whoever brings it again.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,20 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from workbench import Aggregation, EventSource, GroupBy, days, first_k, histogram, publish, top_k, trailing, unpublish, upload, why
+from workbench import (
+    Aggregation,
+    EventSource,
+    GroupBy,
+    days,
+    first_k,
+    histogram,
+    publish,
+    top_k,
+    trailing,
+    unpublish,
+    upload,
+    why,
+)
 from workbench.backends.equality import equal
 from workbench.errors import DefinitionError
 from workbench.online import StoreError, fetch
@@ -19,15 +34,45 @@ from workbench.online.streaming import batch_writer
 pytestmark = pytest.mark.slow
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
-SCHEMA = pa.schema({"user": pa.string(), "ts": pa.timestamp("us"), "n": pa.int64(), "x": pa.float64(), "kind": pa.string(), "uid": pa.int64()})
+SCHEMA = pa.schema(
+    {
+        "user": pa.string(),
+        "ts": pa.timestamp("us"),
+        "n": pa.int64(),
+        "x": pa.float64(),
+        "kind": pa.string(),
+        "uid": pa.int64(),
+    }
+)
 END = "2024-01-31"  # the horizon lies ten days before
-ASKED = (_.count(), _.n.sum(), _.n.mean(), _.n.var(), _.x.sum(), _.x.std(), _.n.min(), _.kind.max(), _.n.first(), _.kind.last(), first_k(_.n, 2), top_k(_.n, 2), _.kind.argmax(_.n).name("best"))
+ASKED = (
+    _.count(),
+    _.n.sum(),
+    _.n.mean(),
+    _.n.var(),
+    _.x.sum(),
+    _.x.std(),
+    _.n.min(),
+    _.kind.max(),
+    _.n.first(),
+    _.kind.last(),
+    first_k(_.n, 2),
+    top_k(_.n, 2),
+    _.kind.argmax(_.n).name("best"),
+)
 AT = "2024-01-31T12:00"
 
 
 def event(day, n=1, *, uid=None, user="u"):
     """One event of a day of January; equal ones are equal."""
-    return {"user": user, "ts": START + timedelta(days=day - 1, hours=1), "n": n, "x": n / 10, "kind": "ab"[n % 2], "uid": day * 100 + n if uid is None else uid}
+    return {
+        "user": user,
+        "ts": START + timedelta(days=day - 1, hours=1),
+        "n": n,
+        "x": n / 10,
+        "kind": "ab"[n % 2],
+        "uid": day * 100 + n if uid is None else uid,
+    }
 
 
 EVENTS = [event(d, n) for d in (1, 3, 5, 9) for n in (1, 4, 2)] + [event(25, 3), event(30, 2)]
@@ -45,8 +90,15 @@ def fill(con, rows):
 
 
 def lasting(con, *asked, identified=False, topic="events"):
-    source = EventSource(con.table("events"), time="ts", topic=topic, id="uid" if identified else None, order=["uid"])
-    return GroupBy(name="ever", source=source, keys=["user"], aggregations=[*(asked or ASKED), *trailing(days(7), _.n.sum())])
+    source = EventSource(
+        con.table("events"), time="ts", topic=topic, id="uid" if identified else None, order=["uid"]
+    )
+    return GroupBy(
+        name="ever",
+        source=source,
+        keys=["user"],
+        aggregations=[*(asked or ASKED), *trailing(days(7), _.n.sum())],
+    )
 
 
 @contextmanager
@@ -61,7 +113,13 @@ def served(store, definition, **more):
 def sent(store, plan, *events, offset=0):
     table = pa.Table.from_pylist(list(events), SCHEMA)
     with store.connection() as connection:
-        batch_writer.applied(connection, batch_writer.RowLevel(plan), batch_writer.Messages("events", table, [0] * len(events), list(range(offset, offset + len(events)))))
+        batch_writer.applied(
+            connection,
+            batch_writer.RowLevel(plan),
+            batch_writer.Messages(
+                "events", table, [0] * len(events), list(range(offset, offset + len(events)))
+            ),
+        )
 
 
 def told(store, at=AT):
@@ -74,7 +132,9 @@ def same(want, got):
 
 def rows(store, plan, suffix=""):
     with store.connection() as connection:
-        return connection.execute(f'select count(*) from workbench_data."{plan.table}{suffix}"').fetchone()[0]
+        return connection.execute(
+            f'select count(*) from workbench_data."{plan.table}{suffix}"'
+        ).fetchone()[0]
 
 
 def whole(store, definition, at=AT):
@@ -84,7 +144,9 @@ def whole(store, definition, at=AT):
 
 
 @pytest.mark.parametrize("identified", [True, False])
-def test_what_is_forgotten_is_told_by_a_state_and_by_the_rows_that_features_show(store, con, identified):
+def test_what_is_forgotten_is_told_by_a_state_and_by_the_rows_that_features_show(
+    store, con, identified
+):
     definition = lasting(con, identified=identified)
     want = whole(store, definition)
 
@@ -107,7 +169,11 @@ def test_a_message_that_is_older_than_the_horizon_counts_once(store, con, identi
         upload("ever", store, end=END, on=con)
 
         assert before == again
-        assert (before["count"] + 2, before["n_sum"] + 12, 7) == (more["count"], more["n_sum"], more["n_top2"][0])
+        assert (before["count"] + 2, before["n_sum"] + 12, 7) == (
+            more["count"],
+            more["n_sum"],
+            more["n_top2"][0],
+        )
         assert same(more, told(store))
 
 
@@ -128,7 +194,9 @@ def test_of_equal_messages_and_rows_the_larger_number_counts_however_old_they_ar
 
 
 @pytest.mark.parametrize("identified", [True, False])
-def test_an_upload_that_lacks_a_forgotten_event_of_the_stream_goes_on_counting_it(store, con, identified):
+def test_an_upload_that_lacks_a_forgotten_event_of_the_stream_goes_on_counting_it(
+    store, con, identified
+):
     with served(store, lasting(con, identified=identified)) as plan:
         sent(store, plan, *EVENTS[:6])
         upload("ever", store, end=END, on=con)
@@ -198,7 +266,13 @@ def test_a_fetch_by_a_plan_that_was_held_since_before_is_asked_anew(store, con):
 
 def test_an_upload_that_ends_before_the_horizon_is_refused(store, con):
     with served(store, lasting(con)):
-        with pytest.raises(StoreError, match=r"ever has forgotten the events before 2024-01-21 .* give an end that is not earlier"):
+        with pytest.raises(
+            StoreError,
+            match=(
+                r"ever has forgotten the events before 2024-01-21 .* give an end that is not"
+                r" earlier"
+            ),
+        ):
             upload("ever", store, end="2024-01-10", on=con)
 
         assert len(EVENTS) == told(store)["count"]
@@ -206,7 +280,13 @@ def test_an_upload_that_ends_before_the_horizon_is_refused(store, con):
 
 def test_a_window_is_answered_as_far_back_as_it_is_kept(store, con):
     with served(store, lasting(con)):
-        with pytest.raises(StoreError, match="ever keeps too little to answer as of 2024-01-27 23:59:59: it goes back to 2024-01-28"):
+        with pytest.raises(
+            StoreError,
+            match=(
+                "ever keeps too little to answer as of 2024-01-27 23:59:59: it goes back to"
+                " 2024-01-28"
+            ),
+        ):
             told(store, "2024-01-27T23:59:59")
 
         assert 3 == told(store, "2024-01-28")["n_sum_7d"]
@@ -215,13 +295,34 @@ def test_a_window_is_answered_as_far_back_as_it_is_kept(store, con):
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (_.n.nunique(), "n_unique_count of ever looks at all time, .* since the state of a unique_count has no bound"),
+        (
+            _.n.nunique(),
+            (
+                "n_unique_count of ever looks at all time, .* since the state of a unique_count has"
+                " no bound"
+            ),
+        ),
         (_.n.median(), "n_p50 of ever .* since the state of a quantile has no bound"),
-        (histogram(_.kind), "kind_histogram of ever .* since the state of a histogram has no bound"),
+        (
+            histogram(_.kind),
+            "kind_histogram of ever .* since the state of a histogram has no bound",
+        ),
         (_.n.collect().name("all_n"), "all_n of ever .* since the state of a collect has no bound"),
-        (_.n.approx_nunique(), "n_approx_unique_count of ever .* since a sketch is made of all its values where it is fetched"),
-        (_.n.corr(_.x).name("corr"), "corr of ever .* since a correlation of rounded totals would not be exact"),
-        (Aggregation(_.n.sum(), by="kind"), "n_sum_by_kind of ever .* since its entries have no bound"),
+        (
+            _.n.approx_nunique(),
+            (
+                "n_approx_unique_count of ever .* since a sketch is made of all its values where it"
+                " is fetched"
+            ),
+        ),
+        (
+            _.n.corr(_.x).name("corr"),
+            "corr of ever .* since a correlation of rounded totals would not be exact",
+        ),
+        (
+            Aggregation(_.n.sum(), by="kind"),
+            "n_sum_by_kind of ever .* since its entries have no bound",
+        ),
     ],
 )
 def test_what_cannot_be_carried_is_refused_by_name(store, con, asked, why):
@@ -251,6 +352,9 @@ def test_why_says_that_forgotten_events_count_by_their_totals(store, con):
 def test_the_sql_function_tells_what_is_carried_too(store, con):
     with served(store, lasting(con)):
         with store.connection() as connection:
-            (row,) = connection.execute(f"select count, n_sum, n_min, best from features.ever(\"user\" => 'u', at => '{AT}')").fetchall()
+            (row,) = connection.execute(
+                "select count, n_sum, n_min, best from features.ever(\"user\" => 'u', at =>"
+                f" '{AT}')"
+            ).fetchall()
 
         assert tuple(told(store)[n] for n in ("count", "n_sum", "n_min", "best")) == row

@@ -1,4 +1,6 @@
-"""The catalog of a store: what it says of what is there, finds, and shows, as text and in a real browser without script."""
+"""The catalog of a store: what it says of what is there, finds, and shows, as text and in a real
+browser without script.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,23 @@ from psycopg.conninfo import make_conninfo
 from stage import THEMES, Stage
 from test_pages import CONTRAST, HOST
 
-from workbench import DefinitionError, EventSource, GroupBy, Join, backfill, catalog, days, last_k, preview, publish, quickstart, rollback, samples, trailing, unpublish
+from workbench import (
+    DefinitionError,
+    EventSource,
+    GroupBy,
+    Join,
+    backfill,
+    catalog,
+    days,
+    last_k,
+    preview,
+    publish,
+    quickstart,
+    rollback,
+    samples,
+    trailing,
+    unpublish,
+)
 from workbench.catalogs.catalog_html import html
 from workbench.catalogs.catalog_session import Browsing
 from workbench.catalogs.notebook_definitions import AtHand, at_hand
@@ -39,7 +57,11 @@ from workbench.serving.online_plans import plan_of
 pytestmark = pytest.mark.slow
 
 NOW = "2023-12-02"  # of the shop's data, which end with November
-V1, V2, PURCHASES = "quickstart_training_set_v1", "quickstart_training_set_v2", "quickstart_purchases_v1"
+V1, V2, PURCHASES = (
+    "quickstart_training_set_v1",
+    "quickstart_training_set_v2",
+    "quickstart_purchases_v1",
+)
 HOSTILE = '<img src=x onerror="alert(1)">&amp;\'"'
 
 
@@ -72,16 +94,40 @@ def warehouse(tmp_path_factory):
 
 
 def returns_v2(**more):
-    asked = [trailing(days(3, 14, 30), _.refund_amt.sum()), last_k(_.refund_amt, 2), _.refund_amt.max()]
-    return GroupBy(name="quickstart_returns_v2", source=quickstart.returns_v1.source, keys=["user_id"], resolution="sawtooth", aggregations=asked, **more)
+    asked = [
+        trailing(days(3, 14, 30), _.refund_amt.sum()),
+        last_k(_.refund_amt, 2),
+        _.refund_amt.max(),
+    ]
+    return GroupBy(
+        name="quickstart_returns_v2",
+        source=quickstart.returns_v1.source,
+        keys=["user_id"],
+        resolution="sawtooth",
+        aggregations=asked,
+        **more,
+    )
 
 
 @pytest.fixture(scope="module")
 def shop(place, warehouse):
-    """The quickstart's join and a next version of it, the second one owned, described and tagged, the first one fetched."""
+    """The quickstart's join and a next version of it, the second one owned, described and tagged,
+    the first one fetched.
+    """
     store = place("catalog_shop", sample=1.0)
     publish(quickstart.training_set, store, on=warehouse, end="2023-12-01", confirm=True)
-    second = Join(name=V2, left=quickstart.training_set.left, parts=[quickstart.purchases_v1, returns_v2(owner="risk", description="What a user gave back."), quickstart.users_v1], owner="accounts", description=f"Next {HOSTILE}", tags=["pilot", HOSTILE])
+    second = Join(
+        name=V2,
+        left=quickstart.training_set.left,
+        parts=[
+            quickstart.purchases_v1,
+            returns_v2(owner="risk", description="What a user gave back."),
+            quickstart.users_v1,
+        ],
+        owner="accounts",
+        description=f"Next {HOSTILE}",
+        tags=["pilot", HOSTILE],
+    )
     publish(second, store, on=warehouse, end="2023-12-01", confirm=True)
     for user in ("5", "7", "5"):
         fetch(store, V1, user_id=user, at="2023-12-01")
@@ -98,8 +144,17 @@ def shown(shop):
 
 
 def test_it_has_what_is_published_and_the_group_bys_that_are_stored_for_joins(shown):
-    assert [V1, V2, PURCHASES, "quickstart_returns_v1", "quickstart_returns_v2", "quickstart_users_v1"] == list(shown)
-    assert ["Join", "Join", "GroupBy", "GroupBy", "GroupBy", "GroupBy"] == [e.kind for e in shown.entries]
+    assert [
+        V1,
+        V2,
+        PURCHASES,
+        "quickstart_returns_v1",
+        "quickstart_returns_v2",
+        "quickstart_users_v1",
+    ] == list(shown)
+    assert ["Join", "Join", "GroupBy", "GroupBy", "GroupBy", "GroupBy"] == [
+        e.kind for e in shown.entries
+    ]
     assert [PURCHASES, "quickstart_returns_v2", "quickstart_users_v1"] == list(shown[V2].uses)
     assert (V1, V2) == shown[PURCHASES].used_by
     assert (False, True) == (shown[PURCHASES].published, shown[V1].published)
@@ -116,11 +171,20 @@ def test_a_feature_has_its_type_window_and_the_expression_that_its_author_wrote(
     features = {f.name: (f.type, f.window, f.text) for f in shown[V2].features}
 
     assert plan_of(quickstart.training_set).outputs[0][2] == next(iter(features))
-    assert ("int64", "14 d", "purchase_price.sum()") == features[f"{PURCHASES}_purchase_price_sum_14d"]
-    assert ("int64", "14 d sawtooth", "refund_amt.sum()") == features["quickstart_returns_v2_refund_amt_sum_14d"]
-    assert ("array<int64>", "all time", "last_k(purchase_price, 10)") == features[f"{PURCHASES}_purchase_price_last10"]
+    assert ("int64", "14 d", "purchase_price.sum()") == features[
+        f"{PURCHASES}_purchase_price_sum_14d"
+    ]
+    assert ("int64", "14 d sawtooth", "refund_amt.sum()") == features[
+        "quickstart_returns_v2_refund_amt_sum_14d"
+    ]
+    assert ("array<int64>", "all time", "last_k(purchase_price, 10)") == features[
+        f"{PURCHASES}_purchase_price_last10"
+    ]
     assert ("boolean", "", "email_verified") == features["quickstart_users_v1_email_verified"]
-    assert f"{PURCHASES}_purchase_price_sum_30d - quickstart_returns_v1_refund_amt_sum_30d" == shown[V1].features[-1].text
+    assert (
+        f"{PURCHASES}_purchase_price_sum_30d - quickstart_returns_v1_refund_amt_sum_30d"
+        == shown[V1].features[-1].text
+    )
 
 
 def test_what_is_told_besides_changes_no_hash_and_comes_back_from_the_store(shown):
@@ -133,8 +197,14 @@ def test_what_is_told_besides_changes_no_hash_and_comes_back_from_the_store(show
 def test_ages_are_as_of_the_time_that_is_given(shop, shown):
     later = catalog(shop, now="2023-12-04T00:00:01")[V1]
 
-    assert (timedelta(days=1), datetime(2023, 12, 1, tzinfo=UTC)) == (shown[V1].batch_age, shown[V1].batch_end)
-    assert ("stale", "nothing was uploaded or streamed for 72.0 h") == (later.status.word, later.status.why)
+    assert (timedelta(days=1), datetime(2023, 12, 1, tzinfo=UTC)) == (
+        shown[V1].batch_age,
+        shown[V1].batch_end,
+    )
+    assert ("stale", "nothing was uploaded or streamed for 72.0 h") == (
+        later.status.word,
+        later.status.why,
+    )
 
 
 def test_fetches_are_counted_from_the_served_log_and_who_was_not_fetched_is_new(shop):
@@ -149,16 +219,26 @@ def test_fetches_are_counted_from_the_served_log_and_who_was_not_fetched_is_new(
 def test_a_next_version_tells_what_differs_from_the_one_before(shown):
     assert V1 == shown[V2].before.name
     assert ("quickstart_returns_v2_refund_amt_max",) == shown[V2].difference.added
-    assert ("window tails of quickstart_returns_v2: exact becomes sawtooth",) == shown[V2].difference.why
-    assert '<span class="mark warn">△ 3 changed</span> <span>quickstart_returns_v2_refund_amt_sum_3d, ' in shown[V2]._repr_html_()
+    assert ("window tails of quickstart_returns_v2: exact becomes sawtooth",) == shown[
+        V2
+    ].difference.why
+    assert (
+        '<span class="mark warn">△ 3 changed</span> <span>quickstart_returns_v2_refund_amt_sum_3d, '
+        in shown[V2]._repr_html_()
+    )
     assert None is shown[V1].difference
 
 
 def test_the_lineage_is_drawn_and_said(shown):
     drawn = shown[PURCHASES]._repr_html_()
 
-    assert 'aria-label="table purchases and topic events.purchases feed quickstart_purchases_v1, which feeds quickstart_training_set_v1 and quickstart_training_set_v2"' in drawn
-    assert ["purchases", "events.purchases", PURCHASES, V1, V2] == re.findall(r"<g class=\"\w+\"><title>([^<]+)", drawn)
+    assert (
+        'aria-label="table purchases and topic events.purchases feed quickstart_purchases_v1, which'
+        ' feeds quickstart_training_set_v1 and quickstart_training_set_v2"' in drawn
+    )
+    assert ["purchases", "events.purchases", PURCHASES, V1, V2] == re.findall(
+        r"<g class=\"\w+\"><title>([^<]+)", drawn
+    )
 
 
 def test_the_number_of_statements_does_not_grow_with_what_is_there(shop, empty, monkeypatch):
@@ -167,7 +247,14 @@ def test_the_number_of_statements_does_not_grow_with_what_is_there(shop, empty, 
         inventory(store, 0)  # the first opens connections
         asked = []
         real = psycopg.Connection.execute
-        monkeypatch.setattr(psycopg.Connection, "execute", lambda con, query, *more, real=real, asked=asked, **named: (asked.append(query), real(con, query, *more, **named))[1])
+        monkeypatch.setattr(
+            psycopg.Connection,
+            "execute",
+            lambda con, query, *more, real=real, asked=asked, **named: (
+                asked.append(query),
+                real(con, query, *more, **named),
+            )[1],
+        )
         inventory(store, 0)
         monkeypatch.undo()
         counts.append(len(asked))
@@ -180,12 +267,20 @@ def test_the_number_of_statements_does_not_grow_with_what_is_there(shop, empty, 
 
 @pytest.fixture(scope="module")
 def changed(place, warehouse):
-    """A name that served one definition, then another, then the first again; and one that is served no more."""
+    """A name that served one definition, then another, then the first again.
+
+    And one that is served no more.
+    """
     store = place("catalog_changed")
 
     def spend(*windows, name="spend"):
         table = warehouse.table("purchases")
-        return GroupBy(name=name, source=EventSource(table, time="ts", topic="p"), keys=["user_id"], aggregations=trailing(days(*windows), _.purchase_price.sum()))
+        return GroupBy(
+            name=name,
+            source=EventSource(table, time="ts", topic="p"),
+            keys=["user_id"],
+            aggregations=trailing(days(*windows), _.purchase_price.sum()),
+        )
 
     publish(spend(3), store, end="2023-12-01", confirm=True)
     unpublish("spend", store)
@@ -199,10 +294,15 @@ def changed(place, warehouse):
 def test_versions_say_which_is_served_until_when_the_others_were_and_what_changed(changed):
     second, first = catalog(changed)["spend"].editions
 
-    assert [(1, True, ""), (2, False, "added purchase_price_sum_7d")] == [(e.number, e.served, e.changes) for e in (first, second)]
+    assert [(1, True, ""), (2, False, "added purchase_price_sum_7d")] == [
+        (e.number, e.served, e.changes) for e in (first, second)
+    ]
     assert None is first.until
     assert second.made < second.until < datetime.now(UTC)
-    assert f"v2       {second.hash[:8]}  {second.made:%Y-%m-%d %H:%M}  retired {second.until:%Y-%m-%d}  added purchase_price_sum_7d" in str(catalog(changed)["spend"])
+    assert (
+        f"v2       {second.hash[:8]}  {second.made:%Y-%m-%d %H:%M}  retired {second.until:%Y-%m-%d}"
+        "  added purchase_price_sum_7d" in str(catalog(changed)["spend"])
+    )
 
 
 def test_what_was_unpublished_is_in_the_catalog_as_retired_and_says_how_to_bring_it_back(changed):
@@ -224,11 +324,17 @@ def test_a_stream_tells_its_lag_newest_event_partitions_and_trouble(place, wareh
     (plan,) = registry.current(store, PURCHASES).plan.group_bys
     newest = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=5)
     appended = time.time_ns() // 1_000_000 - 2000
-    message = pa.table({"user_id": ["5"], "ts": pa.array([newest], pa.timestamp("us")), "purchase_price": [7]})
+    message = pa.table(
+        {"user_id": ["5"], "ts": pa.array([newest], pa.timestamp("us")), "purchase_price": [7]}
+    )
     with store.connection() as con:
         for partition in (0, 1):
             offsets.claimed(con, [plan], "events.purchases", partition, "me")
-        done = batch_writer.applied(con, batch_writer.RowLevel(plan), batch_writer.Messages("events.purchases", message, [0], [0], appended=[appended]))
+        done = batch_writer.applied(
+            con,
+            batch_writer.RowLevel(plan),
+            batch_writer.Messages("events.purchases", message, [0], [0], appended=[appended]),
+        )
         offsets.visible(con, done.marks)
         offsets.high(con, {("events.purchases", 0): [plan.table]}, {("events.purchases", 0): 3})
         well = catalog(store)[PURCHASES]
@@ -241,7 +347,10 @@ def test_a_stream_tells_its_lag_newest_event_partitions_and_trouble(place, wareh
     assert newest.replace(tzinfo=UTC) == well.newest
     assert "partitions    2 read, 2 messages wait" in str(well)
     assert "topic, 2 partitions" in well._repr_html_()
-    assert ("alert", "nothing of events.purchases is applied: 3 of 4 messages are bad") == (bad.status.word, bad.status.why)
+    assert ("alert", "nothing of events.purchases is applied: 3 of 4 messages are bad") == (
+        bad.status.word,
+        bad.status.why,
+    )
     assert "2 read, 2 in trouble, 2 stopped" in str(late)
 
 
@@ -255,9 +364,13 @@ def test_a_search_finds_names_features_people_and_tables_in_any_case_and_counts_
     assert [V1, V2, "quickstart_users_v1"] == list(shown.search("email_verified"))
     assert [V2] == list(shown.search("purchases").search("accounts"))
     assert [] == list(shown.search("purchases nothing-has-this"))
-    assert re.search(rf"{V1}  Join     —         ◌ new +10 of 23 match", str(shown.search("purchases")))
+    assert re.search(
+        rf"{V1}  Join     —         ◌ new +10 of 23 match", str(shown.search("purchases"))
+    )
     assert "10 of 17 features match: <mark>quickstart</mark>" not in html(shown, "purchases")
-    assert "Join · 10 of 17 features match: quickstart_<mark>purchases</mark>_v1_*" in html(shown, "purchases")
+    assert "Join · 10 of 17 features match: quickstart_<mark>purchases</mark>_v1_*" in html(
+        shown, "purchases"
+    )
 
 
 def test_a_kind_and_an_owner_narrow_what_is_found(shown):
@@ -267,7 +380,10 @@ def test_a_kind_and_an_owner_narrow_what_is_found(shown):
 
 
 def test_an_unknown_name_is_an_error_that_says_what_is_near(shown):
-    with pytest.raises(DefinitionError, match=r"the catalog has nothing named 'quickstart_purchase_v1': .*quickstart_purchases_v1"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"the catalog has nothing named 'quickstart_purchase_v1': .*quickstart_purchases_v1",
+    ):
         shown["quickstart_purchase_v1"]
 
     assert ("nothing" in shown, V1 in shown, 6) == (False, True, len(shown))
@@ -307,14 +423,21 @@ def test_the_page_is_the_same_each_time_small_and_needs_no_script(shop, shown):
 def test_a_live_page_says_what_each_control_asks_for(shown):
     page = html(shown, "purchases", selected=V1, live=True)
 
-    assert {"refresh", "search", "kind", "owner", "select", "preview"} == set(re.findall(r'data-send="(\w+)"', page))
+    assert {"refresh", "search", "kind", "owner", "select", "preview"} == set(
+        re.findall(r'data-send="(\w+)"', page)
+    )
     assert f"""data-params='{{"name": "{V1}"}}'""" in page
     assert f"<h3>{V1}</h3>" in page
     assert "<details" not in page
 
 
 def test_what_authors_write_is_escaped(shown):
-    for page in (shown._repr_html_(), html(shown, HOSTILE, live=True), html(shown, "<mark> &amp;"), shown[V2]._repr_html_()):
+    for page in (
+        shown._repr_html_(),
+        html(shown, HOSTILE, live=True),
+        html(shown, "<mark> &amp;"),
+        shown[V2]._repr_html_(),
+    ):
         assert "<img" not in page
         assert not re.search(r"&(?!amp;|lt;|gt;|quot;|#x27;)", page)
 
@@ -324,10 +447,17 @@ def many(place, shop):
     """A store of three hundred joins of 23 features."""
     store = place("catalog_many", migrate=True)
     with shop.connection() as con:
-        (plan,) = con.execute("select plan::text from workbench.plans where name = %s", (V1,)).fetchone()
+        (plan,) = con.execute(
+            "select plan::text from workbench.plans where name = %s", (V1,)
+        ).fetchone()
     with store.connection() as con:
-        con.execute("""insert into workbench.plans (name, version, hash, kind, plan, owner, description, tags) select 'object_' || i, 1, 'h' || i, 'join', jsonb_set(%s::jsonb, '{name}', to_jsonb('object_' || i)), '', '', '[]' from generate_series(1, 300) i""", (plan,))
-        con.execute("insert into workbench.published (name, plan) select name, id from workbench.plans")
+        con.execute(
+            """insert into workbench.plans (name, version, hash, kind, plan, owner, description, tags) select 'object_' || i, 1, 'h' || i, 'join', jsonb_set(%s::jsonb, '{name}', to_jsonb('object_' || i)), '', '', '[]' from generate_series(1, 300) i""",
+            (plan,),
+        )
+        con.execute(
+            "insert into workbench.published (name, plan) select name, id from workbench.plans"
+        )
     return store
 
 
@@ -359,22 +489,33 @@ def test_what_hundreds_of_joins_use_says_how_many_and_draws_six_boxes(many):
 
 def test_what_another_version_of_the_package_published_is_named_and_hides_nothing_else(many):
     with many.connection() as con:
-        con.execute("update workbench.plans set plan = '{\"format\": 1, \"name\": \"object_7\"}' where name = 'object_7'")
+        con.execute(
+            'update workbench.plans set plan = \'{"format": 1, "name": "object_7"}\' where name ='
+            " 'object_7'"
+        )
 
     found = catalog(many, now=NOW)
 
     assert (("object_7",), 302) == (found.unread, len(found))
-    assert "object_7 was published by another version of feature-workbench, and is not shown: publish it again" in str(found)
+    assert (
+        "object_7 was published by another version of feature-workbench, and is not shown: publish"
+        " it again" in str(found)
+    )
     assert "object_7 was published by another version" in found._repr_html_()
 
 
 @pytest.fixture
 def place_of_fetches(many):
-    """Two entries of the store, of which two answers of a quarter of the keys were logged, and one that failed."""
+    """Two entries of the store, of which two answers of a quarter of the keys were logged, and one
+    that failed.
+    """
     logged = """insert into workbench.served (request, number, name, plan, hash, at, served, took, client, share, reason, keys, context, features, errors, parts)
         select %s, n, %s, p.id, p.hash, 0, now(), 1, 'python', %s, %s, '{}', '{}', '{}', '{}', '{}' from workbench.plans p, generate_series(1, %s) n where p.name = %s"""
     with many.connection() as con:
-        for name, share, reason, count in (("object_1", 0.25, "key", 2), ("object_2", 0.0, "error", 1)):
+        for name, share, reason, count in (
+            ("object_1", 0.25, "key", 2),
+            ("object_2", 0.0, "error", 1),
+        ):
             con.execute(logged, (_number(), name, share, reason, count, name))
     found = catalog(many)
     return found["object_1"], found["object_2"]
@@ -391,7 +532,9 @@ def test_a_share_of_the_fetches_is_scaled_up_and_failures_alone_are_no_count(pla
 # --- one key
 
 
-def test_what_is_served_for_a_key_has_values_nulls_in_words_statuses_and_the_events_behind_one(shop, shown):
+def test_what_is_served_for_a_key_has_values_nulls_in_words_statuses_and_the_events_behind_one(
+    shop, shown
+):
     feature = f"{PURCHASES}_purchase_price_sum_14d"
 
     page = served_html(shop, shown[V1], {"user_id": "5"}, feature=feature)
@@ -409,13 +552,19 @@ def test_nulls_are_told_apart(shop, shown):
     assert ">no key</span>" in served_html(shop, shown[V1], {"user_id": "nobody"})
     assert ">null key</span>" in served_html(shop, shown[V1], {"user_id": None})
     assert ">empty</span>" in served_html(shop, shown[V1], {"user_id": "5"}, feature=feature)
-    assert "No row of this key is in the window." in served_html(shop, shown[V1], {"user_id": "5"}, feature=feature)
+    assert "No row of this key is in the window." in served_html(
+        shop, shown[V1], {"user_id": "5"}, feature=feature
+    )
 
 
 def test_what_cannot_be_asked_is_said_in_the_panel(shop, shown):
     assert "Give user_id to see what is served." in served_html(shop, shown[V1], {})
-    assert f"it is fetched through {V1}, {V2}" in served_html(shop, shown[PURCHASES], {"user_id": "5"})
-    assert "derives from other features" in served_html(shop, shown[V1], {"user_id": "5"}, feature="net_30d")
+    assert f"it is fetched through {V1}, {V2}" in served_html(
+        shop, shown[PURCHASES], {"user_id": "5"}
+    )
+    assert "derives from other features" in served_html(
+        shop, shown[V1], {"user_id": "5"}, feature="net_30d"
+    )
     assert "&lt;img" in served_html(shop, shown[V1], {"user_id": HOSTILE})
     assert "has no feature" in served_html(shop, shown[V1], {"user_id": "5"}, feature=HOSTILE)
 
@@ -440,12 +589,20 @@ def test_the_command_lists_finds_and_shows_one(shop, capsys):
     assert every.startswith("Catalog: 6 objects, store ")
     assert "Catalog: 3 of 6 objects match 'purchases'" in found
     assert f"{V2}  (Join, 17 features, " in one
-    assert "differs    from quickstart_training_set_v1: added quickstart_returns_v2_refund_amt_max" in one
-    assert "purchase_price_sum_14d      int64         14 d" in one or f"{PURCHASES}_purchase_price_sum_14d" in one
+    assert (
+        "differs    from quickstart_training_set_v1: added quickstart_returns_v2_refund_amt_max"
+        in one
+    )
+    assert (
+        "purchase_price_sum_14d      int64         14 d" in one
+        or f"{PURCHASES}_purchase_price_sum_14d" in one
+    )
 
 
 def test_the_command_is_installed_with_the_package():
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["feature_workbench.commands"]["catalog"]
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
+        "feature_workbench.commands"
+    ]["catalog"]
     module, name = told.split(":")
 
     assert catalog_command.catalog is getattr(import_module(module), name)
@@ -454,17 +611,33 @@ def test_the_command_is_installed_with_the_package():
 # --- in a browser
 
 
-@pytest.fixture(scope="module", params=[(theme, width) for theme in THEMES for width in (700, 1400)], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    scope="module",
+    params=[(theme, width) for theme in THEMES for width in (700, 1400)],
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
 def page(request, browser, shop, shown, artifacts):
     theme, width = request.param
     page = browser.new_page(viewport={"width": width, "height": 900})
     heard = []
     page.on("console", lambda message: heard.append(message.text))
-    page.on("request", lambda asked: heard.append(asked.url) if not asked.url.startswith("about:") else None)
+    page.on(
+        "request",
+        lambda asked: heard.append(asked.url) if not asked.url.startswith("about:") else None,
+    )
     light = "true" if theme == "light" else "false"
-    panel = served_html(shop, shown[V1], {"user_id": "5"}, feature=f"{PURCHASES}_purchase_price_sum_3d")
-    outputs = shown._repr_html_() + html(shown, "purchases", selected=V2, live=True) + f'<section class="fw"><div class="side alone">{panel}</div></section>'
-    page.set_content(f"<!doctype html><style>{HOST}</style><body data-jp-theme-light={light} style='margin:0;{THEMES[theme]}'><div class=host>{outputs}</div>")
+    panel = served_html(
+        shop, shown[V1], {"user_id": "5"}, feature=f"{PURCHASES}_purchase_price_sum_3d"
+    )
+    outputs = (
+        shown._repr_html_()
+        + html(shown, "purchases", selected=V2, live=True)
+        + f'<section class="fw"><div class="side alone">{panel}</div></section>'
+    )
+    page.set_content(
+        f"<!doctype html><style>{HOST}</style><body data-jp-theme-light={light}"
+        f" style='margin:0;{THEMES[theme]}'><div class=host>{outputs}</div>"
+    )
     for folded in page.query_selector_all(".fw-page > details"):
         folded.evaluate("e => e.open = true")
     page.screenshot(path=artifacts / f"catalog-{theme}-{width}.png", full_page=True)
@@ -475,11 +648,26 @@ def page(request, browser, shop, shown, artifacts):
 
 def test_nothing_is_wider_than_the_cell_and_what_scrolls_can_be_reached(page):
     assert 0 == page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert page.evaluate("[...document.querySelectorAll('.fw .scroll')].every(e => e.tabIndex === 0)")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.fw .scroll')].every(e => e.tabIndex === 0)"
+    )
 
 
 def test_every_text_can_be_read(page):
-    for selector in (".fw .muted", ".fw .mark", ".fw mark", ".fw td", ".fw th", ".fw small", ".fw dd", ".fw dt", ".fw .vers span", ".fw summary", ".fw .nul", ".fw .hints span"):
+    for selector in (
+        ".fw .muted",
+        ".fw .mark",
+        ".fw mark",
+        ".fw td",
+        ".fw th",
+        ".fw small",
+        ".fw dd",
+        ".fw dt",
+        ".fw .vers span",
+        ".fw summary",
+        ".fw .nul",
+        ".fw .hints span",
+    ):
         elements = page.query_selector_all(selector)
         assert elements, selector
         for element in elements[:12]:
@@ -487,13 +675,19 @@ def test_every_text_can_be_read(page):
 
 
 def test_the_names_in_the_lineage_stay_in_their_boxes(page):
-    inside = page.evaluate("[...document.querySelectorAll('.lineage g')].every(g => [...g.querySelectorAll('text')].every(t => t.getBoundingClientRect().right <= g.querySelector('rect').getBoundingClientRect().right))")
+    inside = page.evaluate(
+        "[...document.querySelectorAll('.lineage g')].every(g =>"
+        " [...g.querySelectorAll('text')].every(t => t.getBoundingClientRect().right <="
+        " g.querySelector('rect').getBoundingClientRect().right))"
+    )
 
     assert inside
 
 
 def test_the_detail_is_beside_the_list_where_there_is_room(page):
-    left, right = (page.query_selector(f".fw .cat > {part}").bounding_box() for part in (".lists", ".side"))
+    left, right = (
+        page.query_selector(f".fw .cat > {part}").bounding_box() for part in (".lists", ".side")
+    )
 
     assert (page.viewport_size["width"] == 1400) == (left["y"] == right["y"])
 
@@ -531,20 +725,34 @@ def test_a_person_searches_chooses_and_looks_at_a_key(browser, shop, shown, arti
     stage.close()
 
 
-def test_an_entry_is_previewed_in_the_catalog_and_answers_there(browser, shop, warehouse, artifacts):
-    stage = Stage(browser, Browsing(catalog(shop, now=NOW, definitions=[quickstart], on=warehouse), shop))
+def test_an_entry_is_previewed_in_the_catalog_and_answers_there(
+    browser, shop, warehouse, artifacts
+):
+    stage = Stage(
+        browser, Browsing(catalog(shop, now=NOW, definitions=[quickstart], on=warehouse), shop)
+    )
     page = stage.page
     feature = f"{PURCHASES}_purchase_price_sum_14d"
-    whole = backfill(quickstart.training_set, on=warehouse).to_pyarrow().to_pylist(maps_as_pydicts="strict")
+    whole = (
+        backfill(quickstart.training_set, on=warehouse)
+        .to_pyarrow()
+        .to_pylist(maps_as_pydicts="strict")
+    )
 
     page.locator("button[data-send=preview]").click()
     stage.settle()
-    column = json.loads(page.locator("[data-part=preview] table.grid").get_attribute("data-cells")).index(feature)
-    page.locator(f"[data-part=preview] tbody tr:nth-child(3) td[role=gridcell] >> nth={column}").click()
+    column = json.loads(
+        page.locator("[data-part=preview] table.grid").get_attribute("data-cells")
+    ).index(feature)
+    page.locator(
+        f"[data-part=preview] tbody tr:nth-child(3) td[role=gridcell] >> nth={column}"
+    ).click()
     stage.settle()
 
     row = preview(quickstart.training_set, 3, feature, on=warehouse).rows[2]
-    value = next(r[feature] for r in whole if (r["user_id"], r["ts"]) == (row["user_id"], row["ts"]))
+    value = next(
+        r[feature] for r in whole if (r["user_id"], r["ts"]) == (row["user_id"], row["ts"])
+    )
     assert f"{value:,}" in stage.text("[data-part=preview] [data-part=detail]")
     assert "published" in stage.text("[data-part=preview] [data-part=head]")
     page.screenshot(path=artifacts / "catalog-preview.png", full_page=True)
@@ -557,11 +765,18 @@ def test_an_entry_is_previewed_in_the_catalog_and_answers_there(browser, shop, w
 
 
 def test_a_definition_that_is_not_what_is_stored_says_so(shop, warehouse):
-    other = GroupBy(name=PURCHASES, source=quickstart.purchases_v1.source, keys=["user_id"], aggregations=[_.purchase_price.max()])
+    other = GroupBy(
+        name=PURCHASES,
+        source=quickstart.purchases_v1.source,
+        keys=["user_id"],
+        aggregations=[_.purchase_price.max()],
+    )
     browsing = Browsing(catalog(shop, now=NOW, definitions=[other], on=warehouse), shop)
 
     browsing.answer(Request(1, "view", "select", {"name": PURCHASES}), lambda _r: None)
-    drawn = str(browsing.answer(Request(2, "view", "preview", {}), lambda _r: None).parts["preview"])
+    drawn = str(
+        browsing.answer(Request(2, "view", "preview", {}), lambda _r: None).parts["preview"]
+    )
 
     assert f"{PURCHASES} here is not what is stored" in drawn
     browsing.close()
@@ -572,7 +787,11 @@ def test_what_cannot_be_previewed_says_what_to_give(shop, shown):
     lost = Browsing(shown, shop)
     unbound = Browsing(catalog(shop, now=NOW, definitions=[quickstart]), shop)
 
-    for browsing, kind, said in ((lost, "preview", "no definition of quickstart_training_set_v1 is in this notebook"), (unbound, "preview", "say which has them by catalog"), (lost, "leak", "no preview is open")):
+    for browsing, kind, said in (
+        (lost, "preview", "no definition of quickstart_training_set_v1 is in this notebook"),
+        (unbound, "preview", "say which has them by catalog"),
+        (lost, "leak", "no preview is open"),
+    ):
         with pytest.raises(RefusedError, match=said):
             browsing.answer(Request(1, "view", kind, {}), lambda _r: None)
 
@@ -589,13 +808,24 @@ def test_the_definition_that_is_stored_goes_before_another_of_its_name(shown):
     other = Join(name=V1, left=quickstart.training_set.left, parts=[quickstart.purchases_v1])
 
     assert at_hand(shown[V1], [other, quickstart], {}) == AtHand(quickstart.training_set, same=True)
-    assert at_hand(shown[PURCHASES], [quickstart.training_set], {}) == AtHand(quickstart.purchases_v1, same=True)
+    assert at_hand(shown[PURCHASES], [quickstart.training_set], {}) == AtHand(
+        quickstart.purchases_v1, same=True
+    )
     assert at_hand(shown[V1], [other], {}) == AtHand(other, same=False)
     assert at_hand(shown[V1], [], {"other": 1}) is None
-    assert at_hand(shown[V1], [], {"other": other, "mine": quickstart.training_set}) == AtHand(quickstart.training_set, same=True)
+    assert at_hand(shown[V1], [], {"other": other, "mine": quickstart.training_set}) == AtHand(
+        quickstart.training_set, same=True
+    )
 
 
-@pytest.mark.parametrize(("kind", "params", "said"), [("select", {"name": "nobody"}, "nothing named"), ("look", {"keys": "["}, "a key is given as"), ("look", {"keys": '{"user_id": 5}'}, "a key is given as")])
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("select", {"name": "nobody"}, "nothing named"),
+        ("look", {"keys": "["}, "a key is given as"),
+        ("look", {"keys": '{"user_id": 5}'}, "a key is given as"),
+    ],
+)
 def test_what_a_live_catalog_cannot_show_is_refused(shop, shown, kind, params, said):
     with pytest.raises(RefusedError, match=said):
         Browsing(shown, shop).answer(Request(1, "view", kind, params), lambda _r: None)

@@ -90,7 +90,10 @@ def until(holds, seconds=30.0):
 
 
 def test_half_sent_heads_leave_room_for_whoever_sends_a_whole_one(served):
-    """S2: 300 of them against 256 descriptors; what is alive says so, and what is asked is answered."""
+    """S2: 300 of them against 256 descriptors.
+
+    What is alive says so, and what is asked is answered.
+    """
     slow = []
     for _ in range(300):
         with contextlib.suppress(OSError):  # ended while it was sent to
@@ -113,7 +116,10 @@ def test_half_sent_heads_leave_room_for_whoever_sends_a_whole_one(served):
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nX-Slow: ",
         b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
         b"POST /v1/joins/spending HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
-        b"POST /v1/joins/spending HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+        (
+            b"POST /v1/joins/spending HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding:"
+            b" chunked\r\n\r\n5\r\n{"
+        ),
     ],
     ids=["nothing", "a head", "a second head", "a body that nobody reads", "a body", "chunks"],
 )
@@ -194,7 +200,10 @@ def test_a_limit_on_files_that_leaves_no_room_is_refused_before_it_serves(store)
 # --- C9
 
 
-OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+OFFER = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings:"
+    b" AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+)
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -414,7 +423,10 @@ def test_metrics_tell_a_name_s_requests_its_freshness_and_the_pool(guarded):
     for line in (
         'workbench_served_requests_total{name="spending",status="200"}',
         'workbench_served_request_seconds_count{name="spending"}',
-        'workbench_served_batch_end_timestamp_seconds{group_by="spend",name="spending"} 1.7013888e+09',
+        (
+            'workbench_served_batch_end_timestamp_seconds{group_by="spend",name="spending"}'
+            " 1.7013888e+09"
+        ),
         'workbench_served_uploaded_timestamp_seconds{group_by="spend",name="spending"}',
         'workbench_pool{state="allowed"} 8.0',
         'workbench_pool{state="waiting"} 0.0',
@@ -486,7 +498,10 @@ def test_a_service_of_this_machine_alone_answers_to_its_own_names(served):
         (
             ["--host", ANY],
             {},
-            f"{ANY} can be reached from other machines, and there is no token: give --token-env NAME, or --open",
+            (
+                f"{ANY} can be reached from other machines, and there is no token: give --token-env"
+                " NAME, or --open"
+            ),
         ),
         (["--token-env", "T"], {"T": "a\tb"}, "--token-env T: its value has"),
         (
@@ -513,8 +528,8 @@ def test_a_port_of_metrics_that_is_taken_is_a_sentence_and_nothing_has_begun(tmp
 
     assert (2, 2) == (found.returncode, wrong.returncode)
     assert (
-        f"workbench stream: --metrics {place}: cannot listen there: Address already in use; give another port"
-        in found.stderr
+        f"workbench stream: --metrics {place}: cannot listen there: Address already in use; give"
+        " another port" in found.stderr
     )
     assert "--metrics '99999' is no place to listen: give a port from 1 to 65535" in wrong.stderr
     assert not (tmp_path / "store").exists()

@@ -74,13 +74,17 @@ def test_publish_without_confirm_writes_nothing_and_says_how_to(place, store, ca
 def test_publish_with_the_hash_that_was_shown_serves_it(place, store, capsys):
     _, shown, _ = run(capsys, "publish", "defs.py:shell_v1", *END, *WAREHOUSE)
 
-    code, out, _ = run(capsys, "publish", "defs.py:shell_v1", *END, *WAREHOUSE, "--confirm", shown.split()[-1])
+    code, out, _ = run(
+        capsys, "publish", "defs.py:shell_v1", *END, *WAREHOUSE, "--confirm", shown.split()[-1]
+    )
 
     assert (0, True) == (code, "shell_v1 is served, version 1" in out)
     assert ["purchase_price_sum_7d"] == list(fetch(store, "shell_v1", user_id="5", at="2023-12-01"))
 
 
-def test_upload_brings_what_was_published_up_to_an_end_without_its_definitions(place, store, capsys):
+def test_upload_brings_what_was_published_up_to_an_end_without_its_definitions(
+    place, store, capsys
+):
     run(capsys, *PUBLISH, "--end", "2023-11-20")
 
     code, out, _ = run(capsys, "upload", "shell_v1", *END, *WAREHOUSE)
@@ -97,13 +101,27 @@ def test_fetch_prints_an_answer_as_of_a_time(place, capsys):
 
     assert 0 == code
     assert "shell_v1(user_id='7') as of 2023-12-01 00:00:00\n  purchase_price_sum_7d  " in out
-    assert "[shell_v1: ok, newest fact 2023-11-30 12:42:49, uploaded before 2023-12-01 00:00:00]" in out
+    assert (
+        "[shell_v1: ok, newest fact 2023-11-30 12:42:49, uploaded before 2023-12-01 00:00:00]"
+        in out
+    )
 
 
 def test_fetch_of_several_keys_is_a_json_object_a_line(place, capsys):
     run(capsys, *PUBLISH)
 
-    _, out, _ = run(capsys, "fetch", "shell_v1", "-k", '[{"user_id": "7"}, {"user_id": "none"}]', "-k", '{"user_id": null}', "--at", "2023-12-01", "--json")
+    _, out, _ = run(
+        capsys,
+        "fetch",
+        "shell_v1",
+        "-k",
+        '[{"user_id": "7"}, {"user_id": "none"}]',
+        "-k",
+        '{"user_id": null}',
+        "--at",
+        "2023-12-01",
+        "--json",
+    )
 
     got = [json.loads(line) for line in out.splitlines()]
     assert ["ok", "missing", "null_key"] == [g["status"] for g in got]
@@ -132,8 +150,12 @@ def test_history_lists_versions_and_rollback_serves_one_again(place, store, caps
 
     _, after, _ = run(capsys, "history", "shell_v1")
     assert 0 == code
-    assert [["1", False], ["2", True]] == [[line.split()[0], "served" in line] for line in before.splitlines()[1:]]
-    assert [["1", True], ["2", False]] == [[line.split()[0], "served" in line] for line in after.splitlines()[1:]]
+    assert [["1", False], ["2", True]] == [
+        [line.split()[0], "served" in line] for line in before.splitlines()[1:]
+    ]
+    assert [["1", True], ["2", False]] == [
+        [line.split()[0], "served" in line] for line in after.splitlines()[1:]
+    ]
     assert ["purchase_price_sum_7d"] == list(fetch(store, "shell_v1", user_id="7"))
 
 
@@ -149,11 +171,20 @@ def test_a_changed_definition_is_refused_with_the_difference(place, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["publish", "defs.py:nothing", *WAREHOUSE], "defs.py defines no GroupBy or Join named 'nothing'"),
+        (
+            ["publish", "defs.py:nothing", *WAREHOUSE],
+            "defs.py defines no GroupBy or Join named 'nothing'",
+        ),
         (["publish", "defs.py:shell_v1"], "shell_v1 is made of an unbound table: pass on="),
-        (["publish", "defs.py:shell_v1", "--confirm", "123", *WAREHOUSE], "confirm='123' is the hash of another plan of shell_v1"),
+        (
+            ["publish", "defs.py:shell_v1", "--confirm", "123", *WAREHOUSE],
+            "confirm='123' is the hash of another plan of shell_v1",
+        ),
         (["publish", "defs.py:shell_v1", "--end", "soon", *WAREHOUSE], "'soon' is no time"),
-        (["publish", "defs.py:shell_v1", "--retain", "3", *WAREHOUSE], "is shorter than the longest window of shell_v1, 7 d"),
+        (
+            ["publish", "defs.py:shell_v1", "--retain", "3", *WAREHOUSE],
+            "is shorter than the longest window of shell_v1, 7 d",
+        ),
         (["upload", "shell_v1"], "--warehouse is missing"),
         (["upload", "nothing_v1", *WAREHOUSE], "nothing is published as 'nothing_v1'"),
         (["unpublish", "nothing_v1"], "nothing is published as 'nothing_v1'"),
@@ -162,7 +193,10 @@ def test_a_changed_definition_is_refused_with_the_difference(place, capsys):
         (["fetch", "nothing_v1", "-k", "{}"], "nothing is published as 'nothing_v1'"),
         (["fetch", "shell_v1", "-k", "user_id=5"], "-k 'user_id=5' is no JSON"),
         (["fetch", "shell_v1", "-k", "5"], "-k 5 is neither a JSON object nor a list of them"),
-        (["history", "x", "--store", "postgresql://nobody@127.0.0.1:1/none?connect_timeout=1"], "the store cannot be reached"),
+        (
+            ["history", "x", "--store", "postgresql://nobody@127.0.0.1:1/none?connect_timeout=1"],
+            "the store cannot be reached",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_2(place, capsys, monkeypatch, arguments, sentence):
@@ -176,13 +210,18 @@ def test_an_error_is_one_line_and_exit_code_2(place, capsys, monkeypatch, argume
     assert 1 == len(err.splitlines())
 
 
-def test_the_store_is_by_default_an_embedded_one_in_the_working_folder(place, tmp_path, monkeypatch, capsys):
+def test_the_store_is_by_default_an_embedded_one_in_the_working_folder(
+    place, tmp_path, monkeypatch, capsys
+):
     monkeypatch.delenv("WORKBENCH_STORE")
     monkeypatch.chdir(tmp_path)
 
     code, _, err = run(capsys, "history", "shell_v1")
 
-    assert (2, True) == (code, "nothing was published as 'shell_v1': the store has nothing yet" in err)
+    assert (2, True) == (
+        code,
+        "nothing was published as 'shell_v1': the store has nothing yet" in err,
+    )
     assert (tmp_path / ".workbench" / "postgres" / "data").is_dir()
     assert [] == Store(tmp_path / ".workbench" / "postgres").names()
     embedded_server.stop(tmp_path / ".workbench" / "postgres")

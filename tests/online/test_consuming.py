@@ -1,4 +1,6 @@
-"""The consumer against a real broker: partitions that come and go in the middle of polls (semantics rule 21)."""
+"""The consumer against a real broker: partitions that come and go in the middle of polls (semantics
+rule 21).
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,20 @@ def member(kafka):
     members = []
 
     def make(name, group):
-        options = {"metadata_max_age_ms": 500, "heartbeat_interval_ms": 200, "session_timeout_ms": 6000}
-        members.append(Consumer(configured(kafka.servers, options), [name], lambda places, _: dict.fromkeys(places), lambda _: None, group=group))
+        options = {
+            "metadata_max_age_ms": 500,
+            "heartbeat_interval_ms": 200,
+            "session_timeout_ms": 6000,
+        }
+        members.append(
+            Consumer(
+                configured(kafka.servers, options),
+                [name],
+                lambda places, _: dict.fromkeys(places),
+                lambda _: None,
+                group=group,
+            )
+        )
         return members[-1]
 
     yield make
@@ -41,7 +55,9 @@ def topic(admin, partitions):
 
 
 def settled(counts, members, turn, seconds=60):
-    """The partitions of each, polled in turns of so many seconds until each has as many as it should."""
+    """The partitions of each, polled in turns of so many seconds until each has as many as it
+    should.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end and counts != [len(m.positions) for m in members]:
         for member in members:
@@ -63,11 +79,15 @@ def test_a_join_that_outlasts_its_poll_is_finished_by_a_later_one(admin, member,
 
 
 def test_a_join_that_ends_while_nobody_polls_is_not_begun_anew(admin, member):
-    """C8: its answer was thrown away, so that a member that polled at unlucky moments had no partition for ever."""
+    """C8: its answer was thrown away, so that a member that polled at unlucky moments had no
+    partition for ever.
+    """
     name = topic(admin, 2)
     one = member(name, name)
 
-    for _ in range(40):  # each poll is over long before its join, and each join long before the next poll
+    for _ in range(
+        40
+    ):  # each poll is over long before its join, and each join long before the next poll
         one.poll(0.001)
         time.sleep(0.25)
         if one.positions:

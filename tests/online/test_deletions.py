@@ -1,4 +1,6 @@
-"""N11: an upload that takes away more than a share of a group-by's rows or keys stops before anybody sees it, and says so (rule 20)."""
+"""N11: an upload that takes away more than a share of a group-by's rows or keys stops before
+anybody sees it, and says so (rule 20).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,20 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from ibis import _
 
-from workbench import DefinitionError, EntitySource, EventSource, GroupBy, Join, catalog, days, publish, rollback, trailing, unpublish, upload
+from workbench import (
+    DefinitionError,
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    catalog,
+    days,
+    publish,
+    rollback,
+    trailing,
+    unpublish,
+    upload,
+)
 from workbench.commands import main
 from workbench.monitoring.alerts.monitor_pass import monitored
 from workbench.online import StoreError, fetch
@@ -29,7 +44,11 @@ SCHEMA = pa.schema([("user", pa.string()), ("ts", pa.timestamp("us")), ("amt", p
 
 def events(*counts, amt=1):
     """So many rows of each user, one an hour before the day."""
-    return [{"user": f"u{i}", "ts": DAY - timedelta(hours=h + 1), "amt": amt} for i, n in enumerate(counts) for h in range(n)]
+    return [
+        {"user": f"u{i}", "ts": DAY - timedelta(hours=h + 1), "amt": amt}
+        for i, n in enumerate(counts)
+        for h in range(n)
+    ]
 
 
 def put(con, rows, name="paid"):
@@ -38,7 +57,12 @@ def put(con, rows, name="paid"):
 
 def spend(con, name="spend_v1", table="paid", **more):
     source = EventSource(con.table(table), time="ts", topic=f"t_{table}", **more)
-    return GroupBy(name=name, source=source, keys=["user"], aggregations=trailing(days(30), _.amt.sum(), _.amt.count()))
+    return GroupBy(
+        name=name,
+        source=source,
+        keys=["user"],
+        aggregations=trailing(days(30), _.amt.sum(), _.amt.count()),
+    )
 
 
 @pytest.fixture
@@ -61,7 +85,12 @@ def counts(store, *users):
 
 def test_an_emptied_table_takes_nothing_away_and_turns_everything_red(served, store, tmp_path):
     put(served, [])
-    said = r"^the upload of spend_v1 is refused, and what was there serves on: it would take away 100 of its 100 rows \(100 %\) and 10 of its 10 keys \(100 %\), more than the 20 % that may go; mend the table, or allow it by --allow-deletes \(allow_deletes=True, or the share that may go, such as 1\)$"
+    said = (
+        r"^the upload of spend_v1 is refused, and what was there serves on: it would take away 100"
+        r" of its 100 rows \(100 %\) and 10 of its 10 keys \(100 %\), more than the 20 % that may"
+        r" go; mend the table, or allow it by --allow-deletes \(allow_deletes=True, or the share"
+        r" that may go, such as 1\)$"
+    )
 
     with pytest.raises(StoreError, match=said):
         upload("spend_v1", store, end=DAY, on=served)
@@ -73,8 +102,17 @@ def test_an_emptied_table_takes_nothing_away_and_turns_everything_red(served, st
 
     assert [10, 10] == before
     assert [("alert", 1.0)] == [(f.status, f.value) for f in alert]
-    assert ("alert", "the newest upload was refused, which would take away 100 of its 100 rows (100 %) and 10 of its 10 keys (100 %): mend the table, or workbench upload --allow-deletes") == (red.word, red.why)
-    assert ["ok"] == [f.status for f in monitored(store, "spend_v1", now=datetime.now(UTC)).findings.rule("deletions")]
+    assert (
+        "alert",
+        (
+            "the newest upload was refused, which would take away 100 of its 100 rows (100 %) and"
+            " 10 of its 10 keys (100 %): mend the table, or workbench upload --allow-deletes"
+        ),
+    ) == (red.word, red.why)
+    assert ["ok"] == [
+        f.status
+        for f in monitored(store, "spend_v1", now=datetime.now(UTC)).findings.rule("deletions")
+    ]
     assert "refused" not in catalog(store)["spend_v1"].status.why
 
 
@@ -84,11 +122,20 @@ def test_an_emptied_table_takes_nothing_away_and_turns_everything_red(served, st
         (events(*[10] * 8), None),  # a fifth may go
         (events(*[10] * 7, 9), "21 of its 100 rows .21 %. and 2 of its 10 keys"),
         (events(*[10] * 7), "30 of its 100 rows .30 %. and 3 of its 10 keys"),
-        ([r | {"user": "all"} for r in events(*[10] * 10)], "100 of its 100 rows .100 %. and 10 of its 10 keys"),  # a key that went wrong upstream
+        (
+            [r | {"user": "all"} for r in events(*[10] * 10)],
+            "100 of its 100 rows .100 %. and 10 of its 10 keys",
+        ),  # a key that went wrong upstream
         ([r | {"user": None} for r in events(*[10] * 10)], "100 of its 100 rows"),
-        ([r | {"ts": r["ts"] - timedelta(minutes=30)} for r in events(*[10] * 10)], "100 of its 100 rows .100 %., more"),
+        (
+            [r | {"ts": r["ts"] - timedelta(minutes=30)} for r in events(*[10] * 10)],
+            "100 of its 100 rows .100 %., more",
+        ),
         (events(*[10] * 10, amt=100), None),  # other values of the same events
-        ([*events(*[10] * 7), *events(*[0] * 12, *[10] * 9)], "30 of its 100 rows .30 %. and 3 of its 10 keys"),  # new ones make up for none
+        (
+            [*events(*[10] * 7), *events(*[0] * 12, *[10] * 9)],
+            "30 of its 100 rows .30 %. and 3 of its 10 keys",
+        ),  # new ones make up for none
         (events(*[10] * 7, 1, 1, 1), "27 of its 100 rows .27 %., more"),  # rows, not keys
         ([*events(*[10] * 10), *events(*[10] * 10)], None),
     ],
@@ -104,13 +151,18 @@ def test_what_goes_is_measured_by_rows_and_by_keys(served, store, rows, what):
             upload("spend_v1", store, end=DAY, on=served)
         assert before == counts(store, *range(10))
         upload("spend_v1", store, end=DAY, on=served, allow_deletes=True)
-    assert [sum(r["user"] == f"u{u}" and r["ts"] >= DAY - timedelta(days=30) for r in rows) for u in range(10)] == counts(store, *range(10))
+    assert [
+        sum(r["user"] == f"u{u}" and r["ts"] >= DAY - timedelta(days=30) for r in rows)
+        for u in range(10)
+    ] == counts(store, *range(10))
 
 
 def test_a_share_of_ones_own_and_an_end_before_which_nothing_went(served, store):
     put(served, [r for r in events(*[10] * 10) if r["ts"] < DAY - timedelta(hours=5)])
 
-    upload("spend_v1", store, end=DAY - timedelta(hours=5), on=served)  # what lies after the end was not looked at
+    upload(
+        "spend_v1", store, end=DAY - timedelta(hours=5), on=served
+    )  # what lies after the end was not looked at
     with pytest.raises(StoreError, match="50 of its 100 rows"):
         upload("spend_v1", store, end=DAY, on=served, allow_deletes=0.49)
     upload("spend_v1", store, end=DAY, on=served, allow_deletes=0.5)
@@ -125,7 +177,11 @@ def test_of_several_group_bys_none_changes_where_one_would_lose_too_much(con, st
     for name in ("paid", "back"):
         put(con, events(*[10] * 10), name)
     con.create_table("lefts", pa.table({"user": ["u0"], "t": pa.array([DAY], pa.timestamp("us"))}))
-    join = Join(name="shops_v1", left=EventSource(con.table("lefts"), time="t"), parts=[spend(con, n, n) for n in ("paid", "back")])
+    join = Join(
+        name="shops_v1",
+        left=EventSource(con.table("lefts"), time="t"),
+        parts=[spend(con, n, n) for n in ("paid", "back")],
+    )
     publish(join, store, confirm=True, end=DAY)
     put(con, events(*[11] * 10), "paid")
     put(con, events(*[5] * 10), "back")
@@ -134,7 +190,13 @@ def test_of_several_group_bys_none_changes_where_one_would_lose_too_much(con, st
         upload("shops_v1", store, end=DAY, on=con)
     got = fetch(store, "shops_v1", user="u0", at=DAY)
     put(con, [], "paid")
-    with pytest.raises(StoreError, match=r"the upload of back, paid is refused.*of back 50 of its 100 rows .*; of paid 100 of its 100 rows"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            r"the upload of back, paid is refused.*of back 50 of its 100 rows .*; of paid 100 of"
+            r" its 100 rows"
+        ),
+    ):
         upload("shops_v1", store, end=DAY, on=con)
 
     assert (10, 10) == (got["paid_amt_count_30d"], got["back_amt_count_30d"])
@@ -145,14 +207,27 @@ def test_an_entity_of_which_most_keys_or_snapshots_are_gone_stops(con, store):
     def snapshots(*each):
         con.raw_sql("create or replace table people (user varchar, ds date, level bigint)")
         for day, users, level in each:
-            con.raw_sql(f"insert into people select 'u' || i, date '2024-03-01' + {day}, {level} from range({users}) t(i)")
+            con.raw_sql(
+                f"insert into people select 'u' || i, date '2024-03-01' + {day}, {level} from"
+                f" range({users}) t(i)"
+            )
 
-    people = GroupBy(name="people_v1", source=EntitySource(ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="people"), snapshot="ds"), keys=["user"], features=["level"])
+    people = GroupBy(
+        name="people_v1",
+        source=EntitySource(
+            ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="people"),
+            snapshot="ds",
+        ),
+        keys=["user"],
+        features=["level"],
+    )
     snapshots(*[(d, 10, 1) for d in range(5)])
     publish(people, store, confirm=True, end="2024-03-06", on=con)
 
     snapshots(*[(d, 10, 1) for d in range(5)], (5, 7, 2))  # a new snapshot of fewer keys
-    with pytest.raises(StoreError, match=r"3 of its 10 rows .30 %. and 3 of its 10 keys .30 %., more"):
+    with pytest.raises(
+        StoreError, match=r"3 of its 10 rows .30 %. and 3 of its 10 keys .30 %., more"
+    ):
         upload("people_v1", store, end="2024-03-07", on=con)
     assert 1 == fetch(store, "people_v1", user="u9", at="2024-03-07")["level"]
     snapshots((3, 10, 1), (4, 10, 1))
@@ -161,10 +236,14 @@ def test_an_entity_of_which_most_keys_or_snapshots_are_gone_stops(con, store):
     snapshots()
     with pytest.raises(StoreError, match="10 of its 10 keys"):
         upload("people_v1", store, end="2024-03-06", on=con)
-    snapshots(*[(d, 10, 1) for d in range(1, 5)], (5, 8, 3))  # the oldest is forgotten, a fifth of the keys goes
+    snapshots(
+        *[(d, 10, 1) for d in range(1, 5)], (5, 8, 3)
+    )  # the oldest is forgotten, a fifth of the keys goes
     upload("people_v1", store, end="2024-03-07", on=con)
 
-    assert [3, None] == [fetch(store, "people_v1", user=u, at="2024-03-07")["level"] for u in ("u0", "u9")]
+    assert [3, None] == [
+        fetch(store, "people_v1", user=u, at="2024-03-07")["level"] for u in ("u0", "u9")
+    ]
     unpublish("people_v1", store)
 
 
@@ -186,20 +265,39 @@ def test_a_warehouse_that_keeps_no_more_than_the_store_is_uploaded_however_late(
     """N11: what is older than the retention after the upload is taken away by it anyway."""
 
     def kept(end):
-        put(con, [{"user": f"u{i % 5}", "ts": end - timedelta(hours=6 * i + 1), "amt": 1} for i in range(28)])  # seven days
+        put(
+            con,
+            [
+                {"user": f"u{i % 5}", "ts": end - timedelta(hours=6 * i + 1), "amt": 1}
+                for i in range(28)
+            ],
+        )  # seven days
 
     kept(DAY)
-    weekly = GroupBy(name="week_v1", source=EventSource(con.table("paid"), time="ts"), keys=["user"], aggregations=trailing(days(7), _.amt.count()), accuracy="temporal")
+    weekly = GroupBy(
+        name="week_v1",
+        source=EventSource(con.table("paid"), time="ts"),
+        keys=["user"],
+        aggregations=trailing(days(7), _.amt.count()),
+        accuracy="temporal",
+    )
     publish(weekly, store, confirm=True, end=DAY, retain=days(7))
     kept(late := DAY + timedelta(days=5))
     upload("week_v1", store, end=late, on=con)
     before = fetch(store, "week_v1", user="u0", at=late)["amt_count_7d"]
-    con.raw_sql(f"delete from paid where ts < timestamp '{late + timedelta(days=1) - timedelta(days=7)}' + interval 2 day")
+    con.raw_sql(
+        f"delete from paid where ts < timestamp '{late + timedelta(days=1) - timedelta(days=7)}' +"
+        " interval 2 day"
+    )
 
-    with pytest.raises(StoreError, match="8 of its 28 rows"):  # two of the seven days that it would still answer
+    with pytest.raises(
+        StoreError, match="8 of its 28 rows"
+    ):  # two of the seven days that it would still answer
         upload("week_v1", store, end=late + timedelta(days=1), on=con)
     con.raw_sql("delete from paid")
-    with pytest.raises(StoreError, match="28 of its 28 rows"):  # an emptied table stops, however late
+    with pytest.raises(
+        StoreError, match="28 of its 28 rows"
+    ):  # an emptied table stops, however late
         upload("week_v1", store, end=late + timedelta(days=30), on=con)
 
     assert 6 == before
@@ -208,15 +306,23 @@ def test_a_warehouse_that_keeps_no_more_than_the_store_is_uploaded_however_late(
 
 def test_what_a_feature_of_all_time_carries_is_not_taken_away_unasked(con, store):
     """Forgotten events are told by states alone, and count as rows and keys that were there."""
-    old = [{"user": f"old{i}", "ts": DAY - timedelta(days=200 + d), "amt": 1} for i in range(5) for d in range(10)]
+    old = [
+        {"user": f"old{i}", "ts": DAY - timedelta(days=200 + d), "amt": 1}
+        for i in range(5)
+        for d in range(10)
+    ]
     put(con, [*old, *events(*[10] * 10)])
     source = EventSource(con.table("paid"), time="ts")
-    ever = GroupBy(name="ever_v1", source=source, keys=["user"], aggregations=_.amt.sum(), accuracy="temporal")
+    ever = GroupBy(
+        name="ever_v1", source=source, keys=["user"], aggregations=_.amt.sum(), accuracy="temporal"
+    )
     publish(ever, store, confirm=True, end=DAY, retain=days(60))
     upload("ever_v1", store, end=DAY, on=con)
     put(con, [*old[:1], *events(*[10] * 10)])
 
-    with pytest.raises(StoreError, match=r"49 of its 150 rows .32\.7 %. and 4 of its 15 keys .26\.7 %."):
+    with pytest.raises(
+        StoreError, match=r"49 of its 150 rows .32\.7 %. and 4 of its 15 keys .26\.7 %."
+    ):
         upload("ever_v1", store, end=DAY, on=con)
 
     assert 10 == fetch(store, "ever_v1", user="old3", at=DAY)["amt_sum"]
@@ -229,8 +335,19 @@ def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store,
         publish(spend(served), store, confirm=True, end=DAY + timedelta(days=1))
     with pytest.raises(StoreError, match="5 of its 10 keys"):
         rollback("spend_v1", store, version=1, end=DAY, on=served)
-    served.raw_sql(f"attach '{tmp_path / 'w.duckdb'}' as w; create table w.paid as from paid; detach w")
-    command = ["upload", "spend_v1", "--store", store.url, "--warehouse", str(tmp_path / "w.duckdb"), "--end", "2024-03-10"]
+    served.raw_sql(
+        f"attach '{tmp_path / 'w.duckdb'}' as w; create table w.paid as from paid; detach w"
+    )
+    command = [
+        "upload",
+        "spend_v1",
+        "--store",
+        store.url,
+        "--warehouse",
+        str(tmp_path / "w.duckdb"),
+        "--end",
+        "2024-03-10",
+    ]
 
     codes = [main.main(command), main.main([*command, "--allow-deletes", "0.4"])]
     out = capsys.readouterr()
@@ -242,15 +359,33 @@ def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store,
 
 
 def test_a_rollback_from_an_emptied_table_brings_nothing_empty_back(con, store):
-    """The earlier version's rows are gone by then, so that its upload is a first one, which takes nothing away by itself."""
+    """The earlier version's rows are gone by then, so that its upload is a first one, which takes
+    nothing away by itself.
+    """
     put(con, events(10, 10))
     publish(spend(con), store, confirm=True, end=DAY)
     unpublish("spend_v1", store)
     source = EventSource(con.table("paid"), time="ts", topic="t_paid")
-    publish(GroupBy(name="spend_v1", source=source, keys=["user"], aggregations=trailing(days(30), _.amt.count())), store, confirm=True, end=DAY)
+    publish(
+        GroupBy(
+            name="spend_v1",
+            source=source,
+            keys=["user"],
+            aggregations=trailing(days(30), _.amt.count()),
+        ),
+        store,
+        confirm=True,
+        end=DAY,
+    )
     put(con, [])
 
-    with pytest.raises(StoreError, match="spend_v1 stays as it is: the warehouse has no row of spend_v1, of which rows are served"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            "spend_v1 stays as it is: the warehouse has no row of spend_v1, of which rows are"
+            " served"
+        ),
+    ):
         rollback("spend_v1", store, version=1, end=DAY, on=con)
     before = dict(fetch(store, "spend_v1", user="u0", at=DAY))
     rollback("spend_v1", store, version=1, end=DAY, on=con, allow_deletes=True)
@@ -262,28 +397,71 @@ def test_a_rollback_from_an_emptied_table_brings_nothing_empty_back(con, store):
 
 # --- generated
 
-rows = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 4), st.integers(0, 2)), min_size=1, max_size=24)
+rows = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.integers(1, 4), st.integers(0, 2)),
+    min_size=1,
+    max_size=24,
+)
 
 
 @seed(11)
-@settings(max_examples=40, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(before=rows, after=rows, kept=st.integers(0, 24), streamed=rows.map(lambda r: r[: len(r) // 4]), most=st.sampled_from([0.0, 0.2, 0.5]), identified=st.booleans())
-def test_an_upload_is_refused_where_a_count_by_hand_says_so(store, before, after, kept, streamed, most, identified):
+@settings(
+    max_examples=40, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+@given(
+    before=rows,
+    after=rows,
+    kept=st.integers(0, 24),
+    streamed=rows.map(lambda r: r[: len(r) // 4]),
+    most=st.sampled_from([0.0, 0.2, 0.5]),
+    identified=st.booleans(),
+)
+def test_an_upload_is_refused_where_a_count_by_hand_says_so(
+    store, before, after, kept, streamed, most, identified
+):
     """Rows and keys counted in plain Python, over tables and topics that share some events."""
     after = [*before[:kept], *after[: len(after) // 3]]
-    group_by = GroupBy(name="byhand", source=EventSource(ibis.table({"user": "string", "ts": "timestamp", "amt": "int64", "uid": "string"}, name="paid"), time="ts", topic="t", id="uid" if identified else None), keys=["user"], aggregations=trailing(days(30), _.amt.sum()))
+    group_by = GroupBy(
+        name="byhand",
+        source=EventSource(
+            ibis.table(
+                {"user": "string", "ts": "timestamp", "amt": "int64", "uid": "string"}, name="paid"
+            ),
+            time="ts",
+            topic="t",
+            id="uid" if identified else None,
+        ),
+        keys=["user"],
+        aggregations=trailing(days(30), _.amt.sum()),
+    )
     plan = plan_of(group_by)
     registry.prepare(store, plan)
     registry.register(store, plan)
     try:
         with store.connection() as c:
             uploads.upload(c, plan.group_bys[0], _batches(before, identified), US)
-            sent = pa.Table.from_pylist([{"user": k, "ts": DAY - timedelta(hours=h), "amt": v, "uid": u} for k, h, v, u in _told(streamed)])
+            sent = pa.Table.from_pylist(
+                [
+                    {"user": k, "ts": DAY - timedelta(hours=h), "amt": v, "uid": u}
+                    for k, h, v, u in _told(streamed)
+                ]
+            )
             if streamed:
-                batch_writer.applied(c, batch_writer.RowLevel(plan.group_bys[0]), batch_writer.Messages("t", sent, [0] * len(streamed), list(range(len(streamed)))))
+                batch_writer.applied(
+                    c,
+                    batch_writer.RowLevel(plan.group_bys[0]),
+                    batch_writer.Messages(
+                        "t", sent, [0] * len(streamed), list(range(len(streamed)))
+                    ),
+                )
             want = _beyond(before, after, streamed, most, identified)
             try:
-                uploads.uploads(c, [uploads.Incoming(plan.group_bys[0], lambda: _batches(after, identified))], US, most=most)
+                uploads.uploads(
+                    c,
+                    [uploads.Incoming(plan.group_bys[0], lambda: _batches(after, identified))],
+                    US,
+                    most=most,
+                )
                 got = False
             except StoreError as error:
                 got = "would take away" in str(error)
@@ -302,18 +480,33 @@ def _told(rows):
 
 
 def _batches(rows, identified):
-    made = [{"k0": k, "time": US - h * 3_600_000_000, **({"id": u} if identified else {}), "i0": v} for k, h, v, u in _told(rows)]
-    schema = pa.schema([("k0", pa.string()), ("time", pa.int64()), *([("id", pa.string())] if identified else []), ("i0", pa.int64())])
+    made = [
+        {"k0": k, "time": US - h * 3_600_000_000, **({"id": u} if identified else {}), "i0": v}
+        for k, h, v, u in _told(rows)
+    ]
+    schema = pa.schema(
+        [
+            ("k0", pa.string()),
+            ("time", pa.int64()),
+            *([("id", pa.string())] if identified else []),
+            ("i0", pa.int64()),
+        ]
+    )
     return pa.Table.from_pylist(made, schema).to_batches() if made else []
 
 
 def _beyond(before, after, streamed, most, identified):
-    """Whether more rows or keys go than may: of rows that messages brought too all that differ, of others those whose key and hour have fewer."""
+    """Whether more rows or keys go than may: of rows that messages brought too all that differ, of
+    others those whose key and hour have fewer.
+    """
     old, new, sent = Counter(_told(before)), Counter(_told(after)), Counter(_told(streamed))
     gone = old - new
     theirs = gone & sent
-    places = lambda counter: Counter(e[:2] for e in counter.elements())  # noqa: E731 as short as it is
-    fresh = new - old - (sent - old)  # rows that come; a message that the table has now is there already
+    # as short as it is
+    places = lambda counter: Counter(e[:2] for e in counter.elements())  # noqa: E731
+    fresh = (
+        new - old - (sent - old)
+    )  # rows that come; a message that the table has now is there already
     lost = (places(gone - theirs) - places(fresh)).total() + theirs.total()
     lost = gone.total() if gone.total() <= most * len(before) + 1e-9 else lost
     known = {e[0] for e in old} | {e[0] for e in sent}
@@ -325,7 +518,10 @@ def _beyond(before, after, streamed, most, identified):
 
 
 def wane(con, store, rows, share=0.15):
-    """Upload what is left after a share of it goes, again and again, until one is refused; how many there were."""
+    """Upload what is left after a share of it goes, again and again, until one is refused.
+
+    How many there were.
+    """
     for done in range(20):
         rows = rows[: round(len(rows) * (1 - share))]
         put(con, rows)
@@ -338,12 +534,20 @@ def wane(con, store, rows, share=0.15):
 
 @pytest.mark.parametrize("grown", [0, 40], ids=["shrinking", "growing"])
 def test_a_loss_that_creeps_stops_as_one_at_once_does(served, store, grown):
-    """N11: 15 % at each upload are under the share every time, and nothing is left in a week; new rows make up for none."""
+    """N11: 15 % at each upload are under the share every time, and nothing is left in a week.
+
+    New rows make up for none.
+    """
     rows, new = events(*[10] * 10), []
-    said = r"refused, .* would take away (2[0-9]|3[0-9]) of its (100|1[0-9]{2}) rows .* since the upload of 20\d\d-"
+    said = (
+        r"refused, .* would take away (2[0-9]|3[0-9]) of its (100|1[0-9]{2}) rows .* since the"
+        r" upload of 20\d\d-"
+    )
     for step in range(3):
         rows = rows[: round(len(rows) * 0.85)]
-        new += [{"user": f"n{step}", "ts": DAY - timedelta(hours=h + 1), "amt": 1} for h in range(grown)]
+        new += [
+            {"user": f"n{step}", "ts": DAY - timedelta(hours=h + 1), "amt": 1} for h in range(grown)
+        ]
         put(served, rows + new)
         if len(rows) < 80:
             with pytest.raises(StoreError, match=said):
@@ -352,15 +556,27 @@ def test_a_loss_that_creeps_stops_as_one_at_once_does(served, store, grown):
         upload("spend_v1", store, end=DAY, on=served)
 
     assert 1 == step
-    assert ["alert"] == [f.status for f in monitored(store, "spend_v1", now=datetime.now(UTC)).findings.rule("deletions")]
+    assert ["alert"] == [
+        f.status
+        for f in monitored(store, "spend_v1", now=datetime.now(UTC)).findings.rule("deletions")
+    ]
     assert [10, 5] == counts(store, 0, 8)
 
 
 def test_what_was_allowed_is_no_news_and_what_came_back_is_no_loss(served, store):
-    """N11: an upload that was let take half away is where the next ones start; a table that is mended has lost nothing."""
+    """N11: an upload that was let take half away is where the next ones start.
+
+    A table that is mended has lost nothing.
+    """
     put(served, events(*[10] * 5))
     upload("spend_v1", store, end=DAY, on=served, allow_deletes=True)
-    for rows in (events(*[10] * 5), events(*[10] * 4, 5), events(*[10] * 5), events(*[10] * 4, 4), events(*[10] * 5, amt=7)):
+    for rows in (
+        events(*[10] * 5),
+        events(*[10] * 4, 5),
+        events(*[10] * 5),
+        events(*[10] * 4, 4),
+        events(*[10] * 5, amt=7),
+    ):
         put(served, rows)
         upload("spend_v1", store, end=DAY, on=served)
 
@@ -372,7 +588,10 @@ def test_what_was_allowed_is_no_news_and_what_came_back_is_no_loss(served, store
 
 def test_keys_that_creep_away_stop_too(served, store):
     """N11: of a key with few rows among keys with many."""
-    rows = [*events(*[30] * 10), *[{"user": f"s{i}", "ts": DAY - timedelta(hours=1), "amt": 1} for i in range(10)]]
+    rows = [
+        *events(*[30] * 10),
+        *[{"user": f"s{i}", "ts": DAY - timedelta(hours=1), "amt": 1} for i in range(10)],
+    ]
     put(served, rows)
     upload("spend_v1", store, end=DAY, on=served)
     put(served, rows[:-3])
@@ -384,14 +603,27 @@ def test_keys_that_creep_away_stop_too(served, store):
 
 
 def test_an_entity_that_creeps_away_or_loses_snapshots_for_others_stops(con, store):
-    """N11, rule 6: held against the most rows that were in force, and by which snapshots there are, not by how many."""
+    """N11, rule 6: held against the most rows that were in force, and by which snapshots there are,
+    not by how many.
+    """
 
     def snapshots(*each):
         con.raw_sql("create or replace table folk (user varchar, ds date, level bigint)")
         for day, users in each:
-            con.raw_sql(f"insert into folk select 'u' || i, date '2024-03-01' + {day}, 1 from range({users}) t(i)")
+            con.raw_sql(
+                f"insert into folk select 'u' || i, date '2024-03-01' + {day}, 1 from"
+                f" range({users}) t(i)"
+            )
 
-    folk = GroupBy(name="folk_v1", source=EntitySource(ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="folk"), snapshot="ds"), keys=["user"], features=["level"])
+    folk = GroupBy(
+        name="folk_v1",
+        source=EntitySource(
+            ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="folk"),
+            snapshot="ds",
+        ),
+        keys=["user"],
+        features=["level"],
+    )
     days_ = [(0, 100), (1, 100)]
     snapshots(*days_)
     publish(folk, store, confirm=True, end="2024-03-03", on=con)
@@ -413,8 +645,19 @@ def test_an_entity_that_creeps_away_or_loses_snapshots_for_others_stops(con, sto
 
 def test_a_table_that_is_made_anew_is_held_against_nothing(con, store):
     """N11: what was unpublished served other rows; of them nothing is missed."""
-    folk = GroupBy(name="folk_v1", source=EntitySource(ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="folk"), snapshot="ds"), keys=["user"], features=["level"])
+    folk = GroupBy(
+        name="folk_v1",
+        source=EntitySource(
+            ibis.table({"user": "string", "ds": "date", "level": "int64"}, name="folk"),
+            snapshot="ds",
+        ),
+        keys=["user"],
+        features=["level"],
+    )
     for users in (100, 5):
-        con.raw_sql(f"create or replace table folk as select 'u' || i as user, date '2024-03-01' as ds, 1::bigint as level from range({users}) t(i)")
+        con.raw_sql(
+            "create or replace table folk as select 'u' || i as user, date '2024-03-01' as ds,"
+            f" 1::bigint as level from range({users}) t(i)"
+        )
         publish(folk, store, confirm=True, end="2024-03-02", on=con)
         unpublish("folk_v1", store)

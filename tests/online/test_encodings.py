@@ -1,4 +1,6 @@
-"""N1: a topic's encoding is part of identity: the same events by table and topic count once, or publishing is refused (rule 21)."""
+"""N1: a topic's encoding is part of identity: the same events by table and topic count once, or
+publishing is refused (rule 21).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,17 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from workbench import DefinitionError, EventSource, GroupBy, Join, Topic, backfill, days, publish, trailing
+from workbench import (
+    DefinitionError,
+    EventSource,
+    GroupBy,
+    Join,
+    Topic,
+    backfill,
+    days,
+    publish,
+    trailing,
+)
 from workbench.online import fetch
 from workbench.online.messages.encoder import as_told
 from workbench.online.storage import registry, uploads
@@ -60,9 +72,15 @@ FULL = {
 
 
 def events():
-    """Events of two keys: full ones, nulls, equal ones, ones that a millisecond or a second holds both, ones before 1970."""
+    """Events of two keys: full ones, nulls, equal ones, ones that a millisecond or a second holds
+    both, ones before 1970.
+    """
     steps = [0, 1, 400, 999, 543_210, 1_000_000, 86_400_000_000, -(2**50)]
-    made = [{"user_id": str(n % 2), "ts": T + timedelta(microseconds=step), **FULL} for n in range(2) for step in steps]
+    made = [
+        {"user_id": str(n % 2), "ts": T + timedelta(microseconds=step), **FULL}
+        for n in range(2)
+        for step in steps
+    ]
     made += [{"user_id": "1", "ts": T + timedelta(microseconds=n)} for n in range(3)]
     made += [made[0], made[0], {**made[0], "f": 0.1 + 2**-56}, {**made[0], "s": 'é, "x"\n'}]
     return pa.Table.from_pylist([{c: e.get(c) for c in TYPES} for e in made], SCHEMA)
@@ -85,7 +103,11 @@ def record(columns, **kinds):
         "uid": "string",
         "tags": {"type": "array", "items": ["null", "double"]},
     } | kinds
-    return {"type": "record", "name": "event", "fields": [{"name": c, "type": ["null", known[c]]} for c in columns]}
+    return {
+        "type": "record",
+        "name": "event",
+        "fields": [{"name": c, "type": ["null", known[c]]} for c in columns],
+    }
 
 
 def logical(name):
@@ -98,8 +120,22 @@ TOPICS = {
     **{f"json in {unit}": {"time": unit} for unit in UNITS},
     **{f"csv in {unit}": {"format": "csv", "time": unit} for unit in UNITS},
     "avro micros": {"format": "avro", "kinds": {}},
-    "avro millis": {"format": "avro", "kinds": {"ts": logical("timestamp-millis"), "seen": logical("local-timestamp-millis"), **CLOCKS}},
-    **{f"avro long in {unit}": {"format": "avro", "time": unit, "kinds": {"ts": "long", "seen": "long", "ms": "long"}} for unit in ("s", "ms", "us")},
+    "avro millis": {
+        "format": "avro",
+        "kinds": {
+            "ts": logical("timestamp-millis"),
+            "seen": logical("local-timestamp-millis"),
+            **CLOCKS,
+        },
+    },
+    **{
+        f"avro long in {unit}": {
+            "format": "avro",
+            "time": unit,
+            "kinds": {"ts": "long", "seen": "long", "ms": "long"},
+        }
+        for unit in ("s", "ms", "us")
+    },
     "avro float": {"format": "avro", "kinds": {"f": "float"}},
 }
 
@@ -134,7 +170,9 @@ def uploaded(store, plan, group_by, con):
 def streamed(store, plan, rows, first):
     (stored,) = plan.group_bys
     told = as_told(stored.topic, stored.source, rows)
-    sent = batch_writer.Messages("events.encoded", told, [0] * len(told), list(range(first, first + len(told))))
+    sent = batch_writer.Messages(
+        "events.encoded", told, [0] * len(told), list(range(first, first + len(told)))
+    )
     with store.connection() as connection:
         return batch_writer.applied(connection, batch_writer.RowLevel(stored), sent)
 
@@ -143,16 +181,31 @@ AT = (T + timedelta(days=2), T + timedelta(microseconds=400), T + timedelta(days
 
 
 def answers(store, name):
-    return [dict(fetch(store, name, user_id=user, at=at.replace(tzinfo=UTC))) for at in AT for user in ("0", "1")]
+    return [
+        dict(fetch(store, name, user_id=user, at=at.replace(tzinfo=UTC)))
+        for at in AT
+        for user in ("0", "1")
+    ]
 
 
 def wanted(con, group_by):
     """What a backfill gives for both keys at each time."""
-    asked = {"row": range(6), "user_id": ["0", "1"] * 3, "t": pa.array([at for at in AT for _ in "01"], pa.timestamp("us"))}
+    asked = {
+        "row": range(6),
+        "user_id": ["0", "1"] * 3,
+        "t": pa.array([at for at in AT for _ in "01"], pa.timestamp("us")),
+    }
     left = con.create_table("asked", pa.table(asked), overwrite=True)
-    rows = backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by])).to_pyarrow().to_pylist(maps_as_pydicts="strict")
+    rows = (
+        backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by]))
+        .to_pyarrow()
+        .to_pylist(maps_as_pydicts="strict")
+    )
     head = f"{group_by.name}_"
-    return [{k.removeprefix(head): v for k, v in r.items() if k.startswith(head)} for r in sorted(rows, key=lambda r: r["row"])]
+    return [
+        {k.removeprefix(head): v for k, v in r.items() if k.startswith(head)}
+        for r in sorted(rows, key=lambda r: r["row"])
+    ]
 
 
 @contextmanager
@@ -165,12 +218,21 @@ def registered(store, plan):
         registry.unpublish(store, plan.name)
 
 
-FEW = ("json in ms", "json in s", "csv in iso", "avro millis", "avro float")  # the others take as long each
+FEW = (
+    "json in ms",
+    "json in s",
+    "csv in iso",
+    "avro millis",
+    "avro float",
+)  # the others take as long each
 
 
 @pytest.mark.parametrize("said", TOPICS if os.environ.get("WORKBENCH_ENCODINGS") == "all" else FEW)
 def test_events_that_come_by_table_and_topic_count_once(store, said):
-    """N1, rule 21: for each format, unit and type of input, in any order; what is served after the upload is the table's to the bit."""
+    """N1, rule 21: for each format, unit and type of input, in any order.
+
+    What is served after the upload is the table's to the bit.
+    """
     name = "encoded_v1"
     group_by, rows = definition(CON, TOPICS[said], name=name)
     plan, want = plan_of(group_by), wanted(CON, group_by)
@@ -209,10 +271,16 @@ def narrower(column, kind):
 
 
 REFUSED = {
-    "a decimal with fewer digits": (narrower("d", {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}), ()),
+    "a decimal with fewer digits": (
+        narrower("d", {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}),
+        (),
+    ),
     "floats in a list": (narrower("tags", {"type": "array", "items": ["null", "float"]}), ()),
     "a part of a second": ({}, [lambda t: t.ts.microsecond().max().name("x")]),
-    "a comparison that a cut time does not share": ({}, [lambda t: t.f.sum(where=t.ts > ibis.timestamp("2024-01-01")).name("x")]),
+    "a comparison that a cut time does not share": (
+        {},
+        [lambda t: t.f.sum(where=t.ts > ibis.timestamp("2024-01-01")).name("x")],
+    ),
     "a computed float": (narrower("f", "float"), [lambda t: (t.f * 2).sum().name("x")]),
 }
 
@@ -221,13 +289,23 @@ REFUSED = {
 def test_what_could_not_be_met_is_refused_with_the_line_to_add(case):
     """N1: publishing is refused, unless an id identifies the event."""
     said, extra = REFUSED[case]
-    with pytest.raises(DefinitionError, match=r"would count twice: name the column that identifies an event, EventSource\(\.\.\., id="):
+    with pytest.raises(
+        DefinitionError,
+        match=(
+            r"would count twice: name the column that identifies an event, EventSource\(\.\.\., id="
+        ),
+    ):
         plan_of(definition(CON, said, name="refused_v1", extra=extra)[0])
 
     assert plan_of(definition(CON, said, name="refused_v1", extra=extra, id="uid")[0])
 
 
-SHARED = [lambda t: t.ts.hour().max().name("a"), lambda t: t.f.sum(where=t.ts >= ibis.timestamp("2024-01-01")).name("b"), lambda t: t.ts.date().max().name("c"), lambda t: t.ts.truncate("ms").max().name("d")]
+SHARED = [
+    lambda t: t.ts.hour().max().name("a"),
+    lambda t: t.f.sum(where=t.ts >= ibis.timestamp("2024-01-01")).name("b"),
+    lambda t: t.ts.date().max().name("c"),
+    lambda t: t.ts.truncate("ms").max().name("d"),
+]
 
 
 def test_what_a_cut_time_shares_is_published():
@@ -237,7 +315,13 @@ def test_what_a_cut_time_shares_is_published():
     assert {"ms"} == set(plan.group_bys[0].coarse.values())
 
 
-PADDED = ("create domain padded.code as char(4)", "create table padded.events (user_id char(5), ts timestamp, c char(4), d padded.code, l char(3)[], v varchar(4))")
+PADDED = (
+    "create domain padded.code as char(4)",
+    (
+        "create table padded.events (user_id char(5), ts timestamp, c char(4), d padded.code, l"
+        " char(3)[], v varchar(4))"
+    ),
+)
 
 
 def filled(texts, length):
@@ -245,44 +329,89 @@ def filled(texts, length):
 
 
 def test_the_blanks_that_fill_a_char_n_up_are_no_part_of_a_message(store, postgres):
-    """N1, N6, rule 21: Debezium sends `'a   '` of a char(4); keys, values, domains and lists meet the table's without an id."""
+    """N1, N6, rule 21: Debezium sends `'a   '` of a char(4).
+
+    Keys, values, domains and lists meet the table's without an id.
+    """
     for statement in ("drop schema if exists padded cascade", "create schema padded", *PADDED):
         postgres.raw_sql(statement).close()
-    columns = {"user_id": filled(["1", "1", "12345"], 5), "c": filled(["a", "a", "abcd"], 4), "d": filled(["b", "", " b"], 4), "v": ["v ", "v", "v "]}
+    columns = {
+        "user_id": filled(["1", "1", "12345"], 5),
+        "c": filled(["a", "a", "abcd"], 4),
+        "d": filled(["b", "", " b"], 4),
+        "v": ["v ", "v", "v "],
+    }
     try:
         for second, (user, c, d, v) in enumerate(zip(*columns.values(), strict=True)):
-            postgres.raw_sql(f"insert into padded.events values ('{user}', timestamp '2024-01-01 00:00:0{second}', '{c}', '{d}', array['a', null, 'b'], '{v}')").close()
+            postgres.raw_sql(
+                f"insert into padded.events values ('{user}', timestamp '2024-01-01"
+                f" 00:00:0{second}', '{c}', '{d}', array['a', null, 'b'], '{v}')"
+            ).close()
         table = postgres.table("events", database="padded")
-        group_by = GroupBy(name="padded_v1", source=EventSource(table, time="ts", topic="events.encoded"), keys=["user_id"], aggregations=[*trailing(days(3), table.count()), *(table[c].last() for c in ("c", "d", "l", "v"))], accuracy="temporal")
+        group_by = GroupBy(
+            name="padded_v1",
+            source=EventSource(table, time="ts", topic="events.encoded"),
+            keys=["user_id"],
+            aggregations=[
+                *trailing(days(3), table.count()),
+                *(table[c].last() for c in ("c", "d", "l", "v")),
+            ],
+            accuracy="temporal",
+        )
         plan = plan_of(group_by)
         with registered(store, plan):
-            times = pa.array([1_704_067_200_000_000 + 1_000_000 * n for n in range(3)], pa.timestamp("us"))
-            messages = pa.table(columns | {"ts": times, "l": [["a  ", None, "b  "]] * 3}).select(list(plan.group_bys[0].source))
+            times = pa.array(
+                [1_704_067_200_000_000 + 1_000_000 * n for n in range(3)], pa.timestamp("us")
+            )
+            messages = pa.table(columns | {"ts": times, "l": [["a  ", None, "b  "]] * 3}).select(
+                list(plan.group_bys[0].source)
+            )
             streamed(store, plan, messages, 0)
-            before = [dict(fetch(store, "padded_v1", user_id=u, at=datetime(2024, 1, 2, tzinfo=UTC))) for u in ("1", "12345")]
+            before = [
+                dict(fetch(store, "padded_v1", user_id=u, at=datetime(2024, 1, 2, tzinfo=UTC)))
+                for u in ("1", "12345")
+            ]
             uploaded(store, plan, group_by, postgres)
-            after = [dict(fetch(store, "padded_v1", user_id=u, at=datetime(2024, 1, 2, tzinfo=UTC))) for u in ("1", "12345")]
+            after = [
+                dict(fetch(store, "padded_v1", user_id=u, at=datetime(2024, 1, 2, tzinfo=UTC)))
+                for u in ("1", "12345")
+            ]
 
         assert before == after
         assert [2, 1] == [a["count_3d"] for a in after]
-        assert (["a", None, "b"], "v", "", "a") == tuple(after[0][f"{c}_last"] for c in ("l", "v", "d", "c"))
+        assert (["a", None, "b"], "v", "", "a") == tuple(
+            after[0][f"{c}_last"] for c in ("l", "v", "d", "c")
+        )
     finally:
         postgres.raw_sql("drop schema padded cascade").close()
 
 
 def test_what_spark_fills_up_is_known_to_the_plan_too(spark):
     """N1, N6: the updater does the same with it."""
-    spark.raw_sql("create table filled (user_id char(5), ts timestamp, c char(4), v varchar(4), s string) using parquet")
+    spark.raw_sql(
+        "create table filled (user_id char(5), ts timestamp, c char(4), v varchar(4), s string)"
+        " using parquet"
+    )
     try:
         table = spark.table("filled")
-        group_by = GroupBy(name="filled_v1", source=EventSource(table, time="ts", topic="events.encoded"), keys=["user_id"], aggregations=[table.c.last(), table.s.last(), table.v.last()], accuracy="temporal")
+        group_by = GroupBy(
+            name="filled_v1",
+            source=EventSource(table, time="ts", topic="events.encoded"),
+            keys=["user_id"],
+            aggregations=[table.c.last(), table.s.last(), table.v.last()],
+            accuracy="temporal",
+        )
 
         assert ("user_id", "c") == plan_of(group_by).group_bys[0].padded
     finally:
         spark.raw_sql("drop table filled")
 
 
-SOURCES = {"a table of a schema": lambda con: con.table("events", database="other"), "a file": lambda con: con.read_csv(con.csv), "a table in memory": lambda _: ibis.memtable(events().select(["user_id", "ts", "i"]))}
+SOURCES = {
+    "a table of a schema": lambda con: con.table("events", database="other"),
+    "a file": lambda con: con.read_csv(con.csv),
+    "a table in memory": lambda _: ibis.memtable(events().select(["user_id", "ts", "i"])),
+}
 
 
 def placed(folder):
@@ -301,13 +430,23 @@ def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
     """Rule 21: the updater's own table has a name of its own, not the warehouse's."""
     rows = events().select(["user_id", "ts", "i"])
     table = SOURCES[source](placed(tmp_path))
-    group_by = GroupBy(name="placed_v1", source=EventSource(table, time="ts", topic=Topic("events.encoded", time="us")), keys=["user_id"], aggregations=[*trailing(days(3), table.count()), table.i.last()], accuracy="temporal")
+    group_by = GroupBy(
+        name="placed_v1",
+        source=EventSource(table, time="ts", topic=Topic("events.encoded", time="us")),
+        keys=["user_id"],
+        aggregations=[*trailing(days(3), table.count()), table.i.last()],
+        accuracy="temporal",
+    )
     plan = plan_of(group_by)
     with registered(store, plan):
         (stored,) = plan.group_bys
-        keys = pa.array([*rows["user_id"].to_pylist()[:-1], None]).cast(as_told(stored.topic, stored.source, rows).schema.field("user_id").type)
+        keys = pa.array([*rows["user_id"].to_pylist()[:-1], None]).cast(
+            as_told(stored.topic, stored.source, rows).schema.field("user_id").type
+        )
         lacking = as_told(stored.topic, stored.source, rows).set_column(0, "user_id", keys)
-        sent = batch_writer.Messages("events.encoded", lacking, [0] * len(rows), list(range(len(rows))))
+        sent = batch_writer.Messages(
+            "events.encoded", lacking, [0] * len(rows), list(range(len(rows)))
+        )
         with store.connection() as connection:
             done = batch_writer.applied(connection, batch_writer.RowLevel(stored), sent)
 
@@ -316,7 +455,9 @@ def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_proposal_without_a_topic_makes_rows_wherever_the_table_is(store, tmp_path, source):
-    """Rule 21: a newcomer's file could not be published, since its rows were sought under the name that Ibis gave it."""
+    """Rule 21: a newcomer's file could not be published, since its rows were sought under the name
+    that Ibis gave it.
+    """
     table = SOURCES[source](placed(tmp_path))
     reductions = [*trailing(days(3), table.count()), table.i.last()]
     group_by = GroupBy(
@@ -333,7 +474,9 @@ def test_a_proposal_without_a_topic_makes_rows_wherever_the_table_is(store, tmp_
 
 
 def test_a_proposal_says_at_what_precision_events_meet(store):
-    """N1: 'streamed row expression equals batch' sends rows through the topic's encoding, and the proposal says where it tells less."""
+    """N1: 'streamed row expression equals batch' sends rows through the topic's encoding, and the
+    proposal says where it tells less.
+    """
     group_by, _ = definition(CON, {}, name="proposed_v1")
 
     proposal = publish(group_by, store, end="2026-11-30")
@@ -350,10 +493,20 @@ def test_a_row_that_no_message_can_carry_fails_the_proposals_check(store):
     for field in schema["fields"]:
         field["type"] = field["type"][1] if field["name"] == "f" else field["type"]
     table = CON.create_table("uncarried_v1", events(), overwrite=True)
-    source = EventSource(table, time="ts", topic=Topic("x", format="avro", schema=json.dumps(schema)))
-    group_by = GroupBy(name="uncarried_v1", source=source, keys=["user_id"], aggregations=trailing(days(3), table.f.sum()), accuracy="temporal")
+    source = EventSource(
+        table, time="ts", topic=Topic("x", format="avro", schema=json.dumps(schema))
+    )
+    group_by = GroupBy(
+        name="uncarried_v1",
+        source=source,
+        keys=["user_id"],
+        aggregations=trailing(days(3), table.f.sum()),
+        accuracy="temporal",
+    )
 
-    found = {f.name: f for f in publish(group_by, store, end="2026-11-30").check()}["Streamed row expression equals batch"]
+    found = {f.name: f for f in publish(group_by, store, end="2026-11-30").check()}[
+        "Streamed row expression equals batch"
+    ]
 
     assert "fail" == found.status
     assert "cannot carry" in found.sentence

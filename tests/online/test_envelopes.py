@@ -1,4 +1,6 @@
-"""N3: messages that are not the row itself: Debezium's envelope, columns of keys and headers, other names, and what no row comes of."""
+"""N3: messages that are not the row itself: Debezium's envelope, columns of keys and headers, other
+names, and what no row comes of.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +24,57 @@ ROW = {"user_id": "1", "ts": 1_700_000_000_000, "amt": 5}
 
 def decoded(messages, source=SOURCE, *, identified=False, keys=(), headers=(), **said):
     topic = Topic("t", **said).plan
-    got = Decoder(topic, source, identified=identified).decode([m if isinstance(m, bytes | None) else json.dumps(m).encode() for m in messages], keys, headers)
-    assert sorted([*got.good, *(place for place, _ in (*got.bad, *got.passed))]) == list(range(len(messages)))
+    got = Decoder(topic, source, identified=identified).decode(
+        [m if isinstance(m, bytes | None) else json.dumps(m).encode() for m in messages],
+        keys,
+        headers,
+    )
+    assert sorted([*got.good, *(place for place, _ in (*got.bad, *got.passed))]) == list(
+        range(len(messages))
+    )
     assert len(got.good) == got.table.num_rows
     return got
 
 
 def change(op, after=ROW, before=None, **more):
-    return {"before": before, "after": after, "source": {"ts_ms": 1, "db": {"after": {}}}, "op": op, "ts_ms": 1, **more}
+    return {
+        "before": before,
+        "after": after,
+        "source": {"ts_ms": 1, "db": {"after": {}}},
+        "op": op,
+        "ts_ms": 1,
+        **more,
+    }
 
 
-FORMS = {"flat": lambda m: m, "with its schema": lambda m: {"schema": {"type": "struct"}, "payload": m}, "payload alone": lambda m: {"payload": m}}
+FORMS = {
+    "flat": lambda m: m,
+    "with its schema": lambda m: {"schema": {"type": "struct"}, "payload": m},
+    "payload alone": lambda m: {"payload": m},
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_debeziums_changes_are_events_deletes_are_counted_and_tombstones_passed(form):
-    """N3: op c, r and, with an id, u; d takes nothing away and is counted; what says nothing is passed over."""
-    wrapped = FORMS[form]
-    messages = [wrapped(change("c")), wrapped(change("r")), wrapped(change("u")), wrapped(change("d", None, ROW)), None, wrapped(change("c", None)), wrapped(change("x"))]
+    """N3: op c, r and, with an id, u; d takes nothing away and is counted.
 
-    got, other = decoded(messages, identified=True, envelope="debezium"), decoded(messages, envelope="debezium")
+    What says nothing is passed over.
+    """
+    wrapped = FORMS[form]
+    messages = [
+        wrapped(change("c")),
+        wrapped(change("r")),
+        wrapped(change("u")),
+        wrapped(change("d", None, ROW)),
+        None,
+        wrapped(change("c", None)),
+        wrapped(change("x")),
+    ]
+
+    got, other = (
+        decoded(messages, identified=True, envelope="debezium"),
+        decoded(messages, envelope="debezium"),
+    )
 
     assert ([0, 1, 2], ["1", "1", "1"]) == (got.good, got.table["user_id"].to_pylist())
     assert [(3, "deletes"), (4, "tombstones")] == got.passed
@@ -51,21 +84,48 @@ def test_debeziums_changes_are_events_deletes_are_counted_and_tombstones_passed(
 
 
 def test_a_row_that_was_taken_out_of_its_envelope_says_what_became_of_it():
-    got = decoded([{**ROW, "__deleted": "false"}, {**ROW, "__deleted": "true"}, {**ROW, "__op": "d"}, ROW], envelope="debezium")
+    got = decoded(
+        [{**ROW, "__deleted": "false"}, {**ROW, "__deleted": "true"}, {**ROW, "__op": "d"}, ROW],
+        envelope="debezium",
+    )
 
-    assert ([0], [(1, "deletes"), (2, "deletes")], [3]) == (got.good, got.passed, [p for p, _ in got.bad])
+    assert ([0], [(1, "deletes"), (2, "deletes")], [3]) == (
+        got.good,
+        got.passed,
+        [p for p, _ in got.bad],
+    )
     assert "it has user_id, ts, amt, and no op" in got.bad[0][1]
 
 
 def test_every_digit_of_a_row_in_an_envelope_counts():
-    text = b'{"payload": {"op": "c", "before": null, "after": {"d": 12345678901234567.890123, "s": "\\ud83d\\ude00", "n": 9223372036854775807}}}'
+    text = (
+        b'{"payload": {"op": "c", "before": null, "after": {"d": 12345678901234567.890123, "s":'
+        b' "\\ud83d\\ude00", "n": 9223372036854775807}}}'
+    )
 
     got = decoded([text], {"d": "decimal(30, 6)", "s": "string", "n": "int64"}, envelope="debezium")
 
-    assert [{"d": Decimal("12345678901234567.890123"), "s": "😀", "n": 2**63 - 1}] == got.table.to_pylist()
+    assert [
+        {"d": Decimal("12345678901234567.890123"), "s": "😀", "n": 2**63 - 1}
+    ] == got.table.to_pylist()
 
 
-BROKEN = [b"", b"{", b"[]", b"null", b'{"op": "c", "after": {}} x', b'{"op": "c", "op": "c", "after": {}}', b'{"op": "c", "after": [1]}', b'{"op": "c", "after": 5}', b'{"op": ["c"], "after": {}}', b'{"op": "c", "after": {"a" 1}}', b"\xff", b'{"a": ' + b"[" * 100_000, b'{"payload": 5}', b"{}"]
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'{"op": "c", "after": {}} x',
+    b'{"op": "c", "op": "c", "after": {}}',
+    b'{"op": "c", "after": [1]}',
+    b'{"op": "c", "after": 5}',
+    b'{"op": ["c"], "after": {}}',
+    b'{"op": "c", "after": {"a" 1}}',
+    b"\xff",
+    b'{"a": ' + b"[" * 100_000,
+    b'{"payload": 5}',
+    b"{}",
+]
 
 
 @pytest.mark.parametrize("wrong", BROKEN)
@@ -75,7 +135,13 @@ def test_what_is_no_envelope_is_bad_and_alone(wrong):
     assert ([0, 2], [1]) == (got.good, [p for p, _ in got.bad])
 
 
-KEYS = [b"7", b'"7"', b'{"user_id": "7"}', b'{"schema": {}, "payload": {"user_id": "7"}}', b'{"schema": {}, "payload": "7"}']
+KEYS = [
+    b"7",
+    b'"7"',
+    b'{"user_id": "7"}',
+    b'{"schema": {}, "payload": {"user_id": "7"}}',
+    b'{"schema": {}, "payload": "7"}',
+]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -88,7 +154,17 @@ def test_a_column_comes_from_the_messages_key_in_any_form(key):
     assert (["7", None], [(2, "tombstones")]) == (got.table["user_id"].to_pylist(), got.passed)
 
 
-@pytest.mark.parametrize(("key", "number"), [(b"42", 42), (b"-42", -42), ((42).to_bytes(8, "big"), 42), ((-42).to_bytes(4, "big", signed=True), -42), (b'{"id": 42}', 42), (b"12345678", 12345678)])
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [
+        (b"42", 42),
+        (b"-42", -42),
+        ((42).to_bytes(8, "big"), 42),
+        ((-42).to_bytes(4, "big", signed=True), -42),
+        (b'{"id": 42}', 42),
+        (b"12345678", 12345678),
+    ],
+)
 def test_a_number_comes_from_the_messages_key_as_text_or_bytes(key, number):
     got = decoded([{"amt": 1}], {"n": "int64", "amt": "int64"}, keys=[key], key={"n": "id"})
 
@@ -97,7 +173,12 @@ def test_a_number_comes_from_the_messages_key_as_text_or_bytes(key, number):
 
 @pytest.mark.parametrize("key", [b"\xff\xfe", b"{", b"4.5", b"x", b'{"user_id": [1]}'])
 def test_a_key_that_its_column_does_not_hold_is_bad_and_alone(key):
-    got = decoded([{"amt": 1}] * 3, {"user_id": "int64", "amt": "int64"}, keys=[b"1", key, b"3"], key="user_id")
+    got = decoded(
+        [{"amt": 1}] * 3,
+        {"user_id": "int64", "amt": "int64"},
+        keys=[b"1", key, b"3"],
+        key="user_id",
+    )
 
     assert ([0, 2], [1]) == (got.good, [p for p, _ in got.bad])
 
@@ -111,12 +192,19 @@ def test_columns_come_from_headers_and_several_from_one_key():
 
     got = Decoder(topic, source).decode(values, [b'{"a": "x", "B": 1}'] * 3, headers)
 
-    assert [("us", 5), (None, None), (None, None)] == [(r["region"], r["n"]) for r in got.table.to_pylist()]
-    assert [("x", 1, 0), ("x", 1, 1), ("x", 1, 2)] == [(r["a"], r["b"], r["amt"]) for r in got.table.to_pylist()]
+    assert [("us", 5), (None, None), (None, None)] == [
+        (r["region"], r["n"]) for r in got.table.to_pylist()
+    ]
+    assert [("x", 1, 0), ("x", 1, 1), ("x", 1, 2)] == [
+        (r["a"], r["b"], r["amt"]) for r in got.table.to_pylist()
+    ]
 
 
 def test_names_of_any_case_match_where_it_is_asked_for():
-    """N3: upper-case names are no columns unless the topic says so; two that meet in one column are bad."""
+    """N3: upper-case names are no columns unless the topic says so.
+
+    Two that meet in one column are bad.
+    """
     messages = [{"USER_ID": "1", "Ts": 1, "amt": 2}, {"user_id": "1", "USER_ID": "2"}]
 
     got = decoded(messages, names="insensitive")
@@ -135,7 +223,15 @@ def test_columns_stand_under_other_names_and_in_nested_objects():
     assert [("1", 5), (None, None)] == [(r["user_id"], r["amt"]) for r in got.table.to_pylist()]
 
 
-WRAPPED = {"a schema's id before JSON": b"\0\0\0\0\1" + json.dumps(ROW).encode(), "gzip": gzip.compress(json.dumps(ROW).encode()), "protobuf": b"\x0a\x011\x10\x05", "UTF-16": json.dumps(ROW).encode("utf-16"), "a BOM": codecs.BOM_UTF8 + json.dumps(ROW).encode(), "an array": [ROW], "a text": "x"}
+WRAPPED = {
+    "a schema's id before JSON": b"\0\0\0\0\1" + json.dumps(ROW).encode(),
+    "gzip": gzip.compress(json.dumps(ROW).encode()),
+    "protobuf": b"\x0a\x011\x10\x05",
+    "UTF-16": json.dumps(ROW).encode("utf-16"),
+    "a BOM": codecs.BOM_UTF8 + json.dumps(ROW).encode(),
+    "an array": [ROW],
+    "a text": "x",
+}
 
 
 @pytest.mark.parametrize("wrong", WRAPPED)
@@ -148,23 +244,48 @@ def test_what_only_wraps_json_is_bad_and_alone(wrong, said):
     assert ([0, 2], [1]) == (got.good, [p for p, _ in got.bad])
 
 
-SAID = [{}, {"envelope": "debezium"}, {"key": "user_id"}, {"key": {"user_id": "id"}, "headers": {"ts": "at"}}, {"names": "insensitive"}, {"names": {"amt": "a.b", "user_id": "u"}}, {"envelope": "debezium", "names": {"amt": "x"}, "key": "user_id"}, {"format": "csv", "fields": ["amt", "other", "ts"], "headers": ["user_id"]}]
+SAID = [
+    {},
+    {"envelope": "debezium"},
+    {"key": "user_id"},
+    {"key": {"user_id": "id"}, "headers": {"ts": "at"}},
+    {"names": "insensitive"},
+    {"names": {"amt": "a.b", "user_id": "u"}},
+    {"envelope": "debezium", "names": {"amt": "x"}, "key": "user_id"},
+    {"format": "csv", "fields": ["amt", "other", "ts"], "headers": ["user_id"]},
+]
 
 
 @pytest.mark.parametrize("said", SAID)
 def test_rows_are_read_as_they_are_written_however_a_topic_carries_them(said):
     """N1: the encoder is the decoder's inverse for every way to carry a row."""
-    rows = pa.Table.from_pylist([{"user_id": u, "ts": n * 1_000_000, "amt": None if n == 2 else n} for n, u in enumerate(['"quoted"', "", "{}", "5", "é\n"])], pa.schema({"user_id": pa.string(), "ts": pa.timestamp("us"), "amt": pa.int64()}))
+    rows = pa.Table.from_pylist(
+        [
+            {"user_id": u, "ts": n * 1_000_000, "amt": None if n == 2 else n}
+            for n, u in enumerate(['"quoted"', "", "{}", "5", "é\n"])
+        ],
+        pa.schema({"user_id": pa.string(), "ts": pa.timestamp("us"), "amt": pa.int64()}),
+    )
 
     assert rows.to_pylist() == as_told(Topic("t", **said).plan, SOURCE, rows).to_pylist()
 
 
-REFUSED = [({"envelope": "maxwell"}, "unknown: say 'debezium'"), ({"names": "any"}, "say names='insensitive'"), ({"envelope": "debezium", "format": "csv", "fields": ["ts"]}, "json alone takes"), ({"key": "user_id", "headers": ["user_id"]}, "from the key and from the headers"), ({"key": "nobody"}, "has no such column: it has user_id"), ({"key": "tags"}, "which are texts and numbers")]
+REFUSED = [
+    ({"envelope": "maxwell"}, "unknown: say 'debezium'"),
+    ({"names": "any"}, "say names='insensitive'"),
+    ({"envelope": "debezium", "format": "csv", "fields": ["ts"]}, "json alone takes"),
+    ({"key": "user_id", "headers": ["user_id"]}, "from the key and from the headers"),
+    ({"key": "nobody"}, "has no such column: it has user_id"),
+    ({"key": "tags"}, "which are texts and numbers"),
+]
 
 
 @pytest.mark.parametrize(("said", "words"), REFUSED)
 def test_a_topic_that_cannot_be_so_is_refused_in_the_authors_cell(said, words):
-    table = ibis.table({"user_id": "string", "ts": "timestamp", "amt": "int64", "tags": "array<string>"}, name="events")
+    table = ibis.table(
+        {"user_id": "string", "ts": "timestamp", "amt": "int64", "tags": "array<string>"},
+        name="events",
+    )
 
     with pytest.raises(DefinitionError, match=words):
         EventSource(table, time="ts", topic=Topic("t", **said))
@@ -174,7 +295,10 @@ def test_what_is_not_said_of_a_topic_is_no_part_of_a_definition():
     """Hashes of what was published stay as they were."""
     table = ibis.table({"user_id": "string", "ts": "timestamp", "amt": "int64"}, name="events")
 
-    plain, said = (canonical(EventSource(table, time="ts", topic=t)) for t in (Topic("t", time="us"), Topic("t", time="us", key="user_id")))
+    plain, said = (
+        canonical(EventSource(table, time="ts", topic=t))
+        for t in (Topic("t", time="us"), Topic("t", time="us", key="user_id"))
+    )
 
     assert not {"envelope", "headers", "names"} & {*json.loads(plain)["topic"]}
     assert '"key":[["user_id","user_id"]]' in said

@@ -1,4 +1,6 @@
-"""What happens to a store when things break: servers restarted, uploads killed, disks full, two writers at once; what is lost is counted, and is 0."""
+"""What happens to a store when things break: servers restarted, uploads killed, disks full, two
+writers at once; what is lost is counted, and is 0.
+"""
 
 from __future__ import annotations
 
@@ -55,26 +57,45 @@ def rows(value, *, keys=KEYS, events=EVENTS):
     """Events that are worth `value` each, as the warehouse has them."""
     made = [(f"k{k}", T.replace(microsecond=i), value) for k in range(keys) for i in range(events)]
     k, t, v = zip(*made, strict=True)
-    return pa.table({"k": pa.array(k, pa.string()), "t": pa.array(t, pa.timestamp("us")), "v": pa.array(v, pa.int64())})
+    return pa.table(
+        {
+            "k": pa.array(k, pa.string()),
+            "t": pa.array(t, pa.timestamp("us")),
+            "v": pa.array(v, pa.int64()),
+        }
+    )
 
 
 def join(con, table):
     events = con.create_table("events", table, overwrite=True)
-    left = con.create_table("lefts", pa.table({"row": [0], "k": ["k0"], "t": pa.array([T], pa.timestamp("us"))}), overwrite=True)
+    left = con.create_table(
+        "lefts",
+        pa.table({"row": [0], "k": ["k0"], "t": pa.array([T], pa.timestamp("us"))}),
+        overwrite=True,
+    )
     source = EventSource(events, time="t", topic="events")
-    group_by = GroupBy(name="g", source=source, keys=["k"], aggregations=[_.v.sum(), _.count(), last_k(_.v, 1)])
+    group_by = GroupBy(
+        name="g", source=source, keys=["k"], aggregations=[_.v.sum(), _.count(), last_k(_.v, 1)]
+    )
     return Join(name="j", left=EventSource(left, time="t"), parts=[group_by])
 
 
 def staged(plan, made, con, table):
     """The rows of an upload."""
     con.create_table("events", table, overwrite=True)
-    return list(of_definition(plan.group_bys[0], made.parts[0].group_by, con).engine.batches(of_definition(plan.group_bys[0], made.parts[0].group_by, con).rows))
+    return list(
+        of_definition(plan.group_bys[0], made.parts[0].group_by, con).engine.batches(
+            of_definition(plan.group_bys[0], made.parts[0].group_by, con).rows
+        )
+    )
 
 
 def told(store, keys=KEYS):
     """(sum, count) of every key, in one request."""
-    return [(a["g_v_sum"], a["g_count"]) for a in fetch(store, "j", [{"k": f"k{i}"} for i in range(keys)], at=AT)]
+    return [
+        (a["g_v_sum"], a["g_count"])
+        for a in fetch(store, "j", [{"k": f"k{i}"} for i in range(keys)], at=AT)
+    ]
 
 
 @contextmanager
@@ -139,7 +160,11 @@ ONES, TWOS = [(EVENTS, EVENTS)] * KEYS, [(2 * EVENTS, EVENTS)] * KEYS
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_requests_outlive_a_restart_of_the_server_and_none_is_wrong(duck, how):
-    with server() as (home, store), served(store, join(duck, rows(1)), duck), Readers(store, [ONES]) as readers:
+    with (
+        server() as (home, store),
+        served(store, join(duck, rows(1)), duck),
+        Readers(store, [ONES]) as readers,
+    ):
         until(lambda: readers.good > 10)
         if how == "killed":
             os.kill(int((home / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
@@ -153,7 +178,9 @@ def test_requests_outlive_a_restart_of_the_server_and_none_is_wrong(duck, how):
     assert all("the server of" in e or "cannot be reached" in e for e in readers.refused)
 
 
-def test_an_upload_killed_at_any_point_leaves_the_old_answers_whole_and_a_rerun_finishes(duck, tmp_path):
+def test_an_upload_killed_at_any_point_leaves_the_old_answers_whole_and_a_rerun_finishes(
+    duck, tmp_path
+):
     made = join(duck, rows(1))
     with server() as (_home, store), served(store, made, duck) as plan:
         ones, batches = (staged(plan, made, duck, rows(v)) for v in (1, 2))
@@ -161,10 +188,20 @@ def test_an_upload_killed_at_any_point_leaves_the_old_answers_whole_and_a_rerun_
         with pa.ipc.new_file(tmp_path / "rows", batches[0].schema) as file:
             for batch in batches:
                 file.write_batch(batch)
-        command = [sys.executable, "-c", UPLOAD, store.url, str(tmp_path / "plan"), str(tmp_path / "rows"), str(END)]
+        command = [
+            sys.executable,
+            "-c",
+            UPLOAD,
+            store.url,
+            str(tmp_path / "plan"),
+            str(tmp_path / "rows"),
+            str(END),
+        ]
         chance, seen, took = random.Random(7), [], 1.0  # noqa: S311 points in time
         for point in range(21):
-            child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            child = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
             assert "ready\n" == child.stdout.readline()
             began = time.monotonic()
             child.stdin.write("\n")
@@ -224,7 +261,13 @@ def test_an_upload_beside_a_stream_loses_no_event_and_counts_none_twice(duck):
                     part = messages.slice(cut, 100)
                     for _ in range(2):
                         with store.connection() as con:
-                            batch_writer.applied(con, row_level, batch_writer.Messages("events", part, [0] * 100, list(range(cut, cut + 100))))
+                            batch_writer.applied(
+                                con,
+                                row_level,
+                                batch_writer.Messages(
+                                    "events", part, [0] * 100, list(range(cut, cut + 100))
+                                ),
+                            )
             except BaseException as error:  # noqa: BLE001 told by the test
                 failed.append(repr(error))
 
@@ -240,7 +283,14 @@ def test_an_upload_beside_a_stream_loses_no_event_and_counts_none_twice(duck):
 
 def test_a_full_disk_fails_an_upload_in_words_and_the_old_answers_serve_on(duck):
     home = Path(tempfile.mkdtemp(prefix="pg"))
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m,mode=0755", "tmpfs", str(home)], capture_output=True, check=False).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=160m,mode=0755", "tmpfs", str(home)],
+            capture_output=True,
+            check=False,
+        ).returncode
+    ):
         home.rmdir()
         lacking("a disk can be made full only where root may mount one")
     try:
@@ -248,7 +298,10 @@ def test_a_full_disk_fails_an_upload_in_words_and_the_old_answers_serve_on(duck)
         with server(folder=home) as (_home, store), served(store, made, duck) as plan:
             batches = staged(plan, made, duck, rows(2))
 
-            with pytest.raises(StoreError, match=r"the upload of g failed, and what was there serves on: .*No space left"):
+            with pytest.raises(
+                StoreError,
+                match=r"the upload of g failed, and what was there serves on: .*No space left",
+            ):
                 uploaded(store, plan, (b for _ in range(2000) for b in batches))
 
             assert ONES == told(store)
@@ -262,10 +315,15 @@ def test_a_full_disk_fails_an_upload_in_words_and_the_old_answers_serve_on(duck)
 def test_errors_of_one_request_do_not_poison_the_connections_of_others(duck):
     with server() as (_home, store), served(store, join(duck, rows(1)), duck):
         for _ in range(40):
-            for statement in ("select 1 / 0", "create temporary table staged (n int) on commit drop; select 1 / 0"):
-                with pytest.raises(psycopg.errors.DivisionByZero), store.connection() as con, con.transaction():
+            for statement in (
+                "select 1 / 0",
+                "create temporary table staged (n int) on commit drop; select 1 / 0",
+            ):
+                with (
+                    pytest.raises(psycopg.errors.DivisionByZero),
+                    store.connection() as con,
+                    con.transaction(),
+                ):
                     con.execute(statement)
 
         assert ONES == told(store)
-
-

@@ -56,14 +56,23 @@ def python(request):
         shutil.rmtree(home, ignore_errors=True)
         uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         steps = (
-            [[uv, "venv", "-q", "--python", sys.executable, str(home)], [uv, "pip", "install", "-q", "--python", str(python), f"feast=={FEAST}"]]
+            [
+                [uv, "venv", "-q", "--python", sys.executable, str(home)],
+                [uv, "pip", "install", "-q", "--python", str(python), f"feast=={FEAST}"],
+            ]
             if uv
-            else [[sys.executable, "-m", "venv", str(home)], [str(python), "-m", "pip", "install", "-q", f"feast=={FEAST}"]]
+            else [
+                [sys.executable, "-m", "venv", str(home)],
+                [str(python), "-m", "pip", "install", "-q", f"feast=={FEAST}"],
+            ]
         )
         for step in steps:
             made = subprocess.run(step, check=False, capture_output=True, text=True)
             if made.returncode:
-                lacking(f"Feast {FEAST} cannot be installed into an environment of its own: {made.stderr[-300:]}")
+                lacking(
+                    f"Feast {FEAST} cannot be installed into an environment of its own:"
+                    f" {made.stderr[-300:]}"
+                )
         (home / "whole").touch()
     return python
 
@@ -72,15 +81,30 @@ def test_feast_reads_joins_and_group_bys(python, store, tmp_path):
     made = service.published(store)
     served = service.serving(store.url)
 
-    done = subprocess.run([python, "-c", CLIENT, tmp_path, f"http://127.0.0.1:{served.port}"], check=False, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "FEAST_USAGE": "False"})
+    done = subprocess.run(
+        [python, "-c", CLIENT, tmp_path, f"http://127.0.0.1:{served.port}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "FEAST_USAGE": "False"},
+    )
     served.stop()
-    answers = [service.told_features(a) for a in fetch(store, "spending", [{"buyer": b} for b in ("ann", "nobody", "o'neil")])]
+    answers = [
+        service.told_features(a)
+        for a in fetch(store, "spending", [{"buyer": b} for b in ("ann", "nobody", "o'neil")])
+    ]
     for definition in made:
         unpublish(definition.name, store)
 
     assert 0 == done.returncode, done.stderr[-3000:]
     joined, grouped = json.loads(done.stdout.splitlines()[-1])
-    features = ["spend_units_sum_36500d", "spend_score_average_36500d", "spend_price_sum_36500d", "spend_price_last3", "spend_units_sum_7d"]
+    features = [
+        "spend_units_sum_36500d",
+        "spend_score_average_36500d",
+        "spend_price_sum_36500d",
+        "spend_price_last3",
+        "spend_units_sum_7d",
+    ]
     assert {f: [a[f] for a in answers] for f in features} == {f: joined[f] for f in features}
     assert [9, None, 4] == joined["spend_units_sum_36500d"]
     assert [1] == grouped["units_sum"]

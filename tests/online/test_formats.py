@@ -16,9 +16,21 @@ from hypothesis import strategies as st
 from workbench.online.messages.decoder import Decoder
 from workbench.online.plan import TopicPlan
 
-RETURNS = {"ts": "timestamp", "return_id": "string", "user_id": "int64", "product_id": "int64", "refund_amt": "int64"}
+RETURNS = {
+    "ts": "timestamp",
+    "return_id": "string",
+    "user_id": "int64",
+    "product_id": "int64",
+    "refund_amt": "int64",
+}
 LINE = b"1701475200000,F8E3E287-1B44-4D5B-9F0B-3D1A5E0A7C11,91,81,356"
-ROW = {"ts": datetime(2023, 12, 2), "return_id": "F8E3E287-1B44-4D5B-9F0B-3D1A5E0A7C11", "user_id": 91, "product_id": 81, "refund_amt": 356}  # noqa: DTZ001 naive, as the table's
+ROW = {
+    "ts": datetime(2023, 12, 2),  # noqa: DTZ001 naive, as the table's
+    "return_id": "F8E3E287-1B44-4D5B-9F0B-3D1A5E0A7C11",
+    "user_id": 91,
+    "product_id": 81,
+    "refund_amt": 356,
+}
 T, Z = datetime(2024, 1, 1), datetime(2024, 1, 1, tzinfo=UTC)  # noqa: DTZ001
 
 JSON_GOOD = [
@@ -32,7 +44,11 @@ JSON_GOOD = [
     ("decimal(20, 2)", b"12345678901234567.89", Decimal("12345678901234567.89")),
     ("decimal(20, 2)", b'"1.50"', Decimal("1.50")),
     ("decimal(20, 2)", b"1e2", Decimal("100.00")),
-    ("decimal(38, 10)", b"1234567890123456789012345678.0123456789", Decimal("1234567890123456789012345678.0123456789")),
+    (
+        "decimal(38, 10)",
+        b"1234567890123456789012345678.0123456789",
+        Decimal("1234567890123456789012345678.0123456789"),
+    ),
     ("string", b'"\\u0000x"', "\0x"),
     ("string", b'"\\ud83d\\ude00, \xc3\xa9"', "😀, é"),
     ("boolean", b"true", True),
@@ -45,7 +61,11 @@ JSON_GOOD = [
     ("array<array<decimal(5, 2)>>", b"[[1.25], []]", [[Decimal("1.25")], []]),
     ("struct<a: int64, b: string>", b'{"a": 1, "z": [2]}', {"a": 1, "b": None}),
     ("timestamp", b"null", None),
-    ("map<string, decimal(20, 2)>", b'{"a": 12345678901234567.89, "b": null}', [("a", Decimal("12345678901234567.89")), ("b", None)]),
+    (
+        "map<string, decimal(20, 2)>",
+        b'{"a": 12345678901234567.89, "b": null}',
+        [("a", Decimal("12345678901234567.89")), ("b", None)],
+    ),
     ("array<map<string, float64>>", b'[{"a": 0.1}]', [[("a", 0.1)]]),
 ]
 JSON_BAD = [
@@ -86,7 +106,9 @@ JSON_BAD = [
 
 def decoded(payloads, source, **topic):
     got = Decoder(TopicPlan("t", **topic), source).decode(payloads)
-    assert sorted([*got.good, *(place for place, _ in (*got.bad, *got.passed))]) == list(range(len(payloads)))
+    assert sorted([*got.good, *(place for place, _ in (*got.bad, *got.passed))]) == list(
+        range(len(payloads))
+    )
     assert len(got.good) == got.table.num_rows
     return got
 
@@ -113,10 +135,34 @@ def test_a_message_without_a_value_is_passed_over_and_shifts_no_row(topic):
 
     got = decoded([None, written[0], None, written[1]], {"x": "int64"}, **topic)
 
-    assert ([1, 3], [1, 3], [], [(0, "tombstones"), (2, "tombstones")]) == (got.good, got.table["x"].to_pylist(), got.bad, got.passed)
+    assert ([1, 3], [1, 3], [], [(0, "tombstones"), (2, "tombstones")]) == (
+        got.good,
+        got.table["x"].to_pylist(),
+        got.bad,
+        got.passed,
+    )
 
 
-BAD_OBJECTS = [b"", b"null", b"[]", b"5", b'{"x": 1', b'"x": 1}', b'{"x": 1} {"x": 2}', b'{"x": 1}\n{"x": 2}', b'{"x": 1} null', b'{"x": 1,}', b"\xef\xbb\xbf{}", b'{"x": 1, "x": 1}', b'{"y": "\xff"}', b'{"y": [', b"]}", b'{"y": "', b'{"x": 1}\0', b'{"x": 1}{"__workbench_place__": 3']
+BAD_OBJECTS = [
+    b"",
+    b"null",
+    b"[]",
+    b"5",
+    b'{"x": 1',
+    b'"x": 1}',
+    b'{"x": 1} {"x": 2}',
+    b'{"x": 1}\n{"x": 2}',
+    b'{"x": 1} null',
+    b'{"x": 1,}',
+    b"\xef\xbb\xbf{}",
+    b'{"x": 1, "x": 1}',
+    b'{"y": "\xff"}',
+    b'{"y": [',
+    b"]}",
+    b'{"y": "',
+    b'{"x": 1}\0',
+    b'{"x": 1}{"__workbench_place__": 3',
+]
 
 
 @pytest.mark.parametrize("wrong", BAD_OBJECTS)
@@ -125,7 +171,11 @@ def test_a_message_that_is_no_single_object_shifts_no_row(wrong):
 
     got = decoded(messages, {"x": "int64"})
 
-    assert ([0, 2, 4], [0, 2, 4], [1, 3]) == (got.good, got.table["x"].to_pylist(), [place for place, _ in got.bad])
+    assert ([0, 2, 4], [0, 2, 4], [1, 3]) == (
+        got.good,
+        got.table["x"].to_pylist(),
+        [place for place, _ in got.bad],
+    )
 
 
 def test_two_halves_of_an_object_are_two_bad_messages():
@@ -135,7 +185,14 @@ def test_two_halves_of_an_object_are_two_bad_messages():
 
 
 def test_a_long_and_a_deep_message_are_read():
-    long, deep = b'{"x": "%b"}' % (b"a" * 1_500_000), b'{"y": %b1%b, "x": "b"}' % (b"[" * 300_000, b"]" * 300_000)
+    long, deep = (
+        b'{"x": "%b"}' % (b"a" * 1_500_000),
+        b'{"y": %b1%b, "x": "b"}'
+        % (
+            b"[" * 300_000,
+            b"]" * 300_000,
+        ),
+    )
 
     got = decoded([long, deep, b'{"x": "c"}'], {"x": "string"})
 
@@ -147,25 +204,57 @@ def test_a_reason_names_the_column_and_what_stood_there():
 
     got = decoded(wrong, {"x": "int64"})
 
-    assert ["column 'x' is int64, and the message has 5.0", "column 'x' is int64, and the message has '5'", "column 'x' is given twice", "the message is no JSON object: it begins with b'x'"] == [why for _, why in got.bad]
+    assert [
+        "column 'x' is int64, and the message has 5.0",
+        "column 'x' is int64, and the message has '5'",
+        "column 'x' is given twice",
+        "the message is no JSON object: it begins with b'x'",
+    ] == [why for _, why in got.bad]
 
 
-ISO = [("2024-01-01T02:00:00Z", 2), ("2024-01-01T02:00:00+02:00", 0), ("2024-01-01T02:00:00-0130", 3.5), ("2024-01-01 02:00", 2), ("2024-01-01", 0), ("2024-01-01T02:00:00.0000000Z", 2)]
+ISO = [
+    ("2024-01-01T02:00:00Z", 2),
+    ("2024-01-01T02:00:00+02:00", 0),
+    ("2024-01-01T02:00:00-0130", 3.5),
+    ("2024-01-01 02:00", 2),
+    ("2024-01-01", 0),
+    ("2024-01-01T02:00:00.0000000Z", 2),
+]
 
 
 @pytest.mark.parametrize("format_", ["json", "csv"])
 @pytest.mark.parametrize(("type_", "zone"), [("timestamp", None), ("timestamp('UTC')", UTC)])
 def test_iso_times_are_utc_with_a_zone_or_without(format_, type_, zone):
-    written = [json.dumps({"x": text}).encode() if format_ == "json" else text.encode() for text, _ in ISO]
+    written = [
+        json.dumps({"x": text}).encode() if format_ == "json" else text.encode() for text, _ in ISO
+    ]
 
-    got = decoded(written, {"x": type_}, format=format_, time="iso", fields=("x",) if format_ == "csv" else ())
+    got = decoded(
+        written, {"x": type_}, format=format_, time="iso", fields=("x",) if format_ == "csv" else ()
+    )
 
-    assert [datetime(2024, 1, 1, int(h), int(h % 1 * 60), tzinfo=zone) for _, h in ISO] == got.table["x"].to_pylist()
+    assert [
+        datetime(2024, 1, 1, int(h), int(h % 1 * 60), tzinfo=zone) for _, h in ISO
+    ] == got.table["x"].to_pylist()
 
 
-@pytest.mark.parametrize("text", ["2024-01-01T00:00:00.0000001", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00", "yesterday", "1704067200000", "2024-01-01T00:00:00 Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-01T00:00:00.0000001",
+        "2024-02-30T00:00:00Z",
+        "2024-01-01T24:00:00",
+        "yesterday",
+        "1704067200000",
+        "2024-01-01T00:00:00 Z",
+    ],
+)
 def test_a_time_that_microseconds_do_not_hold_is_bad(text):
-    got = decoded([b'{"x": "2024-01-01T00:00:00Z"}', json.dumps({"x": text}).encode()], {"x": "timestamp"}, time="iso")
+    got = decoded(
+        [b'{"x": "2024-01-01T00:00:00Z"}', json.dumps({"x": text}).encode()],
+        {"x": "timestamp"},
+        time="iso",
+    )
 
     assert [(1, f"column 'x' is timestamp in iso, and the message has {text!r}")] == got.bad
 
@@ -182,17 +271,53 @@ def test_csv_tells_an_empty_text_from_null_and_reads_quotes():
 
     got = decoded(lines, {"s": "string", "n": "int64"}, format="csv", fields=("n", "s"))
 
-    assert [("", None), ('a, "b"', 1), (None, 1), ("x\ny", 2)] == [(r["s"], r["n"]) for r in got.table.to_pylist()]
+    assert [("", None), ('a, "b"', 1), (None, 1), ("x\ny", 2)] == [
+        (r["s"], r["n"]) for r in got.table.to_pylist()
+    ]
 
 
-@pytest.mark.parametrize("wrong", [b"", b"1", b"1,2,3", b'1,"a', b'a",1', b"1,a\n2,b", b"5.0,a", b"0x10,a", b'"",a', b"\xef\xbb\xbf1,a", b"1,\xff", b"9223372036854775808,a", b"1,a\rb"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        b"1",
+        b"1,2,3",
+        b'1,"a',
+        b'a",1',
+        b"1,a\n2,b",
+        b"5.0,a",
+        b"0x10,a",
+        b'"",a',
+        b"\xef\xbb\xbf1,a",
+        b"1,\xff",
+        b"9223372036854775808,a",
+        b"1,a\rb",
+    ],
+)
 def test_a_message_that_is_no_line_of_the_topic_shifts_no_row(wrong):
-    got = decoded([b"0,a", wrong, wrong, b"3,0xf"], {"n": "int64", "s": "string"}, format="csv", fields=("n", "s"))
+    got = decoded(
+        [b"0,a", wrong, wrong, b"3,0xf"],
+        {"n": "int64", "s": "string"},
+        format="csv",
+        fields=("n", "s"),
+    )
 
-    assert ([0, 3], [0, 3], ["a", "0xf"]) == (got.good, got.table["n"].to_pylist(), got.table["s"].to_pylist())
+    assert ([0, 3], [0, 3], ["a", "0xf"]) == (
+        got.good,
+        got.table["n"].to_pylist(),
+        got.table["s"].to_pylist(),
+    )
 
 
-@pytest.mark.parametrize(("type_", "text"), [("float64", b"1e400"), ("decimal(5, 2)", b"1.005"), ("boolean", b"yes"), ("date", b"2024-13-01")])
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        ("float64", b"1e400"),
+        ("decimal(5, 2)", b"1.005"),
+        ("boolean", b"yes"),
+        ("date", b"2024-13-01"),
+    ],
+)
 def test_a_csv_value_that_its_column_does_not_hold_is_bad(type_, text):
     got = decoded([text, text], {"x": type_}, format="csv", fields=("x",))
 
@@ -205,14 +330,30 @@ def test_nothing_decoded_is_an_empty_table_of_the_types():
     assert (0, list(RETURNS)) == (got.table.num_rows, got.table.column_names)
 
 
-BAD_ALWAYS = [m for m in BAD_OBJECTS if m != b'{"x": 1, "x": 1}']  # of columns that these tables lack
+BAD_ALWAYS = [
+    m for m in BAD_OBJECTS if m != b'{"x": 1, "x": 1}'
+]  # of columns that these tables lack
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-ROWS = st.fixed_dictionaries({"n": st.none() | st.integers(-(2**63), 2**63 - 1), "d": st.none() | st.decimals(-999, 999, places=2), "f": st.none() | st.floats(allow_nan=False, allow_infinity=False), "s": st.none() | TEXT})
+ROWS = st.fixed_dictionaries(
+    {
+        "n": st.none() | st.integers(-(2**63), 2**63 - 1),
+        "d": st.none() | st.decimals(-999, 999, places=2),
+        "f": st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        "s": st.none() | TEXT,
+    }
+)
 TYPES = {"n": "int64", "d": "decimal(5, 2)", "f": "float64", "s": "string"}
 
 
 def as_json(row):
-    return ("{" + ", ".join(f"{json.dumps(k)}: {v if isinstance(v, Decimal) else json.dumps(v)}" for k, v in row.items()) + "}").encode()
+    return (
+        "{"
+        + ", ".join(
+            f"{json.dumps(k)}: {v if isinstance(v, Decimal) else json.dumps(v)}"
+            for k, v in row.items()
+        )
+        + "}"
+    ).encode()
 
 
 @settings(max_examples=60, deadline=None)
@@ -223,10 +364,14 @@ def test_json_is_read_as_python_reads_it(messages):
     good = [i for i, m in enumerate(messages) if m not in BAD_ALWAYS]
     assert good == got.good
     want = [json.loads(messages[i], parse_float=Decimal) for i in good]
-    assert [{**w, "f": None if w["f"] is None else float(w["f"])} for w in want] == got.table.to_pylist()
+    assert [
+        {**w, "f": None if w["f"] is None else float(w["f"])} for w in want
+    ] == got.table.to_pylist()
 
 
-CELLS = st.tuples(st.integers(-(2**63), 2**63 - 1), TEXT.filter(lambda s: "\r" not in s and "\n" not in s and s))
+CELLS = st.tuples(
+    st.integers(-(2**63), 2**63 - 1), TEXT.filter(lambda s: "\r" not in s and "\n" not in s and s)
+)
 BAD_LINES = [b"", b"1", b'1,"a', b"x,a", b"1,2,3", b"1,a\n2,b"]
 
 

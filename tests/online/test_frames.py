@@ -1,4 +1,6 @@
-"""Several answers as pandas and Arrow: their types are the definition's, whatever the batch is (field report 4)."""
+"""Several answers as pandas and Arrow: their types are the definition's, whatever the batch is
+(field report 4).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from workbench.online import fetch
 
 pytestmark = pytest.mark.slow
 
-T, AT = datetime(2024, 1, 1), datetime(2024, 1, 9)  # noqa: DTZ001 the tables' timestamps are naive UTC
+# the tables' timestamps are naive UTC
+T, AT = datetime(2024, 1, 1), datetime(2024, 1, 9)  # noqa: DTZ001
 VALUES = {
     "n": (pa.int64(), 2**53 + 1),
     "small": (pa.int8(), 7),
@@ -62,11 +65,21 @@ def many(store):
     con.raw_sql("set timezone = 'UTC'")
     events = table(con, "events", [FULL, EMPTY], TYPES)
     left = table(con, "lefts", [{"k": 1, "t": AT}], {"k": pa.int64(), "t": pa.timestamp("us")})
-    made = [*(Aggregation(_[c].last()) for c in VALUES), Aggregation(last_k(_.n, 2)), Aggregation(histogram(_.s)), Aggregation(_.count())]
-    group_by = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=made)
+    made = [
+        *(Aggregation(_[c].last()) for c in VALUES),
+        Aggregation(last_k(_.n, 2)),
+        Aggregation(histogram(_.s)),
+        Aggregation(_.count()),
+    ]
+    group_by = GroupBy(
+        name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=made
+    )
     join = Join(name="frames", left=EventSource(left, time="t"), parts=[JoinPart(group_by)])
     with served(store, join, con):
-        yield {name: fetch(store, "frames", [{"k": k} for k in keys], at=AT) for name, keys in BATCHES.items()}
+        yield {
+            name: fetch(store, "frames", [{"k": k} for k in keys], at=AT)
+            for name, keys in BATCHES.items()
+        }
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -95,4 +108,8 @@ def test_no_value_changes_on_its_way(many):
         found = got[f"g_{column}_last"]
         assert [True, False, True] == list(found.isna())
         assert value == (found[1].to_pydatetime() if column in "zp" else found[1])
-    assert ([2**53 + 1], {"é": 1}, 1) == (got["g_n_last2"][1], got["g_s_histogram"][1], got["g_count"][1])
+    assert ([2**53 + 1], {"é": 1}, 1) == (
+        got["g_n_last2"][1],
+        got["g_s_histogram"][1],
+        got["g_count"][1],
+    )

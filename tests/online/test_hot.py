@@ -1,4 +1,6 @@
-"""Keys with many events: the totals that stand for their days give what the events give, and a fetch of them stays small."""
+"""Keys with many events: the totals that stand for their days give what the events give, and a
+fetch of them stays small.
+"""
 
 from __future__ import annotations
 
@@ -25,25 +27,75 @@ pytestmark = pytest.mark.slow
 
 DAY, NOON = cases.DAY, cases.BASE + 12 * cases.HOUR
 SPANS = (*minutes(5, 7), *hours(1, 12), *days(1, 3, 10))
-SCHEMA = pa.schema({"user": pa.string(), "at": pa.timestamp("us"), "n": pa.int64(), "x": pa.float64(), "b": pa.bool_(), "uid": pa.int64()})
+SCHEMA = pa.schema(
+    {
+        "user": pa.string(),
+        "at": pa.timestamp("us"),
+        "n": pa.int64(),
+        "x": pa.float64(),
+        "b": pa.bool_(),
+        "uid": pa.int64(),
+    }
+)
 
 
 def history(rng, many):
     """Events of one key over five days: some at edges of tiles, days and microseconds."""
     edges = [0, 1, -1, hot_keys.TILE, hot_keys.TILE - 1]
-    at = lambda: cases.BASE - rng.randrange(5) * DAY + rng.choice([rng.randrange(DAY), rng.randrange(288) * hot_keys.TILE + rng.choice(edges), rng.choice(edges)])  # noqa: E731
-    return [{"user": "u", "at": cases.moment(at()), "n": rng.choice([None, rng.randrange(-5, 6)]), "x": rng.choice([None, 0.1, 1e9, -2.5]), "b": rng.choice([None, True, False]), "uid": i} for i in range(many)]
+    at = lambda: (  # noqa: E731
+        cases.BASE
+        - rng.randrange(5) * DAY
+        + rng.choice(
+            [
+                rng.randrange(DAY),
+                rng.randrange(288) * hot_keys.TILE + rng.choice(edges),
+                rng.choice(edges),
+            ]
+        )
+    )
+    return [
+        {
+            "user": "u",
+            "at": cases.moment(at()),
+            "n": rng.choice([None, rng.randrange(-5, 6)]),
+            "x": rng.choice([None, 0.1, 1e9, -2.5]),
+            "b": rng.choice([None, True, False]),
+            "uid": i,
+        }
+        for i in range(many)
+    ]
 
 
 def definition(con, resolution):
     con.create_table("events", schema=ibis.Schema.from_pyarrow(SCHEMA), overwrite=True)
-    asked = [_.n.sum(), _.n.count(), _.x.mean(), _.n.mean(), _.n.min(), _.x.max(), _.n.std(), _.b.any(), _.b.all(), _.b.sum(), _.x.sum(where=_.b).name("x_where"), _.n.nunique()]
+    asked = [
+        _.n.sum(),
+        _.n.count(),
+        _.x.mean(),
+        _.n.mean(),
+        _.n.min(),
+        _.x.max(),
+        _.n.std(),
+        _.b.any(),
+        _.b.all(),
+        _.b.sum(),
+        _.x.sum(where=_.b).name("x_where"),
+        _.n.nunique(),
+    ]
     source = EventSource(con.table("events"), time="at", topic="events", id="uid")
-    return GroupBy(name="g", source=source, keys=["user"], aggregations=[*trailing(SPANS, *asked), _.n.sum().name("all_n"), _.x.max().name("all_x")], resolution=resolution)
+    return GroupBy(
+        name="g",
+        source=source,
+        keys=["user"],
+        aggregations=[*trailing(SPANS, *asked), _.n.sum().name("all_n"), _.x.max().name("all_x")],
+        resolution=resolution,
+    )
 
 
 @pytest.mark.parametrize("resolution", ["exact", "sawtooth"])
-def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monkeypatch, resolution):
+def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(
+    store, monkeypatch, resolution
+):
     monkeypatch.setattr(hot_keys, "HOT", 20)
     rng, con = random.Random(7), ibis.duckdb.connect()  # noqa: S311 a history, not a secret
     group_by = definition(con, resolution)
@@ -53,7 +105,12 @@ def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monk
     registry.register(store, plan)
     events = history(rng, 400)
     uploaded, streamed = events[:250], events[250:]
-    steps = [("upload", uploaded), *(("stream", streamed[i : i + 30]) for i in range(0, 150, 30)), ("upload", uploaded[40:]), ("upload", uploaded[40:] + streamed[:50])]
+    steps = [
+        ("upload", uploaded),
+        *(("stream", streamed[i : i + 30]) for i in range(0, 150, 30)),
+        ("upload", uploaded[40:]),
+        ("upload", uploaded[40:] + streamed[:50]),
+    ]
 
     try:
         there: dict[int, dict] = {}
@@ -65,9 +122,16 @@ def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monk
                 with store.connection() as connection:
                     uploads.upload(connection, mine, found.engine.batches(found.rows), 2**60)
                 streams = {r["uid"] for r in streamed[:offset]}
-                there = {u: e for u, e in there.items() if u in streams} | {e["uid"]: e for e in rows}
+                there = {u: e for u, e in there.items() if u in streams} | {
+                    e["uid"]: e for e in rows
+                }
             else:
-                sent = batch_writer.Messages("events", pa.Table.from_pylist(rows, SCHEMA), [0] * len(rows), list(range(offset, offset + len(rows))))
+                sent = batch_writer.Messages(
+                    "events",
+                    pa.Table.from_pylist(rows, SCHEMA),
+                    [0] * len(rows),
+                    list(range(offset, offset + len(rows))),
+                )
                 with store.connection() as connection:
                     batch_writer.applied(connection, batch_writer.RowLevel(mine), sent)
                 offset += len(rows)
@@ -80,23 +144,52 @@ def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(store, monk
 def held(store, con, group_by, events, rng):
     """Fetches at edges of tiles and days, at events, and far from them, are the backfill's."""
     con.create_table("events", pa.Table.from_pylist(events, SCHEMA), overwrite=True)
-    at = [e["at"] for e in rng.sample(events, 6)] + [cases.moment(cases.BASE + d * DAY + k) for d in (-4, -1, 0, 1) for k in (0, 1, hot_keys.TILE, 12 * cases.HOUR + 7)] + [cases.moment(cases.BASE + 40 * DAY)]
-    left = con.create_table("lefts", pa.table({"row": range(len(at)), "user": ["u"] * len(at), "t": pa.array(at, pa.timestamp("us"))}), overwrite=True)
-    offline = {r["row"]: r for r in backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by])).to_pyarrow().to_pylist()}
+    at = (
+        [e["at"] for e in rng.sample(events, 6)]
+        + [
+            cases.moment(cases.BASE + d * DAY + k)
+            for d in (-4, -1, 0, 1)
+            for k in (0, 1, hot_keys.TILE, 12 * cases.HOUR + 7)
+        ]
+        + [cases.moment(cases.BASE + 40 * DAY)]
+    )
+    left = con.create_table(
+        "lefts",
+        pa.table(
+            {"row": range(len(at)), "user": ["u"] * len(at), "t": pa.array(at, pa.timestamp("us"))}
+        ),
+        overwrite=True,
+    )
+    offline = {
+        r["row"]: r
+        for r in (
+            backfill(Join(name="j", left=EventSource(left, time="t"), parts=[group_by]))
+            .to_pyarrow()
+            .to_pylist()
+        )
+    }
     wrong = []
     for i, time in enumerate(at):
         got = fetch(store, "g", user="u", at=time)
         scale = sum(abs(e["x"] or 0) for e in events)
-        wrong += [(time, n, v, offline[i][f"g_{n}"]) for n, v in got.items() if not equal(offline[i][f"g_{n}"], v, scale)]
+        wrong += [
+            (time, n, v, offline[i][f"g_{n}"])
+            for n, v in got.items()
+            if not equal(offline[i][f"g_{n}"], v, scale)
+        ]
     assert not wrong, wrong[:5]
     assert len(set(got)) == len(group_by.outputs)
 
 
 def held_in_vain(connection, plan):
-    """How many pairs of a tile and an event, or of a day and a tile, are looked at and thrown away while all are made anew."""
+    """How many pairs of a tile and an event, or of a day and a tile, are looked at and thrown away
+    while all are made anew.
+    """
 
     def below(node):
-        return sum(int(v) * node["Actual Loops"] for k, v in node.items() if k.startswith("Rows Removed")) + sum(map(below, node.get("Plans", ())))
+        return sum(
+            int(v) * node["Actual Loops"] for k, v in node.items() if k.startswith("Rows Removed")
+        ) + sum(map(below, node.get("Plans", ())))
 
     removed = 0
     with connection.transaction(force_rollback=True), connection.cursor() as cursor:
@@ -104,7 +197,9 @@ def held_in_vain(connection, plan):
         cursor.execute(hot_keys.touched(plan, stored(plan)))
         for statement in hot_keys.refreshed(plan):
             if statement.startswith("insert"):
-                ((told,),) = cursor.execute(f"explain (analyze, format json) {statement}").fetchall()
+                ((told,),) = cursor.execute(
+                    f"explain (analyze, format json) {statement}"
+                ).fetchall()
                 removed += below(told[0]["Plan"])
             else:
                 cursor.execute(statement)
@@ -114,9 +209,20 @@ def held_in_vain(connection, plan):
 def test_a_fetch_of_a_hot_key_touches_few_pages(store):
     con, rng = ibis.duckdb.connect(), np.random.default_rng(3)
     n = 60_000
-    events = pa.table({"user": ["hot"] * n, "at": pa.array(cases.BASE - rng.integers(0, 30 * DAY, n), pa.timestamp("us")), "v": rng.integers(0, 100, n)})
+    events = pa.table(
+        {
+            "user": ["hot"] * n,
+            "at": pa.array(cases.BASE - rng.integers(0, 30 * DAY, n), pa.timestamp("us")),
+            "v": rng.integers(0, 100, n),
+        }
+    )
     con.create_table("events", events)
-    group_by = GroupBy(name="h", source=EventSource(con.table("events"), time="at", topic="t"), keys=["user"], aggregations=trailing(days(3, 14, 30), _.v.sum(), _.v.count(), _.v.max()))
+    group_by = GroupBy(
+        name="h",
+        source=EventSource(con.table("events"), time="at", topic="t"),
+        keys=["user"],
+        aggregations=trailing(days(3, 14, 30), _.v.sum(), _.v.count(), _.v.max()),
+    )
     plan = plan_of(group_by)
     registry.prepare(store, plan)
     registry.register(store, plan)
@@ -125,9 +231,17 @@ def test_a_fetch_of_a_hot_key_touches_few_pages(store):
         with store.connection() as connection:
             uploads.upload(connection, plan.group_bys[0], found.engine.batches(found.rows), 2**60)
             uploads.vacuumed(connection, plan.group_bys[0])
-            statement = Fetcher(store).served("h").one.replace("$1", "'hot'").replace("$2", str(cases.BASE - DAY - 12_345))
+            statement = (
+                Fetcher(store)
+                .served("h")
+                .one.replace("$1", "'hot'")
+                .replace("$2", str(cases.BASE - DAY - 12_345))
+            )
             connection.execute(f"explain (analyze, buffers) {statement}")
-            told = [r[0] for r in connection.execute(f"explain (analyze, buffers, costs off) {statement}")]
+            told = [
+                r[0]
+                for r in connection.execute(f"explain (analyze, buffers, costs off) {statement}")
+            ]
             removed = held_in_vain(connection, plan.group_bys[0])
         pages = next(int(line.split("hit=")[1].split()[0]) for line in told if "Buffers" in line)
 

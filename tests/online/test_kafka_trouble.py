@@ -1,4 +1,6 @@
-"""C8, C13: Kafka's final errors end an updater with a sentence, a topic's own trouble stops that topic alone, codecs are read."""
+"""C8, C13: Kafka's final errors end an updater with a sentence, a topic's own trouble stops that
+topic alone, codecs are read.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ import pyarrow as pa
 import pytest
 from conftest import ROOT
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, NewTopic, ResourcePattern, ResourceType
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    NewTopic,
+    ResourcePattern,
+    ResourceType,
+)
 from streamed import event, line, published, returns, sent, topic
 from test_updater import COUNT, FAST, asked, updated
 from test_updater_faults import until
@@ -27,14 +36,35 @@ from workbench.online.streaming.updater import Streaming, Updater
 
 pytestmark = pytest.mark.slow
 
-USER = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN", "sasl_plain_username": "reader", "sasl_plain_password": "secret", "bootstrap_timeout_ms": 3000}
+USER = {
+    "security_protocol": "SASL_PLAINTEXT",
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": "reader",
+    "sasl_plain_password": "secret",
+    "bootstrap_timeout_ms": 3000,
+}
 FINAL = {
-    "a wrong password": ({"sasl_plain_password": "wrong"}, "refuses us.*: .*the user, the password or the mechanism"),
-    "a mechanism that the broker lacks": ({"sasl_mechanism": "SCRAM-SHA-256"}, "refuses us.*: .*SCRAM-SHA-256"),
-    "a misspelt option": ({"sasl_plain_user": "reader"}, "options for Kafka are wrong .*sasl_plain_user"),
-    "an unknown protocol": ({"security_protocol": "SASL"}, "security_protocol is 'SASL', which is none of"),
+    "a wrong password": (
+        {"sasl_plain_password": "wrong"},
+        "refuses us.*: .*the user, the password or the mechanism",
+    ),
+    "a mechanism that the broker lacks": (
+        {"sasl_mechanism": "SCRAM-SHA-256"},
+        "refuses us.*: .*SCRAM-SHA-256",
+    ),
+    "a misspelt option": (
+        {"sasl_plain_user": "reader"},
+        "options for Kafka are wrong .*sasl_plain_user",
+    ),
+    "an unknown protocol": (
+        {"security_protocol": "SASL"},
+        "security_protocol is 'SASL', which is none of",
+    ),
     "no password": ({"sasl_plain_password": None}, "options for Kafka are wrong|refuses us"),
-    "a group that is not ours": ({}, "refuses us .*GroupAuthorizationFailedError|there is no topic"),
+    "a group that is not ours": (
+        {},
+        "refuses us .*GroupAuthorizationFailedError|there is no topic",
+    ),
 }
 
 
@@ -53,7 +83,13 @@ def test_what_no_waiting_mends_ends_the_updater_with_a_sentence(store, kafka, du
 def test_compressed_messages_are_read(store, kafka, duck, codec):
     """C8: of small batches and of one larger than a megabyte."""
     name = topic(kafka)
-    producer = KafkaProducer(bootstrap_servers=kafka.servers, compression_type=codec, linger_ms=20, batch_size=1 << 21, max_request_size=1 << 22)
+    producer = KafkaProducer(
+        bootstrap_servers=kafka.servers,
+        compression_type=codec,
+        linger_ms=20,
+        batch_size=1 << 21,
+        max_request_size=1 << 22,
+    )
     with published(store, returns(duck, name, identified=False)):
         for i in range(20):
             producer.send(name, line(event(i)))
@@ -68,9 +104,15 @@ def test_compressed_messages_are_read(store, kafka, duck, codec):
 
 
 def test_a_name_without_a_topic_stops_no_other_from_the_start(store, kafka, duck):
-    """C13: the same whether the topic is missing at the start or later; the store says which and why."""
+    """C13: the same whether the topic is missing at the start or later.
+
+    The store says which and why.
+    """
     name, missing = topic(kafka), f"missing.{time.time_ns()}"
-    with published(store, returns(duck, name)), published(store, returns(duck, missing, name="missing_v1")):
+    with (
+        published(store, returns(duck, name)),
+        published(store, returns(duck, missing, name="missing_v1")),
+    ):
         sent(kafka, name, [line(event(1))])
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
             assert until(lambda: 1 == asked(store)[COUNT]), updater.error
@@ -92,7 +134,10 @@ def test_a_topic_that_this_user_may_not_read_stops_no_other(store, kafka, duck):
     granted(ResourceType.GROUP, "guarded", ACLOperation.READ)
     granted(ResourceType.TOPIC, mine, ACLOperation.READ)
     granted(ResourceType.TOPIC, theirs, ACLOperation.DESCRIBE)
-    with published(store, returns(duck, mine)), published(store, returns(duck, theirs, name="theirs_v1")):
+    with (
+        published(store, returns(duck, mine)),
+        published(store, returns(duck, theirs, name="theirs_v1")),
+    ):
         sent(kafka, mine, [line(event(1))])
         sent(kafka, theirs, [line(event(1))])
         settings = Streaming(refresh=0.2, kafka=USER, group="guarded")
@@ -122,13 +167,30 @@ def damaged(_):
     raise ValueError(message)
 
 
-@pytest.mark.parametrize(("broken", "words"), [({"kafka.codec.zstd": None}, "pip install"), ({"kafka.record.default_records.zstd_decode": damaged}, "partition 0 from offset 0 on are damaged .*--skip-lost")], ids=["lacking", "damaged"])
-def test_messages_that_cannot_be_uncompressed_stop_no_other_topic(store, kafka, duck, monkeypatch, broken, words):
-    """C8: whose they are is known where they are found, however short the poll and whatever was read before."""
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({"kafka.codec.zstd": None}, "pip install"),
+        (
+            {"kafka.record.default_records.zstd_decode": damaged},
+            "partition 0 from offset 0 on are damaged .*--skip-lost",
+        ),
+    ],
+    ids=["lacking", "damaged"],
+)
+def test_messages_that_cannot_be_uncompressed_stop_no_other_topic(
+    store, kafka, duck, monkeypatch, broken, words
+):
+    """C8: whose they are is known where they are found, however short the poll and whatever was
+    read before.
+    """
     for what, instead in broken.items():
         monkeypatch.setattr(what, instead)
     name, zipped = topic(kafka), zipped_topic(kafka)
-    with published(store, returns(duck, name)), published(store, returns(duck, zipped, name="zipped_v1")):
+    with (
+        published(store, returns(duck, name)),
+        published(store, returns(duck, zipped, name="zipped_v1")),
+    ):
         sent(kafka, zipped, [line(event(1))])
         sent(kafka, name, [line(event(i)) for i in range(3)])
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
@@ -165,15 +227,25 @@ def remade(store, kafka, name, table):
     sent(kafka, name, [line(event(i)) for i in range(10, 17)])
 
 
-LOST = {"by retention": (trimmed, "applied up to offset 3, but Kafka has offsets 6 to"), "beyond its end": (rewound, "offset 500, but Kafka has"), "made anew": (remade, "was made anew")}
+LOST = {
+    "by retention": (trimmed, "applied up to offset 3, but Kafka has offsets 6 to"),
+    "beyond its end": (rewound, "offset 500, but Kafka has"),
+    "made anew": (remade, "was made anew"),
+}
 
 
 @pytest.mark.parametrize("case", LOST)
 def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, case):
-    """C8: the trouble is kept while the others are read on, and goes with --skip-lost; alone, the topic ends the updater."""
+    """C8: the trouble is kept while the others are read on, and goes with --skip-lost.
+
+    Alone, the topic ends the updater.
+    """
     lose, words = LOST[case]
     name, lossy = topic(kafka), topic(kafka)
-    with published(store, returns(duck, name)), published(store, returns(duck, lossy, name="lossy_v1", identified=False)) as plan:
+    with (
+        published(store, returns(duck, name)),
+        published(store, returns(duck, lossy, name="lossy_v1", identified=False)) as plan,
+    ):
         sent(kafka, name, [line(event(0))])
         sent(kafka, lossy, [line(event(i)) for i in range(3)])
         updated(store, kafka)
@@ -192,7 +264,9 @@ def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, ca
         with pytest.raises(StoreError, match=words):
             Updater(store, "lossy_v1", servers=kafka.servers, settings=FAST).run()
 
-        with Updater(store, servers=kafka.servers, settings=Streaming(refresh=0.2, lost="skip")) as updater:
+        with Updater(
+            store, servers=kafka.servers, settings=Streaming(refresh=0.2, lost="skip")
+        ) as updater:
             assert until(lambda: "" == trouble(store, lossy)), updater.error
         assert 2 == asked(store)[COUNT]
 
@@ -200,7 +274,10 @@ def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, ca
 def test_a_topic_that_is_deleted_stops_no_other(store, kafka, duck):
     """C8, C13: while it is read, as at the start."""
     name, gone = topic(kafka), topic(kafka)
-    with published(store, returns(duck, name)), published(store, returns(duck, gone, name="gone_v1")):
+    with (
+        published(store, returns(duck, name)),
+        published(store, returns(duck, gone, name="gone_v1")),
+    ):
         sent(kafka, gone, [line(event(1))])
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
             assert until(lambda: 1 == asked(store, "gone_v1")[COUNT]), updater.error
@@ -216,14 +293,38 @@ def test_a_topic_that_is_deleted_stops_no_other(store, kafka, duck):
 
 
 def test_a_registry_without_an_address_stops_no_other_topic(store, kafka, duck, monkeypatch):
-    """C8: the topic of Avro messages waits alone, and the store says what for; without others, that is an error."""
+    """C8: the topic of Avro messages waits alone, and the store says what for.
+
+    Without others, that is an error.
+    """
     monkeypatch.delenv("WORKBENCH_SCHEMA_REGISTRY", raising=False)
     name, avro = topic(kafka), topic(kafka)
-    fields = [{"name": c, "type": t} for c, t in {"user_id": "string", "ts": {"type": "long", "logicalType": "timestamp-micros"}, "amt": "long"}.items()]
+    fields = [
+        {"name": c, "type": t}
+        for c, t in {
+            "user_id": "string",
+            "ts": {"type": "long", "logicalType": "timestamp-micros"},
+            "amt": "long",
+        }.items()
+    ]
     schema = json.dumps({"type": "record", "name": "event", "fields": fields})
-    table = duck.create_table("avro_v1", pa.schema([("user_id", pa.string()), ("ts", pa.timestamp("us")), ("amt", pa.int64())]).empty_table(), overwrite=True)
-    source = EventSource(table, time="ts", topic=Topic(avro, format="avro", schema=schema, registry=True))
-    definition = GroupBy(name="avro_v1", source=source, keys=["user_id"], aggregations=trailing(days(30), table.amt.sum()), accuracy="temporal")
+    table = duck.create_table(
+        "avro_v1",
+        pa.schema(
+            [("user_id", pa.string()), ("ts", pa.timestamp("us")), ("amt", pa.int64())]
+        ).empty_table(),
+        overwrite=True,
+    )
+    source = EventSource(
+        table, time="ts", topic=Topic(avro, format="avro", schema=schema, registry=True)
+    )
+    definition = GroupBy(
+        name="avro_v1",
+        source=source,
+        keys=["user_id"],
+        aggregations=trailing(days(30), table.amt.sum()),
+        accuracy="temporal",
+    )
     with published(store, returns(duck, name)), published(store, definition):
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
             sent(kafka, name, [line(event(1))])
@@ -238,7 +339,10 @@ def test_a_registry_without_an_address_stops_no_other_topic(store, kafka, duck, 
 def test_rows_that_cannot_be_written_stop_no_other_topic(store, kafka, duck):
     """C8: what one group-by's table refuses is no reason to stop the others."""
     name, lacking = topic(kafka), topic(kafka)
-    with published(store, returns(duck, name)), published(store, returns(duck, lacking, name="lacking_v1")) as plan:
+    with (
+        published(store, returns(duck, name)),
+        published(store, returns(duck, lacking, name="lacking_v1")) as plan,
+    ):
         with store.connection() as con:
             con.execute(f"alter table {stored(plan.group_bys[0])} rename column k0 to k9")
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
@@ -251,7 +355,20 @@ def test_rows_that_cannot_be_written_stop_no_other_topic(store, kafka, duck):
 
 def offered(store, kafka, **more):
     """The pipe that tells a process of the stream what it needs, as `workbench stream` does."""
-    known = {"names": [], "store": store.url, "kafka": kafka, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
+    known = {
+        "names": [],
+        "store": store.url,
+        "kafka": kafka,
+        "group": None,
+        "partitions": None,
+        "registry": None,
+        "batch": 100,
+        "poison": 0.5,
+        "dead_topic": None,
+        "skip_lost": False,
+        "metrics": None,
+        "canary": None,
+    }
     return process_handover.offered(json.dumps(known | more))
 
 
@@ -259,10 +376,23 @@ def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
     """C13: whatever the moment, SIGHUP makes it look anew or is harmless."""
     name = topic(kafka)
     with published(store, returns(duck, name)):
-        ignoring = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+        ignoring = (
+            "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+            " os.execv(sys.executable, sys.argv[1:])"
+        )
         pipe = offered(store, kafka.servers)
-        command = [sys.executable, "-c", ignoring, sys.executable, "-m", "workbench.online.streaming.stream_process", str(pipe)]  # as `workbench stream` becomes it
-        with subprocess.Popen(command, cwd=ROOT, pass_fds=[pipe], stderr=subprocess.PIPE, text=True) as process:
+        command = [
+            sys.executable,
+            "-c",
+            ignoring,
+            sys.executable,
+            "-m",
+            "workbench.online.streaming.stream_process",
+            str(pipe),
+        ]  # as `workbench stream` becomes it
+        with subprocess.Popen(
+            command, cwd=ROOT, pass_fds=[pipe], stderr=subprocess.PIPE, text=True
+        ) as process:
             time.sleep(0.3)  # until it is the one that ignores
             for _ in range(40):  # while it starts, and after
                 process.send_signal(signal.SIGHUP)

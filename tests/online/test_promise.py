@@ -1,4 +1,6 @@
-"""The promise: whatever was uploaded and streamed, in whatever order and however often, a fetch is the row that a backfill gives (rules 19 and 21)."""
+"""The promise: whatever was uploaded and streamed, in whatever order and however often, a fetch is
+the row that a backfill gives (rules 19 and 21).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ STORED = cases.EVENTS.append(pa.field("uid", pa.int64()))
 
 @frozen
 class Delivery:
-    """Which events the table has at each upload, which are messages, and in which order it all happens."""
+    """Which events the table has at each upload, which are messages, and in which order it all
+    happens.
+    """
 
     uploads: tuple[tuple[bool, ...], ...]  # by upload, by event (cycled)
     streamed: tuple[bool, ...]
@@ -51,7 +55,11 @@ class Delivery:
     @property
     def cut(self):
         """The end of each upload, by its number."""
-        return [END] * len(self.uploads) if self.retain is None else sorted(self.ends[i % len(self.ends)] for i in range(len(self.uploads)))
+        return (
+            [END] * len(self.uploads)
+            if self.retain is None
+            else sorted(self.ends[i % len(self.ends)] for i in range(len(self.uploads)))
+        )
 
 
 flags = st.lists(st.booleans(), min_size=1, max_size=6).map(tuple)
@@ -67,26 +75,71 @@ deliveries = st.builds(
     hot=st.booleans(),
     unit=st.sampled_from(["us", "us", "ms", "s"]),
 )
-MERGED = ("count", "sum", "average", "variance", "variance_pop", "stddev", "min", "max", "any", "all")
+MERGED = (
+    "count",
+    "sum",
+    "average",
+    "variance",
+    "variance_pop",
+    "stddev",
+    "min",
+    "max",
+    "any",
+    "all",
+)
 SHOWN = ("first", "last", "first2", "last3", "top2", "bottom2", "argmin", "argmax")
 # Some of the events lie before the horizon, and some messages of them come after it has passed.
 forgetful = st.builds(
     # what a topic tells less exactly may come from before the horizon as long as no upload lacks it
-    lambda delivery, retain, ends, first: evolve(delivery, retain=retain, ends=tuple(ends), uploads=(first, *delivery.uploads), unit="us" if delivery.uploads else delivery.unit),
+    lambda delivery, retain, ends, first: evolve(
+        delivery,
+        retain=retain,
+        ends=tuple(ends),
+        uploads=(first, *delivery.uploads),
+        unit="us" if delivery.uploads else delivery.unit,
+    ),
     deliveries,
     st.sampled_from([cases.HOUR, cases.DAY]),
-    st.lists(st.sampled_from([cases.BASE + d * cases.DAY + u for d in (-1, 0, 3) for u in (0, 1, 7 * cases.HOUR)]), min_size=1, max_size=3),
+    st.lists(
+        st.sampled_from(
+            [cases.BASE + d * cases.DAY + u for d in (-1, 0, 3) for u in (0, 1, 7 * cases.HOUR)]
+        ),
+        min_size=1,
+        max_size=3,
+    ),
     st.sampled_from([(True,), (True, True, False)]),
 )
 
 
 def lasting(case):
-    """The case with more that looks at all time, and nothing that could not be carried; with few keys, and equal events that lie close."""
-    spans = ["all" if i % 3 != 2 else {"14d": "1d"}.get(span, span) for i, (_, span) in enumerate(case.asked)]
-    asked = tuple((r, span if r.name in (*MERGED, *SHOWN) or span != "all" else "3d") for (r, _), span in zip(case.asked, spans, strict=True))
-    events = [e | {"user": "ab" if i % 5 else e["user"], "shop": 1 if i % 4 else e["shop"], "at": max(e["at"], cases.BASE - 20 * cases.DAY)} for i, e in enumerate(case.events)]
+    """The case with more that looks at all time, and nothing that could not be carried.
+
+    With few keys, and equal events that lie close.
+    """
+    spans = [
+        "all" if i % 3 != 2 else {"14d": "1d"}.get(span, span)
+        for i, (_, span) in enumerate(case.asked)
+    ]
+    asked = tuple(
+        (r, span if r.name in (*MERGED, *SHOWN) or span != "all" else "3d")
+        for (r, _), span in zip(case.asked, spans, strict=True)
+    )
+    events = [
+        e
+        | {
+            "user": "ab" if i % 5 else e["user"],
+            "shop": 1 if i % 4 else e["shop"],
+            "at": max(e["at"], cases.BASE - 20 * cases.DAY),
+        }
+        for i, e in enumerate(case.events)
+    ]
     left = [r | {"user": "ab", "shop": 1} if i % 3 != 1 else r for i, r in enumerate(case.left)]
-    return evolve(case, events=[e for i, e in enumerate(events) for _ in range(1 + (i % 3 == 0))], left=left, asked=asked)
+    return evolve(
+        case,
+        events=[e for i, e in enumerate(events) for _ in range(1 + (i % 3 == 0))],
+        left=left,
+        asked=asked,
+    )
 
 
 def taken(events, mask):
@@ -111,8 +164,17 @@ def told(event, delivery):
 
 
 def schedule(events, delivery):
-    """What happens in order: ("upload", its events, its end), ("batch", its messages' events, its number)."""
-    messages, uploads, ends, cut, turn, n = taken(events, delivery.streamed), list(delivery.uploads), delivery.cut, 0, 0, 0
+    """What happens in order: ("upload", its events, its end), ("batch", its messages' events, its
+    number).
+    """
+    messages, uploads, ends, cut, turn, n = (
+        taken(events, delivery.streamed),
+        list(delivery.uploads),
+        delivery.cut,
+        0,
+        0,
+        0,
+    )
     while uploads or cut < len(messages):
         if uploads and (cut >= len(messages) or delivery.order[turn % len(delivery.order)]):
             yield "upload", taken(events, uploads.pop(0)), ends.pop(0)
@@ -124,12 +186,14 @@ def schedule(events, delivery):
 
 
 def known(events, delivery):
-    """The events that the store knows at the end: of one id each, else of each content as the topic tells it the larger number (rule 21).
+    """The events that the store knows at the end: of one id each, else of each content as the topic
+    tells it the larger number (rule 21).
 
     What the table had is as the table has it, what only messages brought is as they tell it.
     """
     same = (lambda e: e["uid"]) if delivery.identified else (lambda e: content(told(e, delivery)))
-    there = {}  # by identity, in order: [event, whether the table has it, how many messages brought it]
+    # by identity, in order: [event, whether the table has it, how many messages brought it]
+    there = {}
     for kind, some, end in schedule(events, delivery):
         groups = {}
         for e in sorted(some, key=lambda e: e["at"]) if kind == "upload" else some:
@@ -138,7 +202,11 @@ def known(events, delivery):
             for key in {*there, *groups}:
                 new, old = [e for e in groups.get(key, []) if e["at"] < end], there.get(key, [])
                 rows = [[e, True, i < len(old) and old[i][2]] for i, e in enumerate(new)]
-                rows += [[e, False if e["at"] < end else table, stream] for e, table, stream in old[len(new) :] if stream or e["at"] >= end]
+                rows += [
+                    [e, False if e["at"] < end else table, stream]
+                    for e, table, stream in old[len(new) :]
+                    if stream or e["at"] >= end
+                ]
                 there[key] = rows
         else:
             for key, new in groups.items():
@@ -155,15 +223,39 @@ def known(events, delivery):
 
 
 def definition(events, left, case, delivery):
-    source = EventSource(events, time="at", order=["seq"] if case.ordered else [], topic=Topic("events", time=delivery.unit), id="uid" if delivery.identified else None)
-    asked = [Aggregation(r.expr.name(f"f{i}"), cases.SPANS[case.window(w)]) for i, (r, w) in enumerate(case.asked)]
-    group_by = GroupBy(name="g", source=source, keys=case.keys, aggregations=asked, resolution=case.resolution, accuracy=case.accuracy)
-    part = JoinPart(group_by, max_age=None if case.max_age is None else timedelta(microseconds=case.max_age))
+    source = EventSource(
+        events,
+        time="at",
+        order=["seq"] if case.ordered else [],
+        topic=Topic("events", time=delivery.unit),
+        id="uid" if delivery.identified else None,
+    )
+    asked = [
+        Aggregation(r.expr.name(f"f{i}"), cases.SPANS[case.window(w)])
+        for i, (r, w) in enumerate(case.asked)
+    ]
+    group_by = GroupBy(
+        name="g",
+        source=source,
+        keys=case.keys,
+        aggregations=asked,
+        resolution=case.resolution,
+        accuracy=case.accuracy,
+    )
+    part = JoinPart(
+        group_by, max_age=None if case.max_age is None else timedelta(microseconds=case.max_age)
+    )
     return Join(name="j", left=EventSource(left, time="t"), parts=[part])
 
 
 def left_of(case):
-    return pa.Table.from_pylist([{"row": i} | {k: cases.moment(v) if k == "t" else v for k, v in r.items()} for i, r in enumerate(case.left)], cases.LEFT)
+    return pa.Table.from_pylist(
+        [
+            {"row": i} | {k: cases.moment(v) if k == "t" else v for k, v in r.items()}
+            for i, r in enumerate(case.left)
+        ],
+        cases.LEFT,
+    )
 
 
 def kept(plan, delivery):
@@ -172,11 +264,16 @@ def kept(plan, delivery):
     if delivery.retain is None:
         return plan, -END
     retain = max(delivery.retain, group_by.longest or 0)
-    return replace(plan, group_bys=(replace(group_by, retain=retain),)), delivery.cut[-1] - retain + group_by.reach
+    return (
+        replace(plan, group_bys=(replace(group_by, retain=retain),)),
+        delivery.cut[-1] - retain + group_by.reach,
+    )
 
 
 def deliver(store, plan, join, con, events, delivery):
-    """Upload and stream, by turns, as the updater and the uploader do: messages are written and read as the topic's are."""
+    """Upload and stream, by turns, as the updater and the uploader do: messages are written and
+    read as the topic's are.
+    """
     (group_by,) = plan.group_bys
     row_level, cut = batch_writer.RowLevel(group_by), 0
     for kind, some, number in schedule(events, delivery):
@@ -184,11 +281,21 @@ def deliver(store, plan, join, con, events, delivery):
             con.create_table("events", table_of(some), overwrite=True)
             history = of_definition(group_by, join.parts[0].group_by, con)
             with store.connection() as connection:
-                loading.upload(connection, group_by, history.engine.batches(history.before(history.rows, number)), number)
+                loading.upload(
+                    connection,
+                    group_by,
+                    history.engine.batches(history.before(history.rows, number)),
+                    number,
+                )
         else:
-            places = [(i % delivery.partitions, i // delivery.partitions) for i in range(cut, cut + len(some))]
+            places = [
+                (i % delivery.partitions, i // delivery.partitions)
+                for i in range(cut, cut + len(some))
+            ]
             rows = as_told(group_by.topic, group_by.source, table_of(some))
-            sent = batch_writer.Messages("events", rows, [p for p, _ in places], [o for _, o in places])
+            sent = batch_writer.Messages(
+                "events", rows, [p for p, _ in places], [o for _, o in places]
+            )
             for _ in range(1 + delivery.again[number % len(delivery.again)]):
                 with store.connection() as connection:
                     batch_writer.applied(connection, row_level, sent)
@@ -203,9 +310,14 @@ def check(store, con, case, delivery, *, backfilled=True):
 
 
 def check_each(store, con, case, delivery, *, backfilled):
-    """Every left row's fetch, alone and with the others, is the oracle's, and the backfill's where that is asked too."""
+    """Every left row's fetch, alone and with the others, is the oracle's, and the backfill's where
+    that is asked too.
+    """
     events = [e | {"uid": i} for i, e in enumerate(case.events)]
-    tables = [con.create_table(name, rows, overwrite=True) for name, rows in (("events", table_of(events)), ("lefts", left_of(case)))]
+    tables = [
+        con.create_table(name, rows, overwrite=True)
+        for name, rows in (("events", table_of(events)), ("lefts", left_of(case)))
+    ]
     join = definition(*tables, case, delivery)
     plan, earliest = kept(plan_of(join), delivery)
     case = evolve(case, left=[r | {"t": max(r["t"], earliest)} for r in case.left])
@@ -216,36 +328,78 @@ def check_each(store, con, case, delivery, *, backfilled):
         deliver(store, plan, join, con, events, delivery)
         there = known(events, delivery)
         con.create_table("events", table_of(there), overwrite=True)
-        offline = {r["row"]: r for r in backfill(join, plan="pairs").to_pyarrow().to_pylist(maps_as_pydicts="strict")} if backfilled else None
+        offline = (
+            {
+                r["row"]: r
+                for r in (
+                    backfill(join, plan="pairs").to_pyarrow().to_pylist(maps_as_pydicts="strict")
+                )
+            }
+            if backfilled
+            else None
+        )
         truth = evolve(case, events=there)
         for i, row in enumerate(case.left):
             keys = {k: row[k] for k in case.keys}
-            alone, (among, _) = fetch(store, "j", keys, at=row["t"]), fetch(store, "j", [keys, keys], at=row["t"])
+            alone, (among, _) = (
+                fetch(store, "j", keys, at=row["t"]),
+                fetch(store, "j", [keys, keys], at=row["t"]),
+            )
             assert dict(alone) == dict(among)
             for n in range(len(case.asked)):
                 name = cases.column(case, n)
                 want, scale = cases.expected(truth, row, n)
-                assert equal(want, alone[name], scale), ("fetch is not the oracle's", case.asked[n][0].name, case.asked[n][1], row, want, alone[name])
-                assert offline is None or equal(offline[i][name], alone[name], scale), ("fetch is not the backfill's", name, row, offline[i][name], alone[name])
+                assert equal(want, alone[name], scale), (
+                    "fetch is not the oracle's",
+                    case.asked[n][0].name,
+                    case.asked[n][1],
+                    row,
+                    want,
+                    alone[name],
+                )
+                assert offline is None or equal(offline[i][name], alone[name], scale), (
+                    "fetch is not the backfill's",
+                    name,
+                    row,
+                    offline[i][name],
+                    alone[name],
+                )
     finally:
         registry.unpublish(store, "j")
 
 
-# A backfill costs half of a history, and test_semantics.py holds it to the oracle on the same cases: one history in four asks it too.
+# A backfill costs half of a history, and test_semantics.py holds it to the oracle on the same
+# cases: one history in four asks it too.
 some = st.sampled_from([True, False, False, False])
 
 
 @seed(19)
-@settings(max_examples=int(os.environ.get("WORKBENCH_HISTORIES", "100")), deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("WORKBENCH_HISTORIES", "100")),
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(case=st.one_of(cases.dense_cases, cases.cases), delivery=deliveries, backfilled=some)
 def test_a_fetch_is_the_row_that_a_backfill_gives(store, case, delivery, backfilled):
     check(store, CON, case, delivery, backfilled=backfilled)
 
 
 @seed(20)
-@settings(max_examples=int(os.environ.get("WORKBENCH_HISTORIES", "100")), deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(case=st.one_of(cases.dense_cases, cases.cases.filter(lambda c: len(c.events) > 3)).map(lasting), delivery=forgetful, backfilled=some)
-def test_a_fetch_is_the_row_that_a_backfill_gives_though_the_store_forgot_what_is_old(store, case, delivery, backfilled):
+@settings(
+    max_examples=int(os.environ.get("WORKBENCH_HISTORIES", "100")),
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    case=st.one_of(cases.dense_cases, cases.cases.filter(lambda c: len(c.events) > 3)).map(lasting),
+    delivery=forgetful,
+    backfilled=some,
+)
+def test_a_fetch_is_the_row_that_a_backfill_gives_though_the_store_forgot_what_is_old(
+    store, case, delivery, backfilled
+):
     check(store, CON, case, delivery, backfilled=backfilled)
 
 

@@ -1,4 +1,6 @@
-"""Data-quality checks: declared in Ibis, asked in one scan on every engine, an upload refused by those that do not hold, and all of it kept."""
+"""Data-quality checks: declared in Ibis, asked in one scan on every engine, an upload refused by
+those that do not hold, and all of it kept.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,24 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from workbench import DataCheck, DefinitionError, EntitySource, EventSource, GroupBy, Join, backfill, check, days, increasing, publish, row_count, trailing, unique, unpublish, upload
+from workbench import (
+    DataCheck,
+    DefinitionError,
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    backfill,
+    check,
+    days,
+    increasing,
+    publish,
+    row_count,
+    trailing,
+    unique,
+    unpublish,
+    upload,
+)
 from workbench.backends import engine_of
 from workbench.definitions.canonical import fingerprint
 from workbench.online import StoreError, fetch
@@ -23,12 +42,29 @@ pytestmark = pytest.mark.slow
 
 DAY = datetime(2024, 3, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
 US = int(DAY.replace(tzinfo=UTC).timestamp() * 1_000_000)
-SCHEMA = pa.schema([("ts", pa.timestamp("us")), ("user", pa.int64()), ("price", pa.float64()), ("kind", pa.string()), ("n", pa.int64())])
+SCHEMA = pa.schema(
+    [
+        ("ts", pa.timestamp("us")),
+        ("user", pa.int64()),
+        ("price", pa.float64()),
+        ("kind", pa.string()),
+        ("n", pa.int64()),
+    ]
+)
 
 
 def purchases(*changed, count=20):
     """Rows of one purchase an hour that break nothing, but for the changes: (row, column, value)."""
-    rows = [{"ts": DAY - timedelta(hours=count - i), "user": i % 4, "price": float(i), "kind": "ab"[i % 2], "n": i} for i in range(count)]
+    rows = [
+        {
+            "ts": DAY - timedelta(hours=count - i),
+            "user": i % 4,
+            "price": float(i),
+            "kind": "ab"[i % 2],
+            "n": i,
+        }
+        for i in range(count)
+    ]
     for i, column, value in changed:
         rows[i][column] = value
     return pa.Table.from_pylist(rows, SCHEMA)
@@ -36,7 +72,15 @@ def purchases(*changed, count=20):
 
 def declared(con, checks=(), features=(), name="quality_v1", table="purchases"):
     source = EventSource(con.table(table), time="ts", checks=checks)
-    return GroupBy(name=name, accuracy="temporal", source=source, keys=["user"], aggregations=trailing(days(7), _.price.sum(), _.price.count()), checks=features, derivations={"mean": _.price_sum_7d / _.price_count_7d})
+    return GroupBy(
+        name=name,
+        accuracy="temporal",
+        source=source,
+        keys=["user"],
+        aggregations=trailing(days(7), _.price.sum(), _.price.count()),
+        checks=features,
+        derivations={"mean": _.price_sum_7d / _.price_count_7d},
+    )
 
 
 SOURCE = [
@@ -75,7 +119,16 @@ def put(con, table):
     con.create_table("purchases", table, overwrite=True)
 
 
-PLANTED = purchases((3, "price", None), (4, "price", -1.0), (5, "price", 1e6), (6, "kind", "z"), (7, "kind", None), (8, "n", 9), (12, "ts", None), (13, "ts", DAY - timedelta(days=3)))
+PLANTED = purchases(
+    (3, "price", None),
+    (4, "price", -1.0),
+    (5, "price", 1e6),
+    (6, "kind", "z"),
+    (7, "kind", None),
+    (8, "n", 9),
+    (12, "ts", None),
+    (13, "ts", DAY - timedelta(days=3)),
+)
 
 
 @pytest.mark.parametrize("engine", ["duck", "postgres", "spark"])
@@ -113,17 +166,34 @@ def test_nan_is_no_null_to_a_check():
 def test_only_what_an_upload_reads_is_checked(con):
     put(con, purchases((19, "price", -5.0)))
 
-    before, after = (outcomes(con, end)[1]["price.between(0, 100)"] for end in (US - 3_600_000_000, US))
+    before, after = (
+        outcomes(con, end)[1]["price.between(0, 100)"] for end in (US - 3_600_000_000, US)
+    )
 
     assert (0, 1) == (before, after)
 
 
 def test_an_entitys_checks_are_of_its_newest_snapshot(con):
-    rows = [{"ds": d, "user": u, "age": -1 if d == "2024-03-07" else 30} for d in ("2024-03-07", "2024-03-08", "2024-03-12") for u in range(3)]
+    rows = [
+        {"ds": d, "user": u, "age": -1 if d == "2024-03-07" else 30}
+        for d in ("2024-03-07", "2024-03-08", "2024-03-12")
+        for u in range(3)
+    ]
     con.create_table("users", pa.Table.from_pylist(rows))
-    users = GroupBy(name="users_q1", source=EntitySource(con.table("users").mutate(ds=_.ds.cast("date")), snapshot="ds", checks=[_.age >= 0, unique("user"), row_count(3, 3)]), keys=["user"], features=["age"])
+    users = GroupBy(
+        name="users_q1",
+        source=EntitySource(
+            con.table("users").mutate(ds=_.ds.cast("date")),
+            snapshot="ds",
+            checks=[_.age >= 0, unique("user"), row_count(3, 3)],
+        ),
+        keys=["user"],
+        features=["age"],
+    )
 
-    told = [engine_of(con).rows(scan(users, engine_of(con), US + d * 86_400_000_000)) for d in (-2, 0)]
+    told = [
+        engine_of(con).rows(scan(users, engine_of(con), US + d * 86_400_000_000)) for d in (-2, 0)
+    ]
 
     assert [[(3, 3, 0, 0)], [(3, 0, 0, 0)]] == told
 
@@ -140,26 +210,43 @@ def test_an_upload_is_refused_by_a_check_and_what_was_there_serves_on(con, store
     before = dict(fetch(store, "quality_v1", {"user": 1}, at=DAY))
     put(con, purchases((3, "price", -1.0), (6, "kind", "z")))
 
-    with pytest.raises(StoreError, match=r"the upload of quality_v1 is refused, and what was there serves on: price\.between\(0, 100\) of quality_v1 is not true of 1 of 20 rows: ts=2024-03-09 07:00:00, user=3, price=-1\.0, kind='b', n=3 \(1 more do not hold either\); mend the data"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            r"the upload of quality_v1 is refused, and what was there serves on: price\.between\(0,"
+            r" 100\) of quality_v1 is not true of 1 of 20 rows: ts=2024-03-09 07:00:00, user=3,"
+            r" price=-1\.0, kind='b', n=3 \(1 more do not hold either\); mend the data"
+        ),
+    ):
         publish(declared(con, SOURCE), store, confirm=True, end=DAY)
     with pytest.raises(StoreError, match="is refused"):
         upload("quality_v1", store, end=DAY, on=con)  # by the SQL that was published
     kept = {o.check: o for o in asked(store)}
 
     assert before == dict(fetch(store, "quality_v1", {"user": 1}, at=DAY))
-    assert {"price.between(0, 100)": 1, "kind.isin(['a', 'b'])": 1} == {n: o.over for n, o in kept.items() if o.status == "error"}
+    assert {"price.between(0, 100)": 1, "kind.isin(['a', 'b'])": 1} == {
+        n: o.over for n, o in kept.items() if o.status == "error"
+    }
     assert {"ok", "error"} == {o.status for o in kept.values()}
     unpublish("quality_v1", store)
 
 
 def test_what_may_fail_and_what_only_tells_refuse_nothing(con, store):
     put(con, purchases((3, "price", -1.0)))
-    told = [DataCheck(_.price >= 0, blocks=False), DataCheck(_.price >= 0, "few are negative", most=0.05), row_count(1)]
+    told = [
+        DataCheck(_.price >= 0, blocks=False),
+        DataCheck(_.price >= 0, "few are negative", most=0.05),
+        row_count(1),
+    ]
 
     publish(declared(con, told), store, confirm=True, end=DAY)
 
     got = {o.check: (o.status, o.failing, o.over) for o in asked(store)}
-    assert {"price >= 0": ("error", 1, 1), "few are negative": ("ok", 1, 0), "row_count(1)": ("ok", 0, 0)} == got
+    assert {
+        "price >= 0": ("error", 1, 1),
+        "few are negative": ("ok", 1, 0),
+        "row_count(1)": ("ok", 0, 0),
+    } == got
     unpublish("quality_v1", store)
 
 
@@ -169,7 +256,13 @@ def test_checks_of_features_are_asked_of_what_is_about_to_be_served(con, store):
     first = {o.check: (o.status, o.rows) for o in asked(store)}
     put(con, purchases((3, "price", 5_000.0)))
 
-    with pytest.raises(StoreError, match=r"price_sum_7d\.between\(0, 100\) of quality_v1 is not true of 1 of 4 keys: user 3 \(1 more"):
+    with pytest.raises(
+        StoreError,
+        match=(
+            r"price_sum_7d\.between\(0, 100\) of quality_v1 is not true of 1 of 4 keys: user 3 \(1"
+            r" more"
+        ),
+    ):
         upload("quality_v1", store, end=DAY, on=con)
     second = {o.check: (o.status, o.failing) for o in asked(store)}
 
@@ -182,7 +275,9 @@ def test_checks_of_features_are_asked_of_what_is_about_to_be_served(con, store):
 def test_a_table_without_rows_has_nothing_to_check(con, store):
     put(con, purchases().slice(0, 0))
 
-    with pytest.raises(StoreError, match=r"row_count\(1\) of quality_v1 is not true of the table, which has 0 rows"):
+    with pytest.raises(
+        StoreError, match=r"row_count\(1\) of quality_v1 is not true of the table, which has 0 rows"
+    ):
         publish(declared(con, [_.price >= 0, row_count(1)]), store, confirm=True, end=DAY)
 
     publish(declared(con, [_.price >= 0]), store, confirm=True, end=DAY)
@@ -206,32 +301,69 @@ def test_other_checks_of_what_is_up_to_date_are_asked_when_they_are_published(co
 def test_a_timeline_of_bad_data_can_still_be_tested(con):
     group_by = declared(con, [_.price >= 0], [_.price_sum_7d >= 0])
 
-    assert check(group_by, events=[{"ts": DAY - timedelta(hours=1), "user": 1, "price": -3.0, "kind": "a", "n": 1}], at=DAY, expect={"price_sum_7d": -3.0})
+    assert check(
+        group_by,
+        events=[{"ts": DAY - timedelta(hours=1), "user": 1, "price": -3.0, "kind": "a", "n": 1}],
+        at=DAY,
+        expect={"price_sum_7d": -3.0},
+    )
 
 
 def test_the_checks_of_a_left_are_asked_of_the_rows_that_are_enriched(con):
     def made(*checks):
-        return Join(name="enriched_v1", left=EventSource(con.table("purchases"), time="ts", checks=checks), parts=[declared(con)])
+        return Join(
+            name="enriched_v1",
+            left=EventSource(con.table("purchases"), time="ts", checks=checks),
+            parts=[declared(con)],
+        )
 
     put(con, purchases((3, "price", -1.0)))
 
-    with pytest.raises(DefinitionError, match=r"price >= 0 of enriched_v1 is not true of 1 of 20 rows: ts=2024-03-09 07:00:00, user=3.*; filter these rows out of the left"):
+    with pytest.raises(
+        DefinitionError,
+        match=(
+            r"price >= 0 of enriched_v1 is not true of 1 of 20 rows: ts=2024-03-09 07:00:00,"
+            r" user=3.*; filter these rows out of the left"
+        ),
+    ):
         backfill(made(_.price >= 0))
     with pytest.warns(UserWarning, match="price >= 0 of enriched_v1"):
-        assert 20 == backfill(made(DataCheck(_.price >= 0, blocks=False))).count().to_pyarrow().as_py()
+        assert (
+            20 == backfill(made(DataCheck(_.price >= 0, blocks=False))).count().to_pyarrow().as_py()
+        )
 
 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda con: declared(con, [_.price]), r"check of purchases: price is float64, not a boolean"),
-        (lambda con: declared(con, [_.pric >= 0]), r"check of purchases: .* names no column of purchases: did you mean"),
-        (lambda con: declared(con, [_.price >= 0, _.price >= 0]), r"two checks of purchases are called 'price >= 0'"),
-        (lambda con: declared(con, features=[_.price_sum_7d.max() > 3]), r"looks beyond one key's features"),
+        (
+            lambda con: declared(con, [_.price]),
+            r"check of purchases: price is float64, not a boolean",
+        ),
+        (
+            lambda con: declared(con, [_.pric >= 0]),
+            r"check of purchases: .* names no column of purchases: did you mean",
+        ),
+        (
+            lambda con: declared(con, [_.price >= 0, _.price >= 0]),
+            r"two checks of purchases are called 'price >= 0'",
+        ),
+        (
+            lambda con: declared(con, features=[_.price_sum_7d.max() > 3]),
+            r"looks beyond one key's features",
+        ),
         (lambda con: declared(con, features=[_.price >= 3]), r"names no column of quality_v1"),
         (lambda con: row_count(5, 3), r"row_count\(5, 3\) is no band"),
-        (lambda con: declared(con, "price > 0"), r"check of purchases: 'price > 0' is no column of purchases"),
-        (lambda con: declared(con, [DataCheck(_.price > 0, "fine")], [DataCheck(_.price_sum_7d > 0, "fine")]), r"one of its source are both called 'fine'"),
+        (
+            lambda con: declared(con, "price > 0"),
+            r"check of purchases: 'price > 0' is no column of purchases",
+        ),
+        (
+            lambda con: declared(
+                con, [DataCheck(_.price > 0, "fine")], [DataCheck(_.price_sum_7d > 0, "fine")]
+            ),
+            r"one of its source are both called 'fine'",
+        ),
         (lambda con: DataCheck(_.price > 0, most=7), r"most=7 of check .* is no share of the rows"),
     ],
 )
@@ -247,13 +379,21 @@ def test_a_plan_keeps_its_checks_and_older_plans_have_none(con, store):
     older = plan.dumps().replace('"checks"', '"unknown"').replace('"checked"', '"unknown too"')
 
     assert plan == Plan.loads(plan.dumps())
-    assert ((), {}) == (Plan.loads(older).group_bys[0].checks, Plan.loads(older).group_bys[0].checked)
+    assert ((), {}) == (
+        Plan.loads(older).group_bys[0].checks,
+        Plan.loads(older).group_bys[0].checked,
+    )
     checked = plan.group_bys[0].checked
     assert {"duckdb", "postgres", "pyspark"} <= set(checked)
-    assert all(str(END) in text for text in checked.values())  # or the end of an upload would be in none
+    assert all(
+        str(END) in text for text in checked.values()
+    )  # or the end of an upload would be in none
 
 
 def test_a_share_is_the_number_that_it_says():
-    made = [outcome("g", CheckPlan("c", "row", most), 100, failing, 0).over for most, failing in ((0.29, 29), (0.29, 30), (0.0, 1), (1.0, 100))]
+    made = [
+        outcome("g", CheckPlan("c", "row", most), 100, failing, 0).over
+        for most, failing in ((0.29, 29), (0.29, 30), (0.0, 1), (1.0, 100))
+    ]
 
     assert [0, 1, 1, 0] == made

@@ -1,4 +1,6 @@
-"""What a person sees of a proposal and of a receipt: as text, and in a real browser, without script and without a network."""
+"""What a person sees of a proposal and of a receipt: as text, and in a real browser, without script
+and without a network.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +18,57 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def shown(store, tmp_path_factory):
-    """A proposal of what is new, its receipt, a proposal of the same again, and one of a next version."""
+    """A proposal of what is new, its receipt, a proposal of the same again, and one of a next
+    version.
+    """
     con = ibis.duckdb.connect()
     samples.load(con, samples.write(tmp_path_factory.mktemp("shop")))
     new = publish(quickstart.training_set, store, on=con, end="2023-12-01")
     done = new.confirm()
-    returns_v2 = GroupBy(name="quickstart_returns_v2", source=quickstart.returns_v1.source, keys=["user_id"], resolution="sawtooth", aggregations=[trailing(days(3, 14, 30), _.refund_amt.sum()), last_k(_.refund_amt, 2), _.refund_amt.max()])
-    v2 = Join(name="quickstart_training_set_v2", left=quickstart.training_set.left, parts=[quickstart.purchases_v1, returns_v2, quickstart.users_v1])
-    yield new, done, publish(quickstart.training_set, store, on=con, end="2023-12-01"), publish(v2, store, on=con, end="2023-12-01")
+    returns_v2 = GroupBy(
+        name="quickstart_returns_v2",
+        source=quickstart.returns_v1.source,
+        keys=["user_id"],
+        resolution="sawtooth",
+        aggregations=[
+            trailing(days(3, 14, 30), _.refund_amt.sum()),
+            last_k(_.refund_amt, 2),
+            _.refund_amt.max(),
+        ],
+    )
+    v2 = Join(
+        name="quickstart_training_set_v2",
+        left=quickstart.training_set.left,
+        parts=[quickstart.purchases_v1, returns_v2, quickstart.users_v1],
+    )
+    yield (
+        new,
+        done,
+        publish(quickstart.training_set, store, on=con, end="2023-12-01"),
+        publish(v2, store, on=con, end="2023-12-01"),
+    )
     unpublish(quickstart.training_set.name, store)
 
 
-@pytest.fixture(params=[(theme, width) for theme in THEMES for width in (700, 1400)], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    params=[(theme, width) for theme in THEMES for width in (700, 1400)],
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
 def page(request, browser, shown, artifacts):
     theme, width = request.param
     page = browser.new_page(viewport={"width": width, "height": 900})
     heard = []
     page.on("console", lambda message: heard.append(message.text))
-    page.on("request", lambda asked: heard.append(asked.url) if not asked.url.startswith("about:") else None)
+    page.on(
+        "request",
+        lambda asked: heard.append(asked.url) if not asked.url.startswith("about:") else None,
+    )
     light = "true" if theme == "light" else "false"
     outputs = "".join(s._repr_html_() for s in shown)
-    page.set_content(f"<!doctype html><style>{HOST}</style><body data-jp-theme-light={light} style='margin:0;{THEMES[theme]}'><div class=host>{outputs}</div>")
+    page.set_content(
+        f"<!doctype html><style>{HOST}</style><body data-jp-theme-light={light}"
+        f" style='margin:0;{THEMES[theme]}'><div class=host>{outputs}</div>"
+    )
     page.screenshot(path=artifacts / f"publish-{theme}-{width}.png", full_page=True)
     yield page
     assert not heard
@@ -48,7 +80,16 @@ def test_nothing_is_wider_than_the_cell(page):
 
 
 def test_every_text_can_be_read(page):
-    for selector in (".fw .muted", ".fw .mark", ".fw td", ".fw th", ".fw dd code", ".fw .checks span", ".fw .confirm p", ".fw summary"):
+    for selector in (
+        ".fw .muted",
+        ".fw .mark",
+        ".fw td",
+        ".fw th",
+        ".fw dd code",
+        ".fw .checks span",
+        ".fw .confirm p",
+        ".fw summary",
+    ):
         elements = page.query_selector_all(selector)
         assert elements, selector
         for element in elements[:20]:
@@ -68,9 +109,15 @@ def test_a_new_name_is_all_added_and_says_how_to_do_it(shown):
 
     assert "features: 23 added\n" in text
     assert "✓ the name quickstart_training_set_v1 is free" in text
-    assert "✓ quickstart_purchases_v1: 1,960 events of 100 keys, 2023-11-01 to 2023-11-30; about 216 kB" in text
+    assert (
+        "✓ quickstart_purchases_v1: 1,960 events of 100 keys, 2023-11-01 to 2023-11-30; about"
+        " 216 kB" in text
+    )
     assert "◆ quickstart_purchases_v1: 40 rows have a null key" in text
-    assert f'Publishing adds quickstart_training_set_v1 and 2,844 rows. To do it: publish(quickstart_training_set_v1, store, confirm="{new.hash[:8]}")' in text
+    assert (
+        "Publishing adds quickstart_training_set_v1 and 2,844 rows. To do it:"
+        f' publish(quickstart_training_set_v1, store, confirm="{new.hash[:8]}")' in text
+    )
 
 
 def test_a_proposal_says_what_it_takes_and_how_far_it_is(shown):
@@ -79,7 +126,12 @@ def test_a_proposal_says_what_it_takes_and_how_far_it_is(shown):
     assert '<td>all</td><td class="num">2,844</td>' in new
     assert 3 == same.count("uploaded already")
     assert (2, 1) == (v2.count("uploaded already"), v2.count('<td class="num">585</td>'))
-    assert [("Diff", "done"), ("Checks", "done"), ("Confirm", "to come"), ("Publish", "to come")] == re.findall(r'(\w+)<span class="sr">, ([\w ]+)', new)
+    assert [
+        ("Diff", "done"),
+        ("Checks", "done"),
+        ("Confirm", "to come"),
+        ("Publish", "to come"),
+    ] == re.findall(r'(\w+)<span class="sr">, ([\w ]+)', new)
     assert "<code>quickstart_returns_v2_refund_amt_max</code><small>refund_amt.max()</small>" in v2
 
 
@@ -90,7 +142,10 @@ def test_a_next_version_is_shown_against_the_one_before_it(shown):
     assert "quickstart_training_set_v1" == v2.against
     assert ("quickstart_returns_v2_refund_amt_max",) == diff.added
     assert tuple(f"quickstart_returns_v2_refund_amt_sum_{n}d" for n in (3, 14, 30)) == diff.changed
-    assert ("quickstart_returns_v1_refund_amt_count_3d", "net_30d") == (diff.removed[0], diff.removed[-1])
+    assert ("quickstart_returns_v1_refund_amt_count_3d", "net_30d") == (
+        diff.removed[0],
+        diff.removed[-1],
+    )
     assert "quickstart_returns_v2_refund_amt_last2" in diff.same
     assert ("window tails of quickstart_returns_v2: exact becomes sawtooth",) == diff.why
     assert "△ quickstart_returns_v2_refund_amt_sum_3d" in str(v2)
@@ -102,7 +157,10 @@ def test_the_same_again_changes_nothing(shown):
 
     assert not same.difference
     assert "features: 23 same, against quickstart_training_set_v1" in str(same)
-    assert "Changes nothing: quickstart_training_set_v1 is published, and its history is there." in str(same)
+    assert (
+        "Changes nothing: quickstart_training_set_v1 is published, and its history is there."
+        in str(same)
+    )
 
 
 def test_a_receipt_has_a_line_for_python_sql_and_http_with_a_key_of_the_data(shown):
@@ -123,7 +181,9 @@ def test_what_is_shown_names_no_folder_password_or_clock(shown, store):
         assert "password" not in output
 
 
-def test_a_notebook_shows_a_proposal_as_text_and_page_alone_where_outputs_are_kept(shown, monkeypatch):
+def test_a_notebook_shows_a_proposal_as_text_and_page_alone_where_outputs_are_kept(
+    shown, monkeypatch
+):
     import IPython.display
 
     _new, _done, same, _v2 = shown

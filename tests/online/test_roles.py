@@ -1,4 +1,7 @@
-"""C5: opening a store reads; owners, writers and readers may do what they should and nothing else; a standby is read."""
+"""C5: opening a store reads; owners, writers and readers may do what they should and nothing else.
+
+A standby is read.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from workbench.serving.online_plans import plan_of
 pytestmark = pytest.mark.slow
 
 T = datetime(2026, 11, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
-ODD = 'o"dd; Ro\'le'  # a role's name that is quoted or breaks the statement
+ODD = "o\"dd; Ro'le"  # a role's name that is quoted or breaks the statement
 PAY = pa.schema([("user_id", pa.string()), ("ts", pa.timestamp("us")), ("amt", pa.int64())])
 
 
@@ -38,7 +41,13 @@ def pay(con, rows=3):
 
 def spend(con, name="pay_v1", topic=None):
     t = pay(con)
-    return GroupBy(name=name, source=EventSource(t, time="ts", topic=topic), keys=["user_id"], aggregations=trailing(days(30), t.amt.sum(), t.amt.count()), accuracy="temporal")
+    return GroupBy(
+        name=name,
+        source=EventSource(t, time="ts", topic=topic),
+        keys=["user_id"],
+        aggregations=trailing(days(30), t.amt.sum(), t.amt.count()),
+        accuracy="temporal",
+    )
 
 
 def asked(store, name="pay_v1"):
@@ -54,7 +63,9 @@ ROLES = "select quote_ident(rolname) from pg_roles where rolname !~ '^workbench_
 
 @pytest.fixture
 def database(request):
-    """The URL of a new database, of which nobody has made a store, and the means to run SQL there as the superuser."""
+    """The URL of a new database, of which nobody has made a store, and the means to run SQL there
+    as the superuser.
+    """
     url = request.getfixturevalue(getattr(request, "param", "wheel_server"))
     with psycopg.connect(url, autocommit=True) as con:
         con.execute("drop database if exists roles with (force)")
@@ -84,13 +95,28 @@ def refused(do, words="is not allowed to"):
 
 def test_opening_a_store_writes_nothing_and_an_empty_database_reads_as_empty(database, duck):
     with Store(database) as store:
-        assert ([], [], {}) == (store.names(), registry.history(store, "x"), registry.batch_ends(store))
+        assert ([], [], {}) == (
+            store.names(),
+            registry.history(store, "x"),
+            registry.batch_ends(store),
+        )
         assert "nothing" in str(catalog(store)).lower()
-        with pytest.raises(StoreError, match=r"nothing is published as 'x': there is no store in the database of .* yet; publish"):
+        with pytest.raises(
+            StoreError,
+            match=(
+                r"nothing is published as 'x': there is no store in the database of .* yet; publish"
+            ),
+        ):
             fetch(store, "x", user_id="1")
         publish(spend(duck), store, end="2026-11-30")  # a proposal, which looks
         with store.connection() as con:
-            assert [] == con.execute("select nspname from pg_namespace where nspname in ('workbench', 'workbench_data', 'features')").fetchall()
+            assert (
+                []
+                == con.execute(
+                    "select nspname from pg_namespace where nspname in ('workbench',"
+                    " 'workbench_data', 'features')"
+                ).fetchall()
+            )
         publish(spend(duck), store, end="2026-11-30", confirm=True)
 
         assert {"amt_sum_30d": 15, "amt_count_30d": 3} == asked(store)
@@ -101,15 +127,21 @@ def test_a_reader_does_what_it_should_and_the_rest_is_refused_in_a_sentence(data
     with Store(database) as store:
         publish(spend(duck), store, end="2026-11-30", confirm=True)
         url = granted(database, "reader", ODD, capsys)
-        publish(spend(duck, "later_v1"), store, end="2026-11-30", confirm=True)  # tables of later are included
+        publish(
+            spend(duck, "later_v1"), store, end="2026-11-30", confirm=True
+        )  # tables of later are included
         with Store(url) as reader:
             assert asked(store) == asked(reader) == asked(reader, "later_v1")
             assert "later_v1" in str(catalog(reader))
             assert freshness(reader, "pay_v1") is not None
             assert dashboard(reader, spend(duck), on=duck) is not None
             with reader.connection() as con:
-                assert [(15,)] == con.execute("select amt_sum_30d from features.pay_v1('1', '2026-11-20')").fetchall()
-            refused(lambda: publish(spend(duck, "third_v1"), reader, end="2026-11-30", confirm=True))
+                assert [(15,)] == con.execute(
+                    "select amt_sum_30d from features.pay_v1('1', '2026-11-20')"
+                ).fetchall()
+            refused(
+                lambda: publish(spend(duck, "third_v1"), reader, end="2026-11-30", confirm=True)
+            )
             refused(lambda: upload("pay_v1", reader, end="2026-11-30", on=duck))
             refused(lambda: registry.unpublish(reader, "pay_v1"))
             refused(lambda: _written(reader, duck))
@@ -127,7 +159,9 @@ def test_a_served_log_that_may_not_be_written_never_fails_a_fetch(database, duck
 
         assert (0, 3) == (log.logged, log.dropped)
         assert "writing the served log is not allowed to looker" in log.trouble
-        assert 1 == sum("answers are served and not logged" in r.getMessage() for r in caplog.records)
+        assert 1 == sum(
+            "answers are served and not logged" in r.getMessage() for r in caplog.records
+        )
 
 
 def _set(store, statement):
@@ -139,7 +173,11 @@ def _written(store, duck):
     plan = plan_of(spend(duck, topic=Topic("events")))
     group_by = replace(plan.group_bys[0], hash=store.plan("pay_v1")[1].group_bys[0].hash)
     with store.connection() as con:
-        return batch_writer.applied(con, batch_writer.RowLevel(group_by), batch_writer.Messages("events", pay(duck, 1).to_pyarrow(), [0], [0]))
+        return batch_writer.applied(
+            con,
+            batch_writer.RowLevel(group_by),
+            batch_writer.Messages("events", pay(duck, 1).to_pyarrow(), [0], [0]),
+        )
 
 
 @VERSIONS
@@ -152,18 +190,32 @@ def test_a_writer_uploads_and_streams_and_changes_nothing_of_what_is_served(data
             assert 3 == asked(writer)["amt_count_30d"]
             pay(duck, 4)
             upload("pay_v1", writer, end="2026-11-30", on=duck)
-            level, message = batch_writer.RowLevel(plan.group_bys[0]), pa.Table.from_pylist([{"user_id": "1", "ts": T + timedelta(days=1), "amt": 7}], PAY)
+            level, message = (
+                batch_writer.RowLevel(plan.group_bys[0]),
+                pa.Table.from_pylist(
+                    [{"user_id": "1", "ts": T + timedelta(days=1), "amt": 7}], PAY
+                ),
+            )
             with writer.connection() as con:
-                assert 1 == batch_writer.applied(con, level, batch_writer.Messages("events", message, [0], [0])).rows
+                assert (
+                    1
+                    == batch_writer.applied(
+                        con, level, batch_writer.Messages("events", message, [0], [0])
+                    ).rows
+                )
             assert {"amt_sum_30d": 27, "amt_count_30d": 5} == asked(writer) == asked(store)
-            refused(lambda: publish(spend(duck, "third_v1"), writer, end="2026-11-30", confirm=True))
+            refused(
+                lambda: publish(spend(duck, "third_v1"), writer, end="2026-11-30", confirm=True)
+            )
             refused(lambda: registry.unpublish(writer, "pay_v1"))
             refused(lambda: _set(writer, "update workbench.plans set plan = plan"))
             refused(lambda: _set(writer, "delete from workbench.migrations"))
 
 
 @VERSIONS
-def test_an_owner_who_may_make_no_schema_makes_a_store_and_a_second_one_goes_on_with_it(database, duck, capsys):
+def test_an_owner_who_may_make_no_schema_makes_a_store_and_a_second_one_goes_on_with_it(
+    database, duck, capsys
+):
     """One role for which the schemas were made, and one that joins later: neither may make schemas."""
     with Store(granted(database, "owner", "first", capsys)) as first:
         publish(spend(duck), first, end="2026-11-30", confirm=True)
@@ -180,18 +232,31 @@ def test_who_may_make_nothing_is_told_so_in_a_sentence(database, duck):
         con.execute("create role nobody_v1 login")
     with Store(make_conninfo(database, user="nobody_v1")) as store:
         assert [] == store.names()
-        refused(lambda: publish(spend(duck), store, end="2026-11-30", confirm=True), "is not allowed to nobody_v1")
+        refused(
+            lambda: publish(spend(duck), store, end="2026-11-30", confirm=True),
+            "is not allowed to nobody_v1",
+        )
 
 
 def test_a_role_without_any_right_on_a_store_is_told_so_when_it_opens_it(database, duck):
     with Store(database) as store, psycopg.connect(database, autocommit=True) as con:
         publish(spend(duck), store, end="2026-11-30", confirm=True)
         con.execute("create role stranger login")
-        refused(lambda: Store(make_conninfo(database, user="stranger")), "not allowed to stranger .*workbench grants --role")
+        refused(
+            lambda: Store(make_conninfo(database, user="stranger")),
+            "not allowed to stranger .*workbench grants --role",
+        )
 
 
-def test_a_newer_client_that_looks_changes_nothing_and_an_older_one_reads_what_was_only_added(database, duck, capsys, monkeypatch):
-    newer = (*migrations.MIGRATIONS, migrations.Migration(lambda con: con.exec_driver_sql("create table workbench.newer (x int)")))
+def test_a_newer_client_that_looks_changes_nothing_and_an_older_one_reads_what_was_only_added(
+    database, duck, capsys, monkeypatch
+):
+    newer = (
+        *migrations.MIGRATIONS,
+        migrations.Migration(
+            lambda con: con.exec_driver_sql("create table workbench.newer (x int)")
+        ),
+    )
     with Store(database) as store:
         publish(spend(duck), store, end="2026-11-30", confirm=True)
         with monkeypatch.context() as patch:
@@ -200,15 +265,26 @@ def test_a_newer_client_that_looks_changes_nothing_and_an_older_one_reads_what_w
                 assert 15 == asked(looking)["amt_sum_30d"]
                 with looking.connection() as con:
                     assert len(newer) - 1 == migrations.version(con)
-                refused(lambda: publish(spend(duck, "more_v1"), looking, end="2026-11-30", confirm=True), f"is at version {len(newer) - 1}, and this needs version {len(newer)}: an owner brings it up by workbench migrate")
+                refused(
+                    lambda: publish(
+                        spend(duck, "more_v1"), looking, end="2026-11-30", confirm=True
+                    ),
+                    f"is at version {len(newer) - 1}, and this needs version {len(newer)}: an owner"
+                    " brings it up by workbench migrate",
+                )
             assert 0 == main.main(["migrate", "--store", database])
-            assert f"is at version {len(newer)}, and was at {len(newer) - 1}" in capsys.readouterr().out
+            assert (
+                f"is at version {len(newer)}, and was at {len(newer) - 1}"
+                in capsys.readouterr().out
+            )
             assert 0 == main.main(["migrate", "--store", database])
             assert "nothing to do" in capsys.readouterr().out
         with Store(database) as older:
             assert 15 == asked(older)["amt_sum_30d"]
         with store.connection() as con:
-            con.execute("update workbench.migrations set breaking = true where version = %s", (len(newer),))
+            con.execute(
+                "update workbench.migrations set breaking = true where version = %s", (len(newer),)
+            )
         refused(lambda: Store(database), "made by a newer feature-workbench")
 
 
@@ -217,15 +293,25 @@ def test_a_catalog_of_the_first_versions_is_read_and_brought_up_with_its_functio
     with Store(database) as store:
         publish(spend(duck), store, end="2026-11-30", confirm=True)
         with store.connection() as con:
-            for statement in ("alter table workbench.migrations drop column breaking", "delete from workbench.migrations where version > 2", "drop table workbench.frozen", "drop table workbench.tiles", "alter function features.pay_v1 reset all"):
+            for statement in (
+                "alter table workbench.migrations drop column breaking",
+                "delete from workbench.migrations where version > 2",
+                "drop table workbench.frozen",
+                "drop table workbench.tiles",
+                "alter function features.pay_v1 reset all",
+            ):
                 con.execute(statement)
     with Store(database) as store:
         assert 15 == asked(store)["amt_sum_30d"]
     with Store(database, migrate=True) as store, store.connection() as con:
         assert len(migrations.MIGRATIONS) == migrations.version(con)
-        ((set_,),) = con.execute("select proconfig from pg_proc where oid = 'features.pay_v1'::regproc").fetchall()
+        ((set_,),) = con.execute(
+            "select proconfig from pg_proc where oid = 'features.pay_v1'::regproc"
+        ).fetchall()
         assert "standard_conforming_strings=on" in set_
-        assert [(15,)] == con.execute("select amt_sum_30d from features.pay_v1('1', '2026-11-20')").fetchall()
+        assert [(15,)] == con.execute(
+            "select amt_sum_30d from features.pay_v1('1', '2026-11-20')"
+        ).fetchall()
 
 
 def test_a_role_that_only_reads_by_its_own_setting_is_told_so(database, duck, capsys):
@@ -236,7 +322,9 @@ def test_a_role_that_only_reads_by_its_own_setting_is_told_so(database, duck, ca
         con.execute("alter role cautious set default_transaction_read_only = on")
     with Store(url) as store:
         assert 15 == asked(store)["amt_sum_30d"]
-        refused(lambda: upload("pay_v1", store, end="2026-11-30", on=duck), "cannot be written here")
+        refused(
+            lambda: upload("pay_v1", store, end="2026-11-30", on=duck), "cannot be written here"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -246,9 +334,23 @@ def standby():
     if not places:
         lacking("a standby needs the system's PostgreSQL: apt-get install postgresql")
     binaries, home = places[-1], Path(tempfile.mkdtemp(prefix="standby"))
-    with services.postgres(binaries, wal_level="replica", max_wal_senders="4", hot_standby="on") as (primary, _):
+    with services.postgres(
+        binaries, wal_level="replica", max_wal_senders="4", hot_standby="on"
+    ) as (primary, _):
         url = f"postgresql://postgres@127.0.0.1:{primary['port']}/postgres"
-        copied = [str(binaries / "pg_basebackup"), "-d", url, "-D", str(home / "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+        copied = [
+            str(binaries / "pg_basebackup"),
+            "-d",
+            url,
+            "-D",
+            str(home / "data"),
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "--no-sync",
+        ]
         subprocess.run(copied, check=True, capture_output=True, timeout=120)
         with services.postgres(binaries, home / "data", hot_standby="on") as (second, _):
             yield url, f"postgresql://postgres@127.0.0.1:{second['port']}/postgres"
@@ -261,15 +363,22 @@ def test_a_hot_standby_is_opened_and_read_and_what_would_write_says_so(standby, 
         publish(spend(duck), store, end="2026-11-30", confirm=True)
         with store.connection() as con, psycopg.connect(second, autocommit=True) as there:
             ((reached,),) = con.execute("select pg_current_wal_lsn()").fetchall()
-            while there.execute("select pg_last_wal_replay_lsn() >= %s", (reached,)).fetchone() != (True,):
+            while there.execute("select pg_last_wal_replay_lsn() >= %s", (reached,)).fetchone() != (
+                True,
+            ):
                 pass
     with Store(second, sample=1.0) as reader:
         assert {"amt_sum_30d": 15, "amt_count_30d": 3} == asked(reader)
         assert "pay_v1" in str(catalog(reader))
         assert freshness(reader, "pay_v1") is not None
         assert dashboard(reader, spend(duck), on=duck) is not None
-        refused(lambda: publish(spend(duck, "more_v1"), reader, end="2026-11-30", confirm=True), "cannot be written here")
-        refused(lambda: upload("pay_v1", reader, end="2026-11-30", on=duck), "cannot be written here")
+        refused(
+            lambda: publish(spend(duck, "more_v1"), reader, end="2026-11-30", confirm=True),
+            "cannot be written here",
+        )
+        refused(
+            lambda: upload("pay_v1", reader, end="2026-11-30", on=duck), "cannot be written here"
+        )
         reader.fetcher.close()
         assert "cannot be written here" in reader.fetcher.log.trouble
         assert 15 == asked(reader)["amt_sum_30d"]
@@ -281,5 +390,3 @@ def test_a_name_that_is_none_of_a_role_is_refused(store):
     for name in ("", "x" * 64, "a\x00b"):
         with pytest.raises(StoreError, match="is no name of a role"):
             roles.grants(store, "reader", name)
-
-

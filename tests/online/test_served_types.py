@@ -1,4 +1,6 @@
-"""N5 to N7, C1, rules 8 to 12, 19 and 21: every reduction over every input type that a store keeps, fetched, is the oracle's."""
+"""N5 to N7, C1, rules 8 to 12, 19 and 21: every reduction over every input type that a store keeps,
+fetched, is the oracle's.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +30,29 @@ pytestmark = pytest.mark.slow
 WHOLE = os.environ.get("WORKBENCH_TYPES") == "all"
 NOT_KEPT = ("struct",)  # a store keeps no such type
 NOT_CARRIED = ("bytes", "numeric", "numeric_infinite")  # by a topic of JSON
-ENDLESS = ("date_infinite", "timestamp_infinite")  # Arrow has no such value, so no message is made of one here
+ENDLESS = (
+    "date_infinite",
+    "timestamp_infinite",
+)  # Arrow has no such value, so no message is made of one here
 KINDS = {k.name: k for k in matrix.KINDS}
 BY_DUCKDB = [k.name for k in matrix.there("duckdb") if k.name not in NOT_KEPT]
-BY_POSTGRES = [k.name for k in matrix.there("postgres") if WHOLE or "duckdb" not in k.engines or k.name in ("char3", "enum", "map")]
+BY_POSTGRES = [
+    k.name
+    for k in matrix.there("postgres")
+    if WHOLE or "duckdb" not in k.engines or k.name in ("char3", "enum", "map")
+]
 
 
 @contextmanager
 def served(store, con, kind):
-    """The type's group-by: of its events those before 2023-11-30 came by the table, those since two days before by the topic, where it carries them."""
+    """The type's group-by: of its events those before 2023-11-30 came by the table, those since two
+    days before by the topic, where it carries them.
+    """
     table = matrix.loaded(con, [kind])
     by_topic = kind.name not in (*NOT_CARRIED, *ENDLESS)
-    group_by = matrix.group_by(table, kind, **({"topic": Topic("matrix", time="us")} if by_topic else {}))
+    group_by = matrix.group_by(
+        table, kind, **({"topic": Topic("matrix", time="us")} if by_topic else {})
+    )
     plan = plan_of(group_by)
     (stored,) = plan.group_bys
     registry.prepare(store, plan)
@@ -47,9 +60,13 @@ def served(store, con, kind):
     try:
         history, end = of_definition(stored, group_by, con), matrix.BASE if by_topic else 2**60
         with store.connection() as connection:
-            uploads.upload(connection, stored, history.engine.batches(history.before(history.rows, end)), end)
+            uploads.upload(
+                connection, stored, history.engine.batches(history.before(history.rows, end)), end
+            )
         if by_topic:
-            rows = table.filter(table["at"] >= cases.moment(matrix.BASE - 2 * matrix.DAY)).select(*stored.source)
+            rows = table.filter(table["at"] >= cases.moment(matrix.BASE - 2 * matrix.DAY)).select(
+                *stored.source
+            )
             streamed(store, stored, engine_of(con).fetch(rows))
         yield
     finally:
@@ -60,7 +77,11 @@ def streamed(store, stored, rows):
     """Rows written as the topic's messages, read, and applied by the row-level expression."""
     told = as_told(stored.topic, stored.source, rows)
     with store.connection() as connection:
-        done = batch_writer.applied(connection, batch_writer.RowLevel(stored), batch_writer.Messages("matrix", told, [0] * len(told), list(range(len(told)))))
+        done = batch_writer.applied(
+            connection,
+            batch_writer.RowLevel(stored),
+            batch_writer.Messages("matrix", told, [0] * len(told), list(range(len(told)))),
+        )
     assert rows.num_rows == done.rows
 
 
@@ -78,8 +99,15 @@ def wrong(store, kind):
     found, compared = [], 0
     for at in sorted({r["t"] for r in matrix.LEFT}):
         lefts = [r for r in matrix.LEFT if r["t"] == at]
-        answers = fetch(store, kind.name, [{"k": r["k"]} for r in lefts], at=cases.moment(at).replace(tzinfo=UTC))
-        alone = fetch(store, kind.name, {"k": lefts[0]["k"]}, at=cases.moment(at).replace(tzinfo=UTC))
+        answers = fetch(
+            store,
+            kind.name,
+            [{"k": r["k"]} for r in lefts],
+            at=cases.moment(at).replace(tzinfo=UTC),
+        )
+        alone = fetch(
+            store, kind.name, {"k": lefts[0]["k"]}, at=cases.moment(at).replace(tzinfo=UTC)
+        )
         assert ({}, dict(alone)) == (alone.errors, dict(answers[0]))
         for left, answer in zip(lefts, answers, strict=True):
             for name, ask, window in matrix.features(kind):
@@ -95,8 +123,12 @@ def duckdb():
     return ibis.duckdb.connect()
 
 
-@pytest.mark.parametrize(("engine", "name"), [("duckdb", n) for n in BY_DUCKDB] + [("postgres", n) for n in BY_POSTGRES])
-def test_every_reduction_of_a_type_is_served_as_the_oracle_says(store, request, monkeypatch, engine, name):
+@pytest.mark.parametrize(
+    ("engine", "name"), [("duckdb", n) for n in BY_DUCKDB] + [("postgres", n) for n in BY_POSTGRES]
+)
+def test_every_reduction_of_a_type_is_served_as_the_oracle_says(
+    store, request, monkeypatch, engine, name
+):
     """By table and topic, of keys that are kept as hot ones are, every second time."""
     number = list(KINDS).index(name)
     for heated in (False, True) if WHOLE else (bool(number % 2),):
@@ -104,20 +136,29 @@ def test_every_reduction_of_a_type_is_served_as_the_oracle_says(store, request, 
         with served(store, request.getfixturevalue(engine), KINDS[name]):
             found, compared = wrong(store, KINDS[name])
 
-        print(f"{compared} cells of {name} fetched, uploaded from {engine}{', hot' if heated else ''}")
+        print(
+            f"{compared} cells of {name} fetched, uploaded from {engine}{', hot' if heated else ''}"
+        )
         assert not found
 
 
 def test_a_type_that_a_store_does_not_keep_is_refused_by_name(duckdb):
     table = matrix.loaded(duckdb, [KINDS["struct"]])
 
-    with pytest.raises(DefinitionError, match=r"a store keeps no struct<a: int64, b: string>: cast the column in the table"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"a store keeps no struct<a: int64, b: string>: cast the column in the table",
+    ):
         plan_of(matrix.group_by(table, KINDS["struct"]))
 
 
-@pytest.mark.parametrize(("engine", "name", "told"), [("duckdb", "bytes", "binary"), ("postgres", "numeric", "decimal")])
+@pytest.mark.parametrize(
+    ("engine", "name", "told"), [("duckdb", "bytes", "binary"), ("postgres", "numeric", "decimal")]
+)
 def test_a_type_that_a_topic_does_not_carry_is_refused_by_name(request, engine, name, told):
     table = matrix.loaded(request.getfixturevalue(engine), [KINDS[name]])
 
-    with pytest.raises(DefinitionError, match=rf"topic matrix is json, which cannot carry {name} \({told}\)"):
+    with pytest.raises(
+        DefinitionError, match=rf"topic matrix is json, which cannot carry {name} \({told}\)"
+    ):
         matrix.group_by(table, KINDS[name], topic=Topic("matrix", time="us"))

@@ -1,4 +1,6 @@
-"""The HTTP service under load, while it is stopped, and while its Postgres comes and goes: errors are errors, and nothing is dropped or wrong."""
+"""The HTTP service under load, while it is stopped, and while its Postgres comes and goes: errors
+are errors, and nothing is dropped or wrong.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ def right(home):
 class Load:
     """Clients with a connection each, that ask without a pause and note what came back.
 
-    As those of a load balancer, they leave when they are told to; what they sent before is owed an answer.
+    As those of a load balancer, they leave when they are told to; what they sent before is owed an
+    answer.
     """
 
     def __init__(self, port, path=PATH, clients=CLIENTS, body=None):
@@ -79,7 +82,9 @@ class Load:
         while not self._done.is_set():
             began = time.perf_counter()
             try:
-                status, headers, got = service.told(connection, "POST" if self.body else "GET", self.path, self.body)
+                status, headers, got = service.told(
+                    connection, "POST" if self.body else "GET", self.path, self.body
+                )
             except (OSError, http.client.HTTPException) as error:
                 self.dropped.append(repr(error))
                 return
@@ -115,7 +120,12 @@ def test_while_it_is_being_stopped_it_says_that_it_is_not_ready(home):
     ready, headers, told = served.ask("GET", "/readyz")
     alive = served.ask("GET", PATH)
 
-    assert (503, "1", "close", "this process is being stopped") == (ready, headers["retry-after"], headers["connection"], told["error"])
+    assert (503, "1", "close", "this process is being stopped") == (
+        ready,
+        headers["retry-after"],
+        headers["connection"],
+        told["error"],
+    )
     assert (200, "close") == (alive[0], alive[1]["connection"])
     assert 0 == served.process.wait(30)
     served.stop()
@@ -149,7 +159,10 @@ def test_connections_that_the_server_ends_are_not_noticed_by_clients(home, right
 
         for _ in range(3):
             with psycopg.connect(store.url) as con:
-                con.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'feature-workbench' and pid <> pg_backend_pid()")
+                con.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity where application_name"
+                    " = 'feature-workbench' and pid <> pg_backend_pid()"
+                )
             load.wait(200)
 
     assert ([], []) == (load.dropped, load.wrong)
@@ -172,7 +185,9 @@ def test_overload_is_answered_at_once_with_a_time_to_ask_again(home):
     _, store = home
     served = service.serving(store.url, "--connections", 2, "--max-running", 6, "--timeout", 4)
     with psycopg.connect(store.url) as con:
-        rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[0]
+        rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[
+            0
+        ]
         con.execute(f'lock table workbench_data."{rows}" in access exclusive mode')
         with Load(served.port, clients=20) as load:
             load.wait(503, 100)
@@ -193,11 +208,15 @@ def test_a_statement_that_is_too_slow_ends_in_the_database_too(home):
     _, store = home
     served = service.serving(store.url, "--timeout", 1)
     with psycopg.connect(store.url) as con:
-        rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[0]
+        rows = con.execute("select rows from workbench.states where group_by = 'spend'").fetchone()[
+            0
+        ]
         con.execute(f'lock table workbench_data."{rows}" in access exclusive mode')
         status, _, told = served.ask("GET", PATH)  # the lock is held until long after
         time.sleep(1.5)
-        left = con.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'").fetchone()[0]
+        left = con.execute(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        ).fetchone()[0]
 
     assert (503, 0) == (status, left)
     assert "ask" in told["error"]
@@ -233,7 +252,9 @@ def test_workers_stop_when_their_parent_is_gone(home):
 
 
 def children(pid):
-    """The processes that serve: those that import the service, not the one that tracks their shared memory."""
+    """The processes that serve: those that import the service, not the one that tracks their shared
+    memory.
+    """
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -257,7 +278,10 @@ def test_a_place_that_is_taken_is_told_in_one_line(home):
 
 
 def test_a_token_that_is_not_set_is_told_in_one_line(home):
-    with pytest.raises(RuntimeError, match="workbench serve: --token-env NOWHERE: there is no such environment variable") as raised:
+    with pytest.raises(
+        RuntimeError,
+        match="workbench serve: --token-env NOWHERE: there is no such environment variable",
+    ) as raised:
         service.serving(home[1].url, "--token-env", "NOWHERE")
 
     assert 1 == len(str(raised.value).splitlines())

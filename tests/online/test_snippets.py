@@ -24,7 +24,16 @@ from ibis import _
 
 import workbench.monitoring
 import workbench.online
-from workbench import DefinitionError, EntitySource, EventSource, GroupBy, days, publish, trailing, unpublish
+from workbench import (
+    DefinitionError,
+    EntitySource,
+    EventSource,
+    GroupBy,
+    days,
+    publish,
+    trailing,
+    unpublish,
+)
 from workbench.online import StoreError, snippets
 from workbench.serving.proposal_view import Answered, calls, live
 
@@ -154,7 +163,8 @@ def test_a_python_line_of_a_receipt_asks_the_key_that_it_names(
 
     for i, text in enumerate(TEXTS, 1):
         line = snippets.fetch_call(spaced.plan.name, {"User ID": text})
-        answer = eval(line, {"fetch": workbench.online.fetch, "store": store})  # noqa: S307 it is the case
+        # it is the case
+        answer = eval(line, {"fetch": workbench.online.fetch, "store": store})  # noqa: S307
 
         assert (text, i) == (answer.asked["User ID"], answer["amt_sum_36500d"])
         assert not any(map(snippets.hidden, line))
@@ -191,17 +201,21 @@ def test_the_lines_of_a_receipt_are_these(spaced):
 
 @pytest.mark.slow
 def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
-    """N14's kind: the dashboard and the undo of a name that Python and SQL keep for themselves, after the fetches."""
-    table = ibis.memtable({"it's \"a\" key": ["x'; y"], "v": [1]})
+    """N14's kind: the dashboard and the undo of a name that Python and SQL keep for themselves,
+    after the fetches.
+    """
+    table = ibis.memtable({'it\'s "a" key': ["x'; y"], "v": [1]})
     group_by = GroupBy(
         name="class",
         source=EntitySource(table, snapshot=None),
-        keys=["it's \"a\" key"],
+        keys=['it\'s "a" key'],
         features=["v"],
     )
     made = publish(group_by, store, on=ibis.duckdb.connect(), end="2026-11-30", confirm=True)
     page = live(made, Answered(None))
-    copied = [unescape(a or b) for a, b in re.findall(r""" data-copy=(?:"([^"]*)"|'([^']*)')""", page)]
+    copied = [
+        unescape(a or b) for a, b in re.findall(r""" data-copy=(?:"([^"]*)"|'([^']*)')""", page)
+    ]
     fetched, queried, _asked, dashboard, undo = copied
     scope = {"store": store, "fetch": workbench.online.fetch, "unpublish": unpublish}
 
@@ -211,7 +225,9 @@ def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
     with pytest.raises(DefinitionError, match="no cell here has the definition") as refused:
         exec(dashboard, scope)  # noqa: S102 it is the case; outside of a notebook it advises
     advice = re.search(r"as in (.*)$", str(refused.value))[1]
-    assert eval(advice, scope | {"dashboard": workbench.monitoring.dashboard, "definition": group_by})  # noqa: S307 it is the case
+    assert eval(  # noqa: S307 it is the case
+        advice, scope | {"dashboard": workbench.monitoring.dashboard, "definition": group_by}
+    )
     exec(undo, scope)  # noqa: S102 it is the case
 
     assert "class" not in store.names()

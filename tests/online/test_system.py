@@ -1,4 +1,6 @@
-"""The store on the system's own Postgres, whose version is another, and in a database whose texts compare by a language."""
+"""The store on the system's own Postgres, whose version is another, and in a database whose texts
+compare by a language.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from workbench.online import Store
 
 pytestmark = pytest.mark.slow
 
-LANGUAGE = "create database language template template0 encoding 'UTF8' locale_provider icu icu_locale 'en-US' locale 'C.UTF-8'"
+LANGUAGE = (
+    "create database language template template0 encoding 'UTF8' locale_provider icu icu_locale"
+    " 'en-US' locale 'C.UTF-8'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,12 @@ def language_store(system_server):
 
 
 @seed(23)
-@settings(max_examples=int(os.environ.get("WORKBENCH_SYSTEM_HISTORIES", "36")), deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=int(os.environ.get("WORKBENCH_SYSTEM_HISTORIES", "36")),
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(case=cases.cases, delivery=deliveries)
 def test_the_promise_holds_on_the_systems_own_postgres(system_store, case, delivery):
     check(system_store, CON, case, delivery)
@@ -60,17 +70,67 @@ def test_elements_are_reduced_alike_on_the_systems_own_postgres(system_store, du
     held(system_store, duck, NESTED, LISTS, ASKING, named(ELEMENTS[what], days(9), "c"), scale=1e3)
 
 
-def test_texts_compare_by_bytes_where_the_database_compares_them_by_a_language(language_store, duck):
-    types = {"k": pa.string(), "t": pa.timestamp("us"), "c": pa.string(), "s": pa.string(), "l": pa.list_(pa.string())}
+def test_texts_compare_by_bytes_where_the_database_compares_them_by_a_language(
+    language_store, duck
+):
+    types = {
+        "k": pa.string(),
+        "t": pa.timestamp("us"),
+        "c": pa.string(),
+        "s": pa.string(),
+        "l": pa.list_(pa.string()),
+    }
     words = ["b", "B", "a", "A", "é", "E", "z", "Z", "ä", "a b", "ab", "a-b", "_"]
-    rows = [{"k": k, "t": D[0], "c": w, "s": w, "l": [w, words[-i]]} for i, w in enumerate(words) for k in ("K", "k")]
+    rows = [
+        {"k": k, "t": D[0], "c": w, "s": w, "l": [w, words[-i]]}
+        for i, w in enumerate(words)
+        for k in ("K", "k")
+    ]
     events = table(duck, "events", rows, types)
-    left = [{"row": i, "k": k, "t": D[3], "word": w} for i, (k, w) in enumerate((k, w) for k in ("K", "k", "ķ") for w in words[:6])]
-    lefts = table(duck, "lefts", left, {"row": pa.int64(), "k": pa.string(), "t": pa.timestamp("us"), "word": pa.string()})
-    asked = [_.s.min(), _.s.max(), _.s.first(), _.s.last(), top_k(_.s, 5), bottom_k(_.s, 5), _.s.mode(), histogram(_.s, 4), _.s.nunique(), _.s.group_concat(","), _.s.argmax(_.c), _.s.argmin(_.c), _.s.collect()]
-    group_by = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=[*named(asked), *named([_.s.max().name("x")], by="c")][: len(asked)])
-    derivations = {"less": _.word < _.g_f0, "up": _.word.upper(), "low": _.g_f1.lower(), "same": _.word == _.g_f2, "most": _.g_f0 < _.g_f1, "key": _.k < _.word}
+    left = [
+        {"row": i, "k": k, "t": D[3], "word": w}
+        for i, (k, w) in enumerate((k, w) for k in ("K", "k", "ķ") for w in words[:6])
+    ]
+    lefts = table(
+        duck,
+        "lefts",
+        left,
+        {"row": pa.int64(), "k": pa.string(), "t": pa.timestamp("us"), "word": pa.string()},
+    )
+    asked = [
+        _.s.min(),
+        _.s.max(),
+        _.s.first(),
+        _.s.last(),
+        top_k(_.s, 5),
+        bottom_k(_.s, 5),
+        _.s.mode(),
+        histogram(_.s, 4),
+        _.s.nunique(),
+        _.s.group_concat(","),
+        _.s.argmax(_.c),
+        _.s.argmin(_.c),
+        _.s.collect(),
+    ]
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(events, time="t"),
+        keys=["k"],
+        aggregations=[*named(asked), *named([_.s.max().name("x")], by="c")][: len(asked)],
+    )
+    derivations = {
+        "less": _.word < _.g_f0,
+        "up": _.word.upper(),
+        "low": _.g_f1.lower(),
+        "same": _.word == _.g_f2,
+        "most": _.g_f0 < _.g_f1,
+        "key": _.k < _.word,
+    }
 
-    hold(language_store, Join(name="j", left=EventSource(lefts, time="t"), parts=[group_by], derivations=derivations), duck)
-
-
+    hold(
+        language_store,
+        Join(
+            name="j", left=EventSource(lefts, time="t"), parts=[group_by], derivations=derivations
+        ),
+        duck,
+    )

@@ -1,4 +1,6 @@
-"""How topics stand: their trouble, dead letters, and what came on them, as freshness and monitors read it (N3, C8, C10)."""
+"""How topics stand: their trouble, dead letters, and what came on them, as freshness and monitors
+read it (N3, C8, C10).
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,33 @@ from workbench.online.streaming.topic_health import mended, topic_health, troubl
 pytestmark = pytest.mark.slow
 
 NOW = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-SCHEMA = pa.schema([("user_id", pa.string()), ("ts", pa.timestamp("us")), ("amt", pa.int64()), ("kind", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("ts", pa.timestamp("us")),
+        ("amt", pa.int64()),
+        ("kind", pa.string()),
+    ]
+)
 TOPIC = "events.health"
 
 
 def definition(con, topic=TOPIC, source=lambda t: t, name="health_v1"):
     table = source(con.create_table(name, SCHEMA.empty_table(), overwrite=True))
     source = EventSource(table, time="ts", topic=topic)
-    return GroupBy(name=name, source=source, keys=["user_id"], aggregations=trailing(days(30), table.amt.sum()), accuracy="temporal")
+    return GroupBy(
+        name=name,
+        source=source,
+        keys=["user_id"],
+        aggregations=trailing(days(30), table.amt.sum()),
+        accuracy="temporal",
+    )
 
 
 def message(user="1", at=NOW, **more):
-    return json.dumps({"user_id": user, "ts": int(at.replace(tzinfo=UTC).timestamp() * 1000), "amt": 5, **more}).encode()
+    return json.dumps(
+        {"user_id": user, "ts": int(at.replace(tzinfo=UTC).timestamp() * 1000), "amt": 5, **more}
+    ).encode()
 
 
 def applied(store, plan, payloads, start=0, name=TOPIC):
@@ -39,7 +56,9 @@ def applied(store, plan, payloads, start=0, name=TOPIC):
         claims = positions.claimed(con, plan.group_bys, name, 0)
         epochs = {t: {(name, 0): r.epoch} for t, r in claims.items()}
         offsets = range(start, start + len(payloads))
-        polled = Polled(name, 0, start, start + len(payloads), offsets, payloads, [1] * len(payloads))
+        polled = Polled(
+            name, 0, start, start + len(payloads), offsets, payloads, [1] * len(payloads)
+        )
         return reads.write(con, [polled], epochs)
 
 
@@ -48,8 +67,16 @@ def stands(store, name=TOPIC):
 
 
 def test_a_message_without_key_or_time_is_a_dead_letter_that_names_what_it_has(store, duck):
-    """N3: Debezium's envelope, upper-case names, an empty object: no event can come of them, and none is taken as applied."""
-    bare = [b"{}", b'{"USER_ID": "1", "TS": 1}', b'{"user_id": null, "ts": 1700000000000}', b'{"payload": {"after": {"user_id": "1"}, "op": "c"}}', b'{"user_id": "1", "ts": null}']
+    """N3: Debezium's envelope, upper-case names, an empty object: no event can come of them, and
+    none is taken as applied.
+    """
+    bare = [
+        b"{}",
+        b'{"USER_ID": "1", "TS": 1}',
+        b'{"user_id": null, "ts": 1700000000000}',
+        b'{"payload": {"after": {"user_id": "1"}, "op": "c"}}',
+        b'{"user_id": "1", "ts": null}',
+    ]
     with published(store, definition(duck)) as plan:
         done = applied(store, plan, [message(), *bare, message()])
 
@@ -66,7 +93,9 @@ def test_a_message_without_key_or_time_is_a_dead_letter_that_names_what_it_has(s
 
 def test_a_message_that_the_sources_filter_leaves_out_needs_no_key(store, duck):
     """N3: what the author filters away is no bad message."""
-    with published(store, definition(duck, source=lambda t: t.filter(t.kind == "sale"), name="filtered_v1")) as plan:
+    with published(
+        store, definition(duck, source=lambda t: t.filter(t.kind == "sale"), name="filtered_v1")
+    ) as plan:
         applied(store, plan, [b'{"kind": "login"}', message(kind="sale"), b'{"kind": "sale"}'])
 
         assert [2] == [d.offset for d in dead_letters.listed(store, "filtered_v1")]
@@ -92,7 +121,10 @@ def test_a_share_of_messages_without_a_key_pauses_the_topic(store, duck):
     with published(store, definition(duck, name="shared_v1")) as plan:
         reads = Topic(TOPIC, plan.group_bys, Guard(0.5, 100))
         with store.connection() as con:
-            epochs = {t: {(TOPIC, 0): r.epoch} for t, r in positions.claimed(con, plan.group_bys, TOPIC, 0).items()}
+            epochs = {
+                t: {(TOPIC, 0): r.epoch}
+                for t, r in positions.claimed(con, plan.group_bys, TOPIC, 0).items()
+            }
             polled = Polled(TOPIC, 0, 0, 150, range(150), [b"{}"] * 150, [1] * 150)
 
             with pytest.raises(Poisoned):
@@ -102,7 +134,10 @@ def test_a_share_of_messages_without_a_key_pauses_the_topic(store, duck):
 
 
 def test_counts_say_what_came_tombstones_nulls_and_times_that_are_far_from_now(store, duck):
-    """N3: seconds on a millisecond topic land in 1970; a renamed value is null: both are counted, hour by hour."""
+    """N3: seconds on a millisecond topic land in 1970.
+
+    A renamed value is null: both are counted, hour by hour.
+    """
     seconds = json.dumps({"user_id": "1", "ts": int(NOW.timestamp()), "amt": 1}).encode()
     renamed = json.dumps({"user_id": "1", "ts": int(NOW.timestamp() * 1000), "amount": 1}).encode()
     with published(store, definition(duck, name="counts_v1")) as plan:
@@ -110,7 +145,10 @@ def test_counts_say_what_came_tombstones_nulls_and_times_that_are_far_from_now(s
         applied(store, plan, [None, renamed, message(at=NOW + timedelta(days=3))], start=4)
 
         stood = stands(store)["counts_v1"]
-        assert (7, 5, 2, 0, 1, 1) == tuple(getattr(stood.counts, n) for n in ("messages", "events", "tombstones", "dead", "old", "ahead"))
+        assert (7, 5, 2, 0, 1, 1) == tuple(
+            getattr(stood.counts, n)
+            for n in ("messages", "events", "tombstones", "dead", "old", "ahead")
+        )
         assert {"amt": 2} == dict(stood.counts.nulls)
         assert ({"amt": 0.4}, 0.4, 0) == (stood.null_shares, stood.far_share, stood.dead)
         assert [7] == [p.next for p in positions.progress(store) if p.topic == TOPIC]
@@ -127,14 +165,20 @@ def test_messages_that_come_again_are_not_counted_again(store, duck):
 
 
 def test_trouble_is_kept_by_partition_and_told_before_anything_was_read(store, duck):
-    """C8, C13: a missing topic has no offsets, and its trouble is told all the same; it ends where something is applied."""
+    """C8, C13: a missing topic has no offsets, and its trouble is told all the same.
+
+    It ends where something is applied.
+    """
     with published(store, definition(duck, name="trouble_v1")) as plan, store.connection() as con:
         table = plan.group_bys[0].table
         troubled(con, [table], TOPIC, "there is no such topic")
         first = stands(store)["trouble_v1"]
         troubled(con, [table], TOPIC, "there is no such topic still")
         again = stands(store)["trouble_v1"]
-        assert ("there is no such topic still", first.trouble_since) == (again.trouble, again.trouble_since)
+        assert ("there is no such topic still", first.trouble_since) == (
+            again.trouble,
+            again.trouble_since,
+        )
         troubled(con, [table], TOPIC, "one partition is bad", [1])
 
         applied(store, plan, [message()])
@@ -142,7 +186,10 @@ def test_trouble_is_kept_by_partition_and_told_before_anything_was_read(store, d
         assert "one partition is bad" == stands(store)["trouble_v1"].trouble
         assert "" == "".join(p.trouble for p in positions.progress(store) if p.topic == TOPIC)
         mended(con, [table], TOPIC, [1])
-        assert ("", None) == (stands(store)["trouble_v1"].trouble, stands(store)["trouble_v1"].trouble_since)
+        assert ("", None) == (
+            stands(store)["trouble_v1"].trouble,
+            stands(store)["trouble_v1"].trouble_since,
+        )
 
 
 def test_dead_letters_that_were_not_replayed_are_counted_with_the_time_of_the_first(store, duck):

@@ -1,4 +1,6 @@
-"""The updater against a real broker and a real Postgres: every event once, whatever happens between (semantics rule 21)."""
+"""The updater against a real broker and a real Postgres: every event once, whatever happens between
+(semantics rule 21).
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ def updated(store, kafka, *names, settings=FAST):
 
 def test_the_event_of_the_readme_is_in_the_feature_a_moment_later(store, kafka, duck):
     name = topic(kafka)
-    with published(store, returns(duck, name)), Updater(store, "returns_v1", servers=kafka.servers, settings=FAST) as updater:
+    with (
+        published(store, returns(duck, name)),
+        Updater(store, "returns_v1", servers=kafka.servers, settings=FAST) as updater,
+    ):
         before = asked(store, user="91")
 
         sent(kafka, name, [b"1698796800000,F8E3E287-1B44-4D5B-9F0B-3D1A5E0A7C11,91,81,356"])
@@ -64,7 +69,10 @@ def test_an_updater_goes_on_where_the_last_one_was(store, kafka, duck):
 
 def test_group_bys_of_one_topic_read_it_once_and_each_from_where_it_is(store, kafka, duck):
     name = topic(kafka)
-    first, second = returns(duck, name), returns(duck, name, name="all_returns_v1", identified=False)
+    first, second = (
+        returns(duck, name),
+        returns(duck, name, name="all_returns_v1", identified=False),
+    )
     messages = [line(event(i % 40)) for i in range(60)]  # some twice
     with published(store, first):
         sent(kafka, name, messages[:30])
@@ -101,7 +109,10 @@ def test_an_updater_that_lost_its_partition_writes_nothing(store, kafka, duck):
 def test_what_an_updater_left_behind_is_taken_over(store, kafka, duck, monkeypatch):
     monkeypatch.setattr(consumer_session, "ABSENT", 1)
     name = topic(kafka)
-    with published(store, returns(duck, name, identified=False)) as plan, Updater(store, servers=kafka.servers, settings=FAST) as updater:
+    with (
+        published(store, returns(duck, name, identified=False)) as plan,
+        Updater(store, servers=kafka.servers, settings=FAST) as updater,
+    ):
         sent(kafka, name, [line(event(1))])
         updater.caught_up()
         with store.connection() as con:
@@ -116,7 +127,10 @@ def test_what_an_updater_left_behind_is_taken_over(store, kafka, duck, monkeypat
 def test_two_processes_share_the_partitions_and_each_event_counts_once(store, kafka, duck):
     name = topic(kafka, 4)
     with published(store, returns(duck, name, identified=False)):
-        with Updater(store, servers=kafka.servers, settings=FAST) as one, Updater(store, servers=kafka.servers, settings=FAST):
+        with (
+            Updater(store, servers=kafka.servers, settings=FAST) as one,
+            Updater(store, servers=kafka.servers, settings=FAST),
+        ):
             for start in range(0, 200, 20):
                 sent(kafka, name, [line(event(i)) for i in range(start, start + 20)])
             one.caught_up()
@@ -128,14 +142,26 @@ def test_two_processes_share_the_partitions_and_each_event_counts_once(store, ka
 
 def test_bad_messages_are_kept_with_their_reason_and_stop_nothing(store, kafka, duck):
     name = topic(kafka)
-    bad = [b"no returns at all", b"1698796800000,r1,5,7,many", None, b"1698796800000,,5,7,1", b"1698796800000,r\x00,5,7,1"]
+    bad = [
+        b"no returns at all",
+        b"1698796800000,r1,5,7,many",
+        None,
+        b"1698796800000,,5,7,1",
+        b"1698796800000,r\x00,5,7,1",
+    ]
     with published(store, returns(duck, name)):
-        sent(kafka, name, [m for pair in zip([line(event(i)) for i in range(5)], bad, strict=True) for m in pair])
+        sent(
+            kafka,
+            name,
+            [m for pair in zip([line(event(i)) for i in range(5)], bad, strict=True) for m in pair],
+        )
 
         stood = updated(store, kafka)
 
         found = [d for d in dead_letters.listed(store, "returns_v1") if d.topic == name]
-        assert [1, 3, 7, 9] == sorted(d.offset for d in found)  # the null is no event, and nothing is wrong with it
+        assert [1, 3, 7, 9] == sorted(
+            d.offset for d in found
+        )  # the null is no event, and nothing is wrong with it
         assert [b for b in bad if b] == [d.payload for d in sorted(found, key=lambda d: d.offset)]
         assert all(d.reason and "\n" not in d.reason for d in found)
         assert 5 == asked(store)[COUNT]
@@ -149,11 +175,21 @@ def test_bad_messages_go_to_a_topic_too_with_where_they_come_from_and_why(store,
 
         updated(store, kafka, settings=Streaming(refresh=0.2, dead_topic=dead))
 
-        client = KafkaConsumer(dead, bootstrap_servers=kafka.servers, auto_offset_reset="earliest", consumer_timeout_ms=10_000)
+        client = KafkaConsumer(
+            dead,
+            bootstrap_servers=kafka.servers,
+            auto_offset_reset="earliest",
+            consumer_timeout_ms=10_000,
+        )
         got = next(client)
         client.close()
         headers = dict(got.headers)
-        assert (b"no return", name.encode(), b"0", b"1") == (got.value, headers["topic"], headers["partition"], headers["offset"])
+        assert (b"no return", name.encode(), b"0", b"1") == (
+            got.value,
+            headers["topic"],
+            headers["partition"],
+            headers["offset"],
+        )
         assert b"values" in headers["reason"]
 
 
@@ -163,7 +199,10 @@ def test_dead_letters_are_applied_once_when_what_was_wrong_is_mended(store, kafk
         sent(kafka, name, [b"not yet", line(event(1))])
         updated(store, kafka)
         with store.connection() as con:  # as if the message could be read by now
-            con.execute("update workbench.dead_letters set payload = %s where topic = %s", (line(event(2)), name))
+            con.execute(
+                "update workbench.dead_letters set payload = %s where topic = %s",
+                (line(event(2)), name),
+            )
 
         told = [replayed(store, plan.group_bys[0]), replayed(store, plan.group_bys[0])]
 
@@ -176,7 +215,16 @@ def test_a_full_buffer_loses_nothing(store, kafka, duck):
     with published(store, returns(duck, name, identified=False)):
         sent(kafka, name, [line(event(i)) for i in range(300)])
 
-        updated(store, kafka, settings=Streaming(refresh=0.2, waiting=1, batch=1, kafka={"max_poll_records": 7, "bootstrap_servers": kafka.servers}))
+        updated(
+            store,
+            kafka,
+            settings=Streaming(
+                refresh=0.2,
+                waiting=1,
+                batch=1,
+                kafka={"max_poll_records": 7, "bootstrap_servers": kafka.servers},
+            ),
+        )
 
         assert 300 == asked(store)[COUNT]
 
@@ -189,12 +237,22 @@ def test_a_topic_of_which_most_is_bad_pauses_and_says_so(store, kafka, duck):
         sent(kafka, name, [b"{}"] * 200)
         with Updater(store, servers=kafka.servers, settings=FAST) as updater:
             until = time.monotonic() + 60
-            while not (kept := [p.trouble for p in offsets.progress(store) if p.topic == name and p.trouble]) and time.monotonic() < until:
+            while (
+                not (
+                    kept := [
+                        p.trouble for p in offsets.progress(store) if p.topic == name and p.trouble
+                    ]
+                )
+                and time.monotonic() < until
+            ):
                 time.sleep(0.05)
 
             assert "is paused" in updater.paused[name]  # which comes before it is kept
             assert kept
-            assert b'workbench_stream_paused{topic="' + name.encode() + b'"} 1.0' in updater.measures.page()
+            assert (
+                b'workbench_stream_paused{topic="' + name.encode() + b'"} 1.0'
+                in updater.measures.page()
+            )
         assert [] == [d for d in dead_letters.listed(store, "returns_v1") if d.topic == name]
 
         updated(store, kafka, settings=Streaming(poison=1.0))
@@ -215,15 +273,27 @@ def test_a_stream_from_its_first_message_is_what_table_and_stream_are_together(s
         updated(store, kafka)
         whole = returns(duck, name, rows=events, identified=False)
         at = [T + timedelta(days=1), T + timedelta(days=2)]
-        left = duck.create_table("asked", {"user_id": [str(u) for u in range(3)] * 2, "ts": sorted(at * 3)}, overwrite=True)
+        left = duck.create_table(
+            "asked",
+            {"user_id": [str(u) for u in range(3)] * 2, "ts": sorted(at * 3)},
+            overwrite=True,
+        )
 
         from workbench import EventSource, Join
 
-        want = backfill(Join(name="j", left=EventSource(left, time=left.ts), parts=[whole])).to_pyarrow().to_pylist()
+        want = (
+            backfill(Join(name="j", left=EventSource(left, time=left.ts), parts=[whole]))
+            .to_pyarrow()
+            .to_pylist()
+        )
 
         for row in want:
             got = asked(store, user=row["user_id"], at=row["ts"].replace(tzinfo=UTC))
-            assert {k.removeprefix("returns_v1_"): v for k, v in row.items() if k.startswith("returns_v1_")} == got
+            assert {
+                k.removeprefix("returns_v1_"): v
+                for k, v in row.items()
+                if k.startswith("returns_v1_")
+            } == got
 
 
 def test_messages_that_kafka_no_longer_has_are_an_error_and_not_a_silence(store, kafka, duck):
@@ -232,9 +302,14 @@ def test_messages_that_kafka_no_longer_has_are_an_error_and_not_a_silence(store,
         sent(kafka, name, [line(event(1))])
         updated(store, kafka)
         with store.connection() as con:
-            con.execute("update workbench.offsets set next = 500 where rows = %s", (plan.group_bys[0].table,))
+            con.execute(
+                "update workbench.offsets set next = 500 where rows = %s",
+                (plan.group_bys[0].table,),
+            )
 
-        with pytest.raises(StoreError, match=r"offset 500, but Kafka has offsets 0 to 1, .*--skip-lost"):
+        with pytest.raises(
+            StoreError, match=r"offset 500, but Kafka has offsets 0 to 1, .*--skip-lost"
+        ):
             Updater(store, servers=kafka.servers, settings=FAST).run()
 
 
@@ -249,14 +324,36 @@ def test_marks_say_when_events_happened_came_and_could_be_fetched(store, kafka, 
         (stood,) = [p for p in offsets.progress(store) if p.topic == name]
         assert (T + timedelta(minutes=2)).replace(tzinfo=UTC).timestamp() * 1e6 == stood.newest
         assert before - 1000 <= stood.appended <= stood.written <= time.time() * 1e6
-        assert (False, True) == (stood.idle(stood.written, 10), Streaming() and stood.lag in (0, None))
+        assert (False, True) == (
+            stood.idle(stood.written, 10),
+            Streaming() and stood.lag in (0, None),
+        )
 
 
 def test_the_command_streams_until_it_is_asked_to_end(store, kafka, duck):
     name = topic(kafka)
     with published(store, returns(duck, name)):
-        told = {"names": ["returns_v1"], "store": store.url, "kafka": kafka.servers, "group": None, "partitions": None, "registry": None, "batch": 100, "poison": 0.5, "dead_topic": None, "skip_lost": False, "metrics": None, "canary": None}
-        with services.process("workbench.online.streaming.stream_process", told, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        told = {
+            "names": ["returns_v1"],
+            "store": store.url,
+            "kafka": kafka.servers,
+            "group": None,
+            "partitions": None,
+            "registry": None,
+            "batch": 100,
+            "poison": 0.5,
+            "dead_topic": None,
+            "skip_lost": False,
+            "metrics": None,
+            "canary": None,
+        }
+        with services.process(
+            "workbench.online.streaming.stream_process",
+            told,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
             assert "streaming returns_v1\n" == process.stderr.readline()
             sent(kafka, name, [line(event(i)) for i in range(10)])
             until = time.monotonic() + 60
@@ -270,14 +367,26 @@ def test_the_command_streams_until_it_is_asked_to_end(store, kafka, duck):
 
 def test_a_canary_says_how_long_an_event_takes_where_nothing_else_comes(store, kafka, duck):
     name = topic(kafka)
-    with published(store, returns(duck, name)), Updater(store, servers=kafka.servers, settings=FAST) as updater:
-        canary = Canary(store, updater.config, name, "{ms},canary-{n},canary,0,0", updater.measures, seconds=60)
+    with (
+        published(store, returns(duck, name)),
+        Updater(store, servers=kafka.servers, settings=FAST) as updater,
+    ):
+        canary = Canary(
+            store, updater.config, name, "{ms},canary-{n},canary,0,0", updater.measures, seconds=60
+        )
         until = time.monotonic() + 60
-        while not updater.measures.registry.get_sample_value("workbench_stream_canary_seconds_count", {"topic": name}) and time.monotonic() < until:
+        while (
+            not updater.measures.registry.get_sample_value(
+                "workbench_stream_canary_seconds_count", {"topic": name}
+            )
+            and time.monotonic() < until
+        ):
             time.sleep(0.02)
         canary.stop()
 
-        assert 1 == updater.measures.registry.get_sample_value("workbench_stream_canary_seconds_count", {"topic": name})
+        assert 1 == updater.measures.registry.get_sample_value(
+            "workbench_stream_canary_seconds_count", {"topic": name}
+        )
         assert 1 == dict(fetch(store, "returns_v1", user_id="canary"))[COUNT]
 
 
@@ -285,9 +394,17 @@ def test_what_has_no_topic_cannot_be_streamed(store, kafka, duck):
     from workbench import EventSource, GroupBy
 
     found = returns(duck, "t").source
-    plain = GroupBy(name="plain_v1", source=EventSource(duck.table("returns_v1"), time="ts"), keys=["user_id"], aggregations=[duck.table("returns_v1").refund_amt.sum()])
+    plain = GroupBy(
+        name="plain_v1",
+        source=EventSource(duck.table("returns_v1"), time="ts"),
+        keys=["user_id"],
+        aggregations=[duck.table("returns_v1").refund_amt.sum()],
+    )
     assert found.topic
-    with published(store, plain), pytest.raises(StoreError, match="plain_v1 has no topic to follow"):
+    with (
+        published(store, plain),
+        pytest.raises(StoreError, match="plain_v1 has no topic to follow"),
+    ):
         Updater(store, "plain_v1", servers=kafka.servers)
 
 

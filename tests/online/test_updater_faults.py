@@ -1,4 +1,6 @@
-"""What goes wrong around an updater: other updaters, lost messages, transactions, odd times, missing topics, a broker that is away."""
+"""What goes wrong around an updater: other updaters, lost messages, transactions, odd times,
+missing topics, a broker that is away.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,20 @@ def stands(store, name):
     return {p.group_by: p for p in offsets.progress(store) if p.topic == name}
 
 
-def test_one_group_by_that_another_updater_took_and_left_is_taken_over(store, kafka, duck, monkeypatch):
+def test_one_group_by_that_another_updater_took_and_left_is_taken_over(
+    store, kafka, duck, monkeypatch
+):
     monkeypatch.setattr(consumer_session, "ABSENT", 1)
     name = topic(kafka)
-    first, second = returns(duck, name, identified=False), returns(duck, name, name="others_v1", identified=False)
-    with published(store, first) as plan, published(store, second), Updater(store, servers=kafka.servers, settings=FAST) as updater:
+    first, second = (
+        returns(duck, name, identified=False),
+        returns(duck, name, name="others_v1", identified=False),
+    )
+    with (
+        published(store, first) as plan,
+        published(store, second),
+        Updater(store, servers=kafka.servers, settings=FAST) as updater,
+    ):
         sent(kafka, name, [line(event(1))])
         updater.caught_up()
         with store.connection() as con:
@@ -54,12 +65,18 @@ def test_one_group_by_that_another_updater_took_and_left_is_taken_over(store, ka
 
 def test_skipping_what_one_group_by_lost_repeats_nothing_of_another(store, kafka, duck):
     name = topic(kafka)
-    first, second = returns(duck, name, identified=False), returns(duck, name, name="others_v1", identified=False)
+    first, second = (
+        returns(duck, name, identified=False),
+        returns(duck, name, name="others_v1", identified=False),
+    )
     with published(store, first), published(store, second) as behind:
         sent(kafka, name, [line(event(i)) for i in range(10)])
         updated(store, kafka)
         with store.connection() as con:
-            con.execute("update workbench.offsets set next = 2 where topic = %s and rows = %s", (name, behind.group_bys[0].table))
+            con.execute(
+                "update workbench.offsets set next = 2 where topic = %s and rows = %s",
+                (name, behind.group_bys[0].table),
+            )
         admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
         admin.delete_records({TopicPartition(name, 0): 5})
         admin.close()
@@ -109,7 +126,10 @@ def test_times_that_kafka_cannot_have_are_unknown(store, kafka, duck):
 
 def test_a_topic_that_is_missing_stops_no_other(store, kafka, duck):
     name, later = topic(kafka), f"later.{time.time_ns()}"
-    with published(store, returns(duck, name)), Updater(store, servers=kafka.servers, settings=FAST) as updater:
+    with (
+        published(store, returns(duck, name)),
+        Updater(store, servers=kafka.servers, settings=FAST) as updater,
+    ):
         sent(kafka, name, [line(event(1))])
         updater.caught_up()
         with published(store, returns(duck, later, name="others_v1")):
@@ -135,15 +155,23 @@ def test_a_topic_that_is_mended_is_paused_nowhere(store, kafka, duck):
             updater.reload()
             updater.caught_up()
 
-            assert until(lambda: "" == "".join(p.trouble for p in offsets.progress(store) if p.topic == name))
-            assert b'workbench_stream_paused{topic="' + name.encode() + b'"} 0.0' in updater.measures.page()
+            assert until(
+                lambda: "" == "".join(p.trouble for p in offsets.progress(store) if p.topic == name)
+            )
+            assert (
+                b'workbench_stream_paused{topic="' + name.encode() + b'"} 0.0'
+                in updater.measures.page()
+            )
 
 
 def test_finding_bad_messages_takes_few_locks_of_the_server(store, duck):
     definition = returns(duck, "none", identified=False)
     with published(store, definition) as plan, store.connection() as con:
         reads = Topic("none", plan.group_bys, Guard(1.0, 100))
-        epochs = {t: {("none", 0): r.epoch} for t, r in offsets.claimed(con, plan.group_bys, "none", 0).items()}
+        epochs = {
+            t: {("none", 0): r.epoch}
+            for t, r in offsets.claimed(con, plan.group_bys, "none", 0).items()
+        }
         messages = [line(event(i, user="5" if i % 10 else "\x00")) for i in range(400)]
         polled = Polled("none", 0, 0, 400, range(400), messages, [1] * 400)
         locks = "select count(*) from pg_locks where pid = pg_backend_pid()"
@@ -178,12 +206,17 @@ def test_an_updater_stops_while_an_upload_has_its_table(store, kafka, duck):
         assert 1 == asked(store)[COUNT]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # kafka-python leaves sockets that did not connect to the collector
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # kafka-python leaves sockets that did not connect to the collector
 def test_a_broker_that_is_away_is_said_and_waited_for(store, duck, caplog, monkeypatch):
     monkeypatch.setattr(kafka_consumer, "ANSWER", 500)
     with broker.kafka() as own:
         name = topic(own)
-        with published(store, returns(duck, name)), Updater(store, servers=own.servers, settings=FAST) as updater:
+        with (
+            published(store, returns(duck, name)),
+            Updater(store, servers=own.servers, settings=FAST) as updater,
+        ):
             sent(own, name, [line(event(1))])
             updater.caught_up()
             own.stop()
@@ -213,7 +246,10 @@ def test_what_cannot_be_uncompressed_is_no_broker_that_is_away(store, kafka, duc
 
 def test_a_topic_that_is_deleted_is_an_error_and_not_made_anew(store, kafka, duck):
     name = topic(kafka)
-    with published(store, returns(duck, name)), Updater(store, servers=kafka.servers, settings=FAST) as updater:
+    with (
+        published(store, returns(duck, name)),
+        Updater(store, servers=kafka.servers, settings=FAST) as updater,
+    ):
         updater.caught_up()
         admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
 
@@ -225,7 +261,9 @@ def test_a_topic_that_is_deleted_is_an_error_and_not_made_anew(store, kafka, duc
         admin.close()
 
 
-def test_a_topic_made_anew_under_its_name_is_an_error_even_where_it_has_grown_past_us(store, kafka, duck):
+def test_a_topic_made_anew_under_its_name_is_an_error_even_where_it_has_grown_past_us(
+    store, kafka, duck
+):
     name = topic(kafka)
     with published(store, returns(duck, name, identified=False)):
         sent(kafka, name, [line(event(i)) for i in range(3)])
@@ -237,7 +275,12 @@ def test_a_topic_made_anew_under_its_name_is_an_error_even_where_it_has_grown_pa
         admin.close()
         sent(kafka, name, [line(event(i)) for i in range(10, 17)])
 
-        with pytest.raises(StoreError, match=r"was made anew since returns_v1 applied offset 2 of its partition 0.*--skip-lost"):
+        with pytest.raises(
+            StoreError,
+            match=(
+                r"was made anew since returns_v1 applied offset 2 of its partition 0.*--skip-lost"
+            ),
+        ):
             Updater(store, servers=kafka.servers, settings=FAST).run()
 
         updated(store, kafka, settings=Streaming(refresh=0.2, lost="skip"))

@@ -9,7 +9,17 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from workbench import EntitySource, EventSource, GroupBy, Join, days, publish, trailing, unpublish, upload
+from workbench import (
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    days,
+    publish,
+    trailing,
+    unpublish,
+    upload,
+)
 from workbench.backends import EngineError
 from workbench.online import StoreError, fetch
 from workbench.serving.history_queries import uploaded
@@ -21,7 +31,13 @@ END = "2024-02-01"
 
 
 def sales(n):
-    return pa.table({"user": ["u"] * n, "ts": pa.array([START + timedelta(hours=i) for i in range(n)], pa.timestamp("us")), "n": range(n)})
+    return pa.table(
+        {
+            "user": ["u"] * n,
+            "ts": pa.array([START + timedelta(hours=i) for i in range(n)], pa.timestamp("us")),
+            "n": range(n),
+        }
+    )
 
 
 @pytest.fixture
@@ -31,8 +47,21 @@ def published(store):
         con.create_table(name, sales(5))
     con.raw_sql("create table people as select 'u' as user, date '2024-01-01' as ds, 1 as level")
     con.create_table("lefts", pa.table({"user": ["u"], "t": pa.array([START], pa.timestamp("us"))}))
-    parts = [GroupBy(name=n, source=EventSource(con.table(n), time="ts", topic=n), keys=["user"], aggregations=trailing(days(30), _.count())) for n in ("bought", "returned")]
-    people = GroupBy(name="people", source=EntitySource(con.table("people"), snapshot="ds"), keys=["user"], features=["level"])
+    parts = [
+        GroupBy(
+            name=n,
+            source=EventSource(con.table(n), time="ts", topic=n),
+            keys=["user"],
+            aggregations=trailing(days(30), _.count()),
+        )
+        for n in ("bought", "returned")
+    ]
+    people = GroupBy(
+        name="people",
+        source=EntitySource(con.table("people"), snapshot="ds"),
+        keys=["user"],
+        features=["level"],
+    )
     join = Join(name="both", left=EventSource(con.table("lefts"), time="t"), parts=[*parts, people])
     publish(join, store, confirm=True, end=END)
     yield con, join
@@ -52,7 +81,9 @@ def test_every_part_of_a_join_has_the_new_rows(store, published):
     done = upload("both", store, end=END, on=con)
 
     # of the person, the row that held until now ends, and the next one begins
-    assert [("bought", 4), ("returned", 4), ("people", 2)] == [(u.group_by, u.inserted) for u in done]
+    assert [("bought", 4), ("returned", 4), ("people", 2)] == [
+        (u.group_by, u.inserted) for u in done
+    ]
     assert {"bought_count_30d": 9, "returned_count_30d": 9, "people_level": 2} == told(store)
 
 

@@ -1,4 +1,7 @@
-"""The tests' Kafka is one: order, keys, headers and times; crashes; groups; offsets by time; two at once."""
+"""The tests' Kafka is one: order, keys, headers and times; crashes; groups; offsets by time.
+
+Two at once.
+"""
 
 from __future__ import annotations
 
@@ -59,30 +62,64 @@ def test_a_topic_has_the_partitions_that_were_asked_for(kafka):
 
 def test_messages_come_out_in_order_with_their_keys_headers_and_times(kafka):
     place = made(kafka, "whole")
-    messages = [{"key": b"k%d" % (n % 3), "value": b"v%d" % n, "headers": [("n", b"%d" % n)], "timestamp_ms": 1_700_000_000_000 + n, "partition": 0} for n in range(200)]
+    messages = [
+        {
+            "key": b"k%d" % (n % 3),
+            "value": b"v%d" % n,
+            "headers": [("n", b"%d" % n)],
+            "timestamp_ms": 1_700_000_000_000 + n,
+            "partition": 0,
+        }
+        for n in range(200)
+    ]
 
     sent(kafka, "whole", messages)
     got = read(kafka, place, 200)
 
-    assert [(m["key"], m["value"], m["headers"], m["timestamp_ms"]) for m in messages] == [(m.key, m.value, [tuple(h) for h in m.headers], m.timestamp) for m in got]
+    assert [(m["key"], m["value"], m["headers"], m["timestamp_ms"]) for m in messages] == [
+        (m.key, m.value, [tuple(h) for h in m.headers], m.timestamp) for m in got
+    ]
     assert list(range(200)) == [m.offset for m in got]
 
 
 def test_offsets_are_found_by_time(kafka):
     place = made(kafka, "timed")
-    sent(kafka, "timed", [{"value": b"x", "timestamp_ms": 1_700_000_000_000 + 1000 * n, "partition": 0} for n in range(10)])
+    sent(
+        kafka,
+        "timed",
+        [
+            {"value": b"x", "timestamp_ms": 1_700_000_000_000 + 1000 * n, "partition": 0}
+            for n in range(10)
+        ],
+    )
 
     with reader(kafka, place) as consumer:
-        at, between, after = (consumer.offsets_for_times({place: 1_700_000_000_000 + ms})[place] for ms in (3000, 3001, 9001))
+        at, between, after = (
+            consumer.offsets_for_times({place: 1_700_000_000_000 + ms})[place]
+            for ms in (3000, 3001, 9001)
+        )
 
     assert (3, 4, None) == (at.offset, between.offset, after)
 
 
 def test_a_group_shares_its_partitions_and_one_that_is_left_has_all(kafka):
     made(kafka, "shared", partitions=4)
-    options = {"heartbeat_interval_ms": 200, "session_timeout_ms": 6000, "metadata_max_age_ms": 1000}
+    options = {
+        "heartbeat_interval_ms": 200,
+        "session_timeout_ms": 6000,
+        "metadata_max_age_ms": 1000,
+    }
     # by our own client, for a bare KafkaConsumer may forget what it was assigned: test_consuming.py
-    one, two = (Consumer(configured(kafka.servers, options), ["shared"], lambda places, _: dict.fromkeys(places), lambda _: None, group="g") for _ in range(2))
+    one, two = (
+        Consumer(
+            configured(kafka.servers, options),
+            ["shared"],
+            lambda places, _: dict.fromkeys(places),
+            lambda _: None,
+            group="g",
+        )
+        for _ in range(2)
+    )
 
     def settled(consumers, counts):
         """Poll until each consumer has as many partitions as it should."""
@@ -110,7 +147,9 @@ def test_two_brokers_run_side_by_side_and_know_nothing_of_each_other(kafka):
         sent(kafka, "same", [{"value": b"here", "partition": 0}])
         sent(other, "same", [{"value": b"there", "partition": 0}])
 
-        assert [[b"here"], [b"there"]] == [[m.value for m in read(b, place, 1)] for b in (kafka, other)]
+        assert [[b"here"], [b"there"]] == [
+            [m.value for m in read(b, place, 1)] for b in (kafka, other)
+        ]
 
 
 def test_messages_outlive_a_crash(kafka):
@@ -128,7 +167,10 @@ def test_messages_outlive_a_crash(kafka):
 def test_a_port_that_is_taken_is_refused(kafka, tmp_path):
     late = broker.Broker(tmp_path, port=int(kafka.servers.split(":")[1]))
 
-    with pytest.raises(RuntimeError, match="something listens there already; take another port, or none for a free one"):
+    with pytest.raises(
+        RuntimeError,
+        match="something listens there already; take another port, or none for a free one",
+    ):
         late.start()
 
     assert late.process is None
@@ -144,7 +186,11 @@ def test_a_broker_that_cannot_start_says_why_and_leaves_no_process(tmp_path):
 
 
 def test_the_command_prints_its_address_keeps_the_folder_and_stops(kafka, tmp_path):
-    command = subprocess.Popen([sys.executable, Path(broker.__file__), "--folder", tmp_path], stdout=subprocess.PIPE, text=True)
+    command = subprocess.Popen(
+        [sys.executable, Path(broker.__file__), "--folder", tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     line = next(line for line in command.stdout if "WORKBENCH_KAFKA=" in line)
 
     command.terminate()
@@ -165,4 +211,7 @@ def test_without_java_or_maven_the_reason_says_what_to_install(monkeypatch, tmp_
     no_maven = broker.lacks_kafka()
 
     assert "Kafka needs Java 17: install a JDK, or use environment.yml" == no_java
-    assert "Kafka's jars come by Maven, and there is no mvn: install Maven, or use environment.yml" == no_maven
+    assert (
+        "Kafka's jars come by Maven, and there is no mvn: install Maven, or use environment.yml"
+        == no_maven
+    )

@@ -9,9 +9,25 @@ import sys
 import pytest
 from conftest import ROOT
 
-MAY_IMPORT = {"backends": set(), "online": set(), "workbench": {"backends", "online"}, "monitoring": {"workbench", "backends", "online"}}
-SHARED = "workbench.backends.sketches"  # one kind of sketch offline and online; it imports nothing of ours
-HEAVY = ("pyspark", "psycopg", "sqlalchemy", "kafka", "ipywidgets", "plotly", "anywidget", "IPython")
+MAY_IMPORT = {
+    "backends": set(),
+    "online": set(),
+    "workbench": {"backends", "online"},
+    "monitoring": {"workbench", "backends", "online"},
+}
+SHARED = (  # one kind of sketch offline and online; it imports nothing of ours
+    "workbench.backends.sketches"
+)
+HEAVY = (
+    "pyspark",
+    "psycopg",
+    "sqlalchemy",
+    "kafka",
+    "ipywidgets",
+    "plotly",
+    "anywidget",
+    "IPython",
+)
 
 
 def imports(path):
@@ -31,17 +47,32 @@ def package_of(name):
 
 
 def modules_of(package):
-    """The files of a layer, but for the package's own, whose public names are of all layers and lazy."""
-    found = [path for path in (ROOT / package).rglob("*.py") if path != ROOT / "workbench" / "__init__.py"]
+    """The files of a layer, but for the package's own, whose public names are of all layers and
+    lazy.
+    """
+    found = [
+        path
+        for path in (ROOT / package).rglob("*.py")
+        if path != ROOT / "workbench" / "__init__.py"
+    ]
     assert len(found) > 20
-    return [path for path in found if package != "workbench" or path.relative_to(ROOT).parts[1] not in MAY_IMPORT]
+    return [
+        path
+        for path in found
+        if package != "workbench" or path.relative_to(ROOT).parts[1] not in MAY_IMPORT
+    ]
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_a_package_imports_only_what_is_below_it(package):
     others = set(MAY_IMPORT) - {package} - MAY_IMPORT[package]
 
-    wrong = [(path.name, name) for path in modules_of(package) for name in imports(path) if package_of(name) in others and not name.startswith(SHARED)]
+    wrong = [
+        (path.name, name)
+        for path in modules_of(package)
+        for name in imports(path)
+        if package_of(name) in others and not name.startswith(SHARED)
+    ]
 
     assert not wrong
 
@@ -49,37 +80,89 @@ def test_a_package_imports_only_what_is_below_it(package):
 def test_importing_workbench_loads_no_engine_but_ibis_and_no_widget():
     code = f"import workbench, sys; print([m for m in {HEAVY} if m in sys.modules])"
 
-    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert (
+        "[]"
+        == subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
 
 
 def test_a_process_that_serves_loads_no_ibis_and_no_warehouse():
-    unwanted = ("ibis", "duckdb", "pandas", "sqlglot", "workbench.backends", "workbench.definitions", "workbench.planner", "pyspark", "kafka", "IPython")
-    code = f"import workbench.online.http.server_processes, sys; print([m for m in {unwanted} if m in sys.modules])"
+    unwanted = (
+        "ibis",
+        "duckdb",
+        "pandas",
+        "sqlglot",
+        "workbench.backends",
+        "workbench.definitions",
+        "workbench.planner",
+        "pyspark",
+        "kafka",
+        "IPython",
+    )
+    code = (
+        f"import workbench.online.http.server_processes, sys; print([m for m in {unwanted} if m in"
+        " sys.modules])"
+    )
 
-    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert (
+        "[]"
+        == subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
 
 
 def test_a_process_that_streams_loads_no_ibis():
-    code = "import workbench.online.streaming.stream_process, sys; print([m for m in ('ibis', 'pandas', 'sqlglot', 'workbench.definitions', 'pyspark', 'numba', 'IPython') if m in sys.modules])"
+    code = (
+        "import workbench.online.streaming.stream_process, sys; print([m for m in ('ibis',"
+        " 'pandas', 'sqlglot', 'workbench.definitions', 'pyspark', 'numba', 'IPython') if m in"
+        " sys.modules])"
+    )
 
-    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert (
+        "[]"
+        == subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
 
 
 def test_a_fetch_loads_no_ibis_even_for_sketches():
-    code = "import workbench.online, workbench.online.fetching.sketch_values, workbench.online.streaming.batch_writer, sys; print([m for m in ('ibis', 'pyspark', 'numba') if m in sys.modules])"
+    code = (
+        "import workbench.online, workbench.online.fetching.sketch_values,"
+        " workbench.online.streaming.batch_writer, sys; print([m for m in ('ibis', 'pyspark',"
+        " 'numba') if m in sys.modules])"
+    )
 
-    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert (
+        "[]"
+        == subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
 
 
 def test_the_kernel_loads_neither_ibis_nor_pandas_in_a_worker():
-    code = "import workbench.backends.kernel, sys; print([m for m in ('ibis', 'sqlglot', 'pandas', 'pyspark') if m in sys.modules])"
+    code = (
+        "import workbench.backends.kernel, sys; print([m for m in ('ibis', 'sqlglot', 'pandas',"
+        " 'pyspark') if m in sys.modules])"
+    )
 
-    assert "[]" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+    assert (
+        "[]"
+        == subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.strip()
+    )
 
 
 def test_no_module_bears_the_name_of_a_public_verb():
     import workbench
 
-    modules = {path.stem for package in MAY_IMPORT for path in modules_of(package)} | {path.name for path in (ROOT / "workbench").rglob("*") if path.is_dir()}
+    modules = {path.stem for package in MAY_IMPORT for path in modules_of(package)} | {
+        path.name for path in (ROOT / "workbench").rglob("*") if path.is_dir()
+    }
 
     assert not modules & set(workbench.__all__)

@@ -26,7 +26,9 @@ def test_every_name_has_a_docstring_and_a_signature(package, name):
     value = getattr(package, name)
 
     assert len(inspect.getdoc(value)) > 30
-    assert (isinstance(value, type) and issubclass(value, Exception)) or inspect.signature(value) is not None
+    assert (isinstance(value, type) and issubclass(value, Exception)) or inspect.signature(
+        value
+    ) is not None
 
 
 def test_the_reference_page_is_what_the_docstrings_say():

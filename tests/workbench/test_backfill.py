@@ -1,4 +1,7 @@
-"""Dated tables: only what is missing, in steps, whole or not at all; and what a killed or failing run leaves behind."""
+"""Dated tables: only what is missing, in steps, whole or not at all.
+
+And what a killed or failing run leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,16 @@ import ibis
 import pytest
 from ibis import _
 
-from workbench import DefinitionError, EntitySource, EventSource, GroupBy, Join, backfill, days, trailing
+from workbench import (
+    DefinitionError,
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    backfill,
+    days,
+    trailing,
+)
 from workbench.backends import EngineError, engine_of
 from workbench.backends.table_results import LEDGER
 from workbench.portable.rewrites import micros
@@ -33,7 +45,12 @@ def con(duck):
 
 def spend(con, *spans):
     """A join over the tables of LOAD; other windows are another definition."""
-    group_by = GroupBy(name="g", source=EventSource(con.table("events"), time="t"), keys=["k"], aggregations=[trailing(days(*spans), _.v.sum())])
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(con.table("events"), time="t"),
+        keys=["k"],
+        aggregations=[trailing(days(*spans), _.v.sum())],
+    )
     return Join(name="spend", left=EventSource(con.table("lefts"), time="t"), parts=[group_by])
 
 
@@ -65,7 +82,9 @@ def test_a_range_is_half_open_in_days_of_the_left(con):
 def test_only_missing_days_are_computed(con):
     join = spend(con, 1)
     backfill(join, "2024-01-03", "2024-01-05", into="out")
-    con.raw_sql("update out set g_v_sum_1d = -1")  # a mark that would not survive being computed again
+    con.raw_sql(
+        "update out set g_v_sum_1d = -1"
+    )  # a mark that would not survive being computed again
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -80,7 +99,13 @@ def test_only_missing_days_are_computed(con):
 def test_a_changed_definition_rebuilds_every_day_and_says_so(con):
     backfill(spend(con, 1), "2024-01-03", "2024-01-06", into="out")
 
-    with pytest.warns(UserWarning, match="out: the definition of spend changed; 4 days from 2024-01-03 to 2024-01-06 are computed anew"):
+    with pytest.warns(
+        UserWarning,
+        match=(
+            "out: the definition of spend changed; 4 days from 2024-01-03 to 2024-01-06 are"
+            " computed anew"
+        ),
+    ):
         table = backfill(spend(con, 2), "2024-01-05", "2024-01-07", into="out", step=2)
 
     assert [date(2024, 1, d) for d in (3, 4, 5, 6)] == filled(con)
@@ -95,9 +120,18 @@ def test_a_rebuild_that_stopped_half_way_leaves_the_old_table_and_goes_on(con):
     old = rows(con.table("out"))
     join = spend(con, 2)
     bad = 4
-    con.raw_sql(f"insert into events values ('0', timestamp '2024-01-0{bad}', {2**63 - 1}), ('0', timestamp '2024-01-0{bad}', {2**63 - 1})")
+    con.raw_sql(
+        f"insert into events values ('0', timestamp '2024-01-0{bad}', {2**63 - 1}), ('0', timestamp"
+        f" '2024-01-0{bad}', {2**63 - 1})"
+    )
 
-    with pytest.warns(UserWarning, match="changed"), pytest.raises(EngineError, match=r"backfill of out, step 2024-01-04 to 2024-01-04 \(steps before it are kept"):
+    with (
+        pytest.warns(UserWarning, match="changed"),
+        pytest.raises(
+            EngineError,
+            match=r"backfill of out, step 2024-01-04 to 2024-01-04 \(steps before it are kept",
+        ),
+    ):
         backfill(join, into="out", step=1)
     assert old == rows(con.table("out"))
     con.raw_sql(f"delete from events where v = {2**63 - 1}")
@@ -125,7 +159,13 @@ def test_late_events_make_the_days_whose_windows_hold_them_stale(con):
     backfill(spend(con, 1), into="out")
     con.raw_sql("insert into events values ('1', timestamp '2024-01-05 01:00', 1000000)")
 
-    with pytest.warns(UserWarning, match="out: 3 days from 2024-01-05 to 2024-01-07 are computed again, since their left or sources gained or changed rows"):
+    with pytest.warns(
+        UserWarning,
+        match=(
+            "out: 3 days from 2024-01-05 to 2024-01-07 are computed again, since their left or"
+            " sources gained or changed rows"
+        ),
+    ):
         backfill(spend(con, 1), into="out")
 
     assert rows(backfill(spend(con, 1))) == rows(con.table("out"))
@@ -146,7 +186,13 @@ def test_a_source_that_lost_rows_keeps_what_was_computed_from_them(con):
     before = rows(con.table("out"))
     con.raw_sql("delete from events where t < timestamp '2024-01-04'")
 
-    with pytest.warns(UserWarning, match="out: 4 days from 2024-01-02 to 2024-01-05 are kept, though their left or sources have lost rows since; rebuild=True"):
+    with pytest.warns(
+        UserWarning,
+        match=(
+            "out: 4 days from 2024-01-02 to 2024-01-05 are kept, though their left or sources have"
+            " lost rows since; rebuild=True"
+        ),
+    ):
         backfill(spend(con, 1), into="out")
 
     assert before == rows(con.table("out"))
@@ -163,7 +209,14 @@ def test_rebuild_computes_from_what_is_there_now(con):
 
 @pytest.mark.parametrize(
     "edit",
-    ["update events set v = v * 2", "update lefts set k = '1' where id = 5", "delete from events where v = 30; insert into events values ('2', timestamp '2024-01-01 18:30', 31)"],
+    [
+        "update events set v = v * 2",
+        "update lefts set k = '1' where id = 5",
+        (
+            "delete from events where v = 30; insert into events values ('2', timestamp '2024-01-01"
+            " 18:30', 31)"
+        ),
+    ],
 )
 def test_edited_rows_are_seen_though_their_number_stays(con, edit):
     backfill(spend(con, 1), into="out")
@@ -176,11 +229,22 @@ def test_edited_rows_are_seen_though_their_number_stays(con, edit):
 
 
 def test_rows_of_a_day_that_swap_what_a_column_has_are_seen(duck):
-    """N4: sums of the rows' checksums were the same for a part of such days, on each of which two rows swap their texts here."""
-    duck.raw_sql("create table kept as select timestamp '2024-01-01' + i // 2 * interval 1 day + i % 2 * interval 1 hour t, 'k' || i k from range(200) s(i)")
-    duck.raw_sql("create table swapped as select t, 'k' || (i + 1 - 2 * (i % 2)) k from (select *, k[2:]::bigint i from kept)")
+    """N4: sums of the rows' checksums were the same for a part of such days, on each of which two
+    rows swap their texts here.
+    """
+    duck.raw_sql(
+        "create table kept as select timestamp '2024-01-01' + i // 2 * interval 1 day + i % 2 *"
+        " interval 1 hour t, 'k' || i k from range(200) s(i)"
+    )
+    duck.raw_sql(
+        "create table swapped as select t, 'k' || (i + 1 - 2 * (i % 2)) k from (select *,"
+        " k[2:]::bigint i from kept)"
+    )
 
-    before, after = (_by_day(engine_of(duck), t, micros(t.t), ("t", "k")) for t in map(duck.table, ("kept", "swapped")))
+    before, after = (
+        _by_day(engine_of(duck), t, micros(t.t), ("t", "k"))
+        for t in map(duck.table, ("kept", "swapped"))
+    )
 
     assert (100, before.keys()) == (len(before), after.keys())
     assert [] == [day for day in before if before[day] == after[day]]
@@ -200,7 +264,13 @@ def test_the_table_of_another_join_is_left_alone(con):
     backfill(spend(con, 1), into="out")
     other = Join(name="other", left=spend(con, 1).left, parts=spend(con, 1).parts)
 
-    with pytest.raises(EngineError, match="table 'out' on DuckDB holds spend, not other: give into= another name, or drop it first"):
+    with pytest.raises(
+        EngineError,
+        match=(
+            "table 'out' on DuckDB holds spend, not other: give into= another name, or drop it"
+            " first"
+        ),
+    ):
         backfill(other, into="out")
 
 
@@ -214,8 +284,15 @@ def test_a_table_that_was_dropped_is_filled_anew(con):
 
 
 def test_a_new_snapshot_recomputes_the_days_it_is_in_force(con):
-    con.raw_sql("create table users as select '2024-01-01' ds, i::varchar k, 0 tier from range(8) s(i)")
-    users = GroupBy(name="u", source=EntitySource(con.table("users"), snapshot="ds"), keys=["k"], features=["tier"])
+    con.raw_sql(
+        "create table users as select '2024-01-01' ds, i::varchar k, 0 tier from range(8) s(i)"
+    )
+    users = GroupBy(
+        name="u",
+        source=EntitySource(con.table("users"), snapshot="ds"),
+        keys=["k"],
+        features=["tier"],
+    )
     join = Join(name="levels", left=EventSource(con.table("lefts"), time="t"), parts=[users])
     backfill(join, into="out")
     con.raw_sql("insert into users select '2024-01-05', i::varchar, 1 from range(8) s(i)")
@@ -228,9 +305,16 @@ def test_a_new_snapshot_recomputes_the_days_it_is_in_force(con):
 
 def test_a_new_snapshot_whose_rows_are_all_filtered_out_is_seen(con):
     """Rule 6: it is in force, and the key it hides is null from then on."""
-    con.raw_sql("create table users as select '2024-01-01' ds, i::varchar k, 1 tier from range(8) s(i)")
+    con.raw_sql(
+        "create table users as select '2024-01-01' ds, i::varchar k, 1 tier from range(8) s(i)"
+    )
     users = con.table("users")
-    group_by = GroupBy(name="u", source=EntitySource(users.filter(users.tier > 0), snapshot="ds"), keys=["k"], features=["tier"])
+    group_by = GroupBy(
+        name="u",
+        source=EntitySource(users.filter(users.tier > 0), snapshot="ds"),
+        keys=["k"],
+        features=["tier"],
+    )
     join = Join(name="tiers", left=EventSource(con.table("lefts"), time="t"), parts=[group_by])
     backfill(join, into="out")
     con.raw_sql("insert into users select '2024-01-05', i::varchar, 0 from range(8) s(i)")
@@ -242,17 +326,30 @@ def test_a_new_snapshot_whose_rows_are_all_filtered_out_is_seen(con):
 
 
 def test_a_table_that_no_backfill_wrote_is_left_alone(con):
-    with pytest.raises(EngineError, match="DuckDB has a table 'events' that no backfill wrote: give into= another name, or drop it first"):
+    with pytest.raises(
+        EngineError,
+        match=(
+            "DuckDB has a table 'events' that no backfill wrote: give into= another name, or drop"
+            " it first"
+        ),
+    ):
         backfill(spend(con, 1), into="events")
 
     assert 500 == con.table("events").count().to_pyarrow().as_py()
 
 
 def test_columns_are_written_by_name_when_their_order_changes(con):
-    events, left = EventSource(con.table("events"), time="t"), EventSource(con.table("lefts"), time="t")
+    events, left = (
+        EventSource(con.table("events"), time="t"),
+        EventSource(con.table("lefts"), time="t"),
+    )
 
     def made(*aggregations):
-        return Join(name="j", left=left, parts=[GroupBy(name="g", source=events, keys=["k"], aggregations=aggregations)])
+        return Join(
+            name="j",
+            left=left,
+            parts=[GroupBy(name="g", source=events, keys=["k"], aggregations=aggregations)],
+        )
 
     backfill(made(_.v.min(), _.v.max()), "2024-01-03", "2024-01-04", into="out")
     backfill(made(_.v.max(), _.v.min()), into="out")
@@ -334,20 +431,52 @@ def spend_three(con):
 def test_a_full_disk_is_an_error_and_no_half_written_day(tmp_path):
     path = tmp_path / "warehouse.duckdb"
     con = ibis.duckdb.connect(path)
-    con.raw_sql("create table events as select (i % 7)::varchar k, timestamp '2024-01-01' + i * interval 37 second t, i::bigint v from range(500) s(i)")
-    con.raw_sql("create table lefts as select i as id, md5(i::varchar) || md5((i + 1)::varchar) filler, (i % 8)::varchar k, timestamp '2024-01-02 00:30' + (i % 10) * interval 1 day t from range(300000) s(i)")
+    con.raw_sql(
+        "create table events as select (i % 7)::varchar k, timestamp '2024-01-01' + i * interval 37"
+        " second t, i::bigint v from range(500) s(i)"
+    )
+    con.raw_sql(
+        "create table lefts as select i as id, md5(i::varchar) || md5((i + 1)::varchar) filler, (i"
+        " % 8)::varchar k, timestamp '2024-01-02 00:30' + (i % 10) * interval 1 day t from"
+        " range(300000) s(i)"
+    )
     con.disconnect()
     size = path.stat().st_size
     # a file may not grow past this: what a full disk does to a write, without filling one
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 2_000_000}, {size + 2_000_000}))"
+    limit = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 2_000_000},"
+        f" {size + 2_000_000}))"
+    )
 
-    run = subprocess.run([*script(RUN, limit, "con.raw_sql('set memory_limit = \\'500MB\\'')", 'backfill(join, into="out", step=1)'), str(path)], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [
+            *script(
+                RUN,
+                limit,
+                "con.raw_sql('set memory_limit = \\'500MB\\'')",
+                'backfill(join, into="out", step=1)',
+            ),
+            str(path),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert 0 != run.returncode
     assert "EngineError" in run.stderr
     con = ibis.duckdb.connect(path)
     days_done = filled(con) if LEDGER in con.list_tables() else []
-    counts = {r["d"]: r["n"] for r in con.table("out").group_by(d=_.t.date()).agg(n=_.count()).to_pyarrow().to_pylist()} if "out" in con.list_tables() else {}
+    counts = (
+        {
+            r["d"]: r["n"]
+            for r in (
+                con.table("out").group_by(d=_.t.date()).agg(n=_.count()).to_pyarrow().to_pylist()
+            )
+        }
+        if "out" in con.list_tables()
+        else {}
+    )
     assert dict.fromkeys(days_done, 30_000) == counts
     backfill(spend_three(con), into="out", step=1)
     assert 300_000 == con.table("out").count().to_pyarrow().as_py()
@@ -378,7 +507,9 @@ def test_a_column_of_another_type_is_named(con):
     join = spend(con, 1)
     con.raw_sql("alter table events alter column v type varchar")
 
-    with pytest.raises(EngineError, match=r"events\.v is string on DuckDB and int64 in the definition"):
+    with pytest.raises(
+        EngineError, match=r"events\.v is string on DuckDB and int64 in the definition"
+    ):
         backfill(join)
 
 
@@ -394,18 +525,29 @@ def test_an_empty_left_is_refused(con):
 def test_a_left_time_that_is_null_is_refused(con):
     con.raw_sql("insert into lefts values (99, '1', null)")
 
-    with pytest.raises(DefinitionError, match=r"1 of 81 rows of lefts have no t, and a feature needs a time to be as of: filter them out, as in left.filter\(_.t.notnull\(\)\)"):
+    with pytest.raises(
+        DefinitionError,
+        match=(
+            r"1 of 81 rows of lefts have no t, and a feature needs a time to be as of: filter them"
+            r" out, as in left.filter\(_.t.notnull\(\)\)"
+        ),
+    ):
         backfill(spend(con, 1), into="out")
 
 
 @pytest.mark.parametrize(
     ("unit", "epoch", "sentence"),
-    [("ms", 1_704_000_000, "lies between 1970-01-20 .*: are seconds read as milliseconds"), ("s", 1_704_000_000_000, "reaches the year 5[0-9]{4}: are milliseconds read as seconds")],
+    [
+        ("ms", 1_704_000_000, "lies between 1970-01-20 .*: are seconds read as milliseconds"),
+        ("s", 1_704_000_000_000, "reaches the year 5[0-9]{4}: are milliseconds read as seconds"),
+    ],
 )
 def test_a_time_in_the_wrong_unit_is_refused_for_sources_and_left(con, unit, epoch, sentence):
     con.raw_sql(f"create table raw as select '1' k, {epoch} + i ts, i::bigint v from range(5) s(i)")
     wrong = con.table("raw").mutate(t=_.ts.as_timestamp(unit))
-    group_by = GroupBy(name="g", source=EventSource(wrong, time="t"), keys=["k"], aggregations=[_.v.sum()])
+    group_by = GroupBy(
+        name="g", source=EventSource(wrong, time="t"), keys=["k"], aggregations=[_.v.sum()]
+    )
 
     with pytest.raises(DefinitionError, match=f"raw.t {sentence}"):
         backfill(Join(name="j", left=EventSource(con.table("lefts"), time="t"), parts=[group_by]))
@@ -415,7 +557,9 @@ def test_a_time_in_the_wrong_unit_is_refused_for_sources_and_left(con, unit, epo
 
 def test_events_without_a_time_or_key_belong_to_nobody(con):
     want = rows(backfill(spend(con, 1)))
-    con.raw_sql("insert into events values ('1', null, 100000), (null, timestamp '2024-01-03', 100000)")
+    con.raw_sql(
+        "insert into events values ('1', null, 100000), (null, timestamp '2024-01-03', 100000)"
+    )
 
     with pytest.warns(UserWarning, match="1 of 502 rows of events have no t and are in no window"):
         assert want == rows(backfill(spend(con, 1)))
@@ -425,7 +569,18 @@ def test_unbound_definitions_ask_for_a_connection(con):
     join = spend(con, 1)
     table = ibis.table({"k": "string", "t": "timestamp", "v": "int64"}, name="events")
     left = ibis.table({"id": "int64", "k": "string", "t": "timestamp"}, name="lefts")
-    unbound = Join(name="spend", left=EventSource(left, time="t"), parts=[GroupBy(name="g", source=EventSource(table, time="t"), keys=["k"], aggregations=[trailing(days(1), _.v.sum())])])
+    unbound = Join(
+        name="spend",
+        left=EventSource(left, time="t"),
+        parts=[
+            GroupBy(
+                name="g",
+                source=EventSource(table, time="t"),
+                keys=["k"],
+                aggregations=[trailing(days(1), _.v.sum())],
+            )
+        ],
+    )
 
     with pytest.raises(DefinitionError, match="spend is made of unbound tables: pass on="):
         backfill(unbound)
@@ -436,19 +591,28 @@ def test_unbound_definitions_ask_for_a_connection(con):
 def test_tables_of_two_connections_are_refused(con):
     other = ibis.duckdb.connect()
     other.raw_sql(LOAD.format(n=5))
-    join = Join(name="spend", left=EventSource(other.table("lefts"), time="t"), parts=spend(con, 1).parts)
+    join = Join(
+        name="spend", left=EventSource(other.table("lefts"), time="t"), parts=spend(con, 1).parts
+    )
 
-    with pytest.raises(DefinitionError, match="spend reads tables of 2 connections: pass on= the one that has them all"):
+    with pytest.raises(
+        DefinitionError,
+        match="spend reads tables of 2 connections: pass on= the one that has them all",
+    ):
         backfill(join)
 
 
 def test_dates_and_steps_are_checked(con):
     for start in ("yesterday", datetime(2024, 1, 3, 12), 20240103):  # noqa: DTZ001
-        with pytest.raises(DefinitionError, match="is no day: write it as a date, or as '2023-11-30'"):
+        with pytest.raises(
+            DefinitionError, match="is no day: write it as a date, or as '2023-11-30'"
+        ):
             backfill(spend(con, 1), start)
     with pytest.raises(DefinitionError, match="start=2024-01-05 is not before end=2024-01-03"):
         backfill(spend(con, 1), "2024-01-05", "2024-01-03")
-    with pytest.raises(DefinitionError, match=r"'out\.parquet' names one file, .* give into='out/', or into='out'"):
+    with pytest.raises(
+        DefinitionError, match=r"'out\.parquet' names one file, .* give into='out/', or into='out'"
+    ):
         backfill(spend(con, 1), into="out.parquet")
     with pytest.raises(DefinitionError, match="step=0 is no number of days"):
         backfill(spend(con, 1), step=0)
@@ -468,5 +632,3 @@ def test_the_left_is_evaluated_once(con):
     whole = {r["id"]: r["g_v_sum_1d"] for r in rows(backfill(spend(con, 1)))}
     assert 0 < len(got) < 80
     assert [whole[r["id"]] for r in got] == [r["g_v_sum_1d"] for r in got]
-
-

@@ -57,7 +57,18 @@ def test_explain_prints_the_plan_and_the_sql_of_every_engine(place, capsys):
 
 
 def test_backfill_fills_a_table_and_skips_what_is_there(place, capsys):
-    command = ["backfill", "defs.py:training", "--start", "2023-11-30", "--end", "2023-12-01", "--into", "out", "--warehouse", "shop.duckdb"]
+    command = [
+        "backfill",
+        "defs.py:training",
+        "--start",
+        "2023-11-30",
+        "--end",
+        "2023-12-01",
+        "--into",
+        "out",
+        "--warehouse",
+        "shop.duckdb",
+    ]
 
     assert [0, 0] == [main.main(command), main.main(command)]
 
@@ -70,7 +81,14 @@ def test_backfill_fills_a_table_and_skips_what_is_there(place, capsys):
 def test_a_reader_that_has_enough_is_no_error(place):
     code = "import sys; from workbench import cli; sys.exit(cli.main(['show', 'defs.py:spend_v1']))"
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as process:
         process.stdout.close()
         said = process.stderr.read()
 
@@ -84,7 +102,9 @@ def test_quickstart_ends_with_what_to_open_next(place, capsys):
     assert "quickstart_training_set_v1: 200 checkouts x 23 features in" in out
     assert "01_quickstart.ipynb" in out
     assert "200 of 200 checkouts fetch the same as their backfill row" in out
-    assert "without at= a fetch is for now, when windows over events up to 2023-11-30 are empty" in out
+    assert (
+        "without at= a fetch is for now, when windows over events up to 2023-11-30 are empty" in out
+    )
     assert 30 >= len(out.splitlines())
     assert (place / ".workbench" / "quickstart" / "training_set.parquet").is_file()
 
@@ -92,11 +112,23 @@ def test_quickstart_ends_with_what_to_open_next(place, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["show", "defs.py:spend_v2"], "defs.py defines no GroupBy or Join named 'spend_v2': did you mean 'spend_v1'?"),
+        (
+            ["show", "defs.py:spend_v2"],
+            "defs.py defines no GroupBy or Join named 'spend_v2': did you mean 'spend_v1'?",
+        ),
         (["show", "nothing.py:x"], "there is no file nothing.py in "),
-        (["backfill", "defs.py:training", "--into", "out"], "training is made of unbound tables: pass on="),
-        (["backfill", "defs.py:training", "--into", "out", "--warehouse", "none.duckdb"], "--warehouse none.duckdb is no file"),
-        (["backfill", "defs.py:training", "--into", "purchases", "--warehouse", "shop.duckdb"], "DuckDB has a table 'purchases' that no backfill wrote"),
+        (
+            ["backfill", "defs.py:training", "--into", "out"],
+            "training is made of unbound tables: pass on=",
+        ),
+        (
+            ["backfill", "defs.py:training", "--into", "out", "--warehouse", "none.duckdb"],
+            "--warehouse none.duckdb is no file",
+        ),
+        (
+            ["backfill", "defs.py:training", "--into", "purchases", "--warehouse", "shop.duckdb"],
+            "DuckDB has a table 'purchases' that no backfill wrote",
+        ),
         (["quickstart", "--data", "nowhere"], "nowhere has no users.parquet"),
     ],
 )

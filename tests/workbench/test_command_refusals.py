@@ -1,6 +1,8 @@
-"""C12: whatever a command is given that is broken, it says one sentence and ends with 2: no traceback, no driver's words for an error of ours.
+"""C12: whatever a command is given that is broken, it says one sentence and ends with 2: no
+traceback, no driver's words for an error of ours.
 
-CI takes each fault and each command once or twice; WORKBENCH_REFUSALS=1 takes every command with every fault on every engine.
+CI takes each fault and each command once or twice; WORKBENCH_REFUSALS=1 takes every command with
+every fault on every engine.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from workbench.commands.definition_references import definition
 # A command leaves its connections to the end of its process, which here is the tests' own.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["feature_workbench.commands"]
+COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
+    "feature_workbench.commands"
+]
 NAME = "refused_g"
 FILE = """
 import ibis
@@ -70,7 +74,16 @@ ON_DEFINITION = {
     "publish": ["--confirm", "--store", "STORE"],
     "show": [],
 }
-ON_NAME = {"catalog": [], "fetch": ["-k", '{"k": "a"}'], "history": [], "monitor": [], "rollback": ["--version", "1", "--warehouse", "WAREHOUSE"], "unpublish": [], "upload": ["--warehouse", "WAREHOUSE"], "dead-letters": []}
+ON_NAME = {
+    "catalog": [],
+    "fetch": ["-k", '{"k": "a"}'],
+    "history": [],
+    "monitor": [],
+    "rollback": ["--version", "1", "--warehouse", "WAREHOUSE"],
+    "unpublish": [],
+    "upload": ["--warehouse", "WAREHOUSE"],
+    "dead-letters": [],
+}
 
 
 def crossed(*axes):
@@ -103,7 +116,9 @@ def assert_refused(code, capsys, command, *words):
     assert "Traceback" not in said
     assert len(said.splitlines()) <= 3, said
     assert all(w in said for w in words), said
-    assert not any(w in said for w in ("psycopg.errors", "sqlalchemy", "_duckdb", "ibis.common", 'File "')), said
+    assert not any(
+        w in said for w in ("psycopg.errors", "sqlalchemy", "_duckdb", "ibis.common", 'File "')
+    ), said
     return said
 
 
@@ -138,14 +153,26 @@ def served(place, store, request):
     """The group-by, published from a table that was right."""
     made = definition("defs.py:group_by", (object,))
     url = warehouse_of("duck", place, request, RIGHT)
-    assert 0 == ended("publish", "defs.py:group_by", "--confirm", "--end", "2024-01-11", "--warehouse", url, "--store", store.url)
+    assert 0 == ended(
+        "publish",
+        "defs.py:group_by",
+        "--confirm",
+        "--end",
+        "2024-01-11",
+        "--warehouse",
+        url,
+        "--store",
+        store.url,
+    )
     yield made
     unpublish(NAME, store)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("broken", "engine"), crossed([*TABLES], ["duck", "postgres"]))
-def test_a_table_that_is_not_as_it_was_is_refused_in_a_sentence(engine, broken, place, store, served, request, capsys):
+def test_a_table_that_is_not_as_it_was_is_refused_in_a_sentence(
+    engine, broken, place, store, served, request, capsys
+):
     url = warehouse_of(engine, place, request, TABLES[broken])
     capsys.readouterr()
     for command in ("backfill", "compare", "publish", "upload"):
@@ -154,7 +181,13 @@ def test_a_table_that_is_not_as_it_was_is_refused_in_a_sentence(engine, broken, 
         where = ["--on" if command == "compare" else "--warehouse", url]
         more = ["--end", "2024-01-12"] if command in ("upload", "publish") else []
         of = ["--store", store.url] if command in ("upload", "publish") else []
-        into = ["--into", "refused_out"] if command == "backfill" else ["--confirm"] if command == "publish" else []
+        into = (
+            ["--into", "refused_out"]
+            if command == "backfill"
+            else ["--confirm"]
+            if command == "publish"
+            else []
+        )
 
         code = ended(command, *named, *where, *more, *of, *into)
 
@@ -163,42 +196,81 @@ def test_a_table_that_is_not_as_it_was_is_refused_in_a_sentence(engine, broken, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("broken", "command"), crossed([*MODULES], [*ON_DEFINITION]))
-def test_a_file_that_is_no_definition_is_refused_in_a_sentence(command, broken, place, store, capsys):
+def test_a_file_that_is_no_definition_is_refused_in_a_sentence(
+    command, broken, place, store, capsys
+):
     file = place / "broken.py"
     if broken != "no file":
         content = MODULES[broken]
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    code = ended(command, "broken.py:join", *(store.url if a == "STORE" else a for a in ON_DEFINITION[command]))
+    code = ended(
+        command,
+        "broken.py:join",
+        *(store.url if a == "STORE" else a for a in ON_DEFINITION[command]),
+    )
 
     assert_refused(code, capsys, command, "broken")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ON_NAME)
-def test_an_unknown_name_and_a_store_that_is_away_are_refused_in_a_sentence(command, place, store, request, capsys):
+def test_an_unknown_name_and_a_store_that_is_away_are_refused_in_a_sentence(
+    command, place, store, request, capsys
+):
     url = warehouse_of("duck", place, request, RIGHT)
     given = [url if a == "WAREHOUSE" else a for a in ON_NAME[command]]
     closed = "postgresql://nobody@127.0.0.1:1/nothing"
 
-    assert_refused(ended(command, "no_such_name", *given, "--store", store.url), capsys, command, "no_such_name")
+    assert_refused(
+        ended(command, "no_such_name", *given, "--store", store.url),
+        capsys,
+        command,
+        "no_such_name",
+    )
     assert_refused(ended(command, NAME, *given, "--store", closed), capsys, command, "127.0.0.1")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("wrong", "command"), crossed(["a text file", "a folder", "no file", "a server that is away", "no URL"], ["backfill", "publish", "upload"]))
-def test_a_warehouse_that_cannot_be_opened_is_refused_in_a_sentence(command, wrong, place, store, served, capsys):
+@pytest.mark.parametrize(
+    ("wrong", "command"),
+    crossed(
+        ["a text file", "a folder", "no file", "a server that is away", "no URL"],
+        ["backfill", "publish", "upload"],
+    ),
+)
+def test_a_warehouse_that_cannot_be_opened_is_refused_in_a_sentence(
+    command, wrong, place, store, served, capsys
+):
     (place / "text.duckdb").write_text("no database" * 1000)
-    url = {"a text file": "text.duckdb", "a folder": str(place), "no file": "none.duckdb", "a server that is away": "postgres://u:secret@127.0.0.1:1/x", "no URL": "nonsense://x"}[wrong]
+    url = {
+        "a text file": "text.duckdb",
+        "a folder": str(place),
+        "no file": "none.duckdb",
+        "a server that is away": "postgres://u:secret@127.0.0.1:1/x",
+        "no URL": "nonsense://x",
+    }[wrong]
     capsys.readouterr()
 
-    code = ended(command, *([NAME] if command == "upload" else ["defs.py:group_by" if command == "publish" else "defs.py:join"]), "--warehouse", url, *(["--into", "o"] if command == "backfill" else ["--store", store.url]))
+    code = ended(
+        command,
+        *(
+            [NAME]
+            if command == "upload"
+            else ["defs.py:group_by" if command == "publish" else "defs.py:join"]
+        ),
+        "--warehouse",
+        url,
+        *(["--into", "o"] if command == "backfill" else ["--store", store.url]),
+    )
 
     assert "secret" not in assert_refused(code, capsys, command)
 
 
 @pytest.mark.slow
-def test_what_cannot_be_written_or_listened_to_is_refused_in_a_sentence(place, store, served, request, capsys):
+def test_what_cannot_be_written_or_listened_to_is_refused_in_a_sentence(
+    place, store, served, request, capsys
+):
     url = warehouse_of("duck", place, request, RIGHT)
     (place / "file").write_text("x")
     with socket.socket() as taken:
@@ -208,14 +280,43 @@ def test_what_cannot_be_written_or_listened_to_is_refused_in_a_sentence(place, s
         capsys.readouterr()
         of = ["--store", store.url]
 
-        assert_refused(ended("backfill", "defs.py:join", "--into", "file/out/", "--warehouse", url), capsys, "backfill")
-        assert_refused(ended("dashboard", "defs.py:group_by", "--warehouse", url, *of, "--export", "file/board.html"), capsys, "dashboard", "file/board.html")
-        assert_refused(ended("monitor", NAME, "--store-only", *of, "--metrics", "file/x.prom"), capsys, "monitor", "file/x.prom")
-        assert_refused(ended("dashboard", "defs.py:group_by", "--warehouse", url, *of, "--port", port), capsys, "dashboard", str(port))
+        assert_refused(
+            ended("backfill", "defs.py:join", "--into", "file/out/", "--warehouse", url),
+            capsys,
+            "backfill",
+        )
+        assert_refused(
+            ended(
+                "dashboard",
+                "defs.py:group_by",
+                "--warehouse",
+                url,
+                *of,
+                "--export",
+                "file/board.html",
+            ),
+            capsys,
+            "dashboard",
+            "file/board.html",
+        )
+        assert_refused(
+            ended("monitor", NAME, "--store-only", *of, "--metrics", "file/x.prom"),
+            capsys,
+            "monitor",
+            "file/x.prom",
+        )
+        assert_refused(
+            ended("dashboard", "defs.py:group_by", "--warehouse", url, *of, "--port", port),
+            capsys,
+            "dashboard",
+            str(port),
+        )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("keys", ["{", "5", '["a"]', '{"q": 1}', '{"k": {"a": 1}}', "null", '{"k": "\\u0000"}'])
+@pytest.mark.parametrize(
+    "keys", ["{", "5", '["a"]', '{"q": 1}', '{"k": {"a": 1}}', "null", '{"k": "\\u0000"}']
+)
 def test_keys_that_are_none_are_refused_in_a_sentence(keys, place, store, served, capsys):
     capsys.readouterr()
 
@@ -224,4 +325,7 @@ def test_keys_that_are_none_are_refused_in_a_sentence(keys, place, store, served
 
 def test_every_command_is_in_the_matrix():
     """But those that become another process, and those that take neither a definition nor a name."""
-    assert {*COMMANDS} - {"grants", "migrate", "quickstart", "serve", "stream"} == {*ON_DEFINITION, *ON_NAME}
+    assert {*COMMANDS} - {"grants", "migrate", "quickstart", "serve", "stream"} == {
+        *ON_DEFINITION,
+        *ON_NAME,
+    }

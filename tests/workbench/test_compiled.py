@@ -1,4 +1,6 @@
-"""SQL of previews is written once a definition, and never stands for another one, or for rows that were."""
+"""SQL of previews is written once a definition, and never stands for another one, or for rows that
+were.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,17 @@ import ibis
 import pytest
 from ibis import _
 
-from workbench import DefinitionError, EventSource, GroupBy, Join, days, preview, quickstart, samples, trailing
+from workbench import (
+    DefinitionError,
+    EventSource,
+    GroupBy,
+    Join,
+    days,
+    preview,
+    quickstart,
+    samples,
+    trailing,
+)
 from workbench.previews import local_copy, sql_cache
 from workbench.training.backfilling import backfill
 
@@ -27,15 +39,36 @@ def wrote(monkeypatch):
     """The keys of the statements that were written, in order."""
     keys, written = [], sql_cache.written
     monkeypatch.setattr(sql_cache, "STATEMENTS", type(sql_cache.STATEMENTS)())
-    monkeypatch.setattr(local_copy, "written", lambda key, write: written(key, lambda: (keys.append(key[1]), write())[1]))
+    monkeypatch.setattr(
+        local_copy,
+        "written",
+        lambda key, write: written(key, lambda: (keys.append(key[1]), write())[1]),
+    )
     return keys
 
 
 def of(shop, *aggregations, source=None, name="bought"):
     left = EventSource(shop.table("checkouts"), time="ts")
-    other = GroupBy(name="back", source=EventSource(shop.table("returns"), time="ts"), keys=["user_id"], aggregations=[_.refund_amt.max()])
+    other = GroupBy(
+        name="back",
+        source=EventSource(shop.table("returns"), time="ts"),
+        keys=["user_id"],
+        aggregations=[_.refund_amt.max()],
+    )
     source = shop.table("purchases") if source is None else source
-    return Join(name="j", left=left, parts=[GroupBy(name=name, source=EventSource(source, time="ts"), keys=["user_id"], aggregations=aggregations), other])
+    return Join(
+        name="j",
+        left=left,
+        parts=[
+            GroupBy(
+                name=name,
+                source=EventSource(source, time="ts"),
+                keys=["user_id"],
+                aggregations=aggregations,
+            ),
+            other,
+        ],
+    )
 
 
 def shown(join, shop, **options):
@@ -44,7 +77,10 @@ def shown(join, shop, **options):
 
 def backfilled(join, shop, rows):
     """The same left rows, as a backfill gives them."""
-    whole = {(r["user_id"], r["ts"]): r for r in backfill(join, on=shop).to_pyarrow().to_pylist(maps_as_pydicts="strict")}
+    whole = {
+        (r["user_id"], r["ts"]): r
+        for r in backfill(join, on=shop).to_pyarrow().to_pylist(maps_as_pydicts="strict")
+    }
     return [whole[r["user_id"], r["ts"]] for r in rows]
 
 
@@ -77,8 +113,14 @@ def test_rows_are_read_anew(shop, wrote):
 def test_a_column_that_no_feature_takes_is_another_statement(shop):
     """Equal by meaning, but what stands beside an event is not the same."""
     purchases = shop.table("purchases")
-    few = of(shop, _.purchase_price.sum(), source=purchases.select("user_id", "ts", "purchase_price"))
-    more = of(shop, _.purchase_price.sum(), source=purchases.select("user_id", "ts", "purchase_price", twice=_.purchase_price * 2))
+    few = of(
+        shop, _.purchase_price.sum(), source=purchases.select("user_id", "ts", "purchase_price")
+    )
+    more = of(
+        shop,
+        _.purchase_price.sum(),
+        source=purchases.select("user_id", "ts", "purchase_price", twice=_.purchase_price * 2),
+    )
     assert few.parts[0].group_by == more.parts[0].group_by
     assert "twice" not in shown(few, shop, row=1).moment.events[0].source
     assert "twice" in shown(more, shop, row=1).moment.events[0].source
@@ -90,21 +132,38 @@ def test_the_type_of_a_column_is_part_of_it(shop):
     other = ibis.duckdb.connect()
     for name in ("checkouts", "returns"):
         other.create_table(name, shop.table(name).to_pyarrow())
-    other.create_table("purchases", shop.table("purchases").mutate(purchase_price=_.purchase_price.cast("float64") + 0.5).to_pyarrow())
-    values = [r["bought_purchase_price_sum"] for r in shown(of(other, _.purchase_price.sum()), other).rows]
+    other.create_table(
+        "purchases",
+        shop.table("purchases")
+        .mutate(purchase_price=_.purchase_price.cast("float64") + 0.5)
+        .to_pyarrow(),
+    )
+    values = [
+        r["bought_purchase_price_sum"] for r in shown(of(other, _.purchase_price.sum()), other).rows
+    ]
     assert price.is_integer()
     assert any(v is not None and v % 1 for v in values)
 
 
 def test_rows_in_memory_belong_to_their_connection(wrote):
-    """A statement names an in-memory table as the connection that ran it does; another one has to be told of it first."""
+    """A statement names an in-memory table as the connection that ran it does.
+
+    Another one has to be told of it first.
+    """
     rows = [{"user_id": "a", "ts": f"2024-01-0{d} 00:00:00", "v": d} for d in range(1, 5)]
     for _turn in range(2):
         con = ibis.duckdb.connect()
         con.raw_sql("create table asks as select 'a' user_id, timestamp '2024-01-04 12:00:00' ts")
         events = ibis.memtable(rows).mutate(ts=_.ts.cast("timestamp"))
-        group_by = GroupBy(name="g", source=EventSource(events, time="ts"), keys=["user_id"], aggregations=[trailing(days(2), _.v.sum())])
-        found = shown(Join(name="j", left=EventSource(con.table("asks"), time="ts"), parts=[group_by]), con)
+        group_by = GroupBy(
+            name="g",
+            source=EventSource(events, time="ts"),
+            keys=["user_id"],
+            aggregations=[trailing(days(2), _.v.sum())],
+        )
+        found = shown(
+            Join(name="j", left=EventSource(con.table("asks"), time="ts"), parts=[group_by]), con
+        )
         assert found.value == 7
     assert sql_cache.identity(group_by) is None
 

@@ -1,4 +1,6 @@
-"""V6 and N13: each coloured text can be read on each background that it may stand on, in every theme."""
+"""V6 and N13: each coloured text can be read on each background that it may stand on, in every
+theme.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,13 @@ STYLE = (Path(__file__).parents[2] / "workbench" / "html" / "style.css").read_te
 TEXTS = ("fg", "muted", "ok", "warn", "alert")
 GROUNDS = ("bg", "hover", "sel", "sunk")
 HOSTS = {
-    **{f"lab-{t}": (f"data-jp-theme-light={'true' if t == 'light' else 'false'}", c) for t, c in THEMES.items()},
+    **{
+        f"lab-{t}": (f"data-jp-theme-light={'true' if t == 'light' else 'false'}", c)
+        for t, c in THEMES.items()
+    },
     **{f"vscode-{t}": (f"data-vscode-theme-kind=vscode-{t}", c) for t, c in VSCODE.items()},
     **{f"plain-{t}": ("", f"color-scheme:{t}") for t in ("light", "dark")},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -33,7 +38,9 @@ def test_every_coloured_text_can_be_read_on_every_background(host, browser):
             f"<!doctype html><style>{STYLE}</style><body {told} style='{colours}'>"
             f"<div class=fw><table><tr>{cells}</tr></table></div>"
         )
-        found = {e.get_attribute("id"): e.evaluate(CONTRAST) for e in page.query_selector_all("span")}
+        found = {
+            e.get_attribute("id"): e.evaluate(CONTRAST) for e in page.query_selector_all("span")
+        }
     finally:
         page.close()
 

@@ -1,4 +1,6 @@
-"""A live preview without a browser: what each request shows is what a backfill gives, at any time, after any other request."""
+"""A live preview without a browser: what each request shows is what a backfill gives, at any time,
+after any other request.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ibis import _
 
-from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, backfill, days, hours, last_k, preview, quickstart, samples, trailing
+from workbench import (
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    backfill,
+    days,
+    hours,
+    last_k,
+    preview,
+    quickstart,
+    samples,
+    trailing,
+)
 from workbench.live import Conversation, RefusedError, Request
 from workbench.portable.arrow_types import fetched, typed
 from workbench.previews.explained_value import moment
@@ -45,20 +61,60 @@ def at_time(con, join, row, at):
     """One left row's features by a backfill as of another time."""
     schema = join.left.table.schema.to_pyarrow()
     time = pa.array([at], pa.timestamp("us")).cast(schema.field(join.left.time).type)
-    left = pa.Table.from_arrays([time if f.name == join.left.time else pa.array([row[f.name]], f.type) for f in schema], names=schema.names)
+    left = pa.Table.from_arrays(
+        [time if f.name == join.left.time else pa.array([row[f.name]], f.type) for f in schema],
+        names=schema.names,
+    )
     name = ibis.util.gen_name("asked")
     con.create_table(name, left)
-    moved = Join(name="asked", left=EventSource(typed(con.table(name), join.left.table.schema), time=join.left.time), parts=join.parts)
-    return fetched(engine_for(moved, con), backfill(moved, on=con)).to_pylist(maps_as_pydicts="strict")[0]
+    moved = Join(
+        name="asked",
+        left=EventSource(typed(con.table(name), join.left.table.schema), time=join.left.time),
+        parts=join.parts,
+    )
+    return fetched(engine_for(moved, con), backfill(moved, on=con)).to_pylist(
+        maps_as_pydicts="strict"
+    )[0]
 
 
 def variants(con):
     """Joins of every kind of instant: exact, sawtooth, snapshot, entities, maps, order, all time."""
     purchases, users, checkouts = con.table("purchases"), con.table("users"), con.table("checkouts")
-    price = [trailing(days(3), _.purchase_price.sum(), _.purchase_price.count(where=_.purchase_price > 200).name("dear"), _.purchase_price.max()), last_k(_.purchase_price, 3), _.purchase_price.mean()]
-    made = [GroupBy(name=name, source=EventSource(purchases, time="ts", order=["purchase_id"]), keys=["user_id"], aggregations=price, **options) for name, options in (("e", {}), ("s", {"resolution": "sawtooth"}), ("d", {"accuracy": "snapshot"}))]
-    state = GroupBy(name="u", source=EntitySource(users, snapshot="ds"), keys=["user_id"], features=["email_verified"])
-    return Join(name="all_kinds", left=EventSource(checkouts, time="ts"), parts=[*made, state, JoinPart(made[0], prefix="recent", max_age=hours(30))])
+    price = [
+        trailing(
+            days(3),
+            _.purchase_price.sum(),
+            _.purchase_price.count(where=_.purchase_price > 200).name("dear"),
+            _.purchase_price.max(),
+        ),
+        last_k(_.purchase_price, 3),
+        _.purchase_price.mean(),
+    ]
+    made = [
+        GroupBy(
+            name=name,
+            source=EventSource(purchases, time="ts", order=["purchase_id"]),
+            keys=["user_id"],
+            aggregations=price,
+            **options,
+        )
+        for name, options in (
+            ("e", {}),
+            ("s", {"resolution": "sawtooth"}),
+            ("d", {"accuracy": "snapshot"}),
+        )
+    ]
+    state = GroupBy(
+        name="u",
+        source=EntitySource(users, snapshot="ds"),
+        keys=["user_id"],
+        features=["email_verified"],
+    )
+    return Join(
+        name="all_kinds",
+        left=EventSource(checkouts, time="ts"),
+        parts=[*made, state, JoinPart(made[0], prefix="recent", max_age=hours(30))],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +129,20 @@ def shown(kinds, shop):
 
 
 @settings(max_examples=15, deadline=None)
-@given(row=st.integers(0, 9), feature=st.integers(0, 100), at=st.integers(1_698_700_000_000_000, 1_701_500_000_000_000))
+@given(
+    row=st.integers(0, 9),
+    feature=st.integers(0, 100),
+    at=st.integers(1_698_700_000_000_000, 1_701_500_000_000_000),
+)
 def test_a_value_as_of_any_time_is_a_backfill_at_that_time(shop, kinds, shown, row, feature, at):
     name = [f.name for f in kinds.outputs][feature % len(kinds.outputs)]
 
     seen = moment(shown, shown.rows[row], name, at)
 
     expected = at_time(shop, kinds, shown.rows[row], at)
-    assert {f.name: expected[f.name] for f in kinds.outputs} == {f.name: seen.row[f.name] for f in kinds.outputs}
+    assert {f.name: expected[f.name] for f in kinds.outputs} == {
+        f.name: seen.row[f.name] for f in kinds.outputs
+    }
 
 
 def test_every_change_of_a_value_is_found_from_the_one_before(shop, shown):
@@ -89,7 +151,9 @@ def test_every_change_of_a_value_is_found_from_the_one_before(shop, shown):
     walked = []
 
     at = seen.at
-    while (at := moment(shown, row, "e_purchase_price_sum_3d", at).change(-1)) is not None and len(walked) < 12:
+    while (at := moment(shown, row, "e_purchase_price_sum_3d", at).change(-1)) is not None and len(
+        walked
+    ) < 12:
         walked.append(at)
 
     values = [moment(shown, row, "e_purchase_price_sum_3d", t).value for t in walked]
@@ -143,7 +207,13 @@ def test_a_hidden_engine_gives_what_the_brought_rows_give(shop, monkeypatch):
     assert far.engine is far.near.origin
     assert (near.rows, near.nulls) == (far.rows, far.nulls)
     a, b = (moment(p, p.rows[4], SUM, 1_700_800_000_000_000) for p in (near, far))
-    assert (a.value, a.events, a.steps, a.totals, a.leaked) == (b.value, b.events, b.steps, b.totals, b.leaked)
+    assert (a.value, a.events, a.steps, a.totals, a.leaked) == (
+        b.value,
+        b.events,
+        b.steps,
+        b.totals,
+        b.leaked,
+    )
 
 
 @pytest.fixture
@@ -151,7 +221,11 @@ def counted(monkeypatch):
     """Scans of source tables that were brought, by name."""
     scans = []
     real = Nearby._one  # noqa: SLF001 what it counts
-    monkeypatch.setattr(Nearby, "_one", lambda self, table, asked: scans.append(table.name) or real(self, table, asked))
+    monkeypatch.setattr(
+        Nearby,
+        "_one",
+        lambda self, table, asked: scans.append(table.name) or real(self, table, asked),
+    )
     return scans
 
 
@@ -173,7 +247,14 @@ def test_a_page_is_the_same_whatever_was_turned_to_before(shop, numbers, size):
     near, fresh = (Nearby(join, engine_for(join, shop)) for _ in range(2))
 
     for number in numbers:
-        got, alone = page(near, number, size), page(fresh if number == numbers[0] else Nearby(join, engine_for(join, shop)), number, size)
+        got, alone = (
+            page(near, number, size),
+            page(
+                fresh if number == numbers[0] else Nearby(join, engine_for(join, shop)),
+                number,
+                size,
+            ),
+        )
         assert (alone.rows, alone.nulls, alone.first) == (got.rows, got.nulls, got.first)
         assert got.brought
 
@@ -204,7 +285,9 @@ def test_a_cancelled_scan_is_not_asked_again_where_the_tables_are(shop, explorer
         raise EngineError(message)
 
     monkeypatch.setattr(near, "_one", cancelled)
-    monkeypatch.setattr(near.origin, "keep", lambda _: pytest.fail("the warehouse was asked for the whole page"))
+    monkeypatch.setattr(
+        near.origin, "keep", lambda _: pytest.fail("the warehouse was asked for the whole page")
+    )
     with pytest.raises(EngineError, match="interrupted"):
         ask(explorer, "page", page=5)
 
@@ -213,16 +296,43 @@ IDS = [f"0000000{i}-aaaa-4bbb-8ccc-00000000000{i}" for i in range(6)]
 
 
 def with_ids(con):
-    """A join by uuids, over events that have JSON beside them, and snapshots of what has a uuid of its own."""
-    events = pa.table({"k": [IDS[i % 5] for i in range(40)], "ts": [datetime(2024, 1, 1 + i % 9, i % 23) for i in range(40)], "v": list(range(40)), "about": [f'{{"a": {i}}}' for i in range(40)]})  # noqa: DTZ001
+    """A join by uuids, over events that have JSON beside them, and snapshots of what has a uuid of
+    its own.
+    """
+    events = pa.table(
+        {
+            "k": [IDS[i % 5] for i in range(40)],
+            "ts": [datetime(2024, 1, 1 + i % 9, i % 23) for i in range(40)],  # noqa: DTZ001
+            "v": list(range(40)),
+            "about": [f'{{"a": {i}}}' for i in range(40)],
+        }
+    )
     owners = pa.table({"k": IDS, "ds": ["2024-01-04"] * 6, "owner": IDS[::-1]})
     lefts = pa.table({"k": [*IDS, None], "t": [datetime(2024, 1, 8)] * 7})  # noqa: DTZ001
-    for name, rows, types in (("id_events", events, {"k": "uuid", "about": "json"}), ("id_owners", owners, {"k": "uuid", "owner": "uuid"}), ("id_lefts", lefts, {"k": "uuid"})):
+    for name, rows, types in (
+        ("id_events", events, {"k": "uuid", "about": "json"}),
+        ("id_owners", owners, {"k": "uuid", "owner": "uuid"}),
+        ("id_lefts", lefts, {"k": "uuid"}),
+    ):
         con.create_table(f"{name}_told", rows, overwrite=True)
         con.raw_sql(f"drop table if exists {name}")
-        con.raw_sql(f"create table {name} as select {', '.join(f'cast({c} as {types[c]}) as {c}' if c in types else c for c in rows.column_names)} from {name}_told")
-    v = GroupBy(name="e", source=EventSource(con.table("id_events"), time="ts"), keys=["k"], aggregations=[trailing(days(5), _.v.sum()), last_k(_.v, 2)])
-    o = GroupBy(name="o", source=EntitySource(con.table("id_owners"), snapshot="ds"), keys=["k"], features=["owner"])
+        con.raw_sql(
+            f"create table {name} as select"
+            f" {', '.join(f'cast({c} as {types[c]}) as {c}' if c in types else c for c in rows.column_names)}"
+            f" from {name}_told"
+        )
+    v = GroupBy(
+        name="e",
+        source=EventSource(con.table("id_events"), time="ts"),
+        keys=["k"],
+        aggregations=[trailing(days(5), _.v.sum()), last_k(_.v, 2)],
+    )
+    o = GroupBy(
+        name="o",
+        source=EntitySource(con.table("id_owners"), snapshot="ds"),
+        keys=["k"],
+        features=["owner"],
+    )
     return Join(name="by_id", left=EventSource(con.table("id_lefts"), time="t"), parts=[v, o])
 
 
@@ -231,12 +341,24 @@ def looked_at_by_ids(con, monkeypatch):
 
     join = with_ids(con)
     rows = fetched(engine_for(join, con), backfill(join, on=con)).to_pylist()
-    expected = {r["k"] and str(r["k"]): {n: str(v) if n == "o_owner" and v else v for n, v in r.items() if n[:2] in ("e_", "o_")} for r in rows}
+    expected = {
+        r["k"] and str(r["k"]): {
+            n: str(v) if n == "o_owner" and v else v for n, v in r.items() if n[:2] in ("e_", "o_")
+        }
+        for r in rows
+    }
     explorer = preview(join, 2, "e_v_sum_5d", on=con).live()[0]
 
     def shown():
         found = explorer.queries.page(explorer.state)
-        return found, {r["k"] and str(r["k"]): {n: str(v) if n == "o_owner" and v else v for n, v in r.items() if n[:2] in ("e_", "o_")} for r in found.rows}
+        return found, {
+            r["k"] and str(r["k"]): {
+                n: str(v) if n == "o_owner" and v else v
+                for n, v in r.items()
+                if n[:2] in ("e_", "o_")
+            }
+            for r in found.rows
+        }
 
     found, values = shown()
     assert (True, expected) == (found.brought, values)
@@ -259,8 +381,22 @@ def looked_at_by_ids(con, monkeypatch):
     monkeypatch.setattr(local_copy, "MOST", 3)
     far = page(Nearby(join, engine_for(join, con)), 1, 10)
     b = moment(far, far.rows[1], "e_v_sum_5d", at)
-    assert (False, [{k: str(v) if k in ("k", "o_owner") and v else v for k, v in r.items()} for r in found.rows]) == (far.brought, [{k: str(v) if k in ("k", "o_owner") and v else v for k, v in r.items()} for r in far.rows])
-    assert (moved.value, moved.steps, moved.totals, len(moved.events)) == (b.value, b.steps, b.totals, len(b.events))
+    assert (
+        False,
+        [
+            {k: str(v) if k in ("k", "o_owner") and v else v for k, v in r.items()}
+            for r in found.rows
+        ],
+    ) == (
+        far.brought,
+        [{k: str(v) if k in ("k", "o_owner") and v else v for k, v in r.items()} for r in far.rows],
+    )
+    assert (moved.value, moved.steps, moved.totals, len(moved.events)) == (
+        b.value,
+        b.steps,
+        b.totals,
+        len(b.events),
+    )
     explorer.close()
 
 
@@ -326,15 +462,36 @@ def test_what_cannot_be_shown_is_refused_and_loses_nothing(explorer, kind, param
 
 def test_hostile_text_stays_text(duck):
     evil = "<img src=x onerror=alert(1)>"
-    duck.create_table("e", ibis.memtable({"k": [evil], "t": ["2024-01-01"], "v": [1]}).mutate(t=_.t.cast("timestamp")))
-    duck.create_table("l", ibis.memtable({"k": [evil], "t": ["2024-01-02"]}).mutate(t=_.t.cast("timestamp")))
-    group_by = GroupBy(name="g", source=EventSource(duck.table("e"), time="t"), keys=["k"], aggregations=[_.v.sum()], description=evil)
-    explorer = preview(Join(name="j", left=EventSource(duck.table("l"), time="t"), parts=[group_by]), on=duck).live()[0]
+    duck.create_table(
+        "e",
+        ibis.memtable({"k": [evil], "t": ["2024-01-01"], "v": [1]}).mutate(t=_.t.cast("timestamp")),
+    )
+    duck.create_table(
+        "l", ibis.memtable({"k": [evil], "t": ["2024-01-02"]}).mutate(t=_.t.cast("timestamp"))
+    )
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(duck.table("e"), time="t"),
+        keys=["k"],
+        aggregations=[_.v.sum()],
+        description=evil,
+    )
+    explorer = preview(
+        Join(name="j", left=EventSource(duck.table("l"), time="t"), parts=[group_by]), on=duck
+    ).live()[0]
 
-    every = [explorer.page(), *ask(explorer, "tab", tab="lineage").values(), *ask(explorer, "columns", query=evil).values(), *ask(explorer, "rows", column="k", op="=", value=evil).values()]
+    every = [
+        explorer.page(),
+        *ask(explorer, "tab", tab="lineage").values(),
+        *ask(explorer, "columns", query=evil).values(),
+        *ask(explorer, "rows", column="k", op="=", value=evil).values(),
+    ]
 
     assert all("<img" not in html for html in every)
-    assert all(evil.replace("<", "&lt;").replace(">", "&gt;") in html for html in (every[0], every[1], every[2]))
+    assert all(
+        evil.replace("<", "&lt;").replace(">", "&gt;") in html
+        for html in (every[0], every[1], every[2])
+    )
 
 
 def test_an_answer_keeps_within_the_size_of_a_page(explorer):
@@ -348,7 +505,10 @@ def test_another_engine_shows_the_same(request, shop, name):
     con = request.getfixturevalue(name)
     for table in ("purchases", "returns", "users", "checkouts"):
         con.create_table(table, shop.table(table).to_pyarrow(), overwrite=True)
-    here, there = (page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, c)), 3, 10) for c in (shop, con))
+    here, there = (
+        page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, c)), 3, 10)
+        for c in (shop, con)
+    )
 
     assert there.engine is there.near.engine
     assert (here.rows, here.nulls) == (there.rows, there.nulls)
@@ -362,7 +522,15 @@ def test_a_conversation_with_the_real_explorer_answers_each_request_once(explore
     sent = queue.Queue()
     talk = Conversation(explorer, sent.put)
     for number, slot in ((1, "view"), (2, "guards")):
-        talk.receive({"v": 1, "id": number, "slot": slot, "kind": "page" if slot == "view" else "guards", "params": {"page": 3} if slot == "view" else {}})
+        talk.receive(
+            {
+                "v": 1,
+                "id": number,
+                "slot": slot,
+                "kind": "page" if slot == "view" else "guards",
+                "params": {"page": 3} if slot == "view" else {},
+            }
+        )
 
     replies = []
     while len([r for r in replies if r.get("done")]) < 2:
@@ -383,26 +551,53 @@ def test_a_value_is_pinned_as_a_test_that_passes(shop, explorer):
 
     source = unescape(re.search(r"<pre[^>]*>(.*?)</pre>", drawn, re.DOTALL)[1])
     assert "check(\n    quickstart_purchases_v1," in source
-    assert eval(source, {"check": lambda *a, **k: check(*a, **k, engines=["duckdb"]), "quickstart_purchases_v1": quickstart.purchases_v1})  # noqa: S307 what a person would run
+    assert eval(  # noqa: S307 what a person would run
+        source,
+        {
+            "check": lambda *a, **k: check(*a, **k, engines=["duckdb"]),
+            "quickstart_purchases_v1": quickstart.purchases_v1,
+        },
+    )
 
 
 def crowded(duck, times, left="2024-01-03 00:00:00"):
-    duck.create_table("e", ibis.memtable({"k": ["a"] * len(times), "t": times, "v": list(range(1, len(times) + 1))}).mutate(t=_.t.cast("timestamp")))
+    duck.create_table(
+        "e",
+        ibis.memtable(
+            {"k": ["a"] * len(times), "t": times, "v": list(range(1, len(times) + 1))}
+        ).mutate(t=_.t.cast("timestamp")),
+    )
     duck.create_table("l", ibis.memtable({"k": ["a"], "t": [left]}).mutate(t=_.t.cast("timestamp")))
-    group_by = GroupBy(name="g", source=EventSource(duck.table("e"), time="t"), keys=["k"], aggregations=trailing(hours(1), _.v.sum()))
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(duck.table("e"), time="t"),
+        keys=["k"],
+        aggregations=trailing(hours(1), _.v.sum()),
+    )
     return Join(name="j", left=EventSource(duck.table("l"), time="t"), parts=[group_by])
 
 
 def test_the_next_change_is_the_next_one_among_hundreds_of_events_of_a_day(duck):
-    times = [f"2024-01-02 {m // 60:02}:{m % 60:02}:30" for m in range(0, 1400, 7)] + ["2024-01-03 00:00:30"]
+    times = [f"2024-01-02 {m // 60:02}:{m % 60:02}:30" for m in range(0, 1400, 7)] + [
+        "2024-01-03 00:00:30"
+    ]
     join = crowded(duck, times)
     shown = page(Nearby(join, engine_for(join, duck)), 1, 10)
     seen = moment(shown, shown.rows[0], "g_v_sum_1h")
 
     step = seen.change(1)
 
-    values = [moment(shown, shown.rows[0], "g_v_sum_1h", at).value for at in (seen.at, step - 1, step)]
-    entering, leaving = _us(datetime(2024, 1, 3, 0, 0, 30)) + 1, min(t + 3_600_000_001 for t in map(_us, map(datetime.fromisoformat, times)) if t + 3_600_000_001 > seen.at)  # noqa: DTZ001
+    values = [
+        moment(shown, shown.rows[0], "g_v_sum_1h", at).value for at in (seen.at, step - 1, step)
+    ]
+    entering, leaving = (
+        _us(datetime(2024, 1, 3, 0, 0, 30)) + 1,  # noqa: DTZ001
+        min(
+            t + 3_600_000_001
+            for t in map(_us, map(datetime.fromisoformat, times))
+            if t + 3_600_000_001 > seen.at
+        ),
+    )
     assert min(entering, leaving) == step
     assert values[0] == values[1] != values[2]
 
@@ -413,16 +608,28 @@ def test_rows_that_cannot_be_read_again_are_an_error_and_not_another_pages(shop,
     near = Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop))
     first = page(near, 1, 10)
     page(near, 5, 10)
-    monkeypatch.setattr(near, "_one", lambda *_args: (_ for _ in ()).throw(EngineError("interrupted")))
+    monkeypatch.setattr(
+        near, "_one", lambda *_args: (_ for _ in ()).throw(EngineError("interrupted"))
+    )
 
     with pytest.raises(EngineError, match="could not be read again"):
         moment(first, first.rows[3], SUM, 1_700_800_000_000_000)
 
 
 def test_a_left_of_milliseconds_is_moved_to_the_milliseconds_that_it_has(duck):
-    duck.create_table("e", ibis.memtable({"k": ["a"], "t": ["2024-01-01"], "v": [1]}).mutate(t=_.t.cast("timestamp")))
-    left = ibis.memtable(pa.table({"k": ["a"], "t": pa.array([1_704_200_000_000], pa.timestamp("ms"))}))
-    group_by = GroupBy(name="g", source=EventSource(duck.table("e"), time="t"), keys=["k"], aggregations=[_.v.sum()])
+    duck.create_table(
+        "e",
+        ibis.memtable({"k": ["a"], "t": ["2024-01-01"], "v": [1]}).mutate(t=_.t.cast("timestamp")),
+    )
+    left = ibis.memtable(
+        pa.table({"k": ["a"], "t": pa.array([1_704_200_000_000], pa.timestamp("ms"))})
+    )
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(duck.table("e"), time="t"),
+        keys=["k"],
+        aggregations=[_.v.sum()],
+    )
     join = Join(name="j", left=EventSource(left, time="t"), parts=[group_by])
     shown = page(Nearby(join, engine_for(join, duck)), 1, 10)
 

@@ -1,4 +1,6 @@
-"""The field's known quickstart: every golden value, exact and sawtooth (semantics rules 2, 3, 4, 6, 10)."""
+"""The field's known quickstart: every golden value, exact and sawtooth (semantics rules 2, 3, 4, 6,
+10).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,17 @@ from datetime import datetime, timedelta
 import ibis
 import pytest
 
-from workbench import EntitySource, EventSource, GroupBy, Join, backfill, days, last_k, samples, trailing
+from workbench import (
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    backfill,
+    days,
+    last_k,
+    samples,
+    trailing,
+)
 from workbench.backends.equality import equal
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 the tables' times are naive UTC
@@ -21,8 +33,12 @@ INTEGERS = ("sum", "count")
 
 
 def definitions(con, mode):
-    """The quickstart as the golden files have it: exact and temporal, or as the model system computes it."""
-    purchases, returns, users, checkouts = map(con.table, ("purchases", "returns", "users", "checkouts"))
+    """The quickstart as the golden files have it: exact and temporal, or as the model system
+    computes it.
+    """
+    purchases, returns, users, checkouts = map(
+        con.table, ("purchases", "returns", "users", "checkouts")
+    )
     exact = mode == "exact"
     count = (lambda c, n: c.count()) if exact else (lambda c, n: c.count().nullif(0).name(n))
     hops = {} if exact else {"resolution": "sawtooth"}
@@ -32,18 +48,33 @@ def definitions(con, mode):
         source=EventSource(purchases, time=purchases.ts, topic="events.purchases"),
         keys=[purchases.user_id],
         accuracy=None if exact else "snapshot",
-        aggregations=[trailing(SPANS, price.sum(), count(price, "purchase_price_count"), price.mean()), last_k(price, 10)],
+        aggregations=[
+            trailing(SPANS, price.sum(), count(price, "purchase_price_count"), price.mean()),
+            last_k(price, 10),
+        ],
         **hops,
     )
     returned = GroupBy(
         name="quickstart_returns_v1",
         source=EventSource(returns, time=returns.ts),
         keys=[returns.user_id],
-        aggregations=[trailing(SPANS, refund.sum(), count(refund, "refund_amt_count"), refund.mean()), last_k(refund, 2)],
+        aggregations=[
+            trailing(SPANS, refund.sum(), count(refund, "refund_amt_count"), refund.mean()),
+            last_k(refund, 2),
+        ],
         **hops,
     )
-    known = GroupBy(name="quickstart_users_v1", source=EntitySource(users, snapshot=users.ds), keys=[users.user_id], features=[users.account_created_ds, users.email_verified])
-    return Join(name="training_set", left=EventSource(checkouts.select("user_id", "ts"), time="ts"), parts=[bought, returned, known])
+    known = GroupBy(
+        name="quickstart_users_v1",
+        source=EntitySource(users, snapshot=users.ds),
+        keys=[users.user_id],
+        features=[users.account_created_ds, users.email_verified],
+    )
+    return Join(
+        name="training_set",
+        left=EventSource(checkouts.select("user_id", "ts"), time="ts"),
+        parts=[bought, returned, known],
+    )
 
 
 def parsed(column, text):
@@ -68,13 +99,23 @@ def test_every_golden_value_is_met(shared, duck, mode):
 
     got = {(r["user_id"], (r["ts"] - EPOCH) // timedelta(milliseconds=1)): r for r in rows}
     assert (200, 200) == (len(want), len(rows))
-    wrong = [(key, c, text, got[key][c]) for key, row in want.items() for c, text in row.items() if not equal(parsed(c, text), got[key][c])]
+    wrong = [
+        (key, c, text, got[key][c])
+        for key, row in want.items()
+        for c, text in row.items()
+        if not equal(parsed(c, text), got[key][c])
+    ]
     assert not wrong
     assert 22 * 200 == sum(len(row) for row in want.values())
 
 
 def test_the_acceptance_script_passes_unchanged(shared):
-    run = subprocess.run([sys.executable, shared / "acceptance" / "quickstart.py", shared], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, shared / "acceptance" / "quickstart.py", shared],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert 0 == run.returncode, run.stdout + run.stderr
     assert "0 of 8800 golden values differ" in run.stdout
@@ -83,11 +124,24 @@ def test_the_acceptance_script_passes_unchanged(shared):
 def test_the_quickstart_command_gives_the_golden_rows(shared, tmp_path):
     env = os.environ | {"WORKBENCH_DATA": str(shared / "data" / "quickstart")}
 
-    run = subprocess.run([sys.executable, "-c", "from workbench.commands.main import main; main(['quickstart'])"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", "from workbench.commands.main import main; main(['quickstart'])"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert 0 == run.returncode, run.stderr
-    result = ibis.duckdb.connect().read_parquet(tmp_path / ".workbench" / "quickstart" / "training_set.parquet")
-    total = result.agg(s=result.quickstart_purchases_v1_purchase_price_sum_30d.sum(), n=result.count()).to_pyarrow().to_pylist()
+    result = ibis.duckdb.connect().read_parquet(
+        tmp_path / ".workbench" / "quickstart" / "training_set.parquet"
+    )
+    total = (
+        result.agg(s=result.quickstart_purchases_v1_purchase_price_sum_30d.sum(), n=result.count())
+        .to_pyarrow()
+        .to_pylist()
+    )
     with (shared / "golden" / "quickstart_exact.csv").open() as file:
         column = [r["quickstart_purchases_v1_purchase_price_sum_30d"] for r in csv.DictReader(file)]
     assert [{"s": sum(int(v) for v in column if v), "n": 200}] == total

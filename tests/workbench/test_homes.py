@@ -1,4 +1,6 @@
-"""Views in other homes than JupyterLab, each for real in a browser (V1, V2, V3): executed and converted, papermill, Voila, marimo."""
+"""Views in other homes than JupyterLab, each for real in a browser (V1, V2, V3): executed and
+converted, papermill, Voila, marimo.
+"""
 
 from __future__ import annotations
 
@@ -88,14 +90,16 @@ def warned(html: str) -> list[str]:
 
 
 def test_a_headless_run_keeps_the_guards_of_a_preview(executed):
-    (static, *_), = ([d for d in outputs(executed / "done.ipynb") if "text/html" in d],)
+    ((static, *_),) = ([d for d in outputs(executed / "done.ipynb") if "text/html" in d],)
 
     assert len(warned(static["text/html"])) > 0
     assert "guards" in static["text/plain"].lower() or "△" in static["text/plain"]
 
 
 def test_papermill_keeps_them_too(home):
-    execute_notebook(str(home / "shop.ipynb"), str(home / "milled.ipynb"), cwd=str(home), progress_bar=False)
+    execute_notebook(
+        str(home / "shop.ipynb"), str(home / "milled.ipynb"), cwd=str(home), progress_bar=False
+    )
 
     (static,) = [d["text/html"] for d in outputs(home / "milled.ipynb") if "text/html" in d]
     assert len(warned(static)) > 0
@@ -107,7 +111,10 @@ showing.UNASKED = 0.2  # seconds; nobody waits for a test's
 
 
 def test_a_front_end_without_widgets_gets_the_guards_later(home):
-    """V2: a person looks, so the cell shows before the guards have; where no page asks for them, the output gains them by itself."""
+    """V2: a person looks, so the cell shows before the guards have.
+
+    Where no page asks for them, the output gains them by itself.
+    """
     manager, client = start_new_kernel(cwd=str(home), env=homes.environment(home))
     try:
         client.execute_interactive(SHOP + WIDGETLESS, timeout=120)
@@ -134,7 +141,9 @@ def _output(client, kind, holds=lambda _: True):
 
 
 @pytest.mark.parametrize("reached", [True, False], ids=["widgets-from-the-web", "no-web"])
-def test_a_converted_notebook_shows_its_static_page_and_no_dead_one(executed, page, artifacts, reached):
+def test_a_converted_notebook_shows_its_static_page_and_no_dead_one(
+    executed, page, artifacts, reached
+):
     if reached and (reason := packages.lacking_programs("node", "npm")):
         lacking(reason)
     asked = homes.web(page, reached=reached)
@@ -143,7 +152,9 @@ def test_a_converted_notebook_shows_its_static_page_and_no_dead_one(executed, pa
         page.wait_for_selector(".fw-live", state="attached", timeout=60_000)
 
     page.wait_for_selector(f".fw-page {VALUE}", timeout=20_000)
-    page.screenshot(path=artifacts / f"converted-{'web' if reached else 'alone'}.png", full_page=True)
+    page.screenshot(
+        path=artifacts / f"converted-{'web' if reached else 'alone'}.png", full_page=True
+    )
 
     assert not page.locator(f".fw-live {VALUE}").is_visible()
     assert page.locator(".fw-page .guards").is_visible()
@@ -169,7 +180,9 @@ def test_voila_is_live_and_its_guards_are_there_from_the_start(home, page, artif
 def test_marimo_shows_definitions_and_is_live(home, page, artifacts):
     with homes.marimo(home, "shop.py") as address:
         page.goto(address, timeout=180_000)
-        page.wait_for_selector("text=purchase_price_average_3d", timeout=180_000)  # a definition, static
+        page.wait_for_selector(
+            "text=purchase_price_average_3d", timeout=180_000
+        )  # a definition, static
         page.wait_for_selector("table.grid", timeout=120_000)
         assert page.locator(".guards").first.is_visible()
 

@@ -1,4 +1,6 @@
-"""The workbench where people use it: a real JupyterLab, the quickstart notebook, and a person's clicks and keys."""
+"""The workbench where people use it: a real JupyterLab, the quickstart notebook, and a person's
+clicks and keys.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,16 @@ def seen(started):
 def backfilled(con, user: str, at: str):
     """The 14-day sum of one user at one time, by a backfill."""
     name = f"asked_{abs(hash((user, at)))}"
-    con.create_table(name, ibis.memtable([(user, datetime.fromisoformat(at))], schema={"user_id": "string", "ts": "timestamp"}), overwrite=True)
-    asked = Join(name="asked", left=EventSource(con.table(name), time="ts"), parts=[quickstart.purchases_v1])
+    con.create_table(
+        name,
+        ibis.memtable(
+            [(user, datetime.fromisoformat(at))], schema={"user_id": "string", "ts": "timestamp"}
+        ),
+        overwrite=True,
+    )
+    asked = Join(
+        name="asked", left=EventSource(con.table(name), time="ts"), parts=[quickstart.purchases_v1]
+    )
     return backfill(asked, on=con).to_pyarrow()[SUM][0].as_py()
 
 
@@ -58,7 +68,12 @@ def answered(seen, act) -> None:
     before = seen.page.locator(".fw-live").first.get_attribute("data-asked") or "0"
     act()
     # the newest request is the view's: its guards asked when the page was made
-    seen.page.wait_for_function("before => { const { asked, answered } = document.querySelector('.fw-live').dataset; return Number(asked) > before && asked === answered; }", arg=int(before), timeout=120_000)
+    seen.page.wait_for_function(
+        "before => { const { asked, answered } = document.querySelector('.fw-live').dataset; return"
+        " Number(asked) > before && asked === answered; }",
+        arg=int(before),
+        timeout=120_000,
+    )
 
 
 def shown(seen) -> tuple[str, str, int | None]:
@@ -79,7 +94,9 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
     seen.page.wait_for_selector(GRID, timeout=180_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
-    seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")  # what was out of sight has no text
+    seen.page.wait_for_function(
+        "document.querySelector('.fw-live .say').innerText"
+    )  # what was out of sight has no text
     seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     assert backfilled(con, *shown(seen)[:2]) == shown(seen)[2]
@@ -87,7 +104,12 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
     answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
     assert "rows 11–20 of 200" in live.inner_text()
 
-    answered(seen, lambda: seen.page.locator(f"{GRID} tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click())
+    answered(
+        seen,
+        lambda: (
+            seen.page.locator(f"{GRID} tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click()
+        ),
+    )
     user, at, value = shown(seen)
     assert "row 15" in live.inner_text()
     assert backfilled(con, user, at) == value
@@ -104,12 +126,18 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
     assert at != shown(seen)[1]
 
     box = seen.page.locator(".fw-live input[type=range]").bounding_box()
-    answered(seen, lambda: seen.page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2))
+    answered(
+        seen,
+        lambda: seen.page.mouse.click(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2),
+    )
     user, at, value = shown(seen)
     assert backfilled(con, user, at) == value
 
     for tab in ("Value over time", "SQL", "Lineage", "Leak check", "Served value", "Events"):
-        answered(seen, lambda tab=tab: seen.page.locator(f".fw-live [role=tab]:has-text('{tab}')").click())
+        answered(
+            seen,
+            lambda tab=tab: seen.page.locator(f".fw-live [role=tab]:has-text('{tab}')").click(),
+        )
         live.screenshot(path=artifacts / f"lab-preview-{tab.split()[0].lower()}.png")
 
     seen.themed("dark")
@@ -151,9 +179,15 @@ def test_a_running_cell_does_not_hold_up_the_view(seen):
     seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
     seen.page.keyboard.press("Control+Enter")
     seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
-    seen.page.wait_for_timeout(2000)  # JupyterLab opens the subshell of widgets a moment after their first message
+    seen.page.wait_for_timeout(
+        2000
+    )  # JupyterLab opens the subshell of widgets a moment after their first message
     held = []
-    for page in (2, 3, 4):  # JupyterLab opens the subshell of widgets some time after their first message; from then on none waits
+    for page in (
+        2,
+        3,
+        4,
+    ):  # JupyterLab opens the subshell of widgets some time after their first message; from then on none waits
         seen.page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
         seen.page.keyboard.press("Control+Enter")
         seen.page.wait_for_timeout(500)

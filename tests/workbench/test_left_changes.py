@@ -1,7 +1,9 @@
-"""N4, rule 17: whatever becomes of a left, a dated result is what a plain statement of the rule says: each of its rows once, and what it forgot.
+"""N4, rule 17: whatever becomes of a left, a dated result is what a plain statement of the rule
+says: each of its rows once, and what it forgot.
 
-Generated lefts are forgotten from their beginning, by the day and by the hour, moved, deleted, doubled and added to, while events
-come late or are forgotten, over several runs, with and without columns that tell rows apart. WORKBENCH_DEPARTURES=300 tries more.
+Generated lefts are forgotten from their beginning, by the day and by the hour, moved, deleted,
+doubled and added to, while events come late or are forgotten, over several runs, with and without
+columns that tell rows apart. WORKBENCH_DEPARTURES=300 tries more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What cannot be seen, or acts on a terminal, is marked wherever keys, values and names are shown (S7)."""
+"""What cannot be seen, or acts on a terminal, is marked wherever keys, values and names are shown
+(S7).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ HOSTILE = [
     "a\ue000b",
 ]
 AT = dt.datetime(2026, 11, 10)  # noqa: DTZ001 a column's
-DATA = re.compile(r""" (?:data-[a-z-]+|value|style|class)=(?:"[^"]*"|'[^']*')""")  # values, which nobody reads
+DATA = re.compile(
+    r""" (?:data-[a-z-]+|value|style|class)=(?:"[^"]*"|'[^']*')"""
+)  # values, which nobody reads
 
 
 def shown(text, keep="\n\t"):

@@ -1,4 +1,6 @@
-"""The conversation between a page and its kernel, without a browser: what is refused, what is superseded, and that nobody waits."""
+"""The conversation between a page and its kernel, without a browser: what is refused, what is
+superseded, and that nobody waits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,10 @@ from workbench.live import Conversation, RefusedError, Reply
 
 
 class Slow:
-    """A subject that answers when it is told to, as an engine that is busy does; `stop` makes what runs fail, as a cancel does."""
+    """A subject that answers when it is told to, as an engine that is busy does.
+
+    `stop` makes what runs fail, as a cancel does.
+    """
 
     kinds = {"look": {"at": int, "name": str}, "fail": {}}  # noqa: RUF012
 
@@ -121,7 +126,9 @@ def test_a_request_is_taken_at_once_while_the_engine_is_blocked(talk):
     took = (time.perf_counter() - began) / 50
 
     assert 51 == sum(heard().get("ack", False) for _ in range(51))
-    print(f"a request was taken in {took * 1e3:.2f} ms while the engine was blocked; 50 are the bound")
+    print(
+        f"a request was taken in {took * 1e3:.2f} ms while the engine was blocked; 50 are the bound"
+    )
     gate.set()
     conversation.close()
     while subject.gates.qsize():

@@ -1,4 +1,6 @@
-"""V4 and V7: values that are long, wide or tiny are cut wherever they are shown, and the whole one is at hand."""
+"""V4 and V7: values that are long, wide or tiny are cut wherever they are shown, and the whole one
+is at hand.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,48 @@ from workbench import EventSource, GroupBy, Join, days, histogram, last_k, previ
 from workbench.previews import preview_words
 
 KEY, TEXT = "k" * 5_000, "long text " * 18_700
-SHOWN_TEXT, SHOWN_PAGE = 30_000, 400_000  # characters; the page carries at most one whole value, and its stylesheet
+SHOWN_TEXT, SHOWN_PAGE = (
+    30_000,
+    400_000,
+)  # characters; the page carries at most one whole value, and its stylesheet
 
 
 @pytest.fixture(scope="module")
 def con():
     con = ibis.duckdb.connect()
     start = ibis.timestamp("2024-01-01").to_pyarrow().as_py()
-    rows = [{"who": KEY, "ts": start, "what": f"a name of some length, number {i}", "said": TEXT, "amount": 1e-9} for i in range(1_000)]
+    rows = [
+        {
+            "who": KEY,
+            "ts": start,
+            "what": f"a name of some length, number {i}",
+            "said": TEXT,
+            "amount": 1e-9,
+        }
+        for i in range(1_000)
+    ]
     con.create_table("events", pa.Table.from_pylist(rows))
-    con.create_table("asks", pa.Table.from_pylist([{"who": w, "t": start.replace(day=9)} for w in (KEY, "x")]))
+    con.create_table(
+        "asks", pa.Table.from_pylist([{"who": w, "t": start.replace(day=9)} for w in (KEY, "x")])
+    )
     return con
 
 
 @pytest.fixture(scope="module")
 def join(con):
-    aggregations = [trailing(days(30), histogram(_.what), _.said.max(), _.amount.max()), last_k(_.said, 40)]
-    events = GroupBy(name="wide_v1", source=EventSource(con.table("events"), time="ts"), keys=["who"], aggregations=aggregations)
-    return Join(name="wide_training_v1", left=EventSource(con.table("asks"), time="t"), parts=[events])
+    aggregations = [
+        trailing(days(30), histogram(_.what), _.said.max(), _.amount.max()),
+        last_k(_.said, 40),
+    ]
+    events = GroupBy(
+        name="wide_v1",
+        source=EventSource(con.table("events"), time="ts"),
+        keys=["who"],
+        aggregations=aggregations,
+    )
+    return Join(
+        name="wide_training_v1", left=EventSource(con.table("asks"), time="t"), parts=[events]
+    )
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -58,7 +84,10 @@ def test_a_long_key_does_not_pad_every_row(join, con):
 def test_the_whole_value_unfolds(join, con):
     page = preview(join, 1, join.outputs[0].name, on=con)._repr_html_()
 
-    assert "number 200" in re.search(r"the whole value</summary><pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1]
+    assert (
+        "number 200"
+        in re.search(r"the whole value</summary><pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1]
+    )
 
 
 @pytest.mark.parametrize(

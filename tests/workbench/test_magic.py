@@ -1,4 +1,6 @@
-"""The cell magic `%%feature_set`, by a real IPython: what it runs, binds, shows, publishes and refuses."""
+"""The cell magic `%%feature_set`, by a real IPython: what it runs, binds, shows, publishes and
+refuses.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
-from workbench import DefinitionError, GroupBy, Join, Preview, Proposal, Publication, samples, unpublish
+from workbench import (
+    DefinitionError,
+    GroupBy,
+    Join,
+    Preview,
+    Proposal,
+    Publication,
+    samples,
+    unpublish,
+)
 from workbench.online.ipython_shell import variable_for
 
 JOIN = """
@@ -22,7 +33,10 @@ DEFINED = JOIN + 'Join(name="at_checkout_v1", left=checkouts, parts=[spend])\n'
 @pytest.fixture(scope="module")
 def con(tmp_path_factory):
     made = ibis.duckdb.connect()
-    samples.load(made, samples.write(tmp_path_factory.mktemp("shop"), purchases=200, returns=20, checkouts=20))
+    samples.load(
+        made,
+        samples.write(tmp_path_factory.mktemp("shop"), purchases=200, returns=20, checkouts=20),
+    )
     return made
 
 
@@ -73,7 +87,9 @@ def test_the_cell_runs_as_any_cell_with_its_magics(shell):
     assert shell.user_ns["place"]
 
 
-def test_what_a_cell_raises_is_raised_with_the_cells_own_line_and_the_name_keeps_what_it_held(shell, capsys):
+def test_what_a_cell_raises_is_raised_with_the_cells_own_line_and_the_name_keeps_what_it_held(
+    shell, capsys
+):
     ran(shell, "training --no-preview", DEFINED)
     held = shell.user_ns["training"]
 
@@ -87,12 +103,21 @@ def test_what_a_cell_raises_is_raised_with_the_cells_own_line_and_the_name_keeps
     assert "feature_sets.py" not in printed
 
 
-@pytest.mark.parametrize(("cell", "made"), [("1 + 1", "makes int"), ("x = 1", "defines nothing"), ("training = 5", "makes int")])
+@pytest.mark.parametrize(
+    ("cell", "made"),
+    [("1 + 1", "makes int"), ("x = 1", "defines nothing"), ("training = 5", "makes int")],
+)
 def test_a_cell_that_defines_nothing_is_refused_and_loses_nothing(shell, cell, made):
     ran(shell, "training --no-preview", DEFINED)
     held = shell.user_ns["training"]
 
-    with pytest.raises(DefinitionError, match=f"the cell of %%feature_set training {made}: let its last expression, or the variable training, be"):
+    with pytest.raises(
+        DefinitionError,
+        match=(
+            f"the cell of %%feature_set training {made}: let its last expression, or the variable"
+            " training, be"
+        ),
+    ):
         ran(shell, "training", cell)
 
     assert held is shell.user_ns["training"]
@@ -104,7 +129,10 @@ def test_a_cell_that_defines_nothing_is_refused_and_loses_nothing(shell, cell, m
         ("", "required: name"),
         ("my-set", "takes a variable's name"),
         ("training --nothing", "unrecognized arguments: --nothing"),
-        ("training --confirm abc", "--confirm of %%feature_set has nothing to do without --publish"),
+        (
+            "training --confirm abc",
+            "--confirm of %%feature_set has nothing to do without --publish",
+        ),
         ("training --store con", "--store of %%feature_set has nothing to do"),
         ("training --publish", "names the variable 'store', which is not there"),
         ("training --publish --store con", "names con, which is no Store but Backend"),
@@ -134,7 +162,11 @@ def test_publish_proposes_and_writes_what_is_confirmed(shell, store):
     names = store.names()
     with pytest.raises(DefinitionError, match="is the hash of another plan"):
         ran(shell, "training --publish --store online_store --confirm 0000", DEFINED)
-    done = ran(shell, f"training --publish --store online_store --end 2023-12-01 --confirm {proposal.hash[:8]}", DEFINED)
+    done = ran(
+        shell,
+        f"training --publish --store online_store --end 2023-12-01 --confirm {proposal.hash[:8]}",
+        DEFINED,
+    )
 
     assert isinstance(proposal, Proposal)
     assert isinstance(done, Publication)
@@ -145,7 +177,9 @@ def test_publish_proposes_and_writes_what_is_confirmed(shell, store):
 def test_unloading_puts_back_what_was_there(con):
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance()
-    shell.run_cell("%reload_ext storemagic").raise_error()  # IPython loads some of its own when they are first used
+    shell.run_cell(
+        "%reload_ext storemagic"
+    ).raise_error()  # IPython loads some of its own when they are first used
     mine = lambda line, cell: (line, cell)  # noqa: E731
     shell.register_magic_function(mine, "cell", "feature_set")
     manager = shell.magics_manager
@@ -157,7 +191,10 @@ def test_unloading_puts_back_what_was_there(con):
     shell.run_cell("%unload_ext workbench").raise_error()
 
     assert loaded is not mine
-    assert before == [{kind: set(found) for kind, found in manager.magics.items()}, dict(manager.registry)]
+    assert before == [
+        {kind: set(found) for kind, found in manager.magics.items()},
+        dict(manager.registry),
+    ]
     assert mine is manager.magics["cell"]["feature_set"]
     InteractiveShell.clear_instance()
 
@@ -170,9 +207,14 @@ def test_its_help_says_what_each_argument_is(shell):
 
 
 def test_a_line_to_copy_calls_a_definition_as_the_notebook_does(shell):
-    """N14: every printed line runs as it stands, also where a variable is not called as its definition is."""
+    """N14: every printed line runs as it stands, also where a variable is not called as its
+    definition is.
+    """
     ran(shell, "training", DEFINED)
     mine = shell.user_ns["training"]
 
-    assert ("training", "other_v1") == (variable_for(mine, mine.name), variable_for(1.5, "other_v1"))
+    assert ("training", "other_v1") == (
+        variable_for(mine, mine.name),
+        variable_for(1.5, "other_v1"),
+    )
     assert "definition" == variable_for(1.5, "no variable")

@@ -1,7 +1,8 @@
-"""C2, S7 and N14: whatever the columns and features are called, each value is what it is under plain names, from the definition to the monitor.
+"""C2, S7 and N14: whatever the columns and features are called, each value is what it is under
+plain names, from the definition to the monitor.
 
-CI takes the nastiest names at once through what differs by engine; WORKBENCH_NAMES=1 takes every name
-through everything, for an hour; WORKBENCH_NAMES=20 every twentieth choice of them.
+CI takes the nastiest names at once through what differs by engine; WORKBENCH_NAMES=1 takes every
+name through everything, for an hour; WORKBENCH_NAMES=20 every twentieth choice of them.
 """
 
 from __future__ import annotations
@@ -55,16 +56,29 @@ NASTIEST = {
     "averaged": "a)b%s \u05e9\u05dc\u05d5\u05dd",
     "filtered": "having",
 }
-SYSTEM = {"ctid", "tableoid", "xmin", "oid"}  # of Postgres, whose tables have no columns of these names
-STEPS = range(0, len(NAMES), int(os.environ["WORKBENCH_NAMES"])) if "WORKBENCH_NAMES" in os.environ else ()
+SYSTEM = {
+    "ctid",
+    "tableoid",
+    "xmin",
+    "oid",
+}  # of Postgres, whose tables have no columns of these names
+STEPS = (
+    range(0, len(NAMES), int(os.environ["WORKBENCH_NAMES"]))
+    if "WORKBENCH_NAMES" in os.environ
+    else ()
+)
 
 
 def assignment(start):
-    """Names for all places at once: from `start` on every thirteenth, so that each is once in each place."""
+    """Names for all places at once: from `start` on every thirteenth, so that each is once in each
+    place.
+    """
     found, used = dict(PLAIN), set()
     for i, slot in enumerate(SLOTS):
         name = NAMES[(start + 13 * i) % len(NAMES)]
-        refused = slot in FEATURES and (strange(name) or not name.strip() or len(name.encode()) > 40)
+        refused = slot in FEATURES and (
+            strange(name) or not name.strip() or len(name.encode()) > 40
+        )
         if not refused and name.casefold() not in used | SYSTEM:
             used.add(name.casefold())
             found[slot] = name
@@ -88,7 +102,10 @@ def test_a_preview_and_its_panels_show_hostile_names_on_postgres(postgres, plain
     found = names_life.looked_at(postgres, NASTIEST, "hn", whole=False)
 
     assert plain["pairs"] == found["Join"][0]
-    assert ["'2024-03-0", "'4'", "'True'", "'in the window'"] == [found["why"][0][0][:10], *found["why"][0][1:]]  # a value that is called `time` is beside the event's
+    assert ["'2024-03-0", "'4'", "'True'", "'in the window'"] == [
+        found["why"][0][0][:10],
+        *found["why"][0][1:],
+    ]  # a value that is called `time` is beside the event's
 
 
 @pytest.mark.slow
@@ -112,14 +129,25 @@ def test_names_of_the_plan_are_refused_where_they_are_given(name):
     with pytest.raises(DefinitionError, match="start with _fw_"):
         GroupBy(name=name, source=source, keys=["k"], aggregations=[table.v.sum()])
     with pytest.raises(DefinitionError, match="start with _fw_"):
-        GroupBy(name="g", source=source, keys=["k"], aggregations=[table.v.sum()], derivations={name: ibis._.v_sum + 1})
+        GroupBy(
+            name="g",
+            source=source,
+            keys=["k"],
+            aggregations=[table.v.sum()],
+            derivations={name: ibis._.v_sum + 1},
+        )
 
 
 def test_a_sample_of_keys_has_a_time_beside_any_key(duck):
     from workbench.previews.key_sample import sampled
 
     duck.raw_sql("create table events as select 'a' as \"T\", 1 as v, timestamp '2024-01-01' as ts")
-    group_by = GroupBy(name="g", source=EventSource(duck.table("events"), time="ts"), keys=["T"], aggregations=[duck.table("events").v.sum()])
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(duck.table("events"), time="ts"),
+        keys=["T"],
+        aggregations=[duck.table("events").v.sum()],
+    )
 
     join = sampled(group_by, duck)
 
@@ -142,7 +170,10 @@ def whole(store):
 
 
 def life(con, store, names):
-    found = {"offline": names_life.offline(con, names, "hn"), "looked": names_life.looked_at(con, names, "hn")}
+    found = {
+        "offline": names_life.offline(con, names, "hn"),
+        "looked": names_life.looked_at(con, names, "hn"),
+    }
     join = names_life.published(store, con, names, "hn", topic="some.topic")
     try:
         found["answered"] = names_life.answered(store, join, names)
@@ -172,7 +203,9 @@ def test_every_name_in_every_place_is_right_on_spark(start, spark, plain):
 @pytest.mark.slow
 @pytest.mark.parametrize("start", STEPS)
 def test_every_name_in_every_place_is_streamed(start, store, kafka, duck):
-    found = [names_life.streamed(store, duck, kafka, names, "hn") for names in (PLAIN, assignment(start))]
+    found = [
+        names_life.streamed(store, duck, kafka, names, "hn") for names in (PLAIN, assignment(start))
+    ]
 
     assert found[0] == found[1]
 

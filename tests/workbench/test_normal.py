@@ -13,7 +13,23 @@ from ibis import _
 
 from workbench.portable.rewrites import finite, floor_to, micros, normal
 
-ROWS = pa.table({"i": [7, -7, 0, None], "zero": [0, 0, 0, 0], "x": [2.7, -2.7, 0.5, None], "big": [1e300, -1e300, 1.0, None], "at": pa.array([datetime(2024, 1, 1, 0, 0, 1, 999_999), datetime(1969, 12, 31, 23, 59, 59, 1), datetime(1970, 1, 1), None], pa.timestamp("us"))})  # noqa: DTZ001
+ROWS = pa.table(
+    {
+        "i": [7, -7, 0, None],
+        "zero": [0, 0, 0, 0],
+        "x": [2.7, -2.7, 0.5, None],
+        "big": [1e300, -1e300, 1.0, None],
+        "at": pa.array(
+            [
+                datetime(2024, 1, 1, 0, 0, 1, 999_999),  # noqa: DTZ001
+                datetime(1969, 12, 31, 23, 59, 59, 1),  # noqa: DTZ001
+                datetime(1970, 1, 1),  # noqa: DTZ001
+                None,
+            ],
+            pa.timestamp("us"),
+        ),
+    }
+)
 SECOND = ibis.timestamp("1970-01-01 00:00:01")
 
 # expression -> the values over ROWS, the same on every engine
@@ -39,11 +55,17 @@ AGREED = {
 def check_agreed(con, case):
     expr, want = AGREED[case]
     table = con.create_table("fw_rows", ROWS, overwrite=True)
-    got = con.to_pyarrow(normal(table.select(at_=table.i, v=expr.resolve(table)).op()).to_expr()).to_pylist()
+    got = con.to_pyarrow(
+        normal(table.select(at_=table.i, v=expr.resolve(table)).op()).to_expr()
+    ).to_pylist()
     values = {r["at_"]: r["v"] for r in got}
     for key, value in zip(ROWS["i"].to_pylist(), want, strict=True):
         assert (value is None) == (values[key] is None), (key, value, values[key])
-        assert value is None or math.isclose(value, values[key], rel_tol=1e-15, abs_tol=0), (key, value, values[key])
+        assert value is None or math.isclose(value, values[key], rel_tol=1e-15, abs_tol=0), (
+            key,
+            value,
+            values[key],
+        )
 
 
 @pytest.mark.parametrize("case", AGREED)
@@ -52,17 +74,36 @@ def test_an_operation_gives_the_agreed_value(duck, case):
 
 
 def test_nan_and_infinities_are_null_even_over_parquet(duck, tmp_path):
-    pq.write_table(pa.table({"x": [1.5, math.nan, math.inf, -math.inf, -0.0, None]}), tmp_path / "x.parquet")
+    pq.write_table(
+        pa.table({"x": [1.5, math.nan, math.inf, -math.inf, -0.0, None]}), tmp_path / "x.parquet"
+    )
     table = duck.read_parquet(tmp_path / "x.parquet")
 
-    got = duck.to_pyarrow(table.select(v=finite(table.x), narrow=finite(table.x.cast("float32")))).to_pydict()
+    got = duck.to_pyarrow(
+        table.select(v=finite(table.x), narrow=finite(table.x.cast("float32")))
+    ).to_pydict()
 
     assert [1.5, None, None, None, 0.0, None] == got["v"] == got["narrow"]
     assert math.copysign(1, got["v"][4]) == 1
 
 
 def test_flooring_is_exact_for_every_microsecond_of_three_centuries(duck):
-    table = duck.create_table("t", pa.table({"v": [0, 1, -1, 86_399_999_999, -86_400_000_000, -86_400_000_001, 7_258_118_399_999_999]}))
+    table = duck.create_table(
+        "t",
+        pa.table(
+            {
+                "v": [
+                    0,
+                    1,
+                    -1,
+                    86_399_999_999,
+                    -86_400_000_000,
+                    -86_400_000_001,
+                    7_258_118_399_999_999,
+                ]
+            }
+        ),
+    )
 
     got = duck.to_pyarrow(table.select(v=table.v, f=floor_to(table.v, 86_400_000_000))).to_pylist()
 
@@ -71,9 +112,15 @@ def test_flooring_is_exact_for_every_microsecond_of_three_centuries(duck):
 
 def test_an_instant_is_microseconds_whatever_its_type(duck):
     duck.raw_sql("set TimeZone = 'Asia/Kathmandu'")
-    duck.raw_sql("create table t as select timestamptz '1970-01-01 00:00:01+00' z, timestamp '1970-01-01 00:00:01' n, timestamp_ns '1970-01-01 00:00:01.000000999' ns, timestamp_s '1970-01-01 00:00:01' s, timestamp_ms '1970-01-01 00:00:01' ms")
+    duck.raw_sql(
+        "create table t as select timestamptz '1970-01-01 00:00:01+00' z, timestamp '1970-01-01"
+        " 00:00:01' n, timestamp_ns '1970-01-01 00:00:01.000000999' ns, timestamp_s '1970-01-01"
+        " 00:00:01' s, timestamp_ms '1970-01-01 00:00:01' ms"
+    )
     table = duck.table("t")
 
-    (row,) = duck.to_pyarrow(table.select(**{c: micros(table[c]) for c in table.columns})).to_pylist()
+    (row,) = duck.to_pyarrow(
+        table.select(**{c: micros(table[c]) for c in table.columns})
+    ).to_pylist()
 
     assert {1_000_000} == set(row.values())

@@ -1,4 +1,6 @@
-"""The same preview in Notebook 7: live, by clicks and keys, in the dark, and static after a restart."""
+"""The same preview in Notebook 7: live, by clicks and keys, in the dark, and static after a
+restart.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,18 @@ def test_the_quickstart_is_explored_in_notebook_7(seen, artifacts, tmp_path):
     seen.page.wait_for_selector(f"{GRID} >> visible=true", timeout=180_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
-    seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")  # what was out of sight has no text
+    seen.page.wait_for_function(
+        "document.querySelector('.fw-live .say').innerText"
+    )  # what was out of sight has no text
     seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
-    answered(seen, lambda: seen.page.locator(f"{GRID} tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click())
+    answered(
+        seen,
+        lambda: (
+            seen.page.locator(f"{GRID} tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click()
+        ),
+    )
     seen.page.locator(".fw-live input[type=range]").focus()
     for key in ("ArrowLeft", "ArrowLeft", "ArrowRight"):
         answered(seen, lambda key=key: seen.page.keyboard.press(key))
@@ -61,7 +70,9 @@ def test_the_quickstart_is_explored_in_notebook_7(seen, artifacts, tmp_path):
     seen.page.locator(".jp-Dialog button.jp-mod-accept").click()
     seen.page.wait_for_selector("text=static: run the cell again to explore", timeout=120_000)
     assert before == seen.page.locator(VALUE).inner_text()
-    seen.settled("01_quickstart.ipynb")  # a server that is stopped while it restarts a kernel does not end
+    seen.settled(
+        "01_quickstart.ipynb"
+    )  # a server that is stopped while it restarts a kernel does not end
 
     assert not seen.errors
     assert not seen.elsewhere

@@ -1,4 +1,6 @@
-"""A newcomer's stumbles: `preview(table)` says what each column holds, on every engine as Python counts it, and leads on in valid Python."""
+"""A newcomer's stumbles: `preview(table)` says what each column holds, on every engine as Python
+counts it, and leads on in valid Python.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +21,81 @@ from workbench import DefinitionError, GroupBy, TablePreview, preview
 
 T = datetime(2024, 3, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 the same
-NAMES = ("user id", "it's", 'say "hi"', "class", "count", "größe", "\u540d\u524d", "a\\b", "filter", "schema", "t.x", "{x}", "%s", "1st", " ", "_", "ﬁ", "print('x')", "a\nb", "</style>", "None")
+NAMES = (
+    "user id",
+    "it's",
+    'say "hi"',
+    "class",
+    "count",
+    "größe",
+    "\u540d\u524d",
+    "a\\b",
+    "filter",
+    "schema",
+    "t.x",
+    "{x}",
+    "%s",
+    "1st",
+    " ",
+    "_",
+    "ﬁ",
+    "print('x')",
+    "a\nb",
+    "</style>",
+    "None",
+)
 
 
-@pytest.fixture(scope="module", params=["duckdb", pytest.param("postgres", marks=pytest.mark.slow), pytest.param("spark", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "duckdb",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("spark", marks=pytest.mark.slow),
+    ],
+)
 def con(request):
-    return ibis.duckdb.connect() if request.param == "duckdb" else request.getfixturevalue(request.param)
+    return (
+        ibis.duckdb.connect()
+        if request.param == "duckdb"
+        else request.getfixturevalue(request.param)
+    )
 
 
 def history(rows=97):
-    """A table with a column of each kind, whose values repeat, are missing, are not finite, are extreme."""
+    """A table with a column of each kind, whose values repeat, are missing, are not finite, are
+    extreme.
+    """
     specials = [math.nan, math.inf, -math.inf, 1e300, -1e300, 5e-324, -0.0, None]
     kinds = {
         "user": (pa.string(), [f"u{i % 7}" for i in range(rows)]),
         "amount": (pa.float64(), [specials[i % 13] if i % 13 < 8 else i / 7 for i in range(rows)]),
-        "wide": (pa.int64(), [2**63 - 1 if i % 5 == 0 else -(2**63) if i % 5 == 1 else 2**53 + i if i % 5 == 2 else None for i in range(rows)]),
+        "wide": (
+            pa.int64(),
+            [
+                (
+                    2**63 - 1
+                    if i % 5 == 0
+                    else -(2**63)
+                    if i % 5 == 1
+                    else 2**53 + i
+                    if i % 5 == 2
+                    else None
+                )
+                for i in range(rows)
+            ],
+        ),
         "small": (pa.int32(), [i % 3 for i in range(rows)]),
-        "price": (pa.decimal128(12, 2), [None if i % 4 == 0 else Decimal(i * 317 % 1009) / 100 - 5 for i in range(rows)]),
+        "price": (
+            pa.decimal128(12, 2),
+            [None if i % 4 == 0 else Decimal(i * 317 % 1009) / 100 - 5 for i in range(rows)],
+        ),
         "long": (pa.decimal128(38, 0), [Decimal(10**37 + i % 11) for i in range(rows)]),
         "ok": (pa.bool_(), [None if i % 6 == 0 else i % 2 == 0 for i in range(rows)]),
-        "at": (pa.timestamp("us"), [None if i % 10 == 0 else T - timedelta(hours=i, microseconds=i) for i in range(rows)]),
+        "at": (
+            pa.timestamp("us"),
+            [None if i % 10 == 0 else T - timedelta(hours=i, microseconds=i) for i in range(rows)],
+        ),
         "day": (pa.date32(), [date(1969, 12, 25) + timedelta(days=i % 30) for i in range(rows)]),
         "epoch": (pa.int64(), [1_700_000_000_000 + 1000 * i for i in range(rows)]),
         "iso": (pa.string(), [f"2024-01-{1 + i % 28:02d}T03:04:05+01:00" for i in range(rows)]),
@@ -67,8 +124,14 @@ def told(value):
 def held(column, values):
     """The facts of a column against its values, counted here."""
     known = [v for v in values if fine(v)]
-    assert (len(values), sum(v is None for v in values), len(known)) == (column.rows, column.nulls, column.known), column.name
-    assert len({v + 0.0 if isinstance(v, float) else v for v in known}) == column.distinct, column.name
+    assert (len(values), sum(v is None for v in values), len(known)) == (
+        column.rows,
+        column.nulls,
+        column.known,
+    ), column.name
+    assert len({v + 0.0 if isinstance(v, float) else v for v in known}) == column.distinct, (
+        column.name
+    )
     if column.kind in {"flag", "bytes"}:
         assert column.least is None
     elif known and column.kind == "text":
@@ -80,12 +143,18 @@ def held(column, values):
         starts = [a for a, *_ in column.bins]
         assert len(known) == sum(n for *_, n in column.bins), column.name
         for i, (a, _b, n) in enumerate(column.bins):
-            inside = [v for v in map(told, known) if v >= a and (i + 1 == len(starts) or v < starts[i + 1])]
+            inside = [
+                v
+                for v in map(told, known)
+                if v >= a and (i + 1 == len(starts) or v < starts[i + 1])
+            ]
             assert len(inside) == n, (column.name, i)
     if column.top:
         counted = Counter(v[:60] if isinstance(v, str) else v for v in known)
         assert all(counted[value] == n for value, n in column.top), column.name
-        assert sorted(counted.values(), reverse=True)[: len(column.top)] == [n for _, n in column.top], column.name
+        assert sorted(counted.values(), reverse=True)[: len(column.top)] == [
+            n for _, n in column.top
+        ], column.name
 
 
 def test_every_figure_of_a_tables_preview_is_what_python_counts(con):
@@ -99,7 +168,9 @@ def test_every_figure_of_a_tables_preview_is_what_python_counts(con):
     assert rows.column_names == list(columns)
     for name in rows.column_names:
         held(columns[name], rows[name].to_pylist())
-    assert {"iso": 97, "word": 0, "user": 0} == {name: columns[name].iso or 0 for name in ("iso", "word", "user")}
+    assert {"iso": 97, "word": 0, "user": 0} == {
+        name: columns[name].iso or 0 for name in ("iso", "word", "user")
+    }
     assert 10 < len(columns["price"].bins)
     assert 10 < len(columns["amount"].bins)
     assert "at" == shown.times[0].name
@@ -115,7 +186,14 @@ def test_a_table_without_rows_has_no_figure_and_no_line(con):
 
     assert 0 == shown.looked_at
     for column in shown.columns:
-        assert (0, 0, None, None, (), ()) == (column.nulls, column.known, column.least, column.most, column.bins, column.top)
+        assert (0, 0, None, None, (), ()) == (
+            column.nulls,
+            column.known,
+            column.least,
+            column.most,
+            column.bins,
+            column.top,
+        )
     assert () == shown.lines
     assert "no column repeats" in repr(shown)
     assert shown._repr_html_()
@@ -135,13 +213,44 @@ def test_a_bounded_look_says_that_it_is_a_sample(duck, monkeypatch):
 
 
 def test_what_an_engine_calls_otherwise_stands_beside_the_products_type(con):
-    """N6, N7: enums, char(n), infinite decimals and times, uuids, nested types, and types that no feature takes."""
+    """N6, N7: enums, char(n), infinite decimals and times, uuids, nested types, and types that no
+    feature takes.
+    """
     made = {
-        "duckdb": ("create type mood as enum ('sad', 'ok')", "select 'sad'::mood as m, 1::hugeint as h, 'infinity'::timestamp as e, uuid() as u, [1, 2] as l, {'a': 1} as s, map {'x': 1} as d, interval 3 days as apart, '101'::bit as bits, '{}'::json as j, time '01:02:03' as clock"),
-        "postgres": ("create type mood as enum ('sad', 'ok')", "select 'sad'::mood as m, 'x'::char(5) as c, 'NaN'::numeric as n, 'infinity'::timestamp as e, gen_random_uuid() as u, array[1, 2] as l, interval '3 days' as apart, '101'::bit(3) as bits, '{}'::jsonb as j, '{}'::json as k, time '01:02:03' as clock, point(1, 2) as p, inet '127.0.0.1' as i"),
-        "pyspark": (None, "select cast('x' as string) as m, array(1, 2) as l, named_struct('a', 1) as s, map('x', 1) as d, interval 3 days as apart, cast(1 as tinyint) as t"),
+        "duckdb": (
+            "create type mood as enum ('sad', 'ok')",
+            (
+                "select 'sad'::mood as m, 1::hugeint as h, 'infinity'::timestamp as e, uuid() as u,"
+                " [1, 2] as l, {'a': 1} as s, map {'x': 1} as d, interval 3 days as apart,"
+                " '101'::bit as bits, '{}'::json as j, time '01:02:03' as clock"
+            ),
+        ),
+        "postgres": (
+            "create type mood as enum ('sad', 'ok')",
+            (
+                "select 'sad'::mood as m, 'x'::char(5) as c, 'NaN'::numeric as n,"
+                " 'infinity'::timestamp as e, gen_random_uuid() as u, array[1, 2] as l, interval '3"
+                " days' as apart, '101'::bit(3) as bits, '{}'::jsonb as j, '{}'::json as k, time"
+                " '01:02:03' as clock, point(1, 2) as p, inet '127.0.0.1' as i"
+            ),
+        ),
+        "pyspark": (
+            None,
+            (
+                "select cast('x' as string) as m, array(1, 2) as l, named_struct('a', 1) as s,"
+                " map('x', 1) as d, interval 3 days as apart, cast(1 as tinyint) as t"
+            ),
+        ),
     }[con.name]
-    for statement in filter(None, ("drop table if exists strange_types", "drop type if exists mood" if con.name != "pyspark" else None, made[0], f"create table strange_types as {made[1]}")):
+    for statement in filter(
+        None,
+        (
+            "drop table if exists strange_types",
+            "drop type if exists mood" if con.name != "pyspark" else None,
+            made[0],
+            f"create table strange_types as {made[1]}",
+        ),
+    ):
         cursor = con.raw_sql(statement)
         if con.name == "postgres":
             cursor.close()
@@ -154,9 +263,13 @@ def test_what_an_engine_calls_otherwise_stands_beside_the_products_type(con):
     assert columns["apart"].wanting
     assert "apart" in repr(shown)
     if con.name == "duckdb":
-        assert ("ENUM('sad', 'ok')", "HUGEINT", "BIT") == tuple(columns[c].stored for c in ("m", "h", "bits"))
+        assert ("ENUM('sad', 'ok')", "HUGEINT", "BIT") == tuple(
+            columns[c].stored for c in ("m", "h", "bits")
+        )
     if con.name == "postgres":
-        assert ("character(5)", "numeric", "bit(3)", "point") == tuple(columns[c].stored for c in ("c", "n", "bits", "p"))
+        assert ("character(5)", "numeric", "bit(3)", "point") == tuple(
+            columns[c].stored for c in ("c", "n", "bits", "p")
+        )
         assert ("x", "x", 1) == (columns["c"].least, columns["c"].most, columns["c"].distinct)
         assert columns["p"].wanting
         assert (0, 1, None) == (columns["n"].known, columns["n"].unusual, columns["n"].least)
@@ -168,11 +281,22 @@ def test_what_an_engine_calls_otherwise_stands_beside_the_products_type(con):
 
 @pytest.mark.parametrize("i", range(len(NAMES)), ids=[ascii(n) for n in NAMES])
 def test_the_lines_that_lead_on_run_whatever_columns_are_called(i):
-    """Advice in valid Python for any column name: as the key, the time and the value, of each form of time in turn."""
+    """Advice in valid Python for any column name: as the key, the time and the value, of each form
+    of time in turn.
+    """
     n, name = 12, NAMES[i]
     at = pa.array([T + timedelta(days=i) for i in range(n)], pa.timestamp("us"))
-    forms = (at, at.cast(pa.date32()), at.cast(pa.timestamp("ms")).cast(pa.int64()), pa.array([v.isoformat() for v in at.to_pylist()]))
-    columns = [pa.array([f"k{i % 3}" for i in range(n)]), forms[i % 4], pa.array([float(i // 2) for i in range(n)])]
+    forms = (
+        at,
+        at.cast(pa.date32()),
+        at.cast(pa.timestamp("ms")).cast(pa.int64()),
+        pa.array([v.isoformat() for v in at.to_pylist()]),
+    )
+    columns = [
+        pa.array([f"k{i % 3}" for i in range(n)]),
+        forms[i % 4],
+        pa.array([float(i // 2) for i in range(n)]),
+    ]
     places = [[name, f"{name}2", f"{name}3"], ["key", name, "price"], ["key", "when", name]]
     table = ibis.memtable(pa.table(columns, names=places[i % 3]))
 
@@ -182,26 +306,44 @@ def test_the_lines_that_lead_on_run_whatever_columns_are_called(i):
     run_lines(shown, table, whole=i % 7 == 0)
 
 
-@pytest.mark.parametrize("names", [("_fw_user", "_fw_at", "_FW_price"), ("_fw_", "_fw__fw_", "x"), ("<b>", "\u202e", "\u3164")])
+@pytest.mark.parametrize(
+    "names",
+    [("_fw_user", "_fw_at", "_FW_price"), ("_fw_", "_fw__fw_", "x"), ("<b>", "\u202e", "\u3164")],
+)
 def test_columns_that_no_feature_may_be_named_after_are_renamed_in_the_lines(names):
-    table = ibis.memtable(pa.table([pa.array(["a", "a", "b", "b"]), pa.array([T + timedelta(days=i) for i in range(4)]), pa.array([1.5, 2.5, 1.5, 2.5])], names=names))
+    table = ibis.memtable(
+        pa.table(
+            [
+                pa.array(["a", "a", "b", "b"]),
+                pa.array([T + timedelta(days=i) for i in range(4)]),
+                pa.array([1.5, 2.5, 1.5, 2.5]),
+            ],
+            names=names,
+        )
+    )
 
     run_lines(preview(table), table)
 
 
 def run_lines(shown, table, *, whole=True):
-    """Each of a preview's lines, run as they are; but for the preview at their end where they are not run `whole`."""
+    """Each of a preview's lines, run as they are.
+
+    But for the preview at their end where they are not run `whole`.
+    """
     assert shown.lines
     for one in shown.lines:
         scope = {"table": table}
         assert one.code.endswith("\npreview(features)")
-        exec(one.code if whole else one.code.removesuffix("preview(features)"), scope)  # noqa: S102 lines that we print
+        # lines that we print
+        exec(one.code if whole else one.code.removesuffix("preview(features)"), scope)  # noqa: S102
         assert scope["features"].outputs
         assert one.code in repr(shown)
 
 
 def test_a_table_of_states_leads_to_an_entity():
-    states = ibis.memtable({"account": ["a", "b", "c"], "plan": ["x", "y", "x"], "paid": [True, False, None]})
+    states = ibis.memtable(
+        {"account": ["a", "b", "c"], "plan": ["x", "y", "x"], "paid": [True, False, None]}
+    )
 
     shown = preview(states)
 
@@ -219,9 +361,17 @@ def test_a_table_that_no_source_takes_leads_to_the_sentence_that_says_why():
     assert "uses an aggregation" in shown.lacks[-1]
 
 
-def test_data_frames_arrow_tables_and_files_are_looked_at_and_their_lines_run(tmp_path, monkeypatch):
+def test_data_frames_arrow_tables_and_files_are_looked_at_and_their_lines_run(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    rows = pa.table({"k": ["a", "b", "a", "b"], "at": [T + timedelta(days=i) for i in range(4)], "n": [1, 2, 3, 3]})
+    rows = pa.table(
+        {
+            "k": ["a", "b", "a", "b"],
+            "at": [T + timedelta(days=i) for i in range(4)],
+            "n": [1, 2, 3, 3],
+        }
+    )
     frame = rows.to_pandas()
     pa.parquet = __import__("pyarrow.parquet").parquet
     pa.parquet.write_table(rows, "it's a file.parquet")
@@ -232,8 +382,14 @@ def test_data_frames_arrow_tables_and_files_are_looked_at_and_their_lines_run(tm
         shown = preview(what)
         scope = {"data": what}
         exec(shown.code, scope)  # noqa: S102 lines that we print
-        assert "it_s_a_file_v1" == scope["features"].name or "shop_v1" == scope["features"].name or not isinstance(what, str)
-        assert "temporal" == scope["features"].accuracy  # so that publish takes it as it is (rule 4)
+        assert (
+            "it_s_a_file_v1" == scope["features"].name
+            or "shop_v1" == scope["features"].name
+            or not isinstance(what, str)
+        )
+        assert (
+            "temporal" == scope["features"].accuracy
+        )  # so that publish takes it as it is (rule 4)
         assert ("k", "at", 4) == (shown.keys[0].name, shown.times[0].name, shown.looked_at)
         assert isinstance(scope["features"], GroupBy)
 
@@ -256,7 +412,18 @@ def test_what_is_no_table_is_refused_in_a_sentence(what, said):
         preview(what)
 
 
-@pytest.mark.parametrize("option", [{"row": 1}, {"feature": "x"}, {"page": 2}, {"keys": "k"}, {"time": "at"}, {"windows": [1]}, {"at": "2024-01-01"}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"row": 1},
+        {"feature": "x"},
+        {"page": 2},
+        {"keys": "k"},
+        {"time": "at"},
+        {"windows": [1]},
+        {"at": "2024-01-01"},
+    ],
+)
 def test_what_is_asked_of_features_is_refused_of_a_table(option):
     with pytest.raises(DefinitionError, match=f"{next(iter(option))}= is of features"):
         preview(ibis.memtable({"a": [1]}), **option)
@@ -265,7 +432,9 @@ def test_what_is_asked_of_features_is_refused_of_a_table(option):
 def test_the_least_and_most_of_texts_and_names_hide_nothing_and_are_no_markup():
     """S7: hostile texts are escaped on the page and in the text."""
     texts = [t for t in HOSTILE if "\0" not in t]
-    table = ibis.memtable(pa.table({"<img src=x onerror=alert(1)>": texts * 2, "n": list(range(2 * len(texts)))}))
+    table = ibis.memtable(
+        pa.table({"<img src=x onerror=alert(1)>": texts * 2, "n": list(range(2 * len(texts)))})
+    )
 
     shown = preview(table)
     page, said = shown._repr_html_(), repr(shown)
@@ -291,19 +460,36 @@ def test_three_hundred_columns_are_looked_at():
 
 def test_seconds_milliseconds_and_microseconds_are_told_apart_and_amounts_are_no_times():
     at = [int((T.replace(tzinfo=UTC) + timedelta(days=i)).timestamp()) for i in range(6)]
-    table = ibis.memtable({"s": at, "ms": [a * 1000 for a in at], "us": [a * 10**6 for a in at], "ns": [a * 10**9 for a in at], "amount": [5, 10, 20, 30, 5, 10], "id": [9 * 10**8 + i for i in range(5)] + [1]})
+    table = ibis.memtable(
+        {
+            "s": at,
+            "ms": [a * 1000 for a in at],
+            "us": [a * 10**6 for a in at],
+            "ns": [a * 10**9 for a in at],
+            "amount": [5, 10, 20, 30, 5, 10],
+            "id": [9 * 10**8 + i for i in range(5)] + [1],
+        }
+    )
 
     shown = {t.name: t.then for t in preview(table).times}
 
-    assert {"s": '.as_timestamp("s")', "ms": '.as_timestamp("ms")', "us": '.as_timestamp("us")', "ns": '.floordiv(1000).as_timestamp("us")'} == shown
+    assert {
+        "s": '.as_timestamp("s")',
+        "ms": '.as_timestamp("ms")',
+        "us": '.as_timestamp("us")',
+        "ns": '.floordiv(1000).as_timestamp("us")',
+    } == shown
 
 
 def test_what_tells_the_hour_is_offered_before_a_day_and_a_key_is_not_added_up():
-    """An event that counts from its day's first instant is known before it happened: a leak, in the first line that is copied."""
+    """An event that counts from its day's first instant is known before it happened: a leak, in the
+    first line that is copied.
+    """
     con = ibis.duckdb.connect()
     con.raw_sql(
-        "create table sold as select date '2024-01-01' + (i // 24)::int as ds, 1704067200000 + i * 3600000 as ts,"
-        " i % 7 as buyer_id, i % 5 as product_id, i * 1.5 as price from range(240) t(i)"
+        "create table sold as select date '2024-01-01' + (i // 24)::int as ds, 1704067200000 + i *"
+        " 3600000 as ts, i % 7 as buyer_id, i % 5 as product_id, i * 1.5 as price from range(240)"
+        " t(i)"
     )
 
     shown = preview(con.table("sold"))

@@ -1,4 +1,7 @@
-"""The lines that a first look offers: each runs to its preview, whatever the table holds; and texts that are numbers and times."""
+"""The lines that a first look offers: each runs to its preview, whatever the table holds.
+
+And texts that are numbers and times.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,9 @@ def run(shown, table):
 
 @pytest.mark.parametrize("seed", range(TABLES))
 def test_no_offered_line_is_refused(duck, seed):
-    """Section 4: an entity with several rows a key and day, sums that do not fit, times beyond all, days that do not exist, types of one engine."""
+    """Section 4: an entity with several rows a key and day, sums that do not fit, times beyond all,
+    days that do not exist, types of one engine.
+    """
     r = random.Random(seed)  # noqa: S311 cases, no secrets
     rows = r.choice([1, 2, 8, 30])
     made = kinds(rows, r)
@@ -187,7 +192,9 @@ def con(request):
 
 
 def test_texts_that_are_numbers_or_times_have_a_line_that_reads_them_and_only_them(con):
-    """Section 4: the share that reads is what Python counts, and the line gives Python's values on every engine."""
+    """Section 4: the share that reads is what Python counts, and the line gives Python's values on
+    every engine.
+    """
     forms = {
         "amount": AMOUNTS,
         "commas": COMMAS,
@@ -268,7 +275,9 @@ def test_texts_that_may_be_meant_otherwise_have_no_line(duck, texts, said):
 
 
 def test_a_file_that_nobody_knows_leads_to_a_feature_that_is_served(tmp_path, monkeypatch):
-    """Section 4, tried on a file: times in text with a zone, amounts with commas, keys with nulls, rows that come twice."""
+    """Section 4, tried on a file: times in text with a zone, amounts with commas, keys with nulls,
+    rows that come twice.
+    """
     monkeypatch.chdir(tmp_path)
     lines = ["Ticket No.,opened at,Neighborhood ,Cost (USD)"]
     for i in range(60):
@@ -319,13 +328,16 @@ SORTED = {
 
 @pytest.mark.parametrize("case", SORTED)
 def test_all_rows_say_which_of_two_forms_is_meant_and_not_the_first_ones(case):
-    """A newcomer's file sorted by a day-first time had 'no column says when': its first rows are of one day."""
+    """A newcomer's file sorted by a day-first time had 'no column says when': its first rows are of
+    one day.
+    """
     texts, said = SORTED[case]
 
     told, values = read_of(*texts)
 
     assert said in told
-    last = {"decimal comma": 1.5, "point": 1234.5}.get(case, datetime(2024, 2, 13))  # noqa: DTZ001 naive UTC
+    # naive UTC
+    last = {"decimal comma": 1.5, "point": 1234.5}.get(case, datetime(2024, 2, 13))  # noqa: DTZ001
     assert last == values[-1]
     assert None not in values
 
@@ -339,10 +351,18 @@ def test_numbers_without_a_comma_are_not_said_to_have_one():
 
 
 def test_a_local_clock_beside_one_in_utc_is_not_offered_before_it():
-    """Wrong quietly: a local time without zone was taken as UTC, two hours late, before the epoch beside it."""
+    """Wrong quietly: a local time without zone was taken as UTC, two hours late, before the epoch
+    beside it.
+    """
     at = [T + timedelta(minutes=7 * i + 3, seconds=11) for i in range(300)]
-    utc = pa.array([int((a - datetime(1970, 1, 1)) / timedelta(milliseconds=1)) for a in at])  # noqa: DTZ001 naive UTC
-    clocks = {"zone": timedelta(hours=2), "India": timedelta(hours=5, minutes=30), "utc": timedelta(0), "delay": timedelta(minutes=4)}
+    # naive UTC
+    utc = pa.array([int((a - datetime(1970, 1, 1)) / timedelta(milliseconds=1)) for a in at])  # noqa: DTZ001
+    clocks = {
+        "zone": timedelta(hours=2),
+        "India": timedelta(hours=5, minutes=30),
+        "utc": timedelta(0),
+        "delay": timedelta(minutes=4),
+    }
     for name, apart in clocks.items():
         local = pa.array([a + apart for a in at], pa.timestamp("us"))
         frame = pa.table({"key": ["a", "b"] * 150, "clock": local, "event_ms": utc})

@@ -13,33 +13,100 @@ import pyarrow as pa
 import pytest
 from ibis import _
 
-from workbench import DefinitionError, EntitySource, EventSource, GroupBy, Join, JoinPart, backfill, days, hours, last_k, preview, quickstart, samples, trailing
+from workbench import (
+    DefinitionError,
+    EntitySource,
+    EventSource,
+    GroupBy,
+    Join,
+    JoinPart,
+    backfill,
+    days,
+    hours,
+    last_k,
+    preview,
+    quickstart,
+    samples,
+    trailing,
+)
 
 D = [datetime(2024, 1, d, 12) for d in range(1, 10)]  # noqa: DTZ001
 
 
 @pytest.fixture
 def con(duck):
-    events = [("u", D[0], 10, True), ("u", D[4], 20, True), ("u", D[5], None, True), ("u", D[5], 5, False), ("u", D[6], 40, True), ("u", D[7], 80, True), ("u", D[8], 160, True), ("n", D[0], None, True)]
-    duck.create_table("events", ibis.memtable(events, schema={"k": "string", "t": "timestamp", "v": "int64", "ok": "boolean"}))
-    duck.create_table("lefts", ibis.memtable([("u", D[7]), ("zz", D[7]), (None, D[7]), ("n", D[7])], schema={"k": "string", "t": "timestamp"}))
-    duck.create_table("users", ibis.memtable([("2024-01-02", "u", 3)], schema={"ds": "string", "k": "string", "tier": "int64"}))
+    events = [
+        ("u", D[0], 10, True),
+        ("u", D[4], 20, True),
+        ("u", D[5], None, True),
+        ("u", D[5], 5, False),
+        ("u", D[6], 40, True),
+        ("u", D[7], 80, True),
+        ("u", D[8], 160, True),
+        ("n", D[0], None, True),
+    ]
+    duck.create_table(
+        "events",
+        ibis.memtable(
+            events, schema={"k": "string", "t": "timestamp", "v": "int64", "ok": "boolean"}
+        ),
+    )
+    duck.create_table(
+        "lefts",
+        ibis.memtable(
+            [("u", D[7]), ("zz", D[7]), (None, D[7]), ("n", D[7])],
+            schema={"k": "string", "t": "timestamp"},
+        ),
+    )
+    duck.create_table(
+        "users",
+        ibis.memtable(
+            [("2024-01-02", "u", 3)], schema={"ds": "string", "k": "string", "tier": "int64"}
+        ),
+    )
     return duck
 
 
 def join(con, *aggregations, **options):
-    events = GroupBy(name="g", source=EventSource(con.table("events"), time="t"), keys=["k"], aggregations=aggregations or [trailing(days(3), _.v.sum(), _.v.count()), last_k(_.v, 2)], **options)
-    users = GroupBy(name="u", source=EntitySource(con.table("users"), snapshot="ds"), keys=["k"], features=["tier"])
-    return Join(name="j", left=EventSource(con.table("lefts"), time="t"), parts=[events, users], derivations={"twice": _.g_v_sum_3d * 2} if not aggregations else {})
+    events = GroupBy(
+        name="g",
+        source=EventSource(con.table("events"), time="t"),
+        keys=["k"],
+        aggregations=aggregations or [trailing(days(3), _.v.sum(), _.v.count()), last_k(_.v, 2)],
+        **options,
+    )
+    users = GroupBy(
+        name="u",
+        source=EntitySource(con.table("users"), snapshot="ds"),
+        keys=["k"],
+        features=["tier"],
+    )
+    return Join(
+        name="j",
+        left=EventSource(con.table("lefts"), time="t"),
+        parts=[events, users],
+        derivations={"twice": _.g_v_sum_3d * 2} if not aggregations else {},
+    )
 
 
 #       D0        D4    D5   D6    D7=t   D8
-#     --10------[-20----·----40---)80-----160    window [t-3d, t): 20 and 40 count; the null has no value
+# --10------[-20----·----40---)80-----160    window [t-3d, t): 20 and 40 count; the null has no
+# value
 def test_events_are_told_apart_by_why_they_count(con):
     seen = preview(join(con), 2, "g_v_sum_3d")
 
     moment = seen.moment
-    assert [("too old", 10), ("counts", 20), ("counts", 5), ("input null", None), ("counts", 40), ("at or after t", 80), ("at or after t", 160)] == [(e.status, e.value) for e in sorted(moment.events, key=lambda e: (e.time, e.value is None))]
+    assert [
+        ("too old", 10),
+        ("counts", 20),
+        ("counts", 5),
+        ("input null", None),
+        ("counts", 40),
+        ("at or after t", 80),
+        ("at or after t", 160),
+    ] == [
+        (e.status, e.value) for e in sorted(moment.events, key=lambda e: (e.time, e.value is None))
+    ]
     assert 65 == seen.value
     assert [20, 25, 65] == sorted(e.running for e in moment.events if e.status == "counts")
     assert {45, 60, 25} == {e.without for e in moment.events if e.status == "counts"}
@@ -48,8 +115,19 @@ def test_events_are_told_apart_by_why_they_count(con):
 def test_the_value_over_time_is_the_backfill_at_each_instant(con):
     moment = preview(join(con), 2, "g_v_sum_3d").moment
 
-    instants = con.create_table("instants", ibis.memtable([("u", cases.moment(t)) for t, _v in moment.steps], schema={"k": "string", "t": "timestamp"}))
-    rows = backfill(Join(name="c", left=EventSource(instants, time="t"), parts=join(con).parts)).order_by("t").to_pyarrow().to_pylist()
+    instants = con.create_table(
+        "instants",
+        ibis.memtable(
+            [("u", cases.moment(t)) for t, _v in moment.steps],
+            schema={"k": "string", "t": "timestamp"},
+        ),
+    )
+    rows = (
+        backfill(Join(name="c", left=EventSource(instants, time="t"), parts=join(con).parts))
+        .order_by("t")
+        .to_pyarrow()
+        .to_pylist()
+    )
     assert [v for _t, v in moment.steps] == [r["g_v_sum_3d"] for r in rows]
     assert 7 == len(moment.steps)
 
@@ -72,7 +150,9 @@ def test_an_expired_value_says_so(con):
 
     page = preview(Join(name="j", left=EventSource(con.table("lefts"), time="t"), parts=parts)).page
 
-    assert "expired" == {row["k"]: page.nulls[i] for i, row in enumerate(page.rows)}["u"]["g_v_sum_3d"]
+    assert (
+        "expired" == {row["k"]: page.nulls[i] for i, row in enumerate(page.rows)}["u"]["g_v_sum_3d"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +173,9 @@ def test_any_feature_has_its_story(con, aggregation):
         name = made.outputs[0].name
         seen = preview(made, 2, name)
 
-        assert seen.value == next(r[name] for r in backfill(made).to_pyarrow().to_pylist() if r["k"] == "u")
+        assert seen.value == next(
+            r[name] for r in backfill(made).to_pyarrow().to_pylist() if r["k"] == "u"
+        )
         counting = [e for e in seen.moment.events if e.status == "counts"]
         assert seen.value in ([e.running for e in counting] or [seen.value])
         assert "timeline" in seen._repr_html_().lower()
@@ -125,9 +207,13 @@ def test_pages_are_in_order_of_time_and_cover_every_row(con):
 
 
 def test_what_is_not_there_is_refused(con):
-    with pytest.raises(DefinitionError, match="j has no feature 'g_v_sum_4d': did you mean 'g_v_sum_3d'"):
+    with pytest.raises(
+        DefinitionError, match="j has no feature 'g_v_sum_4d': did you mean 'g_v_sum_3d'"
+    ):
         preview(join(con), feature="g_v_sum_4d")
-    with pytest.raises(DefinitionError, match="row 11 is past the end: lefts has 4 rows, 1 pages of 10"):
+    with pytest.raises(
+        DefinitionError, match="row 11 is past the end: lefts has 4 rows, 1 pages of 10"
+    ):
         preview(join(con), page=2)
     with pytest.raises(DefinitionError, match="j has no row 5: it has 4"):
         preview(join(con), 5)
@@ -137,7 +223,9 @@ def test_what_is_not_there_is_refused(con):
 
 
 class Markup(HTMLParser):
-    """What a reader without script finds: tags balanced, every picture labelled, every table captioned."""
+    """What a reader without script finds: tags balanced, every picture labelled, every table
+    captioned.
+    """
 
     def __init__(self, html):
         super().__init__()
@@ -152,7 +240,9 @@ class Markup(HTMLParser):
         self.captions += tag == "caption"
         if named.get("role") == "img":
             self.labels.append(named["aria-label"])
-        self.external += [v for k, v in attrs if k in ("src", "href") or (v or "").startswith("http")]
+        self.external += [
+            v for k, v in attrs if k in ("src", "href") or (v or "").startswith("http")
+        ]
         assert tag != "script"
 
     def handle_endtag(self, tag):
@@ -175,9 +265,26 @@ def test_the_page_is_whole_small_and_the_same_each_time(duck, tmp_path):
 
 
 def test_what_data_says_is_escaped(duck):
-    duck.create_table("events", ibis.memtable([("<script>alert(1)</script>", D[0], '"><img src=x>')], schema={"k": "string", "t": "timestamp", "v": "string"}))
-    duck.create_table("lefts", ibis.memtable([("<script>alert(1)</script>", D[1])], schema={"k": "string", "t": "timestamp"}))
-    group_by = GroupBy(name="g", source=EventSource(duck.table("events"), time="t"), keys=["k"], aggregations=[trailing(days(3), _.v.last())], description="<b>bold</b>")
+    duck.create_table(
+        "events",
+        ibis.memtable(
+            [("<script>alert(1)</script>", D[0], '"><img src=x>')],
+            schema={"k": "string", "t": "timestamp", "v": "string"},
+        ),
+    )
+    duck.create_table(
+        "lefts",
+        ibis.memtable(
+            [("<script>alert(1)</script>", D[1])], schema={"k": "string", "t": "timestamp"}
+        ),
+    )
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(duck.table("events"), time="t"),
+        keys=["k"],
+        aggregations=[trailing(days(3), _.v.last())],
+        description="<b>bold</b>",
+    )
     made = Join(name="j", left=EventSource(duck.table("lefts"), time="t"), parts=[group_by])
 
     html = preview(made)._repr_html_() + group_by._repr_html_()
@@ -200,18 +307,48 @@ def test_definitions_show_themselves_without_a_query(monkeypatch, duck):
 
 def of_snapshots(duck):
     """Two entities: one by snapshots in which keys come and go, one whose rows hold at all times."""
-    days_ = [("a", "2024-01-02", "x"), ("a", "2024-01-03", "y"), ("b", "2024-01-02", "z"), ("c", "2024-01-03", None), ("c", "2024-01-04", None), ("b", "2024-01-05", "q")]
-    asked = [("a", "2024-01-02 12:00"), ("a", "2024-01-03 12:00"), ("b", "2024-01-04 12:00"), ("zz", "2024-01-05"), (None, "2024-01-05 00:30"), ("c", "2024-01-05 01:00")]
-    for name, rows, columns in (("places", days_, ("k", "ds", "country")), ("asked", asked, ("k", "t"))):
+    days_ = [
+        ("a", "2024-01-02", "x"),
+        ("a", "2024-01-03", "y"),
+        ("b", "2024-01-02", "z"),
+        ("c", "2024-01-03", None),
+        ("c", "2024-01-04", None),
+        ("b", "2024-01-05", "q"),
+    ]
+    asked = [
+        ("a", "2024-01-02 12:00"),
+        ("a", "2024-01-03 12:00"),
+        ("b", "2024-01-04 12:00"),
+        ("zz", "2024-01-05"),
+        (None, "2024-01-05 00:30"),
+        ("c", "2024-01-05 01:00"),
+    ]
+    for name, rows, columns in (
+        ("places", days_, ("k", "ds", "country")),
+        ("asked", asked, ("k", "t")),
+    ):
         duck.create_table(name, pa.table({c: [r[i] for r in rows] for i, c in enumerate(columns)}))
     places = duck.table("places")
-    u = GroupBy(name="u", source=EntitySource(places, snapshot="ds"), keys=["k"], features=["country"])
-    s = GroupBy(name="s", source=EntitySource(places.filter(places.ds == "2024-01-03"), snapshot=None), keys=["k"], features=["country"])
+    u = GroupBy(
+        name="u", source=EntitySource(places, snapshot="ds"), keys=["k"], features=["country"]
+    )
+    s = GroupBy(
+        name="s",
+        source=EntitySource(places.filter(places.ds == "2024-01-03"), snapshot=None),
+        keys=["k"],
+        features=["country"],
+    )
     lefts = duck.table("asked")
-    return Join(name="of_places", left=EventSource(lefts.mutate(t=lefts.t.cast("timestamp")), time="t"), parts=[u, s])
+    return Join(
+        name="of_places",
+        left=EventSource(lefts.mutate(t=lefts.t.cast("timestamp")), time="t"),
+        parts=[u, s],
+    )
 
 
-def test_a_null_of_an_entity_says_whether_its_key_comes_later_has_gone_or_never_was(duck, monkeypatch):
+def test_a_null_of_an_entity_says_whether_its_key_comes_later_has_gone_or_never_was(
+    duck, monkeypatch
+):
     from workbench.previews import local_copy
 
     join = of_snapshots(duck)
@@ -220,17 +357,41 @@ def test_a_null_of_an_entity_says_whether_its_key_comes_later_has_gone_or_never_
     monkeypatch.setattr(local_copy, "MOST", 1)
     far = preview(join)
 
-    assert [("not yet", None), (None, None), ("gone", "no key"), ("no key", "no key"), ("null key", "null key"), ("input null", "input null")] == [(n.get("u_country"), n.get("s_country")) for n in near.page.nulls]
+    assert [
+        ("not yet", None),
+        (None, None),
+        ("gone", "no key"),
+        ("no key", "no key"),
+        ("null key", "null key"),
+        ("input null", "input null"),
+    ] == [(n.get("u_country"), n.get("s_country")) for n in near.page.nulls]
     assert (True, False, near.page.nulls) == (near.page.brought, far.page.brought, far.page.nulls)
-    assert "u_country = null  (not yet: no snapshot with the key had ended by then)" in repr(preview(join, 1, "u_country"))
+    assert "u_country = null  (not yet: no snapshot with the key had ended by then)" in repr(
+        preview(join, 1, "u_country")
+    )
     assert {"u_country", "s_country"} <= set(repr(near).split("\n")[2].split())
 
 
 def test_a_group_by_alone_has_the_guards_that_need_no_left(duck):
-    rows = {"k": [i % 7 for i in range(100)], "ts": [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(100)], "amount": [i - 3 for i in range(100)]}  # noqa: DTZ001
+    rows = {
+        "k": [i % 7 for i in range(100)],
+        "ts": [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(100)],  # noqa: DTZ001
+        "amount": [i - 3 for i in range(100)],
+    }
     rows["refunded_at"] = [t + timedelta(days=2) for t in rows["ts"]]
     table = duck.create_table("sold", pa.table(rows))
-    sold = GroupBy(name="sold_v1", source=EventSource(table, time="ts", checks=[table.amount >= 0]), keys=["k"], aggregations=[trailing(days(3), table.amount.sum(), table.amount.count(where=table.refunded_at > table.ts).name("refunded"))])
+    sold = GroupBy(
+        name="sold_v1",
+        source=EventSource(table, time="ts", checks=[table.amount >= 0]),
+        keys=["k"],
+        aggregations=[
+            trailing(
+                days(3),
+                table.amount.sum(),
+                table.amount.count(where=table.refunded_at > table.ts).name("refunded"),
+            )
+        ],
+    )
 
     shown = preview(sold)
     explorer, page = shown.live()
@@ -246,23 +407,55 @@ def test_a_group_by_alone_has_the_guards_that_need_no_left(duck):
 
 
 def test_what_a_reduction_is_shown_of_is_refused_where_it_is_no_group_by(duck):
-    table = duck.create_table("sold_too", pa.table({"k": [1], "ts": [datetime(2024, 1, 1)], "v": [1.0]}))  # noqa: DTZ001
+    table = duck.create_table(
+        "sold_too",
+        pa.table({"k": [1], "ts": [datetime(2024, 1, 1)], "v": [1.0]}),  # noqa: DTZ001
+    )
     source = EventSource(table, time="ts")
 
     for of, word in ((table, "Table"), (source, "EventSource")):
-        with pytest.raises(DefinitionError, match=rf"of= takes a GroupBy, whose keys and source a reduction has, not {word}"):
+        with pytest.raises(
+            DefinitionError,
+            match=rf"of= takes a GroupBy, whose keys and source a reduction has, not {word}",
+        ):
             preview(table.v.max(), windows=days(3), of=of)
-    with pytest.raises(DefinitionError, match=r"sold_too\.ts is timestamp\S*, which has no sum\(\)"):
+    with pytest.raises(
+        DefinitionError, match=r"sold_too\.ts is timestamp\S*, which has no sum\(\)"
+    ):
         GroupBy(name="g", source=source, keys=["k"], aggregations=[ibis._.ts.sum()])
-    with pytest.raises(DefinitionError, match=r"names no column of sold_too: did you mean 'v'|names no column of sold_too: it has k, ts, v"):
-        GroupBy(name="g", source=source, keys=["k"], aggregations=[ibis._.v.sum(where=ibis._.vv > 1)])
+    with pytest.raises(
+        DefinitionError,
+        match=(
+            r"names no column of sold_too: did you mean 'v'|names no column of sold_too: it has k,"
+            r" ts, v"
+        ),
+    ):
+        GroupBy(
+            name="g", source=source, keys=["k"], aggregations=[ibis._.v.sum(where=ibis._.vv > 1)]
+        )
     with pytest.raises(DefinitionError, match="the rows of the join j have times of their own"):
-        preview(Join(name="j", left=source, parts=[GroupBy(name="g", source=source, keys=["k"], aggregations=[table.v.sum()])]), at="2024-01-02")
+        preview(
+            Join(
+                name="j",
+                left=source,
+                parts=[GroupBy(name="g", source=source, keys=["k"], aggregations=[table.v.sum()])],
+            ),
+            at="2024-01-02",
+        )
 
 
 def test_a_table_in_memory_is_previewed_by_ibiss_own_duckdb():
-    frame = pd.DataFrame({"k": [1, 1], "ts": pd.to_datetime(["2024-01-01", "2024-01-02"]), "v": [1.0, 2.0]})
+    frame = pd.DataFrame(
+        {"k": [1, 1], "ts": pd.to_datetime(["2024-01-01", "2024-01-02"]), "v": [1.0, 2.0]}
+    )
 
-    got = preview(GroupBy(name="d", source=EventSource(frame, time="ts"), keys=["k"], aggregations=[trailing(days(3), ibis._.v.sum())]))
+    got = preview(
+        GroupBy(
+            name="d",
+            source=EventSource(frame, time="ts"),
+            keys=["k"],
+            aggregations=[trailing(days(3), ibis._.v.sum())],
+        )
+    )
 
     assert 3.0 == got.value

@@ -1,4 +1,6 @@
-"""The live preview in a browser without a kernel: its real script and its real answers, by mouse and by keys."""
+"""The live preview in a browser without a kernel: its real script and its real answers, by mouse
+and by keys.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ def shop(tmp_path_factory):
 @pytest.fixture(params=[("light", 1400), ("dark", 700)], ids=lambda p: f"{p[0]}-{p[1]}")
 def stage(request, browser, shop, artifacts):
     theme, width = request.param
-    stage = Stage(browser, preview(quickstart.training_set, 8, SUM, on=shop).live()[0], theme=theme, width=width)
+    stage = Stage(
+        browser,
+        preview(quickstart.training_set, 8, SUM, on=shop).live()[0],
+        theme=theme,
+        width=width,
+    )
     stage.settle()
     stage.page.screenshot(path=artifacts / f"live-{theme}-{width}.png", full_page=True)
     yield stage
@@ -43,7 +50,10 @@ def test_heads_stand_over_their_columns_and_nothing_is_wider_than_the_cell(stage
 def test_what_names_a_row_stays_while_the_grid_scrolls(stage):
     stage.page.evaluate("document.querySelector('.over .scroll').scrollLeft = 400")
 
-    places = stage.page.evaluate("[...document.querySelectorAll('table.grid tbody tr:first-child td.k')].map((c) => Math.round(c.getBoundingClientRect().left))")
+    places = stage.page.evaluate(
+        "[...document.querySelectorAll('table.grid tbody tr:first-child td.k')].map((c) =>"
+        " Math.round(c.getBoundingClientRect().left))"
+    )
     assert sorted(set(places)) == places
     assert places[0] <= 2
 
@@ -109,17 +119,30 @@ def test_every_text_can_be_read_and_every_control_has_a_name(stage):
     for tab in stage.page.locator("[role=tab]").all():
         tab.click()
         stage.settle()
-        for element in stage.page.query_selector_all(".fw .muted, .fw .nul, .fw td, .fw th, .fw button, .fw .mark, .fw text")[:120]:
-            if element.is_visible() and element.inner_text().strip() and element.get_attribute("disabled") is None:
+        for element in stage.page.query_selector_all(
+            ".fw .muted, .fw .nul, .fw td, .fw th, .fw button, .fw .mark, .fw text"
+        )[:120]:
+            if (
+                element.is_visible()
+                and element.inner_text().strip()
+                and element.get_attribute("disabled") is None
+            ):
                 assert element.evaluate(CONTRAST) >= 4.5, element.inner_text()
-    unnamed = stage.page.evaluate("[...document.querySelectorAll('.fw button,.fw input,.fw select,.fw svg[role=img]')].filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim())).length")
+    unnamed = stage.page.evaluate(
+        "[...document.querySelectorAll('.fw button,.fw input,.fw select,.fw"
+        " svg[role=img]')].filter((e) => !(e.getAttribute('aria-label') ||"
+        " e.textContent.trim())).length"
+    )
     assert 0 == unnamed
 
 
 def test_a_refusal_is_a_sentence_and_the_page_stays(stage):
     before = stage.text("table.grid tbody")
 
-    stage.page.evaluate("window.tell('msg:custom', { v: 1, id: 999, slot: 'view', ok: false, error: 'the engine is away: start it\\nselect 1' })")
+    stage.page.evaluate(
+        "window.tell('msg:custom', { v: 1, id: 999, slot: 'view', ok: false, error: 'the engine is"
+        " away: start it\\nselect 1' })"
+    )
 
     assert "the engine is away: start it" in stage.text("[data-part=status]")
     assert "select 1" == stage.page.locator("[data-part=status] pre").text_content()
@@ -128,12 +151,21 @@ def test_a_refusal_is_a_sentence_and_the_page_stays(stage):
 
 def test_an_answer_that_is_older_than_the_newest_request_is_dropped(stage):
     page = stage.page
-    page.evaluate("document.querySelector('[data-send=leak]').click(); document.querySelector('[data-send=leak]').click()")
+    page.evaluate(
+        "document.querySelector('[data-send=leak]').click();"
+        " document.querySelector('[data-send=leak]').click()"
+    )
     first, second = (m["id"] for m in page.evaluate("window.sent.splice(0)"))
 
-    page.evaluate(f"window.tell('msg:custom', {{ v: 1, id: {first}, slot: 'view', ok: true, parts: {{ grid: 'stale' }} }})")
+    page.evaluate(
+        f"window.tell('msg:custom', {{ v: 1, id: {first}, slot: 'view', ok: true, parts: {{ grid:"
+        " 'stale' } })"
+    )
     assert "stale" != stage.text("[data-part=grid]")
-    page.evaluate(f"window.tell('msg:custom', {{ v: 1, id: {second}, slot: 'view', ok: true, parts: {{ bar: 'fresh' }} }})")
+    page.evaluate(
+        f"window.tell('msg:custom', {{ v: 1, id: {second}, slot: 'view', ok: true, parts: {{ bar:"
+        " 'fresh' } })"
+    )
     assert "fresh" == stage.text("[data-part=bar]")
 
 
@@ -151,7 +183,13 @@ def test_a_kernel_that_is_gone_leaves_the_page_and_says_so(stage):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_works_under_the_colours_and_the_policy_of_vs_code(browser, shop, artifacts, theme):
     """Its variables and its content security policy: what can be tried without VS Code itself."""
-    stage = Stage(browser, preview(quickstart.training_set, 8, SUM, on=shop).live()[0], theme=theme, width=900, vscode=True)
+    stage = Stage(
+        browser,
+        preview(quickstart.training_set, 8, SUM, on=shop).live()[0],
+        theme=theme,
+        width=900,
+        vscode=True,
+    )
     stage.settle()
 
     stage.page.locator("table.grid tbody tr").nth(4).locator("td[role=gridcell]").nth(1).click()
@@ -171,9 +209,13 @@ def test_it_works_under_the_colours_and_the_policy_of_vs_code(browser, shop, art
 
 @pytest.mark.parametrize("static", [True, False], ids=["a-static-page-before-it", "alone"])
 def test_a_page_that_nobody_answers_gives_way_until_somebody_does(browser, shop, static):
-    """V1: its front end has no kernel, or no widgets of its own: seconds later the static page stands, and its buttons are not offered."""
+    """V1: its front end has no kernel, or no widgets of its own: seconds later the static page
+    stands, and its buttons are not offered.
+    """
     shown = preview(quickstart.training_set, 8, SUM, on=shop)
-    stage = Stage(browser, shown.live()[0], static=shown._repr_html_() if static else "", clock=True)
+    stage = Stage(
+        browser, shown.live()[0], static=shown._repr_html_() if static else "", clock=True
+    )
     live = stage.page.locator(".fw-live .say")
     assert live.is_visible()
 

@@ -1,4 +1,7 @@
-"""Field report 4: progress in a notebook as in a terminal, held in a real kernel; a headless run keeps one line of it."""
+"""Field report 4: progress in a notebook as in a terminal, held in a real kernel.
+
+A headless run keeps one line of it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ _r = backfill(Join(name="j", left=EventSource(t, time="at"), parts=[g]), into="d
 
 
 def executed(*cells, watched=None):
-    """The cells' outputs after a run in a kernel, and all the lines that its progress had on the way."""
+    """The cells' outputs after a run in a kernel, and all the lines that its progress had on the
+    way.
+    """
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     seen = []
 
@@ -71,7 +76,12 @@ def test_a_cell_shows_how_far_it_is_and_keeps_one_line(monkeypatch):
     assert ["uploading g: 8,000"] == told(rows)
     assert ["stopped: 6 of 100"] == told(fails)
     assert ["backfill done: 1 of 1"] == told(dated)
-    assert not [o for cell in (slow, quick, rows, dated) for o in cell if o.output_type in {"stream", "error"}]
+    assert not [
+        o
+        for cell in (slow, quick, rows, dated)
+        for o in cell
+        if o.output_type in {"stream", "error"}
+    ]
 
 
 def test_a_static_notebook_has_no_line_of_progress(monkeypatch):

@@ -6,7 +6,17 @@ import ibis
 import pytest
 from ibis import _
 
-from workbench import DefinitionError, EventSource, Join, backfill, days, preview, quickstart, samples, trailing
+from workbench import (
+    DefinitionError,
+    EventSource,
+    Join,
+    backfill,
+    days,
+    preview,
+    quickstart,
+    samples,
+    trailing,
+)
 from workbench.live import Request
 from workbench.previews.distribution import distribution
 from workbench.previews.grid_page import whole
@@ -27,7 +37,14 @@ def test_a_group_by_is_shown_for_keys_as_a_backfill_gives_them(shop, name):
 
     left = ibis.memtable([{"user_id": r["user_id"], "t": r["t"]} for r in seen.rows])
     shop.create_table("asked", left, overwrite=True)
-    expected = backfill(Join(name="x", left=EventSource(shop.table("asked"), time="t"), parts=[group_by]), on=shop).to_pyarrow().to_pylist()
+    expected = (
+        backfill(
+            Join(name="x", left=EventSource(shop.table("asked"), time="t"), parts=[group_by]),
+            on=shop,
+        )
+        .to_pyarrow()
+        .to_pylist()
+    )
     assert sorted(map(str, expected)) == sorted(map(str, seen.rows))
     assert 100 == len({r["user_id"] for r in seen.rows})
 
@@ -48,7 +65,9 @@ def test_a_reduction_is_seen_before_it_has_a_name(shop):
 
     one = seen.rows[0]
     mine = purchases.filter(purchases.user_id == one["user_id"])
-    assert one["preview_value"] == pytest.approx(mine.agg(v=mine.purchase_price.sum() / mine.count()).to_pyarrow()["v"][0].as_py())
+    assert one["preview_value"] == pytest.approx(
+        mine.agg(v=mine.purchase_price.sum() / mine.count()).to_pyarrow()["v"][0].as_py()
+    )
     assert "no name yet" in seen._repr_html_()
     assert ["preview_purchase_price_max_7d"] == [f.name for f in like.page.outputs]
 
@@ -72,12 +91,27 @@ def test_a_distribution_is_of_every_row_of_the_sample(shop):
     assert (min(known), max(known)) == (told.quantiles[0], told.quantiles[-1])
     assert len(known) == sum(n for *_, n in told.bins)
     assert sum(known) / len(known) == pytest.approx(told.mean)
-    drawn = seen.live()[0].answer(Request(1, "view", "tab", {"tab": "distribution"}), lambda _r: None).parts["detail"]
+    drawn = (
+        seen.live()[0]
+        .answer(Request(1, "view", "tab", {"tab": "distribution"}), lambda _r: None)
+        .parts["detail"]
+    )
     assert f"{told.nulls} null" in drawn
     assert "all 100 sampled keys" in drawn
 
 
-@pytest.mark.parametrize(("values", "said"), [([], (0, 0)), ([None, None], (2, 2)), ([1, 1, None], (3, 1)), ([True, False], (2, 0)), (["a", "b", "a"], (3, 0)), ([[1], [1], None], (3, 1)), ([1e300, -1e300], (2, 0))])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([], (0, 0)),
+        ([None, None], (2, 2)),
+        ([1, 1, None], (3, 1)),
+        ([True, False], (2, 0)),
+        (["a", "b", "a"], (3, 0)),
+        ([[1], [1], None], (3, 1)),
+        ([1e300, -1e300], (2, 0)),
+    ],
+)
 def test_any_values_have_a_distribution(values, said):
     told = distribution("x", values)
 
@@ -91,7 +125,9 @@ def test_a_bare_reduction_takes_windows(shop):
 
     seen = preview(price.sum(), windows=days(3, 14), keys="user_id", time="ts", at="2023-11-20")
 
-    assert ["preview_purchase_price_sum_3d", "preview_purchase_price_sum_14d"] == [f.name for f in seen.page.outputs]
+    assert ["preview_purchase_price_sum_3d", "preview_purchase_price_sum_14d"] == [
+        f.name for f in seen.page.outputs
+    ]
     assert {"2023-11-20 00:00:00"} == {str(r["t"]) for r in seen.rows}
 
 

@@ -38,7 +38,12 @@ def test_it_has_ties_nulls_late_rows_a_hot_user_and_events_on_window_edges(shop)
     counts = bought.group_by("user_id").aggregate([("purchase_id", "count")]).to_pylist()
     shares = {r["user_id"]: r["purchase_id_count"] / bought.num_rows for r in counts}
     times = {(r["user_id"], r["ts"]) for r in bought.to_pylist()}
-    gaps = {r["ts"] - t for r in checkouts.to_pylist() for u, t in times if u == r["user_id"] and u is not None}
+    gaps = {
+        r["ts"] - t
+        for r in checkouts.to_pylist()
+        for u, t in times
+        if u == r["user_id"] and u is not None
+    }
 
     assert pc.any(pc.greater(pairs["purchase_id_count"], 1)).as_py()
     assert bought["user_id"].null_count
@@ -52,7 +57,10 @@ def test_it_has_ties_nulls_late_rows_a_hot_user_and_events_on_window_edges(shop)
 def test_skew_follows_a_zipf_law(tmp_path):
     bought = read(samples.write(tmp_path, purchases=50_000, users=1_000, skew=1.2))["purchases"]
 
-    counts = {r["user_id"]: r["purchase_id_count"] for r in bought.group_by("user_id").aggregate([("purchase_id", "count")]).to_pylist()}
+    counts = {
+        r["user_id"]: r["purchase_id_count"]
+        for r in bought.group_by("user_id").aggregate([("purchase_id", "count")]).to_pylist()
+    }
 
     assert 1.9 < counts["1"] / counts["2"] < 2.7
 
@@ -61,7 +69,11 @@ def test_more_rows_than_a_chunk_are_written_whole(tmp_path):
     written = samples.write(tmp_path, purchases=samples.CHUNK + 10, returns=1, checkouts=1)
 
     ids = pq.read_table(written / "purchases.parquet")["purchase_id"]
-    assert (samples.CHUNK + 10, 0, samples.CHUNK + 9) == (len(ids), pc.min(ids).as_py(), pc.max(ids).as_py())
+    assert (samples.CHUNK + 10, 0, samples.CHUNK + 9) == (
+        len(ids),
+        pc.min(ids).as_py(),
+        pc.max(ids).as_py(),
+    )
 
 
 def test_the_quickstart_runs_on_it(duck, tmp_path):
@@ -73,5 +85,11 @@ def test_the_quickstart_runs_on_it(duck, tmp_path):
 
 
 def test_a_folder_without_the_tables_is_refused(duck, tmp_path):
-    with pytest.raises(DefinitionError, match=r"has no users.parquet and no users.csv: a shop is the four tables users, purchases, returns, checkouts"):
+    with pytest.raises(
+        DefinitionError,
+        match=(
+            r"has no users.parquet and no users.csv: a shop is the four tables users, purchases,"
+            r" returns, checkouts"
+        ),
+    ):
         samples.load(duck, tmp_path)

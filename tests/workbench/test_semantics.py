@@ -19,7 +19,11 @@ def con():
     return ibis.duckdb.connect()
 
 
-@settings(max_examples=int(os.environ.get("WORKBENCH_EXAMPLES", "150")), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=int(os.environ.get("WORKBENCH_EXAMPLES", "150")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(case=st.one_of(cases.dense_cases, cases.cases))
 def test_a_backfill_is_what_the_oracle_says(con, case):
     join = cases.join(con, case)
@@ -31,4 +35,10 @@ def test_a_backfill_is_what_the_oracle_says(con, case):
         for n in range(len(case.asked)):
             want, scale = cases.expected(case, row, n)
             value = got[i][cases.column(case, n)]
-            assert equal(want, value, scale), (case.asked[n][0].name, case.asked[n][1], row, want, value)
+            assert equal(want, value, scale), (
+                case.asked[n][0].name,
+                case.asked[n][1],
+                row,
+                want,
+                value,
+            )

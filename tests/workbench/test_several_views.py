@@ -1,4 +1,7 @@
-"""V8: two views of one page, and what a page says of a kernel that does not answer; V1: a page that nobody ever answers."""
+"""V8: two views of one page, and what a page says of a kernel that does not answer.
+
+V1: a page that nobody ever answers.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,14 @@ from stage import MODEL, SCRIPT, Stage
 from workbench import preview, quickstart, samples
 
 STATIC = "<section class='fw fw-page' aria-label='Point-in-time preview of x'>whole</section>"
-LIVE = "<section class=fw aria-label='Point-in-time preview of x' data-slot=view><div data-part=status></div><button data-send=look data-slot=view>look</button></section>"
-RENDER = "render({ model: window.model, el: document.getElementById('cell'), signal: window.controller.signal });"
+LIVE = (
+    "<section class=fw aria-label='Point-in-time preview of x' data-slot=view><div"
+    " data-part=status></div><button data-send=look data-slot=view>look</button></section>"
+)
+RENDER = (
+    "render({ model: window.model, el: document.getElementById('cell'), signal:"
+    " window.controller.signal });"
+)
 BOX = "class=jp-OutputArea-child"
 
 
@@ -21,7 +30,10 @@ def shown(browser, kernel: str, before: str = STATIC):
     from workbench.html.markup import stylesheet
 
     page = browser.new_page()
-    page.set_content(f"<!doctype html>{stylesheet()}<div {BOX}>{before}</div><div {BOX}><div id=cell></div></div>")
+    page.set_content(
+        f"<!doctype html>{stylesheet()}<div {BOX}>{before}</div><div {BOX}><div"
+        " id=cell></div></div>"
+    )
     page.add_script_tag(content=f"{MODEL}window.start = {json.dumps(LIVE)}; {kernel}")
     page.add_script_tag(content=SCRIPT.replace("export default { render };", RENDER), type="module")
     page.wait_for_selector(".fw-live", state="attached")
@@ -49,7 +61,10 @@ def test_a_page_that_nobody_answers_gives_way_until_somebody_does(browser, kerne
     page.wait_for_selector(".fw-page", timeout=10_000)
     assert not page.locator(".fw-live").is_visible()
 
-    page.evaluate("window.tell('msg:custom', { v: 1, id: window.sent[0].id, slot: 'hello', ok: true, parts: {} })")
+    page.evaluate(
+        "window.tell('msg:custom', { v: 1, id: window.sent[0].id, slot: 'hello', ok: true, parts:"
+        " {} })"
+    )
     page.wait_for_selector(".fw-live", timeout=10_000)
     assert not page.locator(".fw-page").is_visible()
     page.close()
@@ -58,8 +73,14 @@ def test_a_page_that_nobody_answers_gives_way_until_somebody_does(browser, kerne
 @pytest.mark.parametrize(
     ("kernel", "said"),
     [
-        (manager("{ status: 'busy', connectionStatus: 'connected' }"), "kernel busy: the last answer is"),
-        (manager("{ status: 'unknown', connectionStatus: 'connecting' }"), "no connection to the kernel: what is asked is answered when it is back"),
+        (
+            manager("{ status: 'busy', connectionStatus: 'connected' }"),
+            "kernel busy: the last answer is",
+        ),
+        (
+            manager("{ status: 'unknown', connectionStatus: 'connecting' }"),
+            "no connection to the kernel: what is asked is answered when it is back",
+        ),
         ("", "kernel busy, or gone"),
         (manager("{ status: 'dead', connectionStatus: 'connected' }"), "no kernel"),
     ],
@@ -67,12 +88,19 @@ def test_a_page_that_nobody_answers_gives_way_until_somebody_does(browser, kerne
 )
 def test_a_lost_connection_a_busy_kernel_and_none_are_told_apart(browser, kernel, said):
     page = shown(browser, manager("{ status: 'idle', connectionStatus: 'connected' }"), "")
-    page.evaluate("window.tell('msg:custom', { v: 1, id: window.sent[0].id, slot: 'hello', ok: true, parts: {} })")
+    page.evaluate(
+        "window.tell('msg:custom', { v: 1, id: window.sent[0].id, slot: 'hello', ok: true, parts:"
+        " {} })"
+    )
     page.evaluate(kernel or "delete window.model.widget_manager")
 
     page.locator("button").click()
 
-    page.wait_for_function("said => document.querySelector('[data-part=status]').textContent.includes(said)", arg=said, timeout=10_000)
+    page.wait_for_function(
+        "said => document.querySelector('[data-part=status]').textContent.includes(said)",
+        arg=said,
+        timeout=10_000,
+    )
     page.close()
 
 
@@ -89,7 +117,10 @@ def test_two_views_of_one_page_have_numbers_of_their_own_and_show_the_same(brows
     other.conversation.close = lambda: None
     other.conversation = one.conversation  # one kernel
     both = one.replies.put
-    one.conversation._send = lambda content: (both(content), other.replies.put(content))  # noqa: SLF001 what a comm does
+    one.conversation._send = lambda content: (  # noqa: SLF001 what a comm does
+        both(content),
+        other.replies.put(content),
+    )
 
     one.page.locator("[data-key=PageDown]").click()
     other.page.locator(".fw [data-send=leak]").click()

@@ -12,7 +12,14 @@ from workbench.serving.online_plans import plan_of
 
 TABLE = ibis.table({"ts": "timestamp", "user": "string", "n": "int64"}, name="events")
 ODD = ibis.table({"ts": "timestamp", "m": "map<int64, int64>", "b": "binary"}, name="odd")
-AVRO = {"type": "record", "name": "e", "fields": [{"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}}, {"name": "n", "type": "string"}]}
+AVRO = {
+    "type": "record",
+    "name": "e",
+    "fields": [
+        {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "n", "type": "string"},
+    ],
+}
 
 REFUSED = [
     ({"format": "jsn"}, "topic t has the format 'jsn', which is unknown: did you mean 'json'"),
@@ -36,20 +43,36 @@ def test_a_topic_that_cannot_be_read_is_refused(given, sentence):
 
 def test_a_topic_that_lacks_a_column_of_the_table_is_refused_with_its_name():
     with pytest.raises(DefinitionError, match="topic t has no field for user, n of events"):
-        EventSource(TABLE.filter(TABLE.n > 0), time="ts", topic=Topic("t", format="csv", fields=["ts"]))
-    with pytest.raises(DefinitionError, match="the schema of topic t has no field for user of events"):
+        EventSource(
+            TABLE.filter(TABLE.n > 0), time="ts", topic=Topic("t", format="csv", fields=["ts"])
+        )
+    with pytest.raises(
+        DefinitionError, match="the schema of topic t has no field for user of events"
+    ):
         EventSource(TABLE, time="ts", topic=Topic("t", format="avro", schema=AVRO))
     with pytest.raises(DefinitionError, match="has n as string, and events as int64"):
-        EventSource(ibis.table({"ts": "timestamp", "n": "int64"}, name="events"), time="ts", topic=Topic("t", format="avro", schema=AVRO))
+        EventSource(
+            ibis.table({"ts": "timestamp", "n": "int64"}, name="events"),
+            time="ts",
+            topic=Topic("t", format="avro", schema=AVRO),
+        )
 
 
 def test_a_type_that_a_format_cannot_carry_is_refused():
-    with pytest.raises(DefinitionError, match=r"topic t is json, which cannot carry m \(map<int64, int64>\), b \(binary\) of odd"):
+    with pytest.raises(
+        DefinitionError,
+        match=r"topic t is json, which cannot carry m \(map<int64, int64>\), b \(binary\) of odd",
+    ):
         EventSource(ODD, time="ts", topic="t")
 
 
 def made(topic):
-    return GroupBy(name="g", source=EventSource(TABLE, time="ts", topic=topic), keys=["user"], aggregations=trailing(days(3), TABLE.n.sum()))
+    return GroupBy(
+        name="g",
+        source=EventSource(TABLE, time="ts", topic=topic),
+        keys=["user"],
+        aggregations=trailing(days(3), TABLE.n.sum()),
+    )
 
 
 def test_a_plain_name_is_a_topic_with_defaults_and_hashes_as_it_always_did():

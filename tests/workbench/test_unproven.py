@@ -1,4 +1,6 @@
-"""What a definition computes with that is not proven on every engine is named, wherever it stands (semantics rule 9)."""
+"""What a definition computes with that is not proven on every engine is named, wherever it stands
+(semantics rule 9).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,20 @@ from ibis import _
 from workbench import EventSource, GroupBy, Join, backfill, days, each, preview, trailing
 from workbench.portable.proven_operations import Doubt, doubt, unproven
 
-EVENTS = ibis.table({"k": "string", "t": "timestamp", "x": "float64", "i": "int64", "s": "string", "f": "float32", "z": "timestamp('UTC')", "items": "array<int64>", "m": "map<string, int64>"}, name="events")
+EVENTS = ibis.table(
+    {
+        "k": "string",
+        "t": "timestamp",
+        "x": "float64",
+        "i": "int64",
+        "s": "string",
+        "f": "float32",
+        "z": "timestamp('UTC')",
+        "items": "array<int64>",
+        "m": "map<string, int64>",
+    },
+    name="events",
+)
 
 
 @ibis.udf.scalar.builtin
@@ -21,11 +36,22 @@ def soundex(text: str) -> str: ...
 
 
 def group_by(table=EVENTS, *aggregations, **more):
-    return GroupBy(name="g", source=EventSource(table, time="t"), keys=["k"], aggregations=aggregations or [table.count()], **more)
+    return GroupBy(
+        name="g",
+        source=EventSource(table, time="t"),
+        keys=["k"],
+        aggregations=aggregations or [table.count()],
+        **more,
+    )
 
 
 def join(part, left=EVENTS, **derivations):
-    return Join(name="j", left=EventSource(left.select("k", "t"), time="t"), parts=[part], derivations=derivations)
+    return Join(
+        name="j",
+        left=EventSource(left.select("k", "t"), time="t"),
+        parts=[part],
+        derivations=derivations,
+    )
 
 
 def named(definition):
@@ -36,11 +62,17 @@ def test_an_operation_is_named_wherever_a_value_depends_on_it():
     in_source = EVENTS.mutate(odd=_.x.isnan().ifelse(1, 0))
 
     assert ["isnan()"] == named(group_by(in_source, in_source.odd.sum()))
-    assert ["hash() of string"] == [f"{w} of string" for w in named(group_by(EVENTS.filter(EVENTS.s.hash() > 0)))]
-    assert ["re_extract()"] == named(group_by(EVENTS, EVENTS.s.re_extract("a+", 0).last().name("a")))
+    assert ["hash() of string"] == [
+        f"{w} of string" for w in named(group_by(EVENTS.filter(EVENTS.s.hash() > 0)))
+    ]
+    assert ["re_extract()"] == named(
+        group_by(EVENTS, EVENTS.s.re_extract("a+", 0).last().name("a"))
+    )
     assert ["isinf()"] == named(group_by(EVENTS, EVENTS.x.sum(where=EVENTS.x.isinf()).name("a")))
     assert ["<<"] == named(group_by(EVENTS, (EVENTS.i.sum() << 2).name("a")))
-    assert ["strftime()"] == named(group_by(EVENTS, EVENTS.t.last(), derivations={"name": _.t_last.strftime("%A")}))
+    assert ["strftime()"] == named(
+        group_by(EVENTS, EVENTS.t.last(), derivations={"name": _.t_last.strftime("%A")})
+    )
     assert ["hash()"] == named(join(group_by(), h=_.g_count.hash()))
 
 
@@ -55,7 +87,13 @@ def test_a_left_may_use_anything():
 
 
 def test_proven_operations_are_not_named():
-    proven = [(EVENTS.x / EVENTS.i).mean().name("a"), EVENTS.s.strip().lower().last().name("b"), EVENTS.t.truncate("h").nunique().name("c"), (EVENTS.x.sum() / EVENTS.count()).round(2).name("d"), each(EVENTS.items).sum()]
+    proven = [
+        (EVENTS.x / EVENTS.i).mean().name("a"),
+        EVENTS.s.strip().lower().last().name("b"),
+        EVENTS.t.truncate("h").nunique().name("c"),
+        (EVENTS.x.sum() / EVENTS.count()).round(2).name("d"),
+        each(EVENTS.items).sum(),
+    ]
 
     assert () == unproven(group_by(EVENTS, trailing(days(7), *proven)))
 
@@ -94,18 +132,29 @@ def test_what_is_wrong_and_what_to_do_is_said(value, what, instead):
 
 @pytest.fixture
 def events(duck):
-    rows = pa.table({"k": ["a"], "t": pa.array([datetime(2024, 1, 1)], pa.timestamp("us")), "s": ["ab"]})  # noqa: DTZ001 naive UTC
+    rows = pa.table(
+        # naive UTC
+        {"k": ["a"], "t": pa.array([datetime(2024, 1, 1)], pa.timestamp("us")), "s": ["ab"]}  # noqa: DTZ001
+    )
     return duck.create_table("events", rows)
 
 
 def test_a_backfill_runs_and_warns_once_by_name(events):
-    part = group_by(events, events.s.reverse().last().name("r"), events.s.re_extract("b", 0).last().name("e"))
+    part = group_by(
+        events, events.s.reverse().last().name("r"), events.s.re_extract("b", 0).last().name("e")
+    )
 
     with pytest.warns(UserWarning, match="j uses") as said:
         backfill(join(part, events))
 
     ours = [w for w in said if w.category is UserWarning]
-    assert ["j uses reverse() and re_extract(), not proven to give the same value on DuckDB, Postgres and Spark, so publish will refuse it; for reverse() and re_extract(), store its result as a column of the table"] == [str(w.message) for w in ours]
+    assert [
+        (
+            "j uses reverse() and re_extract(), not proven to give the same value on DuckDB, Postgres"
+            " and Spark, so publish will refuse it; for reverse() and re_extract(), store its result as"
+            " a column of the table"
+        )
+    ] == [str(w.message) for w in ours]
     assert [__file__] == [w.filename for w in ours]
 
 

@@ -26,17 +26,28 @@ STALE = timedelta(days=2)  # as a fetch says it: behind now, without an upload o
 STOPPED = timedelta(minutes=5)  # without a sign of life of its updater
 UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 # What stands before a status's word; the worst first.
-SIGNS = {"alert": "▲", "stale": "◆", "watch": "◆", "not judged": "◌", "new": "◌", "fresh": "✓", "ok": "✓", "retired": "◌"}
+SIGNS = {
+    "alert": "▲",
+    "stale": "◆",
+    "watch": "◆",
+    "not judged": "◌",
+    "new": "◌",
+    "fresh": "✓",
+    "ok": "✓",
+    "retired": "◌",
+}
 SHARE = 0.01  # of a topic's messages that are dead letters, from which on it is an alert
 RECENT = timedelta(days=2)  # ago that a monitor's pass still says how a name stands
 
 
 @frozen
 class Status:
-    """How an entry stands, in a word and a sentence: `alert`, `stale`, `watch`, `not judged`, `new`, `fresh`, `ok` or `retired`.
+    """How an entry stands, in a word and a sentence: `alert`, `stale`, `watch`, `not judged`,
+    `new`, `fresh`, `ok` or `retired`.
 
-    `fresh` says that its uploads, facts, topics and checks are well, which a store knows by itself; `ok` that a monitor's
-    last pass, of the last two days, judged all that it looked at, and found nothing.
+    `fresh` says that its uploads, facts, topics and checks are well, which a store knows by itself;
+    `ok` that a monitor's last pass, of the last two days, judged all that it looked at, and found
+    nothing.
     """
 
     word: str
@@ -50,7 +61,8 @@ class Status:
 
 @frozen
 class Edition:
-    """One definition that was published: its number and hash, when it was made, and since when it is served or until when it was.
+    """One definition that was published: its number and hash, when it was made, and since when it
+    is served or until when it was.
 
     `changes` says what differs from the one before; `plan` is what was stored.
     """
@@ -67,7 +79,9 @@ class Edition:
 
 @frozen
 class Described:
-    """A feature as the catalog shows it: its name in answers, its type, its window in words, its expression, and its group-by, if a join has it from one."""
+    """A feature as the catalog shows it: its name in answers, its type, its window in words, its
+    expression, and its group-by, if a join has it from one.
+    """
 
     name: str
     type: str
@@ -79,7 +93,9 @@ class Described:
 
 @frozen
 class Fact:
-    """When the newest fact of a group-by happened, how long ago, what time between facts is usual, and its longest window; `empty` where it has none."""
+    """When the newest fact of a group-by happened, how long ago, what time between facts is usual,
+    and its longest window; `empty` where it has none.
+    """
 
     group_by: str
     newest: datetime | None
@@ -92,22 +108,46 @@ class Fact:
     def statuses(self) -> tuple[Status, ...]:
         """What is wrong with it."""
         if self.empty:
-            return (Status("alert", f"the last upload of {self.group_by} had no rows, and no message brought one: every feature is empty"),)
+            return (
+                Status(
+                    "alert",
+                    f"the last upload of {self.group_by} had no rows, and no message brought one:"
+                    " every feature is empty",
+                ),
+            )
         if self.newest is None or self.age is None:
             return ()
-        said = f"the newest fact of {self.group_by} is of {self.newest:%Y-%m-%d %H:%M}, {age(self.age)} ago"
+        said = (
+            f"the newest fact of {self.group_by} is of {self.newest:%Y-%m-%d %H:%M},"
+            f" {age(self.age)} ago"
+        )
         if self.longest is not None and self.age >= self.longest:
-            return (Status("alert", f"{said}, and its longest window is {age(self.longest)}: no window holds anything"),)
-        return (Status("watch", f"{said}, {self.age / self.usual:,.1f} times the usual time between facts"),) if self.age >= LATE * self.usual else ()
+            return (
+                Status(
+                    "alert",
+                    f"{said}, and its longest window is {age(self.longest)}: no window holds"
+                    " anything",
+                ),
+            )
+        return (
+            (
+                Status(
+                    "watch",
+                    f"{said}, {self.age / self.usual:,.1f} times the usual time between facts",
+                ),
+            )
+            if self.age >= LATE * self.usual
+            else ()
+        )
 
 
 @define(repr=False, eq=False, frozen=True, slots=False)
 class Entry:
     """A published join or group-by, or a group-by that is stored for joins.
 
-    `plan` is the definition that is served, or was last; `published` says whether it is fetched by this name, `stored`
-    whether joins of which it is a part are. `before` is the plan that this one's name follows (`x_v1` for `x_v2`). Ages
-    are as of `now`.
+    `plan` is the definition that is served, or was last; `published` says whether it is fetched by
+    this name, `stored` whether joins of which it is a part are. `before` is the plan that this
+    one's name follows (`x_v1` for `x_v2`). Ages are as of `now`.
     """
 
     name: str
@@ -127,12 +167,16 @@ class Entry:
     monitored: Monitored | None = None
 
     def __repr__(self) -> str:
-        from workbench.catalogs.catalog_text import entry_text  # noqa: PLC0415 it draws what stands here
+        from workbench.catalogs.catalog_text import (  # noqa: PLC0415 it draws what stands here
+            entry_text,
+        )
 
         return entry_text(self)
 
     def _repr_html_(self) -> str:
-        from workbench.catalogs.catalog_html import entry_html  # noqa: PLC0415 it draws what stands here
+        from workbench.catalogs.catalog_html import (  # noqa: PLC0415 it draws what stands here
+            entry_html,
+        )
 
         return str(entry_html(self))
 
@@ -184,7 +228,12 @@ class Entry:
     @cached_property
     def features(self) -> tuple[Described, ...]:
         """Every feature, in the order of answers."""
-        return tuple(_described(self.plan, None if part is None else self.plan.group_by(part.group_by), made, name) for part, made, name in self.plan.outputs)
+        return tuple(
+            _described(
+                self.plan, None if part is None else self.plan.group_by(part.group_by), made, name
+            )
+            for part, made, name in self.plan.outputs
+        )
 
     @property
     def definition_text(self) -> str:
@@ -205,9 +254,16 @@ class Entry:
 
     @property
     def batch_end(self) -> datetime | None:
-        """The time before which every event was uploaded, of the group-by that is furthest behind; none where one has no upload."""
+        """The time before which every event was uploaded, of the group-by that is furthest behind.
+
+        None where one has no upload.
+        """
         ends = [s.batch_end for s in self.states]
-        return None if len(ends) < len(self.plan.group_bys) or None in ends else moment(min(e for e in ends if e is not None))
+        return (
+            None
+            if len(ends) < len(self.plan.group_bys) or None in ends
+            else moment(min(e for e in ends if e is not None))
+        )
 
     @property
     def batch_age(self) -> timedelta | None:
@@ -216,31 +272,55 @@ class Entry:
 
     @property
     def lag(self) -> timedelta | None:
-        """From Kafka's append of a batch's newest message to where it could be fetched: the p99 of the batches of the last six hours, of the slowest group-by; none where nothing streamed."""
+        """From Kafka's append of a batch's newest message to where it could be fetched: the p99 of
+        the batches of the last six hours, of the slowest group-by; none where nothing streamed.
+        """
         found = [s.lag for s in self.states if s.lag is not None]
         return timedelta(microseconds=max(found)) if found else None
 
     @property
     def newest(self) -> datetime | None:
         """The newest event that came by a topic."""
-        return moment(max((p.newest for p in self.partitions if p.newest is not None), default=None))
+        return moment(
+            max((p.newest for p in self.partitions if p.newest is not None), default=None)
+        )
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        """When the newest fact of each of its group-bys happened; of those whose facts happen at a time."""
+        """When the newest fact of each of its group-bys happened.
+
+        Of those whose facts happen at a time.
+        """
         states = {s.rows: s for s in self.states}
-        return tuple(self._fact(g, states[g.table]) for g in self.plan.group_bys if not g.timeless and g.table in states)
+        return tuple(
+            self._fact(g, states[g.table])
+            for g in self.plan.group_bys
+            if not g.timeless and g.table in states
+        )
 
     def _fact(self, plan: GroupByPlan, state: State) -> Fact:
         told, now = state.facts or {}, microseconds(self.now)
-        times = [told.get("newest"), *(p.newest for p in self.partitions if p.group_by == plan.name)]
+        times = [
+            told.get("newest"),
+            *(p.newest for p in self.partitions if p.group_by == plan.name),
+        ]
         newest = max((t for t in times if t is not None and t <= now), default=None)
         usual = max(told.get("gap") or 0, DAY)
-        return Fact(plan.name, moment(newest), None if newest is None else timedelta(microseconds=now - newest), timedelta(microseconds=usual), None if plan.longest is None else timedelta(microseconds=plan.reach), state.staged == 0 and newest is None)
+        return Fact(
+            plan.name,
+            moment(newest),
+            None if newest is None else timedelta(microseconds=now - newest),
+            timedelta(microseconds=usual),
+            None if plan.longest is None else timedelta(microseconds=plan.reach),
+            state.staged == 0 and newest is None,
+        )
 
     @property
     def fact_age(self) -> timedelta | None:
-        """How long ago the newest fact happened, of the group-by where that is longest ago; none where it is not known of one."""
+        """How long ago the newest fact happened, of the group-by where that is longest ago.
+
+        None where it is not known of one.
+        """
         ages = [f.age for f in self.facts]
         return None if not ages or None in ages else max(a for a in ages if a is not None)
 
@@ -252,7 +332,13 @@ class Entry:
     @property
     def stopped(self) -> tuple[Partition, ...]:
         """Partitions whose updater gave no sign of life for five minutes."""
-        return tuple(p for p in self.partitions if p.seen is not None and (seen := moment(p.seen)) is not None and self.now - seen > STOPPED)
+        return tuple(
+            p
+            for p in self.partitions
+            if p.seen is not None
+            and (seen := moment(p.seen)) is not None
+            and self.now - seen > STOPPED
+        )
 
     @cached_property
     def status(self) -> Status:
@@ -266,13 +352,21 @@ class Entry:
         """What is known against it, by what it is known from; of one word, the first says it."""
         yield from self._of_topics()
         if refused := next((s.refused for s in self.states if s.refused), None):
-            yield Status("alert", f"the newest upload was refused, which would take away {refused}: mend the table, or workbench upload --allow-deletes")
+            yield Status(
+                "alert",
+                f"the newest upload was refused, which would take away {refused}: mend the table,"
+                " or workbench upload --allow-deletes",
+            )
         news = [_news(s) for s in self.states]
         oldest = None if not news or None in news else moment(min(n for n in news if n is not None))
         if not news or None in news:
             yield Status("alert", "nothing was uploaded or streamed into it yet")
         for check in self.failed:
-            yield Status("alert" if check.blocks else "watch", f"a check of {check.group_by} does not hold: {check.check}: {check.failing:,} of {check.rows:,}{f': {check.detail}' if check.detail else ''}")
+            yield Status(
+                "alert" if check.blocks else "watch",
+                f"a check of {check.group_by} does not hold: {check.check}: {check.failing:,} of"
+                f" {check.rows:,}{f': {check.detail}' if check.detail else ''}",
+            )
         yield from (s for f in self.facts for s in f.statuses)
         yield from self._found()
         if oldest is not None and self.now - oldest > STALE:
@@ -280,46 +374,93 @@ class Entry:
 
     def _of_topics(self) -> Iterator[Status]:
         """What keeps topics from being applied, and which of their messages were not."""
-        for topic, trouble in dict.fromkeys([*((p.topic, p.trouble) for p in self.troubled), *((t.topic, t.trouble) for t in self.topic_health if t.trouble)]):
+        for topic, trouble in dict.fromkeys(
+            [
+                *((p.topic, p.trouble) for p in self.troubled),
+                *((t.topic, t.trouble) for t in self.topic_health if t.trouble),
+            ]
+        ):
             yield Status("alert", f"nothing of {topic} is applied: {trouble}")
         if self.stopped:
             yield Status("alert", _stopped(self.stopped))
         for t in self.topic_health:
             if t.dead:
                 share = t.counts.dead / t.counts.messages if t.counts.messages else 1.0
-                yield Status("alert" if share >= SHARE else "watch", f"{t.dead:,} message{'s' if t.dead > 1 else ''} of {t.topic} could not be applied to {t.group_by} and wait as dead letters: workbench dead-letters")
+                yield Status(
+                    "alert" if share >= SHARE else "watch",
+                    f"{t.dead:,} message{'s' if t.dead > 1 else ''} of {t.topic} could not be"
+                    f" applied to {t.group_by} and wait as dead letters: workbench dead-letters",
+                )
 
     def _found(self) -> Iterator[Status]:
         """What a monitor's last pass found, as long as it is recent."""
         if self.monitored is not None and self.now - self.monitored.at <= RECENT:
             for word in ("alert", "watch"):
                 if self.monitored.counts.get(word):
-                    yield Status(word, f"a monitor at {self.monitored.at:%Y-%m-%d %H:%M} found {self.monitored.counts[word]:,}: {self.monitored.worst[word]}")
+                    yield Status(
+                        word,
+                        f"a monitor at {self.monitored.at:%Y-%m-%d %H:%M} found"
+                        f" {self.monitored.counts[word]:,}: {self.monitored.worst[word]}",
+                    )
 
     def _well(self) -> Status:
         """Where nothing is known against it: what of it is judged at all."""
         if self.logs and self.fetches is None and not self.used_by:
             return Status("new", "not fetched in the last 7 d, as far as is logged")
-        unread = [g.topic.name for g in self.plan.group_bys if g.topic is not None and not g.daily and g.name not in {p.group_by for p in self.partitions}]
+        unread = [
+            g.topic.name
+            for g in self.plan.group_bys
+            if g.topic is not None
+            and not g.daily
+            and g.name not in {p.group_by for p in self.partitions}
+        ]
         if unread:
-            return Status("not judged", f"no updater ever read {', '.join(dict.fromkeys(unread))}: workbench stream")
+            return Status(
+                "not judged",
+                f"no updater ever read {', '.join(dict.fromkeys(unread))}: workbench stream",
+            )
         if any(f.age is None for f in self.facts):
-            return Status("not judged", "when its newest fact happened is not known: an earlier version uploaded it")
+            return Status(
+                "not judged",
+                "when its newest fact happened is not known: an earlier version uploaded it",
+            )
         if not self.published:
-            return Status("fresh", "its uploads, facts, topics and checks are well; what is served of it is judged by the names that use it")
+            return Status(
+                "fresh",
+                "its uploads, facts, topics and checks are well; what is served of it is judged by"
+                " the names that use it",
+            )
         if self.monitored is None:
-            return Status("fresh", "its uploads, facts, topics and checks are well; drift and agreement are not judged: no monitor has looked")
+            return Status(
+                "fresh",
+                "its uploads, facts, topics and checks are well; drift and agreement are not"
+                " judged: no monitor has looked",
+            )
         if self.now - self.monitored.at > RECENT:
-            return Status("fresh", f"its uploads, facts, topics and checks are well; drift and agreement are not judged: the last monitor looked {age(self.now - self.monitored.at)} ago")
-        grey = sum(n for word, n in self.monitored.counts.items() if word not in ("ok", "watch", "alert"))
+            return Status(
+                "fresh",
+                "its uploads, facts, topics and checks are well; drift and agreement are not"
+                f" judged: the last monitor looked {age(self.now - self.monitored.at)} ago",
+            )
+        grey = sum(
+            n for word, n in self.monitored.counts.items() if word not in ("ok", "watch", "alert")
+        )
         if grey:
-            return Status("fresh", f"its uploads, facts, topics and checks are well; of what a monitor looked at, {grey:,} {'is' if grey == 1 else 'are'} not judged")
+            return Status(
+                "fresh",
+                "its uploads, facts, topics and checks are well; of what a monitor looked at,"
+                f" {grey:,} {'is' if grey == 1 else 'are'} not judged",
+            )
         return Status("ok", f"a monitor found nothing at {self.monitored.at:%Y-%m-%d %H:%M}")
 
     @property
     def use(self) -> str:
         """Who uses it, in a few words."""
-        joins = f"in {len(self.used_by)} join{'s' if len(self.used_by) > 1 else ''}" if self.used_by else ""
+        joins = (
+            f"in {len(self.used_by)} join{'s' if len(self.used_by) > 1 else ''}"
+            if self.used_by
+            else ""
+        )
         return " · ".join(filter(None, [joins, self._fetched()]))
 
     def _fetched(self) -> str:
@@ -329,7 +470,9 @@ class Entry:
             return "not fetched" if self.logs else "not logged"
         if self.fetches.estimated is None:
             return f"{self.fetches.logged:,} failed / 7 d"
-        return f"fetches {'' if self.fetches.share >= 1 else 'about '}{self.fetches.estimated:,} / 7 d"
+        return (
+            f"fetches {'' if self.fetches.share >= 1 else 'about '}{self.fetches.estimated:,} / 7 d"
+        )
 
 
 def _news(state: State) -> int | None:
@@ -339,19 +482,33 @@ def _news(state: State) -> int | None:
 def _stopped(found: tuple[Partition, ...]) -> str:
     waiting = sum(p.lag or 0 for p in found)
     topics = ", ".join(dict.fromkeys(p.topic for p in found))
-    return f"no updater of {topics} gave a sign of life for five minutes ({len(found)} partition{'s' if len(found) > 1 else ''}, {waiting:,} messages waited then): workbench stream"
+    return (
+        f"no updater of {topics} gave a sign of life for five minutes ({len(found)}"
+        f" partition{'s' if len(found) > 1 else ''}, {waiting:,} messages waited then): workbench"
+        " stream"
+    )
 
 
 def _described(plan: Plan, group_by: GroupByPlan | None, made: Feature, name: str) -> Described:
     cells = [] if group_by is None else [c for c in group_by.cells if c.name in made.cells]
     told = made.text or made.expression
-    return Described(name, made.type, _window(cells), told, group_by.name if group_by is not None and plan.kind == "join" else None, made.name)
+    return Described(
+        name,
+        made.type,
+        _window(cells),
+        told,
+        group_by.name if group_by is not None and plan.kind == "join" else None,
+        made.name,
+    )
 
 
 def _window(cells: list[Cell]) -> str:
     if not cells:
         return ""
-    spans = dict.fromkeys("all time" if c.length is None else span(c.length) + (" sawtooth" if c.hop else "") for c in cells)
+    spans = dict.fromkeys(
+        "all time" if c.length is None else span(c.length) + (" sawtooth" if c.hop else "")
+        for c in cells
+    )
     return ", ".join(spans)
 
 
@@ -362,11 +519,15 @@ def span(us: int) -> str:
 
 
 def age(how: timedelta | None) -> str:
-    """How long ago, with one decimal: hours up to four days, `6.5 d` beyond; a dash where it is not known."""
+    """How long ago, with one decimal: hours up to four days, `6.5 d` beyond.
+
+    A dash where it is not known.
+    """
     if how is None:
         return "—"
     hours = how / timedelta(hours=1)
-    return f"{hours:,.1f} h" if abs(hours) < 100 else f"{hours / 24:,.1f} d"  # noqa: PLR2004 about four days
+    # about four days
+    return f"{hours:,.1f} h" if abs(hours) < 100 else f"{hours / 24:,.1f} d"  # noqa: PLR2004
 
 
 def seconds(how: timedelta | None) -> str:

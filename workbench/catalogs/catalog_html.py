@@ -1,4 +1,7 @@
-"""The catalog as HTML: a list, the chosen entry beside it, and every other entry folded below; complete without script."""
+"""The catalog as HTML: a list, the chosen entry beside it, and every other entry folded below.
+
+Complete without script.
+"""
 
 from __future__ import annotations
 
@@ -20,56 +23,148 @@ if TYPE_CHECKING:
 
 LISTED = 100  # rows of the list; others are found by a search
 FOLDED = 12  # entries whose details are in the page
-COLOURS = {"alert": "alert", "stale": "warn", "watch": "warn", "not judged": "muted", "fresh": "ok", "ok": "ok", "new": "muted", "retired": "muted"}
+COLOURS = {
+    "alert": "alert",
+    "stale": "warn",
+    "watch": "warn",
+    "not judged": "muted",
+    "fresh": "ok",
+    "ok": "ok",
+    "new": "muted",
+    "retired": "muted",
+}
 HEADS = ("name", "status", "batch age", "newest fact", "owner", "write lag p99, 6 h", "used")
 CLASSES = {2: "num", 3: "num", 5: "num"}
 
 
-def html(catalog: Catalog, query: str = "", kind: str | None = None, owner: str | None = None, selected: str | None = None, *, live: bool = False) -> Markup:
-    """The whole catalog: what matches a query, a kind and an owner, with one entry chosen, by default the first.
+def html(
+    catalog: Catalog,
+    query: str = "",
+    kind: str | None = None,
+    owner: str | None = None,
+    selected: str | None = None,
+    *,
+    live: bool = False,
+) -> Markup:
+    """The whole catalog: what matches a query, a kind and an owner, with one entry chosen, by
+    default the first.
 
-    Static, every other entry's detail is folded below; `live`, there are controls and key hints, which a widget answers.
+    Static, every other entry's detail is folded below; `live`, there are controls and key hints,
+    which a widget answers.
     """
     found = matches(catalog, query, kind, owner)
-    head = tag("header", tag("h3", "Catalog"), tag("span", _counts(catalog), f" · store {catalog.place} · as of {told(catalog.now)} UTC", class_="muted"), *([_refresh()] if live else []))
+    head = tag(
+        "header",
+        tag("h3", "Catalog"),
+        tag(
+            "span",
+            _counts(catalog),
+            f" · store {catalog.place} · as of {told(catalog.now)} UTC",
+            class_="muted",
+        ),
+        *([_refresh()] if live else []),
+    )
     parts = [head, *(progress() if live else ())]
     if live or query or kind or owner:
-        counted = tag("span", matched(catalog, found, query, live=live), class_="muted", aria_live="polite", data_part="counted" if live else None)
-        parts.append(tag("div", *(controls(catalog, query, kind, owner) if live else ()), counted, class_="find"))
+        counted = tag(
+            "span",
+            matched(catalog, found, query, live=live),
+            class_="muted",
+            aria_live="polite",
+            data_part="counted" if live else None,
+        )
+        parts.append(
+            tag(
+                "div",
+                *(controls(catalog, query, kind, owner) if live else ()),
+                counted,
+                class_="find",
+            )
+        )
     shown = shelves(catalog, found, query, selected, live=live)
-    parts += [tag("div", shown, data_part="shelves"), tag("div", "", data_part="preview")] if live else [shown]
+    parts += (
+        [tag("div", shown, data_part="shelves"), tag("div", "", data_part="preview")]
+        if live
+        else [shown]
+    )
     parts += [tag("p", line.strip(), class_="empty") for line in catalog_text.unread(catalog)]
     return section(*parts, _foot(live=live), label="Catalog", static=not live, data_slot="view")
 
 
 def progress() -> list[Markup]:
     """Where a live page says that it is at work, and what went wrong."""
-    return [tag("div", "", class_="progress", aria_hidden="true"), tag("div", "", data_part="status", class_="status", role="status")]
+    return [
+        tag("div", "", class_="progress", aria_hidden="true"),
+        tag("div", "", data_part="status", class_="status", role="status"),
+    ]
 
 
-def shelves(catalog: Catalog, found: Sequence[Match], query: str, selected: str | None, *, live: bool, panel: Markup | None = None) -> Markup:
+def shelves(
+    catalog: Catalog,
+    found: Sequence[Match],
+    query: str,
+    selected: str | None,
+    *,
+    live: bool,
+    panel: Markup | None = None,
+) -> Markup:
     """The list and the chosen entry beside it, with a panel of what is served where there is one."""
     if not catalog.total:
         return tag("p", catalog_text.EMPTY, class_="empty")
     if not found:
-        return tag("p", "Nothing matches: a search looks at names, features, owners, tags, descriptions, keys, tables and topics.", class_="empty")
+        return tag(
+            "p",
+            "Nothing matches: a search looks at names, features, owners, tags, descriptions, keys,"
+            " tables and topics.",
+            class_="empty",
+        )
     chosen = next((m.entry for m in found if m.entry.name == selected), found[0].entry)
-    looks = [tag("div", tag("button", "Preview", type="button", data_send="preview", data_focus="preview"), tag("span", " the rows behind its values", class_="muted"), class_="line")] if live else []
-    looks += [tag("div", tag("h4", "Look at a key"), panel, data_part="served")] if panel is not None else []
+    looks = (
+        [
+            tag(
+                "div",
+                tag("button", "Preview", type="button", data_send="preview", data_focus="preview"),
+                tag("span", " the rows behind its values", class_="muted"),
+                class_="line",
+            )
+        ]
+        if live
+        else []
+    )
+    looks += (
+        [tag("div", tag("h4", "Look at a key"), panel, data_part="served")]
+        if panel is not None
+        else []
+    )
     beside = tag("div", detail_html(chosen), *looks, class_="side")
-    grid = tag("div", tag("div", list_html(found, chosen.name, query, live=live), class_="lists"), beside, class_="cat")
-    return grid if live else join([grid, _folded([m.entry for m in found if m.entry is not chosen])])
+    grid = tag(
+        "div",
+        tag("div", list_html(found, chosen.name, query, live=live), class_="lists"),
+        beside,
+        class_="cat",
+    )
+    return (
+        grid if live else join([grid, _folded([m.entry for m in found if m.entry is not chosen])])
+    )
 
 
 def entry_html(entry: Entry) -> Markup:
     """One entry alone."""
-    return section(tag("div", detail_html(entry), class_="side alone"), label=f"{entry.kind} {entry.name}", static=True)
+    return section(
+        tag("div", detail_html(entry), class_="side alone"),
+        label=f"{entry.kind} {entry.name}",
+        static=True,
+    )
 
 
 def _counts(catalog: Catalog) -> str:
     owners = len({e.owner for e in catalog.entries if e.owner})
     counted = f"{catalog.total} object{'' if catalog.total == 1 else 's'}"
-    return f"{counted} · {owners} owner{'' if owners == 1 else 's'}" if owners and len(catalog) == catalog.total else counted
+    return (
+        f"{counted} · {owners} owner{'' if owners == 1 else 's'}"
+        if owners and len(catalog) == catalog.total
+        else counted
+    )
 
 
 def matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool) -> str:
@@ -79,53 +174,128 @@ def matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool)
 
 
 def _refresh() -> Markup:
-    return tag("button", "Refresh", type="button", data_send="refresh", data_focus="refresh", class_="end")
+    return tag(
+        "button", "Refresh", type="button", data_send="refresh", data_focus="refresh", class_="end"
+    )
 
 
 def controls(catalog: Catalog, query: str, kind: str | None, owner: str | None) -> list[Markup]:
     """The search field and the two choices."""
-    search = tag("input", type="search", placeholder="name, feature, column, owner", value=query, data_send="search", data_param="query", data_focus="search", data_key="/", aria_label="Search the catalog")
+    search = tag(
+        "input",
+        type="search",
+        placeholder="name, feature, column, owner",
+        value=query,
+        data_send="search",
+        data_param="query",
+        data_focus="search",
+        data_key="/",
+        aria_label="Search the catalog",
+    )
     owners = sorted({e.owner for e in catalog.entries if e.owner})
     return [search, _choice("kind", kind, ["Join", "GroupBy"]), _choice("owner", owner, owners)]
 
 
 def _choice(name: str, chosen: str | None, values: Sequence[str]) -> Markup:
-    options = [tag("option", said, value=value, selected="" if (value or None) == chosen else None) for value, said in [("", f"any {name}"), *((v, v) for v in values)]]
-    return tag("select", *options, data_send=name, data_param=name, data_focus=name, aria_label=name)
+    options = [
+        tag("option", said, value=value, selected="" if (value or None) == chosen else None)
+        for value, said in [("", f"any {name}"), *((v, v) for v in values)]
+    ]
+    return tag(
+        "select", *options, data_send=name, data_param=name, data_focus=name, aria_label=name
+    )
 
 
 # --- the list
 
 
-def list_html(found: Sequence[Match], selected: str | None, query: str = "", *, live: bool = False) -> Markup:
+def list_html(
+    found: Sequence[Match], selected: str | None, query: str = "", *, live: bool = False
+) -> Markup:
     """The table of entries, at most a hundred; the words of the query are marked."""
     rows = [_line(m, m.entry.name == selected, query.split(), live=live) for m in found[:LISTED]]
-    more = [tag("p", f"{len(found) - LISTED} more: a search finds them, as in ", tag("code", 'catalog(store).search("purchases")'), class_="muted pad")] if len(found) > LISTED else []
-    table = tag("table", tag("caption", "What the store has"), tag("thead", row(HEADS, "th", CLASSES)), tag("tbody", *rows, data_items="" if live else None), class_="ct", role="grid")
+    more = (
+        [
+            tag(
+                "p",
+                f"{len(found) - LISTED} more: a search finds them, as in ",
+                tag("code", 'catalog(store).search("purchases")'),
+                class_="muted pad",
+            )
+        ]
+        if len(found) > LISTED
+        else []
+    )
+    table = tag(
+        "table",
+        tag("caption", "What the store has"),
+        tag("thead", row(HEADS, "th", CLASSES)),
+        tag("tbody", *rows, data_items="" if live else None),
+        class_="ct",
+        role="grid",
+    )
     return join([tag("div", table, class_="scroll", tabindex="0", data_keep="entries"), *more])
 
 
-def _line(match: Match, on: bool, words: Sequence[str], *, live: bool) -> Markup:  # noqa: FBT001 one fact
+# one fact
+def _line(match: Match, on: bool, words: Sequence[str], *, live: bool) -> Markup:  # noqa: FBT001
     entry = match.entry
-    asks = {"tabindex": "0" if on else "-1", "data_item": "", "data_send": "select", "data_params": json.dumps({"name": entry.name}), "data_focus": f"line {entry.name}"} if live else {}
-    name = join([tag("b", marked(entry.name, words) if words else _breakable(entry.name)), tag("small", *_below(match, words))])
-    cells = (name, status_html(entry.status), age(entry.batch_age), age(entry.fact_age), marked(entry.owner, words) if entry.owner else "—", seconds(entry.lag), tag("span", entry.use or "—", class_="muted"))
+    asks = (
+        {
+            "tabindex": "0" if on else "-1",
+            "data_item": "",
+            "data_send": "select",
+            "data_params": json.dumps({"name": entry.name}),
+            "data_focus": f"line {entry.name}",
+        }
+        if live
+        else {}
+    )
+    name = join(
+        [
+            tag("b", marked(entry.name, words) if words else _breakable(entry.name)),
+            tag("small", *_below(match, words)),
+        ]
+    )
+    cells = (
+        name,
+        status_html(entry.status),
+        age(entry.batch_age),
+        age(entry.fact_age),
+        marked(entry.owner, words) if entry.owner else "—",
+        seconds(entry.lag),
+        tag("span", entry.use or "—", class_="muted"),
+    )
     return row(cells, classes=CLASSES, aria_selected="true" if on else "false", **asks)
 
 
 def _below(match: Match, words: Sequence[str]) -> list[Markup | str]:
-    """What stands under a name: of a search, which features were found; else how many there are, and the keys."""
+    """What stands under a name: of a search, which features were found.
+
+    Else how many there are, and the keys.
+    """
     entry, count = match.entry, len(match.entry.features)
     if match.features:
-        return [f"{entry.kind} · {len(match.features)} of {count} features match: ", marked(_shared(match), words)]
+        return [
+            f"{entry.kind} · {len(match.features)} of {count} features match: ",
+            marked(_shared(match), words),
+        ]
     keys = ", ".join(k.name for k in entry.keys)
-    return [f"{entry.kind} · {count} feature{'' if count == 1 else 's'} · key{'s' if len(entry.keys) > 1 else ''} ", marked(keys, words)]
+    return [
+        (
+            f"{entry.kind} · {count} feature{'' if count == 1 else 's'} ·"
+            f" key{'s' if len(entry.keys) > 1 else ''} "
+        ),
+        marked(keys, words),
+    ]
 
 
 def _shared(match: Match) -> str:
     """The features that were found, in short: their group-by, if it is one, or the first of them."""
     first, *others = match.features
-    heads = {f.name[: -len(f.feature)] for f in match.entry.features if f.name in set(match.features)}
+    heads = {
+        f.name[: -len(f.feature)] for f in match.entry.features if f.name in set(match.features)
+    }
     if not others:
         return first
     return f"{heads.pop()}*" if len(heads) == 1 and heads != {""} else f"{first}, …"
@@ -140,13 +310,22 @@ def marked(value: str, words: Sequence[str]) -> Markup:
     """A text in which the words are marked, in any case."""
     if not words:
         return text(value)
-    parts = re.split(f"({'|'.join(re.escape(w) for w in sorted(words, key=len, reverse=True))})", value, flags=re.IGNORECASE)
+    parts = re.split(
+        f"({'|'.join(re.escape(w) for w in sorted(words, key=len, reverse=True))})",
+        value,
+        flags=re.IGNORECASE,
+    )
     return join(tag("mark", p) if i % 2 else p for i, p in enumerate(parts))
 
 
 def status_html(status: Status) -> Markup:
     """The glyph and the word; the sentence is its title, and in the detail."""
-    return tag("span", f"{status.sign} {status.word}", class_=f"mark {COLOURS[status.word]}", title=status.why)
+    return tag(
+        "span",
+        f"{status.sign} {status.word}",
+        class_=f"mark {COLOURS[status.word]}",
+        title=status.why,
+    )
 
 
 # --- below
@@ -154,11 +333,47 @@ def status_html(status: Status) -> Markup:
 
 def _folded(others: Sequence[Entry]) -> Markup:
     """The details of the other entries, and how to see those that are too many."""
-    shown = [tag("details", tag("summary", tag("code", e.name), f" {e.kind} · {len(e.features)} features · {e.status.sign} {e.status.word}"), tag("div", detail_html(e), class_="side")) for e in others[:FOLDED]]
-    more = [tag("p", f"{len(others) - FOLDED} more: ", tag("code", 'catalog(store)["name"]'), " shows one", class_="muted pad")] if len(others) > FOLDED else []
+    shown = [
+        tag(
+            "details",
+            tag(
+                "summary",
+                tag("code", e.name),
+                f" {e.kind} · {len(e.features)} features · {e.status.sign} {e.status.word}",
+            ),
+            tag("div", detail_html(e), class_="side"),
+        )
+        for e in others[:FOLDED]
+    ]
+    more = (
+        [
+            tag(
+                "p",
+                f"{len(others) - FOLDED} more: ",
+                tag("code", 'catalog(store)["name"]'),
+                " shows one",
+                class_="muted pad",
+            )
+        ]
+        if len(others) > FOLDED
+        else []
+    )
     return join([*shown, *more])
 
 
 def _foot(*, live: bool) -> Markup:
-    keys = [tag("span", tag("kbd", "/"), " search"), tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " object"), tag("span", tag("kbd", "Enter"), " open")] if live else []
-    return tag("div", *keys, tag("span", "Same as a table: ", tag("code", "catalog(store).to_pandas()"), class_="end"), class_="hints")
+    keys = (
+        [
+            tag("span", tag("kbd", "/"), " search"),
+            tag("span", tag("kbd", "↑"), tag("kbd", "↓"), " object"),
+            tag("span", tag("kbd", "Enter"), " open"),
+        ]
+        if live
+        else []
+    )
+    return tag(
+        "div",
+        *keys,
+        tag("span", "Same as a table: ", tag("code", "catalog(store).to_pandas()"), class_="end"),
+        class_="hints",
+    )

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 @frozen
 class Shelf:
-    """What is looked at: the words, kind and owner that are searched for, the entry, its key, and the feature to explain."""
+    """What is looked at: the words, kind and owner that are searched for, the entry, its key, and
+    the feature to explain.
+    """
 
     query: str = ""
     kind: str | None = None
@@ -43,7 +45,17 @@ class Shelf:
 class Browsing:
     """A catalog that can be looked through."""
 
-    kinds: Mapping[str, Mapping[str, type]] = {"search": {"query": str}, "kind": {"kind": str}, "owner": {"owner": str}, "select": {"name": str}, "look": {"keys": str}, "feature": {"feature": str}, "refresh": {}, "preview": {}, **KINDS}
+    kinds: Mapping[str, Mapping[str, type]] = {
+        "search": {"query": str},
+        "kind": {"kind": str},
+        "owner": {"owner": str},
+        "select": {"name": str},
+        "look": {"keys": str},
+        "feature": {"feature": str},
+        "refresh": {},
+        "preview": {},
+        **KINDS,
+    }
 
     def __init__(self, found: Catalog, store: Store) -> None:
         self.catalog, self.store, self.shelf = found, store, Shelf(query=found.query)
@@ -66,7 +78,9 @@ class Browsing:
         match request.kind:
             case "search" | "kind" | "owner" as name:
                 key = "query" if name == "search" else name
-                changed: dict[str, Any] = {key: given.get(key) or ("" if name == "search" else None)}
+                changed: dict[str, Any] = {
+                    key: given.get(key) or ("" if name == "search" else None)
+                }
                 self.shelf = evolve(shelf, **changed, selected=None, keys={}, feature=None)
             case "select":
                 if given.get("name") not in self.catalog:
@@ -81,22 +95,53 @@ class Browsing:
                 return Reply({"served": self._panel()})
             case "refresh":
                 mine = self.catalog
-                self.catalog = evolve(catalog(self.store, definitions=mine.definitions, on=mine.on), cells=mine.cells)
+                self.catalog = evolve(
+                    catalog(self.store, definitions=mine.definitions, on=mine.on), cells=mine.cells
+                )
         found = self._found()
-        return Reply({"preview": Markup(""), "counted": text(page.matched(self.catalog, found, self.shelf.query, live=True)), "shelves": page.shelves(self.catalog, found, self.shelf.query, self.shelf.selected, live=True, panel=self._panel() if found else None)})
+        return Reply(
+            {
+                "preview": Markup(""),
+                "counted": text(page.matched(self.catalog, found, self.shelf.query, live=True)),
+                "shelves": page.shelves(
+                    self.catalog,
+                    found,
+                    self.shelf.query,
+                    self.shelf.selected,
+                    live=True,
+                    panel=self._panel() if found else None,
+                ),
+            }
+        )
 
     def _previewed(self) -> Reply:
         """The chosen entry's definition, live, on a connection of its own."""
         entry = self._chosen()
         found = at_hand(entry, self.catalog.definitions, self.catalog.cells)
         if found is None:
-            message = f"no definition of {entry.name} is in this notebook: import or define it, or give it by catalog(store, definitions=[...])"
+            message = (
+                f"no definition of {entry.name} is in this notebook: import or define it, or give"
+                " it by catalog(store, definitions=[...])"
+            )
             raise RefusedError(message)
         con = connection(found.definition, self.catalog.on, self.catalog.cells)
         self.close()
         self._engine = engine_of(con).apart(tables(found.definition))
-        self.explorer, drawn = feature_preview(found.definition, on=self._engine.connected, store=self.store).live()
-        note = [] if found.same else [tag("p", f"△ {entry.name} here is not what is stored: publish() would show what differs.", class_="mark warn pad")]
+        self.explorer, drawn = feature_preview(
+            found.definition, on=self._engine.connected, store=self.store
+        ).live()
+        note = (
+            []
+            if found.same
+            else [
+                tag(
+                    "p",
+                    f"△ {entry.name} here is not what is stored: publish() would show what"
+                    " differs.",
+                    class_="mark warn pad",
+                )
+            ]
+        )
         return Reply({"preview": join([*note, drawn])}, focus="[data-part=preview] [tabindex='0']")
 
     def _explored(self, request: Request, push: Callable[[Reply], None]) -> Reply:
@@ -122,7 +167,9 @@ class Browsing:
         return matches(self.catalog, self.shelf.query, self.shelf.kind, self.shelf.owner)
 
     def _panel(self) -> Markup:
-        return served_panel.served_html(self.store, self._chosen(), self.shelf.keys, feature=self.shelf.feature)
+        return served_panel.served_html(
+            self.store, self._chosen(), self.shelf.keys, feature=self.shelf.feature
+        )
 
     def _chosen(self) -> Entry:
         found = self._found()

@@ -16,26 +16,72 @@ if TYPE_CHECKING:
     from workbench.catalogs.catalog_entries import Edition, Entry
     from workbench.catalogs.catalog_view import Catalog
 
-HEADS = ("name", "kind", "owner", "status", "features", "write lag p99", "batch age", "newest fact", "used")
-EMPTY = "nothing is published in this store yet: publish(training_set, store, confirm=True) fills it, or from a shell: workbench publish definitions.py:training_set --confirm"
+HEADS = (
+    "name",
+    "kind",
+    "owner",
+    "status",
+    "features",
+    "write lag p99",
+    "batch age",
+    "newest fact",
+    "used",
+)
+EMPTY = (
+    "nothing is published in this store yet: publish(training_set, store, confirm=True) fills it,"
+    " or from a shell: workbench publish definitions.py:training_set --confirm"
+)
 NUMBERS = (4, 5, 6, 7)
 MOST = 8  # names listed
 
 
 def catalog_text(catalog: Catalog) -> str:
     """One line an entry; of a search, how many features were found."""
-    from workbench.catalogs.catalog_view import matches  # noqa: PLC0415 the one draws what the other makes
+    # the one draws what the other makes
+    from workbench.catalogs.catalog_view import (  # noqa: PLC0415
+        matches,
+    )
 
     if not catalog.total:
         return written([EMPTY, *unread(catalog)])
     rows = []
     for match in matches(catalog, catalog.query):
         e = match.entry
-        count = f"{len(match.features)} of {len(e.features)} match" if match.features else str(len(e.features))
-        rows.append((e.name, e.kind, e.owner or "—", f"{e.status.sign} {e.status.word}", count, seconds(e.lag), age(e.batch_age), age(e.fact_age), e.use or "—"))
+        count = (
+            f"{len(match.features)} of {len(e.features)} match"
+            if match.features
+            else str(len(e.features))
+        )
+        rows.append(
+            (
+                e.name,
+                e.kind,
+                e.owner or "—",
+                f"{e.status.sign} {e.status.word}",
+                count,
+                seconds(e.lag),
+                age(e.batch_age),
+                age(e.fact_age),
+                e.use or "—",
+            )
+        )
     head = f"Catalog: {counts(catalog)}, store {catalog.place}, as of {told(catalog.now)} UTC"
-    lines = [head, *table(HEADS, rows, NUMBERS)] if rows else [head, f"  nothing has {catalog.query!r}: a search looks at names, features, owners, tags, descriptions, keys, tables and topics"]
-    alerts = [f"  {e.status.sign} {e.name}: {e.status.why}" for e in catalog.entries if e.status.word in ("alert", "stale", "watch", "not judged")]
+    lines = (
+        [head, *table(HEADS, rows, NUMBERS)]
+        if rows
+        else [
+            head,
+            (
+                f"  nothing has {catalog.query!r}: a search looks at names, features, owners, tags,"
+                " descriptions, keys, tables and topics"
+            ),
+        ]
+    )
+    alerts = [
+        f"  {e.status.sign} {e.name}: {e.status.why}"
+        for e in catalog.entries
+        if e.status.word in ("alert", "stale", "watch", "not judged")
+    ]
     return written([*lines, *alerts, *unread(catalog)])
 
 
@@ -47,23 +93,44 @@ def counts(catalog: Catalog) -> str:
 
 def unread(catalog: Catalog) -> list[str]:
     """What cannot be shown."""
-    return [f"  {name} was published by another version of feature-workbench, and is not shown: publish it again with this one" for name in catalog.unread]
+    return [
+        f"  {name} was published by another version of feature-workbench, and is not shown: publish"
+        " it again with this one"
+        for name in catalog.unread
+    ]
 
 
 def entry_text(entry: Entry) -> str:
     """An entry: facts, features, versions."""
-    head = f"{entry.name}  ({entry.kind}, {len(entry.features)} features, {entry.status.sign} {entry.status.word}: {entry.status.why})"
+    head = (
+        f"{entry.name}  ({entry.kind}, {len(entry.features)} features, {entry.status.sign}"
+        f" {entry.status.word}: {entry.status.why})"
+    )
     found = facts(entry)
     wide = max(len(k) for k, _ in found)
     features = [(f.name, f.type, f.window, f.text) for f in entry.features]
-    versions = [(f"v{e.number}", e.hash[:8], f"{e.made:%Y-%m-%d %H:%M}", state(entry, e), e.changes) for e in entry.editions]
-    lines = [head, *(f"  {k:<{wide}}  {v}" for k, v in found), "", *table(("feature", "type", "window", "from"), features), "", *table(("version", "hash", "made (UTC)", "", "what changed"), versions)]
+    versions = [
+        (f"v{e.number}", e.hash[:8], f"{e.made:%Y-%m-%d %H:%M}", state(entry, e), e.changes)
+        for e in entry.editions
+    ]
+    lines = [
+        head,
+        *(f"  {k:<{wide}}  {v}" for k, v in found),
+        "",
+        *table(("feature", "type", "window", "from"), features),
+        "",
+        *table(("version", "hash", "made (UTC)", "", "what changed"), versions),
+    ]
     return written(line.rstrip() for line in lines)
 
 
 def facts(entry: Entry) -> list[tuple[str, str]]:
     """What is known besides features and versions; what is empty is left out."""
-    rows = [f"{s.rows.rpartition('__')[0]}: about {s.count:,}, {size(s.size)}" for s in entry.states if s.count is not None and s.size is not None]
+    rows = [
+        f"{s.rows.rpartition('__')[0]}: about {s.count:,}, {size(s.size)}"
+        for s in entry.states
+        if s.count is not None and s.size is not None
+    ]
     found = [
         ("about", entry.description),
         ("owner", entry.owner),
@@ -74,11 +141,36 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         ("topics", some(entry.topics)),
         ("uses", some(entry.uses)),
         ("used by", some(entry.used_by)),
-        ("uploaded", f"every event before {told(entry.batch_end)} ({age(entry.batch_age)} ago)" if entry.batch_end else ""),
-        ("facts", "; ".join(f"the newest of {told(f.newest)} ({age(f.age)} ago){f' of {f.group_by}' if len(entry.facts) > 1 else ''}" for f in entry.facts if f.newest)),
-        ("dead letters", ", ".join(f"{t.dead:,} of {t.topic}" for t in entry.topic_health if t.dead)),
+        (
+            "uploaded",
+            (
+                f"every event before {told(entry.batch_end)} ({age(entry.batch_age)} ago)"
+                if entry.batch_end
+                else ""
+            ),
+        ),
+        (
+            "facts",
+            "; ".join(
+                f"the newest of {told(f.newest)} ({age(f.age)}"
+                f" ago){f' of {f.group_by}' if len(entry.facts) > 1 else ''}"
+                for f in entry.facts
+                if f.newest
+            ),
+        ),
+        (
+            "dead letters",
+            ", ".join(f"{t.dead:,} of {t.topic}" for t in entry.topic_health if t.dead),
+        ),
         ("newest event", f"{told(entry.newest)} by a topic" if entry.newest else ""),
-        ("write lag", f"p99 {seconds(entry.lag)} from Kafka to a fetch, of the last 6 h" if entry.lag is not None else ""),
+        (
+            "write lag",
+            (
+                f"p99 {seconds(entry.lag)} from Kafka to a fetch, of the last 6 h"
+                if entry.lag is not None
+                else ""
+            ),
+        ),
         ("partitions", partitions(entry)),
         ("retention", retention(entry)),
         ("rows", "; ".join(rows)),
@@ -99,7 +191,11 @@ def partitions(entry: Entry) -> str:
     if not entry.partitions:
         return ""
     waiting = sum(p.lag or 0 for p in entry.partitions)
-    bad = [f"{len(found)} {what}" for what, found in (("in trouble", entry.troubled), ("stopped", entry.stopped)) if found]
+    bad = [
+        f"{len(found)} {what}"
+        for what, found in (("in trouble", entry.troubled), ("stopped", entry.stopped))
+        if found
+    ]
     return ", ".join([f"{len(entry.partitions)} read", *bad, f"{waiting:,} messages wait"])
 
 
@@ -109,16 +205,32 @@ def retention(entry: Entry) -> str:
     if not kept:
         return ""
     spans = sorted(k for k in kept if k is not None)
-    return ", ".join([*(f"{s / 86_400_000_000:g} d" for s in spans), *(["everything"] if None in kept else [])])
+    return ", ".join(
+        [*(f"{s / 86_400_000_000:g} d" for s in spans), *(["everything"] if None in kept else [])]
+    )
 
 
 def fetched(entry: Entry) -> str:
     """What the served log has of it."""
     if entry.fetches is None:
-        return "" if not entry.published else "none in the served log for 7 d" if entry.logs else "no answer is logged yet: Store(..., sample=0.01) keeps a share of them, some seconds after they are given"
+        return (
+            ""
+            if not entry.published
+            else (
+                "none in the served log for 7 d"
+                if entry.logs
+                else (
+                    "no answer is logged yet: Store(..., sample=0.01) keeps a share of them, some"
+                    " seconds after they are given"
+                )
+            )
+        )
     f = entry.fetches
     if f.estimated is None:
-        return f"no key is sampled; {f.logged:,} with a failure were logged in 7 d, last at {told(f.newest)}"
+        return (
+            f"no key is sampled; {f.logged:,} with a failure were logged in 7 d, last at"
+            f" {told(f.newest)}"
+        )
     failed = f", {f.failed:,} of the logged with a feature that failed" if f.failed else ""
     share = f" ({f.logged:,} logged, {f.share:.2%} of the keys)" if f.share < 1 else ""
     return f"{f.estimated:,} keys in 7 d{share}{failed}, last at {told(f.newest)}"

@@ -37,7 +37,8 @@ class Match:
 class Catalog(Mapping[str, Entry]):
     """What a store has: a mapping from names to `Entry`, served ones first.
 
-    It shows itself as a table, in a notebook as a page with every entry's features, versions and lineage.
+    It shows itself as a table, in a notebook as a page with every entry's features, versions and
+    lineage.
     """
 
     entries: tuple[Entry, ...]
@@ -48,13 +49,20 @@ class Catalog(Mapping[str, Entry]):
     total: int = field(default=0)
     store: Store | None = field(default=None)
     definitions: tuple[Any, ...] = field(default=(), repr=False)
-    cells: dict[str, Any] = field(factory=dict, repr=False, eq=False)  # what the notebook's cells name
+    cells: dict[str, Any] = field(
+        factory=dict, repr=False, eq=False
+    )  # what the notebook's cells name
     on: BaseBackend | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Entry:
         found = next((e for e in self.entries if e.name == name), None)
         if found is None:
-            message = f"the catalog has nothing named {name!r}: {near(name, [e.name for e in self.entries])}" if self.entries else f"the catalog has nothing named {name!r}: it is empty"
+            message = (
+                f"the catalog has nothing named {name!r}:"
+                f" {near(name, [e.name for e in self.entries])}"
+                if self.entries
+                else f"the catalog has nothing named {name!r}: it is empty"
+            )
             raise DefinitionError(message)
         return found
 
@@ -71,8 +79,14 @@ class Catalog(Mapping[str, Entry]):
         return list(self)
 
     def search(self, words: str) -> Catalog:
-        """The entries that have every one of these words, in any case: in a name, feature, owner, tag, description, key, table or topic."""
-        return evolve(self, entries=tuple(m.entry for m in matches(self, words)), query=f"{self.query} {words}".strip())
+        """The entries that have every one of these words, in any case: in a name, feature, owner,
+        tag, description, key, table or topic.
+        """
+        return evolve(
+            self,
+            entries=tuple(m.entry for m in matches(self, words)),
+            query=f"{self.query} {words}".strip(),
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """One row an entry; times and ages are null where nothing is known."""
@@ -81,7 +95,9 @@ class Catalog(Mapping[str, Entry]):
         return pd.DataFrame([_row(e) for e in self.entries], columns=list(_COLUMNS))
 
     def __repr__(self) -> str:
-        from workbench.catalogs.catalog_text import catalog_text  # noqa: PLC0415 it draws what stands here
+        from workbench.catalogs.catalog_text import (  # noqa: PLC0415 it draws what stands here
+            catalog_text,
+        )
 
         return catalog_text(self)
 
@@ -101,7 +117,10 @@ class Catalog(Mapping[str, Entry]):
         return marimo_output(self._repr_html_, self._live)
 
     def _live(self, _again: Callable[[str, str], None]) -> tuple[Any, str]:
-        from workbench.catalogs.catalog_session import Browsing  # noqa: PLC0415 it looks through what stands here
+        # it looks through what stands here
+        from workbench.catalogs.catalog_session import (  # noqa: PLC0415
+            Browsing,
+        )
 
         assert self.store is not None  # noqa: S101 a catalog that is shown is a store's
         subject = Browsing(self, self.store)
@@ -109,66 +128,127 @@ class Catalog(Mapping[str, Entry]):
 
 
 _COLUMNS: dict[str, Callable[[Entry], Any]] = {
-    "name": lambda e: e.name, "kind": lambda e: e.kind, "owner": lambda e: e.owner, "description": lambda e: e.description, "tags": lambda e: list(e.tags),
-    "status": lambda e: e.status.word, "why": lambda e: e.status.why, "keys": lambda e: [k.name for k in e.keys], "features": lambda e: [f.name for f in e.features],
-    "hash": lambda e: e.hash, "versions": lambda e: len(e.editions), "made": lambda e: e.made, "batch_end": lambda e: e.batch_end, "batch_age": lambda e: e.batch_age, "fact_age": lambda e: e.fact_age,
-    "lag_p99": lambda e: e.lag, "newest": lambda e: e.newest, "fetches_7d": lambda e: e.fetches and e.fetches.estimated,
-    "uses": lambda e: list(e.uses), "used_by": lambda e: list(e.used_by), "sources": lambda e: list(e.sources), "topics": lambda e: list(e.topics),
-}  # fmt: skip
+    "name": lambda e: e.name,
+    "kind": lambda e: e.kind,
+    "owner": lambda e: e.owner,
+    "description": lambda e: e.description,
+    "tags": lambda e: list(e.tags),
+    "status": lambda e: e.status.word,
+    "why": lambda e: e.status.why,
+    "keys": lambda e: [k.name for k in e.keys],
+    "features": lambda e: [f.name for f in e.features],
+    "hash": lambda e: e.hash,
+    "versions": lambda e: len(e.editions),
+    "made": lambda e: e.made,
+    "batch_end": lambda e: e.batch_end,
+    "batch_age": lambda e: e.batch_age,
+    "fact_age": lambda e: e.fact_age,
+    "lag_p99": lambda e: e.lag,
+    "newest": lambda e: e.newest,
+    "fetches_7d": lambda e: e.fetches and e.fetches.estimated,
+    "uses": lambda e: list(e.uses),
+    "used_by": lambda e: list(e.used_by),
+    "sources": lambda e: list(e.sources),
+    "topics": lambda e: list(e.topics),
+}
 
 
 def _row(entry: Entry) -> dict[str, Any]:
     return {name: found(entry) for name, found in _COLUMNS.items()}
 
 
-def matches(catalog: Catalog, words: str, kind: str | None = None, owner: str | None = None) -> list[Match]:
-    """The entries that have every word, of a kind and an owner if these are given, each with the features that have one."""
+def matches(
+    catalog: Catalog, words: str, kind: str | None = None, owner: str | None = None
+) -> list[Match]:
+    """The entries that have every word, of a kind and an owner if these are given, each with the
+    features that have one.
+    """
     wanted = words.casefold().split()
     found = []
     for entry in catalog.entries:
         if (kind and entry.kind != kind) or (owner and entry.owner != owner):
             continue
-        names = [entry.name, entry.kind, entry.owner, entry.description, *entry.tags, *(k.name for k in entry.keys), *entry.sources, *entry.topics, *entry.uses, *(f.name for f in entry.features)]
+        names = [
+            entry.name,
+            entry.kind,
+            entry.owner,
+            entry.description,
+            *entry.tags,
+            *(k.name for k in entry.keys),
+            *entry.sources,
+            *entry.topics,
+            *entry.uses,
+            *(f.name for f in entry.features),
+        ]
         whole = "\n".join(names).casefold()
         if all(w in whole for w in wanted):
-            found.append(Match(entry, tuple(f.name for f in entry.features if wanted and any(w in f.name.casefold() for w in wanted))))
+            found.append(
+                Match(
+                    entry,
+                    tuple(
+                        f.name
+                        for f in entry.features
+                        if wanted and any(w in f.name.casefold() for w in wanted)
+                    ),
+                )
+            )
     return found
 
 
-def catalog(store: Store, *, now: At = None, definitions: Iterable[Any] = (), on: BaseBackend | None = None) -> Catalog:
-    """Everything that a store serves, stores or has served: owner, features, freshness, use, versions and lineage.
+def catalog(
+    store: Store, *, now: At = None, definitions: Iterable[Any] = (), on: BaseBackend | None = None
+) -> Catalog:
+    """Everything that a store serves, stores or has served: owner, features, freshness, use,
+    versions and lineage.
 
     Parameters
     ----------
     store
         Which is asked in nine statements, whatever it has.
     now
-        As of when ages are told, UTC; by default now. What was published later is shown all the same.
+        As of when ages are told, UTC; by default now. What was published later is shown all the
+        same.
     definitions
-        Group-bys, joins, or modules that have some: in a live page an entry of their name can be previewed. What the
+        Group-bys, joins, or modules that have some: in a live page an entry of their name can be
+        previewed. What the
         notebook's own cells have is looked through too.
     on
-        The connection that has their tables, where these are unbound; by default the notebook's own, if it has one.
+        The connection that has their tables, where these are unbound; by default the notebook's
+        own, if it has one.
 
-    Returns a `Catalog`: `.search("purchases")`, `["name"]`, `.to_pandas()`. Names are those that are published, those that
-    were, and those of the group-bys that are stored for published joins. Raises StoreError where the store fails.
-
+    Returns a `Catalog`: `.search("purchases")`, `["name"]`, `.to_pandas()`. Names are those that
+    are published, those that were, and those of the group-bys that are stored for published joins.
+    Raises StoreError where the store fails.
     """
-    from workbench.online.storage.store_overview import inventory  # noqa: PLC0415 the driver is an extra
+    from workbench.online.storage.store_overview import (  # noqa: PLC0415 the driver is an extra
+        inventory,
+    )
     from workbench.serving.proposal_view import located  # noqa: PLC0415 as above
 
     us = microseconds(now)
     at = moment(us) or EPOCH
     found = inventory(store, us)
     made = entries(found, at)
-    return Catalog(made, located(store.url), at, found.unread, total=len(made), store=store, definitions=tuple(definitions), on=on, cells=notebook_names())
+    return Catalog(
+        made,
+        located(store.url),
+        at,
+        found.unread,
+        total=len(made),
+        store=store,
+        definitions=tuple(definitions),
+        on=on,
+        cells=notebook_names(),
+    )
 
 
 # --- entries of an inventory
 
 
 def entries(found: Inventory, now: datetime) -> tuple[Entry, ...]:
-    """What the store has: what is fetched by its name, then what is stored for it, then what is served no more."""
+    """What the store has: what is fetched by its name, then what is stored for it, then what is
+    served no more.
+    """
     named: dict[str, list[Listed]] = {}
     for version in found.versions:
         named.setdefault(version.name, []).append(version)
@@ -179,11 +259,21 @@ def entries(found: Inventory, now: datetime) -> tuple[Entry, ...]:
             stored.setdefault(group_by.name, []).append(plan)
     current = {n: served[n] or of[-1].plan for n, of in named.items()}
     current |= {n: alone(plans[-1], n) for n, plans in stored.items() if served.get(n) is None}
-    made = [_entry(found, now, plan, named.get(name, []), stored.get(name, []), current) for name, plan in current.items()]
+    made = [
+        _entry(found, now, plan, named.get(name, []), stored.get(name, []), current)
+        for name, plan in current.items()
+    ]
     return tuple(sorted(made, key=lambda e: (not e.published, not e.stored, e.name)))
 
 
-def _entry(found: Inventory, now: datetime, plan: Plan, versions: list[Listed], joins: list[Plan], current: Mapping[str, Plan]) -> Entry:
+def _entry(
+    found: Inventory,
+    now: datetime,
+    plan: Plan,
+    versions: list[Listed],
+    joins: list[Plan],
+    current: Mapping[str, Plan],
+) -> Entry:
     name, published = plan.name, any(v.since for v in versions)
     used = {g.name for g in plan.group_bys}
     live = published or bool(joins)
@@ -192,16 +282,30 @@ def _entry(found: Inventory, now: datetime, plan: Plan, versions: list[Listed], 
         plan=plan,
         published=published,
         stored=bool(joins),
-        editions=_editions(found, versions) if published or not joins else _within(found, name, plan.hash),
+        editions=(
+            _editions(found, versions)
+            if published or not joins
+            else _within(found, name, plan.hash)
+        ),
         used_by=tuple(sorted(p.name for p in joins)),
-        states=tuple(found.states[g.table] for g in plan.group_bys if g.table in found.states) if live else (),
+        states=(
+            tuple(found.states[g.table] for g in plan.group_bys if g.table in found.states)
+            if live
+            else ()
+        ),
         partitions=tuple(p for p in found.partitions if p.group_by in used) if live else (),
         fetches=found.fetches.get(name),
         logs=found.logs,
         now=now,
         before=_before(name, current),
-        topic_health=tuple(t for t in found.topics if t.rows in {g.table for g in plan.group_bys}) if live else (),
-        failed=tuple(f for f in found.failed if f.group_by in used and _asked(f, plan)) if live else (),
+        topic_health=(
+            tuple(t for t in found.topics if t.rows in {g.table for g in plan.group_bys})
+            if live
+            else ()
+        ),
+        failed=(
+            tuple(f for f in found.failed if f.group_by in used and _asked(f, plan)) if live else ()
+        ),
         monitored=found.monitored.get(name),
     )
 
@@ -221,10 +325,25 @@ def _before(name: str, current: Mapping[str, Plan]) -> Plan | None:
 def alone(plan: Plan, name: str) -> Plan:
     """A group-by of a join as a plan of its own."""
     group_by = plan.group_by(name)
-    told = next(p["group_by"] for p in json.loads(plan.definition)["parts"] if p["group_by"]["name"] == name)
+    told = next(
+        p["group_by"] for p in json.loads(plan.definition)["parts"] if p["group_by"]["name"] == name
+    )
     part = PartPlan("", name, tuple((k.name, k.name) for k in group_by.keys))
     definition = json.dumps(told, sort_keys=True, separators=(",", ":"))
-    return Plan(name, "group_by", group_by.hash, group_by.keys, (), (part,), (), (group_by,), owner=group_by.owner, description=group_by.description, tags=group_by.tags, definition=definition)
+    return Plan(
+        name,
+        "group_by",
+        group_by.hash,
+        group_by.keys,
+        (),
+        (part,),
+        (),
+        (group_by,),
+        owner=group_by.owner,
+        description=group_by.description,
+        tags=group_by.tags,
+        definition=definition,
+    )
 
 
 def _editions(found: Inventory, versions: list[Listed]) -> tuple[Edition, ...]:
@@ -233,19 +352,28 @@ def _editions(found: Inventory, versions: list[Listed]) -> tuple[Edition, ...]:
     made: list[Edition] = []
     for i, v in enumerate(versions):
         last = max((n for n, c in enumerate(changes) if c.hash == v.hash), default=None)
-        until = None if v.since or last is None or last + 1 >= len(changes) else changes[last + 1].at
+        until = (
+            None if v.since or last is None or last + 1 >= len(changes) else changes[last + 1].at
+        )
         why = "" if i == 0 else str(difference(versions[i - 1].plan, v.plan))
-        made.append(Edition(v.version, v.hash, v.made, v.since is not None, v.since, until, why, v.plan))
+        made.append(
+            Edition(v.version, v.hash, v.made, v.since is not None, v.since, until, why, v.plan)
+        )
     return tuple(reversed(made))
 
 
 def _within(found: Inventory, name: str, served: str) -> tuple[Edition, ...]:
-    """Of a group-by that is stored for joins, newest first: one a definition, counted in the order in which they came."""
+    """Of a group-by that is stored for joins, newest first: one a definition, counted in the order
+    in which they came.
+    """
     made: dict[str, tuple[Listed, Plan]] = {}
     for version in found.versions:
         for group_by in version.plan.group_bys:
             if group_by.name == name and group_by.hash not in made:
-                made[group_by.hash] = version, alone(version.plan, name) if version.plan.kind == "join" else version.plan
+                made[group_by.hash] = (
+                    version,
+                    (alone(version.plan, name) if version.plan.kind == "join" else version.plan),
+                )
     editions: list[Edition] = []
     for n, (hash_, (version, plan)) in enumerate(made.items(), 1):
         why = "" if not editions else str(difference(editions[-1].plan, plan))

@@ -19,29 +19,97 @@ BESIDE = ("about", "fetch", "differs")  # facts that have a place of their own
 
 def detail_html(entry: Entry) -> Markup:
     """The detail of one entry; nothing in it needs script."""
-    from workbench.catalogs.catalog_html import status_html  # noqa: PLC0415 the page is made of this
+    from workbench.catalogs.catalog_html import (  # noqa: PLC0415 the page is made of this
+        status_html,
+    )
 
-    head = tag("div", tag("h3", entry.name), tag("span", entry.kind, class_="chip"), status_html(entry.status), class_="hd")
+    head = tag(
+        "div",
+        tag("h3", entry.name),
+        tag("span", entry.kind, class_="chip"),
+        status_html(entry.status),
+        class_="hd",
+    )
     about = [tag("p", entry.description, class_="muted")] if entry.description else []
-    why = [tag("p", f"{entry.status.sign} {entry.status.why}", class_="mark alert wrap")] if entry.status.word == "alert" else [tag("p", entry.status.why, class_="muted")] if entry.status.word != "ok" else []
-    lineage = tag("div", tag("h4", "Lineage"), tag("div", drawn(entry), class_="scroll", tabindex="0"))
-    facts = tag("dl", join(join((tag("dt", k), tag("dd", v))) for k, v in catalog_text.facts(entry) if k not in BESIDE))
+    why = (
+        [tag("p", f"{entry.status.sign} {entry.status.why}", class_="mark alert wrap")]
+        if entry.status.word == "alert"
+        else [tag("p", entry.status.why, class_="muted")]
+        if entry.status.word != "ok"
+        else []
+    )
+    lineage = tag(
+        "div", tag("h4", "Lineage"), tag("div", drawn(entry), class_="scroll", tabindex="0")
+    )
+    facts = tag(
+        "dl",
+        join(
+            join((tag("dt", k), tag("dd", v)))
+            for k, v in catalog_text.facts(entry)
+            if k not in BESIDE
+        ),
+    )
     call = catalog_text.call(entry)
-    fetch = [tag("pre", tag("code", call))] if entry.published else [tag("p", f"It is fetched {call}.", class_="muted")] if call else []
-    return join([tag("div", head, *about, *why), lineage, facts, features_html(entry), versions_html(entry), *fetch])
+    fetch = (
+        [tag("pre", tag("code", call))]
+        if entry.published
+        else [tag("p", f"It is fetched {call}.", class_="muted")]
+        if call
+        else []
+    )
+    return join(
+        [
+            tag("div", head, *about, *why),
+            lineage,
+            facts,
+            features_html(entry),
+            versions_html(entry),
+            *fetch,
+        ]
+    )
 
 
 def features_html(entry: Entry) -> Markup:
     """Name, type, window and expression of each feature."""
-    rows = [row((tag("code", f.name), f.type, f.window, tag("code", f.text))) for f in entry.features[:SHOWN]]
-    more = [tag("p", f"{len(entry.features) - SHOWN} more: ", tag("code", f'print(catalog(store)["{entry.name}"])'), " lists them all", class_="muted")] if len(entry.features) > SHOWN else []
-    grid = tag("table", tag("caption", f"Features of {entry.name}"), tag("thead", row(("feature", "type", "window", "from"), "th")), tag("tbody", *rows))
-    return tag("div", tag("h4", "Features ", tag("span", str(len(entry.features)), class_="muted")), tag("div", grid, class_="scroll feats", tabindex="0"), *more)
+    rows = [
+        row((tag("code", f.name), f.type, f.window, tag("code", f.text)))
+        for f in entry.features[:SHOWN]
+    ]
+    more = (
+        [
+            tag(
+                "p",
+                f"{len(entry.features) - SHOWN} more: ",
+                tag("code", f'print(catalog(store)["{entry.name}"])'),
+                " lists them all",
+                class_="muted",
+            )
+        ]
+        if len(entry.features) > SHOWN
+        else []
+    )
+    grid = tag(
+        "table",
+        tag("caption", f"Features of {entry.name}"),
+        tag("thead", row(("feature", "type", "window", "from"), "th")),
+        tag("tbody", *rows),
+    )
+    return tag(
+        "div",
+        tag("h4", "Features ", tag("span", str(len(entry.features)), class_="muted")),
+        tag("div", grid, class_="scroll feats", tabindex="0"),
+        *more,
+    )
 
 
 def versions_html(entry: Entry) -> Markup:
     """Every definition under the name, newest first, and what each changed."""
-    return tag("div", tag("h4", "Versions"), tag("ul", *(_edition(entry, e) for e in entry.editions), class_="vers"), *_followed(entry))
+    return tag(
+        "div",
+        tag("h4", "Versions"),
+        tag("ul", *(_edition(entry, e) for e in entry.editions), class_="vers"),
+        *_followed(entry),
+    )
 
 
 def _followed(entry: Entry) -> list[Markup]:
@@ -50,12 +118,42 @@ def _followed(entry: Entry) -> list[Markup]:
     if entry.before is None or found is None:
         return []
     kinds = [("added", found.added), ("changed", found.changed), ("removed", found.removed)]
-    lines = [tag("li", tag("span", f"{MARKS[kind][0]} {len(names)} {kind}", class_=f"mark {MARKS[kind][1]}"), tag("span", ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""))) for kind, names in kinds if names]
-    lines += [tag("li", tag("span", "△ all of it", class_="mark warn"), tag("span", why)) for why in found.why]
-    return [tag("p", "Against ", tag("code", entry.before.name), "" if lines else ": nothing differs", class_="muted against"), tag("ul", *lines, class_="vers diff")]
+    lines = [
+        tag(
+            "li",
+            tag("span", f"{MARKS[kind][0]} {len(names)} {kind}", class_=f"mark {MARKS[kind][1]}"),
+            tag(
+                "span",
+                ", ".join(names[:LISTED])
+                + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""),
+            ),
+        )
+        for kind, names in kinds
+        if names
+    ]
+    lines += [
+        tag("li", tag("span", "△ all of it", class_="mark warn"), tag("span", why))
+        for why in found.why
+    ]
+    return [
+        tag(
+            "p",
+            "Against ",
+            tag("code", entry.before.name),
+            "" if lines else ": nothing differs",
+            class_="muted against",
+        ),
+        tag("ul", *lines, class_="vers diff"),
+    ]
 
 
 def _edition(entry: Entry, edition: Edition) -> Markup:
     said = catalog_text.state(entry, edition)
     told = f"{said}: {edition.changes}" if edition.changes else said
-    return tag("li", tag("b", f"v{edition.number}"), tag("code", edition.hash[:8]), tag("span", told, class_=None if edition.served else "muted"), tag("span", f"{edition.made:%Y-%m-%d}", class_="muted"))
+    return tag(
+        "li",
+        tag("b", f"v{edition.number}"),
+        tag("code", edition.hash[:8]),
+        tag("span", told, class_=None if edition.served else "muted"),
+        tag("span", f"{edition.made:%Y-%m-%d}", class_="muted"),
+    )

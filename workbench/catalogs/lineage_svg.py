@@ -1,4 +1,6 @@
-"""Where an entry's values come from and where they go: tables and topics, group-bys, joins, drawn in layers."""
+"""Where an entry's values come from and where they go: tables and topics, group-bys, joins, drawn
+in layers.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +19,70 @@ def graph(entry: Entry) -> Graph:
     """Of an entry: its tables and topics, its group-bys, and the joins that they go to."""
     tables: dict[str, Box] = {}
     middle, edges = [], []
-    streamed = {t: len({p.partition for p in entry.partitions if p.topic == t}) for t in entry.topics}
+    streamed = {
+        t: len({p.partition for p in entry.partitions if p.topic == t}) for t in entry.topics
+    }
     for g in entry.plan.group_bys:
         here = f"g:{g.name}"
-        tables.setdefault(f"t:{g.source_name}", Box(f"t:{g.source_name}", g.source_name, "table" if g.kind == "events" else "snapshots" if not g.timeless else "table without time", "table"))
+        tables.setdefault(
+            f"t:{g.source_name}",
+            Box(
+                f"t:{g.source_name}",
+                g.source_name,
+                (
+                    "table"
+                    if g.kind == "events"
+                    else "snapshots"
+                    if not g.timeless
+                    else "table without time"
+                ),
+                "table",
+            ),
+        )
         edges.append((f"t:{g.source_name}", here))
         if g.topic:
             n = streamed[g.topic.name]
-            tables.setdefault(f"m:{g.topic.name}", Box(f"m:{g.topic.name}", g.topic.name, f"topic, {n} partition{'s' if n != 1 else ''}" if n else "topic, not read yet", "topic"))
+            tables.setdefault(
+                f"m:{g.topic.name}",
+                Box(
+                    f"m:{g.topic.name}",
+                    g.topic.name,
+                    f"topic, {n} partition{'s' if n != 1 else ''}" if n else "topic, not read yet",
+                    "topic",
+                ),
+            )
             edges.append((f"m:{g.topic.name}", here))
-        middle.append(Box(here, g.name, f"{len(g.outputs)} features", "mine" if g.name == entry.name else "object"))
-    joins = [Box(f"j:{entry.name}", entry.name, f"{len(entry.features)} features", "mine")] if entry.kind == "Join" else [Box(f"j:{n}", n, "served") for n in entry.used_by]
+        middle.append(
+            Box(
+                here,
+                g.name,
+                f"{len(g.outputs)} features",
+                "mine" if g.name == entry.name else "object",
+            )
+        )
+    joins = (
+        [Box(f"j:{entry.name}", entry.name, f"{len(entry.features)} features", "mine")]
+        if entry.kind == "Join"
+        else [Box(f"j:{n}", n, "served") for n in entry.used_by]
+    )
     edges += [(m.id, j.id) for m in middle for j in joins]
     return _cut(Graph((tuple(tables.values()), tuple(middle), tuple(joins)), tuple(edges)))
 
 
 def _cut(whole: Graph) -> Graph:
-    """Layers of at most `MOST` boxes; edges to those that are left out go to the box that counts them."""
+    """Layers of at most `MOST` boxes.
+
+    Edges to those that are left out go to the box that counts them.
+    """
     layers: list[tuple[Box, ...]] = []
     renamed: dict[str, str] = {}
     for n, layer in enumerate(whole.layers):
         if len(layer) > MOST:
             rest = layer[MOST - 1 :]
             renamed |= {b.id: f"more:{n}" for b in rest}
-            layers.append((*layer[: MOST - 1], Box(f"more:{n}", f"{len(rest)} more", "listed below")))
+            layers.append(
+                (*layer[: MOST - 1], Box(f"more:{n}", f"{len(rest)} more", "listed below"))
+            )
         else:
             layers.append(layer)
     edges = dict.fromkeys((renamed.get(a, a), renamed.get(b, b)) for a, b in whole.edges)
@@ -49,7 +91,9 @@ def _cut(whole: Graph) -> Graph:
 
 def sentence(entry: Entry) -> str:
     """The same in words, which is the drawing's label."""
-    feeds = " and ".join([*(f"table {s}" for s in entry.sources), *(f"topic {t}" for t in entry.topics)])
+    feeds = " and ".join(
+        [*(f"table {s}" for s in entry.sources), *(f"topic {t}" for t in entry.topics)]
+    )
     others = [f"{len(entry.used_by) - MOST + 1} more"] if len(entry.used_by) > MOST else []
     joins = [*entry.used_by[: MOST - 1 if others else MOST], *others]
     to = f", which feeds {' and '.join(joins)}" if entry.used_by else ""

@@ -1,4 +1,7 @@
-"""Definitions of entries: those that were given, and those that the notebook's cells have. A store keeps SQL, and a preview needs the expressions."""
+"""Definitions of entries: those that were given, and those that the notebook's cells have.
+
+A store keeps SQL, and a preview needs the expressions.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +34,56 @@ class AtHand:
 
 
 def at_hand(entry: Entry, given: Iterable[Any], cells: dict[str, Any]) -> AtHand | None:
-    """The definition of an entry: the one that is stored, else another one of its name; none where nobody has any."""
-    mine = [d for d in _every((*given, *_newest(cells))) if d.name == entry.name and isinstance(d, Join) == (entry.kind == "Join")]
+    """The definition of an entry: the one that is stored, else another one of its name.
+
+    None where nobody has any.
+    """
+    mine = [
+        d
+        for d in _every((*given, *_newest(cells)))
+        if d.name == entry.name and isinstance(d, Join) == (entry.kind == "Join")
+    ]
     same = next((d for d in mine if _hash(d) == entry.hash), None)
-    return AtHand(same, same=True) if same is not None else AtHand(mine[0], same=False) if mine else None
+    return (
+        AtHand(same, same=True)
+        if same is not None
+        else AtHand(mine[0], same=False)
+        if mine
+        else None
+    )
 
 
 def held(name: str, hash_: str) -> GroupBy | Join | None:
     """The definition of a name and hash that the notebook's cells have; none where none has."""
-    return next((d for d in _every(_newest(notebook_names())) if d.name == name and _hash(d) == hash_), None)
+    return next(
+        (d for d in _every(_newest(notebook_names())) if d.name == name and _hash(d) == hash_), None
+    )
 
 
-def connection(definition: GroupBy | Join, on: BaseBackend | None, cells: dict[str, Any]) -> BaseBackend:
-    """Where a definition's tables are: `on`, else where they are bound, else the one connection that the notebook's cells have.
+def connection(
+    definition: GroupBy | Join, on: BaseBackend | None, cells: dict[str, Any]
+) -> BaseBackend:
+    """Where a definition's tables are: `on`, else where they are bound, else the one connection
+    that the notebook's cells have.
 
     Raises RefusedError where that is not known.
     """
-    bound = connections(definition) if isinstance(definition, Join) else [c for c in (definition.source.connection,) if c is not None]
-    found = [on] if on is not None else bound or list({id(v): v for v in cells.copy().values() if isinstance(v, BaseBackend)}.values())
+    bound = (
+        connections(definition)
+        if isinstance(definition, Join)
+        else [c for c in (definition.source.connection,) if c is not None]
+    )
+    found = (
+        [on]
+        if on is not None
+        else bound
+        or list({id(v): v for v in cells.copy().values() if isinstance(v, BaseBackend)}.values())
+    )
     if len(found) != 1:
-        message = f"{definition.name} is made of unbound tables, and this notebook has {len(found)} connections: say which has them by catalog(store, on=con)"
+        message = (
+            f"{definition.name} is made of unbound tables, and this notebook has {len(found)}"
+            " connections: say which has them by catalog(store, on=con)"
+        )
         raise RefusedError(message)
     return found[0]
 

@@ -22,7 +22,11 @@ LISTED = 40  # events, the newest
 # What a part's status says of its values (semantics rule 22), and of its nulls.
 STATUSES = {
     "ok": ("✓", "ok", "right as of then"),
-    "stale": ("◆", "warn", "right of what is known: nothing was uploaded or streamed for long before"),
+    "stale": (
+        "◆",
+        "warn",
+        "right of what is known: nothing was uploaded or streamed for long before",
+    ),
     "missing": ("◌", "muted", "the key has no fact before then"),
     "null_key": ("◌", "muted", "the key is null"),
     "expired": ("◌", "muted", "its newest fact is older than max_age"),
@@ -31,11 +35,14 @@ STATUSES = {
 NULLS = {"missing": "no key", "null_key": "null key", "expired": "expired"}
 
 
-def served_html(store: Store, entry: Entry, keys: Mapping[str, Any], at: At = None, feature: str | None = None) -> Markup:
+def served_html(
+    store: Store, entry: Entry, keys: Mapping[str, Any], at: At = None, feature: str | None = None
+) -> Markup:
     """The answer for one key, as `fetch` gives it, and the events behind `feature`, as `why` does.
 
-    Texts are read as the keys' types, so that a form can send them; keys that are not given are asked for. What fails is
-    said in a sentence in the panel. Without `at`, it is asked as of the entry's `now`.
+    Texts are read as the keys' types, so that a form can send them; keys that are not given are
+    asked for. What fails is said in a sentence in the panel. Without `at`, it is asked as of the
+    entry's `now`.
     """
     from workbench.online import fetch  # noqa: PLC0415 the driver is an extra
     from workbench.online.fetching.fetched_reasons import stored_reasons  # noqa: PLC0415 as above
@@ -46,18 +53,32 @@ def served_html(store: Store, entry: Entry, keys: Mapping[str, Any], at: At = No
         through = f": it is fetched through {', '.join(entry.used_by)}" if entry.used_by else ""
         return tag("p", f"{entry.name} is not served under its own name{through}.", class_="muted")
     if lacking := [k.name for k in entry.keys if k.name not in keys]:
-        return join([form, tag("p", f"Give {', '.join(lacking)} to see what is served.", class_="muted")])
-    asked = {k: v for k, v in keys.items() if k in {c.name for c in (*entry.keys, *entry.plan.context)}}
+        return join(
+            [form, tag("p", f"Give {', '.join(lacking)} to see what is served.", class_="muted")]
+        )
+    asked = {
+        k: v for k, v in keys.items() if k in {c.name for c in (*entry.keys, *entry.plan.context)}
+    }
     try:
         texts = {k: v for k, v in asked.items() if isinstance(v, str)}
         values = asked | typed(entry.plan, texts, texts=True)
         when = entry.now if at is None else at
         given = {c.name for c in entry.plan.context}
-        answer: Answer = fetch(store, entry.name, {k: v for k, v in values.items() if k not in given}, at=when, context={k: v for k, v in values.items() if k in given})
+        answer: Answer = fetch(
+            store,
+            entry.name,
+            {k: v for k, v in values.items() if k not in given},
+            at=when,
+            context={k: v for k, v in values.items() if k in given},
+        )
         why = stored_reasons(store, entry.name, feature, values, when) if feature else None
     except StoreError as error:
         return join([form, tag("p", str(error), class_="mark alert wrap")])
-    found = [form, tag("div", _values(entry, answer, why), class_="scroll", tabindex="0"), _parts(answer)]
+    found = [
+        form,
+        tag("div", _values(entry, answer, why), class_="scroll", tabindex="0"),
+        _parts(answer),
+    ]
     return join([*found, *([_events(why)] if why is not None else [])])
 
 
@@ -66,8 +87,27 @@ def keys_html(entry: Entry, keys: Mapping[str, Any]) -> Markup:
     fields = []
     for column in (*entry.keys, *entry.plan.context):
         value = "" if keys.get(column.name) is None else str(keys[column.name])
-        fields.append(tag("label", f"{column.name} ({column.type})", tag("input", type="text", name=column.name, value=value, data_focus=f"key {column.name}")))
-    return tag("form", *fields, tag("button", "fetch", type="submit"), data_send="look", data_param="keys", class_="keys")
+        fields.append(
+            tag(
+                "label",
+                f"{column.name} ({column.type})",
+                tag(
+                    "input",
+                    type="text",
+                    name=column.name,
+                    value=value,
+                    data_focus=f"key {column.name}",
+                ),
+            )
+        )
+    return tag(
+        "form",
+        *fields,
+        tag("button", "fetch", type="submit"),
+        data_send="look",
+        data_param="keys",
+        class_="keys",
+    )
 
 
 def _values(entry: Entry, answer: Answer, why: Reasons | None) -> Markup:
@@ -75,9 +115,28 @@ def _values(entry: Entry, answer: Answer, why: Reasons | None) -> Markup:
     rows = []
     for name in parts:
         on = why is not None and why.feature == name
-        asks = {"tabindex": "0", "data_item": "", "data_send": "feature", "data_params": json.dumps({"feature": name}), "data_focus": f"served {name}"}
-        rows.append(row((tag("code", name), _value(answer, name, parts[name][0], why if on else None)), classes={1: "num"}, aria_selected="true" if on else None, **asks))
-    return tag("table", tag("caption", f"What is served for {_key(answer)}"), tag("thead", row((f"served as of {told(answer.at)} UTC", _key(answer)), "th", {1: "num"})), tag("tbody", *rows), class_="ev narrow served")
+        asks = {
+            "tabindex": "0",
+            "data_item": "",
+            "data_send": "feature",
+            "data_params": json.dumps({"feature": name}),
+            "data_focus": f"served {name}",
+        }
+        rows.append(
+            row(
+                (tag("code", name), _value(answer, name, parts[name][0], why if on else None)),
+                classes={1: "num"},
+                aria_selected="true" if on else None,
+                **asks,
+            )
+        )
+    return tag(
+        "table",
+        tag("caption", f"What is served for {_key(answer)}"),
+        tag("thead", row((f"served as of {told(answer.at)} UTC", _key(answer)), "th", {1: "num"})),
+        tag("tbody", *rows),
+        class_="ev narrow served",
+    )
 
 
 def _key(answer: Answer) -> str:
@@ -99,23 +158,95 @@ def _value(answer: Answer, name: str, head: str, why: Reasons | None) -> Markup 
 
 
 def _parts(answer: Answer) -> Markup:
-    heads = tag("thead", row(("part", "status", "its values", "newest fact (UTC)", "uploaded before (UTC)"), "th"))
+    heads = tag(
+        "thead",
+        row(("part", "status", "its values", "newest fact (UTC)", "uploaded before (UTC)"), "th"),
+    )
     rows = []
     for name, part in answer.parts.items():
         sign, class_, said = STATUSES[part.status]
-        rows.append(row((tag("code", name or answer.name), tag("span", f"{sign} {part.status}", class_=f"mark {class_}"), part.error or said, told(part.newest), told(part.batch_end))))
-    return tag("div", tag("table", tag("caption", "Each part of the answer"), heads, tag("tbody", *rows)), class_="scroll", tabindex="0")
+        rows.append(
+            row(
+                (
+                    tag("code", name or answer.name),
+                    tag("span", f"{sign} {part.status}", class_=f"mark {class_}"),
+                    part.error or said,
+                    told(part.newest),
+                    told(part.batch_end),
+                )
+            )
+        )
+    return tag(
+        "div",
+        tag("table", tag("caption", "Each part of the answer"), heads, tag("tbody", *rows)),
+        class_="scroll",
+        tabindex="0",
+    )
 
 
 def _events(why: Reasons) -> Markup:
     counted = sum(e.counts for e in why.events)
     since = f"[{told(why.start)}" if why.start else "(all time"
-    head = tag("h4", f"Behind {why.feature} ", tag("span", f"{counted} of {len(why.events)} rows in {since}, {told(why.end)}) count", class_="muted"))
-    past = [tag("p", f"What was forgotten of the events before {told(why.carried)} counts too, by their totals.", class_="muted")] if why.carried else []
+    head = tag(
+        "h4",
+        f"Behind {why.feature} ",
+        tag(
+            "span",
+            f"{counted} of {len(why.events)} rows in {since}, {told(why.end)}) count",
+            class_="muted",
+        ),
+    )
+    past = (
+        [
+            tag(
+                "p",
+                f"What was forgotten of the events before {told(why.carried)} counts too, by their"
+                " totals.",
+                class_="muted",
+            )
+        ]
+        if why.carried
+        else []
+    )
     if not why.events:
-        return tag("div", head, *past, tag("p", "No row of this key is in the window.", class_="muted"))
+        return tag(
+            "div", head, *past, tag("p", "No row of this key is in the window.", class_="muted")
+        )
     names = list(why.events[0].inputs)
-    rows = [row((told(e.time), *(preview_words.cell(e.inputs[n]) if e.inputs[n] is not None else tag("span", "null", class_="nul") for n in names), e.why), class_=None if e.counts else "out") for e in why.events[-LISTED:]]
-    more = [tag("p", f"{len(why.events) - LISTED} older ones are not listed: why() has them all.", class_="muted")] if len(why.events) > LISTED else []
-    grid = tag("table", tag("caption", f"The rows behind {why.feature}"), tag("thead", row(("time (UTC)", *names, "why"), "th")), tag("tbody", *rows), class_="ev")
+    rows = [
+        row(
+            (
+                told(e.time),
+                *(
+                    (
+                        preview_words.cell(e.inputs[n])
+                        if e.inputs[n] is not None
+                        else tag("span", "null", class_="nul")
+                    )
+                    for n in names
+                ),
+                e.why,
+            ),
+            class_=None if e.counts else "out",
+        )
+        for e in why.events[-LISTED:]
+    ]
+    more = (
+        [
+            tag(
+                "p",
+                f"{len(why.events) - LISTED} older ones are not listed: why() has them all.",
+                class_="muted",
+            )
+        ]
+        if len(why.events) > LISTED
+        else []
+    )
+    grid = tag(
+        "table",
+        tag("caption", f"The rows behind {why.feature}"),
+        tag("thead", row(("time (UTC)", *names, "why"), "th")),
+        tag("tbody", *rows),
+        class_="ev",
+    )
     return tag("div", head, *past, tag("div", grid, class_="scroll", tabindex="0"), *more)

@@ -14,12 +14,28 @@ if TYPE_CHECKING:
 
 
 def catalog(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """List everything that a store has: owner, freshness, use; with a NAME, its features, versions and what changed."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="one entry, with its features and versions")
-    parser.add_argument("--search", metavar="WORDS", default="", help="only what has every one of these words in a name, feature, owner, tag, description, key, table or topic")
+    """List everything that a store has: owner, freshness, use.
+
+    With a NAME, its features, versions and what changed.
+    """
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", help="one entry, with its features and versions"
+    )
+    parser.add_argument(
+        "--search",
+        metavar="WORDS",
+        default="",
+        help=(
+            "only what has every one of these words in a name, feature, owner, tag, description,"
+            " key, table or topic"
+        ),
+    )
 
     def run(options: Namespace, store: Store) -> str:
-        from workbench.catalogs.catalog_view import catalog as of  # noqa: PLC0415 the package is being imported where this is
+        # the package is being imported where this is
+        from workbench.catalogs.catalog_view import (  # noqa: PLC0415
+            catalog as of,
+        )
 
         found = of(store)
         return repr(found[options.name] if options.name else found.search(options.search))

@@ -1,4 +1,6 @@
-"""The cell magic `%%feature_set`: a cell that defines a group-by or a join is run, shown, and published if asked for."""
+"""The cell magic `%%feature_set`: a cell that defines a group-by or a join is run, shown, and
+published if asked for.
+"""
 
 from __future__ import annotations
 
@@ -29,44 +31,93 @@ class FeatureSets(Magics):
 
     @magic_arguments()
     @argument("name", help="the variable that the group-by or join is bound to")
-    @argument("--publish", action="store_true", help="show what publishing it would change, with the button that does it; nothing is written before that")
-    @argument("--store", metavar="VAR", help="the variable that holds the store, for --publish; by default `store`")
-    @argument("--confirm", metavar="HASH", nargs="?", const=True, default=None, help="with --publish: write it, if this is the hash that was shown; without a hash, whatever it is")
-    @argument("--end", metavar="TIME", help="with --publish: upload the events before this date or time, UTC")
-    @argument("--on", metavar="VAR", help="the variable that holds the connection which has the tables, where the definition's own is not it")
+    @argument(
+        "--publish",
+        action="store_true",
+        help=(
+            "show what publishing it would change, with the button that does it; nothing is written"
+            " before that"
+        ),
+    )
+    @argument(
+        "--store",
+        metavar="VAR",
+        help="the variable that holds the store, for --publish; by default `store`",
+    )
+    @argument(
+        "--confirm",
+        metavar="HASH",
+        nargs="?",
+        const=True,
+        default=None,
+        help=(
+            "with --publish: write it, if this is the hash that was shown; without a hash, whatever"
+            " it is"
+        ),
+    )
+    @argument(
+        "--end",
+        metavar="TIME",
+        help="with --publish: upload the events before this date or time, UTC",
+    )
+    @argument(
+        "--on",
+        metavar="VAR",
+        help=(
+            "the variable that holds the connection which has the tables, where the definition's"
+            " own is not it"
+        ),
+    )
     @argument("--no-preview", action="store_true", help="define it, and show no values")
     @cell_magic(NAME)
     def feature_set(self, line: str, cell: str) -> Any:
         """Define a group-by or a join, and look at it.
 
-        The cell is plain Python, and runs as any cell does: its names stay, and what it raises is raised here. Its
-        last expression or, where that is no definition, what it binds to NAME must be a GroupBy or a Join; NAME is bound to it.
+        The cell is plain Python, and runs as any cell does: its names stay, and what it raises is
+        raised here. Its last expression or, where that is no definition, what it binds to NAME must
+        be a GroupBy or a Join; NAME is bound to it.
 
-        A join is previewed. A group-by has no rows of its own to look at, and is shown as it is. With --publish, what
-        would change is shown in its place.
+        A join is previewed. A group-by has no rows of its own to look at, and is shown as it is.
+        With --publish, what would change is shown in its place.
 
             %%feature_set spend
-            GroupBy(name="spend_v1", source=purchases, keys=["user_id"], aggregations=trailing(days(7), _.price.sum()))
+            GroupBy(name="spend_v1", source=purchases, keys=["user_id"],
+            aggregations=trailing(days(7), _.price.sum()))
 
-        Arguments are read before the cell runs: a wrong one runs nothing. If the cell fails, or makes no definition,
-        NAME keeps what it held.
+        Arguments are read before the cell runs: a wrong one runs nothing. If the cell fails, or
+        makes no definition, NAME keeps what it held.
         """
         __tracebackhide__ = True
         options = parse_argstring(self.feature_set, line)
         given = self._given(options)
         definition = self._defined(options.name, cell)
         if options.publish:
-            return publish(definition, given["store"], confirm=options.confirm, end=options.end, on=given.get("on"))
+            return publish(
+                definition,
+                given["store"],
+                confirm=options.confirm,
+                end=options.end,
+                on=given.get("on"),
+            )
         if options.no_preview:
             return None
-        return preview(definition, on=given.get("on")) if isinstance(definition, Join) else definition
+        return (
+            preview(definition, on=given.get("on")) if isinstance(definition, Join) else definition
+        )
 
     def _given(self, options: Any) -> dict[str, Any]:
-        """The objects that the arguments name; UsageError for what contradicts itself or is not there."""
+        """The objects that the arguments name.
+
+        UsageError for what contradicts itself or is not there.
+        """
         if not options.name.isidentifier():
             message = f"%%{NAME} takes a variable's name, not {options.name!r}: %%{NAME} spend"
             raise UsageError(message)
-        alone = [f"--{n}" for n in ("store", "confirm", "end") if getattr(options, n) is not None and not options.publish]
+        alone = [
+            f"--{n}"
+            for n in ("store", "confirm", "end")
+            if getattr(options, n) is not None and not options.publish
+        ]
         if alone:
             message = f"{', '.join(alone)} of %%{NAME} has nothing to do without --publish"
             raise UsageError(message)
@@ -74,7 +125,10 @@ class FeatureSets(Magics):
         wanted |= {"on": options.on} if options.on else {}
         found = {what: self._variable(what, name) for what, name in wanted.items()}
         if "store" in found and not isinstance(found["store"], Store):
-            message = f"--store of %%{NAME} names {wanted['store']}, which is no Store but {type(found['store']).__name__}"
+            message = (
+                f"--store of %%{NAME} names {wanted['store']}, which is no Store but"
+                f" {type(found['store']).__name__}"
+            )
             raise UsageError(message)
         return found
 
@@ -83,7 +137,9 @@ class FeatureSets(Magics):
         if name not in names:
             close = near(name, [n for n in names if not n.startswith("_")])
             close = close if close.startswith("did") else "make it in a cell before this one"
-            message = f"--{what} of %%{NAME} names the variable {name!r}, which is not there: {close}"
+            message = (
+                f"--{what} of %%{NAME} names the variable {name!r}, which is not there: {close}"
+            )
             raise UsageError(message)
         return names[name]
 
@@ -93,7 +149,10 @@ class FeatureSets(Magics):
         return self.shell
 
     def _defined(self, name: str, cell: str) -> GroupBy | Join:
-        """Run the cell, and bind what it defines. Where it fails or defines nothing, the variable holds what it held."""
+        """Run the cell, and bind what it defines.
+
+        Where it fails or defines nothing, the variable holds what it held.
+        """
         __tracebackhide__ = "__ipython_bottom__"  # IPython shows the frames below: the cell's own
         names = self._shell.user_ns
         held = {name: names[name]} if name in names else {}
@@ -107,21 +166,38 @@ class FeatureSets(Magics):
             names.pop(name, None)
             names.update(held)
             made = "defines nothing" if value is None else f"makes {type(value).__name__}"
-            message = f"the cell of %%{NAME} {name} {made}: let its last expression, or the variable {name}, be a GroupBy or a Join"
+            message = (
+                f"the cell of %%{NAME} {name} {made}: let its last expression, or the variable"
+                f" {name}, be a GroupBy or a Join"
+            )
             raise DefinitionError(message)
         names[name] = value
         return value
 
     def _ran(self, cell: str, name: str) -> Any:
-        """The cell's last expression, where that is a definition; else what it bound to the name; else its last expression."""
+        """The cell's last expression, where that is a definition; else what it bound to the name.
+
+        Else its last expression.
+        """
         __tracebackhide__ = "__ipython_bottom__"
         shell = self._shell
         file = shell.compile.cache(shell.transform_cell(cell))
         tree = shell.compile.ast_parse(shell.transform_cell(cell), filename=file)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        exec(shell.compile(tree, file, "exec"), shell.user_global_ns, shell.user_ns)  # noqa: S102 it is the user's cell
-        value = None if last is None else eval(shell.compile(ast.Expression(last.value), file, "eval"), shell.user_global_ns, shell.user_ns)  # noqa: S307 so is this
-        binds = any(isinstance(n, ast.Name | ast.alias) and _bound(n) == name for n in ast.walk(tree))
+        # it is the user's cell
+        exec(shell.compile(tree, file, "exec"), shell.user_global_ns, shell.user_ns)  # noqa: S102
+        value = (
+            None
+            if last is None
+            else eval(  # noqa: S307 so is this
+                shell.compile(ast.Expression(last.value), file, "eval"),
+                shell.user_global_ns,
+                shell.user_ns,
+            )
+        )
+        binds = any(
+            isinstance(n, ast.Name | ast.alias) and _bound(n) == name for n in ast.walk(tree)
+        )
         return shell.user_ns.get(name) if binds and not isinstance(value, GroupBy | Join) else value
 
 
@@ -148,7 +224,12 @@ def load(shell: InteractiveShell) -> None:
 def unload(shell: InteractiveShell) -> None:
     """Put back what was there before."""
     manager = shell.magics_manager
-    for table, key, was in zip((manager.magics["cell"], manager.registry), (NAME, FeatureSets.__name__), BEFORE.pop(shell, (None, None)), strict=True):
+    for table, key, was in zip(
+        (manager.magics["cell"], manager.registry),
+        (NAME, FeatureSets.__name__),
+        BEFORE.pop(shell, (None, None)),
+        strict=True,
+    ):
         table.pop(key, None)
         if was is not None:
             table[key] = was

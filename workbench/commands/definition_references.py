@@ -1,4 +1,6 @@
-"""What FILE:NAME or package.module:NAME says on a command line: a definition in a Python file or a module."""
+"""What FILE:NAME or package.module:NAME says on a command line: a definition in a Python file or a
+module.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,12 @@ class Place:
 
 
 def definition(reference: str, kinds: tuple[type, ...]) -> Any:
-    """The object of one of these kinds that FILE:NAME or package.module:NAME names; without a NAME the only one there is.
+    """The object of one of these kinds that FILE:NAME or package.module:NAME names.
 
-    A file of a package, or one with relative imports, is loaded as its package's module. Runs the file.
+    Without a NAME the only one there is.
+
+    A file of a package, or one with relative imports, is loaded as its package's module. Runs the
+    file.
 
     Raises DefinitionError that says what there is, and where a file fails.
     """
@@ -48,19 +53,29 @@ def definition(reference: str, kinds: tuple[type, ...]) -> Any:
         return _only(place, found, wanted)
     if name in found:
         return found[name]
-    other = f", which is of type {type(vars(module)[name]).__name__}" if name in vars(module) else ""
-    message = f"{place} defines no {wanted} named {name!r}{other}: {near('' if other else name, found)}"
+    other = (
+        f", which is of type {type(vars(module)[name]).__name__}" if name in vars(module) else ""
+    )
+    message = (
+        f"{place} defines no {wanted} named {name!r}{other}: {near('' if other else name, found)}"
+    )
     raise DefinitionError(message)
 
 
 def _only(place: Place, found: dict[str, Any], wanted: str) -> Any:
     """The one definition that a module has."""
     if not found:
-        message = f"{place} defines no {wanted}: name a file or a module that has one, as definitions.py:training_set"
+        message = (
+            f"{place} defines no {wanted}: name a file or a module that has one, as"
+            " definitions.py:training_set"
+        )
         raise DefinitionError(message)
     if len({id(v) for v in found.values()}) > 1:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        message = f"{place} defines several, {', '.join([*found][:SHOWN])}{more}: say which, as {place}:{next(iter(found))}"
+        message = (
+            f"{place} defines several, {', '.join([*found][:SHOWN])}{more}: say which, as"
+            f" {place}:{next(iter(found))}"
+        )
         raise DefinitionError(message)
     return next(iter(found.values()))
 
@@ -71,16 +86,25 @@ def _placed(where: str, reference: str) -> Place:
     if where and path.is_file():
         return _of_file(path)
     if where.endswith(".py") or "/" in where:
-        message = f"there is no file {where} in {Path.cwd().name}/: FILE:NAME is a Python file and a definition in it"
+        message = (
+            f"there is no file {where} in {Path.cwd().name}/: FILE:NAME is a Python file and a"
+            " definition in it"
+        )
         raise DefinitionError(message)
     if not where or not all(part.isidentifier() for part in where.split(".")):
-        message = f"{reference!r} is no FILE:NAME of a definition: for example definitions.py:training_set or package.module:training_set, with the file in reach of {Path.cwd().name}/"
+        message = (
+            f"{reference!r} is no FILE:NAME of a definition: for example"
+            " definitions.py:training_set or package.module:training_set, with the file in reach"
+            f" of {Path.cwd().name}/"
+        )
         raise DefinitionError(message)
     return Place(where, Path.cwd())
 
 
 def _of_file(path: Path) -> Place:
-    """A file as a module: of the package that its folders are, or as far up as its relative imports go."""
+    """A file as a module: of the package that its folders are, or as far up as its relative imports
+    go.
+    """
     found = path.resolve()
     above = 0
     while (found.parents[above] / "__init__.py").is_file():
@@ -88,7 +112,10 @@ def _of_file(path: Path) -> Place:
     above = max(above, _relative(found))
     parts = [p.name for p in reversed(found.parents[:above])]
     if not all(p.isidentifier() for p in parts):
-        message = f"{path} belongs to the package {'.'.join(parts)}, which Python cannot import by that name: rename the folder"
+        message = (
+            f"{path} belongs to the package {'.'.join(parts)}, which Python cannot import by that"
+            " name: rename the folder"
+        )
         raise DefinitionError(message)
     names = [*parts, *([] if above and found.stem == "__init__" else [found.stem])]
     return Place(".".join(names), found.parents[above], path)
@@ -100,7 +127,9 @@ def _relative(path: Path) -> int:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # told where it is loaded
         return 0
-    return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
+    return max(
+        (node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0
+    )
 
 
 def _loaded(place: Place) -> ModuleType:
@@ -114,8 +143,15 @@ def _loaded(place: Place) -> ModuleType:
     except (DefinitionError, EngineError):
         raise
     except ModuleNotFoundError as error:
-        if place.file is None and error.name is not None and f"{place.name}.".startswith(f"{error.name}."):
-            message = f"there is no module {error.name}, in {Path.cwd().name}/ or installed: name a module as package.module:NAME, or a file as FILE:NAME"
+        if (
+            place.file is None
+            and error.name is not None
+            and f"{place.name}.".startswith(f"{error.name}.")
+        ):
+            message = (
+                f"there is no module {error.name}, in {Path.cwd().name}/ or installed: name a"
+                " module as package.module:NAME, or a file as FILE:NAME"
+            )
             raise DefinitionError(message) from error
         raise _failed(place, error) from error
     except (Exception, SystemExit) as error:  # a script that ends itself is no definition either
@@ -134,7 +170,9 @@ def _run(name: str, file: Path) -> ModuleType:
 
 
 def _refuse_shadowed(place: Place) -> None:
-    """DefinitionError where the package's name is that of another one, which would be imported in its place."""
+    """DefinitionError where the package's name is that of another one, which would be imported in
+    its place.
+    """
     top = place.name.partition(".")[0]
     there = sys.modules.get(top)
     if place.file is None or there is None:
@@ -142,17 +180,35 @@ def _refuse_shadowed(place: Place) -> None:
     mine = (place.root / top).resolve()
     places = [Path(p).resolve() for p in getattr(there, "__path__", ())]
     if mine not in places:
-        message = f"{place.file} belongs to a package called {top}, and Python has another of that name, in {places[0].parent.name if places else top}/: rename the folder"
+        message = (
+            f"{place.file} belongs to a package called {top}, and Python has another of that name,"
+            f" in {places[0].parent.name if places else top}/: rename the folder"
+        )
         raise DefinitionError(message)
 
 
 def _failed(place: Place, error: BaseException) -> DefinitionError:
-    """What to raise of what a file raised: why, and at which line of it, or of what it imports beside it."""
-    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<") and Path(f.filename).resolve().is_relative_to(place.root.resolve())]
-    at = (error.filename or "", error.lineno) if isinstance(error, SyntaxError) else frames[-1] if frames else None
+    """What to raise of what a file raised: why, and at which line of it, or of what it imports
+    beside it.
+    """
+    frames = [
+        (f.filename, f.lineno)
+        for f in traceback.extract_tb(error.__traceback__)
+        if not f.filename.startswith("<")
+        and Path(f.filename).resolve().is_relative_to(place.root.resolve())
+    ]
+    at = (
+        (error.filename or "", error.lineno)
+        if isinstance(error, SyntaxError)
+        else frames[-1]
+        if frames
+        else None
+    )
     line = "" if at is None else f" at line {at[1]} of {Path(at[0]).name}"
     why = str(error.msg if isinstance(error, SyntaxError) else error).strip().partition("\n")[0]
-    return DefinitionError(f"{place} cannot be loaded: {type(error).__name__}{line}{f': {why}' if why else ''}")
+    return DefinitionError(
+        f"{place} cannot be loaded: {type(error).__name__}{line}{f': {why}' if why else ''}"
+    )
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The `workbench` command: the same verbs for schedulers and shells. Packages add commands by entry points."""
+"""The `workbench` command: the same verbs for schedulers and shells.
+
+Packages add commands by entry points.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,44 @@ from workbench.online.errors import StoreError
 from workbench.online.legible_text import lines
 
 GROUP = "feature_workbench.commands"
-CODES = "Exit codes: 0 done; 1 done, and what was asked about is not as it should be (compare: values differ; monitor: a watch, with --fail-on watch); 2 refused or failed, with one line on standard error that says why, or an alert (monitor, dashboard, consistency); 3 something was not judged (the same)."
+CODES = (
+    "Exit codes: 0 done; 1 done, and what was asked about is not as it should be (compare: values"
+    " differ; monitor: a watch, with --fail-on watch); 2 refused or failed, with one line on"
+    " standard error that says why, or an alert (monitor, dashboard, consistency); 3 something was"
+    " not judged (the same)."
+)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line, with every installed command.
 
-    A command is a function that adds its arguments to a parser and returns what runs them; its docstring is its help.
+    A command is a function that adds its arguments to a parser and returns what runs them; its
+    docstring is its help.
     """
-    root = argparse.ArgumentParser(prog="workbench", description="Feature Workbench: one definition, the same number everywhere.", epilog=CODES)
+    root = argparse.ArgumentParser(
+        prog="workbench",
+        description="Feature Workbench: one definition, the same number everywhere.",
+        epilog=CODES,
+    )
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         command = entry.load()
         summary = (command.__doc__ or "").strip().splitlines()[0]
-        sub = commands.add_parser(entry.name, help=summary, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = commands.add_parser(
+            entry.name,
+            help=summary,
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         sub.set_defaults(run=command(sub))
     return root
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command, for its exit code, if it has one; errors of definitions, data, engines and stores are one line on standard error and 2."""
+    """Run one command, for its exit code, if it has one.
+
+    Errors of definitions, data, engines and stores are one line on standard error and 2.
+    """
     options = parser().parse_args(arguments)
     try:
         code = options.run(options) or 0

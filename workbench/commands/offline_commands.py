@@ -26,12 +26,23 @@ if TYPE_CHECKING:
 
 def named(parser: ArgumentParser, what: str) -> None:
     """Let a command take FILE:NAME or package.module:NAME."""
-    parser.add_argument("definition", metavar="FILE:NAME", help=f"a Python file, or a module as package.module, and the {what} in it")
+    parser.add_argument(
+        "definition",
+        metavar="FILE:NAME",
+        help=f"a Python file, or a module as package.module, and the {what} in it",
+    )
 
 
 def warehouse(parser: ArgumentParser) -> None:
     """Let a command take --warehouse."""
-    parser.add_argument("--warehouse", metavar="URL", help="where the tables are, if the file does not connect: a DuckDB file, or any URL that ibis.connect() takes")
+    parser.add_argument(
+        "--warehouse",
+        metavar="URL",
+        help=(
+            "where the tables are, if the file does not connect: a DuckDB file, or any URL that"
+            " ibis.connect() takes"
+        ),
+    )
 
 
 def connect(options: Namespace) -> BaseBackend | None:
@@ -41,7 +52,10 @@ def connect(options: Namespace) -> BaseBackend | None:
 
 def _opened(option: str, url: str) -> BaseBackend:
     if "://" not in url and not Path(url).is_file():
-        message = f"{option} {url} is no file: give an existing DuckDB file, or a URL such as postgres://user@host/database"
+        message = (
+            f"{option} {url} is no file: give an existing DuckDB file, or a URL such as"
+            " postgres://user@host/database"
+        )
         raise DefinitionError(message)
     try:
         return ibis.connect(url if "://" in url else f"duckdb://{url}")
@@ -53,29 +67,50 @@ def _opened(option: str, url: str) -> BaseBackend:
 def show(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """Show a group-by or join: keys, windows, features and types. Runs no query."""
     named(parser, "GroupBy or Join")
-    return lambda options: print(definition(options.definition, (GroupBy, Join)))  # noqa: T201 a command's answer
+    # a command's answer
+    return lambda options: print(definition(options.definition, (GroupBy, Join)))  # noqa: T201
 
 
 def explain(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """Print the plan of a join and its SQL, per engine. Runs no query."""
     named(parser, "Join")
     warehouse(parser)
-    return lambda options: print(explanation(definition(options.definition, (Join,)), on=connect(options)))  # noqa: T201 a command's answer
+    return lambda options: print(  # noqa: T201 a command's answer
+        explanation(definition(options.definition, (Join,)), on=connect(options))
+    )
 
 
 def compare(parser: ArgumentParser) -> Callable[[Namespace], int]:
-    """Compute a join on several engines and certify that every value is the same number; exit code 1 where one is not.
+    """Compute a join on several engines and certify that every value is the same number.
+
+    Exit code 1 where one is not.
 
     With one warehouse, or none, its two plans are compared.
     """
     named(parser, "Join")
-    parser.add_argument("--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01")
+    parser.add_argument(
+        "--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01"
+    )
     parser.add_argument("--end", metavar="DAY", help="the day after the last")
-    parser.add_argument("--on", metavar="URL", action="append", default=[], help="a DuckDB file, or any URL that ibis.connect() takes, with the same tables; repeat it for each engine")
+    parser.add_argument(
+        "--on",
+        metavar="URL",
+        action="append",
+        default=[],
+        help=(
+            "a DuckDB file, or any URL that ibis.connect() takes, with the same tables; repeat it"
+            " for each engine"
+        ),
+    )
 
     def run(options: Namespace) -> int:
         join = definition(options.definition, (Join,))
-        found = certified(join, options.start, options.end, on=[_opened("--on", url) for url in options.on] or None)
+        found = certified(
+            join,
+            options.start,
+            options.end,
+            on=[_opened("--on", url) for url in options.on] or None,
+        )
         print(found)  # noqa: T201 a command's answer
         return 0 if found.equal else 1
 
@@ -88,16 +123,35 @@ def backfill(parser: ArgumentParser) -> Callable[[Namespace], None]:
     Days already there for this definition are kept; a killed run goes on where it stopped.
     """
     named(parser, "Join")
-    parser.add_argument("--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01")
+    parser.add_argument(
+        "--start", metavar="DAY", help="the first day of the left's time, UTC, as 2023-11-01"
+    )
     parser.add_argument("--end", metavar="DAY", help="the day after the last")
-    parser.add_argument("--into", metavar="TABLE", required=True, help="the table to fill, or a folder of Parquet files: a text with a slash, as out/")
-    parser.add_argument("--step", metavar="DAYS", type=int, default=30, help="days a transaction (30)")
+    parser.add_argument(
+        "--into",
+        metavar="TABLE",
+        required=True,
+        help="the table to fill, or a folder of Parquet files: a text with a slash, as out/",
+    )
+    parser.add_argument(
+        "--step", metavar="DAYS", type=int, default=30, help="days a transaction (30)"
+    )
     warehouse(parser)
 
     def run(options: Namespace) -> None:
         join, began = definition(options.definition, (Join,)), time.perf_counter()
-        table = run_backfill(join, options.start, options.end, into=options.into, on=connect(options), step=options.step)
+        table = run_backfill(
+            join,
+            options.start,
+            options.end,
+            into=options.into,
+            on=connect(options),
+            step=options.step,
+        )
         rows = table.count().to_pyarrow().as_py()
-        print(f"{options.into}: {rows:,} rows x {len(join.outputs)} features, {time.perf_counter() - began:.1f} s")  # noqa: T201 a command's answer
+        print(  # noqa: T201 a command's answer
+            f"{options.into}: {rows:,} rows x {len(join.outputs)} features,"
+            f" {time.perf_counter() - began:.1f} s"
+        )
 
     return run

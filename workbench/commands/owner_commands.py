@@ -23,12 +23,18 @@ def migrate(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """
 
     def run(_: Namespace, store: Store) -> str:
-        from workbench.online.storage.migrations import migrate as migrated  # noqa: PLC0415 the driver is an extra
+        from workbench.online.storage.migrations import (  # noqa: PLC0415 the driver is an extra
+            migrate as migrated,
+        )
 
         before, after = migrated(store)
         if before == after:
-            return f"the store's catalog is at version {after}, which is this package's: nothing to do"
-        return f"the store's catalog is at version {after}" + (f", and was at {before}" if before else ", and new")
+            return (
+                f"the store's catalog is at version {after}, which is this package's: nothing to do"
+            )
+        return f"the store's catalog is at version {after}" + (
+            f", and was at {before}" if before else ", and new"
+        )
 
     return served(parser, run)
 
@@ -39,12 +45,18 @@ def grants(parser: ArgumentParser) -> Callable[[Namespace], None]:
     A reader fetches and looks, a writer uploads, streams and monitors too, an owner publishes and
     migrates. Nothing is changed: give it to psql, as a superuser or as who owns the store.
     """
-    parser.add_argument("name", metavar="NAME", help="the role of the database; it is created where it is not there")
+    parser.add_argument(
+        "name", metavar="NAME", help="the role of the database; it is created where it is not there"
+    )
     parser.add_argument("--role", choices=ROLES, required=True, help="what it may do")
 
     def run(options: Namespace, store: Store) -> str:
-        from workbench.online.storage.roles import grants as granted  # noqa: PLC0415 the driver is an extra
+        from workbench.online.storage.roles import (  # noqa: PLC0415 the driver is an extra
+            grants as granted,
+        )
 
-        return "\n".join(f"{statement};" for statement in granted(store, options.role, options.name))
+        return "\n".join(
+            f"{statement};" for statement in granted(store, options.role, options.name)
+        )
 
     return served(parser, run)

@@ -41,17 +41,36 @@ SHOWN = 3
 
 
 def quickstart(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """The main job, end to end: a point-in-time correct training set from four definitions, and the same numbers served.
+    """The main job, end to end: a point-in-time correct training set from four definitions, and the
+    same numbers served.
 
     The tables are a generated shop, or those of the folder that WORKBENCH_DATA names.
     """
-    parser.add_argument("--data", metavar="FOLDER", default=os.environ.get("WORKBENCH_DATA"), help="users, purchases, returns, checkouts as Parquet or CSV (default: $WORKBENCH_DATA, else a generated shop)")
-    parser.add_argument("--kafka", metavar="SERVERS", default=os.environ.get("WORKBENCH_KAFKA"), help="host:port of a broker, to which a return is sent and then fetched (default: $WORKBENCH_KAFKA; `make kafka` starts one)")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        default=os.environ.get("WORKBENCH_DATA"),
+        help=(
+            "users, purchases, returns, checkouts as Parquet or CSV (default: $WORKBENCH_DATA, else"
+            " a generated shop)"
+        ),
+    )
+    parser.add_argument(
+        "--kafka",
+        metavar="SERVERS",
+        default=os.environ.get("WORKBENCH_KAFKA"),
+        help=(
+            "host:port of a broker, to which a return is sent and then fetched (default:"
+            " $WORKBENCH_KAFKA; `make kafka` starts one)"
+        ),
+    )
     return _quickstart
 
 
 def _quickstart(options: Namespace) -> None:
-    from workbench import quickstart as defined  # noqa: PLC0415 the definitions import workbench, which imports this
+    from workbench import (  # noqa: PLC0415 the definitions import workbench, which imports this
+        quickstart as defined,
+    )
 
     join, console = defined.training_set, Console(highlight=False)
     HOME.mkdir(parents=True, exist_ok=True)
@@ -65,8 +84,18 @@ def _quickstart(options: Namespace) -> None:
     took = time.perf_counter() - began
     path = HOME / "training_set.parquet"
     table.to_parquet(path)
-    console.print(f"\n[bold]{join.name}[/bold]: {rows:,} checkouts x {len(join.outputs)} features in {took:.1f} s\neach value is as of its checkout: an event at that moment or later is in none\n")
-    first = table.filter(table.user_id.notnull()).order_by("ts", "user_id").limit(SHOWN).to_pyarrow().to_pylist()
+    console.print(
+        f"\n[bold]{join.name}[/bold]: {rows:,} checkouts x {len(join.outputs)} features in"
+        f" {took:.1f} s\neach value is as of its checkout: an event at that moment or later is in"
+        " none\n"
+    )
+    first = (
+        table.filter(table.user_id.notnull())
+        .order_by("ts", "user_id")
+        .limit(SHOWN)
+        .to_pyarrow()
+        .to_pylist()
+    )
     console.print(_rows(first, COLUMNS))
     at = _serve(join, con, table, [row["user_id"] for row in first], console, options.kafka)
     if at is not None:
@@ -75,10 +104,23 @@ def _quickstart(options: Namespace) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], console: Console, kafka: str | None) -> str | None:
-    """Publish the join, fetch for some users, hold every checkout's fetch against its row, and stream an event where there is a broker; as of when, or none where nothing is served."""
+def _serve(
+    join: Join,
+    con: BaseBackend,
+    table: ir.Table,
+    users: list[Any],
+    console: Console,
+    kafka: str | None,
+) -> str | None:
+    """Publish the join, fetch for some users, hold every checkout's fetch against its row, and
+    stream an event where there is a broker; as of when, or none where nothing is served.
+    """
     if find_spec("psycopg") is None or find_spec("sqlalchemy") is None:
-        console.print("\nto serve the same numbers online: [bold]pip install 'feature-workbench\\[postgres]'[/bold], then this again", soft_wrap=True)
+        console.print(
+            "\nto serve the same numbers online: [bold]pip install"
+            " 'feature-workbench\\[postgres]'[/bold], then this again",
+            soft_wrap=True,
+        )
         return None
     from workbench.online import Store  # noqa: PLC0415 an extra
     from workbench.serving.publication import publish, unpublish  # noqa: PLC0415 it needs the extra
@@ -91,12 +133,29 @@ def _serve(join: Join, con: BaseBackend, table: ir.Table, users: list[Any], cons
         if join.name in store.names():  # of an earlier run, whose tables may have been others
             unpublish(join.name, store)
         publish(join, store, confirm=True, end=at, on=con)
-        answers = store.fetcher.fetch(join.name, [{"user_id": u} for u in dict.fromkeys(users)], at=at)
-        console.print(f'\nserved from an embedded Postgres in {time.perf_counter() - began:.1f} s: [bold]fetch(store, "{join.name}", user_id=..., at="{at}")[/bold]', soft_wrap=True)
-        console.print(_rows([{"user_id": a.asked["user_id"], "ts": a.at, **a} for a in answers], {**COLUMNS, "ts": "as of (UTC)"}))
+        answers = store.fetcher.fetch(
+            join.name, [{"user_id": u} for u in dict.fromkeys(users)], at=at
+        )
+        console.print(
+            f"\nserved from an embedded Postgres in {time.perf_counter() - began:.1f} s:"
+            f' [bold]fetch(store, "{join.name}", user_id=..., at="{at}")[/bold]',
+            soft_wrap=True,
+        )
+        console.print(
+            _rows(
+                [{"user_id": a.asked["user_id"], "ts": a.at, **a} for a in answers],
+                {**COLUMNS, "ts": "as of (UTC)"},
+            )
+        )
         same, rows = _same(join, store, table)
-        console.print(f"[bold]{same:,} of {rows:,}[/bold] checkouts fetch the same as their backfill row")
-        console.print(f"[dim]without at= a fetch is for now, when windows over events up to {last} are empty: sums null, counts 0[/dim]", soft_wrap=True)
+        console.print(
+            f"[bold]{same:,} of {rows:,}[/bold] checkouts fetch the same as their backfill row"
+        )
+        console.print(
+            f"[dim]without at= a fetch is for now, when windows over events up to {last} are empty:"
+            " sums null, counts 0[/dim]",
+            soft_wrap=True,
+        )
         streamed(store, join.name, users[0], kafka, console)
     finally:
         store.close()
@@ -107,21 +166,43 @@ def _watch(warehouse: Path, at: str, console: Console) -> None:
     """The dashboard's first view, by the command that the package of monitoring adds."""
     command = next((e for e in entry_points(group=GROUP) if e.name == "dashboard"), None)
     if command is None or find_spec("scipy") is None:
-        console.print("\nto watch what is served: [bold]pip install 'feature-workbench\\[postgres,monitoring]'[/bold], then this again", soft_wrap=True)
+        console.print(
+            "\nto watch what is served: [bold]pip install"
+            " 'feature-workbench\\[postgres,monitoring]'[/bold], then this again",
+            soft_wrap=True,
+        )
         return
     parser = ArgumentParser()
     run = command.load()(parser)
     told = ["--warehouse", str(warehouse), "--now", at, "--complete", at, "--tile", "24"]
-    console.print("\nwatched, each answer against the training set and computed again from the warehouse:", style="dim", soft_wrap=True)
-    run(parser.parse_args([f"{Path(__file__).parents[1] / 'quickstart.py'}:training_set", *told, "--top", "0"]))
-    console.print(f"[dim]as a page:[/dim] {_command()} {shell('dashboard', 'workbench/quickstart.py:training_set', *told, '--port', '8080')}", soft_wrap=True)
+    console.print(
+        "\nwatched, each answer against the training set and computed again from the warehouse:",
+        style="dim",
+        soft_wrap=True,
+    )
+    run(
+        parser.parse_args(
+            [f"{Path(__file__).parents[1] / 'quickstart.py'}:training_set", *told, "--top", "0"]
+        )
+    )
+    console.print(
+        f"[dim]as a page:[/dim] {_command()}"
+        f" {shell('dashboard', 'workbench/quickstart.py:training_set', *told, '--port', '8080')}",
+        soft_wrap=True,
+    )
 
 
 def _same(join: Join, store: Store, table: ir.Table) -> tuple[int, int]:
-    """How many rows have, value for value, what a fetch of their key at their time answers; and how many rows there are."""
+    """How many rows have, value for value, what a fetch of their key at their time answers.
+
+    And how many rows there are.
+    """
     rows = table.to_pyarrow().to_pylist()
     names = [f.name for f in join.outputs]
-    return sum(_equal(names, row, store.fetcher.fetch(join.name, user_id=row["user_id"], at=row["ts"])) for row in rows), len(rows)
+    return sum(
+        _equal(names, row, store.fetcher.fetch(join.name, user_id=row["user_id"], at=row["ts"]))
+        for row in rows
+    ), len(rows)
 
 
 def _equal(names: list[str], row: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
@@ -139,16 +220,29 @@ def _fresh(path: Path) -> BaseBackend:
 
 
 COLUMNS = {
-    "user_id": "user", "ts": "checkout (UTC)", "quickstart_purchases_v1_purchase_price_sum_3d": "spent 3 d", "quickstart_purchases_v1_purchase_price_sum_30d": "spent 30 d",
-    "quickstart_purchases_v1_purchase_price_last10": "last bought", "quickstart_users_v1_email_verified": "email ok", "net_30d": "net 30 d",
-}  # fmt: skip
+    "user_id": "user",
+    "ts": "checkout (UTC)",
+    "quickstart_purchases_v1_purchase_price_sum_3d": "spent 3 d",
+    "quickstart_purchases_v1_purchase_price_sum_30d": "spent 30 d",
+    "quickstart_purchases_v1_purchase_price_last10": "last bought",
+    "quickstart_users_v1_email_verified": "email ok",
+    "net_30d": "net 30 d",
+}
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
     """A few of the features, under words that fit a terminal."""
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for column, head in columns.items():
-        shown.add_column(head, justify="left" if column in ("user_id", "ts", "quickstart_users_v1_email_verified") else "right", no_wrap=True)
+        shown.add_column(
+            head,
+            justify=(
+                "left"
+                if column in ("user_id", "ts", "quickstart_users_v1_email_verified")
+                else "right"
+            ),
+            no_wrap=True,
+        )
     for row in rows:
         shown.add_row(*(_cell(row[c]) for c in columns))
     return shown
@@ -158,7 +252,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "[dim]none[/dim]"
     if isinstance(value, list):
-        return f"{', '.join(map(str, value[:2]))}{', …' if len(value) > 2 else ''}"  # noqa: PLR2004 as many as 80 characters hold
+        # as many as 80 characters hold
+        return f"{', '.join(map(str, value[:2]))}{', …' if len(value) > 2 else ''}"  # noqa: PLR2004
     return f"{value:%m-%d %H:%M:%S}" if hasattr(value, "year") else preview_words.cell(value)
 
 
@@ -167,7 +262,11 @@ def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
         f"\n[dim]tables[/dim]       {data}",
         f"[dim]training set[/dim] {path}, and table quickstart_training_set_v1 of {warehouse}",
         "[dim]definitions[/dim]  workbench/quickstart.py, some 40 lines",
-        f"\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb, 03_publish_and_serve.ipynb and 06_monitoring.ipynb; or run [bold]{_command()} show workbench/quickstart.py:training_set[/bold]",
+        (
+            "\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb,"
+            f" 03_publish_and_serve.ipynb and 06_monitoring.ipynb; or run [bold]{_command()} show"
+            " workbench/quickstart.py:training_set[/bold]"
+        ),
     ]
 
 

@@ -16,19 +16,37 @@ if TYPE_CHECKING:
 
 GROUP_BY, REFUND = "quickstart_returns_v1", 356
 PATIENCE = 30  # seconds until a fetch has the event
-HOW = "to see a feature move as an event arrives: [bold]make kafka[/bold] in another terminal, then this with [bold]--kafka 127.0.0.1:PORT[/bold]; or open 04_realtime.ipynb"
+HOW = (
+    "to see a feature move as an event arrives: [bold]make kafka[/bold] in another terminal, then"
+    " this with [bold]--kafka 127.0.0.1:PORT[/bold]; or open 04_realtime.ipynb"
+)
 
 
 def streamed(store: Store, name: str, user: str, servers: str | None, console: Console) -> None:
-    """Send a return to Kafka and fetch until it counts; where there is no broker, say how to have one."""
+    """Send a return to Kafka and fetch until it counts.
+
+    Where there is no broker, say how to have one.
+    """
     if servers is None or find_spec("kafka") is None:
-        console.print(f"[dim]{HOW}[/dim]" if servers is None else "\nto stream: [bold]pip install 'feature-workbench\\[postgres,kafka]'[/bold], then this again", soft_wrap=True)
+        console.print(
+            (
+                f"[dim]{HOW}[/dim]"
+                if servers is None
+                else (
+                    "\nto stream: [bold]pip install 'feature-workbench\\[postgres,kafka]'[/bold],"
+                    " then this again"
+                )
+            ),
+            soft_wrap=True,
+        )
         return
     from kafka import KafkaProducer  # noqa: PLC0415 an extra
 
     from workbench.online.streaming.updater import Updater  # noqa: PLC0415 it needs the extra
 
-    topic = next(g.topic.name for g in store.plan(name)[1].group_bys if g.name == GROUP_BY and g.topic)
+    topic = next(
+        g.topic.name for g in store.plan(name)[1].group_bys if g.name == GROUP_BY and g.topic
+    )
     _made(servers, topic)
     features = [f"{GROUP_BY}_refund_amt_{reduction}_3d" for reduction in ("count", "sum")]
     with Updater(store, GROUP_BY, servers=servers) as updater:
@@ -36,12 +54,27 @@ def streamed(store: Store, name: str, user: str, servers: str | None, console: C
         before = store.fetcher.fetch(name, user_id=user)
         producer = KafkaProducer(bootstrap_servers=servers.split(","), linger_ms=0)
         sent = time.perf_counter()
-        producer.send(topic, json.dumps({"user_id": user, "ts": int(time.time() * 1000) - 1, "refund_amt": REFUND}).encode())
-        after = next((a for a in _fetched(store, name, user) if a[features[0]] != before[features[0]]), before)
+        producer.send(
+            topic,
+            json.dumps(
+                {"user_id": user, "ts": int(time.time() * 1000) - 1, "refund_amt": REFUND}
+            ).encode(),
+        )
+        after = next(
+            (a for a in _fetched(store, name, user) if a[features[0]] != before[features[0]]),
+            before,
+        )
         took = time.perf_counter() - sent
         producer.close()
-    moved = ", ".join(f"{f.removeprefix(f'{GROUP_BY}_')} {_said(before[f])} -> {_said(after[f])}" for f in features)
-    console.print(f"\na return of {REFUND} by user {user} on [bold]{topic}[/bold] was in the next fetch after {took * 1000:.0f} ms: {moved}", soft_wrap=True)
+    moved = ", ".join(
+        f"{f.removeprefix(f'{GROUP_BY}_')} {_said(before[f])} -> {_said(after[f])}"
+        for f in features
+    )
+    console.print(
+        f"\na return of {REFUND} by user {user} on [bold]{topic}[/bold] was in the next fetch after"
+        f" {took * 1000:.0f} ms: {moved}",
+        soft_wrap=True,
+    )
 
 
 def _fetched(store: Store, name: str, user: str) -> Iterator[Any]:

@@ -20,27 +20,111 @@ NEEDED = ("psycopg", "sqlalchemy", "starlette", "uvicorn", "orjson", "prometheus
 def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Answer fetches over HTTP: features of what is published in a store, as JSON.
 
-    GET /v1/joins/NAME?user_id=5, POST for many keys, group-bys likewise; /docs lists what there is. SIGTERM ends it when
-    every request is answered.
+    GET /v1/joins/NAME?user_id=5, POST for many keys, group-bys likewise; /docs lists what there is.
+    SIGTERM ends it when every request is answered.
     """
-    parser.add_argument("--store", metavar="URL", default=os.environ.get("WORKBENCH_STORE"), help="the store's Postgres, as postgresql://user@host/database, or the folder of an embedded one (default: $WORKBENCH_STORE, else .workbench/postgres)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, help="the port to listen on (8000; 0: any)")
-    parser.add_argument("--token-env", metavar="NAME", help="the environment variable that holds a token: requests then need Authorization: Bearer TOKEN")
-    parser.add_argument("--metrics-token-env", metavar="NAME", help="the environment variable that holds a token for /metrics alone; without it /metrics takes the other one, if there is one")
-    parser.add_argument("--open", action="store_true", help="answer other machines without a token, where the network decides who may ask")
-    parser.add_argument("--allow-host", metavar="NAME", action="append", default=[], help="a name by which this service may be asked for, besides localhost, where it listens on this machine alone and has no token; repeat it for more")
-    parser.add_argument("--access-log", nargs="?", const="text", choices=("text", "json"), help="write a line a request to standard output, as text or JSON: no keys, no tokens")
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=os.environ.get("WORKBENCH_STORE"),
+        help=(
+            "the store's Postgres, as postgresql://user@host/database, or the folder of an embedded"
+            " one (default: $WORKBENCH_STORE, else .workbench/postgres)"
+        ),
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on (127.0.0.1: this machine alone)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="the port to listen on (8000; 0: any)"
+    )
+    parser.add_argument(
+        "--token-env",
+        metavar="NAME",
+        help=(
+            "the environment variable that holds a token: requests then need Authorization: Bearer"
+            " TOKEN"
+        ),
+    )
+    parser.add_argument(
+        "--metrics-token-env",
+        metavar="NAME",
+        help=(
+            "the environment variable that holds a token for /metrics alone; without it /metrics"
+            " takes the other one, if there is one"
+        ),
+    )
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="answer other machines without a token, where the network decides who may ask",
+    )
+    parser.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help=(
+            "a name by which this service may be asked for, besides localhost, where it listens on"
+            " this machine alone and has no token; repeat it for more"
+        ),
+    )
+    parser.add_argument(
+        "--access-log",
+        nargs="?",
+        const="text",
+        choices=("text", "json"),
+        help="write a line a request to standard output, as text or JSON: no keys, no tokens",
+    )
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes (1)")
-    parser.add_argument("--sample", metavar="SHARE", type=float, default=0.0, help="of the keys, from 0 to 1, whose answers are kept in the served log (0)")
-    parser.add_argument("--connections", metavar="N", type=int, default=8, help="statements at once, by process (8)")
-    parser.add_argument("--max-running", metavar="N", type=int, default=256, help="requests at once, by process; those beyond are answered 503 (256)")
-    parser.add_argument("--max-body", metavar="BYTES", type=int, default=1 << 20, help="of a request (1048576)")
-    parser.add_argument("--max-keys", metavar="N", type=int, default=1000, help="in a request (1000)")
-    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=5.0, help="for a request (5)")
-    parser.add_argument("--head-timeout", metavar="SECONDS", type=float, default=10.0, help="for the head of a request (10)")
-    parser.add_argument("--max-connections", metavar="N", type=int, help="of clients at once, by process (as many as the limit on open files leaves)")
-    parser.add_argument("--drain", metavar="SECONDS", type=float, default=2.0, help="how long requests are still taken after SIGTERM, while /readyz says 503 (2)")
+    parser.add_argument(
+        "--sample",
+        metavar="SHARE",
+        type=float,
+        default=0.0,
+        help="of the keys, from 0 to 1, whose answers are kept in the served log (0)",
+    )
+    parser.add_argument(
+        "--connections", metavar="N", type=int, default=8, help="statements at once, by process (8)"
+    )
+    parser.add_argument(
+        "--max-running",
+        metavar="N",
+        type=int,
+        default=256,
+        help="requests at once, by process; those beyond are answered 503 (256)",
+    )
+    parser.add_argument(
+        "--max-body", metavar="BYTES", type=int, default=1 << 20, help="of a request (1048576)"
+    )
+    parser.add_argument(
+        "--max-keys", metavar="N", type=int, default=1000, help="in a request (1000)"
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=5.0, help="for a request (5)"
+    )
+    parser.add_argument(
+        "--head-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=10.0,
+        help="for the head of a request (10)",
+    )
+    parser.add_argument(
+        "--max-connections",
+        metavar="N",
+        type=int,
+        help="of clients at once, by process (as many as the limit on open files leaves)",
+    )
+    parser.add_argument(
+        "--drain",
+        metavar="SECONDS",
+        type=float,
+        default=2.0,
+        help="how long requests are still taken after SIGTERM, while /readyz says 503 (2)",
+    )
     return _serve
 
 
@@ -48,7 +132,12 @@ def _serve(options: Namespace) -> int:
     """Become a process that serves: one without Ibis, which a fetch does not need."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
-        told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
+        told = {
+            name: value for name, value in vars(options).items() if name not in ("run", "command")
+        }
         process_handover.become("workbench.online.http.server_processes", json.dumps(told))
-    sys.stderr.write(f"workbench serve: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,serve]'\n")
+    sys.stderr.write(
+        f"workbench serve: {', '.join(lacking)} is not installed: pip install"
+        " 'feature-workbench[postgres,serve]'\n"
+    )
     return 2

@@ -1,4 +1,6 @@
-"""The commands of the online store: `publish`, `upload`, `fetch`, `history`, `rollback`, `unpublish`."""
+"""The commands of the online store: `publish`, `upload`, `fetch`, `history`, `rollback`,
+`unpublish`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,15 @@ if TYPE_CHECKING:
 
 def placed(parser: ArgumentParser) -> None:
     """The option that says which store."""
-    parser.add_argument("--store", metavar="URL", default=os.environ.get("WORKBENCH_STORE"), help="postgresql://..., or the folder of an embedded store (default: $WORKBENCH_STORE, else .workbench/postgres)")
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=os.environ.get("WORKBENCH_STORE"),
+        help=(
+            "postgresql://..., or the folder of an embedded store (default: $WORKBENCH_STORE, else"
+            " .workbench/postgres)"
+        ),
+    )
 
 
 def opened(options: Namespace) -> Store:
@@ -46,22 +56,45 @@ def _name(parser: ArgumentParser) -> None:
 
 
 def _end(parser: ArgumentParser) -> None:
-    parser.add_argument("--end", metavar="DAY", help="every event before it is uploaded: a day or time, UTC, as 2023-12-01 (default: the last midnight)")
+    parser.add_argument(
+        "--end",
+        metavar="DAY",
+        help=(
+            "every event before it is uploaded: a day or time, UTC, as 2023-12-01 (default: the"
+            " last midnight)"
+        ),
+    )
 
 
 def _deletes(parser: ArgumentParser) -> None:
-    parser.add_argument("--allow-deletes", metavar="SHARE", nargs="?", type=_share, const=True, default=False, help="let an upload take away rows and keys that the warehouse lacks by now: all of them, or up to a share, as 0.5 (default: a fifth)")
+    parser.add_argument(
+        "--allow-deletes",
+        metavar="SHARE",
+        nargs="?",
+        type=_share,
+        const=True,
+        default=False,
+        help=(
+            "let an upload take away rows and keys that the warehouse lacks by now: all of them, or"
+            " up to a share, as 0.5 (default: a fifth)"
+        ),
+    )
 
 
 def _share(text: str) -> float:
     try:
         return share(float(text))
     except ValueError as error:  # a DefinitionError too
-        message = f"{text!r} is no share from 0 to 1: write --allow-deletes alone at the end of the line to let all go, or a number such as 0.5"
+        message = (
+            f"{text!r} is no share from 0 to 1: write --allow-deletes alone at the end of the line"
+            " to let all go, or a number such as 0.5"
+        )
         raise ArgumentTypeError(message) from error
 
 
-def served(parser: ArgumentParser, run: Callable[[Namespace, Store], Any]) -> Callable[[Namespace], None]:
+def served(
+    parser: ArgumentParser, run: Callable[[Namespace, Store], Any]
+) -> Callable[[Namespace], None]:
     """A command on a store: what it gives is printed, and the store closed."""
     placed(parser)
 
@@ -82,38 +115,69 @@ def _print(told: Any) -> None:
 def _needed(options: Namespace) -> Any:
     """The warehouse, which what was published with SQL alone cannot name."""
     if options.warehouse is None:
-        message = "--warehouse is missing: what is uploaded by name is read by SQL from there; a DuckDB file, or any URL that ibis.connect() takes"
+        message = (
+            "--warehouse is missing: what is uploaded by name is read by SQL from there; a DuckDB"
+            " file, or any URL that ibis.connect() takes"
+        )
         raise DefinitionError(message)
     return connect(options)
 
 
 def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Check a group-by or join against its data, show what would change, and with --confirm serve it.
+    """Check a group-by or join against its data, show what would change, and with --confirm serve
+    it.
 
     A changed definition under a published name is refused with the difference.
     """
     named(parser, "GroupBy or Join")
-    parser.add_argument("--confirm", metavar="HASH", nargs="?", const=True, help="do it; with a HASH, only if the definition is the one that was shown")
+    parser.add_argument(
+        "--confirm",
+        metavar="HASH",
+        nargs="?",
+        const=True,
+        help="do it; with a HASH, only if the definition is the one that was shown",
+    )
     _end(parser)
     _deletes(parser)
-    parser.add_argument("--retain", metavar="DAYS", type=int, help="days that the store keeps, back from the newest upload's end (default: all)")
+    parser.add_argument(
+        "--retain",
+        metavar="DAYS",
+        type=int,
+        help="days that the store keeps, back from the newest upload's end (default: all)",
+    )
     warehouse(parser)
 
     def run(options: Namespace, store: Store) -> Any:
         from workbench import days  # noqa: PLC0415 the package is being imported where this is
-        from workbench.serving.publication import Publication  # noqa: PLC0415 it needs the store's packages
+        from workbench.serving.publication import (  # noqa: PLC0415 it needs the store's packages
+            Publication,
+        )
         from workbench.serving.publication import publish as published  # noqa: PLC0415 so does it
 
         found = definition(options.definition, (GroupBy, Join))
         retain = None if options.retain is None else days(options.retain)
-        told = published(found, store, confirm=options.confirm, end=options.end, retain=retain, allow_deletes=options.allow_deletes, on=connect(options))
-        return told if isinstance(told, Publication) else f"{told}\nfrom here: the same command with --confirm {told.hash[:12]}"
+        told = published(
+            found,
+            store,
+            confirm=options.confirm,
+            end=options.end,
+            retain=retain,
+            allow_deletes=options.allow_deletes,
+            on=connect(options),
+        )
+        return (
+            told
+            if isinstance(told, Publication)
+            else f"{told}\nfrom here: the same command with --confirm {told.hash[:12]}"
+        )
 
     return served(parser, run)
 
 
 def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Bring what is served under a name up to the warehouse, before an end; readers see the old or the new, whole.
+    """Bring what is served under a name up to the warehouse, before an end.
+
+    Readers see the old or the new, whole.
 
     It needs no definitions: the SQL was published with the name.
     """
@@ -124,22 +188,41 @@ def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
     def run(options: Namespace, store: Store) -> str:
         from workbench.serving.proposal_view import counted  # noqa: PLC0415 so does it
-        from workbench.serving.publication import upload as uploaded  # noqa: PLC0415 it needs the store's packages
+        from workbench.serving.publication import (  # noqa: PLC0415 it needs the store's packages
+            upload as uploaded,
+        )
 
-        return "\n".join(counted(u) for u in uploaded(options.name, store, end=options.end, allow_deletes=options.allow_deletes, on=_needed(options)))
+        return "\n".join(
+            counted(u)
+            for u in uploaded(
+                options.name,
+                store,
+                end=options.end,
+                allow_deletes=options.allow_deletes,
+                on=_needed(options),
+            )
+        )
 
     return served(parser, run)
 
 
 def unpublish(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Serve nothing under a name any more; rows that nothing else uses go, its versions stay in the history."""
+    """Serve nothing under a name any more.
+
+    Rows that nothing else uses go, its versions stay in the history.
+    """
     _name(parser)
 
     def run(options: Namespace, store: Store) -> str:
-        from workbench.serving.publication import unpublish as unpublished  # noqa: PLC0415 it needs the store's packages
+        from workbench.serving.publication import (  # noqa: PLC0415 it needs the store's packages
+            unpublish as unpublished,
+        )
 
         unpublished(options.name, store)
-        return f"{options.name} is served no more; {command('rollback', options.name, version='N')} brings version N back"
+        return (
+            f"{options.name} is served no more; {command('rollback', options.name, version='N')}"
+            " brings version N back"
+        )
 
     return served(parser, run)
 
@@ -149,17 +232,30 @@ def history(parser: ArgumentParser) -> Callable[[Namespace], None]:
     _name(parser)
 
     def run(options: Namespace, store: Store) -> str:
-        from workbench.serving.publication import history as versions  # noqa: PLC0415 it needs the store's packages
+        from workbench.serving.publication import (  # noqa: PLC0415 it needs the store's packages
+            history as versions,
+        )
 
         found = versions(options.name, store)
         if not found:
-            message = f"nothing was published as {options.name!r}: the store has {', '.join(store.names()) or 'nothing yet'}"
+            message = (
+                f"nothing was published as {options.name!r}: the store has"
+                f" {', '.join(store.names()) or 'nothing yet'}"
+            )
             raise DefinitionError(message)
         shown = Table(box=None, pad_edge=False, header_style="dim")
         for head in ("version", "made (UTC)", "definition", "features", ""):
-            shown.add_column(head, justify="right" if head in ("version", "features") else "left", no_wrap=True)
+            shown.add_column(
+                head, justify="right" if head in ("version", "features") else "left", no_wrap=True
+            )
         for v in found:
-            shown.add_row(str(v.version), f"{v.made:%Y-%m-%d %H:%M:%S}", v.hash[:12], str(len(v.plan.outputs)), "served" if v.served else "")
+            shown.add_row(
+                str(v.version),
+                f"{v.made:%Y-%m-%d %H:%M:%S}",
+                v.hash[:12],
+                str(len(v.plan.outputs)),
+                "served" if v.served else "",
+            )
         return drawn(shown)
 
     return served(parser, run)
@@ -176,15 +272,26 @@ def drawn(table: Table) -> str:
 def rollback(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """Serve an earlier version again: its history is uploaded, and it takes over when that is done."""
     _name(parser)
-    parser.add_argument("--version", metavar="N", type=int, required=True, help="a number of `workbench history`")
+    parser.add_argument(
+        "--version", metavar="N", type=int, required=True, help="a number of `workbench history`"
+    )
     _end(parser)
     _deletes(parser)
     warehouse(parser)
 
     def run(options: Namespace, store: Store) -> Any:
-        from workbench.serving.publication import rollback as rolled_back  # noqa: PLC0415 it needs the store's packages
+        from workbench.serving.publication import (  # noqa: PLC0415 it needs the store's packages
+            rollback as rolled_back,
+        )
 
-        return rolled_back(options.name, store, version=options.version, end=options.end, allow_deletes=options.allow_deletes, on=_needed(options))
+        return rolled_back(
+            options.name,
+            store,
+            version=options.version,
+            end=options.end,
+            allow_deletes=options.allow_deletes,
+            on=_needed(options),
+        )
 
     return served(parser, run)
 
@@ -192,18 +299,47 @@ def rollback(parser: ArgumentParser) -> Callable[[Namespace], None]:
 def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """Print the features of a published name for one key or several, now or as of a time."""
     _name(parser)
-    parser.add_argument("-k", "--keys", metavar="JSON", action="append", required=True, help="""a key as '{"user_id": "5"}', or a list of them; repeat it for more""")
-    parser.add_argument("--at", metavar="TIME", help="as of when, UTC, as 2023-12-01 or 2023-12-01T08:30:00 (default: now)")
-    parser.add_argument("--context", metavar="JSON", default="{}", help="what derivations need of the request, besides its keys")
-    parser.add_argument("--json", action="store_true", help="one JSON object a key, a line each, as `workbench serve` answers")
+    parser.add_argument(
+        "-k",
+        "--keys",
+        metavar="JSON",
+        action="append",
+        required=True,
+        help="""a key as '{"user_id": "5"}', or a list of them; repeat it for more""",
+    )
+    parser.add_argument(
+        "--at",
+        metavar="TIME",
+        help="as of when, UTC, as 2023-12-01 or 2023-12-01T08:30:00 (default: now)",
+    )
+    parser.add_argument(
+        "--context",
+        metavar="JSON",
+        default="{}",
+        help="what derivations need of the request, besides its keys",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a key, a line each, as `workbench serve` answers",
+    )
 
     def run(options: Namespace, store: Store) -> str:
-        from workbench.online.http.json_codec import row  # noqa: PLC0415 it needs the store's packages
+        # it needs the store's packages
+        from workbench.online.http.json_codec import (  # noqa: PLC0415
+            row,
+        )
 
         keys = [key for text in options.keys for key in _keys("-k", text)]
         _, plan = store.plan(options.name)
-        context = {name: value for one in _keys("--context", options.context) for name, value in row(plan, one, "context").items()}
-        answers = store.fetcher.fetch(options.name, [row(plan, k) for k in keys], at=options.at, context=context)
+        context = {
+            name: value
+            for one in _keys("--context", options.context)
+            for name, value in row(plan, one, "context").items()
+        }
+        answers = store.fetcher.fetch(
+            options.name, [row(plan, k) for k in keys], at=options.at, context=context
+        )
         return "\n".join(_line(a) if options.json else repr(a) for a in answers)
 
     return served(parser, run)
@@ -213,16 +349,25 @@ def _keys(option: str, text: str) -> list[dict[str, Any]]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        message = f"{option} {text!r} is no JSON ({error}): quote it for the shell, as -k '{{\"user_id\": \"5\"}}'"
+        message = (
+            f'{option} {text!r} is no JSON ({error}): quote it for the shell, as -k \'{{"user_id":'
+            ' "5"}\''
+        )
         raise DefinitionError(message) from error
     listed = found if isinstance(found, list) else [found]
     if not all(isinstance(one, dict) for one in listed):
-        message = f"{option} {text} is neither a JSON object nor a list of them: write -k '{{\"user_id\": \"5\"}}'"
+        message = (
+            f'{option} {text} is neither a JSON object nor a list of them: write -k \'{{"user_id":'
+            ' "5"}\''
+        )
         raise DefinitionError(message)
     return listed
 
 
 def _line(answer: Answer) -> str:
-    from workbench.online.http.json_codec import dumps, told  # noqa: PLC0415 it needs the store's packages
+    from workbench.online.http.json_codec import (  # noqa: PLC0415 it needs the store's packages
+        dumps,
+        told,
+    )
 
     return dumps(told(answer)).decode()

@@ -1,4 +1,6 @@
-"""The commands `stream` and `dead-letters`: events from Kafka into the online store, and what could not be read of them."""
+"""The commands `stream` and `dead-letters`: events from Kafka into the online store, and what could
+not be read of them.
+"""
 
 from __future__ import annotations
 
@@ -27,27 +29,87 @@ SHOWN = 60  # characters of a payload
 
 
 def _registry(parser: ArgumentParser) -> None:
-    parser.add_argument("--registry", metavar="URL", default=os.environ.get("WORKBENCH_SCHEMA_REGISTRY"), help="the schema registry of Avro topics (default: $WORKBENCH_SCHEMA_REGISTRY)")
+    parser.add_argument(
+        "--registry",
+        metavar="URL",
+        default=os.environ.get("WORKBENCH_SCHEMA_REGISTRY"),
+        help="the schema registry of Avro topics (default: $WORKBENCH_SCHEMA_REGISTRY)",
+    )
 
 
 def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Keep what is published fresh from Kafka: every event is applied once, whatever crashes.
 
-    Several processes share the partitions. SIGTERM ends one when what it read is written; SIGHUP makes it look anew at
-    what is published, and at topics that are paused.
+    Several processes share the partitions. SIGTERM ends one when what it read is written; SIGHUP
+    makes it look anew at what is published, and at topics that are paused.
     """
-    parser.add_argument("names", metavar="NAME", nargs="*", help="published group-bys or joins (default: all; what is published later is followed too)")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="published group-bys or joins (default: all; what is published later is followed too)",
+    )
     placed(parser)
-    parser.add_argument("--kafka", metavar="SERVERS", help="host:port, several with commas (default: $WORKBENCH_KAFKA); credentials are read from the JSON file that $WORKBENCH_KAFKA_CONFIG names")
-    parser.add_argument("--group", metavar="ID", help="the consumer group that shares the partitions (default: one of this store and these names)")
-    parser.add_argument("--partitions", metavar="TOPIC:0,1", nargs="+", help="read these partitions, without a group")
+    parser.add_argument(
+        "--kafka",
+        metavar="SERVERS",
+        help=(
+            "host:port, several with commas (default: $WORKBENCH_KAFKA); credentials are read from"
+            " the JSON file that $WORKBENCH_KAFKA_CONFIG names"
+        ),
+    )
+    parser.add_argument(
+        "--group",
+        metavar="ID",
+        help=(
+            "the consumer group that shares the partitions (default: one of this store and these"
+            " names)"
+        ),
+    )
+    parser.add_argument(
+        "--partitions",
+        metavar="TOPIC:0,1",
+        nargs="+",
+        help="read these partitions, without a group",
+    )
     _registry(parser)
-    parser.add_argument("--batch", metavar="N", type=int, default=10_000, help="messages of a transaction (10000)")
-    parser.add_argument("--poison", metavar="SHARE", type=float, default=0.5, help="of a topic's messages that may be bad before it pauses, from 0 to 1 (0.5)")
-    parser.add_argument("--dead-topic", metavar="TOPIC", help="a topic that gets bad messages too, beside the table of dead letters")
-    parser.add_argument("--skip-lost", action="store_true", help="where Kafka no longer has the next message, go on with the first it has")
-    parser.add_argument("--canary", metavar="TOPIC=MESSAGE", action="append", help="send this message every 10 s and measure until it can be fetched: an event of a key that nobody asks for, with {ms}, {us} or {iso} for now and {n} for its number")
-    parser.add_argument("--metrics", metavar="[HOST:]PORT", help="answer Prometheus on this port, of this machine alone unless an address that others reach is given, as 0.0.0.0:9100: counters of topics and names, without a token")
+    parser.add_argument(
+        "--batch", metavar="N", type=int, default=10_000, help="messages of a transaction (10000)"
+    )
+    parser.add_argument(
+        "--poison",
+        metavar="SHARE",
+        type=float,
+        default=0.5,
+        help="of a topic's messages that may be bad before it pauses, from 0 to 1 (0.5)",
+    )
+    parser.add_argument(
+        "--dead-topic",
+        metavar="TOPIC",
+        help="a topic that gets bad messages too, beside the table of dead letters",
+    )
+    parser.add_argument(
+        "--skip-lost",
+        action="store_true",
+        help="where Kafka no longer has the next message, go on with the first it has",
+    )
+    parser.add_argument(
+        "--canary",
+        metavar="TOPIC=MESSAGE",
+        action="append",
+        help=(
+            "send this message every 10 s and measure until it can be fetched: an event of a key"
+            " that nobody asks for, with {ms}, {us} or {iso} for now and {n} for its number"
+        ),
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help=(
+            "answer Prometheus on this port, of this machine alone unless an address that others"
+            " reach is given, as 0.0.0.0:9100: counters of topics and names, without a token"
+        ),
+    )
     return _stream
 
 
@@ -56,9 +118,14 @@ def _stream(options: Namespace) -> int:
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the updater is there to look anew
-        told = {name: value for name, value in vars(options).items() if name not in ("run", "command")}
+        told = {
+            name: value for name, value in vars(options).items() if name not in ("run", "command")
+        }
         process_handover.become("workbench.online.streaming.stream_process", json.dumps(told))
-    sys.stderr.write(f"workbench stream: {', '.join(lacking)} is not installed: pip install 'feature-workbench[postgres,kafka]'\n")
+    sys.stderr.write(
+        f"workbench stream: {', '.join(lacking)} is not installed: pip install"
+        " 'feature-workbench[postgres,kafka]'\n"
+    )
     return 2
 
 
@@ -68,7 +135,9 @@ def dead_letters(parser: ArgumentParser) -> Callable[[Namespace], None]:
     They are counted and kept, never passed over: mend what is published or declared, then --replay.
     """
     parser.add_argument("name", metavar="NAME", nargs="?", help="a group-by (default: all)")
-    parser.add_argument("--replay", action="store_true", help="apply them again as what is published reads them now")
+    parser.add_argument(
+        "--replay", action="store_true", help="apply them again as what is published reads them now"
+    )
     parser.add_argument("--limit", metavar="N", type=int, default=20, help="of the list (20)")
     _registry(parser)
 
@@ -79,13 +148,20 @@ def dead_letters(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
 
 def _listed(options: Namespace, store: Store) -> str:
-    from workbench.online.streaming.dead_letters import counts, listed  # noqa: PLC0415 it needs the store's packages
+    # it needs the store's packages
+    from workbench.online.streaming.dead_letters import (  # noqa: PLC0415
+        counts,
+        listed,
+    )
 
     found = listed(store, options.name, limit=options.limit)
     kept = counts(store)
     there = {g.name for name in store.names() for g in store.plan(name)[1].group_bys}
     if options.name is not None and options.name not in there | {g for g, _ in kept}:
-        message = f"no group-by {options.name!r} is published: the store has {', '.join(sorted(there)) or 'none'}"
+        message = (
+            f"no group-by {options.name!r} is published: the store has"
+            f" {', '.join(sorted(there)) or 'none'}"
+        )
         raise DefinitionError(message)
     count = sum(n for (group_by, _), n in kept.items() if options.name in (None, group_by))
     if not found:
@@ -94,18 +170,41 @@ def _listed(options: Namespace, store: Store) -> str:
     for head in ("since (UTC)", "group-by", "message", "payload", "why"):
         shown.add_column(head, no_wrap=head != "why")
     for d in found:
-        payload = "" if d.payload is None else repr(d.payload[:SHOWN].decode(errors="replace"))[1:-1]
-        shown.add_row(f"{d.at:%Y-%m-%d %H:%M:%S}", d.group_by, f"{d.topic} {d.partition} @{d.offset}", payload, d.reason)
-    more = f"\n{count:,} in all, of which the newest {len(found):,} are shown" if count > len(found) else ""
+        payload = (
+            "" if d.payload is None else repr(d.payload[:SHOWN].decode(errors="replace"))[1:-1]
+        )
+        shown.add_row(
+            f"{d.at:%Y-%m-%d %H:%M:%S}",
+            d.group_by,
+            f"{d.topic} {d.partition} @{d.offset}",
+            payload,
+            d.reason,
+        )
+    more = (
+        f"\n{count:,} in all, of which the newest {len(found):,} are shown"
+        if count > len(found)
+        else ""
+    )
     return f"{drawn(shown)}{more}\nwhen what was wrong is mended: workbench dead-letters --replay"
 
 
 def _replay(options: Namespace, store: Store) -> str:
-    from workbench.online.streaming.dead_letter_replay import replayed  # noqa: PLC0415 it needs the store's packages
+    # it needs the store's packages
+    from workbench.online.streaming.dead_letter_replay import (  # noqa: PLC0415
+        replayed,
+    )
 
-    there = {g.name: g for name in store.names() for g in store.plan(name)[1].group_bys if g.topic is not None}
+    there = {
+        g.name: g
+        for name in store.names()
+        for g in store.plan(name)[1].group_bys
+        if g.topic is not None
+    }
     if options.name is not None and options.name not in there:
-        message = f"no published group-by {options.name!r} has a topic: the store has {', '.join(sorted(there)) or 'none'}"
+        message = (
+            f"no published group-by {options.name!r} has a topic: the store has"
+            f" {', '.join(sorted(there)) or 'none'}"
+        )
         raise DefinitionError(message)
     lines = []
     for name, plan in sorted(there.items()):

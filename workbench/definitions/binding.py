@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
-MISSING = re.compile(r"""Column ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") is not found""")  # as Ibis says of table["name"]
+MISSING = re.compile(
+    r"""Column ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") is not found"""
+)  # as Ibis says of table["name"]
 READ = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
 WIDEST = 38  # digits of a decimal on every engine
 SINGLE = 4  # bytes of an integer that every double holds
@@ -31,17 +33,23 @@ BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
 
 
 def member(name: str, owner: str = "_") -> str:
-    """A table's column as its author writes it: by attribute where that is the column and no method of tables."""
+    """A table's column as its author writes it: by attribute where that is the column and no method
+    of tables.
+    """
     return snippets.member(owner, name, ir.Table)
 
 
 def recomputed(name: str, then: str, owner: str = "_") -> str:
-    """How an author replaces a table's column by something made of it, as `table.mutate(day=_.day.cast("date"))`."""
+    """How an author replaces a table's column by something made of it, as
+    `table.mutate(day=_.day.cast("date"))`.
+    """
     return f"table.mutate({snippets.arguments({name: member(name, owner) + then})})"
 
 
 def plain(dtype: dt.DataType) -> dt.DataType:
-    """A column's type without what differs between engines for the same data: nullability, timestamp scale."""
+    """A column's type without what differs between engines for the same data: nullability,
+    timestamp scale.
+    """
     match dtype:
         case dt.Timestamp():
             return dt.Timestamp(timezone=dtype.timezone)
@@ -54,12 +62,16 @@ def plain(dtype: dt.DataType) -> dt.DataType:
 
 
 def alike(dtype: dt.DataType) -> dt.DataType:
-    """A plain type without its length: how long a text may be is no part of what it is, and changes no comparison."""
+    """A plain type without its length: how long a text may be is no part of what it is, and changes
+    no comparison.
+    """
     return lengthless(plain(dtype))
 
 
 def comparable(a: dt.DataType, b: dt.DataType) -> bool:
-    """Whether keys of the two types compare as they are (rule 8): neither how long nor how precise they may be is part of a type."""
+    """Whether keys of the two types compare as they are (rule 8): neither how long nor how precise
+    they may be is part of a type.
+    """
     if a.is_decimal() and b.is_decimal():
         digits = [(d.precision or WIDEST) - (d.scale or 0) for d in (a, b)]
         return None in (a.scale, b.scale) or max(digits) + max(a.scale, b.scale) <= WIDEST
@@ -67,11 +79,23 @@ def comparable(a: dt.DataType, b: dt.DataType) -> bool:
 
 
 def lossless(a: dt.DataType, b: dt.DataType) -> tuple[dt.DataType | None, dt.DataType | None]:
-    """What to cast keys of the types `a` and `b` to, none for no cast, so that no value is cut and no two become one; two nones where there is no such cast."""
-    kept: tuple[tuple[Callable[[dt.DataType], bool], Callable[[dt.DataType], bool], dt.DataType], ...] = (
+    """What to cast keys of the types `a` and `b` to, none for no cast, so that no value is cut and
+    no two become one; two nones where there is no such cast.
+    """
+    kept: tuple[
+        tuple[Callable[[dt.DataType], bool], Callable[[dt.DataType], bool], dt.DataType], ...
+    ] = (
         (lambda t: t.is_integer(), lambda t: t.is_decimal(), dt.Decimal(20, 0)),
-        (lambda t: t.is_float32() or (t.is_integer() and t.nbytes <= SINGLE), lambda t: t.is_float64(), dt.float64),
-        (lambda t: t.is_date() or (t.is_timestamp() and not t.timezone), lambda t: t.is_timestamp() and bool(t.timezone), dt.Timestamp("UTC")),
+        (
+            lambda t: t.is_float32() or (t.is_integer() and t.nbytes <= SINGLE),
+            lambda t: t.is_float64(),
+            dt.float64,
+        ),
+        (
+            lambda t: t.is_date() or (t.is_timestamp() and not t.timezone),
+            lambda t: t.is_timestamp() and bool(t.timezone),
+            dt.Timestamp("UTC"),
+        ),
         (lambda t: t.is_date(), lambda t: t.is_timestamp(), dt.timestamp),
         (lambda t: t.is_boolean(), lambda t: t.is_integer(), dt.int64),
         (lambda t: not t.is_nested() and not t.is_string(), lambda t: t.is_string(), dt.string),
@@ -86,7 +110,11 @@ def lossless(a: dt.DataType, b: dt.DataType) -> tuple[dt.DataType | None, dt.Dat
 
 def _unbound(node: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
     if isinstance(node, ops.DatabaseTable | ops.UnboundTable):
-        known = engine_of(node.source).types(node.to_expr()) if isinstance(node, ops.DatabaseTable) else node.schema
+        known = (
+            engine_of(node.source).types(node.to_expr())
+            if isinstance(node, ops.DatabaseTable)
+            else node.schema
+        )
         schema = {name: plain(dtype) for name, dtype in known.items()}
         catalog, database = _place(node)
         return ibis.table(schema, name=node.name, catalog=catalog, database=database).op()
@@ -94,11 +122,17 @@ def _unbound(node: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
 
 
 def _place(node: ops.DatabaseTable | ops.UnboundTable) -> tuple[str | None, str | None]:
-    """Catalog and database, left out where they are the connection's own: those are no part of a definition's meaning."""
+    """Catalog and database, left out where they are the connection's own: those are no part of a
+    definition's meaning.
+    """
     catalog, database = node.namespace.catalog, node.namespace.database
     if isinstance(node, ops.DatabaseTable):
         catalog = None if catalog == getattr(node.source, "current_catalog", None) else catalog
-        database = None if catalog is None and database == getattr(node.source, "current_database", None) else database
+        database = (
+            None
+            if catalog is None and database == getattr(node.source, "current_database", None)
+            else database
+        )
     return catalog, database
 
 
@@ -134,19 +168,31 @@ def relation(table: Any, what: str) -> ops.Relation:
     try:
         return ibis.memtable(table).op()
     except Exception:  # noqa: BLE001 whatever it was, it was no table; the sentence says what is one
-        message = f"{what} takes an Ibis table, not {type(table).__name__}: for example con.table('purchases')"
+        message = (
+            f"{what} takes an Ibis table, not {type(table).__name__}: for example"
+            " con.table('purchases')"
+        )
         raise DefinitionError(message) from None
 
 
 def _unresolved(error: Exception, table: ops.Relation, value: Deferred, what: str) -> str:
-    """Why a deferred expression is none over a table: a column that lacks what is called, or a column that is not there."""
+    """Why a deferred expression is none over a table: a column that lacks what is called, or a
+    column that is not there.
+    """
     lacks = getattr(error, "obj", None)
     if isinstance(lacks, ir.Value):  # a table's own error has no object of ours
         read = lacks.op()
         called = f"{getattr(error, 'name', None) or 'such method'}()"
         if not isinstance(read, ops.Field):
-            return f"{what} {value} cannot be: a part of it is {lacks.type()}, which has no {called}; cast it first, as in .cast('float64'), or take another reduction"
-        return f"{what} {value} cannot be: {title(table)}.{read.name} is {read.dtype}, which has no {called}; cast it first, as in {member(read.name)}.cast('float64'), or take another reduction"
+            return (
+                f"{what} {value} cannot be: a part of it is {lacks.type()}, which has no {called};"
+                " cast it first, as in .cast('float64'), or take another reduction"
+            )
+        return (
+            f"{what} {value} cannot be: {title(table)}.{read.name} is {read.dtype}, which has no"
+            f" {called}; cast it first, as in {member(read.name)}.cast('float64'), or take another"
+            " reduction"
+        )
     missing = MISSING.search(str(error))
     name = literal_eval(missing[1]) if missing else getattr(error, "name", None) or str(value)
     return f"{what} {value} names no column of {title(table)}: {near(name, table.schema.names)}"
@@ -160,7 +206,9 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
     expr = table.to_expr()
     if isinstance(value, str):
         if value not in expr.columns:
-            message = f"{what} {value!r} is no column of {title(table)}: {near(value, expr.columns)}"
+            message = (
+                f"{what} {value!r} is no column of {title(table)}: {near(value, expr.columns)}"
+            )
             raise DefinitionError(message)
         return expr[value].op()
     if isinstance(value, Deferred):
@@ -169,7 +217,10 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
         except (AttributeError, IbisTypeError) as error:
             raise DefinitionError(_unresolved(error, table, value, what)) from None
     if not isinstance(value, ir.Value):
-        message = f"{what} takes a column of {title(table)}, as in {member(expr.columns[0])}, not a {type(value).__name__}"
+        message = (
+            f"{what} takes a column of {title(table)}, as in {member(expr.columns[0])}, not a"
+            f" {type(value).__name__}"
+        )
         raise DefinitionError(message)
     return expr.bind(unbind(value.op()).to_expr())[0].op()
 
@@ -178,12 +229,21 @@ def column(table: ops.Relation, value: Any, what: str) -> str:
     """The name of one column of `table`, given as a name, a column or a deferred one."""
     node = bind(table, value, what)
     if not isinstance(node, ops.Field):
-        message = f"{what} takes a column, not {node.name}: compute it in the table first, as in table.mutate(name=...), and say its name"
+        message = (
+            f"{what} takes a column, not {node.name}: compute it in the table first, as in"
+            " table.mutate(name=...), and say its name"
+        )
         raise DefinitionError(message)
     if node.rel != table:
         columns = table.schema.names
-        hint = f"write {member(node.name)}, which is the source's own {node.name}" if node.name in columns else near(node.name, columns)
-        message = f"{what} {node.name!r} belongs to another step or table than {title(table)}: {hint}"
+        hint = (
+            f"write {member(node.name)}, which is the source's own {node.name}"
+            if node.name in columns
+            else near(node.name, columns)
+        )
+        message = (
+            f"{what} {node.name!r} belongs to another step or table than {title(table)}: {hint}"
+        )
         raise DefinitionError(message)
     return node.name
 

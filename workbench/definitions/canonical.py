@@ -1,4 +1,6 @@
-"""A definition as canonical JSON, and its hash: the same for the same meaning, in every process and on every engine."""
+"""A definition as canonical JSON, and its hash: the same for the same meaning, in every process and
+on every engine.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,13 @@ class Meaningful:
 def canonical(definition: object, *, serving: bool = True) -> str:
     """The definition as JSON text, keys sorted.
 
-    Names, keys, windows, expressions and the columns they use are in; connections, descriptions, owners and tags are
-    not. `serving=False` leaves out what changes no offline value (topic, id), for telling whether a backfill is stale.
+    Names, keys, windows, expressions and the columns they use are in; connections, descriptions,
+    owners and tags are not. `serving=False` leaves out what changes no offline value (topic, id),
+    for telling whether a backfill is stale.
     """
-    return json.dumps(Encoder(serving=serving).encode(definition), sort_keys=True, separators=(",", ":"))
+    return json.dumps(
+        Encoder(serving=serving).encode(definition), sort_keys=True, separators=(",", ":")
+    )
 
 
 def fingerprint(definition: object, *, serving: bool = True) -> str:
@@ -44,7 +49,10 @@ def fingerprint(definition: object, *, serving: bool = True) -> str:
 
 
 class Encoder:
-    """Walks a definition once; relations are numbered in the order they are met, so that shared ones are written once."""
+    """Walks a definition once.
+
+    Relations are numbered in the order they are met, so that shared ones are written once.
+    """
 
     def __init__(self, *, serving: bool) -> None:
         self.serving = serving
@@ -63,21 +71,37 @@ class Encoder:
             return self._node(value)
         if hasattr(value, "__meaning__"):
             meaning = value.__meaning__()
-            return meaning if isinstance(meaning, str) else {"is": type(value).__name__} | self._mapping(meaning)
+            return (
+                meaning
+                if isinstance(meaning, str)
+                else {"is": type(value).__name__} | self._mapping(meaning)
+            )
         if has(type(value)):
             return {"is": type(value).__name__} | self._mapping(self._fields(value))
         if isinstance(value, Mapping):
             return {str(k): self.encode(v) for k, v in value.items()}
         if isinstance(value, list | tuple | frozenset):
-            return [self.encode(v) for v in (sorted(value) if isinstance(value, frozenset) else value)]
+            return [
+                self.encode(v) for v in (sorted(value) if isinstance(value, frozenset) else value)
+            ]
         return _atom(value)
 
     def _mapping(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Keys whose value says nothing are left out, so that a new option with an idle default changes no hash."""
-        return {str(k): self.encode(v) for k, v in value.items() if v is not None and v is not False and v not in ((), {})}
+        """Keys whose value says nothing are left out, so that a new option with an idle default
+        changes no hash.
+        """
+        return {
+            str(k): self.encode(v)
+            for k, v in value.items()
+            if v is not None and v is not False and v not in ((), {})
+        }
 
     def _fields(self, value: Any) -> dict[str, Any]:
-        return {f.name: getattr(value, f.name) for f in fields(type(value)) if self.keeps(f.metadata.get("meaning"))}
+        return {
+            f.name: getattr(value, f.name)
+            for f in fields(type(value))
+            if self.keeps(f.metadata.get("meaning"))
+        }
 
     def keeps(self, meaning: str | None) -> bool:
         """Whether a field of this kind is part of what is asked for."""
@@ -93,7 +117,10 @@ class Encoder:
         return self._operation(node, dict(zip(node.__argnames__, node.__args__, strict=True)))
 
     def _operation(self, node: ops.Node, arguments: dict[str, Any]) -> dict[str, Any]:
-        """An Ibis node by name; a function of the author's by its name and what it does. False and () are said: only None says nothing."""
+        """An Ibis node by name; a function of the author's by its name and what it does.
+
+        False and () are said: only None says nothing.
+        """
         name = type(node).__name__
         if isinstance(node, ops.ScalarUDF | ops.AggUDF):
             name = f"{node.__func_name__}({_body(node)})"
@@ -101,7 +128,9 @@ class Encoder:
 
     def _relation(self, node: ops.Relation) -> Any:
         if isinstance(node, ops.UnboundTable):
-            return {"table": node.name} | self._mapping({"catalog": node.namespace.catalog, "database": node.namespace.database})
+            return {"table": node.name} | self._mapping(
+                {"catalog": node.namespace.catalog, "database": node.namespace.database}
+            )
         if node in self._seen:
             return {"again": self._seen[node]}
         self._seen[node] = len(self._seen)
@@ -134,7 +163,9 @@ def _family(dtype: dt.DataType) -> str:
 def _content(node: ops.InMemoryTable) -> str:
     """What an in-memory table holds, whatever Ibis named it."""
     table = node.data.to_pyarrow(node.schema)
-    return hashlib.sha256(json.dumps(table.to_pylist(), default=str, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(table.to_pylist(), default=str, sort_keys=True).encode()
+    ).hexdigest()
 
 
 def _atom(value: Any) -> Any:

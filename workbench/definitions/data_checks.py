@@ -1,4 +1,6 @@
-"""Data-quality checks that an author declares: what must be true of a source's rows, or of the features, in Ibis."""
+"""Data-quality checks that an author declares: what must be true of a source's rows, or of the
+features, in Ibis.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +25,31 @@ ROW, TABLE = "row", "table"
 
 def _share(self: Any, _: Any, value: float) -> None:
     if not 0 <= value <= 1:
-        message = f"most={value:g} of check {self.name or self.expression} is no share of the rows: give a number from 0 to 1"
+        message = (
+            f"most={value:g} of check {self.name or self.expression} is no share of the rows: give"
+            " a number from 0 to 1"
+        )
         raise DefinitionError(message)
 
 
 @frozen(eq=False, repr=False)
 class DataCheck:
-    """Something that must be true of each row, or of the whole: what `checks=` takes where a bare expression does not say enough.
+    """Something that must be true of each row, or of the whole: what `checks=` takes where a bare
+    expression does not say enough.
 
     Parameters
     ----------
     expression
-        A boolean Ibis expression over the table, `_.price >= 0`. One of each row may use windows, one of the whole is a
+        A boolean Ibis expression over the table, `_.price >= 0`. One of each row may use windows,
+        one of the whole is a
         reduction, `_.price.mean() < 100`; null is neither true nor false.
     name
         What it is called in messages and findings; by default as it is written.
     most
         The share of rows of which it may be false, from 0 to 1.
     blocks
-        Whether an upload is refused where it does not hold. Otherwise it is only told, and monitored as a watch.
-
+        Whether an upload is refused where it does not hold. Otherwise it is only told, and
+        monitored as a watch.
     """
 
     expression: Any
@@ -52,15 +59,24 @@ class DataCheck:
 
     def bound(self, table: ops.Relation, owner: str) -> DataCheck:
         """The same over a table; DefinitionError where it is no boolean of it."""
-        value = self.expression.to_expr() if isinstance(self.expression, ops.Value) else self.expression
+        value = (
+            self.expression.to_expr() if isinstance(self.expression, ops.Value) else self.expression
+        )
         if callable(value) and not isinstance(value, Deferred | ir.Value):
             value = value(table.to_expr())
         node = bind(table, value, f"check of {owner}:")
         if not node.dtype.is_boolean():
-            message = f"check of {owner}: {spelled(node)} is {node.dtype}, not a boolean: say what must be true, as in {member(table.schema.names[0])}.notnull()"
+            message = (
+                f"check of {owner}: {spelled(node)} is {node.dtype}, not a boolean: say what must"
+                f" be true, as in {member(table.schema.names[0])}.notnull()"
+            )
             raise DefinitionError(message)
         plain = node.arg if isinstance(node, ops.Alias) else node
-        return evolve(self, expression=plain, name=self.name or (node.name if isinstance(node, ops.Alias) else spelled(plain)))
+        return evolve(
+            self,
+            expression=plain,
+            name=self.name or (node.name if isinstance(node, ops.Alias) else spelled(plain)),
+        )
 
     @property
     def of(self) -> str:
@@ -72,7 +88,10 @@ class DataCheck:
 
 
 def unique(*columns: Any) -> DataCheck:
-    """No two rows have the same values in these columns; a row with a null in one of them is in no pair."""
+    """No two rows have the same values in these columns.
+
+    A row with a null in one of them is in no pair.
+    """
     if not columns:
         message = "unique() needs a column, as in unique('order_id')"
         raise DefinitionError(message)
@@ -82,29 +101,46 @@ def unique(*columns: Any) -> DataCheck:
         there = named[0].notnull()
         for other in named[1:]:
             there &= other.notnull()
-        return there.ifelse(table.count().over(ibis.window(group_by=named)) == 1, ibis.null("boolean"))
+        return there.ifelse(
+            table.count().over(ibis.window(group_by=named)) == 1, ibis.null("boolean")
+        )
 
     return DataCheck(of, f"unique({', '.join(map(_said, columns))})")
 
 
 def row_count(least: int = 1, most: int | None = None) -> DataCheck:
-    """The table has at least and, where it is told, at most so many rows: of an entity, its newest snapshot."""
+    """The table has at least and, where it is told, at most so many rows: of an entity, its newest
+    snapshot.
+    """
     if least < 0 or (most is not None and most < least):
         message = f"row_count({least}, {most}) is no band: give 0 <= least <= most"
         raise DefinitionError(message)
     band = f"row_count({least:_}{'' if most is None else f', {most:_}'})"
-    return DataCheck(lambda table: table.count() >= least if most is None else table.count().between(least, most), band)
+    return DataCheck(
+        lambda table: (
+            table.count() >= least if most is None else table.count().between(least, most)
+        ),
+        band,
+    )
 
 
 def increasing(column: Any, *, by: Any, within: Any = None) -> DataCheck:
-    """A column never falls from one row to the next in the order of another, such as a time in the order of its offset; `within` each of a third."""
+    """A column never falls from one row to the next in the order of another, such as a time in the
+    order of its offset; `within` each of a third.
+    """
 
     def of(table: ir.Table) -> ir.BooleanValue:
         value, groups = _column(table, column), [] if within is None else [_column(table, within)]
         # nulls stand apart, so that one between two values hides no fall
-        return value >= value.lag().over(ibis.window(group_by=[*groups, value.isnull()], order_by=_column(table, by)))
+        return value >= value.lag().over(
+            ibis.window(group_by=[*groups, value.isnull()], order_by=_column(table, by))
+        )
 
-    return DataCheck(of, f"increasing({_said(column)}, by={_said(by)}{'' if within is None else f', within={_said(within)}'})")
+    return DataCheck(
+        of,
+        f"increasing({_said(column)},"
+        f" by={_said(by)}{'' if within is None else f', within={_said(within)}'})",
+    )
 
 
 def _column(table: ir.Table, column: Any) -> ir.Value:
@@ -113,28 +149,55 @@ def _column(table: ir.Table, column: Any) -> ir.Value:
 
 
 def _said(column: Any) -> str:
-    return column if isinstance(column, str) else column.get_name() if isinstance(column, ir.Value) else str(column).removeprefix("_.")
+    return (
+        column
+        if isinstance(column, str)
+        else column.get_name()
+        if isinstance(column, ir.Value)
+        else str(column).removeprefix("_.")
+    )
 
 
 def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...]:
     """What an author declares, over the table that it is of, each under a name of its own."""
-    given = () if values is None else (values,) if isinstance(values, str | DataCheck | Deferred | ir.Value) else tuple(values)
+    given = (
+        ()
+        if values is None
+        else (
+            (values,)
+            if isinstance(values, str | DataCheck | Deferred | ir.Value)
+            else tuple(values)
+        )
+    )
     made = [(v if isinstance(v, DataCheck) else DataCheck(v)).bound(table, owner) for v in given]
     names = [c.name for c in made]
     if twice := sorted({n for n in names if names.count(n) > 1}):
-        message = f"two checks of {owner} are called {twice[0]!r}: give one another name, DataCheck(..., name='...')"
+        message = (
+            f"two checks of {owner} are called {twice[0]!r}: give one another name, DataCheck(...,"
+            " name='...')"
+        )
         raise DefinitionError(message)
     return tuple(made)
 
 
-def feature_checks(values: Any, features: Mapping[str, Any], owner: str, beside: Iterable[DataCheck]) -> tuple[DataCheck, ...]:
-    """What an author declares of a key's features, by name and type: scalar expressions, under other names than the checks of the source `beside` them."""
+def feature_checks(
+    values: Any, features: Mapping[str, Any], owner: str, beside: Iterable[DataCheck]
+) -> tuple[DataCheck, ...]:
+    """What an author declares of a key's features, by name and type: scalar expressions, under
+    other names than the checks of the source `beside` them.
+    """
     made = checks(values, ibis.table(dict(features), name=owner).op(), owner)
     for check in made:
         if check.expression.find((ops.Reduction, ops.Analytic, *NOT_REPEATABLE)):
-            message = f"check {check.name} of {owner} looks beyond one key's features: it takes scalar expressions of them; what is true of the whole source is a check of the source"
+            message = (
+                f"check {check.name} of {owner} looks beyond one key's features: it takes scalar"
+                " expressions of them; what is true of the whole source is a check of the source"
+            )
             raise DefinitionError(message)
     if twice := {c.name for c in beside} & {c.name for c in made}:
-        message = f"a check of {owner} and one of its source are both called {min(twice)!r}: give one another name, DataCheck(..., name='...')"
+        message = (
+            f"a check of {owner} and one of its source are both called {min(twice)!r}: give one"
+            " another name, DataCheck(..., name='...')"
+        )
         raise DefinitionError(message)
     return made

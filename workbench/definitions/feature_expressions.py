@@ -1,4 +1,6 @@
-"""What an author may write as a feature: a scalar expression over reductions of the source, checked and named."""
+"""What an author may write as a feature: a scalar expression over reductions of the source, checked
+and named.
+"""
 
 from __future__ import annotations
 
@@ -48,28 +50,50 @@ def reductions(node: ops.Value) -> tuple[ops.Reduction, ...]:
 
 def finish_over(node: ops.Value, parts: dict[ops.Reduction, ops.Value]) -> ops.Value:
     """The expression with each reduction replaced by the value computed for it."""
-    return substitute(node, lambda inner: parts.get(inner) if isinstance(inner, ops.Reduction) else None)
+    return substitute(
+        node, lambda inner: parts.get(inner) if isinstance(inner, ops.Reduction) else None
+    )
 
 
 def check(node: ops.Value, source: ops.Relation, owner: str) -> None:
-    """Refuse, in the author's cell, whatever is no scalar expression over reductions of `source` (rule 9)."""
+    """Refuse, in the author's cell, whatever is no scalar expression over reductions of `source`
+    (rule 9).
+    """
     inner, found = unnamed(node), reductions(node)
     if not found:
-        what = f"{node.name!r} is a column, not a reduction" if inner.find(ops.Field, filter=ops.Value) else f"{node.name!r} reduces nothing"
-        message = f"{what}: {owner} needs one value for many events; add .sum(), .mean(), .last() or the like"
+        what = (
+            f"{node.name!r} is a column, not a reduction"
+            if inner.find(ops.Field, filter=ops.Value)
+            else f"{node.name!r} reduces nothing"
+        )
+        message = (
+            f"{what}: {owner} needs one value for many events; add .sum(), .mean(), .last() or the"
+            " like"
+        )
         raise DefinitionError(message)
     for op in found:
         _check_reduction(op, source, owner)
     if inner.find((*NOT_SCALAR, *NOT_REPEATABLE), filter=ops.Value):
-        message = f"{node.name!r} uses a window function, a subquery, the clock or chance: a feature is a scalar expression over reductions"
+        message = (
+            f"{node.name!r} uses a window function, a subquery, the clock or chance: a feature is a"
+            " scalar expression over reductions"
+        )
         raise DefinitionError(message)
-    stub = substitute(inner, lambda n: ops.Cast(ops.Literal(None, "null"), n.dtype) if n in found else None)
+    stub = substitute(
+        inner, lambda n: ops.Cast(ops.Literal(None, "null"), n.dtype) if n in found else None
+    )
     loose = [f.name for f in stub.find(ops.Field, filter=ops.Value)]
     if loose:
-        message = f"{node.name!r} mixes the column {loose[0]!r} with reductions: which event's {loose[0]} is meant? reduce it too, as in .last()"
+        message = (
+            f"{node.name!r} mixes the column {loose[0]!r} with reductions: which event's {loose[0]}"
+            " is meant? reduce it too, as in .last()"
+        )
         raise DefinitionError(message)
     if inner not in found and any(_contained(op) for op in found):
-        message = f"{node.name!r} computes with a map or list of each(): aggregate with each() alone and compute in a derivation"
+        message = (
+            f"{node.name!r} computes with a map or list of each(): aggregate with each() alone and"
+            " compute in a derivation"
+        )
         raise DefinitionError(message)
 
 
@@ -79,8 +103,14 @@ def _contained(op: ops.Reduction) -> bool:
 
 def _check_reduction(op: ops.Reduction, source: ops.Relation, owner: str) -> None:
     aggregates.check(op)
-    if any(isinstance(n, ops.Reduction) and n is not op for n in op.find(ops.Reduction, filter=ops.Value)):
-        message = f"{op.name!r} reduces a reduction: a feature reduces events once; derive from it instead"
+    if any(
+        isinstance(n, ops.Reduction) and n is not op
+        for n in op.find(ops.Reduction, filter=ops.Value)
+    ):
+        message = (
+            f"{op.name!r} reduces a reduction: a feature reduces events once; derive from it"
+            " instead"
+        )
         raise DefinitionError(message)
     if len(op.find(Each, filter=ops.Value)) > 1:
         message = f"{op.name!r} unfolds more than one list: use each() once in a reduction"
@@ -90,26 +120,41 @@ def _check_reduction(op: ops.Reduction, source: ops.Relation, owner: str) -> Non
         name = op.arg.name if hasattr(op, "arg") and isinstance(op.arg, ops.Value) else "count"
         same = title(stranger) == title(source)
         of = f"another step of {title(stranger)} than the source's" if same else title(stranger)
-        how = "write _.count()" if isinstance(op, ops.CountStar) else f"write {member(name)}, which is the source's own"
+        how = (
+            "write _.count()"
+            if isinstance(op, ops.CountStar)
+            else f"write {member(name)}, which is the source's own"
+        )
         message = f"{name!r} belongs to {of}, not to the source of {owner}, {title(source)}: {how}"
         raise DefinitionError(message)
 
 
 def name(node: ops.Value, window: Window | None, by: str | None) -> str:
-    """The feature's name (rule 18): `{input}_{op}`, or the author's, then the window, then the bucket."""
+    """The feature's name (rule 18): `{input}_{op}`, or the author's, then the window, then the
+    bucket.
+    """
     base = node.name if isinstance(node, ops.Alias) else _derived(node)
     check_feature(base)
-    return check_feature("_".join(filter(None, (base, repr(window) if window else None, f"by_{by}" if by else None))))
+    return check_feature(
+        "_".join(filter(None, (base, repr(window) if window else None, f"by_{by}" if by else None)))
+    )
 
 
 def _derived(node: ops.Value) -> str:
-    if isinstance(node, ops.Reduction) and (known := aggregates.suffix(node)) and getattr(node, "where", None) is None:
+    if (
+        isinstance(node, ops.Reduction)
+        and (known := aggregates.suffix(node))
+        and getattr(node, "where", None) is None
+    ):
         if isinstance(node, ops.CountStar):
             return known
         plain = node.arg.arg if isinstance(node.arg, Each) else node.arg
         if isinstance(plain, ops.Field):
             return f"{plain.name}_{known}"
-    message = f"{_shown(node)} needs a name: only one reduction of one plain column is named by itself; add .name('...')"
+    message = (
+        f"{_shown(node)} needs a name: only one reduction of one plain column is named by itself;"
+        " add .name('...')"
+    )
     raise DefinitionError(message)
 
 
@@ -119,9 +164,14 @@ def _shown(node: ops.Value) -> str:
 
 
 def dtype(node: ops.Value) -> dt.DataType:
-    """The type of a feature of this expression: a bare reduction's own, else what Ibis infers over its parts."""
+    """The type of a feature of this expression: a bare reduction's own, else what Ibis infers over
+    its parts.
+    """
     inner = normal(unnamed(node))
     if isinstance(inner, ops.Reduction):
         return aggregates.result_type(inner)
-    parts = {op: ops.Cast(ops.Literal(None, "null"), aggregates.result_type(op)) for op in reductions(inner)}
+    parts = {
+        op: ops.Cast(ops.Literal(None, "null"), aggregates.result_type(op))
+        for op in reductions(inner)
+    }
     return normal_value(finish_over(inner, parts)).dtype

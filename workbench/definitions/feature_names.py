@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 SHOWN = 40  # characters of a name in a message
 BESIDE = 10  # characters of a definition's hash in the name of a table that is built beside another
-# Controls, formats (bidi overrides, zero widths), halves of characters, unassigned ones, ends of lines.
+# Controls, formats (bidi overrides, zero widths), halves of characters, unassigned ones, ends of
+# lines.
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and marks that show nothing
+FILLERS = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+)  # letters and marks that show nothing
 MARKUP = frozenset("<>")
 INNER = "_fw_"  # how the names of the plan's own columns start
 
@@ -49,9 +52,13 @@ def is_inner(name: str) -> bool:
 
 
 def check_feature(name: str) -> str:
-    """The name; DefinitionError where it is empty, the plan's own, or has what does not show or is markup."""
+    """The name; DefinitionError where it is empty, the plan's own, or has what does not show or is
+    markup.
+    """
     if not name.strip():
-        message = f"{name!r} is no name of a feature: give it one that shows, as in .name('web_spend')"
+        message = (
+            f"{name!r} is no name of a feature: give it one that shows, as in .name('web_spend')"
+        )
         raise DefinitionError(message)
     if is_inner(name):
         message = (
@@ -91,7 +98,9 @@ def check_source(owner: str, names: Iterable[str], engine: Engine) -> None:
 
 
 def check_messages(owner: str, names: Iterable[str]) -> None:
-    """Refuse columns of a source with a topic that differ by case alone: messages are read by DuckDB."""
+    """Refuse columns of a source with a topic that differ by case alone: messages are read by
+    DuckDB.
+    """
     pair = twins(names)
     if pair is not None:
         message = (
@@ -122,7 +131,9 @@ def check_files(join: Join) -> None:
 
 
 def check_place(table: str, engine: Engine) -> None:
-    """Refuse a table's name that the engine would cut, or that of the table that is built beside it."""
+    """Refuse a table's name that the engine would cut, or that of the table that is built beside
+    it.
+    """
     most = None if engine.longest is None else engine.longest - BESIDE
     if most is not None and len(table.encode()) > most:
         message = (

@@ -1,4 +1,7 @@
-"""What an author declares of a key: aggregations and group-bys. Frozen values that hold Ibis nodes; no verbs, no state."""
+"""What an author declares of a key: aggregations and group-bys.
+
+Frozen values that hold Ibis nodes; no verbs, no state.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,15 @@ from workbench.backends import engine_of
 from workbench.definitions import data_checks, feature_expressions
 from workbench.definitions.binding import bind, column, columns, member, unbind
 from workbench.definitions.canonical import IDLE, Meaningful
-from workbench.definitions.feature_names import INNER, check_feature, check_messages, code_point, is_inner, shown, strange
+from workbench.definitions.feature_names import (
+    INNER,
+    check_feature,
+    check_messages,
+    code_point,
+    is_inner,
+    shown,
+    strange,
+)
 from workbench.definitions.nodes import inline, inline_rows
 from workbench.definitions.sketch_reductions import own
 from workbench.definitions.sources import EntitySource, EventSource, Source, check_rowwise
@@ -58,13 +69,17 @@ def _reduction(value: Any) -> Any:
         return own(unbind(value.op()))
     if isinstance(value, ops.Value):
         return value
-    message = f"an aggregation takes a reduction, as in purchases.price.sum() or _.price.sum(), not {value!r}"
+    message = (
+        "an aggregation takes a reduction, as in purchases.price.sum() or _.price.sum(), not"
+        f" {value!r}"
+    )
     raise DefinitionError(message)
 
 
 def _resolver(value: Any) -> Any:
     """A deferred expression compares by its resolver, since == on it builds another one."""
-    return value._resolver if isinstance(value, Deferred) else value  # noqa: SLF001 no public way to compare
+    # no public way to compare
+    return value._resolver if isinstance(value, Deferred) else value  # noqa: SLF001
 
 
 def _bucket(value: Any) -> Any:
@@ -78,13 +93,14 @@ class Aggregation:
     Parameters
     ----------
     reduction
-        Any scalar Ibis expression over reductions of the source (semantics rule 9). One reduction of one plain column
+        Any scalar Ibis expression over reductions of the source (semantics rule 9). One reduction
+        of one plain column
         is named by itself, `{input}_{op}`; anything else takes `.name("web_spend")`.
     windows
         `days(3, 14)`, `hours(6)`, a `timedelta`, or several of them.
     by
-        A column: the feature is then a map from its values to the aggregate; null values are dropped (rule 14).
-
+        A column: the feature is then a map from its values to the aggregate; null values are
+        dropped (rule 14).
     """
 
     reduction: ops.Value | Deferred = field(converter=_reduction, eq=_resolver)
@@ -98,7 +114,10 @@ class Aggregation:
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """One feature a window, in the order given; DefinitionError while the reduction is deferred."""
+        """One feature a window, in the order given.
+
+        DefinitionError while the reduction is deferred.
+        """
         if not self.bound:
             message = f"{self.reduction} has no name before a GroupBy binds it to its source"
             raise DefinitionError(message)
@@ -107,7 +126,10 @@ class Aggregation:
         if by is not None:
             dtype = dt.Map(_bucket_type(self.reduction, by), dtype)
         spans: tuple[Window | None, ...] = self.windows or (None,)
-        return tuple(Feature(feature_expressions.name(self.reduction, w, by), dtype, inner, w, by) for w in spans)
+        return tuple(
+            Feature(feature_expressions.name(self.reduction, w, by), dtype, inner, w, by)
+            for w in spans
+        )
 
     def __repr__(self) -> str:
         names = ", ".join(f.name for f in self.features) if self.bound else str(self.reduction)
@@ -115,7 +137,7 @@ class Aggregation:
 
 
 def _bucket_type(node: ops.Value, by: str) -> dt.DataType:
-    (source, *_) = node.relations
+    source, *_ = node.relations
     return source.schema[by]
 
 
@@ -125,11 +147,17 @@ def trailing(spans: Any, *reductions_: Any) -> tuple[Aggregation, ...]:
     `trailing(days(3, 14), price.sum(), price.count())` makes four features.
     """
     if not reductions_:
-        message = "trailing() needs windows and then at least one reduction, as in trailing(days(7), price.sum())"
+        message = (
+            "trailing() needs windows and then at least one reduction, as in trailing(days(7),"
+            " price.sum())"
+        )
         raise DefinitionError(message)
     lengths = windows(spans)
     if not lengths:
-        message = "trailing() needs at least one window, as in days(7); for all time put the reduction into aggregations as it is"
+        message = (
+            "trailing() needs at least one window, as in days(7); for all time put the reduction"
+            " into aggregations as it is"
+        )
         raise DefinitionError(message)
     return tuple(Aggregation(r, lengths) for r in reductions_)
 
@@ -155,7 +183,10 @@ def identifier(value: Any, _: Any = None) -> str:
         return value
     character = strange(value) if isinstance(value, str) else None
     has = "" if character is None else f", for it has {code_point(character)}"
-    message = f"{shown(value) if isinstance(value, str) else repr(value)} is no name{has}: names become columns, so use letters, digits and underscores, not starting with a digit"
+    message = (
+        f"{shown(value) if isinstance(value, str) else repr(value)} is no name{has}: names become"
+        " columns, so use letters, digits and underscores, not starting with a digit"
+    )
     raise DefinitionError(message)
 
 
@@ -164,7 +195,10 @@ NAME = Converter(identifier, takes_self=True)
 
 def _group_source(value: Any, self: GroupBy) -> Source:
     if not isinstance(value, EventSource | EntitySource):
-        message = f"{self.name} needs a source: EventSource(table, time=...) or EntitySource(table, snapshot=...), not {type(value).__name__}"
+        message = (
+            f"{self.name} needs a source: EventSource(table, time=...) or EntitySource(table,"
+            f" snapshot=...), not {type(value).__name__}"
+        )
         raise DefinitionError(message)
     check_rowwise(self.name, value.table)
     no_inner_names(self.name, value.table)
@@ -175,14 +209,20 @@ def no_inner_names(owner: str, table: ops.Relation) -> None:
     """Refuse columns that are named as the plan names its own."""
     taken = [c for c in table.schema.names if is_inner(c)]
     if taken:
-        message = f"{owner} reads a column named {taken[0]!r}: names that start with {INNER} are the plan's own; rename it in the table"
+        message = (
+            f"{owner} reads a column named {taken[0]!r}: names that start with {INNER} are the"
+            " plan's own; rename it in the table"
+        )
         raise DefinitionError(message)
 
 
 def _keys(values: Any, self: GroupBy) -> tuple[str, ...]:
     names = columns(self.source.table, values, f"key of {self.name}:")
     if not names or len(set(names)) < len(names):
-        message = f"{self.name} needs at least one key column, each once: keys=[table.user_id], not {list(names)}"
+        message = (
+            f"{self.name} needs at least one key column, each once: keys=[table.user_id], not"
+            f" {list(names)}"
+        )
         raise DefinitionError(message)
     return names
 
@@ -197,14 +237,20 @@ def _bound(one: Aggregation, owner: GroupBy) -> Aggregation:
     value = one.reduction if isinstance(one.reduction, Deferred) else one.reduction.to_expr()
     node = own(bind(table, value, f"aggregation of {owner.name}:"))
     feature_expressions.check(node, table, owner.name)
-    by = None if one.by is None else column(table, one.by.to_expr() if isinstance(one.by, ops.Value) else one.by, "by")
+    by = (
+        None
+        if one.by is None
+        else column(table, one.by.to_expr() if isinstance(one.by, ops.Value) else one.by, "by")
+    )
     bound = evolve(one, reduction=node, by=by)
     _ = bound.features  # names now: a missing name is refused in the author's cell
     return bound
 
 
 def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
-    return tuple(check_feature(c) for c in columns(self.source.table, values, f"feature of {self.name}:"))
+    return tuple(
+        check_feature(c) for c in columns(self.source.table, values, f"feature of {self.name}:")
+    )
 
 
 def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
@@ -212,22 +258,38 @@ def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
     if isinstance(values, tuple) and all(isinstance(v, Feature) for v in values):
         values = {f.name: f.node.to_expr() for f in values}  # what evolve() hands on
     if not isinstance(values, Mapping):
-        message = f"derivations of {self.name} are named expressions, derivations={{'rate': _.a / _.b}}, not a {type(values).__name__}"
+        message = (
+            f"derivations of {self.name} are named expressions, derivations={{'rate': _.a / _.b}},"
+            f" not a {type(values).__name__}"
+        )
         raise DefinitionError(message)
     schema = self.inputs
     table = ibis.table(schema, name=self.name).op() if schema else None
     made = []
     for name, value in dict(values).items():
-        node = feature_expressions.unnamed(bind(table, value, f"derivation {name!r} of {self.name}:"))
-        if node.find((ops.Reduction, *feature_expressions.NOT_SCALAR, *feature_expressions.NOT_REPEATABLE)):
-            message = f"derivation {name!r} of {self.name} is no scalar expression: it may use the row's own features, no reductions, windows, clock or chance"
+        node = feature_expressions.unnamed(
+            bind(table, value, f"derivation {name!r} of {self.name}:")
+        )
+        if node.find(
+            (ops.Reduction, *feature_expressions.NOT_SCALAR, *feature_expressions.NOT_REPEATABLE)
+        ):
+            message = (
+                f"derivation {name!r} of {self.name} is no scalar expression: it may use the row's"
+                " own features, no reductions, windows, clock or chance"
+            )
             raise DefinitionError(message)
         made.append(Feature(identifier(name), node.dtype, node))
     return tuple(made)
 
 
 def _checks(values: Any, self: GroupBy) -> tuple[DataCheck, ...]:
-    return data_checks.feature_checks(values, {f.name: f.dtype for f in self.outputs}, self.name, self.source.checks) if values else ()
+    return (
+        data_checks.feature_checks(
+            values, {f.name: f.dtype for f in self.outputs}, self.name, self.source.checks
+        )
+        if values
+        else ()
+    )
 
 
 def _one_of(known: tuple[Any, ...]) -> Any:
@@ -241,11 +303,17 @@ def _one_of(known: tuple[Any, ...]) -> Any:
 
 
 def no_equal_names(owner: str, names: Iterable[tuple[str, str]], lefts: Iterable[str] = ()) -> None:
-    """Names are compared without case, since DuckDB and Spark do not tell `Price` from `price`; but for the left's own, which are asked of the engine."""
+    """Names are compared without case, since DuckDB and Spark do not tell `Price` from `price`.
+
+    But for the left's own, which are asked of the engine.
+    """
     seen = {name.casefold(): (name, "the left") for name in lefts}
     for name, maker in names:
         if (other := seen.get(name.casefold())) is not None:
-            message = f"{owner} has two columns named {name!r}, from {other[1]} and from {maker}: name or prefix one of them, as in .name('...') or JoinPart(..., prefix='...')"
+            message = (
+                f"{owner} has two columns named {name!r}, from {other[1]} and from {maker}: name or"
+                " prefix one of them, as in .name('...') or JoinPart(..., prefix='...')"
+            )
             raise DefinitionError(message)
         seen[name.casefold()] = (name, maker)
 
@@ -255,14 +323,23 @@ def _whole(self: GroupBy, _: Any, __: Any) -> None:
     if isinstance(self.source, EntitySource):
         _entity(self)
     elif self.taken:
-        message = f"{self.name} takes the column {self.taken[0]!r} of events as it is: which event's? say {member(self.taken[0])}.last() in aggregations"
+        message = (
+            f"{self.name} takes the column {self.taken[0]!r} of events as it is: which event's? say"
+            f" {member(self.taken[0])}.last() in aggregations"
+        )
         raise DefinitionError(message)
     if not self.aggregations and not self.taken:
-        message = f"{self.name} has no features: give aggregations=[...] (events) or features=[...] (entities)"
+        message = (
+            f"{self.name} has no features: give aggregations=[...] (events) or features=[...]"
+            " (entities)"
+        )
         raise DefinitionError(message)
     for w in {w for a in self.aggregations for w in a.windows}:
         if self.accuracy == "snapshot" and w.length % DAY:
-            message = f"{self.name} has a window of {w.words} and accuracy='snapshot', whose values stand at midnight: use whole days, or accuracy='temporal'"
+            message = (
+                f"{self.name} has a window of {w.words} and accuracy='snapshot', whose values stand"
+                " at midnight: use whole days, or accuracy='temporal'"
+            )
             raise DefinitionError(message)
     no_equal_names(self.name, ((f.name, definition_view.expression(f.node)) for f in self.outputs))
     if self.source.connection is not None:
@@ -273,13 +350,22 @@ def _whole(self: GroupBy, _: Any, __: Any) -> None:
 
 def _entity(self: GroupBy) -> None:
     if self.accuracy is not None:
-        message = f"{self.name} says accuracy={self.accuracy!r}, but an entity source is always as of its latest finished snapshot: leave accuracy out"
+        message = (
+            f"{self.name} says accuracy={self.accuracy!r}, but an entity source is always as of its"
+            " latest finished snapshot: leave accuracy out"
+        )
         raise DefinitionError(message)
     if any(a.windows for a in self.aggregations):
-        message = f"{self.name} has windows over an entity source, whose aggregations count the rows of one snapshot: leave windows out, or make it an EventSource"
+        message = (
+            f"{self.name} has windows over an entity source, whose aggregations count the rows of"
+            " one snapshot: leave windows out, or make it an EventSource"
+        )
         raise DefinitionError(message)
     if self.taken and self.aggregations:
-        message = f"{self.name} has both features and aggregations: columns taken as they are need one row a key; make two group-bys"
+        message = (
+            f"{self.name} has both features and aggregations: columns taken as they are need one"
+            " row a key; make two group-bys"
+        )
         raise DefinitionError(message)
 
 
@@ -305,30 +391,41 @@ class GroupBy(Meaningful):
     features
         An entity's columns, taken as they are.
     derivations
-        Scalar expressions over this group-by's features, by name: `{"rate": _.a_sum_3d / _.b_sum_3d}`.
+        Scalar expressions over this group-by's features, by name: `{"rate": _.a_sum_3d /
+        _.b_sum_3d}`.
     resolution
         `"exact"`, or `"sawtooth"` for Chronon's rounded tails (rule 3).
     accuracy
-        `"temporal"` (the default) is as of `t`; `"snapshot"` as of the midnight, UTC, at or before it (rule 4).
+        `"temporal"` (the default) is as of `t`; `"snapshot"` as of the midnight, UTC, at or before
+        it (rule 4).
     checks
-        What must be true of a key's features, `[_.price_sum_7d >= 0]`: boolean expressions, or `DataCheck`s. They are asked of
-        the stored keys at each upload, which they refuse where they do not hold. Those of the rows belong to the source.
+        What must be true of a key's features, `[_.price_sum_7d >= 0]`: boolean expressions, or
+        `DataCheck`s. They are asked of
+        the stored keys at each upload, which they refuse where they do not hold. Those of the rows
+        belong to the source.
     description, owner, tags
         For people; they and checks change no value and take no part in equality.
 
     Raises DefinitionError, in the cell that makes it, for whatever cannot be right.
-
     """
 
     name: str = field(converter=NAME)
     source: Source = field(converter=Converter(_group_source, takes_self=True))
     keys: tuple[str, ...] = field(converter=Converter(_keys, takes_self=True))
-    aggregations: tuple[Aggregation, ...] = field(default=(), converter=Converter(_aggregations, takes_self=True))
-    taken: tuple[str, ...] = field(default=(), alias="features", converter=Converter(_taken, takes_self=True))
-    derivations: tuple[Feature, ...] = field(factory=dict, converter=Converter(derivations, takes_self=True))
+    aggregations: tuple[Aggregation, ...] = field(
+        default=(), converter=Converter(_aggregations, takes_self=True)
+    )
+    taken: tuple[str, ...] = field(
+        default=(), alias="features", converter=Converter(_taken, takes_self=True)
+    )
+    derivations: tuple[Feature, ...] = field(
+        factory=dict, converter=Converter(derivations, takes_self=True)
+    )
     resolution: str = field(default="exact", validator=_one_of(RESOLUTIONS))
     accuracy: str | None = field(default=None, validator=_one_of(ACCURACIES))
-    checks: tuple[DataCheck, ...] = field(default=(), converter=Converter(_checks, takes_self=True), metadata=IDLE)
+    checks: tuple[DataCheck, ...] = field(
+        default=(), converter=Converter(_checks, takes_self=True), metadata=IDLE
+    )
     description: str = field(default="", metadata=IDLE)
     owner: str = field(default="", metadata=IDLE)
     tags: tuple[str, ...] = field(default=(), converter=tags_, metadata=IDLE, validator=_whole)
@@ -373,7 +470,9 @@ class GroupBy(Meaningful):
         return tuple(dict.fromkeys(f.window for a in self.aggregations for f in a.features))
 
     def __meaning__(self) -> dict[str, Any]:
-        """The parts its values depend on, each written over the base table, so that unused columns take no part."""
+        """The parts its values depend on, each written over the base table, so that unused columns
+        take no part.
+        """
         source, table = self.source, self.source.table
         events = isinstance(source, EventSource)
         at = source.time if isinstance(source, EventSource) else source.snapshot
@@ -382,10 +481,25 @@ class GroupBy(Meaningful):
             "rows": inline_rows(table),
             "entity": not events,
             "time": None if at is None else inline(ops.Field(table, at)),
-            "order": tuple(inline(ops.Field(table, c)) for c in source.order) if isinstance(source, EventSource) else (),
-            "serving": Serving(source.topic, source.id) if isinstance(source, EventSource) else Serving(None, None),
+            "order": (
+                tuple(inline(ops.Field(table, c)) for c in source.order)
+                if isinstance(source, EventSource)
+                else ()
+            ),
+            "serving": (
+                Serving(source.topic, source.id)
+                if isinstance(source, EventSource)
+                else Serving(None, None)
+            ),
             "keys": {k: inline(ops.Field(table, k)) for k in self.keys},
-            "features": {f.name: (inline(f.node), f.window and f.window.length, f.by and inline(ops.Field(table, f.by))) for f in self.computed},
+            "features": {
+                f.name: (
+                    inline(f.node),
+                    f.window and f.window.length,
+                    f.by and inline(ops.Field(table, f.by)),
+                )
+                for f in self.computed
+            },
             "derivations": {f.name: f.node for f in self.derivations},
             "resolution": None if self.resolution == "exact" else self.resolution,
             "accuracy": None if self.accuracy == "temporal" else self.accuracy,

@@ -1,4 +1,6 @@
-"""What an author declares of a training set: the rows to enrich, and the group-bys that enrich them."""
+"""What an author declares of a training set: the rows to enrich, and the group-bys that enrich
+them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,17 @@ from attrs import Converter, evolve, field, frozen
 
 from workbench.definitions.binding import comparable, lossless, recomputed, title
 from workbench.definitions.canonical import IDLE, Meaningful
-from workbench.definitions.group_by import NAME, Feature, GroupBy, derivations, flat, identifier, no_equal_names, no_inner_names, tags_
+from workbench.definitions.group_by import (
+    NAME,
+    Feature,
+    GroupBy,
+    derivations,
+    flat,
+    identifier,
+    no_equal_names,
+    no_inner_names,
+    tags_,
+)
 from workbench.definitions.sources import EntitySource, EventSource
 from workbench.definitions.windows import windows
 from workbench.errors import DefinitionError, near
@@ -25,7 +37,11 @@ if TYPE_CHECKING:
 
 def tables(definition: GroupBy | Join) -> frozenset[str]:
     """The names of the tables that a definition reads."""
-    read = [definition.source.table] if isinstance(definition, GroupBy) else [definition.left.table, *(p.group_by.source.table for p in definition.parts)]
+    read = (
+        [definition.source.table]
+        if isinstance(definition, GroupBy)
+        else [definition.left.table, *(p.group_by.source.table for p in definition.parts)]
+    )
     return frozenset(t.name for table in read for t in table.find(ops.UnboundTable))
 
 
@@ -37,18 +53,30 @@ def _group_by(value: Any) -> GroupBy:
 
 
 def _mapping(value: Mapping[str, Any], self: JoinPart) -> tuple[tuple[str, str], ...]:
-    """(left column, key) for every key of the group-by, in its order; unmapped keys keep their name."""
+    """(left column, key) for every key of the group-by, in its order.
+
+    Unmapped keys keep their name.
+    """
     if not isinstance(value, Mapping):
-        message = f"keys of a join part map left columns to keys, keys={{'buyer_id': 'user_id'}}, not a {type(value).__name__}"
+        message = (
+            "keys of a join part map left columns to keys, keys={'buyer_id': 'user_id'}, not a"
+            f" {type(value).__name__}"
+        )
         raise DefinitionError(message)
     given = {str(left): _key_name(right) for left, right in dict(value).items()}
     for right in given.values():
         if right not in self.group_by.keys:
-            message = f"{self.group_by.name} has no key {right!r} to map to: {near(right, self.group_by.keys)}"
+            message = (
+                f"{self.group_by.name} has no key {right!r} to map to:"
+                f" {near(right, self.group_by.keys)}"
+            )
             raise DefinitionError(message)
     lefts = {right: left for left, right in given.items()}
     if len(lefts) < len(given):
-        message = f"{self.group_by.name}: two left columns are mapped to one key, {given}: map each key once, {{'left column': 'key'}}"
+        message = (
+            f"{self.group_by.name}: two left columns are mapped to one key, {given}: map each key"
+            " once, {'left column': 'key'}"
+        )
         raise DefinitionError(message)
     return tuple((lefts.get(key, key), key) for key in self.group_by.keys)
 
@@ -69,7 +97,10 @@ def _span(value: Any, self: JoinPart) -> timedelta | None:
         message = f"max_age of {self.group_by.name} takes one span, as in hours(6), not {value!r}"
         raise DefinitionError(message)
     if isinstance(self.group_by.source, EntitySource) and self.group_by.source.snapshot is None:
-        message = f"max_age of {self.group_by.name} has nothing to measure: its table has no time; leave max_age out, or name its snapshot column"
+        message = (
+            f"max_age of {self.group_by.name} has nothing to measure: its table has no time; leave"
+            " max_age out, or name its snapshot column"
+        )
         raise DefinitionError(message)
     return lengths[0].length
 
@@ -87,14 +118,18 @@ class JoinPart(Meaningful):
     prefix
         Goes before the group-by's name in the columns, for a group-by that is joined twice.
     max_age
-        If the key's newest event before `t` (or the snapshot's end) is older, every feature is null (rule 17).
-
+        If the key's newest event before `t` (or the snapshot's end) is older, every feature is null
+        (rule 17).
     """
 
     group_by: GroupBy = field(converter=_group_by)
-    keys: tuple[tuple[str, str], ...] = field(factory=dict, kw_only=True, converter=Converter(_mapping, takes_self=True))
+    keys: tuple[tuple[str, str], ...] = field(
+        factory=dict, kw_only=True, converter=Converter(_mapping, takes_self=True)
+    )
     prefix: str | None = field(default=None, kw_only=True, converter=_prefix)
-    max_age: timedelta | None = field(default=None, kw_only=True, converter=Converter(_span, takes_self=True))
+    max_age: timedelta | None = field(
+        default=None, kw_only=True, converter=Converter(_span, takes_self=True)
+    )
 
     @property
     def head(self) -> str:
@@ -105,7 +140,10 @@ class JoinPart(Meaningful):
 def expect_join(value: Any, verb: str) -> None:
     """Refuse what is no Join where one is to be computed or shown."""
     if not isinstance(value, Join):
-        message = f"{verb} takes a Join, not {type(value).__name__}: join the group-by to rows at a time, Join(name=..., left=EventSource(...), parts=[...])"
+        message = (
+            f"{verb} takes a Join, not {type(value).__name__}: join the group-by to rows at a time,"
+            " Join(name=..., left=EventSource(...), parts=[...])"
+        )
         raise DefinitionError(message)
 
 
@@ -113,7 +151,10 @@ def _left(value: Any, self: Join) -> EventSource:
     if isinstance(value, EventSource):
         no_inner_names(self.name, value.table)
         return value
-    message = f"the left of {self.name} is rows at a time: EventSource(table, time=...), not {type(value).__name__}"
+    message = (
+        f"the left of {self.name} is rows at a time: EventSource(table, time=...), not"
+        f" {type(value).__name__}"
+    )
     raise DefinitionError(message)
 
 
@@ -123,21 +164,43 @@ def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
     for part in made:
         for left, key in part.keys:
             if left not in schema:
-                message = f"the left of {self.name}, {name}, has no column {left!r} to match {part.group_by.name}.{key}: {near(left, schema.names)}; JoinPart(..., keys={{'left column': {key!r}}}) maps another"
+                message = (
+                    f"the left of {self.name}, {name}, has no column {left!r} to match"
+                    f" {part.group_by.name}.{key}: {near(left, schema.names)}; JoinPart(...,"
+                    f" keys={{'left column': {key!r}}}) maps another"
+                )
                 raise DefinitionError(message)
-            _same_kind(self.name, (name, left), schema[left], (part.group_by.name, key), part.group_by.source.table.schema[key])
+            _same_kind(
+                self.name,
+                (name, left),
+                schema[left],
+                (part.group_by.name, key),
+                part.group_by.source.table.schema[key],
+            )
     return made
 
 
-def _same_kind(owner: str, left: tuple[str, str], a: dt.DataType, right: tuple[str, str], b: dt.DataType) -> None:
-    """Keys compare typed (rule 8); numbers of any width are the same numbers, texts of any length the same texts."""
+def _same_kind(
+    owner: str, left: tuple[str, str], a: dt.DataType, right: tuple[str, str], b: dt.DataType
+) -> None:
+    """Keys compare typed (rule 8).
+
+    Numbers of any width are the same numbers, texts of any length the same texts.
+    """
     if comparable(a, b):
         return
-    casts = [(column, to) for column, to in zip((left, right), lossless(a, b), strict=True) if to is not None]
+    casts = [
+        (column, to)
+        for column, to in zip((left, right), lossless(a, b), strict=True)
+        if to is not None
+    ]
     how = "store both as one type: a cast of either would make two keys one"
     if casts:
         column, to = casts[0]
-        how = f"cast one in its table, as in {recomputed(column[1], f'.cast({str(to)!r})')} for {'.'.join(column)}"
+        how = (
+            f"cast one in its table, as in {recomputed(column[1], f'.cast({str(to)!r})')} for"
+            f" {'.'.join(column)}"
+        )
     message = f"{owner} matches {'.'.join(left)} ({a}) with {'.'.join(right)} ({b}): {how}"
     raise DefinitionError(message)
 
@@ -175,33 +238,53 @@ class Join(Meaningful):
     name: str = field(converter=NAME)
     left: EventSource = field(converter=Converter(_left, takes_self=True))
     parts: tuple[JoinPart, ...] = field(converter=Converter(_parts, takes_self=True))
-    derivations: tuple[Feature, ...] = field(factory=dict, converter=Converter(derivations, takes_self=True))
+    derivations: tuple[Feature, ...] = field(
+        factory=dict, converter=Converter(derivations, takes_self=True)
+    )
     description: str = field(default="", metadata=IDLE)
     owner: str = field(default="", metadata=IDLE)
     tags: tuple[str, ...] = field(default=(), converter=tags_, metadata=IDLE, validator=_join_names)
 
     @property
     def inputs(self) -> dict[str, dt.DataType]:
-        """What a derivation may use: the left's columns and every part's features, by name and type."""
+        """What a derivation may use: the left's columns and every part's features, by name and
+        type.
+        """
         lefts = dict(self.left.table.schema.items())
-        return lefts | {f"{p.head}_{f.name}": f.dtype for p in self.parts for f in p.group_by.outputs}
+        return lefts | {
+            f"{p.head}_{f.name}": f.dtype for p in self.parts for f in p.group_by.outputs
+        }
 
     @property
     def outputs(self) -> tuple[Feature, ...]:
-        """Every feature under its name in the result, in column order; the left's columns are not among them."""
-        made = (evolve(f, name=f"{p.head}_{f.name}") for p in self.parts for f in p.group_by.outputs)
+        """Every feature under its name in the result, in column order.
+
+        The left's columns are not among them.
+        """
+        made = (
+            evolve(f, name=f"{p.head}_{f.name}") for p in self.parts for f in p.group_by.outputs
+        )
         return (*made, *self.derivations)
 
     @property
     def schema(self) -> ibis.Schema:
         """The result's columns and Ibis types: the left's, then the features; no query is run."""
-        return ibis.schema(dict(self.left.table.schema.items()) | {f.name: f.dtype for f in self.outputs})
+        return ibis.schema(
+            dict(self.left.table.schema.items()) | {f.name: f.dtype for f in self.outputs}
+        )
 
     def __meaning__(self) -> dict[str, Any]:
         """The parts its values depend on."""
         derived = {f.name: f.node for f in self.derivations}
         columns = {name: str(dtype) for name, dtype in self.left.table.schema.items()}
-        return {"name": self.name, "left": self.left.table, "columns": columns, "time": self.left.time, "parts": self.parts, "derivations": derived}
+        return {
+            "name": self.name,
+            "left": self.left.table,
+            "columns": columns,
+            "time": self.left.time,
+            "parts": self.parts,
+            "derivations": derived,
+        }
 
     def __repr__(self) -> str:
         return definition_view.text(self)

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
 
 def name_values(values: Mapping[str, ir.Value]) -> list[ir.Value]:
-    """Values under names of any kind: as keywords of Ibis's methods, `self` and `by` would be its own."""
+    """Values under names of any kind: as keywords of Ibis's methods, `self` and `by` would be its
+    own.
+    """
     return [value.name(name) for name, value in values.items()]
 
 
 def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | None]) -> ops.Value:
-    """The expression with values replaced where `replacement` gives one; relations under it are left alone."""
+    """The expression with values replaced where `replacement` gives one.
+
+    Relations under it are left alone.
+    """
     done: dict[ops.Value, ops.Value] = {}  # a value may stand in an expression many times
 
     def walk(inner: Any) -> Any:
@@ -34,8 +39,14 @@ def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | N
     return walk(node)
 
 
-def rebuild(node: ops.Value, step: Callable[[ops.Value], ops.Value], relation: Callable[[ops.Relation], ops.Relation] = lambda rel: rel) -> ops.Value:
-    """The expression with `step` applied to every value, innermost first, and `relation` to the relations that these stand on."""
+def rebuild(
+    node: ops.Value,
+    step: Callable[[ops.Value], ops.Value],
+    relation: Callable[[ops.Relation], ops.Relation] = lambda rel: rel,
+) -> ops.Value:
+    """The expression with `step` applied to every value, innermost first, and `relation` to the
+    relations that these stand on.
+    """
     done: dict[ops.Value, ops.Value] = {}
 
     def walk(inner: Any) -> Any:
@@ -56,11 +67,15 @@ def _changed(node: ops.Value, walk: Callable[[Any], Any]) -> ops.Value:
     """The value with what `walk` makes of its arguments; itself where that changes none."""
     arguments = dict(zip(node.__argnames__, node.__args__, strict=True))
     changed = {k: walk(v) for k, v in arguments.items()}
-    return node if all(changed[k] is v for k, v in arguments.items()) else node.__recreate__(changed)
+    return (
+        node if all(changed[k] is v for k, v in arguments.items()) else node.__recreate__(changed)
+    )
 
 
 def inline(node: ops.Value) -> ops.Value:
-    """The expression over its base table: fields of projections replaced by what they project, names dropped."""
+    """The expression over its base table: fields of projections replaced by what they project,
+    names dropped.
+    """
     return substitute(node, _resolved)
 
 
@@ -86,7 +101,10 @@ def base(table: ops.Relation) -> ops.Relation:
 
 
 def as_it_stands(table: ops.Relation, name: str) -> str | None:
-    """The column of the table under projections and filters that a column is, unchanged; none where it is computed."""
+    """The column of the table under projections and filters that a column is, unchanged.
+
+    None where it is computed.
+    """
     while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
         if isinstance(table, ops.Project):
             value = table.values[name]

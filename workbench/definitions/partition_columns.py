@@ -1,4 +1,6 @@
-"""A column that says which day's partition a row lies in, by which scans are pruned where no row lies too far from it (rule 5)."""
+"""A column that says which day's partition a row lies in, by which scans are pruned where no row
+lies too far from it (rule 5).
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,33 @@ LENGTHS = {ISO: 10, COMPACT: 8}
 SMALLEST = 4  # bytes of an integer that holds 20240101
 
 
-def partition_of(table: ops.Relation, value: Any, slack: Any) -> tuple[str | None, timedelta | None]:
+def partition_of(
+    table: ops.Relation, value: Any, slack: Any
+) -> tuple[str | None, timedelta | None]:
     """What an author says of a partition, checked: the column's name and the slack."""
     if value is None:
         if slack is not None:
-            message = f"slack= of {title(table)} is how far a row's time may lie from its partition's day: name that column by partition=, or leave slack= out"
+            message = (
+                f"slack= of {title(table)} is how far a row's time may lie from its partition's"
+                " day: name that column by partition=, or leave slack= out"
+            )
             raise DefinitionError(message)
         return None, None
     name = column(table, value, "partition")
     dtype = table.schema[name]
-    if not (dtype.is_date() or dtype.is_string() or (dtype.is_integer() and dtype.nbytes >= SMALLEST)):
-        message = f"partition {name!r} of {title(table)} is {dtype}, not a day: it is a date, a text such as '2024-01-31' or '20240131', or a number such as 20240131; leave partition= out"
+    if not (
+        dtype.is_date() or dtype.is_string() or (dtype.is_integer() and dtype.nbytes >= SMALLEST)
+    ):
+        message = (
+            f"partition {name!r} of {title(table)} is {dtype}, not a day: it is a date, a text such"
+            " as '2024-01-31' or '20240131', or a number such as 20240131; leave partition= out"
+        )
         raise DefinitionError(message)
     if stored_column(table, name) is None:
-        message = f"partition {name!r} of {title(table)} is computed, and only a stored column says what a scan may skip: name the stored one, as in partition={member('ds')}"
+        message = (
+            f"partition {name!r} of {title(table)} is computed, and only a stored column says what"
+            f" a scan may skip: name the stored one, as in partition={member('ds')}"
+        )
         raise DefinitionError(message)
     return name, _slack(table, slack)
 
@@ -50,7 +65,10 @@ def _slack(table: ops.Relation, slack: Any) -> timedelta | None:
         return None
     given = windows(slack)
     if len(given) != 1:
-        message = f"slack= of {title(table)} is one span, such as days(1), and {len(given)} are given: name the longest"
+        message = (
+            f"slack= of {title(table)} is one span, such as days(1), and {len(given)} are given:"
+            " name the longest"
+        )
         raise DefinitionError(message)
     return given[0].length
 
@@ -63,14 +81,19 @@ class Partition:
     slack: int
 
     def within(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
-        """No row of the stretch that is not too far from its partition fails these; none for all of the past."""
+        """No row of the stretch that is not too far from its partition fails these.
+
+        None for all of the past.
+        """
         if stretch.reach is None or self.column not in table.columns:
             return []
         value, of, reach = table[self.column], stretch.extremes, stretch.reach
 
         def between(written: str, dtype: dt.DataType) -> ir.BooleanValue:
             first = edge(of, LEAST, -reach - self.slack - 1, Form(written, DAY, up=False), dtype)
-            return (value >= first) & (value <= edge(of, LARGEST, self.slack, Form(written, DAY, up=False), dtype))
+            return (value >= first) & (
+                value <= edge(of, LARGEST, self.slack, Form(written, DAY, up=False), dtype)
+            )
 
         dtype = value.type()
         if dtype.is_date():
@@ -80,11 +103,15 @@ class Partition:
         return [between(ISO, dt.string) | between(COMPACT, dt.string)] if dtype.is_string() else []
 
     def within_or_none(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
-        """Conditions of which all pass for rows of the partitions that a stretch may lie in, and for rows in no partition."""
+        """Conditions of which all pass for rows of the partitions that a stretch may lie in, and
+        for rows in no partition.
+        """
         return [table[self.column].isnull() | kept for kept in self.within(table, stretch)]
 
     def near(self, value: ir.Column, us: ir.IntegerValue) -> ir.BooleanValue:
-        """Whether a row of this partition, at this time in microseconds since 1970, is no further than the slack from its day."""
+        """Whether a row of this partition, at this time in microseconds since 1970, is no further
+        than the slack from its day.
+        """
         days = [_day(us + shift) for shift in (-self.slack, self.slack)]
         if value.type().is_date():
             found = value.between(*days)
@@ -93,7 +120,13 @@ class Partition:
         else:
             texts = [d.cast("string") for d in days]
             forms = {ISO: texts, COMPACT: [t.replace("-", "") for t in texts]}
-            found = reduce(lambda a, b: a | b, (value.between(*both) & (value.length() == LENGTHS[form]) for form, both in forms.items()))
+            found = reduce(
+                lambda a, b: a | b,
+                (
+                    value.between(*both) & (value.length() == LENGTHS[form])
+                    for form, both in forms.items()
+                ),
+            )
         return found.fill_null(False)
 
 

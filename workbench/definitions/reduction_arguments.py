@@ -1,4 +1,7 @@
-"""What the reductions that Ibis lacks take: columns, conditions, numbers; each refused in one sentence."""
+"""What the reductions that Ibis lacks take: columns, conditions, numbers.
+
+Each refused in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,12 @@ Where = Optional[ops.Value[dt.Boolean]]  # noqa: UP045 ibis parses Optional
 
 def whole(value: object, what: str, least: int = 1, most: int | None = None) -> int:
     """A whole number in [least, most]."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or value < least
+        or (most is not None and value > most)
+    ):
         span = f"of at least {least}" if most is None else f"from {least} to {most:,}"
         message = f"{what} takes a whole number {span}, not {value!r}"
         raise DefinitionError(message)
@@ -37,6 +45,9 @@ def condition(value: Any, what: str) -> ops.Value | None:
     if value is None:
         return None
     if not isinstance(value, ir.BooleanValue):
-        message = f"where= of {what} takes a condition, as in where=t.price > 0, not a {type(value).__name__}; windows go to trailing(days(7), {what}(...))"
+        message = (
+            f"where= of {what} takes a condition, as in where=t.price > 0, not a"
+            f" {type(value).__name__}; windows go to trailing(days(7), {what}(...))"
+        )
         raise DefinitionError(message)
     return value.op()

@@ -1,4 +1,6 @@
-"""What may be aggregated: each reduction's suffix and result type, and the reductions that Ibis lacks."""
+"""What may be aggregated: each reduction's suffix and result type, and the reductions that Ibis
+lacks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from ibis.expr import rules as rlz
 
 from workbench.definitions.reduction_arguments import Where, condition, whole
 from workbench.definitions.reduction_arguments import column as argument
-from workbench.definitions.sketch_reductions import ApproxHistogram, ApproxPercentile, ApproxPercentiles, ApproxUniqueCount
+from workbench.definitions.sketch_reductions import (
+    ApproxHistogram,
+    ApproxPercentile,
+    ApproxPercentiles,
+    ApproxUniqueCount,
+)
 from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -105,7 +112,9 @@ def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> i
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
-    return FirstK(argument(value, "first_k", ", 3"), whole(k, "first_k"), condition(where, "first_k")).to_expr()
+    return FirstK(
+        argument(value, "first_k", ", 3"), whole(k, "first_k"), condition(where, "first_k")
+    ).to_expr()
 
 
 @deferrable
@@ -114,19 +123,25 @@ def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
-    return LastK(argument(value, "last_k", ", 3"), whole(k, "last_k"), condition(where, "last_k")).to_expr()
+    return LastK(
+        argument(value, "last_k", ", 3"), whole(k, "last_k"), condition(where, "last_k")
+    ).to_expr()
 
 
 @deferrable
 def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """The `k` largest values, largest first, duplicates kept; null where there is none."""
-    return TopK(argument(value, "top_k", ", 3"), whole(k, "top_k"), condition(where, "top_k")).to_expr()
+    return TopK(
+        argument(value, "top_k", ", 3"), whole(k, "top_k"), condition(where, "top_k")
+    ).to_expr()
 
 
 @deferrable
 def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """The `k` smallest values, smallest first, duplicates kept; null where there is none."""
-    return BottomK(argument(value, "bottom_k", ", 3"), whole(k, "bottom_k"), condition(where, "bottom_k")).to_expr()
+    return BottomK(
+        argument(value, "bottom_k", ", 3"), whole(k, "bottom_k"), condition(where, "bottom_k")
+    ).to_expr()
 
 
 @deferrable
@@ -142,30 +157,44 @@ def kurtosis(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> i
 
 
 @deferrable
-def histogram(value: ir.Column, k: int | None = None, where: ir.BooleanValue | None = None) -> ir.MapScalar:
+def histogram(
+    value: ir.Column, k: int | None = None, where: ir.BooleanValue | None = None
+) -> ir.MapScalar:
     """A map from each value to its count, of all values or of the `k` most frequent.
 
     Equal counts keep the smaller value (semantics rule 10); null where there is no value.
     """
-    return Histogram(argument(value, "histogram"), None if k is None else whole(k, "histogram"), condition(where, "histogram")).to_expr()
+    return Histogram(
+        argument(value, "histogram"),
+        None if k is None else whole(k, "histogram"),
+        condition(where, "histogram"),
+    ).to_expr()
 
 
 @deferrable
-def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir.Column:  # noqa: FBT001, FBT002 the design's signature
+# the design's signature
+def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir.Column:  # noqa: FBT001, FBT002
     """The elements of a list or map column, to be aggregated one by one.
 
     `each(t.prices).sum()` sums the elements of all lists, `each(t.scores).mean()` gives a map of
-    means by the map's keys, and `each(t.embedding, by_position=True).mean()` a list, position by position.
-    Null elements are skipped.
+    means by the map's keys, and `each(t.embedding, by_position=True).mean()` a list, position by
+    position. Null elements are skipped.
     """
     node = argument(column, "each")
     dtype = node.dtype
     if not (dtype.is_array() or dtype.is_map()):
-        other = f"cast it, as in each({node.name}.cast('map<string, float64>'))" if dtype.is_json() else "without each() a value is aggregated as it is"
+        other = (
+            f"cast it, as in each({node.name}.cast('map<string, float64>'))"
+            if dtype.is_json()
+            else "without each() a value is aggregated as it is"
+        )
         message = f"each({node.name}) takes a list or a map, not {dtype}: {other}"
         raise DefinitionError(message)
     if by_position and dtype.is_map():
-        message = f"each({node.name}, by_position=True) takes a list, not {dtype}: a map is aggregated by its keys without it"
+        message = (
+            f"each({node.name}, by_position=True) takes a list, not {dtype}: a map is aggregated by"
+            " its keys without it"
+        )
         raise DefinitionError(message)
     return Each(node, by_position).to_expr()
 
@@ -188,7 +217,9 @@ def _floats(_: Any) -> dt.DataType:
 def _total(op: Any) -> dt.DataType:
     """Integers stay 64-bit integers, decimals keep their scale (semantics rule 11)."""
     dtype = op.arg.dtype
-    return dt.Decimal(38, dtype.scale) if dtype.is_decimal() and dtype.scale is not None else op.dtype
+    return (
+        dt.Decimal(38, dtype.scale) if dtype.is_decimal() and dtype.scale is not None else op.dtype
+    )
 
 
 def _how(name: str) -> Callable[[Any], str]:
@@ -202,7 +233,8 @@ def _percent(op: Any) -> str | None:
 
 def _percentage(quantile: float) -> str | None:
     value = quantile * 100
-    return f"p{round(value)}" if abs(value - round(value)) < 1e-9 else None  # noqa: PLR2004 0.07 * 100 is not 7
+    # 0.07 * 100 is not 7
+    return f"p{round(value)}" if abs(value - round(value)) < 1e-9 else None  # noqa: PLR2004
 
 
 def _approximate(op: Any) -> str | None:
@@ -269,7 +301,9 @@ KINDS: dict[type[ops.Reduction], Kind] = {
 INSTEAD: dict[type[ops.Reduction], str] = {
     ops.Arbitrary: "it depends on physical order; say first() or last()",
     ops.Kurtosis: "Ibis has it on DuckDB alone; use workbench.kurtosis(x), population and excess",
-    ops.CountDistinctStar: "name the column whose values are to be told apart, as in t.user_id.nunique()",
+    ops.CountDistinctStar: (
+        "name the column whose values are to be told apart, as in t.user_id.nunique()"
+    ),
 }
 
 
@@ -278,25 +312,43 @@ def kind(op: ops.Reduction) -> Kind:
     try:
         return KINDS[type(op)]
     except KeyError:
-        instead = INSTEAD.get(type(op), "no engine-independent meaning is defined for it; write it with sum(), count(), min(), max(), last_k() and the like")
+        instead = INSTEAD.get(
+            type(op),
+            "no engine-independent meaning is defined for it; write it with sum(), count(), min(),"
+            " max(), last_k() and the like",
+        )
         message = f"{type(op).__name__} cannot be a feature: {instead}"
         raise DefinitionError(message) from None
 
 
 def check(op: ops.Reduction) -> None:
-    """Refuse what would give a value that depends on the engine or on physical order (rules 9 and 10)."""
+    """Refuse what would give a value that depends on the engine or on physical order (rules 9 and
+    10).
+    """
     known, name = kind(op), type(op).__name__.lower()
     if getattr(op, "order_by", ()):
-        message = f"{name}(order_by=...) is refused: the source says the order, as in EventSource(..., order=[t.id])"
+        message = (
+            f"{name}(order_by=...) is refused: the source says the order, as in EventSource(...,"
+            " order=[t.id])"
+        )
         raise DefinitionError(message)
     if getattr(op, "include_null", False):
-        message = f"{name}(include_null=True) is refused: reductions skip nulls; use fill_null() on the column to count them in"
+        message = (
+            f"{name}(include_null=True) is refused: reductions skip nulls; use fill_null() on the"
+            " column to count them in"
+        )
         raise DefinitionError(message)
     if getattr(op, "distinct", False):
-        message = f"{name}(distinct=True) is refused: use nunique(), or histogram() for the values themselves"
+        message = (
+            f"{name}(distinct=True) is refused: use nunique(), or histogram() for the values"
+            " themselves"
+        )
         raise DefinitionError(message)
     if isinstance(op, ops.Quantile) and not 0 <= float(op.quantile.value) <= 1:
-        message = f"quantile({op.quantile.value}) is none: quantiles lie between 0 and 1, as in quantile(0.9)"
+        message = (
+            f"quantile({op.quantile.value}) is none: quantiles lie between 0 and 1, as in"
+            " quantile(0.9)"
+        )
         raise DefinitionError(message)
     if isinstance(op, ops.GroupConcat) and not isinstance(op.sep, ops.Literal):
         message = "group_concat takes one separator for all, as in group_concat(', ')"
@@ -307,28 +359,71 @@ def check(op: ops.Reduction) -> None:
     _check_types(op)
 
 
-PLACED = (ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect, ops.ArgMin, ops.ArgMax)  # give a value as it is
-AUTHORED = {ops.CountDistinct: "nunique", ops.ArrayCollect: "collect", FirstK: "first_k", LastK: "last_k", TopK: "top_k", BottomK: "bottom_k"}  # where authors write more than the operation's name
+PLACED = (
+    ops.Count,
+    ops.First,
+    ops.Last,
+    FirstK,
+    LastK,
+    ops.ArrayCollect,
+    ops.ArgMin,
+    ops.ArgMax,
+)  # give a value as it is
+AUTHORED = {
+    ops.CountDistinct: "nunique",
+    ops.ArrayCollect: "collect",
+    FirstK: "first_k",
+    LastK: "last_k",
+    TopK: "top_k",
+    BottomK: "bottom_k",
+}  # where authors write more than the operation's name
 
 
 def _check_types(op: ops.Reduction) -> None:
-    """Refuse values that not all engines have, and comparisons of values that they order or tell apart differently (rules 9 and 10)."""
+    """Refuse values that not all engines have, and comparisons of values that they order or tell
+    apart differently (rules 9 and 10).
+    """
     key, name = getattr(op, "key", None), AUTHORED.get(type(op), type(op).__name__.lower())
     for value in (v for v in (getattr(op, "arg", None), key) if isinstance(v, ops.Value)):
         dtype = value.dtype
-        if not isinstance(op, ops.Count | ops.CountStar) and (dtype.is_unknown() or dtype.is_interval()):
-            called = str(getattr(dtype, "raw_type", None) or "a type of its own") if dtype.is_unknown() else str(dtype)
-            hint = "take the times' difference as a number, as in end.delta(start, unit='second')" if dtype.is_interval() else "cast the column in the table, for example to a string"
-            message = f"{name} does not take {value.name}, which is {called} and has no meaning that all engines share: {hint}"
+        if not isinstance(op, ops.Count | ops.CountStar) and (
+            dtype.is_unknown() or dtype.is_interval()
+        ):
+            called = (
+                str(getattr(dtype, "raw_type", None) or "a type of its own")
+                if dtype.is_unknown()
+                else str(dtype)
+            )
+            hint = (
+                "take the times' difference as a number, as in end.delta(start, unit='second')"
+                if dtype.is_interval()
+                else "cast the column in the table, for example to a string"
+            )
+            message = (
+                f"{name} does not take {value.name}, which is {called} and has no meaning that all"
+                f" engines share: {hint}"
+            )
             raise DefinitionError(message)
-        if (value is key or not isinstance(op, PLACED)) and _unordered(dtype, told_apart=isinstance(op, ops.CountDistinct)):
-            hint = f"each({value.name}) takes its elements, " if dtype.is_array() or dtype.is_map() else ""
-            message = f"{name} does not take {value.name}, which is {dtype}, since engines order such values differently or not at all: {hint}last() or count() the whole, or cast it to a string in the table"
+        if (value is key or not isinstance(op, PLACED)) and _unordered(
+            dtype, told_apart=isinstance(op, ops.CountDistinct)
+        ):
+            hint = (
+                f"each({value.name}) takes its elements, "
+                if dtype.is_array() or dtype.is_map()
+                else ""
+            )
+            message = (
+                f"{name} does not take {value.name}, which is {dtype}, since engines order such"
+                f" values differently or not at all: {hint}last() or count() the whole, or cast it"
+                " to a string in the table"
+            )
             raise DefinitionError(message)
 
 
 def _unordered(dtype: dt.DataType, *, told_apart: bool) -> bool:
-    """Whether values have no order, or where they need only be told apart, not even that: JSON, and what has a map in it."""
+    """Whether values have no order, or where they need only be told apart, not even that: JSON, and
+    what has a map in it.
+    """
     if dtype.is_array() or dtype.is_struct():
         inner = dtype.types if dtype.is_struct() else (dtype.value_type,)
         return not told_apart or any(_unordered(t, told_apart=True) for t in inner)
@@ -336,7 +431,9 @@ def _unordered(dtype: dt.DataType, *, told_apart: bool) -> bool:
 
 
 def suffix(op: ops.Reduction) -> str | None:
-    """What the reduction adds to its column's name (semantics rule 18), or None where the author must name it."""
+    """What the reduction adds to its column's name (semantics rule 18), or None where the author
+    must name it.
+    """
     known = kind(op).suffix
     return known(op) if callable(known) else known
 

@@ -54,7 +54,9 @@ class ApproxUniqueCount(Estimate):
     @property
     def sketch(self) -> Uniques:
         """By their hashes."""
-        from workbench.backends.sketches import Uniques  # noqa: PLC0415 definitions need no sketches
+        from workbench.backends.sketches import (  # noqa: PLC0415 definitions need no sketches
+            Uniques,
+        )
 
         return Uniques(self.lg_k)
 
@@ -88,7 +90,10 @@ class ApproxPercentiles(Estimate):
 
 
 class ApproxHistogram(Estimate):
-    """The most frequent values and their counts; the bound is how far off a count may be, as a share of all values."""
+    """The most frequent values and their counts.
+
+    The bound is how far off a count may be, as a share of all values.
+    """
 
     arg: ops.Column[dt.Any]
     k: int
@@ -117,51 +122,81 @@ WRITTEN: dict[type[Estimate], tuple[str, str]] = {
 
 
 @deferrable
-def approx_unique_count(value: ir.Column, where: ir.BooleanValue | None = None, *, lg_k: int = LG_K) -> ir.IntegerScalar:
-    """About how many different values there are; 0 where there is none. Ibis's `approx_nunique()` is the same.
+def approx_unique_count(
+    value: ir.Column, where: ir.BooleanValue | None = None, *, lg_k: int = LG_K
+) -> ir.IntegerScalar:
+    """About how many different values there are; 0 where there is none.
 
-    Exact up to 2**(lg_k - 3) different values, 256 at 11. Beyond, a CPC sketch of Apache DataSketches with 2**lg_k bins,
-    `lg_k` from 4 to 26: two estimates of three are within 0.69 / sqrt(2**lg_k) of the count, 1.5 % at 11 (4.3 % at 8,
-    Chronon's), and 997 of 1,000 within three times that. The values alone decide: every engine gives the same number, offline and online, whatever order they came in.
+    Ibis's `approx_nunique()` is the same.
+
+    Exact up to 2**(lg_k - 3) different values, 256 at 11. Beyond, a CPC sketch of Apache
+    DataSketches with 2**lg_k bins, `lg_k` from 4 to 26: two estimates of three are within 0.69 /
+    sqrt(2**lg_k) of the count, 1.5 % at 11 (4.3 % at 8, Chronon's), and 997 of 1,000 within three
+    times that. The values alone decide: every engine gives the same number, offline and online,
+    whatever order they came in.
     """
     node = _plain(column(value, "approx_unique_count"), "approx_unique_count")
-    return ApproxUniqueCount(node, whole(lg_k, "lg_k of approx_unique_count", *LG_KS), condition(where, "approx_unique_count")).to_expr()
+    return ApproxUniqueCount(
+        node,
+        whole(lg_k, "lg_k of approx_unique_count", *LG_KS),
+        condition(where, "approx_unique_count"),
+    ).to_expr()
 
 
 @deferrable
-def approx_percentile(value: ir.NumericColumn, q: float | Sequence[float], where: ir.BooleanValue | None = None, *, k: int = K) -> ir.Scalar:
-    """About the value below or at which a share `q` of the values lie, or a list of these for a list; null where there is none.
+def approx_percentile(
+    value: ir.NumericColumn,
+    q: float | Sequence[float],
+    where: ir.BooleanValue | None = None,
+    *,
+    k: int = K,
+) -> ir.Scalar:
+    """About the value below or at which a share `q` of the values lie, or a list of these for a
+    list; null where there is none.
 
-    A KLL sketch of doubles of Apache DataSketches, `k` from 8 to 65,535: exact up to `k` values; from there on the rank
-    of the value given is off by at most 1.3 % of the number of values at 200 (2.1 % at 128, Chronon's), 99 times in 100.
-    The library draws at random, so that two runs differ within that. No value is made up between two others, as `quantile()`
-    does. Ibis's `approx_median()` and `approx_quantile()` are the same with `k=200`.
+    A KLL sketch of doubles of Apache DataSketches, `k` from 8 to 65,535: exact up to `k` values;
+    from there on the rank of the value given is off by at most 1.3 % of the number of values at 200
+    (2.1 % at 128, Chronon's), 99 times in 100. The library draws at random, so that two runs differ
+    within that. No value is made up between two others, as `quantile()` does. Ibis's
+    `approx_median()` and `approx_quantile()` are the same with `k=200`.
     """
     node = column(value, "approx_percentile", ", 0.9")
     if not node.dtype.is_numeric():
         message = f"approx_percentile takes numbers, not {node.dtype}: cast the column first"
         raise DefinitionError(message)
-    kept, size, test = _plain(node, "approx_percentile"), whole(k, "k of approx_percentile", *KS), condition(where, "approx_percentile")
+    kept, size, test = (
+        _plain(node, "approx_percentile"),
+        whole(k, "k of approx_percentile", *KS),
+        condition(where, "approx_percentile"),
+    )
     if isinstance(q, list | tuple) and q:
         return ApproxPercentiles(kept, tuple(_share(one) for one in q), size, test).to_expr()
     return ApproxPercentile(kept, _share(q), size, test).to_expr()
 
 
 @deferrable
-def approx_histogram(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.MapScalar:
+def approx_histogram(
+    value: ir.Column, k: int, where: ir.BooleanValue | None = None
+) -> ir.MapScalar:
     """A map from about the `k` most frequent values to their counts; null where there is no value.
 
-    A frequent-items sketch of Apache DataSketches that counts at least 8 values for each of `k`, and is exact where there
-    are no more different ones. Past that, a count is too high by at most a share of all values: 2.7 % at k = 8, 0.3 % at
-    64. A value that is not surely more frequent than that is left out.
+    A frequent-items sketch of Apache DataSketches that counts at least 8 values for each of `k`,
+    and is exact where there are no more different ones. Past that, a count is too high by at most a
+    share of all values: 2.7 % at k = 8, 0.3 % at 64. A value that is not surely more frequent than
+    that is left out.
     """
     node = _plain(column(value, "approx_histogram", ", 8"), "approx_histogram")
-    return ApproxHistogram(node, whole(k, "approx_histogram", 1, MOST), condition(where, "approx_histogram")).to_expr()
+    return ApproxHistogram(
+        node, whole(k, "approx_histogram", 1, MOST), condition(where, "approx_histogram")
+    ).to_expr()
 
 
 def _share(q: Any) -> float:
     if isinstance(q, bool) or not isinstance(q, int | float) or not 0 <= q <= 1:
-        message = f"approx_percentile takes a quantile between 0 and 1 or a list of them, as in 0.9 or [0.25, 0.75], not {q!r}"
+        message = (
+            "approx_percentile takes a quantile between 0 and 1 or a list of them, as in 0.9 or"
+            f" [0.25, 0.75], not {q!r}"
+        )
         raise DefinitionError(message)
     return float(q)
 
@@ -170,13 +205,31 @@ def _plain(node: ops.Value, what: str) -> ops.Value:
     """The node, if sketches take such values."""
     dtype = node.dtype
     if dtype.is_nested():
-        message = f"{what} takes plain values, not {dtype}: each({node.name}) gives the elements of a list or the values of a map one by one"
+        message = (
+            f"{what} takes plain values, not {dtype}: each({node.name}) gives the elements of a"
+            " list or the values of a map one by one"
+        )
         raise DefinitionError(message)
     if dtype.is_decimal() and dtype.scale is None:
-        message = f"{what} takes decimals of a known scale: cast the column first, as in cast('decimal(38, 9)')"
+        message = (
+            f"{what} takes decimals of a known scale: cast the column first, as in"
+            " cast('decimal(38, 9)')"
+        )
         raise DefinitionError(message)
-    if not any((dtype.is_boolean(), dtype.is_numeric(), dtype.is_string(), dtype.is_binary(), dtype.is_date(), dtype.is_timestamp())):
-        message = f"{what} takes numbers, texts, bytes, dates and timestamps, not {dtype}: cast the column first, as in cast('string')"
+    if not any(
+        (
+            dtype.is_boolean(),
+            dtype.is_numeric(),
+            dtype.is_string(),
+            dtype.is_binary(),
+            dtype.is_date(),
+            dtype.is_timestamp(),
+        )
+    ):
+        message = (
+            f"{what} takes numbers, texts, bytes, dates and timestamps, not {dtype}: cast the"
+            " column first, as in cast('string')"
+        )
         raise DefinitionError(message)
     return node
 
@@ -191,22 +244,39 @@ def _where(op: Any) -> ir.BooleanValue | None:
 IBIS: dict[type[ops.Reduction], Callable[[Any], ir.Scalar]] = {
     ops.ApproxCountDistinct: lambda op: approx_unique_count(op.arg.to_expr(), _where(op)),
     ops.ApproxMedian: lambda op: approx_percentile(op.arg.to_expr(), 0.5, _where(op)),
-    ops.ApproxQuantile: lambda op: approx_percentile(op.arg.to_expr(), op.quantile.value, _where(op)),
-    ops.ApproxMultiQuantile: lambda op: approx_percentile(op.arg.to_expr(), op.quantile.value, _where(op)),
+    ops.ApproxQuantile: lambda op: approx_percentile(
+        op.arg.to_expr(), op.quantile.value, _where(op)
+    ),
+    ops.ApproxMultiQuantile: lambda op: approx_percentile(
+        op.arg.to_expr(), op.quantile.value, _where(op)
+    ),
 }
 
 
 def own(node: ops.Value) -> ops.Value:
-    """The expression with ours in the place of Ibis's approximate reductions, whose sketches differ by engine."""
-    return substitute(node, lambda inner: IBIS[type(inner)](inner).op() if type(inner) in IBIS else None)
+    """The expression with ours in the place of Ibis's approximate reductions, whose sketches differ
+    by engine.
+    """
+    return substitute(
+        node, lambda inner: IBIS[type(inner)](inner).op() if type(inner) in IBIS else None
+    )
 
 
 def bound(op: ops.Reduction) -> float | None:
-    """How far off a reduction may be and still be right, in the words of its class; none where rule 11 says it."""
+    """How far off a reduction may be and still be right, in the words of its class.
+
+    None where rule 11 says it.
+    """
     return op.bound if isinstance(op, Estimate) else None
 
 
 def refuse(op: Estimate, who: str, other: str) -> None:
-    """Refuse an estimate where no sketch can be made; `other` is what to do besides taking the exact reduction."""
-    message = f"{op.written} is a sketch, which {who} cannot make: use {WRITTEN[type(op)][1]}, exact everywhere, or {other}"
+    """Refuse an estimate where no sketch can be made.
+
+    `other` is what to do besides taking the exact reduction.
+    """
+    message = (
+        f"{op.written} is a sketch, which {who} cannot make: use {WRITTEN[type(op)][1]}, exact"
+        f" everywhere, or {other}"
+    )
     raise DefinitionError(message)

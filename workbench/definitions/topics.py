@@ -1,4 +1,6 @@
-"""What a Kafka topic carries: the name, the format of its messages, and what a format needs to be read."""
+"""What a Kafka topic carries: the name, the format of its messages, and what a format needs to be
+read.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ TIMES = ("ms", "us", "s", "iso")
 def _schema(value: Any) -> str | None:
     """A schema as JSON text with sorted keys, so that equal ones are equal texts."""
     try:
-        return None if value is None else json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True)
+        return (
+            None
+            if value is None
+            else json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True)
+        )
     except (ValueError, TypeError) as error:
         message = f"the schema of a topic is no JSON: {error}; give a dict, or JSON text"
         raise DefinitionError(message) from None
@@ -51,10 +57,13 @@ def _fields(value: Any) -> tuple[str, ...]:
 
 @frozen(init=False)
 class Topic:
-    """A Kafka topic and what its messages are. Servers and credentials come from configuration, never from here.
+    """A Kafka topic and what its messages are.
 
-    A message of a JSON topic is one object with a column under each name; columns that it lacks are null, and names that are
-    no columns are ignored. Where a message says a decimal, all its digits count, as a number or as a text.
+    Servers and credentials come from configuration, never from here.
+
+    A message of a JSON topic is one object with a column under each name; columns that it lacks are
+    null, and names that are no columns are ignored. Where a message says a decimal, all its digits
+    count, as a number or as a text.
 
     Parameters
     ----------
@@ -63,34 +72,48 @@ class Topic:
     format
         `"json"`, `"csv"` or `"avro"`.
     fields
-        CSV alone: the names of a line's values, in order; they may be more than the table's columns. An empty value is
+        CSV alone: the names of a line's values, in order; they may be more than the table's
+        columns. An empty value is
         null, a quoted empty one the empty text.
     schema
-        Avro alone: the record that is read, as a dict or JSON text. Messages written by another one are read by it:
+        Avro alone: the record that is read, as a dict or JSON text. Messages written by another one
+        are read by it:
         fields by name, with its defaults.
     time
-        What timestamps are: `"ms"`, `"us"` or `"s"` since 1970 as whole numbers, or `"iso"` texts; without a zone they are
+        What timestamps are: `"ms"`, `"us"` or `"s"` since 1970 as whole numbers, or `"iso"` texts;
+        without a zone they are
         UTC. Avro's own timestamps have their unit.
     registry
-        Avro alone: each message begins with a zero byte and four bytes of the id under which a schema registry has the schema
-        that it was written by. The registry's address comes from the environment, `WORKBENCH_SCHEMA_REGISTRY`.
+        Avro alone: each message begins with a zero byte and four bytes of the id under which a
+        schema registry has the schema
+        that it was written by. The registry's address comes from the environment,
+        `WORKBENCH_SCHEMA_REGISTRY`.
     envelope
-        JSON alone: `"debezium"`, where a message is a change with the row before and after it, with its schema beside it
-        or without. A row that was made or read by a snapshot is an event; one that was changed is one where the source has
-        an `id`, by which the next upload brings what changed, and else a dead letter; one that was deleted takes nothing
-        away, since facts stay, and is counted. A row that was taken out of its envelope says so by `__op` or `__deleted`.
-        Decimals in base64, days, and times in other units are read as the schema beside a message says; where there is
-        none, as the column's type says, times in the topic's unit, and a text that may be a decimal's digits or its bytes
+        JSON alone: `"debezium"`, where a message is a change with the row before and after it, with
+        its schema beside it
+        or without. A row that was made or read by a snapshot is an event; one that was changed is
+        one where the source has
+        an `id`, by which the next upload brings what changed, and else a dead letter; one that was
+        deleted takes nothing
+        away, since facts stay, and is counted. A row that was taken out of its envelope says so by
+        `__op` or `__deleted`.
+        Decimals in base64, days, and times in other units are read as the schema beside a message
+        says; where there is
+        none, as the column's type says, times in the topic's unit, and a text that may be a
+        decimal's digits or its bytes
         is a dead letter.
     key
-        Columns that come from the message's key: their names, or `{"user_id": "id"}` with those that they have there. A key
-        is a JSON object, with its schema or without, or the plain text or number of one column; with a registry, Avro too.
+        Columns that come from the message's key: their names, or `{"user_id": "id"}` with those
+        that they have there. A key
+        is a JSON object, with its schema or without, or the plain text or number of one column;
+        with a registry, Avro too.
     headers
-        Columns that come from the message's headers, `{"region": "x-region"}`: plain texts and numbers.
+        Columns that come from the message's headers, `{"region": "x-region"}`: plain texts and
+        numbers.
     names
-        JSON alone: `"insensitive"` matches names whatever their case; `{"user_id": "user.id"}` says under which names
+        JSON alone: `"insensitive"` matches names whatever their case; `{"user_id": "user.id"}` says
+        under which names
         columns stand, of nested objects with dots between.
-
     """
 
     name: str
@@ -104,8 +127,32 @@ class Topic:
     headers: tuple[tuple[str, str], ...] = field(default=(), kw_only=True, converter=_pairs)
     names: str | tuple[tuple[str, str], ...] = field(default=(), kw_only=True, converter=_names)
 
-    def __init__(self, name: str, *, format: str = "json", fields: Sequence[str] = (), schema: Mapping[str, Any] | str | None = None, time: str = "ms", registry: bool = False, envelope: str | None = None, key: Columns = (), headers: Columns = (), names: str | Mapping[str, str] = ()) -> None:  # type: ignore[assignment]  # noqa: A002 the design's name
-        self.__attrs_init__(name, format=format, fields=fields, schema=schema, time=time, registry=registry, envelope=envelope, key=key, headers=headers, names=names)
+    def __init__(
+        self,
+        name: str,
+        *,
+        format: str = "json",  # noqa: A002 the design's name
+        fields: Sequence[str] = (),
+        schema: Mapping[str, Any] | str | None = None,
+        time: str = "ms",
+        registry: bool = False,
+        envelope: str | None = None,
+        key: Columns = (),
+        headers: Columns = (),
+        names: str | Mapping[str, str] = (),  # type: ignore[assignment]
+    ) -> None:
+        self.__attrs_init__(
+            name,
+            format=format,
+            fields=fields,
+            schema=schema,
+            time=time,
+            registry=registry,
+            envelope=envelope,
+            key=key,
+            headers=headers,
+            names=names,
+        )
         if message := self._wrong():
             raise DefinitionError(message)
 
@@ -114,32 +161,68 @@ class Topic:
         if not isinstance(self.name, str) or not self.name:
             return f"a topic takes a name, not {self.name!r}: for example Topic('events.purchases')"
         if self.format not in FORMATS:
-            return f"topic {self.name} has the format {self.format!r}, which is unknown: {near(self.format, FORMATS)}"
+            return (
+                f"topic {self.name} has the format {self.format!r}, which is unknown:"
+                f" {near(self.format, FORMATS)}"
+            )
         if self.time not in TIMES:
-            return f"topic {self.name} has time={self.time!r}, which is unknown: use one of {', '.join(TIMES)}"
+            return (
+                f"topic {self.name} has time={self.time!r}, which is unknown: use one of"
+                f" {', '.join(TIMES)}"
+            )
         if self.format == "csv" and not self.fields:
-            return f"topic {self.name} is CSV without fields: name the values of a line in order, as in fields=['ts', 'user_id']"
+            return (
+                f"topic {self.name} is CSV without fields: name the values of a line in order, as"
+                " in fields=['ts', 'user_id']"
+            )
         if len(set(self.fields)) < len(self.fields):
-            return f"topic {self.name} names a field twice in {', '.join(self.fields)}: give each value of a line its own name"
+            return (
+                f"topic {self.name} names a field twice in {', '.join(self.fields)}: give each"
+                " value of a line its own name"
+            )
         if self.format == "avro" and self.schema is None:
-            return f"topic {self.name} is Avro without a schema: give the record as schema=, a dict or JSON text"
-        for what, given, owner in (("fields", self.fields, "csv"), ("a schema", self.schema, "avro"), ("a registry", self.registry, "avro")):
+            return (
+                f"topic {self.name} is Avro without a schema: give the record as schema=, a dict or"
+                " JSON text"
+            )
+        for what, given, owner in (
+            ("fields", self.fields, "csv"),
+            ("a schema", self.schema, "avro"),
+            ("a registry", self.registry, "avro"),
+        ):
             if given and self.format != owner:
-                return f"topic {self.name} is {self.format} and has {what}, which {owner} alone takes: leave it out, or say format={owner!r}"
-        return self._unopened() or (avro.unreadable(self.schema, self.name) if self.schema else None)
+                return (
+                    f"topic {self.name} is {self.format} and has {what}, which {owner} alone takes:"
+                    f" leave it out, or say format={owner!r}"
+                )
+        return self._unopened() or (
+            avro.unreadable(self.schema, self.name) if self.schema else None
+        )
 
     def _unopened(self) -> str | None:
         """What is wrong with how a message is opened, if anything."""
         if self.envelope not in (None, "debezium"):
-            return f"topic {self.name} has envelope={self.envelope!r}, which is unknown: say 'debezium', or leave it out"
+            return (
+                f"topic {self.name} has envelope={self.envelope!r}, which is unknown: say"
+                " 'debezium', or leave it out"
+            )
         if isinstance(self.names, str) and self.names != "insensitive":
-            return f"topic {self.name} has names={self.names!r}: say names='insensitive', or names={{column: name in the message}}"
+            return (
+                f"topic {self.name} has names={self.names!r}: say names='insensitive', or"
+                " names={column: name in the message}"
+            )
         for what, given in (("an envelope", self.envelope), ("names", self.names)):
             if given and self.format != "json":
-                return f"topic {self.name} is {self.format} and has {what}, which json alone takes: leave it out, or say format='json'"
+                return (
+                    f"topic {self.name} is {self.format} and has {what}, which json alone takes:"
+                    " leave it out, or say format='json'"
+                )
         twice = {c for c, _ in self.key} & {c for c, _ in self.headers}
         if twice:
-            return f"topic {self.name} takes {', '.join(sorted(twice))} from the key and from the headers: say one of them"
+            return (
+                f"topic {self.name} takes {', '.join(sorted(twice))} from the key and from the"
+                " headers: say one of them"
+            )
         return None
 
     @property
@@ -147,25 +230,58 @@ class Topic:
         """As a published plan has it."""
         insensitive = self.names == "insensitive"
         names = () if isinstance(self.names, str) else self.names
-        return TopicPlan(self.name, self.format, self.fields, self.schema, self.time, self.registry, self.envelope or "", self.key, self.headers, names, insensitive)
+        return TopicPlan(
+            self.name,
+            self.format,
+            self.fields,
+            self.schema,
+            self.time,
+            self.registry,
+            self.envelope or "",
+            self.key,
+            self.headers,
+            names,
+            insensitive,
+        )
 
     def __str__(self) -> str:
         return str(self.plan)
 
     def __meaning__(self) -> str | dict[str, Any]:
-        """The name alone, where all else is as it is by default: that is how a plain name was always hashed."""
+        """The name alone, where all else is as it is by default: that is how a plain name was
+        always hashed.
+        """
         if self == Topic(self.name):
             return self.name
         idle = self.time if self.time != "ms" else None
-        opened = {"envelope": self.envelope, "key": self.key, "headers": self.headers, "names": self.names}
-        return {"name": self.name, "format": self.format, "fields": self.fields, "schema": self.schema, "time": idle, "registry": self.registry, **opened}
+        opened = {
+            "envelope": self.envelope,
+            "key": self.key,
+            "headers": self.headers,
+            "names": self.names,
+        }
+        return {
+            "name": self.name,
+            "format": self.format,
+            "fields": self.fields,
+            "schema": self.schema,
+            "time": idle,
+            "registry": self.registry,
+            **opened,
+        }
 
 
 def carried(topic: Any, table: ops.Relation) -> Topic:
-    """A topic, or its name, for a source's table. DefinitionError where its messages cannot carry the table's columns."""
+    """A topic, or its name, for a source's table.
+
+    DefinitionError where its messages cannot carry the table's columns.
+    """
     made = Topic(topic) if isinstance(topic, str) else topic
     if not isinstance(made, Topic):
-        message = f"topic takes a name or a Topic, not {type(topic).__name__}: for example topic='events.purchases'"
+        message = (
+            f"topic takes a name or a Topic, not {type(topic).__name__}: for example"
+            " topic='events.purchases'"
+        )
         raise DefinitionError(message)
     below = base(table)
     wrong = refused(made.plan, {n: str(t) for n, t in below.schema.items()}, title(below))

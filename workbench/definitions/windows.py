@@ -23,10 +23,16 @@ SHORTEST_HOP = timedelta(minutes=5)
 
 def _positive(self: Window, _: object, length: timedelta) -> None:
     if length <= timedelta(0):
-        message = f"a window of {length} looks at nothing: give a positive length, such as days(7); for all time leave windows out"
+        message = (
+            f"a window of {length} looks at nothing: give a positive length, such as days(7); for"
+            " all time leave windows out"
+        )
         raise DefinitionError(message)
     if length % UNITS[self.unit]:
-        message = f"a window of {length} is no whole number of {WORDS[self.unit]}: use a finer unit, such as minutes({length // MINUTE})"
+        message = (
+            f"a window of {length} is no whole number of {WORDS[self.unit]}: use a finer unit, such"
+            f" as minutes({length // MINUTE})"
+        )
         raise DefinitionError(message)
 
 
@@ -60,7 +66,10 @@ class Window:
 def _windows(unit: str, lengths: tuple[int, ...]) -> tuple[Window, ...]:
     for n in lengths:
         if isinstance(n, bool) or not isinstance(n, int):
-            message = f"{WORDS[unit]}({n!r}) is no window: lengths are whole numbers; for parts of a {WORDS[unit][:-1]} use a finer unit"
+            message = (
+                f"{WORDS[unit]}({n!r}) is no window: lengths are whole numbers; for parts of a"
+                f" {WORDS[unit][:-1]} use a finer unit"
+            )
             raise DefinitionError(message)
     return tuple(Window(n * UNITS[unit], unit) for n in lengths)
 
@@ -114,6 +123,8 @@ def _named(length: object) -> Window:
         raise DefinitionError(message)
     unit = next((u for u, one in UNITS.items() if not length % one), None)
     if unit is None:
-        message = f"a window of {length} is no whole number of minutes: windows are named in d, h or m"
+        message = (
+            f"a window of {length} is no whole number of minutes: windows are named in d, h or m"
+        )
         raise DefinitionError(message)
     return Window(length, unit)

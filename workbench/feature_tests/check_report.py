@@ -1,4 +1,6 @@
-"""What a check found: one line where all paths agree, else what was expected, what came, and the timeline that says why."""
+"""What a check found: one line where all paths agree, else what was expected, what came, and the
+timeline that says why.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +36,24 @@ SHOWN = 3  # values that are drawn; all are counted
 
 @frozen
 class Mismatch:
-    """A value that some path gives otherwise than it is expected: the case's number from 0, the feature, and what each path gave."""
+    """A value that some path gives otherwise than it is expected: the case's number from 0, the
+    feature, and what each path gave.
+    """
 
     case: int
     feature: str
     expected: Any
-    given: tuple[tuple[str, Any, bool], ...]  # of each path its name, its value, and whether it is the one expected
+    given: tuple[
+        tuple[str, Any, bool], ...
+    ]  # of each path its name, its value, and whether it is the one expected
 
 
 @frozen(repr=False)
 class Checked:
     """What `check` found; true where every path gives every expected value.
 
-    `paths` are their names, `values` how many were expected, `mismatches` those that came otherwise somewhere, and `notes`
-    say which paths were not run, and why.
+    `paths` are their names, `values` how many were expected, `mismatches` those that came otherwise
+    somewhere, and `notes` say which paths were not run, and why.
     """
 
     group_by: str
@@ -65,12 +71,23 @@ class Checked:
         """The finding, in one sentence."""
         values = f"{self.values:,} {'value' if self.values == 1 else 'values'}"
         if not self.mismatches:
-            return f"{values} x {len(self.paths)} {'path agrees' if len(self.paths) == 1 else 'paths agree'}"
-        return f"{len(self.mismatches):,} of {values} {'is' if len(self.mismatches) == 1 else 'are'} not what is expected"
+            return (
+                f"{values} x {len(self.paths)}"
+                f" {'path agrees' if len(self.paths) == 1 else 'paths agree'}"
+            )
+        return (
+            f"{len(self.mismatches):,} of {values} {'is' if len(self.mismatches) == 1 else 'are'}"
+            " not what is expected"
+        )
 
     def __repr__(self) -> str:
         if not self.mismatches:
-            return written([f"{self.group_by}: {self.verdict} ({', '.join(self.paths)})", *(f"  {n}" for n in self.notes)])
+            return written(
+                [
+                    f"{self.group_by}: {self.verdict} ({', '.join(self.paths)})",
+                    *(f"  {n}" for n in self.notes),
+                ]
+            )
         return self.message
 
     @property
@@ -79,19 +96,28 @@ class Checked:
         lines = [f"{self.group_by}: {self.verdict}"]
         for m in self.mismatches[:SHOWN]:
             lines += ["", *self._told(m)]
-        rest = [f"{m.feature} of case {m.case + 1}: expected {_exact(m.expected)}" for m in self.mismatches[SHOWN:]]
-        return written([*lines, *(["", *rest] if rest else []), *(["", *self.notes] if self.notes else [])])
+        rest = [
+            f"{m.feature} of case {m.case + 1}: expected {_exact(m.expected)}"
+            for m in self.mismatches[SHOWN:]
+        ]
+        return written(
+            [*lines, *(["", *rest] if rest else []), *(["", *self.notes] if self.notes else [])]
+        )
 
     def _case(self, m: Mismatch) -> Case:
         assert self.example is not None  # noqa: S101 a mismatch is of one
         return self.example.cases[m.case]
 
     def _where(self, m: Mismatch) -> str:
-        from workbench.previews import preview_words  # noqa: PLC0415 it is drawn only where something differs
+        from workbench.previews import (  # noqa: PLC0415 it is drawn only where something differs
+            preview_words,
+        )
 
         case = self._case(m)
         assert self.example is not None  # noqa: S101 a mismatch is of one
-        keys = ", ".join(f"{k}={v!r}" for k, v in zip(self.example.group_by.keys, case.key, strict=True))
+        keys = ", ".join(
+            f"{k}={v!r}" for k, v in zip(self.example.group_by.keys, case.key, strict=True)
+        )
         return f"{m.feature} of {keys} as of {preview_words.time(case.at)} UTC"
 
     def _told(self, m: Mismatch) -> Iterator[str]:
@@ -104,12 +130,17 @@ class Checked:
             yield from _drawn(moment)
 
     def moment(self, m: Mismatch) -> Moment | None:
-        """The events behind a value, as DuckDB counts them; none for what has no events, or cannot be drawn."""
+        """The events behind a value, as DuckDB counts them.
+
+        None for what has no events, or cannot be drawn.
+        """
         assert self.example is not None  # noqa: S101 a mismatch is of one
         con = ibis.duckdb.connect()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what the data lack: here that is said on purpose
+                warnings.simplefilter(
+                    "ignore"
+                )  # of what the data lack: here that is said on purpose
                 found = _moment(self.example, con, m)
         except Exception:  # noqa: BLE001 a value that is wrong is to be told, drawn or not
             return None
@@ -118,36 +149,77 @@ class Checked:
         return found if found.timed and found.events else None
 
     def _repr_html_(self) -> str:
-        chip = tag("span", "✓ agree" if self else "▲ differs", class_=f"mark {'ok' if self else 'alert'}")
-        head = tag("header", tag("h3", self.group_by), chip, tag("span", self.verdict, class_="muted"))
+        chip = tag(
+            "span", "✓ agree" if self else "▲ differs", class_=f"mark {'ok' if self else 'alert'}"
+        )
+        head = tag(
+            "header", tag("h3", self.group_by), chip, tag("span", self.verdict, class_="muted")
+        )
         bad = {name for m in self.mismatches for name, _, same in m.given if not same}
-        ticks = tag("ul", *(_tick(name, good=name not in bad) for name in self.paths), *(tag("li", tag("span", "◌", class_="mark muted"), tag("span", n)) for n in self.notes), class_="checks")
+        ticks = tag(
+            "ul",
+            *(_tick(name, good=name not in bad) for name in self.paths),
+            *(tag("li", tag("span", "◌", class_="mark muted"), tag("span", n)) for n in self.notes),
+            class_="checks",
+        )
         details = [self._detail(m) for m in self.mismatches[:SHOWN]]
-        return str(section(head, tag("div", ticks, class_="pad"), *details, label=f"Check of {self.group_by}"))
+        return str(
+            section(
+                head, tag("div", ticks, class_="pad"), *details, label=f"Check of {self.group_by}"
+            )
+        )
 
     def _detail(self, m: Mismatch) -> Markup:
-        from workbench.previews.timeline_svg import chart  # noqa: PLC0415 it is drawn only where something differs
+        # it is drawn only where something differs
+        from workbench.previews.timeline_svg import (  # noqa: PLC0415
+            chart,
+        )
 
-        rows = [row(("expected", tag("code", _exact(m.expected)), "")), *(row(("got", tag("code", v), _by(m, names))) for v, names in _grouped(m))]
+        rows = [
+            row(("expected", tag("code", _exact(m.expected)), "")),
+            *(row(("got", tag("code", v), _by(m, names))) for v, names in _grouped(m)),
+        ]
         moment = self.moment(m)
         drawn = [] if moment is None else [tag("div", chart(moment), class_="scroll", tabindex="0")]
-        return tag("div", tag("p", self._where(m), class_="sub"), tag("table", tag("caption", "What was expected and what came"), tag("tbody", *rows)), *drawn, class_="detail")
+        return tag(
+            "div",
+            tag("p", self._where(m), class_="sub"),
+            tag("table", tag("caption", "What was expected and what came"), tag("tbody", *rows)),
+            *drawn,
+            class_="detail",
+        )
 
 
 def _moment(example: Example, con: BaseBackend, m: Mismatch) -> Moment:
-    from workbench.previews.explained_value import moment  # noqa: PLC0415 it is drawn only where something differs
+    # it is drawn only where something differs
+    from workbench.previews.explained_value import (  # noqa: PLC0415
+        moment,
+    )
     from workbench.previews.grid_page import page  # noqa: PLC0415 as above
     from workbench.previews.local_copy import Nearby  # noqa: PLC0415 as above
 
-    engine, name = engine_of(con), next((t.name for t in example.group_by.source.table.find(ops.UnboundTable)), "events")
-    join, _tables = joined(example, engine, con.create_table(name, example.events))  # under its name, which the drawing bears
+    engine, name = (
+        engine_of(con),
+        next((t.name for t in example.group_by.source.table.find(ops.UnboundTable)), "events"),
+    )
+    join, _tables = joined(
+        example, engine, con.create_table(name, example.events)
+    )  # under its name, which the drawing bears
     seen = page(Nearby(join, engine), 1, len(example.cases))
-    return moment(seen, next(r for r in seen.rows if r[NUMBER] == m.case), f"{example.group_by.name}_{m.feature}")
+    return moment(
+        seen,
+        next(r for r in seen.rows if r[NUMBER] == m.case),
+        f"{example.group_by.name}_{m.feature}",
+    )
 
 
 def _tick(name: str, *, good: bool) -> Markup:
     sign, class_, label = ("✓", "ok", "agrees") if good else ("▲", "alert", "differs")
-    return tag("li", tag("span", sign, class_=f"mark {class_}", role="img", aria_label=label), tag("span", name))
+    return tag(
+        "li",
+        tag("span", sign, class_=f"mark {class_}", role="img", aria_label=label),
+        tag("span", name),
+    )
 
 
 def _grouped(m: Mismatch) -> list[tuple[str, list[str]]]:
@@ -172,14 +244,28 @@ def _exact(value: Any) -> str:
 
 
 def _drawn(moment: Moment) -> Iterator[str]:
-    from workbench.previews import preview_text, preview_words  # noqa: PLC0415 it is drawn only where something differs
+    from workbench.previews import (  # noqa: PLC0415 it is drawn only where something differs
+        preview_text,
+        preview_words,
+    )
 
     window = f"[t - {moment.feature.window.words}, t)" if moment.feature.window else "(-inf, t)"
-    yield f"  {moment.count('counts'):,} of {preview_words.plural(moment.total, 'event')} count; the window is {window}: an event at t does not"
+    yield (
+        f"  {moment.count('counts'):,} of {preview_words.plural(moment.total, 'event')} count; the"
+        f" window is {window}: an event at t does not"
+    )
     yield ""
-    yield from (line.rstrip() for line in preview_text._timeline(moment))  # noqa: SLF001 the one drawing of events as text
+    # the one drawing of events as text
+    yield from (line.rstrip() for line in preview_text._timeline(moment))  # noqa: SLF001
     yield ""
-    rows = [[e.status, preview_words.time(e.time), "null" if e.value is None else preview_words.cell(e.value)] for e in moment.events]
+    rows = [
+        [
+            e.status,
+            preview_words.time(e.time),
+            "null" if e.value is None else preview_words.cell(e.value),
+        ]
+        for e in moment.events
+    ]
     yield from table(["", "event time (UTC)", "value"], rows, right=(2,))
 
 
@@ -222,7 +308,10 @@ def _scaled(example: Example, engine: Engine) -> list[dict[str, float]]:
     scaling, named = asked
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what the data lack: here that is said on purpose
-        rows = sorted(engine.fetch(computed(scaling, Chooser(engine, PAIRS), None, None)).to_pylist(), key=lambda r: r[NUMBER])
+        rows = sorted(
+            engine.fetch(computed(scaling, Chooser(engine, PAIRS), None, None)).to_pylist(),
+            key=lambda r: r[NUMBER],
+        )
     del tables  # they were to live until now
     head = f"{example.group_by.name}_"
     return [{f.removeprefix(head): r[s] or 0.0 for f, s in named.items()} for r in rows]

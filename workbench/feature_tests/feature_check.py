@@ -1,4 +1,6 @@
-"""Tests of features in a cell or under pytest: some events, a time, and what the feature is there, by every path."""
+"""Tests of features in a cell or under pytest: some events, a time, and what the feature is there,
+by every path.
+"""
 
 from __future__ import annotations
 
@@ -22,41 +24,67 @@ if TYPE_CHECKING:
 __all__ = ["CheckError", "Checked", "check", "pinned"]
 
 
-def check(group_by: GroupBy, events: Sequence[Mapping[str, Any]], *, at: Any, expect: Any, key: Any = None, engines: Sequence[str | BaseBackend] | None = None) -> Checked:
-    """Hold a group-by to what it should give for a few events: on every engine at hand, by each of its plans, and online.
+def check(
+    group_by: GroupBy,
+    events: Sequence[Mapping[str, Any]],
+    *,
+    at: Any,
+    expect: Any,
+    key: Any = None,
+    engines: Sequence[str | BaseBackend] | None = None,
+) -> Checked:
+    """Hold a group-by to what it should give for a few events: on every engine at hand, by each of
+    its plans, and online.
 
-    Nothing of the group-by's own tables is read, and no store of yours is written. In a notebook the answer is shown, and a
-    failure drawn; under pytest a failure is an AssertionError whose message is the drawing.
+    Nothing of the group-by's own tables is read, and no store of yours is written. In a notebook
+    the answer is shown, and a failure drawn; under pytest a failure is an AssertionError whose
+    message is the drawing.
 
     Parameters
     ----------
     group_by
         The definition, of events or of an entity.
     events
-        Rows of the table that its source reads, before its own filters and projections, as dicts: of an entity, its
-        snapshots' rows. A column that is left out is null. Times are datetimes or ISO text, UTC unless they say otherwise.
+        Rows of the table that its source reads, before its own filters and projections, as dicts:
+        of an entity, its
+        snapshots' rows. A column that is left out is null. Times are datetimes or ISO text, UTC
+        unless they say otherwise.
     at
         As of when, or a list of times.
     expect
-        Features and their values, `{"price_sum_3d": 300}`; where `at` or `key` is a list, a list of these, one each.
+        Features and their values, `{"price_sum_3d": 300}`; where `at` or `key` is a list, a list of
+        these, one each.
     key
-        Whose features, `{"user_id": "5"}`, or a list; it may be left out where all events are of one key.
+        Whose features, `{"user_id": "5"}`, or a list; it may be left out where all events are of
+        one key.
     engines
-        Names, of "duckdb", "postgres", "spark", "online", or Ibis connections. By default the names in the environment's
-        WORKBENCH_ENGINES, else DuckDB, the store where its extra is installed, and Spark where a session is active.
-        "online" publishes into a database of the check's own, on an embedded Postgres in `.workbench/checks`: half of the
-        events come by an upload and half as messages, written and read as the topic's are, and then all by the next
-        upload and each as a message (of a source without a topic, all by an upload); the answers are fetched.
+        Names, of "duckdb", "postgres", "spark", "online", or Ibis connections. By default the names
+        in the environment's
+        WORKBENCH_ENGINES, else DuckDB, the store where its extra is installed, and Spark where a
+        session is active.
+        "online" publishes into a database of the check's own, on an embedded Postgres in
+        `.workbench/checks`: half of the
+        events come by an upload and half as messages, written and read as the topic's are, and then
+        all by the next
+        upload and each as a message (of a source without a topic, all by an upload); the answers
+        are fetched.
 
-    Values are equal by semantics rule 11. Returns a `Checked`. Raises CheckError, an AssertionError, where a value is not
-    what is expected, and DefinitionError for what cannot be asked.
-
+    Values are equal by semantics rule 11. Returns a `Checked`. Raises CheckError, an
+    AssertionError, where a value is not what is expected, and DefinitionError for what cannot be
+    asked.
     """
     given = example(group_by, events, key, at, expect)
     with ExitStack() as opened:
         notes: list[str] = []
         answers = [(path, path.rows(given)) for path in paths(given, engines, opened, notes)]
-    checked = Checked(group_by.name, given.values, tuple(path.name for path, _ in answers), tuple(mismatches(given, answers)), tuple(notes), given)
+    checked = Checked(
+        group_by.name,
+        given.values,
+        tuple(path.name for path, _ in answers),
+        tuple(mismatches(given, answers)),
+        tuple(notes),
+        given,
+    )
     if not checked:
         _shown(checked)
         raise CheckError(checked.message, checked)

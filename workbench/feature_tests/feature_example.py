@@ -1,4 +1,6 @@
-"""What a check is told, in the types of its group-by: events as rows of the base table, and cases: a key, a time, what is expected."""
+"""What a check is told, in the types of its group-by: events as rows of the base table, and cases:
+a key, a time, what is expected.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ class Example:
 def example(group_by: Any, events: Any, key: Any, at: Any, expect: Any) -> Example:
     """What `check` is given, read and refused where it names what is not there."""
     if not isinstance(group_by, GroupBy):
-        message = f"check takes a GroupBy, not {type(group_by).__name__}: of a join, check its parts' group-bys one by one"
+        message = (
+            f"check takes a GroupBy, not {type(group_by).__name__}: of a join, check its parts'"
+            " group-bys one by one"
+        )
         raise DefinitionError(message)
     rows = _events(group_by, events)
     return Example(group_by, rows, _cases(group_by, rows, key, at, expect))
@@ -58,15 +63,26 @@ def _events(group_by: GroupBy, events: Any) -> pa.Table:
     """The events as a table of the base table's columns; what an event leaves out is null."""
     table = base(group_by.source.table)
     if isinstance(events, Mapping) or not isinstance(events, Sequence):
-        message = f"events of a check are a list of dicts, [{{{group_by.keys[0]!r}: ...}}], not {type(events).__name__}"
+        message = (
+            f"events of a check are a list of dicts, [{{{group_by.keys[0]!r}: ...}}], not"
+            f" {type(events).__name__}"
+        )
         raise DefinitionError(message)
     rows = []
     for i, event in enumerate(events):
         for name in event:
             if name not in table.schema:
-                message = f"event {i + 1} has {name!r}, which is no column of {title(table)}: {near(name, table.schema.names)}"
+                message = (
+                    f"event {i + 1} has {name!r}, which is no column of {title(table)}:"
+                    f" {near(name, table.schema.names)}"
+                )
                 raise DefinitionError(message)
-        rows.append({c: value(event.get(c), t, f"{c!r} of event {i + 1}{_made_anew(group_by, c, t)}") for c, t in table.schema.items()})
+        rows.append(
+            {
+                c: value(event.get(c), t, f"{c!r} of event {i + 1}{_made_anew(group_by, c, t)}")
+                for c, t in table.schema.items()
+            }
+        )
     schema = pa.schema([(c, arrow(t)) for c, t in table.schema.items()])
     return pa.Table.from_pylist(rows, schema)
 
@@ -77,14 +93,23 @@ def _cases(group_by: GroupBy, rows: pa.Table, key: Any, at: Any, expect: Any) ->
     lists = {name: list(v) for name, v in given.items() if isinstance(v, list | tuple)}
     lengths = {name: len(v) for name, v in lists.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
-        message = f"{' and '.join(f'{name} has {n}' for name, n in lengths.items())}: lists of key, at and expect are of one length, a case each"
+        message = (
+            f"{' and '.join(f'{name} has {n}' for name, n in lengths.items())}: lists of key, at"
+            " and expect are of one length, a case each"
+        )
         raise DefinitionError(message)
     if lists and "expect" not in lists:
-        message = f"{next(iter(lists))} has {next(iter(lengths.values()))} cases and expect is one: give a list, what to expect of each"
+        message = (
+            f"{next(iter(lists))} has {next(iter(lengths.values()))} cases and expect is one: give"
+            " a list, what to expect of each"
+        )
         raise DefinitionError(message)
     n = next(iter(lengths.values()), 1)
     each = {name: lists.get(name, [v] * n) for name, v in given.items()}
-    return tuple(Case(_key(group_by, rows, k), _instant(t), _expected(group_by, e)) for k, t, e in zip(each["key"], each["at"], each["expect"], strict=True))
+    return tuple(
+        Case(_key(group_by, rows, k), _instant(t), _expected(group_by, e))
+        for k, t, e in zip(each["key"], each["at"], each["expect"], strict=True)
+    )
 
 
 def _instant(at: Any) -> int:
@@ -103,14 +128,38 @@ def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
     if isinstance(key, Mapping):
         for name in (*key, *group_by.keys):
             if name not in group_by.keys or name not in key:
-                message = f"key={dict(key)!r} is no key of {group_by.name}: it has {', '.join(group_by.keys)}, each once"
+                message = (
+                    f"key={dict(key)!r} is no key of {group_by.name}: it has"
+                    f" {', '.join(group_by.keys)}, each once"
+                )
                 raise DefinitionError(message)
         return tuple(value(key[k], schema[k], f"{k!r} of the key") for k in group_by.keys)
     columns = [as_it_stands(group_by.source.table, k) for k in group_by.keys]
-    found = [] if key is not None or None in columns else list(dict.fromkeys(k for k in zip(*(rows[c].to_pylist() for c in columns), strict=True) if None not in k))
+    found = (
+        []
+        if key is not None or None in columns
+        else list(
+            dict.fromkeys(
+                k
+                for k in zip(*(rows[c].to_pylist() for c in columns), strict=True)
+                if None not in k
+            )
+        )
+    )
     if len(found) != 1:
-        said = f"the events are of {len(found)} keys" if found else "no event says whose it is" if None not in columns else "the key is computed from the events"
-        message = f"{said}: say which {', '.join(group_by.keys)} to ask for, key={{{', '.join(f'{k!r}: ...' for k in group_by.keys)}}}"
+        said = (
+            f"the events are of {len(found)} keys"
+            if found
+            else (
+                "no event says whose it is"
+                if None not in columns
+                else "the key is computed from the events"
+            )
+        )
+        message = (
+            f"{said}: say which {', '.join(group_by.keys)} to ask for,"
+            f" key={{{', '.join(f'{k!r}: ...' for k in group_by.keys)}}}"
+        )
         raise DefinitionError(message)
     return found[0]
 
@@ -118,7 +167,10 @@ def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
 def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
     """The expected values in the types of their features."""
     if not isinstance(expect, Mapping) or not expect:
-        message = f"expect={expect!r:.60} expects nothing: name features and their values, expect={{{group_by.outputs[0].name!r}: ...}}"
+        message = (
+            f"expect={expect!r:.60} expects nothing: name features and their values,"
+            f" expect={{{group_by.outputs[0].name!r}: ...}}"
+        )
         raise DefinitionError(message)
     known = {f.name: f for f in group_by.outputs}
     for name in expect:
@@ -129,7 +181,17 @@ def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
 
 
 # How a value is written, by what its type is.
-WRITTEN = {"decimal": "Decimal('1.50') or '1.50'", "timestamp": "'2024-03-01 12:00' or a datetime", "date": "'2024-03-01' or a date", "integer": "a whole number", "floating": "a number", "boolean": "True or False", "string": "a text", "array": "a list", "map": "a dict"}
+WRITTEN = {
+    "decimal": "Decimal('1.50') or '1.50'",
+    "timestamp": "'2024-03-01 12:00' or a datetime",
+    "date": "'2024-03-01' or a date",
+    "integer": "a whole number",
+    "floating": "a number",
+    "boolean": "True or False",
+    "string": "a text",
+    "array": "a list",
+    "map": "a dict",
+}
 
 
 def _made_anew(group_by: GroupBy, name: str, dtype: dt.DataType) -> str:
@@ -141,13 +203,20 @@ def _made_anew(group_by: GroupBy, name: str, dtype: dt.DataType) -> str:
 
 
 def value(given: Any, dtype: dt.DataType, what: str) -> Any:
-    """A value as Python has those of its type: times may be ISO text, decimals text or whole numbers, floats whole numbers."""
+    """A value as Python has those of its type: times may be ISO text, decimals text or whole
+    numbers, floats whole numbers.
+    """
     if given is None:
         return None
     try:
-        return pa.scalar(_plain(given, dtype), arrow(dtype)).as_py(**({"maps_as_pydicts": "strict"} if dtype.is_nested() else {}))
+        return pa.scalar(_plain(given, dtype), arrow(dtype)).as_py(
+            **({"maps_as_pydicts": "strict"} if dtype.is_nested() else {})
+        )
     except (TypeError, ValueError, ArithmeticError, pa.ArrowException):
-        written = next((w for told, w in WRITTEN.items() if getattr(dtype, f"is_{told}")()), f"a value of {dtype}")
+        written = next(
+            (w for told, w in WRITTEN.items() if getattr(dtype, f"is_{told}")()),
+            f"a value of {dtype}",
+        )
         message = f"{what} is {given!r}, and the column is {dtype}: write {written}"
         raise DefinitionError(message) from None
 
@@ -156,7 +225,9 @@ def _plain(given: Any, dtype: dt.DataType) -> Any:
     """As Arrow takes it; TypeError for what it would make a value of another kind of."""
     if dtype.is_timestamp():
         return _moment(given, dtype)
-    if dtype.is_boolean() != isinstance(given, bool) or (dtype.is_integer() and isinstance(given, float)):
+    if dtype.is_boolean() != isinstance(given, bool) or (
+        dtype.is_integer() and isinstance(given, float)
+    ):
         raise TypeError
     if dtype.is_decimal():
         return Decimal(str(given)) if isinstance(given, str | int | float) else given

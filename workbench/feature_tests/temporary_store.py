@@ -1,4 +1,6 @@
-"""A store of a check's own: a database of this process on a server in `.workbench/checks`, in which nothing of anyone's is."""
+"""A store of a check's own: a database of this process on a server in `.workbench/checks`, in which
+nothing of anyone's is.
+"""
 
 from __future__ import annotations
 
@@ -65,10 +67,18 @@ def _made(name: str) -> Store:
         url = embedded_server.start(HOME)
         with psycopg.connect(url, autocommit=True) as con:
             for old in _left(con):
-                con.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(old)))
-            con.execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+                con.execute(
+                    sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(old))
+                )
+            con.execute(
+                sql.SQL("create database {} template template0").format(sql.Identifier(name))
+            )
             # nothing of it outlives its process, so no commit has to wait for a disk
-            con.execute(sql.SQL("alter database {} set synchronous_commit = off").format(sql.Identifier(name)))
+            con.execute(
+                sql.SQL("alter database {} set synchronous_commit = off").format(
+                    sql.Identifier(name)
+                )
+            )
         made = Store(make_conninfo(url, dbname=name))
     except (StoreError, psycopg.Error) as error:
         message = f"a store for checks could not be made in {HOME}: {error}"
@@ -79,8 +89,18 @@ def _made(name: str) -> Store:
 
 def _left(con: psycopg.Connection[Any]) -> list[str]:
     """Databases of processes that are no more, and of an earlier one of our own number."""
-    names = [name for (name,) in con.execute("select datname from pg_database where datname like 'check\\_%'").fetchall()]
-    return [n for n in names if (number := n.removeprefix(PREFIX)).isdigit() and (int(number) == os.getpid() or not _lives(int(number)))]
+    names = [
+        name
+        for (name,) in con.execute(
+            "select datname from pg_database where datname like 'check\\_%'"
+        ).fetchall()
+    ]
+    return [
+        n
+        for n in names
+        if (number := n.removeprefix(PREFIX)).isdigit()
+        and (int(number) == os.getpid() or not _lives(int(number)))
+    ]
 
 
 def _lives(process: int) -> bool:
@@ -97,21 +117,30 @@ def _dropped(process: int, url: str, name: str) -> None:
     if os.getpid() != process or process not in OPEN:
         return
     OPEN.pop(process).close()
-    with suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as con:  # the server may be gone, and the next one drops it
+    with (
+        suppress(psycopg.Error),
+        psycopg.connect(url, autocommit=True) as con,
+    ):  # the server may be gone, and the next one drops it
         con.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 def address() -> dict[str, Any]:
     """Where its server is, as Ibis's Postgres takes it."""
     told = conninfo_to_dict(store().url)
-    return {"host": told["host"], "port": int(told["port"] or 0), "user": told["user"], "database": told["dbname"]}
+    return {
+        "host": told["host"],
+        "port": int(told["port"] or 0),
+        "user": told["user"],
+        "database": told["dbname"],
+    }
 
 
 # --- the paths through it
 
 
 def served(example: Example) -> list[tuple[str, Callable[[Example], Rows]]]:
-    """What a store answers: of events that came half by an upload and half as messages, and after the next upload of all; without a topic, by uploads alone.
+    """What a store answers: of events that came half by an upload and half as messages, and after
+    the next upload of all; without a topic, by uploads alone.
 
     DefinitionError where the group-by cannot be served.
     """
@@ -120,12 +149,22 @@ def served(example: Example) -> list[tuple[str, Callable[[Example], Rows]]]:
     store()
     (stored,) = plan.group_bys
     if stored.topic is None:
-        return [("online (uploaded)", partial(_answered, plan=plan, group_by=group_by, streamed=False, again=False))]
+        return [
+            (
+                "online (uploaded)",
+                partial(_answered, plan=plan, group_by=group_by, streamed=False, again=False),
+            )
+        ]
     both = partial(_answered, plan=plan, group_by=group_by, streamed=True)
-    return [("online (uploaded and streamed)", partial(both, again=False)), ("online (after the next upload)", partial(both, again=True))]
+    return [
+        ("online (uploaded and streamed)", partial(both, again=False)),
+        ("online (after the next upload)", partial(both, again=True)),
+    ]
 
 
-def _answered(example: Example, *, plan: Plan, group_by: GroupBy, streamed: bool, again: bool) -> Rows:
+def _answered(
+    example: Example, *, plan: Plan, group_by: GroupBy, streamed: bool, again: bool
+) -> Rows:
     """What is fetched for each case; nothing of it stays in the store."""
     with ALONE:
         mine = store()
@@ -133,14 +172,25 @@ def _answered(example: Example, *, plan: Plan, group_by: GroupBy, streamed: bool
         try:
             registry.register(mine, plan)
             (stored,) = plan.group_bys
-            table, messages = _halves(example.events, stored) if streamed else (example.events, example.events.slice(0, 0))
+            table, messages = (
+                _halves(example.events, stored)
+                if streamed
+                else (example.events, example.events.slice(0, 0))
+            )
             _uploaded(mine, plan, group_by, table)
             _streamed(mine, stored, messages)
             if again:
                 _uploaded(mine, plan, group_by, example.events)
                 _streamed(mine, stored, table, messages.num_rows)
             asked = fetcher.Fetcher(mine)
-            return [_row(asked.fetch(plan.name, dict(zip(group_by.keys, case.key, strict=True)), at=case.at)) for case in example.cases]
+            return [
+                _row(
+                    asked.fetch(
+                        plan.name, dict(zip(group_by.keys, case.key, strict=True)), at=case.at
+                    )
+                )
+                for case in example.cases
+            ]
         finally:
             with suppress(StoreError):  # it was not even registered
                 registry.unpublish(mine, plan.name)
@@ -151,18 +201,24 @@ def _row(answer: Any) -> dict[str, Any]:
 
 
 def _halves(events: pa.Table, plan: GroupByPlan) -> tuple[pa.Table, pa.Table]:
-    """Every other event; those that messages do not tell apart stay together, since without an id they count once where each side saw one of them (rule 21)."""
+    """Every other event; those that messages do not tell apart stay together, since without an id
+    they count once where each side saw one of them (rule 21).
+    """
     rows = [repr(row) for row in _told(plan, events).to_pylist()]
     places = {row: i for i, row in enumerate(dict.fromkeys(rows))}
     mask = pa.array([places[row] % 2 == 0 for row in rows], pa.bool_())
-    return events.filter(mask), events.filter(pa.array([not m for m in mask.to_pylist()], pa.bool_()))
+    return events.filter(mask), events.filter(
+        pa.array([not m for m in mask.to_pylist()], pa.bool_())
+    )
 
 
 def _uploaded(mine: Store, plan: Plan, group_by: GroupBy, events: pa.Table) -> None:
     """By the uploader."""
     con = ibis.duckdb.connect()
     con.create_table(ROWS, events)
-    history = of_definition(replace(plan.group_bys[0], checks=()), group_by, con)  # a timeline of bad data is a test as well
+    history = of_definition(
+        replace(plan.group_bys[0], checks=()), group_by, con
+    )  # a timeline of bad data is a test as well
     with mine.connection() as connection:
         uploads.uploads(connection, [history.incoming(END)], END)
 
@@ -174,7 +230,9 @@ def _told(plan: GroupByPlan, events: pa.Table) -> pa.Table:
 
 
 def _streamed(mine: Store, plan: GroupByPlan, events: pa.Table, first: int = 0) -> None:
-    """By the updater's write, one message an event, in two batches and each once more, as after a restart; `first` is the offset of the first."""
+    """By the updater's write, one message an event, in two batches and each once more, as after a
+    restart; `first` is the offset of the first.
+    """
     if not events.num_rows:
         return
     level, told = batch_writer.RowLevel(plan), _told(plan, events)

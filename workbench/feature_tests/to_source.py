@@ -1,4 +1,6 @@
-"""A value of a preview as a test to keep: the call of `check` with the events behind it, as Python source."""
+"""A value of a preview as a test to keep: the call of `check` with the events behind it, as Python
+source.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,11 @@ MOST = 200  # events that a person would still keep in a test
 
 
 def pinned(preview: Preview, *, name: str | None = None) -> str:
-    """The chosen value of a preview as source: a `check` of its key, its time and the events that count, with the one before the window and the one after.
+    """The chosen value of a preview as source: a `check` of its key, its time and the events that
+    count, with the one before the window and the one after.
 
-    `name` is what the group-by's variable is called, by default the group-by's own name. Of a value that is derived from
-    others, the feature that the preview draws is pinned.
+    `name` is what the group-by's variable is called, by default the group-by's own name. Of a value
+    that is derived from others, the feature that the preview draws is pinned.
 
     Raises DefinitionError where no events stand behind the value, or more than 200.
     """
@@ -36,43 +39,85 @@ def pinned(preview: Preview, *, name: str | None = None) -> str:
 
 def written(moment: Moment | None, feature: str, engine: Engine, name: str | None = None) -> str:
     """The same of what stands behind a value, with its events read from an engine."""
-    if moment is None or not moment.timed or None in (moment.row[left] for left, _ in moment.part.keys):
-        message = f"{feature} has no events of a key behind it to pin: choose a feature of events, in a row with a key"
+    if (
+        moment is None
+        or not moment.timed
+        or None in (moment.row[left] for left, _ in moment.part.keys)
+    ):
+        message = (
+            f"{feature} has no events of a key behind it to pin: choose a feature of events, in a"
+            " row with a key"
+        )
         raise DefinitionError(message)
     group_by = moment.part.group_by
     events = [_written(e) for e in _rows(moment, group_by, engine)]
     key = {k: moment.row[left] for left, k in moment.part.keys}
-    lines = [f"    {name or group_by.name},", "    events=[", *(f"        {e}," for e in events), "    ],", f"    key={_written(key)},", f"    at={_written((EPOCH + timedelta(microseconds=moment.asked)).replace(tzinfo=None))},", f"    expect={{{moment.feature.name!r}: {_written(moment.value)}}},"]
+    lines = [
+        f"    {name or group_by.name},",
+        "    events=[",
+        *(f"        {e}," for e in events),
+        "    ],",
+        f"    key={_written(key)},",
+        f"    at={_written((EPOCH + timedelta(microseconds=moment.asked)).replace(tzinfo=None))},",
+        f"    expect={{{moment.feature.name!r}: {_written(moment.value)}}},",
+    ]
     return "\n".join(["check(", *lines, ")"])
 
 
 def _rows(moment: Moment, group_by: GroupBy, engine: Engine) -> list[dict[str, Any]]:
-    """The key's rows of the base table in the window, and the nearest on either side of it; the columns that the group-by reads."""
+    """The key's rows of the base table in the window, and the nearest on either side of it.
+
+    The columns that the group-by reads.
+    """
     events = Events(group_by, engine)
-    mine = reduce(lambda a, b: a & b, (events.value(k) == moment.row[left] for left, k in moment.part.keys))
+    mine = reduce(
+        lambda a, b: a & b, (events.value(k) == moment.row[left] for left, k in moment.part.keys)
+    )
     table = events.table.filter(mine)
     table = table.filter(table[US].notnull())
     begins = moment.start
     before = table.filter(table[US] < (moment.at if begins is None else begins))
-    inside = table.filter(table[US] < moment.at) if begins is None else table.filter((table[US] >= begins) & (table[US] < moment.at))
+    inside = (
+        table.filter(table[US] < moment.at)
+        if begins is None
+        else table.filter((table[US] >= begins) & (table[US] < moment.at))
+    )
     after = table.filter(table[US] >= moment.at)
-    parts = [inside.limit(MOST + 1), after.order_by(US).limit(1)] + ([] if begins is None else [before.order_by(before[US].desc()).limit(1)])
+    parts = [inside.limit(MOST + 1), after.order_by(US).limit(1)] + (
+        [] if begins is None else [before.order_by(before[US].desc()).limit(1)]
+    )
     found = [engine.fetch(p).to_pylist(maps_as_pydicts="strict") for p in parts]
     if len(found[0]) > MOST:
-        message = f"more than {MOST} events stand behind {moment.name}: pin a value of fewer, with a shorter window or another key"
+        message = (
+            f"more than {MOST} events stand behind {moment.name}: pin a value of fewer, with a"
+            " shorter window or another key"
+        )
         raise DefinitionError(message)
     columns = _columns(group_by)
-    rows = sorted((r for some in found for r in some), key=lambda r: (r[US], repr([r[c] for c in columns])))
+    rows = sorted(
+        (r for some in found for r in some), key=lambda r: (r[US], repr([r[c] for c in columns]))
+    )
     return [{c: r[c] for c in columns if r[c] is not None} for r in rows]
 
 
 def _columns(group_by: GroupBy) -> list[str]:
-    """The base table's columns that its rows, keys, time, order and features are made of, in the table's order."""
+    """The base table's columns that its rows, keys, time, order and features are made of, in the
+    table's order.
+    """
     table = group_by.source.table
     base, *filters = inline_rows(table)
-    named = [group_by.events.time, *group_by.keys, *group_by.events.order, *([group_by.events.id] if group_by.events.id else [])]
+    named = [
+        group_by.events.time,
+        *group_by.keys,
+        *group_by.events.order,
+        *([group_by.events.id] if group_by.events.id else []),
+    ]
     named += [f.by for f in group_by.computed if f.by]
-    nodes = [*filters, *(inline(ops.Field(table, c)) for c in named), *(inline(f.node) for f in group_by.computed)]
+    nodes = [
+        *filters,
+        *(inline(ops.Field(table, c)) for c in named),
+        *(inline(f.node) for f in group_by.computed),
+    ]
     used = {f.name for node in nodes for f in node.find(ops.Field, filter=ops.Value)}
     return [c for c in base.schema.names if c in used]
 

@@ -1,4 +1,6 @@
-"""Every path by which a group-by's values are made: the plans of each engine, and the store, uploaded and streamed."""
+"""Every path by which a group-by's values are made: the plans of each engine, and the store,
+uploaded and streamed.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.feature_tests.feature_example import Example
 
-ENGINES = "WORKBENCH_ENGINES"  # names of engines, with commas: what a check runs on where it does not say
+ENGINES = (  # names of engines, with commas: what a check runs on where it does not say
+    "WORKBENCH_ENGINES"
+)
 KNOWN = ("duckdb", "online", "postgres", "spark")
 RUNNING = "running"  # a plan of Postgres's
 NUMBER, AT = "case_number", "asked_at"
@@ -52,16 +56,34 @@ class Path:
     rows: Callable[[Example], Rows]
 
 
-def paths(example: Example, engines: Sequence[str | BaseBackend] | None, opened: ExitStack, notes: list[str]) -> Iterator[Path]:
-    """The paths of the engines asked for, each when the one before it was gone through; what is opened for them is `opened`'s to close.
+def paths(
+    example: Example,
+    engines: Sequence[str | BaseBackend] | None,
+    opened: ExitStack,
+    notes: list[str],
+) -> Iterator[Path]:
+    """The paths of the engines asked for, each when the one before it was gone through.
+
+    What is opened for them is `opened`'s to close.
 
     `notes` gains why some of those that were not asked for by name are left out.
     """
     told = os.environ.get(ENGINES, "")
-    asked: Sequence[Any] | None = engines if engines is not None else [n.strip() for n in told.split(",") if n.strip()] or None
-    named = list(asked) if asked is not None else ["duckdb", "online", *(["spark"] if _spark_runs() else [])]
+    asked: Sequence[Any] | None = (
+        engines
+        if engines is not None
+        else [n.strip() for n in told.split(",") if n.strip()] or None
+    )
+    named = (
+        list(asked)
+        if asked is not None
+        else ["duckdb", "online", *(["spark"] if _spark_runs() else [])]
+    )
     if not named:
-        message = f"a check needs an engine to run on: engines=[...] of {', '.join(KNOWN)}, or an Ibis connection"
+        message = (
+            f"a check needs an engine to run on: engines=[...] of {', '.join(KNOWN)}, or an Ibis"
+            " connection"
+        )
         raise DefinitionError(message)
     _begin_store(named, opened)
     for one in named:
@@ -94,40 +116,85 @@ def _paths(example: Example, engine: Any, opened: ExitStack) -> Iterator[Path]:
 
 def _offline(group_by: GroupBy, con: BaseBackend) -> Iterator[Path]:
     engine = engine_of(con)
-    plans: list[str | None] = [*engine.plans] if isinstance(group_by.source, EventSource) else [None]
-    plans = [p for p in plans if not (p == PAIRS and estimate_in(group_by) is not None) and not (p == RUNNING and not _adds_up(group_by))]
+    plans: list[str | None] = (
+        [*engine.plans] if isinstance(group_by.source, EventSource) else [None]
+    )
+    plans = [
+        p
+        for p in plans
+        if not (p == PAIRS and estimate_in(group_by) is not None)
+        and not (p == RUNNING and not _adds_up(group_by))
+    ]
     for plan in plans:
-        yield Path(f"{engine.title} by {plan}" if plan and len(plans) > 1 else engine.title, partial(_trained, engine=engine, plan=plan))
+        yield Path(
+            f"{engine.title} by {plan}" if plan and len(plans) > 1 else engine.title,
+            partial(_trained, engine=engine, plan=plan),
+        )
 
 
 def _adds_up(group_by: GroupBy) -> bool:
     """Whether it counts, and adds exact numbers, and no more: what running totals give."""
     found = [op for f in group_by.computed for op in reductions(f.node)]
     exact = (op for op in found if not isinstance(op, ops.Count | ops.CountStar))
-    return all(isinstance(op, ops.Sum | ops.Mean) and (op.arg.dtype.is_integer() or (op.arg.dtype.is_decimal() and op.arg.dtype.scale is not None)) for op in exact)
+    return all(
+        isinstance(op, ops.Sum | ops.Mean)
+        and (
+            op.arg.dtype.is_integer()
+            or (op.arg.dtype.is_decimal() and op.arg.dtype.scale is not None)
+        )
+        for op in exact
+    )
 
 
 def _trained(example: Example, *, engine: Engine, plan: str | None) -> Rows:
     join, tables = joined(example, engine)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what the data lack: here that is said on purpose
-        rows = fetched(engine, computed(join, Chooser(engine, plan), None, None), join.schema).to_pylist(maps_as_pydicts="strict")
+        rows = fetched(
+            engine, computed(join, Chooser(engine, plan), None, None), join.schema
+        ).to_pylist(maps_as_pydicts="strict")
     del tables  # they were to live until now
     head = f"{example.group_by.name}_"
-    return [{k.removeprefix(head): v for k, v in r.items() if k.startswith(head)} for r in sorted(rows, key=lambda r: r[NUMBER])]
+    return [
+        {k.removeprefix(head): v for k, v in r.items() if k.startswith(head)}
+        for r in sorted(rows, key=lambda r: r[NUMBER])
+    ]
 
 
-def joined(example: Example, engine: Engine, events: ir.Table | None = None) -> tuple[Join, list[ir.Table]]:
-    """The cases as a join's left, its part the group-by over the example's events; and the tables, which are to be held on to.
+def joined(
+    example: Example, engine: Engine, events: ir.Table | None = None
+) -> tuple[Join, list[ir.Table]]:
+    """The cases as a join's left, its part the group-by over the example's events.
+
+    And the tables, which are to be held on to.
 
     `events` stands for the example's own where they are a table already.
     """
     group_by, schema = example.group_by, example.group_by.source.table.schema
-    types = pa.schema([(NUMBER, pa.int64()), *((k, arrow(schema[k])) for k in group_by.keys), (AT, pa.timestamp("us"))])
+    types = pa.schema(
+        [
+            (NUMBER, pa.int64()),
+            *((k, arrow(schema[k])) for k in group_by.keys),
+            (AT, pa.timestamp("us")),
+        ]
+    )
     times = pa.array([c.at for c in example.cases], pa.int64()).cast(pa.timestamp("us"))
-    keys = [pa.array([c.key[i] for c in example.cases], arrow(schema[k])) for i, k in enumerate(group_by.keys)]
-    tables = [engine.local(example.events) if events is None else events, engine.local(pa.table([pa.array(range(len(example.cases)), pa.int64()), *keys, times], schema=types))]
-    return Join(name="checked", left=EventSource(tables[1], time=AT), parts=[over(group_by, tables[0])]), tables
+    keys = [
+        pa.array([c.key[i] for c in example.cases], arrow(schema[k]))
+        for i, k in enumerate(group_by.keys)
+    ]
+    tables = [
+        engine.local(example.events) if events is None else events,
+        engine.local(
+            pa.table([pa.array(range(len(example.cases)), pa.int64()), *keys, times], schema=types)
+        ),
+    ]
+    return (
+        Join(
+            name="checked", left=EventSource(tables[1], time=AT), parts=[over(group_by, tables[0])]
+        ),
+        tables,
+    )
 
 
 def over(group_by: GroupBy, table: ir.Table) -> GroupBy:
@@ -137,8 +204,16 @@ def over(group_by: GroupBy, table: ir.Table) -> GroupBy:
     if isinstance(group_by.source, EntitySource):
         source: Any = EntitySource(rows, snapshot=group_by.source.snapshot)
     else:
-        source = EventSource(rows, time=group_by.source.time, topic=group_by.source.topic, order=group_by.source.order, id=group_by.source.id)
-    moved = [Aggregation(a.reduction.replace({old: new}), a.windows, a.by) for a in group_by.aggregations]
+        source = EventSource(
+            rows,
+            time=group_by.source.time,
+            topic=group_by.source.topic,
+            order=group_by.source.order,
+            id=group_by.source.id,
+        )
+    moved = [
+        Aggregation(a.reduction.replace({old: new}), a.windows, a.by) for a in group_by.aggregations
+    ]
     return evolve(group_by, source=source, aggregations=moved)
 
 
@@ -146,19 +221,31 @@ def over(group_by: GroupBy, table: ir.Table) -> GroupBy:
 
 
 def _spark_runs() -> bool:
-    """Whether this process has a Spark session already: none is started for a check that did not ask for it."""
+    """Whether this process has a Spark session already: none is started for a check that did not
+    ask for it.
+    """
     sql = sys.modules.get("pyspark.sql")
     return sql is not None and sql.SparkSession.getActiveSession() is not None
 
 
 def _spark() -> BaseBackend:
     if find_spec("pyspark") is None:
-        message = "Spark is not installed: pip install 'feature-workbench[spark]', or leave it out of engines"
+        message = (
+            "Spark is not installed: pip install 'feature-workbench[spark]', or leave it out of"
+            " engines"
+        )
         raise DefinitionError(message)
     from pyspark.sql import SparkSession  # noqa: PLC0415 an extra
 
     active = SparkSession.getActiveSession()
-    session = active or SparkSession.builder.master("local[*]").config("spark.ui.enabled", "false").config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2").getOrCreate()
+    session = (
+        active
+        or SparkSession.builder.master("local[*]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", "2")
+        .getOrCreate()
+    )
     return ibis.pyspark.connect(session)
 
 
@@ -176,7 +263,10 @@ def _lacking() -> list[str]:
 
 def _needs_store() -> None:
     if lacking := _lacking():
-        message = f"a store needs {lacking[0]}, which is not installed: pip install 'feature-workbench[postgres]'"
+        message = (
+            f"a store needs {lacking[0]}, which is not installed: pip install"
+            " 'feature-workbench[postgres]'"
+        )
         raise DefinitionError(message)
 
 

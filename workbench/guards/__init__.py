@@ -1,8 +1,9 @@
-"""Guards while exploring: what in a join's data makes training see what serving will not, each a sentence with its rows.
+"""Guards while exploring: what in a join's data makes training see what serving will not, each a
+sentence with its rows.
 
-One table a subject, asked in one aggregate: `EVENTS` of a source alone, `OF_KEYS` of its keys, `PARTS` of the left beside
-a part, `LEFTS` of the left alone, `LABELS` of its labels; and what an author declared of a
-source. What would make values wrong is refused before, by `workbench.checks`.
+One table a subject, asked in one aggregate: `EVENTS` of a source alone, `OF_KEYS` of its keys,
+`PARTS` of the left beside a part, `LEFTS` of the left alone, `LABELS` of its labels; and what an
+author declared of a source. What would make values wrong is refused before, by `workbench.checks`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,20 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join, JoinPart
     from workbench.previews.grid_page import Page
 
-__all__ = ["EVENTS", "LABELS", "LEFTS", "OF_KEYS", "PARTS", "Finding", "Seen", "guards", "guards_html", "guards_text", "of_group_by", "of_source"]
+__all__ = [
+    "EVENTS",
+    "LABELS",
+    "LEFTS",
+    "OF_KEYS",
+    "PARTS",
+    "Finding",
+    "Seen",
+    "guards",
+    "guards_html",
+    "guards_text",
+    "of_group_by",
+    "of_source",
+]
 
 PARTS = (*OF_PARTS, *late_load_guard.GUARDS)
 
@@ -48,12 +62,21 @@ PARTS = (*OF_PARTS, *late_load_guard.GUARDS)
 Seen = tuple[tuple[Finding, ...], Known | None]
 
 
-def guards(join: Join, engine: Engine, page: Page | None = None, *, now: datetime | None = None, seen: MutableMapping[GroupBy, Seen] | None = None) -> Iterator[Finding]:
-    """What the guards find in a join's left and sources on an engine, one by one; passes too, to be counted.
+def guards(
+    join: Join,
+    engine: Engine,
+    page: Page | None = None,
+    *,
+    now: datetime | None = None,
+    seen: MutableMapping[GroupBy, Seen] | None = None,
+) -> Iterator[Finding]:
+    """What the guards find in a join's left and sources on an engine, one by one.
 
-    Lazy: each source is scanned twice, once for its times and once for its keys, when its findings are asked for. With
-    `seen` that is kept by group-by, for the next call while the data stay. Without `now` nothing is held against a clock.
-    A guard that fails is a note that says so.
+    Passes too, to be counted.
+
+    Lazy: each source is scanned twice, once for its times and once for its keys, when its findings
+    are asked for. With `seen` that is kept by group-by, for the next call while the data stay.
+    Without `now` nothing is held against a clock. A guard that fails is a note that says so.
     """
     sources = {} if seen is None else seen
     at = None if now is None else _us(now)
@@ -85,7 +108,11 @@ def _us(now: datetime) -> int:
 
 def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen:
     """What the guards find in a group-by's source alone, and its keys; `now` in microseconds."""
-    told = tuple(found(Events(group_by, engine, now), EVENTS)) if isinstance(group_by.source, EventSource) else ()
+    told = (
+        tuple(found(Events(group_by, engine, now), EVENTS))
+        if isinstance(group_by.source, EventSource)
+        else ()
+    )
     try:
         keys = known(group_by, engine)
     except Exception as error:  # noqa: BLE001 said, and the rest goes on
@@ -94,10 +121,18 @@ def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen
 
 
 def of_group_by(join: Join, engine: Engine, *, now: datetime | None = None) -> Iterator[Finding]:
-    """What the guards find in the sources of a join that is a sample of a group-by's keys: all that needs no left."""
+    """What the guards find in the sources of a join that is a sample of a group-by's keys: all that
+    needs no left.
+    """
     at = None if now is None else _us(now)
     for part in join.parts:
-        yield from (_joined(f, [part]) for f in (*of_source(part.group_by, engine, at)[0], *of_checks(part.group_by, engine, at)))
+        yield from (
+            _joined(f, [part])
+            for f in (
+                *of_source(part.group_by, engine, at)[0],
+                *of_checks(part.group_by, engine, at),
+            )
+        )
 
 
 def _narrow(join: Join, whole: ir.Table) -> ir.Table:
@@ -108,4 +143,6 @@ def _narrow(join: Join, whole: ir.Table) -> ir.Table:
 
 def _joined(finding: Finding, parts: list[JoinPart]) -> Finding:
     """A source's finding, its features under the names that the join gives them."""
-    return evolve(finding, features=tuple(f"{p.head}_{name}" for p in parts for name in finding.features))
+    return evolve(
+        finding, features=tuple(f"{p.head}_{name}" for p in parts for name in finding.features)
+    )

@@ -1,4 +1,6 @@
-"""The guard of what a source's author declared: each of its data-quality checks that does not hold, with some rows that fail."""
+"""The guard of what a source's author declared: each of its data-quality checks that does not hold,
+with some rows that fail.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ ALL = 2**62  # an end after every event, in microseconds
 
 
 def of_checks(group_by: GroupBy, engine: Engine, now: int | None = None) -> Iterator[Finding]:
-    """What the checks of a source come to for all its events before `now`, by one scan; nothing where none is declared."""
+    """What the checks of a source come to for all its events before `now`, by one scan.
+
+    Nothing where none is declared.
+    """
     try:
         found = data_check_scan.of_source(group_by, engine, ALL if now is None else now)
     except Exception as error:  # noqa: BLE001 a check is any expression of its author on any engine: what fails is told as a note, and the other guards go on
@@ -30,6 +35,12 @@ def of_checks(group_by: GroupBy, engine: Engine, now: int | None = None) -> Iter
     for one in found:
         if one.status == ERROR:
             ends = "an upload would be refused" if one.blocks else "uploads go on"
-            yield Finding(f"check {one.check}", group_by.name, WARNING, f"{one.sentence}; {ends}", features=features)
+            yield Finding(
+                f"check {one.check}",
+                group_by.name,
+                WARNING,
+                f"{one.sentence}; {ends}",
+                features=features,
+            )
         else:
             yield Finding(f"check {one.check}", group_by.name, PASS)

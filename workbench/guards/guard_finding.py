@@ -13,9 +13,9 @@ MOST_ROWS = 1_000  # numbers of left rows that a finding names
 class Finding:
     """One guard's answer.
 
-    `kind` is a guard's name, `of` the group-by or left that it looked at. `rows` are numbers of left rows, from 1 in order
-    of time: the first 1,000 of the `count` that it concerns. `features` are the join's columns that it touches. A name
-    in the sentence stands between backticks.
+    `kind` is a guard's name, `of` the group-by or left that it looked at. `rows` are numbers of
+    left rows, from 1 in order of time: the first 1,000 of the `count` that it concerns. `features`
+    are the join's columns that it touches. A name in the sentence stands between backticks.
     """
 
     kind: str

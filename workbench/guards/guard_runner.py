@@ -1,4 +1,6 @@
-"""How guards are asked: those of one table in one aggregate, each alone where that fails, and none ends the others."""
+"""How guards are asked: those of one table in one aggregate, each alone where that fails, and none
+ends the others.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,10 @@ class Subject(Protocol):
 class Guard:
     """A question and what its answer means.
 
-    `ask` gives aggregates of the subject's table by name, or a question of its own, a small table; None where there is
-    nothing to ask. `judge` sees the answer, of a table its rows under `rows`, and gives what was found, or None: it passes.
-    `rows` picks the left rows that a finding concerns.
+    `ask` gives aggregates of the subject's table by name, or a question of its own, a small table;
+    None where there is nothing to ask. `judge` sees the answer, of a table its rows under `rows`,
+    and gives what was found, or None: it passes. `rows` picks the left rows that a finding
+    concerns.
     """
 
     kind: str
@@ -77,15 +80,32 @@ def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
             yield _judged(guard, subject, answers[guard.kind])
 
 
-def _together(subject: Subject, asked: Mapping[str, tuple[Guard, Mapping[str, ir.Scalar]]]) -> dict[str, Answer | Finding]:
+def _together(
+    subject: Subject, asked: Mapping[str, tuple[Guard, Mapping[str, ir.Scalar]]]
+) -> dict[str, Answer | Finding]:
     """The answers of many guards by one scan; by one each where one of them cannot be asked here."""
-    names = {(kind, name): f"a{i}" for i, (kind, name) in enumerate((kind, name) for kind, (_, question) in asked.items() for name in question)}
-    every = {names[kind, name]: value for kind, (_, question) in asked.items() for name, value in question.items()}
+    names = {
+        (kind, name): f"a{i}"
+        for i, (kind, name) in enumerate(
+            (kind, name) for kind, (_, question) in asked.items() for name in question
+        )
+    }
+    every = {
+        names[kind, name]: value
+        for kind, (_, question) in asked.items()
+        for name, value in question.items()
+    }
     try:
         told = subject.engine.fetch(subject.table.agg(**every)).to_pylist()[0] if every else {}
     except Exception:  # noqa: BLE001 which of them it was, and why, is said when each is asked alone
-        return {kind: _tried(guard, subject, partial(_answer, subject, question)) for kind, (guard, question) in asked.items()}
-    return {kind: {name: told[names[kind, name]] for name in question} for kind, (_, question) in asked.items()}
+        return {
+            kind: _tried(guard, subject, partial(_answer, subject, question))
+            for kind, (guard, question) in asked.items()
+        }
+    return {
+        kind: {name: told[names[kind, name]] for name in question}
+        for kind, (_, question) in asked.items()
+    }
 
 
 def _rows(subject: Subject, question: ir.Table) -> Answer:
@@ -93,7 +113,13 @@ def _rows(subject: Subject, question: ir.Table) -> Answer:
 
 
 def _answer(subject: Subject, question: Mapping[str, ir.Scalar]) -> Answer:
-    values = subject.engine.rows(subject.table.agg(**{f"a{i}": value for i, value in enumerate(question.values())}))[0] if question else ()
+    values = (
+        subject.engine.rows(
+            subject.table.agg(**{f"a{i}": value for i, value in enumerate(question.values())})
+        )[0]
+        if question
+        else ()
+    )
     return dict(zip(question, values, strict=True))
 
 
@@ -105,7 +131,8 @@ def _judged(guard: Guard, subject: Subject, answer: Answer | Finding) -> Finding
         return Finding(guard.kind, subject.name, PASS)
     if guard.rows is None or told.level == PASS or not told.count:
         return told
-    rows = _tried(guard, subject, lambda: _numbers(subject, guard.rows(subject, answer)))  # type: ignore[misc] # it was looked at above
+    # it was looked at above
+    rows = _tried(guard, subject, lambda: _numbers(subject, guard.rows(subject, answer)))  # type: ignore[misc]
     return rows if isinstance(rows, Finding) else evolve(told, rows=rows)
 
 
@@ -116,7 +143,10 @@ def _numbers(subject: Subject, which: ir.BooleanValue) -> tuple[int, ...]:
 
 
 def _tried(guard: Guard, subject: Subject, action: Callable[[], Any]) -> Any:
-    """What the action gives; a note where it fails, for a guard that cannot look must neither pass nor end a preview."""
+    """What the action gives.
+
+    A note where it fails, for a guard that cannot look must neither pass nor end a preview.
+    """
     try:
         return action()
     except Exception as error:  # noqa: BLE001 whatever it was, the rest is to be looked at
@@ -126,4 +156,9 @@ def _tried(guard: Guard, subject: Subject, action: Callable[[], Any]) -> Any:
 def unable(kind: str, of: str, error: Exception) -> Finding:
     """The note of a guard that could not look."""
     lines = str(error).strip().splitlines()
-    return Finding(kind, of, NOTE, f"this guard could not look at `{of}`: {lines[0] if lines else type(error).__name__}")
+    return Finding(
+        kind,
+        of,
+        NOTE,
+        f"this guard could not look at `{of}`: {lines[0] if lines else type(error).__name__}",
+    )

@@ -38,22 +38,65 @@ def _word(finding: Finding) -> str:
 
 
 def guards_html(findings: Iterable[Finding], *, live: bool = True) -> Markup:
-    """The strip as HTML, open while there is a warning; where it is live, a button for each finding whose rows are known."""
+    """The strip as HTML, open while there is a warning.
+
+    Where it is live, a button for each finding whose rows are known.
+    """
     told = ordered(findings)
-    counts = (tag("span", _sign(level), f" {said}", class_=f"mark {SIGNS[level][1]}") for level, said in _counts(told))
+    counts = (
+        tag("span", _sign(level), f" {said}", class_=f"mark {SIGNS[level][1]}")
+        for level, said in _counts(told)
+    )
     lines = [_line(f, live=live) for f in told if f.level != PASS]
     opened = {"open": ""} if any(f.level == WARNING for f in told) else {}
-    return tag("details", tag("summary", tag("b", "Guards"), *counts), tag("ul", *lines) if lines else "", class_="guards", **opened)
+    return tag(
+        "details",
+        tag("summary", tag("b", "Guards"), *counts),
+        tag("ul", *lines) if lines else "",
+        class_="guards",
+        **opened,
+    )
 
 
 def _sign(level: str) -> Markup:
-    strokes = (tag("path", d=d, fill=fill, stroke="currentColor", stroke_width="1.4") for d, fill in DRAWN[level])
-    return tag("svg", *strokes, viewBox="0 0 12 12", width="12", height="12", aria_hidden="true", class_="dot")
+    strokes = (
+        tag("path", d=d, fill=fill, stroke="currentColor", stroke_width="1.4")
+        for d, fill in DRAWN[level]
+    )
+    return tag(
+        "svg",
+        *strokes,
+        viewBox="0 0 12 12",
+        width="12",
+        height="12",
+        aria_hidden="true",
+        class_="dot",
+    )
 
 
 def _line(finding: Finding, *, live: bool) -> Markup:
-    word = tag("span", _sign(finding.level), f" {_word(finding)}", class_=f"mark {SIGNS[finding.level][1]}", title=finding.level)
-    show = tag("button", "show", type="button", class_="link", data_send="guard", data_slot="view", data_params=json.dumps({"guard": finding.name}), data_focus=f"guard {finding.name}", aria_label=f"show the rows of {_word(finding)}, {finding.of}") if live and finding.rows else ""
+    word = tag(
+        "span",
+        _sign(finding.level),
+        f" {_word(finding)}",
+        class_=f"mark {SIGNS[finding.level][1]}",
+        title=finding.level,
+    )
+    show = (
+        tag(
+            "button",
+            "show",
+            type="button",
+            class_="link",
+            data_send="guard",
+            data_slot="view",
+            data_params=json.dumps({"guard": finding.name}),
+            data_focus=f"guard {finding.name}",
+            aria_label=f"show the rows of {_word(finding)}, {finding.of}",
+        )
+        if live and finding.rows
+        else ""
+    )
     return tag("li", word, tag("span", _said(finding.sentence)), show)
 
 
@@ -68,4 +111,12 @@ def guards_text(findings: Iterable[Finding]) -> str:
     shown = [f for f in told if f.level != PASS]
     wide = max((len(_word(f)) for f in shown), default=0)
     head = "guards: " + (", ".join(said for _, said in _counts(told)) or "none asked")
-    return written([head, *(f"  {SIGNS[f.level][0]} {_word(f):<{wide}}  {f.sentence.replace('`', '')}" for f in shown)])
+    return written(
+        [
+            head,
+            *(
+                f"  {SIGNS[f.level][0]} {_word(f):<{wide}}  {f.sentence.replace('`', '')}"
+                for f in shown
+            ),
+        ]
+    )

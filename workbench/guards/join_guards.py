@@ -1,4 +1,6 @@
-"""Guards of a left and one part of a join: which keys meet, and what the windows of the left rows can see."""
+"""Guards of a left and one part of a join: which keys meet, and what the windows of the left rows
+can see.
+"""
 
 from __future__ import annotations
 
@@ -48,22 +50,31 @@ class Matched:
         """One row a left row."""
         left = self.left.mutate(**{AT: instant(self.left[US], self.group_by)})
         keys = self.keys.table
-        return left.left_join(keys, [left[a] == keys[f"_fw_key{i}"] for i, (a, _) in enumerate(self.part.keys)])
+        return left.left_join(
+            keys, [left[a] == keys[f"_fw_key{i}"] for i, (a, _) in enumerate(self.part.keys)]
+        )
 
     @property
     def there(self) -> Any:
         """Whether a left row has a key at all."""
-        return reduce(lambda a, b: a & b, (self.table[left].notnull() for left, _ in self.part.keys))
+        return reduce(
+            lambda a, b: a & b, (self.table[left].notnull() for left, _ in self.part.keys)
+        )
 
     def features(self, chosen: Any = None) -> tuple[str, ...]:
         """The join's columns that this part gives, or some of them."""
-        return tuple(f"{self.part.head}_{f.name}" for f in (self.group_by.outputs if chosen is None else chosen))
+        return tuple(
+            f"{self.part.head}_{f.name}"
+            for f in (self.group_by.outputs if chosen is None else chosen)
+        )
 
     @cached_property
     def span(self) -> tuple[int | None, bool]:
         """The first time in the source, and whether all its times, of several, are midnights."""
         keys = self.keys.table
-        ((first, off, rows),) = self.engine.rows(keys.agg(first=keys[FIRST].min(), off=keys[OFF].max(), rows=keys[N].sum()))
+        ((first, off, rows),) = self.engine.rows(
+            keys.agg(first=keys[FIRST].min(), off=keys[OFF].max(), rows=keys[N].sum())
+        )
         return first, not off and (rows or 0) > 1
 
     @property
@@ -78,7 +89,8 @@ class Matched:
 
     def tail(self, feature: Feature) -> Any:
         """Where a feature's window begins for each left row."""
-        return EventRows(self.group_by, self.engine).tail(self.table[AT], feature.window)  # type: ignore[arg-type] # it has one
+        # it has one
+        return EventRows(self.group_by, self.engine).tail(self.table[AT], feature.window)  # type: ignore[arg-type]
 
 
 # --- history: windows that reach back before the first event
@@ -90,7 +102,8 @@ def _before(s: Matched, feature: Feature) -> Any:
 
 def _lengths(s: Matched) -> list[Feature]:
     """One feature a window, the longest first."""
-    return sorted({f.window: f for f in s.windowed}.values(), key=lambda f: f.window, reverse=True)  # type: ignore[arg-type,return-value] # each has one
+    # each has one
+    return sorted({f.window: f for f in s.windowed}.values(), key=lambda f: f.window, reverse=True)  # type: ignore[arg-type,return-value]
 
 
 def _ask_history(s: Matched) -> Mapping[str, Any] | None:
@@ -105,25 +118,60 @@ def _ask_history(s: Matched) -> Mapping[str, Any] | None:
     asked = {"rows": s.table.count()}
     for i, feature in enumerate(_lengths(s)):
         before = _before(s, feature)
-        asked |= {f"short {i}": counted(before), f"reach {i}": (s.table[AT] - s.first).max(where=before)}
+        asked |= {
+            f"short {i}": counted(before),
+            f"reach {i}": (s.table[AT] - s.first).max(where=before),
+        }
     return asked
 
 
 def _judge_history(s: Matched, a: Answer) -> Finding | None:
     if s.first is None:
-        return Finding("history", s.name, WARNING, f"{s.title} has no rows with a key and a time: every feature of `{s.group_by.name}` is empty; load it, or look at the filters of its source", features=s.features())
+        return Finding(
+            "history",
+            s.name,
+            WARNING,
+            f"{s.title} has no rows with a key and a time: every feature of `{s.group_by.name}` is"
+            " empty; load it, or look at the filters of its source",
+            features=s.features(),
+        )
     if not s.timed:
-        return Finding("history", s.name, WARNING, f"{some(a['none'], a['rows'], 'rows')} lie before the end of the first snapshot of {s.title} ({moment(s.first)}): every feature is null there; load older snapshots, or leave these rows out", count=a["none"], features=s.features()) if a["none"] else None
+        return (
+            Finding(
+                "history",
+                s.name,
+                WARNING,
+                f"{some(a['none'], a['rows'], 'rows')} lie before the end of the first snapshot of"
+                f" {s.title} ({moment(s.first)}): every feature is null there; load older"
+                " snapshots, or leave these rows out",
+                count=a["none"],
+                features=s.features(),
+            )
+            if a["none"]
+            else None
+        )
     short = _short(s, a)
     if not short:
         return None
     number, longest = next(iter(short.items()))
     n, reach = a[f"short {number}"], a[f"reach {number}"]
     # a sawtooth window may hold up to its hop more than its length, of which nothing is to be said
-    held = f"; their values hold at most {span(reach)}" if 0 < reach < in_us(longest.window.length) else ""  # type: ignore[union-attr] # it has one
-    sentence = f"{longest.window.words} windows of {some(n, a['rows'], 'rows')} reach back before the first event of {s.title} ({moment(s.first)}){held}: load older events, or leave these rows out"  # type: ignore[union-attr] # as above
+    held = (
+        f"; their values hold at most {span(reach)}"
+        if 0 < reach < in_us(longest.window.length)  # type: ignore[union-attr]  # it has one
+        else ""
+    )
+    # as above
+    sentence = f"{longest.window.words} windows of {some(n, a['rows'], 'rows')} reach back before the first event of {s.title} ({moment(s.first)}){held}: load older events, or leave these rows out"  # type: ignore[union-attr]
     windows = {f.window for f in short.values()}
-    return Finding("history", s.name, WARNING, sentence, count=n, features=s.features(f for f in s.windowed if f.window in windows))
+    return Finding(
+        "history",
+        s.name,
+        WARNING,
+        sentence,
+        count=n,
+        features=s.features(f for f in s.windowed if f.window in windows),
+    )
 
 
 def _short(s: Matched, a: Answer) -> dict[int, Feature]:
@@ -149,7 +197,19 @@ def _ask_future(s: Matched) -> Mapping[str, Any] | None:
 
 
 def _judge_future(s: Matched, a: Answer) -> Finding | None:
-    return Finding("future", s.name, NOTE, f"{some(a['n'], a['rows'], 'rows')} have events of {s.title} at or after `t`: none is counted", count=a["n"], features=s.features()) if a["n"] else None
+    return (
+        Finding(
+            "future",
+            s.name,
+            NOTE,
+            f"{some(a['n'], a['rows'], 'rows')} have events of {s.title} at or after `t`: none is"
+            " counted",
+            count=a["n"],
+            features=s.features(),
+        )
+        if a["n"]
+        else None
+    )
 
 
 # --- granularity: days that count before they are over
@@ -168,7 +228,12 @@ def _judge_granularity(s: Matched, a: Answer) -> Finding | None:
     if not a["n"] or not s.span[1]:
         return None
     time = s.group_by.events.time
-    sentence = f"every `{time}` of {s.title} is the start of a day, and {some(a['n'], a['rows'], 'rows')} ask within one: an event of that day counts from its midnight on, hours before it happened; use the time itself, accuracy='snapshot', or the day's end, `{recomputed(time, ' + ibis.interval(days=1)')}`"
+    sentence = (
+        f"every `{time}` of {s.title} is the start of a day, and {some(a['n'], a['rows'], 'rows')}"
+        " ask within one: an event of that day counts from its midnight on, hours before it"
+        " happened; use the time itself, accuracy='snapshot', or the day's end,"
+        f" `{recomputed(time, ' + ibis.interval(days=1)')}`"
+    )
     return Finding("granularity", s.name, WARNING, sentence, count=a["n"], features=s.features())
 
 
@@ -186,11 +251,17 @@ def _ask_keys(s: Matched) -> Mapping[str, Any]:
 def _judge_keys(s: Matched, a: Answer) -> Finding | None:
     if not a["unmet"]:
         return None
-    fact = f"{some(a['unmet'], a['rows'], 'rows')} have a {', '.join(f'`{left}`' for left, _ in s.part.keys)} that is nowhere in {s.title}"
+    fact = (
+        f"{some(a['unmet'], a['rows'], 'rows')} have a"
+        f" {', '.join(f'`{left}`' for left, _ in s.part.keys)} that is nowhere in {s.title}"
+    )
     near = _near(s)
     if near is not None:
         n, mine, theirs = near
-        sentence = f"{fact}; {n:,} would match but for how they are written, as {short(mine)} and {short(theirs)}: write both alike in their tables, with .strip(), .lower() or a cast"
+        sentence = (
+            f"{fact}; {n:,} would match but for how they are written, as {short(mine)} and"
+            f" {short(theirs)}: write both alike in their tables, with .strip(), .lower() or a cast"
+        )
     elif a["unmet"] > MET * a["there"]:
         sentence = f"{fact}: their features are empty; check that both name the same thing"
     else:
@@ -199,16 +270,25 @@ def _judge_keys(s: Matched, a: Answer) -> Finding | None:
 
 
 def _near(s: Matched) -> tuple[int, str, str] | None:
-    """How many left rows without a match would have one if both sides were written plainly, with the first pair."""
-    ((left, _), *more) = s.part.keys
+    """How many left rows without a match would have one if both sides were written plainly, with
+    the first pair.
+    """
+    (left, _), *more = s.part.keys
     if more or not s.table[left].type().is_string():
         return None
     strange = s.table.filter(_unmet(s)).select(mine=s.table[left])
     strange = strange.mutate(_fw_like=_plainly(strange.mine))
-    theirs = s.keys.table.select(theirs=s.keys.table["_fw_key0"], _fw_like=_plainly(s.keys.table["_fw_key0"]))
+    theirs = s.keys.table.select(
+        theirs=s.keys.table["_fw_key0"], _fw_like=_plainly(s.keys.table["_fw_key0"])
+    )
     theirs = theirs.group_by("_fw_like").agg(theirs=theirs.theirs.min())
     pairs = strange.join(theirs, "_fw_like").group_by("mine", "theirs").agg(n=lambda t: t.count())
-    found = s.engine.rows(pairs.mutate(all=pairs.n.sum().over()).order_by("mine").limit(1).select("all", "mine", "theirs"))
+    found = s.engine.rows(
+        pairs.mutate(all=pairs.n.sum().over())
+        .order_by("mine")
+        .limit(1)
+        .select("all", "mine", "theirs")
+    )
     return (int(found[0][0]), found[0][1], found[0][2]) if found else None
 
 
@@ -225,22 +305,35 @@ def _ask_zone(s: Matched) -> Mapping[str, Any] | None:
 
 
 def _judge_zone(s: Matched, _: Answer) -> Finding | None:
-    mine, theirs = s.join.left.table.schema[s.join.left.time].timezone, s.group_by.source.table.schema[s.group_by.events.time].timezone
+    mine, theirs = (
+        s.join.left.table.schema[s.join.left.time].timezone,
+        s.group_by.source.table.schema[s.group_by.events.time].timezone,
+    )
     if (mine is None) == (theirs is None):
         return None
     left = f"`{s.join.left.time}` of {title(s.join.left.table)}", mine
     right = f"`{s.group_by.events.time}` of {s.title}", theirs
     (naive, _none), (zoned, zone) = (left, right) if mine is None else (right, left)
-    sentence = f"{naive} has no zone and is read as UTC, beside {zoned}, which is in {zone}: if the first is local time, every window is off by its distance to UTC; give it its zone in the table"
+    sentence = (
+        f"{naive} has no zone and is read as UTC, beside {zoned}, which is in {zone}: if the first"
+        " is local time, every window is off by its distance to UTC; give it its zone in the table"
+    )
     return Finding("zone", s.name, WARNING, sentence, features=s.features())
 
 
 def _ask_timeless(s: Matched) -> Mapping[str, Any] | None:
-    return {} if isinstance(s.group_by.source, EntitySource) and s.group_by.entity.snapshot is None else None
+    return (
+        {}
+        if isinstance(s.group_by.source, EntitySource) and s.group_by.entity.snapshot is None
+        else None
+    )
 
 
 def _judge_timeless(s: Matched, _: Answer) -> Finding | None:
-    sentence = f"{s.title} has no time: every row gets its columns as they are now, whatever `t`, and what changed since tells the future; keep daily snapshots of it"
+    sentence = (
+        f"{s.title} has no time: every row gets its columns as they are now, whatever `t`, and what"
+        " changed since tells the future; keep daily snapshots of it"
+    )
     return Finding("known_after", s.name, WARNING, sentence, features=s.features())
 
 

@@ -1,4 +1,7 @@
-"""What is known of a source's keys: how many rows each has, and when; and the guard of a key that has most of them."""
+"""What is known of a source's keys: how many rows each has, and when.
+
+And the guard of a key that has most of them.
+"""
 
 from __future__ import annotations
 
@@ -44,31 +47,69 @@ class Known:
 
 
 def known(group_by: GroupBy, engine: Engine) -> Known:
-    """The keys of a source, kept in a temporary table: read once, asked often. `OFF` is 1 where a key has a time that is no midnight."""
+    """The keys of a source, kept in a temporary table: read once, asked often.
+
+    `OFF` is 1 where a key has a time that is no midnight.
+    """
     if isinstance(group_by.source, EventSource):
         events = Events(group_by, engine)
-        rows = events.table.select(**{f"_fw_key{i}": events.value(k) for i, k in enumerate(group_by.keys)}, **{EVENT: events.table[US]})
+        rows = events.table.select(
+            **{f"_fw_key{i}": events.value(k) for i, k in enumerate(group_by.keys)},
+            **{EVENT: events.table[US]},
+        )
     else:
         snapshots = EntityRows(group_by, engine)
-        rows = snapshots.table.select(**snapshots.keys(snapshots.table), **snapshots.ended(snapshots.table))
+        rows = snapshots.table.select(
+            **snapshots.keys(snapshots.table), **snapshots.ended(snapshots.table)
+        )
     keys = [f"_fw_key{i}" for i in range(len(group_by.keys))]
     there = rows.filter([rows[c].notnull() for c in (*keys, EVENT)])
-    return Known(group_by, engine, engine.keep(there.group_by(keys).agg(**{N: there.count(), FIRST: there[EVENT].min(), LAST: there[EVENT].max(), OFF: (there[EVENT] % in_us(DAY) != 0).ifelse(1, 0).max()})))
+    return Known(
+        group_by,
+        engine,
+        engine.keep(
+            there.group_by(keys).agg(
+                **{
+                    N: there.count(),
+                    FIRST: there[EVENT].min(),
+                    LAST: there[EVENT].max(),
+                    OFF: (there[EVENT] % in_us(DAY) != 0).ifelse(1, 0).max(),
+                }
+            )
+        ),
+    )
 
 
 def _ask_skew(k: Known) -> Mapping[str, Any]:
-    return {"rows": k.table[N].sum().cast("int64"), "keys": k.table.count(), "most": k.table[N].max()}
+    return {
+        "rows": k.table[N].sum().cast("int64"),
+        "keys": k.table.count(),
+        "most": k.table[N].max(),
+    }
 
 
 def _judge_skew(k: Known, a: Answer) -> Finding | None:
-    if not a["rows"] or a["rows"] < ENOUGH or a["most"] <= HEAVY * a["rows"] or not isinstance(k.group_by.source, EventSource):
+    if (
+        not a["rows"]
+        or a["rows"] < ENOUGH
+        or a["most"] <= HEAVY * a["rows"]
+        or not isinstance(k.group_by.source, EventSource)
+    ):
         return None
     keys = [f"_fw_key{i}" for i in range(len(k.group_by.keys))]
     key = k.engine.rows(k.table.order_by(ibis.desc(N), *keys).limit(1).select(*keys))[0]
-    said = ", ".join(f"`{name}` {short(value)}" for name, value in zip(k.group_by.keys, key, strict=True))
+    said = ", ".join(
+        f"`{name}` {short(value)}" for name, value in zip(k.group_by.keys, key, strict=True)
+    )
     name = title(k.group_by.source.table)
-    sentence = f"one key of {a['keys']:,}, {said}, has {a['most'] / a['rows']:.0%} of the {a['rows']:,} events of {name}: if it stands for 'unknown', make it null; its windows take longest to compute and to fetch"
-    return Finding("skew", k.name, NOTE, sentence, features=tuple(f.name for f in k.group_by.outputs))
+    sentence = (
+        f"one key of {a['keys']:,}, {said}, has {a['most'] / a['rows']:.0%} of the {a['rows']:,}"
+        f" events of {name}: if it stands for 'unknown', make it null; its windows take longest to"
+        " compute and to fetch"
+    )
+    return Finding(
+        "skew", k.name, NOTE, sentence, features=tuple(f.name for f in k.group_by.outputs)
+    )
 
 
 GUARDS = (Guard("skew", _ask_skew, _judge_skew),)

@@ -33,7 +33,11 @@ def _ask_load(s: Matched) -> ir.Table | None:
     if not loads:
         return None
     events = Events(s.group_by, s.engine)
-    late = events.table.select(**{f"_fw_key{i}": events.value(k) for i, k in enumerate(s.group_by.keys)}, **{EVENT: events.table[US]}, _fw_load=events.clock(loads[0]))
+    late = events.table.select(
+        **{f"_fw_key{i}": events.value(k) for i, k in enumerate(s.group_by.keys)},
+        **{EVENT: events.table[US]},
+        _fw_load=events.clock(loads[0]),
+    )
     late = late.filter(late["_fw_load"] > late[EVENT])
     left = _sampled(s)
     bounds = left.agg(low=left[AT].min(), high=left[AT].max())
@@ -41,10 +45,24 @@ def _ask_load(s: Matched) -> ir.Table | None:
     if low is None:
         return None
     late = late.filter((late[EVENT] < high) & (late["_fw_load"] > low))
-    pairs = left.join(late, [*(left[a] == late[f"_fw_key{i}"] for i, (a, _) in enumerate(s.part.keys)), late[EVENT] < left[AT], late["_fw_load"] > left[AT], *_within(s, late, left)])
-    counted = pairs.group_by(ROW).agg(n=pairs.count(), most=(pairs["_fw_load"] - pairs[EVENT]).max())
+    pairs = left.join(
+        late,
+        [
+            *(left[a] == late[f"_fw_key{i}"] for i, (a, _) in enumerate(s.part.keys)),
+            late[EVENT] < left[AT],
+            late["_fw_load"] > left[AT],
+            *_within(s, late, left),
+        ],
+    )
+    counted = pairs.group_by(ROW).agg(
+        n=pairs.count(), most=(pairs["_fw_load"] - pairs[EVENT]).max()
+    )
     looked = left.agg(looked=left.count()).cross_join(s.left.agg(all=s.left.count()))
-    return looked.left_join(counted, ibis.literal(value=True)).select("looked", "all", ROW, "n", "most").order_by(ROW)
+    return (
+        looked.left_join(counted, ibis.literal(value=True))
+        .select("looked", "all", ROW, "n", "most")
+        .order_by(ROW)
+    )
 
 
 def _within(s: Matched, late: ir.Table, left: ir.Table) -> list[Any]:
@@ -60,7 +78,11 @@ def _sampled(s: Matched) -> ir.Table:
     ((rows,),) = s.engine.rows(s.left.agg(n=s.left.count()))
     step = max(-(-int(rows) // SAMPLE), 1)
     left = s.left.mutate(**{AT: instant(s.left[US], s.group_by)})
-    return s.engine.keep(left.filter(left[ROW] % step == 0).select(ROW, AT, *dict.fromkeys(a for a, _ in s.part.keys)))
+    return s.engine.keep(
+        left.filter(left[ROW] % step == 0).select(
+            ROW, AT, *dict.fromkeys(a for a, _ in s.part.keys)
+        )
+    )
 
 
 def _judge_load(s: Matched, a: Answer) -> Finding | None:
@@ -69,9 +91,22 @@ def _judge_load(s: Matched, a: Answer) -> Finding | None:
         return None
     looked, every, events = a["rows"][0]["looked"], a["rows"][0]["all"], sum(r["n"] for r in short)
     column = _loads(s)[0]
-    sentence = f"{some(len(short), looked, 'rows')}{' looked at' if looked < every else ''} count events of {s.title} that were not loaded by their `t`, {events:,} in all, up to {span(max(r['most'] for r in short))} late (`{column}`): served live they would lack them; make `{column}` the time, or give `t` a delay"
+    sentence = (
+        f"{some(len(short), looked, 'rows')}{' looked at' if looked < every else ''} count events"
+        f" of {s.title} that were not loaded by their `t`, {events:,} in all, up to"
+        f" {span(max(r['most'] for r in short))} late (`{column}`): served live they would lack"
+        f" them; make `{column}` the time, or give `t` a delay"
+    )
     rows = tuple(int(r[ROW]) + 1 for r in short)
-    return Finding("load", s.name, WARNING if len(short) >= LATE * looked else NOTE, sentence, rows, len(short), s.features())
+    return Finding(
+        "load",
+        s.name,
+        WARNING if len(short) >= LATE * looked else NOTE,
+        sentence,
+        rows,
+        len(short),
+        s.features(),
+    )
 
 
 GUARDS = (Guard("load", _ask_load, _judge_load),)

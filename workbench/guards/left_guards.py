@@ -1,4 +1,6 @@
-"""Guards of the rows to enrich: rows that repeat, times that have not come, labels that a feature gives away."""
+"""Guards of the rows to enrich: rows that repeat, times that have not come, labels that a feature
+gives away.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,14 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
     from workbench.previews.grid_page import Page
 
-LABEL = re.compile(r"(.*_)?(labels?|target|y|outcome|churn(ed)?|fraud(ulent)?|converted|conversion|default(ed)?|clicked|cancell?ed|responded)(_.*)?", re.IGNORECASE)
-SAMPLE, LEAST = 200, 20  # left rows whose features are held against a label, and the fewest that tell anything
+LABEL = re.compile(
+    r"(.*_)?(labels?|target|y|outcome|churn(ed)?|fraud(ulent)?|converted|conversion|default(ed)?|clicked|cancell?ed|responded)(_.*)?",
+    re.IGNORECASE,
+)
+SAMPLE, LEAST = (
+    200,
+    20,
+)  # left rows whose features are held against a label, and the fewest that tell anything
 N = "_fw_n"  # not one of the left's own names
 NEARLY = 0.999  # a correlation
 
@@ -38,8 +46,23 @@ NEARLY = 0.999  # a correlation
 class Left:
     """A join's left on an engine, each row numbered; with a page of a preview where there is one."""
 
-    def __init__(self, join: Join, engine: Engine, table: ir.Table, whole: ir.Table, now: int | None, page: Page | None) -> None:
-        self.join, self.engine, self.table, self.whole, self.now, self.page = join, engine, table, whole, now, page
+    def __init__(
+        self,
+        join: Join,
+        engine: Engine,
+        table: ir.Table,
+        whole: ir.Table,
+        now: int | None,
+        page: Page | None,
+    ) -> None:
+        self.join, self.engine, self.table, self.whole, self.now, self.page = (
+            join,
+            engine,
+            table,
+            whole,
+            now,
+            page,
+        )
         self.name, self.title = join.name, title(join.left.table)
 
     @property
@@ -55,11 +78,15 @@ class Left:
     @cached_property
     def asked(self) -> frozenset[str]:
         """The left's columns that derivations use."""
-        return frozenset(f.name for d in self.join.derivations for f in d.node.find(ops.Field)) & set(self.join.left.table.schema.names)
+        return frozenset(
+            f.name for d in self.join.derivations for f in d.node.find(ops.Field)
+        ) & set(self.join.left.table.schema.names)
 
     @property
     def labels(self) -> list[str]:
-        """The left's columns that may be labels: neither keys nor its time, used by no derivation, and called so; any other where a page has their rows."""
+        """The left's columns that may be labels: neither keys nor its time, used by no derivation,
+        and called so; any other where a page has their rows.
+        """
         schema = self.join.left.table.schema
         plain = (c for c, t in schema.items() if t.is_numeric() or t.is_boolean() or t.is_string())
         others = [c for c in plain if c not in {*self.keys, self.join.left.time, *self.asked}]
@@ -72,13 +99,17 @@ class Left:
 
     @cached_property
     def sample(self) -> Sequence[Mapping[str, Any]]:
-        """Some rows with their features: the page's, if these are enough, else some from all over the left."""
+        """Some rows with their features: the page's, if these are enough, else some from all over
+        the left.
+        """
         if self.page is not None and self.paged:
             return self.page.rows
         ((rows,),) = self.engine.rows(self.table.agg(n=self.table.count()))
         step = max(-(-int(rows) // SAMPLE), 1)
         kept = self.engine.keep(self.whole.filter(self.whole[ROW] % step == 0))
-        return fetched(self.engine, training_set(self.join, self.engine, kept, briefly)).to_pylist(maps_as_pydicts="strict")
+        return fetched(self.engine, training_set(self.join, self.engine, kept, briefly)).to_pylist(
+            maps_as_pydicts="strict"
+        )
 
 
 def _ask_unit(s: Left) -> Mapping[str, Any]:
@@ -99,7 +130,11 @@ def _ask_clock(s: Left) -> Mapping[str, Any] | None:
 def _judge_clock(s: Left, a: Answer) -> Finding | None:
     if not a["n"]:
         return None
-    sentence = f"{some(a['n'], a['rows'], 'rows')} of {s.title} have a `{s.join.left.time}` after now, up to {moment(a['last'])}: their windows are not over, and their features will change; leave them out, or check the zone and unit"
+    sentence = (
+        f"{some(a['n'], a['rows'], 'rows')} of {s.title} have a `{s.join.left.time}` after now, up"
+        f" to {moment(a['last'])}: their windows are not over, and their features will change;"
+        " leave them out, or check the zone and unit"
+    )
     return Finding("clock", s.name, WARNING, sentence, count=a["n"], features=s.features)
 
 
@@ -114,7 +149,11 @@ def _ask_nulls(s: Left) -> Mapping[str, Any]:
 def _judge_nulls(s: Left, a: Answer) -> Finding | None:
     if not a["n"]:
         return None
-    sentence = f"{some(a['n'], a['rows'], 'rows')} of {s.title} have no {' or no '.join(f'`{k}`' for k in s.keys)}: every feature of a part that needs it is null there, counts too"
+    sentence = (
+        f"{some(a['n'], a['rows'], 'rows')} of {s.title} have no"
+        f" {' or no '.join(f'`{k}`' for k in s.keys)}: every feature of a part that needs it is"
+        " null there, counts too"
+    )
     return Finding("nulls", s.name, NOTE, sentence, count=a["n"], features=s.features)
 
 
@@ -123,7 +162,9 @@ def _ask_rows(s: Left) -> ir.Table:
     named = s.table.filter([s.table[k].notnull() for k in s.keys])
     groups = named.group_by(*s.keys, US).agg(**{N: named.count()})
     several = groups.filter(groups[N] > 1)
-    return several.agg(groups=several.count(), rows=several[N].sum().cast("int64"), most=several[N].max())
+    return several.agg(
+        groups=several.count(), rows=several[N].sum().cast("int64"), most=several[N].max()
+    )
 
 
 def _judge_rows(s: Left, a: Answer) -> Finding | None:
@@ -132,7 +173,11 @@ def _judge_rows(s: Left, a: Answer) -> Finding | None:
         return None
     ((rows,),) = s.engine.rows(s.table.agg(n=s.table.count()))
     names = ", ".join(f"`{k}`" for k in (*s.keys, s.join.left.time))
-    sentence = f"{some(told['rows'], rows, 'rows')} of {s.title} share {names} with another, up to {told['most']:,} of one: their features are equal, and each counts as an example of its own; keep one, or say what tells them apart"
+    sentence = (
+        f"{some(told['rows'], rows, 'rows')} of {s.title} share {names} with another, up to"
+        f" {told['most']:,} of one: their features are equal, and each counts as an example of its"
+        " own; keep one, or say what tells them apart"
+    )
     return Finding("rows", s.name, WARNING, sentence, _repeated(s), told["rows"], s.features)
 
 
@@ -157,37 +202,79 @@ def _judge_label(s: Left, _: Answer) -> Finding | None:
 def _derived(s: Left) -> Finding | None:
     """Derivations that take a column of the left that is called as labels are."""
     for d in s.join.derivations:
-        used = [f.name for f in d.node.find(ops.Field) if f.name in s.asked and LABEL.fullmatch(f.name)]
+        used = [
+            f.name for f in d.node.find(ops.Field) if f.name in s.asked and LABEL.fullmatch(f.name)
+        ]
         if used:
-            return Finding("label", s.name, WARNING, f"`{d.name}` is computed from `{used[0]}` of {s.title}, which looks like a label: what is to be predicted is no feature; leave it out", features=(d.name,))
+            return Finding(
+                "label",
+                s.name,
+                WARNING,
+                f"`{d.name}` is computed from `{used[0]}` of {s.title}, which looks like a label:"
+                " what is to be predicted is no feature; leave it out",
+                features=(d.name,),
+            )
     return None
 
 
 def _sourced(s: Left) -> Finding | None:
-    """Features over the left's own table that take its label: past rows' labels, which may be known only later."""
+    """Features over the left's own table that take its label: past rows' labels, which may be known
+    only later.
+    """
     tables = {t.name for t in s.join.left.table.find(ops.UnboundTable)}
     for part in s.join.parts:
         if not tables & {t.name for t in part.group_by.source.table.find(ops.UnboundTable)}:
             continue
-        features = [f for f in part.group_by.computed if any(LABEL.fullmatch(c.name) for c in inline(f.node).find(ops.Field, filter=ops.Value))]
+        features = [
+            f
+            for f in part.group_by.computed
+            if any(
+                LABEL.fullmatch(c.name) for c in inline(f.node).find(ops.Field, filter=ops.Value)
+            )
+        ]
         if features:
             names = [f"{part.head}_{f.name}" for f in features]
-            sentence = f"{listed(names)} {'are' if len(names) > 1 else 'is'} computed from a label of {s.title} itself: a row's own is never counted, but the label of an earlier row may have become known only after `t`; give such events the time when their label was known"
+            sentence = (
+                f"{listed(names)} {'are' if len(names) > 1 else 'is'} computed from a label of"
+                f" {s.title} itself: a row's own is never counted, but the label of an earlier row"
+                " may have become known only after `t`; give such events the time when their label"
+                " was known"
+            )
             return Finding("label", s.name, WARNING, sentence, features=tuple(names))
     return None
 
 
 def _determined(s: Left) -> Finding | None:
-    """Features that, on a sample, are a column of the left, or as good as one that is called as labels are."""
+    """Features that, on a sample, are a column of the left, or as good as one that is called as
+    labels are.
+    """
     for column in s.labels:
         for feature in s.join.outputs:
-            pairs = [(r[column], r[feature.name]) for r in s.sample if r[column] is not None and r[feature.name] is not None]
-            if len(pairs) < LEAST or len({a for a, _ in pairs}) < 2:  # noqa: PLR2004 a constant is told by anything
+            pairs = [
+                (r[column], r[feature.name])
+                for r in s.sample
+                if r[column] is not None and r[feature.name] is not None
+            ]
+            # a constant is told by anything
+            if len(pairs) < LEAST or len({a for a, _ in pairs}) < 2:  # noqa: PLR2004
                 continue
             same = all(a == b for a, b in pairs)
-            told = "is equal to" if same else "all but determines" if LABEL.fullmatch(column) and abs(_correlation(pairs)) > NEARLY else ""
+            told = (
+                "is equal to"
+                if same
+                else (
+                    "all but determines"
+                    if LABEL.fullmatch(column) and abs(_correlation(pairs)) > NEARLY
+                    else ""
+                )
+            )
             if told:
-                sentence = f"`{feature.name}` {told} `{column}` of {s.title} in {len(pairs):,} of {len(s.sample):,} rows looked at: a model that has it need not learn anything; look where it comes from, and leave it out if that is `{column}` itself"
+                sentence = (
+                    f"`{feature.name}` {told} `{column}` of {s.title} in {len(pairs):,} of"
+                    f" {len(s.sample):,} rows looked at: a model that has it need not learn"
+                    f" anything; look where it comes from, and leave it out if that is `{column}`"
+                    " itself"
+                )
                 return Finding("label", s.name, WARNING, sentence, features=(feature.name,))
     return None
 
@@ -199,7 +286,11 @@ def _correlation(pairs: Sequence[tuple[Any, Any]]) -> float:
     xs, ys = ([float(v) for v in side] for side in zip(*pairs, strict=True))
     mx, my = math.fsum(xs) / len(xs), math.fsum(ys) / len(ys)
     spread = math.sqrt(math.fsum((x - mx) ** 2 for x in xs) * math.fsum((y - my) ** 2 for y in ys))
-    return math.fsum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / spread if spread else 0.0
+    return (
+        math.fsum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / spread
+        if spread
+        else 0.0
+    )
 
 
 GUARDS = (

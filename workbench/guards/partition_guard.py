@@ -1,4 +1,6 @@
-"""The guard of partition columns: whether each is the day, or the month, of its row's time, in whatever form it is written."""
+"""The guard of partition columns: whether each is the day, or the month, of its row's time, in
+whatever form it is written.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,8 @@ NAMED = re.compile(
     r"_?(ds|dt|date|day|month|p_?date|partition(_?(date|day|month|ds))?|event_(date|day|month)|year_?month|year)",
     re.IGNORECASE,
 )
-NO_PARTITION = (
-    "__HIVE_DEFAULT_PARTITION__"  # where Hive and Spark put rows whose partition column is null
+NO_PARTITION = (  # where Hive and Spark put rows whose partition column is null
+    "__HIVE_DEFAULT_PARTITION__"
 )
 YEAR, MONTH, OF_MONTH, BETWEEN = (
     "(19|20)[0-9][0-9]",
@@ -36,7 +38,8 @@ WRITTEN_DAY = (
     f"^{YEAR}{BETWEEN}{MONTH}{BETWEEN}{OF_MONTH}([-/._ T].*|[0-9][0-9]|[0-9][0-9][0-9][0-9])?$"
 )
 WRITTEN_MONTH = f"^{YEAR}{BETWEEN}{MONTH}$"
-# Hive's year=2024/month=01/day=09: what each column of such a name holds, and from which digit of a day on.
+# Hive's year=2024/month=01/day=09: what each column of such a name holds, and from which digit of a
+# day on.
 # A month alone may be anything's, and so may a year or a day.
 PIECES = {
     "year": (f"^{YEAR}$", 0),
@@ -118,11 +121,19 @@ def _judge(s: Events, a: Answer) -> Finding | None:
     features = tuple(f.name for f in s.group_by.outputs)
     if any(off.values()):
         column, n = max(off.items(), key=lambda item: item[1])
-        sentence = f"`{column}` is not the day of `{s.time}` in {some(n, a['rows'], 'rows')} of {s.title}: windows read `{s.time}` alone, and a scan that is pruned by `{column}` would lose events; prune by `{s.time}`"
+        sentence = (
+            f"`{column}` is not the day of `{s.time}` in {some(n, a['rows'], 'rows')} of {s.title}:"
+            f" windows read `{s.time}` alone, and a scan that is pruned by `{column}` would lose"
+            f" events; prune by `{s.time}`"
+        )
         return Finding("partition", s.name, WARNING, sentence, features=features)
     for c in columns:
         if a.get(f"other {c}") and c.casefold() not in PIECES:
-            sentence = f"`{c}` of {s.title} is no day in {some(a[f'other {c}'], a['rows'], 'rows')}, such as {a[f'example {c}'][:EXAMPLE]!r}, and is not held against `{s.time}`: if it is a partition, prune by `{s.time}` instead"
+            sentence = (
+                f"`{c}` of {s.title} is no day in {some(a[f'other {c}'], a['rows'], 'rows')}, such"
+                f" as {a[f'example {c}'][:EXAMPLE]!r}, and is not held against `{s.time}`: if it is"
+                f" a partition, prune by `{s.time}` instead"
+            )
             return Finding("partition", s.name, NOTE, sentence, features=features)
     return None
 

@@ -1,4 +1,7 @@
-"""Guards of a source of events alone: its times, its other clocks, its nulls; one scan for all of them."""
+"""Guards of a source of events alone: its times, its other clocks, its nulls.
+
+One scan for all of them.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,14 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
 
 US = "_fw_us"
-LOADED = re.compile(r"_?((ingest(ed|ion)?|load(ed)?|arriv(ed|al)|insert(ed)?|receiv(ed)?|land(ed)?|sync(ed)?|extracted|etl)(_?(at|on|ts|time|timestamp))?|(fivetran|airbyte|sdc|dlt)_\w*(synced|extracted|loaded|batched|received)\w*)", re.IGNORECASE)
-UPDATED = re.compile(r"_?(row_)?(last_)?(updated|modified|changed|edited)(_(at|on|ts|time|timestamp))?", re.IGNORECASE)
+LOADED = re.compile(
+    r"_?((ingest(ed|ion)?|load(ed)?|arriv(ed|al)|insert(ed)?|receiv(ed)?|land(ed)?|sync(ed)?|extracted|etl)(_?(at|on|ts|time|timestamp))?|(fivetran|airbyte|sdc|dlt)_\w*(synced|extracted|loaded|batched|received)\w*)",
+    re.IGNORECASE,
+)
+UPDATED = re.compile(
+    r"_?(row_)?(last_)?(updated|modified|changed|edited)(_(at|on|ts|time|timestamp))?",
+    re.IGNORECASE,
+)
 GRAINS = ((in_us(DAY), "day"), (in_us(HOUR), "hour"), (in_us(MINUTE), "minute"))
 MANY = 0.5  # a share of nulls from which an input is mostly absent
 
@@ -47,7 +56,9 @@ class Events:
         """The base table, of which the source's filters left these rows."""
         first, *filters = inline_rows(self.group_by.source.table)
         table = rebound(first, self.engine).to_expr()
-        return table.filter([rebound(f, self.engine).to_expr() for f in filters]) if filters else table
+        return (
+            table.filter([rebound(f, self.engine).to_expr() for f in filters]) if filters else table
+        )
 
     @cached_property
     def table(self) -> ir.Table:
@@ -67,12 +78,22 @@ class Events:
 
     @cached_property
     def _named(self) -> dict[str, str]:
-        """What the source's own columns are called beside the base table's, of which it may make others of the same names."""
+        """What the source's own columns are called beside the base table's, of which it may make
+        others of the same names.
+        """
         events = self.group_by.events
-        return {c: f"_fw_own{i}" for i, c in enumerate(dict.fromkeys((self.time, *self.group_by.keys, *([events.id] if events.id else []))))}
+        return {
+            c: f"_fw_own{i}"
+            for i, c in enumerate(
+                dict.fromkeys((self.time, *self.group_by.keys, *([events.id] if events.id else [])))
+            )
+        }
 
     def value(self, column: str) -> ir.Column:
-        """The source's time, one of its keys or its id; a column, also where the source has a literal there."""
+        """The source's time, one of its keys or its id.
+
+        A column, also where the source has a literal there.
+        """
         return self.table[self._named[column]]
 
     def _computed(self, column: str) -> ir.Value:
@@ -91,13 +112,21 @@ class Events:
         found: dict[str, list[str]] = {}
         for feature in self.group_by.computed:
             by = [] if feature.by is None else [ops.Field(self.group_by.source.table, feature.by)]
-            for name in dict.fromkeys(n for node in (feature.node, *by) for n in _base_columns(node)):
+            for name in dict.fromkeys(
+                n for node in (feature.node, *by) for n in _base_columns(node)
+            ):
                 found.setdefault(name, []).append(feature.name)
         return found
 
-    def named(self, pattern: re.Pattern[str], kind: Callable[[DataType], bool] = DataType.is_timestamp) -> list[str]:
+    def named(
+        self, pattern: re.Pattern[str], kind: Callable[[DataType], bool] = DataType.is_timestamp
+    ) -> list[str]:
         """Base columns of such a name and kind, but for what the time and the keys are made of."""
-        return [c for c, t in self.base.schema().items() if c not in self.own and kind(t) and pattern.fullmatch(c)]
+        return [
+            c
+            for c, t in self.base.schema().items()
+            if c not in self.own and kind(t) and pattern.fullmatch(c)
+        ]
 
     def clock(self, column: str) -> ir.IntegerValue:
         """A base column of times or dates in microseconds."""
@@ -130,7 +159,9 @@ def _all(s: Events) -> tuple[str, ...]:
 
 
 def _ask_granularity(s: Events) -> Mapping[str, Any]:
-    return {"rows": s.table[US].count()} | {word: counted(s.table[US] % unit != 0) for unit, word in GRAINS}
+    return {"rows": s.table[US].count()} | {
+        word: counted(s.table[US] % unit != 0) for unit, word in GRAINS
+    }
 
 
 def _judge_granularity(s: Events, a: Answer) -> Finding | None:
@@ -142,7 +173,10 @@ def _judge_granularity(s: Events, a: Answer) -> Finding | None:
     if not fine:
         return None
     words = ", ".join(dict.fromkeys(f.window.words for f in fine if f.window))
-    sentence = f"every `{s.time}` of {s.title} is the start of a {word}, and windows of {words} are finer: they are empty but shortly after it; use windows of at least a {word}, or a finer time"
+    sentence = (
+        f"every `{s.time}` of {s.title} is the start of a {word}, and windows of {words} are finer:"
+        f" they are empty but shortly after it; use windows of at least a {word}, or a finer time"
+    )
     return Finding("granularity", s.name, WARNING, sentence, features=tuple(f.name for f in fine))
 
 
@@ -152,29 +186,49 @@ def _ask_clock(s: Events) -> Mapping[str, Any] | None:
     if s.now is not None:
         asked["after"] = counted(s.table[US] > s.now)
     for c in loads:
-        asked |= {f"early {c}": counted(s.clock(c) < s.table[US]), f"most {c}": (s.table[US] - s.clock(c)).max()}
+        asked |= {
+            f"early {c}": counted(s.clock(c) < s.table[US]),
+            f"most {c}": (s.table[US] - s.clock(c)).max(),
+        }
     return asked if len(asked) > 2 else None  # noqa: PLR2004 no clock to hold it against
 
 
 def _judge_clock(s: Events, a: Answer) -> Finding | None:
     if a.get("after"):
-        sentence = f"{some(a['after'], a['rows'], 'events')} of {s.title} lie after now, the last at {moment(a['last'])}: they count once `t` passes them; check the zone and unit of `{s.time}`, and placeholders for 'never'"
+        sentence = (
+            f"{some(a['after'], a['rows'], 'events')} of {s.title} lie after now, the last at"
+            f" {moment(a['last'])}: they count once `t` passes them; check the zone and unit of"
+            f" `{s.time}`, and placeholders for 'never'"
+        )
         return Finding("clock", s.name, WARNING, sentence, features=_all(s))
     early = {k.removeprefix("early "): n for k, n in a.items() if k.startswith("early ") and n}
     if not early:
         return None
     column, n = max(early.items(), key=lambda item: item[1])
-    sentence = f"{some(n, a['rows'], 'events')} of {s.title} have a `{s.time}` later than `{column}`, when they were loaded, by up to {span(a[f'most {column}'])}: one of the two is in another zone or from a wrong clock"
+    sentence = (
+        f"{some(n, a['rows'], 'events')} of {s.title} have a `{s.time}` later than `{column}`, when"
+        f" they were loaded, by up to {span(a[f'most {column}'])}: one of the two is in another"
+        " zone or from a wrong clock"
+    )
     return Finding("clock", s.name, WARNING, sentence, features=_all(s))
 
 
 def _ask_known_after(s: Events) -> Mapping[str, Any] | None:
     schema = s.base.schema()
-    clocks = [c for c in schema if c not in s.own and (schema[c].is_timestamp() or schema[c].is_date())]
+    clocks = [
+        c for c in schema if c not in s.own and (schema[c].is_timestamp() or schema[c].is_date())
+    ]
     used = [c for c in clocks if c in s.inputs] + [c for c in s.named(UPDATED) if c not in s.inputs]
     if not used:
         return None
-    return {"rows": s.table.count()} | {f"{what} {c}": v for c in used for what, v in (("n", counted(s.clock(c) > s.table[US])), ("most", (s.clock(c) - s.table[US]).max()))}
+    return {"rows": s.table.count()} | {
+        f"{what} {c}": v
+        for c in used
+        for what, v in (
+            ("n", counted(s.clock(c) > s.table[US])),
+            ("most", (s.clock(c) - s.table[US]).max()),
+        )
+    }
 
 
 def _judge_known_after(s: Events, a: Answer) -> Finding | None:
@@ -183,32 +237,55 @@ def _judge_known_after(s: Events, a: Answer) -> Finding | None:
     if used:
         column, n = max(used.items(), key=lambda item: item[1])
         features = _features(s, used)
-        sentence = f"`{column}` is later than `{s.time}` in {some(n, a['rows'], 'rows')} of {s.title}, by up to {span(a[f'most {column}'])}, and {listed(list(features))} read it: at `t` they may know what was not known yet; make `{column}` the time, or leave it out"
+        sentence = (
+            f"`{column}` is later than `{s.time}` in {some(n, a['rows'], 'rows')} of {s.title}, by"
+            f" up to {span(a[f'most {column}'])}, and {listed(list(features))} read it: at `t` they"
+            f" may know what was not known yet; make `{column}` the time, or leave it out"
+        )
         return Finding("known_after", s.name, WARNING, sentence, features=features)
     if later:
         column, n = max(later.items(), key=lambda item: item[1])
-        sentence = f"{some(n, a['rows'], 'rows')} of {s.title} changed after `{s.time}`, as `{column}` says: their columns are as of then, not as of the event; take them from a log of changes, or from snapshots"
+        sentence = (
+            f"{some(n, a['rows'], 'rows')} of {s.title} changed after `{s.time}`, as `{column}`"
+            " says: their columns are as of then, not as of the event; take them from a log of"
+            " changes, or from snapshots"
+        )
         return Finding("known_after", s.name, NOTE, sentence, features=_all(s))
     return None
 
 
 def _ask_nulls(s: Events) -> Mapping[str, Any]:
     keys = reduce(lambda a, b: a | b, (s.value(k).isnull() for k in s.group_by.keys))
-    return {"rows": s.table.count(), "time": counted(s.table[US].isnull()), "key": counted(keys)} | {f"of {c}": counted(s.table[c].isnull()) for c in s.inputs}
+    return {
+        "rows": s.table.count(),
+        "time": counted(s.table[US].isnull()),
+        "key": counted(keys),
+    } | {f"of {c}": counted(s.table[c].isnull()) for c in s.inputs}
 
 
 def _judge_nulls(s: Events, a: Answer) -> Finding | None:
     rows, told = a["rows"], []
     absent = [c for c in s.inputs if rows and a[f"of {c}"] >= MANY * rows]
     if a["time"]:
-        told.append(f"{some(a['time'], rows, 'rows')} of {s.title} have no `{s.time}` and are in no window")
+        told.append(
+            f"{some(a['time'], rows, 'rows')} of {s.title} have no `{s.time}` and are in no window"
+        )
     if a["key"]:
-        told.append(f"{some(a['key'], rows, 'rows')} of {s.title} have no {' or '.join(f'`{k}`' for k in s.group_by.keys)} and belong to nobody")
+        told.append(
+            f"{some(a['key'], rows, 'rows')} of {s.title} have no"
+            f" {' or '.join(f'`{k}`' for k in s.group_by.keys)} and belong to nobody"
+        )
     told += [f"`{c}` is null in {some(a[f'of {c}'], rows, 'rows')} of {s.title}" for c in absent]
     if not told:
         return None
     fix = "; filter out what is not meant" if len(told) == 1 else ""
-    return Finding("nulls", s.name, WARNING if absent else NOTE, "; ".join(told) + fix, features=_features(s, absent))
+    return Finding(
+        "nulls",
+        s.name,
+        WARNING if absent else NOTE,
+        "; ".join(told) + fix,
+        features=_features(s, absent),
+    )
 
 
 def _ask_rows(s: Events) -> ir.Table | None:
@@ -217,14 +294,20 @@ def _ask_rows(s: Events) -> ir.Table | None:
         return None
     ids = s.table.select(id=s.value(s.group_by.events.id))
     several = ids.group_by("id").agg(n=ids.count()).filter(lambda t: (t.n > 1) & t.id.notnull())
-    return several.agg(ids=several.count(), rows=several.n.sum().cast("int64"), example=several.id.min())
+    return several.agg(
+        ids=several.count(), rows=several.n.sum().cast("int64"), example=several.id.min()
+    )
 
 
 def _judge_rows(s: Events, a: Answer) -> Finding | None:
     (told,) = a["rows"]
     if not told["ids"]:
         return None
-    sentence = f"{told['rows']:,} rows of {s.title} share {told['ids']:,} values of `{s.group_by.events.id}`, such as {short(told['example'])}: each row counts in a backfill, and the store keeps one of an id; keep one row an event"
+    sentence = (
+        f"{told['rows']:,} rows of {s.title} share {told['ids']:,} values of"
+        f" `{s.group_by.events.id}`, such as {short(told['example'])}: each row counts in a"
+        " backfill, and the store keeps one of an id; keep one row an event"
+    )
     return Finding("rows", s.name, WARNING, sentence, features=_all(s))
 
 

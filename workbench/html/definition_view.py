@@ -14,13 +14,56 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 INFIX = {
-    ops.Add: "+", ops.Subtract: "-", ops.Multiply: "*", ops.Divide: "/", ops.FloorDivide: "//", ops.Modulus: "%", ops.Power: "**",
-    ops.Equals: "==", ops.NotEquals: "!=", ops.Less: "<", ops.LessEqual: "<=", ops.Greater: ">", ops.GreaterEqual: ">=",
-    ops.And: "&", ops.Or: "|",
-}  # fmt: skip
+    ops.Add: "+",
+    ops.Subtract: "-",
+    ops.Multiply: "*",
+    ops.Divide: "/",
+    ops.FloorDivide: "//",
+    ops.Modulus: "%",
+    ops.Power: "**",
+    ops.Equals: "==",
+    ops.NotEquals: "!=",
+    ops.Less: "<",
+    ops.LessEqual: "<=",
+    ops.Greater: ">",
+    ops.GreaterEqual: ">=",
+    ops.And: "&",
+    ops.Or: "|",
+}
 # Ibis's method where it is not the snake case of the node's name.
-METHODS = {"CountDistinct": "nunique", "StandardDev": "std", "Variance": "var", "ArrayCollect": "collect", "NullIf": "nullif", "CountStar": "count", "ApproxPercentiles": "approx_percentile", "NotNull": "notnull", "IsNull": "isnull", "InValues": "isin", "ArrayLength": "length", "StringLength": "length", "MapLength": "length", "IsNan": "isnan", "IsInf": "isinf"}
-FUNCTIONS = frozenset({"FirstK", "LastK", "TopK", "BottomK", "Skew", "Kurtosis", "Histogram", "Each", "ApproxUniqueCount", "ApproxPercentile", "ApproxPercentiles", "ApproxHistogram"})
+METHODS = {
+    "CountDistinct": "nunique",
+    "StandardDev": "std",
+    "Variance": "var",
+    "ArrayCollect": "collect",
+    "NullIf": "nullif",
+    "CountStar": "count",
+    "ApproxPercentiles": "approx_percentile",
+    "NotNull": "notnull",
+    "IsNull": "isnull",
+    "InValues": "isin",
+    "ArrayLength": "length",
+    "StringLength": "length",
+    "MapLength": "length",
+    "IsNan": "isnan",
+    "IsInf": "isinf",
+}
+FUNCTIONS = frozenset(
+    {
+        "FirstK",
+        "LastK",
+        "TopK",
+        "BottomK",
+        "Skew",
+        "Kurtosis",
+        "Histogram",
+        "Each",
+        "ApproxUniqueCount",
+        "ApproxPercentile",
+        "ApproxPercentiles",
+        "ApproxHistogram",
+    }
+)
 
 
 def _snake(name: str) -> str:
@@ -39,7 +82,11 @@ def expression(node: Any) -> str:
         case ops.Field():
             return node.name
         case ops.Literal():
-            return repr(node.value) if node.dtype.is_string() or node.dtype.is_numeric() or node.dtype.is_boolean() else str(node.value)
+            return (
+                repr(node.value)
+                if node.dtype.is_string() or node.dtype.is_numeric() or node.dtype.is_boolean()
+                else str(node.value)
+            )
         case ops.Alias():
             return expression(node.arg)
         case ops.Cast():
@@ -60,14 +107,33 @@ def _operand(node: Any) -> str:
 
 def _call(node: ops.Node) -> str:
     name = METHODS.get(type(node).__name__, _snake(type(node).__name__))
-    values = [(k, v) for k, v in zip(node.__argnames__, node.__args__, strict=True) if not isinstance(v, ops.Relation)]
+    values = [
+        (k, v)
+        for k, v in zip(node.__argnames__, node.__args__, strict=True)
+        if not isinstance(v, ops.Relation)
+    ]
     first, rest = (values[:1], values[1:]) if values else ([], [])
     usual = {k: p.default for k, p in node.__signature__.parameters.items()}
-    said = [(k, v) for k, v in rest if v is not None and v is not False and v not in ((), "sample", usual[k])]
-    shown = [f"{k}={expression(v)}" if k in ("where", "how", "by_position") or isinstance(usual[k], int) else expression(v) for k, v in said]
+    said = [
+        (k, v)
+        for k, v in rest
+        if v is not None and v is not False and v not in ((), "sample", usual[k])
+    ]
+    shown = [
+        (
+            f"{k}={expression(v)}"
+            if k in ("where", "how", "by_position") or isinstance(usual[k], int)
+            else expression(v)
+        )
+        for k, v in said
+    ]
     if type(node).__name__ in FUNCTIONS:
         return f"{name}({', '.join([expression(v) for _, v in first] + shown)})"
-    owner = f"{_operand(first[0][1])}." if first and isinstance(first[0][1], ops.Value) and first[0][0] != "where" else ""
+    owner = (
+        f"{_operand(first[0][1])}."
+        if first and isinstance(first[0][1], ops.Value) and first[0][0] != "where"
+        else ""
+    )
     if not owner:
         shown = [f"{k}={expression(v)}" for k, v in values if v is not None]
     return f"{owner}{name}({', '.join(shown)})"
@@ -81,12 +147,20 @@ def _source(source: Any) -> str:
     if hasattr(source, "time"):
         topic = f", topic {source.topic}" if source.topic else ", no topic"
         return f"{name}: events by {source.time}{topic}"
-    return f"{name}: snapshots by {source.snapshot}" if source.snapshot else f"{name}: one table without time"
+    return (
+        f"{name}: snapshots by {source.snapshot}"
+        if source.snapshot
+        else f"{name}: one table without time"
+    )
 
 
 def _as_of(group_by: Any) -> str:
     if not hasattr(group_by.source, "time"):
-        return "the latest snapshot whose day ended at or before t" if group_by.source.snapshot else "the table as it is, whatever t"
+        return (
+            "the latest snapshot whose day ended at or before t"
+            if group_by.source.snapshot
+            else "the table as it is, whatever t"
+        )
     if group_by.accuracy == "snapshot":
         return "the midnight (UTC) at or before t; a window is [midnight - w, midnight)"
     tail = "[t - w rounded down to a hop, t)" if group_by.resolution == "sawtooth" else "[t - w, t)"
@@ -100,10 +174,18 @@ def _facts(definition: Any) -> list[tuple[str, str]]:
     else:
         schema = definition.source.table.schema
         keys = ", ".join(f"{k} ({schema[k]})" for k in definition.keys)
-        facts = [("keys", keys), ("source", _source(definition.source)), ("as of", _as_of(definition))]
+        facts = [
+            ("keys", keys),
+            ("source", _source(definition.source)),
+            ("as of", _as_of(definition)),
+        ]
         told = [*definition.source.checks, *definition.checks]
         facts += [("checks", ", ".join(c.name for c in told))] if told else []
-    people = [("about", definition.description), ("owner", definition.owner), ("tags", ", ".join(definition.tags))]
+    people = [
+        ("about", definition.description),
+        ("owner", definition.owner),
+        ("tags", ", ".join(definition.tags)),
+    ]
     return facts + [(k, v) for k, v in people if v]
 
 
@@ -129,25 +211,60 @@ def text(definition: Any) -> str:
     facts = [(k, v) for k, v in _facts(definition)]
     wide = max(len(k) for k, _ in facts)
     head = f"{definition.name}  ({type(definition).__name__}, {len(definition.outputs)} features)"
-    lines = [head, *(f"  {k:<{wide}}  {v}" for k, v in facts), "", *table(HEADS, _rows(definition.outputs))]
+    lines = [
+        head,
+        *(f"  {k:<{wide}}  {v}" for k, v in facts),
+        "",
+        *table(HEADS, _rows(definition.outputs)),
+    ]
     return written(line.rstrip() for line in lines)
 
 
-CELL, LAST = 64, 1_000  # characters of a column, which one long value would make all rows wide of, and of the last one
+CELL, LAST = (
+    64,
+    1_000,
+)  # characters of a column, which one long value would make all rows wide of, and of the last one
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Rows of text in columns as wide as their widest cell; `right` names the columns that are numbers."""
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> list[str]:
+    """Rows of text in columns as wide as their widest cell.
+
+    `right` names the columns that are numbers.
+    """
     most = [CELL] * (len(heads) - 1) + [LAST]
     lines = [[cut(c, m) for c, m in zip(r, most, strict=True)] for r in (heads, *rows)]
     widths = [max(len(r[i]) for r in lines) for i in range(len(heads))]
-    return ["  " + "  ".join(f"{c:>{w}}" if i in right else f"{c:<{w}}" for i, (c, w) in enumerate(zip(r, widths, strict=True))).rstrip() for r in lines]
+    return [
+        "  "
+        + "  ".join(
+            f"{c:>{w}}" if i in right else f"{c:<{w}}"
+            for i, (c, w) in enumerate(zip(r, widths, strict=True))
+        ).rstrip()
+        for r in lines
+    ]
 
 
 def html(definition: Any) -> Markup:
     """The same facts for a notebook, in the host's colours."""
     facts = join(part for k, v in _facts(definition) for part in (tag("dt", k), tag("dd", v)))
     body = (row((tag("code", n), d, w, tag("code", e))) for n, d, w, e in _rows(definition.outputs))
-    grid = tag("table", tag("caption", f"Features of {definition.name}"), tag("thead", row(HEADS, "th")), tag("tbody", *body))
-    head = tag("header", tag("h3", definition.name), tag("span", type(definition).__name__, class_="chip"), tag("span", f"{len(definition.outputs)} features", class_="muted"))
-    return section(head, tag("dl", facts), tag("div", grid, class_="scroll", tabindex="0"), label=f"{type(definition).__name__} {definition.name}")
+    grid = tag(
+        "table",
+        tag("caption", f"Features of {definition.name}"),
+        tag("thead", row(HEADS, "th")),
+        tag("tbody", *body),
+    )
+    head = tag(
+        "header",
+        tag("h3", definition.name),
+        tag("span", type(definition).__name__, class_="chip"),
+        tag("span", f"{len(definition.outputs)} features", class_="muted"),
+    )
+    return section(
+        head,
+        tag("dl", facts),
+        tag("div", grid, class_="scroll", tabindex="0"),
+        label=f"{type(definition).__name__} {definition.name}",
+    )

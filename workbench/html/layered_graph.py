@@ -1,4 +1,6 @@
-"""Boxes in layers from left to right, and the lines between them: where something comes from and where it goes."""
+"""Boxes in layers from left to right, and the lines between them: where something comes from and
+where it goes.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,20 @@ def drawing(found: Graph, said: str) -> Markup:
     for i, layer in enumerate(layers):
         top = 2 + (height - 4 - ((len(layer) - 1) * STEP + HIGH)) / 2
         places |= {box.id: (2 + i * (WIDE + GAP), top + k * STEP) for k, box in enumerate(layer)}
-    lines = " ".join(_line(places[a], places[b]) for a, b in found.edges if a in places and b in places)
+    lines = " ".join(
+        _line(places[a], places[b]) for a, b in found.edges if a in places and b in places
+    )
     boxes = join(_box(box, places[box.id]) for layer in layers for box in layer)
-    return tag("svg", tag("path", d=lines, class_="edge") if lines else "", boxes, viewBox=f"0 0 {width} {height:g}", style=f"min-width:{width * LEAST:.0f}px;max-width:{width}px", role="img", aria_label=said, class_="lineage")
+    return tag(
+        "svg",
+        tag("path", d=lines, class_="edge") if lines else "",
+        boxes,
+        viewBox=f"0 0 {width} {height:g}",
+        style=f"min-width:{width * LEAST:.0f}px;max-width:{width}px",
+        role="img",
+        aria_label=said,
+        class_="lineage",
+    )
 
 
 def _line(a: tuple[float, float], b: tuple[float, float]) -> str:
@@ -52,12 +65,33 @@ def _line(a: tuple[float, float], b: tuple[float, float]) -> str:
 def _box(box: Box, at: tuple[float, float]) -> Markup:
     x, y = at
     inset = 14 if box.shape == "topic" else 9
-    rect = tag("rect", x=f"{x:g}", y=f"{y:g}", width=WIDE, height=HIGH, rx=HIGH // 2 if box.shape == "topic" else 3)
-    name = tag("text", short(box.name, LETTERS - (2 if box.shape == "topic" else 0)), x=f"{x + inset:g}", y=f"{y + 16:g}", class_="nm")
+    rect = tag(
+        "rect",
+        x=f"{x:g}",
+        y=f"{y:g}",
+        width=WIDE,
+        height=HIGH,
+        rx=HIGH // 2 if box.shape == "topic" else 3,
+    )
+    name = tag(
+        "text",
+        short(box.name, LETTERS - (2 if box.shape == "topic" else 0)),
+        x=f"{x + inset:g}",
+        y=f"{y + 16:g}",
+        class_="nm",
+    )
     cut = len(box.told) > TOLD
-    told = tag("text", f"{box.told[: TOLD - 1]}…" if cut else box.told, x=f"{x + inset:g}", y=f"{y + 30:g}")
-    return tag("g", tag("title", f"{box.name}: {box.told}" if cut else box.name), rect, name, told, class_=box.shape)
-
+    told = tag(
+        "text", f"{box.told[: TOLD - 1]}…" if cut else box.told, x=f"{x + inset:g}", y=f"{y + 30:g}"
+    )
+    return tag(
+        "g",
+        tag("title", f"{box.name}: {box.told}" if cut else box.name),
+        rect,
+        name,
+        told,
+        class_=box.shape,
+    )
 
 
 def short(name: str, most: int) -> str:

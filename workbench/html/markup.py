@@ -18,7 +18,9 @@ CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
 WRITTEN = re.compile(r'class="([^"]*)"')
 BOXES = frozenset({"div", "header", "li", "summary"})
 INLINE = ("</span>", "</b>", "</code>", "</a>", "</small>")
-READ = frozenset({"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"})  # by people; others are values
+READ = frozenset(
+    {"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"}
+)  # by people; others are values
 HOST = frozenset({"jp-OutputArea-child", "light", "dark"})  # of JupyterLab's page, and of marimo's
 
 
@@ -45,14 +47,18 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     '<b class="x">a &lt; b</b>'
     """
     if name == "pre":
-        attributes.setdefault("tabindex", "0")  # it scrolls, and who has no mouse scrolls it by keys
+        attributes.setdefault(
+            "tabindex", "0"
+        )  # it scrolls, and who has no mouse scrolls it by keys
     written = "".join(f" {attribute(k, v)}" for k, v in attributes.items() if v is not None)
     held = _apart(children) if name in BOXES else join(children)
     return Markup(f"<{name}{written}>{held}</{name}>")
 
 
 def _apart(children: Any) -> Markup:
-    """Pieces side by side, with a blank between words of two elements: the stylesheet's gaps are taken out elsewhere."""
+    """Pieces side by side, with a blank between words of two elements: the stylesheet's gaps are
+    taken out elsewhere.
+    """
     made: list[str] = []
     for piece in map(text, children):
         if made and piece.startswith("<") and made[-1].endswith(INLINE):
@@ -63,7 +69,8 @@ def _apart(children: Any) -> Markup:
 
 
 def attribute(name: str, value: Any) -> str:
-    """One attribute; a value with many double quotes, as JSON has, stands in single ones, which is shorter.
+    """One attribute; a value with many double quotes, as JSON has, stands in single ones, which is
+    shorter.
 
     >>> print(attribute("data_params", '{"page": 2}'))
     data-params='{"page": 2}'
@@ -73,11 +80,26 @@ def attribute(name: str, value: Any) -> str:
     return f"{name.rstrip('_').replace('_', '-')}={mark}{said.replace(mark, entity)}{mark}"
 
 
-def row(cells: Any, cell: str = "td", classes: dict[int, str] | None = None, **attributes: Any) -> Markup:
-    """A table row; `classes` names the class of some cells by position. A head that says nothing is no head."""
+def row(
+    cells: Any, cell: str = "td", classes: dict[int, str] | None = None, **attributes: Any
+) -> Markup:
+    """A table row; `classes` names the class of some cells by position.
+
+    A head that says nothing is no head.
+    """
     named = classes or {}
-    kinds = (("td", None) if cell == "th" and c == "" else (cell, "col" if cell == "th" else None) for c in cells)
-    return tag("tr", *(tag(kind, c, class_=named.get(i), scope=scope) for i, (c, (kind, scope)) in enumerate(zip(cells, kinds, strict=True))), **attributes)
+    kinds = (
+        ("td", None) if cell == "th" and c == "" else (cell, "col" if cell == "th" else None)
+        for c in cells
+    )
+    return tag(
+        "tr",
+        *(
+            tag(kind, c, class_=named.get(i), scope=scope)
+            for i, (c, (kind, scope)) in enumerate(zip(cells, kinds, strict=True))
+        ),
+        **attributes,
+    )
 
 
 def scrolled(*children: Any, **attributes: Any) -> Markup:
@@ -104,21 +126,47 @@ def _split(css: str) -> Iterator[str]:
 
 
 def _selected(rule: str) -> tuple[frozenset[str], ...]:
-    heads = INNER.findall(rule.partition("{")[2]) if rule.startswith("@container") else [rule.partition("{")[0]]
-    return tuple(frozenset(CLASS.findall(selector)) - {"fw"} for head in heads for selector in head.split(","))
+    heads = (
+        INNER.findall(rule.partition("{")[2])
+        if rule.startswith("@container")
+        else [rule.partition("{")[0]]
+    )
+    return tuple(
+        frozenset(CLASS.findall(selector)) - {"fw"}
+        for head in heads
+        for selector in head.split(",")
+    )
 
 
 def stylesheet(content: str | None = None) -> Markup:
-    """The tokens and components of every output, scoped to `.fw`; of those that a content uses, where it does not change."""
-    used = None if content is None else {c for names in WRITTEN.findall(content) for c in names.split()} | HOST
-    return Markup(f"<style>{''.join(rule for rule, selectors in _rules() if used is None or any(not classes or classes & used for classes in selectors))}</style>")
+    """The tokens and components of every output, scoped to `.fw`.
+
+    Of those that a content uses, where it does not change.
+    """
+    used = (
+        None
+        if content is None
+        else {c for names in WRITTEN.findall(content) for c in names.split()} | HOST
+    )
+    return Markup(
+        f"<style>{''.join(rule for rule, selectors in _rules() if used is None or any(not classes or classes & used for classes in selectors))}</style>"
+    )
 
 
 def section(*children: Any, label: str, static: bool = False, **attributes: Any) -> Markup:
     """A whole output: stylesheet and content; JupyterLab's shortcuts are kept off its keys.
 
-    One that is `static` gives way to the live one that is displayed after it, for as long as that is there.
+    One that is `static` gives way to the live one that is displayed after it, for as long as that
+    is there.
     """
     content = join(children)
     style = stylesheet() if "data_slot" in attributes and not static else stylesheet(content)
-    return tag("section", style, content, class_="fw fw-page" if static else "fw", data_lm_suppress_shortcuts="true", aria_label=label, **attributes)
+    return tag(
+        "section",
+        style,
+        content,
+        class_="fw fw-page" if static else "fw",
+        data_lm_suppress_shortcuts="true",
+        aria_label=label,
+        **attributes,
+    )

@@ -1,4 +1,6 @@
-"""Requests in, replies out: the newest of a slot wins, what it supersedes is cancelled, and the caller never waits."""
+"""Requests in, replies out: the newest of a slot wins, what it supersedes is cancelled, and the
+caller never waits.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,15 @@ log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """One page's requests to its subject. `receive` returns at once; replies go to `send` from a worker thread.
+    """One page's requests to its subject.
 
-    A slot is a part of the page that shows one answer at a time, such as the grid or the value. A request takes the
-    place of any older one of its slot: one that waits is dropped, one that runs is cancelled in the engine, and its
-    answer, should it still come, is not sent. Several views of a page (windows, browsers) look at one subject, each
-    with numbers of its own for its requests; each hears every answer.
+    `receive` returns at once; replies go to `send` from a worker thread.
+
+    A slot is a part of the page that shows one answer at a time, such as the grid or the value. A
+    request takes the place of any older one of its slot: one that waits is dropped, one that runs
+    is cancelled in the engine, and its answer, should it still come, is not sent. Several views of
+    a page (windows, browsers) look at one subject, each with numbers of its own for its requests;
+    each hears every answer.
     """
 
     def __init__(self, subject: Subject, send: Callable[[dict[str, Any]], None]) -> None:
@@ -41,7 +46,9 @@ class Conversation:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="fw-live")
 
     def receive(self, content: Any) -> None:
-        """Take a message of the page: acknowledge it and have it answered, or refuse it with a sentence."""
+        """Take a message of the page: acknowledge it and have it answered, or refuse it with a
+        sentence.
+        """
         try:
             request = parsed(content, self.subject.kinds)
         except RefusedError as refusal:
@@ -88,7 +95,9 @@ class Conversation:
         self.subject.close()
 
     def _greet(self, request: Request) -> None:
-        """Tell a view that it is heard, and give it the page as it is by now where another view has moved it."""
+        """Tell a view that it is heard, and give it the page as it is by now where another view has
+        moved it.
+        """
         page = {"page": str(self.subject.page())} if self._moved else {}
         self._reply(request.id, request.slot, ok=True, done=True, parts={}, say="", **page)
 
@@ -112,7 +121,16 @@ class Conversation:
 
         def told(reply: Reply, *, done: bool) -> None:
             if self._current(request):
-                self._reply(request.id, request.slot, ok=True, done=done, parts={k: str(v) for k, v in reply.parts.items()}, say=reply.say, focus=reply.focus, elapsed_ms=elapsed())
+                self._reply(
+                    request.id,
+                    request.slot,
+                    ok=True,
+                    done=done,
+                    parts={k: str(v) for k, v in reply.parts.items()},
+                    say=reply.say,
+                    focus=reply.focus,
+                    elapsed_ms=elapsed(),
+                )
 
         stops = self._stops.get(request.slot, 0)
         try:
@@ -122,10 +140,18 @@ class Conversation:
             if not self._current(request):
                 return
             if self._stops.get(request.slot, 0) != stops and not isinstance(error, RefusedError):
-                self._answer(request)  # a cancel that was meant for the request before has met this one
+                self._answer(
+                    request
+                )  # a cancel that was meant for the request before has met this one
                 return
             log.debug("a request failed", exc_info=error)
-            self._reply(request.id, request.slot, ok=False, error=str(error) or type(error).__name__, elapsed_ms=elapsed())
+            self._reply(
+                request.id,
+                request.slot,
+                ok=False,
+                error=str(error) or type(error).__name__,
+                elapsed_ms=elapsed(),
+            )
 
     def _current(self, request: Request) -> bool:
         with self._lock:

@@ -1,4 +1,7 @@
-"""What a page may ask of its kernel and what it is answered, as plain values; a message that is anything else is refused."""
+"""What a page may ask of its kernel and what it is answered, as plain values.
+
+A message that is anything else is refused.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ class RefusedError(ValueError):
 
 @frozen
 class Request:
-    """One question of a page: its number, the slot in which a newer one takes its place, what it is and its parameters."""
+    """One question of a page: its number, the slot in which a newer one takes its place, what it is
+    and its parameters.
+    """
 
     id: int
     slot: str
@@ -36,7 +41,10 @@ class Request:
 
 @frozen
 class Reply:
-    """New content of some parts of the page, by name; a sentence to be read out; and where the focus goes."""
+    """New content of some parts of the page, by name; a sentence to be read out.
+
+    And where the focus goes.
+    """
 
     parts: Mapping[str, Markup] = field(factory=dict)
     say: str = ""
@@ -44,7 +52,10 @@ class Reply:
 
 
 class Subject(Protocol):
-    """What a page is of. `answer` runs in a worker thread, one request of a slot at a time; it may raise RefusedError."""
+    """What a page is of.
+
+    `answer` runs in a worker thread, one request of a slot at a time; it may raise RefusedError.
+    """
 
     kinds: Mapping[str, Mapping[str, type]]
 
@@ -66,21 +77,32 @@ class Subject(Protocol):
 
 
 def parsed(content: Any, kinds: Mapping[str, Mapping[str, type]]) -> Request:
-    """A message as a request of one of `kinds`, each with the names and types of its parameters, any of which may be left out.
+    """A message as a request of one of `kinds`, each with the names and types of its parameters,
+    any of which may be left out.
 
-    Raises RefusedError for an unknown kind or parameter, a wrong type, an oversized text or message, and for another version.
+    Raises RefusedError for an unknown kind or parameter, a wrong type, an oversized text or
+    message, and for another version.
     """
     if not isinstance(content, dict) or set(content) != FIELDS:
         message = f"a request has exactly the fields {', '.join(sorted(FIELDS))}"
         raise RefusedError(message)
     if content["v"] != VERSION:
-        message = f"this kernel speaks version {VERSION} of the page's protocol, and was asked in {content['v']!r:.20}: run the cell again"
+        message = (
+            f"this kernel speaks version {VERSION} of the page's protocol, and was asked in"
+            f" {content['v']!r:.20}: run the cell again"
+        )
         raise RefusedError(message)
     if _size(content) > LARGEST:
         message = f"a request has at most {LARGEST:,} bytes"
         raise RefusedError(message)
     number, slot, kind, params = content["id"], content["slot"], content["kind"], content["params"]
-    if type(number) is not int or number < 1 or not isinstance(slot, str) or not slot.isidentifier() or not isinstance(params, dict):
+    if (
+        type(number) is not int
+        or number < 1
+        or not isinstance(slot, str)
+        or not slot.isidentifier()
+        or not isinstance(params, dict)
+    ):
         message = "a request's id is a positive number, its slot a name, and its params an object"
         raise RefusedError(message)
     if kind in (CANCEL, HELLO):
@@ -88,7 +110,12 @@ def parsed(content: Any, kinds: Mapping[str, Mapping[str, type]]) -> Request:
     if not isinstance(kind, str) or kind not in kinds:
         message = f"there is no request {kind!r:.40}: this page has {', '.join(sorted(kinds))}"
         raise RefusedError(message)
-    return Request(number, slot, kind, {name: _parameter(kind, name, value, kinds[kind]) for name, value in params.items()})
+    return Request(
+        number,
+        slot,
+        kind,
+        {name: _parameter(kind, name, value, kinds[kind]) for name, value in params.items()},
+    )
 
 
 def _size(content: dict[str, Any]) -> int:
@@ -102,12 +129,16 @@ def _size(content: dict[str, Any]) -> int:
 def _parameter(kind: str, name: str, value: Any, known: Mapping[str, type]) -> Any:
     """The value, if the request has such a parameter of such a type. True is no number."""
     if name not in known:
-        message = f"{kind} has no parameter {name!r:.40}: it has {', '.join(sorted(known)) or 'none'}"
+        message = (
+            f"{kind} has no parameter {name!r:.40}: it has {', '.join(sorted(known)) or 'none'}"
+        )
         raise RefusedError(message)
     if type(value) is not known[name]:
         message = f"{kind}'s {name} is no {type(value).__name__}"
         raise RefusedError(message)
     if isinstance(value, str) and len(value) > LONGEST:
-        message = f"{kind}'s {name} has {len(value):,} characters, and at most {LONGEST:,} are taken"
+        message = (
+            f"{kind}'s {name} has {len(value):,} characters, and at most {LONGEST:,} are taken"
+        )
         raise RefusedError(message)
     return value

@@ -21,22 +21,26 @@ if TYPE_CHECKING:
 
     Begin = Callable[[Callable[[str, str], None]], tuple[Subject, str]]
 
-FIRST = 0.1  # seconds in which the live page is sent and drawn, before the static one takes the processor
+# seconds in which the live page is sent and drawn, before the static one takes the processor
+FIRST = 0.1
 UNASKED = 5.0  # seconds after which a page that asked nothing is taken to be nobody's
 MOST = 16  # live views of a kernel; the oldest gives way to its static page
 LIVE: deque[LiveWidget] = deque()
 
 
 def alive() -> bool:
-    """Whether a live view can be made here: in a kernel with anywidget, and WORKBENCH_STATIC is not set."""
+    """Whether a live view can be made here: in a kernel with anywidget, and WORKBENCH_STATIC is not
+    set.
+    """
     return running_kernel() is not None and _lively()
 
 
 def watched() -> bool:
     """Whether a person looks, whose page asks for what takes long.
 
-    `jupyter execute`, nbconvert, papermill and Voila let no cell ask for input; marimo says whether a notebook is
-    edited. What nobody asks for is then computed before it is shown, since later nothing is kept.
+    `jupyter execute`, nbconvert, papermill and Voila let no cell ask for input; marimo says whether
+    a notebook is edited. What nobody asks for is then computed before it is shown, since later
+    nothing is kept.
     """
     if "marimo" in sys.modules and (mode := _marimo_mode()) is not None:
         return _lively() and mode == "edit"
@@ -65,10 +69,10 @@ def _lively() -> bool:
 def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
     """Display text and static HTML, and after them, where it can be, the live page of a subject.
 
-    The static page is an output of its own, so that it is there for whoever has no kernel; the stylesheet of the live
-    one hides it, and shows it again when the live one is gone. It is drawn while the live one is already looked at.
-    `subject` is given what puts another text and static page in their place, for what is known only later. Returns the
-    widget, or None.
+    The static page is an output of its own, so that it is there for whoever has no kernel; the
+    stylesheet of the live one hides it, and shows it again when the live one is gone. It is drawn
+    while the live one is already looked at. `subject` is given what puts another text and static
+    page in their place, for what is known only later. Returns the widget, or None.
     """
     from IPython.display import display  # noqa: PLC0415 only a notebook has it
 
@@ -77,7 +81,10 @@ def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
         return None
 
     shown = display({"text/plain": text}, raw=True, display_id=True)
-    turn, later = threading.Lock(), []  # what is known later may be known before the static page is drawn
+    turn, later = (
+        threading.Lock(),
+        [],
+    )  # what is known later may be known before the static page is drawn
 
     def put(text: str, static: str) -> None:
         with turn:
@@ -110,7 +117,9 @@ def marimo_output(static: Callable[[], str], subject: Begin) -> Any:
 
 
 def unless_asked(widget: LiveWidget, do: Callable[[], object]) -> None:
-    """Do what a page would ask for, in some seconds, if none asks for anything: its front end shows no widgets."""
+    """Do what a page would ask for, in some seconds, if none asks for anything: its front end shows
+    no widgets.
+    """
 
     def late() -> None:
         if not widget.conversation.asked:
@@ -132,7 +141,9 @@ def _live_widget(subject: Begin, put: Callable[[str, str], None]) -> LiveWidget:
 
 
 def _make_room() -> None:
-    """Close the oldest views that are at rest, down to one less than MOST: each holds rows and connections, and a cell that is run again leaves the one before it."""
+    """Close the oldest views that are at rest, down to one less than MOST: each holds rows and
+    connections, and a cell that is run again leaves the one before it.
+    """
     for widget in [w for w in LIVE if not w.conversation.busy][: max(0, len(LIVE) - MOST + 1)]:
         LIVE.remove(widget)
         widget.close()

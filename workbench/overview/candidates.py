@@ -25,7 +25,10 @@ KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|n
 TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
 DAY_OR_TEXT = '.cast("timestamp")'
 EPOCH, FIRST_YEAR, DAY_US = date(1970, 1, 1), 1000, 86_400_000_000  # pages write no year before
-QUARTER_US, FARTHEST_US = 900_000_000, 14 * 3_600_000_000  # of what zones are made, and the farthest
+QUARTER_US, FARTHEST_US = (
+    900_000_000,
+    14 * 3_600_000_000,
+)  # of what zones are made, and the farthest
 ROUNDED_US = 1_000_000  # a clock that is written twice may be rounded once
 REPEATS = 2.0  # rows a value from which a column's values repeat
 
@@ -48,10 +51,15 @@ class KeyCandidate:
     reason: str
 
 
-def time_candidates(columns: Sequence[ColumnFacts], readings: Sequence[Reading] = ()) -> list[TimeCandidate]:
-    """The likeliest first: what has a timestamp's type, then epochs that are named as times, dates and ISO texts, other epochs.
+def time_candidates(
+    columns: Sequence[ColumnFacts], readings: Sequence[Reading] = ()
+) -> list[TimeCandidate]:
+    """The likeliest first: what has a timestamp's type, then epochs that are named as times, dates
+    and ISO texts, other epochs.
 
-    A local clock, beside a column that tells the same in UTC, comes last: it would be taken as UTC. A day comes after what tells the hour: an event that counts from its day's first instant is known before it happened.
+    A local clock, beside a column that tells the same in UTC, comes last: it would be taken as UTC.
+    A day comes after what tells the hour: an event that counts from its day's first instant is
+    known before it happened.
     """
     found = []
     read = {r.name: r for r in readings if r.form.is_time and r.sure}
@@ -61,22 +69,54 @@ def time_candidates(columns: Sequence[ColumnFacts], readings: Sequence[Reading] 
             named = bool(TIMEISH.search(column.name))
             clock = _utc_of(column, columns)
             if clock is not None:
-                candidate = evolve(candidate, reason=f"{candidate.reason}; they differ from {clock} as a local clock does")
-            rank = 4 if clock is not None else 0 if not candidate.then else 2 if column.kind != "whole" else 1 if named else 3
-            found.append(((column.distinct == 1 < column.rows, rank, column.nulls > column.rows / 2, not named, place), candidate))
+                candidate = evolve(
+                    candidate,
+                    reason=f"{candidate.reason}; they differ from {clock} as a local clock does",
+                )
+            rank = (
+                4
+                if clock is not None
+                else 0
+                if not candidate.then
+                else 2
+                if column.kind != "whole"
+                else 1
+                if named
+                else 3
+            )
+            found.append(
+                (
+                    (
+                        column.distinct == 1 < column.rows,
+                        rank,
+                        column.nulls > column.rows / 2,
+                        not named,
+                        place,
+                    ),
+                    candidate,
+                )
+            )
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
 
 def _utc_of(column: ColumnFacts, columns: Sequence[ColumnFacts]) -> str | None:
-    """The column that tells the instants of which this one tells the hours of another zone: whose extremes are apart as zones are."""
+    """The column that tells the instants of which this one tells the hours of another zone: whose
+    extremes are apart as zones are.
+    """
     if not column.dtype.is_timestamp() or column.dtype.timezone or not column.known:
         return None
     for other in columns:
         known = _extremes_us(other)
-        if known is None or other.known != column.known or not any(_off_quarter(at) for at in known):
+        if (
+            known is None
+            or other.known != column.known
+            or not any(_off_quarter(at) for at in known)
+        ):
             continue
         apart = [mine - at for mine, at in zip((column.least, column.most), known, strict=True)]
-        if all(not _off_quarter(a) and abs(a) <= FARTHEST_US for a in apart) and any(abs(a) > ROUNDED_US for a in apart):
+        if all(not _off_quarter(a) and abs(a) <= FARTHEST_US for a in apart) and any(
+            abs(a) > ROUNDED_US for a in apart
+        ):
             return other.name
     return None
 
@@ -91,63 +131,143 @@ def _extremes_us(column: ColumnFacts) -> tuple[int, int] | None:
 
 
 def _off_quarter(us: int) -> bool:
-    """Whether it is more than a rounding away from whole quarters of an hour, of which zones are made."""
+    """Whether it is more than a rounding away from whole quarters of an hour, of which zones are
+    made.
+    """
     return (us + ROUNDED_US) % QUARTER_US > 2 * ROUNDED_US
 
 
 def _plausible(column: ColumnFacts) -> bool:
-    """Whether no time of the column is such that a feature over it is refused, as a placeholder for 'never'."""
-    if column.kind in {"whole", "text"}:  # the one was looked at, the other is not ordered as its times are
-        years = [int(t[:4]) for t in (column.least, column.most) if column.kind == "text" and t and t[:4].isdigit()]
+    """Whether no time of the column is such that a feature over it is refused, as a placeholder for
+    'never'.
+    """
+    if column.kind in {
+        "whole",
+        "text",
+    }:  # the one was looked at, the other is not ordered as its times are
+        years = [
+            int(t[:4])
+            for t in (column.least, column.most)
+            if column.kind == "text" and t and t[:4].isdigit()
+        ]
         return all(FIRST_YEAR <= y < FAR.year for y in years) and years != [NEAR.year, NEAR.year]
     unit = 1 if column.kind == "date" else DAY_US
-    first, near, far = ((date(FIRST_YEAR, 1, 1) - EPOCH).days, (NEAR.date() - EPOCH).days, (FAR.date() - EPOCH).days)
-    return first * unit <= column.least and column.most < far * unit and not (column.least >= 0 and column.most < near * unit)
+    first, near, far = (
+        (date(FIRST_YEAR, 1, 1) - EPOCH).days,
+        (NEAR.date() - EPOCH).days,
+        (FAR.date() - EPOCH).days,
+    )
+    return (
+        first * unit <= column.least
+        and column.most < far * unit
+        and not (column.least >= 0 and column.most < near * unit)
+    )
 
 
 def _time(column: ColumnFacts, reading: Reading | None) -> TimeCandidate | None:
     match column.kind:
         case "instant":
-            return TimeCandidate(column.name, "", "timestamps" if column.dtype.timezone else "timestamps, taken as UTC") if column.known else None
+            return (
+                TimeCandidate(
+                    column.name,
+                    "",
+                    "timestamps" if column.dtype.timezone else "timestamps, taken as UTC",
+                )
+                if column.known
+                else None
+            )
         case "date":
-            return TimeCandidate(column.name, DAY_OR_TEXT, "dates; an event counts from the day's first instant, UTC") if column.known else None
+            return (
+                TimeCandidate(
+                    column.name,
+                    DAY_OR_TEXT,
+                    "dates; an event counts from the day's first instant, UTC",
+                )
+                if column.known
+                else None
+            )
         case "text" if reading is not None and reading.rows == column.known:
-            return TimeCandidate(column.name, reading.then, f"texts that are all {reading.form.said}")
+            return TimeCandidate(
+                column.name, reading.then, f"texts that are all {reading.form.said}"
+            )
         case "text" if reading is not None:
-            return TimeCandidate(column.name, reading.then, f"texts of which {reading.rows:,} of {column.known:,} are {reading.form.said}; the others have no time, and count nowhere")
+            return TimeCandidate(
+                column.name,
+                reading.then,
+                f"texts of which {reading.rows:,} of {column.known:,} are {reading.form.said}; the"
+                " others have no time, and count nowhere",
+            )
         case "whole" if (unit := _epoch(column)) is not None:
-            then = f'.as_timestamp("{unit}")' if unit != "ns" else '.floordiv(1000).as_timestamp("us")'
-            return TimeCandidate(column.name, then, f"whole numbers that look like {CALLED[unit]} since 1970")
+            then = (
+                f'.as_timestamp("{unit}")' if unit != "ns" else '.floordiv(1000).as_timestamp("us")'
+            )
+            return TimeCandidate(
+                column.name, then, f"whole numbers that look like {CALLED[unit]} since 1970"
+            )
     return None
 
 
 def _epoch(column: ColumnFacts) -> str | None:
-    """The unit in which all values are between 1990 and 2100; a column of one value or a handful is no clock's."""
-    if column.least is None or (not TIMEISH.search(column.name) and (column.distinct or 0) < REPEATS):
+    """The unit in which all values are between 1990 and 2100.
+
+    A column of one value or a handful is no clock's.
+    """
+    if column.least is None or (
+        not TIMEISH.search(column.name) and (column.distinct or 0) < REPEATS
+    ):
         return None
-    return next((unit for unit, n in UNITS.items() if FIRST_S * n <= column.least and column.most < LAST_S * n), None)
+    return next(
+        (
+            unit
+            for unit, n in UNITS.items()
+            if FIRST_S * n <= column.least and column.most < LAST_S * n
+        ),
+        None,
+    )
 
 
-def key_candidates(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], readings: Sequence[Reading] = ()) -> list[KeyCandidate]:
-    """The likeliest first: named as keys are, then texts and whole numbers whose values come again, then those that are unique."""
+def key_candidates(
+    columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], readings: Sequence[Reading] = ()
+) -> list[KeyCandidate]:
+    """The likeliest first: named as keys are, then texts and whole numbers whose values come again,
+    then those that are unique.
+    """
     taken = {t.name for t in times} | {r.name for r in readings if r.form.is_time}
     added = {r.name for r in amounts(columns, readings)}
     found = []
     for place, column in enumerate(columns):
-        if column.name in taken or column.kind not in {"text", "whole", "uuid"} or not column.distinct:
+        if (
+            column.name in taken
+            or column.kind not in {"text", "whole", "uuid"}
+            or not column.distinct
+        ):
             continue
         each = column.known / column.distinct
         if not column.unique and (each < REPEATS or column.distinct == 1):
             continue
-        reason = "unique" if column.unique else f"{preview_words.plural(column.distinct, 'value')}, {each:,.1f} rows each"
+        reason = (
+            "unique"
+            if column.unique
+            else f"{preview_words.plural(column.distinct, 'value')}, {each:,.1f} rows each"
+        )
         nulls = f", {preview_words.plural(column.nulls, 'row')} of none" if column.nulls else ""
-        rank = (column.name in added, not KEYISH.search(column.name), column.unique, column.kind == "whole" and not KEYISH.search(column.name), column.nulls > column.rows / 2, -column.distinct, place)
+        rank = (
+            column.name in added,
+            not KEYISH.search(column.name),
+            column.unique,
+            column.kind == "whole" and not KEYISH.search(column.name),
+            column.nulls > column.rows / 2,
+            -column.distinct,
+            place,
+        )
         found.append((rank, KeyCandidate(column.name, column.unique, reason + nulls)))
     return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
 
 
 def _adds_up(column: ColumnFacts) -> bool:
-    """Whether the sum of all rows is one that there is: of integers in 64 bits, of decimals in 38 digits (rule 11)."""
+    """Whether the sum of all rows is one that there is: of integers in 64 bits, of decimals in 38
+    digits (rule 11).
+    """
     if column.kind == "float":
         return True
     most = max(abs(column.least), abs(column.most)) * column.known
@@ -155,13 +275,37 @@ def _adds_up(column: ColumnFacts) -> bool:
 
 
 def amounts(columns: Sequence[ColumnFacts], readings: Sequence[Reading]) -> list[Reading]:
-    """Texts that are sure to be numbers and no numbers of things: not named as a key, and not all of them plain digits."""
-    shown = {c.name: "".join(str(v) for v in (c.least, c.most, *(v for v, _ in c.top))) for c in columns if c.kind == "text"}
-    return [r for r in readings if r.sure and not r.form.is_time and not KEYISH.search(r.name) and (r.rows < r.known or set(",.") & set(shown[r.name]))]
+    """Texts that are sure to be numbers and no numbers of things: not named as a key, and not all
+    of them plain digits.
+    """
+    shown = {
+        c.name: "".join(str(v) for v in (c.least, c.most, *(v for v, _ in c.top)))
+        for c in columns
+        if c.kind == "text"
+    }
+    return [
+        r
+        for r in readings
+        if r.sure
+        and not r.form.is_time
+        and not KEYISH.search(r.name)
+        and (r.rows < r.known or set(",.") & set(shown[r.name]))
+    ]
 
 
 def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]:
-    """Numbers to add up, the likeliest first: those with a fraction; those that are named as a key where there are no others."""
-    found = [c for c in columns if c.kind in NUMBERS and c.known and c.name not in taken and not (c.unique and c.kind == "whole") and _adds_up(c)]
+    """Numbers to add up, the likeliest first: those with a fraction.
+
+    Those that are named as a key where there are no others.
+    """
+    found = [
+        c
+        for c in columns
+        if c.kind in NUMBERS
+        and c.known
+        and c.name not in taken
+        and not (c.unique and c.kind == "whole")
+        and _adds_up(c)
+    ]
     found = [c for c in found if not KEYISH.search(c.name)] or found
     return sorted(found, key=lambda c: (c.kind == "whole", columns.index(c)))

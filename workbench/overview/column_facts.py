@@ -92,15 +92,23 @@ def wanting(dtype: dt.DataType) -> str:
     if dtype.is_null():
         return "all null and without a type: cast it to the type that its values will have"
     if dtype.is_interval():
-        return "lengths of time mean something else on each engine, so a feature only counts them: store seconds as a number"
+        return (
+            "lengths of time mean something else on each engine, so a feature only counts them:"
+            " store seconds as a number"
+        )
     if dtype.is_unknown() or kind_of(dtype) == OTHER:
         called = getattr(dtype, "raw_type", None) or dtype
-        return f"{called} is no type that all engines share, so a feature only counts it: store it as text or as numbers in the table"
+        return (
+            f"{called} is no type that all engines share, so a feature only counts it: store it as"
+            " text or as numbers in the table"
+        )
     return ""
 
 
 def questions(table: ir.Table, names: list[str], engine: Engine) -> dict[str, ir.Value]:
-    """Aggregates over a table, by names of their own: how many rows, and what is asked of each column."""
+    """Aggregates over a table, by names of their own: how many rows, and what is asked of each
+    column.
+    """
     asked: dict[str, ir.Value] = {"rows": table.count()}
     for i, name in enumerate(names):
         for what, value in _questions(table[name], engine).items():
@@ -120,14 +128,20 @@ def _questions(column: ir.Column, engine: Engine) -> dict[str, ir.Value]:
     if kind == "flag":
         asked["true"] = column.ifelse(1, 0).sum()
     if kind in ORDERED:
-        asked |= {"least": extreme(fine, engine, largest=False), "most": extreme(fine, engine, largest=True)}
+        asked |= {
+            "least": extreme(fine, engine, largest=False),
+            "most": extreme(fine, engine, largest=True),
+        }
     if kind == "text":
         asked["iso"] = ends_with_match(column, ISO).ifelse(1, 0).sum()
     return asked
 
 
 def measured(column: ir.Column, kind: str, engine: Engine) -> ir.Column:
-    """A column's values without those that are no feature's; times as microseconds, dates as days, since 1970."""
+    """A column's values without those that are no feature's.
+
+    Times as microseconds, dates as days, since 1970.
+    """
     fine = cleaned(column, engine)
     if kind == "instant":
         return micros(fine)
@@ -144,18 +158,40 @@ def extreme(fine: ir.Column, engine: Engine, *, largest: bool) -> ir.Value:
     return found.cast("string") if fine.type().is_uuid() else found
 
 
-def facts(names: list[str], schema: Mapping[str, dt.DataType], stored: Mapping[str, str], told: Mapping[str, Any]) -> list[ColumnFacts]:
+def facts(
+    names: list[str],
+    schema: Mapping[str, dt.DataType],
+    stored: Mapping[str, str],
+    told: Mapping[str, Any],
+) -> list[ColumnFacts]:
     """What the aggregates said of each column."""
-    return [_facts(i, name, schema[name], stored.get(name, str(schema[name])), told) for i, name in enumerate(names)]
+    return [
+        _facts(i, name, schema[name], stored.get(name, str(schema[name])), told)
+        for i, name in enumerate(names)
+    ]
 
 
-def _facts(i: int, name: str, dtype: dt.DataType, stored: str, told: Mapping[str, Any]) -> ColumnFacts:
+def _facts(
+    i: int, name: str, dtype: dt.DataType, stored: str, told: Mapping[str, Any]
+) -> ColumnFacts:
     rows, kind = int(told["rows"]), kind_of(dtype)
     known = int(told.get(f"known_{i}", 0))
     fine = int(told.get(f"fine_{i}", known))
     numbers = {what: told.get(f"{what}_{i}") for what in ("distinct", "true", "iso")}
     whole: dict[str, Any] = {what: None if n is None else int(n) for what, n in numbers.items()}
-    return ColumnFacts(name, dtype, stored, kind, rows, rows - known, known - fine, least=told.get(f"least_{i}"), most=told.get(f"most_{i}"), wanting=wanting(dtype), **whole)
+    return ColumnFacts(
+        name,
+        dtype,
+        stored,
+        kind,
+        rows,
+        rows - known,
+        known - fine,
+        least=told.get(f"least_{i}"),
+        most=told.get(f"most_{i}"),
+        wanting=wanting(dtype),
+        **whole,
+    )
 
 
 def share(n: int, of: int) -> str:
@@ -169,4 +205,5 @@ def share(n: int, of: int) -> str:
     part = 100 * n / of
     if part < 0.1:  # noqa: PLR2004 a tenth of a per cent
         return "<0.1%"
-    return "100%" if n == of else ">99.9%" if part > 99.9 else f"{part:.3g}%"  # noqa: PLR2004 the same from above
+    # the same from above
+    return "100%" if n == of else ">99.9%" if part > 99.9 else f"{part:.3g}%"  # noqa: PLR2004

@@ -1,4 +1,6 @@
-"""How a column's values lie: bins of numbers and times by one row of aggregates, the commonest of texts and flags."""
+"""How a column's values lie: bins of numbers and times by one row of aggregates, the commonest of
+texts and flags.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,24 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
 
 BINS, TOP = 12, 5
-EACH = 31  # whole numbers that have a bar each: in fewer bins some would hold two of them, and stand out
+# whole numbers that have a bar each: in fewer bins some would hold two of them, and stand out
+EACH = 31
 LONGEST_VALUE = 60  # characters of a common text
 
 
 def edges(column: ColumnFacts) -> list[Any]:
-    """Where the bins of a column begin, in the type that it is measured in; none where its values do not differ."""
+    """Where the bins of a column begin, in the type that it is measured in.
+
+    None where its values do not differ.
+    """
     if column.kind not in NUMBERS | TIMES or column.least is None or column.least == column.most:
         return []
     least, most = column.least, column.most
     if column.kind == "float":
         step = most / BINS - least / BINS  # apart, since the difference may overflow
-        return sorted({least, *(least + step * i for i in range(1, BINS) if least < least + step * i <= most)})
+        return sorted(
+            {least, *(least + step * i for i in range(1, BINS) if least < least + step * i <= most)}
+        )
     if column.kind == "decimal":
         step = (Decimal(most) - Decimal(least)) / BINS
         return [least, *(least + (step * i) for i in range(1, BINS))]
@@ -38,7 +46,9 @@ def edges(column: ColumnFacts) -> list[Any]:
     return [int(least) + span * i // count for i in range(count)]
 
 
-def bin_counts(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) -> dict[str, ir.Value]:
+def bin_counts(
+    table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine
+) -> dict[str, ir.Value]:
     """For each bin but the first of each column, how many values are at or above its beginning."""
     asked = {}
     for i, column in enumerate(columns):
@@ -46,10 +56,25 @@ def bin_counts(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) 
         if not starts:
             continue
         value = measured(table[column.name], column.kind, engine)
-        if column.kind == "decimal":  # doubles compare alike on every engine, also beside a scale that no literal has
-            value, starts = (value - ibis.literal(column.least, value.type())).cast("float64"), [float(s - column.least) for s in starts]
+        if (
+            column.kind == "decimal"
+        ):  # doubles compare alike on every engine, also beside a scale that no literal has
+            value, starts = (
+                (value - ibis.literal(column.least, value.type())).cast("float64"),
+                [float(s - column.least) for s in starts],
+            )
         for j, start in enumerate(starts[1:], 1):
-            asked[f"from_{i}_{j}"] = (value >= ibis.literal(start, "float64" if column.kind in {"float", "decimal"} else _integer_type(start))).ifelse(1, 0).sum()
+            asked[f"from_{i}_{j}"] = (
+                (
+                    value
+                    >= ibis.literal(
+                        start,
+                        "float64" if column.kind in {"float", "decimal"} else _integer_type(start),
+                    )
+                )
+                .ifelse(1, 0)
+                .sum()
+            )
     return asked
 
 
@@ -64,25 +89,39 @@ def binned(columns: Sequence[ColumnFacts], told: Mapping[str, Any]) -> list[Colu
         starts = edges(column)
         above = [column.known, *(int(told[f"from_{i}_{j}"] or 0) for j in range(1, len(starts))), 0]
         ends = [*starts[1:], column.most]
-        bins = tuple((a, b, n - m) for a, b, n, m in zip(starts, ends, above, above[1:], strict=False))
+        bins = tuple(
+            (a, b, n - m) for a, b, n, m in zip(starts, ends, above, above[1:], strict=False)
+        )
         made.append(evolve(column, bins=bins) if starts else column)
     return made
 
 
 def commonest(table: ir.Table, columns: Sequence[ColumnFacts]) -> ir.Table | None:
-    """The commonest values of each text that repeats, by the column's number: most rows first, then by value."""
+    """The commonest values of each text that repeats, by the column's number: most rows first, then
+    by value.
+    """
     asked = []
     for i, column in enumerate(columns):
         if column.kind != "text" or not column.distinct or column.distinct == column.known:
             continue
         values = table.select(value=table[column.name])
-        counted = values.filter(values["value"].notnull()).group_by("value").agg(n=lambda t: t.count())
+        counted = (
+            values.filter(values["value"].notnull()).group_by("value").agg(n=lambda t: t.count())
+        )
         best = counted.order_by(ibis.desc("n"), "value").limit(TOP)
-        asked.append(best.select(column=ibis.literal(i, "int64"), value=best["value"].left(LONGEST_VALUE), n=best["n"]))
+        asked.append(
+            best.select(
+                column=ibis.literal(i, "int64"),
+                value=best["value"].left(LONGEST_VALUE),
+                n=best["n"],
+            )
+        )
     return ibis.union(asked[0], *asked[1:]) if len(asked) > 1 else asked[0] if asked else None
 
 
-def with_commonest(columns: Sequence[ColumnFacts], told: Sequence[tuple[Any, ...]]) -> list[ColumnFacts]:
+def with_commonest(
+    columns: Sequence[ColumnFacts], told: Sequence[tuple[Any, ...]]
+) -> list[ColumnFacts]:
     """The columns with their commonest values; a flag has both of its own."""
     found: dict[int, list[tuple[Any, int]]] = {}
     for i, value, n in told:

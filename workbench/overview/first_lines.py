@@ -1,4 +1,6 @@
-"""The lines of Python that make a source and a group-by of a table, whatever its columns are called."""
+"""The lines of Python that make a source and a group-by of a table, whatever its columns are
+called.
+"""
 
 from __future__ import annotations
 
@@ -34,34 +36,73 @@ class FirstLines:
     code: str
 
 
-def first_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], title: str, opened: Sequence[str], table: str = TABLE, state: KeyCandidate | None = None) -> list[FirstLines]:
-    """For a table with a key, an event source where there is a time, and an entity source where rows may be states.
+def first_lines(
+    columns: Sequence[ColumnFacts],
+    times: Sequence[TimeCandidate],
+    keys: Sequence[KeyCandidate],
+    title: str,
+    opened: Sequence[str],
+    table: str = TABLE,
+    state: KeyCandidate | None = None,
+) -> list[FirstLines]:
+    """For a table with a key, an event source where there is a time, and an entity source where
+    rows may be states.
 
-    `opened` are lines that go before; `state` is a key of which no day of `snapshot_of` has two rows.
+    `opened` are lines that go before; `state` is a key of which no day of `snapshot_of` has two
+    rows.
     """
     if not keys:
         return []
     renamed, columns, times, keys, state = _without_inner(columns, times, keys, state)
-    start = [*opened, *([f"{table} = {table}.rename({snippets.python(renamed)})"] if renamed else [])]
+    start = [
+        *opened,
+        *([f"{table} = {table}.rename({snippets.python(renamed)})"] if renamed else []),
+    ]
     made = []
     if times:
-        made.append(FirstLines("each row is something that happened: features count what came before a time", _event_lines(columns, times, keys[0], title, start, table)))
+        made.append(
+            FirstLines(
+                "each row is something that happened: features count what came before a time",
+                _event_lines(columns, times, keys[0], title, start, table),
+            )
+        )
     unique = next((k for k in keys if k.unique), None)
     days = snapshot_of(columns, times)
     key = state if days is not None else unique if not times else None
     if key is not None:
-        said = "each row is the state of its key at the end of a day" if days else "each row is the state of its key, at all times"
+        said = (
+            "each row is the state of its key at the end of a day"
+            if days
+            else "each row is the state of its key, at all times"
+        )
         made.append(FirstLines(said, _entity_lines(columns, days, key, title, start, table)))
     return made
 
 
-def snapshot_of(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate]) -> TimeCandidate | None:
+def snapshot_of(
+    columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate]
+) -> TimeCandidate | None:
     """The day that may say which snapshot a row is of."""
-    return next((t for t in times if any(c.name == t.name and c.kind == "date" for c in columns)), None)
+    return next(
+        (t for t in times if any(c.name == t.name and c.kind == "date" for c in columns)), None
+    )
 
 
-def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], state: KeyCandidate | None) -> tuple[dict[str, str], Sequence[ColumnFacts], Sequence[TimeCandidate], Sequence[KeyCandidate], KeyCandidate | None]:
-    """The new names of columns that are called as the plan calls its own, and what was found under them."""
+def _without_inner(
+    columns: Sequence[ColumnFacts],
+    times: Sequence[TimeCandidate],
+    keys: Sequence[KeyCandidate],
+    state: KeyCandidate | None,
+) -> tuple[
+    dict[str, str],
+    Sequence[ColumnFacts],
+    Sequence[TimeCandidate],
+    Sequence[KeyCandidate],
+    KeyCandidate | None,
+]:
+    """The new names of columns that are called as the plan calls its own, and what was found under
+    them.
+    """
     taken = {c.name.casefold() for c in columns}
     new: dict[str, str] = {}
     for name in (c.name for c in columns if is_inner(c.name)):
@@ -82,23 +123,69 @@ def _without_inner(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate
     )
 
 
-def _event_lines(columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], key: KeyCandidate, title: str, start: Sequence[str], table: str) -> str:
+def _event_lines(
+    columns: Sequence[ColumnFacts],
+    times: Sequence[TimeCandidate],
+    key: KeyCandidate,
+    title: str,
+    start: Sequence[str],
+    table: str,
+) -> str:
     time = times[0]
-    source = f"{table}.mutate({snippets.arguments({time.name: member(time.name, table) + time.then})})" if time.then else table
+    source = (
+        f"{table}.mutate({snippets.arguments({time.name: member(time.name, table) + time.then})})"
+        if time.then
+        else table
+    )
     added = values(columns, {key.name, *(t.name for t in times)})[:MOST_VALUES]
     taken: set[str] = set()
     asked = [*(f"{member(c.name)}.sum(){_named(c.name, 'sum', taken)}" for c in added), "_.count()"]
-    given = {"name": snippets.python(_definition(title)), "source": f"EventSource({source}, time={snippets.python(time.name)})", "keys": f"[{snippets.python(key.name)}]", "aggregations": f"trailing(days(7), {', '.join(asked)})", "accuracy": ACCURACY}
-    return _written([*_imports(start), "from ibis import _", "from workbench import EventSource, GroupBy, days, preview, trailing", *start], given)
+    given = {
+        "name": snippets.python(_definition(title)),
+        "source": f"EventSource({source}, time={snippets.python(time.name)})",
+        "keys": f"[{snippets.python(key.name)}]",
+        "aggregations": f"trailing(days(7), {', '.join(asked)})",
+        "accuracy": ACCURACY,
+    }
+    return _written(
+        [
+            *_imports(start),
+            "from ibis import _",
+            "from workbench import EventSource, GroupBy, days, preview, trailing",
+            *start,
+        ],
+        given,
+    )
 
 
-def _entity_lines(columns: Sequence[ColumnFacts], days: TimeCandidate | None, key: KeyCandidate, title: str, start: Sequence[str], table: str) -> str:
-    others = [c.name for c in columns if c.name != key.name and (days is None or c.name != days.name) and not c.wanting and _nameable(c.name)]
+def _entity_lines(
+    columns: Sequence[ColumnFacts],
+    days: TimeCandidate | None,
+    key: KeyCandidate,
+    title: str,
+    start: Sequence[str],
+    table: str,
+) -> str:
+    others = [
+        c.name
+        for c in columns
+        if c.name != key.name
+        and (days is None or c.name != days.name)
+        and not c.wanting
+        and _nameable(c.name)
+    ]
     if not others:
         return ""
     snapshot = "None" if days is None else snippets.python(days.name)
-    given = {"name": snippets.python(_definition(title)), "source": f"EntitySource({table}, snapshot={snapshot})", "keys": f"[{snippets.python(key.name)}]", "features": snippets.python(others[:MOST_FEATURES])}
-    return _written([*_imports(start), "from workbench import EntitySource, GroupBy, preview", *start], given)
+    given = {
+        "name": snippets.python(_definition(title)),
+        "source": f"EntitySource({table}, snapshot={snapshot})",
+        "keys": f"[{snippets.python(key.name)}]",
+        "features": snippets.python(others[:MOST_FEATURES]),
+    }
+    return _written(
+        [*_imports(start), "from workbench import EntitySource, GroupBy, preview", *start], given
+    )
 
 
 def _imports(start: Sequence[str]) -> list[str]:
@@ -120,7 +207,9 @@ def _nameable(name: str) -> bool:
 
 
 def _named(name: str, op: str, taken: set[str]) -> str:
-    """What names a reduction whose own name could not be a feature's, or would be another's in another case of letters."""
+    """What names a reduction whose own name could not be a feature's, or would be another's in
+    another case of letters.
+    """
     own = f"{name}_{op}".casefold()
     if _nameable(name) and IDENTIFIER.fullmatch(name) and own not in taken:
         taken.add(own)
@@ -135,7 +224,17 @@ def _named(name: str, op: str, taken: set[str]) -> str:
 
 def _definition(title: str) -> str:
     """A name for a group-by of a table of this title."""
-    stem = re.sub(r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz)?$", "", title, flags=re.IGNORECASE)
+    stem = re.sub(
+        r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz)?$", "", title, flags=re.IGNORECASE
+    )
     plain = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_").lower()
     made = f"{plain[:40]}_v1"
-    return made if plain and IDENTIFIER.fullmatch(made) and not is_inner(made) and "memory" not in plain and "the_" not in plain else "features_v1"
+    return (
+        made
+        if plain
+        and IDENTIFIER.fullmatch(made)
+        and not is_inner(made)
+        and "memory" not in plain
+        and "the_" not in plain
+        else "features_v1"
+    )

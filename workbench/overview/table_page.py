@@ -14,27 +14,82 @@ if TYPE_CHECKING:
     from workbench.overview.table_preview import TablePreview
 
 WIDE, HIGH = 132, 22
-HEADS = ("column", "type", "in the engine", "how its values lie", "null", "distinct", "least", "most")
+HEADS = (
+    "column",
+    "type",
+    "in the engine",
+    "how its values lie",
+    "null",
+    "distinct",
+    "least",
+    "most",
+)
 NUMERIC = dict.fromkeys((4, 5), "num")
 
 
 def html(preview: TablePreview) -> Markup:
     """The whole output."""
-    head = tag("header", tag("h3", preview.title), tag("span", "table", class_="chip"), tag("span", f"{preview.size} · {preview.engine}", class_="muted"))
+    head = tag(
+        "header",
+        tag("h3", preview.title),
+        tag("span", "table", class_="chip"),
+        tag("span", f"{preview.size} · {preview.engine}", class_="muted"),
+    )
     rows = (row(_line(preview, c), classes=NUMERIC) for c in preview.columns)
     caption = tag("caption", f"What each column of {preview.title} holds")
     facts = tag("table", caption, tag("thead", row(HEADS, "th", NUMERIC)), tag("tbody", *rows))
-    body = [head, tag("div", facts, class_="scroll", tabindex="0", role="region", aria_label="columns"), _notes(preview)]
-    body += [tag("details", tag("summary", "Lines to go on with: ", one.said), tag("pre", tag("code", one.code), tabindex="0"), **({"open": ""} if i == 0 else {})) for i, one in enumerate(preview.lines)]
-    body.append(tag("details", tag("summary", f"First {preview_words.plural(len(preview.rows), 'row')}"), tag("div", _first_rows(preview), class_="scroll", tabindex="0", role="region", aria_label="first rows")))
+    body = [
+        head,
+        tag("div", facts, class_="scroll", tabindex="0", role="region", aria_label="columns"),
+        _notes(preview),
+    ]
+    body += [
+        tag(
+            "details",
+            tag("summary", "Lines to go on with: ", one.said),
+            tag("pre", tag("code", one.code), tabindex="0"),
+            **({"open": ""} if i == 0 else {}),
+        )
+        for i, one in enumerate(preview.lines)
+    ]
+    body.append(
+        tag(
+            "details",
+            tag("summary", f"First {preview_words.plural(len(preview.rows), 'row')}"),
+            tag(
+                "div",
+                _first_rows(preview),
+                class_="scroll",
+                tabindex="0",
+                role="region",
+                aria_label="first rows",
+            ),
+        )
+    )
     return section(*body, label=f"Preview of the table {preview.title}", static=True)
 
 
 def _line(preview: TablePreview, column: ColumnFacts) -> list[Any]:
-    roles = [*(["when?"] if column.name in {t.name for t in preview.times} else []), *(["whose?"] if column.name in {k.name for k in preview.keys} else [])]
-    name = tag("span", tag("code", column.name), *(tag("span", r, class_="chip", style="margin-left:6px") for r in roles))
+    roles = [
+        *(["when?"] if column.name in {t.name for t in preview.times} else []),
+        *(["whose?"] if column.name in {k.name for k in preview.keys} else []),
+    ]
+    name = tag(
+        "span",
+        tag("code", column.name),
+        *(tag("span", r, class_="chip", style="margin-left:6px") for r in roles),
+    )
     stored = tag("span", cut(column.stored), title=column.stored)
-    return [name, tag("span", cut(str(column.dtype)), title=str(column.dtype)), stored, _drawn(column), nulls(column), distinct(column), extreme(column, column.least), extreme(column, column.most)]
+    return [
+        name,
+        tag("span", cut(str(column.dtype)), title=str(column.dtype)),
+        stored,
+        _drawn(column),
+        nulls(column),
+        distinct(column),
+        extreme(column, column.least),
+        extreme(column, column.most),
+    ]
 
 
 def _drawn(column: ColumnFacts) -> Markup:
@@ -45,10 +100,31 @@ def _drawn(column: ColumnFacts) -> Markup:
     marks = []
     for i, (a, b, n) in enumerate(column.bins):
         tall = max(1.0, round(HIGH * n / most, 1)) if n else 0
-        said = f"{value_of(column, a)} to {value_of(column, b)}: {preview_words.plural(n, 'row')} ({share(n, column.rows)})"
-        marks.append(tag("rect", tag("title", said), x=round(i * wide, 1), y=round(HIGH - tall, 1), width=round(max(1.0, wide - 1), 1), height=tall, fill="var(--s1)"))
+        said = (
+            f"{value_of(column, a)} to {value_of(column, b)}: {preview_words.plural(n, 'row')}"
+            f" ({share(n, column.rows)})"
+        )
+        marks.append(
+            tag(
+                "rect",
+                tag("title", said),
+                x=round(i * wide, 1),
+                y=round(HIGH - tall, 1),
+                width=round(max(1.0, wide - 1), 1),
+                height=tall,
+                fill="var(--s1)",
+            )
+        )
     label = f"{column.name}: {', '.join(f'{n:,}' for *_, n in column.bins)} rows from least to most"
-    return tag("svg", *marks, viewBox=f"0 0 {WIDE} {HIGH}", width=WIDE, height=HIGH, role="img", aria_label=label)
+    return tag(
+        "svg",
+        *marks,
+        viewBox=f"0 0 {WIDE} {HIGH}",
+        width=WIDE,
+        height=HIGH,
+        role="img",
+        aria_label=label,
+    )
 
 
 def _notes(preview: TablePreview) -> Markup:
@@ -56,13 +132,32 @@ def _notes(preview: TablePreview) -> Markup:
     said += [("whose", f"{k.name}: {k.reason}") for k in preview.keys[:3]]
     said += [("lacks", sentence) for sentence in preview.lacks]
     said += [("no input", f"{c.name}: {c.wanting}") for c in preview.columns if c.wanting]
-    said += [("as text", tag("div", f"{h.name}: {h.said}", *([tag("pre", tag("code", h.code), tabindex="0")] if h.code else []))) for h in preview.hints]
+    said += [
+        (
+            "as text",
+            tag(
+                "div",
+                f"{h.name}: {h.said}",
+                *([tag("pre", tag("code", h.code), tabindex="0")] if h.code else []),
+            ),
+        )
+        for h in preview.hints
+    ]
     items = (part for k, v in said for part in (tag("dt", k), tag("dd", v)))
     return tag("dl", *items, style="padding-top:12px") if said else Markup("")
 
 
 def _first_rows(preview: TablePreview) -> Markup:
     heads = [c.name for c in preview.columns]
-    right = {i: "num" for i, c in enumerate(preview.columns) if c.kind in {"whole", "float", "decimal"}}
-    rows = (row([value_of(c, r[c.name]) for c in preview.columns], classes=right) for r in preview.rows)
-    return tag("table", tag("caption", "First rows, as the engine gives them"), tag("thead", row(heads, "th", right)), tag("tbody", *rows))
+    right = {
+        i: "num" for i, c in enumerate(preview.columns) if c.kind in {"whole", "float", "decimal"}
+    }
+    rows = (
+        row([value_of(c, r[c.name]) for c in preview.columns], classes=right) for r in preview.rows
+    )
+    return tag(
+        "table",
+        tag("caption", "First rows, as the engine gives them"),
+        tag("thead", row(heads, "th", right)),
+        tag("tbody", *rows),
+    )

@@ -19,7 +19,13 @@ from workbench.online import snippets
 from workbench.online.ipython_shell import variable_of
 from workbench.online.legible_text import visible
 from workbench.overview import table_page, table_text
-from workbench.overview.candidates import KeyCandidate, TimeCandidate, amounts, key_candidates, time_candidates
+from workbench.overview.candidates import (
+    KeyCandidate,
+    TimeCandidate,
+    amounts,
+    key_candidates,
+    time_candidates,
+)
 from workbench.overview.column_facts import OTHER, ColumnFacts, facts, kind_of, measured, questions
 from workbench.overview.column_shapes import bin_counts, binned, commonest, with_commonest
 from workbench.overview.first_lines import TABLE, FirstLines, first_lines, snapshot_of
@@ -35,17 +41,27 @@ if TYPE_CHECKING:
 
 MOST_STATE_KEYS = 5  # keys that are looked at for whether a day has one row of each
 ASKED_AT_ONCE = 60  # columns of one statement: Postgres gives at most 1,664 values
-READERS = {".csv": "read_csv", ".tsv": "read_csv", ".txt": "read_csv", ".parquet": "read_parquet", ".json": "read_json", ".jsonl": "read_json", ".ndjson": "read_json"}
+READERS = {
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".txt": "read_csv",
+    ".parquet": "read_parquet",
+    ".json": "read_json",
+    ".jsonl": "read_json",
+    ".ndjson": "read_json",
+}
 
 
 @frozen(repr=False)
 class TablePreview:
-    """What `preview` found of a table: text in a terminal, HTML in a notebook, both from the same facts.
+    """What `preview` found of a table: text in a terminal, HTML in a notebook, both from the same
+    facts.
 
-    `columns` has a `ColumnFacts` a column, over `looked_at` rows: all of the table, or, where `sampled`, as many of its
-    first as are looked at. `rows` are a few of them as dicts. `times` and `keys` are the columns that may say when and
-    whose, the likeliest first, and `code` is the line of Python to go on with, as `lines` has all of them. `hints` say which
-    texts are numbers or times, and have the line that reads each.
+    `columns` has a `ColumnFacts` a column, over `looked_at` rows: all of the table, or, where
+    `sampled`, as many of its first as are looked at. `rows` are a few of them as dicts. `times` and
+    `keys` are the columns that may say when and whose, the likeliest first, and `code` is the line
+    of Python to go on with, as `lines` has all of them. `hints` say which texts are numbers or
+    times, and have the line that reads each.
     """
 
     title: str
@@ -70,7 +86,10 @@ class TablePreview:
         """How many rows and columns, and whether those are all."""
         columns = f"{len(self.columns):,} column{'' if len(self.columns) == 1 else 's'}"
         if self.sampled:
-            return f"a sample, the first {self.looked_at:,} rows that {self.engine} gives: there may be more · {columns}"
+            return (
+                f"a sample, the first {self.looked_at:,} rows that {self.engine} gives: there may"
+                f" be more · {columns}"
+            )
         return f"{self.looked_at:,} row{'' if self.looked_at == 1 else 's'} · {columns}"
 
     def __repr__(self) -> str:
@@ -81,34 +100,79 @@ class TablePreview:
 
 
 def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> TablePreview:
-    """A table, a DataFrame, an Arrow table or the path of a file, as `preview` shows it. Runs a few statements, whose size is bounded."""
+    """A table, a DataFrame, an Arrow table or the path of a file, as `preview` shows it.
+
+    Runs a few statements, whose size is bounded.
+    """
     table, opened, name, called = _table_of(what, on)
     con = on or _connection(table)
     engine = engine_of(con)
     plain = rebound(unbind(table.op()), engine, clean=False).to_expr()
     looked = plain.limit(engine.most_looked_at)
     stored = engine.stored_types(table if on is None else plain)
-    columns = [c for some in _chunks(list(plain.columns)) for c in _profiled(looked, some, stored, engine)]
+    columns = [
+        c for some in _chunks(list(plain.columns)) for c in _profiled(looked, some, stored, engine)
+    ]
     found = columns[0].rows if columns else 0
     forms = sampled(looked, columns, engine)
     read = settled(columns, forms, looked, engine)
     times = time_candidates(columns, read)
     keys = key_candidates(columns, times, read)
     state = _state_key(looked, columns, snapshot_of(columns, times), keys, engine)
-    numbers = [r for r in amounts(columns, read) if not is_inner(r.name) and not any(k.name == r.name for k in keys[:1])]
-    lines, lacks = _leading_on(table, as_numbers(columns, numbers), times, keys, called, [*opened, *(line_of(r, name) for r in numbers)], name, state)
+    numbers = [
+        r
+        for r in amounts(columns, read)
+        if not is_inner(r.name) and not any(k.name == r.name for k in keys[:1])
+    ]
+    lines, lacks = _leading_on(
+        table,
+        as_numbers(columns, numbers),
+        times,
+        keys,
+        called,
+        [*opened, *(line_of(r, name) for r in numbers)],
+        name,
+        state,
+    )
     hints = tuple(hint(r, name, opened) for r in read if r.rows < r.known or r.form.then != TO_TIME)
-    return TablePreview(called, engine.title, found, found == engine.most_looked_at, tuple(columns), tuple(_first_rows(looked, rows, engine)), tuple(times), tuple(keys), tuple(lines), tuple(lacks), hints)
+    return TablePreview(
+        called,
+        engine.title,
+        found,
+        found == engine.most_looked_at,
+        tuple(columns),
+        tuple(_first_rows(looked, rows, engine)),
+        tuple(times),
+        tuple(keys),
+        tuple(lines),
+        tuple(lacks),
+        hints,
+    )
 
 
-def _state_key(looked: ir.Table, columns: Sequence[ColumnFacts], day: TimeCandidate | None, keys: Sequence[KeyCandidate], engine: Engine) -> KeyCandidate | None:
-    """The first of the likeliest keys of which no day has two rows: others are no snapshots' (rule 6)."""
+def _state_key(
+    looked: ir.Table,
+    columns: Sequence[ColumnFacts],
+    day: TimeCandidate | None,
+    keys: Sequence[KeyCandidate],
+    engine: Engine,
+) -> KeyCandidate | None:
+    """The first of the likeliest keys of which no day has two rows: others are no snapshots' (rule
+    6).
+    """
     if day is None:
         return None
     once = next(c.distinct for c in columns if c.name == day.name) == 1
-    for key in [k for k in keys if once or not k.unique][:MOST_STATE_KEYS]:  # who has one row in many days has no snapshots
+    for key in [k for k in keys if once or not k.unique][
+        :MOST_STATE_KEYS
+    ]:  # who has one row in many days has no snapshots
         rows = looked.filter(looked[key.name].notnull(), looked[day.name].notnull())
-        twice = rows.group_by(key.name, day.name).agg(n=lambda t: t.count()).filter(lambda t: t["n"] > 1).limit(1)
+        twice = (
+            rows.group_by(key.name, day.name)
+            .agg(n=lambda t: t.count())
+            .filter(lambda t: t["n"] > 1)
+            .limit(1)
+        )
         if not engine.rows(twice):
             return key
     return None
@@ -127,14 +191,21 @@ def _table_of(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], s
 
 def relation_of(what: Any) -> Any:
     """The node of a DataFrame or an Arrow table; DefinitionError that says why where it is none."""
-    columns = list(getattr(what, "columns", ["?"])) if hasattr(what, "iloc") else list(getattr(what, "column_names", ["?"]))
+    columns = (
+        list(getattr(what, "columns", ["?"]))
+        if hasattr(what, "iloc")
+        else list(getattr(what, "column_names", ["?"]))
+    )
     kind = type(what).__name__
     if not columns:
         message = f"the {kind} has no columns: there is nothing to look at"
         raise DefinitionError(message)
     wrong = next((c for c in columns if not isinstance(c, str)), None)
     if wrong is not None:
-        message = f"the {kind} has a column named {wrong!r}, which is no text: name it, as in frame.rename(columns=str)"
+        message = (
+            f"the {kind} has a column named {wrong!r}, which is no text: name it, as in"
+            " frame.rename(columns=str)"
+        )
         raise DefinitionError(message)
     twice = next((c for c in columns if columns.count(c) > 1), None)
     if twice is not None:
@@ -142,7 +213,9 @@ def relation_of(what: Any) -> Any:
         raise DefinitionError(message)
     try:
         found = ibis.memtable(what).op()
-        found.data.to_pyarrow(found.schema)  # so that what is of several types is refused here, not by an engine
+        found.data.to_pyarrow(
+            found.schema
+        )  # so that what is of several types is refused here, not by an engine
     except Exception as error:  # pandas, Arrow and Ibis each raise their own kinds
         if not hasattr(what, "iloc") and not hasattr(what, "column_names"):
             return relation(what, "preview")
@@ -156,15 +229,25 @@ def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str]
     ending = path.suffix.lower() if path.suffix.lower() != ".gz" else Path(path.stem).suffix.lower()
     reader = READERS.get(ending)
     if reader is None:
-        message = f"{visible(repr(str(what)))} is no path of a {', '.join(sorted({r.removeprefix('read_') for r in READERS.values()}))} file by its ending: preview takes a table, con.table('purchases'), or such a file"
+        message = (
+            f"{visible(repr(str(what)))} is no path of a"
+            f" {', '.join(sorted({r.removeprefix('read_') for r in READERS.values()}))} file by its"
+            " ending: preview takes a table, con.table('purchases'), or such a file"
+        )
         raise DefinitionError(message)
     if not path.exists() and "://" not in str(what) and not any(c in str(what) for c in "*?["):
-        message = f"there is no file {visible(repr(str(what)))}: the folder here is {visible(repr(str(Path.cwd())))}"
+        message = (
+            f"there is no file {visible(repr(str(what)))}: the folder here is"
+            f" {visible(repr(str(Path.cwd())))}"
+        )
         raise DefinitionError(message)
     try:
         table = getattr(on or ibis.duckdb.connect(), reader)(str(what))
     except Exception as error:  # an engine's reader, which raises its own kinds
-        message = f"{visible(repr(str(what)))} is not read: {visible(str(error).strip().partition(chr(10))[0])}"
+        message = (
+            f"{visible(repr(str(what)))} is not read:"
+            f" {visible(str(error).strip().partition(chr(10))[0])}"
+        )
         raise DefinitionError(message) from error
     return table, [f"table = ibis.{reader}({snippets.python(str(what))})"], TABLE, path.name
 
@@ -172,10 +255,16 @@ def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str]
 def _connection(table: ir.Table) -> BaseBackend:
     found = connections(table.op())
     if len(found) > 1:
-        message = f"{title(table.op())} is read through {len(found)} connections: use one for a table and everything joined to it"
+        message = (
+            f"{title(table.op())} is read through {len(found)} connections: use one for a table and"
+            " everything joined to it"
+        )
         raise DefinitionError(message)
     if not found and table.op().find(ops.UnboundTable):
-        message = f"{title(table.op())} is unbound: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        message = (
+            f"{title(table.op())} is unbound: pass on=, for example"
+            " on=ibis.duckdb.connect('warehouse.duckdb')"
+        )
         raise DefinitionError(message)
     return found[0] if found else ibis.get_backend()
 
@@ -184,9 +273,18 @@ def _chunks(names: list[str]) -> Iterator[list[str]]:
     return (names[i : i + ASKED_AT_ONCE] for i in range(0, len(names), ASKED_AT_ONCE))
 
 
-def _profiled(looked: ir.Table, names: list[str], stored: dict[str, str], engine: Engine) -> Sequence[ColumnFacts]:
-    """Some columns, by an aggregate of what each is, one of where its values lie, and one of its commonest values."""
-    columns = facts(names, dict(looked.schema().items()), stored, _one_row(looked, questions(looked, names, engine), engine))
+def _profiled(
+    looked: ir.Table, names: list[str], stored: dict[str, str], engine: Engine
+) -> Sequence[ColumnFacts]:
+    """Some columns, by an aggregate of what each is, one of where its values lie, and one of its
+    commonest values.
+    """
+    columns = facts(
+        names,
+        dict(looked.schema().items()),
+        stored,
+        _one_row(looked, questions(looked, names, engine), engine),
+    )
     columns = binned(columns, _one_row(looked, bin_counts(looked, columns, engine), engine))
     best = commonest(looked, columns)
     return with_commonest(columns, [] if best is None else engine.rows(best))
@@ -200,12 +298,18 @@ def _one_row(table: ir.Table, asked: dict[str, ir.Value], engine: Engine) -> dic
 
 
 def _first_rows(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, Any]]:
-    """The first rows: times in microseconds, dates in days, and None of what has no value outside of its engine."""
+    """The first rows: times in microseconds, dates in days, and None of what has no value outside
+    of its engine.
+    """
     kinds = {name: kind_of(dtype) for name, dtype in looked.schema().items()}
     asked = {}
     for i, (name, kind) in enumerate(kinds.items()):
         if kind not in {OTHER, "untyped"}:
-            asked[f"c{i}"] = measured(looked[name], kind, engine) if kind in {"instant", "date"} else looked[name]
+            asked[f"c{i}"] = (
+                measured(looked[name], kind, engine)
+                if kind in {"instant", "date"}
+                else looked[name]
+            )
     if not asked:
         return []
     found = engine.rows(looked.limit(rows).select(**asked))
@@ -213,13 +317,28 @@ def _first_rows(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, A
     return [{name: row.get(f"c{i}") for i, name in enumerate(kinds)} for row in told]
 
 
-def _leading_on(table: ir.Table, columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], keys: Sequence[KeyCandidate], called: str, opened: Sequence[str], name: str, state: KeyCandidate | None) -> tuple[list[FirstLines], list[str]]:
+def _leading_on(
+    table: ir.Table,
+    columns: Sequence[ColumnFacts],
+    times: Sequence[TimeCandidate],
+    keys: Sequence[KeyCandidate],
+    called: str,
+    opened: Sequence[str],
+    name: str,
+    state: KeyCandidate | None,
+) -> tuple[list[FirstLines], list[str]]:
     """The lines to go on with, and what the table lacks for them."""
     lacks = []
     if not keys:
-        lacks.append("no column repeats its values, or is unique: a feature is of a key, keys=[...], whose rows it counts")
+        lacks.append(
+            "no column repeats its values, or is unique: a feature is of a key, keys=[...], whose"
+            " rows it counts"
+        )
     if not times:
-        lacks.append("no column says when: a feature of events needs a timestamp, a date, an ISO text or a whole number since 1970")
+        lacks.append(
+            "no column says when: a feature of events needs a timestamp, a date, an ISO text or a"
+            " whole number since 1970"
+        )
     try:
         check_rowwise("a group-by", unbind(table.op()))
     except DefinitionError as error:

@@ -22,8 +22,24 @@ WIDEST_TYPE = 28
 
 def text(preview: TablePreview) -> str:
     """What each column holds, its first rows, and where to begin."""
-    rows = [[c.name, cut(str(c.dtype)), cut(c.stored), nulls(c), distinct(c), extreme(c, c.least), extreme(c, c.most), shape(c)] for c in preview.columns]
-    lines = [f"{preview.title}  ({preview.size}, {preview.engine})", "", *table(HEADS, rows, right=(3, 4))]
+    rows = [
+        [
+            c.name,
+            cut(str(c.dtype)),
+            cut(c.stored),
+            nulls(c),
+            distinct(c),
+            extreme(c, c.least),
+            extreme(c, c.most),
+            shape(c),
+        ]
+        for c in preview.columns
+    ]
+    lines = [
+        f"{preview.title}  ({preview.size}, {preview.engine})",
+        "",
+        *table(HEADS, rows, right=(3, 4)),
+    ]
     lines += [f"  {c.name}: {c.wanting}" for c in preview.columns if c.wanting]
     lines += [f"  {h.name}: {h.said}" for h in preview.hints]
     lines += ["", *_first_rows(preview), "", *_candidates(preview)]
@@ -36,12 +52,23 @@ def _first_rows(preview: TablePreview) -> list[str]:
     shown = preview.columns[:SHOWN_COLUMNS]
     cells = [[value_of(c, row[c.name]) for c in shown] for row in preview.rows[:SHOWN_ROWS]]
     rest = len(preview.columns) - len(shown)
-    return [*table([c.name for c in shown], cells), *([f"  {preview_words.plural(rest, 'more column')}: .rows has all"] if rest else [])]
+    return [
+        *table([c.name for c in shown], cells),
+        *([f"  {preview_words.plural(rest, 'more column')}: .rows has all"] if rest else []),
+    ]
 
 
 def _candidates(preview: TablePreview) -> list[str]:
-    lines = [f"  when:  {'; '.join(f'{t.name} ({t.reason})' for t in preview.times[:3])}"] if preview.times else []
-    lines += [f"  whose: {'; '.join(f'{k.name} ({k.reason})' for k in preview.keys[:3])}"] if preview.keys else []
+    lines = (
+        [f"  when:  {'; '.join(f'{t.name} ({t.reason})' for t in preview.times[:3])}"]
+        if preview.times
+        else []
+    )
+    lines += (
+        [f"  whose: {'; '.join(f'{k.name} ({k.reason})' for k in preview.keys[:3])}"]
+        if preview.keys
+        else []
+    )
     return [*lines, *(f"  {sentence}" for sentence in preview.lacks)]
 
 
@@ -99,5 +126,9 @@ def shape(column: ColumnFacts) -> str:
     """A line of bars, or the commonest values with their shares."""
     if column.bins:
         most = max(n for *_, n in column.bins) or 1
-        return "".join(BARS[min(len(BARS) - 1, n * len(BARS) // most)] if n else " " for *_, n in column.bins)
-    return ", ".join(f"{preview_words.cell(value)} {share(n, column.rows)}" for value, n in column.top[:3])
+        return "".join(
+            BARS[min(len(BARS) - 1, n * len(BARS) // most)] if n else " " for *_, n in column.bins
+        )
+    return ", ".join(
+        f"{preview_words.cell(value)} {share(n, column.rows)}" for value, n in column.top[:3]
+    )

@@ -1,4 +1,6 @@
-"""Numbers and times that a table keeps as text: which forms there are, and the Ibis that reads each."""
+"""Numbers and times that a table keeps as text: which forms there are, and the Ibis that reads
+each.
+"""
 
 from __future__ import annotations
 
@@ -54,11 +56,12 @@ NO_BLANK = '.replace(" +", "+").replace(" -", "-")'
 
 @frozen
 class TextForm:
-    """A form of number or time in text: what matches it to the text's end, and the Ibis that reads it, appended to a column.
+    """A form of number or time in text: what matches it to the text's end, and the Ibis that reads
+    it, appended to a column.
 
-    `start` is what all texts of the form begin with, by which the others are left out. `against` is what no text of a column
-    of the form is, since it tells that the others are meant otherwise; `proof` is what one of them has to be, where two
-    forms read the same texts.
+    `start` is what all texts of the form begin with, by which the others are left out. `against` is
+    what no text of a column of the form is, since it tells that the others are meant otherwise;
+    `proof` is what one of them has to be, where two forms read the same texts.
     """
 
     said: str
@@ -82,7 +85,10 @@ def _turned(
     said: str, first: str, second: str, mark: str, months: int, signs: tuple[str, str] = ("", "")
 ) -> TextForm:
     """A day with its year at its end, and a clock if any; `months` is where the month stands."""
-    line = f'.pipe(lambda t: t.substr(6, 4) + "-" + t.substr({months}, 2) + "-" + t.substr({3 - months}, 2) + t.substr(10, 16)){TO_TIME}'
+    line = (
+        f'.pipe(lambda t: t.substr(6, 4) + "-" + t.substr({months}, 2) + "-" +'
+        f" t.substr({3 - months}, 2) + t.substr(10, 16)){TO_TIME}"
+    )
     return TextForm(
         said,
         f"^{first}{mark}{second}{mark}{YEAR}{CLOCK}",
@@ -120,7 +126,8 @@ FORMS = (
     TextForm(
         "ISO times with an offset",
         f"{OFFSET}[0-5][0-9]",
-        f'{NO_BLANK}.pipe(lambda t: t.replace(t.right(5), t.right(5).left(3) + ":" + t.right(2))){TO_TIME}',
+        f'{NO_BLANK}.pipe(lambda t: t.replace(t.right(5), t.right(5).left(3) + ":" +'
+        f" t.right(2))){TO_TIME}",
         start="^[0-9]{4}-",
     ),
     TextForm(
@@ -160,7 +167,8 @@ FORMS = (
 
 
 PLAIN = evolve(FORMS[0], said="numbers", then=TO_NUMBER)  # of which none has a comma
-# Forms that read the same texts otherwise: which of two is meant, all rows say, and not the first ones.
+# Forms that read the same texts otherwise: which of two is meant, all rows say, and not the first
+# ones.
 TWINS = {
     a: b
     for one, other in ((FORMS[0], FORMS[1]), (FORMS[8], FORMS[9]))
@@ -170,10 +178,12 @@ TWINS = {
 
 @frozen
 class Reading:
-    """What a column of text is read as: how many of its texts are of the form, and how many others it is not sure of.
+    """What a column of text is read as: how many of its texts are of the form, and how many others
+    it is not sure of.
 
-    `misread` counts texts that the line would read, or fail at, though they are not of the form; `against` those that say
-    that the form is another one, and `unproven` is whether none says that it is this one. Then no line is offered.
+    `misread` counts texts that the line would read, or fail at, though they are not of the form;
+    `against` those that say that the form is another one, and `unproven` is whether none says that
+    it is this one. Then no line is offered.
     """
 
     name: str
@@ -195,9 +205,15 @@ class Reading:
         if not self.form.then:
             return NO_LINE
         if self.against:
-            return f"{preview_words.plural(self.against, 'text')} of another form among them: say which is meant"
+            return (
+                f"{preview_words.plural(self.against, 'text')} of another form among them: say"
+                " which is meant"
+            )
         if self.misread:
-            return f"{preview_words.plural(self.misread, 'text')} among them would be misread, as a code or a day that does not exist: take care of those first"
+            return (
+                f"{preview_words.plural(self.misread, 'text')} among them would be misread, as a"
+                " code or a day that does not exist: take care of those first"
+            )
         return "no text tells whether the day or the month stands first" if self.unproven else ""
 
     @property
@@ -223,7 +239,10 @@ def sampled(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) -> 
 
 
 def form_of(values: Sequence[str]) -> TextForm | None:
-    """The form that most of some texts are of, the one that fewest speak against; None where less than half are of any."""
+    """The form that most of some texts are of, the one that fewest speak against.
+
+    None where less than half are of any.
+    """
     counted = [
         (
             sum(bool(re.fullmatch(f.pattern, v)) for v in values),
@@ -241,7 +260,9 @@ def form_of(values: Sequence[str]) -> TextForm | None:
 
 
 def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, ir.Value]:
-    """Counts by which `readings` judges each text column: how many of its texts are of the form, are like it, speak against it or prove it."""
+    """Counts by which `readings` judges each text column: how many of its texts are of the form,
+    are like it, speak against it or prove it.
+    """
     asked: dict[str, ir.Value] = {}
     for i, (name, form) in enumerate(forms.items()):
         text = table[name]
@@ -251,7 +272,8 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
         line = form.then.removesuffix(TO_TIME).removesuffix(TO_NUMBER)
         of = ends_with_match(text, form.pattern)
         taken = of.ifelse(text, None) if form.is_time else text
-        made = eval(f"t{line}", {"t": taken})  # noqa: S307 a line of FORMS: what is printed is counted
+        # a line of FORMS: what is printed is counted
+        made = eval(f"t{line}", {"t": taken})  # noqa: S307
         read = ends_with_match(made, ISO if form.is_time else NUMBER)
         asked[f"form_{i}"] = (of & read).ifelse(1, 0).sum()
         if form == FORMS[0]:
@@ -272,9 +294,12 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
 def settled(
     columns: Sequence[ColumnFacts], forms: Mapping[str, TextForm], table: ir.Table, engine: Engine
 ) -> list[Reading]:
-    """What the texts are read as, over all rows; where some say that its form is not meant, by the twin that they speak for.
+    """What the texts are read as, over all rows.
 
-    The first rows of a sorted file are of one day, and do not tell the day from the month. Runs two statements at most.
+    Where some say that its form is not meant, by the twin that they speak for.
+
+    The first rows of a sorted file are of one day, and do not tell the day from the month. Runs two
+    statements at most.
     """
     told = _counts(table, forms, engine)
     twins = {
@@ -315,7 +340,13 @@ def readings(
         if of >= MOSTLY * known[name]:
             made.append(
                 Reading(
-                    name, PLAIN if plain else form, of, known[name], like - of, against, bool(form.proof) and not proof
+                    name,
+                    PLAIN if plain else form,
+                    of,
+                    known[name],
+                    like - of,
+                    against,
+                    bool(form.proof) and not proof,
                 )
             )
     return made
@@ -323,7 +354,10 @@ def readings(
 
 @frozen
 class Hint:
-    """What a column of text holds, in words, and the line that reads it in its place; empty where none is sure to."""
+    """What a column of text holds, in words, and the line that reads it in its place.
+
+    Empty where none is sure to.
+    """
 
     name: str
     said: str
@@ -350,8 +384,10 @@ def as_numbers(columns: Sequence[ColumnFacts], numbers: Sequence[Reading]) -> li
     """The columns, of which those that are read as numbers are numbers."""
     rows = {r.name: r.rows for r in numbers}
     return [
-        evolve(c, kind="float", dtype=dt.float64, unusual=c.known - rows[c.name])
-        if c.name in rows
-        else c
+        (
+            evolve(c, kind="float", dtype=dt.float64, unusual=c.known - rows[c.name])
+            if c.name in rows
+            else c
+        )
         for c in columns
     ]

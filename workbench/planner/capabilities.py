@@ -20,12 +20,17 @@ ELSEWHERE = "compute it on DuckDB, Postgres or Spark"
 
 
 def check_engine(group_by: GroupBy, engine: Engine) -> None:
-    """Refuse the first reduction of a group-by that no plan of the engine gives, and the first feature that it cannot hold."""
+    """Refuse the first reduction of a group-by that no plan of the engine gives, and the first
+    feature that it cannot hold.
+    """
     for relation in group_by.source.table.find(ops.Relation):
         feature_names.check_source(f"the source of {group_by.name}", relation.schema.names, engine)
     for feature in group_by.computed:
         if not engine.holds(feature.dtype):
-            message = f"{feature.name} of {group_by.name} is {feature.dtype}, which {engine.title} cannot hold: compute it on DuckDB or Spark, or reduce the elements, as in each(x).sum()"
+            message = (
+                f"{feature.name} of {group_by.name} is {feature.dtype}, which {engine.title} cannot"
+                " hold: compute it on DuckDB or Spark, or reduce the elements, as in each(x).sum()"
+            )
             raise DefinitionError(message)
         for op in reductions(feature.node):
             name = ASKED[type(op)][0] if type(op) in ASKED else ""
@@ -33,5 +38,8 @@ def check_engine(group_by: GroupBy, engine: Engine) -> None:
                 continue
             if isinstance(op, Estimate):
                 refuse(op, engine.connected.name, ELSEWHERE)
-            message = f"{feature.name} of {group_by.name} takes {name}, which {engine.connected.name} cannot compute: {ELSEWHERE}, over tables of theirs or with on=, or leave it out"
+            message = (
+                f"{feature.name} of {group_by.name} takes {name}, which {engine.connected.name}"
+                f" cannot compute: {ELSEWHERE}, over tables of theirs or with on=, or leave it out"
+            )
             raise DefinitionError(message)

@@ -1,4 +1,7 @@
-"""The rows of an entity's snapshots on an engine, paired with the instants that ask for them; as few as are in force (rule 6)."""
+"""The rows of an entity's snapshots on an engine, paired with the instants that ask for them.
+
+As few as are in force (rule 6).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,19 @@ from attrs import evolve, field, frozen
 from workbench.backends.time_literals import LEAST, Extremes, Form, edge
 from workbench.definitions.nodes import base, inline, name_values
 from workbench.definitions.windows import DAY
-from workbench.planner.source_rows import AT, END, EVENT, NEVER, NEWEST, Bound, Inputs, Rows, beside, in_us, inside
+from workbench.planner.source_rows import (
+    AT,
+    END,
+    EVENT,
+    NEVER,
+    NEWEST,
+    Bound,
+    Inputs,
+    Rows,
+    beside,
+    in_us,
+    inside,
+)
 from workbench.planner.time_bounds import Stretch, calendar
 from workbench.portable.rewrites import micros
 
@@ -27,15 +42,19 @@ if TYPE_CHECKING:
     from workbench.planner.time_bounds import Clock
 
 BEFORE = -(2**62)  # before all instants
-LOOKS = (in_us(7 * DAY), in_us(400 * DAY), None)  # how far back the snapshot in force is looked for, in turn
+LOOKS = (
+    in_us(7 * DAY),
+    in_us(400 * DAY),
+    None,
+)  # how far back the snapshot in force is looked for, in turn
 
 
 @frozen
 class EntityRows(Rows):
     """State: paired with the latest snapshot whose day ended at or before the instant (rule 6).
 
-    `read` are the first instant of the first snapshot's day that may be in force, and the last instant that asks, where
-    they are known.
+    `read` are the first instant of the first snapshot's day that may be in force, and the last
+    instant that asks, where they are known.
     """
 
     read: Stretch | None = field(default=None, kw_only=True)
@@ -53,10 +72,11 @@ class EntityRows(Rows):
         return None if source.snapshot is None else calendar(source.table, source.snapshot)
 
     def seen(self) -> tuple[EntityRows, Callable[[int | None, int | None], bool]]:
-        """These rows, and what to tell them the first and the last instant that ask by, as often as these change; it runs.
+        """These rows, and what to tell them the first and the last instant that ask by, as often as
+        these change; it runs.
 
-        That gives whether less than all is read then: not where the stored table has no column of days, or an instant is
-        too far away for some engines.
+        That gives whether less than all is read then: not where the stored table has no column of
+        days, or an instant is too far away for some engines.
         """
         asked, read = Extremes(), Extremes()
         latest = cache(lambda back: self._latest(asked, back))
@@ -65,21 +85,43 @@ class EntityRows(Rows):
         def look(first: int | None, last: int | None) -> bool:
             asked.least, asked.largest = first, first
             read.least, read.largest = first, last
-            if self._calendar is None or not asked.near(max(b for b in LOOKS if b)) or not read.near(in_us(DAY)):
+            if (
+                self._calendar is None
+                or not asked.near(max(b for b in LOOKS if b))
+                or not read.near(in_us(DAY))
+            ):
                 return False
             if first is not None:
-                ends = (end for back in LOOKS for ((end,),) in (self.engine.rows(latest(back)),) if end is not None)
+                ends = (
+                    end
+                    for back in LOOKS
+                    for ((end,),) in (self.engine.rows(latest(back)),)
+                    if end is not None
+                )
                 read.least = next(ends, first) - in_us(DAY)
             return True
 
         return known, look
 
     def _latest(self, asked: Extremes, back: int | None) -> ir.Table:
-        """The end of the latest snapshot that is over by an instant, if it is no older than so many microseconds."""
+        """The end of the latest snapshot that is over by an instant, if it is no older than so many
+        microseconds.
+        """
         ends = evolve(self, read=Stretch(asked, back)).snapshots()
-        return ends.filter(ends[EVENT] <= edge(asked, LEAST, 0, Form(), dt.int64)).agg(end=lambda t: t[EVENT].max())
+        return ends.filter(ends[EVENT] <= edge(asked, LEAST, 0, Form(), dt.int64)).agg(
+            end=lambda t: t[EVENT].max()
+        )
 
-    def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
+    def pairs(
+        self,
+        spine: ir.Table,
+        windows: Sequence[Window | None],
+        inputs: Inputs,
+        *,
+        each: Each | None,
+        bucket: str | None,
+        newest: bool,
+    ) -> ir.Table:
         """Each spine row with its key's rows of the snapshot in force, or with nulls."""
         del windows, newest
         rows = self.selected(inputs, each, bucket, self.ended)
@@ -92,7 +134,9 @@ class EntityRows(Rows):
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
         """The rows before all instants, with the end of their snapshot's day as one key more."""
         rows = self.selected(inputs, each, bucket, self.ended)
-        return rows.filter(rows[EVENT].notnull()).mutate(**{END: rows[EVENT], EVENT: ibis.literal(BEFORE, "int64")})
+        return rows.filter(rows[EVENT].notnull()).mutate(
+            **{END: rows[EVENT], EVENT: ibis.literal(BEFORE, "int64")}
+        )
 
     def dated(self, spine: ir.Table) -> ir.Table:
         """The spine with the end of the snapshot in force, or with an end that no snapshot has."""
@@ -108,14 +152,19 @@ class EntityRows(Rows):
         return pairs.select(*spine.columns, *name_values({NEWEST: pairs[END], **taken}))
 
     def ended(self, table: ir.Table) -> dict[str, ir.Value]:
-        """The end of each row's day in microseconds; 0, at which every instant finds it, for a table without time."""
+        """The end of each row's day in microseconds.
+
+        0, at which every instant finds it, for a table without time.
+        """
         name = self.group_by.entity.snapshot
         if name is None:
             return {EVENT: ibis.literal(0, "int64")}
         return {EVENT: self._end(table[name])}
 
     def _end(self, day: ir.Value) -> ir.IntegerValue:
-        return micros((day.cast("date") if day.type().is_string() else day).cast("timestamp")) + in_us(DAY)
+        return micros(
+            (day.cast("date") if day.type().is_string() else day).cast("timestamp")
+        ) + in_us(DAY)
 
     def _in_force(self, spine: ir.Table) -> ir.Table:
         """For each instant, the end of the latest finished snapshot of the whole table."""
@@ -123,14 +172,28 @@ class EntityRows(Rows):
             return spine.select(AT).distinct().mutate(**{END: ibis.literal(0, "int64")})
         ends = self.snapshots().distinct()
         instants = spine.select(AT).distinct()
-        return instants.join(ends, ends[EVENT] <= instants[AT]).group_by(AT).agg(**{END: lambda t: t[EVENT].max()})
+        return (
+            instants.join(ends, ends[EVENT] <= instants[AT])
+            .group_by(AT)
+            .agg(**{END: lambda t: t[EVENT].max()})
+        )
 
     def snapshots(self) -> ir.Table:
-        """The end of the day of every row of the base table: a snapshot exists even where a filter takes all its rows."""
+        """The end of the day of every row of the base table: a snapshot exists even where a filter
+        takes all its rows.
+        """
         source = self.group_by.entity
         if source.snapshot is None:
             ended = self.table.select(**self.ended(self.table))
         else:
             table = self._bound[base(source.table)].to_expr()
-            ended = table.select(**{EVENT: self._end(self._bound.value(inline(ops.Field(source.table, source.snapshot))).to_expr())})
+            ended = table.select(
+                **{
+                    EVENT: self._end(
+                        self._bound.value(
+                            inline(ops.Field(source.table, source.snapshot))
+                        ).to_expr()
+                    )
+                }
+            )
         return ended.filter(ended[EVENT].notnull())

@@ -1,4 +1,6 @@
-"""Which features an engine's error is of: the parts of a join, and then the features of one, each asked alone."""
+"""Which features an engine's error is of: the parts of a join, and then the features of one, each
+asked alone.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def _features(join: Join) -> Iterator[Join]:
 def _fails(join: Join, chooser: Chooser, left: ir.Table, error: EngineError) -> bool:
     """Whether a part of the definition fails alone, for the same reason."""
     try:
-        chooser.engine.keep(training_set(join, chooser.engine, left, Chooser(chooser.engine, chooser.forced)))
+        chooser.engine.keep(
+            training_set(join, chooser.engine, left, Chooser(chooser.engine, chooser.forced))
+        )
     except EngineError as other:
         return str(other) == str(error)
     return False

@@ -1,4 +1,6 @@
-"""One pass over events in order of key and time, by the engine's own as-of plan, instead of pairs of left rows and events."""
+"""One pass over events in order of key and time, by the engine's own as-of plan, instead of pairs
+of left rows and events.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,17 @@ from workbench.definitions.sketch_reductions import Estimate
 from workbench.planner.kernel_requests import asked, reach_of, span
 from workbench.planner.pairs_plan import Evaluation, contained, contribution, counted, seen
 from workbench.planner.pairs_reductions import Cell
-from workbench.planner.source_rows import AT, BUCKET, END, EVENT, MEMBER, NEVER, NEWEST, Inputs, beside
+from workbench.planner.source_rows import (
+    AT,
+    BUCKET,
+    END,
+    EVENT,
+    MEMBER,
+    NEVER,
+    NEWEST,
+    Inputs,
+    beside,
+)
 from workbench.portable.arrow_types import arrow
 
 if TYPE_CHECKING:
@@ -38,28 +50,66 @@ class Sweep(Evaluation):
 
     plan: str | None = None  # of the engine's own plans, the one that is forced
 
-    def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
+    def _branch(
+        self,
+        each: Each | None,
+        cells: Sequence[Any],
+        named: dict[Any, str],
+        *,
+        newest: bool = False,
+        wanted: Sequence[Feature] = (),
+    ) -> ir.Table:
         """One question to the engine, for the reductions that unfold the same list, or none."""
         try:
             return self._asked(each, cells, named, newest=newest, wanted=wanted)
         except LacksError:
-            only = [] if each is not None and contained(each) else [c for c in cells if isinstance(c[0], Estimate)]
-            table = super()._branch(each, [c for c in cells if c not in only], named, newest=newest, wanted=wanted)
-            return beside(table, self._asked(each, only, named, newest=False, wanted=()), self.group) if only else table
+            only = (
+                []
+                if each is not None and contained(each)
+                else [c for c in cells if isinstance(c[0], Estimate)]
+            )
+            table = super()._branch(
+                each, [c for c in cells if c not in only], named, newest=newest, wanted=wanted
+            )
+            return (
+                beside(table, self._asked(each, only, named, newest=False, wanted=()), self.group)
+                if only
+                else table
+            )
 
-    def _asked(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool, wanted: Sequence[Feature]) -> ir.Table:
+    def _asked(
+        self,
+        each: Each | None,
+        cells: Sequence[Any],
+        named: dict[Any, str],
+        *,
+        newest: bool,
+        wanted: Sequence[Feature],
+    ) -> ir.Table:
         inputs = Inputs()
         made = {c: Cell(named[c], c[0], inputs.of(c[0]), "") for c in cells}
-        question = _Question(self, inputs, each, [asked(cell, self._span(c[1])) for c, cell in made.items()])
+        question = _Question(
+            self, inputs, each, [asked(cell, self._span(c[1])) for c, cell in made.items()]
+        )
         for i, feature in enumerate(wanted):
-            question.whether(counted(i), [contribution(op, inputs, "") for op in reductions(feature.node)], self._span(feature.window))
+            question.whether(
+                counted(i),
+                [contribution(op, inputs, "") for op in reductions(feature.node)],
+                self._span(feature.window),
+            )
         if newest:
             question.newest()
         if each is None or not contained(each):
             return question.answer(self.group)
         for (_, window), cell in made.items():
-            question.whether(seen(cell.name), [cell] if each.arg.dtype.is_map() else [], self._span(window))
-        return self._folded(question.answer((*self.group, MEMBER)), [c.name for c in made.values()], by_key=each.arg.dtype.is_map())
+            question.whether(
+                seen(cell.name), [cell] if each.arg.dtype.is_map() else [], self._span(window)
+            )
+        return self._folded(
+            question.answer((*self.group, MEMBER)),
+            [c.name for c in made.values()],
+            by_key=each.arg.dtype.is_map(),
+        )
 
     def _span(self, window: Window | None) -> Span:
         return span(window, self.source.group_by.resolution)
@@ -73,7 +123,10 @@ class _Question:
         self.flags: dict[str, list[Cell]] = {}
 
     def whether(self, name: str, cells: Sequence[Cell], over: Span) -> None:
-        """Ask whether any event of the span counts for any of these cells; for none, whether there is one."""
+        """Ask whether any event of the span counts for any of these cells.
+
+        For none, whether there is one.
+        """
         flag = f"{FLAG}{len(self.flags)}"
         self.flags[flag] = list(cells)
         self.asks.append(Ask(name, "any", {"arg": flag}, over, arrow(ibis.dtype("boolean"))))
@@ -83,19 +136,30 @@ class _Question:
         self.asks.append(Ask(NEWEST, "last", {"arg": EVENT}, Span(), arrow(ibis.dtype("int64"))))
 
     def answer(self, group: tuple[str, ...]) -> ir.Table:
-        """The group's columns and one column an ask; the group is the spine's columns and perhaps a bucket and a member."""
-        events = self.sweep.source.within(self.reach).placed(self.inputs, self.each, self.sweep.bucket)
+        """The group's columns and one column an ask.
+
+        The group is the spine's columns and perhaps a bucket and a member.
+        """
+        events = self.sweep.source.within(self.reach).placed(
+            self.inputs, self.each, self.sweep.bucket
+        )
         more = tuple(c for c in group if c in (BUCKET, MEMBER))
         events = events.filter(*(events[c].notnull() for c in more)) if more else events
-        events = events.mutate(**{name: _counts(cells, events) for name, cells in self.flags.items()})
+        events = events.mutate(
+            **{name: _counts(cells, events) for name, cells in self.flags.items()}
+        )
         spine = self._spread(events, more)
         keys = tuple(c for c in spine.columns if c != AT)
         if not self.asks:
             return spine.select(*group)
         order = tuple(c for c in events.columns if c.startswith("_fw_order"))
-        question = AsOf(self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks), self.sweep.plan)
+        question = AsOf(
+            self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks), self.sweep.plan
+        )
         found = self.sweep.engine.as_of(question)
-        return (found.mutate(**{NEWEST: found[END].nullif(NEVER)}) if END in found.columns else found).select(*group, *(a.name for a in self.asks))
+        return (
+            found.mutate(**{NEWEST: found[END].nullif(NEVER)}) if END in found.columns else found
+        ).select(*group, *(a.name for a in self.asks))
 
     def _spread(self, events: ir.Table, more: tuple[str, ...]) -> ir.Table:
         """The spine with every bucket and member that its key ever has, if they are asked for."""
@@ -108,7 +172,10 @@ class _Question:
 
     @property
     def reach(self) -> int | None:
-        """How many microseconds before an instant an event may count, of a few more; none where any may."""
+        """How many microseconds before an instant an event may count, of a few more.
+
+        None where any may.
+        """
         return reach_of([a.span for a in self.asks])
 
     def _pruned(self, events: ir.Table) -> ir.Table:
@@ -117,7 +184,11 @@ class _Question:
         if instants is None:
             return events
         kept = events.filter(events[EVENT] < edge(instants, LARGEST, 0, Form(), dt.int64))
-        return kept if reach is None else kept.filter(kept[EVENT] >= edge(instants, LEAST, -reach, Form(), dt.int64))
+        return (
+            kept
+            if reach is None
+            else kept.filter(kept[EVENT] >= edge(instants, LEAST, -reach, Form(), dt.int64))
+        )
 
 
 def _counts(cells: Sequence[Cell], events: ir.Table) -> ir.BooleanValue:

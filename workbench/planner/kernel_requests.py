@@ -7,8 +7,22 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 
 from workbench.backends.asof_request import Ask, LacksError, Span
-from workbench.definitions.reductions import BottomK, FirstK, Histogram, Kurtosis, LastK, Skew, TopK, kind
-from workbench.definitions.sketch_reductions import ApproxHistogram, ApproxPercentile, ApproxPercentiles, ApproxUniqueCount
+from workbench.definitions.reductions import (
+    BottomK,
+    FirstK,
+    Histogram,
+    Kurtosis,
+    LastK,
+    Skew,
+    TopK,
+    kind,
+)
+from workbench.definitions.sketch_reductions import (
+    ApproxHistogram,
+    ApproxPercentile,
+    ApproxPercentiles,
+    ApproxUniqueCount,
+)
 from workbench.planner.source_rows import in_us
 from workbench.portable.arrow_types import arrow
 from workbench.portable.rewrites import normal
@@ -65,7 +79,10 @@ ASKED: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]]
     Kurtosis: ("kurtosis", _none),
     ops.Median: ("quantile", lambda _: {"quantiles": (0.5,)}),
     ops.Quantile: ("quantile", _quantile),
-    ops.MultiQuantile: ("quantiles", lambda op: {"quantiles": tuple(float(q) for q in op.quantile.value)}),
+    ops.MultiQuantile: (
+        "quantiles",
+        lambda op: {"quantiles": tuple(float(q) for q in op.quantile.value)},
+    ),
     ops.Mode: ("mode", _none),
     Histogram: ("histogram", _k),
     ops.Any: ("any", _none),
@@ -79,29 +96,44 @@ ASKED: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]]
     ApproxHistogram: ("approx_histogram", _k),
 }
 
-# These give whole inputs, by their place in time, and so take any type; the rest compares or adds values.
+# These give whole inputs, by their place in time, and so take any type; the rest compares or adds
+# values.
 PLACED = (ops.CountStar, ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect)
 
 
 def span(window: Window | None, resolution: str) -> Span:
-    """A window in microseconds, its tail rounded to hops where the resolution says so (semantics rule 3)."""
+    """A window in microseconds, its tail rounded to hops where the resolution says so (semantics
+    rule 3).
+    """
     if window is None:
         return Span()
     return Span(in_us(window.length), in_us(window.hop) if resolution == "sawtooth" else None)
 
 
 def reach_of(spans: Iterable[Span]) -> int | None:
-    """How many microseconds before an instant the longest of some spans begins, of a few more; none where one has no beginning."""
+    """How many microseconds before an instant the longest of some spans begins, of a few more.
+
+    None where one has no beginning.
+    """
     found = [(s.length, s.hop or 0) for s in spans]
-    return None if any(length is None for length, _ in found) else max((length + hop for length, hop in found if length is not None), default=None)
+    return (
+        None
+        if any(length is None for length, _ in found)
+        else max((length + hop for length, hop in found if length is not None), default=None)
+    )
 
 
 def asked(cell: Cell, over: Span) -> Ask:
-    """The cell as a question to the kernel. Raises LacksError where the kernel does not take such values."""
+    """The cell as a question to the kernel.
+
+    Raises LacksError where the kernel does not take such values.
+    """
     op = normal(cell.op)
     answer = kind(op).dtype(op)
     columns = [a.dtype for a in op.__args__ if isinstance(a, ops.Value)]
-    strange = [c for c in (answer, *columns) if not _carried(c)] + [c for c in columns if c.is_nested() and not isinstance(cell.op, PLACED)]
+    strange = [c for c in (answer, *columns) if not _carried(c)] + [
+        c for c in columns if c.is_nested() and not isinstance(cell.op, PLACED)
+    ]
     if strange or type(cell.op) not in ASKED:
         message = f"{type(cell.op).__name__} of {', '.join(map(str, strange))}"
         raise LacksError(message)
@@ -112,9 +144,21 @@ def asked(cell: Cell, over: Span) -> Ask:
 def _carried(dtype: dt.DataType) -> bool:
     """Whether values of the type pass through Arrow as they are."""
     if dtype.is_array() or dtype.is_map():
-        return all(_carried(t) for t in ((dtype.key_type,) if dtype.is_map() else ()) + (dtype.value_type,))
+        return all(
+            _carried(t) for t in ((dtype.key_type,) if dtype.is_map() else ()) + (dtype.value_type,)
+        )
     if dtype.is_decimal():
         return dtype.scale is not None
     if dtype.is_timestamp():
         return (dtype.scale or 0) <= 6  # noqa: PLR2004 microseconds
-    return any((dtype.is_boolean(), dtype.is_integer(), dtype.is_float32(), dtype.is_float64(), dtype.is_string(), dtype.is_binary(), dtype.is_date()))
+    return any(
+        (
+            dtype.is_boolean(),
+            dtype.is_integer(),
+            dtype.is_float32(),
+            dtype.is_float64(),
+            dtype.is_string(),
+            dtype.is_binary(),
+            dtype.is_date(),
+        )
+    )

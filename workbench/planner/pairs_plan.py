@@ -11,8 +11,26 @@ from workbench.definitions.feature_expressions import finish_over, reductions
 from workbench.definitions.nodes import name_values
 from workbench.definitions.reductions import kind
 from workbench.planner.entity_snapshots import EntityRows
-from workbench.planner.pairs_reductions import Cell, Context, lower, prepare, tallied, tally, unfolded
-from workbench.planner.source_rows import BUCKET, END, EVENT, MEMBER, NEWEST, Inputs, Rows, beside, inside
+from workbench.planner.pairs_reductions import (
+    Cell,
+    Context,
+    lower,
+    prepare,
+    tallied,
+    tally,
+    unfolded,
+)
+from workbench.planner.source_rows import (
+    BUCKET,
+    END,
+    EVENT,
+    MEMBER,
+    NEWEST,
+    Inputs,
+    Rows,
+    beside,
+    inside,
+)
 from workbench.portable.rewrites import finite, normal_value
 
 if TYPE_CHECKING:
@@ -39,7 +57,8 @@ class Evaluation:
     @property
     def states(self) -> EntityRows:
         """The source, where it is an entity."""
-        assert isinstance(self.source, EntityRows), "the source is an entity"  # noqa: S101 what the caller knows
+        # what the caller knows
+        assert isinstance(self.source, EntityRows), "the source is an entity"  # noqa: S101
         return self.source
 
     @property
@@ -52,11 +71,24 @@ class Evaluation:
         return self._finished(self._cells(wanted), wanted, newest=newest)
 
     def maps(self, wanted: Sequence[Feature]) -> ir.Table:
-        """The spine's columns and every feature as a map by bucket; entries that nothing contributed to are left out."""
+        """The spine's columns and every feature as a map by bucket.
+
+        Entries that nothing contributed to are left out.
+        """
         cells = self._cells(wanted)
         table = self._finished(cells, wanted, contributed=True)
-        kept = {f.name: table[counted(i)].fill_null(False) & table[f.name].notnull() for i, f in enumerate(wanted)}
-        return table.group_by(*self.spine.columns).agg(*name_values({f.name: self.engine.mapped(table[BUCKET], table[f.name], kept[f.name]) for f in wanted}))
+        kept = {
+            f.name: table[counted(i)].fill_null(False) & table[f.name].notnull()
+            for i, f in enumerate(wanted)
+        }
+        return table.group_by(*self.spine.columns).agg(
+            *name_values(
+                {
+                    f.name: self.engine.mapped(table[BUCKET], table[f.name], kept[f.name])
+                    for f in wanted
+                }
+            )
+        )
 
     def _cells(self, wanted: Sequence[Feature]) -> dict[tuple[ops.Reduction, Window | None], str]:
         named: dict[tuple[ops.Reduction, Window | None], str] = {}
@@ -65,9 +97,22 @@ class Evaluation:
                 named.setdefault((op, feature.window), f"_fw_part{len(named)}")
         return named
 
-    def _finished(self, named: dict[Any, str], wanted: Sequence[Feature], *, newest: bool = False, contributed: bool = False) -> ir.Table:
+    def _finished(
+        self,
+        named: dict[Any, str],
+        wanted: Sequence[Feature],
+        *,
+        newest: bool = False,
+        contributed: bool = False,
+    ) -> ir.Table:
         unfolds = dict.fromkeys(unfolded(op) for op, _ in named)
-        table = self._branch(None, [c for c in named if unfolded(c[0]) is None], named, newest=newest, wanted=wanted if contributed else ())
+        table = self._branch(
+            None,
+            [c for c in named if unfolded(c[0]) is None],
+            named,
+            newest=newest,
+            wanted=wanted if contributed else (),
+        )
         for each in unfolds:
             if each is not None:
                 mine = [c for c in named if unfolded(c[0]) == each]
@@ -77,16 +122,33 @@ class Evaluation:
         for feature in wanted:
             parts = {op: table[named[op, feature.window]].op() for op in reductions(feature.node)}
             values[feature.name] = finite(normal_value(finish_over(feature.node, parts)).to_expr())
-        kept = [*self.group, *([NEWEST] if newest else []), *(counted(i) for i in range(len(wanted)) if contributed)]
+        kept = [
+            *self.group,
+            *([NEWEST] if newest else []),
+            *(counted(i) for i in range(len(wanted)) if contributed),
+        ]
         return table.select(*kept, *name_values(values))
 
-    def _branch(self, each: Each | None, cells: Sequence[Any], named: dict[Any, str], *, newest: bool = False, wanted: Sequence[Feature] = ()) -> ir.Table:
+    def _branch(
+        self,
+        each: Each | None,
+        cells: Sequence[Any],
+        named: dict[Any, str],
+        *,
+        newest: bool = False,
+        wanted: Sequence[Feature] = (),
+    ) -> ir.Table:
         """One pass over the pairs, for the reductions that unfold the same list, or none."""
         inputs = Inputs()
         made = [Cell(named[c], c[0], inputs.of(c[0]), inside(c[1])) for c in cells]
-        contributions = {f.name: [contribution(op, inputs, inside(f.window)) for op in reductions(f.node)] for f in wanted}
+        contributions = {
+            f.name: [contribution(op, inputs, inside(f.window)) for op in reductions(f.node)]
+            for f in wanted
+        }
         windows = dict.fromkeys([w for _, w in cells] + [f.window for f in wanted])
-        pairs = self.source.pairs(self.spine, tuple(windows), inputs, each=each, bucket=self.bucket, newest=newest)
+        pairs = self.source.pairs(
+            self.spine, tuple(windows), inputs, each=each, bucket=self.bucket, newest=newest
+        )
         if self.bucket:
             pairs = pairs.filter(pairs[BUCKET].notnull())
         group = (*self.group, *([MEMBER] if each is not None and contained(each) else []))
@@ -97,34 +159,55 @@ class Evaluation:
         if MEMBER not in group:
             return self._grouped(made, pairs, context, extra)
         by_key = each is not None and each.arg.dtype.is_map()
-        saw = {seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any() for c in made}
-        return self._folded(self._grouped(made, pairs, context, saw), [c.name for c in made], by_key=by_key)
+        saw = {
+            seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any()
+            for c in made
+        }
+        return self._folded(
+            self._grouped(made, pairs, context, saw), [c.name for c in made], by_key=by_key
+        )
 
-    def _grouped(self, cells: Sequence[Cell], pairs: ir.Table, context: Context, extra: dict[str, ir.Scalar]) -> ir.Table:
+    def _grouped(
+        self, cells: Sequence[Cell], pairs: ir.Table, context: Context, extra: dict[str, ir.Scalar]
+    ) -> ir.Table:
         flat = [c for c in cells if not tallied(c)]
         ready = prepare(flat, pairs, context)
         measures = {c.name: lower(c, ready, context) for c in flat} | extra
-        table = ready.group_by(*context.group).agg(**measures) if measures else pairs.select(*context.group).distinct()
+        table = (
+            ready.group_by(*context.group).agg(**measures)
+            if measures
+            else pairs.select(*context.group).distinct()
+        )
         for value in dict.fromkeys(c.inputs["arg"] for c in cells if tallied(c)):
             mine = [c for c in cells if tallied(c) and c.inputs["arg"] == value]
             table = beside(table, tally(mine, pairs, context), context.group)
         return table
 
     def _folded(self, table: ir.Table, names: Sequence[str], *, by_key: bool) -> ir.Table:
-        """The aggregates of a map's keys or a list's positions, put back into a map or a list (rule 15).
+        """The aggregates of a map's keys or a list's positions, put back into a map or a list (rule
+        15).
 
-        A key is left out where no value of it counted; a position only where the window has no list at all.
+        A key is left out where no value of it counted; a position only where the window has no list
+        at all.
         """
         known = table.filter(table[MEMBER].notnull())
         if by_key:
-            folded = {n: self.engine.mapped(known[MEMBER], known[n], known[seen(n)] & known[n].notnull()) for n in names}
+            folded = {
+                n: self.engine.mapped(known[MEMBER], known[n], known[seen(n)] & known[n].notnull())
+                for n in names
+            }
         else:
-            folded = {n: self.engine.collected(known[n], known[MEMBER], known[seen(n)]) for n in names}
+            folded = {
+                n: self.engine.collected(known[n], known[MEMBER], known[seen(n)]) for n in names
+            }
         return known.group_by(*self.group).agg(**folded)
 
 
 def counted(number: int) -> str:
-    """The column that says whether a feature's map has anything; by number, for its own name may be an engine's longest."""
+    """The column that says whether a feature's map has anything.
+
+    By number, for its own name may be an engine's longest.
+    """
     return f"_fw_any{number}"
 
 

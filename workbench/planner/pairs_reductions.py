@@ -1,4 +1,6 @@
-"""Reductions as Ibis expressions over the pairs of a left row and an event, on any engine (semantics rules 9 to 12)."""
+"""Reductions as Ibis expressions over the pairs of a left row and an event, on any engine
+(semantics rules 9 to 12).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,17 @@ from attrs import frozen
 
 from workbench.definitions import reductions
 from workbench.definitions.binding import WIDEST
-from workbench.definitions.reductions import BottomK, Each, FirstK, Histogram, KList, Kurtosis, LastK, Skew, TopK
+from workbench.definitions.reductions import (
+    BottomK,
+    Each,
+    FirstK,
+    Histogram,
+    KList,
+    Kurtosis,
+    LastK,
+    Skew,
+    TopK,
+)
 from workbench.definitions.sketch_reductions import Estimate, refuse
 from workbench.portable.rewrites import cast, finite
 
@@ -23,7 +35,9 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
 
-EXACT = "decimal(38, 0)"  # wide enough for any sum of 64-bit integers; the cast back raises where it does not fit
+EXACT = (  # wide enough for any sum of 64-bit integers; the cast back raises where it does not fit
+    "decimal(38, 0)"
+)
 THIRD, FOURTH = 3, 4
 
 
@@ -31,7 +45,8 @@ THIRD, FOURTH = 3, 4
 class Cell:
     """One reduction over one window: a column of the aggregate.
 
-    `inputs` maps the reduction's arguments to columns of the pairs; `inside` is the boolean column of its window.
+    `inputs` maps the reduction's arguments to columns of the pairs; `inside` is the boolean column
+    of its window.
     """
 
     name: str
@@ -48,14 +63,21 @@ class Cell:
         return pairs[self.inside] & self.counts(pairs)
 
     def counts(self, rows: ir.Table) -> ir.BooleanValue:
-        """Which rows count in whatever window they are: past `where`, and with every value there (rule 9: nulls are skipped)."""
-        tests = [rows[name].fill_null(False) if argument == "where" else rows[name].notnull() for argument, name in self.inputs.items()]
+        """Which rows count in whatever window they are: past `where`, and with every value there
+        (rule 9: nulls are skipped).
+        """
+        tests = [
+            rows[name].fill_null(False) if argument == "where" else rows[name].notnull()
+            for argument, name in self.inputs.items()
+        ]
         return reduce(lambda a, b: a & b, tests, ibis.literal(True))
 
 
 @frozen
 class Context:
-    """What lowering needs to know of the pairs: the engine, the group's columns, and the columns that order events."""
+    """What lowering needs to know of the pairs: the engine, the group's columns, and the columns
+    that order events.
+    """
 
     engine: Engine
     group: tuple[str, ...]
@@ -88,13 +110,19 @@ def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
         return context.engine.total(cast(value, "float64"), keep)
     total = _exact_total(value, keep)
     if value.type().is_decimal():
-        return total if value.type().scale is None else cast(total, dt.Decimal(38, value.type().scale))
+        return (
+            total if value.type().scale is None else cast(total, dt.Decimal(38, value.type().scale))
+        )
     return cast(total, cell.op.dtype)
 
 
 def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
-    total = context.engine.total(cast(value, "float64"), keep) if value.type().is_floating() else cast(_exact_total(value, keep), "float64")
+    total = (
+        context.engine.total(cast(value, "float64"), keep)
+        if value.type().is_floating()
+        else cast(_exact_total(value, keep), "float64")
+    )
     return total / cast(keep.ifelse(1, None).count(), "float64").nullif(0.0)
 
 
@@ -120,11 +148,21 @@ def _bits(name: str) -> Any:
 
 
 def _first(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), cell.kept(pairs), last=False)
+    return context.engine.chosen(
+        cell.column(pairs),
+        _key(context.ordered(pairs, cell.column(pairs))),
+        cell.kept(pairs),
+        last=False,
+    )
 
 
 def _last(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), cell.kept(pairs), last=True)
+    return context.engine.chosen(
+        cell.column(pairs),
+        _key(context.ordered(pairs, cell.column(pairs))),
+        cell.kept(pairs),
+        last=True,
+    )
 
 
 def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
@@ -135,14 +173,20 @@ def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
 def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """The first in rule 10's order among the rows whose key is extreme."""
     keep = cell.kept(pairs) & (cell.column(pairs, "key") == pairs[_extreme(cell)])
-    return context.engine.chosen(cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), keep, last=False)
+    return context.engine.chosen(
+        cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), keep, last=False
+    )
 
 
-def _listed(order: Callable[[Context, ir.Table, ir.Column], Sequence[ir.Column]], *, descending: bool) -> Any:
+def _listed(
+    order: Callable[[Context, ir.Table, ir.Column], Sequence[ir.Column]], *, descending: bool
+) -> Any:
     def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
         value = cell.column(pairs)
         most = cell.op.k if isinstance(cell.op, KList) else None
-        short = context.engine.listed(value, order(context, pairs, value), cell.kept(pairs), descending=descending, k=most)
+        short = context.engine.listed(
+            value, order(context, pairs, value), cell.kept(pairs), descending=descending, k=most
+        )
         return (short.length() > 0).ifelse(short, ibis.null(short.type()))
 
     return lower
@@ -162,7 +206,9 @@ def _concat(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 def _spread(method: str) -> Any:
     def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-        return getattr(_shifted(cell, pairs, context), method)(where=cell.kept(pairs), how=cell.op.how)
+        return getattr(_shifted(cell, pairs, context), method)(
+            where=cell.kept(pairs), how=cell.op.how
+        )
 
     return lower
 
@@ -172,20 +218,31 @@ def _exact(value: ir.Column) -> bool:
 
 
 def _shifted(cell: Cell, pairs: ir.Table, context: Context) -> ir.FloatingColumn:
-    """Doubles to take the spread of: exact numbers less the least of their group, whose digits a double would lose."""
+    """Doubles to take the spread of: exact numbers less the least of their group, whose digits a
+    double would lose.
+    """
     value = cell.column(pairs)
-    return _less(_decimal(value), pairs[_least(cell)], context.engine) if _exact(value) else cast(value, "float64")
+    return (
+        _less(_decimal(value), pairs[_least(cell)], context.engine)
+        if _exact(value)
+        else cast(value, "float64")
+    )
 
 
 def _less(value: ir.DecimalColumn, least: ir.DecimalColumn, engine: Engine) -> ir.FloatingValue:
-    """How far a decimal is above the least: exactly, but where the two have unlike signs and so no digits in common."""
+    """How far a decimal is above the least: exactly, but where the two have unlike signs and so no
+    digits in common.
+    """
     if value.type().scale is None:
         return cast(value - least, "float64")
     wide = dt.Decimal(WIDEST, value.type().scale)
-    # of these the difference has no more digits than they have; rows that are not kept may be below the least
+    # of these the difference has no more digits than they have; rows that are not kept may be below
+    # the least
     alike = ((value <= 0) & (least <= 0)) | ((value >= 0) & (least >= 0))
     near = [alike.ifelse(cast(v, wide), ibis.literal(0).cast(wide)) for v in (value, least)]
-    return alike.ifelse(engine.gap(near[0], near[1]), cast(value, "float64") - cast(least, "float64"))
+    return alike.ifelse(
+        engine.gap(near[0], near[1]), cast(value, "float64") - cast(least, "float64")
+    )
 
 
 def _together(method: str, how: str | None) -> Any:
@@ -219,9 +276,15 @@ def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
             product = product * away
         return context.engine.total(product, keep)
 
-    enough = (n >= (THIRD if isinstance(cell.op, Skew) else FOURTH)) & (value.min(where=keep) < value.max(where=keep))
+    enough = (n >= (THIRD if isinstance(cell.op, Skew) else FOURTH)) & (
+        value.min(where=keep) < value.max(where=keep)
+    )
     second = power(2).nullif(0.0)
-    result = n.sqrt() * power(THIRD) / second**1.5 if isinstance(cell.op, Skew) else n * power(FOURTH) / (second * second) - 3.0
+    result = (
+        n.sqrt() * power(THIRD) / second**1.5
+        if isinstance(cell.op, Skew)
+        else n * power(FOURTH) / (second * second) - 3.0
+    )
     return enough.ifelse(result, ibis.null("float64"))
 
 
@@ -246,7 +309,9 @@ LOWER: dict[type[ops.Reduction], Any] = {
     ops.Variance: _spread("var"),
     ops.StandardDev: _spread("std"),
     ops.Covariance: _together("cov", None),
-    ops.Correlation: _together("corr", "pop"),  # the two are one number; Ibis compiles "sample" for Spark alone
+    ops.Correlation: _together(
+        "corr", "pop"
+    ),  # the two are one number; Ibis compiles "sample" for Spark alone
     Skew: _moment,
     Kurtosis: _moment,
     ops.Median: _quantile,
@@ -276,11 +341,15 @@ SPREADS = (ops.Variance, ops.StandardDev, reductions.Moment)
 
 
 def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
-    """The pairs with what some reductions must know of their whole group first: its mean, its extreme key."""
+    """The pairs with what some reductions must know of their whole group first: its mean, its
+    extreme key.
+    """
     least = {}
     for cell in cells:
         if isinstance(cell.op, SPREADS) and _exact(value := cell.column(pairs)):
-            least[_least(cell)] = _decimal(value).min(where=cell.kept(pairs)).over(group_by=context.group)
+            least[_least(cell)] = (
+                _decimal(value).min(where=cell.kept(pairs)).over(group_by=context.group)
+            )
     pairs = pairs.mutate(**least) if least else pairs
     added = {}
     for cell in cells:
@@ -289,13 +358,18 @@ def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Tabl
             added[_centre(cell)] = value.mean(where=cell.kept(pairs)).over(group_by=context.group)
         elif isinstance(cell.op, ops.ArgMin | ops.ArgMax):
             largest = isinstance(cell.op, ops.ArgMax)
-            key = context.engine.extremum(cell.column(pairs, "key"), cell.kept(pairs), largest=largest)
+            key = context.engine.extremum(
+                cell.column(pairs, "key"), cell.kept(pairs), largest=largest
+            )
             added[_extreme(cell)] = key.over(group_by=context.group)
     return pairs.mutate(**added) if added else pairs
 
 
 def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    """One cell as an aggregate of the prepared pairs, non-finite results null; DefinitionError for what SQL cannot say."""
+    """One cell as an aggregate of the prepared pairs, non-finite results null.
+
+    DefinitionError for what SQL cannot say.
+    """
     if isinstance(cell.op, Estimate):
         refuse(cell.op, "SQL", "compute it on DuckDB, Postgres or Spark, by their kernel")
     return finite(LOWER[type(cell.op)](cell, pairs, context))
@@ -307,14 +381,32 @@ def tallied(cell: Cell) -> bool:
 
 
 def tally(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
-    """The group's columns and one column for each cell: modes and histograms of one input, ties to the smaller value."""
+    """The group's columns and one column for each cell: modes and histograms of one input, ties to
+    the smaller value.
+    """
     value = cells[0].inputs["arg"]
     known = pairs.filter(pairs[value].notnull())
-    counts = known.group_by(*context.group, value).agg(**{c.name: _count(c, known, context) for c in cells})
-    best = {f"{c.name}_most": counts[c.name].max().over(group_by=context.group) for c in cells if isinstance(c.op, ops.Mode)}
-    ranks = {f"{c.name}_rank": ibis.row_number().over(group_by=context.group, order_by=[counts[c.name].desc(), counts[value].asc()]) for c in cells if isinstance(c.op, Histogram)}
+    counts = known.group_by(*context.group, value).agg(
+        **{c.name: _count(c, known, context) for c in cells}
+    )
+    best = {
+        f"{c.name}_most": counts[c.name].max().over(group_by=context.group)
+        for c in cells
+        if isinstance(c.op, ops.Mode)
+    }
+    ranks = {
+        f"{c.name}_rank": (
+            ibis.row_number().over(
+                group_by=context.group, order_by=[counts[c.name].desc(), counts[value].asc()]
+            )
+        )
+        for c in cells
+        if isinstance(c.op, Histogram)
+    }
     ranked = counts.mutate(**best, **ranks)
-    return ranked.group_by(*context.group).agg(**{c.name: _tallied(c, ranked, ranked[value], context) for c in cells})
+    return ranked.group_by(*context.group).agg(
+        **{c.name: _tallied(c, ranked, ranked[value], context) for c in cells}
+    )
 
 
 def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -> ir.Scalar:
@@ -322,7 +414,9 @@ def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -
     if isinstance(cell.op, ops.Mode):
         most = (count > 0) & (count == ranked[f"{cell.name}_most"])
         return context.engine.extremum(value, most, largest=False)
-    keep = count > 0 if cell.op.k is None else (count > 0) & (ranked[f"{cell.name}_rank"] < cell.op.k)
+    keep = (
+        count > 0 if cell.op.k is None else (count > 0) & (ranked[f"{cell.name}_rank"] < cell.op.k)
+    )
     return context.engine.mapped(value, count, keep)
 
 

@@ -1,4 +1,6 @@
-"""Which plan computes a part: pairs of left rows and events where they are few, the engine's own as-of plan else."""
+"""Which plan computes a part: pairs of left rows and events where they are few, the engine's own
+as-of plan else.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +34,23 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
 
 PAIRS = "pairs"
-FEW = 1_000_000  # pairs that a range join is done with before the kernel has started; and events that a scan counts cheaply
+# pairs that a range join is done with before the kernel has started; and events that a scan counts
+# cheaply
+FEW = 1_000_000
 
 
 class Planner(Protocol):
     """What decides how the features of one group-by are computed for a spine."""
 
-    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+    def __call__(
+        self, spine: ir.Table, source: Rows, name: str
+    ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """The spine, kept where it is read more than once, and the evaluation."""
         ...
 
 
-def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:  # noqa: ARG001 a Planner
+# a Planner
+def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:  # noqa: ARG001
     """Pairs, always: one expression, of which nothing runs."""
     return spine, Evaluation
 
@@ -56,16 +63,26 @@ def estimate_in(group_by: GroupBy) -> Estimate | None:
 
 def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
     """Pairs, but for what they cannot give: a few rows are soon joined."""
-    return lazily(spine, source, name) if estimate_in(source.group_by) is None else Chooser(source.engine)(spine, source, name)
+    return (
+        lazily(spine, source, name)
+        if estimate_in(source.group_by) is None
+        else Chooser(source.engine)(spine, source, name)
+    )
 
 
 def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
-    """A source that knows at which instants it is looked at; in a recipe, at those of each time. Runs."""
+    """A source that knows at which instants it is looked at; in a recipe, at those of each time.
+
+    Runs.
+    """
     if isinstance(source, EntityRows):
         return _seeing_states(engine, source, spine)
     if not isinstance(source, EventRows):
         return source
-    instants, longest = Extremes(), max((in_us(w.length + w.hop) for w in source.group_by.windows if w), default=0)
+    instants, longest = (
+        Extremes(),
+        max((in_us(w.length + w.hop) for w in source.group_by.windows if w), default=0),
+    )
     known = evolve(source, instants=instants)
 
     def usable() -> bool:
@@ -105,7 +122,10 @@ def _seeing_states(engine: Engine, source: EntityRows, spine: ir.Table) -> Rows:
 
 
 def check_partition(source: EventRows, reach: int) -> None:
-    """Refuse a declared partition where events that may be seen, so many microseconds back of the instants, are not where it says. Runs.
+    """Refuse a declared partition where events that may be seen, so many microseconds back of the
+    instants, are not where it says.
+
+    Runs.
 
     A dated backfill looks once for all of its steps. Raises DefinitionError, with one of the rows.
     """
@@ -116,12 +136,18 @@ def check_partition(source: EventRows, reach: int) -> None:
         ((n,),) = source.engine.rows(astray.agg(n=astray.count()))
         slack = "" if events.slack is None else f" by more than slack={events.slack}"
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
-        message = f"{n:,} rows of {title(events.table)} lie outside of their partition's day{slack}, such as {events.partition}={day} with {events.time} {at:%Y-%m-%d %H:%M:%S}: raise slack=, mend the table, or leave partition= out"
+        message = (
+            f"{n:,} rows of {title(events.table)} lie outside of their partition's day{slack}, such"
+            f" as {events.partition}={day} with {events.time} {at:%Y-%m-%d %H:%M:%S}: raise slack=,"
+            " mend the table, or leave partition= out"
+        )
         raise DefinitionError(message)
 
 
 def _looked_through(source: EventRows, reach: int) -> bool:
-    """Whether an engine that is asked the same again has looked through such a stretch of the source; from now on it has, or the look raises."""
+    """Whether an engine that is asked the same again has looked through such a stretch of the
+    source; from now on it has, or the look raises.
+    """
     known, at = source.engine.stretches, source.instants
     if known is None or at is None or at.least is None or at.largest is None:
         return False
@@ -149,7 +175,10 @@ class Choice:
 
 @frozen
 class Chooser:
-    """The cheaper plan for each part, or the one that the user forces; what it chose stands in `choices`."""
+    """The cheaper plan for each part, or the one that the user forces.
+
+    What it chose stands in `choices`.
+    """
 
     engine: Engine
     forced: str | None = None
@@ -157,10 +186,15 @@ class Chooser:
 
     def __attrs_post_init__(self) -> None:
         if self.forced is not None and self.forced not in self.engine.plans:
-            message = f"plan={self.forced!r} is none of {self.engine.title}'s: it has {', '.join(self.engine.plans)}"
+            message = (
+                f"plan={self.forced!r} is none of {self.engine.title}'s: it has"
+                f" {', '.join(self.engine.plans)}"
+            )
             raise DefinitionError(message)
 
-    def __call__(self, spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+    def __call__(
+        self, spine: ir.Table, source: Rows, name: str
+    ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """The spine and the evaluation of one part; counts what there is where nothing is forced."""
         if not self.chooses(source):
             seen = seeing(self.engine, source, spine) if isinstance(source, EntityRows) else source
@@ -176,10 +210,14 @@ class Chooser:
 
     def chooses(self, source: Rows) -> bool:
         """Whether there is more than one plan for a source, or only the engine's own."""
-        return estimate_in(source.group_by) is not None or (isinstance(source, EventRows) and self.engine.plans != (PAIRS,))
+        return estimate_in(source.group_by) is not None or (
+            isinstance(source, EventRows) and self.engine.plans != (PAIRS,)
+        )
 
     def choose(self, spine: ir.Table, source: Rows, name: str) -> Choice:
-        """Pairs while they are few: the cost of a range join grows with them, that of the kernel with the rows."""
+        """Pairs while they are few: the cost of a range join grows with them, that of the kernel
+        with the rows.
+        """
         return self._choice(lambda: self._question(spine, source), source, name)
 
     def _check_same(self, choice: Choice, question: Callable[[], AsOf], source: Rows) -> None:
@@ -193,7 +231,9 @@ class Chooser:
             if estimate is not None:
                 plan, why = self._making(estimate, source)
             else:
-                plan, why = (self.forced, "it was asked for") if self.forced else self._cheaper(question())
+                plan, why = (
+                    (self.forced, "it was asked for") if self.forced else self._cheaper(question())
+                )
         except LacksError as lack:
             plan, why = PAIRS, lack.why
         return Choice(name, plan, why, self.engine.title)
@@ -203,7 +243,10 @@ class Chooser:
         return self.forced if isinstance(source, EventRows) else None
 
     def _making(self, estimate: Estimate, source: Rows) -> tuple[str, str]:
-        """The plan that makes sketches, and why; DefinitionError where there is none, or another is forced."""
+        """The plan that makes sketches, and why.
+
+        DefinitionError where there is none, or another is forced.
+        """
         if self.engine.plans == (PAIRS,):
             refuse(estimate, self.engine.connected.name, "compute it on DuckDB, Postgres or Spark")
         told = self._told(source)
@@ -212,7 +255,9 @@ class Chooser:
         return told or self.engine.plans[-1], f"{estimate.written} is a sketch, made in one pass"
 
     def _cheaper(self, question: AsOf) -> tuple[str, str]:
-        """The plan and why; pairs are counted, by two group-bys, only where the answer hangs on them."""
+        """The plan and why; pairs are counted, by two group-bys, only where the answer hangs on
+        them.
+        """
         left, events = self.engine.sizes(question)
         if left * events <= FEW:
             return PAIRS, f"{left:,} left rows and {events:,} events make at most {FEW:,} pairs"
@@ -221,14 +266,28 @@ class Chooser:
             return own, f"there are {events:,} events, more than {FEW:,}"
         pairs = self.engine.pairs(question)
         few = pairs <= FEW
-        return (PAIRS if few else own), f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys, {'at most' if few else 'more than'} {FEW:,}"
+        return (
+            (PAIRS if few else own),
+            (
+                f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys,"
+                f" {'at most' if few else 'more than'} {FEW:,}"
+            ),
+        )
 
     def _question(self, spine: ir.Table, source: Rows) -> AsOf:
         """What the group-by asks, its lists not unfolded: enough to count and to choose by."""
         inputs, group_by = Inputs(), source.group_by
-        parts = [(op, f.window) for f in group_by.computed for op in reductions(f.node) if unfolded(op) is None]
+        parts = [
+            (op, f.window)
+            for f in group_by.computed
+            for op in reductions(f.node)
+            if unfolded(op) is None
+        ]
         reach = reach_of(span(f.window, group_by.resolution) for f in group_by.computed)
         source = source if reach is None else source.within(reach)
-        asks = tuple(asked(Cell("", op, inputs.of(op), ""), span(window, group_by.resolution)) for op, window in parts)
+        asks = tuple(
+            asked(Cell("", op, inputs.of(op), ""), span(window, group_by.resolution))
+            for op, window in parts
+        )
         keys = tuple(c for c in spine.columns if c != AT)
         return AsOf(source.placed(inputs, None, None), spine, keys, EVENT, AT, (), asks)

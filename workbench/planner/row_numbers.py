@@ -1,4 +1,6 @@
-"""The number of each left row: its place in order of time, by which a preview and its guards name it."""
+"""The number of each left row: its place in order of time, by which a preview and its guards name
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,19 @@ ROW = "_fw_row"
 
 
 def numbered(join: Join, engine: Engine) -> ir.Table:
-    """The left with each row's number from 0, in order of time and then of every other column that has an order."""
+    """The left with each row's number from 0, in order of time and then of every other column that
+    has an order.
+    """
     left = rebound(join.left.table, engine, clean=False).to_expr()
     return left.mutate(**{ROW: ibis.row_number().over(order_by=order(join, left))})
 
 
 def order(join: Join, left: ir.Table) -> list[ir.Column]:
     """Time, and then every column that has an order, so that no row has two places."""
-    return [left[join.left.time], *(left[c] for c in left.columns if c != join.left.time and _sortable(left[c]))]
+    return [
+        left[join.left.time],
+        *(left[c] for c in left.columns if c != join.left.time and _sortable(left[c])),
+    ]
 
 
 def _sortable(column: ir.Column) -> bool:

@@ -1,4 +1,6 @@
-"""The rows of a group-by's source on an engine as internal columns, and events paired with the instants that ask for them."""
+"""The rows of a group-by's source on an engine as internal columns, and events paired with the
+instants that ask for them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,14 @@ Within = Callable[[ir.Table], list[ir.BooleanValue]]  # conditions on a stored t
 NEVER = -1  # the end of no day
 READ = (ops.UnboundTable, ops.InMemoryTable, ops.SQLQueryResult)
 SHORT = 4  # bytes of an integer that every double holds
-AT, EVENT, BUCKET, MEMBER, NEWEST, END = "_fw_at", "_fw_time", "_fw_bucket", "_fw_member", "_fw_newest", "_fw_end"
+AT, EVENT, BUCKET, MEMBER, NEWEST, END = (
+    "_fw_at",
+    "_fw_time",
+    "_fw_bucket",
+    "_fw_member",
+    "_fw_newest",
+    "_fw_end",
+)
 
 
 def in_us(span: timedelta) -> int:
@@ -48,15 +57,19 @@ def inside(window: Window | None) -> str:
 
 
 def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
-    """The normalised node over the engine's own tables; over unbound ones where it has no connection.
+    """The normalised node over the engine's own tables.
 
-    What the engine calls otherwise is plain from there on (`Engine.plain`). `clean` makes NaN and infinities nulls at the
-    tables (rule 9), as for every source; a left keeps what it has.
+    Over unbound ones where it has no connection.
+
+    What the engine calls otherwise is plain from there on (`Engine.plain`). `clean` makes NaN and
+    infinities nulls at the tables (rule 9), as for every source; a left keeps what it has.
     """
     return _on_tables(normal(node), engine, clean=clean)
 
 
-def _on_tables(node: ops.Node, engine: Engine, *, clean: bool = True, within: Within | None = None) -> ops.Node:
+def _on_tables(
+    node: ops.Node, engine: Engine, *, clean: bool = True, within: Within | None = None
+) -> ops.Node:
     """A normalised node over the engine's own tables; of stored ones, only what is `within`."""
 
     def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
@@ -65,14 +78,22 @@ def _on_tables(node: ops.Node, engine: Engine, *, clean: bool = True, within: Wi
             return _physical(new, engine, clean=clean, within=within)
         if isinstance(new, READ):
             table = new.to_expr()
-            return _plain(table, table, {c: engine.plain(table[c], t) for c, t in table.schema().items()}, engine, clean=clean)
+            return _plain(
+                table,
+                table,
+                {c: engine.plain(table[c], t) for c, t in table.schema().items()},
+                engine,
+                clean=clean,
+            )
         return new
 
     return node.replace(step)
 
 
 class Bound:
-    """What `rebound` gives of a source's table and of the expressions over it, each table looked up and cleaned once."""
+    """What `rebound` gives of a source's table and of the expressions over it, each table looked up
+    and cleaned once.
+    """
 
     def __init__(self, engine: Engine, within: Within | None = None) -> None:
         self.engine, self.within = engine, within
@@ -83,7 +104,9 @@ class Bound:
         return self._bound(self._normalised(table))
 
     def value(self, node: ops.Value) -> ops.Value:
-        """An expression; first made normal over the tables as they are declared, since what is rewritten depends on types."""
+        """An expression; first made normal over the tables as they are declared, since what is
+        rewritten depends on types.
+        """
         return rebuild(rebuild(node, rewritten, self._normalised), lambda inner: inner, self._bound)
 
     def _normalised(self, table: ops.Relation) -> ops.Relation:
@@ -97,33 +120,51 @@ class Bound:
         return self._on_tables[table]
 
 
-def _plain(rows: ir.Table, table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool) -> ops.Relation:
-    """The table's columns in these forms, and clean where asked, of these of its rows; the rows as they are where each is one of its own as it stands."""
+def _plain(
+    rows: ir.Table, table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool
+) -> ops.Relation:
+    """The table's columns in these forms, and clean where asked, of these of its rows.
+
+    The rows as they are where each is one of its own as it stands.
+    """
     found = {c: cleaned(v, engine) for c, v in columns.items()} if clean else columns
     same = list(found) == list(table.columns) and all(v.equals(table[c]) for c, v in found.items())
     return rows.op() if same else rows.select(*name_values(found)).op()
 
 
 def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
-    """A value with NaN and infinities, in whatever type the engine has them, as null, and -0.0 as 0.0 (rule 9)."""
+    """A value with NaN and infinities, in whatever type the engine has them, as null, and -0.0 as
+    0.0 (rule 9).
+    """
     return engine.bounded(finite(value))
 
 
-def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool, within: Within | None = None) -> ops.Relation:
-    """The engine's table of that name, its declared columns alone and of the declared types; where told, only the rows that are within."""
+def _physical(
+    node: ops.UnboundTable, engine: Engine, *, clean: bool, within: Within | None = None
+) -> ops.Relation:
+    """The engine's table of that name, its declared columns alone and of the declared types.
+
+    Where told, only the rows that are within.
+    """
     table = engine.table(node.name, node.namespace.catalog, node.namespace.database)
     types, columns = engine.types(table), {}
     for name, declared in node.schema.items():
         if name not in table.columns:
             close = get_close_matches(name, table.columns, n=1)
-            message = f"{node.name} has no column {name!r} on {engine.title}: it has {', '.join(table.columns)}{f'; did you mean {close[0]!r}?' if close else ''}"
+            message = (
+                f"{node.name} has no column {name!r} on {engine.title}: it has"
+                f" {', '.join(table.columns)}{f'; did you mean {close[0]!r}?' if close else ''}"
+            )
             raise EngineError(message)
         there, typed = plain(types[name]), engine.typed(table[name], declared)
         if typed is not None:
             columns[name] = typed
             continue
         if alike(there) != alike(declared) and not _widens(there, declared):
-            message = f"{node.name}.{name} is {there} on {engine.title} and {declared} in the definition: cast it in the warehouse or define it over {there}"
+            message = (
+                f"{node.name}.{name} is {there} on {engine.title} and {declared} in the definition:"
+                f" cast it in the warehouse or define it over {there}"
+            )
             raise EngineError(message)
         column = engine.plain(table[name], types[name])
         columns[name] = column if alike(there) == alike(declared) else column.cast(declared)
@@ -132,19 +173,34 @@ def _physical(node: ops.UnboundTable, engine: Engine, *, clean: bool, within: Wi
 
 
 def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
-    """Whether a cast keeps every value, or raises: nothing is rounded on the way from the warehouse."""
+    """Whether a cast keeps every value, or raises: nothing is rounded on the way from the
+    warehouse.
+    """
     if there.is_integer():
-        return declared.is_integer() or declared.is_decimal() or (declared.is_float64() and there.nbytes <= SHORT)
+        return (
+            declared.is_integer()
+            or declared.is_decimal()
+            or (declared.is_float64() and there.nbytes <= SHORT)
+        )
     if there.is_decimal() and declared.is_decimal():
         return declared.scale is None or (there.scale is not None and there.scale <= declared.scale)
-    return (there.is_float32() and declared.is_float64()) or (there.is_json() and declared.is_string())
+    return (there.is_float32() and declared.is_float64()) or (
+        there.is_json() and declared.is_string()
+    )
 
 
-def beside(table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[str] = ()) -> ir.Table:
-    """`table` with the columns of `other`, whose rows are some of its; missing counts are 0 (rule 9)."""
+def beside(
+    table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[str] = ()
+) -> ir.Table:
+    """`table` with the columns of `other`, whose rows are some of its.
+
+    Missing counts are 0 (rule 9).
+    """
     renamed = other.rename(**{f"_fw_on_{c}": c for c in on})
     joined = table.left_join(renamed, [table[c] == renamed[f"_fw_on_{c}"] for c in on])
-    added = {c: joined[c].fill_null(0) if c in zeros else joined[c] for c in other.columns if c not in on}
+    added = {
+        c: joined[c].fill_null(0) if c in zeros else joined[c] for c in other.columns if c not in on
+    }
     return joined.select(*table.columns, *name_values(added))
 
 
@@ -189,15 +245,32 @@ class Rows:
         return None
 
     def within(self, reach: int | None) -> Rows:  # noqa: ARG002 sources of events override it
-        """Those that the instants may see, so many microseconds back or, without a reach, from ever; and perhaps more."""
+        """Those that the instants may see, so many microseconds back or, without a reach, from
+        ever; and perhaps more.
+        """
         return self
 
-    def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
-        """Each spine row with the rows it may count, or with nulls; a boolean column for each window."""
+    def pairs(
+        self,
+        spine: ir.Table,
+        windows: Sequence[Window | None],
+        inputs: Inputs,
+        *,
+        each: Each | None,
+        bucket: str | None,
+        newest: bool,
+    ) -> ir.Table:
+        """Each spine row with the rows it may count, or with nulls.
+
+        A boolean column for each window.
+        """
         raise NotImplementedError
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The rows as internal columns: keys, time, order, the bucket, the inputs; for a question as of an instant."""
+        """The rows as internal columns: keys, time, order, the bucket, the inputs.
+
+        For a question as of an instant.
+        """
         raise NotImplementedError
 
     def dated(self, spine: ir.Table) -> ir.Table:
@@ -212,8 +285,17 @@ class Rows:
         """The columns of the pairs that order events (rule 10)."""
         return tuple(c for c in pairs.columns if c == EVENT or c.startswith("_fw_order"))
 
-    def selected(self, inputs: Inputs, each: Each | None, bucket: str | None, extra: Callable[[ir.Table], dict[str, ir.Value]]) -> ir.Table:
-        """The source's rows as internal columns: keys, the bucket, the inputs; unfolded where asked for."""
+    def selected(
+        self,
+        inputs: Inputs,
+        each: Each | None,
+        bucket: str | None,
+        extra: Callable[[ir.Table], dict[str, ir.Value]],
+    ) -> ir.Table:
+        """The source's rows as internal columns: keys, the bucket, the inputs.
+
+        Unfolded where asked for.
+        """
         table = self.table
         element: dict[ops.Node, ops.Node] = {}
         if each is not None:
@@ -222,15 +304,24 @@ class Rows:
         names = {BUCKET: table[bucket]} if bucket else {}
         member = {MEMBER: table[MEMBER]} if MEMBER in table.columns else {}
         rows = table.select(**self.keys(table), **extra(table), **names, **member, **columns)
-        return rows.filter(reduce(lambda a, b: a & b, (rows[k].notnull() for k in self.keys(table))))
+        return rows.filter(
+            reduce(lambda a, b: a & b, (rows[k].notnull() for k in self.keys(table)))
+        )
 
-    def _input(self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]) -> ir.Value:
-        """An author's expression, finite; a column that stands in the table as it is was cleaned there."""
+    def _input(
+        self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]
+    ) -> ir.Value:
+        """An author's expression, finite.
+
+        A column that stands in the table as it is was cleaned there.
+        """
         value = self.value(node, table, element)
         stands = isinstance(node, ops.Field) and as_it_stands(node.rel, node.name) is not None
         return value if stands else finite(value)
 
-    def value(self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]) -> ir.Value:
+    def value(
+        self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]
+    ) -> ir.Value:
         """An author's expression over this table's columns."""
         mine = self.table.op()
 
@@ -247,7 +338,9 @@ class Rows:
         if each.arg.dtype.is_map():
             out = self.engine.entries(self.table, container, MEMBER, "_fw_element")
         else:
-            out = self.table.mutate(_fw_element=container).unnest("_fw_element", offset=MEMBER if each.by_position else None)
+            out = self.table.mutate(_fw_element=container).unnest(
+                "_fw_element", offset=MEMBER if each.by_position else None
+            )
         return out, {node: out["_fw_element"].op()}
 
 
@@ -255,9 +348,9 @@ class Rows:
 class EventRows(Rows):
     """Facts: paired with every later instant, up to the longest window.
 
-    `instants` are those of the spine that asks, where they are known, and `stretch` what is read for them; `pruned`
-    says that no row that they may see lies too far from its partition. Where there are `conditions`, these alone say
-    what is read.
+    `instants` are those of the spine that asks, where they are known, and `stretch` what is read
+    for them; `pruned` says that no row that they may see lies too far from its partition. Where
+    there are `conditions`, these alone say what is read.
     """
 
     instants: Extremes | None = field(default=None, kw_only=True)
@@ -273,7 +366,9 @@ class EventRows(Rows):
         if stretch is None:
             return Bound(self.engine)
         read = [by for by in (found, self.partition if self.pruned else None) if by is not None]
-        return Bound(self.engine, lambda table: [c for by in read for c in by.within(table, stretch)])
+        return Bound(
+            self.engine, lambda table: [c for by in read for c in by.within(table, stretch)]
+        )
 
     @property
     def partition(self) -> Partition | None:
@@ -283,53 +378,107 @@ class EventRows(Rows):
         return None if name is None else Partition(name, in_us(source.slack or timedelta(0)))
 
     def astray(self, reach: int) -> ir.Table:
-        """Of the events that the instants may see, those that lie too far from their partition's day: its column and the time."""
-        seen, source, by, at = self.within(reach), self.group_by.events, self.partition, self.instants
+        """Of the events that the instants may see, those that lie too far from their partition's
+        day: its column and the time.
+        """
+        seen, source, by, at = (
+            self.within(reach),
+            self.group_by.events,
+            self.partition,
+            self.instants,
+        )
         assert by is not None, "there is a partition"  # noqa: S101 what the caller knows
         assert at is not None, "it is known who asks"  # noqa: S101 what the caller knows
         us = micros(seen.table[source.time])
         value = seen.table[source.partition]
-        inside = (us < edge(at, LARGEST, 0, Form(), dt.int64)) & (us >= edge(at, LEAST, -reach, Form(), dt.int64))
+        inside = (us < edge(at, LARGEST, 0, Form(), dt.int64)) & (
+            us >= edge(at, LEAST, -reach, Form(), dt.int64)
+        )
         return seen.table.filter(inside, ~by.near(value, us)).select(partition=value, us=us)
 
     def outside(self, ends: Extremes | None) -> EventRows:
-        """At least those without a time and those not in [least, largest) of two midnights, or all; of the partitions of the stretch alone, where there are both."""
-        found, by, stretch = clock(self.group_by.source.table, self.group_by.events.time), self.partition, self.stretch
+        """At least those without a time and those not in [least, largest) of two midnights, or all;
+        of the partitions of the stretch alone, where there are both.
+        """
+        found, by, stretch = (
+            clock(self.group_by.source.table, self.group_by.events.time),
+            self.partition,
+            self.stretch,
+        )
 
         def kept(table: ir.Table) -> list[ir.BooleanValue]:
             near = [] if by is None or stretch is None else by.within_or_none(table, stretch)
-            return [*near, *(found.outside(table, ends) if found is not None and ends is not None else [])]
+            return [
+                *near,
+                *(found.outside(table, ends) if found is not None and ends is not None else []),
+            ]
 
         return evolve(self, conditions=kept)
 
     def within(self, reach: int | None) -> EventRows:
-        """By plain comparisons of a stored column, which engines skip rows by; all rows where the instants are not known."""
-        return self if self.instants is None else evolve(self, stretch=Stretch(self.instants, reach))
+        """By plain comparisons of a stored column, which engines skip rows by.
 
-    def pairs(self, spine: ir.Table, windows: Sequence[Window | None], inputs: Inputs, *, each: Each | None, bucket: str | None, newest: bool) -> ir.Table:
-        """Each spine row with its events before the instant, or with nulls; a boolean column for each window."""
+        All rows where the instants are not known.
+        """
+        return (
+            self if self.instants is None else evolve(self, stretch=Stretch(self.instants, reach))
+        )
+
+    def pairs(
+        self,
+        spine: ir.Table,
+        windows: Sequence[Window | None],
+        inputs: Inputs,
+        *,
+        each: Each | None,
+        bucket: str | None,
+        newest: bool,
+    ) -> ir.Table:
+        """Each spine row with its events before the instant, or with nulls.
+
+        A boolean column for each window.
+        """
         tails = {w: self.tail(spine[AT], w) for w in windows if w}
         bounded = len(tails) == len(windows) and tails and not newest
-        events = self.within(max(in_us(w.length + w.hop) for w in tails) if bounded else None).placed(inputs, each, bucket)
+        events = self.within(
+            max(in_us(w.length + w.hop) for w in tails) if bounded else None
+        ).placed(inputs, each, bucket)
         matches = [spine[c] == events[c] for c in spine.columns if c != AT]
-        before = [events[EVENT] < spine[AT], *([events[EVENT] >= self.tail(spine[AT], max(tails))] if bounded else [])]
-        pairs = spine.left_join(events, [*matches, *before]).drop(*(c for c in [f"{k}_right" for k in spine.columns if k != AT]))
-        return pairs.mutate(**{inside(w): pairs[EVENT] >= self.tail(pairs[AT], w) if w else pairs[EVENT].notnull() for w in windows})
+        before = [
+            events[EVENT] < spine[AT],
+            *([events[EVENT] >= self.tail(spine[AT], max(tails))] if bounded else []),
+        ]
+        pairs = spine.left_join(events, [*matches, *before]).drop(
+            *(c for c in [f"{k}_right" for k in spine.columns if k != AT])
+        )
+        return pairs.mutate(
+            **{
+                inside(w): pairs[EVENT] >= self.tail(pairs[AT], w) if w else pairs[EVENT].notnull()
+                for w in windows
+            }
+        )
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
         """The events: whatever is before the instant may count."""
         return self.selected(inputs, each, bucket, self._when)
 
     def tail(self, at: Any, window: Window) -> Any:
-        """The first instant inside the window: `t - w`, or rounded down to its hop (rules 2 and 3); of an expression or a number."""
+        """The first instant inside the window: `t - w`, or rounded down to its hop (rules 2 and 3).
+
+        Of an expression or a number.
+        """
         start = at - in_us(window.length)
-        return floor_to(start, in_us(window.hop)) if self.group_by.resolution == "sawtooth" else start
+        return (
+            floor_to(start, in_us(window.hop)) if self.group_by.resolution == "sawtooth" else start
+        )
 
     def _when(self, table: ir.Table) -> dict[str, ir.Value]:
         """Time and order; a null in an order column comes before all values."""
         source = self.group_by.events
         columns: dict[str, ir.Value] = {EVENT: micros(table[source.time])}
         for i, name in enumerate(source.order):
-            columns[f"_fw_order{i}a"] = table[name].notnull().ifelse(1, 0)  # Postgres casts no boolean to a small integer
+            columns[f"_fw_order{i}a"] = (
+                table[name].notnull().ifelse(1, 0)
+            )  # Postgres casts no boolean to a small integer
             columns[f"_fw_order{i}b"] = table[name]
         return columns

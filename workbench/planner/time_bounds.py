@@ -1,4 +1,6 @@
-"""Plain comparisons of a source's own columns with the stretch of time that a question looks at, by which engines skip what they need not read."""
+"""Plain comparisons of a source's own columns with the stretch of time that a question looks at, by
+which engines skip what they need not read.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,19 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 from attrs import frozen
 
-from workbench.backends.time_literals import DAY, DIGITS, FIRST, LARGEST, LAST, LEAST, MICROSECOND_SCALE, TIME, Extremes, Form, edge
+from workbench.backends.time_literals import (
+    DAY,
+    DIGITS,
+    FIRST,
+    LARGEST,
+    LAST,
+    LEAST,
+    MICROSECOND_SCALE,
+    TIME,
+    Extremes,
+    Form,
+    edge,
+)
 from workbench.definitions.nodes import substitute
 
 if TYPE_CHECKING:
@@ -22,7 +36,10 @@ SAME_ROWS = (ops.Filter, ops.DropColumns, ops.DropNull, ops.SelfReference, ops.A
 
 @frozen
 class Stretch:
-    """The times from `reach` microseconds before the first instant to the last one; from ever without a reach."""
+    """The times from `reach` microseconds before the first instant to the last one.
+
+    From ever without a reach.
+    """
 
     extremes: Extremes
     reach: int | None
@@ -30,14 +47,18 @@ class Stretch:
 
 @frozen
 class Clock:
-    """A column of a stored table from which a source's time is computed, and how: each of its values is in the form's units."""
+    """A column of a stored table from which a source's time is computed, and how: each of its
+    values is in the form's units.
+    """
 
     column: str
     form: Form
     kind: type[dt.DataType]
 
     def within(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
-        """No time of the stretch fails these, and rows that do not are to be looked at more closely; none where the column is of another kind there."""
+        """No time of the stretch fails these, and rows that do not are to be looked at more
+        closely; none where the column is of another kind there.
+        """
         there = table[self.column].type()
         if not isinstance(there, self.kind):
             return []
@@ -50,30 +71,45 @@ class Clock:
         return kept
 
     def outside(self, table: ir.Table, ends: Extremes) -> list[ir.BooleanValue]:
-        """Rows without a time or with one that has no end, and those before the least of two midnights or from the largest on, pass these, and perhaps others."""
+        """Rows without a time or with one that has no end, and those before the least of two
+        midnights or from the largest on, pass these, and perhaps others.
+        """
         there = table[self.column].type()
         if not isinstance(there, self.kind):
             return []
         dtype = dt.int64 if self.form.written == DIGITS else there.copy(nullable=True)
         column = table[self.column]
-        first, last = edge(ends, LEAST, 1, self.form, dtype), edge(ends, LARGEST, -1, self.form, dtype)
+        first, last = (
+            edge(ends, LEAST, 1, self.form, dtype),
+            edge(ends, LARGEST, -1, self.form, dtype),
+        )
         return [column.isnull() | (column < first) | (column >= last)]
 
 
 def between(time: ir.TimestampColumn, ends: Extremes) -> list[ir.BooleanValue]:
-    """No row whose time is in [least, largest) fails these, nor one without a time or with one that has no end."""
+    """No row whose time is in [least, largest) fails these, nor one without a time or with one that
+    has no end.
+    """
     if not ends.near(0):
         return []
     dtype, kept = time.type().copy(nullable=True), []
     if ends.least is not None:
-        kept.append((time >= edge(ends, LEAST, 0, Form(TIME), dtype)) | (time < edge(OUTERMOST, LEAST, 0, Form(TIME), dtype)))
+        kept.append(
+            (time >= edge(ends, LEAST, 0, Form(TIME), dtype))
+            | (time < edge(OUTERMOST, LEAST, 0, Form(TIME), dtype))
+        )
     if ends.largest is not None:
-        kept.append((time < edge(ends, LARGEST, 1, Form(TIME), dtype)) | (time > edge(OUTERMOST, LARGEST, 0, Form(TIME), dtype)))
+        kept.append(
+            (time < edge(ends, LARGEST, 1, Form(TIME), dtype))
+            | (time > edge(OUTERMOST, LARGEST, 0, Form(TIME), dtype))
+        )
     return [time.isnull() | k for k in kept]
 
 
 def clock(table: ops.Relation, time: str) -> Clock | None:
-    """The stored column that a source's time is, or is read from by a function that keeps its order; none where there is none."""
+    """The stored column that a source's time is, or is read from by a function that keeps its
+    order; none where there is none.
+    """
     value = _stored(ops.Field(table, time))
     if isinstance(value, ops.Cast) and _keeps_instants(value):
         value = value.arg
@@ -82,11 +118,19 @@ def clock(table: ops.Relation, time: str) -> Clock | None:
         return _read(value.arg, Form(DIGITS, UNITS[value.unit.value])) if known else None
     if not isinstance(value, ops.Field):
         return None
-    return _read(value, Form("day", DAY)) if value.dtype.is_date() else _read(value, Form(TIME)) if value.dtype.is_timestamp() else None
+    return (
+        _read(value, Form("day", DAY))
+        if value.dtype.is_date()
+        else _read(value, Form(TIME))
+        if value.dtype.is_timestamp()
+        else None
+    )
 
 
 def calendar(table: ops.Relation, day: str) -> Clock | None:
-    """The stored column that a column of days is (dates, ISO texts), or of whose times it is the day; none where there is none."""
+    """The stored column that a column of days is (dates, ISO texts), or of whose times it is the
+    day; none where there is none.
+    """
     value = _stored(ops.Field(table, day))
     of_times = isinstance(value, ops.Date) or (isinstance(value, ops.Cast) and value.to.is_date())
     if of_times and value.arg.dtype.is_timestamp():
@@ -94,7 +138,10 @@ def calendar(table: ops.Relation, day: str) -> Clock | None:
     if not isinstance(value, ops.Field) or not isinstance(value.rel, ops.UnboundTable):
         return None
     forms = ((dt.Timestamp, Form(TIME)), (dt.Date, Form("day", DAY)), (dt.String, Form("day", DAY)))
-    return next((Clock(value.name, form, kind) for kind, form in forms if isinstance(value.dtype, kind)), None)
+    return next(
+        (Clock(value.name, form, kind) for kind, form in forms if isinstance(value.dtype, kind)),
+        None,
+    )
 
 
 def stored_column(table: ops.Relation, name: str) -> str | None:
@@ -111,7 +158,11 @@ def _read(value: ops.Field, form: Form) -> Clock | None:
 def _keeps_instants(node: ops.Cast) -> bool:
     """Whether a cast to a time keeps what it is a cast of, to a microsecond."""
     arg, to = node.arg.dtype, node.to
-    return to.is_timestamp() and (arg.is_date() or arg.is_timestamp()) and (to.scale is None or to.scale >= MICROSECOND_SCALE)
+    return (
+        to.is_timestamp()
+        and (arg.is_date() or arg.is_timestamp())
+        and (to.scale is None or to.scale >= MICROSECOND_SCALE)
+    )
 
 
 def _stored(node: ops.Value) -> ops.Value:

@@ -1,11 +1,13 @@
-"""Definitions in, Ibis tables out: the portable plan, a range join of left rows and events, on any engine.
+"""Definitions in, Ibis tables out: the portable plan, a range join of left rows and events, on any
+engine.
 
 Without a planner it is lazy: nothing here runs a query. For each part of a join:
 
     spine   the left's distinct (keys, instant), null keys left out
     events  the source's rows with keys, time and the reductions' inputs as columns
     pairs   spine left-joined with the events before the instant; a boolean column for each window
-    table   pairs grouped by spine row: each reduction over each window, then the feature's own expression
+    table   pairs grouped by spine row: each reduction over each window, then the feature's own
+    expression
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from workbench.definitions.sources import EntitySource
 from workbench.definitions.windows import DAY
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.plan_choice import Planner, lazily
-from workbench.planner.source_rows import AT, NEWEST, EventRows, Rows, beside, cleaned, in_us, rebound
+from workbench.planner.source_rows import (
+    AT,
+    NEWEST,
+    EventRows,
+    Rows,
+    beside,
+    cleaned,
+    in_us,
+    rebound,
+)
 from workbench.portable.rewrites import finite, floor_to, micros, normal
 
 if TYPE_CHECKING:
@@ -39,39 +50,77 @@ TIME = "_fw_t"
 class Parts(Protocol):
     """What gives the features of one part of a join for its spine."""
 
-    def __call__(self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:
+    def __call__(
+        self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner
+    ) -> ir.Table:
         """The spine's columns, and every feature of the part's group-by."""
         ...
 
 
-def training_set(join: Join, engine: Engine, left: ir.Table | None = None, planner: Planner = lazily, parts: Parts | None = None, beside: Sequence[str] = ()) -> ir.Table:
-    """The left's rows, one to one, and one column a feature (semantics rule 17). Lazy, unless the planner runs something.
+def training_set(
+    join: Join,
+    engine: Engine,
+    left: ir.Table | None = None,
+    planner: Planner = lazily,
+    parts: Parts | None = None,
+    beside: Sequence[str] = (),
+) -> ir.Table:
+    """The left's rows, one to one, and one column a feature (semantics rule 17).
 
-    `left` stands for the join's left where that was already evaluated: the same columns. `parts` gives the features of
-    a part for its spine, where several joins may share them; `beside` names columns of the left that it is asked by
-    besides keys and instant.
+    Lazy, unless the planner runs something.
+
+    `left` stands for the join's left where that was already evaluated: the same columns. `parts`
+    gives the features of a part for its spine, where several joins may share them; `beside` names
+    columns of the left that it is asked by besides keys and instant.
     """
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     columns = rows.columns
     base = rows.mutate(**{TIME: micros(rows[join.left.time])})
     for number, part in enumerate(join.parts):
-        base = _with_part(base, part, number, engine, partial(parts or _alone, join=join, part=part, engine=engine, planner=planner), beside)
+        base = _with_part(
+            base,
+            part,
+            number,
+            engine,
+            partial(parts or _alone, join=join, part=part, engine=engine, planner=planner),
+            beside,
+        )
     made = {f.name: _over(base, f.node) for f in join.derivations}
     return base.mutate(*name_values(made)).select(*columns, *(f.name for f in join.outputs))
 
 
-def _alone(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:  # noqa: ARG001 Parts
+def _alone(
+    # Parts
+    spine: ir.Table,
+    *,
+    join: Join,  # noqa: ARG001
+    part: JoinPart,
+    engine: Engine,
+    planner: Planner,
+) -> ir.Table:
     return features(spine, part.group_by, engine, newest=part.max_age is not None, planner=planner)
 
 
-def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, computed: Callable[[ir.Table], ir.Table], beside: Sequence[str]) -> ir.Table:
-    """`base` with one part's features, null where a key is null (rule 17) or the key's data is too old."""
+def _with_part(
+    base: ir.Table,
+    part: JoinPart,
+    number: int,
+    engine: Engine,
+    computed: Callable[[ir.Table], ir.Table],
+    beside: Sequence[str],
+) -> ir.Table:
+    """`base` with one part's features, null where a key is null (rule 17) or the key's data is too
+    old.
+    """
     group_by, at = part.group_by, f"{AT}_{number}"
     base = base.mutate(**{at: instant(base[TIME], group_by)})
     key = _keys(base, part, engine)
     spine = _spine(base, key, base[at], beside)
     table = computed(spine)
-    mine = table.rename(**{f"{c}_{number}": c for c in spine.columns}, **{f"{part.head}_{f.name}": f.name for f in group_by.outputs})
+    mine = table.rename(
+        **{f"{c}_{number}": c for c in spine.columns},
+        **{f"{part.head}_{f.name}": f.name for f in group_by.outputs},
+    )
     matched = [value == mine[f"{name}_{number}"] for name, value in key.items()]
     matched += [base[c] == mine[f"{c}_{number}"] for c in beside]
     joined = base.left_join(mine, [*matched, base[at] == mine[f"{AT}_{number}"]])
@@ -84,24 +133,38 @@ def _with_part(base: ir.Table, part: JoinPart, number: int, engine: Engine, comp
 
 
 def _keys(rows: ir.Table, part: JoinPart, engine: Engine) -> dict[str, ir.Value]:
-    """The left's keys, cleaned as a source's are: what is no number there is no key (rules 8 and 9)."""
+    """The left's keys, cleaned as a source's are: what is no number there is no key (rules 8 and
+    9).
+    """
     return {f"_fw_key{i}": cleaned(rows[left], engine) for i, (left, _) in enumerate(part.keys)}
 
 
-def _spine(base: ir.Table, key: dict[str, ir.Value], at: ir.Value, beside: Sequence[str] = ()) -> ir.Table:
-    """The distinct (keys, instant), and what is `beside` them, that a part is asked for; no row for a null key."""
+def _spine(
+    base: ir.Table, key: dict[str, ir.Value], at: ir.Value, beside: Sequence[str] = ()
+) -> ir.Table:
+    """The distinct (keys, instant), and what is `beside` them, that a part is asked for.
+
+    No row for a null key.
+    """
     known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
-    return base.filter(known & at.notnull()).select(*name_values(key | {AT: at}), *beside).distinct()
+    return (
+        base.filter(known & at.notnull()).select(*name_values(key | {AT: at}), *beside).distinct()
+    )
 
 
 def spine_of(part: JoinPart, join: Join, engine: Engine, left: ir.Table | None = None) -> ir.Table:
     """The distinct (keys, instant) that a join asks a part for; `left` as in `training_set`."""
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
-    return _spine(rows, _keys(rows, part, engine), instant(micros(rows[join.left.time]), part.group_by))
+    return _spine(
+        rows, _keys(rows, part, engine), instant(micros(rows[join.left.time]), part.group_by)
+    )
 
 
 def instant(time: Any, group_by: GroupBy) -> Any:
-    """What values are as of: `t`, or the midnight at or before it (rules 4 and 6); of an expression or a number of microseconds."""
+    """What values are as of: `t`, or the midnight at or before it (rules 4 and 6).
+
+    Of an expression or a number of microseconds.
+    """
     daily = group_by.accuracy == "snapshot" or isinstance(group_by.source, EntitySource)
     return floor_to(time, in_us(DAY)) if daily else time
 
@@ -115,13 +178,26 @@ def _over(table: ir.Table, node: ops.Value) -> ir.Value:
 # --- one group-by
 
 
-def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool = False, planner: Planner = lazily, rows: Rows | None = None) -> ir.Table:
-    """One row for each row of `spine` (key columns `_fw_key0...` and an instant `_fw_at` in microseconds).
+def features(
+    spine: ir.Table,
+    group_by: GroupBy,
+    engine: Engine,
+    *,
+    newest: bool = False,
+    planner: Planner = lazily,
+    rows: Rows | None = None,
+) -> ir.Table:
+    """One row for each row of `spine` (key columns `_fw_key0...` and an instant `_fw_at` in
+    microseconds).
 
-    The spine's columns, every feature of the group-by, and with `newest` the time of the key's latest fact. `rows`
-    stand for those of the source.
+    The spine's columns, every feature of the group-by, and with `newest` the time of the key's
+    latest fact. `rows` stand for those of the source.
     """
-    source = rows or (EntityRows(group_by, engine) if isinstance(group_by.source, EntitySource) else EventRows(group_by, engine))
+    source = rows or (
+        EntityRows(group_by, engine)
+        if isinstance(group_by.source, EntitySource)
+        else EventRows(group_by, engine)
+    )
     if group_by.taken:
         spine, evaluation = planner(spine, source, group_by.name)
         table = evaluation(spine, source, engine).states.columns_of(spine)
@@ -132,10 +208,19 @@ def features(spine: ir.Table, group_by: GroupBy, engine: Engine, *, newest: bool
     return table.mutate(*name_values(derived)).select(*kept)
 
 
-def _aggregated(group_by: GroupBy, spine: ir.Table, evaluation: Callable[..., Evaluation], source: Rows, *, newest: bool) -> ir.Table:
+def _aggregated(
+    group_by: GroupBy,
+    spine: ir.Table,
+    evaluation: Callable[..., Evaluation],
+    source: Rows,
+    *,
+    newest: bool,
+) -> ir.Table:
     plain_ = [f for f in group_by.computed if f.by is None]
     table = evaluation(spine, source, source.engine).table(plain_, newest=newest)
     for by in dict.fromkeys(f.by for f in group_by.computed if f.by is not None):
         mapped = [f for f in group_by.computed if f.by == by]
-        table = beside(table, evaluation(spine, source, source.engine, bucket=by).maps(mapped), spine.columns)
+        table = beside(
+            table, evaluation(spine, source, source.engine, bucket=by).maps(mapped), spine.columns
+        )
     return table

@@ -24,7 +24,9 @@ def arrow(dtype: dt.DataType) -> pa.DataType:
 
 def fetched(engine: Engine, table: ir.Table, schema: ibis.Schema | None = None) -> pa.Table:
     """A table's rows in its Ibis types, or those of `schema`, whatever the driver made of them."""
-    return engine.fetch(table).cast(pa.schema([(n, arrow(t)) for n, t in (schema or table.schema()).items()]))
+    return engine.fetch(table).cast(
+        pa.schema([(n, arrow(t)) for n, t in (schema or table.schema()).items()])
+    )
 
 
 def told_as_text(dtype: dt.DataType) -> bool:
@@ -33,11 +35,19 @@ def told_as_text(dtype: dt.DataType) -> bool:
 
 
 def compared(value: Any, dtype: dt.DataType) -> Any:
-    """A value as it is compared with a column: as a literal of the column's type where its own would be another, or none."""
-    return ibis.literal(value, dtype) if told_as_text(dtype) or dtype.is_unsigned_integer() else value
+    """A value as it is compared with a column: as a literal of the column's type where its own
+    would be another, or none.
+    """
+    return (
+        ibis.literal(value, dtype) if told_as_text(dtype) or dtype.is_unsigned_integer() else value
+    )
 
 
 def typed(table: ir.Table, schema: ibis.Schema | None) -> ir.Table:
     """Rows that came by Arrow, in the types of a schema that it has as text."""
-    texts = {n: table[n].cast(t) for n, t in (schema or {}).items() if n in table.columns and told_as_text(t)}
+    texts = {
+        n: table[n].cast(t)
+        for n, t in (schema or {}).items()
+        if n in table.columns and told_as_text(t)
+    }
     return table.mutate(*name_values(texts)) if texts else table

@@ -1,7 +1,9 @@
-"""Scalar operations that are proven to give one value on DuckDB, Postgres and Spark (semantics rule 9).
+"""Scalar operations that are proven to give one value on DuckDB, Postgres and Spark (semantics rule
+9).
 
-`tests/backends/test_operations.py` holds every entry against the three engines and against Python. What is listed is
-proven as the engines run it: as Ibis compiles it, or as `workbench.portable.rewrites` rewrites it.
+`tests/backends/test_operations.py` holds every entry against the three engines and against Python.
+What is listed is proven as the engines run it: as Ibis compiles it, or as
+`workbench.portable.rewrites` rewrites it.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ TRUNCATED = ("Y", "Q", "M", "W", "D", "h", "m", "s", "ms", "us")
 DIGITS = 15  # what a double holds
 FORMAT = re.compile(r"(%[YmdHMS]|[-/:_., ])+")  # letters are patterns of their own on Postgres
 SEPARATOR = re.compile(r"[^\\\[\](){}*+?.^$|]+")  # Spark takes a separator for a regular expression
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # Ibis's literals of these lose their backslash on Spark
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
+)  # Ibis's literals of these lose their backslash on Spark
 
 
 def family(dtype: dt.DataType) -> str:
@@ -53,7 +57,12 @@ def family(dtype: dt.DataType) -> str:
         return "zoned" if dtype.timezone else "timestamp"
     if dtype.is_floating():
         return "float" if dtype.is_float64() else str(dtype)
-    known = {"bool": dtype.is_boolean, "int": dtype.is_integer, "decimal": dtype.is_decimal, "list": dtype.is_array}
+    known = {
+        "bool": dtype.is_boolean,
+        "int": dtype.is_integer,
+        "decimal": dtype.is_decimal,
+        "list": dtype.is_array,
+    }
     return next((name for name, is_ in known.items() if is_()), re.split(r"\W", str(dtype))[0])
 
 
@@ -63,7 +72,9 @@ def _families(names: str) -> frozenset[str]:
 
 @frozen
 class Proven:
-    """The families of types for which an operation is proven, and what else it asks of its arguments."""
+    """The families of types for which an operation is proven, and what else it asks of its
+    arguments.
+    """
 
     of: frozenset[str] = field(converter=_families)
     only: Callable[[Any], bool] = lambda _: True
@@ -84,7 +95,9 @@ def _count(node: Any) -> bool:
 
 
 def _rounds(node: Any) -> bool:
-    return node.digits is None or (isinstance(node.digits, ops.Literal) and abs(node.digits.value) <= DIGITS)
+    return node.digits is None or (
+        isinstance(node.digits, ops.Literal) and abs(node.digits.value) <= DIGITS
+    )
 
 
 def _padding(node: Any) -> bool:
@@ -92,7 +105,9 @@ def _padding(node: Any) -> bool:
 
 
 def _slice(node: Any) -> bool:
-    return _count(node.start) and (node.end is None or (_count(node.end) and node.start.value <= node.end.value))
+    return _count(node.start) and (
+        node.end is None or (_count(node.end) and node.start.value <= node.end.value)
+    )
 
 
 def _like(node: Any) -> bool:
@@ -100,19 +115,27 @@ def _like(node: Any) -> bool:
 
 
 def _translates(node: Any) -> bool:
-    return _text(node.from_str, len) and _text(node.to_str, lambda to: len(to) == len(node.from_str.value))
+    return _text(node.from_str, len) and _text(
+        node.to_str, lambda to: len(to) == len(node.from_str.value)
+    )
 
 
 def _replaces(node: Any) -> bool:
-    return _text(node.pattern, replaceable) and _text(node.replacement, lambda r: not re.search(r"[\\$&]", r) or not r)
+    return _text(node.pattern, replaceable) and _text(
+        node.replacement, lambda r: not re.search(r"[\\$&]", r) or not r
+    )
 
 
 def _cast(table: dict[str, str]) -> Callable[[Any], bool]:
-    return lambda node: family(node.to) in table.get(family(node.arg.dtype), "").split() and _everywhere(node.to)
+    return lambda node: (
+        family(node.to) in table.get(family(node.arg.dtype), "").split() and _everywhere(node.to)
+    )
 
 
 def _everywhere(to: Any) -> bool:
-    """Whether a type is the same on every engine: signed, with a scale of its own, in microseconds and UTC."""
+    """Whether a type is the same on every engine: signed, with a scale of its own, in microseconds
+    and UTC.
+    """
     if to.is_timestamp():
         return to.scale in (None, 6) and to.timezone in (None, "UTC")
     return not to.is_unsigned_integer() and not (to.is_decimal() and to.scale is None)
@@ -124,7 +147,11 @@ def _by_fixed(node: ops.TimestampDelta) -> bool:
 
 
 def _buckets(node: ops.TimestampBucket) -> bool:
-    return node.offset is None and isinstance(node.interval, ops.Literal) and node.interval.dtype.unit.value in UNITS
+    return (
+        node.offset is None
+        and isinstance(node.interval, ops.Literal)
+        and node.interval.dtype.unit.value in UNITS
+    )
 
 
 def _unit(node: Any) -> bool:
@@ -139,83 +166,320 @@ def _span(node: Any) -> bool:
     return node.dtype.unit.value in ("Y", "M", *UNITS)
 
 
-NUMERIC, WHOLE, LOGIC, SCALAR, WHATEVER = Proven(NUMBERS), Proven("int"), Proven("bool"), Proven(SCALARS), Proven(ANY)
-TEXT, TIME, INSTANT, LISTED = Proven("string"), Proven(TIMES), Proven("timestamp zoned"), Proven("list")
-SHIFT = Proven("timestamp interval", lambda n: _span(n.right), "a span from years to microseconds, but no quarters")
+NUMERIC, WHOLE, LOGIC, SCALAR, WHATEVER = (
+    Proven(NUMBERS),
+    Proven("int"),
+    Proven("bool"),
+    Proven(SCALARS),
+    Proven(ANY),
+)
+TEXT, TIME, INSTANT, LISTED = (
+    Proven("string"),
+    Proven(TIMES),
+    Proven("timestamp zoned"),
+    Proven("list"),
+)
+SHIFT = Proven(
+    "timestamp interval",
+    lambda n: _span(n.right),
+    "a span from years to microseconds, but no quarters",
+)
 A_COUNT = "a number of characters that is written out"
 
 PROVEN: dict[type[ops.Node], Proven] = {
-    **dict.fromkeys((ops.Add, ops.Subtract, ops.Multiply, ops.Divide, ops.FloorDivide, ops.Negate, ops.Abs, ops.Floor, ops.Ceil, ops.Sign, ops.Clip), NUMERIC),
-    **dict.fromkeys((ops.Power, ops.Sqrt, ops.Exp, ops.Ln, ops.Log2, ops.Log10, ops.Sin, ops.Cos, ops.Tan, ops.Atan, ops.Degrees, ops.Radians), NUMERIC),
+    **dict.fromkeys(
+        (
+            ops.Add,
+            ops.Subtract,
+            ops.Multiply,
+            ops.Divide,
+            ops.FloorDivide,
+            ops.Negate,
+            ops.Abs,
+            ops.Floor,
+            ops.Ceil,
+            ops.Sign,
+            ops.Clip,
+        ),
+        NUMERIC,
+    ),
+    **dict.fromkeys(
+        (
+            ops.Power,
+            ops.Sqrt,
+            ops.Exp,
+            ops.Ln,
+            ops.Log2,
+            ops.Log10,
+            ops.Sin,
+            ops.Cos,
+            ops.Tan,
+            ops.Atan,
+            ops.Degrees,
+            ops.Radians,
+        ),
+        NUMERIC,
+    ),
     ops.Atan2: Proven("int float"),
     ops.Modulus: Proven("int decimal"),
     ops.Round: Proven(NUMBERS, _rounds, "a number of digits that is written out"),
-    ops.Log: Proven(NUMBERS, lambda n: isinstance(n.base, ops.Literal), "a base that is written out"),
+    ops.Log: Proven(
+        NUMBERS, lambda n: isinstance(n.base, ops.Literal), "a base that is written out"
+    ),
     **dict.fromkeys((ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot), WHOLE),
     ops.Pi: Proven(""),
     ops.E: Proven(""),
     # comparing, choosing
-    **dict.fromkeys((ops.Equals, ops.NotEquals, ops.Less, ops.LessEqual, ops.Greater, ops.GreaterEqual, ops.IdenticalTo, ops.Between, ops.InValues, ops.NullIf, ops.Greatest, ops.Least), SCALAR),
+    **dict.fromkeys(
+        (
+            ops.Equals,
+            ops.NotEquals,
+            ops.Less,
+            ops.LessEqual,
+            ops.Greater,
+            ops.GreaterEqual,
+            ops.IdenticalTo,
+            ops.Between,
+            ops.InValues,
+            ops.NullIf,
+            ops.Greatest,
+            ops.Least,
+        ),
+        SCALAR,
+    ),
     **dict.fromkeys((ops.And, ops.Or, ops.Xor, ops.Not), LOGIC),
-    **dict.fromkeys((ops.IsNull, ops.NotNull, ops.Coalesce, ops.IfElse, ops.SearchedCase), WHATEVER),
+    **dict.fromkeys(
+        (ops.IsNull, ops.NotNull, ops.Coalesce, ops.IfElse, ops.SearchedCase), WHATEVER
+    ),
     ops.SimpleCase: SCALAR,
     # casts
     ops.Cast: Proven(f"{SCALARS} float32", _cast(CASTS)),
     ops.TryCast: Proven(f"string {NUMBERS}", _cast(TRIED)),
     # text
-    **dict.fromkeys((ops.Uppercase, ops.Lowercase, ops.Capitalize, ops.Strip, ops.LStrip, ops.RStrip, ops.StringLength, ops.StringAscii), TEXT),
-    **dict.fromkeys((ops.StringContains, ops.StartsWith, ops.EndsWith, ops.StringReplace, ops.StringConcat), TEXT),
+    **dict.fromkeys(
+        (
+            ops.Uppercase,
+            ops.Lowercase,
+            ops.Capitalize,
+            ops.Strip,
+            ops.LStrip,
+            ops.RStrip,
+            ops.StringLength,
+            ops.StringAscii,
+        ),
+        TEXT,
+    ),
+    **dict.fromkeys(
+        (ops.StringContains, ops.StartsWith, ops.EndsWith, ops.StringReplace, ops.StringConcat),
+        TEXT,
+    ),
     ops.Substring: Proven("string int", lambda n: n.length is None or _count(n.length), A_COUNT),
     ops.StringSlice: Proven("string int", _slice, "a start and an end that are written out"),
     ops.StrRight: Proven("string int", lambda n: _count(n.nchars), A_COUNT),
-    ops.Repeat: Proven("string int", lambda n: _count(n.times), "a number of times that is written out"),
-    ops.LPad: Proven("string int", _padding, "one character to pad with, and a length, written out"),
-    ops.RPad: Proven("string int", _padding, "one character to pad with, and a length, written out"),
-    ops.StringFind: Proven("string int", lambda n: n.end is None and (n.start is None or _count(n.start)), "a start that is written out, and no end"),
-    ops.StringJoin: Proven("string", lambda n: isinstance(n.sep, ops.Literal), "a separator that is written out"),
+    ops.Repeat: Proven(
+        "string int", lambda n: _count(n.times), "a number of times that is written out"
+    ),
+    ops.LPad: Proven(
+        "string int", _padding, "one character to pad with, and a length, written out"
+    ),
+    ops.RPad: Proven(
+        "string int", _padding, "one character to pad with, and a length, written out"
+    ),
+    ops.StringFind: Proven(
+        "string int",
+        lambda n: n.end is None and (n.start is None or _count(n.start)),
+        "a start that is written out, and no end",
+    ),
+    ops.StringJoin: Proven(
+        "string", lambda n: isinstance(n.sep, ops.Literal), "a separator that is written out"
+    ),
     ops.Translate: Proven("string", _translates, "two written out texts of one length"),
     ops.StringSQLLike: Proven("string", _like, "a written out pattern without backslash"),
     ops.StringSQLILike: Proven("string", _like, "a written out pattern without backslash"),
-    ops.RegexSearch: Proven("string", lambda n: _text(n.pattern, searchable), "a written out pattern of plain characters, classes, groups, | and greedy repetition"),
-    ops.RegexReplace: Proven("string", _replaces, "a written out pattern that is plain text or one class as in [^a-z]+, and a replacement without backslash, $ and &"),
-    ops.StringSplit: Proven("string", lambda n: _text(n.delimiter, SEPARATOR.fullmatch), r"a written out separator without any of \ [ ] ( ) { } * + ? . ^ $ |"),
+    ops.RegexSearch: Proven(
+        "string",
+        lambda n: _text(n.pattern, searchable),
+        "a written out pattern of plain characters, classes, groups, | and greedy repetition",
+    ),
+    ops.RegexReplace: Proven(
+        "string",
+        _replaces,
+        "a written out pattern that is plain text or one class as in [^a-z]+, and a replacement"
+        " without backslash, $ and &",
+    ),
+    ops.StringSplit: Proven(
+        "string",
+        lambda n: _text(n.delimiter, SEPARATOR.fullmatch),
+        r"a written out separator without any of \ [ ] ( ) { } * + ? . ^ $ |",
+    ),
     # times
-    **dict.fromkeys((ops.ExtractYear, ops.ExtractIsoYear, ops.ExtractQuarter, ops.ExtractMonth, ops.ExtractWeekOfYear, ops.ExtractDay, ops.ExtractDayOfYear, ops.DayOfWeekIndex, ops.DayOfWeekName, ops.ExtractEpochSeconds), TIME),
-    **dict.fromkeys((ops.ExtractHour, ops.ExtractMinute, ops.ExtractSecond, ops.ExtractMillisecond, ops.ExtractMicrosecond, ops.Date), INSTANT),
-    ops.TimestampTruncate: Proven("timestamp zoned", lambda n: n.unit.value in TRUNCATED, "units down to the microsecond"),
-    ops.DateTruncate: Proven("date", lambda n: n.unit.value in TRUNCATED[:5], "units of days and more"),
-    ops.TimestampBucket: Proven("timestamp interval", _buckets, "weeks or shorter spans, and no offset"),
+    **dict.fromkeys(
+        (
+            ops.ExtractYear,
+            ops.ExtractIsoYear,
+            ops.ExtractQuarter,
+            ops.ExtractMonth,
+            ops.ExtractWeekOfYear,
+            ops.ExtractDay,
+            ops.ExtractDayOfYear,
+            ops.DayOfWeekIndex,
+            ops.DayOfWeekName,
+            ops.ExtractEpochSeconds,
+        ),
+        TIME,
+    ),
+    **dict.fromkeys(
+        (
+            ops.ExtractHour,
+            ops.ExtractMinute,
+            ops.ExtractSecond,
+            ops.ExtractMillisecond,
+            ops.ExtractMicrosecond,
+            ops.Date,
+        ),
+        INSTANT,
+    ),
+    ops.TimestampTruncate: Proven(
+        "timestamp zoned", lambda n: n.unit.value in TRUNCATED, "units down to the microsecond"
+    ),
+    ops.DateTruncate: Proven(
+        "date", lambda n: n.unit.value in TRUNCATED[:5], "units of days and more"
+    ),
+    ops.TimestampBucket: Proven(
+        "timestamp interval", _buckets, "weeks or shorter spans, and no offset"
+    ),
     ops.TimestampDelta: Proven("timestamp zoned", _by_fixed, "weeks or shorter units"),
     ops.DateDelta: Proven("date", _by_fixed, "days or weeks"),
     **dict.fromkeys((ops.TimestampAdd, ops.TimestampSub), SHIFT),
-    **dict.fromkeys((ops.DateAdd, ops.DateSub), Proven("date interval", lambda n: _span(n.right), "a span of years, months, weeks or days")),
+    **dict.fromkeys(
+        (ops.DateAdd, ops.DateSub),
+        Proven("date interval", lambda n: _span(n.right), "a span of years, months, weeks or days"),
+    ),
     ops.IntervalFromInteger: Proven("int", _unit, "weeks or shorter units"),
-    ops.IntervalMultiply: Proven("int interval", _multiplies, "a written out interval of weeks or less, and an integer"),
-    ops.TimestampFromUNIX: Proven("int", lambda n: n.unit.value in EPOCHS, "seconds, milliseconds or microseconds"),
+    ops.IntervalMultiply: Proven(
+        "int interval", _multiplies, "a written out interval of weeks or less, and an integer"
+    ),
+    ops.TimestampFromUNIX: Proven(
+        "int", lambda n: n.unit.value in EPOCHS, "seconds, milliseconds or microseconds"
+    ),
     ops.DateFromYMD: WHOLE,
-    ops.Strftime: Proven("timestamp date", lambda n: _text(n.format_str, FORMAT.fullmatch), "a format of %Y %m %d %H %M %S and the signs - / : _ . , and space"),
+    ops.Strftime: Proven(
+        "timestamp date",
+        lambda n: _text(n.format_str, FORMAT.fullmatch),
+        "a format of %Y %m %d %H %M %S and the signs - / : _ . , and space",
+    ),
     # lists
     ops.Array: SCALAR,
-    **dict.fromkeys((ops.ArrayLength, ops.ArrayConcat, ops.ArraySum, ops.ArrayMean, ops.ArrayMin, ops.ArrayMax, ops.ArrayAny, ops.ArrayAll), LISTED),
+    **dict.fromkeys(
+        (
+            ops.ArrayLength,
+            ops.ArrayConcat,
+            ops.ArraySum,
+            ops.ArrayMean,
+            ops.ArrayMin,
+            ops.ArrayMax,
+            ops.ArrayAny,
+            ops.ArrayAll,
+        ),
+        LISTED,
+    ),
     ops.ArrayIndex: Proven("list int"),
-    ops.ArraySlice: Proven("list int", lambda n: _count(n.start) and (n.stop is None or _count(n.stop)), "a start and a stop that are written out"),
+    ops.ArraySlice: Proven(
+        "list int",
+        lambda n: _count(n.start) and (n.stop is None or _count(n.stop)),
+        "a start and a stop that are written out",
+    ),
     **dict.fromkeys((ops.ArrayContains, ops.ArrayRemove), Proven("list int string")),
-    **dict.fromkeys((ops.ArrayMap, ops.ArrayFilter), Proven("list", lambda n: n.index is None, "a function of the element alone")),
+    **dict.fromkeys(
+        (ops.ArrayMap, ops.ArrayFilter),
+        Proven("list", lambda n: n.index is None, "a function of the element alone"),
+    ),
 }
 
 # How authors write what is not named as its class.
 SIGNS = {
-    "Add": "+", "Subtract": "-", "Multiply": "*", "Divide": "/", "FloorDivide": "//", "Modulus": "%", "Power": "**", "Negate": "-x",
-    "Equals": "==", "NotEquals": "!=", "Less": "<", "LessEqual": "<=", "Greater": ">", "GreaterEqual": ">=",
-    "And": "&", "Or": "|", "Xor": "^", "Not": "~", "BitwiseAnd": "& of integers", "BitwiseOr": "| of integers", "BitwiseXor": "^ of integers", "BitwiseNot": "~ of integers",
-    "BitwiseLeftShift": "<<", "BitwiseRightShift": ">>", "ArrayIndex": "list[i]", "ArraySlice": "list[i:j]", "StringSlice": "text[i:j]", "Pi": "ibis.pi", "E": "ibis.e",
-    "InValues": "isin()", "IdenticalTo": "identical_to()", "IsNull": "isnull()", "NotNull": "notnull()", "IfElse": "ifelse()", "SearchedCase": "ibis.cases()", "SimpleCase": "cases()", "NullIf": "nullif()",
-    "Uppercase": "upper()", "Lowercase": "lower()", "LStrip": "lstrip()", "RStrip": "rstrip()", "LPad": "lpad()", "RPad": "rpad()", "Substring": "substr()", "StrRight": "right()", "StringAscii": "ascii_str()", "StringSQLLike": "like()", "StringSQLILike": "ilike()",
-    "StartsWith": "startswith()", "EndsWith": "endswith()", "RegexSearch": "re_search()", "RegexReplace": "re_replace()", "RegexExtract": "re_extract()", "RegexSplit": "re_split()",
-    "DayOfWeekIndex": "day_of_week.index()", "DayOfWeekName": "day_of_week.full_name()", "TimestampFromUNIX": "as_timestamp(unit)", "StringToTimestamp": "as_timestamp(format)", "StringToDate": "as_date(format)", "DateFromYMD": "ibis.date(y, m, d)", "TimestampFromYMDHMS": "ibis.timestamp(y, ...)",
-    "IntervalFromInteger": "as_interval()", "IntervalMultiply": "interval * int", "TimestampAdd": "time + interval", "TimestampSub": "time - interval", "DateAdd": "date + interval", "DateSub": "date - interval", "TimestampDiff": "time - time", "DateDiff": "date - date",
-    "Array": "ibis.array()", "ArraySum": "sums()", "ArrayMean": "means()", "ArrayMin": "mins()", "ArrayMax": "maxs()", "ArrayAny": "anys()", "ArrayAll": "alls()", "StructField": "a struct's field", "MapGet": "map.get()", "ArrayDistinct": "unique()", "IsNan": "isnan()", "IsInf": "isinf()",
-}  # fmt: skip
+    "Add": "+",
+    "Subtract": "-",
+    "Multiply": "*",
+    "Divide": "/",
+    "FloorDivide": "//",
+    "Modulus": "%",
+    "Power": "**",
+    "Negate": "-x",
+    "Equals": "==",
+    "NotEquals": "!=",
+    "Less": "<",
+    "LessEqual": "<=",
+    "Greater": ">",
+    "GreaterEqual": ">=",
+    "And": "&",
+    "Or": "|",
+    "Xor": "^",
+    "Not": "~",
+    "BitwiseAnd": "& of integers",
+    "BitwiseOr": "| of integers",
+    "BitwiseXor": "^ of integers",
+    "BitwiseNot": "~ of integers",
+    "BitwiseLeftShift": "<<",
+    "BitwiseRightShift": ">>",
+    "ArrayIndex": "list[i]",
+    "ArraySlice": "list[i:j]",
+    "StringSlice": "text[i:j]",
+    "Pi": "ibis.pi",
+    "E": "ibis.e",
+    "InValues": "isin()",
+    "IdenticalTo": "identical_to()",
+    "IsNull": "isnull()",
+    "NotNull": "notnull()",
+    "IfElse": "ifelse()",
+    "SearchedCase": "ibis.cases()",
+    "SimpleCase": "cases()",
+    "NullIf": "nullif()",
+    "Uppercase": "upper()",
+    "Lowercase": "lower()",
+    "LStrip": "lstrip()",
+    "RStrip": "rstrip()",
+    "LPad": "lpad()",
+    "RPad": "rpad()",
+    "Substring": "substr()",
+    "StrRight": "right()",
+    "StringAscii": "ascii_str()",
+    "StringSQLLike": "like()",
+    "StringSQLILike": "ilike()",
+    "StartsWith": "startswith()",
+    "EndsWith": "endswith()",
+    "RegexSearch": "re_search()",
+    "RegexReplace": "re_replace()",
+    "RegexExtract": "re_extract()",
+    "RegexSplit": "re_split()",
+    "DayOfWeekIndex": "day_of_week.index()",
+    "DayOfWeekName": "day_of_week.full_name()",
+    "TimestampFromUNIX": "as_timestamp(unit)",
+    "StringToTimestamp": "as_timestamp(format)",
+    "StringToDate": "as_date(format)",
+    "DateFromYMD": "ibis.date(y, m, d)",
+    "TimestampFromYMDHMS": "ibis.timestamp(y, ...)",
+    "IntervalFromInteger": "as_interval()",
+    "IntervalMultiply": "interval * int",
+    "TimestampAdd": "time + interval",
+    "TimestampSub": "time - interval",
+    "DateAdd": "date + interval",
+    "DateSub": "date - interval",
+    "TimestampDiff": "time - time",
+    "DateDiff": "date - date",
+    "Array": "ibis.array()",
+    "ArraySum": "sums()",
+    "ArrayMean": "means()",
+    "ArrayMin": "mins()",
+    "ArrayMax": "maxs()",
+    "ArrayAny": "anys()",
+    "ArrayAll": "alls()",
+    "StructField": "a struct's field",
+    "MapGet": "map.get()",
+    "ArrayDistinct": "unique()",
+    "IsNan": "isnan()",
+    "IsInf": "isinf()",
+}
 PREFIXES = re.compile(r"^(extract|string|timestamp|array|date(?=_[td]))_")
 
 # What to write instead of an operation that is not listed at all.
@@ -225,8 +489,12 @@ INSTEAD: dict[type[ops.Node], str] = {
     ops.IsNan: "NaN is null in every source; say isnull()",
     ops.IsInf: "an infinity is null in every source; say isnull()",
     ops.Time: "say hour(), minute() and second()",
-    ops.StringToTimestamp: "write ISO text and say cast('timestamp'), as preview(table) does of the table's own texts",
-    ops.StringToDate: "write ISO text and say cast('date'), as preview(table) does of the table's own texts",
+    ops.StringToTimestamp: (
+        "write ISO text and say cast('timestamp'), as preview(table) does of the table's own texts"
+    ),
+    ops.StringToDate: (
+        "write ISO text and say cast('date'), as preview(table) does of the table's own texts"
+    ),
     ops.BitwiseLeftShift: "say * 2**n",
     ops.BitwiseRightShift: "say // 2**n",
 }
@@ -249,7 +517,8 @@ def written(operation: type[ops.Node]) -> str:
 
 
 def unproven(definition: GroupBy | Join) -> tuple[Doubt, ...]:
-    """What a definition computes with that is not proven to give the same value on every engine, each once.
+    """What a definition computes with that is not proven to give the same value on every engine,
+    each once.
 
     Reductions are not looked at, nor a join's left, which is evaluated once (rule 7).
     """
@@ -269,7 +538,10 @@ def _operations(definition: GroupBy | Join) -> Iterator[ops.Value]:
 
 
 def _nodes(meaning: Any) -> Iterator[ops.Node]:
-    """The nodes in what a definition's values depend on; columns that nothing uses are not among them."""
+    """The nodes in what a definition's values depend on.
+
+    Columns that nothing uses are not among them.
+    """
     if isinstance(meaning, ops.Node):
         yield meaning
     elif isinstance(meaning, dict | tuple):
@@ -280,11 +552,18 @@ def _nodes(meaning: Any) -> Iterator[ops.Node]:
 def doubt(node: ops.Value) -> Doubt | None:
     """What is not proven of one node, its arguments apart."""
     if isinstance(node, ops.Literal):
-        return Doubt("a text with control characters", "store it as a column of the table") if _text(node, CONTROL.search) else None
+        return (
+            Doubt("a text with control characters", "store it as a column of the table")
+            if _text(node, CONTROL.search)
+            else None
+        )
     if isinstance(node, ops.Field | ops.Alias | ops.Argument | ops.Reduction | Each):
         return None
     if isinstance(node, ops.ScalarUDF):
-        return Doubt(f"the function {node.__func_name__}() of your own", "write it with Ibis's operations, or " + OTHERWISE)
+        return Doubt(
+            f"the function {node.__func_name__}() of your own",
+            "write it with Ibis's operations, or " + OTHERWISE,
+        )
     known = PROVEN.get(type(node))
     if known is None:
         return Doubt(written(type(node)), INSTEAD.get(type(node), OTHERWISE))
@@ -293,7 +572,10 @@ def doubt(node: ops.Value) -> Doubt | None:
         return Doubt(f"{cast}() of {node.arg.dtype} to {node.to}", OTHERWISE)
     strange = [str(a.dtype) for a in arguments(node) if family(a.dtype) not in known.of | {"null"}]
     if strange:
-        return Doubt(f"{written(type(node))} of {strange[0]}", f"cast it to one of {', '.join(sorted(known.of))}, or {OTHERWISE}")
+        return Doubt(
+            f"{written(type(node))} of {strange[0]}",
+            f"cast it to one of {', '.join(sorted(known.of))}, or {OTHERWISE}",
+        )
     return None if known.only(node) else Doubt(written(type(node)), f"give it {known.asks}")
 
 
@@ -301,7 +583,10 @@ def said(name: str, doubts: Sequence[Doubt]) -> str:
     """One sentence on the doubts of a definition, for a warning or a refusal."""
     advised = {d.instead: [e.what for e in doubts if e.instead == d.instead] for d in doubts}
     advice = "; ".join(f"for {listed(names)}, {instead}" for instead, names in advised.items())
-    return f"{name} uses {listed([d.what for d in doubts])}, not proven to give the same value on DuckDB, Postgres and Spark, so publish will refuse it; {advice}"
+    return (
+        f"{name} uses {listed([d.what for d in doubts])}, not proven to give the same value on"
+        f" DuckDB, Postgres and Spark, so publish will refuse it; {advice}"
+    )
 
 
 def listed(names: Sequence[str]) -> str:
@@ -314,8 +599,17 @@ def listed(names: Sequence[str]) -> str:
 
 
 def arguments(node: ops.Node) -> Iterator[ops.Value]:
-    """The values that an operation takes, in tuples or not; no units and formats, nor the parts of a `map()` or `filter()` over a list."""
-    taken = {"arg"} if isinstance(node, ops.ArrayMap | ops.ArrayFilter) else {*node.__argnames__} - {"part", "format_str"}
+    """The values that an operation takes, in tuples or not.
+
+    No units and formats, nor the parts of a `map()` or `filter()` over a list.
+    """
+    taken = (
+        {"arg"}
+        if isinstance(node, ops.ArrayMap | ops.ArrayFilter)
+        else {*node.__argnames__} - {"part", "format_str"}
+    )
     for name in (n for n in node.__argnames__ if n in taken):
         one = getattr(node, name)
-        yield from (v for v in (one if isinstance(one, tuple) else (one,)) if isinstance(v, ops.Value))
+        yield from (
+            v for v in (one if isinstance(one, tuple) else (one,)) if isinstance(v, ops.Value)
+        )

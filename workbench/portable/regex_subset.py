@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-# What Python means by these, spelled out: engines disagree on which letters and which line ends they take in.
+# What Python means by these, spelled out: engines disagree on which letters and which line ends
+# they take in.
 CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\x0b\x0c"}
 TOKEN = re.compile(
     r"""\\(?P<kind>[dws])
@@ -20,7 +21,9 @@ ONE_CLASS = re.compile(r"\[\^?(?:[A-Za-z0-9 _,;:@#%=<>!\"'/-]|\\[dws])+\]\+?|[^\
 
 
 def searchable(pattern: str) -> tuple[str, bool] | None:
-    """The pattern with its classes spelled out, and whether it must end the text; None where engines may differ.
+    """The pattern with its classes spelled out, and whether it must end the text.
+
+    None where engines may differ.
 
     The mark of the end is taken off, since Java's `$` also stands before a last newline.
     """
@@ -48,7 +51,9 @@ def _members(members: str) -> str:
 
 
 def replaceable(pattern: str) -> str | None:
-    """The same for replacing: plain text, or one class of characters, of which every engine takes the same run."""
+    """The same for replacing: plain text, or one class of characters, of which every engine takes
+    the same run.
+    """
     if not ONE_CLASS.fullmatch(pattern):
         return None
     return _members(pattern) if _compiles(pattern) else None

@@ -20,16 +20,37 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LARGEST = sys.float_info.max
-LEAST_EXPONENT, LARGEST_EXPONENT = -745.13, 709.78  # exp() of these is a double that is neither 0 nor infinite
+LEAST_EXPONENT, LARGEST_EXPONENT = (
+    -745.13,
+    709.78,
+)  # exp() of these is a double that is neither 0 nor infinite
 EVERY_WHOLE = 2.0**52  # doubles from here on have no fraction
 HALF = 0.5
 MICROSECOND_SCALE = 6
-UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "m": 60_000_000, "h": 3_600_000_000, "D": 86_400_000_000, "W": 604_800_000_000}
-PARTS = {"second": "s", "millisecond": "ms", "microsecond": "us", "minute": "m", "hour": "h", "day": "D", "week": "W"}
+UNITS = {
+    "s": 1_000_000,
+    "ms": 1_000,
+    "us": 1,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "D": 86_400_000_000,
+    "W": 604_800_000_000,
+}
+PARTS = {
+    "second": "s",
+    "millisecond": "ms",
+    "microsecond": "us",
+    "minute": "m",
+    "hour": "h",
+    "day": "D",
+    "week": "W",
+}
 
 
 def micros(time: ir.TimestampValue) -> ir.IntegerValue:
-    """Microseconds since 1970-01-01 UTC, floored: the one form of time that all engines compare alike; null for a time without an end."""
+    """Microseconds since 1970-01-01 UTC, floored: the one form of time that all engines compare
+    alike; null for a time without an end.
+    """
     zone, time = time.type().timezone, finite_time(time)
     epoch = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
     elapsed = time.delta(epoch, unit="microsecond")
@@ -41,15 +62,18 @@ def micros(time: ir.TimestampValue) -> ir.IntegerValue:
 
 
 def floor_to(value: Any, unit: int) -> Any:
-    """`value` rounded down to a multiple of `unit`; by remainders, since `//` is a division of doubles on DuckDB."""
+    """`value` rounded down to a multiple of `unit`.
+
+    By remainders, since `//` is a division of doubles on DuckDB.
+    """
     return value - ((value % unit) + unit) % unit
 
 
 def finite(value: ir.Value) -> ir.Value:
     """A float with NaN and infinities as null and -0.0 as 0.0; anything else as it is.
 
-    Compared with the largest double, not isnan(): NaN is larger than all on these engines, Postgres has no isnan(), and
-    DuckDB 2.0 folds it over Parquet to false.
+    Compared with the largest double, not isnan(): NaN is larger than all on these engines, Postgres
+    has no isnan(), and DuckDB 2.0 folds it over Parquet to false.
     """
     dtype = value.type()
     if not dtype.is_floating():
@@ -65,7 +89,11 @@ def _divide(node: ops.Divide) -> ir.Value:
 
 def _nonzero(node: Any) -> ir.Value:
     right = node.right
-    return right.to_expr() if isinstance(right, ops.Literal) and right.value else right.to_expr().nullif(0)
+    return (
+        right.to_expr()
+        if isinstance(right, ops.Literal) and right.value
+        else right.to_expr().nullif(0)
+    )
 
 
 def _modulus(node: ops.Modulus) -> ir.Value:
@@ -74,7 +102,9 @@ def _modulus(node: ops.Modulus) -> ir.Value:
 
 
 def _floor_divide(node: ops.FloorDivide) -> ir.Value:
-    """DuckDB divides as doubles, which is wrong for large integers: the quotient is corrected by what it misses."""
+    """DuckDB divides as doubles, which is wrong for large integers: the quotient is corrected by
+    what it misses.
+    """
     left, right = node.left.to_expr(), _nonzero(node)
     if not (node.left.dtype.is_integer() and node.right.dtype.is_integer()):
         return ops.FloorDivide(left.op(), right.op()).to_expr()
@@ -82,23 +112,36 @@ def _floor_divide(node: ops.FloorDivide) -> ir.Value:
     multiple = left - ((left % right) + right) % right
     near = (multiple.cast("float64") / right.cast("float64")).round().cast("int64")
     missed = multiple - near * right
-    return (near + (missed.cast("float64") / right.cast("float64")).round().cast("int64")).cast(node.dtype)
+    return (near + (missed.cast("float64") / right.cast("float64")).round().cast("int64")).cast(
+        node.dtype
+    )
 
 
 def _arithmetic(node: Any) -> ir.Value | None:
-    """Operands in the type of the result: engines overflow in the narrow one, and Ibis types products of decimals too narrow."""
+    """Operands in the type of the result: engines overflow in the narrow one, and Ibis types
+    products of decimals too narrow.
+    """
     left, right = node.left.dtype, node.right.dtype
     if left.is_decimal() or right.is_decimal():
         return _of_decimals(node)
-    if node.dtype.is_integer() and left.is_integer() and right.is_integer() and (left != node.dtype or right != node.dtype):
-        return type(node)(ops.Cast(node.left, node.dtype), ops.Cast(node.right, node.dtype)).to_expr()
+    if (
+        node.dtype.is_integer()
+        and left.is_integer()
+        and right.is_integer()
+        and (left != node.dtype or right != node.dtype)
+    ):
+        return type(node)(
+            ops.Cast(node.left, node.dtype), ops.Cast(node.right, node.dtype)
+        ).to_expr()
     return None
 
 
 def _of_decimals(node: Any) -> ir.Value | None:
     left, right = node.left.dtype, node.right.dtype
     if left.is_floating() or right.is_floating():
-        return type(node)(ops.Cast(node.left, dt.float64), ops.Cast(node.right, dt.float64)).to_expr()
+        return type(node)(
+            ops.Cast(node.left, dt.float64), ops.Cast(node.right, dt.float64)
+        ).to_expr()
     if any(d.is_decimal() and d.scale is None for d in (left, right)):
         return None  # Postgres's plain numeric keeps what it needs
     scales = [d.scale if d.is_decimal() else 0 for d in (left, right)]
@@ -114,7 +157,10 @@ def cast(value: ir.Value, to: dt.DataType | str) -> ir.Value:
 
 
 def _cast(node: Any) -> ir.Value | None:
-    """Casts of fractions to integers drop the fraction, as in Python and Spark; DuckDB and Postgres would round."""
+    """Casts of fractions to integers drop the fraction, as in Python and Spark.
+
+    DuckDB and Postgres would round.
+    """
     arg, to, value = node.arg.dtype, node.to, node.arg.to_expr()
     if to != lengthless(to):  # some engines would cut a text to its length
         return rewritten(node.copy(to=lengthless(to))).to_expr()
@@ -132,12 +178,19 @@ def _cast(node: Any) -> ir.Value | None:
 
 
 def _fitting(value: Any, to: Any) -> ir.Value:
-    """The value where, its fraction dropped, it is an integer of that type; Postgres has no cast that may fail."""
+    """The value where, its fraction dropped, it is an integer of that type.
+
+    Postgres has no cast that may fail.
+    """
     low, high = to.bounds.lower, to.bounds.upper
     if value.type().is_floating():
-        inside = ((value > low - 1.0) | (value == low)) & (value < high + 1.0)  # doubles: 2^63 - 1 is none of them
+        inside = ((value > low - 1.0) | (value == low)) & (
+            value < high + 1.0
+        )  # doubles: 2^63 - 1 is none of them
     elif value.type().is_decimal():
-        inside = (value > ibis.literal(Decimal(low - 1))) & (value < ibis.literal(Decimal(high + 1)))
+        inside = (value > ibis.literal(Decimal(low - 1))) & (
+            value < ibis.literal(Decimal(high + 1))
+        )
     else:
         inside = value.between(low, high)
     return inside.ifelse(value, ibis.null(value.type()))
@@ -148,7 +201,9 @@ def _fitting(value: Any, to: Any) -> ir.Value:
 
 def _with(node: Any, value: ir.Value) -> ir.Value:
     """The same function of another value."""
-    return node.__recreate__({**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": value.op()}).to_expr()
+    return node.__recreate__(
+        {**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": value.op()}
+    ).to_expr()
 
 
 def _double(value: Any) -> ir.Value:
@@ -175,11 +230,15 @@ def _exp(node: ops.Exp) -> ir.Value:
     """Postgres raises where the result is no double, too large or too small."""
     value = _double(node.arg).cast("float64")
     inside = value.between(LEAST_EXPONENT, LARGEST_EXPONENT)
-    return inside.ifelse(_with(node, inside.ifelse(value, 0.0)), (value < 0).ifelse(0.0, ibis.null("float64")))
+    return inside.ifelse(
+        _with(node, inside.ifelse(value, 0.0)), (value < 0).ifelse(0.0, ibis.null("float64"))
+    )
 
 
 def _power(node: ops.Power) -> ir.Value:
-    """The same for powers, which also raise, or are NaN, for a root of a negative number and for 1 / 0."""
+    """The same for powers, which also raise, or are NaN, for a root of a negative number and for 1
+    / 0.
+    """
     base, exponent = (side.to_expr().cast("float64") for side in (node.left, node.right))
     whole = (exponent.abs() < EVERY_WHOLE).ifelse(exponent, 0.0).floor() == exponent
     real = ((base > 0) | ((base == 0) & (exponent >= 0)) | ((base < 0) & whole)).fill_null(False)
@@ -190,7 +249,10 @@ def _power(node: ops.Power) -> ir.Value:
 
 
 def _round(node: ops.Round) -> ir.Value | None:
-    """Halves away from zero; Postgres rounds them to the even neighbour, and each engine scales in its own way."""
+    """Halves away from zero.
+
+    Postgres rounds them to the even neighbour, and each engine scales in its own way.
+    """
     if not node.arg.dtype.is_floating() or not isinstance(node.digits, ops.Literal):
         return None
     value, digits = node.arg.to_expr().cast("float64"), node.digits.value or 0
@@ -201,7 +263,9 @@ def _round(node: ops.Round) -> ir.Value | None:
     whole = size.floor() + (size - size.floor() >= HALF).ifelse(1, 0)
     signed = (value < 0).ifelse(-whole, whole)
     if node.dtype.is_integer():
-        return fractional.ifelse(signed, fractional.ifelse(0.0, value).cast("int64")).cast(node.dtype)
+        return fractional.ifelse(signed, fractional.ifelse(0.0, value).cast("int64")).cast(
+            node.dtype
+        )
     near = signed.cast("float64")
     back = near if digits == 0 else near / scale if digits > 0 else near * scale
     return fractional.ifelse(back, value)
@@ -237,12 +301,18 @@ def _delta(node: ops.TimestampDelta) -> ir.Value | None:
     if unit in (None, UNITS["us"]):
         return None
     elapsed = node.left.to_expr().delta(node.right.to_expr(), unit="microsecond")
-    return _count_of(elapsed - elapsed % unit, unit)  # a remainder has the sign of its dividend on all three
+    return _count_of(
+        elapsed - elapsed % unit, unit
+    )  # a remainder has the sign of its dividend on all three
 
 
 def _part(node: Any) -> ir.Value | None:
     """Of a time with a zone, that of its naive UTC time: Ibis refuses the other on DuckDB."""
-    return _with(node, node.arg.to_expr().cast("timestamp")) if getattr(node.arg.dtype, "timezone", None) else None
+    return (
+        _with(node, node.arg.to_expr().cast("timestamp"))
+        if getattr(node.arg.dtype, "timezone", None)
+        else None
+    )
 
 
 def _second(node: ops.ExtractSecond) -> ir.Value:
@@ -286,24 +356,41 @@ def _from_epoch(node: ops.TimestampFromUNIX) -> ir.Value | None:
         return None
     per_second = UNITS["s"] // UNITS[unit]
     rest = value - floor_to(value, per_second)
-    return epoch + _count_of(value - rest, per_second).as_interval("s") + (rest * UNITS[unit]).as_interval("us")
+    return (
+        epoch
+        + _count_of(value - rest, per_second).as_interval("s")
+        + (rest * UNITS[unit]).as_interval("us")
+    )
 
 
 def _times(node: ops.IntervalMultiply) -> ir.Value | None:
     """So many of a written out interval: engines multiply intervals in ways of their own."""
     if not isinstance(node.left, ops.Literal) or not node.right.dtype.is_integer():
         return None
-    return (node.right.to_expr().cast("int64") * node.left.value).as_interval(node.left.dtype.unit.value)
+    return (node.right.to_expr().cast("int64") * node.left.value).as_interval(
+        node.left.dtype.unit.value
+    )
 
 
 def _bucket(node: ops.TimestampBucket) -> ir.Value | None:
     """Not to be had on Spark: the time less what it is past the bucket's start, counted from 1970."""
-    if node.offset is not None or not isinstance(node.interval, ops.Literal) or node.interval.dtype.unit.value not in UNITS:
+    if (
+        node.offset is not None
+        or not isinstance(node.interval, ops.Literal)
+        or node.interval.dtype.unit.value not in UNITS
+    ):
         return None
-    us, width = micros(node.arg.to_expr()), node.interval.value * UNITS[node.interval.dtype.unit.value]
+    us, width = (
+        micros(node.arg.to_expr()),
+        node.interval.value * UNITS[node.interval.dtype.unit.value],
+    )
     past = us - floor_to(us, width)
     seconds = past - past % UNITS["s"]
-    return node.arg.to_expr() - _count_of(seconds, UNITS["s"]).as_interval("s") - (past - seconds).as_interval("us")
+    return (
+        node.arg.to_expr()
+        - _count_of(seconds, UNITS["s"]).as_interval("s")
+        - (past - seconds).as_interval("us")
+    )
 
 
 REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
@@ -321,8 +408,27 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
     ops.Log: _above(0, inclusive=False),
     ops.Sqrt: _above(0, inclusive=True),
     ops.ExtractEpochSeconds: _epoch,
-    **dict.fromkeys((ops.ExtractYear, ops.ExtractQuarter, ops.ExtractMonth, ops.ExtractWeekOfYear, ops.ExtractDay, ops.ExtractDayOfYear), _part),
-    **dict.fromkeys((ops.ExtractHour, ops.ExtractMinute, ops.ExtractMillisecond, ops.DayOfWeekIndex, ops.DayOfWeekName), _part),
+    **dict.fromkeys(
+        (
+            ops.ExtractYear,
+            ops.ExtractQuarter,
+            ops.ExtractMonth,
+            ops.ExtractWeekOfYear,
+            ops.ExtractDay,
+            ops.ExtractDayOfYear,
+        ),
+        _part,
+    ),
+    **dict.fromkeys(
+        (
+            ops.ExtractHour,
+            ops.ExtractMinute,
+            ops.ExtractMillisecond,
+            ops.DayOfWeekIndex,
+            ops.DayOfWeekName,
+        ),
+        _part,
+    ),
     ops.TimestampDelta: _delta,
     ops.DateDelta: _date_delta,
     ops.DateTruncate: _date_truncate,
@@ -343,7 +449,9 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
 
 def normal(node: ops.Node) -> ops.Node:
     """The same expression with every operation that engines disagree on written so that they agree."""
-    return node.replace(lambda inner, kwargs: rewritten(inner.__recreate__(kwargs) if kwargs else inner))
+    return node.replace(
+        lambda inner, kwargs: rewritten(inner.__recreate__(kwargs) if kwargs else inner)
+    )
 
 
 def normal_value(node: ops.Value) -> ops.Value:

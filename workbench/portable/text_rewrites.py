@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 BLANKS = r"[\t\n\x0b\x0c\r]"  # and the space: what strip() takes off
-END = "$"  # put after a text, so that a pattern can tell its end: Java's $ also matches before a last newline
+# put after a text, so that a pattern can tell its end: Java's $ also matches before a last newline
+END = "$"
 PRIVATE = 0x10F000  # where letters wait while an engine changes the case of the others
 CASED = 0xFB18  # beyond the last letter whose upper case is several
 
@@ -40,9 +41,14 @@ def ends_with_match(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
 
 @cache
 def _apart(method: str) -> tuple[str, str, str]:
-    """The letters that Spark changes into several or by their place, where they wait, and what becomes of them: what SQL's other engines do."""
+    """The letters that Spark changes into several or by their place, where they wait, and what
+    becomes of them: what SQL's other engines do.
+    """
     if method == "lower":
-        letters, become = "İ\u03a3", "i\u03c3"  # a capital sigma is another letter at the end of a word
+        letters, become = (
+            "İ\u03a3",
+            "i\u03c3",
+        )  # a capital sigma is another letter at the end of a word
     else:
         letters = become = "".join(c for c in map(chr, range(0xDF, CASED)) if len(c.upper()) > 1)
     return letters, "".join(chr(PRIVATE + i) for i in range(len(letters))), become
@@ -65,11 +71,17 @@ def _capitalize(node: ops.Capitalize) -> ir.Value:
 
 
 def _ilike(node: ops.StringSQLILike) -> ir.Value:
-    return ops.StringSQLLike(cased(node.arg.to_expr(), "lower").op(), cased(node.pattern.to_expr(), "lower").op(), node.escape).to_expr()
+    return ops.StringSQLLike(
+        cased(node.arg.to_expr(), "lower").op(),
+        cased(node.pattern.to_expr(), "lower").op(),
+        node.escape,
+    ).to_expr()
 
 
 def _strip(node: ops.StringUnary) -> ir.Value:
-    """Spark takes off spaces alone at one end, and at both ends the letters f and v too: blanks are counted as spaces."""
+    """Spark takes off spaces alone at one end, and at both ends the letters f and v too: blanks are
+    counted as spaces.
+    """
     text = node.arg.to_expr()
     spaced = text.re_replace(BLANKS, " ")
     started = spaced if isinstance(node, ops.RStrip) else spaced.lstrip()
@@ -90,7 +102,11 @@ def _search(node: ops.RegexSearch) -> ir.Value | None:
 
 def _replace(node: ops.RegexReplace) -> ir.Value | None:
     pattern = replaceable(node.pattern.value) if isinstance(node.pattern, ops.Literal) else None
-    return None if pattern is None else node.arg.to_expr().re_replace(pattern, node.replacement.to_expr())
+    return (
+        None
+        if pattern is None
+        else node.arg.to_expr().re_replace(pattern, node.replacement.to_expr())
+    )
 
 
 def _split(node: ops.StringSplit) -> ir.Value:
@@ -100,7 +116,10 @@ def _split(node: ops.StringSplit) -> ir.Value:
 
 
 def _index(node: ops.ArrayIndex) -> ir.Value:
-    """Null beyond the ends, where Spark raises; Ibis counts from the end on DuckDB and Postgres alone."""
+    """Null beyond the ends, where Spark raises.
+
+    Ibis counts from the end on DuckDB and Postgres alone.
+    """
     values, index = node.arg.to_expr(), node.index.to_expr()
     length = values.length()
     place = (index < 0).ifelse(length + index, index)
@@ -123,13 +142,26 @@ def _known(*names: str) -> Callable[[Any], ir.Value]:
 
 
 def parsed(node: Any) -> ir.Value | None:
-    """A cast of text. What no engine-independent form has is null for `try_cast`, and makes `cast` raise with the text on every engine."""
+    """A cast of text.
+
+    What no engine-independent form has is null for `try_cast`, and makes `cast` raise with the text
+    on every engine.
+    """
     text, to, strict = node.arg.to_expr(), node.to, isinstance(node, ops.Cast)
     if to.is_integer():
-        return _strictly(ends_with_match(text, WHOLE), text, to, "whole number") if strict else _fitting(text, to)
+        return (
+            _strictly(ends_with_match(text, WHOLE), text, to, "whole number")
+            if strict
+            else _fitting(text, to)
+        )
     if to.is_float64() and strict:
         nothing = cased(text.strip(), "lower").isin(NO_NUMBERS)
-        return nothing.ifelse(ibis.null(to), _strictly(nothing | ends_with_match(text, NUMBER), nothing.ifelse("0", text), to, "number"))
+        return nothing.ifelse(
+            ibis.null(to),
+            _strictly(
+                nothing | ends_with_match(text, NUMBER), nothing.ifelse("0", text), to, "number"
+            ),
+        )
     if to.is_float64():
         return ends_with_match(text, NUMBER).ifelse(text, ibis.null("string")).cast(to)
     if to.is_date() and strict:
@@ -144,13 +176,18 @@ def _strictly(fine: ir.BooleanValue, text: ir.StringValue, to: dt.DataType, what
 def _fitting(text: ir.StringValue, to: Any) -> ir.Value:
     number = ends_with_match(text, WHOLE).ifelse(text, ibis.null("string")).cast(dt.Decimal(38, 0))
     bounds = to.bounds
-    return number.between(ibis.literal(bounds.lower), ibis.literal(bounds.upper)).ifelse(number, ibis.null(number.type())).cast(to)
+    return (
+        number.between(ibis.literal(bounds.lower), ibis.literal(bounds.upper))
+        .ifelse(number, ibis.null(number.type()))
+        .cast(to)
+    )
 
 
 def _instant(text: ir.StringValue, to: dt.DataType) -> ir.Value:
     """ISO text with its offset, if any, taken into account: Postgres would drop it.
 
-    Most texts have none, and are read by one look at each; the expression of the others names its text some 20 times.
+    Most texts have none, and are read by one look at each; the expression of the others names its
+    text some 20 times.
     """
     bare = ends_with_match(text, f"{DAY}{CLOCK}")
     return bare.ifelse(bare.ifelse(text, ibis.null("string")).cast(to), _with_offset(text, to))

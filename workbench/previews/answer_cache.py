@@ -47,8 +47,12 @@ class Queries:
         self._compared: tuple[Page, Certificate] | None = None
         self._offending: dict[str, tuple[int, ...]] = {}
         self._guarding = threading.Lock()  # a view asks, and so does who sees that no view is there
-        self._behind: Engine = near.origin.apart(tables(near.join))  # made here, since two threads may not use the other one
-        self.turn: AbstractContextManager[Any] = threading.RLock() if self._behind is near.origin else nullcontext()
+        self._behind: Engine = near.origin.apart(
+            tables(near.join)
+        )  # made here, since two threads may not use the other one
+        self.turn: AbstractContextManager[Any] = (
+            threading.RLock() if self._behind is near.origin else nullcontext()
+        )
 
     @property
     def schema(self) -> Mapping[str, dt.DataType]:
@@ -82,13 +86,19 @@ class Queries:
 
     def certificate(self, shown: Page) -> Certificate | None:
         """What comparing this page gave, if it was compared."""
-        return self._compared[1] if self._compared is not None and self._compared[0] is shown else None
+        return (
+            self._compared[1] if self._compared is not None and self._compared[0] is shown else None
+        )
 
     def sample(self, state: State) -> str:
         """What a distribution is of, in words."""
         total = self.near.left.count(state.wanted if state.key is None else ALL)
         what = "left rows" if self.near.kind == "Join" else "sampled keys"
-        return f"{SAMPLE} of {total:,} {what}, evenly in order of time" if total > SAMPLE else f"all {total:,} {what}"
+        return (
+            f"{SAMPLE} of {total:,} {what}, evenly in order of time"
+            if total > SAMPLE
+            else f"all {total:,} {what}"
+        )
 
     def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
         """What stands behind one value of a page, as of its row's time or another."""
@@ -119,7 +129,9 @@ class Queries:
             engine.interrupt()
 
     def close(self) -> None:
-        """Close what was opened for this view: its connections to the warehouse, and the rows beside it."""
+        """Close what was opened for this view: its connections to the warehouse, and the rows
+        beside it.
+        """
         for engine in (self._behind, self.near.origin):
             engine.leave()
         self.near.con.disconnect()
@@ -133,7 +145,9 @@ class Queries:
         return served(self.service, moment, name, self.published())
 
     def guards(self) -> tuple[Finding, ...]:
-        """What to be warned of, asked once, by a connection of its own, so that it holds up nothing."""
+        """What to be warned of, asked once, by a connection of its own, so that it holds up
+        nothing.
+        """
         with self._guarding:
             if self.near.findings is None:
                 self.near.findings = guarded(self.near, self._behind, datetime.now(UTC))
@@ -150,7 +164,9 @@ class Queries:
 
 
 def guarded(near: Nearby, engine: Engine, now: datetime | None = None) -> tuple[Finding, ...]:
-    """What the guards find in what is previewed, on an engine: of a group-by what its sources alone tell."""
+    """What the guards find in what is previewed, on an engine: of a group-by what its sources alone
+    tell.
+    """
     asked = GUARDED.get(near.kind)
     return () if asked is None else tuple(asked(near.join, engine, now=now))
 

@@ -1,4 +1,6 @@
-"""The live preview's controls: pager, filters, slider, tabs and hints, as HTML that says what it asks for."""
+"""The live preview's controls: pager, filters, slider, tabs and hints, as HTML that says what it
+asks for.
+"""
 
 from __future__ import annotations
 
@@ -16,41 +18,135 @@ if TYPE_CHECKING:
     from workbench.previews.view_state import State
 
 
-def button(said: Any, send: str, *, label: str | None = None, params: Any = None, key: str | None = None, focus: str | None = None, **more: Any) -> Markup:
+def button(
+    said: Any,
+    send: str,
+    *,
+    label: str | None = None,
+    params: Any = None,
+    key: str | None = None,
+    focus: str | None = None,
+    **more: Any,
+) -> Markup:
     """A button that asks the kernel."""
     told = None if params is None else json.dumps(params)
-    return tag("button", said, type="button", data_send=send, data_params=told, data_key=key, data_focus=focus or send, aria_label=label, **more)
+    return tag(
+        "button",
+        said,
+        type="button",
+        data_send=send,
+        data_params=told,
+        data_key=key,
+        data_focus=focus or send,
+        aria_label=label,
+        **more,
+    )
 
 
 def pager(page: Page, state: State) -> Markup:
     """Which rows are shown, and the buttons to the pages beside them."""
     pages = max(1, -(-page.total // state.size))
     last = page.first + len(page.rows)
-    said = tag("span", f"rows {page.first + 1:,}–{last:,} of {page.total:,}" if page.rows else "0 rows", class_="muted")
-    back = button("‹", "page", label="previous page", params={"page": state.page - 1}, key="PageUp", focus="previous", disabled="" if state.page <= 1 else None)
-    on = button("›", "page", label="next page", params={"page": state.page + 1}, key="PageDown", focus="next", disabled="" if state.page >= pages else None)
+    said = tag(
+        "span",
+        f"rows {page.first + 1:,}–{last:,} of {page.total:,}" if page.rows else "0 rows",
+        class_="muted",
+    )
+    back = button(
+        "‹",
+        "page",
+        label="previous page",
+        params={"page": state.page - 1},
+        key="PageUp",
+        focus="previous",
+        disabled="" if state.page <= 1 else None,
+    )
+    on = button(
+        "›",
+        "page",
+        label="next page",
+        params={"page": state.page + 1},
+        key="PageDown",
+        focus="next",
+        disabled="" if state.page >= pages else None,
+    )
     return tag("span", said, back, on, class_="end")
 
 
 def bar(page: Page, state: State, legend: Markup, badge: Markup) -> Markup:
-    """Filters of features and rows, what the null words mean, whether the values were compared, and the pager."""
-    features = tag("input", type="search", placeholder="filter features", size="16", value=state.columns, data_send="columns", data_param="query", data_focus="columns", data_key="/", aria_label="Filter features")
+    """Filters of features and rows, what the null words mean, whether the values were compared, and
+    the pager.
+    """
+    features = tag(
+        "input",
+        type="search",
+        placeholder="filter features",
+        size="16",
+        value=state.columns,
+        data_send="columns",
+        data_param="query",
+        data_focus="columns",
+        data_key="/",
+        aria_label="Filter features",
+    )
     return tag("div", features, _rows(page, state), legend, badge, pager(page, state), class_="bar")
 
 
 def _rows(page: Page, state: State) -> Markup:
     """A filter of left rows; or, where there is one, what it is and how to clear it."""
     if state.filtered:
-        return tag("span", tag("b", state.because), " ", button("clear", "rows", params={"column": ""}, class_="link", label="show all rows"), class_="filter")
+        return tag(
+            "span",
+            tag("b", state.because),
+            " ",
+            button("clear", "rows", params={"column": ""}, class_="link", label="show all rows"),
+            class_="filter",
+        )
     columns = list(page.join.left.table.schema)
-    choose = tag("select", *(tag("option", c, value=c) for c in columns), name="column", aria_label="Column of the left")
-    operators = tag("select", *(tag("option", o, value=o) for o in OPERATORS), name="op", aria_label="Comparison")
+    choose = tag(
+        "select",
+        *(tag("option", c, value=c) for c in columns),
+        name="column",
+        aria_label="Column of the left",
+    )
+    operators = tag(
+        "select",
+        *(tag("option", o, value=o) for o in OPERATORS),
+        name="op",
+        aria_label="Comparison",
+    )
     value = tag("input", type="text", name="value", size="8", aria_label="Value")
-    rows = tag("form", choose, operators, value, tag("button", "filter rows", type="submit"), data_send="rows")
+    rows = tag(
+        "form",
+        choose,
+        operators,
+        value,
+        tag("button", "filter rows", type="submit"),
+        data_send="rows",
+    )
     keys = _keys(page)
-    inputs = [tag("input", type="text", name=k, placeholder=k, size="8", aria_label=f"Key {k}") for k in keys]
-    key = tag("form", *inputs, tag("button", "look up key", type="submit"), data_send="key", data_param="key")
-    return join([tag("details", tag("summary", "rows"), tag("div", rows, key, class_="forms"), class_="inline", data_keep_open="rows")])
+    inputs = [
+        tag("input", type="text", name=k, placeholder=k, size="8", aria_label=f"Key {k}")
+        for k in keys
+    ]
+    key = tag(
+        "form",
+        *inputs,
+        tag("button", "look up key", type="submit"),
+        data_send="key",
+        data_param="key",
+    )
+    return join(
+        [
+            tag(
+                "details",
+                tag("summary", "rows"),
+                tag("div", rows, key, class_="forms"),
+                class_="inline",
+                data_keep_open="rows",
+            )
+        ]
+    )
 
 
 def _keys(page: Page) -> list[str]:
@@ -61,21 +157,67 @@ def as_of(moment: Moment, state: State) -> Markup:
     """The time that the value is as of, and how to move it."""
     moved = state.at is not None
     shown = tag("b", preview_words.time(moment.at), data_as_of="")
-    earlier = button("‹", "change", label="previous change of value", params={"direction": -1}, key="previous-change", focus="earlier")
-    later = button("›", "change", label="next change of value", params={"direction": 1}, key="next-change", focus="later")
-    reset = button("back to row’s t", "back", key="Escape" if moved else None, disabled=None if moved else "")
-    leak = button("count events after t too", "leak", aria_pressed="true" if state.leak else "false", class_="toggle")
-    return tag("div", tag("span", "as of", class_="muted"), shown, earlier, later, tag("span", "to the next change of value", class_="muted narrow"), reset, leak, class_="asof")
+    earlier = button(
+        "‹",
+        "change",
+        label="previous change of value",
+        params={"direction": -1},
+        key="previous-change",
+        focus="earlier",
+    )
+    later = button(
+        "›",
+        "change",
+        label="next change of value",
+        params={"direction": 1},
+        key="next-change",
+        focus="later",
+    )
+    reset = button(
+        "back to row’s t", "back", key="Escape" if moved else None, disabled=None if moved else ""
+    )
+    leak = button(
+        "count events after t too",
+        "leak",
+        aria_pressed="true" if state.leak else "false",
+        class_="toggle",
+    )
+    return tag(
+        "div",
+        tag("span", "as of", class_="muted"),
+        shown,
+        earlier,
+        later,
+        tag("span", "to the next change of value", class_="muted narrow"),
+        reset,
+        leak,
+        class_="asof",
+    )
 
 
 def slider(moment: Moment) -> Markup:
     """A range over the drawing's own axis."""
     first, last = moment.span
-    step = 1_000_000 if last - first > 2 * HOUR_US else 1_000  # a second, or a millisecond where all is close
+    step = (
+        1_000_000 if last - first > 2 * HOUR_US else 1_000
+    )  # a second, or a millisecond where all is close
     first, last = first // step * step, last // step * step + step
     said = f"{preview_words.time(moment.at)} UTC"
     place = f"left:{LEFT / WIDTH:.4%};width:{(RIGHT - LEFT) / WIDTH:.4%}"
-    return tag("input", type="range", min=first, max=last, step=step, value=min(max(moment.at, first), last), data_send="as_of", data_param="at", data_focus="slider", aria_label="as of", aria_valuetext=said, style=place)
+    return tag(
+        "input",
+        type="range",
+        min=first,
+        max=last,
+        step=step,
+        value=min(max(moment.at, first), last),
+        data_send="as_of",
+        data_param="at",
+        data_focus="slider",
+        aria_label="as of",
+        aria_valuetext=said,
+        style=place,
+    )
 
 
 def tabs(state: State, *, published: bool) -> Markup:
@@ -83,7 +225,20 @@ def tabs(state: State, *, published: bool) -> Markup:
     made = []
     for name, said in TABS.items():
         on = name == state.tab
-        made.append(tag("button", said, type="button", role="tab", data_send="tab", data_params=json.dumps({"tab": name}), data_focus=f"tab-{name}", aria_selected="true" if on else "false", tabindex="0" if on else "-1", title=None if published or name != "served" else "no store is given"))
+        made.append(
+            tag(
+                "button",
+                said,
+                type="button",
+                role="tab",
+                data_send="tab",
+                data_params=json.dumps({"tab": name}),
+                data_focus=f"tab-{name}",
+                aria_selected="true" if on else "false",
+                tabindex="0" if on else "-1",
+                title=None if published or name != "served" else "no store is given",
+            )
+        )
     return tag("div", *made, role="tablist", aria_label="What explains the value", class_="tabs")
 
 
@@ -93,5 +248,17 @@ def hints() -> Markup:
     def key(*names: str) -> Markup:
         return join(tag("kbd", n) for n in names)
 
-    said = [(key("↑", "↓", "←", "→"), "cell"), (key("PgUp", "PgDn"), "page"), (key("Tab"), "to the slider, then "), (key("←", "→"), "next change"), (key("Esc"), "back to row’s t"), (key("/"), "filter")]
-    return tag("div", *(tag("span", k, " ", w) for k, w in said), tag("span", "all times UTC", class_="end"), class_="hints")
+    said = [
+        (key("↑", "↓", "←", "→"), "cell"),
+        (key("PgUp", "PgDn"), "page"),
+        (key("Tab"), "to the slider, then "),
+        (key("←", "→"), "next change"),
+        (key("Esc"), "back to row’s t"),
+        (key("/"), "filter"),
+    ]
+    return tag(
+        "div",
+        *(tag("span", k, " ", w) for k, w in said),
+        tag("span", "all times UTC", class_="end"),
+        class_="hints",
+    )

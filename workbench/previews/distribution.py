@@ -1,4 +1,6 @@
-"""How a feature is distributed over some rows: what is null, where its values lie, and which come most."""
+"""How a feature is distributed over some rows: what is null, where its values lie, and which come
+most.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ WIDE, HIGH = 440, 96
 
 @frozen
 class Distribution:
-    """A feature over `rows` rows, `nulls` of them null. Numbers have quantiles and equal-width bins (from, to, rows); anything else its commonest values."""
+    """A feature over `rows` rows, `nulls` of them null.
+
+    Numbers have quantiles and equal-width bins (from, to, rows); anything else its commonest
+    values.
+    """
 
     name: str
     rows: int
@@ -40,29 +46,71 @@ def distribution(name: str, values: Sequence[Any]) -> Distribution:
     distinct = len({str(v) for v in known})
     if not numbers or len(numbers) < len(known):
         top = Counter(preview_words.cell(v) for v in known).most_common()
-        return Distribution(name, len(values), len(values) - len(known), distinct, top=tuple(sorted(top, key=lambda c: (-c[1], c[0]))[:TOP]))
+        return Distribution(
+            name,
+            len(values),
+            len(values) - len(known),
+            distinct,
+            top=tuple(sorted(top, key=lambda c: (-c[1], c[0]))[:TOP]),
+        )
     array = np.asarray(numbers)
     least, most = float(array.min()), float(array.max())
-    edges = np.linspace(least, most, min(BINS, max(1, distinct)) + 1) if least < most else np.asarray([least, math.nextafter(most, math.inf)])
+    edges = (
+        np.linspace(least, most, min(BINS, max(1, distinct)) + 1)
+        if least < most
+        else np.asarray([least, math.nextafter(most, math.inf)])
+    )
     counts, edges = np.histogram(array, edges)
-    bins = tuple((float(a), float(b), int(n)) for a, b, n in zip(edges, edges[1:], counts, strict=False))
+    bins = tuple(
+        (float(a), float(b), int(n)) for a, b, n in zip(edges, edges[1:], counts, strict=False)
+    )
     quantiles = tuple(float(q) for q in np.quantile(array, (0, 0.25, 0.5, 0.75, 1)))
-    return Distribution(name, len(values), len(values) - len(known), distinct, quantiles, float(array.mean()), bins)
+    return Distribution(
+        name, len(values), len(values) - len(known), distinct, quantiles, float(array.mean()), bins
+    )
 
 
 def drawn(found: Distribution, of: str) -> Markup:
-    """The bins, the quantiles and the nulls, of what they are; every number is in the words and the table too."""
+    """The bins, the quantiles and the nulls, of what they are.
+
+    Every number is in the words and the table too.
+    """
     share = found.nulls / found.rows if found.rows else 0.0
-    told = f"{found.name} over {of}: {preview_words.plural(found.rows, 'row')}, {found.nulls:,} null ({share:.0%}), {found.distinct:,} distinct"
+    told = (
+        f"{found.name} over {of}: {preview_words.plural(found.rows, 'row')}, {found.nulls:,} null"
+        f" ({share:.0%}), {found.distinct:,} distinct"
+    )
     if not found.quantiles:
-        rows = [row((value, f"{n:,}", f"{n / found.rows:.0%}"), classes={1: "num", 2: "num"}) for value, n in found.top]
+        rows = [
+            row((value, f"{n:,}", f"{n / found.rows:.0%}"), classes={1: "num", 2: "num"})
+            for value, n in found.top
+        ]
         head = tag("thead", row(("value", "rows", "share"), "th", {1: "num", 2: "num"}))
-        return join([tag("p", told), scrolled(tag("table", tag("caption", "The commonest values"), head, tag("tbody", *rows), class_="narrow"))])
+        return join(
+            [
+                tag("p", told),
+                scrolled(
+                    tag(
+                        "table",
+                        tag("caption", "The commonest values"),
+                        head,
+                        tag("tbody", *rows),
+                        class_="narrow",
+                    )
+                ),
+            ]
+        )
     places = preview_words.decimals(found.quantiles)
     heads = ("least", "1st quartile", "median", "3rd quartile", "most", "mean")
     numbers = [preview_words.cell(v, places) for v in (*found.quantiles, found.mean)]
     right = dict.fromkeys(range(len(heads)), "num")
-    table = tag("table", tag("caption", "Where its values lie"), tag("thead", row(heads, "th", right)), tag("tbody", row(numbers, classes=right)), class_="narrow")
+    table = tag(
+        "table",
+        tag("caption", "Where its values lie"),
+        tag("thead", row(heads, "th", right)),
+        tag("tbody", row(numbers, classes=right)),
+        class_="narrow",
+    )
     return join([tag("p", told), scrolled(_bars(found, told)), scrolled(table)])
 
 
@@ -72,9 +120,36 @@ def _bars(found: Distribution, said: str) -> Markup:
     marks = []
     for i, (a, b, n) in enumerate(found.bins):
         tall = round(HIGH * n / most, 1) if most else 0
-        title = tag("title", f"{preview_words.cell(a)} to {preview_words.cell(b)}: {preview_words.plural(n, 'row')}")
-        marks.append(tag("rect", title, x=round(i * wide + 1, 1), y=round(HIGH - tall + 4, 1), width=round(wide - 2, 1), height=tall, fill="var(--s1)"))
+        title = tag(
+            "title",
+            f"{preview_words.cell(a)} to {preview_words.cell(b)}: {preview_words.plural(n, 'row')}",
+        )
+        marks.append(
+            tag(
+                "rect",
+                title,
+                x=round(i * wide + 1, 1),
+                y=round(HIGH - tall + 4, 1),
+                width=round(wide - 2, 1),
+                height=tall,
+                fill="var(--s1)",
+            )
+        )
     least, *_, last = found.quantiles
     axis = tag("path", d=f"M0 {HIGH + 4}H{WIDE}", stroke="var(--line2)", fill="none")
-    ends = (tag("text", preview_words.cell(least), x=0, y=HIGH + 18), tag("text", preview_words.cell(last), x=WIDE, y=HIGH + 18, text_anchor="end"))
-    return tag("svg", tag("title", said), axis, *marks, *ends, viewBox=f"0 0 {WIDE} {HIGH + 22}", width=WIDE, height=HIGH + 22, role="img", aria_label=said)
+    ends = (
+        tag("text", preview_words.cell(least), x=0, y=HIGH + 18),
+        tag("text", preview_words.cell(last), x=WIDE, y=HIGH + 18, text_anchor="end"),
+    )
+    return tag(
+        "svg",
+        tag("title", said),
+        axis,
+        *marks,
+        *ends,
+        viewBox=f"0 0 {WIDE} {HIGH + 22}",
+        width=WIDE,
+        height=HIGH + 22,
+        role="img",
+        aria_label=said,
+    )

@@ -1,4 +1,6 @@
-"""A page's values beside those that the warehouse itself computes of the same rows: rule 11, value by value."""
+"""A page's values beside those that the warehouse itself computes of the same rows: rule 11, value
+by value.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +20,52 @@ if TYPE_CHECKING:
 
 
 def compared(page: Page) -> Certificate:
-    """The page's left rows by both ways: beside the notebook, from the rows of their keys, and in the warehouse, from its tables.
+    """The page's left rows by both ways: beside the notebook, from the rows of their keys, and in
+    the warehouse, from its tables.
 
     EngineError where either fails.
     """
-    from workbench.training.engine_comparison import compare  # noqa: PLC0415 a certificate is drawn with the words of this package
+    # a certificate is drawn with the words of this package
+    from workbench.training.engine_comparison import (  # noqa: PLC0415
+        compare,
+    )
 
     page.at_hand()
     left = page.join.left
-    rows = page.block.slice(page.first - page.block[ROW][0].as_py(), len(page.rows)).drop_columns([ROW])
-    asked = evolve(page.join, left=EventSource(ibis.memtable(rows, schema=left.table.schema), time=left.time))
+    rows = page.block.slice(page.first - page.block[ROW][0].as_py(), len(page.rows)).drop_columns(
+        [ROW]
+    )
+    asked = evolve(
+        page.join, left=EventSource(ibis.memtable(rows, schema=left.table.schema), time=left.time)
+    )
     return compare(asked, on=[page.near.con, page.near.origin.connected])
 
 
 def badge(page: Page, found: Certificate | None) -> Markup:
-    """What the comparison gave, or the button that asks for it; where the page's values are the warehouse's own, that."""
+    """What the comparison gave, or the button that asks for it.
+
+    Where the page's values are the warehouse's own, that.
+    """
     here, there = page.near.engine.title if page.brought else page.title, page.title
     if not page.brought:
         return tag("span", f"computed in {there}", class_="muted badge")
     if found is None:
         said = f"{there}’s own plan: not run" if here == there else f"{there}: not run"
-        return tag("span", tag("span", said, class_="muted"), button("compare", "compare", label=f"compute this page in {there} too, and compare"), class_="badge")
+        return tag(
+            "span",
+            tag("span", said, class_="muted"),
+            button("compare", "compare", label=f"compute this page in {there} too, and compare"),
+            class_="badge",
+        )
     total = found.rows * found.features
-    wrong = sum(n for name, n in found.differing.items() if name is not None) + found.differing.get(None, 0) * found.features
+    wrong = (
+        sum(n for name, n in found.differing.items() if name is not None)
+        + found.differing.get(None, 0) * found.features
+    )
     same = "its own plan" if here == there else here
-    return tag("span", f"{'✓' if found else '△'} {there} = {same}, {total - wrong:,} of {total:,}", class_=f"mark {'ok' if found else 'alert'} badge", title=found.verdict)
+    return tag(
+        "span",
+        f"{'✓' if found else '△'} {there} = {same}, {total - wrong:,} of {total:,}",
+        class_=f"mark {'ok' if found else 'alert'} badge",
+        title=found.verdict,
+    )

@@ -1,4 +1,6 @@
-"""The key's events around an instant, and the feature recomputed over some of them by the same plan."""
+"""The key's events around an instant, and the feature recomputed over some of them by the same
+plan.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,21 @@ if TYPE_CHECKING:
     from workbench.previews.grid_page import Page
     from workbench.previews.local_copy import Nearby
 
-COUNTS, OLD, FILTERED, EMPTY, LATER = STATUSES = ("counts", "too old", "filtered out", "input null", "at or after t")
+COUNTS, OLD, FILTERED, EMPTY, LATER = STATUSES = (
+    "counts",
+    "too old",
+    "filtered out",
+    "input null",
+    "at or after t",
+)
 INSIDE = (COUNTS, FILTERED, EMPTY)
 BEFORE, WITHIN, AFTER = 6, 40, 4  # events shown before the window, in it, and from the instant on
 LEAKED = 1_000  # events at or after the instant that a leak is told with
 LOOKED = 64  # instants that the next change of value is looked for at
-MOST_CHANGES, SAMPLES = 200, 96  # the value line has every change, or samples where more events than this are near
+MOST_CHANGES, SAMPLES = (
+    200,
+    96,
+)  # the value line has every change, or samples where more events than this are near
 STATUS = "_fw_status"
 BESIDE = 3  # columns of the source shown beside the input, of those that tell events apart
 CASE = "fw case"  # no name that a plan or an author uses
@@ -62,25 +73,45 @@ class Event:
 
 def inputs(feature: Feature) -> frozenset[str]:
     """The columns that a feature's reductions take."""
-    return frozenset(f.name for op in reductions(feature.node) for f in op.find(ops.Field, filter=ops.Value))
+    return frozenset(
+        f.name for op in reductions(feature.node) for f in op.find(ops.Field, filter=ops.Value)
+    )
 
 
 def arguments(op: ops.Reduction) -> dict[str, ops.Value]:
-    """What a reduction takes of an event: its input (the whole list under each()), a second one, and its filter."""
+    """What a reduction takes of an event: its input (the whole list under each()), a second one,
+    and its filter.
+    """
     found = {}
     for name, node in zip(op.__argnames__, op.__args__, strict=True):
         if isinstance(node, ops.Value) and name not in ("quantile", "sep"):
             unfolded = node.find(Each, filter=ops.Value)
-            found["input" if name in ("arg", "left") else name] = unfolded[0].arg if unfolded else node
+            found["input" if name in ("arg", "left") else name] = (
+                unfolded[0].arg if unfolded else node
+            )
     return found
 
 
 def contributes(taken: list[tuple[bool, dict[str, ir.Value]]]) -> ir.BooleanValue:
     """Whether any of the feature's reductions takes something of the event."""
-    each = [reduce(lambda a, b: a & b, (v.fill_null(False) if n == "where" else v.length() > 0 if unfolded and n == "input" else v.notnull() for n, v in some.items()), ibis.literal(value=True)) for unfolded, some in taken]
+    each = [
+        reduce(
+            lambda a, b: a & b,
+            (
+                (
+                    v.fill_null(False)
+                    if n == "where"
+                    else v.length() > 0
+                    if unfolded and n == "input"
+                    else v.notnull()
+                )
+                for n, v in some.items()
+            ),
+            ibis.literal(value=True),
+        )
+        for unfolded, some in taken
+    ]
     return reduce(lambda a, b: a | b, each)
-
-
 
 
 @frozen
@@ -111,7 +142,11 @@ class Story:
     @property
     def start(self) -> int | None:
         """The first instant in the window; None where there is no window."""
-        return None if self.feature.window is None else EventRows(self.group_by, self.engine).tail(self.at, self.feature.window)
+        return (
+            None
+            if self.feature.window is None
+            else EventRows(self.group_by, self.engine).tail(self.at, self.feature.window)
+        )
 
     @property
     def _types(self) -> list[dt.DataType]:
@@ -131,94 +166,228 @@ class Story:
     # --- the events
 
     def events(self) -> tuple[list[dict[str, Any]], dict[str, int], np.ndarray[Any, Any] | None]:
-        """The key's events around the instant, with the reduction's input; how many there are of each status in all; and when all came, if that is at hand."""
+        """The key's events around the instant, with the reduction's input.
+
+        How many there are of each status in all; and when all came, if that is at hand.
+        """
         if self.engine is self.near.engine:
             return self._brought()
         told = self._told(self.at, self.start)
         types = told.schema()
-        spans = {name: micros(ibis.timestamp("1970-01-01") + told[name]) for name, dtype in types.items() if dtype.is_interval()}
-        told = told.mutate(*name_values(spans)) if spans else told  # drivers hand over lengths of time in types that Arrow does not turn into its own
-        totals = {r[STATUS]: r["n"] for r in self.engine.fetch(told.group_by(STATUS).agg(n=told.count())).to_pylist()}
+        spans = {
+            name: micros(ibis.timestamp("1970-01-01") + told[name])
+            for name, dtype in types.items()
+            if dtype.is_interval()
+        }
+        told = (
+            told.mutate(*name_values(spans)) if spans else told
+        )  # drivers hand over lengths of time in types that Arrow does not turn into its own
+        totals = {
+            r[STATUS]: r["n"]
+            for r in self.engine.fetch(told.group_by(STATUS).agg(n=told.count())).to_pylist()
+        }
         order = [told[o] for o in (EVENT, *self.group_by.events.order)]
         newest = [o.desc() for o in order]
-        asked = ((told[STATUS] == OLD, newest, BEFORE), (told[STATUS].isin(INSIDE), newest, WITHIN), (told[STATUS] == LATER, order, LEAKED))
-        found = [r for which, by, most in asked for r in fetched(self.engine, told.filter(which).order_by(by).limit(most), types).to_pylist()]
+        asked = (
+            (told[STATUS] == OLD, newest, BEFORE),
+            (told[STATUS].isin(INSIDE), newest, WITHIN),
+            (told[STATUS] == LATER, order, LEAKED),
+        )
+        found = [
+            r
+            for which, by, most in asked
+            for r in fetched(
+                self.engine, told.filter(which).order_by(by).limit(most), types
+            ).to_pylist()
+        ]
         found.sort(key=lambda r: r[EVENT])
-        return [self._row(r) for r in found], {status: totals.get(status, 0) for status in STATUSES}, None
+        return (
+            [self._row(r) for r in found],
+            {status: totals.get(status, 0) for status in STATUSES},
+            None,
+        )
 
     def _brought(self) -> tuple[list[dict[str, Any]], dict[str, int], np.ndarray[Any, Any]]:
         """The same of a key whose events were brought: all of them, told apart here."""
-        about = pa.table({"at": pa.array([self.at], pa.int64()), "start": pa.array([self.start], pa.int64()), **{f"k{i}": pa.array([k], kind) for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))}})
-        self.near.hold("_fw_about", about, ibis.schema({f"k{i}": t for i, t in enumerate(self._types)}))
+        about = pa.table(
+            {
+                "at": pa.array([self.at], pa.int64()),
+                "start": pa.array([self.start], pa.int64()),
+                **{
+                    f"k{i}": pa.array([k], kind)
+                    for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))
+                },
+            }
+        )
+        self.near.hold(
+            "_fw_about", about, ibis.schema({f"k{i}": t for i, t in enumerate(self._types)})
+        )
 
         def all_of() -> ir.Table:
             asked = self.near.con.table("_fw_about")
-            told = self._told(asked["at"].as_scalar(), asked["start"].as_scalar() if self.feature.window else None, [asked[f"k{i}"].as_scalar() for i in range(len(self.key))])
+            told = self._told(
+                asked["at"].as_scalar(),
+                asked["start"].as_scalar() if self.feature.window else None,
+                [asked[f"k{i}"].as_scalar() for i in range(len(self.key))],
+            )
             return told.order_by([told[o] for o in (EVENT, *self.group_by.events.order)])
 
         found = self.near.fetch(self.group_by, ("events", self.feature), all_of)
         status = np.asarray(found[STATUS].to_pylist())
         places = {s: np.flatnonzero(status == s) for s in STATUSES}
         inside = np.sort(np.concatenate([places[s] for s in INSIDE]))
-        chosen = np.concatenate([places[OLD][-BEFORE:], inside[-WITHIN:], places[LATER][:LEAKED]]).astype(np.int64)
-        return [self._row(r) for r in found.take(pa.array(chosen)).to_pylist()], {s: len(p) for s, p in places.items()}, found[EVENT].to_numpy()
+        chosen = np.concatenate(
+            [places[OLD][-BEFORE:], inside[-WITHIN:], places[LATER][:LEAKED]]
+        ).astype(np.int64)
+        return (
+            [self._row(r) for r in found.take(pa.array(chosen)).to_pylist()],
+            {s: len(p) for s, p in places.items()},
+            found[EVENT].to_numpy(),
+        )
 
     def _told(self, at: Any, start: Any, key: list[Any] | None = None) -> ir.Table:
         """Every event of the key, with the reduction's input and why it counts or does not."""
         rows = EventRows(self.group_by, self.engine)
         table = rows.table
         ops_ = reductions(self.feature.node)
-        taken = [(bool(op.find(Each, filter=ops.Value)), {name: finite(rows.value(node, table, {})) for name, node in arguments(op).items()}) for op in ops_]
-        extra = {f"_fw_{name}": value for name, value in taken[0][1].items()} | {"_fw_counts": contributes(taken) & (ibis.literal(value=True) if self.feature.by is None else table[self.feature.by].notnull())}
+        taken = [
+            (
+                bool(op.find(Each, filter=ops.Value)),
+                {name: finite(rows.value(node, table, {})) for name, node in arguments(op).items()},
+            )
+            for op in ops_
+        ]
+        extra = {f"_fw_{name}": value for name, value in taken[0][1].items()} | {
+            "_fw_counts": (
+                contributes(taken)
+                & (
+                    ibis.literal(value=True)
+                    if self.feature.by is None
+                    else table[self.feature.by].notnull()
+                )
+            )
+        }
         told = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra)
-        told = told.filter(reduce(lambda a, b: a & b, (told[k] == v for k, v in zip(self.group_by.keys, key or self._key, strict=True))), told[EVENT].notnull())
-        filtered_ = told["_fw_where"].fill_null(False) if "where" in taken[0][1] else ibis.literal(value=True)
-        outside = [(told[EVENT] >= at, LATER)] + ([(told[EVENT] < start, OLD)] if start is not None else [])
-        return told.mutate(**{STATUS: ibis.cases(*outside, (told["_fw_counts"], COUNTS), (filtered_, EMPTY), else_=FILTERED)})
+        told = told.filter(
+            reduce(
+                lambda a, b: a & b,
+                (told[k] == v for k, v in zip(self.group_by.keys, key or self._key, strict=True)),
+            ),
+            told[EVENT].notnull(),
+        )
+        filtered_ = (
+            told["_fw_where"].fill_null(False)
+            if "where" in taken[0][1]
+            else ibis.literal(value=True)
+        )
+        outside = [(told[EVENT] >= at, LATER)] + (
+            [(told[EVENT] < start, OLD)] if start is not None else []
+        )
+        return told.mutate(
+            **{
+                STATUS: ibis.cases(
+                    *outside, (told["_fw_counts"], COUNTS), (filtered_, EMPTY), else_=FILTERED
+                )
+            }
+        )
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:
         source = {c: row[c] for c in self.group_by.source.table.schema}
-        return {"time": row[EVENT], "value": row.get("_fw_input", 1), "status": row[STATUS], "source": source}
+        return {
+            "time": row[EVENT],
+            "value": row.get("_fw_input", 1),
+            "status": row[STATUS],
+            "source": source,
+        }
 
     # --- the feature over some of them
 
     def told(self, events: list[dict[str, Any]], *, whole: bool) -> dict[str, Any]:
-        """The events that are shown, each that counts with the value up to it and without it; and the value with a leak."""
+        """The events that are shown, each that counts with the value up to it and without it.
+
+        And the value with a leak.
+        """
         counting = [e for e in events if e["status"] == COUNTS]
         later = [e for e in events if e["status"] == LATER]
-        parts = [counting[: i + 1] for i in range(len(counting))] + [counting[:i] + counting[i + 1 :] for i in range(len(counting))] if whole else []
-        values = self._values_of([*parts, counting + [self._before(e, i, len(later)) for i, e in enumerate(later)]])
-        running, without, leaked = values[: len(parts) // 2], values[len(parts) // 2 : -1], values[-1]
+        parts = (
+            [counting[: i + 1] for i in range(len(counting))]
+            + [counting[:i] + counting[i + 1 :] for i in range(len(counting))]
+            if whole
+            else []
+        )
+        values = self._values_of(
+            [*parts, counting + [self._before(e, i, len(later)) for i, e in enumerate(later)]]
+        )
+        running, without, leaked = (
+            values[: len(parts) // 2],
+            values[len(parts) // 2 : -1],
+            values[-1],
+        )
         shown = [e for e in events if e["status"] != LATER] + later[:AFTER]
         hidden = {self.group_by.events.time, *self.group_by.keys, *inputs(self.feature)}
-        telling = [c for c in shown[0]["source"] if c not in hidden and len({str(e["source"][c]) for e in shown}) > 1]
+        telling = [
+            c
+            for c in shown[0]["source"]
+            if c not in hidden and len({str(e["source"][c]) for e in shown}) > 1
+        ]
         made, i = [], 0
         for e in shown:
             beside = {c: e["source"][c] for c in telling[:BESIDE]}
-            extra = {"running": running[i], "without": without[i]} if whole and e["status"] == COUNTS else {}
+            extra = (
+                {"running": running[i], "without": without[i]}
+                if whole and e["status"] == COUNTS
+                else {}
+            )
             i += e["status"] == COUNTS
             made.append(Event(e["time"], e["value"], e["status"], beside, e["source"], **extra))
         return {"events": tuple(made), "leaked": leaked if whole and len(later) < LEAKED else None}
 
     def _before(self, event: dict[str, Any], i: int, n: int) -> dict[str, Any]:
-        """An event at or after the instant, as if it had come just before it, in its place among the others of its kind."""
+        """An event at or after the instant, as if it had come just before it, in its place among
+        the others of its kind.
+        """
         time = self.group_by.events.time
         kind = self.group_by.source.table.schema.to_pyarrow().field(time).type
-        return {**event, "source": {**event["source"], time: pa.array([self.at - n + i], pa.timestamp("us")).cast(kind, safe=False)[0].as_py()}}
+        return {
+            **event,
+            "source": {
+                **event["source"],
+                time: (
+                    pa.array([self.at - n + i], pa.timestamp("us"))
+                    .cast(kind, safe=False)[0]
+                    .as_py()
+                ),
+            },
+        }
 
     def _values_of(self, subsets: list[list[dict[str, Any]]]) -> list[Any]:
-        """The feature at the instant over each subset of events: every subset is a key of a small table of its own."""
+        """The feature at the instant over each subset of events: every subset is a key of a small
+        table of its own.
+        """
         schema = self.group_by.source.table.schema.to_pyarrow().append(pa.field(CASE, pa.int64()))
-        rows = pa.Table.from_pylist([{**e["source"], CASE: n} for n, subset in enumerate(subsets) for e in subset], schema)
-        spine = pa.table({"_fw_key0": pa.array(range(len(subsets)), pa.int64()), AT: pa.array([self.at] * len(subsets), pa.int64())})
+        rows = pa.Table.from_pylist(
+            [{**e["source"], CASE: n} for n, subset in enumerate(subsets) for e in subset], schema
+        )
+        spine = pa.table(
+            {
+                "_fw_key0": pa.array(range(len(subsets)), pa.int64()),
+                AT: pa.array([self.at] * len(subsets), pa.int64()),
+            }
+        )
         here, source = self.engine is self.near.engine, self.group_by.events
         if here:
             self.near.hold("_fw_cases", rows, self.group_by.source.table.schema)
 
         def asked(spine_: ir.Table) -> ir.Table:
-            table = self.near.con.table("_fw_cases") if here else typed(self.engine.local(rows), self.group_by.source.table.schema)
+            table = (
+                self.near.con.table("_fw_cases")
+                if here
+                else typed(self.engine.local(rows), self.group_by.source.table.schema)
+            )
             moved = EventSource(table, time=source.time, order=source.order)
-            cases = evolve(self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)])
+            cases = evolve(
+                self.only(), source=moved, keys=[CASE], aggregations=[self._over(moved.table)]
+            )
             return self._asked(spine_, cases, "_fw_key0")
 
         return self._answers("cases", spine, asked)
@@ -231,34 +400,65 @@ class Story:
             if isinstance(node, ops.CountStar):
                 where = None if node.where is None else substitute(node.where, move)
                 return ops.CountStar(table, where)
-            return ops.Field(table, node.name) if isinstance(node, ops.Field) and node.rel == own else None
+            return (
+                ops.Field(table, node.name)
+                if isinstance(node, ops.Field) and node.rel == own
+                else None
+            )
 
         return self._aggregation(substitute(self.feature.node, move))
 
     def _aggregation(self, node: ops.Value) -> Aggregation:
-        return Aggregation(node.to_expr().name("value"), (self.feature.window,) if self.feature.window else (), by=self.feature.by)
+        return Aggregation(
+            node.to_expr().name("value"),
+            (self.feature.window,) if self.feature.window else (),
+            by=self.feature.by,
+        )
 
     def only(self) -> GroupBy:
         """The group-by with this one feature."""
-        return evolve(self.group_by, aggregations=[self._aggregation(self.feature.node)], features=(), derivations={})
+        return evolve(
+            self.group_by,
+            aggregations=[self._aggregation(self.feature.node)],
+            features=(),
+            derivations={},
+        )
 
     # --- over time
 
-    def steps(self, span: tuple[int, int], times: np.ndarray[Any, Any] | None = None) -> tuple[tuple[int, Any], ...]:
-        """(from, value) over [first, last]: the feature as of every instant at which it may change, or at samples where those are many."""
+    def steps(
+        self, span: tuple[int, int], times: np.ndarray[Any, Any] | None = None
+    ) -> tuple[tuple[int, Any], ...]:
+        """(from, value) over [first, last]: the feature as of every instant at which it may change,
+        or at samples where those are many.
+        """
         first, last = span
         window = self.feature.window
         reach = first - in_us(window.length + window.hop) - DAY_US if window else None
         near = self._times(reach, last, times)
-        changes = {i for t in near for i in self._changes(t) if first < i <= last} if len(near) <= MOST_CHANGES else {first + (last - first) * i // SAMPLES for i in range(1, SAMPLES)}
+        changes = (
+            {i for t in near for i in self._changes(t) if first < i <= last}
+            if len(near) <= MOST_CHANGES
+            else {first + (last - first) * i // SAMPLES for i in range(1, SAMPLES)}
+        )
         instants = sorted({first, *changes})
         values = self._at(instants)
-        return tuple((t, v) for i, (t, v) in enumerate(zip(instants, values, strict=True)) if i == 0 or v != values[i - 1])
+        return tuple(
+            (t, v)
+            for i, (t, v) in enumerate(zip(instants, values, strict=True))
+            if i == 0 or v != values[i - 1]
+        )
 
     def change(self, direction: int, times: np.ndarray[Any, Any]) -> int | None:
-        """The nearest instant after `at`, or before it, from which the value is another, of the LOOKED next ones that may be; None if there is none."""
+        """The nearest instant after `at`, or before it, from which the value is another, of the
+        LOOKED next ones that may be; None if there is none.
+        """
         may = np.unique(np.concatenate(self._changes(times))) if len(times) else times
-        asked = [self.at, *may[may > self.at][:LOOKED].tolist()] if direction > 0 else may[may < self.at][-LOOKED:].tolist()
+        asked = (
+            [self.at, *may[may > self.at][:LOOKED].tolist()]
+            if direction > 0
+            else may[may < self.at][-LOOKED:].tolist()
+        )
         asked = [asked[0] - 1, *asked] if direction < 0 and asked else asked
         values = self._at(asked)
         changed = [asked[i] for i in range(1, len(asked)) if values[i] != values[i - 1]]
@@ -266,13 +466,23 @@ class Story:
 
     def _at(self, instants: list[int]) -> list[Any]:
         """The feature as of each instant."""
-        key = {f"_fw_key{i}": pa.array([k] * len(instants), kind) for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))}
+        key = {
+            f"_fw_key{i}": pa.array([k] * len(instants), kind)
+            for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))
+        }
         spine = pa.table({**key, AT: pa.array(instants, pa.int64())})
         types = ibis.schema({f"_fw_key{i}": t for i, t in enumerate(self._types)})
-        return self._answers("steps", spine, lambda held: self._asked(held, self.only(), AT), types) if instants else []
+        return (
+            self._answers("steps", spine, lambda held: self._asked(held, self.only(), AT), types)
+            if instants
+            else []
+        )
 
     def _times(self, reach: int | None, last: int, times: np.ndarray[Any, Any] | None) -> list[int]:
-        """When events came that may change the value within a span; a few more than can be drawn, if there are many."""
+        """When events came that may change the value within a span.
+
+        A few more than can be drawn, if there are many.
+        """
         if times is not None:
             some = times[(times <= last) & ((times >= reach) if reach is not None else True)]
             return [int(t) for t in some[: MOST_CHANGES + 1]]
@@ -283,7 +493,9 @@ class Story:
         return self.engine.fetch(near.select(t=time).limit(MOST_CHANGES + 1))["t"].to_pylist()
 
     def _changes(self, time: Any) -> list[Any]:
-        """When an event enters, and when it leaves: the first instants of another value (rules 2 to 4); of one time or an array of them."""
+        """When an event enters, and when it leaves: the first instants of another value (rules 2 to
+        4); of one time or an array of them.
+        """
         window = self.feature.window
         if self.group_by.accuracy == "snapshot":
             enters = time // DAY_US * DAY_US + DAY_US
@@ -291,7 +503,11 @@ class Story:
         if window is None:
             return [time + 1]
         length, hop = in_us(window.length), in_us(window.hop)
-        leaves = time // hop * hop + hop + length if self.group_by.resolution == "sawtooth" else time + length + 1
+        leaves = (
+            time // hop * hop + hop + length
+            if self.group_by.resolution == "sawtooth"
+            else time + length + 1
+        )
         return [time + 1, leaves]
 
     # --- the plan
@@ -299,13 +515,26 @@ class Story:
     def _asked(self, spine: ir.Table, group_by: GroupBy, by: str) -> ir.Table:
         return features(spine, group_by, self.engine, planner=briefly).order_by(by)
 
-    def _answers(self, what: str, spine: pa.Table, asked: Callable[[ir.Table], ir.Table], types: ibis.Schema | None = None) -> list[Any]:
-        """The feature for each row of a spine, in order; by a plan that was compiled before, where it is at hand."""
+    def _answers(
+        self,
+        what: str,
+        spine: pa.Table,
+        asked: Callable[[ir.Table], ir.Table],
+        types: ibis.Schema | None = None,
+    ) -> list[Any]:
+        """The feature for each row of a spine, in order.
+
+        By a plan that was compiled before, where it is at hand.
+        """
         if self.engine is not self.near.engine:
             found = fetched(self.engine, asked(typed(ibis.memtable(spine), types)))
         elif estimate_in(self.group_by) is not None:
             found = fetched(self.engine, asked(self.near.held(f"_fw_{what}_spine", spine, types)))
         else:
             self.near.hold(f"_fw_{what}_spine", spine, types)
-            found = self.near.fetch(self.group_by, (what, self.feature), lambda: asked(self.near.con.table(f"_fw_{what}_spine")))
+            found = self.near.fetch(
+                self.group_by,
+                (what, self.feature),
+                lambda: asked(self.near.con.table(f"_fw_{what}_spine")),
+            )
         return found[found.column_names[-1]].to_pylist(maps_as_pydicts="strict")

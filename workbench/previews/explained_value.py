@@ -1,4 +1,6 @@
-"""What stands behind one value: the key's events, which of them count, and the value at every other time."""
+"""What stands behind one value: the key's events, which of them count, and the value at every other
+time.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ class Moment:
         return isinstance(self.part.group_by.source, EventSource)
 
     def change(self, direction: int) -> int | None:
-        """The nearest instant at which the value becomes another one, after `at` (1) or before it (-1), in all of the key's history."""
+        """The nearest instant at which the value becomes another one, after `at` (1) or before it
+        (-1), in all of the key's history.
+        """
         if self.story is not None and self.times is not None:
             self.story.page.at_hand()
             return self.story.change(direction, self.times)
@@ -74,7 +78,9 @@ class Moment:
         times = [e.time for e in self.events] + [t for t in (self.start, self.at) if t is not None]
         first = min(times)
         wide = max(self.at - first, HOUR_US)
-        return first - wide // 20, max(self.at + wide // 12, *(min(t, self.at + wide // 6) for t in times))
+        return first - wide // 20, max(
+            self.at + wide // 12, *(min(t, self.at + wide // 6) for t in times)
+        )
 
     @property
     def total(self) -> int:
@@ -83,7 +89,9 @@ class Moment:
 
 
 def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) -> Moment:
-    """What stands behind the feature `name` of one row of a page, as of the row's time or another, in microseconds."""
+    """What stands behind the feature `name` of one row of a page, as of the row's time or another,
+    in microseconds.
+    """
     page.at_hand()
     if at is not None:
         row = _moved(page, row, at)
@@ -91,7 +99,18 @@ def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) ->
     asked = _us(row[page.join.left.time])
     at = instant(asked, part.group_by)
     full = f"{part.head}_{feature.name}"
-    plain = Moment(part, feature, full if derived else name, row[full], row, at, asked, None, derived=derived, others=_others(part, feature, row))
+    plain = Moment(
+        part,
+        feature,
+        full if derived else name,
+        row[full],
+        row,
+        at,
+        asked,
+        None,
+        derived=derived,
+        others=_others(part, feature, row),
+    )
     key = tuple(row[left] for left, _ in part.keys)
     if not plain.timed or None in key:
         return plain
@@ -107,7 +126,9 @@ def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) ->
 def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
     """The row with its features as of another time."""
     schema, time = page.join.left.table.schema.to_pyarrow(), page.join.left.time
-    moment_ = pa.array([at], pa.timestamp("us")).cast(schema.field(time).type, safe=False)  # to the precision that the left has
+    moment_ = pa.array([at], pa.timestamp("us")).cast(
+        schema.field(time).type, safe=False
+    )  # to the precision that the left has
     columns = [moment_ if f.name == time else pa.array([row[f.name]], f.type) for f in schema]
     rows = pa.Table.from_arrays([*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW])
     kept = page.near.lefts(LEFT, rows, page.engine, keep=False)
@@ -128,7 +149,9 @@ def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
     own = {f.name: f for f in join.derivations}
     if name in own:
         derived = f"{name} = {expression(own[name].node)}"
-        name = next((f.name for f in own[name].node.find(ops.Field) if f.name in named), next(iter(named)))
+        name = next(
+            (f.name for f in own[name].node.find(ops.Field) if f.name in named), next(iter(named))
+        )
     part, feature = named[name]
     if feature in part.group_by.derivations:
         derived = derived or f"{name} = {expression(feature.node)}"
@@ -137,7 +160,9 @@ def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
     return part, feature, derived
 
 
-def _others(part: JoinPart, feature: Feature, row: dict[str, Any]) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
+def _others(
+    part: JoinPart, feature: Feature, row: dict[str, Any]
+) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
     """Every feature of the same input in this row: by window, then by expression."""
     mine = inputs(feature)
     table: dict[str, dict[str, Any]] = {}

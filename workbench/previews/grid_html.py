@@ -1,4 +1,7 @@
-"""The grid of a preview: left rows by features, each null with its word; cells can be chosen where the page is live."""
+"""The grid of a preview: left rows by features, each null with its word.
+
+Cells can be chosen where the page is live.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 
 
 def _groups(page: Page) -> Iterator[tuple[str, list[tuple[str, Feature]]]]:
-    """The features under the group-by they come from, with the name that stands in the column's head."""
+    """The features under the group-by they come from, with the name that stands in the column's
+    head.
+    """
     for part in page.join.parts:
         yield part.head, [(f"{part.head}_{f.name}", f) for f in part.group_by.outputs]
     if page.join.derivations:
@@ -31,27 +36,112 @@ def _groups(page: Page) -> Iterator[tuple[str, list[tuple[str, Feature]]]]:
 
 
 def grid(page: Page, chosen: int, name: str, state: State | None = None) -> Markup:
-    """Left rows by features; with a state, cells that can be chosen, of the features that its filter names."""
-    lefts = [page.join.left.time, *dict.fromkeys(left for part in page.join.parts for left, _ in part.keys)]
-    groups = [(head_, kept) for head_, fs in _groups(page) if (kept := [f for f in fs if state is None or state.columns.lower() in f[0].lower()])]
+    """Left rows by features.
+
+    With a state, cells that can be chosen, of the features that its filter names.
+    """
+    lefts = [
+        page.join.left.time,
+        *dict.fromkeys(left for part in page.join.parts for left, _ in part.keys),
+    ]
+    groups = [
+        (head_, kept)
+        for head_, fs in _groups(page)
+        if (kept := [f for f in fs if state is None or state.columns.lower() in f[0].lower()])
+    ]
     features = [f for _, fs in groups for f in fs]
     starts = {fs[0][0] for _, fs in groups}
-    look = Look(page, lefts, {n: preview_words.decimals(r[n] for r in page.rows) for n, _ in features}, starts, (chosen, name), live=state is not None)
+    look = Look(
+        page,
+        lefts,
+        {n: preview_words.decimals(r[n] for r in page.rows) for n, _ in features},
+        starts,
+        (chosen, name),
+        live=state is not None,
+    )
     bodies = [_grid_row(look, i, features) for i in range(len(page.rows))]
-    caption = tag("caption", f"Point-in-time features of {title(page.join.left.table)}, rows {page.first + 1} to {page.first + len(page.rows)}")
+    caption = tag(
+        "caption",
+        f"Point-in-time features of {title(page.join.left.table)}, rows {page.first + 1} to"
+        f" {page.first + len(page.rows)}",
+    )
     cells = json.dumps([n for n, _ in features])
-    roles = {"role": "grid", "aria_rowcount": page.total + 3, "aria_colcount": len(lefts) + 1 + len(features), "data_send": "cell", "data_cells": cells, "data_skip": len(lefts) + 1} if state is not None else {"role": "grid"}
-    table = tag("table", caption, tag("thead", *_heads(page, lefts, groups)), tag("tbody", *bodies), class_="grid", **roles)
+    roles = (
+        {
+            "role": "grid",
+            "aria_rowcount": page.total + 3,
+            "aria_colcount": len(lefts) + 1 + len(features),
+            "data_send": "cell",
+            "data_cells": cells,
+            "data_skip": len(lefts) + 1,
+        }
+        if state is not None
+        else {"role": "grid"}
+    )
+    table = tag(
+        "table",
+        caption,
+        tag("thead", *_heads(page, lefts, groups)),
+        tag("tbody", *bodies),
+        class_="grid",
+        **roles,
+    )
     empty = [] if page.rows and features else [_nothing(state)]
-    return join([tag("div", tag("div", table, class_="scroll", tabindex=None if state is not None else "0", data_keep="grid"), class_="over"), *empty])
+    return join(
+        [
+            tag(
+                "div",
+                tag(
+                    "div",
+                    table,
+                    class_="scroll",
+                    tabindex=None if state is not None else "0",
+                    data_keep="grid",
+                ),
+                class_="over",
+            ),
+            *empty,
+        ]
+    )
 
 
 def _nothing(state: State | None) -> Markup:
     """Why the grid is empty, and how to fill it."""
     if state is not None and state.columns:
-        return tag("p", f"no feature has {state.columns!r} in its name ", tag("button", "show all", type="button", data_send="columns", data_params='{"query": ""}', class_="link"), class_="empty")
-    clear = [tag("button", "show all rows", type="button", data_send="rows", data_params='{"column": ""}', class_="link")] if state is not None and state.filtered else []
-    return tag("p", "0 left rows ", f"where {state.because} " if state is not None and state.because else "", *clear, class_="empty")
+        return tag(
+            "p",
+            f"no feature has {state.columns!r} in its name ",
+            tag(
+                "button",
+                "show all",
+                type="button",
+                data_send="columns",
+                data_params='{"query": ""}',
+                class_="link",
+            ),
+            class_="empty",
+        )
+    clear = (
+        [
+            tag(
+                "button",
+                "show all rows",
+                type="button",
+                data_send="rows",
+                data_params='{"column": ""}',
+                class_="link",
+            )
+        ]
+        if state is not None and state.filtered
+        else []
+    )
+    return tag(
+        "p",
+        "0 left rows ",
+        f"where {state.because} " if state is not None and state.because else "",
+        *clear,
+        class_="empty",
+    )
 
 
 @frozen
@@ -66,40 +156,95 @@ class Look:
     live: bool = field(kw_only=True)
 
 
-def _heads(page: Page, lefts: Sequence[str], groups: list[tuple[str, list[tuple[str, Feature]]]]) -> list[Markup]:
+def _heads(
+    page: Page, lefts: Sequence[str], groups: list[tuple[str, list[tuple[str, Feature]]]]
+) -> list[Markup]:
     blank = tag("td", "", colspan=len(lefts) + 1, class_="k")
     tops = [tag("th", head, colspan=len(fs), scope="colgroup", class_="gs") for head, fs in groups]
     middles, windows = [], []
     for _, fs in groups:
         for i, (said, run) in enumerate(groupby(fs, key=lambda f: _made_of(f[1]))):
             some = list(run)
-            middles.append(tag("th", said, colspan=len(some), scope="colgroup", class_="gs" if i == 0 else "os", title=said))
-            windows += [_window_head(page, n, f, "gs" if i == 0 and j == 0 else "os" if j == 0 else None) for j, (n, f) in enumerate(some)]
-    names = [tag("th", "row", class_="num k", scope="col"), *(tag("th", c, class_="num k", scope="col") for c in lefts)]
-    return [tag("tr", blank, *tops, class_="gb"), tag("tr", blank, *middles), tag("tr", *names, *windows, class_="spans")]
+            middles.append(
+                tag(
+                    "th",
+                    said,
+                    colspan=len(some),
+                    scope="colgroup",
+                    class_="gs" if i == 0 else "os",
+                    title=said,
+                )
+            )
+            windows += [
+                _window_head(page, n, f, "gs" if i == 0 and j == 0 else "os" if j == 0 else None)
+                for j, (n, f) in enumerate(some)
+            ]
+    names = [
+        tag("th", "row", class_="num k", scope="col"),
+        *(tag("th", c, class_="num k", scope="col") for c in lefts),
+    ]
+    return [
+        tag("tr", blank, *tops, class_="gb"),
+        tag("tr", blank, *middles),
+        tag("tr", *names, *windows, class_="spans"),
+    ]
 
 
 def _made_of(feature: Feature) -> str:
     said = expression(feature.node) + (f" by {feature.by}" if feature.by else "")
-    return said if len(said) <= 28 else feature.name  # noqa: PLR2004 what a column of numbers has room for
+    # what a column of numbers has room for
+    return said if len(said) <= 28 else feature.name  # noqa: PLR2004
 
 
 def _window_head(page: Page, name: str, feature: Feature, class_: str | None) -> Markup:
     nulls = sum(r[name] is None for r in page.rows) / max(1, len(page.rows))
-    bar = tag("span", tag("i", style=f"width:{nulls:.0%}"), class_="nb", title=f"{nulls:.0%} null on this page")
-    said = feature.window.words if feature.window else tag("span", name, class_="sr")  # its name stands over it
-    return tag("th", said, bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name)
+    bar = tag(
+        "span",
+        tag("i", style=f"width:{nulls:.0%}"),
+        class_="nb",
+        title=f"{nulls:.0%} null on this page",
+    )
+    said = (
+        feature.window.words if feature.window else tag("span", name, class_="sr")
+    )  # its name stands over it
+    return tag(
+        "th", said, bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name
+    )
 
 
 def _grid_row(look: Look, i: int, features: list[tuple[str, Feature]]) -> Markup:
     r, (chosen, name) = look.page.rows[i], look.chosen
-    heads = [tag("td", f"{look.page.first + i + 1:,}", class_="k"), *(tag("td", preview_words.cell(r[c]) if r[c] is not None else tag("i", "null", class_="nul"), class_="k") for c in look.lefts)]
+    heads = [
+        tag("td", f"{look.page.first + i + 1:,}", class_="k"),
+        *(
+            tag(
+                "td",
+                preview_words.cell(r[c]) if r[c] is not None else tag("i", "null", class_="nul"),
+                class_="k",
+            )
+            for c in look.lefts
+        ),
+    ]
     cells = []
     for column, _ in features:
         selected = chosen == i and column == name
         asks = {"role": "gridcell", "tabindex": "0" if selected else "-1"} if look.live else {}
-        cells.append(tag("td", _cell(r[column], look.page.nulls[i].get(column), look.places[column]), class_="gs" if column in look.starts else None, aria_selected="true" if selected else None, **asks))
-    return tag("tr", *heads, *cells, class_="on" if chosen == i else None, data_row=i if look.live else None)
+        cells.append(
+            tag(
+                "td",
+                _cell(r[column], look.page.nulls[i].get(column), look.places[column]),
+                class_="gs" if column in look.starts else None,
+                aria_selected="true" if selected else None,
+                **asks,
+            )
+        )
+    return tag(
+        "tr",
+        *heads,
+        *cells,
+        class_="on" if chosen == i else None,
+        data_row=i if look.live else None,
+    )
 
 
 def _cell(value: Any, kind: str | None, places: int) -> Any:

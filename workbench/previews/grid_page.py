@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from workbench.previews.local_copy import Nearby
 
 KNOWN, AGE = "_fw_known", "_fw_age"
-SEEN = "fw_seen"  # a feature of a definition that has no others; those may not be called as the plan's own
+SEEN = (  # a feature of a definition that has no others; those may not be called as the plan's own
+    "fw_seen"
+)
 LEFT, ALL = "_fw_left", Wanted()
 SAMPLE = 200  # rows that a distribution is of
 NULL_WORDS = {
@@ -65,9 +67,15 @@ class Page:
     nulls: tuple[dict[str, str], ...]
 
     def at_hand(self) -> None:
-        """Bring the rows of its keys again, where those of another page took their place meanwhile; EngineError where that fails."""
+        """Bring the rows of its keys again, where those of another page took their place meanwhile.
+
+        EngineError where that fails.
+        """
         if self.brought and self.near.bring(self.block) is not self.near.engine:
-            message = f"the rows of this page's keys could not be read again from {self.title}: turn to the page again"
+            message = (
+                f"the rows of this page's keys could not be read again from {self.title}: turn to"
+                " the page again"
+            )
             raise EngineError(message)
 
     @property
@@ -105,7 +113,16 @@ def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
     ask(left_checks(join, kept), engine)
     found = grid(near, engine, kept).to_pylist(maps_as_pydicts="strict")
     facts = [_facts(part, near, engine, kept) for part in join.parts]
-    return Page(near, engine is near.engine, wanted, block, first, total, tuple(found), tuple(_nulls(join, row, facts) for row in found))
+    return Page(
+        near,
+        engine is near.engine,
+        wanted,
+        block,
+        first,
+        total,
+        tuple(found),
+        tuple(_nulls(join, row, facts) for row in found),
+    )
 
 
 def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[str, Any]]:
@@ -139,7 +156,9 @@ def _write(near: Nearby, rows: pa.Table) -> None:
     for number, part in enumerate(near.join.parts):
         _, schema = near.statement(*_part(part, near))
         near.hold(_table(number), columns(schema).empty_table(), schema)
-        near.statement(*(_states if isinstance(part.group_by.source, EntitySource) else _counts)(part, near))
+        near.statement(
+            *(_states if isinstance(part.group_by.source, EntitySource) else _counts)(part, near)
+        )
     near.statement(*_whole(near))
 
 
@@ -159,25 +178,41 @@ def _shape(join: Join) -> tuple[Any, ...]:
 
 
 def _part(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
-    """The question of a part's features alone: the same as within the join, and written anew only where the part is another."""
+    """The question of a part's features alone: the same as within the join, and written anew only
+    where the part is another.
+    """
 
     def asked() -> ir.Table:
         spine = spine_of(part, near.join, near.engine, near.con.table(LEFT))
-        return features(spine, part.group_by, near.engine, newest=part.max_age is not None, planner=briefly)
+        return features(
+            spine, part.group_by, near.engine, newest=part.max_age is not None, planner=briefly
+        )
 
     return part.group_by, ("part", part.keys, part.max_age, _shape(near.join)), asked
 
 
 def _whole(near: Nearby) -> tuple[Join, Any, Callable[[], ir.Table]]:
-    """The question of the rows with the features of all parts, which are there, and the derivations over them."""
+    """The question of the rows with the features of all parts, which are there, and the derivations
+    over them.
+    """
 
     def asked() -> ir.Table:
         numbers = {part.head: number for number, part in enumerate(near.join.parts)}
 
-        def there(spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:  # noqa: ARG001 Parts
+        def there(
+            # Parts
+            spine: ir.Table,  # noqa: ARG001
+            *,
+            join: Join,  # noqa: ARG001
+            part: JoinPart,
+            engine: Engine,  # noqa: ARG001
+            planner: Planner,  # noqa: ARG001
+        ) -> ir.Table:
             return near.con.table(_table(numbers[part.head]))
 
-        return training_set(near.join, near.engine, near.con.table(LEFT), briefly, parts=there).order_by(ROW)
+        return training_set(
+            near.join, near.engine, near.con.table(LEFT), briefly, parts=there
+        ).order_by(ROW)
 
     return near.join, "grid", asked
 
@@ -185,34 +220,75 @@ def _whole(near: Nearby) -> tuple[Join, Any, Callable[[], ir.Table]]:
 # --- why a null is one
 
 
-def _facts(part: JoinPart, near: Nearby, engine: Engine, kept: ir.Table) -> dict[int, dict[str, Any]]:
-    """By row number: whether the key is known at all, and how many events each window holds; of an entity, which snapshots have it."""
+def _facts(
+    part: JoinPart, near: Nearby, engine: Engine, kept: ir.Table
+) -> dict[int, dict[str, Any]]:
+    """By row number: whether the key is known at all, and how many events each window holds.
+
+    Of an entity, which snapshots have it.
+    """
     if isinstance(part.group_by.source, EntitySource):
-        return {r[ROW]: r for r in (near.fetch(*_states(part, near)) if engine is near.engine else fetched(engine, _stated(part, near.join, engine, kept))).to_pylist()}
-    return _counted_there(part, near.join, engine, kept) if engine is not near.engine else _counted(part, near)
+        return {
+            r[ROW]: r
+            for r in (
+                near.fetch(*_states(part, near))
+                if engine is near.engine
+                else fetched(engine, _stated(part, near.join, engine, kept))
+            ).to_pylist()
+        }
+    return (
+        _counted_there(part, near.join, engine, kept)
+        if engine is not near.engine
+        else _counted(part, near)
+    )
 
 
 def _counted(part: JoinPart, near: Nearby) -> dict[int, dict[str, Any]]:
     """The same, of the rows that were brought."""
     found = near.fetch(*_counts(part, near)).to_pylist()
-    return {r[ROW]: r | {KNOWN: True} | {n: v or 0 for n, v in r.items() if n.startswith(SEEN)} for r in found}
+    return {
+        r[ROW]: r | {KNOWN: True} | {n: v or 0 for n, v in r.items() if n.startswith(SEEN)}
+        for r in found
+    }
 
 
 def _states(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
     """The question of which snapshots have a left row's key, of the rows that were brought."""
-    return part.group_by, ("states", part.keys, _shape(near.join)), lambda: _stated(part, near.join, near.engine, near.con.table(LEFT))
+    return (
+        part.group_by,
+        ("states", part.keys, _shape(near.join)),
+        lambda: _stated(part, near.join, near.engine, near.con.table(LEFT)),
+    )
 
 
 def _stated(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> ir.Table:
-    """By row: how many rows of a day the key has, how many of them had ended by then, when the last of these did, and which snapshot was in force."""
+    """By row: how many rows of a day the key has, how many of them had ended by then, when the last
+    of these did, and which snapshot was in force.
+    """
     rows = EntityRows(part.group_by, engine)
     mine = rows.table.select(**rows.keys(rows.table), **rows.ended(rows.table))
-    left = kept.select(ROW, **{f"_fw_left{i}": kept[k] for i, (k, _) in enumerate(part.keys)}, **{AT: instant(micros(kept[join.left.time]), part.group_by)})
-    both = left.inner_join(mine, [left[f"_fw_left{i}"] == mine[f"_fw_key{i}"] for i in range(len(part.keys))])
+    left = kept.select(
+        ROW,
+        **{f"_fw_left{i}": kept[k] for i, (k, _) in enumerate(part.keys)},
+        **{AT: instant(micros(kept[join.left.time]), part.group_by)},
+    )
+    both = left.inner_join(
+        mine, [left[f"_fw_left{i}"] == mine[f"_fw_key{i}"] for i in range(len(part.keys))]
+    )
     ended = both[EVENT] <= both[AT]
-    known = both.group_by(ROW).agg(**{KNOWN: both[EVENT].count(), SEEN: ended.ifelse(1, 0).sum(), NEWEST: both[EVENT].max(where=ended)})
+    known = both.group_by(ROW).agg(
+        **{
+            KNOWN: both[EVENT].count(),
+            SEEN: ended.ifelse(1, 0).sum(),
+            NEWEST: both[EVENT].max(where=ended),
+        }
+    )
     ends = rows.snapshots().distinct()
-    force = left.inner_join(ends, [ends[EVENT] <= left[AT]]).group_by(ROW).agg(**{AGE: lambda t: t[EVENT].max()})
+    force = (
+        left.inner_join(ends, [ends[EVENT] <= left[AT]])
+        .group_by(ROW)
+        .agg(**{AGE: lambda t: t[EVENT].max()})
+    )
     return known.left_join(force, ROW).drop(f"{ROW}_right")
 
 
@@ -224,17 +300,30 @@ def _counts(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir
         source, left = EventRows(part.group_by, near.engine), near.con.table(LEFT)
         events = source.table
         mine = events.select(**source.keys(events), **{EVENT: micros(events[time])})
-        lefts = left.select(**{f"_fw_left{i}": left[k] for i, (k, _) in enumerate(part.keys)}, **{ROW: left[ROW], TIME: micros(left[join.left.time])})
+        lefts = left.select(
+            **{f"_fw_left{i}": left[k] for i, (k, _) in enumerate(part.keys)},
+            **{ROW: left[ROW], TIME: micros(left[join.left.time])},
+        )
         lefts = lefts.mutate(**{AT: instant(lefts[TIME], part.group_by)})
-        both = lefts.inner_join(mine, [lefts[f"_fw_left{i}"] == mine[f"_fw_key{i}"] for i in range(len(part.keys))])
+        both = lefts.inner_join(
+            mine, [lefts[f"_fw_left{i}"] == mine[f"_fw_key{i}"] for i in range(len(part.keys))]
+        )
         before = both[EVENT] < both[AT]
-        windows = {f"{SEEN}_{w!r}": (before & (both[EVENT] >= source.tail(both[AT], w))).sum() for w in part.group_by.windows if w}
-        return both.group_by(ROW).agg(**{AGE: both[TIME].max() - both[EVENT].max(where=before), SEEN: before.sum()}, **windows)
+        windows = {
+            f"{SEEN}_{w!r}": (before & (both[EVENT] >= source.tail(both[AT], w))).sum()
+            for w in part.group_by.windows
+            if w
+        }
+        return both.group_by(ROW).agg(
+            **{AGE: both[TIME].max() - both[EVENT].max(where=before), SEEN: before.sum()}, **windows
+        )
 
     return part.group_by, ("counts", part.keys, _shape(join)), asked
 
 
-def _counted_there(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> dict[int, dict[str, Any]]:
+def _counted_there(
+    part: JoinPart, join: Join, engine: Engine, kept: ir.Table
+) -> dict[int, dict[str, Any]]:
     """The same, asked of the engine that has the tables."""
     counted = counting(part.group_by)
     at = micros(kept[join.left.time])
@@ -244,10 +333,24 @@ def _counted_there(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -
     spine = base.filter(there).select(**keys, **{AT: base[AT]}).distinct()
     counts = features(spine, counted, engine, newest=True)
     known = EventRows(counted, engine)
-    ever = known.table.select(**known.keys(known.table)).distinct().mutate(**{KNOWN: ibis.literal(value=True)})
-    joined = base.left_join(counts, [*(base[left] == counts[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)), base[AT] == counts[AT]])
+    ever = (
+        known.table.select(**known.keys(known.table))
+        .distinct()
+        .mutate(**{KNOWN: ibis.literal(value=True)})
+    )
+    joined = base.left_join(
+        counts,
+        [
+            *(base[left] == counts[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)),
+            base[AT] == counts[AT],
+        ],
+    )
     joined = joined.mutate(**{AGE: micros(joined[join.left.time]) - joined[NEWEST]})
-    both = joined.left_join(ever, [joined[left] == ever[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)], rname="{name}_ever")
+    both = joined.left_join(
+        ever,
+        [joined[left] == ever[f"_fw_key{i}"] for i, (left, _) in enumerate(part.keys)],
+        rname="{name}_ever",
+    )
     rows = engine.fetch(both.select(ROW, KNOWN, NEWEST, AGE, *(f.name for f in counted.outputs)))
     return {r[ROW]: r for r in rows.to_pylist()}
 
@@ -256,11 +359,16 @@ def counting(group_by: GroupBy) -> GroupBy:
     """The same group-by, with the number of events in each window as its features: n, n_3d, ..."""
     table = group_by.source.table.to_expr()
     windows = tuple(w for w in group_by.windows if w)
-    counts = [Aggregation(table.count().name(SEEN)), *([Aggregation(table.count().name(SEEN), windows)] if windows else [])]
+    counts = [
+        Aggregation(table.count().name(SEEN)),
+        *([Aggregation(table.count().name(SEEN), windows)] if windows else []),
+    ]
     return evolve(group_by, aggregations=counts, features=(), derivations={})
 
 
-def _nulls(join: Join, row: dict[str, Any], facts: list[dict[int, dict[str, Any]]]) -> dict[str, str]:
+def _nulls(
+    join: Join, row: dict[str, Any], facts: list[dict[int, dict[str, Any]]]
+) -> dict[str, str]:
     """For each feature that is null in this row, which kind of null."""
     kinds: dict[str, str] = {}
     for part, known in zip(join.parts, facts, strict=True):
@@ -269,12 +377,19 @@ def _nulls(join: Join, row: dict[str, Any], facts: list[dict[int, dict[str, Any]
             name = f"{part.head}_{feature.name}"
             if row[name] is None:
                 derived = feature in part.group_by.derivations
-                kinds[name] = _inherited(feature, kinds, f"{part.head}_") if derived else _kind(part, feature, row, fact)
+                kinds[name] = (
+                    _inherited(feature, kinds, f"{part.head}_")
+                    if derived
+                    else _kind(part, feature, row, fact)
+                )
     return kinds | {f.name: _inherited(f, kinds) for f in join.derivations if row[f.name] is None}
 
 
 def _inherited(derivation: Feature, kinds: dict[str, str], head: str = "") -> str:
-    """The kind of the first of a derivation's inputs that is null; if none is, its expression gives none."""
+    """The kind of the first of a derivation's inputs that is null.
+
+    If none is, its expression gives none.
+    """
     inputs = (f"{head}{f.name}" for f in derivation.node.find(ops.Field))
     return next((kinds[i] for i in inputs if i in kinds), "undefined")
 

@@ -1,4 +1,6 @@
-"""A group-by, or a reduction that has no name yet, looked at for a sample of its keys: each with its whole history, as of one time."""
+"""A group-by, or a reduction that has no name yet, looked at for a sample of its keys: each with
+its whole history, as of one time.
+"""
 
 from __future__ import annotations
 
@@ -37,20 +39,33 @@ ANY_DAY_US = 946_684_800_000_000  # 2000-01-01, for a table that holds at all ti
 
 
 def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any, spans: Any = ()) -> GroupBy:
-    """A group-by of aggregations or bare reductions: the keys and source of another, or of the table that they are over.
+    """A group-by of aggregations or bare reductions: the keys and source of another, or of the
+    table that they are over.
 
-    A reduction that is more than one of a plain column is called `value`, `value_2`, ... until it has a name.
+    A reduction that is more than one of a plain column is called `value`, `value_2`, ... until it
+    has a name.
     """
     some = [_named(one, i, spans) for i, one in enumerate(flat(what))]
     if isinstance(of, GroupBy):
         return evolve(of, name=NAME, aggregations=some, features=(), derivations={})
     if of is not None:
-        message = f"of= takes a GroupBy, whose keys and source a reduction has, not {type(of).__name__}: give one, or keys= and time= of the reduction's own table"
+        message = (
+            f"of= takes a GroupBy, whose keys and source a reduction has, not {type(of).__name__}:"
+            " give one, or keys= and time= of the reduction's own table"
+        )
         raise DefinitionError(message)
     if keys is None or time is None:
-        message = "a reduction is previewed with the keys and time of a group-by, preview(..., of=group_by), or with its own, preview(..., keys='user_id', time='ts')"
+        message = (
+            "a reduction is previewed with the keys and time of a group-by, preview(...,"
+            " of=group_by), or with its own, preview(..., keys='user_id', time='ts')"
+        )
         raise DefinitionError(message)
-    return GroupBy(name=NAME, source=EventSource(_table(flat(what)), time=time), keys=[keys] if isinstance(keys, str | ir.Value | Deferred) else keys, aggregations=some)
+    return GroupBy(
+        name=NAME,
+        source=EventSource(_table(flat(what)), time=time),
+        keys=[keys] if isinstance(keys, str | ir.Value | Deferred) else keys,
+        aggregations=some,
+    )
 
 
 def _named(one: Any, i: int, spans: Any) -> Aggregation:
@@ -69,15 +84,29 @@ def _named(one: Any, i: int, spans: Any) -> Aggregation:
 def _table(some: Iterable[Any]) -> ir.Table:
     """The table that bound reductions are over."""
     for one in some:
-        node = one.op() if isinstance(one, ir.Value) else one.reduction if isinstance(one, Aggregation) and one.bound else None
+        node = (
+            one.op()
+            if isinstance(one, ir.Value)
+            else one.reduction
+            if isinstance(one, Aggregation) and one.bound
+            else None
+        )
         for read in node.find((ops.Field, ops.CountStar)) if node is not None else ():
             return (read.rel if isinstance(read, ops.Field) else read.arg).to_expr()
-    message = "a deferred expression such as _.price.sum() has no table: preview(..., of=group_by) gives it one"
+    message = (
+        "a deferred expression such as _.price.sum() has no table: preview(..., of=group_by) gives"
+        " it one"
+    )
     raise DefinitionError(message)
 
 
-def sampled(group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime | str | int | None = None) -> Join:
-    """The group-by for a sample of keys, by their hash, as of one time; by default just after its newest event or snapshot."""
+def sampled(
+    group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime | str | int | None = None
+) -> Join:
+    """The group-by for a sample of keys, by their hash, as of one time.
+
+    By default just after its newest event or snapshot.
+    """
     engine = engine_of(con)
     entity = isinstance(group_by.source, EntitySource)
     table = (EntityRows if entity else EventRows)(group_by, engine).table
@@ -86,17 +115,31 @@ def sampled(group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime 
     order = [*(engine.hashed(known[k]) for k in group_by.keys), *(known[k] for k in group_by.keys)]
     found = fetched(engine, known.order_by(order).limit(keys), known.schema())
     if not len(found):
-        message = f"{group_by.name} has no key to look at: its source has no rows with {', '.join(group_by.keys)}"
+        message = (
+            f"{group_by.name} has no key to look at: its source has no rows with"
+            f" {', '.join(group_by.keys)}"
+        )
         raise DefinitionError(message)
     us = _newest(group_by, engine, table) if at is None else at if isinstance(at, int) else _us(at)
     time = name_beside(TIME, found.column_names)
     rows = found.append_column(time, pa.array([us] * len(found), pa.timestamp("us")))
-    left = typed(ibis.memtable(rows), ibis.schema({k: group_by.source.table.schema[k] for k in group_by.keys}))
-    return Join(name=group_by.name, left=EventSource(left, time=time), parts=[group_by], description=group_by.description, owner=group_by.owner)
+    left = typed(
+        ibis.memtable(rows),
+        ibis.schema({k: group_by.source.table.schema[k] for k in group_by.keys}),
+    )
+    return Join(
+        name=group_by.name,
+        left=EventSource(left, time=time),
+        parts=[group_by],
+        description=group_by.description,
+        owner=group_by.owner,
+    )
 
 
 def _newest(group_by: GroupBy, engine: Engine, table: ir.Table) -> int:
-    """The first instant at which everything in the source is known: after its newest event, or the end of its newest day."""
+    """The first instant at which everything in the source is known: after its newest event, or the
+    end of its newest day.
+    """
     if isinstance(group_by.source, EntitySource):
         ends = EntityRows(group_by, engine).ended(table)
         ((newest,),) = engine.rows(table.mutate(**ends).agg(t=lambda t: t[next(iter(ends))].max()))

@@ -38,7 +38,10 @@ COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
 
 @frozen
 class Wanted:
-    """Which left rows: all, or those that pass filters of (column, operator, value); of these some numbers, counted from 0; or one of a key alone."""
+    """Which left rows: all, or those that pass filters of (column, operator, value).
+
+    Of these some numbers, counted from 0; or one of a key alone.
+    """
 
     where: tuple[tuple[str, str, Any], ...] = ()
     only: tuple[int, ...] | None = None
@@ -65,22 +68,43 @@ class Left:
         if wanted.key is not None:
             return 1
         if wanted not in self._counts:
-            ((self._counts[wanted],),) = self.engine.rows(self._kept(wanted).agg(n=lambda t: t.count()))
+            ((self._counts[wanted],),) = self.engine.rows(
+                self._kept(wanted).agg(n=lambda t: t.count())
+            )
         return self._counts[wanted]
 
-    def rows(self, wanted: Wanted, number: int, size: int, pages: int = 1) -> tuple[pa.Table, pa.Table]:
-        """The rows of a page, from 1, and those of its block, numbered from 0 in order of time; DefinitionError past the last.
+    def rows(
+        self, wanted: Wanted, number: int, size: int, pages: int = 1
+    ) -> tuple[pa.Table, pa.Table]:
+        """The rows of a page, from 1, and those of its block, numbered from 0 in order of time.
 
-        A block that is read is of so many pages, the one that is asked for and those beyond it, the way that is turned.
+        DefinitionError past the last.
+
+        A block that is read is of so many pages, the one that is asked for and those beyond it, the
+        way that is turned.
         """
         first, total = (number - 1) * size, self.count(wanted)
         if first >= total > 0:
-            message = f"row {first + 1} is past the end: {title(self.join.left.table)} has {total} rows, {-(-total // size)} pages of {size}"
+            message = (
+                f"row {first + 1} is past the end: {title(self.join.left.table)} has {total} rows,"
+                f" {-(-total // size)} pages of {size}"
+            )
             raise DefinitionError(message)
         there, start, block = self._block or (None, 0, None)
-        if block is None or there != wanted or not start <= first or min(first + size, total) > start + len(block):
-            start = max(0, first - size * (pages - 1)) if there == wanted and first < start else first
-            block = self._alone(wanted) if wanted.key is not None else self._read(wanted, start, size * pages)
+        if (
+            block is None
+            or there != wanted
+            or not start <= first
+            or min(first + size, total) > start + len(block)
+        ):
+            start = (
+                max(0, first - size * (pages - 1)) if there == wanted and first < start else first
+            )
+            block = (
+                self._alone(wanted)
+                if wanted.key is not None
+                else self._read(wanted, start, size * pages)
+            )
             self._block = wanted, start, block
         return block.slice(first - start, size), block
 
@@ -88,7 +112,11 @@ class Left:
         kept = self._kept(wanted)
         asked = kept.order_by(order(self.join, kept)).limit(length, offset=start)
         # Ibis 12 leaves the row number of an offset among Spark's columns
-        rows = self.engine.fetch(asked).select(kept.columns).cast(pa.schema([(n, arrow(t)) for n, t in kept.schema().items()]))
+        rows = (
+            self.engine.fetch(asked)
+            .select(kept.columns)
+            .cast(pa.schema([(n, arrow(t)) for n, t in kept.schema().items()]))
+        )
         return rows.append_column(ROW, pa.array(range(start, start + len(rows)), pa.int64()))
 
     def _kept(self, wanted: Wanted) -> ir.Table:
@@ -98,22 +126,29 @@ class Left:
         if wanted.only is None:
             return table
         numbered = table.mutate(**{ROW: ibis.row_number().over(order_by=order(self.join, table))})
-        return numbered.filter(numbered[ROW].isin(wanted.only) if wanted.only else ibis.literal(value=False)).drop(ROW)
+        return numbered.filter(
+            numbered[ROW].isin(wanted.only) if wanted.only else ibis.literal(value=False)
+        ).drop(ROW)
 
     def _alone(self, wanted: Wanted) -> pa.Table:
         """One row of a key at a time, nothing else in it; by default the newest time of the left."""
         schema, time = self.join.left.table.schema.to_pyarrow(), self.join.left.time
         given = dict(wanted.key or ())
         values = dict.fromkeys(schema.names) | given
-        at = pa.array([self._at(wanted)], pa.timestamp("us")).cast(schema.field(time).type, safe=False)
+        at = pa.array([self._at(wanted)], pa.timestamp("us")).cast(
+            schema.field(time).type, safe=False
+        )
         columns = [at if f.name == time else pa.array([values[f.name]], f.type) for f in schema]
-        return pa.Table.from_arrays([*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW])
+        return pa.Table.from_arrays(
+            [*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW]
+        )
 
     def _at(self, wanted: Wanted) -> int:
         if wanted.at is not None:
             return wanted.at
         if self._newest is None:
             newest = self.engine.fetch(self.table.agg(t=self.table[self.join.left.time].max()))["t"]
-            self._newest = newest.cast(pa.timestamp("us", newest.type.tz)).cast(pa.int64())[0].as_py() or 0
+            self._newest = (
+                newest.cast(pa.timestamp("us", newest.type.tz)).cast(pa.int64())[0].as_py() or 0
+            )
         return self._newest
-

@@ -1,7 +1,9 @@
-"""The rows of a page's keys, brought into an embedded DuckDB: one scan a table, after which every look at them is instant.
+"""The rows of a page's keys, brought into an embedded DuckDB: one scan a table, after which every
+look at them is instant.
 
-Definitions are the same on every engine (rule 11), and a source is row-wise (rule 7): over all rows of some keys, and
-the days of all snapshots, they give these keys what they give over the whole tables.
+Definitions are the same on every engine (rule 11), and a source is row-wise (rule 7): over all rows
+of some keys, and the days of all snapshots, they give these keys what they give over the whole
+tables.
 """
 
 from __future__ import annotations
@@ -40,14 +42,25 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join, JoinPart
     from workbench.guards import Finding
 
-PAGES, ROOM = 8, 200_000  # of pages that are turned to, so many have their keys looked up together, where their rows are likely to be no more
-MOST = 1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
-CHECKED: dict[int, set[int]] = {}  # what was found to be right, by connection (two of them may be equal, and are not the same); a backfill looks again
+PAGES, ROOM = (
+    8,
+    200_000,
+)  # of pages that are turned to, so many have their keys looked up together, where their rows are likely to be no more
+MOST = (
+    1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
+)
+CHECKED: dict[
+    int, set[int]
+    # what was found to be right, by connection (two of them may be equal, and are not the same); a
+    # backfill looks again
+] = {}
 log = logging.getLogger(__name__)
 
 
 class Nearby:
-    """A join's sources for some keys at a time, in tables of the same names as where they come from; `engine` has them."""
+    """A join's sources for some keys at a time, in tables of the same names as where they come
+    from; `engine` has them.
+    """
 
     def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
         self.join, self.origin, self.kind = join, engine, kind
@@ -60,7 +73,9 @@ class Nearby:
         self._checked = _checked(engine.connected)
         self._density: float | None = None  # rows that were brought for a left row
         self.stops = 0  # how often what ran was cancelled
-        self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}  # of definitions that are tied to a connection
+        self._compiled: dict[
+            Any, tuple[str, ibis.Schema]
+        ] = {}  # of definitions that are tied to a connection
         self._identities: dict[int, Hashable | None] = {}
 
     @property
@@ -78,34 +93,56 @@ class Nearby:
         return self._engine
 
     def handed_over(self) -> Nearby:
-        """The same, with what was brought, for another thread; this one brings its rows anew when it is asked again."""
+        """The same, with what was brought, for another thread.
+
+        This one brings its rows anew when it is asked again.
+        """
         other = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
         for held in ("_con", "_engine", "_there", "_compiled", "_checked", "_density"):
             setattr(other, held, getattr(self, held))
-        other._days, other._identities, other.findings = dict(self._days), self._identities, self.findings
+        other._days, other._identities, other.findings = (
+            dict(self._days),
+            self._identities,
+            self.findings,
+        )
         self._con, self._engine, self._there, self._compiled = None, None, {}, {}
         other.left.know(self.left)
         return other
 
     def check(self) -> None:
-        """Refuse sources whose data contradict the definition; once a connection and source, for it scans them."""
+        """Refuse sources whose data contradict the definition.
+
+        Once a connection and source, for it scans them.
+        """
         sources = {hash(p.group_by) for p in self.join.parts}
         if not sources <= self._checked:
             check_sources(self.join, self.origin)
             self._checked |= sources
 
     def pages(self, size: int) -> int:
-        """How many pages of so many left rows to bring at once: one at first, and then those ahead as well, as far as there is room."""
-        return 1 if self._density is None else max(1, min(PAGES, int(ROOM / max(1.0, self._density * size))))
+        """How many pages of so many left rows to bring at once: one at first, and then those ahead
+        as well, as far as there is room.
+        """
+        return (
+            1
+            if self._density is None
+            else max(1, min(PAGES, int(ROOM / max(1.0, self._density * size))))
+        )
 
     def bring(self, rows: pa.Table, meanwhile: Callable[[], None] = lambda: None) -> Engine:
-        """The engine to ask for these left rows: this one, or where the tables are if they cannot be brought.
+        """The engine to ask for these left rows: this one, or where the tables are if they cannot
+        be brought.
 
-        Sources are checked and scanned by a thread, while this one does something else: the engine needs no Python, and
-        Ibis needs nothing else. DefinitionError for data that contradict the definition.
+        Sources are checked and scanned by a thread, while this one does something else: the engine
+        needs no Python, and Ibis needs nothing else. DefinitionError for data that contradict the
+        definition.
         """
         try:
-            wanted = {table: ask for table, ask in self._asks(rows).items() if self._there.get(table) != ask.named}
+            wanted = {
+                table: ask
+                for table, ask in self._asks(rows).items()
+                if self._there.get(table) != ask.named
+            }
         except BeyondReachError as error:
             log.debug("asked where the tables are: %s", error)
             self.check()
@@ -129,8 +166,13 @@ class Nearby:
             self._density = max(map(len, found.values())) / max(1, len(rows))
         return self.engine if found or not wanted else self.origin
 
-    def _read(self, wanted: dict[ops.UnboundTable, Asked], stops: int) -> dict[ops.UnboundTable, pa.Table]:
-        """The rows that are asked for of each table; of none where one cannot be brought. EngineError where that was cancelled."""
+    def _read(
+        self, wanted: dict[ops.UnboundTable, Asked], stops: int
+    ) -> dict[ops.UnboundTable, pa.Table]:
+        """The rows that are asked for of each table; of none where one cannot be brought.
+
+        EngineError where that was cancelled.
+        """
         self.check()
         try:
             return {table: self._one(table, asked) for table, asked in wanted.items()}
@@ -142,10 +184,16 @@ class Nearby:
 
     def _asks(self, rows: pa.Table) -> dict[ops.UnboundTable, Asked]:
         """What of each table these left rows need."""
-        return {table: Asked(tuple((part, _values(part, rows)) for part in parts)) for table, parts in self._tables().items()}
+        return {
+            table: Asked(tuple((part, _values(part, rows)) for part in parts))
+            for table, parts in self._tables().items()
+        }
 
     def _tables(self) -> dict[ops.UnboundTable, list[JoinPart]]:
-        """The tables under the sources, with the parts that read each; tables in memory are anywhere."""
+        """The tables under the sources, with the parts that read each.
+
+        Tables in memory are anywhere.
+        """
         found: dict[ops.UnboundTable, list[JoinPart]] = {}
         for part in self.join.parts:
             table = base(part.group_by.source.table)
@@ -162,13 +210,20 @@ class Nearby:
 
     def _one(self, table: ops.UnboundTable, asked: Asked) -> pa.Table:
         there = rebound(table, self.origin, clean=False).to_expr()
-        mine = reduce(lambda a, b: a | b, (_mine(part.group_by, values, there, table) for part, values in asked.wanted))
+        mine = reduce(
+            lambda a, b: a | b,
+            (_mine(part.group_by, values, there, table) for part, values in asked.wanted),
+        )
         brought = fetched(self.origin, there.filter(mine).limit(MOST + 1), table.schema)
         if len(brought) > MOST:
             message = f"{table.name} has more than {MOST:,} rows of these keys"
             raise BeyondReachError(message)
         parts = [part for part, _ in asked.wanted]
-        days = [self._snapshots(part.group_by, there, table) for part in parts if isinstance(part.group_by.source, EntitySource) and part.group_by.source.snapshot]
+        days = [
+            self._snapshots(part.group_by, there, table)
+            for part in parts
+            if isinstance(part.group_by.source, EntitySource) and part.group_by.source.snapshot
+        ]
         return pa.concat_tables([brought, *days])
 
     def _place(self, table: ops.UnboundTable, rows: pa.Table) -> None:
@@ -181,36 +236,65 @@ class Nearby:
         if space.database:
             con.execute(f"create schema if not exists {'.'.join(place)}")
         con.register("_fw_brought", rows)
-        con.execute(f"create or replace table {'.'.join([*place, quoted(table.name)])} as {self._typed('_fw_brought', table.schema)}")
+        con.execute(
+            f"create or replace table {'.'.join([*place, quoted(table.name)])} as"
+            f" {self._typed('_fw_brought', table.schema)}"
+        )
         con.unregister("_fw_brought")
 
     def _typed(self, name: str, schema: ibis.Schema) -> str:
-        """Rows that are held under a name, with the types that Arrow has as text, and clock times, which Arrow has in nanoseconds."""
+        """Rows that are held under a name, with the types that Arrow has as text, and clock times,
+        which Arrow has in nanoseconds.
+        """
         to = self.con.compiler.type_mapper.to_string
-        replaced = ", ".join(f"cast({self.engine.quoted(n)} as {to(t)}) as {self.engine.quoted(n)}" for n, t in schema.items() if told_as_text(t) or t.is_time())
-        return f"select *{f' replace ({replaced})' if replaced else ''} from {self.engine.quoted(name)}"  # noqa: S608 names are quoted
+        replaced = ", ".join(
+            f"cast({self.engine.quoted(n)} as {to(t)}) as {self.engine.quoted(n)}"
+            for n, t in schema.items()
+            if told_as_text(t) or t.is_time()
+        )
+        # names are quoted
+        return f"select *{f' replace ({replaced})' if replaced else ''} from {self.engine.quoted(name)}"  # noqa: S608
 
     def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
-        """A row without a key for every snapshot of the whole table, since one without the key is in force too (rule 6)."""
+        """A row without a key for every snapshot of the whole table, since one without the key is
+        in force too (rule 6).
+        """
         node = inline(ops.Field(group_by.entity.table, group_by.entity.snapshot))
         columns = tuple(sorted({f.name for f in node.find(ops.Field)}))
         if (table, columns) not in self._days:
-            days = fetched(self.origin, there.select(*columns).distinct(), ibis.schema({c: table.schema[c] for c in columns}))
+            days = fetched(
+                self.origin,
+                there.select(*columns).distinct(),
+                ibis.schema({c: table.schema[c] for c in columns}),
+            )
             schema = table.schema.to_pyarrow()
-            empty = [days[f.name].cast(f.type) if f.name in columns else pa.nulls(len(days), f.type) for f in schema]
+            empty = [
+                days[f.name].cast(f.type) if f.name in columns else pa.nulls(len(days), f.type)
+                for f in schema
+            ]
             self._days[table, columns] = pa.Table.from_arrays(empty, names=schema.names)
         return self._days[table, columns]
 
     # --- what is asked of it
 
     def hold(self, name: str, rows: pa.Table, schema: ibis.Schema | None = None) -> None:
-        """Have rows under this name, in the place of any that had it; in the types of a schema, of the columns that it has."""
-        texts = {} if schema is None else {n: t for n, t in schema.items() if n in rows.column_names and told_as_text(t)}
+        """Have rows under this name, in the place of any that had it.
+
+        In the types of a schema, of the columns that it has.
+        """
+        texts = (
+            {}
+            if schema is None
+            else {n: t for n, t in schema.items() if n in rows.column_names and told_as_text(t)}
+        )
         if not texts:
             self.con.con.register(name, rows)
             return
         self.con.con.register(f"{name}_told", rows)
-        self.con.con.execute(f"create or replace temp view {self.engine.quoted(name)} as {self._typed(f'{name}_told', ibis.schema(texts))}")
+        self.con.con.execute(
+            f"create or replace temp view {self.engine.quoted(name)} as"
+            f" {self._typed(f'{name}_told', ibis.schema(texts))}"
+        )
 
     def held(self, name: str, rows: pa.Table, schema: ibis.Schema | None = None) -> ir.Table:
         """The same, as a table."""
@@ -218,14 +302,21 @@ class Nearby:
         return self.con.table(name)
 
     def lefts(self, name: str, rows: pa.Table, engine: Engine, *, keep: bool = True) -> ir.Table:
-        """Left rows as a table of the engine that is asked, in the left's types; within what it is asked, or kept."""
+        """Left rows as a table of the engine that is asked, in the left's types.
+
+        Within what it is asked, or kept.
+        """
         schema = self.join.left.table.schema
         if engine is self.engine:
             return self.held(name, rows, schema)
         return typed(engine.keep(rows) if keep else engine.local(rows), schema)
 
-    def statement(self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]) -> tuple[str, ibis.Schema]:
-        """An expression that follows from a definition and a key alone, as SQL: written once, though what it reads may be other rows by then."""
+    def statement(
+        self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]
+    ) -> tuple[str, ibis.Schema]:
+        """An expression that follows from a definition and a key alone, as SQL: written once,
+        though what it reads may be other rows by then.
+        """
         mine = self._identity(of)
 
         def write() -> tuple[str, ibis.Schema]:
@@ -245,7 +336,9 @@ class Nearby:
         return found.cast(columns(schema))
 
     def _identity(self, of: GroupBy | Join) -> Hashable | None:
-        if id(of) not in self._identities:  # a part of the join, or the join, which live as long as this
+        if (
+            id(of) not in self._identities
+        ):  # a part of the join, or the join, which live as long as this
             self._identities[id(of)] = identity(of)
         return self._identities[id(of)]
 
@@ -281,10 +374,15 @@ class BeyondReachError(Exception):
 
 def _values(part: JoinPart, rows: pa.Table) -> list[list[Any]]:
     """For each key, the values that the left rows have."""
-    return [sorted({v for v in rows[left].to_pylist() if v is not None}, key=repr) for left, _ in part.keys]
+    return [
+        sorted({v for v in rows[left].to_pylist() if v is not None}, key=repr)
+        for left, _ in part.keys
+    ]
 
 
-def _mine(group_by: GroupBy, values: list[list[Any]], there: ir.Table, table: ops.UnboundTable) -> ir.BooleanValue:
+def _mine(
+    group_by: GroupBy, values: list[list[Any]], there: ir.Table, table: ops.UnboundTable
+) -> ir.BooleanValue:
     """Whether a row may be of one of the keys."""
     found = []
     for key, some in zip(group_by.keys, values, strict=True):

@@ -1,4 +1,6 @@
-"""What explains a value further: its steps as rows, its SQL, its lineage, what a leak would make of it, and what is served."""
+"""What explains a value further: its steps as rows, its SQL, its lineage, what a leak would make of
+it, and what is served.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,29 @@ COPY = re.compile(r' ?<button type="button" data-copy="".*?</button>')
 
 def copied(said: str) -> Markup:
     """A button that copies the code beside or under it."""
-    return tag("button", said, type="button", data_copy="", class_="copy", data_focus=f"copy {said}")
+    return tag(
+        "button", said, type="button", data_copy="", class_="copy", data_focus=f"copy {said}"
+    )
 
 
 def folded(page: Page, moment: Moment, name: str) -> Markup:
-    """The panels of a static page, closed; SQL of the page's own engine alone, which keeps it small."""
-    made = {"Value over time": steps(moment), "SQL": sql(page, moment, (page.near.origin.name,)), "Lineage": drawn_lineage(page, moment, name), "Leak check": leak(moment, name)}
-    read = {said: Markup(COPY.sub("", panel)) for said, panel in made.items()}  # nobody answers a static page's buttons
-    return join(tag("details", tag("summary", said), tag("div", panel, class_="panel")) for said, panel in read.items())
+    """The panels of a static page, closed.
+
+    SQL of the page's own engine alone, which keeps it small.
+    """
+    made = {
+        "Value over time": steps(moment),
+        "SQL": sql(page, moment, (page.near.origin.name,)),
+        "Lineage": drawn_lineage(page, moment, name),
+        "Leak check": leak(moment, name),
+    }
+    read = {
+        said: Markup(COPY.sub("", panel)) for said, panel in made.items()
+    }  # nobody answers a static page's buttons
+    return join(
+        tag("details", tag("summary", said), tag("div", panel, class_="panel"))
+        for said, panel in read.items()
+    )
 
 
 # --- the value over time, as rows
@@ -59,12 +76,35 @@ def steps(moment: Moment) -> Markup:
     rows = []
     for (start, value), end in zip(moment.steps[:STEPS], [*ends, None], strict=False):
         until = "" if end is None else preview_words.time(end - 1)
-        shown = tag("i", "null", class_="nul") if value is None else preview_words.cell(value, places)
+        shown = (
+            tag("i", "null", class_="nul") if value is None else preview_words.cell(value, places)
+        )
         holds = start <= moment.at and (end is None or moment.at < end)
-        rows.append(row((preview_words.time(start - 1), until, tag("b", shown) if holds else shown, _cause(moment, start)), classes={2: "num"}, class_="on" if holds else None))
+        rows.append(
+            row(
+                (
+                    preview_words.time(start - 1),
+                    until,
+                    tag("b", shown) if holds else shown,
+                    _cause(moment, start),
+                ),
+                classes={2: "num"},
+                class_="on" if holds else None,
+            )
+        )
     head = row(("after (UTC)", "up to and at", "value", "because"), "th", {2: "num"})
-    more = [tag("p", f"{len(moment.steps) - STEPS} more changes are not listed", class_="muted")] if len(moment.steps) > STEPS else []
-    table = tag("table", tag("caption", "The value over time"), tag("thead", head), tag("tbody", *rows), class_="ev")
+    more = (
+        [tag("p", f"{len(moment.steps) - STEPS} more changes are not listed", class_="muted")]
+        if len(moment.steps) > STEPS
+        else []
+    )
+    table = tag(
+        "table",
+        tag("caption", "The value over time"),
+        tag("thead", head),
+        tag("tbody", *rows),
+        class_="ev",
+    )
     return join([tag("div", table, class_="scroll", tabindex="0"), *more])
 
 
@@ -75,7 +115,12 @@ def _cause(moment: Moment, start: int) -> str:
     window = moment.feature.window
     if window is not None:
         length = round(window.length.total_seconds() * 1_000_000)
-        said += [f"{_short(e.value)} of {preview_words.time(e.time)[5:16]} is more than {window.words} old, leaves" for e in moment.events if e.time + length == start - 1]
+        said += [
+            f"{_short(e.value)} of {preview_words.time(e.time)[5:16]} is more than {window.words}"
+            " old, leaves"
+            for e in moment.events
+            if e.time + length == start - 1
+        ]
     return ", ".join(said)
 
 
@@ -87,14 +132,27 @@ def _short(value: Any) -> str:
 
 
 def only(page: Page, moment: Moment) -> Join:
-    """A join of the one feature: what its SQL is shown of. Left rows in memory stand as a table `left_rows`."""
+    """A join of the one feature: what its SQL is shown of.
+
+    Left rows in memory stand as a table `left_rows`.
+    """
     group_by, left, named = moment.part.group_by, page.join.left, moment.feature.name
     if isinstance(left.table, ops.InMemoryTable):
         left = EventSource(ibis.table(left.table.schema, name="left_rows"), time=left.time)
     part = moment.part
     if not group_by.taken:
-        kept = [evolve(a, windows=(f.window,) if f.window else ()) for a in group_by.aggregations for f in a.features if f.name == named]
-        part = JoinPart(evolve(group_by, aggregations=kept, derivations={}), keys=dict(part.keys), prefix=part.prefix, max_age=part.max_age)
+        kept = [
+            evolve(a, windows=(f.window,) if f.window else ())
+            for a in group_by.aggregations
+            for f in a.features
+            if f.name == named
+        ]
+        part = JoinPart(
+            evolve(group_by, aggregations=kept, derivations={}),
+            keys=dict(part.keys),
+            prefix=part.prefix,
+            max_age=part.max_age,
+        )
     return evolve(page.join, left=left, parts=[part], derivations={})
 
 
@@ -102,9 +160,37 @@ def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Mark
     """The feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
     made = [(engine_of(None, name).title, by_pairs(join_, engine_of(None, name))) for name in names]
-    blocks = [tag("details", tag("summary", name), tag("div", copied("copy")), tag("pre", text), open="" if name == page.title else None, data_keep_open=f"sql {name}") for name, text in made]
-    note = tag("p", "By pairs: a range join that any database can run. backfill takes a faster plan where there are many rows: explain(join) says which, and why.", class_="muted")
-    return join([tag("div", tag("span", f"{moment.name}: "), tag("code", expression(moment.feature.node)), " ", copied("copy expression"), class_="line"), *blocks, note])
+    blocks = [
+        tag(
+            "details",
+            tag("summary", name),
+            tag("div", copied("copy")),
+            tag("pre", text),
+            open="" if name == page.title else None,
+            data_keep_open=f"sql {name}",
+        )
+        for name, text in made
+    ]
+    note = tag(
+        "p",
+        "By pairs: a range join that any database can run. backfill takes a faster plan where there"
+        " are many rows: explain(join) says which, and why.",
+        class_="muted",
+    )
+    return join(
+        [
+            tag(
+                "div",
+                tag("span", f"{moment.name}: "),
+                tag("code", expression(moment.feature.node)),
+                " ",
+                copied("copy expression"),
+                class_="line",
+            ),
+            *blocks,
+            note,
+        ]
+    )
 
 
 def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
@@ -113,18 +199,50 @@ def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
     table = title(group_by.source.table)
     inputs = sorted({f.name for f in feature.node.find(ops.Field)}) or ["*"]
     time = getattr(group_by.source, "time", None) or getattr(group_by.source, "snapshot", None)
-    window = f"[t − {feature.window.words}, t)" if feature.window else "all time before t" if moment.timed else "the latest snapshot before t"
+    window = (
+        f"[t − {feature.window.words}, t)"
+        if feature.window
+        else "all time before t"
+        if moment.timed
+        else "the latest snapshot before t"
+    )
     schema = group_by.source.table.schema
-    sources = {c: str(schema.get(c, "row")) for c in inputs} | dict.fromkeys(group_by.keys, "key") | ({time: "time"} if time else {})
+    sources = (
+        {c: str(schema.get(c, "row")) for c in inputs}
+        | dict.fromkeys(group_by.keys, "key")
+        | ({time: "time"} if time else {})
+    )
     read = tuple(Box(c, c, f"{told} of {table}", "table") for c, told in sources.items())
-    chain = [Box("made", expression(feature.node), window), Box("feature", moment.name, str(feature.dtype))]
-    chain += [Box("derived", name, moment.derived.partition(" = ")[2])] if name != moment.name else []
+    chain = [
+        Box("made", expression(feature.node), window),
+        Box("feature", moment.name, str(feature.dtype)),
+    ]
+    chain += (
+        [Box("derived", name, moment.derived.partition(" = ")[2])] if name != moment.name else []
+    )
     chain.append(Box("join", page.join.name, f"left {title(page.join.left.table)}", "mine"))
     edges = [*((b.id, chain[0].id) for b in read), *((a.id, b.id) for a, b in pairwise(chain))]
-    said = f"Lineage of {name}: {' and '.join(b.name for b in read)}, then {', then '.join(b.name for b in chain)}"
+    said = (
+        f"Lineage of {name}: {' and '.join(b.name for b in read)}, then"
+        f" {', then '.join(b.name for b in chain)}"
+    )
     graph = Graph((read, *((b,) for b in chain)), tuple(edges))
-    facts = [("keys", ", ".join(f"{left} = {key}" if left != key else key for left, key in moment.part.keys)), ("topic", str(getattr(group_by.source, "topic", None) or "none")), ("window", window), ("owner", group_by.owner or "none given"), ("about", group_by.description or "no description")]
-    return join([tag("div", drawing(graph, said), class_="scroll", tabindex="0"), tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain")])
+    facts = [
+        (
+            "keys",
+            ", ".join(f"{left} = {key}" if left != key else key for left, key in moment.part.keys),
+        ),
+        ("topic", str(getattr(group_by.source, "topic", None) or "none")),
+        ("window", window),
+        ("owner", group_by.owner or "none given"),
+        ("about", group_by.description or "no description"),
+    ]
+    return join(
+        [
+            tag("div", drawing(graph, said), class_="scroll", tabindex="0"),
+            tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain"),
+        ]
+    )
 
 
 def pinned(page: Page, moment: Moment, name: str) -> Markup:
@@ -134,8 +252,22 @@ def pinned(page: Page, moment: Moment, name: str) -> Markup:
         source = written(moment, name, page.engine)
     except DefinitionError as refusal:
         return tag("p", str(refusal), class_="muted")
-    note = tag("p", "Runs in a cell and under pytest: from workbench.feature_tests.feature_check import check.", class_="muted")
-    return tag("div", tag("div", tag("span", "This key, its events, t and the value, as a test "), copied("copy test"), tag("pre", source), class_="line"), note)
+    note = tag(
+        "p",
+        "Runs in a cell and under pytest: from workbench.feature_tests.feature_check import check.",
+        class_="muted",
+    )
+    return tag(
+        "div",
+        tag(
+            "div",
+            tag("span", "This key, its events, t and the value, as a test "),
+            copied("copy test"),
+            tag("pre", source),
+            class_="line",
+        ),
+        note,
+    )
 
 
 # --- a lesson
@@ -145,17 +277,68 @@ def leak(moment: Moment, name: str) -> Markup:
     """What a join that forgets the time would have given, and why that is wrong."""
     after = moment.count("at or after t")
     if not moment.timed:
-        return tag("p", "An entity's row is the latest snapshot that had ended by t: a later one is never read.", class_="muted")
+        return tag(
+            "p",
+            "An entity's row is the latest snapshot that had ended by t: a later one is never"
+            " read.",
+            class_="muted",
+        )
     if not after:
-        return tag("p", "This key has no event at or after t, so nothing could leak into this value. Move t to the left to see what would.", class_="muted")
+        return tag(
+            "p",
+            "This key has no event at or after t, so nothing could leak into this value. Move t to"
+            " the left to see what would.",
+            class_="muted",
+        )
     right, wrong = moment.value, moment.leaked
     heads = row(("", "value", "events"), "th", {1: "num", 2: "num"})
     counts = moment.count("counts")
     rows = [
-        row((tag("b", "events before t count: right"), tag("b", preview_words.full(right)), f"{counts:,}"), classes={1: "num", 2: "num"}),
-        row(("events at or after t count too: a leak", preview_words.full(wrong), f"{counts + after:,}"), classes={1: "num", 2: "num"}),
+        row(
+            (
+                tag("b", "events before t count: right"),
+                tag("b", preview_words.full(right)),
+                f"{counts:,}",
+            ),
+            classes={1: "num", 2: "num"},
+        ),
+        row(
+            (
+                "events at or after t count too: a leak",
+                preview_words.full(wrong),
+                f"{counts + after:,}",
+            ),
+            classes={1: "num", 2: "num"},
+        ),
     ]
     same = wrong == right
-    lesson = "Here both are equal by chance; a model would still learn from what it cannot know when it is asked." if same else "In training the model would see the second number; when it is asked, at t, only the first can be known. That difference is what makes a model good offline and bad in use."
-    subject = [] if name == moment.name else [tag("p", f"Shown for {moment.name}, which {name} is derived from.", class_="muted")]
-    return join([scrolled(tag("table", tag("caption", "With and without a leak"), tag("thead", heads), tag("tbody", *rows), class_="narrow")), *subject, tag("p", lesson)])
+    lesson = (
+        "Here both are equal by chance; a model would still learn from what it cannot know when it"
+        " is asked."
+        if same
+        else (
+            "In training the model would see the second number; when it is asked, at t, only the"
+            " first can be known. That difference is what makes a model good offline and bad in"
+            " use."
+        )
+    )
+    subject = (
+        []
+        if name == moment.name
+        else [tag("p", f"Shown for {moment.name}, which {name} is derived from.", class_="muted")]
+    )
+    return join(
+        [
+            scrolled(
+                tag(
+                    "table",
+                    tag("caption", "With and without a leak"),
+                    tag("thead", heads),
+                    tag("tbody", *rows),
+                    class_="narrow",
+                )
+            ),
+            *subject,
+            tag("p", lesson),
+        ]
+    )

@@ -1,4 +1,7 @@
-"""A preview as HTML: the grid, one value, its timeline and its events; complete without script, with controls where it is live."""
+"""A preview as HTML: the grid, one value, its timeline and its events.
+
+Complete without script, with controls where it is live.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,40 @@ if TYPE_CHECKING:
     from workbench.previews.explained_value import Moment
     from workbench.previews.grid_page import Page
 
-HEADLINE, NAMED, UNFOLDED = 80, 80, 20_000  # characters of a value at large, of a key's, and of a value that is unfolded
+HEADLINE, NAMED, UNFOLDED = (
+    80,
+    80,
+    20_000,
+)  # characters of a value at large, of a key's, and of a value that is unfolded
 DOTS = {"counts": "pt", "at or after t": "pt open"}
 
 
-def html(page: Page, moment: Moment | None, chosen: int, name: str, panels: Markup | None = None, strip: Markup | None = None) -> Markup:
-    """The whole static output for one page of rows and one chosen cell; `panels` are what explains further, folded."""
-    body = [head(page), *([strip] if strip else []), tag("div", legend(page, counted=True), class_="bar"), grid(page, chosen, name)]
+def html(
+    page: Page,
+    moment: Moment | None,
+    chosen: int,
+    name: str,
+    panels: Markup | None = None,
+    strip: Markup | None = None,
+) -> Markup:
+    """The whole static output for one page of rows and one chosen cell.
+
+    `panels` are what explains further, folded.
+    """
+    body = [
+        head(page),
+        *([strip] if strip else []),
+        tag("div", legend(page, counted=True), class_="bar"),
+        grid(page, chosen, name),
+    ]
     if moment is not None:
         body.append(tag("div", *_detail(page, moment, chosen, name), class_="detail"))
-    return section(*body, *([panels] if panels else []), label=f"Point-in-time preview of {page.join.name}", static=True)
+    return section(
+        *body,
+        *([panels] if panels else []),
+        label=f"Point-in-time preview of {page.join.name}",
+        static=True,
+    )
 
 
 def head(page: Page, *more: Any) -> Markup:
@@ -36,7 +63,13 @@ def head(page: Page, *more: Any) -> Markup:
     kind = page.near.kind
     what = preview_words.plural(page.total, "left row" if kind == "Join" else "sampled key")
     size = f"{what} × {preview_words.plural(len(page.outputs), 'feature')} · {page.title}"
-    return tag("header", tag("h3", page.join.name), tag("span", kind, class_="chip"), tag("span", size, class_="muted"), *more)
+    return tag(
+        "header",
+        tag("h3", page.join.name),
+        tag("span", kind, class_="chip"),
+        tag("span", size, class_="muted"),
+        *more,
+    )
 
 
 def legend(page: Page, *, counted: bool = False) -> Markup:
@@ -44,7 +77,11 @@ def legend(page: Page, *, counted: bool = False) -> Markup:
     used = [k for k in NULL_WORDS if any(k in kinds.values() for kinds in page.nulls)]
     said = (tag("span", tag("i", k), f" {NULL_WORDS[k]}") for k in used)
     last = page.first + len(page.rows)
-    shown = [tag("span", f"rows {page.first + 1}–{last} of {page.total:,}", class_="end")] if counted else []
+    shown = (
+        [tag("span", f"rows {page.first + 1}–{last} of {page.total:,}", class_="end")]
+        if counted
+        else []
+    )
     return tag("span", *said, *shown, class_="legend")
 
 
@@ -53,39 +90,78 @@ def legend(page: Page, *, counted: bool = False) -> Markup:
 
 def alone(page: Page, moment: Moment | None, chosen: int, name: str) -> Markup:
     """One value and what stands behind it, without its page."""
-    return Markup("") if moment is None else tag("div", *_detail(page, moment, chosen, name), class_="detail")
+    return (
+        Markup("")
+        if moment is None
+        else tag("div", *_detail(page, moment, chosen, name), class_="detail")
+    )
 
 
 def _detail(page: Page, moment: Moment, chosen: int, name: str) -> list[Markup]:
     parts = [said(page, moment, chosen, name)]
     if moment.timed and moment.events:
-        parts += [key_of_marks(moment), tag("div", chart(moment), class_="scroll", tabindex="0"), evidence(moment)]
+        parts += [
+            key_of_marks(moment),
+            tag("div", chart(moment), class_="scroll", tabindex="0"),
+            evidence(moment),
+        ]
     return parts
 
 
 def evidence(moment: Moment) -> Markup:
     """The events, and the same input over other windows."""
-    return tag("div", tag("div", _events(moment), class_="scroll", tabindex="0", data_keep="events"), _others(moment), class_="two")
+    return tag(
+        "div",
+        tag("div", _events(moment), class_="scroll", tabindex="0", data_keep="events"),
+        _others(moment),
+        class_="two",
+    )
 
 
 def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Markup:
     """The value, its full name, and what counts in it."""
     value = moment.row[name]
     kind = page.nulls[chosen].get(name) if value is None else None
-    keys = ", ".join(f"{left} {preview_words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys)
+    keys = ", ".join(
+        f"{left} {preview_words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys
+    )
     told = preview_words.full(value, UNFOLDED)
     long = len(told) > HEADLINE
     number = tag("span", preview_words.cell(value) if long else told, class_="v")
-    facts = [f"{keys} as of {preview_words.time(moment.at)} UTC", *([f"row {page.first + chosen + 1}"] if page.total > 1 else [])]
+    facts = [
+        f"{keys} as of {preview_words.time(moment.at)} UTC",
+        *([f"row {page.first + chosen + 1}"] if page.total > 1 else []),
+    ]
     if moment.at != moment.asked:
         facts[0] += f", the midnight at or before {preview_words.time(moment.asked)}"
     if kind:
         facts.append(f"{kind}: {NULL_WORDS[kind]}")
     if moment.timed:
         facts += _counted(moment)
-    extra = [tag("details", tag("summary", "the whole value"), tag("pre", told), class_="inline sub", data_keep_open="value")] if long else []
+    extra = (
+        [
+            tag(
+                "details",
+                tag("summary", "the whole value"),
+                tag("pre", told),
+                class_="inline sub",
+                data_keep_open="value",
+            )
+        ]
+        if long
+        else []
+    )
     extra += [tag("span", moment.derived, class_="sub")] if moment.derived else []
-    return tag("div", number, tag("code", name), *more, tag("span", " · ".join(facts), class_="sub"), *extra, class_="say", aria_live="polite")
+    return tag(
+        "div",
+        number,
+        tag("code", name),
+        *more,
+        tag("span", " · ".join(facts), class_="sub"),
+        *extra,
+        class_="say",
+        aria_live="polite",
+    )
 
 
 def _counted(moment: Moment) -> list[str]:
@@ -94,9 +170,21 @@ def _counted(moment: Moment) -> list[str]:
         return [f"no event of this key in {what}"]
     them = f"rows of {what}" if what.startswith("the ") else what  # a file has no name
     shown = [f"{moment.count('counts'):,} of {moment.total:,} {them} count"]
-    named = (("too old", "older than the window"), ("filtered out", "filtered out by where"), ("input null", "without a value"), ("at or after t", "at or after t"))
+    named = (
+        ("too old", "older than the window"),
+        ("filtered out", "filtered out by where"),
+        ("input null", "without a value"),
+        ("at or after t", "at or after t"),
+    )
     shown += [f"{n:,} {said}" for status, said in named if (n := moment.count(status))]
-    return [*shown, *([f"the {len(moment.events)} around the window are shown"] if moment.total > len(moment.events) else [])]
+    return [
+        *shown,
+        *(
+            [f"the {len(moment.events)} around the window are shown"]
+            if moment.total > len(moment.events)
+            else []
+        ),
+    ]
 
 
 def _dot(status: str) -> Markup:
@@ -105,31 +193,96 @@ def _dot(status: str) -> Markup:
 
 def key_of_marks(moment: Moment) -> Markup:
     """Which mark is which status."""
-    used = [s for s in ("counts", "too old", "filtered out", "input null", "at or after t") if moment.count(s)]
-    return tag("div", *(tag("span", _dot(s), " ", s) for s in used), tag("span", "all times UTC", class_="end"), class_="legend")
+    used = [
+        s
+        for s in ("counts", "too old", "filtered out", "input null", "at or after t")
+        if moment.count(s)
+    ]
+    return tag(
+        "div",
+        *(tag("span", _dot(s), " ", s) for s in used),
+        tag("span", "all times UTC", class_="end"),
+        class_="legend",
+    )
 
 
 def _events(moment: Moment) -> Markup:
     beside = list(moment.events[0].beside)
     places = preview_words.decimals(e.value for e in moment.events)
-    heads = ["in the value?", "event time (UTC)", "before t", _input_name(moment), "running", "without it", *beside]
+    heads = [
+        "in the value?",
+        "event time (UTC)",
+        "before t",
+        _input_name(moment),
+        "running",
+        "without it",
+        *beside,
+    ]
     numeric = dict.fromkeys(range(1, 6), "num")
-    rows = [row(_event(e, moment, places, beside), classes=numeric, class_=None if e.status == "counts" else "out") for e in moment.events]
-    caption = tag("caption", f"Events of the key around {preview_words.time(moment.at)} and whether each is in the value")
-    head = tag("tr", *(tag("th", h, scope="col", class_=numeric.get(i)) for i, h in enumerate(heads)))
+    rows = [
+        row(
+            _event(e, moment, places, beside),
+            classes=numeric,
+            class_=None if e.status == "counts" else "out",
+        )
+        for e in moment.events
+    ]
+    caption = tag(
+        "caption",
+        f"Events of the key around {preview_words.time(moment.at)} and whether each is in the"
+        " value",
+    )
+    head = tag(
+        "tr", *(tag("th", h, scope="col", class_=numeric.get(i)) for i, h in enumerate(heads))
+    )
     return tag("table", caption, tag("thead", head), tag("tbody", *rows), class_="ev")
 
 
 def _input_name(moment: Moment) -> str:
-    return next((w for w in (expression(a) for op in [moment.feature.node] for a in op.__args__ if hasattr(a, "dtype")) if len(w) <= 24), "value")  # noqa: PLR2004 a column's head
+    return next(
+        (
+            w
+            for w in (
+                expression(a)
+                for op in [moment.feature.node]
+                for a in op.__args__
+                if hasattr(a, "dtype")
+            )
+            if len(w) <= 24  # noqa: PLR2004 a column's head
+        ),
+        "value",
+    )
 
 
 def _event(e: Event, moment: Moment, places: int, beside: Sequence[str]) -> list[Any]:
     counts = e.status == "counts" and moment.whole
     value = "null" if e.value is None else preview_words.cell(e.value, places)
     running = tag("b", _maybe(e.running)) if counts else ""
-    ago = preview_words.span(moment.at - e.time) if e.time < moment.at else f"+{preview_words.span(e.time - moment.at)}"
-    return [join([_dot(e.status), " ", e.status]), preview_words.time(e.time), ago, value, running, _maybe(e.without) if counts else "", *("" if e.beside[c] is None else str(e.beside[c]) if isinstance(e.beside[c], int) else preview_words.cell(e.beside[c]) for c in beside)]
+    ago = (
+        preview_words.span(moment.at - e.time)
+        if e.time < moment.at
+        else f"+{preview_words.span(e.time - moment.at)}"
+    )
+    return [
+        join([_dot(e.status), " ", e.status]),
+        preview_words.time(e.time),
+        ago,
+        value,
+        running,
+        _maybe(e.without) if counts else "",
+        *(
+            (
+                ""
+                if e.beside[c] is None
+                else (
+                    str(e.beside[c])
+                    if isinstance(e.beside[c], int)
+                    else preview_words.cell(e.beside[c])
+                )
+            )
+            for c in beside
+        ),
+    ]
 
 
 def _maybe(value: Any) -> str:
@@ -143,8 +296,42 @@ def _others(moment: Moment) -> Markup:
     rows = []
     for window, values in moment.others:
         named = dict(values)
-        rows.append(row([window, *(("null" if named[h] is None else preview_words.cell(named[h], places)) if h in named else "" for h in heads)], classes=numeric))
-    head = tag("tr", tag("th", "window", scope="col"), *(tag("th", h, scope="col", class_="num") for h in heads))
-    table = tag("table", tag("caption", "The same input over other windows"), tag("thead", head), tag("tbody", *rows))
-    note = tag("p", "A window is [t − w, t): an event at exactly t − w counts, one at exactly t does not.", class_="muted")
-    return tag("div", tag("h4", "Same key, same t"), tag("div", table, class_="scroll", tabindex="0"), note, class_="card")
+        rows.append(
+            row(
+                [
+                    window,
+                    *(
+                        (
+                            ("null" if named[h] is None else preview_words.cell(named[h], places))
+                            if h in named
+                            else ""
+                        )
+                        for h in heads
+                    ),
+                ],
+                classes=numeric,
+            )
+        )
+    head = tag(
+        "tr",
+        tag("th", "window", scope="col"),
+        *(tag("th", h, scope="col", class_="num") for h in heads),
+    )
+    table = tag(
+        "table",
+        tag("caption", "The same input over other windows"),
+        tag("thead", head),
+        tag("tbody", *rows),
+    )
+    note = tag(
+        "p",
+        "A window is [t − w, t): an event at exactly t − w counts, one at exactly t does not.",
+        class_="muted",
+    )
+    return tag(
+        "div",
+        tag("h4", "Same key, same t"),
+        tag("div", table, class_="scroll", tabindex="0"),
+        note,
+        class_="card",
+    )

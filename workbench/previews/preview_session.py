@@ -1,4 +1,6 @@
-"""What a live preview answers: each request changes the state, asks the engine, and draws the parts that differ."""
+"""What a live preview answers: each request changes the state, asks the engine, and draws the parts
+that differ.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,23 @@ CHECKS = "guards"  # the slot of what runs behind what a person moves
 
 
 class Explorer:
-    """A preview that can be moved through. Requests of one slot come one at a time, from a worker thread."""
+    """A preview that can be moved through.
+
+    Requests of one slot come one at a time, from a worker thread.
+    """
 
     kinds = KINDS
 
-    def __init__(self, queries: Queries, state: State, told: Callable[[tuple[Finding, ...]], None] | None = None) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        state: State,
+        told: Callable[[tuple[Finding, ...]], None] | None = None,
+    ) -> None:
         self.queries, self.state, self._told_of = queries, state, told
-        self._drawing = threading.RLock()  # a second view may be drawn while the first one is answered
+        self._drawing = (
+            threading.RLock()
+        )  # a second view may be drawn while the first one is answered
 
     # --- the whole
 
@@ -67,7 +79,11 @@ class Explorer:
         if self.queries.near.findings is not None:
             found = self.queries.guards()
             return tag("div", guards_html(found) if found else "", data_part="guards")
-        said = tag("p", "Guards look at the data …", class_="muted bar") if self.queries.near.kind in GUARDED else ""
+        said = (
+            tag("p", "Guards look at the data …", class_="muted bar")
+            if self.queries.near.kind in GUARDED
+            else ""
+        )
         return tag("div", said, data_part="guards", data_ask="guards", data_slot=CHECKS)
 
     def _end(self) -> Markup:
@@ -76,11 +92,27 @@ class Explorer:
             return Markup("")
         said = tag("span", published, class_="mark ok" if published == "published" else "muted")
         call = f"publish({variable_for(self.queries.join, self.queries.join.name)}, store)"
-        todo = [" ", tag("button", "Publish: copy the call", type="button", class_="primary", data_copy=call, title=call)] if published == "not published" else []
+        todo = (
+            [
+                " ",
+                tag(
+                    "button",
+                    "Publish: copy the call",
+                    type="button",
+                    class_="primary",
+                    data_copy=call,
+                    title=call,
+                ),
+            ]
+            if published == "not published"
+            else []
+        )
         return tag("span", said, *todo, class_="end")
 
     def _bar(self, shown: Any) -> Markup:
-        return controls_html.bar(shown, self.state, drawn.legend(shown), badge(shown, self.queries.certificate(shown)))
+        return controls_html.bar(
+            shown, self.state, drawn.legend(shown), badge(shown, self.queries.certificate(shown))
+        )
 
     def _grid(self, shown: Any) -> Markup:
         return grid(shown, self.state.row, self.state.feature, self.state)
@@ -89,14 +121,47 @@ class Explorer:
         if moment is None:
             return Markup("")
         shown, name = self.queries.page(state), state.feature
-        leaked = [tag("span", f"{preview_words.full(moment.leaked)} if events at or after t counted: a leak", class_="leaked mark warn")] if state.leak and moment.timed else []
+        leaked = (
+            [
+                tag(
+                    "span",
+                    f"{preview_words.full(moment.leaked)} if events at or after t counted: a leak",
+                    class_="leaked mark warn",
+                )
+            ]
+            if state.leak and moment.timed
+            else []
+        )
         parts = [drawn.said(shown, moment, state.row, name, *leaked)]
         if moment.timed and moment.events:
-            parts += [tag("div", controls_html.as_of(moment, state), drawn.key_of_marks(moment), class_="line")]
-            parts += [tag("div", tag("div", controls_html.slider(moment), chart(moment), class_="chart"), class_="scroll", data_keep="chart")]
+            parts += [
+                tag(
+                    "div",
+                    controls_html.as_of(moment, state),
+                    drawn.key_of_marks(moment),
+                    class_="line",
+                )
+            ]
+            parts += [
+                tag(
+                    "div",
+                    tag("div", controls_html.slider(moment), chart(moment), class_="chart"),
+                    class_="scroll",
+                    data_keep="chart",
+                )
+            ]
         elif moment.timed:
             parts += [controls_html.as_of(moment, state)]
-        parts += [controls_html.tabs(state, published=self.queries.published() is not None), tag("div", self._panel(moment, state), role="tabpanel", data_part="panel", class_="panel")]
+        parts += [
+            controls_html.tabs(state, published=self.queries.published() is not None),
+            tag(
+                "div",
+                self._panel(moment, state),
+                role="tabpanel",
+                data_part="panel",
+                class_="panel",
+            ),
+        ]
         return join(parts)
 
     def _panel(self, moment: Moment, state: State) -> Markup:
@@ -105,7 +170,9 @@ class Explorer:
             case "steps":
                 return panels_html.steps(moment)
             case "distribution":
-                return drawn_distribution(self.queries.distribution(state, name), self.queries.sample(state))
+                return drawn_distribution(
+                    self.queries.distribution(state, name), self.queries.sample(state)
+                )
             case "sql":
                 return panels_html.sql(shown, moment)
             case "lineage":
@@ -116,11 +183,19 @@ class Explorer:
                 return panels_html.leak(moment, name)
             case "served":
                 return self.queries.served(moment, name)
-        return drawn.evidence(moment) if moment.timed and moment.events else tag("p", "No event of this key stands behind this value.", class_="muted")
+        return (
+            drawn.evidence(moment)
+            if moment.timed and moment.events
+            else tag("p", "No event of this key stands behind this value.", class_="muted")
+        )
 
     def _moment(self, state: State) -> Moment | None:
         shown = self.queries.page(state)
-        return self.queries.moment(shown, shown.rows[state.row], state.feature, state.at) if shown.rows else None
+        return (
+            self.queries.moment(shown, shown.rows[state.row], state.feature, state.at)
+            if shown.rows
+            else None
+        )
 
     # --- requests
 
@@ -149,7 +224,9 @@ class Explorer:
         try:
             bound = signature(asked).bind(push, **request.params)
         except TypeError as error:
-            message = f"{request.kind} is asked for with {', '.join(KINDS[request.kind]) or 'nothing'}"
+            message = (
+                f"{request.kind} is asked for with {', '.join(KINDS[request.kind]) or 'nothing'}"
+            )
             raise RefusedError(message) from error
         return asked(*bound.args)
 
@@ -165,7 +242,11 @@ class Explorer:
         """Take a state on, and draw these parts of it."""
         self.state = state
         shown = self.queries.page(state)
-        made = {"bar": partial(self._bar, shown), "grid": partial(self._grid, shown), "detail": partial(self._detail, moment, state)}
+        made = {
+            "bar": partial(self._bar, shown),
+            "grid": partial(self._grid, shown),
+            "detail": partial(self._detail, moment, state),
+        }
         return Reply({name: made[name]() for name in names}, say)
 
     def _turned(self, state: State, push: Callable[[Reply], None]) -> Reply:
@@ -178,12 +259,26 @@ class Explorer:
     def _page(self, push: Callable[[Reply], None], page: int) -> Reply:
         return self._turned(self.state.turned(page), push)
 
-    def _rows(self, push: Callable[[Reply], None], column: str = "", op: str = "=", value: str = "") -> Reply:
+    def _rows(
+        self, push: Callable[[Reply], None], column: str = "", op: str = "=", value: str = ""
+    ) -> Reply:
         return self._turned(self.state.kept(column, op, value, self.queries.schema), push)
 
     def _guard(self, push: Callable[[Reply], None], guard: str) -> Reply:
         rows = self.queries.offending(guard)
-        return self._turned(evolve(self.state, page=1, row=0, at=None, where=(), key=None, only=rows, because=f"rows of the guard {guard}"), push)
+        return self._turned(
+            evolve(
+                self.state,
+                page=1,
+                row=0,
+                at=None,
+                where=(),
+                key=None,
+                only=rows,
+                because=f"rows of the guard {guard}",
+            ),
+            push,
+        )
 
     def _key(self, push: Callable[[Reply], None], key: str) -> Reply:
         return self._turned(self.state.alone(key, self.queries.keys), push)
@@ -207,7 +302,11 @@ class Explorer:
         moment = self._moment(self.state)
         to = None if moment is None else moment.change(1 if direction > 0 else -1)
         if to is None:
-            return Reply(say="there is no " + ("later" if direction > 0 else "earlier") + " change of this value")
+            return Reply(
+                say="there is no "
+                + ("later" if direction > 0 else "earlier")
+                + " change of this value"
+            )
         # to the left, the last instant at which the value was another one
         return self._as_of(push, to if direction > 0 else to - 1)
 
@@ -218,7 +317,9 @@ class Explorer:
     def _compare(self, _push: Callable[[Reply], None]) -> Reply:
         shown = self.queries.page(self.state)
         found = self.queries.compared(shown)
-        drawn_ = {"bar": self._bar(shown)} | ({} if found else {"detail": Markup(found._repr_html_())})
+        drawn_ = {"bar": self._bar(shown)} | (
+            {} if found else {"detail": Markup(found._repr_html_())}
+        )
         return Reply(drawn_, found.verdict)
 
     def _leak(self, _push: Callable[[Reply], None]) -> Reply:

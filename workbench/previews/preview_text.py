@@ -1,4 +1,6 @@
-"""A preview as text: the same facts as the page, for a terminal and for whoever cannot see the drawing."""
+"""A preview as text: the same facts as the page, for a terminal and for whoever cannot see the
+drawing.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,26 @@ if TYPE_CHECKING:
 FEATURES = 4  # columns of the grid that fit a terminal: the chosen one and its neighbours
 NAMED = 80  # characters of a key's value
 WIDE = 61  # characters of the timeline
-MARKS = {"counts": "●", "too old": "·", "filtered out": "·", "input null": "·", "at or after t": "○"}
+MARKS = {
+    "counts": "●",
+    "too old": "·",
+    "filtered out": "·",
+    "input null": "·",
+    "at or after t": "○",
+}
 
 
 def text(page: Page, moment: Moment | None, chosen: int, name: str) -> str:
     """The page around the chosen feature, its value, the timeline and the events."""
     last = page.first + len(page.rows)
-    lines = [f"{page.join.name}  (rows {page.first + 1}-{last} of {page.total:,}, {preview_words.plural(len(page.outputs), 'feature')}, {page.title})", "", *_grid(page, chosen, name)]
+    lines = [
+        (
+            f"{page.join.name}  (rows {page.first + 1}-{last} of {page.total:,},"
+            f" {preview_words.plural(len(page.outputs), 'feature')}, {page.title})"
+        ),
+        "",
+        *_grid(page, chosen, name),
+    ]
     if moment is not None:
         lines += ["", *_value(page, moment, chosen, name)]
     return written(line.rstrip() for line in lines)
@@ -32,18 +47,44 @@ def _grid(page: Page, chosen: int, name: str) -> list[str]:
     names = [f.name for f in page.outputs]
     at = min(max(0, names.index(name) - 1), max(0, len(names) - FEATURES))
     shown = names[at : at + FEATURES]
-    lefts = [page.join.left.time, *dict.fromkeys(left for part in page.join.parts for left, _ in part.keys)]
+    lefts = [
+        page.join.left.time,
+        *dict.fromkeys(left for part in page.join.parts for left, _ in part.keys),
+    ]
     places = {n: preview_words.decimals(r[n] for r in page.rows) for n in shown}
     rows = []
     for i, r in enumerate(page.rows):
         cells = [_cell(r[n], page.nulls[i].get(n), places[n]) for n in shown]
-        rows.append([">" if i == chosen else "", str(page.first + i + 1), *(_cell(r[c], None, 2) for c in lefts), *cells])
+        rows.append(
+            [
+                ">" if i == chosen else "",
+                str(page.first + i + 1),
+                *(_cell(r[c], None, 2) for c in lefts),
+                *cells,
+            ]
+        )
     heads = {f"{p.head}_{f.name}": f.name for p in page.join.parts for f in p.group_by.outputs}
     if len({heads.get(n, n) for n in shown}) < len(shown):
         heads = {}
-    lines = table(["", "row", *lefts, *(heads.get(n, n) for n in shown)], rows, right=range(1, 3 + len(lefts) + len(shown)))
+    lines = table(
+        ["", "row", *lefts, *(heads.get(n, n) for n in shown)],
+        rows,
+        right=range(1, 3 + len(lefts) + len(shown)),
+    )
     rest = len(names) - len(shown)
-    return [*lines, *([f"  {rest} more feature{'s' if rest > 1 else ''}: feature= shows another, .rows has all"] if rest else [])]
+    return [
+        *lines,
+        *(
+            [
+                (
+                    f"  {rest} more feature{'s' if rest > 1 else ''}: feature= shows another, .rows"
+                    " has all"
+                )
+            ]
+            if rest
+            else []
+        ),
+    ]
 
 
 def _cell(value: Any, kind: str | None, places: int) -> str:
@@ -51,17 +92,40 @@ def _cell(value: Any, kind: str | None, places: int) -> str:
 
 
 def _value(page: Page, moment: Moment, chosen: int, name: str) -> list[str]:
-    keys = ", ".join(f"{left} {preview_words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys)
+    keys = ", ".join(
+        f"{left} {preview_words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys
+    )
     kind = page.nulls[chosen].get(name)
     why = f"  ({kind}: {NULL_WORDS[kind]})" if kind else ""
-    lines = [f"{name} = {preview_words.full(moment.row[name])}{why}", f"  {keys} as of {preview_words.time(moment.at)} UTC"]
+    lines = [
+        f"{name} = {preview_words.full(moment.row[name])}{why}",
+        f"  {keys} as of {preview_words.time(moment.at)} UTC",
+    ]
     lines += [f"  {moment.derived}"] if moment.derived else []
     if not moment.timed or not moment.events:
         return lines
     window = f"[t - {moment.feature.window.words}, t)" if moment.feature.window else "(-inf, t)"
-    counted = f"  {moment.count('counts'):,} of {moment.total:,} events count; the window is {window}: an event at t does not"
-    rows = [[e.status, preview_words.time(e.time), "" if e.value is None else preview_words.cell(e.value), *(_maybe(v, moment.whole and e.status == "counts") for v in (e.running, e.without))] for e in moment.events]
-    return [*lines, counted, "", *_timeline(moment), "", *table(["", "event time (UTC)", "value", "running", "without it"], rows, right=(2, 3, 4))]
+    counted = (
+        f"  {moment.count('counts'):,} of {moment.total:,} events count; the window is {window}: an"
+        " event at t does not"
+    )
+    rows = [
+        [
+            e.status,
+            preview_words.time(e.time),
+            "" if e.value is None else preview_words.cell(e.value),
+            *(_maybe(v, moment.whole and e.status == "counts") for v in (e.running, e.without)),
+        ]
+        for e in moment.events
+    ]
+    return [
+        *lines,
+        counted,
+        "",
+        *_timeline(moment),
+        "",
+        *table(["", "event time (UTC)", "value", "running", "without it"], rows, right=(2, 3, 4)),
+    ]
 
 
 def _maybe(value: Any, told: bool) -> str:  # noqa: FBT001 whether there is a value to tell
@@ -71,12 +135,18 @@ def _maybe(value: Any, told: bool) -> str:  # noqa: FBT001 whether there is a va
 
 
 def _timeline(moment: Moment) -> list[str]:
-    """One line of marks over one line of the window: solid counts, dots are too old, hollow is at or after t."""
-    first = min([e.time for e in moment.events] + ([moment.start] if moment.start is not None else []))
+    """One line of marks over one line of the window: solid counts, dots are too old, hollow is at
+    or after t.
+    """
+    first = min(
+        [e.time for e in moment.events] + ([moment.start] if moment.start is not None else [])
+    )
     span = max(1, moment.at - first)
 
     def place(t: int) -> int:
-        return min(max(0, (t - first) * (WIDE - 1) // span), WIDE - 1) if t < moment.at else WIDE + 1
+        return (
+            min(max(0, (t - first) * (WIDE - 1) // span), WIDE - 1) if t < moment.at else WIDE + 1
+        )
 
     marks = [" "] * (WIDE + 3)
     for e in moment.events:

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 class Preview:
     """What `preview` found: text in a terminal, HTML in a notebook, both from the same facts.
 
-    `rows` are the page's left rows with their features, as dicts; `moment` is what stands behind the chosen value.
+    `rows` are the page's left rows with their features, as dicts; `moment` is what stands behind
+    the chosen value.
     """
 
     page: Page
@@ -57,7 +58,9 @@ class Preview:
     @property
     def rows(self) -> tuple[dict[str, Any], ...]:
         """The page's rows: the left's columns and every feature, values as Python has them."""
-        return tuple({k: v for k, v in row.items() if not k.startswith("_fw_")} for row in self.page.rows)
+        return tuple(
+            {k: v for k, v in row.items() if not k.startswith("_fw_")} for row in self.page.rows
+        )
 
     @property
     def value(self) -> Any:
@@ -66,7 +69,9 @@ class Preview:
 
     @property
     def guards(self) -> tuple[Finding, ...]:
-        """What in the data makes training see what serving will not, of a group-by what its source alone tells; two scans of each source, the first time."""
+        """What in the data makes training see what serving will not, of a group-by what its source
+        alone tells; two scans of each source, the first time.
+        """
         near = self.page.near
         if near.findings is None:
             near.findings = guarded(near, near.origin)
@@ -83,7 +88,11 @@ class Preview:
         return f"{told}\n\n{guards_text(findings)}" if findings else told
 
     def _static(self, findings: tuple[Finding, ...]) -> str:
-        folded = None if self.moment is None else panels_html.folded(self.page, self.moment, self.feature)
+        folded = (
+            None
+            if self.moment is None
+            else panels_html.folded(self.page, self.moment, self.feature)
+        )
         strip = guards_html(findings, live=False) if findings else None
         return drawn.html(self.page, self.moment, self.chosen, self.feature, folded, strip)
 
@@ -100,14 +109,25 @@ class Preview:
         return marimo_output(self._repr_html_, self.live)
 
     def live(self, again: Callable[[str, str], None] | None = None) -> tuple[Explorer, str]:
-        """What answers the page in a notebook, and the page that it starts with; `again` takes the static one with what its guards found."""
+        """What answers the page in a notebook, and the page that it starts with.
+
+        `again` takes the static one with what its guards found.
+        """
         near = self.page.near.handed_over()
         shown = evolve(self.page, near=near)
-        moment = self.moment if self.moment is None or self.moment.story is None else evolve(self.moment, story=evolve(self.moment.story, page=shown))
+        moment = (
+            self.moment
+            if self.moment is None or self.moment.story is None
+            else evolve(self.moment, story=evolve(self.moment.story, page=shown))
+        )
         queries = Queries(near, self.store)
         state = State(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
         queries.know(state, shown, moment)
-        explorer = Explorer(queries, state, None if again is None else lambda found: again(self._text(found), self._static(found)))
+        explorer = Explorer(
+            queries,
+            state,
+            None if again is None else lambda found: again(self._text(found), self._static(found)),
+        )
         return explorer, explorer.page()
 
 
@@ -126,55 +146,104 @@ def preview(
     time: Any = None,
     at: datetime | str | None = None,
 ) -> Preview | TablePreview:
-    """A page of left rows with their features, and the events behind one value. In a notebook it is live: every cell, time and panel answers.
+    """A page of left rows with their features, and the events behind one value.
 
-    Of a table it is a first look: what each column holds (types, nulls, distinct values, extremes, a histogram), which may
-    say whose a row is and when it happened, and the lines of Python that make the first group-by of it. The engine
-    computes that, over as many rows as DuckDB has within a million, and others within 200,000: beyond, it is a sample, and says so.
+    In a notebook it is live: every cell, time and panel answers.
 
-    The page's rows come from the left's connection, or from `on`. The rows of their keys are brought beside the
-    notebook by one scan a source; features, events and every other look are computed there, by the same plan as
-    `backfill` has, so that a preview on Postgres or Spark is as quick as on DuckDB and shows the same numbers (rule 11).
+    Of a table it is a first look: what each column holds (types, nulls, distinct values, extremes,
+    a histogram), which may say whose a row is and when it happened, and the lines of Python that
+    make the first group-by of it. The engine computes that, over as many rows as DuckDB has within
+    a million, and others within 200,000: beyond, it is a sample, and says so.
+
+    The page's rows come from the left's connection, or from `on`. The rows of their keys are
+    brought beside the notebook by one scan a source; features, events and every other look are
+    computed there, by the same plan as `backfill` has, so that a preview on Postgres or Spark is as
+    quick as on DuckDB and shows the same numbers (rule 11).
 
     Parameters
     ----------
     what
-        A join; a group-by, which is shown for a sample of 200 keys, each with its whole history; or reductions that
+        A join; a group-by, which is shown for a sample of 200 keys, each with its whole history; or
+        reductions that
         have no name yet, such as `trailing(days(7), price.max())`, as they are being typed.
     row
-        The left row whose value is explained, counted from 1 in order of time; it also turns to its page. By default the
+        The left row whose value is explained, counted from 1 in order of time; it also turns to its
+        page. By default the
         page's first row with events in a window.
     feature
-        The column that is explained; by default the first with a window that has a value in that row.
+        The column that is explained; by default the first with a window that has a value in that
+        row.
     page, rows
         Which page, from 1, and how many rows it has.
     on
         An Ibis connection that has the same tables; by default the left's own.
     store
-        Where it is or may be published: a live preview then shows what is served beside what is computed.
+        Where it is or may be published: a live preview then shows what is served beside what is
+        computed.
     of
         The group-by whose keys and source reductions take.
     windows
-        Of bare reductions, as in `preview(price.max(), windows=days(7), of=group_by)`; all time by default.
+        Of bare reductions, as in `preview(price.max(), windows=days(7), of=group_by)`; all time by
+        default.
     keys, time
         The keys and the time of reductions that are not `of` a group-by.
     at
         As of when a sample of keys is shown, UTC; by default just after the newest event.
 
-    Raises DefinitionError for a row, page or feature that is not there, and for data that contradict the definition.
-
+    Raises DefinitionError for a row, page or feature that is not there, and for data that
+    contradict the definition.
     """
     if rows < 1 or page < 1 or (row is not None and row < 1):
-        message = f"preview counts rows and pages from 1: row={row}, page={page}, rows={rows} are not there"
+        message = (
+            f"preview counts rows and pages from 1: row={row}, page={page}, rows={rows} are not"
+            " there"
+        )
         raise DefinitionError(message)
     if _is_table(what):
-        _refuse_options(row=row, feature=feature, page=page if page > 1 else None, store=store, of=of, windows=windows or None, keys=keys, time=time, at=at)
+        _refuse_options(
+            row=row,
+            feature=feature,
+            page=page if page > 1 else None,
+            store=store,
+            of=of,
+            windows=windows or None,
+            keys=keys,
+            time=time,
+            at=at,
+        )
         return table_preview(what, rows, on)
-    return feature_preview(what, row, feature, page=page, rows=rows, on=on, store=store, at=at, of=of, windows=windows, keys=keys, time=time)
+    return feature_preview(
+        what,
+        row,
+        feature,
+        page=page,
+        rows=rows,
+        on=on,
+        store=store,
+        at=at,
+        of=of,
+        windows=windows,
+        keys=keys,
+        time=time,
+    )
 
 
-def feature_preview(what: Any, row: int | None = None, feature: str | None = None, *, page: int = 1, rows: int = 10, on: BaseBackend | None = None, store: Store | None = None, at: datetime | str | None = None, **told: Any) -> Preview:
-    """A page of a definition's rows, or of reductions', and what stands behind one value; see `preview`."""
+def feature_preview(
+    what: Any,
+    row: int | None = None,
+    feature: str | None = None,
+    *,
+    page: int = 1,
+    rows: int = 10,
+    on: BaseBackend | None = None,
+    store: Store | None = None,
+    at: datetime | str | None = None,
+    **told: Any,
+) -> Preview:
+    """A page of a definition's rows, or of reductions', and what stands behind one value.
+
+    See `preview`.
+    """
     told = dict.fromkeys(("of", "windows", "keys", "time")) | {"windows": ()} | told
     near = _near(what, on, at, **told)
     if row is not None:
@@ -194,16 +263,25 @@ def feature_preview(what: Any, row: int | None = None, feature: str | None = Non
 
 
 def _is_table(what: Any) -> bool:
-    """Whether what is to be previewed is a table, a data frame or the path of a file, and no definition."""
-    rows = not isinstance(what, ir.Expr | Deferred | Join | GroupBy) and (hasattr(what, "column_names") or hasattr(what, "iloc") or hasattr(what, "__dataframe__"))
+    """Whether what is to be previewed is a table, a data frame or the path of a file, and no
+    definition.
+    """
+    rows = not isinstance(what, ir.Expr | Deferred | Join | GroupBy) and (
+        hasattr(what, "column_names") or hasattr(what, "iloc") or hasattr(what, "__dataframe__")
+    )
     return isinstance(what, ir.Table | str | Path) or rows
 
 
 def _refuse_options(**given: Any) -> None:
-    """Refuse options of a preview of features, such as `row=`, for a table: DefinitionError names the first that is given."""
+    """Refuse options of a preview of features, such as `row=`, for a table: DefinitionError names
+    the first that is given.
+    """
     said = next((name for name, value in given.items() if value is not None), None)
     if said is not None:
-        message = f"preview of a table shows its columns, and {said}= is of features: leave it out, or preview a group-by or a reduction, whose keys= and time= say whose and when"
+        message = (
+            f"preview of a table shows its columns, and {said}= is of features: leave it out, or"
+            " preview a group-by or a reduction, whose keys= and time= say whose and when"
+        )
         raise DefinitionError(message)
 
 
@@ -211,25 +289,37 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
     """What is looked at, as a join and where its tables are."""
     if isinstance(what, Join):
         if at is not None:
-            message = f"at={at!r} is of a sample of keys, and the rows of the join {what.name} have times of their own: leave it out, or preview one of its group-bys"
+            message = (
+                f"at={at!r} is of a sample of keys, and the rows of the join {what.name} have times"
+                " of their own: leave it out, or preview one of its group-bys"
+            )
             raise DefinitionError(message)
         return Nearby(what, engine_for(what, connection_of(what, on)))
     kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
     if not isinstance(what, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
         expect_join(what, "preview")
-    group_by = what if isinstance(what, GroupBy) else unnamed(what, told["of"], told["keys"], told["time"], told["windows"])
+    group_by = (
+        what
+        if isinstance(what, GroupBy)
+        else unnamed(what, told["of"], told["keys"], told["time"], told["windows"])
+    )
     con = on if on is not None else group_by.source.connection
     if con is None and not group_by.source.table.find(ops.UnboundTable):
         con = ibis.get_backend()  # all in memory: Ibis's own DuckDB
     if con is None:
-        message = f"{group_by.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        message = (
+            f"{group_by.name} is made of an unbound table: pass on=, for example"
+            " on=ibis.duckdb.connect('warehouse.duckdb')"
+        )
         raise DefinitionError(message)
     join = sampled(group_by, con, at=at)
     return Nearby(join, engine_for(join, con), kind)
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:
-    """The cell that was asked for, or the first that teaches something: a windowed value that is there."""
+    """The cell that was asked for, or the first that teaches something: a windowed value that is
+    there.
+    """
     if row is not None and not 0 <= row < len(found.rows):
         message = f"{found.join.name} has no row {row + found.first + 1}: it has {found.total}"
         raise DefinitionError(message)

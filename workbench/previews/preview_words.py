@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST, LAST = (int((t - EPOCH) / timedelta(microseconds=1)) for t in (datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)))
+FIRST, LAST = (
+    int((t - EPOCH) / timedelta(microseconds=1))
+    for t in (datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
+)
 LISTED, LONGEST = 3, 24  # elements and characters of a cell
 WHOLE = 400  # characters of a value that is told with every digit
 HUGE = 1e15  # from here on a double's digits are no longer all known
@@ -28,7 +31,11 @@ def time(us: int, *, whole: bool = True) -> str:
     at = EPOCH + timedelta(microseconds=us)
     text = f"{at:%Y-%m-%d %H:%M:%S}" if whole else f"{at:%H:%M:%S}"
     fraction = f".{at.microsecond:06d}"
-    return text if not at.microsecond else text + (fraction if at.microsecond % 1_000 else fraction[:4])
+    return (
+        text
+        if not at.microsecond
+        else text + (fraction if at.microsecond % 1_000 else fraction[:4])
+    )
 
 
 def span(us: int) -> str:
@@ -41,7 +48,8 @@ def decimals(values: Iterable[Any]) -> int:
     """How many decimals a column of floats is shown with: 2, or more where its values are small."""
     least = min((abs(v) for v in values if isinstance(v, float) and v), default=1.0)
     places = 2
-    while least < 1 and least * 10**places < 10 and places < 6:  # noqa: PLR2004 two digits of the smallest, at most six
+    # two digits of the smallest, at most six
+    while least < 1 and least * 10**places < 10 and places < 6:  # noqa: PLR2004
         places += 1
     return places
 
@@ -69,7 +77,10 @@ def cell(value: Any, places: int = 2) -> str:
 
 
 def _double(value: float, places: int) -> str:
-    """With so many decimals; with an exponent where these would show nothing of it, or more than is known."""
+    """With so many decimals.
+
+    With an exponent where these would show nothing of it, or more than is known.
+    """
     if (value and abs(value) < 0.5 * 10**-places) or abs(value) >= HUGE:
         return f"{value:.3g}"
     return f"{value:,.{places}f}"
@@ -83,12 +94,21 @@ def _element(value: Any) -> str:
 
 
 def full(value: Any, most: int = WHOLE) -> str:
-    """A value with every digit; of a text, list or map that is longer, so many characters, and how many there are."""
+    """A value with every digit.
+
+    Of a text, list or map that is longer, so many characters, and how many there are.
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
         return cell(value)
-    return f"{value:,}" if isinstance(value, int | float | Decimal) else cell(value) if isinstance(value, datetime | date) else _beginning(str(value), most)
+    return (
+        f"{value:,}"
+        if isinstance(value, int | float | Decimal)
+        else cell(value)
+        if isinstance(value, datetime | date)
+        else _beginning(str(value), most)
+    )
 
 
 def _beginning(text: str, most: int) -> str:

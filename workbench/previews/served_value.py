@@ -1,4 +1,6 @@
-"""The served value beside the offline one: asked of the store for the same key and time, and compared by rule 11."""
+"""The served value beside the offline one: asked of the store for the same key and time, and
+compared by rule 11.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ class Service:
     kind: str = "Join"  # a group-by alone is looked at through a join of its name
 
     def state(self) -> str:
-        """`published`, `not published`, or `published otherwise`: under this name with another definition."""
+        """`published`, `not published`, or `published otherwise`: under this name with another
+        definition.
+        """
         from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 
         there = registry.current(self.store, self.join.name)
@@ -69,9 +73,21 @@ class Service:
 def served(service: Service | None, moment: Moment, name: str, published: str | None) -> Markup:
     """The panel: both values and their difference, or what is to be done to see them."""
     if service is None:
-        return tag("p", "No store is given: ", tag("code", "preview(join, store=store)"), " shows here what is served for this key at this time.", class_="muted")
+        return tag(
+            "p",
+            "No store is given: ",
+            tag("code", "preview(join, store=store)"),
+            " shows here what is served for this key at this time.",
+            class_="muted",
+        )
     if published == "not published":
-        return tag("p", f"{service.join.name} is not published in this store: ", tag("code", f"publish({variable_for(service.join, service.join.name)}, store)"), " serves it.", class_="muted")
+        return tag(
+            "p",
+            f"{service.join.name} is not published in this store: ",
+            tag("code", f"publish({variable_for(service.join, service.join.name)}, store)"),
+            " serves it.",
+            class_="muted",
+        )
     try:
         answer = service.answer(moment.row, moment.asked)
     except Exception as error:
@@ -80,21 +96,86 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
     offline = moment.row[name]
     online = answer.get(name)
     same = name in answer and equal(online, offline, _scale(moment, name))
-    verdict = tag("span", "✓ equal" if same else "△ different", class_="mark ok" if same else "mark alert")
+    verdict = tag(
+        "span", "✓ equal" if same else "△ different", class_="mark ok" if same else "mark alert"
+    )
     rows = [
-        row((tag("b", "offline"), preview_words.full(offline), "the warehouse, as a backfill gives it"), classes={1: "num"}),
-        row((tag("b", "served"), answer.errors.get(name) or preview_words.full(online), "the store's answer at the same time"), classes={1: "num"}),
-        row((verdict, _difference(online, offline), "compared by rule 11: exact types to the bit, floats within 1e-12"), classes={1: "num"}),
+        row(
+            (
+                tag("b", "offline"),
+                preview_words.full(offline),
+                "the warehouse, as a backfill gives it",
+            ),
+            classes={1: "num"},
+        ),
+        row(
+            (
+                tag("b", "served"),
+                answer.errors.get(name) or preview_words.full(online),
+                "the store's answer at the same time",
+            ),
+            classes={1: "num"},
+        ),
+        row(
+            (
+                verdict,
+                _difference(online, offline),
+                "compared by rule 11: exact types to the bit, floats within 1e-12",
+            ),
+            classes={1: "num"},
+        ),
     ]
     heads = tag("thead", row(("", name, "from"), "th", {1: "num"}))
-    other = [tag("p", "The name is published with another definition: the difference may be what was changed.", class_="muted")] if published == "published otherwise" else []
-    why = [] if same else [tag("p", _reason(answer.parts.get(moment.part.head) or next(iter(answer.parts.values()))))]
-    return join([scrolled(tag("table", tag("caption", "Offline and served"), heads, tag("tbody", *rows), class_="narrow")), *other, *why, _parts(answer)])
+    other = (
+        [
+            tag(
+                "p",
+                "The name is published with another definition: the difference may be what was"
+                " changed.",
+                class_="muted",
+            )
+        ]
+        if published == "published otherwise"
+        else []
+    )
+    why = (
+        []
+        if same
+        else [
+            tag(
+                "p",
+                _reason(answer.parts.get(moment.part.head) or next(iter(answer.parts.values()))),
+            )
+        ]
+    )
+    return join(
+        [
+            scrolled(
+                tag(
+                    "table",
+                    tag("caption", "Offline and served"),
+                    heads,
+                    tag("tbody", *rows),
+                    class_="narrow",
+                )
+            ),
+            *other,
+            *why,
+            _parts(answer),
+        ]
+    )
 
 
 def _scale(moment: Moment, name: str) -> float:
-    """What the error of the value is relative to (rule 11), from the events that count; 0, which is the value itself, where it is not known here."""
-    counting = [float(e.value) for e in moment.events if e.status == "counts" and isinstance(e.value, int | float | Decimal)]
+    """What the error of the value is relative to (rule 11), from the events that count.
+
+    0, which is the value itself, where it is not known here.
+    """
+    counting = [
+        float(e.value)
+        for e in moment.events
+        if e.status == "counts" and isinstance(e.value, int | float | Decimal)
+    ]
     if name != moment.name or not counting or not moment.whole or scale_of(moment.feature) is None:
         return 0.0
     if isinstance(moment.feature.node, ops.Sum | ops.Mean):
@@ -104,7 +185,11 @@ def _scale(moment: Moment, name: str) -> float:
 
 
 def _difference(online: Any, offline: Any) -> str:
-    numbers = isinstance(online, int | float) and isinstance(offline, int | float) and not isinstance(online, bool)
+    numbers = (
+        isinstance(online, int | float)
+        and isinstance(offline, int | float)
+        and not isinstance(online, bool)
+    )
     return preview_words.full(online - offline) if numbers else ""
 
 
@@ -112,11 +197,46 @@ def _reason(part: PartStatus) -> str:
     """What the part's marks say of a difference."""
     if part.batch_end is None and part.streamed is None:
         return "Nothing was uploaded or streamed for this part yet."
-    known = [f"{said} {preview_words.cell(at)}" for said, at in (("uploaded before", part.batch_end), ("messages applied at", part.streamed), ("newest fact", part.newest)) if at is not None]
-    return f"What the store knows of this part: {', '.join(known)}. Events that came to the warehouse after that are not in the served value."
+    known = [
+        f"{said} {preview_words.cell(at)}"
+        for said, at in (
+            ("uploaded before", part.batch_end),
+            ("messages applied at", part.streamed),
+            ("newest fact", part.newest),
+        )
+        if at is not None
+    ]
+    return (
+        f"What the store knows of this part: {', '.join(known)}. Events that came to the warehouse"
+        " after that are not in the served value."
+    )
 
 
 def _parts(answer: Answer) -> Markup:
-    rows = [row((name or answer.name, part.status, STATUSES[part.status], preview_words.cell(part.newest) if part.newest else "none", preview_words.cell(part.batch_end) if part.batch_end else "none")) for name, part in answer.parts.items()]
-    head = row(("part", "status", "its values are", "newest fact (UTC)", "uploaded before (UTC)"), "th")
-    return tag("div", tag("table", tag("caption", "Each part of the answer"), tag("thead", head), tag("tbody", *rows), class_="ev"), class_="scroll", tabindex="0")
+    rows = [
+        row(
+            (
+                name or answer.name,
+                part.status,
+                STATUSES[part.status],
+                preview_words.cell(part.newest) if part.newest else "none",
+                preview_words.cell(part.batch_end) if part.batch_end else "none",
+            )
+        )
+        for name, part in answer.parts.items()
+    ]
+    head = row(
+        ("part", "status", "its values are", "newest fact (UTC)", "uploaded before (UTC)"), "th"
+    )
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag("caption", "Each part of the answer"),
+            tag("thead", head),
+            tag("tbody", *rows),
+            class_="ev",
+        ),
+        class_="scroll",
+        tabindex="0",
+    )

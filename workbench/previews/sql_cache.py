@@ -1,4 +1,6 @@
-"""SQL by what it is written from, for all previews of a process: Ibis takes longer to write it than DuckDB to run it."""
+"""SQL by what it is written from, for all previews of a process: Ibis takes longer to write it than
+DuckDB to run it.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,26 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
 
 KEPT = 512  # statements; some 20 kB each
-TIED = (ops.InMemoryTable, ops.SQLQueryResult, ops.ScalarUDF, ops.AggUDF)  # what a connection must be told of before it runs them
+TIED = (
+    ops.InMemoryTable,
+    ops.SQLQueryResult,
+    ops.ScalarUDF,
+    ops.AggUDF,
+)  # what a connection must be told of before it runs them
 STATEMENTS: OrderedDict[Hashable, tuple[str, ibis.Schema]] = OrderedDict()
 LOCK = threading.Lock()
 
 
 def identity(definition: GroupBy | Join) -> Hashable | None:
-    """What the SQL of a definition depends on: its meaning, and its tables and expressions as they are written; None where a connection has to be told of something first."""
+    """What the SQL of a definition depends on: its meaning, and its tables and expressions as they
+    are written; None where a connection has to be told of something first.
+    """
     nodes = tuple(_nodes(definition))
-    return None if any(node.find(TIED) for node in nodes) else (canonical(definition, serving=False), nodes)
+    return (
+        None
+        if any(node.find(TIED) for node in nodes)
+        else (canonical(definition, serving=False), nodes)
+    )
 
 
 def _nodes(definition: GroupBy | Join) -> Iterable[ops.Node]:

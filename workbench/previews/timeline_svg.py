@@ -1,4 +1,6 @@
-"""The timeline as SVG: the key's events, the window, and the value at every instant, on one time axis."""
+"""The timeline as SVG: the key's events, the window, and the value at every instant, on one time
+axis.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,22 @@ LEFT, RIGHT, WIDTH, HEIGHT = 96.0, 841.0, 920, 200
 EVENTS_Y, TALLEST, VALUE_Y, VALUE_HIGH = 74.0, 34.0, 176.0, 62.0
 TICKS, CHARACTER = 6, 6.2
 DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
-LENGTHS = (60_000_000, 5 * 60_000_000, 15 * 60_000_000, HOUR_US, 3 * HOUR_US, 6 * HOUR_US, 12 * HOUR_US, DAY_US, 2 * DAY_US, 5 * DAY_US, 10 * DAY_US, 30 * DAY_US, 90 * DAY_US, 365 * DAY_US)
+LENGTHS = (
+    60_000_000,
+    5 * 60_000_000,
+    15 * 60_000_000,
+    HOUR_US,
+    3 * HOUR_US,
+    6 * HOUR_US,
+    12 * HOUR_US,
+    DAY_US,
+    2 * DAY_US,
+    5 * DAY_US,
+    10 * DAY_US,
+    30 * DAY_US,
+    90 * DAY_US,
+    365 * DAY_US,
+)
 SOLID, FADED = "1", ".4"
 
 
@@ -43,14 +60,34 @@ class Axis:
 def chart(moment: Moment) -> Markup:
     """The whole drawing; every mark has a title, and the drawing a sentence."""
     scale = Axis(*moment.span)
-    parts = [*_window(moment, scale), *_ticks(scale), _lines(scale), *_stems(moment, scale), *_values(moment, scale), _now(moment, scale)]
+    parts = [
+        *_window(moment, scale),
+        *_ticks(scale),
+        _lines(scale),
+        *_stems(moment, scale),
+        *_values(moment, scale),
+        _now(moment, scale),
+    ]
     said = f"Timeline of {moment.name}: {_sentence(moment)}"
-    return tag("svg", tag("title", said), *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", width="100%", role="img", aria_label=said, style="min-width:770px;max-width:1100px")
+    return tag(
+        "svg",
+        tag("title", said),
+        *parts,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        width="100%",
+        role="img",
+        aria_label=said,
+        style="min-width:770px;max-width:1100px",
+    )
 
 
 def _sentence(moment: Moment) -> str:
     parts = [f"{moment.count('counts')} of {preview_words.plural(moment.total, 'event')} count"]
-    parts += [f"{n} {status}" for status in ("too old", "filtered out", "input null", "at or after t") if (n := moment.count(status))]
+    parts += [
+        f"{n} {status}"
+        for status in ("too old", "filtered out", "input null", "at or after t")
+        if (n := moment.count(status))
+    ]
     return ", ".join(parts)
 
 
@@ -58,7 +95,9 @@ def _path(d: str, stroke: str, **attributes: Any) -> Markup:
     return tag("path", d=d, fill="none", stroke=stroke, **attributes)
 
 
-def _label(x: float, y: float, words_: Any, anchor: str | None = None, style: str | None = None) -> Markup:
+def _label(
+    x: float, y: float, words_: Any, anchor: str | None = None, style: str | None = None
+) -> Markup:
     return tag("text", words_, x=x, y=y, text_anchor=anchor, style=style)
 
 
@@ -66,13 +105,30 @@ def _window(moment: Moment, scale: Axis) -> list[Markup]:
     left = scale.x(moment.start) if moment.start is not None else LEFT
     right = scale.x(moment.at)
     bold = "fill:var(--s1);font-weight:600"
-    tail = f"[ t − {moment.feature.window.words} counts" if moment.feature.window else "all time before t counts"
-    marks = [tag("rect", x=left, y=22, width=round(right - left, 1), height=154, fill="var(--s1)", opacity=".09")]
+    tail = (
+        f"[ t − {moment.feature.window.words} counts"
+        if moment.feature.window
+        else "all time before t counts"
+    )
+    marks = [
+        tag(
+            "rect",
+            x=left,
+            y=22,
+            width=round(right - left, 1),
+            height=154,
+            fill="var(--s1)",
+            opacity=".09",
+        )
+    ]
     if moment.start is not None:
         marks.append(_path(f"M{left} 22V176", "var(--s1)", stroke_width="1.5"))
     marks.append(_path(f"M{right} 22V176", "var(--s1)", stroke_width="1.5", stroke_dasharray="3 2"))
     if right - left > 220:  # noqa: PLR2004 room for both labels
-        marks += [_label(left + 5, 33, tail, style=bold), _label(right - 7, 33, "t itself does not )", "end", bold)]
+        marks += [
+            _label(left + 5, 33, tail, style=bold),
+            _label(right - 7, 33, "t itself does not )", "end", bold),
+        ]
     else:
         marks.append(_label(left - 5, 33, f"{tail}, t itself does not )", "end", bold))
     return marks
@@ -83,7 +139,15 @@ def _ticks(scale: Axis) -> list[Markup]:
     marks = []
     for t in scale.ticks():
         x = scale.x(t)
-        marks += [_path(f"M{x} 176v5", "var(--line2)"), _label(x, 192, preview_words.time(t)[5:10] if daily else preview_words.time(t)[5:16], "middle")]
+        marks += [
+            _path(f"M{x} 176v5", "var(--line2)"),
+            _label(
+                x,
+                192,
+                preview_words.time(t)[5:10] if daily else preview_words.time(t)[5:16],
+                "middle",
+            ),
+        ]
     return marks
 
 
@@ -95,13 +159,22 @@ def _lines(scale: Axis) -> Markup:
 def _stems(moment: Moment, scale: Axis) -> list[Markup]:
     numbers = [abs(float(e.value)) for e in moment.events if _numeric(e.value)]
     most = max(numbers, default=0.0) or 1.0
-    marks = [_label(0, 68, _short(title(moment.part.group_by.source.table)), style="fill:var(--fg);font-weight:600")]
+    marks = [
+        _label(
+            0,
+            68,
+            _short(title(moment.part.group_by.source.table)),
+            style="fill:var(--fg);font-weight:600",
+        )
+    ]
     marks.append(_label(0, 82, "height = value" if numbers else "one mark an event"))
     labels = Labels()
     for e in moment.events:
         x = scale.x(e.time)
         if e.status == "at or after t":
-            x = min(max(x, scale.x(moment.at) + 11), RIGHT + 20)  # at true scale it would hide under the line of t
+            x = min(
+                max(x, scale.x(moment.at) + 11), RIGHT + 20
+            )  # at true scale it would hide under the line of t
         high = TALLEST * (abs(float(e.value)) / most if _numeric(e.value) else 0.6) * 0.8 + 6
         marks.append(_stem(e, x, round(EVENTS_Y - high, 1), moment, labels))
     return marks
@@ -126,25 +199,51 @@ class Labels:
 
 def _stem(event: Event, x: float, top: float, moment: Moment, labels: Labels) -> Markup:
     after, counts = event.status == "at or after t", event.status == "counts"
-    stem = _path(f"M{x} {EVENTS_Y}V{top + (4 if after else 0)}", "var(--s1)", opacity=SOLID if after or counts else FADED, stroke_dasharray="2 2" if after else None)
+    stem = _path(
+        f"M{x} {EVENTS_Y}V{top + (4 if after else 0)}",
+        "var(--s1)",
+        opacity=SOLID if after or counts else FADED,
+        stroke_dasharray="2 2" if after else None,
+    )
     if after:
-        dot = tag("circle", cx=x, cy=top, r="4", fill="var(--bg)", stroke="var(--s1)", stroke_width="1.6")
+        dot = tag(
+            "circle", cx=x, cy=top, r="4", fill="var(--bg)", stroke="var(--s1)", stroke_width="1.6"
+        )
         said = f"{_value(event)} · +{preview_words.span(event.time - moment.at)}"
     else:
-        dot = tag("circle", cx=x, cy=top, r="4.5", fill="var(--s1)", opacity=None if counts else FADED)
+        dot = tag(
+            "circle", cx=x, cy=top, r="4.5", fill="var(--s1)", opacity=None if counts else FADED
+        )
         said = _value(event)
     y = labels.place(x, said, start=after)
-    label = [] if y is None else [_label(x, y, said, None if after else "middle", "fill:var(--fg)" if counts else None)]
-    whole = tag("title", f"{preview_words.time(event.time)}  {preview_words.full(event.value)}  {event.status}")
+    label = (
+        []
+        if y is None
+        else [_label(x, y, said, None if after else "middle", "fill:var(--fg)" if counts else None)]
+    )
+    whole = tag(
+        "title",
+        f"{preview_words.time(event.time)}  {preview_words.full(event.value)}  {event.status}",
+    )
     return tag("g", whole, stem, dot, *label)
 
 
 def _numeric(value: Any) -> bool:
-    return value is not None and not isinstance(value, str | bool | list | dict) and hasattr(value, "__float__")
+    return (
+        value is not None
+        and not isinstance(value, str | bool | list | dict)
+        and hasattr(value, "__float__")
+    )
 
 
 def _value(event: Event) -> str:
-    shown = f"{event.value:g}" if isinstance(event.value, float) else preview_words.cell(event.value) if event.value is not None else "null"
+    shown = (
+        f"{event.value:g}"
+        if isinstance(event.value, float)
+        else preview_words.cell(event.value)
+        if event.value is not None
+        else "null"
+    )
     return _short(shown, 9)
 
 
@@ -153,16 +252,27 @@ def _short(value: str, most: int = 14) -> str:
 
 
 def _values(moment: Moment, scale: Axis) -> list[Markup]:
-    """The feature as a step line: solid up to `t`, dashed after; a dotted baseline where it is null."""
+    """The feature as a step line: solid up to `t`, dashed after.
+
+    A dotted baseline where it is null.
+    """
     steps = [(t, v) for t, v in moment.steps if _numeric(v) or v is None]
     if not steps or not any(_numeric(v) for _, v in steps):
-        return [_label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"), _label(0, 142, "not a number")]
+        return [
+            _label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"),
+            _label(0, 142, "not a number"),
+        ]
     numbers = [float(v) for _, v in steps if _numeric(v)]
     least, most = min(0.0, *numbers), max(0.0, *numbers)
     high = (most - least) or 1.0
     spans = zip(steps, [*(t for t, _ in steps[1:]), scale.last], strict=True)
-    label = f"{preview_words.cell(least, 0)} – {_short(preview_words.cell(most, 2 if high < 100 else 0), 12)}"  # noqa: PLR2004 small values need decimals
-    marks = [_label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"), _label(0, 142, label), _label(0, 177, "dotted = null")]
+    # small values need decimals
+    label = f"{preview_words.cell(least, 0)} – {_short(preview_words.cell(most, 2 if high < 100 else 0), 12)}"  # noqa: PLR2004
+    marks = [
+        _label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"),
+        _label(0, 142, label),
+        _label(0, 177, "dotted = null"),
+    ]
     lines: dict[str, list[str]] = {"null": [], "past": [], "after": []}
     before: float | None = None
     for (start, value), end in spans:
@@ -170,7 +280,9 @@ def _values(moment: Moment, scale: Axis) -> list[Markup]:
         for a, b, past in ((start, min(end, moment.at), False), (max(start, moment.at), end, True)):
             if a < b and b > scale.first and a < scale.last:
                 style = "null" if y is None else "after" if past else "past"
-                lines[style].append(_span(scale.x(a), scale.x(b), y, None if past and a == moment.at else before))
+                lines[style].append(
+                    _span(scale.x(a), scale.x(b), y, None if past and a == moment.at else before)
+                )
         before = y
     return marks + [_path("".join(d), **STYLES[style]) for style, d in lines.items() if d]
 
@@ -179,7 +291,12 @@ def _values(moment: Moment, scale: Axis) -> list[Markup]:
 STYLES: dict[str, dict[str, str]] = {
     "null": {"stroke": "var(--faint)", "stroke_width": "3", "stroke_dasharray": "1 4"},
     "past": {"stroke": "var(--s1)", "stroke_width": "1.8"},
-    "after": {"stroke": "var(--s1)", "stroke_width": "1.4", "opacity": ".45", "stroke_dasharray": "3 2"},
+    "after": {
+        "stroke": "var(--s1)",
+        "stroke_width": "1.4",
+        "opacity": ".45",
+        "stroke_dasharray": "3 2",
+    },
 }
 
 
@@ -187,7 +304,9 @@ def _span(left: float, right: float, y: float | None, before: float | None) -> s
     """A level stretch, risen to from the value before it."""
     if y is None:
         return f"M{left} 174.5H{right}"
-    return (f"M{left} {before:.1f}V{y:.1f}" if before is not None else f"M{left} {y:.1f}") + f"H{right}"
+    return (
+        f"M{left} {before:.1f}V{y:.1f}" if before is not None else f"M{left} {y:.1f}"
+    ) + f"H{right}"
 
 
 def _now(moment: Moment, scale: Axis) -> Markup:
@@ -195,4 +314,9 @@ def _now(moment: Moment, scale: Axis) -> Markup:
     handle = tag("path", d=f"M{x - 5} 4h10v8l-5 5-5-5z", fill="var(--fg)", class_="handle")
     line = _path(f"M{x} 17V176", "var(--fg)", stroke_width="1.5", stroke_dasharray="2 2")
     moves = f'{{"from": {LEFT}, "to": {RIGHT}, "at": {x}}}'
-    return join([tag("g", line, handle, data_handle=moves), tag("title", text(f"t = {preview_words.time(moment.at)} UTC"))])
+    return join(
+        [
+            tag("g", line, handle, data_handle=moves),
+            tag("title", text(f"t = {preview_words.time(moment.at)} UTC")),
+        ]
+    )

@@ -1,4 +1,7 @@
-"""What a live preview shows, as one frozen value, and how each request of the page changes it; no engine, no widget."""
+"""What a live preview shows, as one frozen value, and how each request of the page changes it.
+
+No engine, no widget.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,21 @@ if TYPE_CHECKING:
 
     import ibis.expr.datatypes as dt
 
-TABS = {"events": "Events", "steps": "Value over time", "distribution": "Distribution", "sql": "SQL", "lineage": "Lineage", "leak": "Leak check", "served": "Served value", "test": "Pin as test"}
+TABS = {
+    "events": "Events",
+    "steps": "Value over time",
+    "distribution": "Distribution",
+    "sql": "SQL",
+    "lineage": "Lineage",
+    "leak": "Leak check",
+    "served": "Served value",
+    "test": "Pin as test",
+}
 OPERATORS = tuple(COMPARED)
-EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999  # the times that Python's calendar has, in microseconds
+EARLIEST, LATEST = (
+    -62_135_596_800_000_000,
+    253_402_300_799_999_999,
+)  # the times that Python's calendar has, in microseconds
 
 # What the page may ask for: each request's parameters and their types.
 KINDS: Mapping[str, Mapping[str, type]] = {
@@ -43,8 +58,9 @@ KINDS: Mapping[str, Mapping[str, type]] = {
 class State:
     """Which page of which left rows, which cell of it, as of when, and which panel explains it.
 
-    `row` counts from 0 within the page; `at` is the time that the slider was moved to, in microseconds since 1970, None
-    at the row's own; `where` filters left rows by (column, operator, value); `key` stands for a row of its own.
+    `row` counts from 0 within the page; `at` is the time that the slider was moved to, in
+    microseconds since 1970, None at the row's own; `where` filters left rows by (column, operator,
+    value); `key` stands for a row of its own.
     """
 
     page: int = 1
@@ -108,7 +124,16 @@ class State:
             raise RefusedError(message)
         typed = None if op == "is null" else read(value, schema[column], text=op == "contains")
         said = f"{column} {op}" + ("" if op == "is null" else f" {value}")
-        return evolve(self, page=1, row=0, at=None, where=((column, op, typed),), only=None, key=None, because=said)
+        return evolve(
+            self,
+            page=1,
+            row=0,
+            at=None,
+            where=((column, op, typed),),
+            only=None,
+            key=None,
+            because=said,
+        )
 
     def alone(self, key: str, schema: Mapping[str, dt.DataType]) -> State:
         """At one key that was typed, whether or not a left row has it."""
@@ -120,7 +145,15 @@ class State:
             message = f"a key is given as {', '.join(schema)}"
             raise RefusedError(message)
         typed = {name: read(str(given[name]), dtype) for name, dtype in schema.items()}
-        return evolve(self, page=1, row=0, where=(), only=None, key=typed, because=", ".join(f"{k} {v}" for k, v in typed.items()))
+        return evolve(
+            self,
+            page=1,
+            row=0,
+            where=(),
+            only=None,
+            key=typed,
+            because=", ".join(f"{k} {v}" for k, v in typed.items()),
+        )
 
 
 def read(value: str, dtype: dt.DataType, *, text: bool = False) -> Any:

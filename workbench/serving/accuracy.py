@@ -1,4 +1,6 @@
-"""Rule 4: a group-by that nothing streams must say whether its values are as of the time or of midnight, and what that changes."""
+"""Rule 4: a group-by that nothing streams must say whether its values are as of the time or of
+midnight, and what that changes.
+"""
 
 from __future__ import annotations
 
@@ -23,38 +25,69 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
 SAMPLE = 200  # keys whose own events a group-by alone is asked at
-MOST = 50_000  # rows of a table up to which a refusal counts: two backfills of more would be waited for
+# rows of a table up to which a refusal counts: two backfills of more would be waited for
+MOST = 50_000
 
 
-def refuse_unstated(definition: GroupBy | Join, group_bys: Sequence[GroupBy], con: BaseBackend) -> None:
-    """DefinitionError for an event group-by without a topic whose accuracy is unstated, with the rows that the choice changes.
+def refuse_unstated(
+    definition: GroupBy | Join, group_bys: Sequence[GroupBy], con: BaseBackend
+) -> None:
+    """DefinitionError for an event group-by without a topic whose accuracy is unstated, with the
+    rows that the choice changes.
 
-    On Spark, and where there are many rows, they are not counted: a look at the definition gives the refusal.
+    On Spark, and where there are many rows, they are not counted: a look at the definition gives
+    the refusal.
     """
     for group_by in group_bys:
-        if isinstance(group_by.source, EventSource) and group_by.source.topic is None and group_by.accuracy is None:
+        if (
+            isinstance(group_by.source, EventSource)
+            and group_by.source.topic is None
+            and group_by.accuracy is None
+        ):
             raise DefinitionError(_sentence(definition, group_by, con))
 
 
 def _sentence(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -> str:
-    asks = f"{group_by.name} has no topic, so what is served lags behind what training sees, and its accuracy is unstated"
+    asks = (
+        f"{group_by.name} has no topic, so what is served lags behind what training sees, and its"
+        " accuracy is unstated"
+    )
     temporal = "accuracy='temporal' serves it as of the time, from what was uploaded"
     try:
         daily = evolve(group_by, accuracy="snapshot")
     except DefinitionError:
-        return f"{asks}: {temporal}, and is all that it can be, since its windows of less than a day have no value at midnight; say so in GroupBy(name='{group_by.name}', ..., accuracy='temporal')"
+        return (
+            f"{asks}: {temporal}, and is all that it can be, since its windows of less than a day"
+            f" have no value at midnight; say so in GroupBy(name='{group_by.name}', ...,"
+            " accuracy='temporal')"
+        )
     counted = None
     with suppress(DefinitionError):  # nothing to count: no rows, or rows that training refuses
-        counted = _counted(definition, group_by, daily, con) if _few(definition, group_by, con) else None
+        counted = (
+            _counted(definition, group_by, daily, con) if _few(definition, group_by, con) else None
+        )
     if counted is None:
-        return f"{asks}: {temporal}, accuracy='snapshot' as of the midnight before, in training too; say one of them in GroupBy(name='{group_by.name}', ...)"
+        return (
+            f"{asks}: {temporal}, accuracy='snapshot' as of the midnight before, in training too;"
+            f" say one of them in GroupBy(name='{group_by.name}', ...)"
+        )
     changed, rows = counted
-    of = f"rows of {definition.name}'s left" if isinstance(definition, Join) else f"events of up to {SAMPLE} of its keys"
-    return f"{asks}: the choice changes {changed:,} of {rows:,} {of}; {temporal}, accuracy='snapshot' as of the midnight before, in training too; say one of them in GroupBy(name='{group_by.name}', ...)"
+    of = (
+        f"rows of {definition.name}'s left"
+        if isinstance(definition, Join)
+        else f"events of up to {SAMPLE} of its keys"
+    )
+    return (
+        f"{asks}: the choice changes {changed:,} of {rows:,} {of}; {temporal}, accuracy='snapshot'"
+        " as of the midnight before, in training too; say one of them in"
+        f" GroupBy(name='{group_by.name}', ...)"
+    )
 
 
 def _few(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -> bool:
-    """Whether the rows that a count would read are so few, on such an engine, that it is not noticed."""
+    """Whether the rows that a count would read are so few, on such an engine, that it is not
+    noticed.
+    """
     engine = engine_of(con)
     if not engine.prompt:
         return False
@@ -63,20 +96,38 @@ def _few(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -> boo
     return all(engine.rows(t.limit(MOST + 1).count().as_table())[0][0] <= MOST for t in tables)
 
 
-def _counted(definition: GroupBy | Join, group_by: GroupBy, daily: GroupBy, con: BaseBackend) -> tuple[int, int]:
-    """How many left rows have another value as of midnight than as of their time, and how many there are."""
+def _counted(
+    definition: GroupBy | Join, group_by: GroupBy, daily: GroupBy, con: BaseBackend
+) -> tuple[int, int]:
+    """How many left rows have another value as of midnight than as of their time, and how many
+    there are.
+    """
     if isinstance(definition, Join):
         part = next(p for p in definition.parts if p.group_by.name == group_by.name)
         left, keys = definition.left, dict(part.keys)
     else:
         left, keys = EventSource(_own(group_by, con), time=group_by.events.time), {}
-    both = Join(name="choice", left=left, parts=[JoinPart(g, keys=keys, prefix=p) for g, p in ((group_by, "t"), (daily, "s"))])
+    both = Join(
+        name="choice",
+        left=left,
+        parts=[JoinPart(g, keys=keys, prefix=p) for g, p in ((group_by, "t"), (daily, "s"))],
+    )
     table = backfill(both, on=con)
     names = [f.name for f in group_by.outputs if not f.dtype.is_map()]
     if not names:
         return 0, table.count().to_pyarrow().as_py()
-    differs = reduce(lambda a, b: a | b, (~table[f"t_{group_by.name}_{n}"].identical_to(table[f"s_{group_by.name}_{n}"]) for n in names))
-    row = table.agg(changed=differs.ifelse(1, 0).sum(), rows=table.count()).to_pyarrow().to_pylist()[0]
+    differs = reduce(
+        lambda a, b: a | b,
+        (
+            ~table[f"t_{group_by.name}_{n}"].identical_to(table[f"s_{group_by.name}_{n}"])
+            for n in names
+        ),
+    )
+    row = (
+        table.agg(changed=differs.ifelse(1, 0).sum(), rows=table.count())
+        .to_pyarrow()
+        .to_pylist()[0]
+    )
     return int(row["changed"] or 0), int(row["rows"])
 
 
@@ -84,6 +135,8 @@ def _own(group_by: GroupBy, con: BaseBackend) -> ir.Table:
     """The keys and times of the events of some of its keys."""
     table = rebound(group_by.source.table, engine_of(con)).to_expr()
     names = list(group_by.keys)
-    known = table.filter([table[k].notnull() for k in names] + [table[group_by.events.time].notnull()]).select(*names, group_by.events.time)
+    known = table.filter(
+        [table[k].notnull() for k in names] + [table[group_by.events.time].notnull()]
+    ).select(*names, group_by.events.time)
     some = known.select(*names).distinct().order_by(*names).limit(SAMPLE)
     return known.semi_join(some, names)

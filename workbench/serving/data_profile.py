@@ -1,4 +1,6 @@
-"""What `publish` says of a group-by's data before anything is written: how many rows, of which times and keys, how many bytes."""
+"""What `publish` says of a group-by's data before anything is written: how many rows, of which
+times and keys, how many bytes.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ HEAVY = 1024  # rows of a key from which it is said to be heavy
 
 @frozen
 class Profile:
-    """A group-by's rows before the end: counts, times (none of a table without time), and the keys that have most."""
+    """A group-by's rows before the end: counts, times (none of a table without time), and the keys
+    that have most.
+    """
 
     group_by: str
     kind: str
@@ -48,22 +52,41 @@ class Profile:
     def sentences(self) -> list[str]:
         """What a person should know."""
         unit = "events" if self.kind == "events" else "snapshot rows" if self.first else "rows"
-        span = (" that hold at all times" if self.kind == "entity" else "") if self.first is None or self.last is None else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
-        told = [f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about {size(self.bytes)}"]
+        span = (
+            (" that hold at all times" if self.kind == "entity" else "")
+            if self.first is None or self.last is None
+            else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
+        )
+        told = [
+            (
+                f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about"
+                f" {size(self.bytes)}"
+            )
+        ]
         if self.keyless:
-            told.append(f"{self.group_by}: {self.keyless:,} rows have a null key and belong to nobody (rule 8)")
+            told.append(
+                f"{self.group_by}: {self.keyless:,} rows have a null key and belong to nobody"
+                " (rule 8)"
+            )
         if self.kind == "events" and self.most >= HEAVY:
-            told.append(f"{self.group_by}: the key {', '.join(map(repr, self.heaviest or ()))} has {self.most:,} events; {self.most / max(self.rows, 1):.0%} of all")
+            told.append(
+                f"{self.group_by}: the key {', '.join(map(repr, self.heaviest or ()))} has"
+                f" {self.most:,} events; {self.most / max(self.rows, 1):.0%} of all"
+            )
         return told
 
 
 def size(n: int) -> str:
     """Bytes, rounded."""
-    return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004 a megabyte
+    # a megabyte
+    return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004
 
 
 def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
-    """The profile of a group-by's rows on a connection. DefinitionError where the data contradict the definition."""
+    """The profile of a group-by's rows on a connection.
+
+    DefinitionError where the data contradict the definition.
+    """
     engine = engine_of(con)
     check_source(group_by, engine)
     rows = stored_rows(group_by, engine)
@@ -73,7 +96,13 @@ def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
         rows = rows.filter(rows[TIME] <= end if entity else rows[TIME] < end)
     keys = [c for c in rows.columns if c.startswith("k") and c[1:].isdigit()]
     counts = rows.group_by(keys).agg(n=rows.count(), first=rows[TIME].min(), last=rows[TIME].max())
-    summed = counts.agg(rows=counts.n.sum(), keys=counts.count(), first=counts["first"].min(), last=counts["last"].max(), most=counts.n.max())
+    summed = counts.agg(
+        rows=counts.n.sum(),
+        keys=counts.count(),
+        first=counts["first"].min(),
+        last=counts["last"].max(),
+        most=counts.n.max(),
+    )
     told = engine.fetch(summed).to_pylist()[0]
     heaviest = engine.fetch(counts.order_by(ibis.desc("n"), *keys).limit(1)).to_pylist()
     table = rebound(group_by.source.table, engine).to_expr()
@@ -81,7 +110,16 @@ def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
     ((keyless,),) = engine.rows(null.agg(n=null.count()))
     _refuse_null_ids(group_by, rows, engine)
     key = tuple(heaviest[0][k] for k in keys) if heaviest else None
-    return Profile(group_by.name, "entity" if entity else "events", int(told["rows"] or 0), int(keyless), int(told["keys"]), *((None, None) if timeless else (_moment(told["first"]), _moment(told["last"]))), key, int(told["most"] or 0))
+    return Profile(
+        group_by.name,
+        "entity" if entity else "events",
+        int(told["rows"] or 0),
+        int(keyless),
+        int(told["keys"]),
+        *((None, None) if timeless else (_moment(told["first"]), _moment(told["last"]))),
+        key,
+        int(told["most"] or 0),
+    )
 
 
 def _known(table: Any, keys: tuple[str, ...]) -> Any:
@@ -96,7 +134,10 @@ def _refuse_null_ids(group_by: GroupBy, rows: Any, engine: Any) -> None:
         return
     ((missing,),) = engine.rows(rows.agg(n=rows["id"].isnull().ifelse(1, 0).sum()))
     if missing:
-        message = f"{missing} rows of {group_by.name} have a null id, by which a repeated message is told: fill it in the table, or declare no id"
+        message = (
+            f"{missing} rows of {group_by.name} have a null id, by which a repeated message is"
+            " told: fill it in the table, or declare no id"
+        )
         raise DefinitionError(message)
 
 

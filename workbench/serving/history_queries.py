@@ -1,4 +1,6 @@
-"""A group-by's history before an end, from the warehouse: by its definition, or by the SQL that its plan keeps."""
+"""A group-by's history before an end, from the warehouse: by its definition, or by the SQL that its
+plan keeps.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
 
 @frozen
 class History:
-    """A group-by's rows on an engine, and of an entity the ends of its snapshots; with its definition, where that is at hand."""
+    """A group-by's rows on an engine, and of an entity the ends of its snapshots.
+
+    With its definition, where that is at hand.
+    """
 
     plan: GroupByPlan
     engine: Engine
@@ -40,18 +45,32 @@ class History:
     group_by: GroupBy | None = None
 
     def outcomes(self, end: int) -> list[Outcome]:
-        """What the declared checks of its source come to for an upload to an end. StoreError where the plan has none for this engine."""
+        """What the declared checks of its source come to for an upload to an end.
+
+        StoreError where the plan has none for this engine.
+        """
         if self.group_by is not None:
             return data_check_scan.of_source(self.group_by, self.engine, end)
         asked = [c for c in self.plan.checks if c.of != "feature"]
         if not asked:
             return []
         (told,) = self.engine.rows(self._told(self.plan.checked, end))
-        return data_check_scan.outcomes(self.plan.name, asked, told, lambda number: self.engine.fetch(self._told(asked[number].rows, end)).to_pylist(), end)
+        return data_check_scan.outcomes(
+            self.plan.name,
+            asked,
+            told,
+            lambda number: self.engine.fetch(self._told(asked[number].rows, end)).to_pylist(),
+            end,
+        )
 
     def _told(self, texts: Mapping[str, str], end: int) -> ir.Table:
         """A question of the SQL that the plan keeps."""
-        return stored_statements.asked(self.plan, self.engine, {name: text.replace(str(END), str(end)) for name, text in texts.items()}, "the checks")
+        return stored_statements.asked(
+            self.plan,
+            self.engine,
+            {name: text.replace(str(END), str(end)) for name, text in texts.items()},
+            "the checks",
+        )
 
     def before(self, table: ir.Table, end: int) -> ir.Table:
         """What lies before the end; a snapshot does if its day has ended by then."""
@@ -61,14 +80,26 @@ class History:
 
     def incoming(self, end: int) -> Incoming:
         """What a store is given of it; its rows are asked for at their turn."""
-        from workbench.online.storage.uploads import Incoming  # noqa: PLC0415 the driver is an extra
+        from workbench.online.storage.uploads import (  # noqa: PLC0415 the driver is an extra
+            Incoming,
+        )
 
-        ends = None if self.ends is None else self.engine.fetch(self.before(self.ends, end)).cast(pa.schema({TIME: pa.int64()}))
-        return Incoming(self.plan, lambda: self.engine.batches(self.before(self.rows, end)), None if ends is None else _whole(ends))
+        ends = (
+            None
+            if self.ends is None
+            else self.engine.fetch(self.before(self.ends, end)).cast(pa.schema({TIME: pa.int64()}))
+        )
+        return Incoming(
+            self.plan,
+            lambda: self.engine.batches(self.before(self.rows, end)),
+            None if ends is None else _whole(ends),
+        )
 
 
 def _whole(table: pa.Table) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([c.combine_chunks() for c in table.columns], schema=table.schema)
+    return pa.RecordBatch.from_arrays(
+        [c.combine_chunks() for c in table.columns], schema=table.schema
+    )
 
 
 def of_definition(plan: GroupByPlan, group_by: GroupBy, con: BaseBackend) -> History:
@@ -81,21 +112,33 @@ def of_definition(plan: GroupByPlan, group_by: GroupBy, con: BaseBackend) -> His
 def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
     """By the SQL that the plan keeps.
 
-    Raises StoreError where it has none in the warehouse's dialect, EngineError where the source is not as a backfill takes it.
+    Raises StoreError where it has none in the warehouse's dialect, EngineError where the source is
+    not as a backfill takes it.
     """
     engine = engine_of(con)
-    ends = stored_statements.asked(plan, engine, plan.snapshots, "the snapshots") if plan.kind == "entity" else None
-    return History(plan, engine, stored_statements.asked(plan, engine, plan.rows, "the history"), ends)
+    ends = (
+        stored_statements.asked(plan, engine, plan.snapshots, "the snapshots")
+        if plan.kind == "entity"
+        else None
+    )
+    return History(
+        plan, engine, stored_statements.asked(plan, engine, plan.rows, "the history"), ends
+    )
 
 
 def share(allow_deletes: bool | float) -> float:  # noqa: FBT001 as `upload` takes it
-    """The share of rows and of keys that an upload may take away: a fifth, all with True, or the share that is told."""
+    """The share of rows and of keys that an upload may take away: a fifth, all with True, or the
+    share that is told.
+    """
     from workbench.online.storage.deletions import MOST  # noqa: PLC0415 the driver is an extra
 
     if isinstance(allow_deletes, bool):
         return 1.0 if allow_deletes else MOST
     if not isinstance(allow_deletes, int | float) or not 0 <= allow_deletes <= 1:
-        message = f"allow_deletes={allow_deletes!r} is no share of the rows: give True, or a number from 0 to 1, such as 0.5"
+        message = (
+            f"allow_deletes={allow_deletes!r} is no share of the rows: give True, or a number from"
+            " 0 to 1, such as 0.5"
+        )
         raise DefinitionError(message)
     return float(allow_deletes)
 
@@ -109,15 +152,20 @@ def uploaded(
     *,
     allow_deletes: bool | float = False,
 ) -> tuple[Upload, ...]:
-    """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the rows where they are known.
+    """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the
+    rows where they are known.
 
-    `progress` is told how many rows went by each time; what it raises undoes the transaction. Declared checks are
-    asked before, and those of features before anybody sees the new rows; what they came to is kept, and so is what the
-    upload takes away, or would have.
+    `progress` is told how many rows went by each time; what it raises undoes the transaction.
+    Declared checks are asked before, and those of features before anybody sees the new rows; what
+    they came to is kept, and so is what the upload takes away, or would have.
 
-    Raises StoreError, one with `found` where a check refuses it or more goes than may (`share`), and EngineError.
+    Raises StoreError, one with `found` where a check refuses it or more goes than may (`share`),
+    and EngineError.
     """
-    from workbench.online.storage import feature_checks, uploads  # noqa: PLC0415 the driver is an extra
+    from workbench.online.storage import (  # noqa: PLC0415 the driver is an extra
+        feature_checks,
+        uploads,
+    )
 
     def passing(name: str, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         with counting(f"uploading {name}", (rows or {}).get(name)) as counted:
@@ -132,9 +180,13 @@ def uploaded(
     try:
         refuse(asked)
         with store.connection() as con:
-            done = uploads.uploads(con, [h.incoming(end) for h in histories], end, passing, most=most)
+            done = uploads.uploads(
+                con, [h.incoming(end) for h in histories], end, passing, most=most
+            )
     except CheckedError as error:
-        feature_checks.written(store, [*asked, *(o for o in error.found if o.of in ("feature", UPLOAD))])
+        feature_checks.written(
+            store, [*asked, *(o for o in error.found if o.of in ("feature", UPLOAD))]
+        )
         raise
     feature_checks.written(store, [*asked, *(o for u in done for o in u.checks)])
     with store.connection() as con:

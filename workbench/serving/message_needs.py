@@ -1,4 +1,6 @@
-"""What the updater needs to know of a source beyond its rows: which messages give no event, and which columns are read."""
+"""What the updater needs to know of a source beyond its rows: which messages give no event, and
+which columns are read.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ PLACE = "_fw_place"  # a message's number in its batch
 
 
 def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
-    """What a plan says of its messages, by what is stored of its rows: without a topic, only how rows are made of them."""
+    """What a plan says of its messages, by what is stored of its rows: without a topic, only how
+    rows are made of them.
+    """
     engine = engine_of(None, "duckdb")
     try:
         rows = streamed(group_by, stored, engine)
@@ -42,10 +46,18 @@ def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
 
 
 def streamed(group_by: GroupBy, stored: Stored, engine: Engine) -> str:
-    """The rows of messages as SQL, where the updater's own table of them is called otherwise than the warehouse's; else nothing."""
+    """The rows of messages as SQL, where the updater's own table of them is called otherwise than
+    the warehouse's; else nothing.
+    """
     table = base(group_by.source.table)
-    place = (table.namespace.catalog, table.namespace.database) if isinstance(table, ops.UnboundTable) else ()
-    if not isinstance(table, ops.UnboundTable | ops.InMemoryTable) or (table.name == title(table) and not any(place)):
+    place = (
+        (table.namespace.catalog, table.namespace.database)
+        if isinstance(table, ops.UnboundTable)
+        else ()
+    )
+    if not isinstance(table, ops.UnboundTable | ops.InMemoryTable) or (
+        table.name == title(table) and not any(place)
+    ):
         return ""
     ours = ibis.table(dict(table.schema.items()), name=title(table))
     return engine.sql(stored.rows(engine).op().replace({table: ours.op()}).to_expr())
@@ -59,7 +71,9 @@ def needed(group_by: GroupBy) -> tuple[Need, ...]:
 
 
 def read(group_by: GroupBy, inputs: Iterable[ops.Value], columns: Iterable[str]) -> tuple[str, ...]:
-    """The columns of the base table of which reductions' inputs and other stored columns are made, keys and the time aside."""
+    """The columns of the base table of which reductions' inputs and other stored columns are made,
+    keys and the time aside.
+    """
     table = group_by.source.table
     aside = {c for need in needed(group_by) for c in need.columns}
     found = _columns([*inputs, *(ops.Field(table, c) for c in columns)])
@@ -73,7 +87,8 @@ def _columns(values: Iterable[ops.Value]) -> tuple[str, ...]:
 
 
 def keyless(group_by: GroupBy, engine: Engine) -> ir.Table:
-    """Of numbered rows of the base table, those that no filter leaves out and that have no key or no time.
+    """Of numbered rows of the base table, those that no filter leaves out and that have no key or
+    no time.
 
     Columns: the number, and for each of `needed` in order, `n0` and so on, whether it is null.
     """

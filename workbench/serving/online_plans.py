@@ -1,4 +1,6 @@
-"""Definitions in, online plans out: what a store keeps of a group-by, and each feature as Postgres SQL over its cells."""
+"""Definitions in, online plans out: what a store keeps of a group-by, and each feature as Postgres
+SQL over its cells.
+"""
 
 from __future__ import annotations
 
@@ -47,25 +49,45 @@ if TYPE_CHECKING:
 
 SETTINGS = ("quantile", "sep")  # arguments that are no values of a row
 LISTS = (KList, ops.ArrayCollect)
-ORDERED = (ops.First, ops.Last, ops.Count, ops.CountStar, *LISTS)  # take values as they are, of any type
+ORDERED = (
+    ops.First,
+    ops.Last,
+    ops.Count,
+    ops.CountStar,
+    *LISTS,
+)  # take values as they are, of any type
 VALUE = "value"
-TIME = "time"  # of a stored row: microseconds since 1970; of an entity's, the end of its snapshot's day
+TIME = (  # of a stored row: microseconds since 1970; of an entity's, the end of its snapshot's day
+    "time"
+)
 
 
 # --- types
 
 
 def sql_type(dtype: dt.DataType) -> str:
-    """The Postgres type that holds a value of an Ibis type; nested ones are JSON. DefinitionError where there is none."""
+    """The Postgres type that holds a value of an Ibis type; nested ones are JSON.
+
+    DefinitionError where there is none.
+    """
     if dtype.is_integer():
         return "numeric(20,0)" if dtype == dt.uint64 else "int8"
     if dtype.is_floating():
         return "float8"
     if dtype.is_decimal():
-        return "numeric" if dtype.scale is None else f"numeric({dtype.precision or 38},{dtype.scale})"
+        return (
+            "numeric" if dtype.scale is None else f"numeric({dtype.precision or 38},{dtype.scale})"
+        )
     if dtype.is_timestamp():
         return "timestamptz" if dtype.timezone else "timestamp"
-    known = {"bool": dtype.is_boolean, "text": dtype.is_string, "bytea": dtype.is_binary, "date": dtype.is_date, "time": dtype.is_time, "uuid": dtype.is_uuid}
+    known = {
+        "bool": dtype.is_boolean,
+        "text": dtype.is_string,
+        "bytea": dtype.is_binary,
+        "date": dtype.is_date,
+        "time": dtype.is_time,
+        "uuid": dtype.is_uuid,
+    }
     known |= {"jsonb": lambda: dtype.is_array() or dtype.is_map() or dtype.is_json()}
     found = next((name for name, is_ in known.items() if is_()), None)
     if found is None:
@@ -80,7 +102,9 @@ def column(name: str, dtype: dt.DataType) -> Column:
 
 
 def _listed(op: ops.Reduction) -> str:
-    """The Postgres type of a list of values: an array, or JSON where the values are lists themselves."""
+    """The Postgres type of a list of values: an array, or JSON where the values are lists
+    themselves.
+    """
     inner = dt.float64 if isinstance(op, ops.MultiQuantile) else op.arg.dtype
     return "jsonb" if sql_type(inner) == "jsonb" else f"{sql_type(inner)}[]"
 
@@ -95,7 +119,9 @@ def _cell_type(op: ops.Reduction) -> str:
 
 
 class Stored:
-    """What rows a group-by's store keeps: its keys, time, order, identity, buckets, and the reductions' inputs."""
+    """What rows a group-by's store keeps: its keys, time, order, identity, buckets, and the
+    reductions' inputs.
+    """
 
     def __init__(self, group_by: GroupBy) -> None:
         self.group_by, self.inputs = group_by, Inputs()
@@ -103,7 +129,10 @@ class Stored:
         table = group_by.source.table
         order = () if self.entity else group_by.events.order
         self.named = {f"o{i}": c for i, c in enumerate(order)}
-        self.buckets = {by: f"b{i}" for i, by in enumerate(dict.fromkeys(f.by for f in group_by.computed if f.by))}
+        self.buckets = {
+            by: f"b{i}"
+            for i, by in enumerate(dict.fromkeys(f.by for f in group_by.computed if f.by))
+        }
         self.id = None if self.entity else group_by.events.id
         self.columns = {name: table.schema[c] for name, c in self.named.items()}
         self.columns |= {name: table.schema[by] for by, name in self.buckets.items()}
@@ -113,8 +142,16 @@ class Stored:
     @property
     def labels(self) -> dict[str, str]:
         """What the author wrote, by stored column."""
-        made = {name.replace("_fw_in", "i"): expression(node) for node, name in self.inputs.columns.items()}
-        return made | self.named | {name: by for by, name in self.buckets.items()} | ({"id": self.id} if self.id else {})
+        made = {
+            name.replace("_fw_in", "i"): expression(node)
+            for node, name in self.inputs.columns.items()
+        }
+        return (
+            made
+            | self.named
+            | {name: by for by, name in self.buckets.items()}
+            | ({"id": self.id} if self.id else {})
+        )
 
     def input(self, node: ops.Value) -> str:
         """The stored column of one argument of a reduction."""
@@ -137,19 +174,30 @@ class Stored:
         table = source.selected(self.inputs, None, None, self._beside(source))
         renamed = {n.replace("_fw_in", "i"): n for n in self.inputs.columns.values()}
         keys = {f"k{i}": f"_fw_key{i}" for i in range(len(self.group_by.keys))}
-        chosen = {**keys, TIME: EVENT, **{c: c for c in self.columns if c not in renamed}, **renamed}
-        return table.filter(table[EVENT].notnull()).select(**{new: table[old] for new, old in chosen.items()})
+        chosen = {
+            **keys,
+            TIME: EVENT,
+            **{c: c for c in self.columns if c not in renamed},
+            **renamed,
+        }
+        return table.filter(table[EVENT].notnull()).select(
+            **{new: table[old] for new, old in chosen.items()}
+        )
 
     def _beside(self, source: EntityRows | EventRows) -> Callable[[ir.Table], dict[str, ir.Value]]:
         def extra(table: ir.Table) -> dict[str, ir.Value]:
             if isinstance(source, EntityRows):
                 return source.ended(table)
             found: dict[str, ir.Value] = {EVENT: micros(table[self.group_by.events.time])}
-            found |= {name: table[c] for name, c in self.named.items()} | {name: table[by] for by, name in self.buckets.items()}
+            found |= {name: table[c] for name, c in self.named.items()} | {
+                name: table[by] for by, name in self.buckets.items()
+            }
             return found | ({"id": table[self.id]} if self.id else {})
 
         def with_buckets(table: ir.Table) -> dict[str, ir.Value]:
-            return extra(table) | ({name: table[by] for by, name in self.buckets.items()} if self.entity else {})
+            return extra(table) | (
+                {name: table[by] for by, name in self.buckets.items()} if self.entity else {}
+            )
 
         return with_buckets
 
@@ -159,39 +207,78 @@ def _cells(group_by: GroupBy, stored: Stored) -> dict[tuple[ops.Reduction, Any, 
     for feature in group_by.computed:
         for op in reductions(feature.node):
             if (op, feature.window, feature.by) not in made:
-                made[op, feature.window, feature.by] = _cell(group_by, stored, op, feature, f"c{len(made)}")
+                made[op, feature.window, feature.by] = _cell(
+                    group_by, stored, op, feature, f"c{len(made)}"
+                )
     return made
 
 
-def _cell(group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined, name: str) -> Cell:
+def _cell(
+    group_by: GroupBy, stored: Stored, op: ops.Reduction, feature: Defined, name: str
+) -> Cell:
     if isinstance(op, Estimate) and (feature.node != op or feature.by or _folds(op)):
-        message = f"{feature.name} of {group_by.name} computes with the sketch of {op.written}, which is made where it is fetched: publish the sketch as it is, without by=, or its exact twin"
+        message = (
+            f"{feature.name} of {group_by.name} computes with the sketch of {op.written}, which is"
+            " made where it is fetched: publish the sketch as it is, without by=, or its exact"
+            " twin"
+        )
         raise DefinitionError(message)
-    nested = [a.dtype for n, a in zip(op.__argnames__, op.__args__, strict=True) if n not in SETTINGS and isinstance(a, ops.Value) and a.dtype.is_nested()]
+    nested = [
+        a.dtype
+        for n, a in zip(op.__argnames__, op.__args__, strict=True)
+        if n not in SETTINGS and isinstance(a, ops.Value) and a.dtype.is_nested()
+    ]
     each = unfolded(op)
     if each is not None and op.arg != each:
-        message = f"{feature.name} of {group_by.name} computes with the elements of each({each.arg.name}): a store reduces elements as they are; compute them in the table first"
+        message = (
+            f"{feature.name} of {group_by.name} computes with the elements of"
+            f" each({each.arg.name}): a store reduces elements as they are; compute them in the"
+            " table first"
+        )
         raise DefinitionError(message)
     if each is None and nested and not isinstance(op, ORDERED):
-        message = f"{feature.name} of {group_by.name} is {type(op).__name__} of {nested[0]}, which a store does not compare or add: use each(), or leave it out of what is published"
+        message = (
+            f"{feature.name} of {group_by.name} is {type(op).__name__} of {nested[0]}, which a"
+            " store does not compare or add: use each(), or leave it out of what is published"
+        )
         raise DefinitionError(message)
     asked, over = normal(op), span(feature.window, group_by.resolution)
     reduction, options = ASKED[type(asked)]
     arguments = stored.arguments(op)
     kind, sql = result_type(asked), _cell_type(asked)
     if each is None:
-        return Cell(name, reduction, arguments, str(kind), sql, over.length, over.hop, dict(options(asked)))
+        return Cell(
+            name, reduction, arguments, str(kind), sql, over.length, over.hop, dict(options(asked))
+        )
     fold = ("map" if each.arg.dtype.is_map() else "list") if contained(each) else None
     element = sql_type(each.arg.dtype.value_type)
-    return Cell(name, reduction, arguments, str(kind), sql, over.length, over.hop, dict(options(asked)), arguments["arg"], element, fold)
+    return Cell(
+        name,
+        reduction,
+        arguments,
+        str(kind),
+        sql,
+        over.length,
+        over.hop,
+        dict(options(asked)),
+        arguments["arg"],
+        element,
+        fold,
+    )
 
 
 def _features(group_by: GroupBy, stored: Stored, cells: Mapping[Any, Cell]) -> tuple[Feature, ...]:
     if group_by.taken:
         made = [_taken(group_by, stored, f) for f in group_by.computed]
     else:
-        made = [_feature(f, cells, stored.buckets.get(f.by) if f.by else None) for f in group_by.computed]
-    return tuple(replace(m, text=expression(f.node) + (f", by {f.by}" if f.by else "")) for m, f in zip(made, group_by.computed, strict=True))
+        made = [
+            _feature(f, cells, stored.buckets.get(f.by) if f.by else None)
+            for f in group_by.computed
+        ]
+    return tuple(
+        replace(m, text=expression(f.node) + (f", by {f.by}" if f.by else ""))
+        for m, f in zip(made, group_by.computed, strict=True)
+    )
 
 
 def _taken(group_by: GroupBy, stored: Stored, feature: Defined) -> Feature:
@@ -210,11 +297,25 @@ def _feature(feature: Defined, cells: Mapping[Any, Cell], by: str | None) -> Fea
         counts = cell.reduction in ("count", "unique_count") and cell.fold is None
         if isinstance(feature.node, Estimate):
             return _sketch(feature, cell)
-        return Feature(feature.name, str(feature.dtype), sql, f'a."{cell.name}"', names, by, never_null=counts)
+        return Feature(
+            feature.name, str(feature.dtype), sql, f'a."{cell.name}"', names, by, never_null=counts
+        )
     table = ibis.table({c.name: result_type(normal(op)) for op, c in found.items()}, name="a")
-    value = finite(normal_value(finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})).to_expr())
+    value = finite(
+        normal_value(
+            finish_over(feature.node, {op: table[c.name].op() for op, c in found.items()})
+        ).to_expr()
+    )
     sql = sql_type(value.type())
-    return Feature(feature.name, str(feature.dtype), "jsonb" if by else sql, typed(scalar_sql(table, value, "a", feature.name), sql), names, by, never_null=True)
+    return Feature(
+        feature.name,
+        str(feature.dtype),
+        "jsonb" if by else sql,
+        typed(scalar_sql(table, value, "a", feature.name), sql),
+        names,
+        by,
+        never_null=True,
+    )
 
 
 def _folds(op: ops.Reduction) -> bool:
@@ -226,19 +327,40 @@ def _sketch(feature: Defined, cell: Cell) -> Feature:
     """The window's values, of which the fetcher makes the sketch; counts over none are 0."""
     counts = cell.reduction == "approx_unique_count"
     each = unfolded(feature.node)
-    made = {"reduction": cell.reduction, "options": cell.options, "element": str((each or feature.node.arg).dtype)}
+    made = {
+        "reduction": cell.reduction,
+        "options": cell.options,
+        "element": str((each or feature.node.arg).dtype),
+    }
     listed = f"coalesce(a.\"{cell.name}\", '{{}}')" if counts else f'a."{cell.name}"'
-    return Feature(feature.name, str(feature.dtype), cell.sql, listed, (cell.name,), sketch=made, never_null=counts)
+    return Feature(
+        feature.name,
+        str(feature.dtype),
+        cell.sql,
+        listed,
+        (cell.name,),
+        sketch=made,
+        never_null=counts,
+    )
 
 
 def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
     """A scalar expression over a table's columns as Postgres SQL in which the table is `alias`."""
-    if any(t.is_map() for t in (value.type(), *(f.dtype for f in value.op().find(ops.Field)))) and not isinstance(value.op(), ops.Field):
-        message = f"{name} computes with a map, which Postgres keeps as JSON: take it as it is, or derive it where it is fetched"
+    if any(
+        t.is_map() for t in (value.type(), *(f.dtype for f in value.op().find(ops.Field)))
+    ) and not isinstance(value.op(), ops.Field):
+        message = (
+            f"{name} computes with a map, which Postgres keeps as JSON: take it as it is, or derive"
+            " it where it is fetched"
+        )
         raise DefinitionError(message)
     text = ibis.to_sql(table.select(**{VALUE: value}), dialect="postgres")
     select = sqlglot.parse_one(str(text), dialect="postgres")
-    plain = isinstance(select, exp.Select) and isinstance(select.args["from_"].this, exp.Table) and len(select.expressions) == 1
+    plain = (
+        isinstance(select, exp.Select)
+        and isinstance(select.args["from_"].this, exp.Table)
+        and len(select.expressions) == 1
+    )
     if not plain:
         message = f"{name} is no scalar expression on Postgres: {text}"
         raise DefinitionError(message)
@@ -249,23 +371,49 @@ def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
 
 
 def typed(expression: str, sql: str) -> str:
-    """An expression as a value of its type: Postgres has another for some, such as numeric for an hour."""
+    """An expression as a value of its type: Postgres has another for some, such as numeric for an
+    hour.
+    """
     return expression if sql == "jsonb" else f"({expression})::{sql}"
 
 
-def _derived(features: Sequence[Defined], inputs: Mapping[str, dt.DataType], known: Mapping[str, str], context: Sequence[str] = (), sketches: Sequence[str] = ()) -> tuple[Feature, ...]:
-    """Derivations as SQL over `f`, in which each input is a column named in `known`; of these, `context` comes with a request."""
+def _derived(
+    features: Sequence[Defined],
+    inputs: Mapping[str, dt.DataType],
+    known: Mapping[str, str],
+    context: Sequence[str] = (),
+    sketches: Sequence[str] = (),
+) -> tuple[Feature, ...]:
+    """Derivations as SQL over `f`, in which each input is a column named in `known`.
+
+    Of these, `context` comes with a request.
+    """
     made = []
     for feature in features:
         used = {node.name for node in feature.node.find(ops.Field)}
         table = ibis.table({known[n]: t for n, t in inputs.items() if n in known}, name="f")
-        fields = {node: finite(table[known[node.name]]).op() for node in feature.node.find(ops.Field)}
+        fields = {
+            node: finite(table[known[node.name]]).op() for node in feature.node.find(ops.Field)
+        }
         value = finite(normal(feature.node).replace(fields).to_expr())
         if sketched := sorted(used & set(sketches)):
-            message = f"derivation {feature.name} computes with {sketched[0]}, a sketch, which is made where it is fetched: derive it there, or from its exact twin"
+            message = (
+                f"derivation {feature.name} computes with {sketched[0]}, a sketch, which is made"
+                " where it is fetched: derive it there, or from its exact twin"
+            )
             raise DefinitionError(message)
         needs = tuple(c for c in context if c in used)
-        made.append(Feature(feature.name, str(feature.dtype), sql := sql_type(value.type()), typed(scalar_sql(table, value, "f", feature.name), sql), context=needs, never_null=True, text=expression(feature.node)))
+        made.append(
+            Feature(
+                feature.name,
+                str(feature.dtype),
+                sql := sql_type(value.type()),
+                typed(scalar_sql(table, value, "f", feature.name), sql),
+                context=needs,
+                never_null=True,
+                text=expression(feature.node),
+            )
+        )
     return tuple(made)
 
 
@@ -301,12 +449,19 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         hash=fingerprint(group_by),
         kind="entity" if entity else "events",
         keys=tuple(column(k, table.schema[k]) for k in group_by.keys),
-        stored=tuple(replace(column(n, t), label=stored.labels.get(n, n)) for n, t in stored.columns.items()),
+        stored=tuple(
+            replace(column(n, t), label=stored.labels.get(n, n)) for n, t in stored.columns.items()
+        ),
         order=tuple(stored.named),
         id=stored.id,
         cells=tuple(cells.values()),
         features=features,
-        derivations=_derived(group_by.derivations, group_by.inputs, known, sketches=[f.name for f in features if f.sketch]),
+        derivations=_derived(
+            group_by.derivations,
+            group_by.inputs,
+            known,
+            sketches=[f.name for f in features if f.sketch],
+        ),
         daily=entity or group_by.accuracy == "snapshot",
         timeless=entity and group_by.entity.snapshot is None,
         topic=None if entity or group_by.events.topic is None else group_by.events.topic.plan,
@@ -316,21 +471,42 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
         source_name=title(base(table)),
         **({} if entity else message_needs(group_by, stored)),
         coarse={} if entity else coarse(group_by, stored),
-        padded=() if entity or group_by.events.topic is None else padded(group_by, group_by.source.connection),
+        padded=(
+            ()
+            if entity or group_by.events.topic is None
+            else padded(group_by, group_by.source.connection)
+        ),
         time=None if entity else as_it_stands(table, group_by.events.time),
         owner=group_by.owner,
         description=group_by.description,
         tags=group_by.tags,
-        checks=data_check_scan.plans(group_by, _texts, lambda check: _checked(group_by, check, features, known)) if group_by.source.checks or group_by.checks else (),
-        checked=_texts(lambda e: data_check_scan.scan(group_by, e, END)) if group_by.source.checks else {},
+        checks=(
+            data_check_scan.plans(
+                group_by, _texts, lambda check: _checked(group_by, check, features, known)
+            )
+            if group_by.source.checks or group_by.checks
+            else ()
+        ),
+        checked=(
+            _texts(lambda e: data_check_scan.scan(group_by, e, END))
+            if group_by.source.checks
+            else {}
+        ),
     )
 
 
-def _checked(group_by: GroupBy, check: DataCheck, features: Sequence[Feature], known: Mapping[str, str]) -> str:
+def _checked(
+    group_by: GroupBy, check: DataCheck, features: Sequence[Feature], known: Mapping[str, str]
+) -> str:
     """A check of features as SQL over `f`."""
     names = {**known, **{d.name: f"f{len(known) + i}" for i, d in enumerate(group_by.derivations)}}
     inputs = {f.name: f.dtype for f in group_by.outputs}
-    (made,) = _derived([Defined(check.name, check.expression.dtype, check.expression)], inputs, names, sketches=[f.name for f in features if f.sketch])
+    (made,) = _derived(
+        [Defined(check.name, check.expression.dtype, check.expression)],
+        inputs,
+        names,
+        sketches=[f.name for f in features if f.sketch],
+    )
     return made.expression
 
 
@@ -365,21 +541,44 @@ def _join_plan(join: Join) -> Plan:
     for part in join.parts:
         plan = plans.setdefault(part.group_by.name, group_by_plan(part.group_by))
         if plan.hash != fingerprint(part.group_by):
-            message = f"{join.name} has two different group-bys named {plan.name}: name one of them otherwise"
+            message = (
+                f"{join.name} has two different group-bys named {plan.name}: name one of them"
+                " otherwise"
+            )
             raise DefinitionError(message)
         age = None if part.max_age is None else span_us(part.max_age)
         parts.append(PartPlan(part.head, plan.name, tuple(part.keys), age))
         keys |= {left: column(left, join.left.table.schema[left]) for left, _ in part.keys}
     time, schema = join.left.time, join.left.table.schema
     made = [f"{p.head}_{f.name}" for p in join.parts for f in p.group_by.outputs]
-    known = {n: f"f{i}" for i, n in enumerate(made)} | {n: f"k{i}" for i, n in enumerate(keys)} | {time: "t"}
+    known = (
+        {n: f"f{i}" for i, n in enumerate(made)}
+        | {n: f"k{i}" for i, n in enumerate(keys)}
+        | {time: "t"}
+    )
     used = {field.name for d in join.derivations for field in d.node.find(ops.Field)}
     sketches = [f"{p.head}_{f.name}" for p in parts for f in plans[p.group_by].features if f.sketch]
     needed = [c for c in schema.names if c in used and c not in known]
-    derivations = _derived(join.derivations, join.inputs, known | {n: f"x{i}" for i, n in enumerate(needed)}, needed, sketches)
+    derivations = _derived(
+        join.derivations,
+        join.inputs,
+        known | {n: f"x{i}" for i, n in enumerate(needed)},
+        needed,
+        sketches,
+    )
     context = tuple(column(c, schema[c]) for c in needed)
-    made_plan = _plan(join, "join", tuple(keys.values()), context, tuple(parts), derivations, tuple(plans.values()))
-    return replace(made_plan, clock=sql_type(schema[time]) if time in used and time not in keys else "")
+    made_plan = _plan(
+        join,
+        "join",
+        tuple(keys.values()),
+        context,
+        tuple(parts),
+        derivations,
+        tuple(plans.values()),
+    )
+    return replace(
+        made_plan, clock=sql_type(schema[time]) if time in used and time not in keys else ""
+    )
 
 
 def span_us(span: Any) -> int:
@@ -387,7 +586,25 @@ def span_us(span: Any) -> int:
     return int(span.total_seconds() * 1_000_000)
 
 
-def _plan(definition: GroupBy | Join, kind: str, keys: Any, context: Any, parts: Any, derivations: Any, group_bys: Any) -> Plan:
+def _plan(
+    definition: GroupBy | Join,
+    kind: str,
+    keys: Any,
+    context: Any,
+    parts: Any,
+    derivations: Any,
+    group_bys: Any,
+) -> Plan:
     named = (definition.name, kind, fingerprint(definition))
-    return Plan(*named, tuple(keys), context, parts, derivations, group_bys, owner=definition.owner, description=definition.description, tags=definition.tags, definition=canonical(definition))
-
+    return Plan(
+        *named,
+        tuple(keys),
+        context,
+        parts,
+        derivations,
+        group_bys,
+        owner=definition.owner,
+        description=definition.description,
+        tags=definition.tags,
+        definition=canonical(definition),
+    )

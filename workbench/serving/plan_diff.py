@@ -15,7 +15,9 @@ MOST = 4  # names listed
 
 @frozen
 class Difference:
-    """Features added, removed, changed and the same, by name in the new plan, and the sentences of what changed all of a group-by's."""
+    """Features added, removed, changed and the same, by name in the new plan, and the sentences of
+    what changed all of a group-by's.
+    """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -43,8 +45,14 @@ def stem(name: str) -> tuple[str, int]:
 
 
 def difference(old: Plan, new: Plan) -> Difference:
-    """From one plan to the other. Between two names, a group-by is met by its next version: `spend_v2` by `spend_v1`."""
-    before, after = _meanings(old, other=old.name != new.name), _meanings(new, other=old.name != new.name)
+    """From one plan to the other.
+
+    Between two names, a group-by is met by its next version: `spend_v2` by `spend_v1`.
+    """
+    before, after = (
+        _meanings(old, other=old.name != new.name),
+        _meanings(new, other=old.name != new.name),
+    )
     return Difference(
         tuple(after[k][0] for k in after if k not in before),
         tuple(before[k][0] for k in before if k not in after),
@@ -56,12 +64,17 @@ def difference(old: Plan, new: Plan) -> Difference:
 
 def successors(old: Plan, new: Plan) -> dict[str, str]:
     """By feature of the new plan, the one of the old plan that it takes the place of."""
-    before, after = _meanings(old, other=old.name != new.name), _meanings(new, other=old.name != new.name)
+    before, after = (
+        _meanings(old, other=old.name != new.name),
+        _meanings(new, other=old.name != new.name),
+    )
     return {after[k][0]: before[k][0] for k in after if k in before}
 
 
 def _meanings(plan: Plan, *, other: bool) -> dict[str, tuple[str, str]]:
-    """By what features are compared under, their name and what each one is, from the definition's canonical JSON."""
+    """By what features are compared under, their name and what each one is, from the definition's
+    canonical JSON.
+    """
     whole, group_bys = json.loads(plan.definition), _defined(plan)
     found = []
     for part, feature, name in plan.outputs:
@@ -74,7 +87,9 @@ def _meanings(plan: Plan, *, other: bool) -> dict[str, tuple[str, str]]:
         if not isinstance(told, list) or told[1] is not None:  # a tail is a window's
             shared["resolution"] = mine.get("resolution")
         under = f"{stem(part.head)[0]}_{feature.name}" if other and part.head else name
-        found.append((under, name, json.dumps([told, shared, part.max_age, part.keys], sort_keys=True)))
+        found.append(
+            (under, name, json.dumps([told, shared, part.max_age, part.keys], sort_keys=True))
+        )
     unclear = len({under for under, *_ in found}) < len(found)
     return {(name if unclear else under): (name, meaning) for under, name, meaning in found}
 
@@ -82,7 +97,10 @@ def _meanings(plan: Plan, *, other: bool) -> dict[str, tuple[str, str]]:
 def _defined(plan: Plan) -> dict[str, Any]:
     """The plan's group-bys, by name, as canonical JSON."""
     whole = json.loads(plan.definition)
-    return {g["name"]: g for g in ([whole] if whole["is"] == "GroupBy" else [p["group_by"] for p in whole["parts"]])}
+    return {
+        g["name"]: g
+        for g in ([whole] if whole["is"] == "GroupBy" else [p["group_by"] for p in whole["parts"]])
+    }
 
 
 def _reasons(old: Plan, new: Plan) -> list[str]:
@@ -93,14 +111,31 @@ def _reasons(old: Plan, new: Plan) -> list[str]:
         before = theirs.get(stem(mine.name)[0])
         if before is None or before.hash == mine.hash:
             continue
-        changes: list[tuple[str, Any, Any]] = [("keys", _names(before), _names(mine)), ("topic", *_topics(before, mine)), ("id", told[before.name]["serving"].get("id"), meant[mine.name]["serving"].get("id"))]
-        changes += [("as of", _as_of(before), _as_of(mine)), ("window tails", _tails(told[before.name]), _tails(meant[mine.name]))]
-        found += [f"{what} of {mine.name}: {a or 'none'} becomes {b or 'none'}" for what, a, b in changes if a != b]
-        made = [[g.get(k) for k in ("rows", "time", "order")] for g in (told[before.name], meant[mine.name])]
+        changes: list[tuple[str, Any, Any]] = [
+            ("keys", _names(before), _names(mine)),
+            ("topic", *_topics(before, mine)),
+            ("id", told[before.name]["serving"].get("id"), meant[mine.name]["serving"].get("id")),
+        ]
+        changes += [
+            ("as of", _as_of(before), _as_of(mine)),
+            ("window tails", _tails(told[before.name]), _tails(meant[mine.name])),
+        ]
+        found += [
+            f"{what} of {mine.name}: {a or 'none'} becomes {b or 'none'}"
+            for what, a, b in changes
+            if a != b
+        ]
+        made = [
+            [g.get(k) for k in ("rows", "time", "order")]
+            for g in (told[before.name], meant[mine.name])
+        ]
         if made[0] != made[1]:
             found.append(f"the rows of {mine.name} are made otherwise")
     if [k.name for k in old.keys] != [k.name for k in new.keys]:
-        found.append(f"keys: {', '.join(k.name for k in old.keys)} becomes {', '.join(k.name for k in new.keys)}")
+        found.append(
+            f"keys: {', '.join(k.name for k in old.keys)} becomes"
+            f" {', '.join(k.name for k in new.keys)}"
+        )
     return found
 
 

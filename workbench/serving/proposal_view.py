@@ -1,4 +1,6 @@
-"""How `publish` shows what it would do and what it did: as text, as HTML, and with a button in a notebook."""
+"""How `publish` shows what it would do and what it did: as text, as HTML, and with a button in a
+notebook.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,12 @@ if TYPE_CHECKING:
 
 FIRST = 5  # values of an answer that are told in a line
 SHOWN = 3  # features of a kind that are listed; the others are counted
-MARKS = {"added": ("+", "ok"), "changed": ("△", "warn"), "removed": ("−", "alert"), "same": ("=", "muted")}
+MARKS = {
+    "added": ("+", "ok"),
+    "changed": ("△", "warn"),
+    "removed": ("−", "alert"),
+    "same": ("=", "muted"),
+}
 GOOD, NOTE = ("✓", "ok"), ("◆", "warn")
 
 
@@ -57,16 +64,33 @@ def _check(proposal: Proposal) -> Iterator[tuple[bool, str, str]]:
 
 def verdict(proposal: Proposal) -> str:
     """What would be written, in a sentence."""
-    plan, rows = proposal.plan, sum(p.rows for p in proposal.profiles if p.group_by in {h.plan.name for h in proposal.histories})
+    plan, rows = (
+        proposal.plan,
+        sum(
+            p.rows
+            for p in proposal.profiles
+            if p.group_by in {h.plan.name for h in proposal.histories}
+        ),
+    )
     if proposal.against == plan.name:
-        return f"Brings the history of {plan.name} up to the end: {rows:,} rows are read." if proposal.histories else f"Changes nothing: {plan.name} is published, and its history is there."
+        return (
+            f"Brings the history of {plan.name} up to the end: {rows:,} rows are read."
+            if proposal.histories
+            else f"Changes nothing: {plan.name} is published, and its history is there."
+        )
     return f"Publishing adds {plan.name} and {rows:,} rows."
 
 
 def call(proposal: Proposal, *, deletes: bool = False) -> str:
-    """The line that does it without a page; with `deletes`, whatever the warehouse lacks by now goes."""
+    """The line that does it without a page.
+
+    With `deletes`, whatever the warehouse lacks by now goes.
+    """
     more = ", allow_deletes=True" if deletes else ""
-    return f'publish({variable_for(proposal.definition, proposal.plan.name)}, store, confirm="{proposal.hash[:8]}"{more})'
+    return (
+        f"publish({variable_for(proposal.definition, proposal.plan.name)}, store,"
+        f' confirm="{proposal.hash[:8]}"{more})'
+    )
 
 
 def _how(proposal: Proposal) -> str:
@@ -87,8 +111,16 @@ def proposed(proposal: Proposal) -> str:
     """A proposal as text."""
     plan, diff = proposal.plan, proposal.difference
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in _kinds(proposal) if names)
-    lines = [f"publish {plan.name}, definition {proposal.hash[:8]}: nothing is written yet", f"  features: {counts}{f', against {proposal.against}' if proposal.against else ''}"]
-    lines += [f"  {MARKS[kind][0]} {name}" for kind, names in _kinds(proposal) if kind != "same" and proposal.against for name in names]
+    lines = [
+        f"publish {plan.name}, definition {proposal.hash[:8]}: nothing is written yet",
+        f"  features: {counts}{f', against {proposal.against}' if proposal.against else ''}",
+    ]
+    lines += [
+        f"  {MARKS[kind][0]} {name}"
+        for kind, names in _kinds(proposal)
+        if kind != "same" and proposal.against
+        for name in names
+    ]
     lines += [f"  △ {why}" for why in diff.why]
     lines += [f"  {'✓' if good else '◆'} {sentence}" for good, sentence, _ in _check(proposal)]
     return written([*lines, f"{verdict(proposal)} {_how(proposal)}"])
@@ -96,45 +128,124 @@ def proposed(proposal: Proposal) -> str:
 
 def _kinds(proposal: Proposal) -> list[tuple[str, tuple[str, ...]]]:
     diff = proposal.difference
-    return [("added", diff.added), ("changed", diff.changed), ("removed", diff.removed), ("same", diff.same)]
+    return [
+        ("added", diff.added),
+        ("changed", diff.changed),
+        ("removed", diff.removed),
+        ("same", diff.same),
+    ]
 
 
 def proposed_html(proposal: Proposal) -> str:
     """A proposal as HTML."""
     top = head(f"Publish {proposal.plan.name}", proposal.plan, against(proposal))
-    bar = tag("div", tag("p", tag("b", verdict(proposal)), " ", stays(proposal)), tag("p", "Nothing is written yet. ", tag("code", _how(proposal))), class_="confirm")
-    return section(top, _steps(), tag("div", _changes(proposal), tag("div", _checks(proposal), _cost(proposal)), class_="halves"), bar, label=f"Proposal to publish {proposal.plan.name}", static=True)
+    bar = tag(
+        "div",
+        tag("p", tag("b", verdict(proposal)), " ", stays(proposal)),
+        tag("p", "Nothing is written yet. ", tag("code", _how(proposal))),
+        class_="confirm",
+    )
+    return section(
+        top,
+        _steps(),
+        tag(
+            "div",
+            _changes(proposal),
+            tag("div", _checks(proposal), _cost(proposal)),
+            class_="halves",
+        ),
+        bar,
+        label=f"Proposal to publish {proposal.plan.name}",
+        static=True,
+    )
 
 
 def head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
     """The head of a page: what it is of, and the definition's hash."""
     chip = tag("span", "Join" if plan.kind == "join" else "GroupBy", class_="chip")
-    return tag("header", tag("h3", *marks, title), chip, tag("span", told, class_="muted"), tag("span", f"definition {plan.hash[:8]}", class_="chip end"))
+    return tag(
+        "header",
+        tag("h3", *marks, title),
+        chip,
+        tag("span", told, class_="muted"),
+        tag("span", f"definition {plan.hash[:8]}", class_="chip end"),
+    )
 
 
 def _steps() -> Markup:
     """How far a proposal is: compared and checked, and not confirmed."""
-    done, open_ = (tag("span", "✓", class_="mark ok"), "done"), (tag("span", "◌", class_="mark muted"), "to come")
+    done, open_ = (
+        (tag("span", "✓", class_="mark ok"), "done"),
+        (
+            tag("span", "◌", class_="mark muted"),
+            "to come",
+        ),
+    )
     steps = [("Diff", done), ("Checks", done), ("Confirm", open_), ("Publish", open_)]
-    return tag("ol", *(tag("li", sign, f" {name}", tag("span", f", {said}", class_="sr")) for name, (sign, said) in steps), class_="steps", aria_label="Steps")
+    return tag(
+        "ol",
+        *(
+            tag("li", sign, f" {name}", tag("span", f", {said}", class_="sr"))
+            for name, (sign, said) in steps
+        ),
+        class_="steps",
+        aria_label="Steps",
+    )
 
 
 def _cost(proposal: Proposal) -> Markup:
     """What it would take, by group-by; what is there already is not uploaded again."""
     asked = {h.plan.name for h in proposal.histories}
     classes = {1: "num", 2: "num"}
-    rows = [row((tag("code", p.group_by), f"{p.rows:,}", f"about {size(p.bytes)}") if p.group_by in asked else (tag("code", p.group_by), tag("span", "uploaded already", class_="muted"), "—"), classes=classes) for p in proposal.profiles]
+    rows = [
+        row(
+            (
+                (tag("code", p.group_by), f"{p.rows:,}", f"about {size(p.bytes)}")
+                if p.group_by in asked
+                else (tag("code", p.group_by), tag("span", "uploaded already", class_="muted"), "—")
+            ),
+            classes=classes,
+        )
+        for p in proposal.profiles
+    ]
     some = [p for p in proposal.profiles if p.group_by in asked]
-    total = [row(("all", f"{sum(p.rows for p in some):,}", f"about {size(sum(p.bytes for p in some))}"), classes=classes)] if len(some) > 1 else []
-    grid = tag("table", tag("caption", "What it takes"), tag("thead", row(("", "rows read", "in the store"), "th", classes)), tag("tbody", *rows, *total), class_="cost")
-    return tag("div", tag("h4", "Cost ", tag("span", "an estimate", class_="muted")), tag("div", grid, class_="scroll", tabindex="0"))
+    total = (
+        [
+            row(
+                (
+                    "all",
+                    f"{sum(p.rows for p in some):,}",
+                    f"about {size(sum(p.bytes for p in some))}",
+                ),
+                classes=classes,
+            )
+        ]
+        if len(some) > 1
+        else []
+    )
+    grid = tag(
+        "table",
+        tag("caption", "What it takes"),
+        tag("thead", row(("", "rows read", "in the store"), "th", classes)),
+        tag("tbody", *rows, *total),
+        class_="cost",
+    )
+    return tag(
+        "div",
+        tag("h4", "Cost ", tag("span", "an estimate", class_="muted")),
+        tag("div", grid, class_="scroll", tabindex="0"),
+    )
 
 
 def stays(proposal: Proposal) -> Markup:
     """What does not change, and how to undo what does."""
     if proposal.against == proposal.plan.name:
         return Markup("What is served is served on, the old or the new, whole.")
-    on = f"{proposal.against} is served on; nothing that reads it changes. " if proposal.against else ""
+    on = (
+        f"{proposal.against} is served on; nothing that reads it changes. "
+        if proposal.against
+        else ""
+    )
     return joined((on, "Undo: ", tag("code", _undo(proposal.plan)), "."))
 
 
@@ -148,14 +259,36 @@ def _changes(proposal: Proposal) -> Markup:
     counts = " · ".join(f"{len(names)} {kind}" for kind, names in _kinds(proposal) if names)
     rows = []
     for kind, names in _kinds(proposal):
-        shown = names if kind in ("changed", "removed") else names[:SHOWN] if kind == "added" else ()
-        rows += [row((_mark(kind), _named(name, types.get(name, ("", ""))[1]), types.get(name, ("gone",))[0])) for name in shown]
+        shown = (
+            names if kind in ("changed", "removed") else names[:SHOWN] if kind == "added" else ()
+        )
+        rows += [
+            row(
+                (
+                    _mark(kind),
+                    _named(name, types.get(name, ("", ""))[1]),
+                    types.get(name, ("gone",))[0],
+                )
+            )
+            for name in shown
+        ]
         if len(names) > len(shown):
             rows.append(row((_mark(kind), _more(names[len(shown) :], others=bool(shown)), "")))
         if kind == "changed":
-            rows += [row(("", tag("span", why, class_="wrap"), "")) for why in proposal.difference.why]
-    grid = tag("table", tag("caption", "What changes"), tag("thead", row(("", "feature", "type"), "th")), tag("tbody", *rows))
-    return tag("div", tag("h4", "What changes ", tag("span", counts, class_="muted")), tag("div", grid, class_="scroll", tabindex="0"))
+            rows += [
+                row(("", tag("span", why, class_="wrap"), "")) for why in proposal.difference.why
+            ]
+    grid = tag(
+        "table",
+        tag("caption", "What changes"),
+        tag("thead", row(("", "feature", "type"), "th")),
+        tag("tbody", *rows),
+    )
+    return tag(
+        "div",
+        tag("h4", "What changes ", tag("span", counts, class_="muted")),
+        tag("div", grid, class_="scroll", tabindex="0"),
+    )
 
 
 def _named(name: str, text: str) -> Markup:
@@ -172,12 +305,26 @@ def _checks(proposal: Proposal) -> Markup:
     found = list(_check(proposal))
     notes = sum(not good for good, *_ in found)
     told = f"{len(found) - notes} passed" + (f" · {notes} to know" if notes else "")
-    return tag("div", tag("h4", "Checks ", tag("span", told, class_="muted")), tag("ul", *(_line(good, sentence) for good, sentence, _ in found), class_="checks"))
+    return tag(
+        "div",
+        tag("h4", "Checks ", tag("span", told, class_="muted")),
+        tag("ul", *(_line(good, sentence) for good, sentence, _ in found), class_="checks"),
+    )
 
 
 def _line(good: bool, sentence: str) -> Markup:  # noqa: FBT001 one fact
     sign, class_ = GOOD if good else NOTE
-    return tag("li", tag("span", sign, class_=f"mark {class_}", role="img", aria_label="passed" if good else "to know"), tag("span", sentence))
+    return tag(
+        "li",
+        tag(
+            "span",
+            sign,
+            class_=f"mark {class_}",
+            role="img",
+            aria_label="passed" if good else "to know",
+        ),
+        tag("span", sentence),
+    )
 
 
 def located(url: str) -> str:
@@ -196,24 +343,43 @@ def calls(publication: Publication) -> list[tuple[str, str]]:
     """How to fetch it: from Python, SQL and HTTP."""
     plan = publication.plan
     keys = {k.name: publication.example.get(k.name, sample(k)) for k in plan.keys}
-    wanted = [language for language in snippets.WRITERS if language != "SQL" or sql_functions.lacking(plan) is None]
+    wanted = [
+        language
+        for language in snippets.WRITERS
+        if language != "SQL" or sql_functions.lacking(plan) is None
+    ]
     return [(language, snippets.WRITERS[language](plan, keys)) for language in wanted]
 
 
 def counted(upload: Upload) -> str:
     """What an upload did, in a sentence."""
-    return f"{upload.group_by}: {upload.staged:,} rows read, {upload.inserted:,} new, {upload.deleted:,} gone"
+    return (
+        f"{upload.group_by}: {upload.staged:,} rows read, {upload.inserted:,} new,"
+        f" {upload.deleted:,} gone"
+    )
 
 
 def _facts(publication: Publication) -> str:
-    return f"version {publication.version} · history before {moment(publication.end):%Y-%m-%d %H:%M} UTC · {sum(u.inserted for u in publication.uploads):,} rows new"
+    return (
+        f"version {publication.version} · history before {moment(publication.end):%Y-%m-%d %H:%M}"
+        f" UTC · {sum(u.inserted for u in publication.uploads):,} rows new"
+    )
 
 
 def receipt(publication: Publication) -> str:
     """A publication as text."""
     rows = [counted(u) for u in publication.uploads] or ["its history was uploaded already"]
-    head = f"{publication.plan.name} is served, version {publication.version}, definition {publication.plan.hash[:8]}"
-    return written([head, *(f"  {r}" for r in rows), *(f"  {where:<6} {call}" for where, call in calls(publication))])
+    head = (
+        f"{publication.plan.name} is served, version {publication.version}, definition"
+        f" {publication.plan.hash[:8]}"
+    )
+    return written(
+        [
+            head,
+            *(f"  {r}" for r in rows),
+            *(f"  {where:<6} {call}" for where, call in calls(publication)),
+        ]
+    )
 
 
 def receipt_html(publication: Publication) -> str:
@@ -221,10 +387,33 @@ def receipt_html(publication: Publication) -> str:
     plan = publication.plan
     tick = tag("span", "✓ ", class_="mark ok", role="img", aria_label="done")
     top = head(f"{plan.name} is served", plan, _facts(publication), tick)
-    listed = joined(joined((tag("dt", where), tag("dd", tag("code", call)))) for where, call in calls(publication))
+    listed = joined(
+        joined((tag("dt", where), tag("dd", tag("code", call))))
+        for where, call in calls(publication)
+    )
     heads = row(("history", "rows read", "new", "gone"), "th", {1: "num", 2: "num", 3: "num"})
-    body = [row((u.group_by, f"{u.staged:,}", f"{u.inserted:,}", f"{u.deleted:,}"), classes={1: "num", 2: "num", 3: "num"}) for u in publication.uploads]
-    grid = tag("div", tag("table", tag("caption", "What was uploaded"), tag("thead", heads), tag("tbody", *body)), class_="scroll pad", tabindex="0") if body else tag("p", "Its history was uploaded already.", class_="muted pad")
+    body = [
+        row(
+            (u.group_by, f"{u.staged:,}", f"{u.inserted:,}", f"{u.deleted:,}"),
+            classes={1: "num", 2: "num", 3: "num"},
+        )
+        for u in publication.uploads
+    ]
+    grid = (
+        tag(
+            "div",
+            tag(
+                "table",
+                tag("caption", "What was uploaded"),
+                tag("thead", heads),
+                tag("tbody", *body),
+            ),
+            class_="scroll pad",
+            tabindex="0",
+        )
+        if body
+        else tag("p", "Its history was uploaded already.", class_="muted pad")
+    )
     return section(top, tag("dl", listed, class_="calls"), grid, label=f"{plan.name} is published")
 
 
@@ -233,7 +422,10 @@ def receipt_html(publication: Publication) -> str:
 
 @frozen
 class Answered:
-    """A real answer to the example key, as of the end of the history, and how long it took; or why there is none."""
+    """A real answer to the example key, as of the end of the history, and how long it took.
+
+    Or why there is none.
+    """
 
     answer: Answer | None
     ms: float = 0.0
@@ -242,7 +434,11 @@ class Answered:
 
 def answered(publication: Publication, store: Store) -> Answered:
     """What the store answers for the example key; an error is told, for what is published stays so."""
-    keys = {k.name: publication.example[k.name] for k in publication.plan.keys if k.name in publication.example}
+    keys = {
+        k.name: publication.example[k.name]
+        for k in publication.plan.keys
+        if k.name in publication.example
+    }
     if len(keys) < len(publication.plan.keys):
         return Answered(None, error="there is no key in the data to fetch")
     began = time.perf_counter()
@@ -254,13 +450,55 @@ def answered(publication: Publication, store: Store) -> Answered:
 
 
 def live(publication: Publication, found: Answered) -> Markup:
-    """The receipt within a page: lines to copy, a real answer, what was uploaded and how to undo it."""
+    """The receipt within a page: lines to copy, a real answer, what was uploaded and how to undo
+    it.
+    """
     plan = publication.plan
     took = f" · first fetch {found.ms:.1f} ms" if found.answer is not None else ""
-    lead = tag("p", tag("span", "✓ ", class_="mark ok", role="img", aria_label="done"), tag("b", f"{plan.name} is served"), " ", tag("span", plan.hash[:8], class_="chip"), " ", tag("span", _facts(publication) + took, class_="muted"), class_="lead")
-    told = [*calls(publication), ("Dashboard", f"from workbench import dashboard; dashboard(store, {snippets.python(plan.name)})"), ("Undo", _undo(plan))]
-    copied = [joined((tag("dt", where), tag("dd", tag("code", call)), tag("button", "Copy", type="button", class_="copy", data_copy=call, data_key="c" if i == 0 else None, data_focus=f"copy-{where}", aria_label=f"Copy the {where} line"))) for i, (where, call) in enumerate(told)]
-    return tag("div", lead, tag("dl", joined(copied), class_="calls copies"), *_answer(found), class_="receipt")
+    lead = tag(
+        "p",
+        tag("span", "✓ ", class_="mark ok", role="img", aria_label="done"),
+        tag("b", f"{plan.name} is served"),
+        " ",
+        tag("span", plan.hash[:8], class_="chip"),
+        " ",
+        tag("span", _facts(publication) + took, class_="muted"),
+        class_="lead",
+    )
+    told = [
+        *calls(publication),
+        (
+            "Dashboard",
+            f"from workbench import dashboard; dashboard(store, {snippets.python(plan.name)})",
+        ),
+        ("Undo", _undo(plan)),
+    ]
+    copied = [
+        joined(
+            (
+                tag("dt", where),
+                tag("dd", tag("code", call)),
+                tag(
+                    "button",
+                    "Copy",
+                    type="button",
+                    class_="copy",
+                    data_copy=call,
+                    data_key="c" if i == 0 else None,
+                    data_focus=f"copy-{where}",
+                    aria_label=f"Copy the {where} line",
+                ),
+            )
+        )
+        for i, (where, call) in enumerate(told)
+    ]
+    return tag(
+        "div",
+        lead,
+        tag("dl", joined(copied), class_="calls copies"),
+        *_answer(found),
+        class_="receipt",
+    )
 
 
 def _answer(found: Answered) -> list[Markup]:
@@ -271,15 +509,49 @@ def _answer(found: Answered) -> list[Markup]:
     asked = ", ".join(f"{k} {v}" for k, v in answer.asked.items())
     there = [(n, v) for n, v in answer.items() if v is not None][:FIRST]
     newest = max((p.newest for p in answer.parts.values() if p.newest), default=None)
-    told = [*(f"{n} {preview_words.cell(v)}" for n, v in there), f"status {answer.status}", *([f"newest fact {newest:%Y-%m-%d %H:%M:%S}"] if newest else [])]
-    said = tag("p", f"Answer for {asked} as of {answer.at:%Y-%m-%d %H:%M}: ", tag("code", " · ".join(told)), class_="answer")
-    rows = [row((tag("code", n), preview_words.full(v)), classes={1: "num"}) for n, v in answer.items()] + [row((tag("code", n), tag("span", e, class_="wrap")), classes={1: "num"}) for n, e in answer.errors.items()]
-    grid = tag("div", tag("table", tag("caption", f"The answer for {asked}"), tag("tbody", *rows), class_="narrow values"), class_="scroll", tabindex="0")
-    return [said, tag("details", tag("summary", f"all {len(rows)} values"), grid, class_="inline", data_keep_open="answer")]
+    told = [
+        *(f"{n} {preview_words.cell(v)}" for n, v in there),
+        f"status {answer.status}",
+        *([f"newest fact {newest:%Y-%m-%d %H:%M:%S}"] if newest else []),
+    ]
+    said = tag(
+        "p",
+        f"Answer for {asked} as of {answer.at:%Y-%m-%d %H:%M}: ",
+        tag("code", " · ".join(told)),
+        class_="answer",
+    )
+    rows = [
+        row((tag("code", n), preview_words.full(v)), classes={1: "num"}) for n, v in answer.items()
+    ] + [
+        row((tag("code", n), tag("span", e, class_="wrap")), classes={1: "num"})
+        for n, e in answer.errors.items()
+    ]
+    grid = tag(
+        "div",
+        tag(
+            "table",
+            tag("caption", f"The answer for {asked}"),
+            tag("tbody", *rows),
+            class_="narrow values",
+        ),
+        class_="scroll",
+        tabindex="0",
+    )
+    return [
+        said,
+        tag(
+            "details",
+            tag("summary", f"all {len(rows)} values"),
+            grid,
+            class_="inline",
+            data_keep_open="answer",
+        ),
+    ]
 
 
 def shown(proposal: Proposal) -> None:
-    """The proposal in a notebook: static, and where there is a kernel, the page that checks and publishes it.
+    """The proposal in a notebook: static, and where there is a kernel, the page that checks and
+    publishes it.
 
     With WORKBENCH_STATIC set it is the static one alone, which is the same each run.
     """
@@ -296,6 +568,9 @@ def in_marimo(proposal: Proposal) -> Any:
 
 
 def _live(proposal: Proposal, again: Callable[[str, str], None]) -> tuple[Any, str]:
-    from workbench.serving.proposal.proposal_page import shown as lively  # noqa: PLC0415 it draws with what stands here
+    # it draws with what stands here
+    from workbench.serving.proposal.proposal_page import (  # noqa: PLC0415
+        shown as lively,
+    )
 
     return lively(proposal, lambda done: again(receipt(done), receipt_html(done)))

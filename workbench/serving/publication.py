@@ -1,4 +1,6 @@
-"""`publish`: check a definition against its data, show what would change, register it and bring its history to the store."""
+"""`publish`: check a definition against its data, show what would change, register it and bring its
+history to the store.
+"""
 
 from __future__ import annotations
 
@@ -46,54 +48,82 @@ Definition = GroupBy | Join
 When = date | datetime | str | None
 
 
-def publish(definition: Definition, store: Store, *, confirm: bool | str | None = None, end: When = None, retain: Any = None, allow_deletes: bool | float = False, on: BaseBackend | None = None, kafka: str | None = None) -> Proposal | Publication:
-    """Serve a group-by or a join from a store: fetches then answer as a backfill of the same events would (semantics rule 19).
+def publish(
+    definition: Definition,
+    store: Store,
+    *,
+    confirm: bool | str | None = None,
+    end: When = None,
+    retain: Any = None,
+    allow_deletes: bool | float = False,
+    on: BaseBackend | None = None,
+    kafka: str | None = None,
+) -> Proposal | Publication:
+    """Serve a group-by or a join from a store: fetches then answer as a backfill of the same events
+    would (semantics rule 19).
 
-    Without `confirm` nothing is written: what would change is checked and shown, with a button in a notebook; its
-    `.confirm()` does it. With `confirm=True`, or with the hash of the plan that was shown, it is done.
+    Without `confirm` nothing is written: what would change is checked and shown, with a button in a
+    notebook; its `.confirm()` does it. With `confirm=True`, or with the hash of the plan that was
+    shown, it is done.
 
     Parameters
     ----------
     definition
-        What to serve. Its group-bys are stored once, whoever uses them. The same definition again changes nothing but
-        brings the history up to `end`; a changed one under a published name is refused with the difference: a new name,
+        What to serve. Its group-bys are stored once, whoever uses them. The same definition again
+        changes nothing but
+        brings the history up to `end`; a changed one under a published name is refused with the
+        difference: a new name,
         such as `_v2`, is the way, so that nothing that is trained on the old one changes under it.
     store
         Where to.
     confirm
         True, or the `hash` of a proposal, to write; None to see what would be written.
     end
-        A date or time, UTC: every event of the warehouse before it is uploaded. By default the last midnight before now.
+        A date or time, UTC: every event of the warehouse before it is uploaded. By default the last
+        midnight before now.
     retain
-        How far back the store answers, `days(90)`: at least the longest window, counted back from the newest upload's
-        end. By default everything is kept. A feature without a window counts what lies before it too, by one state a
-        key; one whose state has no bound, such as an exact unique count, a percentile or a histogram, is refused.
+        How far back the store answers, `days(90)`: at least the longest window, counted back from
+        the newest upload's
+        end. By default everything is kept. A feature without a window counts what lies before it
+        too, by one state a
+        key; one whose state has no bound, such as an exact unique count, a percentile or a
+        histogram, is refused.
     allow_deletes
-        An upload that would take away more than a fifth of a group-by's stored rows, or of its keys, since the warehouse
-        lacks them by now, is refused before anybody sees it (semantics rule 20). True lets all go, a number that share.
+        An upload that would take away more than a fifth of a group-by's stored rows, or of its
+        keys, since the warehouse
+        lacks them by now, is refused before anybody sees it (semantics rule 20). True lets all go,
+        a number that share.
     on
         The connection that has the tables, where the definition's own is not it.
     kafka
-        Where the topics are, `"host:9092"`, for the checks of a proposal, which look at their newest messages; else what
+        Where the topics are, `"host:9092"`, for the checks of a proposal, which look at their
+        newest messages; else what
         the environment says (WORKBENCH_KAFKA, WORKBENCH_KAFKA_CONFIG).
 
-    Raises DefinitionError for what cannot be served or whose data contradict it, and StoreError where the store fails;
-    what was served before is served on.
-
+    Raises DefinitionError for what cannot be served or whose data contradict it, and StoreError
+    where the store fails; what was served before is served on.
     """
     share(allow_deletes)
     proposal = propose(definition, store, end=end, retain=retain, on=on, kafka=kafka)
     if confirm is None:
         return proposal
     if isinstance(confirm, str) and not proposal.hash.startswith(confirm):
-        message = f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one, {proposal.hash[:12]}: look at it again with publish({variable_for(definition, definition.name)}, store)"
+        message = (
+            f"confirm={confirm!r} is the hash of another plan of {definition.name} than this one,"
+            f" {proposal.hash[:12]}: look at it again with"
+            f" publish({variable_for(definition, definition.name)}, store)"
+        )
         raise DefinitionError(message)
     return proposal.confirm(allow_deletes=allow_deletes) if confirm else proposal
 
 
 @frozen(repr=False)
 class Proposal:
-    """What `publish` would do: the difference to what is served, the data's profile, what would be uploaded. Nothing is written yet."""
+    """What `publish` would do: the difference to what is served, the data's profile, what would be
+    uploaded.
+
+    Nothing is written yet.
+    """
 
     plan: Plan
     store: Store = field(repr=False)
@@ -106,7 +136,9 @@ class Proposal:
     definition: Definition = field(repr=False)
     con: BaseBackend = field(repr=False)
     basis: Basis = field(repr=False)  # what it is confirmed on
-    kafka: str | None = field(default=None, repr=False)  # where its topics are, else the environment's
+    kafka: str | None = field(
+        default=None, repr=False
+    )  # where its topics are, else the environment's
 
     @property
     def against(self) -> str | None:
@@ -124,30 +156,52 @@ class Proposal:
         return self.plan.hash
 
     def check(self) -> Findings:
-        """Run the checks that the page in a notebook runs: on a sample of the data, by two plans, with later events taken away.
+        """Run the checks that the page in a notebook runs: on a sample of the data, by two plans,
+        with later events taken away.
 
-        Returns what each found; it is true where none failed. `confirm` does not run them: what `publish` refuses, it
-        has refused before it made this.
+        Returns what each found; it is true where none failed. `confirm` does not run them: what
+        `publish` refuses, it has refused before it made this.
         """
-        from workbench.serving.proposal.check_runner import Assurance  # noqa: PLC0415 it checks what stands here
+        # it checks what stands here
+        from workbench.serving.proposal.check_runner import (  # noqa: PLC0415
+            Assurance,
+        )
 
         return Assurance(self).run()
 
-    def confirm(self, *, allow_deletes: bool | float = False, progress: Callable[[int], None] | None = None) -> Publication:
+    def confirm(
+        self, *, allow_deletes: bool | float = False, progress: Callable[[int], None] | None = None
+    ) -> Publication:
         """Write it: tables, history, and then the name, at once.
 
-        `allow_deletes` is as in `publish`. `progress` is called with the number of rows that went by, in this thread;
-        what it raises undoes the upload. Raises StoreError, with who, when and what, where something else is served since
-        this was looked at; to confirm the same once more changes nothing.
+        `allow_deletes` is as in `publish`. `progress` is called with the number of rows that went
+        by, in this thread; what it raises undoes the upload. Raises StoreError, with who, when and
+        what, where something else is served since this was looked at; to confirm the same once more
+        changes nothing.
         """
         from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 
         began = time.perf_counter()
         registry.prepare(self.store, self.plan, self.basis)
-        uploads = uploaded(self.histories, self.store, self.end, {p.group_by: p.rows for p in self.profiles}, progress, allow_deletes=allow_deletes)
+        uploads = uploaded(
+            self.histories,
+            self.store,
+            self.end,
+            {p.group_by: p.rows for p in self.profiles},
+            progress,
+            allow_deletes=allow_deletes,
+        )
         version = registry.register(self.store, self.plan, self.basis)
         self.store.forget(self.plan.name)
-        return Publication(self.plan, self.store.url, version, uploads, time.perf_counter() - began, self.end, self.example)
+        return Publication(
+            self.plan,
+            self.store.url,
+            version,
+            uploads,
+            time.perf_counter() - began,
+            self.end,
+            self.example,
+        )
 
     @property
     def example(self) -> dict[str, Any]:
@@ -161,22 +215,32 @@ class Proposal:
         return found
 
     def __repr__(self) -> str:
-        from workbench.serving.proposal_view import proposed  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+            proposed,
+        )
 
         return proposed(self)
 
     def _repr_html_(self) -> str:
-        from workbench.serving.proposal_view import proposed_html  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+            proposed_html,
+        )
 
         return str(proposed_html(self))
 
     def _ipython_display_(self) -> None:
-        from workbench.serving.proposal_view import shown  # noqa: PLC0415 widgets are loaded where they are shown
+        # widgets are loaded where they are shown
+        from workbench.serving.proposal_view import (  # noqa: PLC0415
+            shown,
+        )
 
         shown(self)
 
     def _display_(self) -> Any:
-        from workbench.serving.proposal_view import in_marimo  # noqa: PLC0415 widgets are loaded where they are shown
+        # widgets are loaded where they are shown
+        from workbench.serving.proposal_view import (  # noqa: PLC0415
+            in_marimo,
+        )
 
         return in_marimo(self)
 
@@ -194,17 +258,29 @@ class Publication:
     example: dict[str, Any] = field(factory=dict)
 
     def __repr__(self) -> str:
-        from workbench.serving.proposal_view import receipt  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+            receipt,
+        )
 
         return receipt(self)
 
     def _repr_html_(self) -> str:
-        from workbench.serving.proposal_view import receipt_html  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+            receipt_html,
+        )
 
         return str(receipt_html(self))
 
 
-def propose(definition: Definition, store: Store, *, end: When = None, retain: Any = None, on: BaseBackend | None = None, kafka: str | None = None) -> Proposal:
+def propose(
+    definition: Definition,
+    store: Store,
+    *,
+    end: When = None,
+    retain: Any = None,
+    on: BaseBackend | None = None,
+    kafka: str | None = None,
+) -> Proposal:
     """What `publish` would do, checked against the definition's data and what is served."""
     from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
     from workbench.online.storage.proposal_basis import basis  # noqa: PLC0415 as above
@@ -219,7 +295,11 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     before = registry.current(store, definition.name)
     _refuse_changed(store, plan, before)
     older = before.plan if before is not None else _older(store, plan)
-    changes = difference(older, plan) if older is not None else Difference(tuple(n for *_, n in plan.outputs), (), (), ())
+    changes = (
+        difference(older, plan)
+        if older is not None
+        else Difference(tuple(n for *_, n in plan.outputs), (), (), ())
+    )
     group_bys = group_bys_of(definition)
     con = _connection(definition, on)
     plan = _padded(plan, group_bys, con)
@@ -228,11 +308,20 @@ def propose(definition: Definition, store: Store, *, end: When = None, retain: A
     there, forgetful = registry.batch_ends(store), registry.forgetful(store)
     wanted = [(plan.group_by(g.name), g) for g in group_bys]
     known = {} if before is None else {g.name: g.checks for g in before.plan.group_bys}
-    # what was forgotten for another retention is uploaded again where this one keeps everything, and what has other checks is asked them
-    histories = tuple(of_definition(p, g, con) for p, g in wanted if (there.get(p.table) or 0) < until or (p.retain is None and p.table in forgetful) or (p.checks and p.checks != known.get(p.name)))
+    # what was forgotten for another retention is uploaded again where this one keeps everything,
+    # and what has other checks is asked them
+    histories = tuple(
+        of_definition(p, g, con)
+        for p, g in wanted
+        if (there.get(p.table) or 0) < until
+        or (p.retain is None and p.table in forgetful)
+        or (p.checks and p.checks != known.get(p.name))
+    )
     lacking = sql_functions.lacking(plan) or sql_functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
-    return Proposal(plan, store, histories, changes, older, profiles, notes, until, definition, con, seen, kafka)
+    return Proposal(
+        plan, store, histories, changes, older, profiles, notes, until, definition, con, seen, kafka
+    )
 
 
 def _older(store: Store, plan: Plan) -> Plan | None:
@@ -244,7 +333,9 @@ def _older(store: Store, plan: Plan) -> Plan | None:
 
 def group_bys_of(definition: Definition) -> list[GroupBy]:
     """Its group-bys, each once."""
-    found = [definition] if isinstance(definition, GroupBy) else [p.group_by for p in definition.parts]
+    found = (
+        [definition] if isinstance(definition, GroupBy) else [p.group_by for p in definition.parts]
+    )
     return list({g.name: g for g in found}.values())
 
 
@@ -255,7 +346,10 @@ def _connection(definition: Definition, on: BaseBackend | None) -> BaseBackend:
     if con is None and not definition.source.table.find(ops.UnboundTable):
         con = ibis.get_backend()  # all in memory: Ibis's own DuckDB
     if con is None:
-        message = f"{definition.name} is made of an unbound table: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        message = (
+            f"{definition.name} is made of an unbound table: pass on=, for example"
+            " on=ibis.duckdb.connect('warehouse.duckdb')"
+        )
         raise DefinitionError(message)
     return con
 
@@ -264,11 +358,18 @@ def _refuse_changed(store: Store, plan: Plan, before: Version | None) -> None:
     from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 
     if before is not None and before.hash != plan.hash:
-        message = f"{plan.name} is published with another definition: {difference(before.plan, plan)}; give the new one a name of its own, such as {_next(plan.name)}, or unpublish({python(plan.name)}, store) first"
+        message = (
+            f"{plan.name} is published with another definition: {difference(before.plan, plan)};"
+            f" give the new one a name of its own, such as {_next(plan.name)}, or"
+            f" unpublish({python(plan.name)}, store) first"
+        )
         raise DefinitionError(message)
     for name, other, theirs in registry.conflicts(store, plan):
         told = difference(_alone(other, theirs.name), _alone(plan, name))
-        message = f"{name} is served by {other.name} with another definition: {told}; give the new one a name of its own, such as {_next(name)}"
+        message = (
+            f"{name} is served by {other.name} with another definition: {told}; give the new one a"
+            f" name of its own, such as {_next(name)}"
+        )
         raise DefinitionError(message)
 
 
@@ -286,7 +387,9 @@ def _next(name: str) -> str:
 def _padded(plan: Plan, group_bys: list[GroupBy], con: BaseBackend) -> Plan:
     """The plan, with what the warehouse's engine fills up with blanks."""
     found = {g.name: padded(g, con) for g in group_bys if plan.group_by(g.name).topic is not None}
-    return replace(plan, group_bys=tuple(replace(p, padded=found.get(p.name, ())) for p in plan.group_bys))
+    return replace(
+        plan, group_bys=tuple(replace(p, padded=found.get(p.name, ())) for p in plan.group_bys)
+    )
 
 
 def _retained(plan: Plan, retain: Any) -> Plan:
@@ -297,10 +400,16 @@ def _retained(plan: Plan, retain: Any) -> Plan:
     for group_by in plan.group_bys:
         longest = group_by.longest
         if (found := retained_totals.refused(group_by)) is not None:
-            message = f"{found[0].name} of {group_by.name} looks at all time, and retain={span!r} would forget what it counts, since {found[1]}: give it a window, or leave retain out"
+            message = (
+                f"{found[0].name} of {group_by.name} looks at all time, and retain={span!r} would"
+                f" forget what it counts, since {found[1]}: give it a window, or leave retain out"
+            )
             raise DefinitionError(message)
         if longest is not None and us < longest:
-            message = f"retain={span!r} is shorter than the longest window of {group_by.name}, {longest // 86_400_000_000} d: keep at least that"
+            message = (
+                f"retain={span!r} is shorter than the longest window of {group_by.name},"
+                f" {longest // 86_400_000_000} d: keep at least that"
+            )
             raise DefinitionError(message)
     return replace(plan, group_bys=tuple(replace(g, retain=us) for g in plan.group_bys))
 
@@ -311,7 +420,13 @@ def _identities(plan: Plan) -> list[str]:
     if not named:
         return []
     met = [f"{g.name}: {meeting(g)}" for g in plan.group_bys if g.topic and not g.id and g.coarse]
-    return [f"{', '.join(named)}: without id= on the source, two equal events of which the table and the topic each saw only one count once", *met]
+    return [
+        (
+            f"{', '.join(named)}: without id= on the source, two equal events of which the table"
+            " and the topic each saw only one count once"
+        ),
+        *met,
+    ]
 
 
 def _end(end: When) -> int:
@@ -325,22 +440,37 @@ def _end(end: When) -> int:
 # --- afterwards
 
 
-def upload(name: str, store: Store, *, end: When = None, allow_deletes: bool | float = False, on: BaseBackend) -> tuple[Upload, ...]:
-    """Bring what is served under a name up to the warehouse of `on`, by the SQL that was published with it.
+def upload(
+    name: str,
+    store: Store,
+    *,
+    end: When = None,
+    allow_deletes: bool | float = False,
+    on: BaseBackend,
+) -> tuple[Upload, ...]:
+    """Bring what is served under a name up to the warehouse of `on`, by the SQL that was published
+    with it.
 
-    Every event before `end` (by default the last midnight, UTC) comes, what the warehouse no longer has goes, and a
-    streamed event stays (semantics rule 21). Readers see the old or the new, whole. `allow_deletes` says how much may
-    go: by default a fifth of a group-by's rows and of its keys, with True all, with a number that share (rule 20).
+    Every event before `end` (by default the last midnight, UTC) comes, what the warehouse no longer
+    has goes, and a streamed event stays (semantics rule 21). Readers see the old or the new, whole.
+    `allow_deletes` says how much may go: by default a fifth of a group-by's rows and of its keys,
+    with True all, with a number that share (rule 20).
 
-    Raises StoreError where nothing is published under the name, more would go than may, or the store fails.
+    Raises StoreError where nothing is published under the name, more would go than may, or the
+    store fails.
     """
     _, plan = store.plan(name, fresh=True)
     until = _end(end)
-    return uploaded([of_plan(g, on) for g in plan.group_bys], store, until, allow_deletes=allow_deletes)
+    return uploaded(
+        [of_plan(g, on) for g in plan.group_bys], store, until, allow_deletes=allow_deletes
+    )
 
 
 def unpublish(name: str, store: Store) -> None:
-    """Serve nothing under a name any more. Rows that nothing else uses go; its versions stay in `history`."""
+    """Serve nothing under a name any more.
+
+    Rows that nothing else uses go; its versions stay in `history`.
+    """
     from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 
     registry.unpublish(store, name)
@@ -353,10 +483,20 @@ def history(name: str, store: Store) -> tuple[Version, ...]:
     return tuple(registry.history(store, name))
 
 
-def rollback(name: str, store: Store, *, version: int, end: When = None, allow_deletes: bool | float = False, on: BaseBackend) -> Publication:
-    """Serve an earlier version again: its history is uploaded from `on`, and it takes over when that is done.
+def rollback(
+    name: str,
+    store: Store,
+    *,
+    version: int,
+    end: When = None,
+    allow_deletes: bool | float = False,
+    on: BaseBackend,
+) -> Publication:
+    """Serve an earlier version again: its history is uploaded from `on`, and it takes over when
+    that is done.
 
-    `allow_deletes` is as in `upload`. What is published under the name meanwhile stays, and is told.
+    `allow_deletes` is as in `upload`. What is published under the name meanwhile stays, and is
+    told.
 
     Raises StoreError where there is no such version.
     """
@@ -368,13 +508,17 @@ def rollback(name: str, store: Store, *, version: int, end: When = None, allow_d
     versions = registry.history(store, name)
     found = next((v for v in versions if v.version == version), None)
     if found is None:
-        message = f"{name} has no version {version}: it has {', '.join(str(v.version) for v in versions) or 'none'}"
+        message = (
+            f"{name} has no version {version}: it has"
+            f" {', '.join(str(v.version) for v in versions) or 'none'}"
+        )
         raise StoreError(message)
     registry.prepare(store, found.plan, seen)
-    uploads = uploaded([of_plan(g, on) for g in found.plan.group_bys], store, until, allow_deletes=allow_deletes)
+    uploads = uploaded(
+        [of_plan(g, on) for g in found.plan.group_bys], store, until, allow_deletes=allow_deletes
+    )
     if seen.plan is not None and share(allow_deletes) < 1:
         registry.refuse_emptied(store, seen.plan, found.plan)
     registry.register(store, found.plan, seen, verb="rollback")
     store.forget(name)
     return Publication(found.plan, store.url, version, uploads, time.perf_counter() - began, until)
-

@@ -1,4 +1,6 @@
-"""The SQL that a plan keeps, over the warehouse's tables as they are now: by the rule that a backfill reads them by."""
+"""The SQL that a plan keeps, over the warehouse's tables as they are now: by the rule that a
+backfill reads them by.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,19 @@ if TYPE_CHECKING:
 def asked(plan: GroupByPlan, engine: Engine, texts: Mapping[str, str], what: str) -> ir.Table:
     """The query of a plan, of `texts` by dialect, on a connected engine.
 
-    The source's columns that it names must be there, of the types that the definition has or of narrower ones that lose
-    nothing on the way.
+    The source's columns that it names must be there, of the types that the definition has or of
+    narrower ones that lose nothing on the way.
 
-    Raises StoreError where the plan has no text for the engine, EngineError where the source has changed or cannot be read.
+    Raises StoreError where the plan has no text for the engine, EngineError where the source has
+    changed or cannot be read.
     """
     name = engine.connected.name
     if name not in texts:
-        message = f"{plan.name} was published without SQL for {name}: it has {', '.join(texts) or 'none'}; publish it again from a notebook that is connected there"
+        message = (
+            f"{plan.name} was published without SQL for {name}: it has"
+            f" {', '.join(texts) or 'none'}; publish it again from a notebook that is connected"
+            " there"
+        )
         raise StoreError(message)
     text = _read_anew(plan, engine, texts[name])
     found: ir.Table = engine.run(f"{what} of {plan.name}", lambda: engine.connected.sql(text))
@@ -51,15 +58,31 @@ def _read_anew(plan: GroupByPlan, engine: Engine, text: str) -> str:
     if not schema:
         return text
     first = places[0]
-    read = rebound(ibis.table(schema, name=first.name, catalog=first.catalog or None, database=first.db or None).op(), engine, clean=False)  # which the text does
+    read = rebound(
+        ibis.table(
+            schema, name=first.name, catalog=first.catalog or None, database=first.db or None
+        ).op(),
+        engine,
+        clean=False,
+    )  # which the text does
     if _as_it_stands(read):
         return text
     anew = sqlglot.parse_one(engine.sql(read.to_expr()), dialect=dialect)
     for place in places:
-        place.replace(exp.Subquery(this=anew.copy(), alias=place.args.get("alias") or exp.TableAlias(this=exp.to_identifier(first.name, quoted=True))))
+        place.replace(
+            exp.Subquery(
+                this=anew.copy(),
+                alias=place.args.get("alias")
+                or exp.TableAlias(this=exp.to_identifier(first.name, quoted=True)),
+            )
+        )
     return whole.sql(dialect=dialect)
 
 
 def _as_it_stands(read: ops.Node) -> bool:
     """Whether nothing but columns is taken of a table."""
-    return isinstance(read, ops.DatabaseTable) or (isinstance(read, ops.Project) and isinstance(read.parent, ops.DatabaseTable) and all(isinstance(v, ops.Field) for v in read.values.values()))
+    return isinstance(read, ops.DatabaseTable) or (
+        isinstance(read, ops.Project)
+        and isinstance(read.parent, ops.DatabaseTable)
+        and all(isinstance(v, ops.Field) for v in read.values.values())
+    )

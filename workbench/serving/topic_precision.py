@@ -1,4 +1,6 @@
-"""What a topic tells less exactly than its table: where the two then meet, and what is refused since they could not."""
+"""What a topic tells less exactly than its table: where the two then meet, and what is refused
+since they could not.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,39 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan, TopicPlan
     from workbench.serving.online_plans import Stored
 
-WORDS = {"s": "in seconds", "ms": "in milliseconds", "float32": "as a float of 32 bits", LOST: "with fewer digits"}
-# Of a time cut down to the second these are what they are of the time itself; so are parts of it that are longer than its unit.
-WHOLE = (ops.Date, ops.ExtractDateField, ops.ExtractHour, ops.ExtractMinute, ops.ExtractSecond, ops.DayOfWeekIndex, ops.DayOfWeekName, ops.Strftime)
+WORDS = {
+    "s": "in seconds",
+    "ms": "in milliseconds",
+    "float32": "as a float of 32 bits",
+    LOST: "with fewer digits",
+}
+# Of a time cut down to the second these are what they are of the time itself; so are parts of it
+# that are longer than its unit.
+WHOLE = (
+    ops.Date,
+    ops.ExtractDateField,
+    ops.ExtractHour,
+    ops.ExtractMinute,
+    ops.ExtractSecond,
+    ops.DayOfWeekIndex,
+    ops.DayOfWeekName,
+    ops.Strftime,
+)
 LONG = frozenset("YQMWDhms")  # units of intervals and of what is truncated to, from the second on
-EDGES = {ops.GreaterEqual: ("left", "right"), ops.Less: ("left", "right"), ops.LessEqual: ("right", "left"), ops.Greater: ("right", "left")}
+EDGES = {
+    ops.GreaterEqual: ("left", "right"),
+    ops.Less: ("left", "right"),
+    ops.LessEqual: ("right", "left"),
+    ops.Greater: ("right", "left"),
+}
 
 
 def coarse(group_by: GroupBy, stored: Stored) -> dict[str, str]:
-    """By stored column that identifies an event, how exactly the topic tells it: nothing where that is as the table has it.
+    """By stored column that identifies an event, how exactly the topic tells it: nothing where that
+    is as the table has it.
 
-    Raises DefinitionError where a column is computed of what the topic tells less exactly, so that an event of the table is
-    not known again by its message; of a source with an `id` it is `LOST`.
+    Raises DefinitionError where a column is computed of what the topic tells less exactly, so that
+    an event of the table is not known again by its message; of a source with an `id` it is `LOST`.
     """
     topic = group_by.events.topic
     if topic is None:
@@ -43,20 +66,30 @@ def coarse(group_by: GroupBy, stored: Stored) -> dict[str, str]:
     lossy = _lossy(topic.plan, base(table).schema)
     if not lossy:
         return {}
-    named = {f"k{i}": ops.Field(table, k) for i, k in enumerate(group_by.keys)} | {"time": ops.Field(table, group_by.events.time)}
+    named = {f"k{i}": ops.Field(table, k) for i, k in enumerate(group_by.keys)} | {
+        "time": ops.Field(table, group_by.events.time)
+    }
     named |= {name: ops.Field(table, c) for name, c in stored.named.items()}
     named |= {name: ops.Field(table, by) for by, name in stored.buckets.items()}
     named |= {name.replace("_fw_in", "i"): node for node, name in stored.inputs.columns.items()}
     found = {name: _Told(lossy).of(inline(node)) for name, node in named.items()}
-    if group_by.events.id is None and (unmet := [name for name, precision in found.items() if precision == LOST]):
+    if group_by.events.id is None and (
+        unmet := [name for name, precision in found.items() if precision == LOST]
+    ):
         raise DefinitionError(_refusal(group_by, named[unmet[0]], lossy))
     return {name: precision for name, precision in found.items() if precision is not None}
 
 
 def padded(group_by: GroupBy, con: BaseBackend | None) -> tuple[str, ...]:
-    """The columns of a streamed source's table that its engine fills up with blanks, which messages may have too: none without a connection."""
+    """The columns of a streamed source's table that its engine fills up with blanks, which messages
+    may have too: none without a connection.
+    """
     table = base(group_by.source.table)
-    if con is None or not isinstance(table, ops.UnboundTable | ops.DatabaseTable) or not any(_texts(t) for t in table.schema.types):
+    if (
+        con is None
+        or not isinstance(table, ops.UnboundTable | ops.DatabaseTable)
+        or not any(_texts(t) for t in table.schema.types)
+    ):
         return ()
     found = engine_of(con).padded(table.name, table.namespace.catalog, table.namespace.database)
     return tuple(c for c in table.schema if c in found)
@@ -68,19 +101,39 @@ def _texts(dtype: dt.DataType) -> bool:
 
 def meeting(plan: GroupByPlan) -> str:
     """In words, how exactly the topic tells events whose table tells more, and what then counts."""
-    labels = {c.name: c.label or c.name for c in plan.stored} | {f"k{i}": k.name for i, k in enumerate(plan.keys)} | {"time": plan.needs[-1].name}
-    told = ", ".join(f"{labels[name]} {WORDS[precision]}" for name, precision in plan.coarse.items())
+    labels = (
+        {c.name: c.label or c.name for c in plan.stored}
+        | {f"k{i}": k.name for i, k in enumerate(plan.keys)}
+        | {"time": plan.needs[-1].name}
+    )
+    told = ", ".join(
+        f"{labels[name]} {WORDS[precision]}" for name, precision in plan.coarse.items()
+    )
     known = "by its id" if plan.id else "by what the topic tells"
-    return f"its topic tells {told}; an event that comes by both is known again {known}, and after the next upload it is as the table has it"
+    return (
+        f"its topic tells {told}; an event that comes by both is known again {known}, and after the"
+        " next upload it is as the table has it"
+    )
 
 
 def _refusal(group_by: GroupBy, node: ops.Value, lossy: Mapping[str, str]) -> str:
     """The sentence, with what to do."""
     topic = group_by.events.topic
     column = next(f.name for f in inline(node).find(ops.Field) if f.name in lossy)
-    finer = "" if lossy[column] not in UNITS or topic is None or topic.format == "avro" else f", let messages say it whole with Topic({topic.name!r}, ..., time='us')"
-    what = column if isinstance(inline(node), ops.Field) else f"a value that is computed with {column}"
-    return f"{group_by.name} keeps {what}, which the topic {topic.plan.name if topic else ''} tells {WORDS[lossy[column]]} and the table more exactly, so that an event which comes by both would count twice: name the column that identifies an event, EventSource(..., id=...){finer}, or cut the table's own column down to what messages tell"
+    finer = (
+        ""
+        if lossy[column] not in UNITS or topic is None or topic.format == "avro"
+        else f", let messages say it whole with Topic({topic.name!r}, ..., time='us')"
+    )
+    what = (
+        column if isinstance(inline(node), ops.Field) else f"a value that is computed with {column}"
+    )
+    return (
+        f"{group_by.name} keeps {what}, which the topic {topic.plan.name if topic else ''} tells"
+        f" {WORDS[lossy[column]]} and the table more exactly, so that an event which comes by both"
+        " would count twice: name the column that identifies an event, EventSource(...,"
+        f" id=...){finer}, or cut the table's own column down to what messages tell"
+    )
 
 
 def _lossy(topic: TopicPlan, schema: Mapping[str, dt.DataType]) -> dict[str, str]:
@@ -119,17 +172,25 @@ def _narrow(kind: Any, dtype: dt.DataType) -> bool:
     if isinstance(kind, list):
         return any(_narrow(k, dtype) for k in kind)
     if dtype.is_array() or dtype.is_map():
-        return isinstance(kind, dict) and _narrow(kind.get("items", kind.get("values")), dtype.value_type)
+        return isinstance(kind, dict) and _narrow(
+            kind.get("items", kind.get("values")), dtype.value_type
+        )
     if dtype.is_struct():
-        fields = {f["name"]: f["type"] for f in kind.get("fields", ())} if isinstance(kind, dict) else {}
+        fields = (
+            {f["name"]: f["type"] for f in kind.get("fields", ())} if isinstance(kind, dict) else {}
+        )
         return any(_narrow(fields[n], t) for n, t in dtype.items() if n in fields)
     if isinstance(kind, dict) and kind.get("logicalType") == "decimal":
         return dtype.is_decimal() and kind.get("scale", 0) < (dtype.scale or 0)
-    return dtype.is_float64() and (kind == "float" or (isinstance(kind, dict) and kind.get("type") == "float"))
+    return dtype.is_float64() and (
+        kind == "float" or (isinstance(kind, dict) and kind.get("type") == "float")
+    )
 
 
 class _Told:
-    """How exactly the topic tells a value of the base table's columns: none where wholly, `LOST` where what is computed differs."""
+    """How exactly the topic tells a value of the base table's columns: none where wholly, `LOST`
+    where what is computed differs.
+    """
 
     def __init__(self, lossy: Mapping[str, str]) -> None:
         self.lossy = lossy
@@ -143,7 +204,13 @@ class _Told:
         if type(node) in EDGES:
             return self._edge(node)
         inner = [self.of(a) for a in node.args if isinstance(a, ops.Value)]
-        inner += [self.of(a) for many in node.args if isinstance(many, tuple) for a in many if isinstance(a, ops.Value)]
+        inner += [
+            self.of(a)
+            for many in node.args
+            if isinstance(many, tuple)
+            for a in many
+            if isinstance(a, ops.Value)
+        ]
         precisions = {p for p in inner if p is not None}
         if not precisions:
             return None
@@ -154,9 +221,13 @@ class _Told:
 
     def _of_time(self, node: ops.Value, precision: str) -> str | None:
         """Of what is computed of one time that is cut down."""
-        if isinstance(node, WHOLE) or (isinstance(node, ops.ExtractMillisecond) and precision == "ms"):
+        if isinstance(node, WHOLE) or (
+            isinstance(node, ops.ExtractMillisecond) and precision == "ms"
+        ):
             return None
-        if isinstance(node, ops.TimestampTruncate) and (node.unit.value in LONG or node.unit.value == precision):
+        if isinstance(node, ops.TimestampTruncate) and (
+            node.unit.value in LONG or node.unit.value == precision
+        ):
             return None
         if isinstance(node, ops.Cast):
             return precision if node.to.is_timestamp() else None if node.to.is_date() else LOST
@@ -166,16 +237,24 @@ class _Told:
 
     def _edge(self, node: ops.Value) -> str | None:
         """Of a comparison: a time is at or after a whole instant if, cut down, it is."""
-        (time, instant) = (getattr(node, side) for side in EDGES[type(node)])
+        time, instant = (getattr(node, side) for side in EDGES[type(node)])
         told = self.of(time)
         if told is None and self.of(instant) is None:
             return None
-        return None if told in UNITS and isinstance(time, ops.Field) and _aligned(instant, told) else LOST
+        return (
+            None
+            if told in UNITS and isinstance(time, ops.Field) and _aligned(instant, told)
+            else LOST
+        )
 
 
 def _whole(node: ops.Value, precision: str) -> bool:
     """Whether an interval is of whole units of the topic."""
-    return isinstance(node, ops.Literal) and node.dtype.is_interval() and (node.dtype.unit.value in LONG or node.dtype.unit.value == precision)
+    return (
+        isinstance(node, ops.Literal)
+        and node.dtype.is_interval()
+        and (node.dtype.unit.value in LONG or node.dtype.unit.value == precision)
+    )
 
 
 def _aligned(node: ops.Value, precision: str) -> bool:

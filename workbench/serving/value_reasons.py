@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 
-def why(where: Store | BaseBackend, what: str | Join | GroupBy, feature: str, keys: Mapping[str, Any], at: At = None) -> Reasons:
-    """The rows behind one value, oldest first: which lie in its window, what is reduced of each, and which count.
+def why(
+    where: Store | BaseBackend,
+    what: str | Join | GroupBy,
+    feature: str,
+    keys: Mapping[str, Any],
+    at: At = None,
+) -> Reasons:
+    """The rows behind one value, oldest first: which lie in its window, what is reduced of each,
+    and which count.
 
     Parameters
     ----------
@@ -38,19 +45,28 @@ def why(where: Store | BaseBackend, what: str | Join | GroupBy, feature: str, ke
     at
         As of when, UTC; by default now.
 
-    Returns `Reasons`: `.events`, `.value` (from a store), `.to_pandas()`. Raises StoreError or DefinitionError for an unknown name, feature or key.
-
+    Returns `Reasons`: `.events`, `.value` (from a store), `.to_pandas()`. Raises StoreError or
+    DefinitionError for an unknown name, feature or key.
     """
     if not isinstance(where, BaseBackend):
-        return stored_reasons(where, what if isinstance(what, str) else what.name, feature, keys, at)
+        return stored_reasons(
+            where, what if isinstance(what, str) else what.name, feature, keys, at
+        )
     if not isinstance(what, GroupBy | Join):
-        message = f"why takes a GroupBy or a Join on a connection, not {what!r}: a name is looked up in a Store"
+        message = (
+            f"why takes a GroupBy or a Join on a connection, not {what!r}: a name is looked up in a"
+            " Store"
+        )
         raise DefinitionError(message)
     try:
         asked = question(plan_of(what), feature, keys, at)
     except StoreError as error:
         raise DefinitionError(str(error)) from None
-    group_by = what if isinstance(what, GroupBy) else next(p.group_by for p in what.parts if p.group_by.name == asked.group_by.name)
+    group_by = (
+        what
+        if isinstance(what, GroupBy)
+        else next(p.group_by for p in what.parts if p.group_by.name == asked.group_by.name)
+    )
     return asked.reasons(_rows(asked, group_by, where))
 
 
@@ -59,11 +75,17 @@ def _rows(asked: Question, group_by: GroupBy, con: BaseBackend) -> list[dict[str
     engine = engine_of(con)
     rows = stored_rows(group_by, engine)
     for i, key in enumerate(asked.group_by.keys):
-        rows = rows.filter(rows[f"k{i}"] == asked.keys[key.name]) if asked.keys[key.name] is not None else rows.limit(0)
+        rows = (
+            rows.filter(rows[f"k{i}"] == asked.keys[key.name])
+            if asked.keys[key.name] is not None
+            else rows.limit(0)
+        )
     if asked.group_by.kind == "entity":
         if not asked.group_by.timeless:
             ends = snapshot_ends(group_by, engine)
-            ((ended,),) = engine.rows(ends.filter(ends[TIME] <= asked.at).agg(ended=ends[TIME].max()))
+            ((ended,),) = engine.rows(
+                ends.filter(ends[TIME] <= asked.at).agg(ended=ends[TIME].max())
+            )
             rows = rows.filter(rows[TIME] == ended) if ended is not None else rows.limit(0)
     else:
         rows = rows.filter(rows[TIME] < asked.at)

@@ -1,4 +1,6 @@
-"""The steps of a dated backfill, and what is to be written of each: one plan for all, their dates being rows that it reads."""
+"""The steps of a dated backfill, and what is to be written of each: one plan for all, their dates
+being rows that it reads.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ FROM, UNTIL = "_fw_from", "_fw_until"
 
 @frozen
 class Step:
-    """Some days to fill, each with its entry, in order; no other day of those between them has rows."""
+    """Some days to fill, each with its entry, in order.
+
+    No other day of those between them has rows.
+    """
 
     entries: Sequence[Entry]
 
@@ -42,11 +47,16 @@ class Step:
 
 
 def steps(todo: Sequence[Entry], others: Iterable[date], length: int) -> Iterable[Step]:
-    """The days to fill, in order, in steps that reach over at most `length` days: days without rows cost nothing, and none of `others` is within a step."""
+    """The days to fill, in order, in steps that reach over at most `length` days: days without rows
+    cost nothing, and none of `others` is within a step.
+    """
     left_alone = sorted(others)
     group: list[Entry] = []
     for entry in todo:
-        if group and ((entry.day - group[0].day).days >= length or bisect(left_alone, group[-1].day) < bisect(left_alone, entry.day)):
+        if group and (
+            (entry.day - group[0].day).days >= length
+            or bisect(left_alone, group[-1].day) < bisect(left_alone, entry.day)
+        ):
             yield Step(group)
             group = []
         group.append(entry)
@@ -67,7 +77,9 @@ def gaps(days: Sequence[date], first: date | None, last: date | None) -> Iterabl
 
 @frozen
 class Plan:
-    """How the rows of any step are made: the table of its dates, what is kept on the way from them, and the rows."""
+    """How the rows of any step are made: the table of its dates, what is kept on the way from them,
+    and the rows.
+    """
 
     dates: ir.Table
     recipe: Recipe
@@ -76,10 +88,11 @@ class Plan:
 
 @frozen
 class Steps:
-    """What is to be written of each step of a left: planned for the first one, and run again for the others.
+    """What is to be written of each step of a left: planned for the first one, and run again for
+    the others.
 
-    A step that another plan suits (more pairs, say) has it made, once; few plans are enough for any number of steps.
-    `made` gives the rows, with their features, for some of the left's.
+    A step that another plan suits (more pairs, say) has it made, once; few plans are enough for any
+    number of steps. `made` gives the rows, with their features, for some of the left's.
     """
 
     engine: Engine
@@ -89,7 +102,10 @@ class Steps:
     plans: list[Plan] = field(factory=list)
 
     def rows(self, step: Step) -> ir.Table:
-        """The step's left rows with their features and the day of each; a table whose rows those of the next step replace."""
+        """The step's left rows with their features and the day of each.
+
+        A table whose rows those of the next step replace.
+        """
         dates = _dates(step.range)
         for plan in self.plans:
             self.engine.refill(plan.dates.op().name, dates)
@@ -105,9 +121,13 @@ class Steps:
         held, recipe = self.engine.keep(dates), Recipe()
         with self.engine.noting(recipe):
             at = micros(self.left[self.time])
-            part = self.left.join(held, [at >= held[FROM], at < held[UNTIL]]).select(*(self.left[c] for c in self.left.columns))
+            part = self.left.join(held, [at >= held[FROM], at < held[UNTIL]]).select(
+                *(self.left[c] for c in self.left.columns)
+            )
             rows = self.made(self.engine.keep(part))
-        return Plan(held, recipe, rows.mutate(**{BY: floor_to(micros(rows[self.time]), in_us(DAY))}))
+        return Plan(
+            held, recipe, rows.mutate(**{BY: floor_to(micros(rows[self.time]), in_us(DAY))})
+        )
 
 
 def _dates(days: Range) -> pa.Table:

@@ -36,65 +36,123 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
 
 STEP = 30  # days a transaction: few scans of the sources, and little lost if one fails
-FILES = {"parquet", "csv", "tsv", "json", "jsonl", "orc", "avro", "arrow", "feather", "gz", "zst"}  # names of files end so, and no table is one
+FILES = {
+    "parquet",
+    "csv",
+    "tsv",
+    "json",
+    "jsonl",
+    "orc",
+    "avro",
+    "arrow",
+    "feather",
+    "gz",
+    "zst",
+}  # names of files end so, and no table is one
 Day = date | datetime | str | None
 
 
 @overload
-def backfill(join: Join, start: Day = None, end: Day = None, *, into: str | Path | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table: ...
+def backfill(
+    join: Join,
+    start: Day = None,
+    end: Day = None,
+    *,
+    into: str | Path | None = None,
+    on: BaseBackend | None = None,
+    step: int = STEP,
+    rebuild: bool = False,
+    plan: str | None = None,
+) -> ir.Table: ...
 
 
 @overload
-def backfill(join: list[Join] | tuple[Join, ...], start: Day = None, end: Day = None, *, on: BaseBackend | None = None, plan: str | None = None) -> list[ir.Table]: ...
+def backfill(
+    join: list[Join] | tuple[Join, ...],
+    start: Day = None,
+    end: Day = None,
+    *,
+    on: BaseBackend | None = None,
+    plan: str | None = None,
+) -> list[ir.Table]: ...
 
 
-def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end: Day = None, *, into: str | Path | None = None, on: BaseBackend | None = None, step: int = STEP, rebuild: bool = False, plan: str | None = None) -> ir.Table | list[ir.Table]:
+def backfill(
+    join: Join | list[Join] | tuple[Join, ...],
+    start: Day = None,
+    end: Day = None,
+    *,
+    into: str | Path | None = None,
+    on: BaseBackend | None = None,
+    step: int = STEP,
+    rebuild: bool = False,
+    plan: str | None = None,
+) -> ir.Table | list[ir.Table]:
     """Features of each left row whose time is in [start, end), UTC; both open by default.
 
-    One row out per row in: the left's columns, then one column per feature (semantics rules 9 and 17 say when it is
-    null). The left is evaluated once. Runs on the left's connection, or on `on`.
+    One row out per row in: the left's columns, then one column per feature (semantics rules 9 and
+    17 say when it is null). The left is evaluated once. Runs on the left's connection, or on `on`.
 
     Parameters
     ----------
     join
-        What to compute; or several joins, whose tables come as a list: a left that several have is evaluated once, and
+        What to compute; or several joins, whose tables come as a list: a left that several have is
+        evaluated once, and
         so is a part that asks for the same group-by with the same keys and times of such a left.
     start, end
         Dates or ISO dates; with `into`, only days in this range are filled.
     into
-        What to fill, by days of the left's time: a table, by name; or a folder of Parquet files, `day=2023-11-30/...`, by
-        a `Path` or a text with a slash. On Spark a name may be `catalog.schema.table`, and a catalog of Delta or Iceberg has a
-        table of its own. Days already there for this definition are kept, the rest is computed `step`
-        days at a time, and each step is there whole or not at all: one transaction on DuckDB and Postgres; files that
-        the folder's `_manifest.json` lists, and on Spark a view of them, or one commit of a lake's table. A definition that changed rebuilds every day
-        that is there, beside it, and takes its place at the end. Days whose left or sources gained rows or changed (a
-        checksum of what they use is kept) are computed again; days whose sources lost rows are kept, since sources forget
-        old rows. A left row stands once: what the left no longer has at its time, since it moved or was deleted, is taken
-        out, whole days too; of a day whose sources lost rows, only what stands at another time now, and what the left
-        gained there is computed from what the sources have. A left may forget as well: rows before its earliest one are kept, unless they stand at another
-        time now, the same in all other columns. Where no columns tell rows apart (keys and times alone), they count as
-        moved if all that is missing came at other times among the days that were filled. Days outside [start, end) that
-        lose rows are named, not touched. What was done and why is said by a warning each; `manifest` says what is there.
+        What to fill, by days of the left's time: a table, by name; or a folder of Parquet files,
+        `day=2023-11-30/...`, by
+        a `Path` or a text with a slash. On Spark a name may be `catalog.schema.table`, and a
+        catalog of Delta or Iceberg has a
+        table of its own. Days already there for this definition are kept, the rest is computed
+        `step`
+        days at a time, and each step is there whole or not at all: one transaction on DuckDB and
+        Postgres; files that
+        the folder's `_manifest.json` lists, and on Spark a view of them, or one commit of a lake's
+        table. A definition that changed rebuilds every day
+        that is there, beside it, and takes its place at the end. Days whose left or sources gained
+        rows or changed (a
+        checksum of what they use is kept) are computed again; days whose sources lost rows are
+        kept, since sources forget
+        old rows. A left row stands once: what the left no longer has at its time, since it moved or
+        was deleted, is taken
+        out, whole days too; of a day whose sources lost rows, only what stands at another time now,
+        and what the left
+        gained there is computed from what the sources have. A left may forget as well: rows before
+        its earliest one are kept, unless they stand at another
+        time now, the same in all other columns. Where no columns tell rows apart (keys and times
+        alone), they count as
+        moved if all that is missing came at other times among the days that were filled. Days
+        outside [start, end) that
+        lose rows are named, not touched. What was done and why is said by a warning each;
+        `manifest` says what is there.
     on
-        An Ibis connection that has the same tables. Files are written by it: by Spark's executors, by DuckDB's own
+        An Ibis connection that has the same tables. Files are written by it: by Spark's executors,
+        by DuckDB's own
         writer, from Postgres by Arrow batches in bounded memory.
     step
-        How many days a step reaches over; days without rows, and days that need no work, cost nothing.
+        How many days a step reaches over; days without rows, and days that need no work, cost
+        nothing.
     rebuild
-        Make every day of `into` in the range anew of what the left and the sources have now; days without left rows go.
+        Make every day of `into` in the range anew of what the left and the sources have now; days
+        without left rows go.
     plan
-        How event group-bys are computed: "pairs" (a range join of left rows and events), "kernel" (rows in order, each
-        event in and out of a window once; DuckDB, Spark, Postgres) or "running" (running totals, on Postgres). By default
+        How event group-bys are computed: "pairs" (a range join of left rows and events), "kernel"
+        (rows in order, each
+        event in and out of a window once; DuckDB, Spark, Postgres) or "running" (running totals, on
+        Postgres). By default
         what `explain` says: pairs while they are few, else the engine's own.
 
-    Returns an Ibis table over the finished result: `into`, or a temporary one that lives as long as the connection. Over
-    a folder written from Postgres, which reads no files, it is a table of an embedded DuckDB. Who reads the folder's
-    files by other means while a step is committed, or after a kill until the next run, may find days of a step that is
-    not finished, and a day that is computed again twice; the files that the manifest lists never show that.
+    Returns an Ibis table over the finished result: `into`, or a temporary one that lives as long as
+    the connection. Over a folder written from Postgres, which reads no files, it is a table of an
+    embedded DuckDB. Who reads the folder's files by other means while a step is committed, or after
+    a kill until the next run, may find days of a step that is not finished, and a day that is
+    computed again twice; the files that the manifest lists never show that.
 
-    Raises DefinitionError where definition and data contradict each other, and EngineError where the engine fails; what
-    was finished before is kept.
-
+    Raises DefinitionError where definition and data contradict each other, and EngineError where
+    the engine fails; what was finished before is kept.
     """
     first, last = span_of(start, end)
     if isinstance(join, list | tuple):
@@ -126,8 +184,17 @@ def backfill(join: Join | list[Join] | tuple[Join, ...], start: Day = None, end:
     return table if first is None and last is None else between(table, join.left.time, first, last)
 
 
-def computed(join: Join, chooser: Chooser, first: date | None, last: date | None, together: Together | None = None) -> ir.Table:
-    """The training set, kept in a temporary table; what was chosen for each part then stands in `chooser`."""
+def computed(
+    join: Join,
+    chooser: Chooser,
+    first: date | None,
+    last: date | None,
+    together: Together | None = None,
+) -> ir.Table:
+    """The training set, kept in a temporary table.
+
+    What was chosen for each part then stands in `chooser`.
+    """
     engine, shared = chooser.engine, together or Together([join])
     left = shared.left(join, engine, first, last)
     check_data(join, engine, left)
@@ -138,29 +205,53 @@ def computed(join: Join, chooser: Chooser, first: date | None, last: date | None
     return _one_to_one(kept, left, join)
 
 
-def _together(joins: Sequence[Join], first: date | None, last: date | None, *, into: str | Path | None, on: BaseBackend | None, plan: str | None) -> list[ir.Table]:
+def _together(
+    joins: Sequence[Join],
+    first: date | None,
+    last: date | None,
+    *,
+    into: str | Path | None,
+    on: BaseBackend | None,
+    plan: str | None,
+) -> list[ir.Table]:
     for join in joins:
         expect_join(join, "backfill")
     if into is not None:
-        message = f"backfill of {len(joins)} joins gives their tables, and into={into!r} is one place: fill it by one join at a time"
+        message = (
+            f"backfill of {len(joins)} joins gives their tables, and into={into!r} is one place:"
+            " fill it by one join at a time"
+        )
         raise DefinitionError(message)
     engines = [engine_for(join, connection_of(join, on)) for join in joins]
-    shared = {id(e.connected): Together([j for j, other in zip(joins, engines, strict=True) if other.connected is e.connected]) for e in engines}
-    return [e.given(computed(j, Chooser(e, plan), first, last, shared[id(e.connected)])) for j, e in zip(joins, engines, strict=True)]
+    shared = {
+        id(e.connected): Together(
+            [j for j, other in zip(joins, engines, strict=True) if other.connected is e.connected]
+        )
+        for e in engines
+    }
+    return [
+        e.given(computed(j, Chooser(e, plan), first, last, shared[id(e.connected)]))
+        for j, e in zip(joins, engines, strict=True)
+    ]
 
 
 def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, Any]:
-    """What `backfill(into=...)` has filled, and from what: a folder's `_manifest.json`, or the same of a table of `on`.
+    """What `backfill(into=...)` has filled, and from what: a folder's `_manifest.json`, or the same
+    of a table of `on`.
 
     As JSON holds it, and the same for the same data and versions: no clock is in it.
 
     - `join`, `definition`: the join's name, and the hash of its definition
-    - `versions`: engine, Ibis, this package, and the rules of what a value is; one entry for each set that made a day
+    - `versions`: engine, Ibis, this package, and the rules of what a value is; one entry for each
+      set that made a day
     - `columns`: Ibis types by name
     - `rows`: how many the left had, and how many are there; rule 17 has them equal
-    - `days`: for each day the rows, the number of its `versions`, the rows of each file, and the `inputs`: how many rows
-      of the left and of each part's source its values could see, and a checksum of the columns that are used (for an
-      entity, first the snapshot that was in force, in days since 1970); `kept` says how many rows of the day the left
+    - `days`: for each day the rows, the number of its `versions`, the rows of each file, and the
+      `inputs`: how many rows
+      of the left and of each part's source its values could see, and a checksum of the columns that
+      are used (for an
+      entity, first the snapshot that was in force, in days since 1970); `kept` says how many rows
+      of the day the left
       has no more
 
     Raises EngineError if no backfill wrote `into`.
@@ -169,7 +260,10 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
     if isinstance(place, Path):
         return Dataset(engine_of(on), place).manifest()
     if on is None:
-        message = f"manifest({into!r}) does not say where that table is: pass on=, the connection that has it"
+        message = (
+            f"manifest({into!r}) does not say where that table is: pass on=, the connection that"
+            " has it"
+        )
         raise DefinitionError(message)
     engine = engine_of(on)
     if isinstance(place, tuple):
@@ -179,18 +273,26 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
 
 
 def _place(into: str | Path) -> str | Path | tuple[str, ...]:
-    """A table's name, alone or with its schema and catalog, or a folder's path: what is a `Path`, has a slash, or begins with `file:`."""
+    """A table's name, alone or with its schema and catalog, or a folder's path: what is a `Path`,
+    has a slash, or begins with `file:`.
+    """
     if isinstance(into, Path):
         return into.absolute()
     url = urlparse(into)
     if url.scheme and "://" in into and url.scheme != "file":
-        message = f"into={into!r} is no folder: files are written to folders that this process reaches, and on Spark the executors too; mount it, or fill a table"
+        message = (
+            f"into={into!r} is no folder: files are written to folders that this process reaches,"
+            " and on Spark the executors too; mount it, or fill a table"
+        )
         raise DefinitionError(message)
     if "/" in into:
         return Path(unquote(url.path) if url.scheme == "file" else into).absolute()
     schema, dot, table = into.rpartition(".")
     if dot and table.lower() in FILES:
-        message = f"into={into!r} names one file, and a dated table is a folder of files, or a table: give into='{schema}/', or into={schema!r}"
+        message = (
+            f"into={into!r} names one file, and a dated table is a folder of files, or a table:"
+            f" give into='{schema}/', or into={schema!r}"
+        )
         raise DefinitionError(message)
     parts = name_parts(into) or (into,)
     table = identifier(parts[-1])
@@ -201,7 +303,11 @@ def _check_qualified(parts: tuple[str, ...], engine: Engine) -> None:
     """Refuse a table of another schema where dated tables are in the connection's current one."""
     if not engine.qualified:
         *schema, table = parts
-        message = f"into={'.'.join(parts)!r} names a schema or catalog, and a dated table is filled in the connection's current one: connect to {'.'.join(schema)} and give into={table!r}, or fill a folder, into='{table}/'"
+        message = (
+            f"into={'.'.join(parts)!r} names a schema or catalog, and a dated table is filled in"
+            f" the connection's current one: connect to {'.'.join(schema)} and give into={table!r},"
+            f" or fill a folder, into='{table}/'"
+        )
         raise DefinitionError(message)
 
 
@@ -212,18 +318,30 @@ def connections(join: Join) -> list[BaseBackend]:
 
 
 def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
-    """`on`, or the one connection that the join's tables came from; DefinitionError where there is none or several."""
+    """`on`, or the one connection that the join's tables came from.
+
+    DefinitionError where there is none or several.
+    """
     if on is not None:
         return on
     found = connections(join)
     if len(found) == 1:
         return found[0]
-    if not any(table.find(ops.UnboundTable) for table in (join.left.table, *(p.group_by.source.table for p in join.parts))):
+    if not any(
+        table.find(ops.UnboundTable)
+        for table in (join.left.table, *(p.group_by.source.table for p in join.parts))
+    ):
         return ibis.get_backend()  # all in memory: Ibis's own DuckDB
     if found:
-        message = f"{join.name} reads tables of {len(found)} connections: pass on= the one that has them all"
+        message = (
+            f"{join.name} reads tables of {len(found)} connections: pass on= the one that has"
+            " them all"
+        )
     else:
-        message = f"{join.name} is made of unbound tables: pass on=, for example on=ibis.duckdb.connect('warehouse.duckdb')"
+        message = (
+            f"{join.name} is made of unbound tables: pass on=, for example"
+            " on=ibis.duckdb.connect('warehouse.duckdb')"
+        )
     raise DefinitionError(message)
 
 
@@ -237,11 +355,22 @@ def engine_for(join: Join, con: BaseBackend) -> Engine:
 
 
 def _check_named(join: Join) -> None:
-    """Refuse files read without a name for a stored table: Ibis names them anew in every session, and the table would be rebuilt each time."""
+    """Refuse files read without a name for a stored table: Ibis names them anew in every session,
+    and the table would be rebuilt each time.
+    """
     tables = (join.left.table, *(p.group_by.source.table for p in join.parts))
-    nameless = [t.name for table in tables for t in table.find(ops.UnboundTable) if t.name.startswith("ibis_read_")]
+    nameless = [
+        t.name
+        for table in tables
+        for t in table.find(ops.UnboundTable)
+        if t.name.startswith("ibis_read_")
+    ]
     if nameless:
-        message = f"{join.name} reads {nameless[0]}, a file without a name: name it, as in con.read_parquet(path, table_name='purchases'), so that the definition is the same in the next session"
+        message = (
+            f"{join.name} reads {nameless[0]}, a file without a name: name it, as in"
+            " con.read_parquet(path, table_name='purchases'), so that the definition is the same"
+            " in the next session"
+        )
         raise DefinitionError(message)
 
 
@@ -249,7 +378,10 @@ def span_of(start: Day, end: Day) -> tuple[date | None, date | None]:
     """The days [start, end) that an author names, or a refusal."""
     first, last = _date(start, "start"), _date(end, "end")
     if first is not None and last is not None and first >= last:
-        message = f"start={first} is not before end={last}: the range is [start, end), its last day the one before end"
+        message = (
+            f"start={first} is not before end={last}: the range is [start, end), its last day the"
+            " one before end"
+        )
         raise DefinitionError(message)
     return first, last
 
@@ -272,7 +404,10 @@ def _date(value: Day, what: str) -> date | None:
 
 def _whole(step: int) -> int:
     if step < 1:
-        message = f"step={step} is no number of days: it is how many days one transaction writes, at least 1"
+        message = (
+            f"step={step} is no number of days: it is how many days one transaction writes, at"
+            " least 1"
+        )
         raise DefinitionError(message)
     return step
 
@@ -281,6 +416,9 @@ def _one_to_one(result: ir.Table, left: ir.Table, join: Join) -> ir.Table:
     """Rule 17, asserted: a join that loses or repeats a row must never pass for a training set."""
     got, want = result.count().to_pyarrow().as_py(), left.count().to_pyarrow().as_py()
     if got != want:
-        message = f"{join.name} came out with {got} rows for {want} left rows; please report this with explain({join.name})"
+        message = (
+            f"{join.name} came out with {got} rows for {want} left rows; please report this with"
+            f" explain({join.name})"
+        )
         raise EngineError(message)
     return result

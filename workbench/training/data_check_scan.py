@@ -42,21 +42,39 @@ def failing(group_by: GroupBy, engine: Engine, end: int, number: int) -> ir.Tabl
 
 
 def of_source(group_by: GroupBy, engine: Engine, end: int) -> list[Outcome]:
-    """What the checks of a group-by's source come to for an upload to an end; some rows that fail are told. Runs."""
+    """What the checks of a group-by's source come to for an upload to an end.
+
+    Some rows that fail are told. Runs.
+    """
     checks = _stated(group_by.source)
     if not checks:
         return []
     (told,) = engine.rows(scan(group_by, engine, end))
-    return outcomes(group_by.name, checks, told, lambda number: engine.fetch(failing(group_by, engine, end, number)).to_pylist(), end)
+    return outcomes(
+        group_by.name,
+        checks,
+        told,
+        lambda number: engine.fetch(failing(group_by, engine, end, number)).to_pylist(),
+        end,
+    )
 
 
 def of_left(join: Join, engine: Engine, left: ir.Table) -> list[Outcome]:
-    """What the checks of a join's left come to over the rows that are enriched; some rows that fail are told. Runs."""
+    """What the checks of a join's left come to over the rows that are enriched.
+
+    Some rows that fail are told. Runs.
+    """
     checks = _stated(join.left)
     if not checks:
         return []
     (told,) = engine.rows(_told(join.left, engine, left))
-    return outcomes(join.name, checks, told, lambda number: engine.fetch(_failing(join.left, engine, left, number)).to_pylist(), END)
+    return outcomes(
+        join.name,
+        checks,
+        told,
+        lambda number: engine.fetch(_failing(join.left, engine, left, number)).to_pylist(),
+        END,
+    )
 
 
 def _told(source: Source, engine: Engine, rows: ir.Table) -> ir.Table:
@@ -65,7 +83,11 @@ def _told(source: Source, engine: Engine, rows: ir.Table) -> ir.Table:
     marked = rows.mutate(**each) if each else rows
     told: dict[str, ir.Value] = {"rows": marked.count()}
     for i, check in enumerate(checks):
-        told[f"f{i}"] = marked.count(where=~marked[f"c{i}"]) if check.of == ROW else (~_over(check, source, engine, marked)).ifelse(1, 0)
+        told[f"f{i}"] = (
+            marked.count(where=~marked[f"c{i}"])
+            if check.of == ROW
+            else (~_over(check, source, engine, marked)).ifelse(1, 0)
+        )
     return marked.agg(**told)
 
 
@@ -75,7 +97,10 @@ def _failing(source: Source, engine: Engine, rows: ir.Table, number: int) -> ir.
 
 
 def _before(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
-    """The rows that an upload to an end reads, those without a time too; of an entity, its newest snapshot that has ended."""
+    """The rows that an upload to an end reads, those without a time too.
+
+    Of an entity, its newest snapshot that has ended.
+    """
     source = group_by.source
     table = rebound(source.table, engine, clean=False).to_expr()
     if isinstance(source, EventSource):
@@ -98,8 +123,15 @@ def _stated(source: Source) -> tuple[CheckPlan, ...]:
     return tuple(CheckPlan(c.name, c.of, c.most, c.blocks) for c in source.checks)
 
 
-def plans(group_by: GroupBy, texts: Callable[[Callable[[Engine], ir.Table]], dict[str, str]], over_features: Callable[[DataCheck], str]) -> tuple[CheckPlan, ...]:
-    """The checks as a store keeps them; `texts` writes a query in every dialect, `over_features` an expression over features."""
+def plans(
+    group_by: GroupBy,
+    texts: Callable[[Callable[[Engine], ir.Table]], dict[str, str]],
+    over_features: Callable[[DataCheck], str],
+) -> tuple[CheckPlan, ...]:
+    """The checks as a store keeps them.
+
+    `texts` writes a query in every dialect, `over_features` an expression over features.
+    """
     made = []
     for i, check in enumerate(_stated(group_by.source)):
 
@@ -107,14 +139,30 @@ def plans(group_by: GroupBy, texts: Callable[[Callable[[Engine], ir.Table]], dic
             return failing(group_by, engine, END, number)
 
         made.append(replace(check, rows=texts(some) if check.of == ROW else {}))
-    return (*made, *(CheckPlan(c.name, "feature", c.most, c.blocks, expression=over_features(c)) for c in group_by.checks))
+    return (
+        *made,
+        *(
+            CheckPlan(c.name, "feature", c.most, c.blocks, expression=over_features(c))
+            for c in group_by.checks
+        ),
+    )
 
 
-def outcomes(of: str, checks: Sequence[CheckPlan], told: Sequence[Any], some: Callable[[int], Iterable[dict[str, Any]]], end: int) -> list[Outcome]:
-    """What the checks of a source came to: `told` is the row of `scan`, `some` gives rows that fail by a check's number."""
+def outcomes(
+    of: str,
+    checks: Sequence[CheckPlan],
+    told: Sequence[Any],
+    some: Callable[[int], Iterable[dict[str, Any]]],
+    end: int,
+) -> list[Outcome]:
+    """What the checks of a source came to: `told` is the row of `scan`, `some` gives rows that fail
+    by a check's number.
+    """
     rows, *counts = told
     found = []
-    for number, (check, count) in enumerate(zip((c for c in checks if c.of != "feature"), counts, strict=True)):
+    for number, (check, count) in enumerate(
+        zip((c for c in checks if c.of != "feature"), counts, strict=True)
+    ):
         made = outcome(of, check, rows, count or 0, end)
         if made.status == ERROR and check.of == ROW:
             made = replace(made, detail="; ".join(map(_row, some(number))))
@@ -123,4 +171,6 @@ def outcomes(of: str, checks: Sequence[CheckPlan], told: Sequence[Any], some: Ca
 
 
 def _row(row: dict[str, Any]) -> str:
-    return ", ".join(f"{k}={repr(v) if isinstance(v, str | bytes | None) else v}" for k, v in row.items())[:300]
+    return ", ".join(
+        f"{k}={repr(v) if isinstance(v, str | bytes | None) else v}" for k, v in row.items()
+    )[:300]

@@ -1,4 +1,6 @@
-"""`compare`: one definition on several engines, or by several plans of one, and the certificate that its numbers are the same."""
+"""`compare`: one definition on several engines, or by several plans of one, and the certificate
+that its numbers are the same.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ NUMBER, THERE = "_fw_number", "_fw_there"
 
 @frozen
 class Way:
-    """One way of computing the definition: the engine with its version, each part's plan, and how many rows came out."""
+    """One way of computing the definition: the engine with its version, each part's plan, and how
+    many rows came out.
+    """
 
     engine: str
     version: str
@@ -73,8 +77,8 @@ class Difference:
 class Certificate:
     """What `compare` found: true where every value is the same number on every way.
 
-    `rows` are those of the left, `differing` counts values by feature (a missing row under None), `differences` holds at
-    most a thousand of them.
+    `rows` are those of the left, `differing` counts values by feature (a missing row under None),
+    `differences` holds at most a thousand of them.
     """
 
     join: str
@@ -94,13 +98,28 @@ class Certificate:
         return self.equal
 
     def to_pandas(self) -> pd.DataFrame:
-        """The differences: the left's columns, then `feature`, and for each of the two ways its name and value.
+        """The differences: the left's columns, then `feature`, and for each of the two ways its
+        name and value.
 
         A left's column that is called as one of these has `_` behind its name.
         """
         import pandas as pd  # noqa: PLC0415 half a second that an equal certificate need not cost
 
-        return pd.DataFrame([row_beside(d.left, {"feature": d.feature, "way": d.ways[0], "value": d.given[0], "other_way": d.ways[1], "other_value": d.given[1]}) for d in self.differences])
+        return pd.DataFrame(
+            [
+                row_beside(
+                    d.left,
+                    {
+                        "feature": d.feature,
+                        "way": d.ways[0],
+                        "value": d.given[0],
+                        "other_way": d.ways[1],
+                        "other_value": d.given[1],
+                    },
+                )
+                for d in self.differences
+            ]
+        )
 
     @property
     def verdict(self) -> str:
@@ -108,40 +127,112 @@ class Certificate:
         values = self.rows * self.features
         if self.equal:
             every = "both" if not self.ways[2:] else f"all {len(self.ways)}"
-            return f"equal: {values:,} values ({self.rows:,} rows x {self.features} features) are the same number {every} ways"
+            return (
+                f"equal: {values:,} values ({self.rows:,} rows x {self.features} features) are the"
+                f" same number {every} ways"
+            )
         lost = self.differing.get(None, 0)
-        said = [f"{n:,} of {values:,} values" for n in [sum(v for k, v in self.differing.items() if k is not None)] if n] + ([f"{lost:,} rows that one way lacks"] if lost else [])
+        said = [
+            f"{n:,} of {values:,} values"
+            for n in [sum(v for k, v in self.differing.items() if k is not None)]
+            if n
+        ] + ([f"{lost:,} rows that one way lacks"] if lost else [])
         return f"differs: {' and '.join(said)}"
 
     def __repr__(self) -> str:
-        lines = [f"{self.join}: {self.verdict}", *definition_view.table(("way", "version", "plan", "rows"), self._ways(), right=(3,))]
+        lines = [
+            f"{self.join}: {self.verdict}",
+            *definition_view.table(("way", "version", "plan", "rows"), self._ways(), right=(3,)),
+        ]
         if not self.equal:
-            lines += ["", *definition_view.table(("feature", "differ"), self._counts(), right=(1,)), "", *definition_view.table(("row", "feature", "way", "value", "way", "value"), self._shown())]
+            lines += [
+                "",
+                *definition_view.table(("feature", "differ"), self._counts(), right=(1,)),
+                "",
+                *definition_view.table(
+                    ("row", "feature", "way", "value", "way", "value"), self._shown()
+                ),
+            ]
         return written([*lines, "", f"  {self._rule()}"])
 
     def _repr_html_(self) -> str:
-        head = tag("header", tag("h3", self.join), tag("span", "equal" if self.equal else "differs", class_="chip"), tag("span", self.verdict.partition(": ")[2], class_="muted"))
-        tables = [_grid(f"Ways of computing {self.join}", ("way", "version", "plan", "rows"), self._ways(), {3: "num"})]
+        head = tag(
+            "header",
+            tag("h3", self.join),
+            tag("span", "equal" if self.equal else "differs", class_="chip"),
+            tag("span", self.verdict.partition(": ")[2], class_="muted"),
+        )
+        tables = [
+            _grid(
+                f"Ways of computing {self.join}",
+                ("way", "version", "plan", "rows"),
+                self._ways(),
+                {3: "num"},
+            )
+        ]
         if not self.equal:
-            tables += [_grid("Values that differ, by feature", ("feature", "differ"), self._counts(), {1: "num"}), _grid("Rows that differ", ("row", "feature", "way", "value", "way", "value"), self._shown(), {3: "num", 5: "num"})]
-        return str(section(head, *tables, tag("p", self._rule(), class_="bar muted", style="padding-top:8px"), label=f"Certificate of {self.join}"))
+            tables += [
+                _grid(
+                    "Values that differ, by feature",
+                    ("feature", "differ"),
+                    self._counts(),
+                    {1: "num"},
+                ),
+                _grid(
+                    "Rows that differ",
+                    ("row", "feature", "way", "value", "way", "value"),
+                    self._shown(),
+                    {3: "num", 5: "num"},
+                ),
+            ]
+        return str(
+            section(
+                head,
+                *tables,
+                tag("p", self._rule(), class_="bar muted", style="padding-top:8px"),
+                label=f"Certificate of {self.join}",
+            )
+        )
 
     def _ways(self) -> list[tuple[str, ...]]:
         return [(w.label, w.version, w.plan, f"{w.rows:,}") for w in self.ways]
 
     def _counts(self) -> list[tuple[str, ...]]:
-        return [(name or "(the row)", f"{n:,}") for name, n in sorted(self.differing.items(), key=lambda i: (-i[1], i[0] or ""))]
+        return [
+            (name or "(the row)", f"{n:,}")
+            for name, n in sorted(self.differing.items(), key=lambda i: (-i[1], i[0] or ""))
+        ]
 
     def _shown(self) -> list[tuple[str, ...]]:
-        return [(_row(d.left), d.feature or "(the row)", d.ways[0], _exact(d.given[0]), d.ways[1], _exact(d.given[1])) for d in self.differences[:SHOWN]]
+        return [
+            (
+                _row(d.left),
+                d.feature or "(the row)",
+                d.ways[0],
+                _exact(d.given[0]),
+                d.ways[1],
+                _exact(d.given[1]),
+            )
+            for d in self.differences[:SHOWN]
+        ]
 
     def _rule(self) -> str:
-        return f"exact types to the bit, floats within 1e-12 (rule 11); definition {self.definition[:12]}, rules {RULES}"
+        return (
+            "exact types to the bit, floats within 1e-12 (rule 11); definition"
+            f" {self.definition[:12]}, rules {RULES}"
+        )
 
 
-def _grid(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], classes: Mapping[int, str]) -> Markup:
+def _grid(
+    caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], classes: Mapping[int, str]
+) -> Markup:
     body = tag("tbody", *(row(r, classes=dict(classes)) for r in rows))
-    return tag("div", tag("table", tag("caption", caption), tag("thead", row(heads, "th", dict(classes))), body), class_="scroll", tabindex="0")
+    return tag(
+        "div",
+        tag("table", tag("caption", caption), tag("thead", row(heads, "th", dict(classes))), body),
+        class_="scroll",
+        tabindex="0",
+    )
 
 
 def _row(left: Mapping[str, Any]) -> str:
@@ -153,8 +244,16 @@ def _exact(value: Any) -> str:
     return "null" if value is None else repr(value)
 
 
-def compare(join: Join, start: Day = None, end: Day = None, *, on: Sequence[BaseBackend] | BaseBackend | None = None, plan: str | None = None) -> Certificate:
-    """Run one definition on several engines and say whether every value is the same number, or which rows differ.
+def compare(
+    join: Join,
+    start: Day = None,
+    end: Day = None,
+    *,
+    on: Sequence[BaseBackend] | BaseBackend | None = None,
+    plan: str | None = None,
+) -> Certificate:
+    """Run one definition on several engines and say whether every value is the same number, or
+    which rows differ.
 
     Parameters
     ----------
@@ -163,19 +262,20 @@ def compare(join: Join, start: Day = None, end: Day = None, *, on: Sequence[Base
     start, end
         Days of the left's time, [start, end), UTC; both open by default.
     on
-        Ibis connections that have the same tables, two or more: each computes the join by its own plan, and each is
-        compared with the first. One connection, or none for the join's own, is compared with itself by its other plan.
+        Ibis connections that have the same tables, two or more: each computes the join by its own
+        plan, and each is
+        compared with the first. One connection, or none for the join's own, is compared with itself
+        by its other plan.
     plan
         The plan to force on all of them, as `backfill` takes it.
 
-    Rows are matched by the left's columns; equal left rows stand for each other. "Equal" is semantics rule 11: exact
-    types to the bit, doubles within 1e-12 of the sum of |x| for a sum, its average for a mean, the mean of x^2 for a
-    variance, else of the values.
+    Rows are matched by the left's columns; equal left rows stand for each other. "Equal" is
+    semantics rule 11: exact types to the bit, doubles within 1e-12 of the sum of |x| for a sum, its
+    average for a mean, the mean of x^2 for a variance, else of the values.
 
     Returns a `Certificate`, which is true where all is equal, and shows itself in a cell.
 
     Raises DefinitionError where there is one way only, EngineError where an engine fails.
-
     """
     expect_join(join, "compare")
     first, last = span_of(start, end)
@@ -187,23 +287,47 @@ def compare(join: Join, start: Day = None, end: Day = None, *, on: Sequence[Base
         differing: Counter[str | None] = Counter()
         kept: list[Difference] = []
         for i in range(1, len(choosers)):
-            for left, feature, values in found.differences(i, _Scales(join, choosers[0].engine, first, last)):
+            for left, feature, values in found.differences(
+                i, _Scales(join, choosers[0].engine, first, last)
+            ):
                 differing[feature] += 1
                 if len(kept) < KEPT:
                     kept.append(Difference(left, feature, (labels[0], labels[i]), values))
         found.con.disconnect()
-    ways = [Way(c.engine.title, str(c.engine.connected.version), {o.part: o.plan for o in c.choices}, n, label) for c, n, label in zip(choosers, counts, labels, strict=True)]
-    return Certificate(join.name, fingerprint(join, serving=False), counts[0], len(join.outputs), tuple(ways), dict(differing), tuple(kept))
+    ways = [
+        Way(
+            c.engine.title,
+            str(c.engine.connected.version),
+            {o.part: o.plan for o in c.choices},
+            n,
+            label,
+        )
+        for c, n, label in zip(choosers, counts, labels, strict=True)
+    ]
+    return Certificate(
+        join.name,
+        fingerprint(join, serving=False),
+        counts[0],
+        len(join.outputs),
+        tuple(ways),
+        dict(differing),
+        tuple(kept),
+    )
 
 
-def _choosers(join: Join, on: Sequence[BaseBackend] | BaseBackend | None, plan: str | None) -> list[Chooser]:
+def _choosers(
+    join: Join, on: Sequence[BaseBackend] | BaseBackend | None, plan: str | None
+) -> list[Chooser]:
     given = list(on) if isinstance(on, list | tuple) else [connection_of(join, on)]
     engines = [engine_for(join, con) for con in given]
     if len(engines) > 1:
         return [Chooser(engine, plan) for engine in engines]
     engine = engines[0]
     if plan is not None or "kernel" not in engine.plans:
-        message = f"compare({join.name}) has one way only, {engine.title}{f' by {plan}' if plan else ''}: pass on=[...] with two or more connections that have the same tables"
+        message = (
+            f"compare({join.name}) has one way only, {engine.title}{f' by {plan}' if plan else ''}:"
+            " pass on=[...] with two or more connections that have the same tables"
+        )
         raise DefinitionError(message)
     return [Chooser(engine, p) for p in (PAIRS, "kernel")]
 
@@ -211,11 +335,17 @@ def _choosers(join: Join, on: Sequence[BaseBackend] | BaseBackend | None, plan: 
 def _labels(choosers: Sequence[Chooser]) -> list[str]:
     """Names that tell the ways apart: the engine, with its plan or a number where it comes twice."""
     titles = [f"{c.engine.title}{f' by {c.forced}' if c.forced else ''}" for c in choosers]
-    return [t if titles.count(t) == 1 else f"{t} ({titles[: i + 1].count(t)})" for i, t in enumerate(titles)]
+    return [
+        t if titles.count(t) == 1 else f"{t} ({titles[: i + 1].count(t)})"
+        for i, t in enumerate(titles)
+    ]
 
 
 class _Scales:
-    """What the errors of float features are relative to, by left row; computed where something may differ, and once."""
+    """What the errors of float features are relative to, by left row.
+
+    Computed where something may differ, and once.
+    """
 
     def __init__(self, join: Join, engine: Engine, first: date | None, last: date | None) -> None:
         self.join, self.engine, self.first, self.last = join, engine, first, last
@@ -226,7 +356,10 @@ class _Scales:
         derived = next((f for f in self.join.derivations if f.name == feature), None)
         if derived is not None:
             names = {n.name for n in derived.node.find(ops.Field)}
-            return max((abs(v) for n, v in floats.items() if n in names and isinstance(v, float)), default=0.0)
+            return max(
+                (abs(v) for n, v in floats.items() if n in names and isinstance(v, float)),
+                default=0.0,
+            )
         if self.found is None:
             self.found = self._compute()
         return self.found.get(_hashed(left), {}).get(feature, 0.0)
@@ -237,9 +370,16 @@ class _Scales:
             return {}
         join, named = asked
         table = computed(join, Chooser(self.engine), self.first, self.last)
-        rows = fetched(self.engine, table.select(*join.schema), join.schema).to_pylist(maps_as_pydicts="strict")
+        rows = fetched(self.engine, table.select(*join.schema), join.schema).to_pylist(
+            maps_as_pydicts="strict"
+        )
         columns = list(self.join.left.table.schema.names)
-        return {_hashed({c: r[c] for c in columns}): {f: r[s] for f, s in named.items() if r[s] is not None} for r in rows}
+        return {
+            _hashed({c: r[c] for c in columns}): {
+                f: r[s] for f, s in named.items() if r[s] is not None
+            }
+            for r in rows
+        }
 
 
 def _hashed(left: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -252,24 +392,41 @@ class _Found:
     def __init__(self, join: Join, con: Any) -> None:
         self.join, self.con, self.ways = join, con, 0
         self.lefts = list(join.left.table.schema.names)
-        # by number here, since DuckDB does not tell columns apart by case, and the ways' engines may
-        self.columns = {name: f"c{i}" for i, name in enumerate(join.schema)} | {NUMBER: NUMBER, THERE: THERE}
+        # by number here, since DuckDB does not tell columns apart by case, and the ways' engines
+        # may
+        self.columns = {name: f"c{i}" for i, name in enumerate(join.schema)} | {
+            NUMBER: NUMBER,
+            THERE: THERE,
+        }
 
     def add(self, chooser: Chooser, first: date | None, last: date | None) -> int:
         """Compute the join once more, and say how many rows it has."""
         table = computed(self.join, chooser, first, last)
         rows = fetched(chooser.engine, table.select(*self.join.schema), self.join.schema)
         lefts = ", ".join(self.columns[c] for c in self.lefts)
-        self.con.con.register("_fw_arrived", rows.rename_columns([self.columns[c] for c in rows.column_names]))
-        self.con.raw_sql(f"CREATE TABLE way{self.ways} AS SELECT *, row_number() OVER (PARTITION BY {lefts}) AS {NUMBER}, true AS {THERE} FROM _fw_arrived")  # noqa: S608 quoted
+        self.con.con.register(
+            "_fw_arrived", rows.rename_columns([self.columns[c] for c in rows.column_names])
+        )
+        self.con.raw_sql(
+            # quoted
+            f"CREATE TABLE way{self.ways} AS SELECT *, row_number() OVER (PARTITION BY {lefts}) AS"  # noqa: S608
+            f" {NUMBER}, true AS {THERE} FROM _fw_arrived"
+        )
         self.con.con.unregister("_fw_arrived")
         self.ways += 1
         return rows.num_rows
 
-    def differences(self, other: int, scales_: _Scales) -> Iterator[tuple[dict[str, Any], str | None, tuple[Any, Any]]]:
-        """Each value of way `other` that is not the first one's: the left's row, the feature, both values."""
+    def differences(
+        self, other: int, scales_: _Scales
+    ) -> Iterator[tuple[dict[str, Any], str | None, tuple[Any, Any]]]:
+        """Each value of way `other` that is not the first one's: the left's row, the feature, both
+        values.
+        """
         for pair in self._suspects(other):
-            sides = [{k.removeprefix(p): v for k, v in pair.items() if k.startswith(p)} for p in ("a.", "b.")]
+            sides = [
+                {k.removeprefix(p): v for k, v in pair.items() if k.startswith(p)}
+                for p in ("a.", "b.")
+            ]
             there = [bool(s[THERE]) for s in sides]
             left = {c: sides[0 if there[0] else 1][c] for c in self.lefts}
             if not all(there):
@@ -281,12 +438,21 @@ class _Found:
                     yield left, feature.name, (a, b)
 
     def _suspects(self, other: int) -> Iterator[dict[str, Any]]:
-        """Pairs of rows that are not equal to the bit, or that one way lacks; `a.` and `b.` before the columns' names."""
-        matched = " AND ".join(f"a.{self.columns[c]} IS NOT DISTINCT FROM b.{self.columns[c]}" for c in [*self.lefts, NUMBER])
+        """Pairs of rows that are not equal to the bit, or that one way lacks.
+
+        `a.` and `b.` before the columns' names.
+        """
+        matched = " AND ".join(
+            f"a.{self.columns[c]} IS NOT DISTINCT FROM b.{self.columns[c]}"
+            for c in [*self.lefts, NUMBER]
+        )
         differ = [_differ(self.columns[f.name], f.dtype.is_floating()) for f in self.join.outputs]
         named = [(side, c) for side in "ab" for c in [*self.join.schema, THERE]]
-        shown = ", ".join(f"{side}.{self.columns[c]} AS {side}_{self.columns[c]}" for side, c in named)
-        sql = f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched} WHERE a.{THERE} IS NULL OR b.{THERE} IS NULL OR {' OR '.join(differ)}"  # noqa: S608 quoted
+        shown = ", ".join(
+            f"{side}.{self.columns[c]} AS {side}_{self.columns[c]}" for side, c in named
+        )
+        # quoted
+        sql = f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched} WHERE a.{THERE} IS NULL OR b.{THERE} IS NULL OR {' OR '.join(differ)}"  # noqa: S608
         for batch in self.con.con.execute(sql).to_arrow_reader(10_000):
             renamed = batch.rename_columns([f"{side}.{c}" for side, c in named])
             yield from renamed.to_pylist(maps_as_pydicts="strict")
@@ -296,6 +462,7 @@ def _differ(column: str, floating: bool) -> str:  # noqa: FBT001 a column and it
     a, b = f"a.{column}", f"b.{column}"
     if not floating:
         return f"{a} IS DISTINCT FROM {b}"
-    return f"(({a} IS NULL) <> ({b} IS NULL) OR abs({a} - {b}) > {TOLERANCE} * greatest(abs({a}), abs({b})))"
-
-
+    return (
+        f"(({a} IS NULL) <> ({b} IS NULL) OR abs({a} - {b}) > {TOLERANCE} * greatest(abs({a}),"
+        f" abs({b})))"
+    )

@@ -1,4 +1,6 @@
-"""What the error of a float feature is relative to (semantics rule 11): as a join of its own, over the same windows."""
+"""What the error of a float feature is relative to (semantics rule 11): as a join of its own, over
+the same windows.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,17 @@ SUMMED, SQUARED = (ops.Sum, ops.Mean), (ops.Variance, ops.StandardDev, Skew, Kur
 
 
 def scale_of(feature: Feature) -> ops.Value | None:
-    """The reduction of the same events that a feature's error is relative to; none where it is relative to the value itself."""
+    """The reduction of the same events that a feature's error is relative to.
+
+    None where it is relative to the value itself.
+    """
     node = feature.node
-    if feature.by is not None or not isinstance(node, SUMMED + SQUARED) or node.find(Each, filter=ops.Value) or not (node.arg.dtype.is_numeric()):
+    if (
+        feature.by is not None
+        or not isinstance(node, SUMMED + SQUARED)
+        or node.find(Each, filter=ops.Value)
+        or not (node.arg.dtype.is_numeric())
+    ):
         return None
     arg = node.arg.to_expr().cast("float64")
     value = arg.abs() if isinstance(node, SUMMED) else arg * arg
@@ -30,23 +40,34 @@ def scale_of(feature: Feature) -> ops.Value | None:
 
 
 def scales(join: Join) -> tuple[Join, dict[str, str]] | None:
-    """A join over the same left that computes each feature's scale, and the scale's column by feature; none where no feature has one."""
+    """A join over the same left that computes each feature's scale, and the scale's column by
+    feature; none where no feature has one.
+    """
     parts: list[JoinPart] = []
     named: dict[str, str] = {}
     for part in join.parts:
-        found = {f"s{i}": f for i, f in enumerate(part.group_by.computed) if scale_of(f) is not None}
+        found = {
+            f"s{i}": f for i, f in enumerate(part.group_by.computed) if scale_of(f) is not None
+        }
         if not found:
             continue
         aggregations = [_asked(name, f) for name, f in found.items()]
-        parts.append(JoinPart(_only(part.group_by, aggregations), keys=dict(part.keys), prefix=part.prefix))
-        named |= {f"{part.head}_{f.name}": f"{part.head}_{a.features[0].name}" for f, a in zip(found.values(), aggregations, strict=True)}
+        parts.append(
+            JoinPart(_only(part.group_by, aggregations), keys=dict(part.keys), prefix=part.prefix)
+        )
+        named |= {
+            f"{part.head}_{f.name}": f"{part.head}_{a.features[0].name}"
+            for f, a in zip(found.values(), aggregations, strict=True)
+        }
     return (evolve(join, parts=tuple(parts), derivations={}), named) if parts else None
 
 
 def _asked(name: str, feature: Feature) -> Aggregation:
     scale = scale_of(feature)
     assert scale is not None  # noqa: S101 the caller has looked
-    return Aggregation(scale.to_expr().name(name), () if feature.window is None else (feature.window,))
+    return Aggregation(
+        scale.to_expr().name(name), () if feature.window is None else (feature.window,)
+    )
 
 
 def _only(group_by: GroupBy, aggregations: list[Aggregation]) -> GroupBy:

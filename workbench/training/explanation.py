@@ -44,23 +44,33 @@ class Explanation:
         return lines("\n".join(parts))
 
     def _repr_html_(self) -> str:
-        steps = tag("ol", *(tag("li", line) for line in self.plan), style="margin:0;padding:0 16px 12px 32px;font-size:12px")
-        folded = (tag("details", tag("summary", f"SQL by pairs on {engine}"), tag("pre", sql)) for engine, sql in self.sql.items())
+        steps = tag(
+            "ol",
+            *(tag("li", line) for line in self.plan),
+            style="margin:0;padding:0 16px 12px 32px;font-size:12px",
+        )
+        folded = (
+            tag("details", tag("summary", f"SQL by pairs on {engine}"), tag("pre", sql))
+            for engine, sql in self.sql.items()
+        )
         head = tag("header", tag("h3", self.name), tag("span", "plan", class_="chip"))
         return str(section(head, steps, joined(folded), label=f"Plan of {self.name}"))
 
 
 def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = None) -> Explanation:
-    """The plan of a join, and its SQL by pairs on DuckDB, Postgres and Spark, or on the engine of `on` alone.
+    """The plan of a join, and its SQL by pairs on DuckDB, Postgres and Spark, or on the engine of
+    `on` alone.
 
-    Where there is a connection, `on` or the join's own, left rows and events are counted to say which plan each part
-    takes there and why; nothing else is run. `plan` is the one that a backfill would be told to take. An engine whose
-    SQL Ibis cannot write is shown with its reason instead.
+    Where there is a connection, `on` or the join's own, left rows and events are counted to say
+    which plan each part takes there and why; nothing else is run. `plan` is the one that a backfill
+    would be told to take. An engine whose SQL Ibis cannot write is shown with its reason instead.
     """
     expect_join(join, "explain")
     names = [on.name] if on is not None else list(KNOWN)
     steps = tuple(_plan(join, _engine(join, on), plan))
-    return Explanation(join.name, steps, {engine_of(on, n).title: by_pairs(join, engine_of(on, n)) for n in names})
+    return Explanation(
+        join.name, steps, {engine_of(on, n).title: by_pairs(join, engine_of(on, n)) for n in names}
+    )
 
 
 def _engine(join: Join, on: BaseBackend | None) -> Engine | None:
@@ -83,8 +93,15 @@ def by_pairs(join: Join, engine: Engine) -> str:
 
 
 def _plan(join: Join, engine: Engine | None, plan: str | None) -> list[str]:
-    lines = [f"left: {title(join.left.table)}, evaluated once; t is {join.left.time} in microseconds since 1970, UTC"]
-    lines += [f"{part.head}: {_part(part, _choice(join, part, engine, plan))}" for part in join.parts]
+    lines = [
+        (
+            f"left: {title(join.left.table)}, evaluated once; t is {join.left.time} in microseconds"
+            " since 1970, UTC"
+        )
+    ]
+    lines += [
+        f"{part.head}: {_part(part, _choice(join, part, engine, plan))}" for part in join.parts
+    ]
     lines.append("each part is left-joined by its keys and instant: one row out per left row")
     return [*lines, *(f"then {f.name} = {expression(f.node)}" for f in join.derivations)]
 
@@ -105,23 +122,50 @@ def _choice(join: Join, part: JoinPart, engine: Engine | None, plan: str | None)
 
 # What each plan does with a part's events.
 WORDS = {
-    PAIRS: "by pairs: joined with the left's distinct ({keys}, t) that come after them, and grouped by these",
+    PAIRS: (
+        "by pairs: joined with the left's distinct ({keys}, t) that come after them, and grouped by"
+        " these"
+    ),
     "kernel": "by the kernel: in order of ({keys}, t), every event in and out of each window once",
-    "running": "by running totals in the database: summed once in order of ({keys}, t), a window being the difference of two",
+    "running": (
+        "by running totals in the database: summed once in order of ({keys}, t), a window being the"
+        " difference of two"
+    ),
 }
 
 
 def _part(part: JoinPart, choice: Choice | None) -> str:
     group_by, keys = part.group_by, ", ".join(part.group_by.keys)
     estimate = estimate_in(group_by)
-    words = WORDS[choice.plan if choice else PAIRS if estimate is None else "kernel"].format(keys=keys)
+    words = WORDS[choice.plan if choice else PAIRS if estimate is None else "kernel"].format(
+        keys=keys
+    )
     if isinstance(group_by.source, EntitySource):
-        return f"the rows of {title(group_by.source.table)} in the latest snapshot finished at t, joined by {keys}" + ("" if estimate is None else f", and then by the kernel, since {estimate.written} is a sketch")
-    unknown = f"where they make at most {FEW:,}, else by the engine's own plan" if estimate is None else f"since {estimate.written} is a sketch, made in one pass"
+        return (
+            f"the rows of {title(group_by.source.table)} in the latest snapshot finished at t,"
+            f" joined by {keys}"
+            + (
+                ""
+                if estimate is None
+                else f", and then by the kernel, since {estimate.written} is a sketch"
+            )
+        )
+    unknown = (
+        f"where they make at most {FEW:,}, else by the engine's own plan"
+        if estimate is None
+        else f"since {estimate.written} is a sketch, made in one pass"
+    )
     why = f"on {choice.engine}, since {choice.why}" if choice else unknown
-    return f"{title(group_by.source.table)} before t{_lookback(group_by)}, {words}: {len(group_by.computed)} features in one pass; {why}"
+    return (
+        f"{title(group_by.source.table)} before t{_lookback(group_by)}, {words}:"
+        f" {len(group_by.computed)} features in one pass; {why}"
+    )
 
 
 def _lookback(group_by: GroupBy) -> str:
     windows = group_by.windows
-    return " back to the first event" if None in windows else f" back to {max(w for w in windows if w).words}"
+    return (
+        " back to the first event"
+        if None in windows
+        else f" back to {max(w for w in windows if w).words}"
+    )

@@ -1,10 +1,12 @@
-"""Left rows that a dated result has and the left no longer has: forgotten by it, or corrected in it (moved to another time, deleted).
+"""Left rows that a dated result has and the left no longer has: forgotten by it, or corrected in it
+(moved to another time, deleted).
 
-Lefts forget from their beginning, as tables do that keep thirty days: rows before the left's earliest time may be forgotten,
-and are kept. A row at or after it that is not there was corrected. So was one before it that now stands at another time:
-the same in every other column, where these tell the left's rows apart; where they do not, if all that is missing came at
-other times among the days that were filled. Where the sources lost rows too, a day cannot be made again: its rows are kept,
-but for those that stand at another time now.
+Lefts forget from their beginning, as tables do that keep thirty days: rows before the left's
+earliest time may be forgotten, and are kept. A row at or after it that is not there was corrected.
+So was one before it that now stands at another time: the same in every other column, where these
+tell the left's rows apart; where they do not, if all that is missing came at other times among the
+days that were filled. Where the sources lost rows too, a day cannot be made again: its rows are
+kept, but for those that stand at another time now.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def us_of(day: date) -> int:
 
 @frozen
 class Filled:
-    """How a finished day stands to the left: the rows that it was filled from, those that are kept beside them, and whether the left has others now."""
+    """How a finished day stands to the left: the rows that it was filled from, those that are kept
+    beside them, and whether the left has others now.
+    """
 
     rows: int
     kept: int
@@ -58,8 +62,9 @@ class Filled:
 class Departures:
     """What became of the rows that some days of a result have and the left lacks.
 
-    `read` gives the result; it and `left` are whole. `filled` says how each finished day stands, `today` how many rows the left
-    has of each day now, and `came` on which days it has rows that the result lacks.
+    `read` gives the result; it and `left` are whole. `filled` says how each finished day stands,
+    `today` how many rows the left has of each day now, and `came` on which days it has rows that
+    the result lacks.
     """
 
     engine: Engine
@@ -87,7 +92,11 @@ class Departures:
         """Days of which the left lacks rows by no forgetting."""
         if not self.filled or not self._dated_alike:
             return [d for d in sorted(self.filled) if self._fewer(d)]
-        return [d for d in sorted(self.filled) if (d > self.first and self._fewer(d)) or self._deleted.get(d)]
+        return [
+            d
+            for d in sorted(self.filled)
+            if (d > self.first and self._fewer(d)) or self._deleted.get(d)
+        ]
 
     @cached_property
     def moved(self) -> Mapping[date, int]:
@@ -106,21 +115,33 @@ class Departures:
         return self._by_day(self._there.anti_join(self._had, self._keys)) if self._near else {}
 
     def only_forgotten(self, day: date) -> bool:
-        """Whether the left has the day's rows from its first one on as the result has them, and none of the others moved."""
-        return day == self.first and day in self._near and not (self._deleted.get(day) or self.gained.get(day) or self.moved.get(day))
+        """Whether the left has the day's rows from its first one on as the result has them, and
+        none of the others moved.
+        """
+        return (
+            day == self.first
+            and day in self._near
+            and not (self._deleted.get(day) or self.gained.get(day) or self.moved.get(day))
+        )
 
     # --- rows, held by the left's engine
 
     def staying(self, days: Collection[date]) -> ir.Table:
         """The result's rows of these days that are not to be computed again, with their day."""
-        rows = self._had.filter(self._had[BY].isin([us_of(d) for d in days]), self._keepable(self._had))
+        rows = self._had.filter(
+            self._had[BY].isin([us_of(d) for d in days]), self._keepable(self._had)
+        )
         rest = rows.anti_join(self._moved, self._keys).select(*self.result.columns, BY)
         return self.engine.keep(rest if self._reader is self.engine else self._reader.fetch(rest))
 
     def new(self, days: Collection[date]) -> ir.Table:
         """The left's rows of these days that the result lacks."""
         had = self._had.select(self.time, *self._columns)
-        had = self._keyed(had if self._reader is self.engine else self.engine.keep(self._reader.fetch(had)), self.engine, days)
+        had = self._keyed(
+            had if self._reader is self.engine else self.engine.keep(self._reader.fetch(had)),
+            self.engine,
+            days,
+        )
         rows = self._keyed(self.left, self.engine, days)
         return self.engine.keep(rows.anti_join(had, self._keys).select(*self.left.columns))
 
@@ -143,13 +164,21 @@ class Departures:
     @cached_property
     def _near(self) -> list[date]:
         """Finished days that the left has rows of and some of whose rows may be kept."""
-        doubtful = [d for d, f in self.filled.items() if (f.changed or f.kept) and self.today.get(d)]
-        return [d for d in doubtful if d == self.first or self.filled[d].sourceless] if doubtful and self._dated_alike else []
+        doubtful = [
+            d for d, f in self.filled.items() if (f.changed or f.kept) and self.today.get(d)
+        ]
+        return (
+            [d for d in doubtful if d == self.first or self.filled[d].sourceless]
+            if doubtful and self._dated_alike
+            else []
+        )
 
     @cached_property
     def _suspected(self) -> bool:
         """Whether any row may be missing and kept."""
-        return bool(self._near) or (bool(self.filled) and min(self.filled) < self.first and self._dated_alike)
+        return bool(self._near) or (
+            bool(self.filled) and min(self.filled) < self.first and self._dated_alike
+        )
 
     @cached_property
     def _reader(self) -> Engine:
@@ -173,14 +202,23 @@ class Departures:
     def _marked(self, table: ir.Table, engine: Engine) -> ir.Table:
         """Rows with their time, their day, and hashes of all other columns of the left."""
         at = micros(table[self.time])
-        marks = {n: engine.hashed(table[c]).fill_null(NULL) for n, c in zip(self._names, self._columns, strict=True)}
+        marks = {
+            n: engine.hashed(table[c]).fill_null(NULL)
+            for n, c in zip(self._names, self._columns, strict=True)
+        }
         return table.mutate(**{AT: at, BY: floor_to(at, in_us(DAY))}, **marks)
 
-    def _keyed(self, table: ir.Table, engine: Engine, days: Collection[date], before: date = date.min) -> ir.Table:
-        """The rows of these days, and of those before one, with their keys, by which those that are equal in all are told apart."""
+    def _keyed(
+        self, table: ir.Table, engine: Engine, days: Collection[date], before: date = date.min
+    ) -> ir.Table:
+        """The rows of these days, and of those before one, with their keys, by which those that are
+        equal in all are told apart.
+        """
         rows = self._marked(table, engine)
         rows = rows.filter((rows[BY] < us_of(before)) | rows[BY].isin([us_of(d) for d in days]))
-        return rows.mutate(**{NTH: ibis.row_number().over(group_by=[AT, *self._names], order_by=AT)})
+        return rows.mutate(
+            **{NTH: ibis.row_number().over(group_by=[AT, *self._names], order_by=AT)}
+        )
 
     def _of_left(self, days: Collection[date]) -> ir.Table:
         """The left's rows of these days, keyed, held by the result's engine."""
@@ -200,11 +238,15 @@ class Departures:
         return self._of_left(self._near)
 
     def _keepable(self, rows: ir.Table) -> ir.BooleanValue:
-        return (rows[AT] < self._first) | rows[BY].isin([us_of(d) for d in self._near if self.filled[d].sourceless])
+        return (rows[AT] < self._first) | rows[BY].isin(
+            [us_of(d) for d in self._near if self.filled[d].sourceless]
+        )
 
     @cached_property
     def _lacking(self) -> ir.Table:
-        return self._reader.keep(self._had.anti_join(self._there, self._keys).select(*self._keys, BY))
+        return self._reader.keep(
+            self._had.anti_join(self._there, self._keys).select(*self._keys, BY)
+        )
 
     @cached_property
     def _missing(self) -> ir.Table:
@@ -218,15 +260,22 @@ class Departures:
     @cached_property
     def _deleted(self) -> Mapping[date, int]:
         """How many rows the left lacks by no forgetting, of its first day."""
-        return self._by_day(self._lacking.filter(~self._keepable(self._lacking))) if self._near else {}
+        return (
+            self._by_day(self._lacking.filter(~self._keepable(self._lacking))) if self._near else {}
+        )
 
     def _by_day(self, rows: ir.Table) -> dict[date, int]:
-        return {day_of(us): int(n) for us, n in self._reader.rows(rows.group_by(BY).agg(n=rows.count()))}
+        return {
+            day_of(us): int(n) for us, n in self._reader.rows(rows.group_by(BY).agg(n=rows.count()))
+        }
 
     @cached_property
     def _moved(self) -> ir.Table:
         """Those of the missing that stand at other times in the left now."""
-        none, came = self._missing.limit(0), sorted(self.came()) if self._missing_by_day and self._columns else []
+        none, came = (
+            self._missing.limit(0),
+            (sorted(self.came()) if self._missing_by_day and self._columns else []),
+        )
         if not came:
             return none
         before = self._keyed(self.result, self._reader, came)
@@ -244,14 +293,21 @@ class Departures:
         rows = self.left.select(*columns)
         left = self._reader.keep(rows if self._reader is self.engine else self.engine.fetch(rows))
         marked = [self._marked(t.select(*columns), self._reader) for t in (left, self.result)]
-        times = [t.group_by(self._names).agg(n=t[AT].nunique()).agg(most=lambda c: c.n.max()) for t in marked]
+        times = [
+            t.group_by(self._names).agg(n=t[AT].nunique()).agg(most=lambda c: c.n.max())
+            for t in marked
+        ]
         return all((most or 0) <= 1 for t in times for ((most,),) in [self._reader.rows(t)])
 
     def _all_came(self, arrived: ir.Table) -> bool:
-        """Whether as many rows as are missing, and the same but for their time, came on days up to the last that was filled."""
+        """Whether as many rows as are missing, and the same but for their time, came on days up to
+        the last that was filled.
+        """
         late = arrived.filter(arrived[BY] <= us_of(max(self.filled)))
         wanted = self._missing.group_by(self._names).agg(n=lambda t: t.count())
         got = late.group_by(self._names).agg(m=late.count())
-        short = wanted.left_join(got, self._names).agg(short=lambda t: (t.n > t.m.fill_null(0)).any())
+        short = wanted.left_join(got, self._names).agg(
+            short=lambda t: (t.n > t.m.fill_null(0)).any()
+        )
         ((some,),) = self._reader.rows(short)
         return not some

@@ -1,4 +1,6 @@
-"""Progress of long steps: a bar in a terminal, a line that changes in a notebook's cell, nothing elsewhere, so that logs stay the same each run."""
+"""Progress of long steps: a bar in a terminal, a line that changes in a notebook's cell, nothing
+elsewhere, so that logs stay the same each run.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def track(steps: Sequence[T], what: str) -> Iterator[T]:
 
 @contextmanager
 def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Progress of rows as they come, by what is called with their number: on standard error of a terminal, or in the cell that runs."""
+    """Progress of rows as they come, by what is called with their number: on standard error of a
+    terminal, or in the cell that runs.
+    """
     if _in_cell():
         line = CellLine(what, total)
         try:
@@ -48,12 +52,21 @@ def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 
 
 def _in_cell() -> bool:
-    """Whether a notebook's cell runs this, of whose output it is: not a worker of a live page, not with WORKBENCH_STATIC set."""
-    return running_kernel() is not None and not os.environ.get("WORKBENCH_STATIC") and threading.current_thread() is threading.main_thread()
+    """Whether a notebook's cell runs this, of whose output it is: not a worker of a live page, not
+    with WORKBENCH_STATIC set.
+    """
+    return (
+        running_kernel() is not None
+        and not os.environ.get("WORKBENCH_STATIC")
+        and threading.current_thread() is threading.main_thread()
+    )
 
 
 class CellLine:
-    """One line of a cell's output that tells how far a step is; what is quick has none, what fails leaves how far it came."""
+    """One line of a cell's output that tells how far a step is.
+
+    What is quick has none, what fails leaves how far it came.
+    """
 
     def __init__(self, what: str, total: int | None) -> None:
         self.what, self.total, self.done = visible(what), total, 0
@@ -93,5 +106,10 @@ class CellLine:
 
 
 def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())

@@ -10,9 +10,17 @@ import ibis
 if TYPE_CHECKING:
     from workbench.backends import Engine
 
-RULES = 2  # of docs/semantics.md: raised by whoever changes what a value is, so that dated results are computed again
+# of docs/semantics.md: raised by whoever changes what a value is, so that dated results are
+# computed again
+RULES = 2
 
 
 def versions(engine: Engine) -> dict[str, str | int]:
     """By name, as a manifest keeps them."""
-    return {"engine": engine.name, "engine_version": str(engine.connected.version), "ibis": ibis.__version__, "rules": RULES, "workbench": version("feature-workbench")}
+    return {
+        "engine": engine.name,
+        "engine_version": str(engine.connected.version),
+        "ibis": ibis.__version__,
+        "rules": RULES,
+        "workbench": version("feature-workbench"),
+    }

@@ -1,4 +1,6 @@
-"""Several joins in one backfill: a left is evaluated once, and so is a part that several ask for alike."""
+"""Several joins in one backfill: a left is evaluated once, and so is a part that several ask for
+alike.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ Key = tuple[Any, ...]
 
 @frozen
 class Together:
-    """What the joins of one backfill have in common: lefts by table and time, and parts by what they are asked for."""
+    """What the joins of one backfill have in common: lefts by table and time, and parts by what
+    they are asked for.
+    """
 
     joins: Sequence[Join]
     parts: Counter[Key] = field(init=False)
@@ -49,15 +53,24 @@ class Together:
             self.lefts[at] = left_rows(join, engine, first, last)
         return self.lefts[at]
 
-    def features(self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner) -> ir.Table:
+    def features(
+        self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner
+    ) -> ir.Table:
         """The part's features for its spine: kept, where another part asks for the same."""
         mine = asked(join, part)
         if mine not in self.tables:
-            table = features(spine, part.group_by, engine, newest=mine in self.aged, planner=planner)
+            table = features(
+                spine, part.group_by, engine, newest=mine in self.aged, planner=planner
+            )
             self.tables[mine] = engine.keep(table) if self.parts[mine] > 1 else table
         return self.tables[mine]
 
 
 def asked(join: Join, part: JoinPart) -> Key:
     """What decides a part's values: the group-by's meaning, and the keys and times that ask."""
-    return (fingerprint(part.group_by, serving=False), join.left.table, join.left.time, tuple(left for left, _ in part.keys))
+    return (
+        fingerprint(part.group_by, serving=False),
+        join.left.table,
+        join.left.time,
+        tuple(left for left, _ in part.keys),
+    )

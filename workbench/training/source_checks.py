@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Times that only a wrong unit gives: milliseconds read as seconds lie beyond FAR, seconds read as milliseconds before NEAR.
+# Times that only a wrong unit gives: milliseconds read as seconds lie beyond FAR, seconds read as
+# milliseconds before NEAR.
 FAR, NEAR = datetime(2200, 1, 1, tzinfo=UTC), datetime(1970, 3, 1, tzinfo=UTC)
 
 WEEK = 7 * DAY
@@ -67,28 +68,48 @@ def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
     name = title(join.left.table)
     time = rows[join.left.time]
     us = micros(time)
-    question = rows.agg(rows=rows.count(), missing=time.isnull().ifelse(1, None).count(), first=us.min(), last=us.max())
+    question = rows.agg(
+        rows=rows.count(),
+        missing=time.isnull().ifelse(1, None).count(),
+        first=us.min(),
+        last=us.max(),
+    )
 
     def sentence(answer: list[dict[str, Any]]) -> str | None:
         (a,) = answer
         if not a["rows"]:
-            return f"the left of {join.name}, {name}, has no rows to enrich: check its filters and the range of the backfill"
+            return (
+                f"the left of {join.name}, {name}, has no rows to enrich: check its filters and the"
+                " range of the backfill"
+            )
         if a["missing"]:
-            return f"{a['missing']} of {a['rows']} rows of {name} have no {join.left.time}, and a feature needs a time to be as of: filter them out, as in left.filter({member(join.left.time)}.notnull())"
+            return (
+                f"{a['missing']} of {a['rows']} rows of {name} have no {join.left.time}, and a"
+                " feature needs a time to be as of: filter them out, as in"
+                f" left.filter({member(join.left.time)}.notnull())"
+            )
         return wrong_unit(name, join.left.time, a)
 
     yield Check(question, sentence)
 
 
 def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
-    """Whether times from `first` to `last` of the answer, in microseconds, are such as only a wrong unit gives; the sentence."""
+    """Whether times from `first` to `last` of the answer, in microseconds, are such as only a wrong
+    unit gives; the sentence.
+    """
     first, last = answer["first"], answer["last"]
     if last is None:
         return None
     if last >= _us(FAR):
-        return f"{name}.{column} reaches {moment(last)}: are milliseconds read as seconds? as_timestamp('ms') reads epoch milliseconds; filter out placeholders for 'never'"
+        return (
+            f"{name}.{column} reaches {moment(last)}: are milliseconds read as seconds?"
+            " as_timestamp('ms') reads epoch milliseconds; filter out placeholders for 'never'"
+        )
     if first >= 0 and last < _us(NEAR):
-        return f"{name}.{column} lies between {moment(first)} and {moment(last)}: are seconds read as milliseconds? as_timestamp('s') reads epoch seconds"
+        return (
+            f"{name}.{column} lies between {moment(first)} and {moment(last)}: are seconds read as"
+            " milliseconds? as_timestamp('s') reads epoch seconds"
+        )
     return None
 
 
@@ -104,17 +125,26 @@ def source_checks(rows: Rows) -> Iterator[Check]:
 
 
 def check_times(rows: EventRows) -> None:
-    """Refuse events whose times are in a wrong unit, and warn of those without a time. Runs.
+    """Refuse events whose times are in a wrong unit, and warn of those without a time.
 
-    One time that is too late is refused, and so are times that are all too early. Both are asked for by plain comparisons
-    of the stored time, so that an engine that skips by them reads little of a source that is as it should be. Where the
-    instants that ask are known and a partition is declared, of its partitions alone that they may see, and of rows in none.
+    Runs.
+
+    One time that is too late is refused, and so are times that are all too early. Both are asked
+    for by plain comparisons of the stored time, so that an engine that skips by them reads little
+    of a source that is as it should be. Where the instants that ask are known and a partition is
+    declared, of its partitions alone that they may see, and of rows in none.
     """
     engine, source = rows.engine, rows.group_by.events
     odd = _times(rows, PLAUSIBLE).filter(lambda t: t.us.isnull() | (t.us >= PLAUSIBLE.largest))
-    (found,) = engine.fetch(odd.agg(missing=odd.us.isnull().ifelse(1, None).count(), first=odd.us.min(), last=odd.us.max())).to_pylist()
+    (found,) = engine.fetch(
+        odd.agg(
+            missing=odd.us.isnull().ifelse(1, None).count(), first=odd.us.min(), last=odd.us.max()
+        )
+    ).to_pylist()
     said = wrong_unit(title(source.table), source.time, found)
-    if said is None and not engine.some(_times(rows, EARLY).filter(lambda t: (t.us < EARLY.least) | (t.us >= EARLY.largest))):
+    if said is None and not engine.some(
+        _times(rows, EARLY).filter(lambda t: (t.us < EARLY.least) | (t.us >= EARLY.largest))
+    ):
         early = _times(rows)
         (ends,) = engine.fetch(early.agg(first=early.us.min(), last=early.us.max())).to_pylist()
         said = wrong_unit(title(source.table), source.time, ends)
@@ -122,8 +152,15 @@ def check_times(rows: EventRows) -> None:
         raise DefinitionError(said)
     if found["missing"]:
         ((count,),) = engine.rows(_times(rows).agg(n=lambda t: t.count()))
-        looked = "" if rows.partition is None or rows.stretch is None else ", in the partitions that are read,"
-        warn(f"{found['missing']:,} of {count:,} rows of {title(source.table)}{looked} have no {source.time} and are in no window; filter them out to say that this is meant")
+        looked = (
+            ""
+            if rows.partition is None or rows.stretch is None
+            else ", in the partitions that are read,"
+        )
+        warn(
+            f"{found['missing']:,} of {count:,} rows of {title(source.table)}{looked} have no"
+            f" {source.time} and are in no window; filter them out to say that this is meant"
+        )
 
 
 def _times(rows: EventRows, ends: Extremes | None = None) -> ir.Table:
@@ -136,10 +173,19 @@ def _iso_dates(group_by: GroupBy, engine: Engine) -> Check:
     source = group_by.entity
     table = rebound(source.table, engine).to_expr()
     day = table[source.snapshot]
-    question = table.select(day=day).filter(lambda t: t.day.notnull() & ~t.day.re_search(r"^\d{4}-\d{2}-\d{2}$")).limit(1)
+    question = (
+        table.select(day=day)
+        .filter(lambda t: t.day.notnull() & ~t.day.re_search(r"^\d{4}-\d{2}-\d{2}$"))
+        .limit(1)
+    )
 
     def sentence(answer: list[dict[str, Any]]) -> str | None:
-        return f"snapshot {source.snapshot!r} of {title(source.table)} holds {answer[0]['day']!r}, which is no ISO date such as 2023-11-30: convert it in the table" if answer else None
+        return (
+            f"snapshot {source.snapshot!r} of {title(source.table)} holds {answer[0]['day']!r},"
+            " which is no ISO date such as 2023-11-30: convert it in the table"
+            if answer
+            else None
+        )
 
     return Check(question, sentence)
 
@@ -149,15 +195,26 @@ def _one_row_a_key(rows: EntityRows) -> Check:
     named = table.select(*(table[k] for k in group_by.keys), **rows.ended(table))
     known = named.filter([named[k].notnull() for k in group_by.keys] + [named[EVENT].notnull()])
     counts = known.group_by(*group_by.keys, EVENT).agg(_fw_rows=known.count())
-    question = counts.filter(counts["_fw_rows"] > 1).order_by(ibis.desc("_fw_rows"), *group_by.keys).limit(3)
+    question = (
+        counts.filter(counts["_fw_rows"] > 1)
+        .order_by(ibis.desc("_fw_rows"), *group_by.keys)
+        .limit(3)
+    )
 
     def sentence(answer: list[dict[str, Any]]) -> str | None:
         if not answer:
             return None
         first = answer[0]
         key = ", ".join(f"{k}={first[k]!r}" for k in group_by.keys)
-        day = "" if source.snapshot is None else f" in the snapshot of {moment(first[EVENT] - 86_400_000_000)[:10]}"
-        return f"{title(source.table)} has {first['_fw_rows']} rows for {key}{day}, and {group_by.name} takes one: keep one row a key and snapshot, or use aggregations"
+        day = (
+            ""
+            if source.snapshot is None
+            else f" in the snapshot of {moment(first[EVENT] - 86_400_000_000)[:10]}"
+        )
+        return (
+            f"{title(source.table)} has {first['_fw_rows']} rows for {key}{day}, and"
+            f" {group_by.name} takes one: keep one row a key and snapshot, or use aggregations"
+        )
 
     return Check(question, sentence)
 
@@ -166,7 +223,9 @@ def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
     table = rebound(group_by.source.table, engine).to_expr()
     lists = rebound(each.arg, engine).to_expr()
     sized = table.mutate(_fw_length=lists.length()).filter(lambda t: t["_fw_length"].notnull())
-    lengths = sized.group_by(*group_by.keys).agg(least=sized["_fw_length"].min(), most=sized["_fw_length"].max())
+    lengths = sized.group_by(*group_by.keys).agg(
+        least=sized["_fw_length"].min(), most=sized["_fw_length"].max()
+    )
     question = lengths.filter(lengths.least < lengths.most).order_by(*group_by.keys).limit(1)
 
     def sentence(answer: list[dict[str, Any]]) -> str | None:
@@ -174,7 +233,10 @@ def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
             return None
         a = answer[0]
         key = ", ".join(f"{k}={a[k]!r}" for k in group_by.keys)
-        return f"{each.arg.name} of {title(group_by.source.table)} has lists of {a['least']} to {a['most']} elements for {key}: each(by_position=True) needs one length"
+        return (
+            f"{each.arg.name} of {title(group_by.source.table)} has lists of {a['least']} to"
+            f" {a['most']} elements for {key}: each(by_position=True) needs one length"
+        )
 
     return Check(question, sentence)
 
@@ -191,11 +253,17 @@ def ask(checks: Iterable[Check], engine: Engine) -> list[list[dict[str, Any]]]:
 
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
-    """Refuse to compute what the data would make wrong, where every sentence names the rows; warn of what other engines may compute otherwise."""
+    """Refuse to compute what the data would make wrong, where every sentence names the rows.
+
+    Warn of what other engines may compute otherwise.
+    """
     ((lefts,),) = ask(left_checks(join, left), engine)
     for found in data_check_scan.of_left(join, engine, left):
         if found.status == ERROR and found.blocks:
-            message = f"{found.sentence}; filter these rows out of the left, mend the data, or declare the check with most= or blocks=False"
+            message = (
+                f"{found.sentence}; filter these rows out of the left, mend the data, or declare"
+                " the check with most= or blocks=False"
+            )
             raise DefinitionError(message)
         if found.status == ERROR:
             warn(found.sentence)
@@ -203,7 +271,11 @@ def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
 
 
 def check_sources(join: Join, engine: Engine, asked: Extremes | None = None) -> None:
-    """Refuse sources whose data would make values wrong, for any left rows, or for those whose times have these extremes. Runs."""
+    """Refuse sources whose data would make values wrong, for any left rows, or for those whose
+    times have these extremes.
+
+    Runs.
+    """
     if doubts := unproven(join):
         warn(said(join.name, doubts))
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
@@ -211,33 +283,49 @@ def check_sources(join: Join, engine: Engine, asked: Extremes | None = None) -> 
         check_source(group_by, engine, asked, aged=aged)
 
 
-def check_source(group_by: GroupBy, engine: Engine, asked: Extremes | None = None, *, aged: bool = False) -> None:
-    """Refuse a source whose data contradict the definition; with the extremes of the instants that ask, as far as these may see. Runs."""
+def check_source(
+    group_by: GroupBy, engine: Engine, asked: Extremes | None = None, *, aged: bool = False
+) -> None:
+    """Refuse a source whose data contradict the definition.
+
+    With the extremes of the instants that ask, as far as these may see. Runs.
+    """
     if isinstance(group_by.source, EventSource):
         rows: Rows = EventRows(group_by, engine)
         check_times(_within_reach(EventRows(group_by, engine), asked, aged=aged))
     else:
-        if group_by.entity.snapshot is not None and group_by.entity.table.schema[group_by.entity.snapshot].is_string():
-            ask([_iso_dates(group_by, engine)], engine)  # first, for what follows reads them as dates
+        if (
+            group_by.entity.snapshot is not None
+            and group_by.entity.table.schema[group_by.entity.snapshot].is_string()
+        ):
+            ask(
+                [_iso_dates(group_by, engine)], engine
+            )  # first, for what follows reads them as dates
         rows = _states(EntityRows(group_by, engine), asked)
     ask(source_checks(rows), engine)
 
 
 def _states(rows: EntityRows, asked: Extremes | None) -> EntityRows:
     """The snapshots that instants with these extremes may see, and those of a week before."""
-    if asked is None or asked.least is None or rows.group_by.entity.snapshot is None or not rows.group_by.taken:
+    if (
+        asked is None
+        or asked.least is None
+        or rows.group_by.entity.snapshot is None
+        or not rows.group_by.taken
+    ):
         return rows
     known, look = rows.seen()
     return known if look(asked.least - in_us(WEEK), asked.largest) else rows
 
 
 def _within_reach(rows: EventRows, asked: Extremes | None, *, aged: bool) -> EventRows:
-    """The events that know which instants ask; a day more, since some ask as of the midnight before."""
+    """The events that know which instants ask.
+
+    A day more, since some ask as of the midnight before.
+    """
     windows = rows.group_by.windows
     if asked is None or aged or not windows or None in windows:
         return rows
     reach = max(in_us(w.length + w.hop) for w in windows if w) + in_us(DAY)
     slack = in_us((rows.group_by.events.slack or DAY) + DAY)
     return evolve(rows, instants=asked).within(reach) if asked.near(reach + slack) else rows
-
-

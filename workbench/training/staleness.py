@@ -22,10 +22,11 @@ SAME, GAINED, LOST = "same", "gained", "lost"
 class Work:
     """What there is to do.
 
-    `made` are days that are computed from what the left has, `mended` those whose sources lost rows, so that only rows that
-    they lack are computed; of `trimmed` ones the left has none, and some of their rows moved away. Beside each stand the
-    rows that are kept. `emptied` are to have no rows. `again` are those of `made` that were there, and `kept` finished days
-    that are left as they are though rows are lost.
+    `made` are days that are computed from what the left has, `mended` those whose sources lost
+    rows, so that only rows that they lack are computed; of `trimmed` ones the left has none, and
+    some of their rows moved away. Beside each stand the rows that are kept. `emptied` are to have
+    no rows. `again` are those of `made` that were there, and `kept` finished days that are left as
+    they are though rows are lost.
     """
 
     now: Sequence[Entry]
@@ -51,7 +52,9 @@ class Work:
 
     @classmethod
     def of(cls, now: Sequence[Entry], done: Mapping[date, Entry], gone: Departures) -> Work:
-        """What of the finished days, those that are asked for, is not as the left and the sources have it now."""
+        """What of the finished days, those that are asked for, is not as the left and the sources
+        have it now.
+        """
         sourceless = [e for e in now if e.day in done and lost_sources(done[e.day], e)]
         mended = [
             with_kept(
@@ -101,12 +104,18 @@ def with_kept(entry: Entry, gone: Departures) -> Entry:
 
 
 def lost_sources(done: Entry, now: Entry) -> bool:
-    """Whether a finished day cannot be computed again, since its sources have lost rows; under other rules of values it must be."""
+    """Whether a finished day cannot be computed again, since its sources have lost rows.
+
+    Under other rules of values it must be.
+    """
     return done.versions["rules"] == RULES and _sources(done, now) is LOST
 
 
 def stale(done: Entry, now: Entry, gone: Departures) -> bool:
-    """Whether a finished day, whose sources are there, is to be computed again; not of a left that forgot some of it."""
+    """Whether a finished day, whose sources are there, is to be computed again.
+
+    Not of a left that forgot some of it.
+    """
     if done.versions["rules"] != RULES or _sources(done, now) is GAINED:
         return True
     differs = done.inputs["left"] != now.inputs["left"] or done.kept != gone.kept.get(now.day, 0)
@@ -114,7 +123,9 @@ def stale(done: Entry, now: Entry, gone: Departures) -> bool:
 
 
 def _sources(old: Entry, new: Entry) -> str:
-    """How a day's sources differ from when it was filled: how much there is decides, then the checksum."""
+    """How a day's sources differ from when it was filled: how much there is decides, then the
+    checksum.
+    """
     pairs = [(old.inputs.get(k, []), v) for k, v in new.inputs.items() if k != "left"]
     if any(was[:-1] > now[:-1] for was, now in pairs):
         return LOST

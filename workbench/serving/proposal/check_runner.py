@@ -1,4 +1,6 @@
-"""The checks of a proposal: a table of them, each run by itself, so that one which breaks is a failed check and no more."""
+"""The checks of a proposal: a table of them, each run by itself, so that one which breaks is a
+failed check and no more.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class StoppedError(RuntimeError):
 
 @frozen
 class Check:
-    """One check: what it is called until it is done, what runs it, and whether it must hold for the proposal to be published.
+    """One check: what it is called until it is done, what runs it, and whether it must hold for the
+    proposal to be published.
 
     One that need not hold finds a warning where it breaks.
     """
@@ -38,7 +41,9 @@ class Check:
 
 
 class Assurance:
-    """A proposal under its checks, on the engine of its warehouse: by the cell's own connection, or one apart for a worker."""
+    """A proposal under its checks, on the engine of its warehouse: by the cell's own connection, or
+    one apart for a worker.
+    """
 
     def __init__(self, proposal: Proposal, engine: Engine | None = None) -> None:
         self.proposal = proposal
@@ -48,8 +53,11 @@ class Assurance:
         self.revaluations: list[Revaluation] = []
         self._stopped = threading.Event()
 
-    def run(self, told: Callable[[int, Finding | None], None] = lambda _number, _finding: None) -> Findings:
-        """Every check in order; `told` hears the number of each as it begins, with None, and its finding when it is done.
+    def run(
+        self, told: Callable[[int, Finding | None], None] = lambda _number, _finding: None
+    ) -> Findings:
+        """Every check in order; `told` hears the number of each as it begins, with None, and its
+        finding when it is done.
 
         Raises StoppedError where `stop` was called.
         """
@@ -70,7 +78,9 @@ class Assurance:
             raise
         except Exception as error:  # noqa: BLE001 whatever it is, it is this check's
             sentence, _, rest = (str(error) or type(error).__name__).partition("\n")
-            finding = Finding(check.name, FAIL if check.must else WARNING, f"{check.name}: {sentence}", rest)
+            finding = Finding(
+                check.name, FAIL if check.must else WARNING, f"{check.name}: {sentence}", rest
+            )
         return evolve(finding, seconds=time.perf_counter() - began)
 
     def going(self) -> None:
@@ -93,14 +103,23 @@ class Assurance:
 
 CHECKS = (
     Check("Name is free", lambda a: static_checks.name(a.proposal)),
-    Check("Every operation gives one value on every engine", lambda a: static_checks.operations(a.proposal)),
+    Check(
+        "Every operation gives one value on every engine",
+        lambda a: static_checks.operations(a.proposal),
+    ),
     Check("Keys: no null, no type change", lambda a: static_checks.keys(a.proposal)),
     Check("Data checks hold", lambda a: static_checks.checks(a.proposal, a.engine)),
     Check("Two plans give the same numbers", lambda a: computed_checks.plans(a.trial)),
     Check("No event at or after t counted", lambda a: computed_checks.later(a.trial)),
-    Check("Streamed row expression equals batch", lambda a: computed_checks.rows(a.proposal, a.trial)),
+    Check(
+        "Streamed row expression equals batch", lambda a: computed_checks.rows(a.proposal, a.trial)
+    ),
     Check("Values beside those that are served", lambda a: a.revalue(), must=False),
     Check("Windows within the history", lambda a: static_checks.history(a.proposal), must=False),
     Check("Topics exist", lambda a: static_checks.topics(a.proposal), must=False),
-    Check("Newest messages make events", lambda a: newest_messages.messages(a.proposal, a.engine), must=False),
+    Check(
+        "Newest messages make events",
+        lambda a: newest_messages.messages(a.proposal, a.engine),
+        must=False,
+    ),
 )

@@ -1,4 +1,6 @@
-"""Checks that compute: the sampled values by two plans, with later events taken away, and rows as the updater makes them."""
+"""Checks that compute: the sampled values by two plans, with later events taken away, and rows as
+the updater makes them.
+"""
 
 from __future__ import annotations
 
@@ -31,27 +33,47 @@ EVENTS = 1_000  # events whose rows are made twice
 
 
 def plans(trial: Trial) -> Finding:
-    """The sampled rows have the same values by pairs, which are the definition written out, and by the engine's own plan."""
+    """The sampled rows have the same values by pairs, which are the definition written out, and by
+    the engine's own plan.
+    """
     join, title = trial.exact, trial.engine.title
     if trial.fast == PAIRS:
         return Finding("plans", SKIPPED, f"Not compared: {title} has one plan")
     if join is None:
-        return Finding("plans", SKIPPED, "Not compared: every part has a sketch, which one plan makes")
+        return Finding(
+            "plans", SKIPPED, "Not compared: every part has a sketch, which one plan makes"
+        )
     if not trial.rows:
         return Finding("plans", SKIPPED, "Not compared: there are no rows")
-    one, other = (trial.computed(join, trial.left, planner) for planner in (Chooser(trial.engine, PAIRS), trial.swept))
+    one, other = (
+        trial.computed(join, trial.left, planner)
+        for planner in (Chooser(trial.engine, PAIRS), trial.swept)
+    )
     found = trial.differing(join, one, other)
     rows = len(one)
     if found:
         differ = len({row for row, _ in found})
-        return Finding("plans", FAIL, f"Two plans on {title} differ in {differ:,} of {rows:,} rows", f"{worst(found)}: please report this with explain()")
+        return Finding(
+            "plans",
+            FAIL,
+            f"Two plans on {title} differ in {differ:,} of {rows:,} rows",
+            f"{worst(found)}: please report this with explain()",
+        )
     left_out = len(trial.join.parts) - len(join.parts)
-    without = f", without {preview_words.plural(left_out, 'part')} with sketches" if left_out else ""
-    return Finding("plans", PASS, f"Two plans on {title} give the same numbers, {rows:,} of {rows:,} rows{without}")
+    without = (
+        f", without {preview_words.plural(left_out, 'part')} with sketches" if left_out else ""
+    )
+    return Finding(
+        "plans",
+        PASS,
+        f"Two plans on {title} give the same numbers, {rows:,} of {rows:,} rows{without}",
+    )
 
 
 def later(trial: Trial) -> Finding:
-    """The values of rows whose key has events at or after their time do not change when these are taken away."""
+    """The values of rows whose key has events at or after their time do not change when these are
+    taken away.
+    """
     if not trial.timed:
         return Finding("later", SKIPPED, "No events: snapshots answer after their day has ended")
     whole = trial.computed(trial.join, trial.alone, trial.swept)
@@ -59,16 +81,32 @@ def later(trial: Trial) -> Finding:
     found = trial.differing(trial.join, whole, cut, trial.alone)
     if found:
         rows = len({row for row, _ in found})
-        return Finding("later", FAIL, f"Events at or after t count in {preview_words.plural(rows, 'row')}: a leak", worst(found))
+        return Finding(
+            "later",
+            FAIL,
+            f"Events at or after t count in {preview_words.plural(rows, 'row')}: a leak",
+            worst(found),
+        )
     had = trial.later()
-    return Finding("later", PASS, f"No event at or after t counted, {had:,} of {preview_words.plural(len(whole), 'row')} had one")
+    return Finding(
+        "later",
+        PASS,
+        f"No event at or after t counted, {had:,} of {preview_words.plural(len(whole), 'row')}"
+        " had one",
+    )
 
 
 def rows(proposal: Proposal, trial: Trial) -> Finding:
-    """The updater's SQL makes, of events written and read as the topic's messages are, the rows that the warehouse makes."""
+    """The updater's SQL makes, of events written and read as the topic's messages are, the rows
+    that the warehouse makes.
+    """
     from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it asks for this check
 
-    timed = [g for g in group_bys_of(proposal.definition) if proposal.plan.group_by(g.name).kind == "events"]
+    timed = [
+        g
+        for g in group_bys_of(proposal.definition)
+        if proposal.plan.group_by(g.name).kind == "events"
+    ]
     if not timed:
         return Finding("rows", SKIPPED, "No events: nothing is streamed")
     tried, met = 0, list[str]()
@@ -79,18 +117,35 @@ def rows(proposal: Proposal, trial: Trial) -> Finding:
         stream = _streamed(plan, told, batch.schema)
         differs = _differing(stream, batch, plan.coarse)
         if differs:
-            return Finding("rows", FAIL, f"Streamed rows of {group_by.name} differ from the warehouse's, of {messages.num_rows:,} events", differs)
+            return Finding(
+                "rows",
+                FAIL,
+                f"Streamed rows of {group_by.name} differ from the warehouse's, of"
+                f" {messages.num_rows:,} events",
+                differs,
+            )
         tried += messages.num_rows
         met += [f"{group_by.name}: {meeting(plan)}"] if plan.coarse else []
-    return Finding("rows", PASS, f"Streamed row expression equals batch, {preview_words.plural(tried, 'event')}", "\n".join(met))
+    return Finding(
+        "rows",
+        PASS,
+        f"Streamed row expression equals batch, {preview_words.plural(tried, 'event')}",
+        "\n".join(met),
+    )
 
 
 def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
-    """Some of the source's rows as messages carry them, and what the warehouse's engine makes of just these."""
+    """Some of the source's rows as messages carry them, and what the warehouse's engine makes of
+    just these.
+    """
     engine = trial.engine
     source = rebound(base(group_by.source.table), engine)
     table = source.to_expr()
-    some = engine.keep(table.order_by(*(engine.hashed(table[k]) for k in table.columns if not table[k].type().is_nested())).limit(EVENTS))
+    some = engine.keep(
+        table.order_by(
+            *(engine.hashed(table[k]) for k in table.columns if not table[k].type().is_nested())
+        ).limit(EVENTS)
+    )
     whole = stored_rows(group_by, engine)
     typed = some.cast(dict(source.schema.items())) if some.schema() != source.schema else some
     narrowed = whole.op().replace({source: typed.op()})
@@ -102,20 +157,38 @@ def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
 
 def _streamed(plan: GroupByPlan, messages: pa.Table, schema: pa.Schema) -> pa.Table:
     """The rows of messages by the SQL that the updater runs."""
-    from workbench.online.streaming.batch_writer import RowLevel  # noqa: PLC0415 the driver is an extra
+    from workbench.online.streaming.batch_writer import (  # noqa: PLC0415 the driver is an extra
+        RowLevel,
+    )
 
     return RowLevel(plan).rows(messages).select(schema.names).cast(schema)
 
 
 def _differing(stream: pa.Table, batch: pa.Table, coarse: Mapping[str, str]) -> str:
-    """The first difference between two sets of rows, or nothing; values that the topic tells less exactly are held together as it tells them."""
+    """The first difference between two sets of rows, or nothing.
+
+    Values that the topic tells less exactly are held together as it tells them.
+    """
     names = [n for n in batch.schema.names if coarse.get(n) != LOST]
     if stream.num_rows != batch.num_rows:
         return f"{stream.num_rows:,} rows of the stream, {batch.num_rows:,} of the warehouse"
-    told = [[{n: as_met(coarse.get(n), r[n]) for n in names} for r in t.to_pylist(maps_as_pydicts="strict")] for t in (stream, batch)]
+    told = [
+        [
+            {n: as_met(coarse.get(n), r[n]) for n in names}
+            for r in t.to_pylist(maps_as_pydicts="strict")
+        ]
+        for t in (stream, batch)
+    ]
     pairs = zip(*(sorted(rows_, key=_place) for rows_ in told), strict=True)
     first = next(((a, b, c) for a, b in pairs for c in names if not equal(a[c], b[c])), None)
-    return "" if first is None else f"{first[2]} is {first[0][first[2]]!r} of the stream and {first[1][first[2]]!r} of the warehouse"
+    return (
+        ""
+        if first is None
+        else (
+            f"{first[2]} is {first[0][first[2]]!r} of the stream and {first[1][first[2]]!r} of the"
+            " warehouse"
+        )
+    )
 
 
 def _place(row: dict[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""Whether events that come by a topic are known again as the table's: what both really tell, held side by side (semantics rule 21)."""
+"""Whether events that come by a topic are known again as the table's: what both really tell, held
+side by side (semantics rule 21).
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,16 @@ ODD = 3  # rows of one key and time that differ otherwise, before it is said
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPANS = {86_400_000_000: "day", 3_600_000_000: "hour", 60_000_000: "minute", 1_000_000: "second"}
 UNITS = (*SPANS, *(10**n for n in range(5, -1, -1)))  # microseconds
-CURE = "name the column that identifies an event, EventSource(..., id=...), or have both tell the same"
+CURE = (
+    "name the column that identifies an event, EventSource(..., id=...), or have both tell the same"
+)
 
 
 @frozen
 class Measure:
-    """How finely values of one kind are told: the grain that some fit, whether one fits it, and whether two are one value at it."""
+    """How finely values of one kind are told: the grain that some fit, whether one fits it, and
+    whether two are one value at it.
+    """
 
     grain: Callable[[Sequence[Any]], Any]
     fits: Callable[[Any, Any], bool]
@@ -50,7 +56,11 @@ def _unit(values: Sequence[int]) -> int:
 
 
 def _whole(unit: int) -> str:
-    return f"in whole {SPANS[unit]}s" if unit in SPANS else f"with {6 - int(math.log10(unit))} digits of a second"
+    return (
+        f"in whole {SPANS[unit]}s"
+        if unit in SPANS
+        else f"with {6 - int(math.log10(unit))} digits of a second"
+    )
 
 
 def _digits(value: float | Decimal) -> int:
@@ -70,9 +80,12 @@ def _short(value: float) -> bool:
 
 
 def _narrow(values: Sequence[float]) -> int:
-    """Digits of all; 0 says that each is a float of 32 bits, as a text with more digits than that has."""
+    """Digits of all; 0 says that each is a float of 32 bits, as a text with more digits than that
+    has.
+    """
     most = max(map(_digits, values))
-    return 0 if most > 9 and all(map(_short, values)) else most  # noqa: PLR2004 a float of 32 bits has 9
+    # a float of 32 bits has 9
+    return 0 if most > 9 and all(map(_short, values)) else most  # noqa: PLR2004
 
 
 def _float_alike(one: float, other: float, digits: int) -> bool:
@@ -84,7 +97,9 @@ def _float_alike(one: float, other: float, digits: int) -> bool:
 
 def _form(values: Sequence[str]) -> str | None:
     """The normal form that all are in, where some would be otherwise in another one."""
-    return next((f for f in ("NFC", "NFD") if all(unicodedata.is_normalized(f, v) for v in values)), None)
+    return next(
+        (f for f in ("NFC", "NFD") if all(unicodedata.is_normalized(f, v) for v in values)), None
+    )
 
 
 def _bare(text: str) -> str:
@@ -115,7 +130,9 @@ TEXT = Measure(
 def _measured(value: Any) -> tuple[Measure | None, Any]:
     """How a value is measured, if it is, and the value as its measure takes it."""
     if isinstance(value, datetime):
-        return INSTANT, (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // timedelta(microseconds=1)
+        return INSTANT, (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // timedelta(
+            microseconds=1
+        )
     if isinstance(value, time):
         seconds = value.hour * 3600 + value.minute * 60 + value.second
         return INSTANT, seconds * 1_000_000 + value.microsecond
@@ -147,7 +164,10 @@ class Grain:
 
 @frozen
 class Doubt:
-    """A column that one side tells less finely than the other, more often than by chance; `coarser` is `topic` or `table`."""
+    """A column that one side tells less finely than the other, more often than by chance.
+
+    `coarser` is `topic` or `table`.
+    """
 
     column: str
     coarser: str
@@ -156,9 +176,11 @@ class Doubt:
 
 @frozen
 class Twins:
-    """Messages that are in the table too: how many are known again, how many would count twice, and how many only have its key and time.
+    """Messages that are in the table too: how many are known again, how many would count twice, and
+    how many only have its key and time.
 
-    `shifted` are in it at another time, all as far from it, `by` so many microseconds. `shown` is the column, and what the first that is not known again has in it, by message and by table.
+    `shifted` are in it at another time, all as far from it, `by` so many microseconds. `shown` is
+    the column, and what the first that is not known again has in it, by message and by table.
     """
 
     known: int = 0
@@ -171,7 +193,9 @@ class Twins:
 
 
 class Sides:
-    """Rows of a group-by as they come by the topic, and as the table has them, both at the precision at which they are known to meet."""
+    """Rows of a group-by as they come by the topic, and as the table has them, both at the
+    precision at which they are known to meet.
+    """
 
     def __init__(self, plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> None:
         self.keys = [f"k{i}" for i in range(len(plan.keys))]
@@ -189,29 +213,46 @@ class Sides:
             yield (INSTANT, leaf) if name == "time" else _measured(leaf)
 
     def grains(self, side: str, name: str) -> dict[int, Grain]:
-        """How finely a side tells a column, by the measure's id: lists may have values of several kinds."""
+        """How finely a side tells a column, by the measure's id: lists may have values of several
+        kinds.
+        """
         if (side, name) not in self._grains:
             found: dict[int, tuple[Measure, list[Any]]] = {}
             for row in getattr(self, side):
                 for measure, value in self._leaves(row, name):
                     if measure is not None and not (measure is TEXT and _plain(value)):
                         found.setdefault(id(measure), (measure, []))[1].append(value)
-            self._grains[side, name] = {i: Grain(m, m.grain(v), len(v)) for i, (m, v) in found.items()}
+            self._grains[side, name] = {
+                i: Grain(m, m.grain(v), len(v)) for i, (m, v) in found.items()
+            }
         return self._grains[side, name]
 
     # --- by and large
 
     def doubts(self) -> list[Doubt]:
         """The columns that one side tells less finely, where chance would hardly have it so."""
-        pairs = [(name, *sides) for name in self.names for sides in (("topic", "table"), ("table", "topic"))]
-        found = [doubt for name, one, other in pairs if (doubt := self._doubt(name, one, other)) is not None]
+        pairs = [
+            (name, *sides)
+            for name in self.names
+            for sides in (("topic", "table"), ("table", "topic"))
+        ]
+        found = [
+            doubt
+            for name, one, other in pairs
+            if (doubt := self._doubt(name, one, other)) is not None
+        ]
         return list({d.column: d for d in reversed(found)}.values())[::-1]
 
     def _doubt(self, name: str, one: str, other: str) -> Doubt | None:
         for number, grain in self.grains(one, name).items():
             if grain.grain is None or grain.of < FEW:
                 continue
-            values = [v for row in getattr(self, other) for m, v in self._leaves(row, name) if id(m) == number and not (m is TEXT and _plain(v))]
+            values = [
+                v
+                for row in getattr(self, other)
+                for m, v in self._leaves(row, name)
+                if id(m) == number and not (m is TEXT and _plain(v))
+            ]
             finer = sum(not grain.measure.fits(v, grain.grain) for v in values)
             if finer and (1 - finer / len(values)) ** grain.of < RARE:
                 return Doubt(self.labels[name], one, grain.measure.said(grain.grain))
@@ -220,7 +261,9 @@ class Sides:
     # --- one by one
 
     def twins(self) -> Twins:
-        """Messages beside the table's rows of their key and, at the coarser side's grain, their time."""
+        """Messages beside the table's rows of their key and, at the coarser side's grain, their
+        time.
+        """
         told = [g for side in ("topic", "table") for g in self.grains(side, "time").values()]
         unit = max((g.grain if g.of >= FEW else min(g.grain, SECOND) for g in told), default=1)
         by_key: dict[Any, list[Row]] = {}
@@ -230,7 +273,9 @@ class Sides:
         shown: tuple[str, Any, Any] | None = None
         shifts = Counter[int]()
         for row in self.topic:
-            near = [r for r in by_key.get(self._key(row), ()) if abs(r["time"] - row["time"]) < unit]
+            near = [
+                r for r in by_key.get(self._key(row), ()) if abs(r["time"] - row["time"]) < unit
+            ]
             if not near:
                 shifts.update(self._shifts(row, by_key.get(self._key(row), ())))
                 continue
@@ -241,20 +286,36 @@ class Sides:
                 if kind == "twice":
                     columns |= {self.labels[n] for n in differing}
                 first = differing[0]
-                ours, theirs = (_instant(r[first]) if first == "time" else r[first] for r in (row, other))
+                ours, theirs = (
+                    _instant(r[first]) if first == "time" else r[first] for r in (row, other)
+                )
                 shown = shown or (self.labels[first], ours, theirs)
         if self._crowded(by_key):
             found["odd"] = 0  # so does one row of the table to another
         ((by, shifted),) = shifts.most_common(1) or ((0, 0),)
-        return Twins(**found, shifted=shifted if unit < MINUTE else 0, by=by, shown=shown, columns=frozenset(columns))
+        return Twins(
+            **found,
+            shifted=shifted if unit < MINUTE else 0,
+            by=by,
+            shown=shown,
+            columns=frozenset(columns),
+        )
 
     def _crowded(self, by_key: Mapping[Any, Sequence[Row]]) -> bool:
         """Whether the table itself often has several rows of one key and time."""
-        return sum(len({r["time"] for r in rows}) for rows in by_key.values()) < CROWDED * len(self.table)
+        return sum(len({r["time"] for r in rows}) for rows in by_key.values()) < CROWDED * len(
+            self.table
+        )
 
     def _shifts(self, row: Row, rows: Sequence[Row]) -> set[int]:
-        """How far the table's equal rows are from a message, where that is what zones of time are apart."""
-        apart = {row["time"] - r["time"] for r in rows if all(row[n] == r[n] for n in self.names if n not in (*self.keys, "time"))}
+        """How far the table's equal rows are from a message, where that is what zones of time are
+        apart.
+        """
+        apart = {
+            row["time"] - r["time"]
+            for r in rows
+            if all(row[n] == r[n] for n in self.names if n not in (*self.keys, "time"))
+        }
         return {d for d in apart if d % QUARTER == 0 and abs(d) <= FARTHEST}
 
     def _kin(self, row: Row, near: Sequence[Row]) -> tuple[str, Row]:
@@ -275,7 +336,9 @@ class Sides:
         if one == other or name == "time" or one is None or other is None:
             return one == other or name == "time"
         ours, theirs = list(_leaves(one)), list(_leaves(other))
-        return len(ours) == len(theirs) and all(self._one(name, a, b) for a, b in zip(ours, theirs, strict=True))
+        return len(ours) == len(theirs) and all(
+            self._one(name, a, b) for a, b in zip(ours, theirs, strict=True)
+        )
 
     def _one(self, name: str, one: Any, other: Any) -> bool:
         (measure, a), (theirs, b) = _measured(one), _measured(other)
@@ -283,7 +346,11 @@ class Sides:
             return bool(one == other)
         if measure is TEXT:
             return measure.alike(a, b, None)
-        grains = [g[id(measure)].grain for side in ("topic", "table") if id(measure) in (g := self.grains(side, name))]
+        grains = [
+            g[id(measure)].grain
+            for side in ("topic", "table")
+            if id(measure) in (g := self.grains(side, name))
+        ]
         return any(measure.alike(a, b, g) for g in grains)
 
 
@@ -303,27 +370,59 @@ def _instant(us: int) -> str:
 
 def _plain(text: str) -> bool:
     """Whether a text is the same in every normal form."""
-    return text.isascii() or unicodedata.normalize("NFD", text) == unicodedata.normalize("NFC", text)
+    return text.isascii() or unicodedata.normalize("NFD", text) == unicodedata.normalize(
+        "NFC", text
+    )
 
 
 def told(plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> tuple[bool, str]:
-    """One sentence on what would count twice, and whether it is certain; empty where nothing is found."""
+    """One sentence on what would count twice, and whether it is certain.
+
+    Empty where nothing is found.
+    """
     sides = Sides(plan, topic, table)
     twins, doubts = sides.twins(), sides.doubts()
     name = plan.topic.name if plan.topic else ""
     if twins.twice:
         systematic = not twins.columns.isdisjoint(d.column for d in doubts)
-        how = f"{twins.twice:,} of the newest messages of {name} {'is' if twins.twice == 1 else 'are'} in the table too, told otherwise, and would count twice (semantics rule 21)"
+        how = (
+            f"{twins.twice:,} of the newest messages of {name}"
+            f" {'is' if twins.twice == 1 else 'are'} in the table too, told otherwise, and would"
+            " count twice (semantics rule 21)"
+        )
         return systematic or twins.twice > twins.known, f"{how}: {_shown(twins)}; {CURE}"
     if twins.shifted >= FEW and twins.shifted > twins.known:
         hours = f"{abs(twins.by) / 4 / QUARTER:g} h {'later' if twins.by > 0 else 'earlier'}"
-        return False, f"{twins.shifted:,} of the newest messages of {name} are rows of the table {hours}, as times of another zone are, and would count twice (semantics rule 21); let messages say their times in UTC or with their zone, or {CURE}"
+        return (
+            False,
+            (
+                f"{twins.shifted:,} of the newest messages of {name} are rows of the table {hours},"
+                " as times of another zone are, and would count twice (semantics rule 21); let"
+                f" messages say their times in UTC or with their zone, or {CURE}"
+            ),
+        )
     if doubts:
-        each = "; ".join(f"{name if d.coarser == 'topic' else 'the table'} tells {d.column} {d.said}, and {'the table' if d.coarser == 'topic' else name} otherwise" for d in doubts)
-        return False, f"{each}: an event that comes by both would count twice (semantics rule 21); {CURE}"
+        each = "; ".join(
+            f"{name if d.coarser == 'topic' else 'the table'} tells {d.column} {d.said}, and"
+            f" {'the table' if d.coarser == 'topic' else name} otherwise"
+            for d in doubts
+        )
+        return (
+            False,
+            f"{each}: an event that comes by both would count twice (semantics rule 21); {CURE}",
+        )
     if twins.odd >= ODD and twins.odd > twins.known:
-        how = f"{twins.odd:,} of the newest messages of {name} have the key and the time of a row of the table, and differ from it"
-        return False, f"{how}: {_shown(twins)}; if they are the same events, they would count twice (semantics rule 21): {CURE}"
+        how = (
+            f"{twins.odd:,} of the newest messages of {name} have the key and the time of a row of"
+            " the table, and differ from it"
+        )
+        return (
+            False,
+            (
+                f"{how}: {_shown(twins)}; if they are the same events, they would count twice"
+                f" (semantics rule 21): {CURE}"
+            ),
+        )
     return False, ""
 
 

@@ -1,4 +1,6 @@
-"""A proposal's look at its topics' newest messages: which share makes events, what is null in all of them, how far their times are."""
+"""A proposal's look at its topics' newest messages: which share makes events, what is null in all
+of them, how far their times are.
+"""
 
 from __future__ import annotations
 
@@ -38,23 +40,34 @@ ORDER = (FAIL, WARNING, PASS, SKIPPED)
 
 
 def messages(proposal: Proposal, engine: Engine) -> Finding:
-    """The newest messages of each topic are read as the updater will read them, and held against the table's rows."""
+    """The newest messages of each topic are read as the updater will read them, and held against
+    the table's rows.
+    """
     plans = [g for g in proposal.plan.group_bys if g.topic is not None]
     if not plans:
         return Finding("messages", SKIPPED, "No topic: no messages")
     if find_spec("kafka") is None:
-        return Finding("messages", SKIPPED, "Newest messages not looked at: kafka-python is not installed")
+        return Finding(
+            "messages", SKIPPED, "Newest messages not looked at: kafka-python is not installed"
+        )
     try:
         found = [_looked_at(plan, proposal, engine) for plan in plans]
     except StoreError as error:
         return Finding("messages", SKIPPED, f"Newest messages not looked at: {error}")
     first = min(found, key=lambda f: ORDER.index(f.status))
-    rest = [line for f in found for line in ([f.sentence] if f is not first else []) + ([f.detail] if f.detail else [])]
+    rest = [
+        line
+        for f in found
+        for line in ([f.sentence] if f is not first else []) + ([f.detail] if f.detail else [])
+    ]
     return Finding("messages", first.status, first.sentence, "\n".join(rest))
 
 
 def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> Finding:
-    from workbench.online.streaming.kafka_consumer import configured, newest_messages  # noqa: PLC0415 an extra
+    from workbench.online.streaming.kafka_consumer import (  # noqa: PLC0415 an extra
+        configured,
+        newest_messages,
+    )
     from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it asks for this check
 
     assert plan.topic is not None  # noqa: S101 it is streamed
@@ -64,41 +77,77 @@ def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> Finding
     return told(plan, newest, time.time_ns() // 1000, partial(_table_rows, group_by, engine))
 
 
-def told(plan: GroupByPlan, newest: Sequence[Any], now: int, table: Callable[[Sequence[Row]], list[Row]] = lambda _rows: []) -> Finding:
+def told(
+    plan: GroupByPlan,
+    newest: Sequence[Any],
+    now: int,
+    table: Callable[[Sequence[Row]], list[Row]] = lambda _rows: [],
+) -> Finding:
     """What a topic's newest messages come to for a group-by; `now` in microseconds.
 
-    `table` gives the table's rows that such rows of messages are held against, where events have no id.
+    `table` gives the table's rows that such rows of messages are held against, where events have no
+    id.
     """
     from workbench.online.messages.decoder import Decoder  # noqa: PLC0415 as above
-    from workbench.online.messages.message_contents import keyless_reason  # noqa: PLC0415 the driver is an extra
+    from workbench.online.messages.message_contents import (  # noqa: PLC0415 the driver is an extra
+        keyless_reason,
+    )
     from workbench.online.streaming.batch_writer import RowLevel  # noqa: PLC0415 as above
 
     assert plan.topic is not None  # noqa: S101 it is streamed
     name, payloads = plan.topic.name, [m.value for m in newest]
-    found = Decoder(plan.topic, plan.source, identified=plan.id is not None).decode(payloads, [m.key for m in newest], [m.headers for m in newest])
+    found = Decoder(plan.topic, plan.source, identified=plan.id is not None).decode(
+        payloads, [m.key for m in newest], [m.headers for m in newest]
+    )
     lacking = RowLevel(plan).keyless(found.table)
-    reasons = [why for _, why in found.bad] + [keyless_reason(plan, payloads[found.good[i]], needs) for i, needs in lacking.items()]
+    reasons = [why for _, why in found.bad] + [
+        keyless_reason(plan, payloads[found.good[i]], needs) for i, needs in lacking.items()
+    ]
     count, events = len(newest) - len(found.passed), len(found.good) - len(lacking)
     if not count:
-        return Finding("messages", SKIPPED, f"{name} has no messages to look at" + (f", but {len(newest)} tombstones or deletes" if newest else ""))
+        return Finding(
+            "messages",
+            SKIPPED,
+            f"{name} has no messages to look at"
+            + (f", but {len(newest)} tombstones or deletes" if newest else ""),
+        )
     detail = "\n".join(dict.fromkeys(reasons[:SHOWN]))
     if not events:
-        return Finding("messages", FAIL, f"None of the newest {preview_words.plural(count, 'message')} of {name} makes an event", detail)
+        return Finding(
+            "messages",
+            FAIL,
+            f"None of the newest {preview_words.plural(count, 'message')} of {name} makes an event",
+            detail,
+        )
     kept = found.table.take([i for i in range(found.table.num_rows) if i not in lacking])
     nulls = [c for c in plan.reads if kept[c].null_count == kept.num_rows]
     far = _far(plan, kept, now)
-    doubts = [f"{', '.join(nulls)} {'is' if len(nulls) == 1 else 'are'} null in all of them"] if nulls else []
+    doubts = (
+        [f"{', '.join(nulls)} {'is' if len(nulls) == 1 else 'are'} null in all of them"]
+        if nulls
+        else []
+    )
     doubts += [f"{count - events:,} make none"] if count > events else []
     doubts += [f"{far:,} of a time before 1990 or more than a day ahead"] if far else []
-    sentence = f"{events:,} of the newest {preview_words.plural(count, 'message')} of {name} make events of {plan.name}"
+    sentence = (
+        f"{events:,} of the newest {preview_words.plural(count, 'message')} of {name} make events"
+        f" of {plan.name}"
+    )
     again, certain = "", False
     if plan.id is None:
         rows = RowLevel(plan).rows(kept).to_pylist(maps_as_pydicts="strict")
         certain, again = event_identity.told(plan, rows, table(rows)) if rows else (False, "")
     if certain:
-        return Finding("messages", FAIL, again, "\n".join([sentence, *doubts, *([detail] if detail else [])]))
+        return Finding(
+            "messages", FAIL, again, "\n".join([sentence, *doubts, *([detail] if detail else [])])
+        )
     if doubts or again:
-        return Finding("messages", WARNING, f"{sentence}: {'; '.join([*doubts, *([again] if again else [])])}", detail)
+        return Finding(
+            "messages",
+            WARNING,
+            f"{sentence}: {'; '.join([*doubts, *([again] if again else [])])}",
+            detail,
+        )
     return Finding("messages", PASS, f"{sentence}{_ages(plan, kept, now)}")
 
 
@@ -109,21 +158,31 @@ def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[
     about = stored.filter(stored.time >= min(times) - DAY, stored.time <= max(times) + DAY)
     for key in (k for k in stored.columns if KEY.fullmatch(k)):
         if about[key].type().is_string():
-            about = about.filter(about[key].isin(sorted({v for row in rows for v in _spellings(row[key])})))
+            about = about.filter(
+                about[key].isin(sorted({v for row in rows for v in _spellings(row[key])}))
+            )
         elif about[key].type().is_integer():
             about = about.filter(about[key].isin(sorted({row[key] for row in rows})))
     asked = (about.limit(ROWS), stored.order_by(stored.time.desc()).limit(ROWS // 10))
-    found = [row for some in asked for row in fetched(engine, some).to_pylist(maps_as_pydicts="strict")]
+    found = [
+        row for some in asked for row in fetched(engine, some).to_pylist(maps_as_pydicts="strict")
+    ]
     return list({repr(row): row for row in found}.values())
 
 
 def _spellings(text: str) -> set[str]:
     """A text, and how else a table may have it."""
-    return {t for form in FORMS for t in (unicodedata.normalize(form, text), unicodedata.normalize(form, text).strip())} | {text}
+    return {
+        t
+        for form in FORMS
+        for t in (unicodedata.normalize(form, text), unicodedata.normalize(form, text).strip())
+    } | {text}
 
 
 def _instants(plan: GroupByPlan, rows: Any) -> Any:
-    from workbench.online.streaming.batch_writer import RowLevel  # noqa: PLC0415 the driver is an extra
+    from workbench.online.streaming.batch_writer import (  # noqa: PLC0415 the driver is an extra
+        RowLevel,
+    )
 
     return RowLevel(plan).rows(rows)["time"].to_numpy()
 
@@ -139,4 +198,7 @@ def _ages(plan: GroupByPlan, rows: Any, now: int) -> str:
     times = _instants(plan, rows)
     if not len(times):
         return ", of which the source's filters keep none"
-    return f", the newest {preview_words.span(int(abs(now - times.max())))} from now, the oldest {preview_words.span(int(abs(now - times.min())))}"
+    return (
+        f", the newest {preview_words.span(int(abs(now - times.max())))} from now, the oldest"
+        f" {preview_words.span(int(abs(now - times.min())))}"
+    )

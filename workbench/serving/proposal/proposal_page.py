@@ -1,4 +1,6 @@
-"""The live page of a proposal: checks that tick off, a button that publishes, and the receipt with a real answer."""
+"""The live page of a proposal: checks that tick off, a button that publishes, and the receipt with
+a real answer.
+"""
 
 from __future__ import annotations
 
@@ -29,26 +31,45 @@ if TYPE_CHECKING:
     from workbench.serving.publication import Proposal, Publication
 
 # What a proposal's page is doing; each state draws every part.
-NEW, CHECKING, STOPPED, FAILED, READY, PUBLISHING, DONE = "new", "checking", "stopped", "failed", "ready", "publishing", "done"
+NEW, CHECKING, STOPPED, FAILED, READY, PUBLISHING, DONE = (
+    "new",
+    "checking",
+    "stopped",
+    "failed",
+    "ready",
+    "publishing",
+    "done",
+)
 OFTEN = 0.1  # seconds between two tellings of how many rows went by
 PARTS = ("steps", "changes", "checks", "cost", "confirm", "receipt")
 
 
 class Publishing:
-    """A proposal that is checked, confirmed once, and told of. Checks and the upload run in workers, on a connection of their own."""
+    """A proposal that is checked, confirmed once, and told of.
 
-    kinds: Mapping[str, Mapping[str, type]] = {"check": {"again": bool}, "publish": {"deletes": bool}, "halt": {}}
+    Checks and the upload run in workers, on a connection of their own.
+    """
+
+    kinds: Mapping[str, Mapping[str, type]] = {
+        "check": {"again": bool},
+        "publish": {"deletes": bool},
+        "halt": {},
+    }
 
     def __init__(self, proposal: Proposal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.proposal, self.state, self.error = proposal, NEW, ""
-        self.engine = engine_of(proposal.con).apart(tables(proposal.definition))  # here, where the cell runs, and not in a worker
+        self.engine = engine_of(proposal.con).apart(
+            tables(proposal.definition)
+        )  # here, where the cell runs, and not in a worker
         self.con = self.engine.connected
         self.estimate = upload_costs.estimated(proposal)
         self.actual: Cost | None = None
         self.done: Publication | None = None
         self.told: Callable[[Publication], None] | None = None
         self.receipt = Markup("")
-        self.goes: tuple[Outcome, ...] = ()  # what an upload was refused for, which would take it away
+        self.goes: tuple[
+            Outcome, ...
+        ] = ()  # what an upload was refused for, which would take it away
         self.assurance: Assurance | None = None
         self.found: list[Finding | None] = [None] * len(CHECKS)
         self.running: int | None = None
@@ -62,12 +83,38 @@ class Publishing:
     def page(self) -> Markup:
         """The first view; the checks begin when it is there."""
         proposal = self.proposal
-        head = proposal_view.head(f"Publish {proposal.plan.name}", proposal.plan, proposal_view.against(proposal))
+        head = proposal_view.head(
+            f"Publish {proposal.plan.name}", proposal.plan, proposal_view.against(proposal)
+        )
         parts = self._drawn(*PARTS)
-        halves = tag("div", tag("div", parts["changes"], data_part="changes"), tag("div", tag("div", parts["checks"], data_part="checks"), tag("div", parts["cost"], data_part="cost", class_="below")), class_="halves")
-        body = [head, tag("div", parts["steps"], data_part="steps"), tag("div", "", class_="progress", aria_hidden="true"), tag("div", "", data_part="status", data_quiet="", class_="status quiet", role="status"), halves]
-        body += [tag("div", parts["confirm"], data_part="confirm"), tag("div", parts["receipt"], data_part="receipt"), proposal_html.hints(proposal_view.call(proposal))]
-        return section(*body, label=f"Proposal to publish {proposal.plan.name}", data_ask="check", data_slot="checks")
+        halves = tag(
+            "div",
+            tag("div", parts["changes"], data_part="changes"),
+            tag(
+                "div",
+                tag("div", parts["checks"], data_part="checks"),
+                tag("div", parts["cost"], data_part="cost", class_="below"),
+            ),
+            class_="halves",
+        )
+        body = [
+            head,
+            tag("div", parts["steps"], data_part="steps"),
+            tag("div", "", class_="progress", aria_hidden="true"),
+            tag("div", "", data_part="status", data_quiet="", class_="status quiet", role="status"),
+            halves,
+        ]
+        body += [
+            tag("div", parts["confirm"], data_part="confirm"),
+            tag("div", parts["receipt"], data_part="receipt"),
+            proposal_html.hints(proposal_view.call(proposal)),
+        ]
+        return section(
+            *body,
+            label=f"Proposal to publish {proposal.plan.name}",
+            data_ask="check",
+            data_slot="checks",
+        )
 
     def _drawn(self, *names: str) -> dict[str, Markup]:
         return {name: getattr(self, f"_{name}")() for name in names}
@@ -76,16 +123,29 @@ class Publishing:
         done = sum(f is not None for f in self.found)
         match self.state:
             case "publishing":
-                rows = f"{self.uploaded:,} of {self.estimate.rows:,} rows" if self.estimate.rows else ""
+                rows = (
+                    f"{self.uploaded:,} of {self.estimate.rows:,} rows"
+                    if self.estimate.rows
+                    else ""
+                )
                 return proposal_html.steps(3, rows, turning=True)
             case "done":
                 return proposal_html.steps(len(proposal_html.STEPS))
             case "ready":
                 return proposal_html.steps(2)
-        return proposal_html.steps(1, f"{done} of {len(CHECKS)}", turning=self.state == CHECKING, failed=self.state == FAILED)
+        return proposal_html.steps(
+            1,
+            f"{done} of {len(CHECKS)}",
+            turning=self.state == CHECKING,
+            failed=self.state == FAILED,
+        )
 
     def _changes(self) -> Markup:
-        found = {r.name: r for r in self.assurance.revaluations} if self.assurance and self.assurance.revaluations else None
+        found = (
+            {r.name: r for r in self.assurance.revaluations}
+            if self.assurance and self.assurance.revaluations
+            else None
+        )
         return proposal_html.changes(self.proposal, found)
 
     def _checks(self) -> Markup:
@@ -96,26 +156,58 @@ class Publishing:
 
     def _confirm(self) -> Markup:
         name = self.proposal.plan.name
-        again = button("Run the checks again" if self.state == FAILED else "Run the checks", "check", params={"again": True}, focus="again", data_slot="checks")
+        again = button(
+            "Run the checks again" if self.state == FAILED else "Run the checks",
+            "check",
+            params={"again": True},
+            focus="again",
+            data_slot="checks",
+        )
         halt = button("Cancel", "halt", focus="halt", data_slot="halt")
         failed = sum(f is not None and f.status == FAIL for f in self.found)
         said: dict[str, tuple[Markup, ...]] = {
             NEW: (halt, proposal_html.primary("Publish after the checks", None)),
             CHECKING: (halt, proposal_html.primary("Publish after the checks", None)),
             STOPPED: (again, proposal_html.primary("Not checked", None)),
-            FAILED: (again, proposal_html.primary(f"Not published: {preview_words.plural(failed, 'check')} failed", None)),
-            READY: (*self._letting_go(), proposal_html.primary("Try again" if self.error else f"Publish {name}", "publish", data_slot="publish")),
+            FAILED: (
+                again,
+                proposal_html.primary(
+                    f"Not published: {preview_words.plural(failed, 'check')} failed", None
+                ),
+            ),
+            READY: (
+                *self._letting_go(),
+                proposal_html.primary(
+                    "Try again" if self.error else f"Publish {name}", "publish", data_slot="publish"
+                ),
+            ),
             PUBLISHING: (halt, proposal_html.primary("Publishing …", None)),
             DONE: (proposal_html.primary("Published", None),),
         }
-        return proposal_html.bar(proposal_view.verdict(self.proposal), proposal_view.stays(self.proposal), said[self.state], self.error)
+        return proposal_html.bar(
+            proposal_view.verdict(self.proposal),
+            proposal_view.stays(self.proposal),
+            said[self.state],
+            self.error,
+        )
 
     def _letting_go(self) -> tuple[Markup, ...]:
-        """A second button, where more would go than may unasked; it says what, and lets no more of it go than that."""
+        """A second button, where more would go than may unasked.
+
+        It says what, and lets no more of it go than that.
+        """
         if not self.goes:
             return ()
         what = "; ".join(f"{o.detail} of {o.group_by}" for o in self.goes)
-        return (button(f"Publish, and let go {what}", "publish", params={"deletes": True}, focus="deletes", data_slot="publish"),)
+        return (
+            button(
+                f"Publish, and let go {what}",
+                "publish",
+                params={"deletes": True},
+                focus="deletes",
+                data_slot="publish",
+            ),
+        )
 
     def close(self) -> None:
         """Close the connection that was made for it."""
@@ -130,10 +222,17 @@ class Publishing:
         """The parts that a request changes."""
         if request.kind == "halt":
             return self._halt()
-        return self._publish(push, deletes=request.params.get("deletes", False)) if request.kind == "publish" else self._check(push, again=request.params.get("again", False))
+        return (
+            self._publish(push, deletes=request.params.get("deletes", False))
+            if request.kind == "publish"
+            else self._check(push, again=request.params.get("again", False))
+        )
 
     def stop(self, slot: str) -> None:
-        """Cancel the checks that another view's take the place of; an upload is not undone because its button was pressed twice."""
+        """Cancel the checks that another view's take the place of.
+
+        An upload is not undone because its button was pressed twice.
+        """
         assurance = self.assurance
         if slot == "checks" and assurance is not None:
             assurance.stop()
@@ -166,8 +265,25 @@ class Publishing:
         def told(number: int, finding: Finding | None) -> None:
             if self._halted.is_set():
                 raise StoppedError
-            self.running, self.found[number] = (number, None) if finding is None else (None, finding)
-            push(Reply(self._drawn("steps", "checks", "confirm", *(["changes"] if finding is not None and self.assurance and self.assurance.revaluations else []))))
+            self.running, self.found[number] = (
+                (number, None) if finding is None else (None, finding)
+            )
+            push(
+                Reply(
+                    self._drawn(
+                        "steps",
+                        "checks",
+                        "confirm",
+                        *(
+                            ["changes"]
+                            if finding is not None
+                            and self.assurance
+                            and self.assurance.revaluations
+                            else []
+                        ),
+                    )
+                )
+            )
 
         try:
             self.assurance = Assurance(self.proposal, self.engine)
@@ -189,17 +305,30 @@ class Publishing:
         return self._all(f"checks done: {counted(result)}")
 
     def _publish(self, push: Callable[[Reply], None], *, deletes: bool) -> Reply:
-        """Publish once; whoever presses again is shown the receipt. `deletes` lets go what was said to go, and nothing where nothing was."""
+        """Publish once; whoever presses again is shown the receipt.
+
+        `deletes` lets go what was said to go, and nothing where nothing was.
+        """
         if self.state == DONE:
             return self._all(focus=FIRST_COPY)
         if not self._turned(PUBLISHING, READY):
-            message = f"nothing is published: {'a check failed' if self.state == FAILED else 'the checks are not done'}"
+            message = (
+                "nothing is published:"
+                f" {'a check failed' if self.state == FAILED else 'the checks are not done'}"
+            )
             raise RefusedError(message)
         self._halted.clear()
         self.uploaded = 0
         push(Reply(self._drawn("steps", "confirm")))
         try:
-            self._published(push, max((o.failing / o.rows for o in self.goes), default=0.0) if deletes and self.goes else None)
+            self._published(
+                push,
+                (
+                    max((o.failing / o.rows for o in self.goes), default=0.0)
+                    if deletes and self.goes
+                    else None
+                ),
+            )
         except StoppedError:
             self.error = "Cancelled: the upload was undone, and what was served is served on."
             self._failed()
@@ -216,9 +345,13 @@ class Publishing:
             if error is None:
                 return
             self.error = _told(error)
-            self.goes = tuple(o for o in getattr(error, "found", ()) if o.of == UPLOAD and o.status == ERROR)
+            self.goes = tuple(
+                o for o in getattr(error, "found", ()) if o.of == UPLOAD and o.status == ERROR
+            )
             if self.goes:
-                self.error += f"; without this page: {proposal_view.call(self.proposal, deletes=True)}"
+                self.error += (
+                    f"; without this page: {proposal_view.call(self.proposal, deletes=True)}"
+                )
 
     def _published(self, push: Callable[[Reply], None], share: float | None) -> None:
         proposal = self.proposal
@@ -235,7 +368,9 @@ class Publishing:
                 self._told = self._clock()
                 push(Reply(self._drawn("steps")))
 
-        self.done = self._elsewhere().confirm(progress=passed, **({} if share is None else {"allow_deletes": share}))
+        self.done = self._elsewhere().confirm(
+            progress=passed, **({} if share is None else {"allow_deletes": share})
+        )
         try:
             self.actual = upload_costs.actual(self.done, proposal.store, before)
             answered = proposal_view.answered(self.done, proposal.store)
@@ -251,7 +386,13 @@ class Publishing:
 
         proposal = self.proposal
         named = {g.name: g for g in group_bys_of(proposal.definition)}
-        return evolve(proposal, con=self.con, histories=tuple(of_definition(h.plan, named[h.plan.name], self.con) for h in proposal.histories))
+        return evolve(
+            proposal,
+            con=self.con,
+            histories=tuple(
+                of_definition(h.plan, named[h.plan.name], self.con) for h in proposal.histories
+            ),
+        )
 
 
 def _told(error: Exception) -> str:
@@ -262,8 +403,13 @@ def _told(error: Exception) -> str:
 FIRST_COPY = '[data-part="receipt"] [data-copy]'
 
 
-def shown(proposal: Proposal, told: Callable[[Publication], None] | None = None) -> tuple[Publishing, str]:
-    """What answers the page of a proposal, and the page that it starts with; `told` is called once it is published."""
+def shown(
+    proposal: Proposal, told: Callable[[Publication], None] | None = None
+) -> tuple[Publishing, str]:
+    """What answers the page of a proposal, and the page that it starts with.
+
+    `told` is called once it is published.
+    """
     subject: Any = Publishing(proposal)
     subject.told = told
     return subject, subject.page()

@@ -1,4 +1,6 @@
-"""A sample of a definition's rows, and its values there by one plan or another: what checks are made of."""
+"""A sample of a definition's rows, and its values there by one plan or another: what checks are
+made of.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ Values = list[dict[str, Any]]
 
 @frozen
 class Asked(EventRows):
-    """The events of a spine's keys alone, so that a sample of much data stays small; no other event is there at all."""
+    """The events of a spine's keys alone, so that a sample of much data stays small.
+
+    No other event is there at all.
+    """
 
     spine: ir.Table
 
@@ -69,25 +74,49 @@ class Before(Asked):
 
 
 class Trial:
-    """A definition on an engine, tried at a sample of its left rows; of a group-by alone, at its own events' keys and times."""
+    """A definition on an engine, tried at a sample of its left rows.
+
+    Of a group-by alone, at its own events' keys and times.
+    """
 
     def __init__(self, definition: GroupBy | Join, con: BaseBackend, end: int) -> None:
         self.engine: Engine = engine_of(con)
-        self.join = definition if isinstance(definition, Join) else _joined(definition, self.engine, end)
-        self.names = {f.name: f.name if isinstance(definition, Join) else f.name.removeprefix(f"{definition.name}_") for f in self.join.outputs}
+        self.join = (
+            definition if isinstance(definition, Join) else _joined(definition, self.engine, end)
+        )
+        self.names = {
+            f.name: (
+                f.name
+                if isinstance(definition, Join)
+                else f.name.removeprefix(f"{definition.name}_")
+            )
+            for f in self.join.outputs
+        }
 
     @cached_property
     def left(self) -> ir.Table:
-        """The sampled rows, numbered: those whose key and time hash lowest, which are the same each time."""
+        """The sampled rows, numbered: those whose key and time hash lowest, which are the same each
+        time.
+        """
         rows = rebound(self.join.left.table, self.engine, clean=False).to_expr()
-        named = [self.join.left.time, *dict.fromkeys(left for part in self.join.parts for left, _ in part.keys)]
-        some = rows.filter(rows[self.join.left.time].notnull()).order_by(*(self.engine.hashed(rows[c]) for c in named)).limit(ROWS)
+        named = [
+            self.join.left.time,
+            *dict.fromkeys(left for part in self.join.parts for left, _ in part.keys),
+        ]
+        some = (
+            rows.filter(rows[self.join.left.time].notnull())
+            .order_by(*(self.engine.hashed(rows[c]) for c in named))
+            .limit(ROWS)
+        )
         return self.engine.keep(some.mutate(**{ROW: ibis.row_number()}))
 
     @cached_property
     def rows(self) -> Values:
         """The sampled rows' own columns."""
-        return sorted(fetched(self.engine, self.left).to_pylist(maps_as_pydicts="strict"), key=lambda r: r[ROW])
+        return sorted(
+            fetched(self.engine, self.left).to_pylist(maps_as_pydicts="strict"),
+            key=lambda r: r[ROW],
+        )
 
     def at(self, row: dict[str, Any]) -> Any:
         """The time of a row in microseconds since 1970."""
@@ -105,34 +134,56 @@ class Trial:
 
     def computed(self, join: Join, left: ir.Table, planner: Planner) -> Values:
         """The features of some numbered left rows, by their numbers."""
-        table = training_set(join, self.engine, left, planner).select(ROW, *(f.name for f in join.outputs))
+        table = training_set(join, self.engine, left, planner).select(
+            ROW, *(f.name for f in join.outputs)
+        )
         schema = ibis.schema({ROW: "int64", **{f.name: f.dtype for f in join.outputs}})
-        return sorted(fetched(self.engine, table, schema).to_pylist(maps_as_pydicts="strict"), key=lambda r: r[ROW])
+        return sorted(
+            fetched(self.engine, table, schema).to_pylist(maps_as_pydicts="strict"),
+            key=lambda r: r[ROW],
+        )
 
     # --- by two plans
 
     @cached_property
     def exact(self) -> Join | None:
-        """The join without parts that have a sketch, which only one plan makes; none where all have."""
+        """The join without parts that have a sketch, which only one plan makes.
+
+        None where all have.
+        """
         parts = [p for p in self.join.parts if estimate_in(p.group_by) is None]
         if len(parts) == len(self.join.parts):
             return self.join
         return evolve(self.join, parts=tuple(parts), derivations={}) if parts else None
 
-    def differing(self, join: Join, one: Values, other: Values, left: ir.Table | None = None) -> list[tuple[int, str]]:
+    def differing(
+        self, join: Join, one: Values, other: Values, left: ir.Table | None = None
+    ) -> list[tuple[int, str]]:
         """(row, feature) where two sets of values are not the same number (rule 11)."""
-        suspects = [(a, b, f) for a, b in zip(one, other, strict=True) for f in join.outputs if not equal(a[f.name], b[f.name])]
+        suspects = [
+            (a, b, f)
+            for a, b in zip(one, other, strict=True)
+            for f in join.outputs
+            if not equal(a[f.name], b[f.name])
+        ]
         if not suspects:
             return []
         found = self._scales(join, self.left if left is None else left)
-        return [(a[ROW], f.name) for a, b, f in suspects if not equal(a[f.name], b[f.name], _scale(join, f.name, a, found))]
+        return [
+            (a[ROW], f.name)
+            for a, b, f in suspects
+            if not equal(a[f.name], b[f.name], _scale(join, f.name, a, found))
+        ]
 
     def _scales(self, join: Join, left: ir.Table) -> dict[int, dict[str, float]]:
         asked = scales(join)
         if asked is None:
             return {}
         relative, named = asked
-        return {row[ROW]: {f: row[s] for f, s in named.items() if row[s] is not None} for row in self.computed(relative, left, Chooser(self.engine))}
+        return {
+            row[ROW]: {f: row[s] for f, s in named.items() if row[s] is not None}
+            for row in self.computed(relative, left, Chooser(self.engine))
+        }
 
     # --- without what comes later
 
@@ -143,7 +194,9 @@ class Trial:
 
     @cached_property
     def alone(self) -> ir.Table:
-        """Sampled rows of which no two ask for the same entity, so that what comes after each can be taken away."""
+        """Sampled rows of which no two ask for the same entity, so that what comes after each can
+        be taken away.
+        """
         seen: set[tuple[str, tuple[Any, ...]]] = set()
         chosen = []
         for row in self.rows:
@@ -159,29 +212,61 @@ class Trial:
         for part in self.timed:
             events = EventRows(part.group_by, self.engine).placed(Inputs(), None, None)
             at = instant(micros(self.alone[self.join.left.time]), part.group_by)
-            asked = self.alone.select(ROW, **{f"_fw_asked{i}": self.alone[left] for i, (left, _) in enumerate(part.keys)}, **{AT: at})
+            asked = self.alone.select(
+                ROW,
+                **{f"_fw_asked{i}": self.alone[left] for i, (left, _) in enumerate(part.keys)},
+                **{AT: at},
+            )
             met = [asked[f"_fw_asked{i}"] == events[f"_fw_key{i}"] for i in range(len(part.keys))]
-            found |= {row for (row,) in self.engine.rows(asked.semi_join(events, [*met, events[EVENT] >= asked[AT]]).select(ROW))}
+            found |= {
+                row
+                for (row,) in self.engine.rows(
+                    asked.semi_join(events, [*met, events[EVENT] >= asked[AT]]).select(ROW)
+                )
+            }
         return len(found)
 
-    def swept(self, spine: ir.Table, source: Any, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+    def swept(
+        self, spine: ir.Table, source: Any, name: str
+    ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """A planner by the engine's own plan, over the events of the keys that are asked for."""
-        return self._over(Asked, spine, source, name, partial(Sweep, plan=self.fast) if self.fast != PAIRS else Evaluation)
+        return self._over(
+            Asked,
+            spine,
+            source,
+            name,
+            partial(Sweep, plan=self.fast) if self.fast != PAIRS else Evaluation,
+        )
 
-    def cut(self, spine: ir.Table, source: Any, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
+    def cut(
+        self, spine: ir.Table, source: Any, name: str
+    ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """A planner by pairs, but for sketches, for which later events are not there."""
         return self._over(Before, spine, source, name, Evaluation)
 
-    def _over(self, rows: type[Asked], spine: ir.Table, source: Any, name: str, way: Callable[..., Evaluation]) -> tuple[ir.Table, Callable[..., Evaluation]]:
+    def _over(
+        self,
+        rows: type[Asked],
+        spine: ir.Table,
+        source: Any,
+        name: str,
+        way: Callable[..., Evaluation],
+    ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         if not isinstance(source, EventRows):
             return Chooser(self.engine)(spine, source, name)
         kept = self.engine.keep(spine)
-        made, seen = way if estimate_in(source.group_by) is None else Sweep, seeing(self.engine, rows(source.group_by, self.engine, kept), kept)
+        made, seen = (
+            way if estimate_in(source.group_by) is None else Sweep,
+            seeing(self.engine, rows(source.group_by, self.engine, kept), kept),
+        )
         return kept, lambda asked, _source, engine, **more: made(asked, seen, engine, **more)
 
 
 def _scale(join: Join, name: str, row: dict[str, Any], found: dict[int, dict[str, float]]) -> float:
-    """What the error of a value is relative to; of a derivation, the largest of the numbers that it is made of."""
+    """What the error of a value is relative to.
+
+    Of a derivation, the largest of the numbers that it is made of.
+    """
     derived = next((f for f in join.derivations if f.name == name), None)
     if derived is None:
         return found.get(row[ROW], {}).get(name, 0.0)
@@ -194,7 +279,13 @@ def _joined(group_by: GroupBy, engine: Engine, end: int) -> Join:
     table = rebound(group_by.source.table, engine).to_expr()
     known = table.filter([table[k].notnull() for k in group_by.keys])
     if isinstance(group_by.source, EventSource):
-        return Join(name=group_by.name, left=EventSource(known.select(*group_by.keys, group_by.events.time), time=group_by.events.time), parts=[group_by])
+        return Join(
+            name=group_by.name,
+            left=EventSource(
+                known.select(*group_by.keys, group_by.events.time), time=group_by.events.time
+            ),
+            parts=[group_by],
+        )
     asked = name_beside(ASKED, group_by.keys)
     at = ibis.literal(moment(end), type="timestamp('UTC')").name(asked)
     left = known.select(*group_by.keys).distinct().mutate(at)
@@ -207,4 +298,5 @@ def worst(found: Sequence[tuple[int, str]]) -> str:
     for _, name in found:
         counts[name] = counts.get(name, 0) + 1
     told = [f"{name} in {n:,}" for name, n in sorted(counts.items(), key=lambda i: -i[1])]
-    return ", ".join(told[:3]) + (f" and {len(told) - 3} more features" if len(told) > 3 else "")  # noqa: PLR2004 as many as a line holds
+    # as many as a line holds
+    return ", ".join(told[:3]) + (f" and {len(told) - 3} more features" if len(told) > 3 else "")  # noqa: PLR2004

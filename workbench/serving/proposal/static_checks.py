@@ -28,13 +28,25 @@ PATIENCE = 3_000  # milliseconds for a broker to answer
 
 
 def name(proposal: Proposal) -> Finding:
-    """Nothing else was published under the name, or under a group-by's, since the proposal was made."""
+    """Nothing else was published under the name, or under a group-by's, since the proposal was
+    made.
+    """
     plan, store = proposal.plan, proposal.store
     there = registry.current(store, plan.name)
     if there is not None and there.hash != plan.hash:
-        return Finding("name", FAIL, f"{plan.name} was published with another definition meanwhile", str(difference(there.plan, plan)))
+        return Finding(
+            "name",
+            FAIL,
+            f"{plan.name} was published with another definition meanwhile",
+            str(difference(there.plan, plan)),
+        )
     for group_by, other, _ in registry.conflicts(store, plan):
-        return Finding("name", FAIL, f"{group_by} is served by {other.name} with another definition: give the new one a name of its own")
+        return Finding(
+            "name",
+            FAIL,
+            f"{group_by} is served by {other.name} with another definition: give the new one a name"
+            " of its own",
+        )
     if there is not None:
         return Finding("name", PASS, "Name has this definition already")
     stays = f", {proposal.against} stays as it is" if proposal.against else ""
@@ -45,48 +57,91 @@ def operations(proposal: Proposal) -> Finding:
     """Every scalar operation is one that is proven on the three engines."""
     if doubts := unproven(proposal.definition):
         return Finding("operations", FAIL, said(proposal.plan.name, doubts))
-    return Finding("operations", PASS, "Every operation gives one value on DuckDB, Postgres and Spark")
+    return Finding(
+        "operations", PASS, "Every operation gives one value on DuckDB, Postgres and Spark"
+    )
 
 
 def keys(proposal: Proposal) -> Finding:
     """Keys are there, and of the types that the version before it has."""
-    told = [f"{p.keyless:,} rows of {p.group_by} have a null key and belong to nobody" for p in proposal.profiles if p.keyless]
+    told = [
+        f"{p.keyless:,} rows of {p.group_by} have a null key and belong to nobody"
+        for p in proposal.profiles
+        if p.keyless
+    ]
     before = {} if proposal.older is None else {k.name: k.type for k in proposal.older.keys}
-    changed = [f"{k.name} is {k.type}, and {before[k.name]} in {proposal.against}" for k in proposal.plan.keys if before.get(k.name, k.type) != k.type]
+    changed = [
+        f"{k.name} is {k.type}, and {before[k.name]} in {proposal.against}"
+        for k in proposal.plan.keys
+        if before.get(k.name, k.type) != k.type
+    ]
     if told or changed:
         return Finding("keys", WARNING, "; ".join([*changed, *told]))
     return Finding("keys", PASS, "Keys: no null, no type change")
 
 
 def checks(proposal: Proposal, engine: Engine) -> Finding:
-    """What the author declared of the sources holds; what was declared of features is asked by the upload itself."""
+    """What the author declared of the sources holds.
+
+    What was declared of features is asked by the upload itself.
+    """
     later = sum(len(g.checks) for g in proposal.group_bys)
-    found = [o for g in proposal.group_bys for o in data_check_scan.of_source(g, engine, proposal.end)]
-    told = f"{preview_words.plural(later, 'check')} of features {'is' if later == 1 else 'are'} asked when it is uploaded" if later else ""
+    found = [
+        o for g in proposal.group_bys for o in data_check_scan.of_source(g, engine, proposal.end)
+    ]
+    told = (
+        f"{preview_words.plural(later, 'check')} of features {'is' if later == 1 else 'are'} asked"
+        " when it is uploaded"
+        if later
+        else ""
+    )
     if not found:
-        return Finding("checks", SKIPPED, told or "No data checks are declared: EventSource(..., checks=[...])")
+        return Finding(
+            "checks", SKIPPED, told or "No data checks are declared: EventSource(..., checks=[...])"
+        )
     bad = sorted((o for o in found if o.status == ERROR), key=lambda o: not o.blocks)
     if bad:
         detail = "\n".join([*(o.sentence for o in bad[1:]), *([told] if told else [])])
         return Finding("checks", FAIL if bad[0].blocks else WARNING, bad[0].sentence, detail)
-    return Finding("checks", PASS, f"{preview_words.plural(len(found), 'data check')} {'holds' if len(found) == 1 else 'hold'}", told)
+    return Finding(
+        "checks",
+        PASS,
+        f"{preview_words.plural(len(found), 'data check')}"
+        f" {'holds' if len(found) == 1 else 'hold'}",
+        told,
+    )
 
 
 def history(proposal: Proposal) -> Finding:
     """The longest window of each group-by reaches back no further than its first event."""
     short, timed = [], False
     for profile in proposal.profiles:
-        longest = max((c.length for c in proposal.plan.group_by(profile.group_by).cells if c.length is not None), default=None)
+        longest = max(
+            (
+                c.length
+                for c in proposal.plan.group_by(profile.group_by).cells
+                if c.length is not None
+            ),
+            default=None,
+        )
         if longest is None or profile.first is None:
             continue
         timed = True
         full = profile.first + timedelta(microseconds=longest)
         end = moment(proposal.end)
         if end is not None and full > end:
-            short.append(f"{preview_words.span(longest)} windows of {profile.group_by} hold less than that until {full:%Y-%m-%d %H:%M}: its first event is of {profile.first:%Y-%m-%d %H:%M}")
+            short.append(
+                f"{preview_words.span(longest)} windows of {profile.group_by} hold less than that"
+                f" until {full:%Y-%m-%d %H:%M}: its first event is of"
+                f" {profile.first:%Y-%m-%d %H:%M}"
+            )
     if short:
         return Finding("history", WARNING, short[0], "\n".join(short[1:]))
-    return Finding("history", PASS, "Every window lies within the history") if timed else Finding("history", SKIPPED, "No windows")
+    return (
+        Finding("history", PASS, "Every window lies within the history")
+        if timed
+        else Finding("history", SKIPPED, "No windows")
+    )
 
 
 def topics(proposal: Proposal) -> Finding:
@@ -95,35 +150,77 @@ def topics(proposal: Proposal) -> Finding:
     if not named:
         return Finding("topics", SKIPPED, "No topic: values change by uploads alone")
     if find_spec("kafka") is None:
-        return Finding("topics", SKIPPED, f"Topics not checked, {', '.join(named)}: kafka-python is not installed")
-    from workbench.online.streaming.kafka_consumer import CONFIG, SERVERS, configured, topic_ends  # noqa: PLC0415 an extra
+        return Finding(
+            "topics",
+            SKIPPED,
+            f"Topics not checked, {', '.join(named)}: kafka-python is not installed",
+        )
+    from workbench.online.streaming.kafka_consumer import (  # noqa: PLC0415 an extra
+        CONFIG,
+        SERVERS,
+        configured,
+        topic_ends,
+    )
 
     if not (proposal.kafka or os.environ.get(SERVERS) or os.environ.get(CONFIG)):
-        return Finding("topics", SKIPPED, f"Topics not checked, {', '.join(named)}: no broker is configured ({SERVERS})")
+        return Finding(
+            "topics",
+            SKIPPED,
+            f"Topics not checked, {', '.join(named)}: no broker is configured ({SERVERS})",
+        )
     try:
-        there = {topic for topic, _ in topic_ends({"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}, named)}
+        there = {
+            topic
+            for topic, _ in topic_ends(
+                {"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}, named
+            )
+        }
     except StoreError as error:
         return Finding("topics", WARNING, str(error))
     lacking = [t for t in named if t not in there]
     if lacking:
-        return Finding("topics", WARNING, f"There is no topic {', '.join(lacking)}: `workbench stream` reads it when it is there")
+        return Finding(
+            "topics",
+            WARNING,
+            f"There is no topic {', '.join(lacking)}: `workbench stream` reads it when it is there",
+        )
     return Finding("topics", PASS, f"Topics exist: {', '.join(named)}")
 
 
 def revaluation(proposal: Proposal, found: Sequence[Revaluation], answered: int) -> Finding:
-    """Features that are defined as before have the values that are served; of the others it is counted how many change."""
+    """Features that are defined as before have the values that are served.
+
+    Of the others it is counted how many change.
+    """
     older = proposal.older
     if older is None:
         return Finding("values", SKIPPED, "No older version to compare values with")
     if not answered:
-        return Finding("values", SKIPPED, f"Values not compared: {older.name} has no history for the sampled rows")
+        return Finding(
+            "values",
+            SKIPPED,
+            f"Values not compared: {older.name} has no history for the sampled rows",
+        )
     same = set(proposal.difference.same)
     strange = [r for r in found if r.changed and r.name in same]
     if strange:
         detail = "\n".join(f"{r.name}: {r.changed:,} of {r.compared:,} rows" for r in strange[:5])
-        return Finding("values", WARNING, f"{preview_words.plural(len(strange), 'feature')} of the same definition {'has' if len(strange) == 1 else 'have'} other values than are served: the data changed since {older.name} was uploaded", detail)
+        return Finding(
+            "values",
+            WARNING,
+            f"{preview_words.plural(len(strange), 'feature')} of the same definition"
+            f" {'has' if len(strange) == 1 else 'have'} other values than are served: the data"
+            f" changed since {older.name} was uploaded",
+            detail,
+        )
     changed = [r for r in found if r.changed]
     if changed:
         most = max(r.changed for r in changed)
-        return Finding("values", PASS, f"{preview_words.plural(len(changed), 'feature')} {'changes' if len(changed) == 1 else 'change'} in value, in up to {most:,} of {answered:,} rows")
+        return Finding(
+            "values",
+            PASS,
+            f"{preview_words.plural(len(changed), 'feature')}"
+            f" {'changes' if len(changed) == 1 else 'change'} in value, in up to {most:,} of"
+            f" {answered:,} rows",
+        )
     return Finding("values", PASS, f"No value changes in {answered:,} rows")

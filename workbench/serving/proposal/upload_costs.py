@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 OPENED = 82_000  # bytes of a group-by's empty tables, which begin with whole pages
 BRIEF = 0.5  # seconds under which an upload is its fixed costs
 RECENT = 20  # uploads from which a rate is told
-TAKEN = "select coalesce(sum(pg_total_relation_size(c.oid)), 0) from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relkind = 'r' and starts_with(c.relname, %s)"
+TAKEN = (
+    "select coalesce(sum(pg_total_relation_size(c.oid)), 0) from pg_class c join pg_namespace n on"
+    " n.oid = c.relnamespace where n.nspname = %s and c.relkind = 'r' and"
+    " starts_with(c.relname, %s)"
+)
 
 
 @frozen
@@ -33,7 +37,8 @@ class Cost:
 
 
 def estimated(proposal: Proposal) -> Cost:
-    """From the profiles: each row at 110 bytes (`profiles.BYTES`), less what is there, in the time that this store's last uploads took a row.
+    """From the profiles: each row at 110 bytes (`profiles.BYTES`), less what is there, in the time
+    that this store's last uploads took a row.
 
     Keys with very many events take more, since partial aggregates are kept of them.
     """
@@ -42,18 +47,30 @@ def estimated(proposal: Proposal) -> Cost:
     rows = sum(p.rows for p in profiles)
     rate = _rate(proposal.store)
     whole = sum(p.bytes + OPENED for p in profiles)
-    return Cost(rows, max(0, whole - taken(proposal.store, tuple(coming.values()))), None if rate is None or not rows else rows / rate)
+    return Cost(
+        rows,
+        max(0, whole - taken(proposal.store, tuple(coming.values()))),
+        None if rate is None or not rows else rows / rate,
+    )
 
 
 def actual(publication: Publication, store: Store, before: int) -> Cost:
     """What was read and is there now, beyond the bytes that were there before."""
-    return Cost(sum(u.staged for u in publication.uploads), taken(store, publication.plan.group_bys) - before, publication.seconds)
+    return Cost(
+        sum(u.staged for u in publication.uploads),
+        taken(store, publication.plan.group_bys) - before,
+        publication.seconds,
+    )
 
 
 def taken(store: Store, plans: Sequence[GroupByPlan]) -> int:
     """Bytes of the tables of group-bys, with their indexes; 0 where there are none yet."""
     with store.connection() as con:
-        return sum(int(row[0]) for g in plans if (row := con.execute(TAKEN, (DATA, g.table)).fetchone()) is not None)
+        return sum(
+            int(row[0])
+            for g in plans
+            if (row := con.execute(TAKEN, (DATA, g.table)).fetchone()) is not None
+        )
 
 
 def _rate(store: Store) -> float | None:
@@ -61,7 +78,11 @@ def _rate(store: Store) -> float | None:
     if not store.has_catalog():
         return None
     with store.catalog() as con:
-        found = con.execute(select(uploads.c.staged, uploads.c.began, uploads.c.ended).order_by(uploads.c.id.desc()).limit(RECENT)).all()
+        found = con.execute(
+            select(uploads.c.staged, uploads.c.began, uploads.c.ended)
+            .order_by(uploads.c.id.desc())
+            .limit(RECENT)
+        ).all()
     seconds = sum((r.ended - r.began).total_seconds() for r in found)
     rows = sum(r.staged for r in found)
     return rows / seconds if rows and seconds > 0 else None
@@ -90,7 +111,9 @@ def span(seconds: float | None) -> str:
 
 
 def off(estimate: float | None, found: float, least: float = 0) -> str:
-    """By how much the actual is off, in percent of the estimate; not said where both are less than `least`.
+    """By how much the actual is off, in percent of the estimate.
+
+    Not said where both are less than `least`.
 
     >>> off(100, 110), off(100, 80), off(None, 5)
     ('+10 %', '−20 %', '–')

@@ -1,4 +1,6 @@
-"""What becomes of the values that are served: of a sample of left rows, the older version's answers beside the new one's values."""
+"""What becomes of the values that are served: of a sample of left rows, the older version's answers
+beside the new one's values.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 @frozen
 class Revaluation:
-    """One feature over the sampled rows: of `compared` rows how many change, by how much at most, and how many are null."""
+    """One feature over the sampled rows: of `compared` rows how many change, by how much at most,
+    and how many are null.
+    """
 
     name: str
     was: str | None
@@ -34,10 +38,15 @@ class Revaluation:
     rows: int
 
 
-def served(trial: Trial, older: Plan, store: Store, stopped: Callable[[], None]) -> dict[int, dict[str, Any]]:
-    """What the older version answers for the sampled rows at their times, by row; those that it has no history or key for are left out.
+def served(
+    trial: Trial, older: Plan, store: Store, stopped: Callable[[], None]
+) -> dict[int, dict[str, Any]]:
+    """What the older version answers for the sampled rows at their times, by row.
 
-    A row counts where every part was uploaded to its time, and the values were not made from less than the new ones'.
+    Those that it has no history or key for are left out.
+
+    A row counts where every part was uploaded to its time, and the values were not made from less
+    than the new ones'.
     """
     ends = registry.batch_ends(store)
     until = min((ends.get(g.table) or 0 for g in older.group_bys if not g.timeless), default=2**62)
@@ -50,28 +59,47 @@ def served(trial: Trial, older: Plan, store: Store, stopped: Callable[[], None])
         stopped()
         if trial.at(row) > until:
             continue
-        keys, context = ({c.name: row[c.name] for c in named} for named in (older.keys, older.context))
+        keys, context = (
+            {c.name: row[c.name] for c in named} for named in (older.keys, older.context)
+        )
         try:
-            found[row[ROW]] = dict(store.fetcher.fetch(older.name, keys, at=trial.at(row), context=context))
+            found[row[ROW]] = dict(
+                store.fetcher.fetch(older.name, keys, at=trial.at(row), context=context)
+            )
         except StoreError as error:
             if error.kind in ("away", "broken"):
                 raise
     return found
 
 
-def revalued(trial: Trial, plan: Plan, older: Plan | None, answers: dict[int, dict[str, Any]]) -> list[Revaluation]:
+def revalued(
+    trial: Trial, plan: Plan, older: Plan | None, answers: dict[int, dict[str, Any]]
+) -> list[Revaluation]:
     """Each feature of the new plan, in its order."""
     before = {} if older is None else successors(older, plan)
     joined = {mine: theirs for theirs, mine in trial.names.items()}
     values = trial.values
-    return [_one(name, before.get(name), [(v[joined[name]], answers.get(v[ROW])) for v in values]) for *_, name in plan.outputs]
+    return [
+        _one(name, before.get(name), [(v[joined[name]], answers.get(v[ROW])) for v in values])
+        for *_, name in plan.outputs
+    ]
 
 
 def _one(name: str, was: str | None, pairs: list[tuple[Any, dict[str, Any] | None]]) -> Revaluation:
-    met = [(new, old[was]) for new, old in pairs if was is not None and old is not None and was in old]
+    met = [
+        (new, old[was]) for new, old in pairs if was is not None and old is not None and was in old
+    ]
     changed = [(new, old) for new, old in met if not equal(old, new)]
     steps = [float(new) - float(old) for new, old in changed if _number(new) and _number(old)]
-    return Revaluation(name, was, len(met), len(changed), max(steps, key=abs, default=None), sum(new is None for new, _ in pairs), len(pairs))
+    return Revaluation(
+        name,
+        was,
+        len(met),
+        len(changed),
+        max(steps, key=abs, default=None),
+        sum(new is None for new, _ in pairs),
+        len(pairs),
+    )
 
 
 def _number(value: Any) -> bool:
