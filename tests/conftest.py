@@ -149,8 +149,9 @@ def spark_session():
 
 @pytest.fixture(scope="module")
 def spark(request, spark_session):
-    """Ibis on Spark, which compiles its queries to Java and plans them anew as they run, as it does
-    for users, but not in modules of `INTERPRETED`.
+    """Ibis on Spark, which compiles its queries to Java and plans them anew as they run.
+
+    That is how it runs for users; in the modules of `INTERPRETED` it does neither.
     """
     for setting in ("spark.sql.codegen.wholeStage", "spark.sql.adaptive.enabled"):
         spark_session._session.conf.set(setting, request.path.stem not in INTERPRETED)  # noqa: SLF001

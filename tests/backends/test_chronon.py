@@ -1,5 +1,6 @@
-"""Chronon's own golden numbers, as data, on every engine and plan: aggregations with deletes,
-moments, percentiles.
+"""Chronon's own golden numbers, held as data against every engine and plan.
+
+They cover aggregations with deletes, moments and percentiles.
 """
 
 from __future__ import annotations

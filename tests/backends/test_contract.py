@@ -1,5 +1,6 @@
-"""The contract of every engine and every plan: the golden quickstart, generated histories and the
-hard cases, held against the oracle.
+"""The contract of every engine and every plan, held against the oracle.
+
+Its cases are the golden quickstart, generated histories and the hard cases.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""C12: wherever an engine fails, what is raised says its reason in a few lines, without a trace or
-a link, and keeps its SQL.
+"""C12: wherever an engine fails, the error gives the reason in a few lines and keeps the SQL.
+
+It has no trace and no link.
 """
 
 from __future__ import annotations

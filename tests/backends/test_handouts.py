@@ -94,8 +94,9 @@ COLUMNS = {
 
 
 def typed(con, name="handed"):
-    """A left of two rows, one with all values and one of nulls but for its key and time, and the
-    values.
+    """Return the columns and expected values of a left table with one full row and one of nulls.
+
+    The row of nulls still has its key and its time.
     """
     there = {c: (sql[con.name], v) for c, (sql, v) in COLUMNS.items() if sql.get(con.name)}
     columns = ", ".join(f"{sql} as {c}" for c, (sql, _) in there.items())

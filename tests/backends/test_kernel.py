@@ -1,5 +1,6 @@
-"""The window kernel by itself: the rows of a known conformance suite as data, sums to the last bit,
-and hard shapes.
+"""The window kernel by itself, without an engine.
+
+It is held against the rows of a known conformance suite, sums to the last bit, and hard shapes.
 """
 
 from __future__ import annotations

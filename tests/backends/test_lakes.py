@@ -1,5 +1,6 @@
-"""Spark 4.1, for which Delta and Iceberg have builds: the engine's contract, and tables of theirs
-as sources and left (issue 7b, item 2).
+"""The engine's contract on Spark 4.1, with tables of Delta and Iceberg (issue 7b, item 2).
+
+Delta and Iceberg have builds for Spark 4.1; their tables serve as sources and as left.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ def test_tables_of_a_lake_are_sources_and_left(found, kind):
 
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])
 def test_one_days_left_does_not_read_sixty_days_of_a_lake(found, kind):
-    """Issue 7b, item 3: by Spark's own count over all its stages, the looks at times in a wrong
-    unit included, which read every row.
+    """Issue 7b, item 3: Delta prunes by a declared partition, Iceberg by the time.
 
-    Delta prunes by a declared partition, Iceberg by the time.
+    The rows are Spark's own count over all its stages. It includes the looks for times in a wrong
+    unit, which read every row.
     """
     assert EVENTS > found["lakes"][kind]["read"]
 

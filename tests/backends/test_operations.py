@@ -1,5 +1,6 @@
-"""Every proven scalar operation, over nasty values, is one value on DuckDB, Postgres and Spark: the
-one that Python says.
+"""Every proven scalar operation, over nasty values, gives Python's value on every engine.
+
+The engines are DuckDB, Postgres and Spark.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""C4: a dated backfill writes its plan once, however many steps run it, on every engine and by
-every plan.
+"""C4: a dated backfill compiles its plan once, however many steps run it.
+
+This holds on every engine and for every plan.
 """
 
 from __future__ import annotations

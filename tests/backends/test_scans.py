@@ -1,5 +1,6 @@
-"""Engines skip rows that no window can see, by plain comparisons of stored columns, and no value
-changes.
+"""Engines skip rows that no window can see, and no value changes.
+
+They skip them by plain comparisons of stored columns.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ def group_by(con, how, spans=THREE, **more):
 
 @pytest.mark.parametrize("how", TIMES)
 def test_a_stored_time_is_compared_in_its_own_type(warehouse, how):
-    """Issue 7b: one day's left read a year of events, since no comparison of times reached the
-    scan.
+    """Issue 7b: a backfill of one day's left rows reads few events, not a year of them.
+
+    It read a year, since no comparison of times reached the scan.
     """
     engine, made = engine_of(warehouse), group_by(warehouse, how)
     spine = engine.keep(
@@ -140,8 +142,10 @@ COLUMNS = ("ts timestamp_ntz", "ts timestamp", "ts date", "ts bigint")
 @pytest.mark.slow
 @pytest.mark.parametrize("column", COLUMNS)
 def test_spark_is_given_a_filter_that_it_can_push(spark, column):
-    """Ibis has one type for Spark's times with and without a zone: a literal of the wrong one is a
-    cast of the column, which is not pushed.
+    """A literal has the column's own type, with or without a zone, so that Spark pushes the filter.
+
+    Ibis has one type for Spark's times with and without a zone. A literal of the wrong one casts
+    the column, and Spark does not push that.
     """
     spark.raw_sql("drop table if exists pushed")
     spark.raw_sql(f"create table pushed (k int, {column}) using parquet")
@@ -197,8 +201,10 @@ def test_postgres_uses_an_index_of_the_time(postgres, kind):
 
 
 def test_a_dated_backfill_looks_at_the_days_that_its_days_see(warehouse, tmp_path, monkeypatch):
-    """Issue 7b: what a day could see was counted over the whole history, and so was the time of
-    every event, to tell a wrong unit; and each step has bounds of its own.
+    """Issue 7b: each step of a dated backfill has bounds of its own.
+
+    What a day could see was counted over the whole history, and so was the time of every event, to
+    recognize a wrong unit.
     """
     warehouse.raw_sql(
         "insert into asked select k, timestamp '2024-01-20 12:00:00' + interval (k) day as t from"
@@ -282,8 +288,10 @@ def embedded():
 @settings(max_examples=40, deadline=None)
 @given(times=st.lists(st.sampled_from(ODD), max_size=4), kind=st.sampled_from(list(UNITS)))
 def test_a_wrong_unit_is_told_as_by_one_look_at_all_times(embedded, times, kind):
-    """One time too late is refused, times that are all too early are, and rows without one are
-    counted, in each form of a time.
+    """The verdict on a unit is that of one look at all times, in each form of a time.
+
+    One time that is too late is refused, times that are all too early are refused, and rows without
+    a time are counted.
     """
     value = "u" if kind == "bigint" else f"make_timestamp(u)::{kind}"
     embedded.raw_sql("create or replace table told (u bigint)")
@@ -444,8 +452,9 @@ def test_a_partition_prunes_in_every_form(duck, form, slack):
 @pytest.mark.parametrize("form", DAYS)
 @pytest.mark.parametrize("hours", [-25, 25, 24 * 200, -24 * 200])
 def test_a_row_beyond_the_slack_is_refused_and_one_within_it_counts(duck, form, hours):
-    """Rule 5: a partition never loses a row: it is held against the rows, and refused in a sentence
-    that names one.
+    """Rule 5: a partition never loses a row.
+
+    The partition is held against the rows, and refused in a sentence that names one of them.
     """
     late = (
         "select 1, timestamp '2024-01-31 00:10:00', timestamp '2024-01-31 00:10:00' + interval"
@@ -508,8 +517,9 @@ def test_a_partition_changes_no_hash_and_what_is_none_is_refused_in_a_sentence(d
 
 @pytest.mark.parametrize("form", ["date", "text"])
 def test_a_wrong_unit_is_looked_for_in_the_partitions_that_a_backfill_sees(duck, form):
-    """A row in a wrong unit should have been among these: one of another partition is refused by
-    the backfills that see that.
+    """A row in a wrong unit of another partition is refused by the backfills that read that one.
+
+    Such a row should have been among the rows that this backfill reads.
     """
     wrong = "select 1, timestamp '2300-01-01', {}, 7"
 

@@ -1,5 +1,6 @@
-"""N10, N2: no value depends on what a session is set to: zone, forms of dates and numbers,
-encoding, order, ANSI (rules 1, 8, 9).
+"""No value depends on a session's settings (N10, N2; rules 1, 8, 9).
+
+The settings are the zone, the forms of dates and numbers, the encoding, the order and ANSI.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Sketches by themselves and in the kernel (semantics rule 13): exact where they hold all, within
-the stated bound elsewhere.
+"""Sketches by themselves and in the kernel (semantics rule 13).
+
+They are exact where they hold all values, and within the stated bound elsewhere.
 """
 
 from __future__ import annotations
@@ -246,8 +247,9 @@ def test_at_the_last_count_that_is_exact_a_sketch_begins_to_estimate(lg_k):
 
 
 def test_bytes_of_datasketches_alone_are_read_and_merged_as_before():
-    """What was stored before, or by Java, has no hashes: its count stays an estimate, also where it
-    is merged with what has them.
+    """A sketch that was stored before, or by Java, has no hashes, so its count stays an estimate.
+
+    This also holds where it is merged with sketches that have hashes.
     """
     kind, plain = Uniques(), ds.cpc_sketch(11)
     for i in range(100):
@@ -272,8 +274,9 @@ def test_bytes_of_datasketches_alone_are_read_and_merged_as_before():
 
 
 def answers(xs, spans, reduction, kind, **options):
-    """What each window of a history that has one value a microsecond gives at its end, and the
-    window's values.
+    """Return what each window of a history gives at its end, and the window's values.
+
+    The history has one value a microsecond.
     """
     events = pa.table({"key": [7] * len(xs), "time": range(len(xs)), "x": xs})
     ends = sorted({min(i * 97, len(xs)) for i in range(len(xs) // 97 + 2)})

@@ -1,5 +1,7 @@
-"""N5 to N7, N9: what an engine stores under other names, or without an end, is a plain value where
-a source or a left is read (rules 8 to 10).
+"""N5 to N7, N9: an engine's own types and endless values become plain values (rules 8 to 10).
+
+They do so where a source or a left is read: types that the engine stores under other names, and
+times or numbers without an end.
 """
 
 from __future__ import annotations

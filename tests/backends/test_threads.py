@@ -1,5 +1,6 @@
-"""A connection apart, for another thread: it has the same tables, and what it runs can be
-cancelled.
+"""A second connection to an engine, for another thread.
+
+It has the first one's tables, and what it runs can be cancelled.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""N5 to N7, C1: every reduction over every input type that it takes, on every engine and plan, is
-the oracle's (rules 8 to 12).
+"""Every reduction over every input type that it takes is the oracle's, on every engine and plan.
+
+Items N5 to N7 and C1, rules 8 to 12.
 """
 
 from __future__ import annotations
@@ -102,8 +103,10 @@ WHOLE = os.environ.get("WORKBENCH_TYPES") == "all"
 
 
 def due(engine, plan, number, kind, *, whole=WHOLE):
-    """Whether a way has the type, and its turn: each run takes every type on one or two of its ways
-    and one window, WORKBENCH_TYPES=all on all of them and both.
+    """Say whether a way, an engine and a plan, takes this type in this run.
+
+    Each run takes every type on one or two of its ways and over one window; WORKBENCH_TYPES=all
+    takes all ways and both windows.
     """
     ways = [w for w in WAYS if w[0] in kind.engines]
     return (engine, plan) in ways and (

@@ -1,5 +1,6 @@
-"""Rules 9 and 10: what a type has no shared meaning for is refused by name, in the author's cell,
-whatever engine has the table.
+"""Rules 9 and 10: what has no shared meaning for a type is refused by name, in the author's cell.
+
+This holds whatever engine has the table.
 """
 
 from __future__ import annotations
@@ -105,8 +106,9 @@ def test_what_a_type_has_no_shared_meaning_for_is_refused_alike(con):
 
 
 def test_a_whole_number_beyond_38_digits_is_an_error_never_another_number():
-    """N7's kind, rule 11: Ibis does not know DuckDB's UHUGEINT, and a decimal has no room for the
-    largest.
+    """N7, rule 11: Ibis does not know DuckDB's UHUGEINT.
+
+    A decimal has no room for its largest value.
     """
     con = ibis.duckdb.connect()
     source = sourced(con, {"wide": "340282366920938463463374607431768211455::uhugeint"})

@@ -1,5 +1,7 @@
-"""Dated tables and folders of Parquet files on every engine: whole or not at all, resumable, one to
-one, and what the manifest says.
+"""Dated tables and folders of Parquet files on every engine.
+
+They are written whole or not at all, can be resumed, have one row for each left row, and agree with
+the manifest.
 """
 
 from __future__ import annotations
@@ -59,8 +61,9 @@ REAL = [
 
 
 def load(con):
-    """Events of seven keys every 37 minutes, and left rows every three hours from the second day
-    on.
+    """Load events of seven keys every 37 minutes, and left rows every three hours.
+
+    The left rows begin on the second day.
     """
     minutes = [START + timedelta(minutes=37 * i) for i in range(500)]
     hours = [START + timedelta(days=1, minutes=30, hours=3 * i) for i in range(80)]

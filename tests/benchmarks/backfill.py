@@ -1,5 +1,4 @@
-"""How long backfills take, against what each engine needs to sort the same events, and against
-peers: one command.
+"""How long backfills take, against each engine's own sort of those events, and against peers.
 
     python tests/benchmarks/backfill.py [--events 10000000] [--left 1000000] [--turns 3] [--only
     duckdb spark ...] [--large] [--json FILE]

@@ -1,5 +1,4 @@
-"""How often a planted shift or null storm is found in one tile, and how often a clean tile is
-called drifted.
+"""How often one tile shows a planted shift or null storm, and how often a clean tile drifts.
 
     python tests/benchmarks/detection.py [tiles of each planted kind]
 
@@ -56,8 +55,10 @@ def draw(rng: np.random.Generator, n: int, shift: float = 0.0, nulls: float = NU
 def rates(
     clean: int, draws: int, sizes: tuple[int, ...] = SIZES, seed: int = 11
 ) -> list[tuple[str, int, float, float, float]]:
-    """What was planted, rows a tile, and the parts of the tiles that warn or alert, that alert, and
-    that are grey.
+    """Return a line for each planted fault and tile size.
+
+    Each line holds what was planted, the rows of a tile, and the shares of the tiles that warn or
+    alert, that alert, and that are grey.
     """
     rng = np.random.default_rng(seed)
     reference = draw(rng, REFERENCE)

@@ -32,9 +32,7 @@ SPARK = {
 
 @frozen
 class Ready:
-    """A connection that has `events` and `spine`, the processes that work for it, and what sorts
-    the events.
-    """
+    """A connection that has `events` and `spine`, its processes, and what sorts the events."""
 
     con: ibis.BaseBackend
     roots: list[int]

@@ -46,8 +46,9 @@ THEIRS = {
 
 
 def counted(ref: np.ndarray, cur: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Counts per value, or in evidently's bins: Sturges's, of equal width, over both sides
-    together.
+    """Count each value, or each of evidently's bins.
+
+    The bins are Sturges's, of equal width, over both sides together.
     """
     if kind == "cat" or len(np.unique(ref)) <= 20:
         values = np.union1d(ref, cur)

@@ -1,5 +1,6 @@
-"""Ready-made values by Feast's Postgres online store, for the benchmark: run by the Python of an
-environment that has Feast, and nothing of ours.
+"""Ready-made values from Feast's Postgres online store, for the benchmark.
+
+Run by the Python of an environment that has Feast, and nothing of ours.
 
     python feast_online.py HOST PORT USER DATABASE REQUESTS VIEWS COLUMNS
 

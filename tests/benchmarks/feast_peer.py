@@ -1,5 +1,6 @@
-"""The latest value by Feast, for the benchmark: run by the Python of an environment that has Feast,
-and nothing of ours.
+"""The latest value by Feast, for the benchmark.
+
+Run by the Python of an environment that has Feast, and nothing of ours.
 
     python feast_peer.py STORE EVENTS SPINE [HOST PORT USER DATABASE]
 

@@ -1,5 +1,6 @@
-"""Events and left rows of a benchmark, as Parquet files: ninety days, string keys, doubles with two
-decimals.
+"""Events and left rows of a benchmark, as Parquet files.
+
+They span ninety days, with string keys and doubles with two decimals.
 """
 
 from __future__ import annotations

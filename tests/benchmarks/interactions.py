@@ -1,5 +1,6 @@
-"""How long a person waits on a preview: clicks in a real JupyterLab, from the event to the changed
-page.
+"""How long a person waits on a preview: clicks in a real JupyterLab.
+
+Each wait is from the event to the changed page.
 
 `python tests/benchmarks/interactions.py --events 10000000 --engine duckdb` prints medians and 95th
 percentiles in milliseconds, beside a bare request that asks the engine nothing; figures of one run
@@ -127,8 +128,9 @@ def one(page, name: str, turn: int) -> float:
 
 
 def opened(seen: Lab) -> float:
-    """Milliseconds from running the cell, once what the view before it asked is answered, to its
-    live page.
+    """Return the milliseconds from running the cell to its live page.
+
+    The cell runs once the requests of the view before it are answered.
     """
     page = seen.page
     page.wait_for_function(

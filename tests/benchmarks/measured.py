@@ -1,5 +1,6 @@
-"""One job of the benchmark in a process of its own, so that its memory is its own: told as JSON,
-answered as JSON.
+"""One job of the benchmark in a process of its own, so that its memory is its own.
+
+It takes the job as JSON and answers as JSON.
 
 python tests/benchmarks/measured.py '{"engine": "duckdb", "job": "sums3", "data": "zipf", ...}'
 """

@@ -1,5 +1,6 @@
-"""CPU seconds and memory of trees of processes, from /proc: an engine's servers and workers count
-as its own.
+"""CPU seconds and memory of trees of processes, from /proc.
+
+An engine's servers and workers count as its own.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def _tree(roots: list[int], stats: dict[int, list[str]]) -> list[int]:
 
 
 def cpu(roots: list[int]) -> float:
-    """CPU seconds so far; those of an ended child are its parent's, so the tree must not change
-    while it is read.
+    """Return the CPU seconds of these processes and their children so far.
+
+    The seconds of an ended child are its parent's, so the tree must not change while it is read.
     """
     stats, again = _stats(), _stats()
     while (there := _tree(roots, stats)) != _tree(roots, again):

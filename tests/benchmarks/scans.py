@@ -80,8 +80,9 @@ def filled(join: Join, plan: str) -> float:
 
 
 def partitioned(events: ibis.Table) -> list[tuple[str, dict[str, Any]]]:
-    """How a source may be declared: without its partition, and with it where this version takes
-    one.
+    """Return the ways to declare a source: without its partition, and with it.
+
+    The second is left out where this version takes no partition.
     """
     takes = "partition" in inspect.signature(EventSource).parameters
     return [("", {}), *([(", partition=", {"partition": events.day})] if takes else [])]

@@ -1,5 +1,4 @@
-"""One job on DuckDB and on Spark as teams have it, by the kernel: whether the certificate is equal,
-and the seconds.
+"""One job by the kernel on DuckDB and on each kind of Spark: equal certificates, and seconds.
 
     python tests/benchmarks/spark_kinds.py [--events 1000000] [--left 1000000] [--only classic
     connect cluster]

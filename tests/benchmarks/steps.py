@@ -1,5 +1,6 @@
-"""What the steps of a dated backfill cost, and what it costs to write a plan: seconds of CPU and of
-the clock, on DuckDB.
+"""What the steps of a dated backfill cost, and what it costs to compile a plan.
+
+The costs are seconds of CPU and of the clock, on DuckDB.
 
     python tests/benchmarks/steps.py [--only compile steps business sparse preview] [--folder]
 

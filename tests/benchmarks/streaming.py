@@ -1,5 +1,4 @@
-"""How fast events of a topic become features: one command, one run, against a loop that only
-counts.
+"""How fast events of a topic become features, against a loop that only counts: one command.
 
     python tests/benchmarks/streaming.py [--events 200000] [--turns 3] [--seconds 20] [--json FILE]
 

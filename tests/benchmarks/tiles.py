@@ -1,5 +1,6 @@
-"""What hourly tiles of a wide table cost, as a multiple of one plain aggregate of each column, and
-the memory they take.
+"""What hourly tiles of a wide table cost, and the memory they take.
+
+The cost is a multiple of one plain aggregate of each column.
 
 python tests/benchmarks/tiles.py duckdb 10000000 50
 """

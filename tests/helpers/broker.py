@@ -1,5 +1,6 @@
-"""A real Apache Kafka of one node on free loopback ports, for tests and for people: `python
-tests/helpers/broker.py`.
+"""A real Apache Kafka of one node on free loopback ports, for tests and for people.
+
+People run it by `python tests/helpers/broker.py`.
 """
 
 from __future__ import annotations

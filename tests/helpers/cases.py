@@ -223,8 +223,9 @@ class Case:
 
 
 def crowded(case: Case) -> Case:
-    """The same case with few keys, ties, equal events, and left rows where windows begin and end:
-    what most faults need.
+    """Return the case with few keys, ties and equal events: what most faults need.
+
+    Its left rows stand where windows begin and end.
     """
     events = [
         e | {"user": "ab" if i % 4 else e["user"], "shop": 1 if i % 5 else e["shop"]}
@@ -330,8 +331,9 @@ def stored(con: ibis.BaseBackend, name: str, rows: pa.Table) -> Any:
 
 
 def computed(way: tuple[ibis.BaseBackend, str], join: Join) -> pa.Table:
-    """The join's rows, by one engine and plan, in the types that it declares: Ibis itself fetches
-    no maps from Postgres, and goes by pandas on Spark.
+    """Return the join's rows, by one engine and plan, in the types that the join declares.
+
+    Ibis itself fetches no maps from Postgres, and goes by pandas on Spark.
     """
     engine, plan = engine_of(way[0]), way[1]
     return fetched(

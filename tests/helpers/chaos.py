@@ -201,8 +201,9 @@ def resident(pid: int) -> int:
 
 
 def wrong(store, warehouse, sent: Sent, group_bys) -> list[tuple]:
-    """Every user's features whose fetch is not the backfill's over exactly the good events, at some
-    times.
+    """Return the features whose fetch differs from the backfill over exactly the good events.
+
+    Every user's are compared, at some times.
     """
     first = {row["return_id"]: row for row in reversed(sent.messages)}
     table(warehouse, group_bys[0].name, list(first.values()))

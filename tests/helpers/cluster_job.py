@@ -102,8 +102,9 @@ def session(asked: dict) -> object:
 
 
 def kill_an_executor(context: object, mark: str, done: threading.Event) -> list[int]:
-    """The executor, told by a mark on its command line, that is killed once some stages are over
-    and another runs.
+    """Kill an executor once some stages are over and another one runs.
+
+    The executor is recognized by a mark on its command line.
     """
     killed: list[int] = []
 
@@ -175,8 +176,9 @@ def main() -> None:
 
 
 def _given(session: object, name: str, rows: pa.Table, folder: str | None) -> None:
-    """The rows as a view: handed over with each query, or in a file of a folder that all executors
-    reach.
+    """Make the rows a view of a session.
+
+    They are handed over with each query, or stand in a file of a folder that all executors reach.
     """
     if folder is None:
         session.createDataFrame(rows).createOrReplaceTempView(name)
@@ -218,8 +220,9 @@ def tried(
     sketches: bool,
     batches: bool,
 ) -> dict:
-    """What a certificate says by a plan, how many rows it or batches of rows have, and what was
-    warned of; or the error.
+    """Return what a certificate says by a plan, its rows and its warnings; or the error.
+
+    The rows are counted in the certificate or, with `batches`, in batches of rows.
     """
     try:
         with warnings.catch_warnings(record=True) as warned:

@@ -1,5 +1,6 @@
-"""Clusters of Spark for tests: a master and two workers, and Pythons for executors that lack
-packages.
+"""Clusters of Spark for tests.
+
+A cluster is a master and two workers; there are Pythons for executors that lack packages.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ JOB = Path(__file__).parent / "cluster_job.py"
 
 
 def bare_python(folder: Path, *without: str) -> str:
-    """A Python that has what this one has installed, but neither this project nor the packages
-    named.
+    """Make a Python that has what this one has installed, and return its path.
+
+    It has neither this project nor the packages named.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     packages = Path(find_spec("pyarrow").origin).parent.parent
@@ -40,8 +42,9 @@ def bare_python(folder: Path, *without: str) -> str:
 
 @contextmanager
 def standalone(workers: int = 2, memory: str = "1g"):
-    """The address of a standalone cluster on this machine, of workers of one core each and so much
-    memory.
+    """Start a standalone cluster on this machine, and yield its address.
+
+    Each worker has one core and so much memory.
     """
     home, port = Path(tempfile.mkdtemp(prefix="sparkcluster")), free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK", "PYTHON"))}

@@ -1,5 +1,6 @@
-"""Programs of a newer Debian than the machine's: unpacked into the user's cache by apt, and run by
-their own loader.
+"""Programs of a newer Debian than the machine's.
+
+Apt unpacks them into the user's cache, and their own loader runs them.
 """
 
 from __future__ import annotations
@@ -40,11 +41,10 @@ def cached(suite: str, *packages: str) -> bool:
 
 
 def unpacked(suite: str, *packages: str) -> Path:
-    """The folder that holds the files of these packages of a suite, from the cache where it was
-    made before.
+    """Return the folder that holds the files of these packages of a suite.
 
-    Nothing of the machine's own packages changes. Raises CalledProcessError where apt does not get
-    them.
+    It comes from the cache where it was made before. Nothing of the machine's own packages changes.
+    Raises CalledProcessError where apt does not get them.
     """
     folder = _folder(suite, *packages)
     if folder.is_dir():
@@ -88,8 +88,9 @@ def unpacked(suite: str, *packages: str) -> Path:
 
 
 def command(folder: Path, program: str) -> tuple[str, ...]:
-    """How a program of unpacked packages, of which one is libc6, is run: by that, and the machine's
-    other libraries.
+    """Return the command that runs a program of unpacked packages, of which one is libc6.
+
+    It runs by the loader of that libc6, with the machine's other libraries.
     """
     (loader,) = folder.glob("usr/lib*/ld-linux-*.so.*") or folder.glob("lib*/ld-linux-*.so.*")
     (own,) = {path.parent for path in folder.glob("usr/lib/*/libc.so.6")}

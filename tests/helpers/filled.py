@@ -1,5 +1,6 @@
-"""A store that the updater's own write path filled, without a broker: what the tests of freshness
-and of passes share.
+"""A store that the updater's own write path filled, without a broker.
+
+The tests of freshness and of passes share it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ def clock(store):
 
 @contextmanager
 def streaming(store, duck, partitions=2):
-    """A group-by that is served, and what an updater does for it: it owns partitions, applies
-    messages, looks at the topic.
+    """A group-by that is served, and what an updater does for it.
+
+    It owns partitions, applies messages and looks at the topic.
     """
     name = f"events.fresh.{random.getrandbits(40):x}"
     with published(store, returns(duck, name)) as plan:

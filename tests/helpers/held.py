@@ -1,5 +1,6 @@
-"""Publishes a join over tables of a warehouse, and holds its fetches (one key, many, the SQL
-function) against its backfill.
+"""Publishes a join over tables of a warehouse, and holds its fetches against its backfill.
+
+A fetch takes one key, many keys, or goes by the SQL function.
 """
 
 from __future__ import annotations

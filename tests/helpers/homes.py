@@ -1,5 +1,6 @@
-"""Other homes of a notebook than JupyterLab, as programs: executed by a scheduler, converted,
-Voila, marimo.
+"""Other homes of a notebook than JupyterLab, as programs.
+
+A notebook is executed by a scheduler, converted, or shown by Voila or marimo.
 """
 
 from __future__ import annotations

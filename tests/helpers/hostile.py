@@ -1,5 +1,6 @@
-"""A database whose settings, role and public functions are against whoever connects, and an
-environment that is too.
+"""A database and an environment that are against whoever connects.
+
+The database's settings, role and public functions are.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ EVIL = (
 
 
 def hostile(url: str) -> str:
-    """The URL of such a database on a server that trusts who connects; made where it is not there."""
+    """Return the URL of such a database on a server that trusts every client.
+
+    The database is made where it is absent.
+    """
     with psycopg.connect(url, autocommit=True) as con:
         if con.execute("select 1 from pg_database where datname = %s", (NAME,)).fetchone() is None:
             con.execute("create role hostile login")

@@ -1,6 +1,4 @@
-"""A real JupyterLab in folders of its own, started and stopped, and a page on it in the system's
-Chromium.
-"""
+"""A real JupyterLab in folders of its own, and a page on it in the system's Chromium."""
 
 from __future__ import annotations
 
@@ -91,9 +89,7 @@ def lab(home: Path, app: str = "jupyterlab", **environment: str):
 
 @contextmanager
 def answering(server: subprocess.Popen, address: str, log: Path):
-    """A server of the tests' own, from its first answer at an address until the block is left, when
-    it is ended.
-    """
+    """Wait for a server's first answer at an address, and end it when the block is left."""
     try:
         _wait(address, server, log)
         yield
@@ -135,8 +131,9 @@ def notebook(path: Path, *cells: str) -> None:
 
 
 class Lab:
-    """One browser page on a JupyterLab, and what went wrong in it: console errors and requests to
-    elsewhere.
+    """One browser page on a JupyterLab, and what went wrong in it.
+
+    Console errors and requests to elsewhere count as wrong.
     """
 
     def __init__(self, browser, address: str, height: int = 1400) -> None:
@@ -161,8 +158,9 @@ class Lab:
         self.settled(name)
 
     def settled(self, name: str, seconds: float = 120) -> None:
-        """When a notebook has one kernel, which is idle and the page's, and stays it: a page may
-        start one, and another in its place.
+        """Wait until a notebook has one kernel, which is idle and the page's, and stays it.
+
+        A page may start one kernel, and another in its place.
         """
         before, seen, end = None, 0, time.monotonic() + seconds
         while seen < 4:
@@ -210,8 +208,10 @@ class Notebook(Lab):
     """The same in Notebook 7: one document, without JupyterLab's shell around it."""
 
     def open(self, name: str) -> None:
-        """A notebook, when its kernel is ready: seen a second time, since the first page may have
-        started two kernels and be tied to the one that is gone.
+        """Open a notebook and wait until its kernel is ready.
+
+        It is opened a second time, since the first page may have started two kernels and be tied to
+        the one that is gone.
         """
         for _ in range(2):
             self.page.goto(f"{self.address}/notebooks/{name}?reset")

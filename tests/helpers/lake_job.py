@@ -85,8 +85,9 @@ def main() -> None:
 def of_lake(
     duck: ibis.BaseBackend, spark: ibis.BaseBackend, kind: str, catalog: str, plan: str, by: str
 ) -> dict:
-    """How many features over tables of a lake are not DuckDB's, and how many rows one day's left
-    reads.
+    """Count the features over tables of a lake that are not DuckDB's, and the rows read.
+
+    The rows are those that a backfill of one day's left reads.
     """
     session = spark._session  # noqa: SLF001
     place = (catalog, f"of_{kind}")
@@ -105,8 +106,9 @@ def of_lake(
 
 
 def location_of(spark: ibis.BaseBackend, kind: str, table: str) -> str:
-    """Where a reader without Spark finds a table: Delta's folder, Iceberg's newest file of
-    metadata.
+    """Return where a reader without Spark finds a table.
+
+    It is Delta's folder, or Iceberg's newest file of metadata.
     """
     session = spark._session  # noqa: SLF001
     if kind == "delta":
@@ -121,8 +123,9 @@ def location_of(spark: ibis.BaseBackend, kind: str, table: str) -> str:
 
 
 def lake(spark: ibis.BaseBackend, place: tuple[str, str]) -> list[ibis.Table]:
-    """Events and left rows; under names that no temporary view has, whose columns Ibis would take
-    for theirs.
+    """Return the events and the left rows of a lake.
+
+    Their names are those of no temporary view, whose columns Ibis would take for theirs.
     """
     return [spark.table(name, database=place) for name in ("lake_events", "lake_asked")]
 
@@ -148,8 +151,9 @@ def join_of(events: ibis.Table, asked: ibis.Table, **more: object) -> Join:
 
 
 def read(spark: ibis.BaseBackend, place: tuple[str, str], by: str) -> int:
-    """The rows that all scans of the last day's backfill read, by Spark's own count, with its
-    partition declared or not.
+    """Count the rows that all scans of the last day's backfill read, by Spark's own count.
+
+    The source's partition is declared or not.
     """
     events, asked = lake(spark, place)
     day = datetime(2024, 2, 28)  # noqa: DTZ001 naive UTC

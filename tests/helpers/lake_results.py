@@ -1,5 +1,6 @@
-"""Dated tables of Delta and Iceberg, for the job of `lake_job.py`: values of every type, and what
-runs that are killed, late or not alone leave.
+"""Dated tables of Delta and Iceberg, for the job of `lake_job.py`.
+
+They hold values of every type, and what runs that are killed, late or not alone leave.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def of_kinds(spark: ibis.BaseBackend) -> Join:
 
 
 def kinds(spark: ibis.BaseBackend, places: dict[str, str]) -> dict[str, Any]:
-    """By format: whether what a table holds is the plain backfill's, which days it has, and the
-    commits of a second run.
+    """Compare, by format, what a table holds with the plain backfill.
+
+    The answer also has the days that the table has, and the commits of a second run.
     """
     join = of_kinds(spark)
     want = values(backfill(join))
@@ -239,8 +241,9 @@ def steps(spark: ibis.BaseBackend, catalog: str, kind: str, *, everything: bool)
 
 
 def not_alone(runs: Runs) -> list[str]:
-    """What two runs are refused with that began together, the second's commit being in the table
-    when the first one's step ends.
+    """Return what two runs are refused with that began together.
+
+    The second run's commit is in the table when the first run's step ends.
     """
     late, there = runs.run(), runs.run()
     # a step, in parts
@@ -259,8 +262,9 @@ def not_alone(runs: Runs) -> list[str]:
 
 
 def swapped(runs: Runs) -> dict[str, Any]:
-    """A changed definition, built beside the table: what readers see until its commit, and after a
-    kill between that and the ledger.
+    """Return what readers see while a changed definition is built beside the table.
+
+    They look until its commit, and after a kill between the commit and the ledger.
     """
     lake = runs.run()
     built = lake.building(OTHER)
@@ -296,8 +300,9 @@ def maintained(runs: Runs) -> str:
 
 
 def life(spark: ibis.BaseBackend, catalog: str, kind: str) -> dict[str, Any]:
-    """By what happened to its left or its definition: whether a table is the plain backfill then,
-    and what was warned of.
+    """Return whether a table is the plain backfill, and the warnings.
+
+    There is one answer for each thing that happened to the table's left or its definition.
     """
     session, place = spark._session, f"{catalog}.of_{kind}.lived"  # noqa: SLF001
     session.sql(

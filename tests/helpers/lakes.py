@@ -1,5 +1,6 @@
-"""A Spark that Delta and Iceberg have builds for, and their jars, for tests: an environment of its
-own, from the registries that pip and Maven are set to.
+"""A Spark that Delta and Iceberg have builds for, and their jars, for tests.
+
+It is an environment of its own, from the registries that pip and Maven are set to.
 """
 
 from __future__ import annotations

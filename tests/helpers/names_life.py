@@ -1,5 +1,6 @@
-"""A definition whose every name is chosen by its caller, taken through all that can be done with
-one: the values of each stage, without names.
+"""A definition whose every name the caller chooses, taken through all that can be done with it.
+
+Each stage gives its values, without names.
 """
 
 from __future__ import annotations
@@ -149,8 +150,9 @@ def offline(con, n, tag, plans=("pairs", "kernel")):
 
 
 def looked_at(con, n, tag, *, whole=True):
-    """A preview of the join and, of the `whole`, of the group-by, each of their panels, and what
-    guards find.
+    """Return what a preview of the join, each of its panels and the guards find.
+
+    With `whole`, the group-by is previewed too.
     """
     join = definition(con, n, tag)
     summed = f"{join.name[:-2]}_g_{n['summed']}_3d"

@@ -227,7 +227,9 @@ def near_count(got, xs, error):
 
 
 def near_rank(got, xs, q, error):
-    """One of the values, with at most q of all below it, give or take the bound, and at least q not
+    """Say whether `got` is one of the values, at rank `q` within the bound.
+
+    At most `q` of all values lie below it, give or take the bound, and at least `q` do not lie
     above it.
     """
     below, upto = (sum(f(x, got) for x in xs) / len(xs) for f in (float.__lt__, float.__le__))

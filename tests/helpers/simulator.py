@@ -1,5 +1,6 @@
-"""A shop whose serving goes wrong on purpose: one user a fault, through the real updater's write
-path, uploads and store.
+"""A shop whose serving goes wrong on purpose, with one user for each fault.
+
+It goes through the real updater's write path, uploads and store.
 """
 
 from __future__ import annotations
@@ -162,8 +163,9 @@ class Shop:
         return upload(NAME, self.store, end=end, allow_deletes=True, on=self.con)
 
     def stream(self, topic, rows, *, partition=0, appended=None):
-        """One batch of messages, as the updater writes it: decoded, made rows, committed with its
-        offsets, marked visible.
+        """Write one batch of messages, as the updater writes it.
+
+        The messages are decoded, made rows, committed with their offsets, and marked visible.
         """
         self.plans[:] = self.plans or [plan_of(self.join)]
         mine = [g for g in self.plans[0].group_bys if g.topic and g.topic.name == topic]
@@ -371,8 +373,9 @@ def run(store, faults=FAULTS, con=None):
 
 
 def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
-    """A shop whose events stream in while requests are answered, as of now: afterwards the
-    warehouse has them all.
+    """Run a shop whose events stream in while requests are answered, as of now.
+
+    Afterwards the warehouse has all the events.
     """
     names = [f"u{i}" for i in range(people)]
     shop = Shop.opened(store, names)

@@ -1,5 +1,6 @@
-"""A live page in a browser without a kernel: its real script and its real subject, with a stand-in
-for the widget's model between them.
+"""A live page in a browser without a kernel: its real script and its real subject.
+
+A stand-in for the widget's model is between them.
 """
 
 from __future__ import annotations

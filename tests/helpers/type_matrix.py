@@ -1,5 +1,6 @@
-"""Every reduction against every input type that it takes: one generated history with a column of
-each type, and what the oracle says of it.
+"""Every reduction against every input type that it takes.
+
+One generated history has a column of each type, and the oracle says what each reduction gives.
 """
 
 from __future__ import annotations

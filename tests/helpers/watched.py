@@ -1,5 +1,6 @@
-"""A served join whose log has a known history: two days that are as the training set, then half a
-day of other customers, and events that came late.
+"""A served join whose log has a known history.
+
+Two days are as the training set; then come half a day of other customers, and events that are late.
 """
 
 from __future__ import annotations

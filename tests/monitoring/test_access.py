@@ -244,8 +244,9 @@ def missing(wanted: list[str], there: list[str]) -> list[str]:
 def test_a_page_whose_style_or_script_is_taken_out_reads_in_order_and_offers_nothing(
     browser, pages, how
 ):
-    """V1: on GitHub, nbviewer and in a book: every word that stands on the page, in its order, and
-    no control that does nothing.
+    """V1: a page without its style or script keeps every word, in its order.
+
+    GitHub, nbviewer and a book take them out. No control stays that does nothing.
     """
     found = {}
     for name, html in pages.items():

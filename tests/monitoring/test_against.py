@@ -1,5 +1,6 @@
-"""What answers are held against: the tile before, the same hours of another day, the warehouse's
-values; each by the scores of the tiles themselves.
+"""The references that answers are held against, each by the scores of the tiles themselves.
+
+They are the tile before, the hours of another day, and the warehouse's values.
 """
 
 from __future__ import annotations
@@ -238,8 +239,9 @@ def test_a_group_by_alone_is_scored_by_bins_of_its_first_answers_frozen_as_soon_
 
 
 def test_findings_of_one_reference_are_not_those_of_another(store, join):
-    """N13: a page's status is of its reference's own findings, and of those that depend on none, as
-    what is null throughout.
+    """N13: a page's status is of its reference's own findings, and of those that depend on none.
+
+    A feature that is null throughout is a finding of the second kind.
     """
     sources, found = {"nulls": voids}, {}
     for word in ("training", "day", "offline"):

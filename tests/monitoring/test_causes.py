@@ -1,5 +1,7 @@
-"""Faults of the store or the code itself, answers of other definitions and times, and definitions
-of other shapes.
+"""Causes of differences that lie elsewhere than in late or changed events.
+
+They are faults of the store or the code, answers of other definitions and times, and definitions of
+other shapes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Classes and figures of values side by side: typed, null-safe, and by Chronon's names as Chronon
-has them.
+"""Classes and figures of values side by side: typed and null-safe.
+
+By Chronon's names they are as Chronon has them.
 """
 
 from __future__ import annotations

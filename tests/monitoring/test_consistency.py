@@ -1,5 +1,6 @@
-"""Consistency: every planted fault is called by its cause, and where nothing is wrong nothing is
-found.
+"""Consistency finds every planted fault by its cause.
+
+Where nothing is wrong, nothing is found.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The dashboard: its numbers are those of drift and consistency, and its page is whole, small, safe
-and usable.
+"""The dashboard: its numbers are those of drift and consistency.
+
+Its page is whole, small, safe and usable.
 """
 
 from __future__ import annotations
@@ -468,8 +469,9 @@ def test_the_figure_has_the_bins_and_the_score(shown):
 
 
 def many(count):
-    """A board of many features, each with a week of tiles: noise in drift and nulls, a rare
-    difference, and one in fifty that is not well.
+    """Make a board of many features, each with a week of tiles.
+
+    Drift and nulls are noise, differences are rare, and one feature in fifty is not well.
     """
     times, chance = tuple(range(0, 28 * 21_600_000_000, 21_600_000_000)), np.random.default_rng(1)
 

@@ -1,5 +1,6 @@
-"""Notebook 06 in a real JupyterLab: the dashboard is looked through by keyboard, computed anew, and
-stays readable without a kernel.
+"""Notebook 06 in a real JupyterLab: the dashboard, used by keyboard and computed anew.
+
+It stays readable without a kernel.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Freshness of a real store that the real write path filled: frozen, dead, missing, skewed, quiet
-and broken are told apart.
+"""Freshness of a real store that the real write path filled.
+
+It distinguishes frozen, dead, missing, skewed, quiet and broken features.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""N13 and C10: what was not judged is not ok, and what failed and is kept is told, on every surface
-that shows it.
+"""N13 and C10: what was not judged is not ok, and a failure that is kept is reported.
+
+This holds on every surface that shows it.
 """
 
 from __future__ import annotations
@@ -80,8 +81,9 @@ GREY, GOOD = "not judged", {"ok", "fresh"}
 
 
 def figure(rule, state):
-    """A figure of a rule's kind: not told, of too few rows, of long ago, beyond its threshold, or
-    well below it.
+    """Return a figure of a rule's kind in the given state.
+
+    It has no value, is of too few rows, of long ago, beyond its threshold, or well below it.
     """
     if state == "few" and not rule.least:
         return None
@@ -100,8 +102,9 @@ def figure(rule, state):
 
 
 def surfaces_of(findings, tmp_path):
-    """What every surface of findings says of them: words, counts, truth, exit code, and the numbers
-    that Prometheus gets.
+    """Return what every surface of findings says of them.
+
+    That is words, counts, truth, exit code, and the numbers that Prometheus gets.
     """
     found = Pass("spend_v1", T, findings, (), {})
     marks = Marks(("spend_v1",), T - timedelta(days=2), T, (), (), (), (), {}, (), (), {})
@@ -787,9 +790,7 @@ def test_a_feature_that_is_null_in_every_answer_is_an_alert_though_its_newest_ti
 def test_answers_of_one_time_are_one_newest_whatever_the_order_of_their_keys(
     store, table, nulls_last
 ):
-    """N13: one request for 90 known keys and 40 unknown ones is no feature that is null in every
-    answer.
-    """
+    """N13: one request for 90 known and 40 unknown keys does not make a feature null throughout."""
     known, unknown = [{"user_id": "a"}] * 90, [{"user_id": f"new{i}"} for i in range(40)]
     with served(
         store, table("one_request", [T - timedelta(hours=i) for i in range(1, 9)], [1] * 8)

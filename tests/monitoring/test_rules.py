@@ -1,5 +1,6 @@
-"""Rules: monotone, calm by hysteresis and persistence, the same whatever the order and however
-often.
+"""Rules are monotone, and calm by hysteresis and persistence.
+
+Neither the order nor the number of their runs changes what they give.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Answers of every type that is served: logged, recomputed and replayed without a difference, and
-with one where one was planted.
+"""Answers of every type that is served, logged, recomputed and replayed.
+
+They show no difference, but for one that was planted.
 """
 
 from __future__ import annotations

@@ -156,8 +156,9 @@ def test_a_name_that_was_unpublished_in_between_is_not_brought_back_unseen(store
 
 
 def test_a_history_that_was_there_and_has_gone_is_not_taken_for_there(store, con):
-    """A proposal that uploads nothing, since a group-by is stored for another join, would serve an
-    empty table.
+    """A proposal that uploads nothing is refused once the table that it relies on is dropped.
+
+    It uploads nothing since a group-by is stored for another join, and would serve an empty table.
     """
     group_by = spend(con)
     publish(joined(con, group_by, "one_v1"), store, confirm=True, end=DAY)

@@ -1,5 +1,6 @@
-"""Features of all time in a store that forgets: what lies before the horizon is told by a state,
-whoever brings it again.
+"""Features of all time in a store that forgets.
+
+A state tells what lies before the horizon, whoever brings it again.
 """
 
 from __future__ import annotations

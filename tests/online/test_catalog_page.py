@@ -1,5 +1,6 @@
-"""The catalog of a store: what it says of what is there, finds, and shows, as text and in a real
-browser without script.
+"""The catalog of a store: what it says of its entries, finds, and shows.
+
+It is held as text and in a real browser without script.
 """
 
 from __future__ import annotations
@@ -111,8 +112,9 @@ def returns_v2(**more):
 
 @pytest.fixture(scope="module")
 def shop(place, warehouse):
-    """The quickstart's join and a next version of it, the second one owned, described and tagged,
-    the first one fetched.
+    """The quickstart's join, which was fetched, and a next version of it.
+
+    The second one is owned, described and tagged.
     """
     store = place("catalog_shop", sample=1.0)
     publish(quickstart.training_set, store, on=warehouse, end="2023-12-01", confirm=True)
@@ -506,8 +508,9 @@ def test_what_another_version_of_the_package_published_is_named_and_hides_nothin
 
 @pytest.fixture
 def place_of_fetches(many):
-    """Two entries of the store, of which two answers of a quarter of the keys were logged, and one
-    that failed.
+    """Two entries of the catalog, of published names whose answers were logged.
+
+    Of the first, two answers of a quarter of the keys were logged; of the second, one that failed.
     """
     logged = """insert into workbench.served (request, number, name, plan, hash, at, served, took, client, share, reason, keys, context, features, errors, parts)
         select %s, n, %s, p.id, p.hash, 0, now(), 1, 'python', %s, %s, '{}', '{}', '{}', '{}', '{}' from workbench.plans p, generate_series(1, %s) n where p.name = %s"""

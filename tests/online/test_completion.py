@@ -1,5 +1,6 @@
-"""Field report 4: Tab in `fetch(store, "` offers published names, by IPython's own completer, which
-JupyterLab asks too.
+"""Field report 4: Tab in `fetch(store, "` offers published names.
+
+The names come by IPython's own completer, which JupyterLab asks too.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""N3: what Debezium writes of decimals, dates and times, and Avro keys, becomes the table's values,
-with the schema beside a message or without.
+"""N3: what Debezium writes of decimals, dates and times, and Avro keys, becomes the table's values.
+
+The schema stands beside a message or not.
 """
 
 from __future__ import annotations

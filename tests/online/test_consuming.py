@@ -1,5 +1,6 @@
-"""The consumer against a real broker: partitions that come and go in the middle of polls (semantics
-rule 21).
+"""The consumer against a real broker (semantics rule 21).
+
+Partitions come and go in the middle of polls.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ def topic(admin, partitions):
 
 
 def settled(counts, members, turn, seconds=60):
-    """The partitions of each, polled in turns of so many seconds until each has as many as it
-    should.
+    """Return the partitions of each member once each has as many as it should.
+
+    Members poll in turns of so many seconds.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end and counts != [len(m.positions) for m in members]:
@@ -79,8 +81,9 @@ def test_a_join_that_outlasts_its_poll_is_finished_by_a_later_one(admin, member,
 
 
 def test_a_join_that_ends_while_nobody_polls_is_not_begun_anew(admin, member):
-    """C8: its answer was thrown away, so that a member that polled at unlucky moments had no
-    partition for ever.
+    """C8: a member that polls at unlucky moments still gets its partitions.
+
+    The answer to its join was thrown away, so that it had no partition for ever.
     """
     name = topic(admin, 2)
     one = member(name, name)

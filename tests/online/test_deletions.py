@@ -1,5 +1,6 @@
-"""N11: an upload that takes away more than a share of a group-by's rows or keys stops before
-anybody sees it, and says so (rule 20).
+"""N11: an upload that removes more than a share of a group-by's rows or keys stops (rule 20).
+
+It says so, and stops before anybody sees it.
 """
 
 from __future__ import annotations
@@ -359,8 +360,9 @@ def test_publish_and_rollback_stop_alike_and_the_command_says_two(served, store,
 
 
 def test_a_rollback_from_an_emptied_table_brings_nothing_empty_back(con, store):
-    """The earlier version's rows are gone by then, so that its upload is a first one, which takes
-    nothing away by itself.
+    """The earlier version's upload is a first one, which removes nothing by itself.
+
+    Its rows are gone by then.
     """
     put(con, events(10, 10))
     publish(spend(con), store, confirm=True, end=DAY)
@@ -496,8 +498,10 @@ def _batches(rows, identified):
 
 
 def _beyond(before, after, streamed, most, identified):
-    """Whether more rows or keys go than may: of rows that messages brought too all that differ, of
-    others those whose key and hour have fewer.
+    """Say whether more rows or keys go than may.
+
+    Of rows that messages brought too, all that differ count; of others, those whose key and hour
+    have fewer.
     """
     old, new, sent = Counter(_told(before)), Counter(_told(after)), Counter(_told(streamed))
     gone = old - new
@@ -603,8 +607,9 @@ def test_keys_that_creep_away_stop_too(served, store):
 
 
 def test_an_entity_that_creeps_away_or_loses_snapshots_for_others_stops(con, store):
-    """N11, rule 6: held against the most rows that were in force, and by which snapshots there are,
-    not by how many.
+    """N11, rule 6: an entity is held against the most rows that were in force.
+
+    Its snapshots are compared by which there are, not by how many.
     """
 
     def snapshots(*each):

@@ -1,5 +1,6 @@
-"""N1: a topic's encoding is part of identity: the same events by table and topic count once, or
-publishing is refused (rule 21).
+"""N1: a topic's encoding is part of identity (rule 21).
+
+An event that comes by table and by topic counts once, or publishing is refused.
 """
 
 from __future__ import annotations
@@ -72,8 +73,10 @@ FULL = {
 
 
 def events():
-    """Events of two keys: full ones, nulls, equal ones, ones that a millisecond or a second holds
-    both, ones before 1970.
+    """Return events of two keys.
+
+    There are full ones, nulls, equal ones, ones within one millisecond or one second, and ones
+    before 1970.
     """
     steps = [0, 1, 400, 999, 543_210, 1_000_000, 86_400_000_000, -(2**50)]
     made = [
@@ -455,8 +458,9 @@ def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_proposal_without_a_topic_makes_rows_wherever_the_table_is(store, tmp_path, source):
-    """Rule 21: a newcomer's file could not be published, since its rows were sought under the name
-    that Ibis gave it.
+    """Rule 21: a newcomer's file could not be published.
+
+    Its rows were sought under the name that Ibis gave it.
     """
     table = SOURCES[source](placed(tmp_path))
     reductions = [*trailing(days(3), table.count()), table.i.last()]
@@ -474,8 +478,9 @@ def test_a_proposal_without_a_topic_makes_rows_wherever_the_table_is(store, tmp_
 
 
 def test_a_proposal_says_at_what_precision_events_meet(store):
-    """N1: 'streamed row expression equals batch' sends rows through the topic's encoding, and the
-    proposal says where it tells less.
+    """N1: the proposal says where the topic's encoding tells less than the table.
+
+    Its check 'streamed row expression equals batch' sends rows through that encoding.
     """
     group_by, _ = definition(CON, {}, name="proposed_v1")
 

@@ -1,5 +1,7 @@
-"""N3: messages that are not the row itself: Debezium's envelope, columns of keys and headers, other
-names, and what no row comes of.
+"""N3: messages that are not the row itself.
+
+They are Debezium's envelope, columns of keys and headers, other names, and messages that give no
+row.
 """
 
 from __future__ import annotations

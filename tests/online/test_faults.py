@@ -1,5 +1,6 @@
-"""What happens to a store when things break: servers restarted, uploads killed, disks full, two
-writers at once; what is lost is counted, and is 0.
+"""What happens to a store when things break; what is lost is counted, and is 0.
+
+Servers restart, uploads are killed, disks are full, and two writers work at once.
 """
 
 from __future__ import annotations

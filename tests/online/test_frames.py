@@ -1,5 +1,6 @@
-"""Several answers as pandas and Arrow: their types are the definition's, whatever the batch is
-(field report 4).
+"""Several answers as pandas and Arrow (field report 4).
+
+Their types are the definition's, whatever the batch is.
 """
 
 from __future__ import annotations

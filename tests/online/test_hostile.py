@@ -1,5 +1,6 @@
-"""Hostile names, keys and texts: each is served as it is or refused in a sentence, and nothing is
-left half done.
+"""Hostile names, keys and texts: each is served as it is or refused in a sentence.
+
+Nothing is left half done.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Keys with many events: the totals that stand for their days give what the events give, and a
-fetch of them stays small.
+"""Keys with many events: daily totals give what the events give.
+
+A fetch of such a key stays small.
 """
 
 from __future__ import annotations
@@ -182,8 +183,9 @@ def held(store, con, group_by, events, rng):
 
 
 def held_in_vain(connection, plan):
-    """How many pairs of a tile and an event, or of a day and a tile, are looked at and thrown away
-    while all are made anew.
+    """Count the pairs that Postgres looks at and throws away while all totals are made anew.
+
+    A pair is of a tile and an event, or of a day and a tile.
     """
 
     def below(node):

@@ -1,5 +1,7 @@
-"""C8, C13: Kafka's final errors end an updater with a sentence, a topic's own trouble stops that
-topic alone, codecs are read.
+"""C8, C13: Kafka's errors, a topic's own trouble, and codecs.
+
+A final error ends an updater with a sentence, a topic's own trouble stops that topic alone, and
+codecs are read.
 """
 
 from __future__ import annotations
@@ -181,8 +183,9 @@ def damaged(_):
 def test_messages_that_cannot_be_uncompressed_stop_no_other_topic(
     store, kafka, duck, monkeypatch, broken, words
 ):
-    """C8: whose they are is known where they are found, however short the poll and whatever was
-    read before.
+    """C8: the topic of such messages is known where they are found.
+
+    That holds however short the poll is and whatever was read before.
     """
     for what, instead in broken.items():
         monkeypatch.setattr(what, instead)

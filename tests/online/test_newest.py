@@ -93,8 +93,10 @@ TWINS = pa.schema(
 
 
 def facts(number=40):
-    """Facts as a table has them: microseconds, doubles of all digits, decimals of four, and texts
-    of which every other has an accent.
+    """Return facts as a table has them.
+
+    They have microseconds, doubles of all digits, decimals of four, and texts of which every other
+    has an accent.
     """
     made = [
         {
@@ -207,9 +209,7 @@ def test_what_topic_and_table_really_tell_is_held_side_by_side(duck, case):
 
 
 def test_events_that_share_a_key_and_a_day_by_nature_are_no_doubt(duck):
-    """N1: of a table of days, with many rows of a key and a day each, a message is no row told
-    otherwise.
-    """
+    """N1: a table of days has many rows of a key and a day, so no message is a changed row."""
     rows = [
         {"user_id": str(i % 2), "ts": NOW.replace(tzinfo=None) - timedelta(days=i % 3), "amt": i}
         for i in range(60)

@@ -1,5 +1,6 @@
-"""C6: through PgBouncer, with and without its support for prepared statements, nothing fails and
-nothing is wrong.
+"""C6: through PgBouncer nothing fails and nothing is wrong.
+
+It is tried with and without PgBouncer's support for prepared statements.
 """
 
 from __future__ import annotations

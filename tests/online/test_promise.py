@@ -1,5 +1,6 @@
-"""The promise: whatever was uploaded and streamed, in whatever order and however often, a fetch is
-the row that a backfill gives (rules 19 and 21).
+"""The promise: a fetch is the row that a backfill gives (rules 19 and 21).
+
+It holds whatever was uploaded and streamed, in whatever order and however often.
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ STORED = cases.EVENTS.append(pa.field("uid", pa.int64()))
 
 @frozen
 class Delivery:
-    """Which events the table has at each upload, which are messages, and in which order it all
-    happens.
-    """
+    """The events that each upload's table has, the messages, and the order of all of it."""
 
     uploads: tuple[tuple[bool, ...], ...]  # by upload, by event (cycled)
     streamed: tuple[bool, ...]
@@ -164,8 +163,9 @@ def told(event, delivery):
 
 
 def schedule(events, delivery):
-    """What happens in order: ("upload", its events, its end), ("batch", its messages' events, its
-    number).
+    """Yield what happens, in order.
+
+    An item is ("upload", its events, its end) or ("batch", its messages' events, its number).
     """
     messages, uploads, ends, cut, turn, n = (
         taken(events, delivery.streamed),
@@ -186,10 +186,10 @@ def schedule(events, delivery):
 
 
 def known(events, delivery):
-    """The events that the store knows at the end: of one id each, else of each content as the topic
-    tells it the larger number (rule 21).
+    """Return the events that the store knows at the end (rule 21).
 
-    What the table had is as the table has it, what only messages brought is as they tell it.
+    Of each id there is one, else of each content as the topic tells it the larger number. What the
+    table had is as the table has it; what only messages brought is as they tell it.
     """
     same = (lambda e: e["uid"]) if delivery.identified else (lambda e: content(told(e, delivery)))
     # by identity, in order: [event, whether the table has it, how many messages brought it]
@@ -271,8 +271,9 @@ def kept(plan, delivery):
 
 
 def deliver(store, plan, join, con, events, delivery):
-    """Upload and stream, by turns, as the updater and the uploader do: messages are written and
-    read as the topic's are.
+    """Upload and stream, by turns, as the updater and the uploader do.
+
+    Messages are written and read as the topic's are.
     """
     (group_by,) = plan.group_bys
     row_level, cut = batch_writer.RowLevel(group_by), 0
@@ -310,8 +311,9 @@ def check(store, con, case, delivery, *, backfilled=True):
 
 
 def check_each(store, con, case, delivery, *, backfilled):
-    """Every left row's fetch, alone and with the others, is the oracle's, and the backfill's where
-    that is asked too.
+    """Check that every left row's fetch, alone and with the others, is the oracle's.
+
+    It is also the backfill's, with `backfilled`.
     """
     events = [e | {"uid": i} for i, e in enumerate(case.events)]
     tables = [

@@ -1,5 +1,6 @@
-"""Publishing: what is refused and how, what is written, shared, dropped and brought back, and the
-SQL function.
+"""Publishing: what is refused and how, and what is written, shared, dropped and brought back.
+
+The SQL function is tested here too.
 """
 
 from __future__ import annotations
@@ -229,8 +230,10 @@ def test_unstated_accuracy_without_a_topic_is_refused_with_the_rows_that_it_chan
 
 
 def test_an_unstated_accuracy_of_many_rows_is_refused_without_a_count(store, con):
-    """A newcomer's 200,000 bookings were computed twice, for 80 seconds without a word, to say what
-    to add.
+    """An unstated accuracy is refused without counting.
+
+    A newcomer's 200,000 bookings were computed twice, for 80 seconds without a word, only to say
+    what to add.
     """
     many = ibis.range(60_000).unnest().name("n").as_table()
     table = con.create_table("many", many.mutate(user=_.n % 7, ts=ibis.timestamp("2023-11-01")))

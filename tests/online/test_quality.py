@@ -1,5 +1,6 @@
-"""Data-quality checks: declared in Ibis, asked in one scan on every engine, an upload refused by
-those that do not hold, and all of it kept.
+"""Data-quality checks: declared in Ibis, and computed in one scan on every engine.
+
+An upload is refused by checks that do not hold, and every result is kept.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What a person sees of a proposal and of a receipt: as text, and in a real browser, without script
-and without a network.
+"""What a person sees of a proposal and of a receipt.
+
+They are held as text, and in a real browser, without script and without a network.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def shown(store, tmp_path_factory):
-    """A proposal of what is new, its receipt, a proposal of the same again, and one of a next
-    version.
-    """
+    """A proposal of what is new, its receipt, one without a change, and one of a next version."""
     con = ibis.duckdb.connect()
     samples.load(con, samples.write(tmp_path_factory.mktemp("shop")))
     new = publish(quickstart.training_set, store, on=con, end="2023-12-01")

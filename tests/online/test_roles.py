@@ -63,9 +63,7 @@ ROLES = "select quote_ident(rolname) from pg_roles where rolname !~ '^workbench_
 
 @pytest.fixture
 def database(request):
-    """The URL of a new database, of which nobody has made a store, and the means to run SQL there
-    as the superuser.
-    """
+    """The URL of a new database, in which nobody has made a store, for the superuser."""
     url = request.getfixturevalue(getattr(request, "param", "wheel_server"))
     with psycopg.connect(url, autocommit=True) as con:
         con.execute("drop database if exists roles with (force)")

@@ -1,5 +1,6 @@
-"""Sketches that are served: of the same values the same sketch as a backfill's, and no column of
-the SQL function.
+"""Sketches that are served.
+
+Equal values give the sketch of a backfill, and the SQL function has no column of them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""N5 to N7, C1, rules 8 to 12, 19 and 21: every reduction over every input type that a store keeps,
-fetched, is the oracle's.
+"""Every reduction over every input type that a store keeps, fetched, is the oracle's.
+
+Items N5 to N7 and C1, rules 8 to 12, 19 and 21.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ BY_POSTGRES = [
 
 @contextmanager
 def served(store, con, kind):
-    """The type's group-by: of its events those before 2023-11-30 came by the table, those since two
-    days before by the topic, where it carries them.
+    """Serve the type's group-by.
+
+    The table brings its events before 2023-11-30; the topic brings those since two days before
+    that, where it carries the type.
     """
     table = matrix.loaded(con, [kind])
     by_topic = kind.name not in (*NOT_CARRIED, *ENDLESS)

@@ -1,5 +1,6 @@
-"""The HTTP service under load, while it is stopped, and while its Postgres comes and goes: errors
-are errors, and nothing is dropped or wrong.
+"""The HTTP service under load, while it is stopped, and while its Postgres comes and goes.
+
+Errors are errors, and nothing is dropped or wrong.
 """
 
 from __future__ import annotations
@@ -252,8 +253,9 @@ def test_workers_stop_when_their_parent_is_gone(home):
 
 
 def children(pid):
-    """The processes that serve: those that import the service, not the one that tracks their shared
-    memory.
+    """Return the processes that serve: those that import the service.
+
+    The process that tracks their shared memory is not among them.
     """
     found = []
     for place in Path("/proc").glob("[0-9]*"):

@@ -257,8 +257,9 @@ def test_a_database_that_is_not_utf8_is_refused_in_a_sentence(system_server):
 
 
 def test_a_policy_never_hides_rows_quietly(system_server, duck):
-    """N2: `row_security`; a reader whom a policy keeps from rows is told so, and given no smaller
-    number.
+    """N2: with `row_security`, a reader whom a policy keeps from rows gets an error.
+
+    The reader is given no smaller number.
     """
     with psycopg.connect(system_server, autocommit=True) as con:
         con.execute("drop database if exists policed")

@@ -201,8 +201,9 @@ def test_the_lines_of_a_receipt_are_these(spaced):
 
 @pytest.mark.slow
 def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
-    """N14's kind: the dashboard and the undo of a name that Python and SQL keep for themselves,
-    after the fetches.
+    """N14: a name that Python and SQL keep for themselves has lines that run too.
+
+    They are the dashboard's and the undo's, after the fetches.
     """
     table = ibis.memtable({'it\'s "a" key': ["x'; y"], "v": [1]})
     group_by = GroupBy(

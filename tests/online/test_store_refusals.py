@@ -138,8 +138,9 @@ def test_several_hosts_are_tried_and_the_one_that_may_write_is_chosen(guarded):
 
 @pytest.fixture
 def starting():
-    """The URL of a server that takes no connections yet, as one that starts does, and what lets it
-    take them.
+    """The URL of a server that takes no connections yet, as one that starts does.
+
+    It also yields what lets the server take them.
     """
     binaries = next(programs.places())
     with services.postgres(binaries) as (place, data):

@@ -1,5 +1,6 @@
-"""The store on the system's own Postgres, whose version is another, and in a database whose texts
-compare by a language.
+"""The store on the system's own Postgres, whose version is another.
+
+One database compares texts by a language.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""How topics stand: their trouble, dead letters, and what came on them, as freshness and monitors
-read it (N3, C8, C10).
+"""How topics stand, as freshness and monitors read it (N3, C8, C10).
+
+That is their trouble, dead letters, and what came on them.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ def stands(store, name=TOPIC):
 
 
 def test_a_message_without_key_or_time_is_a_dead_letter_that_names_what_it_has(store, duck):
-    """N3: Debezium's envelope, upper-case names, an empty object: no event can come of them, and
-    none is taken as applied.
+    """N3: no event can come of such a message, and none is taken as applied.
+
+    It is Debezium's envelope, has upper-case names, or is an empty object.
     """
     bare = [
         b"{}",

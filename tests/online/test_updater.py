@@ -1,5 +1,6 @@
-"""The updater against a real broker and a real Postgres: every event once, whatever happens between
-(semantics rule 21).
+"""The updater against a real broker and a real Postgres (semantics rule 21).
+
+Every event counts once, whatever happens between.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""What goes wrong around an updater: other updaters, lost messages, transactions, odd times,
-missing topics, a broker that is away.
+"""What goes wrong around an updater.
+
+That is other updaters, lost messages, transactions, odd times, missing topics, and a broker that is
+away.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Every kind of feature, held fetch by fetch (one key, many keys, the SQL function) against the
-backfill, typed (rules 9 to 17 and 19).
+"""Every kind of feature, held fetch by fetch against the backfill (rules 9 to 17 and 19).
+
+A fetch takes one key, many keys, or goes by the SQL function; values are compared with their types.
 """
 
 from __future__ import annotations
@@ -556,8 +557,9 @@ def test_a_sum_that_does_not_fit_is_an_error_of_its_part_alone(store, duck):
 
 @pytest.mark.parametrize("hot_from", [1, 1000], ids=["hot", "cold"])
 def test_the_error_of_a_part_names_each_feature_that_fails(store, duck, monkeypatch, hot_from):
-    """Rules 11 and 22: of features, maps and derivations, of signed and unsigned sums, also where a
-    hot key's are made together.
+    """Rules 11 and 22: features, maps, derivations, and signed and unsigned sums are named.
+
+    They are named also where a hot key's are computed together.
     """
     monkeypatch.setattr(hot_keys, "HOT", hot_from)
     types = {

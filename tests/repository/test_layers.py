@@ -47,8 +47,9 @@ def package_of(name):
 
 
 def modules_of(package):
-    """The files of a layer, but for the package's own, whose public names are of all layers and
-    lazy.
+    """Return the files of a layer.
+
+    The package's own file is left out: its public names are of all layers and lazy.
     """
     found = [
         path

@@ -1,5 +1,6 @@
-"""Each bound and work-around that another project's state forces: a test here fails when it can go,
-and says which line to delete.
+"""Each bound and work-around that another project's state forces.
+
+A test here fails when one of them can go, and says which line to delete.
 """
 
 from __future__ import annotations
@@ -111,8 +112,10 @@ def test_nanoseconds_are_truncated_toward_1970_on_duckdb(duck):
 
 
 def test_blanks_are_other_letters_on_spark():
-    """Delete texts._strip when Ibis writes \\v and \\f so that Spark reads them, and its lstrip()
-    takes off more than spaces; and operations.CONTROL.
+    """Delete texts._strip and operations.CONTROL when this fails.
+
+    Ibis then writes \\v and \\f so that Spark reads them, and its lstrip() takes off more than
+    spaces.
     """
     t = ibis.table({"s": "string"}, name="t")
 
@@ -121,8 +124,9 @@ def test_blanks_are_other_letters_on_spark():
 
 
 def test_a_list_is_not_counted_from_its_end_on_spark():
-    """Delete the negative half of texts._index when Ibis compiles list[-1] for Spark, which takes
-    it for list[-1 + 1].
+    """Delete the negative half of texts._index when Ibis compiles list[-1] for Spark.
+
+    Spark now takes it for list[-1 + 1].
     """
     t = ibis.table({"a": "array<int64>"}, name="t")
 
@@ -138,8 +142,9 @@ def test_a_list_is_not_counted_from_its_end_on_spark():
     ],
 )
 def test_spark_lacks_what_is_written_out_for_it(made, rewrite):
-    """Delete that rewrite of normal.py when Ibis compiles the operation for Spark, if engines agree
-    then.
+    """Delete that rewrite of normal.py when Ibis compiles the operation for Spark.
+
+    Delete it only if engines agree then.
     """
     t = ibis.table({"t": "timestamp"}, name="t")
 
@@ -220,8 +225,9 @@ def test_the_wheel_of_postgres_makes_a_user_where_root_runs_it():
 
 
 def test_postgres_hands_out_maps_as_text_and_takes_only_texts_for_keys():
-    """Delete Postgres.given, Postgres.insert and jsonb.stored when Ibis fetches, inserts and stores
-    maps of any keys there.
+    """Delete Postgres.given, Postgres.insert and jsonb.stored when this fails.
+
+    Ibis then fetches, inserts and stores maps of any keys there.
     """
     t = ibis.table({"m": "map<string, int64>"}, name="t")
 
@@ -231,8 +237,9 @@ def test_postgres_hands_out_maps_as_text_and_takes_only_texts_for_keys():
 
 
 def test_postgres_chooses_a_list_from_a_rectangle_of_them():
-    """Delete Postgres.chosen when Ibis compiles argmax() of lists for Postgres to something else
-    than an element of an array.
+    """Delete Postgres.chosen when Ibis compiles argmax() of lists for Postgres in another way.
+
+    Ibis now compiles it to an element of an array.
     """
     t = ibis.table({"a": "array<int64>", "k": "int64"}, name="t")
 
@@ -266,8 +273,9 @@ def test_arrows_json_reader_makes_no_maps():
 
 
 def test_arrows_csv_reader_closes_a_quote_at_the_end_and_reads_numbers_of_base_16():
-    """Delete Csv.beyond when the first is refused, and the second reading of Csv.parsed when the
-    second is.
+    """Delete Csv.beyond when Arrow refuses the quote.
+
+    Delete the second reading of Csv.parsed when Arrow refuses numbers of base 16.
     """
     options = pyarrow.csv.ReadOptions(column_names=["n", "s"])
 

@@ -229,8 +229,9 @@ def test_edited_rows_are_seen_though_their_number_stays(con, edit):
 
 
 def test_rows_of_a_day_that_swap_what_a_column_has_are_seen(duck):
-    """N4: sums of the rows' checksums were the same for a part of such days, on each of which two
-    rows swap their texts here.
+    """N4: sums of the rows' checksums did not change for a part of such days.
+
+    On each of these days, two rows swap their texts.
     """
     duck.raw_sql(
         "create table kept as select timestamp '2024-01-01' + i // 2 * interval 1 day + i % 2 *"

@@ -143,8 +143,9 @@ def definitions():
 
 
 def test_hashes_are_those_of_the_golden_file():
-    """A hash that changes here makes every stored table stale and every published feature set
-    differ: do not.
+    """Do not change a hash here.
+
+    A changed hash makes every stored table stale and every published feature set differ.
     """
     assert json.loads(GOLDEN.read_text()) == {
         name: fingerprint(d) for name, d in definitions().items()

@@ -1,5 +1,6 @@
-"""C12: whatever a command is given that is broken, it says one sentence and ends with 2: no
-traceback, no driver's words for an error of ours.
+"""C12: whatever broken thing a command is given, it says one sentence and ends with 2.
+
+It shows no traceback, and no driver's words for an error of ours.
 
 CI takes each fault and each command once or twice; WORKBENCH_REFUSALS=1 takes every command with
 every fault on every engine.

@@ -1,5 +1,6 @@
-"""SQL of previews is written once a definition, and never stands for another one, or for rows that
-were.
+"""SQL of previews is compiled once a definition.
+
+It never stands for another definition, or for earlier rows.
 """
 
 from __future__ import annotations

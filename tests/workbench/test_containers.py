@@ -1,5 +1,6 @@
-"""Buckets, lists and maps as inputs, element-wise (semantics rules 14 and 15), and sums that must
-not wrap (rule 11).
+"""Buckets, and lists and maps as inputs, element-wise (semantics rules 14 and 15).
+
+Sums must not wrap (rule 11).
 """
 
 from __future__ import annotations

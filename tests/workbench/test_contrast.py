@@ -1,5 +1,6 @@
-"""V6 and N13: each coloured text can be read on each background that it may stand on, in every
-theme.
+"""Each coloured text is readable on each background that it may stand on, in every theme.
+
+Items V6 and N13.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What an author may declare, and the sentence that refuses the rest (semantics rules 1, 4, 6 to 9,
-17, 18).
+"""What an author may declare, and the sentence that refuses the rest.
+
+Semantics rules 1, 4, 6 to 9, 17 and 18.
 """
 
 from __future__ import annotations

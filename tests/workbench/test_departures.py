@@ -1,5 +1,6 @@
-"""N4: a left row stands once in a dated result, whatever became of it: moved to another time,
-deleted, forgotten by a left that keeps some days only.
+"""N4: a left row stands once in a dated result, whatever became of it.
+
+It moved to another time, was deleted, or was forgotten by a left that keeps some days only.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ def into(request, tmp_path):
 
 @pytest.fixture
 def filled(con, into):
-    """What fills the result from these left rows, (id, day) or (id, day, hour), and gives the ids
-    and days that it has.
+    """Return a function that fills the result from these left rows, and returns its ids and days.
+
+    A left row is (id, day) or (id, day, hour).
     """
 
     def fill(left, *span, named=True, largest=False, anew=True, **options):
@@ -169,8 +171,9 @@ def test_a_left_row_stands_once(con, filled, what):
 def test_every_engine_keeps_what_was_forgotten_and_adds_what_came_and_takes_out_what_moved(
     con, filled, into
 ):
-    """N4, rule 17: of the first day, of days whose sources lost rows, and of days that the left has
-    none of.
+    """N4, rule 17: this holds for the first day and for days whose sources lost rows.
+
+    It also holds for days that the left has no rows of.
     """
     if con.name == "pyspark" and not isinstance(into, str):
         pytest.skip("its tables are folders too")
@@ -311,8 +314,9 @@ class TestOnDuckDB:
         assert [(1, 2), (2, 2), (4, 3), (9, 2)] == got
 
     def test_rows_that_nothing_tells_apart_are_forgotten_while_new_ones_come(self, filled):
-        """A left of keys and times: each day's are the same but for their time, so that the new day
-        is no move of the old one.
+        """A left of keys and times, whose days differ only in their times.
+
+        The new day is no move of the old one.
         """
         filled([(0, d) for d in (2, 3, 4, 5)], named=False)
 

@@ -353,8 +353,9 @@ def test_the_snapshot_in_force_is_found_however_old_it_is(states, form, day, for
 
 @pytest.mark.parametrize("form", STATES)
 def test_one_days_left_reads_no_year_of_snapshots(states, monkeypatch, form):
-    """Issue 7b, item 3; a text is held against ISO dates by one look at that column, and a day that
-    is computed is in every row.
+    """Issue 7b, item 3: a text is held against ISO dates by one look at that column.
+
+    A day that is computed is in every row.
     """
     engine, looks = type(engine_of(states)), []
     for name in ("fetch", "keep"):

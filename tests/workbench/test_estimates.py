@@ -1,5 +1,6 @@
-"""Sketches in definitions (rule 13): every way a group-by can ask for one, against exact values
-within the stated bound.
+"""Sketches in definitions: every way a group-by can ask for one (rule 13).
+
+Each is held against exact values, within the stated bound.
 """
 
 from __future__ import annotations

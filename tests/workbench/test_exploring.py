@@ -1,5 +1,6 @@
-"""A live preview without a browser: what each request shows is what a backfill gives, at any time,
-after any other request.
+"""A live preview without a browser: each request shows what a backfill gives.
+
+This holds at any time, after any other request.
 """
 
 from __future__ import annotations
@@ -296,8 +297,9 @@ IDS = [f"0000000{i}-aaaa-4bbb-8ccc-00000000000{i}" for i in range(6)]
 
 
 def with_ids(con):
-    """A join by uuids, over events that have JSON beside them, and snapshots of what has a uuid of
-    its own.
+    """Return a join by uuids, over events that have JSON beside them.
+
+    Its entities are snapshots, of what has a uuid of its own.
     """
     events = pa.table(
         {

@@ -1,5 +1,6 @@
-"""The field's known quickstart: every golden value, exact and sawtooth (semantics rules 2, 3, 4, 6,
-10).
+"""The field's known quickstart: every golden value, exact and sawtooth.
+
+Semantics rules 2, 3, 4, 6 and 10.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ INTEGERS = ("sum", "count")
 
 
 def definitions(con, mode):
-    """The quickstart as the golden files have it: exact and temporal, or as the model system
-    computes it.
+    """Return the quickstart as the golden files have it.
+
+    It is exact and temporal, or as the model system computes it.
     """
     purchases, returns, users, checkouts = map(
         con.table, ("purchases", "returns", "users", "checkouts")

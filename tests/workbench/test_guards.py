@@ -1,5 +1,6 @@
-"""Guards while exploring: each fires on data made for it, names the rows, and is silent on clean
-data.
+"""Guards while exploring: each fires on data made for it, and names the rows.
+
+Each is silent on clean data.
 """
 
 from __future__ import annotations
@@ -623,8 +624,9 @@ def test_times_of_a_wrong_unit_are_told(duck):
 
 
 def labelled(label, n=60):
-    """As many users with one event each, a day before their left row, and what is to be predicted
-    of each.
+    """Return events and left rows of `n` users with one event each, and a label for each.
+
+    The event is a day before the user's left row.
     """
     rows = [event(i, user=f"u{i}", at=T + i * timedelta(minutes=7), n=i % 5) for i in range(n)]
     return rows, [

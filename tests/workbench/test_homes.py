@@ -1,5 +1,6 @@
-"""Views in other homes than JupyterLab, each for real in a browser (V1, V2, V3): executed and
-converted, papermill, Voila, marimo.
+"""Views in other homes than JupyterLab, each for real in a browser (V1, V2, V3).
+
+The homes are executed and converted notebooks, papermill, Voila and marimo.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The workbench where people use it: a real JupyterLab, the quickstart notebook, and a person's
-clicks and keys.
+"""The workbench where people use it: a real JupyterLab and the quickstart notebook.
+
+A person's clicks and keys drive it.
 """
 
 from __future__ import annotations

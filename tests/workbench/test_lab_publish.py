@@ -1,5 +1,6 @@
-"""Publishing from a cell in a real JupyterLab, against a real Postgres: checks tick off, the button
-publishes, the receipt tells the truth.
+"""Publishing from a cell in a real JupyterLab, against a real Postgres.
+
+Checks tick off, the button publishes, and the receipt tells the truth.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""N4, rule 17: whatever becomes of a left, a dated result is what a plain statement of the rule
-says: each of its rows once, and what it forgot.
+"""A dated result is what a plain statement of rule 17 says, whatever becomes of a left (N4).
+
+It has each of the left's rows once, and the rows that the left forgot.
 
 Generated lefts are forgotten from their beginning, by the day and by the hour, moved, deleted,
 doubled and added to, while events come late or are forgotten, over several runs, with and without

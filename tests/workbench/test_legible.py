@@ -1,5 +1,6 @@
-"""What cannot be seen, or acts on a terminal, is marked wherever keys, values and names are shown
-(S7).
+"""What cannot be seen, or acts on a terminal, is marked (S7).
+
+It is marked wherever keys, values and names are shown.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The conversation between a page and its kernel, without a browser: what is refused, what is
-superseded, and that nobody waits.
+"""The conversation between a page and its kernel, without a browser.
+
+Tests say what is refused, what is superseded, and that nobody waits.
 """
 
 from __future__ import annotations

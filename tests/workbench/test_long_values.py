@@ -1,5 +1,6 @@
-"""V4 and V7: values that are long, wide or tiny are cut wherever they are shown, and the whole one
-is at hand.
+"""V4 and V7: values that are long, wide or tiny are cut wherever they are shown.
+
+The whole value is at hand.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The cell magic `%%feature_set`, by a real IPython: what it runs, binds, shows, publishes and
-refuses.
+"""The cell magic `%%feature_set`, by a real IPython.
+
+Tests say what it runs, binds, shows, publishes and refuses.
 """
 
 from __future__ import annotations
@@ -207,8 +208,9 @@ def test_its_help_says_what_each_argument_is(shell):
 
 
 def test_a_line_to_copy_calls_a_definition_as_the_notebook_does(shell):
-    """N14: every printed line runs as it stands, also where a variable is not called as its
-    definition is.
+    """N14: every printed line runs as it stands.
+
+    It runs also where a variable has another name than its definition.
     """
     ran(shell, "training", DEFINED)
     mine = shell.user_ns["training"]

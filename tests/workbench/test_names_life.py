@@ -1,5 +1,6 @@
-"""C2, S7 and N14: whatever the columns and features are called, each value is what it is under
-plain names, from the definition to the monitor.
+"""Whatever the columns and features are called, each value is what it is under plain names.
+
+This holds from the definition to the monitor (C2, S7 and N14).
 
 CI takes the nastiest names at once through what differs by engine; WORKBENCH_NAMES=1 takes every
 name through everything, for an hour; WORKBENCH_NAMES=20 every twentieth choice of them.
@@ -70,8 +71,9 @@ STEPS = (
 
 
 def assignment(start):
-    """Names for all places at once: from `start` on every thirteenth, so that each is once in each
-    place.
+    """Return names for all places at once.
+
+    From `start` on it takes every thirteenth name, so that each is once in each place.
     """
     found, used = dict(PLAIN), set()
     for i, slot in enumerate(SLOTS):

@@ -1,5 +1,6 @@
-"""Words that a newcomer met and could not use: a warning that points into the standard library, a
-file's name, a name cut in two.
+"""Words that a newcomer met and could not use.
+
+They are a warning that points into the standard library, a file's name, and a name cut in two.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The same preview in Notebook 7: live, by clicks and keys, in the dark, and static after a
-restart.
+"""The preview of the JupyterLab tests in Notebook 7.
+
+It is live, by clicks and keys, in the dark, and static after a restart.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""A newcomer's stumbles: `preview(table)` says what each column holds, on every engine as Python
-counts it, and leads on in valid Python.
+"""A newcomer's stumbles: `preview(table)` says what each column holds, and leads on.
+
+It counts as Python does on every engine, and its lines are valid Python.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ def con(request):
 
 
 def history(rows=97):
-    """A table with a column of each kind, whose values repeat, are missing, are not finite, are
-    extreme.
+    """Return a table with a column of each kind.
+
+    The values repeat, are missing, are not finite, or are extreme.
     """
     specials = [math.nan, math.inf, -math.inf, 1e300, -1e300, 5e-324, -0.0, None]
     kinds = {
@@ -213,8 +215,9 @@ def test_a_bounded_look_says_that_it_is_a_sample(duck, monkeypatch):
 
 
 def test_what_an_engine_calls_otherwise_stands_beside_the_products_type(con):
-    """N6, N7: enums, char(n), infinite decimals and times, uuids, nested types, and types that no
-    feature takes.
+    """N6, N7: the types are enums, char(n), infinite decimals and times, uuids and nested types.
+
+    Types that no feature takes are among them.
     """
     made = {
         "duckdb": (
@@ -281,8 +284,9 @@ def test_what_an_engine_calls_otherwise_stands_beside_the_products_type(con):
 
 @pytest.mark.parametrize("i", range(len(NAMES)), ids=[ascii(n) for n in NAMES])
 def test_the_lines_that_lead_on_run_whatever_columns_are_called(i):
-    """Advice in valid Python for any column name: as the key, the time and the value, of each form
-    of time in turn.
+    """The offered lines are valid Python for any column name.
+
+    A name is that of the key, the time and the value, with each form of time in turn.
     """
     n, name = 12, NAMES[i]
     at = pa.array([T + timedelta(days=i) for i in range(n)], pa.timestamp("us"))
@@ -482,8 +486,9 @@ def test_seconds_milliseconds_and_microseconds_are_told_apart_and_amounts_are_no
 
 
 def test_what_tells_the_hour_is_offered_before_a_day_and_a_key_is_not_added_up():
-    """An event that counts from its day's first instant is known before it happened: a leak, in the
-    first line that is copied.
+    """An event that counts from its day's first instant is known before it happened.
+
+    That would be a leak in the first line that is copied.
     """
     con = ibis.duckdb.connect()
     con.raw_sql(

@@ -101,8 +101,10 @@ def run(shown, table):
 
 @pytest.mark.parametrize("seed", range(TABLES))
 def test_no_offered_line_is_refused(duck, seed):
-    """Section 4: an entity with several rows a key and day, sums that do not fit, times beyond all,
-    days that do not exist, types of one engine.
+    """Section 4: the generated tables hold every kind of trouble.
+
+    That is an entity with several rows a key and day, sums that do not fit, times beyond all, days
+    that do not exist, and types of one engine.
     """
     r = random.Random(seed)  # noqa: S311 cases, no secrets
     rows = r.choice([1, 2, 8, 30])
@@ -192,8 +194,9 @@ def con(request):
 
 
 def test_texts_that_are_numbers_or_times_have_a_line_that_reads_them_and_only_them(con):
-    """Section 4: the share that reads is what Python counts, and the line gives Python's values on
-    every engine.
+    """Section 4: the share of texts that reads is what Python counts.
+
+    The line gives Python's values on every engine.
     """
     forms = {
         "amount": AMOUNTS,
@@ -275,8 +278,10 @@ def test_texts_that_may_be_meant_otherwise_have_no_line(duck, texts, said):
 
 
 def test_a_file_that_nobody_knows_leads_to_a_feature_that_is_served(tmp_path, monkeypatch):
-    """Section 4, tried on a file: times in text with a zone, amounts with commas, keys with nulls,
-    rows that come twice.
+    """Section 4, tried on a file with several faults.
+
+    Its times are texts with a zone, its amounts have commas, its keys have nulls, and some rows
+    come twice.
     """
     monkeypatch.chdir(tmp_path)
     lines = ["Ticket No.,opened at,Neighborhood ,Cost (USD)"]
@@ -328,8 +333,9 @@ SORTED = {
 
 @pytest.mark.parametrize("case", SORTED)
 def test_all_rows_say_which_of_two_forms_is_meant_and_not_the_first_ones(case):
-    """A newcomer's file sorted by a day-first time had 'no column says when': its first rows are of
-    one day.
+    """A newcomer's file sorted by a day-first time had 'no column says when'.
+
+    Its first rows are of one day.
     """
     texts, said = SORTED[case]
 
@@ -351,8 +357,9 @@ def test_numbers_without_a_comma_are_not_said_to_have_one():
 
 
 def test_a_local_clock_beside_one_in_utc_is_not_offered_before_it():
-    """Wrong quietly: a local time without zone was taken as UTC, two hours late, before the epoch
-    beside it.
+    """A local time without zone was taken as UTC, two hours late, before the epoch beside it.
+
+    Nothing said that this was wrong.
     """
     at = [T + timedelta(minutes=7 * i + 3, seconds=11) for i in range(300)]
     # naive UTC

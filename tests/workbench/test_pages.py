@@ -1,5 +1,6 @@
-"""What a person sees of a preview and a definition, in a real browser, without script and without a
-network.
+"""What a person sees of a preview and a definition, in a real browser.
+
+The browser has no script and no network.
 """
 
 from __future__ import annotations

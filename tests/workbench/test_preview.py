@@ -223,9 +223,7 @@ def test_what_is_not_there_is_refused(con):
 
 
 class Markup(HTMLParser):
-    """What a reader without script finds: tags balanced, every picture labelled, every table
-    captioned.
-    """
+    """What a reader without script finds: balanced tags, labelled pictures and captioned tables."""
 
     def __init__(self, html):
         super().__init__()

@@ -1,5 +1,6 @@
-"""The live preview in a browser without a kernel: its real script and its real answers, by mouse
-and by keys.
+"""The live preview in a browser without a kernel, by mouse and by keys.
+
+Its script and its answers are real.
 """
 
 from __future__ import annotations
@@ -209,8 +210,9 @@ def test_it_works_under_the_colours_and_the_policy_of_vs_code(browser, shop, art
 
 @pytest.mark.parametrize("static", [True, False], ids=["a-static-page-before-it", "alone"])
 def test_a_page_that_nobody_answers_gives_way_until_somebody_does(browser, shop, static):
-    """V1: its front end has no kernel, or no widgets of its own: seconds later the static page
-    stands, and its buttons are not offered.
+    """V1: where the front end has no kernel, the static page stands seconds later.
+
+    The same holds where it has no widgets of its own. The live page's buttons are not offered then.
     """
     shown = preview(quickstart.training_set, 8, SUM, on=shop)
     stage = Stage(

@@ -44,9 +44,7 @@ _r = backfill(Join(name="j", left=EventSource(t, time="at"), parts=[g]), into="d
 
 
 def executed(*cells, watched=None):
-    """The cells' outputs after a run in a kernel, and all the lines that its progress had on the
-    way.
-    """
+    """Run cells in a kernel; return their outputs and all the lines that their progress showed."""
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     seen = []
 

@@ -1,5 +1,6 @@
-"""A proposal under its checks, and its page: what is told in which order, what is refused,
-cancelled, undone and published once.
+"""A proposal under its checks, and its page.
+
+Tests say what is told in which order, and what is refused, cancelled, undone and published once.
 """
 
 from __future__ import annotations
@@ -632,8 +633,9 @@ def test_the_static_output_is_the_same_each_time_and_names_no_seconds(store, con
 
 @pytest.fixture(scope="module")
 def recorded(store, con):
-    """The messages of a real conversation: the page, up to the end of the checks, and the
-    publication.
+    """Return the messages of a real conversation.
+
+    They are the page, those up to the end of the checks, and those of the publication.
     """
     proposed(store, con, quickstart.training_set).confirm()
     sent, done = [], threading.Event()

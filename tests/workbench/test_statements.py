@@ -1,5 +1,6 @@
-"""C12: what an upload by name reads of a warehouse that has changed is what a backfill would, or is
-refused by the same rule, in a sentence.
+"""C12: an upload by name reads a warehouse that has changed as a backfill would.
+
+Otherwise it is refused by the backfill's rule, in a sentence.
 """
 
 from __future__ import annotations

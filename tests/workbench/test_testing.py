@@ -1,5 +1,6 @@
-"""Tests of features in a cell: what passes quietly, how a failure reads, and that a bug of the
-serving path is caught.
+"""Tests of features in a cell: what passes quietly, and how a failure reads.
+
+A bug of the serving path is caught.
 """
 
 from __future__ import annotations
@@ -86,8 +87,9 @@ def orders(*aggregations, table=TABLE, topic="events.orders", **options):
 
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory):
-    """A server for this module's checks, in a folder of its own, and no environment that names
-    engines.
+    """A server for this module's checks, in a folder of its own.
+
+    No environment variable names engines.
     """
     home = tmp_path_factory.mktemp("checks")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
-"""What a definition computes with that is not proven on every engine is named, wherever it stands
-(semantics rule 9).
+"""What a definition computes with that is not proven on every engine is named (semantics rule 9).
+
+It is named wherever it stands.
 """
 
 from __future__ import annotations
