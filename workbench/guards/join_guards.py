@@ -161,8 +161,11 @@ def _judge_history(s: Matched, a: Answer) -> Finding | None:
         if 0 < reach < in_us(longest.window.length)  # type: ignore[union-attr]  # it has one
         else ""
     )
-    # as above
-    sentence = f"{longest.window.words} windows of {some(n, a['rows'], 'rows')} reach back before the first event of {s.title} ({moment(s.first)}){held}: load older events, or leave these rows out"  # type: ignore[union-attr]
+    sentence = (
+        f"{longest.window.words} windows of"  # type: ignore[union-attr]  # it has one
+        f" {some(n, a['rows'], 'rows')} reach back before the first event of {s.title}"
+        f" ({moment(s.first)}){held}: load older events, or leave these rows out"
+    )
     windows = {f.window for f in short.values()}
     return Finding(
         "history",

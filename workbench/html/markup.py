@@ -149,7 +149,13 @@ def stylesheet(content: str | None = None) -> Markup:
         else {c for names in WRITTEN.findall(content) for c in names.split()} | HOST
     )
     return Markup(
-        f"<style>{''.join(rule for rule, selectors in _rules() if used is None or any(not classes or classes & used for classes in selectors))}</style>"
+        f"""<style>{
+            "".join(
+                rule
+                for rule, selectors in _rules()
+                if used is None or any(not classes or classes & used for classes in selectors)
+            )
+        }</style>"""
     )
 
 

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 200  # characters of an extreme that are fetched
 # The days that there are, of leap years and others.
 LEAP = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
-ISO_DAY = f"^(?:[0-9]{{4}}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))|{LEAP}-02-29)"
+ISO_DAY = (
+    "^(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    f"|02-(?:0[1-9]|1[0-9]|2[0-8]))|{LEAP}-02-29)"
+)
 ISO = f"{ISO_DAY}{CLOCK}(?:Z|{ZONE})?"
 
 # The kinds of columns, by the first of these tests that a type passes.

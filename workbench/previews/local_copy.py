@@ -42,18 +42,14 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join, JoinPart
     from workbench.guards import Finding
 
-PAGES, ROOM = (
-    8,
-    200_000,
-)  # of pages that are turned to, so many have their keys looked up together, where their rows are likely to be no more
-MOST = (
-    1_000_000  # rows of one table that are brought; more stay where they are, and are asked there
-)
-CHECKED: dict[
-    int, set[int]
-    # what was found to be right, by connection (two of them may be equal, and are not the same); a
-    # backfill looks again
-] = {}
+# When a preview turns pages, the keys of this many pages are looked up together, where their rows
+# are likely to be at most ROOM.
+PAGES, ROOM = 8, 200_000
+# Rows of one table that are copied; a table with more is queried where it is.
+MOST = 1_000_000
+# Checks that passed, by the id of the connection, since two connections may be equal and differ; a
+# backfill checks again.
+CHECKED: dict[int, set[int]] = {}
 log = logging.getLogger(__name__)
 
 
@@ -252,8 +248,10 @@ class Nearby:
             for n, t in schema.items()
             if told_as_text(t) or t.is_time()
         )
-        # names are quoted
-        return f"select *{f' replace ({replaced})' if replaced else ''} from {self.engine.quoted(name)}"  # noqa: S608
+        return (
+            f"select *{f' replace ({replaced})' if replaced else ''}"  # noqa: S608 names are quoted
+            f" from {self.engine.quoted(name)}"
+        )
 
     def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
         """A row without a key for every snapshot of the whole table, since one without the key is

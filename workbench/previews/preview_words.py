@@ -68,10 +68,16 @@ def cell(value: Any, places: int = 2) -> str:
         case date():
             return value.isoformat()
         case list():
-            return f"[{', '.join(_element(v) for v in value[:LISTED])}{', …' if len(value) > LISTED else ''}]"
+            return (
+                f"[{', '.join(_element(v) for v in value[:LISTED])}"
+                f"{', …' if len(value) > LISTED else ''}]"
+            )
         case dict():
             items = list(value.items())
-            return f"{{{', '.join(f'{_element(k)}: {_element(v)}' for k, v in items[:LISTED])}{', …' if len(items) > LISTED else ''}}}"
+            return (
+                f"{{{', '.join(f'{_element(k)}: {_element(v)}' for k, v in items[:LISTED])}"
+                f"{', …' if len(items) > LISTED else ''}}}"
+            )
         case _:
             return cut(str(value), LONGEST)
 

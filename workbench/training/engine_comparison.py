@@ -408,9 +408,9 @@ class _Found:
             "_fw_arrived", rows.rename_columns([self.columns[c] for c in rows.column_names])
         )
         self.con.raw_sql(
-            # quoted
-            f"CREATE TABLE way{self.ways} AS SELECT *, row_number() OVER (PARTITION BY {lefts}) AS"  # noqa: S608
-            f" {NUMBER}, true AS {THERE} FROM _fw_arrived"
+            f"CREATE TABLE way{self.ways} AS SELECT *,"  # noqa: S608 names are quoted
+            f" row_number() OVER (PARTITION BY {lefts}) AS {NUMBER},"
+            f" true AS {THERE} FROM _fw_arrived"
         )
         self.con.con.unregister("_fw_arrived")
         self.ways += 1
@@ -451,8 +451,10 @@ class _Found:
         shown = ", ".join(
             f"{side}.{self.columns[c]} AS {side}_{self.columns[c]}" for side, c in named
         )
-        # quoted
-        sql = f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched} WHERE a.{THERE} IS NULL OR b.{THERE} IS NULL OR {' OR '.join(differ)}"  # noqa: S608
+        sql = (
+            f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched}"  # noqa: S608 names are quoted
+            f" WHERE a.{THERE} IS NULL OR b.{THERE} IS NULL OR {' OR '.join(differ)}"
+        )
         for batch in self.con.con.execute(sql).to_arrow_reader(10_000):
             renamed = batch.rename_columns([f"{side}.{c}" for side, c in named])
             yield from renamed.to_pylist(maps_as_pydicts="strict")

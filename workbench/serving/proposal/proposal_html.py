@@ -182,7 +182,11 @@ def _changed(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> lis
                     "" if made else _mark("changed"),
                     _fold(
                         f"{len(still)}"
-                        f" {'more' if moved else preview_words.plural(len(still), 'feature').partition(' ')[2]}"
+                        f""" {
+                            "more"
+                            if moved
+                            else preview_words.plural(len(still), "feature").partition(" ")[2]
+                        }"""
                         " of the same values",
                         still,
                         found,
@@ -266,7 +270,9 @@ def _largest(name: str, found: Mapping[str, Revaluation] | None) -> str:
     if r is None or r.largest is None:
         return ""
     sign = "−" if r.largest < 0 else "+"
-    return f"{sign}{preview_words.cell(int(abs(r.largest)) if float(r.largest).is_integer() else abs(r.largest))}"
+    return f"""{sign}{
+        preview_words.cell(int(abs(r.largest)) if float(r.largest).is_integer() else abs(r.largest))
+    }"""
 
 
 def _nulls(name: str, found: Mapping[str, Revaluation] | None) -> str:
