@@ -1,5 +1,7 @@
-"""What workbench raises: a class, one for tests of features, how to say which name was meant, and
-where a warning points to.
+"""Errors and warnings that the workbench raises.
+
+Two error classes, suggestions for names that are unknown, and warnings that point at the line
+outside this package that led to them.
 """
 
 from __future__ import annotations
@@ -24,14 +26,17 @@ class DefinitionError(ValueError):
 
 
 class CheckError(AssertionError):
-    """A feature is not what its check expects; the message draws why, `checked` has the rest."""
+    """A feature's value differs from what its check expects.
+
+    The message draws why; `checked` holds the rest.
+    """
 
     def __init__(self, message: str, checked: object = None) -> None:
         super().__init__(message)
         self.checked = checked
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the message, not the frames of the check."""
+        """Return what a notebook shows: the message, without the frames of the check."""
         return [f"CheckError: {self}"]
 
 
@@ -52,9 +57,9 @@ def near(name: object, known: Iterable[str]) -> str:
 
 
 def warn(sentence: str) -> None:
-    """Warn, at the line outside this package that led here.
+    """Warn at the line outside this package that led here.
 
-    In a view's own thread there is none, and none is shown.
+    A view that runs in its own thread has no such line, and shows no warning.
     """
     frame, level = (
         sys._getframe(1),  # noqa: SLF001 the standard library hands out frames by no other name

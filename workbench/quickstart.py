@@ -1,4 +1,4 @@
-"""The quickstart's four definitions: what shoppers bought, returned and are, as of each checkout."""
+"""Definitions of the quickstart: what shoppers bought, returned and are, as of each checkout."""
 
 import ibis
 from ibis import _

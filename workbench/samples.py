@@ -1,8 +1,7 @@
-"""The sample shop: users, purchases, returns and checkouts, generated from a seed, at any size and
-skew.
+"""The sample shop: users, purchases, returns and checkouts, generated from a seed at any size.
 
-It contains on purpose what breaks a careless join: events at one time, nulls, events exactly on a
-window's edges, rows that arrive days late, and one user with a fifth of everything.
+On purpose it contains what breaks a careless join: events at equal times, nulls, events exactly on
+a window's edges, rows that arrive days late, and one user with a fifth of everything.
 """
 
 from __future__ import annotations
@@ -107,14 +106,17 @@ class Shop:
         )
 
     def _who(self, random: np.random.Generator, n: int, tied: np.ndarray | None = None) -> pa.Array:
-        """Users by the law of skew, some unknown; where `tied`, the user of the row before."""
+        """Draw users by the law of skew, some null; a `tied` row has the user of the row before."""
         who = np.searchsorted(self.cumulated, random.random(n), side="right").clip(0, self.n - 1)
         if tied is not None:
             who[tied] = np.roll(who, 1)[tied]
         return pa.array(who.astype(str), mask=random.random(n) < NULL_SHARE)
 
     def events(self, what: str, amount: str, n: int, most: int) -> Iterator[pa.Table]:
-        """Purchases or returns in no order; `arrived` is when a late row came, else its own time."""
+        """Generate purchases or returns in no order.
+
+        `arrived` is when a late row was loaded, and the event's own time for every other row.
+        """
         random = self._random(f"{what}s")
         for start in range(0, max(n, 1), CHUNK):
             size = min(CHUNK, n - start)
@@ -169,10 +171,11 @@ class Shop:
 
 
 def load(con: BaseBackend, folder: str | Path) -> None:
-    """Make the four tables of `folder` tables of `con`: Parquet as it is, CSV with epoch
-    milliseconds as `ts`.
+    """Create the four tables of `folder` in `con`, from Parquet or else from CSV files.
 
-    CSV is the layout of the field's known quickstart: `user_id` is text, `email_verified` 0 or 1.
+    Parquet is read as it is. CSV has the layout of the field's known quickstart: `ts` in epoch
+    milliseconds, `user_id` as text, `email_verified` as 0 or 1. Raises DefinitionError where a
+    table has neither file.
     """
     for name in TABLES:
         parquet, csv = (Path(folder) / f"{name}.{kind}" for kind in ("parquet", "csv"))

@@ -1,4 +1,4 @@
-"""Between a bound Ibis expression and the unbound node that a definition holds."""
+"""Conversions between bound Ibis expressions and the unbound nodes that definitions hold."""
 
 from __future__ import annotations
 
@@ -33,23 +33,20 @@ BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
 
 
 def member(name: str, owner: str = "_") -> str:
-    """A table's column as its author writes it: by attribute where that is the column and no method
-    of tables.
-    """
+    """Write a column as an author would: `_.price`, or `_['count']` where that is a method."""
     return snippets.member(owner, name, ir.Table)
 
 
 def recomputed(name: str, then: str, owner: str = "_") -> str:
-    """How an author replaces a table's column by something made of it, as
-    `table.mutate(day=_.day.cast("date"))`.
+    """Write how an author replaces a column by something computed from it.
+
+    For example `table.mutate(day=_.day.cast("date"))`.
     """
     return f"table.mutate({snippets.arguments({name: member(name, owner) + then})})"
 
 
 def plain(dtype: dt.DataType) -> dt.DataType:
-    """A column's type without what differs between engines for the same data: nullability,
-    timestamp scale.
-    """
+    """Return a type without nullability and time scale, which engines report differently."""
     match dtype:
         case dt.Timestamp():
             return dt.Timestamp(timezone=dtype.timezone)
@@ -62,15 +59,14 @@ def plain(dtype: dt.DataType) -> dt.DataType:
 
 
 def alike(dtype: dt.DataType) -> dt.DataType:
-    """A plain type without its length: how long a text may be is no part of what it is, and changes
-    no comparison.
-    """
+    """Return a plain type without its length, which changes no comparison."""
     return lengthless(plain(dtype))
 
 
 def comparable(a: dt.DataType, b: dt.DataType) -> bool:
-    """Whether keys of the two types compare as they are (rule 8): neither how long nor how precise
-    they may be is part of a type.
+    """Return whether keys of two types compare without a cast (rule 8).
+
+    Length and precision are no part of a type here, as long as two decimals fit one.
     """
     if a.is_decimal() and b.is_decimal():
         digits = [(d.precision or WIDEST) - (d.scale or 0) for d in (a, b)]
@@ -79,8 +75,10 @@ def comparable(a: dt.DataType, b: dt.DataType) -> bool:
 
 
 def lossless(a: dt.DataType, b: dt.DataType) -> tuple[dt.DataType | None, dt.DataType | None]:
-    """What to cast keys of the types `a` and `b` to, none for no cast, so that no value is cut and
-    no two become one; two nones where there is no such cast.
+    """Return the types to cast keys of types `a` and `b` to, so that no values are lost or merged.
+
+    `None` in place of a type means no cast of that side; two times `None` means that there is no
+    such cast.
     """
     kept: tuple[
         tuple[Callable[[dt.DataType], bool], Callable[[dt.DataType], bool], dt.DataType], ...
@@ -122,8 +120,9 @@ def _unbound(node: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
 
 
 def _place(node: ops.DatabaseTable | ops.UnboundTable) -> tuple[str | None, str | None]:
-    """Catalog and database, left out where they are the connection's own: those are no part of a
-    definition's meaning.
+    """Return a table's catalog and database, each `None` where it is the connection's own.
+
+    The connection's own are no part of a definition's meaning.
     """
     catalog, database = node.namespace.catalog, node.namespace.database
     if isinstance(node, ops.DatabaseTable):
@@ -137,24 +136,24 @@ def _place(node: ops.DatabaseTable | ops.UnboundTable) -> tuple[str | None, str 
 
 
 def unbind(node: ops.Node) -> ops.Node:
-    """The same node over unbound tables: equal for equal meaning, whatever the connection."""
+    """Return the node over unbound tables: equal for equal meaning, whatever the connection."""
     return node.replace(_unbound)
 
 
 def connections(*nodes: ops.Node) -> tuple[BaseBackend, ...]:
-    """The connections that bound tables under `nodes` belong to, each once."""
+    """Return the connections that the bound tables under `nodes` belong to, each once."""
     found = (table.source for node in nodes for table in node.find(BOUND))
     return tuple({id(con): con for con in found}.values())
 
 
 def title(relation: ops.Relation) -> str:
-    """What to call a relation in a message: its tables' names, however they are filtered."""
+    """Name a relation for a message by its tables' names, however they are filtered."""
     names = (_called(t) for t in relation.find(ops.PhysicalTable))
     return ", ".join(dict.fromkeys(names)) or "the table"
 
 
 def _called(table: ops.PhysicalTable) -> str:
-    """A table's name; what Ibis names at random, by what it is."""
+    """Name a table, or describe one to which Ibis gave a random name."""
     if isinstance(table, ops.InMemoryTable):
         return "the in-memory table"
     read = READ.match(table.name)
@@ -162,7 +161,7 @@ def _called(table: ops.PhysicalTable) -> str:
 
 
 def relation(table: Any, what: str) -> ops.Relation:
-    """The node of an Ibis table, or of a DataFrame or Arrow table taken as one."""
+    """Return the node of an Ibis table, or of a DataFrame or Arrow table as an in-memory table."""
     if isinstance(table, ir.Table):
         return table.op()
     try:
@@ -176,8 +175,9 @@ def relation(table: Any, what: str) -> ops.Relation:
 
 
 def _unresolved(error: Exception, table: ops.Relation, value: Deferred, what: str) -> str:
-    """Why a deferred expression is none over a table: a column that lacks what is called, or a
-    column that is not there.
+    """Say why a deferred expression cannot be resolved over a table.
+
+    Either a column has no such method, or the table has no such column.
     """
     lacks = getattr(error, "obj", None)
     if isinstance(lacks, ir.Value):  # a table's own error has no object of ours
@@ -249,6 +249,6 @@ def column(table: ops.Relation, value: Any, what: str) -> str:
 
 
 def columns(table: ops.Relation, values: Any, what: str) -> tuple[str, ...]:
-    """Several columns' names; one alone may stand without a list."""
+    """Return the names of several columns; one alone may be given without a list."""
     given: Iterable[Any] = (values,) if isinstance(values, str | ir.Value | Deferred) else values
     return tuple(column(table, value, what) for value in given)

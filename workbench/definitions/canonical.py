@@ -1,5 +1,6 @@
-"""A definition as canonical JSON, and its hash: the same for the same meaning, in every process and
-on every engine.
+"""Canonical JSON of a definition, and its hash.
+
+Definitions of one meaning have one JSON and one hash, in every process and on every engine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ IDLE, SERVING = {"meaning": "idle"}, {"meaning": "serving"}
 
 
 class Meaningful:
-    """Equal and hashed by meaning: two values are equal if their canonical JSON is."""
+    """A base class of values that are equal, and hash equally, if their canonical JSON is."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and canonical(self) == canonical(other)
@@ -49,7 +50,7 @@ def fingerprint(definition: object, *, serving: bool = True) -> str:
 
 
 class Encoder:
-    """Walks a definition once.
+    """An encoder that walks a definition once.
 
     Relations are numbered in the order they are met, so that shared ones are written once.
     """
@@ -62,7 +63,7 @@ class Encoder:
         return {}
 
     def encode(self, value: Any) -> Any:
-        """Any part of a definition as what JSON can hold."""
+        """Encode any part of a definition as a value that JSON can hold."""
         if isinstance(value, Deferred):
             return {"deferred": repr(value)}
         if isinstance(value, ops.Relation):
@@ -87,8 +88,9 @@ class Encoder:
         return _atom(value)
 
     def _mapping(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Keys whose value says nothing are left out, so that a new option with an idle default
-        changes no hash.
+        """Encode a mapping without the keys whose value is `None`, False or empty.
+
+        So a new option whose default is one of these changes no hash.
         """
         return {
             str(k): self.encode(v)
@@ -104,7 +106,7 @@ class Encoder:
         }
 
     def keeps(self, meaning: str | None) -> bool:
-        """Whether a field of this kind is part of what is asked for."""
+        """Return whether a field of this kind is part of the JSON that was requested."""
         return meaning is None or (meaning == "serving" and self.serving)
 
     def _node(self, node: ops.Node) -> Any:
@@ -117,9 +119,9 @@ class Encoder:
         return self._operation(node, dict(zip(node.__argnames__, node.__args__, strict=True)))
 
     def _operation(self, node: ops.Node, arguments: dict[str, Any]) -> dict[str, Any]:
-        """An Ibis node by name; a function of the author's by its name and what it does.
+        """Encode an Ibis node by name, and an author's function by its name and code.
 
-        False and () are said: only None says nothing.
+        False and () are written; only `None` is left out.
         """
         name = type(node).__name__
         if isinstance(node, ops.ScalarUDF | ops.AggUDF):
@@ -145,7 +147,7 @@ class Encoder:
 
 
 def _body(node: Any) -> str:
-    """What an author's function does: its code and constants, for the hash to change with them."""
+    """Return the code and constants of an author's function, so that the hash changes with them."""
     code = getattr(getattr(node, "__func__", None), "__code__", None)
     if code is None:
         return ""
@@ -154,14 +156,14 @@ def _body(node: Any) -> str:
 
 
 def _family(dtype: dt.DataType) -> str:
-    """A literal's type without its width, which Ibis chooses by the value."""
+    """Return a literal's type without its width, which Ibis chooses by the value."""
     if dtype.is_integer():
         return "int"
     return "float" if dtype.is_floating() else str(dtype)
 
 
 def _content(node: ops.InMemoryTable) -> str:
-    """What an in-memory table holds, whatever Ibis named it."""
+    """Return the content of an in-memory table, whatever Ibis named it."""
     table = node.data.to_pyarrow(node.schema)
     return hashlib.sha256(
         json.dumps(table.to_pylist(), default=str, sort_keys=True).encode()

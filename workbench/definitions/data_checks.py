@@ -1,6 +1,4 @@
-"""Data-quality checks that an author declares: what must be true of a source's rows, or of the
-features, in Ibis.
-"""
+"""Data-quality checks that an author declares in Ibis: what is true of a source or of features."""
 
 from __future__ import annotations
 
@@ -34,22 +32,23 @@ def _share(self: Any, _: Any, value: float) -> None:
 
 @frozen(eq=False, repr=False)
 class DataCheck:
-    """Something that must be true of each row, or of the whole: what `checks=` takes where a bare
-    expression does not say enough.
+    """A condition that holds for each row, or for the table, with its name and tolerance.
+
+    `checks=` takes one where a bare expression does not say enough.
 
     Parameters
     ----------
     expression
-        A boolean Ibis expression over the table, `_.price >= 0`. One of each row may use windows,
-        one of the whole is a
-        reduction, `_.price.mean() < 100`; null is neither true nor false.
+        A boolean Ibis expression over the table, `_.price >= 0`. A condition on each row may use
+        window functions, a condition on the table is a reduction, `_.price.mean() < 100`; null is
+        neither true nor false.
     name
-        What it is called in messages and findings; by default as it is written.
+        What the check is called in messages and findings; by default the expression's text.
     most
-        The share of rows of which it may be false, from 0 to 1.
+        The share of rows for which it may be false, from 0 to 1.
     blocks
-        Whether an upload is refused where it does not hold. Otherwise it is only told, and
-        monitored as a watch.
+        Whether an upload is refused where it does not hold. Otherwise a failure is only reported,
+        and monitored as a watch.
     """
 
     expression: Any
@@ -58,7 +57,7 @@ class DataCheck:
     blocks: bool = field(default=True, kw_only=True)
 
     def bound(self, table: ops.Relation, owner: str) -> DataCheck:
-        """The same over a table; DefinitionError where it is no boolean of it."""
+        """Return this check bound to a table; DefinitionError where it is no boolean over it."""
         value = (
             self.expression.to_expr() if isinstance(self.expression, ops.Value) else self.expression
         )
@@ -80,7 +79,7 @@ class DataCheck:
 
     @property
     def of(self) -> str:
-        """Whether it is of each row or of the table."""
+        """Return whether the check is of each row or of the whole table."""
         return TABLE if self.expression.shape.is_scalar() else ROW
 
     def __repr__(self) -> str:
@@ -88,7 +87,7 @@ class DataCheck:
 
 
 def unique(*columns: Any) -> DataCheck:
-    """No two rows have the same values in these columns.
+    """Check that no two rows have the same values in these columns.
 
     A row with a null in one of them is in no pair.
     """
@@ -109,8 +108,9 @@ def unique(*columns: Any) -> DataCheck:
 
 
 def row_count(least: int = 1, most: int | None = None) -> DataCheck:
-    """The table has at least and, where it is told, at most so many rows: of an entity, its newest
-    snapshot.
+    """Check that the table has at least `least` rows, and at most `most` where that is given.
+
+    Of an entity, the rows of its newest snapshot are counted.
     """
     if least < 0 or (most is not None and most < least):
         message = f"row_count({least}, {most}) is no band: give 0 <= least <= most"
@@ -125,8 +125,10 @@ def row_count(least: int = 1, most: int | None = None) -> DataCheck:
 
 
 def increasing(column: Any, *, by: Any, within: Any = None) -> DataCheck:
-    """A column never falls from one row to the next in the order of another, such as a time in the
-    order of its offset; `within` each of a third.
+    """Check that a column never falls from one row to the next in the order of column `by`.
+
+    An example is a time in the order of its offset. With `within`, the rows of each value of that
+    column are checked separately.
     """
 
     def of(table: ir.Table) -> ir.BooleanValue:
@@ -144,7 +146,7 @@ def increasing(column: Any, *, by: Any, within: Any = None) -> DataCheck:
 
 
 def _column(table: ir.Table, column: Any) -> ir.Value:
-    """A column of a table, given as a name, a column or a deferred one."""
+    """Return a column of a table, given as a name, a column or a deferred expression."""
     return bind(table.op(), column, "check").to_expr()
 
 
@@ -159,7 +161,7 @@ def _said(column: Any) -> str:
 
 
 def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...]:
-    """What an author declares, over the table that it is of, each under a name of its own."""
+    """Return the checks that an author declares, bound to their table, each under its own name."""
     given = (
         ()
         if values is None
@@ -183,8 +185,10 @@ def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...
 def feature_checks(
     values: Any, features: Mapping[str, Any], owner: str, beside: Iterable[DataCheck]
 ) -> tuple[DataCheck, ...]:
-    """What an author declares of a key's features, by name and type: scalar expressions, under
-    other names than the checks of the source `beside` them.
+    """Return the checks that an author declares of a key's features (their names and types).
+
+    They are scalar expressions. Raises DefinitionError where one is not, or where it shares its
+    name with one of the source's checks, `beside`.
     """
     made = checks(values, ibis.table(dict(features), name=owner).op(), owner)
     for check in made:

@@ -1,6 +1,4 @@
-"""What an author may write as a feature: a scalar expression over reductions of the source, checked
-and named.
-"""
+"""Features as an author writes them: scalar expressions over reductions, checked and named."""
 
 from __future__ import annotations
 
@@ -27,12 +25,12 @@ NOT_REPEATABLE = (ops.TimestampNow, ops.DateNow, ops.RandomScalar, ops.RandomUUI
 
 
 def unnamed(node: ops.Value) -> ops.Value:
-    """The expression under its author's name, if it has one."""
+    """Return the expression without the name that its author gave it, if any."""
     return node.arg if isinstance(node, ops.Alias) else node
 
 
 def reductions(node: ops.Value) -> tuple[ops.Reduction, ...]:
-    """The reductions an expression is made of, each once, outermost only."""
+    """Return the reductions in an expression, each once, outermost only."""
     found: dict[ops.Reduction, None] = {}
 
     def walk(inner: ops.Node) -> None:
@@ -49,15 +47,16 @@ def reductions(node: ops.Value) -> tuple[ops.Reduction, ...]:
 
 
 def finish_over(node: ops.Value, parts: dict[ops.Reduction, ops.Value]) -> ops.Value:
-    """The expression with each reduction replaced by the value computed for it."""
+    """Return the expression with each reduction replaced by the value computed for it."""
     return substitute(
         node, lambda inner: parts.get(inner) if isinstance(inner, ops.Reduction) else None
     )
 
 
 def check(node: ops.Value, source: ops.Relation, owner: str) -> None:
-    """Refuse, in the author's cell, whatever is no scalar expression over reductions of `source`
-    (rule 9).
+    """Refuse whatever is no scalar expression over reductions of `source` (rule 9).
+
+    The DefinitionError is raised in the author's cell.
     """
     inner, found = unnamed(node), reductions(node)
     if not found:
@@ -130,8 +129,9 @@ def _check_reduction(op: ops.Reduction, source: ops.Relation, owner: str) -> Non
 
 
 def name(node: ops.Value, window: Window | None, by: str | None) -> str:
-    """The feature's name (rule 18): `{input}_{op}`, or the author's, then the window, then the
-    bucket.
+    """Return the feature's name (rule 18).
+
+    It is `{input}_{op}`, or the author's name, then the window, then the bucket.
     """
     base = node.name if isinstance(node, ops.Alias) else _derived(node)
     check_feature(base)
@@ -164,8 +164,9 @@ def _shown(node: ops.Value) -> str:
 
 
 def dtype(node: ops.Value) -> dt.DataType:
-    """The type of a feature of this expression: a bare reduction's own, else what Ibis infers over
-    its parts.
+    """Return the type of a feature of this expression.
+
+    A bare reduction has its own; for anything else Ibis infers it from the types of the parts.
     """
     inner = normal(unnamed(node))
     if isinstance(inner, ops.Reduction):

@@ -1,4 +1,4 @@
-"""Names: which ones features may have, and which ones an engine would cut or take for one another."""
+"""Names of features: which are allowed, and which an engine would cut or confuse."""
 
 from __future__ import annotations
 
@@ -36,24 +36,29 @@ def code_point(character: str) -> str:
 
 
 def strange(name: str) -> str | None:
-    """The first character of a name that no feature's name may have."""
+    """Return the first character of a name that no feature's name may have, or `None`."""
     kinds = ((c, unicodedata.category(c)) for c in name)
     return next((c for c, kind in kinds if kind in UNSEEN or c in FILLERS or c in MARKUP), None)
 
 
 def shown(name: str) -> str:
-    """A name in a message, cut where it is long."""
+    """Quote a name for a message, cut where it is long."""
     return repr(name if len(name) <= SHOWN else f"{name[: SHOWN - 3]}...")
 
 
 def is_inner(name: str) -> bool:
-    """Whether a name is one of the plan's own, to an engine that does not tell cases apart too."""
+    """Return whether a name, in any case, starts like the plan's own columns.
+
+    Case is ignored, since some engines do not distinguish it.
+    """
     return name.casefold().startswith(INNER)
 
 
 def check_feature(name: str) -> str:
-    """The name; DefinitionError where it is empty, the plan's own, or has what does not show or is
-    markup.
+    """Return the name; DefinitionError where no feature may have it.
+
+    Such names are empty or invisible, start as the plan's own do, or have a character that does not
+    show or is markup.
     """
     if not name.strip():
         message = (
@@ -77,7 +82,7 @@ def check_feature(name: str) -> str:
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first two names that differ by case alone, if there are any."""
+    """Return the first two names that differ by case alone, or `None`."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.casefold(), name)
@@ -87,7 +92,7 @@ def twins(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def check_source(owner: str, names: Iterable[str], engine: Engine) -> None:
-    """Refuse columns that the engine would take for one another."""
+    """Refuse columns of a source that the engine would confuse with one another."""
     pair = twins(names) if engine.folds else None
     if pair is not None:
         message = (
@@ -98,9 +103,7 @@ def check_source(owner: str, names: Iterable[str], engine: Engine) -> None:
 
 
 def check_messages(owner: str, names: Iterable[str]) -> None:
-    """Refuse columns of a source with a topic that differ by case alone: messages are read by
-    DuckDB.
-    """
+    """Refuse columns of a source with a topic that differ by case alone: DuckDB reads messages."""
     pair = twins(names)
     if pair is not None:
         message = (
@@ -111,7 +114,7 @@ def check_messages(owner: str, names: Iterable[str]) -> None:
 
 
 def check_join(join: Join, engine: Engine) -> None:
-    """Refuse columns of the result that the engine would cut or take for one another."""
+    """Refuse columns of the result that the engine would cut or confuse with one another."""
     lefts = join.left.table.schema.names
     check_source(f"the left of {join.name}", lefts, engine)
     check_source(join.name, (*lefts, *(f.name for f in join.outputs)), engine)
@@ -120,7 +123,7 @@ def check_join(join: Join, engine: Engine) -> None:
 
 
 def check_files(join: Join) -> None:
-    """Refuse columns of Parquet files that their readers would take for one another."""
+    """Refuse columns of Parquet files that their readers would confuse with one another."""
     pair = twins(join.schema.names)
     if pair is not None:
         message = (
@@ -131,8 +134,9 @@ def check_files(join: Join) -> None:
 
 
 def check_place(table: str, engine: Engine) -> None:
-    """Refuse a table's name that the engine would cut, or that of the table that is built beside
-    it.
+    """Refuse a result table's name that is too long for the engine.
+
+    The engine would cut it, or the longer name of the table that is built beside it.
     """
     most = None if engine.longest is None else engine.longest - BESIDE
     if most is not None and len(table.encode()) > most:

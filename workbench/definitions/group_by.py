@@ -1,6 +1,6 @@
-"""What an author declares of a key: aggregations and group-bys.
+"""Aggregations and group-bys: what an author declares of a key.
 
-Frozen values that hold Ibis nodes; no verbs, no state.
+They are frozen values that hold Ibis nodes, without verbs or state.
 """
 
 from __future__ import annotations
@@ -470,8 +470,9 @@ class GroupBy(Meaningful):
         return tuple(dict.fromkeys(f.window for a in self.aggregations for f in a.features))
 
     def __meaning__(self) -> dict[str, Any]:
-        """The parts its values depend on, each written over the base table, so that unused columns
-        take no part.
+        """Return the parts that the values depend on, each written over the base table.
+
+        So columns that are not used are no part of the meaning.
         """
         source, table = self.source, self.source.table
         events = isinstance(source, EventSource)

@@ -1,6 +1,4 @@
-"""What an author declares of a training set: the rows to enrich, and the group-bys that enrich
-them.
-"""
+"""Joins: the rows of a training set, and the group-bys that add features to them."""
 
 from __future__ import annotations
 
@@ -247,9 +245,7 @@ class Join(Meaningful):
 
     @property
     def inputs(self) -> dict[str, dt.DataType]:
-        """What a derivation may use: the left's columns and every part's features, by name and
-        type.
-        """
+        """Return what a derivation may use, by name and type: left columns and all features."""
         lefts = dict(self.left.table.schema.items())
         return lefts | {
             f"{p.head}_{f.name}": f.dtype for p in self.parts for f in p.group_by.outputs

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 def name_values(values: Mapping[str, ir.Value]) -> list[ir.Value]:
-    """Values under names of any kind: as keywords of Ibis's methods, `self` and `by` would be its
-    own.
-    """
+    """Name values by a mapping, since `self` and `by` as keywords would be Ibis's own arguments."""
     return [value.name(name) for name, value in values.items()]
 
 
@@ -44,8 +42,9 @@ def rebuild(
     step: Callable[[ops.Value], ops.Value],
     relation: Callable[[ops.Relation], ops.Relation] = lambda rel: rel,
 ) -> ops.Value:
-    """The expression with `step` applied to every value, innermost first, and `relation` to the
-    relations that these stand on.
+    """Return the expression with `step` applied to every value, innermost first.
+
+    `relation` is applied to the relations that the values are columns of.
     """
     done: dict[ops.Value, ops.Value] = {}
 
@@ -73,8 +72,9 @@ def _changed(node: ops.Value, walk: Callable[[Any], Any]) -> ops.Value:
 
 
 def inline(node: ops.Value) -> ops.Value:
-    """The expression over its base table: fields of projections replaced by what they project,
-    names dropped.
+    """Return the expression over its base table.
+
+    Fields of projections are replaced by what they project, and names are dropped.
     """
     return substitute(node, _resolved)
 

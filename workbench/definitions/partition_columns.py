@@ -1,5 +1,6 @@
-"""A column that says which day's partition a row lies in, by which scans are pruned where no row
-lies too far from it (rule 5).
+"""Partition columns: which day's partition a row lies in, so that scans read fewer of them.
+
+Scans are pruned only where no row lies further from its day than the declared slack (rule 5).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _slack(table: ops.Relation, slack: Any) -> timedelta | None:
 
 @frozen
 class Partition:
-    """A stored column, and how many microseconds a row's time may lie before its day or after it."""
+    """A stored column of days, and how many microseconds a row's time may lie outside its day."""
 
     column: str
     slack: int
@@ -103,14 +104,14 @@ class Partition:
         return [between(ISO, dt.string) | between(COMPACT, dt.string)] if dtype.is_string() else []
 
     def within_or_none(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
-        """Conditions of which all pass for rows of the partitions that a stretch may lie in, and
-        for rows in no partition.
-        """
+        """Return conditions that hold in a stretch's partitions, and for rows without one."""
         return [table[self.column].isnull() | kept for kept in self.within(table, stretch)]
 
     def near(self, value: ir.Column, us: ir.IntegerValue) -> ir.BooleanValue:
-        """Whether a row of this partition, at this time in microseconds since 1970, is no further
-        than the slack from its day.
+        """Return whether a row's time is no further than the slack from its partition's day.
+
+        `value` is the partition column, `us` the time in microseconds since 1970; null counts as
+        false.
         """
         days = [_day(us + shift) for shift in (-self.slack, self.slack)]
         if value.type().is_date():

@@ -1,6 +1,6 @@
-"""What the reductions that Ibis lacks take: columns, conditions, numbers.
+"""Arguments of the reductions that Ibis lacks: columns, conditions and numbers.
 
-Each refused in one sentence.
+An invalid argument raises an error of one sentence.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""What may be aggregated: each reduction's suffix and result type, and the reductions that Ibis
-lacks.
+"""Reductions that may be aggregated: their name suffixes and result types.
+
+The reductions that Ibis lacks are defined here.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ def _k(name: str) -> Callable[[Any], str]:
 
 @frozen
 class Kind:
-    """What is known of one reduction: its suffix, its result type, and whether nothing counts as 0."""
+    """The facts of one reduction: its suffix, its result type, whether it is 0 over nothing."""
 
     suffix: str | Callable[[Any], str | None] | None
     dtype: Callable[[Any], dt.DataType] = _same
@@ -322,9 +323,7 @@ def kind(op: ops.Reduction) -> Kind:
 
 
 def check(op: ops.Reduction) -> None:
-    """Refuse what would give a value that depends on the engine or on physical order (rules 9 and
-    10).
-    """
+    """Refuse a reduction whose value depends on the engine or on physical order (rules 9, 10)."""
     known, name = kind(op), type(op).__name__.lower()
     if getattr(op, "order_by", ()):
         message = (
@@ -380,8 +379,9 @@ AUTHORED = {
 
 
 def _check_types(op: ops.Reduction) -> None:
-    """Refuse values that not all engines have, and comparisons of values that they order or tell
-    apart differently (rules 9 and 10).
+    """Refuse types that not all engines share, or that they order or compare differently.
+
+    Rules 9 and 10 say which.
     """
     key, name = getattr(op, "key", None), AUTHORED.get(type(op), type(op).__name__.lower())
     for value in (v for v in (getattr(op, "arg", None), key) if isinstance(v, ops.Value)):
@@ -421,8 +421,10 @@ def _check_types(op: ops.Reduction) -> None:
 
 
 def _unordered(dtype: dt.DataType, *, told_apart: bool) -> bool:
-    """Whether values have no order, or where they need only be told apart, not even that: JSON, and
-    what has a map in it.
+    """Return whether values of a type have no order that all engines share.
+
+    With `told_apart` it returns whether they cannot even be compared for equality: JSON, and
+    whatever holds a map.
     """
     if dtype.is_array() or dtype.is_struct():
         inner = dtype.types if dtype.is_struct() else (dtype.value_type,)
@@ -431,8 +433,9 @@ def _unordered(dtype: dt.DataType, *, told_apart: bool) -> bool:
 
 
 def suffix(op: ops.Reduction) -> str | None:
-    """What the reduction adds to its column's name (semantics rule 18), or None where the author
-    must name it.
+    """Return the suffix that the reduction adds to its column's name (semantics rule 18).
+
+    `None` means that the author must name it.
     """
     known = kind(op).suffix
     return known(op) if callable(known) else known

@@ -1,4 +1,4 @@
-"""Reductions that sketches estimate, within a bound that their settings tell (semantics rule 13)."""
+"""Reductions that sketches estimate, within a bound that follows from their settings (rule 13)."""
 
 from __future__ import annotations
 
@@ -151,13 +151,14 @@ def approx_percentile(
     *,
     k: int = K,
 ) -> ir.Scalar:
-    """About the value below or at which a share `q` of the values lie, or a list of these for a
-    list; null where there is none.
+    """The approximate value at or below which a share `q` of the values lie; null over nothing.
+
+    A list of shares gives a list of values.
 
     A KLL sketch of doubles of Apache DataSketches, `k` from 8 to 65,535: exact up to `k` values;
     from there on the rank of the value given is off by at most 1.3 % of the number of values at 200
     (2.1 % at 128, Chronon's), 99 times in 100. The library draws at random, so that two runs differ
-    within that. No value is made up between two others, as `quantile()` does. Ibis's
+    within that. No value is interpolated between two others, as `quantile()` does. Ibis's
     `approx_median()` and `approx_quantile()` are the same with `k=200`.
     """
     node = column(value, "approx_percentile", ", 0.9")
@@ -254,9 +255,7 @@ IBIS: dict[type[ops.Reduction], Callable[[Any], ir.Scalar]] = {
 
 
 def own(node: ops.Value) -> ops.Value:
-    """The expression with ours in the place of Ibis's approximate reductions, whose sketches differ
-    by engine.
-    """
+    """Replace Ibis's approximate reductions, whose sketches differ by engine, by this module's."""
     return substitute(
         node, lambda inner: IBIS[type(inner)](inner).op() if type(inner) in IBIS else None
     )

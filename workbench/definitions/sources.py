@@ -1,4 +1,4 @@
-"""What an author says of a table: which rows are facts at a time, which are daily snapshots."""
+"""Sources: tables whose rows are events at a time, and tables of daily snapshots."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ Source = EventSource | EntitySource
 
 
 def check_rowwise(name: str, table: ops.Relation) -> None:
-    """Refuse what one event alone cannot give, since the updater sees one event (semantics rule 7)."""
+    """Refuse tables that are not row-wise, since the updater sees one event at a time (rule 7)."""
     for node in table.find(ops.Relation):
         if not isinstance(node, (*ROWWISE, *TABLES)):
             message = (

@@ -1,6 +1,4 @@
-"""What a Kafka topic carries: the name, the format of its messages, and what a format needs to be
-read.
-"""
+"""Kafka topics as a definition declares them: name, message format, and how to read the format."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ Columns = str | Sequence[str] | Mapping[str, str]
 
 
 def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
-    """Columns with the names that they have in a key or in headers: their own, where none are told."""
+    """Return columns paired with their names in a key or in headers; by default their own names."""
     if isinstance(value, Mapping):
         return tuple((str(c), str(n)) for c, n in value.items())
     told = (value,) if isinstance(value, str) else tuple(value)
@@ -248,8 +246,9 @@ class Topic:
         return str(self.plan)
 
     def __meaning__(self) -> str | dict[str, Any]:
-        """The name alone, where all else is as it is by default: that is how a plain name was
-        always hashed.
+        """Return the name alone where all else is the default.
+
+        A plain name was hashed in this way before topics had options.
         """
         if self == Topic(self.name):
             return self.name

@@ -112,7 +112,10 @@ def windows(value: Window | timedelta | Sequence[Window | timedelta]) -> tuple[W
 
 
 def _shown(value: object) -> str:
-    """A number or text as it is; of anything else its type, since an expression prints as a page."""
+    """Show a number or text as it is, and of anything else its type.
+
+    An expression would print as a page.
+    """
     return repr(value) if isinstance(value, int | float | str) else f"a {type(value).__name__}"
 
 

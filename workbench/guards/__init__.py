@@ -1,9 +1,11 @@
-"""Guards while exploring: what in a join's data makes training see what serving will not, each a
-sentence with its rows.
+"""Guards: checks of a join's data for what training would see and serving would not.
 
-One table a subject, asked in one aggregate: `EVENTS` of a source alone, `OF_KEYS` of its keys,
-`PARTS` of the left beside a part, `LEFTS` of the left alone, `LABELS` of its labels; and what an
-author declared of a source. What would make values wrong is refused before, by `workbench.checks`.
+Each finding is a sentence with its rows.
+
+There is one table of guards for each subject, and it is asked in one aggregate: `EVENTS` of a
+source alone, `OF_KEYS` of its keys, `PARTS` of the left beside a part, `LEFTS` of the left alone,
+`LABELS` of its labels; and what an author declared of a source. What would make values wrong is
+refused before, by `workbench.training.source_checks`.
 """
 
 from __future__ import annotations
@@ -121,8 +123,9 @@ def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen
 
 
 def of_group_by(join: Join, engine: Engine, *, now: datetime | None = None) -> Iterator[Finding]:
-    """What the guards find in the sources of a join that is a sample of a group-by's keys: all that
-    needs no left.
+    """Yield the findings in the sources of a join that is a sample of a group-by's keys.
+
+    Only the guards that need no left are asked.
     """
     at = None if now is None else _us(now)
     for part in join.parts:

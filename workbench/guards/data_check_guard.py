@@ -1,6 +1,4 @@
-"""The guard of what a source's author declared: each of its data-quality checks that does not hold,
-with some rows that fail.
-"""
+"""The guard of declared data-quality checks: each that does not hold, with some rows that fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a guard found: one sentence, how grave it is, and the rows and features that it touches."""
+"""A guard's finding: one sentence, its severity, and the rows and features that it touches."""
 
 from __future__ import annotations
 

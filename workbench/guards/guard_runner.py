@@ -1,5 +1,6 @@
-"""How guards are asked: those of one table in one aggregate, each alone where that fails, and none
-ends the others.
+"""Execution of guards: those of one table in one aggregate, or one by one where that fails.
+
+A guard that fails does not end the others.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
 def _together(
     subject: Subject, asked: Mapping[str, tuple[Guard, Mapping[str, ir.Scalar]]]
 ) -> dict[str, Answer | Finding]:
-    """The answers of many guards by one scan; by one each where one of them cannot be asked here."""
+    """Return the answers of many guards by one scan, or one scan each where that fails."""
     names = {
         (kind, name): f"a{i}"
         for i, (kind, name) in enumerate(

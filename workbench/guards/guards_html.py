@@ -1,4 +1,4 @@
-"""The guards strip: how many of each kind, then one sentence each; passes are only counted."""
+"""The strip of guards as HTML: counts of each kind, then a sentence for each but passes."""
 
 from __future__ import annotations
 

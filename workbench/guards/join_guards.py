@@ -1,6 +1,4 @@
-"""Guards of a left and one part of a join: which keys meet, and what the windows of the left rows
-can see.
-"""
+"""Guards of a left and one part of a join: which keys match, and what the windows can see."""
 
 from __future__ import annotations
 
@@ -273,8 +271,10 @@ def _judge_keys(s: Matched, a: Answer) -> Finding | None:
 
 
 def _near(s: Matched) -> tuple[int, str, str] | None:
-    """How many left rows without a match would have one if both sides were written plainly, with
-    the first pair.
+    """Count the left rows without a match that would have one if keys were written plainly.
+
+    Returns the number and the first pair of spellings, or `None`; only a single key of text is
+    tried.
     """
     (left, _), *more = s.part.keys
     if more or not s.table[left].type().is_string():
@@ -296,7 +296,7 @@ def _near(s: Matched) -> tuple[int, str, str] | None:
 
 
 def _plainly(text: ir.StringValue) -> ir.StringValue:
-    """A text without what exports add: spaces around it, leading zeros, capitals, a trailing `.0`."""
+    """Remove from a text what exports add: spaces, leading zeros, capitals, a trailing `.0`."""
     return text.strip().lower().re_replace(r"\.0$", "").re_replace(r"^0+(.)", r"\1")
 
 

@@ -1,6 +1,6 @@
-"""What is known of a source's keys: how many rows each has, and when.
+"""Facts of a source's keys: how many rows each has, and when.
 
-And the guard of a key that has most of them.
+Also the guard of a key that has most of the rows.
 """
 
 from __future__ import annotations

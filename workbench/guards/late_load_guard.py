@@ -28,7 +28,7 @@ def _loads(s: Matched) -> list[str]:
 
 
 def _ask_load(s: Matched) -> ir.Table | None:
-    """For some left rows, how many of the events that they count had not been loaded by their time."""
+    """Count, for some left rows, the events in their windows that were loaded too late."""
     loads = _loads(s)
     if not loads:
         return None

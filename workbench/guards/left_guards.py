@@ -1,6 +1,4 @@
-"""Guards of the rows to enrich: rows that repeat, times that have not come, labels that a feature
-gives away.
-"""
+"""Guards of the rows to enrich: repeated rows, future times, labels that features reveal."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ NEARLY = 0.999  # a correlation
 
 
 class Left:
-    """A join's left on an engine, each row numbered; with a page of a preview where there is one."""
+    """A join's left on an engine, each row numbered, and the page of a preview if there is one."""
 
     def __init__(
         self,
@@ -84,8 +82,10 @@ class Left:
 
     @property
     def labels(self) -> list[str]:
-        """The left's columns that may be labels: neither keys nor its time, used by no derivation,
-        and called so; any other where a page has their rows.
+        """Return the left's columns that may be labels.
+
+        They are neither keys nor time, and no derivation uses them. Without a page only those that
+        are named as labels are.
         """
         schema = self.join.left.table.schema
         plain = (c for c, t in schema.items() if t.is_numeric() or t.is_boolean() or t.is_string())
@@ -99,9 +99,7 @@ class Left:
 
     @cached_property
     def sample(self) -> Sequence[Mapping[str, Any]]:
-        """Some rows with their features: the page's, if these are enough, else some from all over
-        the left.
-        """
+        """Return some rows with features: the page's if enough, else some from all the left."""
         if self.page is not None and self.paged:
             return self.page.rows
         ((rows,),) = self.engine.rows(self.table.agg(n=self.table.count()))
@@ -218,8 +216,9 @@ def _derived(s: Left) -> Finding | None:
 
 
 def _sourced(s: Left) -> Finding | None:
-    """Features over the left's own table that take its label: past rows' labels, which may be known
-    only later.
+    """Find features over the left's own table that use its label.
+
+    They are the labels of past rows, which may become known only later.
     """
     tables = {t.name for t in s.join.left.table.find(ops.UnboundTable)}
     for part in s.join.parts:
@@ -245,9 +244,7 @@ def _sourced(s: Left) -> Finding | None:
 
 
 def _determined(s: Left) -> Finding | None:
-    """Features that, on a sample, are a column of the left, or as good as one that is called as
-    labels are.
-    """
+    """Find features that equal a column of the left on a sample, or determine a label."""
     for column in s.labels:
         for feature in s.join.outputs:
             pairs = [

@@ -1,6 +1,4 @@
-"""The guard of partition columns: whether each is the day, or the month, of its row's time, in
-whatever form it is written.
-"""
+"""The guard of partition columns: whether each is the day or month of its row's time."""
 
 from __future__ import annotations
 

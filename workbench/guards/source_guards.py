@@ -1,7 +1,4 @@
-"""Guards of a source of events alone: its times, its other clocks, its nulls.
-
-One scan for all of them.
-"""
+"""Guards of a source of events alone: its times, its other clocks, its nulls, by one scan."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ MANY = 0.5  # a share of nulls from which an input is mostly absent
 
 
 class Events:
-    """The rows of a group-by's source on an engine, with every column that its base table declares."""
+    """The rows of a group-by's source on an engine, with all columns of its base table."""
 
     def __init__(self, group_by: GroupBy, engine: Engine, now: int | None = None) -> None:
         self.group_by, self.engine, self.now = group_by, engine, now
@@ -78,8 +75,9 @@ class Events:
 
     @cached_property
     def _named(self) -> dict[str, str]:
-        """What the source's own columns are called beside the base table's, of which it may make
-        others of the same names.
+        """Return internal names for the source's own columns beside the base table's.
+
+        The source may compute columns that have the names of the base table's.
         """
         events = self.group_by.events
         return {

@@ -1,1 +1,1 @@
-"""From a definition to tables of an engine: by pairs of rows, or by the window kernel."""
+"""Plans that compute a definition's tables on an engine: by pairs of rows, or by the kernel."""

@@ -1,4 +1,4 @@
-"""What an engine cannot do of a definition: refused by name, before anything runs."""
+"""Refusals, by name and before anything runs, of what an engine cannot compute of a definition."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ ELSEWHERE = "compute it on DuckDB, Postgres or Spark"
 
 
 def check_engine(group_by: GroupBy, engine: Engine) -> None:
-    """Refuse the first reduction of a group-by that no plan of the engine gives, and the first
-    feature that it cannot hold.
+    """Refuse a group-by that the engine cannot compute.
+
+    The error names the first reduction that no plan of the engine gives, or the first feature whose
+    type the engine cannot hold.
     """
     for relation in group_by.source.table.find(ops.Relation):
         feature_names.check_source(f"the source of {group_by.name}", relation.schema.names, engine)

@@ -1,6 +1,6 @@
-"""The rows of an entity's snapshots on an engine, paired with the instants that ask for them.
+"""Rows of an entity's snapshots on an engine, paired with the instants of left rows (rule 6).
 
-As few as are in force (rule 6).
+Only the snapshots that are in force are read.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class EntityRows(Rows):
         return None if source.snapshot is None else calendar(source.table, source.snapshot)
 
     def seen(self) -> tuple[EntityRows, Callable[[int | None, int | None], bool]]:
-        """These rows, and what to tell them the first and the last instant that ask by, as often as
-        these change; it runs.
+        """Return these rows, and a function that sets the first and last instant that they serve.
 
-        That gives whether less than all is read then: not where the stored table has no column of
+        The function may be called as often as the instants change; it runs a query. It returns
+        whether less than the whole table is read then: not where the stored table has no column of
         days, or an instant is too far away for some engines.
         """
         asked, read = Extremes(), Extremes()
@@ -104,8 +104,9 @@ class EntityRows(Rows):
         return known, look
 
     def _latest(self, asked: Extremes, back: int | None) -> ir.Table:
-        """The end of the latest snapshot that is over by an instant, if it is no older than so many
-        microseconds.
+        """Return the end of the latest snapshot that is over by an instant.
+
+        A snapshot that is more than `back` microseconds older is left out.
         """
         ends = evolve(self, read=Stretch(asked, back)).snapshots()
         return ends.filter(ends[EVENT] <= edge(asked, LEAST, 0, Form(), dt.int64)).agg(
@@ -179,8 +180,9 @@ class EntityRows(Rows):
         )
 
     def snapshots(self) -> ir.Table:
-        """The end of the day of every row of the base table: a snapshot exists even where a filter
-        takes all its rows.
+        """Return the end of the day of every row of the base table.
+
+        A snapshot exists even where a filter takes all its rows.
         """
         source = self.group_by.entity
         if source.snapshot is None:

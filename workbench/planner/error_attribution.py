@@ -1,6 +1,4 @@
-"""Which features an engine's error is of: the parts of a join, and then the features of one, each
-asked alone.
-"""
+"""Attribution of an engine's error to features, by running each part, then each feature, alone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""One pass over events in order of key and time, by the engine's own as-of plan, instead of pairs
-of left rows and events.
+"""The window kernel's plan: one pass over events in order of key and time.
+
+The engine runs it as its own as-of plan, instead of pairing left rows with events.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reductions as the kernel's plain questions: an Ibis reduction over a window is an `Ask` by name."""
+"""Translation of Ibis reductions over windows to the kernel's requests, each an `Ask` by name."""
 
 from __future__ import annotations
 
@@ -102,9 +102,7 @@ PLACED = (ops.CountStar, ops.Count, ops.First, ops.Last, FirstK, LastK, ops.Arra
 
 
 def span(window: Window | None, resolution: str) -> Span:
-    """A window in microseconds, its tail rounded to hops where the resolution says so (semantics
-    rule 3).
-    """
+    """Return a window in microseconds, its start rounded to hops where `"sawtooth"` (rule 3)."""
     if window is None:
         return Span()
     return Span(in_us(window.length), in_us(window.hop) if resolution == "sawtooth" else None)

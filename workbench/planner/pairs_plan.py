@@ -1,4 +1,4 @@
-"""One pass over pairs of left rows and events, however many features it gives."""
+"""The pairs plan: one pass over pairs of left rows and events, however many features it gives."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Evaluation:
         return (*self.spine.columns, *([BUCKET] if self.bucket else []))
 
     def table(self, wanted: Sequence[Feature], *, newest: bool = False) -> ir.Table:
-        """The group's columns and every feature, as the feature's expression over its reductions."""
+        """Return the group's columns and every feature, computed from its reductions."""
         return self._finished(self._cells(wanted), wanted, newest=newest)
 
     def maps(self, wanted: Sequence[Feature]) -> ir.Table:
@@ -184,8 +184,7 @@ class Evaluation:
         return table
 
     def _folded(self, table: ir.Table, names: Sequence[str], *, by_key: bool) -> ir.Table:
-        """The aggregates of a map's keys or a list's positions, put back into a map or a list (rule
-        15).
+        """Combine aggregates of a map's keys, or of a list's positions, to a map or list (rule 15).
 
         A key is left out where no value of it counted; a position only where the window has no list
         at all.

@@ -1,5 +1,6 @@
-"""Reductions as Ibis expressions over the pairs of a left row and an event, on any engine
-(semantics rules 9 to 12).
+"""Reductions as Ibis expressions over pairs of a left row and an event (semantics rules 9 to 12).
+
+They run on any engine.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ class Cell:
         return pairs[self.inside] & self.counts(pairs)
 
     def counts(self, rows: ir.Table) -> ir.BooleanValue:
-        """Which rows count in whatever window they are: past `where`, and with every value there
-        (rule 9: nulls are skipped).
+        """Return which rows count in any window.
+
+        They pass `where` and have no null among the reduction's arguments (rule 9).
         """
         tests = [
             rows[name].fill_null(False) if argument == "where" else rows[name].notnull()
@@ -75,9 +77,7 @@ class Cell:
 
 @frozen
 class Context:
-    """What lowering needs to know of the pairs: the engine, the group's columns, and the columns
-    that order events.
-    """
+    """The facts that lowering needs of the pairs: engine, group columns, columns of order."""
 
     engine: Engine
     group: tuple[str, ...]
@@ -218,8 +218,10 @@ def _exact(value: ir.Column) -> bool:
 
 
 def _shifted(cell: Cell, pairs: ir.Table, context: Context) -> ir.FloatingColumn:
-    """Doubles to take the spread of: exact numbers less the least of their group, whose digits a
-    double would lose.
+    """Return a reduction's values as doubles of which a spread can be taken.
+
+    Exact numbers are first reduced by the least of their group, as a double would lose their
+    digits.
     """
     value = cell.column(pairs)
     return (
@@ -230,8 +232,9 @@ def _shifted(cell: Cell, pairs: ir.Table, context: Context) -> ir.FloatingColumn
 
 
 def _less(value: ir.DecimalColumn, least: ir.DecimalColumn, engine: Engine) -> ir.FloatingValue:
-    """How far a decimal is above the least: exactly, but where the two have unlike signs and so no
-    digits in common.
+    """Return by how much a decimal is above the least, as a double.
+
+    The difference is exact, unless the two have unlike signs and so no digits in common.
     """
     if value.type().scale is None:
         return cast(value - least, "float64")
@@ -265,7 +268,7 @@ def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
 
 
 def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    """Centred on the mean of a first pass: raw moments would lose the digits that rule 11 asks for."""
+    """Centre on the mean of a first pass, since raw moments lose digits that rule 11 promises."""
     value, keep = _shifted(cell, pairs, context), cell.kept(pairs)
     n = cast(keep.ifelse(1, None).count(), "float64")
     away = value - pairs[_centre(cell)]
@@ -341,8 +344,10 @@ SPREADS = (ops.Variance, ops.StandardDev, reductions.Moment)
 
 
 def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
-    """The pairs with what some reductions must know of their whole group first: its mean, its
-    extreme key.
+    """Add to the pairs what some reductions need of their whole group first.
+
+    That is the least value and the mean for spreads and moments, and the extreme key for `argmin`
+    and `argmax`.
     """
     least = {}
     for cell in cells:
@@ -381,8 +386,9 @@ def tallied(cell: Cell) -> bool:
 
 
 def tally(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
-    """The group's columns and one column for each cell: modes and histograms of one input, ties to
-    the smaller value.
+    """Compute modes and histograms of one input: the group's columns and one column for each cell.
+
+    Ties go to the smaller value.
     """
     value = cells[0].inputs["arg"]
     known = pairs.filter(pairs[value].notnull())

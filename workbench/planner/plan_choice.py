@@ -1,5 +1,6 @@
-"""Which plan computes a part: pairs of left rows and events where they are few, the engine's own
-as-of plan else.
+"""The choice of the plan for each part of a join.
+
+Pairs of left rows and events where they are few, else the engine's own as-of plan.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FEW = 1_000_000
 
 
 class Planner(Protocol):
-    """What decides how the features of one group-by are computed for a spine."""
+    """A choice of how the features of one group-by are computed for a spine."""
 
     def __call__(
         self, spine: ir.Table, source: Rows, name: str
@@ -122,12 +123,10 @@ def _seeing_states(engine: Engine, source: EntityRows, spine: ir.Table) -> Rows:
 
 
 def check_partition(source: EventRows, reach: int) -> None:
-    """Refuse a declared partition where events that may be seen, so many microseconds back of the
-    instants, are not where it says.
+    """Refuse a declared partition column where visible events lie outside their partition's day.
 
-    Runs.
-
-    A dated backfill looks once for all of its steps. Raises DefinitionError, with one of the rows.
+    Visible are those up to `reach` microseconds before the instants. It runs a query; a dated
+    backfill does so once for all of its steps. Raises DefinitionError, with one of the rows.
     """
     if source.partition is None or not reach or _looked_through(source, reach):
         return
@@ -145,8 +144,9 @@ def check_partition(source: EventRows, reach: int) -> None:
 
 
 def _looked_through(source: EventRows, reach: int) -> bool:
-    """Whether an engine that is asked the same again has looked through such a stretch of the
-    source; from now on it has, or the look raises.
+    """Return whether the engine has already checked such a stretch of the source, and record it.
+
+    An engine that keeps no record, because it is not queried again, gives False.
     """
     known, at = source.engine.stretches, source.instants
     if known is None or at is None or at.least is None or at.largest is None:
@@ -195,7 +195,7 @@ class Chooser:
     def __call__(
         self, spine: ir.Table, source: Rows, name: str
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
-        """The spine and the evaluation of one part; counts what there is where nothing is forced."""
+        """Return the spine and the evaluation of one part; counts rows where no plan is forced."""
         if not self.chooses(source):
             seen = seeing(self.engine, source, spine) if isinstance(source, EntityRows) else source
             return spine, lambda asked, _, engine, **more: Evaluation(asked, seen, engine, **more)
@@ -215,8 +215,9 @@ class Chooser:
         )
 
     def choose(self, spine: ir.Table, source: Rows, name: str) -> Choice:
-        """Pairs while they are few: the cost of a range join grows with them, that of the kernel
-        with the rows.
+        """Choose pairs while they are few.
+
+        The cost of a range join grows with the pairs, the kernel's with the rows.
         """
         return self._choice(lambda: self._question(spine, source), source, name)
 
@@ -255,8 +256,9 @@ class Chooser:
         return told or self.engine.plans[-1], f"{estimate.written} is a sketch, made in one pass"
 
     def _cheaper(self, question: AsOf) -> tuple[str, str]:
-        """The plan and why; pairs are counted, by two group-bys, only where the answer hangs on
-        them.
+        """Return the cheaper plan and why.
+
+        Pairs are counted, by two group-bys, only where the choice depends on them.
         """
         left, events = self.engine.sizes(question)
         if left * events <= FEW:

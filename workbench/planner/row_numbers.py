@@ -1,6 +1,4 @@
-"""The number of each left row: its place in order of time, by which a preview and its guards name
-it.
-"""
+"""Numbers of left rows: each row's place in order of time, by which previews and guards name it."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ ROW = "_fw_row"
 
 
 def numbered(join: Join, engine: Engine) -> ir.Table:
-    """The left with each row's number from 0, in order of time and then of every other column that
-    has an order.
+    """Return the left with each row's number from 0, in order of time.
+
+    Rows of one time are ordered by every other column that has an order.
     """
     left = rebound(join.left.table, engine, clean=False).to_expr()
     return left.mutate(**{ROW: ibis.row_number().over(order_by=order(join, left))})

@@ -1,6 +1,4 @@
-"""The rows of a group-by's source on an engine as internal columns, and events paired with the
-instants that ask for them.
-"""
+"""Rows of a group-by's source as internal columns, and pairs of instants and events."""
 
 from __future__ import annotations
 
@@ -91,8 +89,9 @@ def _on_tables(
 
 
 class Bound:
-    """What `rebound` gives of a source's table and of the expressions over it, each table looked up
-    and cleaned once.
+    """A source's table and expressions over it on an engine, as `rebound` gives them.
+
+    Each table is looked up and cleaned once.
     """
 
     def __init__(self, engine: Engine, within: Within | None = None) -> None:
@@ -104,8 +103,10 @@ class Bound:
         return self._bound(self._normalised(table))
 
     def value(self, node: ops.Value) -> ops.Value:
-        """An expression; first made normal over the tables as they are declared, since what is
-        rewritten depends on types.
+        """Return an expression over the engine's tables.
+
+        It is made normal over the tables as they are declared first, since rewrites depend on
+        types.
         """
         return rebuild(rebuild(node, rewritten, self._normalised), lambda inner: inner, self._bound)
 
@@ -133,9 +134,7 @@ def _plain(
 
 
 def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
-    """A value with NaN and infinities, in whatever type the engine has them, as null, and -0.0 as
-    0.0 (rule 9).
-    """
+    """Return a value with NaN and infinities of any type as null, and -0.0 as 0.0 (rule 9)."""
     return engine.bounded(finite(value))
 
 
@@ -173,9 +172,7 @@ def _physical(
 
 
 def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
-    """Whether a cast keeps every value, or raises: nothing is rounded on the way from the
-    warehouse.
-    """
+    """Return whether a cast to the declared type keeps every value, or raises, but never rounds."""
     if there.is_integer():
         return (
             declared.is_integer()
@@ -241,12 +238,13 @@ class Rows:
 
     @property
     def instants(self) -> Extremes | None:
-        """The first and the last instant that ask, where they are known and the rows are of events."""
+        """The first and the last instant of the left rows; `None` if unknown, or not of events."""
         return None
 
     def within(self, reach: int | None) -> Rows:  # noqa: ARG002 sources of events override it
-        """Those that the instants may see, so many microseconds back or, without a reach, from
-        ever; and perhaps more.
+        """Return the rows that the instants may see, and perhaps more.
+
+        `reach` is how many microseconds they look back; without it they see all of the past.
         """
         return self
 
@@ -378,8 +376,9 @@ class EventRows(Rows):
         return None if name is None else Partition(name, in_us(source.slack or timedelta(0)))
 
     def astray(self, reach: int) -> ir.Table:
-        """Of the events that the instants may see, those that lie too far from their partition's
-        day: its column and the time.
+        """Return partition value and time of visible events that lie too far from their day.
+
+        `reach` is how many microseconds the instants look back.
         """
         seen, source, by, at = (
             self.within(reach),
@@ -397,8 +396,10 @@ class EventRows(Rows):
         return seen.table.filter(inside, ~by.near(value, us)).select(partition=value, us=us)
 
     def outside(self, ends: Extremes | None) -> EventRows:
-        """At least those without a time and those not in [least, largest) of two midnights, or all;
-        of the partitions of the stretch alone, where there are both.
+        """Return at least the events without a time, or outside [least, largest) of two midnights.
+
+        Without `ends`, all events. Where there is a partition column and a stretch, only the
+        stretch's partitions are read.
         """
         found, by, stretch = (
             clock(self.group_by.source.table, self.group_by.events.time),

@@ -1,5 +1,6 @@
-"""Plain comparisons of a source's own columns with the stretch of time that a question looks at, by
-which engines skip what they need not read.
+"""Plain comparisons of a source's stored columns with the times that a query needs.
+
+Engines skip rows by them that the query need not read.
 """
 
 from __future__ import annotations
@@ -47,17 +48,17 @@ class Stretch:
 
 @frozen
 class Clock:
-    """A column of a stored table from which a source's time is computed, and how: each of its
-    values is in the form's units.
-    """
+    """A stored column from which a source's time is computed, and the form of its values."""
 
     column: str
     form: Form
     kind: type[dt.DataType]
 
     def within(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
-        """No time of the stretch fails these, and rows that do not are to be looked at more
-        closely; none where the column is of another kind there.
+        """Return conditions that every time of the stretch passes.
+
+        Rows that pass them may still lie outside. There are no conditions where the column has
+        another type on the engine.
         """
         there = table[self.column].type()
         if not isinstance(there, self.kind):
@@ -71,8 +72,9 @@ class Clock:
         return kept
 
     def outside(self, table: ir.Table, ends: Extremes) -> list[ir.BooleanValue]:
-        """Rows without a time or with one that has no end, and those before the least of two
-        midnights or from the largest on, pass these, and perhaps others.
+        """Return conditions that at least the rows outside [least, largest) of two midnights pass.
+
+        Rows without a time, or with an infinite one, pass them too.
         """
         there = table[self.column].type()
         if not isinstance(there, self.kind):
@@ -87,8 +89,9 @@ class Clock:
 
 
 def between(time: ir.TimestampColumn, ends: Extremes) -> list[ir.BooleanValue]:
-    """No row whose time is in [least, largest) fails these, nor one without a time or with one that
-    has no end.
+    """Return conditions that rows in [least, largest) pass.
+
+    Rows without a time, or with an infinite one, pass them too.
     """
     if not ends.near(0):
         return []
@@ -107,8 +110,9 @@ def between(time: ir.TimestampColumn, ends: Extremes) -> list[ir.BooleanValue]:
 
 
 def clock(table: ops.Relation, time: str) -> Clock | None:
-    """The stored column that a source's time is, or is read from by a function that keeps its
-    order; none where there is none.
+    """Return the stored column that a source's time is, or is read from; `None` without one.
+
+    The time may be read by a function that keeps the column's order.
     """
     value = _stored(ops.Field(table, time))
     if isinstance(value, ops.Cast) and _keeps_instants(value):
@@ -128,8 +132,9 @@ def clock(table: ops.Relation, time: str) -> Clock | None:
 
 
 def calendar(table: ops.Relation, day: str) -> Clock | None:
-    """The stored column that a column of days is (dates, ISO texts), or of whose times it is the
-    day; none where there is none.
+    """Return the stored column that a column of days is, or is computed from; `None` without one.
+
+    The stored column has dates, ISO texts, or timestamps of which the day is taken.
     """
     value = _stored(ops.Field(table, day))
     of_times = isinstance(value, ops.Date) or (isinstance(value, ops.Cast) and value.to.is_date())

@@ -1,13 +1,12 @@
-"""Definitions in, Ibis tables out: the portable plan, a range join of left rows and events, on any
-engine.
+"""The portable plan of a training set: a range join of left rows and events, on any engine.
 
-Without a planner it is lazy: nothing here runs a query. For each part of a join:
+It takes definitions and returns Ibis tables. Without a planner it is lazy: nothing here runs a
+query. For each part of a join:
 
     spine   the left's distinct (keys, instant), null keys left out
     events  the source's rows with keys, time and the reductions' inputs as columns
     pairs   spine left-joined with the events before the instant; a boolean column for each window
-    table   pairs grouped by spine row: each reduction over each window, then the feature's own
-    expression
+    table   pairs grouped by spine row: each reduction over each window, then each feature
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ TIME = "_fw_t"
 
 
 class Parts(Protocol):
-    """What gives the features of one part of a join for its spine."""
+    """A function that gives the features of one part of a join for its spine."""
 
     def __call__(
         self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner
@@ -109,8 +108,9 @@ def _with_part(
     computed: Callable[[ir.Table], ir.Table],
     beside: Sequence[str],
 ) -> ir.Table:
-    """`base` with one part's features, null where a key is null (rule 17) or the key's data is too
-    old.
+    """Return `base` with one part's features (rule 17).
+
+    They are null where a key is null or its newest data are too old.
     """
     group_by, at = part.group_by, f"{AT}_{number}"
     base = base.mutate(**{at: instant(base[TIME], group_by)})
@@ -133,9 +133,7 @@ def _with_part(
 
 
 def _keys(rows: ir.Table, part: JoinPart, engine: Engine) -> dict[str, ir.Value]:
-    """The left's keys, cleaned as a source's are: what is no number there is no key (rules 8 and
-    9).
-    """
+    """Return the left's keys, cleaned as a source's are: NaN and infinity are null (rules 8, 9)."""
     return {f"_fw_key{i}": cleaned(rows[left], engine) for i, (left, _) in enumerate(part.keys)}
 
 
@@ -187,11 +185,11 @@ def features(
     planner: Planner = lazily,
     rows: Rows | None = None,
 ) -> ir.Table:
-    """One row for each row of `spine` (key columns `_fw_key0...` and an instant `_fw_at` in
-    microseconds).
+    """Return the spine with every feature of the group-by.
 
-    The spine's columns, every feature of the group-by, and with `newest` the time of the key's
-    latest fact. `rows` stand for those of the source.
+    `spine` has key columns `_fw_key0...` and an instant `_fw_at` in microseconds; the result has
+    one row for each of its rows. With `newest` it also has the time of the key's latest fact.
+    `rows` stand for those of the source.
     """
     source = rows or (
         EntityRows(group_by, engine)

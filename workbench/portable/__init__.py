@@ -1,1 +1,1 @@
-"""What expressions mean on every engine: rewrites to rules that all of them share."""
+"""Expressions rewritten so that they mean one thing on every engine."""

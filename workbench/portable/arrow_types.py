@@ -1,4 +1,4 @@
-"""Rows as Arrow: what Ibis's types are there, and tables in Ibis's types from what Arrow has."""
+"""Conversions between Ibis types and tables and Arrow's."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def told_as_text(dtype: dt.DataType) -> bool:
 
 
 def compared(value: Any, dtype: dt.DataType) -> Any:
-    """A value as it is compared with a column: as a literal of the column's type where its own
-    would be another, or none.
+    """Return a value to compare with a column of this type.
+
+    It becomes a literal of the column's type where Ibis would infer another type, or none.
     """
     return (
         ibis.literal(value, dtype) if told_as_text(dtype) or dtype.is_unsigned_integer() else value

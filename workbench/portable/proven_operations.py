@@ -1,5 +1,4 @@
-"""Scalar operations that are proven to give one value on DuckDB, Postgres and Spark (semantics rule
-9).
+"""Scalar operations proven to give one value on DuckDB, Postgres and Spark (semantics rule 9).
 
 `tests/backends/test_operations.py` holds every entry against the three engines and against Python.
 What is listed is proven as the engines run it: as Ibis compiles it, or as
@@ -72,9 +71,7 @@ def _families(names: str) -> frozenset[str]:
 
 @frozen
 class Proven:
-    """The families of types for which an operation is proven, and what else it asks of its
-    arguments.
-    """
+    """The type families for which an operation is proven, and its conditions on arguments."""
 
     of: frozenset[str] = field(converter=_families)
     only: Callable[[Any], bool] = lambda _: True
@@ -133,8 +130,9 @@ def _cast(table: dict[str, str]) -> Callable[[Any], bool]:
 
 
 def _everywhere(to: Any) -> bool:
-    """Whether a type is the same on every engine: signed, with a scale of its own, in microseconds
-    and UTC.
+    """Return whether a type is the same on every engine.
+
+    Integers are signed, decimals have a scale, and timestamps are microseconds, in UTC or naive.
     """
     if to.is_timestamp():
         return to.scale in (None, 6) and to.timezone in (None, "UTC")
@@ -517,8 +515,7 @@ def written(operation: type[ops.Node]) -> str:
 
 
 def unproven(definition: GroupBy | Join) -> tuple[Doubt, ...]:
-    """What a definition computes with that is not proven to give the same value on every engine,
-    each once.
+    """Return a definition's operations that are not proven to agree on every engine, each once.
 
     Reductions are not looked at, nor a join's left, which is evaluated once (rule 7).
     """

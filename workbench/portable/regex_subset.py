@@ -1,4 +1,4 @@
-"""Regular expressions in the part of the language that DuckDB, Postgres and Spark read alike."""
+"""Regular expressions in the subset of the language that DuckDB, Postgres and Spark read alike."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def _members(members: str) -> str:
 
 
 def replaceable(pattern: str) -> str | None:
-    """The same for replacing: plain text, or one class of characters, of which every engine takes
-    the same run.
+    """Return a pattern to replace, written as every engine reads it; `None` where they differ.
+
+    They agree on plain text, and on one class of characters, of which each takes the same run.
     """
     if not ONE_CLASS.fullmatch(pattern):
         return None

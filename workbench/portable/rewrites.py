@@ -48,8 +48,9 @@ PARTS = {
 
 
 def micros(time: ir.TimestampValue) -> ir.IntegerValue:
-    """Microseconds since 1970-01-01 UTC, floored: the one form of time that all engines compare
-    alike; null for a time without an end.
+    """Return microseconds since 1970-01-01 UTC, floored; null for an infinite time.
+
+    This is the one form of time that all engines compare alike.
     """
     zone, time = time.type().timezone, finite_time(time)
     epoch = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
@@ -102,9 +103,7 @@ def _modulus(node: ops.Modulus) -> ir.Value:
 
 
 def _floor_divide(node: ops.FloorDivide) -> ir.Value:
-    """DuckDB divides as doubles, which is wrong for large integers: the quotient is corrected by
-    what it misses.
-    """
+    """Divide integers exactly: DuckDB divides as doubles, so the quotient's error is added back."""
     left, right = node.left.to_expr(), _nonzero(node)
     if not (node.left.dtype.is_integer() and node.right.dtype.is_integer()):
         return ops.FloorDivide(left.op(), right.op()).to_expr()
@@ -118,8 +117,9 @@ def _floor_divide(node: ops.FloorDivide) -> ir.Value:
 
 
 def _arithmetic(node: Any) -> ir.Value | None:
-    """Operands in the type of the result: engines overflow in the narrow one, and Ibis types
-    products of decimals too narrow.
+    """Cast operands to the type of the result.
+
+    Engines overflow in the narrower type, and Ibis types products of decimals too narrow.
     """
     left, right = node.left.dtype, node.right.dtype
     if left.is_decimal() or right.is_decimal():
@@ -236,8 +236,9 @@ def _exp(node: ops.Exp) -> ir.Value:
 
 
 def _power(node: ops.Power) -> ir.Value:
-    """The same for powers, which also raise, or are NaN, for a root of a negative number and for 1
-    / 0.
+    """Make a power null where it is outside its domain, and 0 where it is too small for a double.
+
+    Engines raise an error or give NaN for a root of a negative number and for 1 / 0.
     """
     base, exponent = (side.to_expr().cast("float64") for side in (node.left, node.right))
     whole = (exponent.abs() < EVERY_WHOLE).ifelse(exponent, 0.0).floor() == exponent
@@ -290,7 +291,7 @@ def _epoch(node: ops.ExtractEpochSeconds) -> ir.Value | None:
 
 
 def _count_of(multiple: ir.IntegerValue, unit: int) -> ir.IntegerValue:
-    """A multiple of `unit`, divided by it: exact in doubles below 2^53 microseconds, the year 2255."""
+    """Divide a multiple of `unit` by it: exact below 2^53 microseconds, the year 2255."""
     return (multiple.cast("float64") / unit).cast("int64")
 
 
@@ -373,7 +374,7 @@ def _times(node: ops.IntervalMultiply) -> ir.Value | None:
 
 
 def _bucket(node: ops.TimestampBucket) -> ir.Value | None:
-    """Not to be had on Spark: the time less what it is past the bucket's start, counted from 1970."""
+    """Compute a bucket's start, counted from 1970, by arithmetic, since Spark has no buckets."""
     if (
         node.offset is not None
         or not isinstance(node.interval, ops.Literal)
@@ -448,7 +449,7 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
 
 
 def normal(node: ops.Node) -> ops.Node:
-    """The same expression with every operation that engines disagree on written so that they agree."""
+    """Return the expression with every operation that engines disagree on rewritten to agree."""
     return node.replace(
         lambda inner, kwargs: rewritten(inner.__recreate__(kwargs) if kwargs else inner)
     )

@@ -44,8 +44,10 @@ def ends_with_match(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
 
 @cache
 def _apart(method: str) -> tuple[str, str, str]:
-    """The letters that Spark changes into several or by their place, where they wait, and what
-    becomes of them: what SQL's other engines do.
+    """Return letters whose case Spark changes unlike the other engines, placeholders, and results.
+
+    Spark changes such a letter into several, or by its place in a word. The results are what the
+    other engines give.
     """
     if method == "lower":
         letters, become = (
@@ -82,8 +84,9 @@ def _ilike(node: ops.StringSQLILike) -> ir.Value:
 
 
 def _strip(node: ops.StringUnary) -> ir.Value:
-    """Spark takes off spaces alone at one end, and at both ends the letters f and v too: blanks are
-    counted as spaces.
+    """Strip a text after counting all blanks as spaces.
+
+    Spark strips only spaces at one end, and at both ends also the letters f and v.
     """
     text = node.arg.to_expr()
     spaced = text.re_replace(BLANKS, " ")

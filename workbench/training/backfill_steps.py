@@ -1,5 +1,6 @@
-"""The steps of a dated backfill, and what is to be written of each: one plan for all, their dates
-being rows that it reads.
+"""The steps of a dated backfill, and the rows that each step writes.
+
+One plan serves all steps: it reads their dates from a table.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ class Step:
 
 
 def steps(todo: Sequence[Entry], others: Iterable[date], length: int) -> Iterable[Step]:
-    """The days to fill, in order, in steps that reach over at most `length` days: days without rows
-    cost nothing, and none of `others` is within a step.
+    """Group the days to fill, in order, into steps that span at most `length` days.
+
+    Days without rows cost nothing. None of `others` lies within a step.
     """
     left_alone = sorted(others)
     group: list[Entry] = []
@@ -77,9 +79,7 @@ def gaps(days: Sequence[date], first: date | None, last: date | None) -> Iterabl
 
 @frozen
 class Plan:
-    """How the rows of any step are made: the table of its dates, what is kept on the way from them,
-    and the rows.
-    """
+    """The plan of any step's rows: the table of its dates, intermediate tables, the rows."""
 
     dates: ir.Table
     recipe: Recipe
@@ -88,10 +88,10 @@ class Plan:
 
 @frozen
 class Steps:
-    """What is to be written of each step of a left: planned for the first one, and run again for
-    the others.
+    """The rows to write for each step of a left.
 
-    A step that another plan suits (more pairs, say) has it made, once; few plans are enough for any
+    They are planned for the first step, and the plan runs again for the others. A step that suits
+    another plan (because of more pairs, say) has that plan made once; few plans are enough for any
     number of steps. `made` gives the rows, with their features, for some of the left's.
     """
 

@@ -236,10 +236,10 @@ def _together(
 
 
 def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, Any]:
-    """What `backfill(into=...)` has filled, and from what: a folder's `_manifest.json`, or the same
-    of a table of `on`.
+    """Return what `backfill(into=...)` has filled, and from what.
 
-    As JSON holds it, and the same for the same data and versions: no clock is in it.
+    Of a folder it is the content of `_manifest.json`, of a table of `on` an equal mapping. It has
+    what JSON can hold, and is equal for equal data and versions: no clock is in it.
 
     - `join`, `definition`: the join's name, and the hash of its definition
     - `versions`: engine, Ibis, this package, and the rules of what a value is; one entry for each
@@ -247,12 +247,9 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
     - `columns`: Ibis types by name
     - `rows`: how many the left had, and how many are there; rule 17 has them equal
     - `days`: for each day the rows, the number of its `versions`, the rows of each file, and the
-      `inputs`: how many rows
-      of the left and of each part's source its values could see, and a checksum of the columns that
-      are used (for an
-      entity, first the snapshot that was in force, in days since 1970); `kept` says how many rows
-      of the day the left
-      has no more
+      `inputs`: how many rows of the left and of each part's source its values could see, and a
+      checksum of the columns that are used (for an entity, first the snapshot that was in force, in
+      days since 1970); `kept` says how many rows of the day the left has no more
 
     Raises EngineError if no backfill wrote `into`.
     """
@@ -273,8 +270,9 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
 
 
 def _place(into: str | Path) -> str | Path | tuple[str, ...]:
-    """A table's name, alone or with its schema and catalog, or a folder's path: what is a `Path`,
-    has a slash, or begins with `file:`.
+    """Read `into` as a table's name, alone or with its schema and catalog, or as a folder's path.
+
+    It is a folder if it is a `Path`, has a slash, or begins with `file:`.
     """
     if isinstance(into, Path):
         return into.absolute()
@@ -355,8 +353,9 @@ def engine_for(join: Join, con: BaseBackend) -> Engine:
 
 
 def _check_named(join: Join) -> None:
-    """Refuse files read without a name for a stored table: Ibis names them anew in every session,
-    and the table would be rebuilt each time.
+    """Refuse files that were read without naming the table.
+
+    Ibis names such a table anew in every session, so that the result would be rebuilt each time.
     """
     tables = (join.left.table, *(p.group_by.source.table for p in join.parts))
     nameless = [

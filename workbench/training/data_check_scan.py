@@ -1,4 +1,4 @@
-"""The declared checks of a source by one scan of what an upload reads, and as a store keeps them."""
+"""Declared checks of a source: one scan of what an upload reads, and their outcomes for a store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FAILS = "_fw_check"
 
 
 def scan(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
-    """One row: how many rows there are, and for each check of the source of how many it is false."""
+    """Return one row: the number of rows, and how many rows fail each check of the source."""
     return _told(group_by.source, engine, _before(group_by, engine, end))
 
 
@@ -155,8 +155,9 @@ def outcomes(
     some: Callable[[int], Iterable[dict[str, Any]]],
     end: int,
 ) -> list[Outcome]:
-    """What the checks of a source came to: `told` is the row of `scan`, `some` gives rows that fail
-    by a check's number.
+    """Return the outcomes of a source's checks.
+
+    `told` is the row of `scan`; `some` gives rows that fail, by a check's number.
     """
     rows, *counts = told
     found = []

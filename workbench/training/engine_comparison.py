@@ -1,5 +1,6 @@
-"""`compare`: one definition on several engines, or by several plans of one, and the certificate
-that its numbers are the same.
+"""`compare`: one definition on several engines, or by several plans of one engine.
+
+The result is a certificate that the numbers are equal, or the rows that differ.
 """
 
 from __future__ import annotations
@@ -44,9 +45,7 @@ NUMBER, THERE = "_fw_number", "_fw_there"
 
 @frozen
 class Way:
-    """One way of computing the definition: the engine with its version, each part's plan, and how
-    many rows came out.
-    """
+    """One computation of the definition: engine, version, each part's plan, number of rows."""
 
     engine: str
     version: str
@@ -98,10 +97,9 @@ class Certificate:
         return self.equal
 
     def to_pandas(self) -> pd.DataFrame:
-        """The differences: the left's columns, then `feature`, and for each of the two ways its
-        name and value.
+        """Return the differences: left columns, `feature`, and each way's name and value.
 
-        A left's column that is called as one of these has `_` behind its name.
+        A left column that is named like one of these has `_` behind its name.
         """
         import pandas as pd  # noqa: PLC0415 half a second that an equal certificate need not cost
 
@@ -252,8 +250,9 @@ def compare(
     on: Sequence[BaseBackend] | BaseBackend | None = None,
     plan: str | None = None,
 ) -> Certificate:
-    """Run one definition on several engines and say whether every value is the same number, or
-    which rows differ.
+    """Run one definition on several engines and certify that every value is the same number.
+
+    Where one is not, the certificate has the rows that differ.
 
     Parameters
     ----------
@@ -263,9 +262,8 @@ def compare(
         Days of the left's time, [start, end), UTC; both open by default.
     on
         Ibis connections that have the same tables, two or more: each computes the join by its own
-        plan, and each is
-        compared with the first. One connection, or none for the join's own, is compared with itself
-        by its other plan.
+        plan, and each is compared with the first. One connection, or none for the join's own, is
+        compared with itself by its other plan.
     plan
         The plan to force on all of them, as `backfill` takes it.
 
@@ -333,7 +331,7 @@ def _choosers(
 
 
 def _labels(choosers: Sequence[Chooser]) -> list[str]:
-    """Names that tell the ways apart: the engine, with its plan or a number where it comes twice."""
+    """Return distinct names of the ways: the engine, with its plan, or a number if repeated."""
     titles = [f"{c.engine.title}{f' by {c.forced}' if c.forced else ''}" for c in choosers]
     return [
         t if titles.count(t) == 1 else f"{t} ({titles[: i + 1].count(t)})"
@@ -352,7 +350,7 @@ class _Scales:
         self.found: dict[tuple[Any, ...], dict[str, float]] | None = None
 
     def of(self, left: Mapping[str, Any], feature: str, floats: Mapping[str, Any]) -> float:
-        """The scale of one value; of a derivation, the largest of the numbers that it is made of."""
+        """Return the scale of one value; of a derivation, the largest number that it uses."""
         derived = next((f for f in self.join.derivations if f.name == feature), None)
         if derived is not None:
             names = {n.name for n in derived.node.find(ops.Field)}
@@ -419,8 +417,9 @@ class _Found:
     def differences(
         self, other: int, scales_: _Scales
     ) -> Iterator[tuple[dict[str, Any], str | None, tuple[Any, Any]]]:
-        """Each value of way `other` that is not the first one's: the left's row, the feature, both
-        values.
+        """Yield each value of way `other` that differs from the first way's.
+
+        With it come the left row, the feature and the first way's value.
         """
         for pair in self._suspects(other):
             sides = [

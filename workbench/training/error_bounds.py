@@ -1,5 +1,6 @@
-"""What the error of a float feature is relative to (semantics rule 11): as a join of its own, over
-the same windows.
+"""Scales that the error of a float feature is relative to (semantics rule 11).
+
+They are computed by a join of their own over the same windows.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def scale_of(feature: Feature) -> ops.Value | None:
 
 
 def scales(join: Join) -> tuple[Join, dict[str, str]] | None:
-    """A join over the same left that computes each feature's scale, and the scale's column by
-    feature; none where no feature has one.
+    """Return a join that computes each feature's scale over the left, and the scales' columns.
+
+    `None` where no feature has a scale.
     """
     parts: list[JoinPart] = []
     named: dict[str, str] = {}

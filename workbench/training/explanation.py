@@ -58,12 +58,11 @@ class Explanation:
 
 
 def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = None) -> Explanation:
-    """The plan of a join, and its SQL by pairs on DuckDB, Postgres and Spark, or on the engine of
-    `on` alone.
+    """Return the plan of a join and its SQL by pairs, on each engine or on that of `on` alone.
 
     Where there is a connection, `on` or the join's own, left rows and events are counted to say
     which plan each part takes there and why; nothing else is run. `plan` is the one that a backfill
-    would be told to take. An engine whose SQL Ibis cannot write is shown with its reason instead.
+    would be given. An engine whose SQL Ibis cannot write is shown with its reason instead.
     """
     expect_join(join, "explain")
     names = [on.name] if on is not None else list(KNOWN)

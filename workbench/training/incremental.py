@@ -1,4 +1,4 @@
-"""Dated tables: what one lacks, what of it is stale, and the steps that fill it."""
+"""Dated tables: which days one lacks, which are stale, and the steps that fill them."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ def left_rows(join: Join, engine: Engine, start: date | None, end: date | None) 
 
 
 def between(table: ir.Table, time: str, start: date | None, end: date | None) -> ir.Table:
-    """The rows whose time is in [start, end), UTC; those without a time stay, for the checks to
-    name.
+    """Return the rows whose time is in [start, end), UTC.
+
+    Rows without a time stay, so that the checks name them.
     """
     at = micros(table[time])
     kept = [at.isnull() | (at >= days_since_epoch(start) * in_us(DAY))] if start else []
@@ -86,8 +87,9 @@ def extremes_of(start: date | None, end: date | None) -> Extremes:
 
 @frozen
 class Refill:
-    """Bringing one dated table or dataset up to a definition and its data, for the days [first,
-    last).
+    """A run that brings the days [first, last) of a dated table up to its definition and its data.
+
+    A dataset of files is refilled alike.
     """
 
     join: Join
@@ -135,8 +137,9 @@ class Refill:
         into.finish()
 
     def _now(self, definition: str, left: ir.Table, old: set[date]) -> list[Entry]:
-        """What an entry would say today, for every day with rows that is asked for or was there
-        under an older definition.
+        """Return what an entry would say today, for every day with rows.
+
+        Days are those that are requested, and those in `old`, filled under an older definition.
         """
         time, made = self.join.left.time, versions(self.engine)
         rows = _by_day(self.engine, left, micros(left[time]), left.columns)
@@ -251,8 +254,9 @@ class Refill:
     def _steps(
         self, work: Work, gone: Departures, left: ir.Table, finished: Iterable[date], length: int
     ) -> list[tuple[Callable[[Step], ir.Table], Step]]:
-        """What is to be written, and how the rows of each are made: of days that lose rows first,
-        so that a row never stands twice.
+        """Return each step to write, with the function that makes its rows.
+
+        Days that lose rows come first, so that no row is there twice.
         """
         time, days = self.join.left.time, {e.day for e in work.now} | set(finished)
         beside = [e.day for e in work.made if e.kept] + [
@@ -351,8 +355,9 @@ def _departed(work: Work, gone: Departures) -> Iterable[str]:
 
 
 def _filled(entry: Entry, now: Entry | None, rows: int) -> Filled:
-    """How a finished day stands to what the left has of it now: as an entry where it was asked for,
-    else how many rows.
+    """Compare a finished day with what the left has of it now.
+
+    `now` is the day's entry where the day was requested; else only the number of rows is compared.
     """
     changed = (
         rows != entry.inputs["left"][0]
@@ -375,8 +380,9 @@ def _are(days: Sequence[object]) -> str:
 def _by_day(
     engine: Engine, table: ir.Table, us: ir.IntegerValue, columns: Sequence[str]
 ) -> dict[date, list[int]]:
-    """The number of rows of each day, UTC, and a checksum of their `columns` that no order of rows
-    changes.
+    """Return the number of rows of each day, UTC, and a checksum of their `columns`.
+
+    The order of rows does not change the checksum.
     """
     mixed = [
         ((engine.hashed(table[c]) % PRIME + PRIME) % PRIME).fill_null(NOTHING) for c in columns
@@ -401,8 +407,9 @@ def _sum(values: Sequence[ir.IntegerValue]) -> ir.IntegerValue:
 
 
 class Seen:
-    """What of a part's source the values of some days, in order, could see, to tell late and
-    changed rows.
+    """The source rows of a part that the values of some days, in order, could see.
+
+    Late and changed rows are detected by their number and checksum.
     """
 
     def __init__(self, part: JoinPart, engine: Engine, days: Sequence[date]) -> None:
@@ -450,8 +457,9 @@ def _events(
 
 
 def _snapshots(rows: EntityRows, days: Sequence[date]) -> dict[date, list[int]]:
-    """Every snapshot of the base table, which decides what is in force (rule 6), that these days,
-    in order, see, with the checksum of the rows that are used.
+    """Return the snapshots that these days, in order, see, with a checksum of the used rows.
+
+    All snapshots of the base table count, since they decide what is in force (rule 6).
     """
     if days and rows.group_by.entity.snapshot is not None:
         known, look = rows.seen()

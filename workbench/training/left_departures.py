@@ -1,12 +1,13 @@
-"""Left rows that a dated result has and the left no longer has: forgotten by it, or corrected in it
-(moved to another time, deleted).
+"""Left rows that a dated result has and the left no longer has: forgotten, or corrected.
+
+A corrected row was moved to another time, or deleted.
 
 Lefts forget from their beginning, as tables do that keep thirty days: rows before the left's
-earliest time may be forgotten, and are kept. A row at or after it that is not there was corrected.
-So was one before it that now stands at another time: the same in every other column, where these
-tell the left's rows apart; where they do not, if all that is missing came at other times among the
-days that were filled. Where the sources lost rows too, a day cannot be made again: its rows are
-kept, but for those that stand at another time now.
+earliest time may be forgotten, and are kept. A row at or after it that the left lacks was
+corrected. So was one before it that now stands at another time: the same in every other column,
+where these distinguish the left's rows; where they do not, if all missing rows came at other times
+among the days that were filled. Where the sources lost rows too, a day cannot be computed again:
+its rows are kept, except for those that stand at another time now.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ def us_of(day: date) -> int:
 
 @frozen
 class Filled:
-    """How a finished day stands to the left: the rows that it was filled from, those that are kept
-    beside them, and whether the left has others now.
+    """A finished day compared with the left.
+
+    It has the number of rows that the day was filled from, of those kept besides, and whether the
+    left has others now.
     """
 
     rows: int
@@ -115,8 +118,9 @@ class Departures:
         return self._by_day(self._there.anti_join(self._had, self._keys)) if self._near else {}
 
     def only_forgotten(self, day: date) -> bool:
-        """Whether the left has the day's rows from its first one on as the result has them, and
-        none of the others moved.
+        """Return whether the left has only forgotten the beginning of the day.
+
+        From its first row on it has the day's rows as the result has them, and no other row moved.
         """
         return (
             day == self.first
@@ -196,7 +200,7 @@ class Departures:
 
     @property
     def _keys(self) -> list[str]:
-        """What tells rows apart: their time, all other columns, and a number where they are equal."""
+        """The columns that identify a row: time, all other columns, and a number for equal rows."""
         return [AT, *self._names, NTH]
 
     def _marked(self, table: ir.Table, engine: Engine) -> ir.Table:
@@ -211,8 +215,9 @@ class Departures:
     def _keyed(
         self, table: ir.Table, engine: Engine, days: Collection[date], before: date = date.min
     ) -> ir.Table:
-        """The rows of these days, and of those before one, with their keys, by which those that are
-        equal in all are told apart.
+        """Return the rows of these days, and of those before one, with their keys.
+
+        Keys distinguish rows that are equal in all columns.
         """
         rows = self._marked(table, engine)
         rows = rows.filter((rows[BY] < us_of(before)) | rows[BY].isin([us_of(d) for d in days]))
@@ -300,9 +305,7 @@ class Departures:
         return all((most or 0) <= 1 for t in times for ((most,),) in [self._reader.rows(t)])
 
     def _all_came(self, arrived: ir.Table) -> bool:
-        """Whether as many rows as are missing, and the same but for their time, came on days up to
-        the last that was filled.
-        """
+        """Return whether each missing row came at another time, up to the last filled day."""
         late = arrived.filter(arrived[BY] <= us_of(max(self.filled)))
         wanted = self._missing.group_by(self._names).agg(n=lambda t: t.count())
         got = late.group_by(self._names).agg(m=late.count())

@@ -1,5 +1,6 @@
-"""Progress of long steps: a bar in a terminal, a line that changes in a notebook's cell, nothing
-elsewhere, so that logs stay the same each run.
+"""Progress of long steps: a bar in a terminal, a changing line in a notebook's cell.
+
+Elsewhere nothing is shown, so that logs are the same each run.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ def track(steps: Sequence[T], what: str) -> Iterator[T]:
 
 @contextmanager
 def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Progress of rows as they come, by what is called with their number: on standard error of a
-    terminal, or in the cell that runs.
+    """Show the progress of rows: in the running cell, or on a terminal's standard error.
+
+    Yields a function that is called with the number of new rows.
     """
     if _in_cell():
         line = CellLine(what, total)
@@ -52,8 +54,9 @@ def counting(what: str, total: int | None = None) -> Iterator[Callable[[int], No
 
 
 def _in_cell() -> bool:
-    """Whether a notebook's cell runs this, of whose output it is: not a worker of a live page, not
-    with WORKBENCH_STATIC set.
+    """Return whether a notebook's cell runs this, so that its output can show progress.
+
+    That is so neither in a worker of a live page nor with WORKBENCH_STATIC set.
     """
     return (
         running_kernel() is not None

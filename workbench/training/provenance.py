@@ -1,4 +1,4 @@
-"""What made a value: the version of the rules, of this package, of Ibis and of the engine."""
+"""Versions that a value depends on: the rules, this package, Ibis and the engine."""
 
 from __future__ import annotations
 

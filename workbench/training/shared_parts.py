@@ -1,6 +1,4 @@
-"""Several joins in one backfill: a left is evaluated once, and so is a part that several ask for
-alike.
-"""
+"""Several joins in one backfill: lefts and parts that they share are evaluated once."""
 
 from __future__ import annotations
 
@@ -28,8 +26,9 @@ Key = tuple[Any, ...]
 
 @frozen
 class Together:
-    """What the joins of one backfill have in common: lefts by table and time, and parts by what
-    they are asked for.
+    """The shared lefts and parts of the joins of one backfill.
+
+    Lefts are shared by table and time, parts by what they are requested for.
     """
 
     joins: Sequence[Join]

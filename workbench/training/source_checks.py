@@ -40,7 +40,7 @@ WEEK = 7 * DAY
 
 
 def moment(us: int) -> str:
-    """Microseconds since 1970 for a reader; years that no calendar of Python's has are only named."""
+    """Format microseconds since 1970 for a reader, in words where Python has no such year."""
     try:
         return f"{EPOCH + timedelta(microseconds=us):%Y-%m-%d %H:%M:%S}"
     except OverflowError:
@@ -64,7 +64,7 @@ class Check:
 
 
 def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
-    """Of the rows to enrich: there are some, each has a time, and the times are in the right unit."""
+    """Check the rows to enrich: there are some, with times, which are in the right unit."""
     name = title(join.left.table)
     time = rows[join.left.time]
     us = micros(time)
@@ -94,8 +94,9 @@ def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
 
 
 def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
-    """Whether times from `first` to `last` of the answer, in microseconds, are such as only a wrong
-    unit gives; the sentence.
+    """Return a sentence if times from `first` to `last` only come from a wrong unit.
+
+    They are microseconds since 1970 in `answer`.
     """
     first, last = answer["first"], answer["last"]
     if last is None:
@@ -242,7 +243,7 @@ def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
 
 
 def ask(checks: Iterable[Check], engine: Engine) -> list[list[dict[str, Any]]]:
-    """Ask every question, and give the answers; DefinitionError with the first bad one's sentence."""
+    """Run every check's query and return the results; DefinitionError with the first sentence."""
     answers = []
     for check in checks:
         answers.append(engine.fetch(check.question).to_pylist())
@@ -271,10 +272,9 @@ def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
 
 
 def check_sources(join: Join, engine: Engine, asked: Extremes | None = None) -> None:
-    """Refuse sources whose data would make values wrong, for any left rows, or for those whose
-    times have these extremes.
+    """Refuse sources whose data would make values wrong. Runs queries.
 
-    Runs.
+    With `asked`, only what left rows between these extremes of time can see is checked.
     """
     if doubts := unproven(join):
         warn(said(join.name, doubts))

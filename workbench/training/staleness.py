@@ -1,4 +1,4 @@
-"""What of a dated result is stale: the days to make, to mend, to trim and to empty."""
+"""The stale days of a dated result: those to make, to mend, to trim and to empty."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ class Work:
 
     @classmethod
     def of(cls, now: Sequence[Entry], done: Mapping[date, Entry], gone: Departures) -> Work:
-        """What of the finished days, those that are asked for, is not as the left and the sources
-        have it now.
-        """
+        """Find the requested finished days that differ from the left and the sources now."""
         sourceless = [e for e in now if e.day in done and lost_sources(done[e.day], e)]
         mended = [
             with_kept(
@@ -123,9 +121,7 @@ def stale(done: Entry, now: Entry, gone: Departures) -> bool:
 
 
 def _sources(old: Entry, new: Entry) -> str:
-    """How a day's sources differ from when it was filled: how much there is decides, then the
-    checksum.
-    """
+    """Say how a day's sources differ from when it was filled, by size, then by checksum."""
     pairs = [(old.inputs.get(k, []), v) for k, v in new.inputs.items() if k != "left"]
     if any(was[:-1] > now[:-1] for was, now in pairs):
         return LOST
