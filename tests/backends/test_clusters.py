@@ -33,7 +33,7 @@ def cluster():
 
 
 def test_spark_connect_gives_the_same_by_kernel():
-    """C11: what needs a session's `sparkContext`, or sends functions by reference, has none there."""
+    """C11: Spark Connect has no `sparkContext`, and functions are not sent to it by reference."""
     pytest.importorskip(
         "grpc", reason="Spark Connect needs grpcio: pip install 'feature-workbench[spark-connect]'"
     )
@@ -130,12 +130,18 @@ def test_sessions_of_two_versions_share_a_worker_in_turns(tmp_path):
         from workbench.backends.spark_workers import _sent
         import json, zlib
         mine = json.loads(zlib.decompress(_sent()))
-        other = mine | {"backends/hot_key_slices.py": mine["backends/hot_key_slices.py"] + "\\nOTHER = True\\n"}
+        other = mine | {
+            "backends/hot_key_slices.py":
+                mine["backends/hot_key_slices.py"] + "\\nOTHER = True\\n"
+        }
         seen = []
         for texts in (mine, other, mine, other):
             tasks = loader.tasks(loader.packed(texts))
             import workbench.backends.hot_key_slices
-            seen.append((hasattr(sys.modules["workbench.backends.hot_key_slices"], "OTHER"), tasks is sys.modules["workbench.backends.spark_tasks"]))
+            seen.append((
+                hasattr(sys.modules["workbench.backends.hot_key_slices"], "OTHER"),
+                tasks is sys.modules["workbench.backends.spark_tasks"],
+            ))
         print(seen)
     """
     done = subprocess.run(

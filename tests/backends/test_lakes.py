@@ -60,9 +60,7 @@ def test_one_days_left_does_not_read_sixty_days_of_a_lake(found, kind):
 
 
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])
-def test_a_dated_table_of_a_lake_holds_the_plain_backfill_in_every_type_and_a_second_run_commits_nothing(
-    found, kind
-):
+def test_a_dated_table_of_a_lake_holds_every_type_and_a_second_run_commits_nothing(found, kind):
     """Issue 7b, item 4: `into="catalog.schema.table"` made a view over Parquet or was refused.
 
     NaN, infinity and years 1 to 9999 are among the left's own values.

@@ -611,7 +611,7 @@ def test_an_accuracy_that_is_unstated_is_refused_on_spark_before_a_job_runs(spar
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["postgres", "spark"])
 def test_the_snapshot_in_force_is_found_on_each_engine_in_each_form_of_a_day(engine, request):
-    """Issue 7b, item 3: what is not in force is not read; a week without a snapshot is looked past."""
+    """Issue 7b, item 3: what is not in force is not read; a week without a snapshot is skipped."""
     con = request.getfixturevalue(engine)
     ids, day, made = (
         ("generate_series(0, 99) r(i)", "date '2024-01-01' + i", "")

@@ -702,8 +702,17 @@ RUN = """
     from workbench import EventSource, GroupBy, Join, backfill, days, trailing
     import workbench.backends.parquet_results
     con = ibis.duckdb.connect(sys.argv[1])
-    group_by = GroupBy(name="g", source=EventSource(con.table("written_events"), time="t"), keys=["k"], aggregations=[trailing(days(1), _.v.sum().name("v_sum"))])
-    join = Join(name="spend", left=EventSource(con.table("written_lefts"), time="t"), parts=[group_by])
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(con.table("written_events"), time="t"),
+        keys=["k"],
+        aggregations=[trailing(days(1), _.v.sum().name("v_sum"))],
+    )
+    join = Join(
+        name="spend",
+        left=EventSource(con.table("written_lefts"), time="t"),
+        parts=[group_by],
+    )
     real = workbench.backends.parquet_results._replace
     def watched(path, content):
         print(len(content["days"]), "before", flush=True)

@@ -33,19 +33,40 @@ VIEW = (
 )
 # Performs an action and resolves with the milliseconds until its answer is drawn.
 MEASURE = """([selector, key, value]) => new Promise((done) => {
-  const root = document.querySelector('.fw-live'), before = Number(root.dataset.asked || 0), from = performance.now();
-  const see = new MutationObserver(() => { if (Number(root.dataset.answered) > before) { see.disconnect(); requestAnimationFrame(() => done(performance.now() - from)); } });
+  const root = document.querySelector('.fw-live'), before = Number(root.dataset.asked || 0),
+    from = performance.now();
+  const see = new MutationObserver(() => {
+    if (Number(root.dataset.answered) > before) {
+      see.disconnect();
+      requestAnimationFrame(() => done(performance.now() - from));
+    }
+  });
   see.observe(root, { attributes: true, attributeFilter: ['data-answered'] });
   const target = root.querySelector(selector);
-  if (value !== null) { target.value = value(target); target.dispatchEvent(new Event('input', { bubbles: true })); }
-  else if (key) { target.focus(); target.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true })); }
+  if (value !== null) {
+    target.value = value(target);
+    target.dispatchEvent(new Event('input', { bubbles: true }));
+  }
+  else if (key) {
+    target.focus();
+    target.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+  }
   else target.click();
 })"""
 # Notes when Enter was pressed and when the page that it brings is drawn.
 WATCH = """() => {
   window.drawn = window.pressed = 0;
-  document.addEventListener('keydown', () => { window.pressed = performance.now(); }, { capture: true, once: true });
-  const see = new MutationObserver(() => { if (document.querySelector('.fw-live .grid')) { see.disconnect(); requestAnimationFrame(() => { window.drawn = performance.now(); }); } });
+  document.addEventListener(
+    'keydown',
+    () => { window.pressed = performance.now(); },
+    { capture: true, once: true }
+  );
+  const see = new MutationObserver(() => {
+    if (document.querySelector('.fw-live .grid')) {
+      see.disconnect();
+      requestAnimationFrame(() => { window.drawn = performance.now(); });
+    }
+  });
   see.observe(document.body, { childList: true, subtree: true });
 }"""
 ACTIONS = {

@@ -31,10 +31,16 @@ JOBS = {
     "last_k3": trailing(THREE, last_k(_.v, 10)),
 }
 NAIVE = """create or replace temp table naive as select s.key, s.ts,
-  sum(e.v) filter (e.ts >= s.ts - interval 3 day), count(e.v) filter (e.ts >= s.ts - interval 3 day), avg(e.v) filter (e.ts >= s.ts - interval 3 day),
-  sum(e.v) filter (e.ts >= s.ts - interval 14 day), count(e.v) filter (e.ts >= s.ts - interval 14 day), avg(e.v) filter (e.ts >= s.ts - interval 14 day),
+  sum(e.v) filter (e.ts >= s.ts - interval 3 day),
+  count(e.v) filter (e.ts >= s.ts - interval 3 day),
+  avg(e.v) filter (e.ts >= s.ts - interval 3 day),
+  sum(e.v) filter (e.ts >= s.ts - interval 14 day),
+  count(e.v) filter (e.ts >= s.ts - interval 14 day),
+  avg(e.v) filter (e.ts >= s.ts - interval 14 day),
   sum(e.v), count(e.v), avg(e.v)
-from spine s left join events e on s.key = e.key and e.ts < s.ts and e.ts >= s.ts - interval 30 day group by s.key, s.ts"""
+from spine s
+left join events e on s.key = e.key and e.ts < s.ts and e.ts >= s.ts - interval 30 day
+group by s.key, s.ts"""
 
 
 def join(con: object, job: str) -> Join:

@@ -68,7 +68,7 @@ def events(n: int, keys: int, hot: int, rng: np.random.Generator) -> pa.Table:
 
 
 def published(options: Any, store: Store) -> tuple[Join, dict[str, float]]:
-    """The join, published, and the upload's seconds beside those of a bare COPY of the same rows."""
+    """Return the published join, and the seconds of its upload and of a bare COPY of those rows."""
     con, rng = ibis.duckdb.connect(), np.random.default_rng(1)
     tables = {
         name: events(n, options.keys, options.hot, rng)

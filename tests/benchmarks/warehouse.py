@@ -6,9 +6,13 @@ import ibis
 
 KEYS, LEFTS, DAYS = 100_000, 1_000_000, 60
 # Skewed as shops are: a few users buy much, most little.
-PURCHASES = """select '{prefix}' || i as id, (pow(hash(i) % 1000003 / 1000003.0, 3) * {keys})::bigint::varchar as user_id,
-  timestamp '2023-10-02' + to_microseconds((hash(i * 7 + 1) % ({days}::bigint * 86400000000))::bigint) as ts,
-  (hash(i * 13 + 2) % 500)::bigint as {value}, (hash(i * 3) % 90)::bigint as product_id from range({n}) t(i)"""
+PURCHASES = """select '{prefix}' || i as id,
+  (pow(hash(i) % 1000003 / 1000003.0, 3) * {keys})::bigint::varchar as user_id,
+  timestamp '2023-10-02'
+    + to_microseconds((hash(i * 7 + 1) % ({days}::bigint * 86400000000))::bigint) as ts,
+  (hash(i * 13 + 2) % 500)::bigint as {value},
+  (hash(i * 3) % 90)::bigint as product_id
+from range({n}) t(i)"""
 
 
 def filled(engine: str, events: int, address: dict | None = None):

@@ -80,7 +80,7 @@ SETTINGS = {
 
 
 def lacks_kafka() -> str | None:
-    """Why no Kafka can be started here, if so; where its jars are not there yet, they are fetched."""
+    """Return why no Kafka can be started here, or None; fetch its jars where they are absent."""
     if not shutil.which("java"):
         return "Kafka needs Java 17: install a JDK, or use environment.yml"
     try:
@@ -100,9 +100,8 @@ def jars() -> Path:
     Processes that ask at once wait for the first.
     """
     dependencies = "\n".join(
-        "    <dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>".format(
-            *c.split(":")
-        )
+        "    <dependency><groupId>{}</groupId><artifactId>{}</artifactId>"
+        "<version>{}</version></dependency>".format(*c.split(":"))
         for c in COORDINATES
     )
     pom = POM.format(dependencies=dependencies)

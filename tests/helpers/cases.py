@@ -1,4 +1,4 @@
-"""Generated histories and definitions, for holding any path that gives features against the oracle."""
+"""Generated histories and definitions, to hold any path that gives features against the oracle."""
 
 from __future__ import annotations
 

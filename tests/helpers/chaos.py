@@ -153,7 +153,7 @@ class Process:
 
 
 def broken(plan: Plan, processes: list[Process], server: broker.Broker, home: Path, said) -> None:
-    """Break things, in a random order, until the events are sent and all is broken that was to be."""
+    """Break things in a random order until the events are sent and everything planned is broken."""
     chance = random.Random(plan.seed + 1)  # noqa: S311 points in time
     acts = (
         ["kill"] * plan.kills

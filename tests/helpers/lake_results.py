@@ -34,12 +34,18 @@ from workbench.backends.table_results import BY, Entry
 
 FIRST, OTHER = "d" * 64, "e" * 64  # definitions
 # The left's own columns, of every type that Spark has and a lake can hold, with its extremes.
-COLUMNS = """cast(1 as tinyint) i8, cast(-2 as smallint) i16, 2147483647 i32, 9223372036854775807L i64, cast(0.1 as float) f32, {f} f64,
- cast('18446744073709551615' as decimal(20,0)) u64, cast('-1234567890123456789012345678.0123456789' as decimal(38,10)) dec, {s} s, cast('a b' as binary) bin, {b} b,
- date'0001-01-01' d0, date'9999-12-31' d1, timestamp_ntz'0001-01-01 00:00:00.000001' n0, timestamp_ntz'9999-12-31 23:59:59.999999' n1,
+COLUMNS = """cast(1 as tinyint) i8, cast(-2 as smallint) i16, 2147483647 i32,
+ 9223372036854775807L i64, cast(0.1 as float) f32, {f} f64,
+ cast('18446744073709551615' as decimal(20,0)) u64,
+ cast('-1234567890123456789012345678.0123456789' as decimal(38,10)) dec,
+ {s} s, cast('a b' as binary) bin, {b} b,
+ date'0001-01-01' d0, date'9999-12-31' d1,
+ timestamp_ntz'0001-01-01 00:00:00.000001' n0, timestamp_ntz'9999-12-31 23:59:59.999999' n1,
  timestamp'1500-06-01 12:00:00.123456+00:00' z0, timestamp'9999-12-31 23:59:59.999999+00:00' z1,
- array(1, null, 3) li, array(named_struct('x', {f}, 'y', array('q', null))) deep, map('k', 1.5d, 'ü', null) m,
- named_struct('a', 1, 'b', {s}, 'c', timestamp_ntz'2024-01-01 00:00:00.000123') st, {s} as `a.b c;(d)`, cast(null as int) nil"""
+ array(1, null, 3) li, array(named_struct('x', {f}, 'y', array('q', null))) deep,
+ map('k', 1.5d, 'ü', null) m,
+ named_struct('a', 1, 'b', {s}, 'c', timestamp_ntz'2024-01-01 00:00:00.000123') st,
+ {s} as `a.b c;(d)`, cast(null as int) nil"""
 ROWS = (
     ("a", 1, "2024-01-02 00:00:00", "double('NaN')", "'é'", "true"),
     ("a", 2, "2024-01-02 23:59:59.999999", "double('inf')", "''", "false"),

@@ -1,4 +1,4 @@
-"""Rows of nasty values, and every proven scalar operation over them with what Python says it gives."""
+"""Rows of nasty values, and what Python says each proven scalar operation gives over them."""
 
 from __future__ import annotations
 

@@ -145,7 +145,10 @@ def spark(**settings: str):
 
 
 def spark_records(session) -> int:
-    """How many records all stages of a Spark session so far read from tables, by Spark's own count."""
+    """Count the records that a Spark session has read from tables, by Spark's own count.
+
+    The count is over all stages so far.
+    """
     context = session.sparkContext._jsc.sc()  # noqa: SLF001 PySpark hands out no metrics
     context.listenerBus().waitUntilEmpty()
     store = context.statusStore()

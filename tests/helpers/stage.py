@@ -19,16 +19,19 @@ THEMES = {
         "--jp-layout-color1:#fff;--jp-ui-font-color1:rgba(0,0,0,.87);--jp-brand-color1:#1976d2"
     ),
     "dark": (
-        "--jp-layout-color1:#212121;--jp-ui-font-color1:rgba(255,255,255,.87);--jp-brand-color1:#42a5f5"
+        "--jp-layout-color1:#212121;--jp-ui-font-color1:rgba(255,255,255,.87);"
+        "--jp-brand-color1:#42a5f5"
     ),
 }
 # What VS Code sets on the page of a notebook's outputs, and what it lets that page do.
 VSCODE = {
     "light": (
-        "--vscode-editor-background:#ffffff;--vscode-editor-foreground:#3b3b3b;--vscode-focusBorder:#005fb8;--vscode-editor-font-family:Consolas,monospace"
+        "--vscode-editor-background:#ffffff;--vscode-editor-foreground:#3b3b3b;"
+        "--vscode-focusBorder:#005fb8;--vscode-editor-font-family:Consolas,monospace"
     ),
     "dark": (
-        "--vscode-editor-background:#1f1f1f;--vscode-editor-foreground:#cccccc;--vscode-focusBorder:#0078d4;--vscode-editor-font-family:Consolas,monospace"
+        "--vscode-editor-background:#1f1f1f;--vscode-editor-foreground:#cccccc;"
+        "--vscode-focusBorder:#0078d4;--vscode-editor-font-family:Consolas,monospace"
     ),
 }
 LETS = (
@@ -40,8 +43,10 @@ const heard = {};
 window.sent = [];
 window.controller = new AbortController();
 window.model = {
-  get: (name) => (name === "page" ? window.start : undefined), set: () => {}, save_changes: () => {},
-  on: (name, f) => { (heard[name] ||= []).push(f); }, off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
+  get: (name) => (name === "page" ? window.start : undefined),
+  set: () => {}, save_changes: () => {},
+  on: (name, f) => { (heard[name] ||= []).push(f); },
+  off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
   send: (content) => window.sent.push(content),
 };
 window.tell = (name, content) => (heard[name] || []).forEach((f) => f(content));
@@ -90,9 +95,9 @@ class Stage:
         )
         lets = f'<meta http-equiv="Content-Security-Policy" content="{LETS}">' if vscode else ""
         page.set_content(
-            "<!doctype"
-            f" html>{lets}<style>body{{margin:0;background:var(--jp-layout-color1,var(--vscode-editor-background))}}</style><body"
-            f" {told} style='{colours}'>{static}<div id=cell></div>"
+            f"<!doctype html>{lets}<style>body{{margin:0;background:"
+            "var(--jp-layout-color1,var(--vscode-editor-background))}</style>"
+            f"<body {told} style='{colours}'>{static}<div id=cell></div>"
         )
         start = json.dumps(subject.page()).replace("</", "<\\/")
         script = SCRIPT.replace(

@@ -46,7 +46,10 @@ def event(number, *, at=T, user="5", amount=100):
 def line(row):
     """A return as a message: CSV, its time in milliseconds."""
     since = row["ts"].replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return f"{since // timedelta(milliseconds=1)},{row['return_id']},{row['user_id']},{row['product_id']},{row['refund_amt']}".encode()
+    return (
+        f"{since // timedelta(milliseconds=1)},{row['return_id']},{row['user_id']},"
+        f"{row['product_id']},{row['refund_amt']}"
+    ).encode()
 
 
 def table(con, name, rows):

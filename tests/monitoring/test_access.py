@@ -140,24 +140,33 @@ def test_axe_finds_nothing(browser, pages, artifacts, mode):
 
 
 # What is cut off: beyond its section, and in no region that scrolls and can be reached by keys.
-CUT = """() => { const section = document.querySelector('.fw'), edge = section.getBoundingClientRect(), cut = [];
+CUT = """() => {
+  const section = document.querySelector('.fw'), edge = section.getBoundingClientRect(), cut = [];
   for (const e of section.querySelectorAll('*')) {
-    if (!e.checkVisibility() || e.closest('svg') && e.tagName !== 'svg' || e.closest('style,caption,.sr')) continue;
+    if (!e.checkVisibility() || e.closest('svg') && e.tagName !== 'svg' ||
+        e.closest('style,caption,.sr')) continue;
     const box = e.getBoundingClientRect();
     if (!box.width || (box.right <= edge.right + 1 && box.left >= edge.left - 1)) continue;
     let over = e.parentElement;
-    while (over !== section && !/auto|scroll/.test(getComputedStyle(over).overflowX)) over = over.parentElement;
-    const keys = over.matches('[tabindex="0"]') || over.querySelector('a,button,input,[tabindex="0"]');
-    if (over === section || !keys) cut.push(`${e.tagName}.${e.className} ${Math.round(box.left)}-${Math.round(box.right)} ${e.textContent.slice(0, 40)}`);
+    while (over !== section && !/auto|scroll/.test(getComputedStyle(over).overflowX))
+      over = over.parentElement;
+    const keys = over.matches('[tabindex="0"]') ||
+      over.querySelector('a,button,input,[tabindex="0"]');
+    if (over === section || !keys) cut.push(`${e.tagName}.${e.className} ${
+      Math.round(box.left)}-${Math.round(box.right)} ${e.textContent.slice(0, 40)}`);
   } return cut; }"""
 # Texts of drawings: smaller than 9 px, or over another one of the same drawing.
 DRAWN = """() => { const wrong = [];
   for (const svg of document.querySelectorAll('.fw svg')) { if (!svg.checkVisibility()) continue;
-    const texts = [...svg.querySelectorAll('text')].filter((t) => t.textContent.trim()).map((t) => [t, t.getBoundingClientRect()]).filter(([t, b]) => b.width);
+    const texts = [...svg.querySelectorAll('text')].filter((t) => t.textContent.trim())
+      .map((t) => [t, t.getBoundingClientRect()]).filter(([t, b]) => b.width);
     for (const [t, b] of texts) {
       const scale = t.getScreenCTM().a, size = parseFloat(getComputedStyle(t).fontSize) * scale;
       if (size < 9) wrong.push(`${size.toFixed(1)} px: ${t.textContent}`);
-      for (const [u, c] of texts) if (u !== t && b.left < c.right - 1 && c.left < b.right - 1 && b.top < c.bottom - 4 && c.top < b.bottom - 4 && t.compareDocumentPosition(u) & 4) wrong.push(`over each other: ${t.textContent} | ${u.textContent}`);
+      for (const [u, c] of texts)
+        if (u !== t && b.left < c.right - 1 && c.left < b.right - 1 && b.top < c.bottom - 4 &&
+            c.top < b.bottom - 4 && t.compareDocumentPosition(u) & 4)
+          wrong.push(`over each other: ${t.textContent} | ${u.textContent}`);
     } } return wrong; }"""
 
 
@@ -223,9 +232,14 @@ WORDS = "() => document.querySelector('main').innerText.toLowerCase().split(/\\s
 
 
 # The words of two elements side by side that became one.
-GLUED = """() => [...document.querySelectorAll('main header, main div, main li, main summary')].flatMap((box) => [...box.children].flatMap((e) => {
-  const next = e.nextSibling, inline = (n) => n.nodeType === 1 && n.matches('span,b,code,a,small') && n.innerText;
-  return inline(e) && next && inline(next) && /\\w$/.test(e.innerText) && /^\\w/.test(next.innerText) ? [e.innerText + next.innerText] : [];
+GLUED = """() => [
+  ...document.querySelectorAll('main header, main div, main li, main summary')
+].flatMap((box) => [...box.children].flatMap((e) => {
+  const next = e.nextSibling,
+    inline = (n) => n.nodeType === 1 && n.matches('span,b,code,a,small') && n.innerText;
+  return inline(e) && next && inline(next) &&
+    /\\w$/.test(e.innerText) && /^\\w/.test(next.innerText)
+    ? [e.innerText + next.innerText] : [];
 }))"""
 
 
@@ -313,14 +327,19 @@ def long_pages(store):
 
 
 # Texts that go on beyond their section, in no region that scrolls.
-BEYOND = """() => { const section = document.querySelector('.fw'), edge = section.getBoundingClientRect().right + 1, cut = [];
-  const texts = document.createTreeWalker(section, NodeFilter.SHOW_TEXT), range = document.createRange();
+BEYOND = """() => {
+  const section = document.querySelector('.fw'),
+    edge = section.getBoundingClientRect().right + 1, cut = [];
+  const texts = document.createTreeWalker(section, NodeFilter.SHOW_TEXT),
+    range = document.createRange();
   for (let t = texts.nextNode(); t; t = texts.nextNode()) {
-    if (!t.parentElement.checkVisibility() || t.parentElement.closest('svg,style,.sr,caption')) continue;
+    if (!t.parentElement.checkVisibility() ||
+        t.parentElement.closest('svg,style,.sr,caption')) continue;
     range.selectNodeContents(t);
     if (range.getBoundingClientRect().right <= edge) continue;
     let over = t.parentElement;
-    while (over !== section && !/auto|scroll/.test(getComputedStyle(over).overflowX)) over = over.parentElement;
+    while (over !== section && !/auto|scroll/.test(getComputedStyle(over).overflowX))
+      over = over.parentElement;
     if (over === section) cut.push(`beyond: ${t.textContent.slice(0, 40)}`);
   } return cut; }"""
 

@@ -149,9 +149,7 @@ def test_code_that_disagrees_is_unexplained_and_an_alert(store, duck):
     assert "the code that serves and the code that trains disagree" in repr(found)
 
 
-def test_answers_of_another_definition_are_left_out_and_what_was_served_before_the_rows_were_made_anew_is_unknown(
-    store, duck
-):
+def test_answers_of_another_definition_are_left_out_and_of_earlier_rows_unknown(store, duck):
     with store.connection() as told:
         told.execute("delete from workbench.served where name = 'edge_v1'")
     old, new = payments(duck, rows=ROWS[:6]), payments(duck, rows=ROWS[:6], resolution="sawtooth")

@@ -122,7 +122,7 @@ def test_to_confirm_twice_changes_nothing(store, con):
 
 
 def test_what_no_hash_tells_is_not_replaced_unseen_either(store, con):
-    """Checks, retention and owner are no part of what a definition means, and count all the same."""
+    """Checks, retention and owner change no definition's meaning, and count all the same."""
     plain, checked = (
         publish(spend(con), store, end=DAY),
         publish(spend(con, checks=[DataCheck(_.amt >= 0)]), store, end=DAY),

@@ -454,7 +454,11 @@ def many(place, shop):
         ).fetchone()
     with store.connection() as con:
         con.execute(
-            """insert into workbench.plans (name, version, hash, kind, plan, owner, description, tags) select 'object_' || i, 1, 'h' || i, 'join', jsonb_set(%s::jsonb, '{name}', to_jsonb('object_' || i)), '', '', '[]' from generate_series(1, 300) i""",
+            """insert into workbench.plans
+                (name, version, hash, kind, plan, owner, description, tags)
+            select 'object_' || i, 1, 'h' || i, 'join',
+                jsonb_set(%s::jsonb, '{name}', to_jsonb('object_' || i)), '', '', '[]'
+            from generate_series(1, 300) i""",
             (plan,),
         )
         con.execute(
@@ -512,8 +516,13 @@ def place_of_fetches(many):
 
     Of the first, two answers of a quarter of the keys were logged; of the second, one that failed.
     """
-    logged = """insert into workbench.served (request, number, name, plan, hash, at, served, took, client, share, reason, keys, context, features, errors, parts)
-        select %s, n, %s, p.id, p.hash, 0, now(), 1, 'python', %s, %s, '{}', '{}', '{}', '{}', '{}' from workbench.plans p, generate_series(1, %s) n where p.name = %s"""
+    logged = """insert into workbench.served
+            (request, number, name, plan, hash, at, served, took, client, share, reason,
+             keys, context, features, errors, parts)
+        select %s, n, %s, p.id, p.hash, 0, now(), 1, 'python', %s, %s,
+            '{}', '{}', '{}', '{}', '{}'
+        from workbench.plans p, generate_series(1, %s) n
+        where p.name = %s"""
     with many.connection() as con:
         for name, share, reason, count in (
             ("object_1", 0.25, "key", 2),

@@ -22,12 +22,29 @@ import ibis
 from ibis import _
 from workbench import EventSource, GroupBy, Join, days, trailing
 
-purchases = ibis.table({"user_id": "string", "ts": "timestamp", "purchase_price": "int64"}, name="purchases")
+purchases = ibis.table(
+    {"user_id": "string", "ts": "timestamp", "purchase_price": "int64"}, name="purchases"
+)
 checkouts = ibis.table({"user_id": "string", "ts": "timestamp"}, name="checkouts")
 source = EventSource(purchases, time="ts", topic="purchases")
-shell_v1 = GroupBy(name="shell_v1", source=source, keys=["user_id"], aggregations=trailing(days(7), _.purchase_price.sum()))
-changed = GroupBy(name="shell_v1", source=source, keys=["user_id"], aggregations=trailing(days(8), _.purchase_price.sum()))
-by_day = GroupBy(name="shell_days", source=EventSource(purchases.mutate(day=_.ts.date()), time="ts", topic="purchases"), keys=["day"], aggregations=_.purchase_price.count())
+shell_v1 = GroupBy(
+    name="shell_v1",
+    source=source,
+    keys=["user_id"],
+    aggregations=trailing(days(7), _.purchase_price.sum()),
+)
+changed = GroupBy(
+    name="shell_v1",
+    source=source,
+    keys=["user_id"],
+    aggregations=trailing(days(8), _.purchase_price.sum()),
+)
+by_day = GroupBy(
+    name="shell_days",
+    source=EventSource(purchases.mutate(day=_.ts.date()), time="ts", topic="purchases"),
+    keys=["day"],
+    aggregations=_.purchase_price.count(),
+)
 """
 WAREHOUSE = ["--warehouse", "shop.duckdb"]
 END = ["--end", "2023-12-01"]

@@ -267,7 +267,7 @@ def test_other_names_and_nulls_are_read_alike():
 
 
 def test_what_is_no_change_of_debeziums_keeps_its_meaning():
-    """A topic of other JSON has days and clock times as texts, and no decimal that must be guessed."""
+    """A topic of other JSON has days and clock times as texts, and no decimal to guess."""
     got = decoded(
         [json.dumps({"d": "1234"}).encode(), json.dumps({"d": "AZA="}).encode()],
         {"d": "decimal(12, 2)"},

@@ -27,22 +27,56 @@ from feast.infra.offline_stores.contrib.chronon_offline_store.chronon_source imp
 from feast.types import Array, Float64, Int64, String
 
 home, url = sys.argv[1:]
-config = RepoConfig(project="shop", provider="local", registry=f"{home}/registry.db", online_store={"type": "chronon", "path": url}, offline_store={"type": "dask"}, entity_key_serialization_version=3)
+config = RepoConfig(
+    project="shop",
+    provider="local",
+    registry=f"{home}/registry.db",
+    online_store={"type": "chronon", "path": url},
+    offline_store={"type": "dask"},
+    entity_key_serialization_version=3,
+)
 store = FeatureStore(config=config)
-buyer, keys = Entity(name="buyer", join_keys=["buyer"], value_type=ValueType.STRING), {"shop": ValueType.INT64, "day": ValueType.STRING, "rate": ValueType.STRING, "open": ValueType.BOOL}
+buyer, keys = Entity(name="buyer", join_keys=["buyer"], value_type=ValueType.STRING), {
+    "shop": ValueType.INT64,
+    "day": ValueType.STRING,
+    "rate": ValueType.STRING,
+    "open": ValueType.BOOL,
+}
 typed = [Entity(name=name, join_keys=[name], value_type=kind) for name, kind in keys.items()]
 spending = FeatureView(
     name="spending", entities=[buyer], ttl=timedelta(0), online=True,
-    schema=[Field(name="spend_units_sum_36500d", dtype=Int64), Field(name="spend_score_average_36500d", dtype=Float64), Field(name="spend_price_sum_36500d", dtype=String), Field(name="spend_price_last3", dtype=Array(String)), Field(name="spend_units_sum_7d", dtype=Int64)],
-    source=ChrononSource(name="spending", materialization_path="nowhere", chronon_join="spending", timestamp_field="at"),
+    schema=[
+        Field(name="spend_units_sum_36500d", dtype=Int64),
+        Field(name="spend_score_average_36500d", dtype=Float64),
+        Field(name="spend_price_sum_36500d", dtype=String),
+        Field(name="spend_price_last3", dtype=Array(String)),
+        Field(name="spend_units_sum_7d", dtype=Int64),
+    ],
+    source=ChrononSource(
+        name="spending",
+        materialization_path="nowhere",
+        chronon_join="spending",
+        timestamp_field="at",
+    ),
 )
 sales = FeatureView(
-    name="typed", entities=typed, ttl=timedelta(0), online=True, schema=[Field(name="units_sum", dtype=Int64)],
-    source=ChrononSource(name="typed", materialization_path="nowhere", chronon_group_by="typed", timestamp_field="at"),
+    name="typed", entities=typed, ttl=timedelta(0), online=True,
+    schema=[Field(name="units_sum", dtype=Int64)],
+    source=ChrononSource(
+        name="typed",
+        materialization_path="nowhere",
+        chronon_group_by="typed",
+        timestamp_field="at",
+    ),
 )
 store.apply([buyer, *typed, spending, sales])
-joined = store.get_online_features([f"spending:{f.name}" for f in spending.features], [{"buyer": b} for b in ("ann", "nobody", "o'neil")]).to_dict()
-grouped = store.get_online_features(["typed:units_sum"], [{"shop": 1, "day": "2023-11-20", "rate": "12.50", "open": True}]).to_dict()
+joined = store.get_online_features(
+    [f"spending:{f.name}" for f in spending.features],
+    [{"buyer": b} for b in ("ann", "nobody", "o'neil")],
+).to_dict()
+grouped = store.get_online_features(
+    ["typed:units_sum"], [{"shop": 1, "day": "2023-11-20", "rate": "12.50", "open": True}]
+).to_dict()
 print(json.dumps([joined, grouped]))
 """
 

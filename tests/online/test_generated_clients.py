@@ -39,17 +39,23 @@ public class Asking {
     LocalDate day = features.getSpendLatestDay();
     OffsetDateTime latest = features.getSpendLatest();
     Double average = features.getSpendScoreAverage7d();
-    said.put("bob", Arrays.asList(units, prices, kinds, "" + day, "" + latest.toInstant(), average, "" + bob.getStatus()));
+    said.put("bob", Arrays.asList(
+        units, prices, kinds, "" + day, "" + latest.toInstant(), average, "" + bob.getStatus()));
 
     JoinSpendingRequest request = new JoinSpendingRequest().at(at)
-        .addKeysItem(new JoinSpendingKey().buyer("ann")).addKeysItem(new JoinSpendingKey().buyer("nobody"))
+        .addKeysItem(new JoinSpendingKey().buyer("ann"))
+        .addKeysItem(new JoinSpendingKey().buyer("nobody"))
         .context(new JoinSpendingRequestContext().amount(2.0));
     List<Object> many = new ArrayList<>();
     for (JoinSpending one : new JoinsApi(client).fetchManyJoinSpending(request).getAnswers())
-      many.add(Arrays.asList(one.getKeys().getBuyer(), one.getFeatures().getScoreFor(), "" + one.getParts().get("spend").getStatus()));
+      many.add(Arrays.asList(
+          one.getKeys().getBuyer(),
+          one.getFeatures().getScoreFor(),
+          "" + one.getParts().get("spend").getStatus()));
     said.put("many", many);
 
-    GroupByTyped typed = new GroupBysApi(client).fetchGroupByTyped(1L << 62, LocalDate.parse("2023-11-23"), "1.00", true, at);
+    GroupByTyped typed = new GroupBysApi(client)
+        .fetchGroupByTyped(1L << 62, LocalDate.parse("2023-11-23"), "1.00", true, at);
     said.put("typed", Arrays.asList(typed.getKeys().getShop(), typed.getFeatures().getUnitsSum()));
 
     try {
@@ -60,7 +66,8 @@ public class Asking {
 
     // Java's own client as it is, which offers HTTP/2 with its first request
     HttpRequest plain = HttpRequest.newBuilder(URI.create(args[0] + "/v1/joins/spending"))
-        .POST(HttpRequest.BodyPublishers.ofString("{\\"keys\\": [{\\"buyer\\": \\"ann\\"}]}")).build();
+        .POST(HttpRequest.BodyPublishers.ofString("{\\"keys\\": [{\\"buyer\\": \\"ann\\"}]}"))
+        .build();
     HttpClient own = HttpClient.newHttpClient();
     for (String time : List.of("first", "second")) {
       HttpResponse<String> answer = own.send(plain, HttpResponse.BodyHandlers.ofString());
@@ -77,13 +84,20 @@ type Answer = components["schemas"]["join.spending"];
 type Body = paths["/v1/joins/spending"]["post"]["requestBody"]["content"]["application/json"];
 
 const base = process.argv[2];
-const body: Body = { keys: [{ buyer: "ann" }, { buyer: "bob" }], at: "2023-12-01T00:00:00Z", context: { amount: 2 } };
-const reply = await fetch(`${base}/v1/joins/spending`, { method: "POST", body: JSON.stringify(body) });
+const body: Body = {
+  keys: [{ buyer: "ann" }, { buyer: "bob" }],
+  at: "2023-12-01T00:00:00Z",
+  context: { amount: 2 }
+};
+const reply = await fetch(
+  `${base}/v1/joins/spending`, { method: "POST", body: JSON.stringify(body) }
+);
 const { answers } = (await reply.json()) as components["schemas"]["join.spending.answers"];
 const [ann, bob]: Answer[] = answers;
 const units: number | null | undefined = ann.features.spend_units_sum_30d;
 const prices: (string | null)[] | null | undefined = ann.features.spend_price_last3;
-const kinds: { [key: string]: number | null } | null | undefined = ann.features.spend_units_sum_by_kind;
+const kinds: { [key: string]: number | null } | null | undefined =
+  ann.features.spend_units_sum_by_kind;
 const latest: string | null | undefined = ann.features.spend_latest;
 // @ts-expect-error there is no such feature
 ann.features.spend_unit_sum_30d;

@@ -55,7 +55,10 @@ SCHEMA = pa.schema(
 
 
 def purchases(*changed, count=20):
-    """Rows of one purchase an hour that break nothing, but for the changes: (row, column, value)."""
+    """Return rows of one purchase an hour that break no check.
+
+    A change is (row, column, value).
+    """
     rows = [
         {
             "ts": DAY - timedelta(hours=count - i),

@@ -214,7 +214,7 @@ def test_a_writer_uploads_and_streams_and_changes_nothing_of_what_is_served(data
 def test_an_owner_who_may_make_no_schema_makes_a_store_and_a_second_one_goes_on_with_it(
     database, duck, capsys
 ):
-    """One role for which the schemas were made, and one that joins later: neither may make schemas."""
+    """Neither a role for which the schemas were made nor one that joins later may make schemas."""
     with Store(granted(database, "owner", "first", capsys)) as first:
         publish(spend(duck), first, end="2026-11-30", confirm=True)
     with Store(granted(database, "owner", "second", capsys)) as second:

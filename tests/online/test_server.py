@@ -514,7 +514,10 @@ def test_the_document_has_a_schema_for_each_key_and_feature(served):
 
 
 def test_a_fuzzer_that_reads_the_document_finds_no_failure_of_the_service(served, tmp_path):
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    checks = (
+        "not_a_server_error,status_code_conformance,content_type_conformance,"
+        "response_schema_conformance"
+    )
     command = [
         sys.executable,
         "-m",

@@ -286,7 +286,10 @@ def test_a_policy_never_hides_rows_quietly(system_server, duck):
 
 def test_what_the_address_asks_for_stays_beside_ours(system_server):
     """S5: options, application_name and the time to connect."""
-    told = "options=-c%20statement_timeout%3D54321%20--work_mem%3D7MB%20-c%20timezone%3DAsia/Tokyo&application_name=mine&connect_timeout=3"
+    told = (
+        "options=-c%20statement_timeout%3D54321%20--work_mem%3D7MB%20-c%20timezone%3DAsia/Tokyo"
+        "&application_name=mine&connect_timeout=3"
+    )
     place = psycopg.conninfo.conninfo_to_dict(system_server)
     url = f"postgresql://postgres@/postgres?host={place['host']}&port={place['port']}&{told}"
     with Store(url) as store:

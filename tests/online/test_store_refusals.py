@@ -170,7 +170,10 @@ def starting():
 
 
 def test_a_server_that_starts_is_waited_for_and_not_without_end(starting, monkeypatch):
-    """C7: a real one that rejects, since it is in recovery; told by libpq's ping, in no language."""
+    """C7: a real server rejects clients while it is in recovery.
+
+    That is recognized by libpq's ping, which depends on no language.
+    """
     url, accept = starting
     with monkeypatch.context() as patch:
         patch.setattr(connections, "STARTING", 0.3)

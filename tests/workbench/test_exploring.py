@@ -79,7 +79,7 @@ def at_time(con, join, row, at):
 
 
 def variants(con):
-    """Joins of every kind of instant: exact, sawtooth, snapshot, entities, maps, order, all time."""
+    """Return joins of every kind: exact, sawtooth, snapshot, entities, maps, order, all time."""
     purchases, users, checkouts = con.table("purchases"), con.table("users"), con.table("checkouts")
     price = [
         trailing(
@@ -318,11 +318,10 @@ def with_ids(con):
     ):
         con.create_table(f"{name}_told", rows, overwrite=True)
         con.raw_sql(f"drop table if exists {name}")
-        con.raw_sql(
-            f"create table {name} as select"
-            f" {', '.join(f'cast({c} as {types[c]}) as {c}' if c in types else c for c in rows.column_names)}"
-            f" from {name}_told"
+        columns = (
+            f"cast({c} as {types[c]}) as {c}" if c in types else c for c in rows.column_names
         )
+        con.raw_sql(f"create table {name} as select {', '.join(columns)} from {name}_told")
     v = GroupBy(
         name="e",
         source=EventSource(con.table("id_events"), time="ts"),

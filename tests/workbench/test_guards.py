@@ -177,7 +177,7 @@ def test_windows_that_reach_back_before_the_first_event_are_counted(duck):
 @pytest.mark.parametrize("resolution", ["exact", "sawtooth"])
 @pytest.mark.parametrize("spans", [days(7), days(3, 7, 30), hours(36)], ids=str)
 def test_no_window_is_said_to_hold_more_than_it_is_long(duck, spans, resolution):
-    """N13: the left's newest row is 181 days after the first event, and no 7 d window holds 181 d."""
+    """N13: the left's newest row is 181 days after the first event; no 7 d window holds 181 d."""
     events = [event(i, at=T + i * DAY) for i in range(182)]
     left = [{"user": "u0", "t": row["at"]} for row in events]
 

@@ -180,15 +180,11 @@ def test_a_running_cell_does_not_hold_up_the_view(seen):
     seen.page.locator(".jp-CodeCell").nth(0).locator(".cm-content").click()
     seen.page.keyboard.press("Control+Enter")
     seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
-    seen.page.wait_for_timeout(
-        2000
-    )  # JupyterLab opens the subshell of widgets a moment after their first message
+    # JupyterLab opens the subshell of widgets a moment after their first message.
+    seen.page.wait_for_timeout(2000)
     held = []
-    for page in (
-        2,
-        3,
-        4,
-    ):  # JupyterLab opens the subshell of widgets some time after their first message; from then on none waits
+    # Once the subshell is open, no request waits for the cell that runs.
+    for page in (2, 3, 4):
         seen.page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
         seen.page.keyboard.press("Control+Enter")
         seen.page.wait_for_timeout(500)

@@ -25,7 +25,12 @@ from workbench import (
 from workbench.online.ipython_shell import variable_for
 
 JOIN = """
-spend = GroupBy(name="spend_v1", source=EventSource(con.table("purchases"), time="ts", topic="purchases"), keys=["user_id"], aggregations=trailing(days(7), _.purchase_price.sum()))
+spend = GroupBy(
+    name="spend_v1",
+    source=EventSource(con.table("purchases"), time="ts", topic="purchases"),
+    keys=["user_id"],
+    aggregations=trailing(days(7), _.purchase_price.sum()),
+)
 checkouts = EventSource(con.table("checkouts"), time="ts")
 """
 DEFINED = JOIN + 'Join(name="at_checkout_v1", left=checkouts, parts=[spend])\n'

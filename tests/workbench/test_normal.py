@@ -1,4 +1,4 @@
-"""Scalar operations that engines disagree on, and the one value we give (semantics rules 1 and 9)."""
+"""Scalar operations that engines disagree on, and the one value we give (rules 1 and 9)."""
 
 from __future__ import annotations
 

@@ -304,7 +304,10 @@ def test_definitions_show_themselves_without_a_query(monkeypatch, duck):
 
 
 def of_snapshots(duck):
-    """Two entities: one by snapshots in which keys come and go, one whose rows hold at all times."""
+    """Return a join of two entities.
+
+    One has snapshots in which keys come and go; the rows of the other hold at all times.
+    """
     days_ = [
         ("a", "2024-01-02", "x"),
         ("a", "2024-01-03", "y"),

@@ -40,8 +40,12 @@ def stage(request, browser, shop, artifacts):
 
 def test_heads_stand_over_their_columns_and_nothing_is_wider_than_the_cell(stage):
     lined = stage.page.evaluate("""() => {
-      const table = document.querySelector('table.grid'), heads = [...table.querySelectorAll('tr.spans th')], cells = [...table.querySelectorAll('tbody tr:first-child td')];
-      return [heads.length, cells.length, heads.every((h, i) => Math.abs(h.getBoundingClientRect().right - cells[i].getBoundingClientRect().right) < 1)];
+      const table = document.querySelector('table.grid'),
+        heads = [...table.querySelectorAll('tr.spans th')],
+        cells = [...table.querySelectorAll('tbody tr:first-child td')];
+      return [heads.length, cells.length, heads.every((h, i) => Math.abs(
+        h.getBoundingClientRect().right - cells[i].getBoundingClientRect().right
+      ) < 1)];
     }""")
 
     assert [26, 26, True] == lined

@@ -37,8 +37,15 @@ workbench.training.progress.QUICK_S = 0
 from workbench import EventSource, GroupBy, Join, backfill, days, trailing
 from ibis import _
 con = ibis.duckdb.connect()
-t = con.create_table("t", {"k": ["a", "b"], "at": [datetime(2024, 1, 1), datetime(2024, 1, 2)], "n": [1, 2]})
-g = GroupBy(name="g", source=EventSource(t, time="at"), keys=["k"], aggregations=trailing(days(3), _.n.sum()))
+t = con.create_table(
+    "t", {"k": ["a", "b"], "at": [datetime(2024, 1, 1), datetime(2024, 1, 2)], "n": [1, 2]}
+)
+g = GroupBy(
+    name="g",
+    source=EventSource(t, time="at"),
+    keys=["k"],
+    aggregations=trailing(days(3), _.n.sum()),
+)
 _r = backfill(Join(name="j", left=EventSource(t, time="at"), parts=[g]), into="done")
 """
 

@@ -474,9 +474,9 @@ def test_the_button_publishes_with_progress_and_the_receipt_has_a_real_answer(
         f" {want['quickstart_returns_v1_refund_amt_sum_3d']:,}" in last.parts["receipt"]
     )
     assert (
-        """data-copy='from workbench import dashboard; dashboard(store, "returns_at_checkouts_v1")'"""
-        in last.parts["receipt"]
-    )
+        "data-copy='from workbench import dashboard;"
+        """ dashboard(store, "returns_at_checkouts_v1")'"""
+    ) in last.parts["receipt"]
 
 
 def test_pressing_twice_publishes_once(store, con):

@@ -373,7 +373,12 @@ from workbench.definitions.canonical import fingerprint
 def h(x: int) -> int:
     return x + {n}
 t = ibis.table(dict(k="int64", ts="timestamp", i="int64"), name="e")
-print(fingerprint(GroupBy(name="g", source=EventSource(t.mutate(j=h(t.i)), time="ts"), keys=["k"], aggregations=[ibis._.j.sum()])))
+print(fingerprint(GroupBy(
+    name="g",
+    source=EventSource(t.mutate(j=h(t.i)), time="ts"),
+    keys=["k"],
+    aggregations=[ibis._.j.sum()],
+)))
 """
 
 

@@ -102,7 +102,11 @@ def test_proven_operations_are_not_named():
 @pytest.mark.parametrize(
     ("value", "what", "instead"),
     [
-        (soundex(EVENTS.s), "the function soundex() of your own", "write it with Ibis's operations"),
+        (
+            soundex(EVENTS.s),
+            "the function soundex() of your own",
+            "write it with Ibis's operations",
+        ),
         (EVENTS.x % 2.5, "% of float64", "cast it to one of decimal, int"),
         (EVENTS.f * 2, "* of float32", "cast it to one of decimal, float, int"),
         (EVENTS.x.cast("string"), "cast() of float64 to string", "store its result"),
@@ -117,12 +121,16 @@ def test_proven_operations_are_not_named():
         (EVENTS.x.round(EVENTS.i), "round()", "a number of digits that is written out"),
         (EVENTS.t.delta(EVENTS.t, unit="month"), "delta()", "weeks or shorter"),
         (EVENTS.t + ibis.interval(quarters=1), "time + interval", "no quarters"),
-        (EVENTS.z + ibis.interval(days=1), "time + interval of timestamp('UTC')", "cast it to one of interval, timestamp"),
+        (
+            EVENTS.z + ibis.interval(days=1),
+            "time + interval of timestamp('UTC')",
+            "cast it to one of interval, timestamp",
+        ),
         (EVENTS.m["a"], "map.get()", "store its result"),
         (EVENTS.items.sort(), "sort()", "store its result"),
         (EVENTS.s + "\x0b", "a text with control characters", "store it"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_and_what_to_do_is_said(value, what, instead):
     (found,) = [d for n in value.op().find(ibis.expr.operations.Value) if (d := doubt(n))]
 
@@ -151,9 +159,9 @@ def test_a_backfill_runs_and_warns_once_by_name(events):
     ours = [w for w in said if w.category is UserWarning]
     assert [
         (
-            "j uses reverse() and re_extract(), not proven to give the same value on DuckDB, Postgres"
-            " and Spark, so publish will refuse it; for reverse() and re_extract(), store its result as"
-            " a column of the table"
+            "j uses reverse() and re_extract(), not proven to give the same value on DuckDB,"
+            " Postgres and Spark, so publish will refuse it; for reverse() and re_extract(), store"
+            " its result as a column of the table"
         )
     ] == [str(w.message) for w in ours]
     assert [__file__] == [w.filename for w in ours]
