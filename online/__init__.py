@@ -51,8 +51,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for: a plan is read and a batch is written without a driver of what they do
-    not need.
+    """Import a public name on first use.
+
+    So a plan can be read and a batch written without drivers that they do not need. Raises
+    ImportError with the extra to install where a driver is missing.
     """
     if name not in ROOMS:
         message = f"module {__name__!r} has no attribute {name!r}"
@@ -69,7 +71,6 @@ def __getattr__(name: str) -> Any:
         raise
 
 
-if (
-    __name__ == "online"
-):  # imported by its folder's name in a checkout: the one package, by its other name
+# in a checkout the folder may be imported by its own name: that is still the one package
+if __name__ == "online":
     sys.modules[__name__] = import_module("workbench.online")

@@ -1,14 +1,14 @@
-"""What the online store raises: one class."""
+"""The one error class of the online store."""
 
 from __future__ import annotations
 
 
 class StoreError(RuntimeError):
-    """The store cannot be had, or cannot do what is asked of it.
+    """The store cannot be reached, or cannot do what a caller wants of it.
 
-    `kind` says whose turn it is: `asked` (what was asked is wrong), `unknown` (nothing is published
-    under the name), `away` (the store cannot be reached, or is being changed: ask again), `busy`
-    (too many ask at once: ask again), `broken` (what is published cannot be computed).
+    `kind` says what to do: `asked` (the request is wrong), `unknown` (nothing is published under
+    the name), `away` (the store cannot be reached, or is being changed: retry), `busy` (there are
+    too many requests: retry), `broken` (what is published cannot be computed).
     """
 
     def __init__(self, message: str, kind: str = "asked") -> None:

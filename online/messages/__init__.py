@@ -1,1 +1,1 @@
-"""Messages of a topic as events: formats, envelopes, schemas, and the way back."""
+"""Decoding a topic's messages into events: formats, envelopes, schemas, and the inverse."""

@@ -1,4 +1,4 @@
-"""Avro messages: read one by one by the topic's schema, from whatever schema each was written by."""
+"""Avro messages, each read into the topic's schema from the schema that it was written with."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FITS = {
 
 
 def parsed(schema: Any, names: dict[str, Any] | None = None) -> Any:
-    """A schema as fastavro has it. Raises fastavro's own errors."""
+    """A schema in fastavro's parsed form; raises fastavro's own errors."""
     import fastavro  # noqa: PLC0415 what no Avro topic needs
 
     return fastavro.parse_schema(
@@ -58,7 +58,7 @@ def parsed(schema: Any, names: dict[str, Any] | None = None) -> Any:
 
 
 def unreadable(schema: str, name: str) -> str | None:
-    """The sentence that refuses a topic's schema, if any."""
+    """The sentence that refuses a topic's schema, or None if it is readable."""
     try:
         made = parsed(schema)
     except ImportError:
@@ -77,7 +77,7 @@ def unreadable(schema: str, name: str) -> str | None:
 
 
 def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | None:
-    """The sentence that says which columns a topic's schema lacks or has otherwise.
+    """The sentence that names the columns a topic's schema lacks or has with another type.
 
     None where it has all.
     """
@@ -102,13 +102,13 @@ def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | No
 
 
 def kinds(schema: str | None) -> dict[str, Any]:
-    """The type of each field of a topic's record, without null: a name, or a dict as Avro says it."""
+    """The type of each field of a topic's record, without null: a name, or a dict as Avro has it."""
     names: dict[str, Any] = {}
     return {f["name"]: _kind(f["type"], names) for f in parsed(schema, names)["fields"]}
 
 
 def _kind(field: Any, names: Mapping[str, Any]) -> Any:
-    """A field's type without null; of a union of others, the union."""
+    """A field's type without null; a union of several other types stays a union."""
     if isinstance(field, list):
         others = [f for f in field if f != "null"]
         return _kind(others[0], names) if len(others) == 1 else field
@@ -147,9 +147,9 @@ def _said(kind: Any) -> str:
 
 
 def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
-    """The schema of a registry that a message's key was written by, and the value.
+    """The registry schema that a message's key was written with, and the key's value.
 
-    ValueError where it is none; StoreError where the registry is away.
+    ValueError where the bytes are not of that schema; StoreError where the registry is away.
     """
     from fastavro import schemaless_reader  # noqa: PLC0415 what no Avro topic needs
 
@@ -167,8 +167,9 @@ def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
 
 
 def connect_meanings(schema: Any) -> dict[str, Meaning]:
-    """What Kafka Connect says of a record's fields, or of a plain value, under no name, by
-    `connect.name`.
+    """Kafka Connect's names of the types of a record's fields, from `connect.name`.
+
+    A plain value's stands under the empty name.
     """
     fields = (
         {f["name"]: f["type"] for f in schema["fields"]}
@@ -179,9 +180,9 @@ def connect_meanings(schema: Any) -> dict[str, Meaning]:
 
 
 def connect_name(type_: Any) -> str:
-    """Connect's own name of a type, or of the one of a union that is not null.
+    """Connect's own name of a type, or of a union's type that is not null.
 
-    Empty where Avro says what it is.
+    Empty where Avro's logical type says what it is.
     """
     if isinstance(type_, list):
         return next((found for t in type_ if (found := connect_name(t))), "")
@@ -191,9 +192,9 @@ def connect_name(type_: Any) -> str:
 
 
 class Reader:
-    """Reads a topic's messages as dicts of its columns.
+    """A reader of a topic's Avro messages into dicts of the source's columns.
 
-    `written` gives the schema with an id of a registry.
+    `written` returns the schema with a given id of the registry; None without a registry.
     """
 
     def __init__(
@@ -208,7 +209,7 @@ class Reader:
         self.unit = {c: UNITS.get(topic.time) if kinds[c] == "long" else None for c in source}
 
     def row(self, payload: bytes) -> dict[str, Any]:
-        """One message.
+        """Read one message.
 
         Raises ValueError with a sentence, or StoreError where the registry is away.
         """
@@ -230,7 +231,9 @@ class Reader:
         except StoreError:
             raise
         except Exception as error:  # whatever fastavro meets in bytes that are not of the schema
-            message = f"the message is no Avro of the topic's schema: {type(error).__name__} {error}".rstrip()
+            message = (
+                f"the message is no Avro of the topic's schema: {type(error).__name__} {error}"
+            ).rstrip()
             raise ValueError(message) from error
         if left := len(payload) - stream.tell():
             message = (
@@ -240,9 +243,7 @@ class Reader:
         return {c: self._value(c, type_, found[c]) for c, type_ in self.source.items()}
 
     def _value(self, column: str, type_: str, value: Any) -> Any:
-        """What Arrow takes for it: whole microseconds for an instant, text for a UUID, pairs for a
-        map.
-        """
+        """A value as Arrow takes it: instants in microseconds, UUIDs as text, others unchanged."""
         if value is None:
             return None
         if column in self.names and isinstance(value, int | str):

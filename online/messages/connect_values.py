@@ -1,5 +1,6 @@
-"""Values as Kafka Connect and Debezium write them: decimals as bytes in base64, days, and times in
-units of their own; as JSON of the table's columns.
+"""Values as Kafka Connect and Debezium write them, rewritten as JSON of the table's columns.
+
+Those are decimals as bytes in base64, days as numbers, and times in units of their own.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ DAY = NANOS["s"] * 86_400
 
 @frozen
 class Meaning:
-    """What a field's schema says of its values: Connect's name of it, empty where it has none, and
-    a decimal's scale.
+    """The meaning of a field's values by its schema: Connect's type name, and a decimal's scale.
+
+    The name is empty where the schema gives none.
     """
 
     name: str = ""
@@ -62,9 +64,10 @@ class Meaning:
 
 
 def meanings(schema: Any) -> dict[str, Meaning]:
-    """Of the fields of a Connect schema in JSON that is a struct.
+    """The meanings of the fields of a Connect schema in JSON that is a struct.
 
-    Of a change, those of the row after it; of one value, under no name.
+    Of a change event, these are the fields of the row after it. The meaning of a schema of a single
+    value stands under the empty name.
     """
     fields = {f["field"]: f for f in _fields(schema)}
     if {"after", "op"} <= set(fields):
@@ -85,9 +88,7 @@ def _scale(field: Mapping[str, Any]) -> int | None:
 
 
 class ConnectValues:
-    """Rewrites values of a topic's columns, by what a schema says of them, else by the columns'
-    types.
-    """
+    """A rewriter of a topic's values, by their schema, else by their columns' types."""
 
     def __init__(self, topic: TopicPlan, types: Mapping[str, str]) -> None:
         self.unit = topic.time
@@ -98,16 +99,16 @@ class ConnectValues:
         self._known: tuple[str, dict[str, Meaning]] = ("", {})
 
     def said(self, schema: str) -> dict[str, Meaning]:
-        """The meanings in a schema that stands beside a message.
+        """The meanings in a schema that comes with a message.
 
-        The last one is kept, since most have the same.
+        The last schema's meanings are cached, since most messages repeat it.
         """
         if schema != self._known[0]:
             self._known = schema, meanings(json.loads(schema))
         return self._known[1]
 
     def concerns(self, column: str, meaning: Meaning | None) -> bool:
-        """Whether a value of the column may be written otherwise than other messages have it."""
+        """Whether a value of the column may be encoded in another way than in plain messages."""
         if column not in self.types:
             return False
         return (
@@ -115,9 +116,9 @@ class ConnectValues:
         )
 
     def text(self, column: str, told: str, meaning: Meaning | None) -> str:
-        """A value as JSON, from JSON.
+        """Rewrite a JSON value as JSON of the column's type.
 
-        MalformedError where it is none that the schema or the column's type says.
+        MalformedError where the value does not fit the schema or the column's type.
         """
         if told == "null" or (
             (meaning is None or not meaning.name)
@@ -166,7 +167,10 @@ class ConnectValues:
         return told
 
     def _guessed(self, value: str, told: str, scale: int) -> str:
-        """A text for a decimal of which no schema says what it is: digits, or base64 of bytes."""
+        """A decimal's text where no schema says what it is: digits, or the base64 of bytes.
+
+        ValueError where it may be both.
+        """
         digits, encoded = (
             NUMBER.fullmatch(value) is not None,
             bool(value) and BASE64.fullmatch(value) is not None,
@@ -180,7 +184,7 @@ class ConnectValues:
         return _unscaled(value, scale) if encoded else told
 
     def _number(self, value: int, told: str, type_: str, name: str) -> str:
-        """A whole number that stands for a day, a time of day or an instant."""
+        """Rewrite a whole number that stands for a day, a time of day or an instant."""
         if name in DATES or (type_.startswith("date") and not name):
             day = date(1970, 1, 1) + timedelta(days=value)
             return (
@@ -196,15 +200,15 @@ class ConnectValues:
         return told
 
     def _instant(self, nanos: int) -> str:
-        """As the topic has it: cut down to its unit."""
+        """An instant as JSON in the topic's unit, truncated."""
         if self.unit == "iso":
             return json.dumps((EPOCH + timedelta(microseconds=nanos // 1_000)).isoformat())
         return str(nanos // NANOS[self.unit])
 
     def plain(self, column: str, value: Any) -> str:
-        """A Python value, as Avro's reader gives it, as JSON.
+        """A Python value of the Avro reader, as JSON.
 
-        MalformedError for what no column of a key holds.
+        MalformedError for bytes and containers, which no column of a key holds.
         """
         if isinstance(value, datetime):
             return self._instant(
@@ -228,10 +232,9 @@ class ConnectValues:
 
 
 def read(name: str, value: Any) -> Any:
-    """A value that Connect calls so, of an Avro message: a date, a time of day, or microseconds
-    since 1970.
+    """An Avro value of this Connect type, as a date, a time of day, or microseconds since 1970.
 
-    ValueError where it is none.
+    ValueError where the value does not fit the type.
     """
     try:
         if name in DATES:
@@ -247,7 +250,7 @@ def read(name: str, value: Any) -> Any:
 
 
 def written(name: str, value: Any) -> int | str:
-    """The inverse of `read`, from a date, a time of day or an instant, cut down to the unit."""
+    """The inverse of `read`, from a date, a time or a datetime; truncated to the type's unit."""
     if isinstance(value, datetime):
         at = value.replace(tzinfo=value.tzinfo or UTC)
         return (
@@ -264,7 +267,7 @@ def written(name: str, value: Any) -> int | str:
 
 
 def _unscaled(encoded: Any, scale: int) -> str:
-    """The decimal whose unscaled value these are the bytes of, big end first, with all its digits."""
+    """The decimal, with all its digits, from the base64 of its big-endian unscaled value."""
     if not isinstance(encoded, str) or not (raw := base64.b64decode(encoded, validate=True)):
         problem = "that is no base64 of bytes"
         raise ValueError(problem)
@@ -274,7 +277,7 @@ def _unscaled(encoded: Any, scale: int) -> str:
 
 
 def _declared(type_: str) -> int:
-    """The scale of a decimal type's text; 0 of whole numbers."""
+    """The scale in the text of a decimal type; 0 for any other type."""
     found = re.fullmatch(r"decimal\(\d+, (\d+)\)", type_)
     return int(found[1]) if found else 0
 

@@ -1,5 +1,6 @@
-"""Messages of a topic decoded into the columns of its source's table: whole batches, and each bad
-message by its place and reason.
+"""Decoding of a topic's messages into rows of its source's table, a batch at a time.
+
+Each message that is bad is reported by its place in the batch, with a reason.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 @dataclass(frozen=True)
 class Decoded:
-    """The rows of a batch; `good` says of which messages they are, `bad` which are none and why,
-    both by place and ascending.
+    """The rows of a batch.
 
-    `passed` are no events, and nothing is wrong with them: each by its place, with what it is, a
-    key of `Counts`.
+    `good` has the places of the messages that the rows come from, and `bad` the places of the
+    messages that failed, with reasons; both ascend. `passed` has the places of messages that are
+    no events though nothing is wrong with them, each with a field name of `Counts`.
     """
 
     table: pa.Table
@@ -45,12 +46,12 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes messages of one topic; what the registry said is kept from batch to batch.
+    """A decoder of one topic's messages, which caches the registry's schemas between batches.
 
     `source` has the columns of the source's table with their Ibis types; `registry` is the URL of a
-    schema registry, else the environment's; `identified` says that events have an id. Raises
-    StoreError where a topic needs one and none is told, or it has a type that messages do not
-    carry.
+    schema registry, by default the environment's; `identified` says that events have an id. Raises
+    StoreError where the topic needs a registry and none is configured, or where a column has a type
+    that messages cannot carry.
     """
 
     def __init__(
@@ -102,12 +103,12 @@ class Decoder:
         keys: Sequence[bytes | None] = (),
         headers: Sequence[Headers] = (),
     ) -> Decoded:
-        """The messages as a table of the source's columns.
+        """Decode the messages into a table of the source's columns.
 
-        Every place is in `good`, in `bad` or in `passed`.
+        Every place is in exactly one of `good`, `bad` and `passed`.
 
         A message without a value is a tombstone, which is no event. Raises StoreError of kind
-        `away` where the schema registry cannot be asked: then nothing is decided.
+        `away` where the schema registry cannot be reached: then nothing is decided.
         """
         texts, places, bad, passed = self._texts(payloads)
         found = self._read(texts)
@@ -121,10 +122,7 @@ class Decoder:
     def _texts(
         self, payloads: Sequence[bytes | None]
     ) -> tuple[list[bytes], list[int], list[tuple[int, str]], list[tuple[int, str]]]:
-        """The values that rows are read of and their places.
-
-        Those that cannot be opened, and those that are no events.
-        """
+        """The values to read rows from, their places, the bad messages, and those without events."""
         texts, places = (
             [p for p in payloads if p is not None],
             [i for i, p in enumerate(payloads) if p is not None],
@@ -150,9 +148,7 @@ class Decoder:
         good: list[int],
         told: tuple[Sequence[bytes | None], Sequence[Headers]],
     ) -> tuple[pa.Table, list[int], list[tuple[int, str]]]:
-        """The rows with their columns of keys and headers, those of which these cannot be read
-        aside.
-        """
+        """Add the columns of keys and headers to the rows; a row whose key or headers fail is bad."""
         keys, headers = told
         texts, places, bad = list[bytes](), list[int](), list[tuple[int, str]]()
         for number, place in enumerate(good):
@@ -176,7 +172,7 @@ class Decoder:
         )
 
     def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes]) -> Decoded:
-        """All at once; where that fails, in ever smaller parts, until bad messages stand alone."""
+        """Read all messages at once; on failure, ever smaller parts until bad ones stand alone."""
         whole = [p for p in payloads if p]
         begun = (
             [p[:1] == b"{" for p in whole]
@@ -226,7 +222,7 @@ class Decoder:
         return Decoded(pa.table(arrays, schema=pa.schema(list(self.value.items()))), good, bad)
 
     def _row(self, payload: bytes) -> dict[str, object]:
-        """One Avro message, whose every value its column holds."""
+        """Read one Avro message; ValueError where a value does not fit its column."""
         assert self.avro is not None  # noqa: S101 the topic is Avro
         row = self.avro.row(payload)
         for column, type_ in self.value.items():
@@ -241,7 +237,7 @@ class Decoder:
 def _opened(
     text: Json | Csv, payloads: Sequence[bytes]
 ) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]]]:
-    """Messages by place, and those that do not even begin as one."""
+    """The messages with their places, and the bad ones that do not even begin as a record."""
     opened, bad = [], []
     for place, payload in enumerate(payloads):
         try:
@@ -252,8 +248,9 @@ def _opened(
 
 
 def _parts(part: list[tuple[int, bytes]], row: int | None) -> list[list[tuple[int, bytes]]]:
-    """What is tried next: around the row that the parser tells of, what follows it in halves, since
-    more may be bad.
+    """Split a failing part around the row that the parser names, or in halves where it names none.
+
+    What follows the row is halved, since more rows may be bad.
     """
     if row is None or row >= len(part):
         row, alone = len(part) // 2, 0

@@ -1,5 +1,6 @@
-"""Rows of a source's table as messages of its topic: the inverse of decoding, for whoever holds the
-two against each other.
+"""Encoding of rows of a source's table as messages of its topic: the inverse of decoding.
+
+It serves comparisons of a table with its topic.
 """
 
 from __future__ import annotations
@@ -44,10 +45,9 @@ ZEROS = {
 
 
 def as_told(topic: TopicPlan, source: Mapping[str, str], rows: pa.Table) -> pa.Table:
-    """Rows of a source's table as they are when they come by its topic: written as messages, and
-    read.
+    """Rows of a source's table as they would arrive by its topic: encoded and decoded again.
 
-    Raises StoreError where a message cannot carry a row, or is not read again.
+    Raises StoreError where a message cannot carry a row, or cannot be read back.
     """
     plain = replace(topic, registry=False)  # the id of a schema is the registry's to give
     decoder = Decoder(plain, source)
@@ -66,11 +66,11 @@ def as_told(topic: TopicPlan, source: Mapping[str, str], rows: pa.Table) -> pa.T
 
 
 class Encoder:
-    """Writes rows as a producer of the topic does: times cut down to its unit, decimals with all
-    their digits.
+    """An encoder of rows as a producer of the topic writes them.
 
-    `types` are the Arrow types of the source's columns, as a `Decoder` of the topic has them.
-    Raises StoreError where a message cannot carry a row.
+    Times are truncated to the topic's unit; decimals keep all their digits. `types` are the Arrow
+    types of the source's columns, as a `Decoder` of the topic has them. Raises StoreError where a
+    message cannot carry a row.
     """
 
     def __init__(self, topic: TopicPlan, types: Mapping[str, pa.DataType]) -> None:
@@ -85,14 +85,14 @@ class Encoder:
             self._write = self._json if topic.format == "json" else self._csv
 
     def encode(self, rows: pa.Table) -> list[bytes]:
-        """One message a row, in order."""
+        """One message for each row, in order."""
         typed = rows.select(list(self.types)).cast(pa.schema(list(self.types.items())))
         return [self._write(row) for row in typed.to_pylist()]
 
     def beside(
         self, rows: pa.Table
     ) -> tuple[list[bytes | None], list[list[tuple[str, bytes | None]]]]:
-        """The messages' keys and headers, where columns come from them."""
+        """The messages' keys and headers; both lists are empty where no column comes from them."""
         made = (
             rows.select(list(self.types)).cast(pa.schema(list(self.types.items()))).to_pylist()
             if self.topic.beside
@@ -120,10 +120,8 @@ class Encoder:
                 if c not in dict(self.topic.names)
             }
         )
-        for (
-            column,
-            path,
-        ) in self.topic.names:  # a name with a dot is read before the names of objects within
+        # a name with a dot is read before the names of nested objects
+        for column, path in self.topic.names:
             whole = (
                 whole[:-1]
                 + (", " if len(whole) > 2 else "")  # noqa: PLR2004 an empty object's letters
@@ -139,7 +137,7 @@ class Encoder:
         ).encode()
 
     def _cell(self, value: Any, type_: pa.DataType) -> str:
-        """An empty value is null, a quoted empty one the empty text."""
+        """A value in a CSV line: nothing for null, quotes around texts, even the empty one."""
         if value is None:
             return ""
         text = self._text(value, type_)
@@ -192,9 +190,8 @@ class Encoder:
         stream = BytesIO()
         try:
             schemaless_writer(stream, self.schema, made)
-        except (
-            Exception
-        ) as error:  # whatever fastavro meets in a value that its schema does not hold
+        # whatever fastavro meets in a value that its schema does not hold
+        except Exception as error:
             message = f"a message of {self.topic.name} cannot carry {made!r:.300}: {error}"
             raise StoreError(message) from error
         return stream.getvalue()

@@ -1,5 +1,6 @@
-"""JSON messages that are not the row itself: Debezium's envelope, and names written otherwise than
-the table's; opened without reading values.
+"""JSON messages that are not plain rows: Debezium's envelope, and names unlike the table's.
+
+They are rewritten as text, without parsing values that need no change.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-# in C where there is one, and undocumented
+# undocumented, and in C where CPython has it
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ Span = tuple[int, int]
 
 
 class PassedError(Exception):
-    """A message is no event, and nothing is wrong with it; `kind` is a name of `Counts`."""
+    """A message that is no event though nothing is wrong with it; `kind` is a field of `Counts`."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -40,11 +41,11 @@ class PassedError(Exception):
 
 
 class Opener:
-    """Brings a topic's messages to objects that have the table's columns by name.
+    """Rewrites a topic's messages as JSON objects with the table's column names.
 
-    Of Debezium's envelope that is the row after a change: one that was made, read by a snapshot,
-    or, where events are `identified`, changed. A row that was deleted is `PassedError`: a fact that
-    happened stays one.
+    From Debezium's envelope it takes the row after a change: a row that was created, read by a
+    snapshot, or, where events are `identified`, updated. For a deleted row it raises `PassedError`:
+    an event that happened stays.
     """
 
     def __init__(self, topic: TopicPlan, columns: Mapping[str, str], *, identified: bool) -> None:
@@ -55,11 +56,11 @@ class Opener:
 
     @property
     def idle(self) -> bool:
-        """Whether messages are rows as they are."""
+        """Whether messages are already plain rows."""
         return not (self.envelope or self.paths or self.folded)
 
     def opened(self, payload: bytes) -> bytes:
-        """The row that a message has. Raises PassedError, or MalformedError with a sentence."""
+        """The row in a message; raises PassedError, or MalformedError with a sentence."""
         try:
             text = payload.decode()
             found, end = members(text, 0)
@@ -75,7 +76,7 @@ class Opener:
         raise MalformedError(message)
 
     def _row(self, text: str, found: Mapping[str, Span]) -> int:
-        """Where the row of an envelope begins, with the schema beside it or without."""
+        """Where the row of an envelope begins, with or without a schema beside the envelope."""
         if "payload" in found and "op" not in found:
             start, end = found["payload"]
             if text[start:end] == "null":
@@ -106,7 +107,7 @@ class Opener:
         return found["after"][0]
 
     def _flat(self, told: Mapping[str, object], found: Mapping[str, Span], start: int) -> int:
-        """A row that was taken out of its envelope, which still says whether it was deleted."""
+        """Where a row begins that was unwrapped from its envelope but kept `__op` or `__deleted`."""
         if not told:
             message = (
                 f"the message is no envelope of Debezium's: it has {', '.join(found) or 'nothing'},"
@@ -120,15 +121,13 @@ class Opener:
         return start
 
     def _said(self, text: str, found: Mapping[str, Span]) -> Mapping[str, Meaning]:
-        """What the schema beside a change says of its columns; nothing where there is none."""
+        """The meanings of columns in the schema beside a change; empty where there is none."""
         if self.values is None or "payload" not in found or "schema" not in found:
             return {}
         return self.values.said(text[slice(*found["schema"])])
 
     def _named(self, text: str, start: int, said: Mapping[str, Meaning]) -> str:
-        """The object that begins there, under the table's names, with values as the table's types
-        have them.
-        """
+        """The object at `start` under the table's names, with values as its types have them."""
         found, end = members(text, start)
         whole = text[start:end].lstrip()
         row: dict[str, str] = {}
@@ -156,9 +155,9 @@ class Opener:
 
 
 def _at(text: str, start: int, path: str) -> str:
-    """The value under a name, or under names of nested objects with dots between.
+    """The JSON value under a name, or under a path of nested names with dots between.
 
-    Null where it is not there.
+    It is `null` where there is none.
     """
     whole, *parts = (path, *path.split("."))
     found, _ = members(text, start)
@@ -177,9 +176,9 @@ def _at(text: str, start: int, path: str) -> str:
 
 
 def members(text: str, start: int) -> tuple[dict[str, Span], int]:
-    """The names in the object that begins at `start` and where the value of each stands.
+    """The names in the object at `start` with the span of each value, and where the object ends.
 
-    And where the object ends. ValueError where none does.
+    ValueError where no object stands there or a name is repeated.
     """
     at, found = _blank(text, start), dict[str, Span]()
     if text[at : at + 1] != "{":

@@ -1,5 +1,6 @@
-"""At which precision a topic's events and its table's meet, where the topic tells less: as SQL over
-stored columns (rule 21).
+"""SQL that compares events of a topic and its table where the topic is less precise (rule 21).
+
+It works on stored columns.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 LOST = "lost"  # of what no cutting down makes equal
 UNITS = {"s": 1_000_000, "ms": 1_000}  # microseconds
 FIELDS = {"s": "second", "ms": "milliseconds"}  # of date_trunc
-SMALLEST, LARGEST = (
-    "1e-45",
-    "3.4028235e38",
-)  # of what a float of 32 bits holds; Postgres refuses to round beyond
+# of what a float of 32 bits holds; Postgres refuses to round beyond
+SMALLEST, LARGEST = "1e-45", "3.4028235e38"
 
 
 def met(plan: GroupByPlan, name: str, of: str = "") -> str:
-    """A stored column's value as the topic tells it: times cut down to its unit, doubles rounded to
-    32 bits; itself where it tells all.
+    """SQL of a stored column's value at the topic's precision.
+
+    Times are truncated to the topic's unit and doubles are rounded to 32 bits; a column that the
+    topic has in full stays as it is.
     """
     value = f"{of}{quoted(name)}"
     precision = plan.coarse.get(name)
@@ -42,8 +43,10 @@ def met(plan: GroupByPlan, name: str, of: str = "") -> str:
 
 
 def near(plan: GroupByPlan, left: str, right: str) -> str:
-    """That two rows' times lie in one unit of the topic, as the index of keys and time finds it: of
-    which `right` is given.
+    """SQL that is true where two rows' times lie in one unit of the topic.
+
+    The index of keys and time can answer it for a given `right`. It is `true` where events have
+    an id or the topic has times in full.
     """
     if plan.id or (precision := plan.coarse.get("time")) is None:
         return "true"
@@ -52,8 +55,10 @@ def near(plan: GroupByPlan, left: str, right: str) -> str:
 
 
 def as_met(precision: str | None, value: Any) -> Any:
-    """A value as the topic tells it, in Python: an instant in microseconds or as a datetime, a time
-    of day, a double.
+    """A Python value at the topic's precision.
+
+    An instant in microseconds becomes whole units; a datetime or a time of day is truncated; a
+    double is rounded to 32 bits.
     """
     if value is None or precision is None:
         return value

@@ -1,5 +1,6 @@
-"""JSON and CSV messages: a whole batch by Arrow's readers, each message with its place in front, so
-that none can shift another.
+"""JSON and CSV messages, read a batch at a time by Arrow's readers.
+
+Each message gets its place in front, so that no message can shift another.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SPACE = b" \t\r\n"
 
 
 class MalformedError(ValueError):
-    """Some message of a batch is not what the topic says; `row` is a guess at which."""
+    """Some message of a batch is not as the topic says; `row` guesses which one."""
 
     def __init__(self, message: str, row: int | None = None) -> None:
         super().__init__(message)
@@ -47,9 +48,7 @@ class MalformedError(ValueError):
 
 
 class Text:
-    """The shared half of both formats: columns as they are read, and as the source's table has
-    them.
-    """
+    """What both formats share: the types to read columns as, and the casts to the table's types."""
 
     beyond = 0  # rows of our own after the messages'
 
@@ -65,14 +64,13 @@ class Text:
         return pa.string() if pa.types.is_temporal(type_) or said == "uuid" else type_
 
     def table(self, payloads: Sequence[bytes], columns: Sequence[str] | None = None) -> pa.Table:
-        """The messages as rows, one each and in order.
+        """Read the messages as rows, one for each message and in order.
 
-        Raises MalformedError where one of them is none.
+        Raises MalformedError where one of them cannot be read.
         """
         chosen = list(self.source) if columns is None else list(columns)
-        first = secrets.randbelow(
-            1 << 60
-        )  # nobody who writes a message can foretell the place of another one
+        # random, so that nobody who writes a message can foretell the place of another one
+        first = secrets.randbelow(1 << 60)
         joined = self.joined(payloads, first)
         if len(joined) > BLOCK:
             message = f"the message is longer than {BLOCK} bytes"
@@ -105,16 +103,16 @@ class Text:
         raise NotImplementedError  # each format's own
 
     def parsed(self, joined: bytes, columns: list[str]) -> pa.Table:
-        """The places and some columns of such a text."""
+        """The places and the given columns of a joined text."""
         raise NotImplementedError  # each format's own
 
     def guess(self, error: str) -> int | None:
-        """The row that the parser's error tells of."""
+        """The row that a parser's error names, or None."""
         found = re.search(r"(?:in row |Row #)(\d+)", error)
         return int(found[1]) if found else None
 
     def overflown(self, found: pa.Table, columns: list[str], joined: bytes) -> None:
-        """MalformedError where a number became infinite that was written as a number."""
+        """Raise MalformedError where a finite number in a message was read as infinite."""
         doubles = [c for c in columns if pa.types.is_floating(self.read[c])]
         if any(pc.any(pc.is_inf(found.column(c))).as_py() for c in doubles) and not re.search(
             rb"inf", joined, re.IGNORECASE
@@ -123,7 +121,7 @@ class Text:
             raise MalformedError(message)
 
     def _final(self, column: pa.ChunkedArray, type_: pa.DataType, said: str) -> pa.ChunkedArray:
-        """A column as the source's table has it, from how it was read."""
+        """Cast a column from the type it was read as to the table's type."""
         if said == "uuid":
             return _only(pc.utf8_lower(column), UUID)
         if pa.types.is_timestamp(type_):
@@ -134,7 +132,7 @@ class Text:
 
 
 def _placed(places: pa.ChunkedArray, first: int, rows: int) -> None:
-    """MalformedError unless the places are those that were given, each once and in order."""
+    """Raise MalformedError unless the places are those that were given, each once and in order."""
     if (
         len(places) != rows
         or not pc.all(pc.equal(places, pa.array(np.arange(first, first + rows)))).as_py()
@@ -151,12 +149,12 @@ def _only(column: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
 
 
 def _short(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts without the zeros beyond microseconds."""
+    """Texts without trailing zeros beyond microseconds."""
     return pc.replace_substring_regex(column, r"(\.\d{6})0+", r"\1")
 
 
 def _clocks(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
-    """Times of day, which Arrow reads in no text of their own."""
+    """Cast texts to times of day, which Arrow does not parse from text on its own."""
     texts = pc.binary_join_element_wise("1970-01-01T", _short(_only(column, CLOCK)), "")
     return texts.cast(pa.timestamp("us")).cast(type_)
 
@@ -180,11 +178,12 @@ def _instants(column: pa.ChunkedArray, type_: pa.DataType, unit: str) -> pa.Chun
 
 
 class Json(Text):
-    """One object a message, columns by name."""
+    """Messages that are one JSON object each, with columns by name."""
 
     def joined(self, payloads: Sequence[bytes], first: int) -> bytes:
-        """Newlines inside messages become tabs, which are blanks between values and as wrong inside
-        a text.
+        """One message a line; newlines inside a message become tabs.
+
+        A tab is a blank between values, and inside a text it is as invalid as a newline.
         """
         head = b'{"' + PLACE.encode() + b'":%d,'
         lines = b"\n".join([head % place + p[1:] for place, p in enumerate(payloads, first)])
@@ -197,7 +196,7 @@ class Json(Text):
         return lines
 
     def parsed(self, joined: bytes, columns: list[str]) -> pa.Table:
-        """Arrow's reader does not look whether texts are UTF-8."""
+        """Parse the joined text; raises UnicodeDecodeError for invalid UTF-8, which Arrow takes."""
         joined.decode()
         schema = pa.schema([(PLACE, pa.int64()), *((c, self.read[c]) for c in columns)])
         return arrow_json.read_json(
@@ -209,7 +208,7 @@ class Json(Text):
         )
 
     def opened(self, payload: bytes) -> bytes:
-        """A message without blanks in front; MalformedError where no object begins there."""
+        """A message without blanks in front; MalformedError where it does not begin with `{`."""
         payload = payload.lstrip(SPACE)
         if payload[:1] != b"{":
             message = (
@@ -221,7 +220,7 @@ class Json(Text):
         return payload
 
     def reason(self, payload: bytes, error: MalformedError) -> str:
-        """One sentence on what is wrong with a message."""
+        """The sentence that says what is wrong with a message."""
         try:
             found = json.loads(payload, parse_float=Decimal, object_pairs_hook=lambda pairs: pairs)
         except UnicodeDecodeError as wrong:
@@ -239,21 +238,20 @@ class Json(Text):
 
 
 class Csv(Text):
-    """One line a message, values in the order of the topic's fields."""
+    """Messages that are one CSV line each, with values in the order of the topic's fields."""
 
-    beyond = (
-        1  # Arrow closes a quote at the end of the text, so a line of ours must still be seen there
-    )
+    # Arrow closes a quote at the end of the text, so a line of our own must still be seen there
+    beyond = 1
 
     def joined(self, payloads: Sequence[bytes], first: int) -> bytes:
-        """Each line behind its place."""
+        """Each line behind its place, and a last line of our own."""
         lines = [b"%d,%b" % (place, p) for place, p in enumerate(payloads, first)]
         return b"\n".join(
             [*lines, b"%d%b\n" % (first + len(payloads), b"," * len(self.topic.fields))]
         )
 
     def parsed(self, joined: bytes, columns: list[str]) -> pa.Table:
-        """An empty value is null, a quoted empty one the empty text."""
+        """Parse the joined text: an empty value is null, a quoted empty one is the empty text."""
         found = self._parsed(joined, columns, {c: self.read[c] for c in columns})
         whole = [c for c in columns if pa.types.is_integer(self.read[c])]
         if whole and (b"0x" in joined or b"0X" in joined):  # Arrow reads 0x10 as 16
@@ -287,7 +285,7 @@ class Csv(Text):
         )
 
     def guess(self, error: str) -> int | None:
-        """Rows are counted from one."""
+        """The row that a parser's error names; Arrow counts CSV rows from one."""
         found = super().guess(error)
         return None if found is None else found - 1
 
@@ -301,7 +299,7 @@ class Csv(Text):
         return payload
 
     def reason(self, payload: bytes, error: MalformedError) -> str:
-        """One sentence on what is wrong with a message."""
+        """The sentence that says what is wrong with a message."""
         fields = self.topic.fields
         try:
             lines = list(csv.reader(payload.decode().splitlines(keepends=True), strict=True))
@@ -325,9 +323,7 @@ class Csv(Text):
 def _culprit(
     text: Json | Csv, payload: bytes, found: Mapping[str, Any], error: MalformedError
 ) -> str | None:
-    """The sentence on the column that the parser names, else on the first that cannot be read
-    alone.
-    """
+    """The sentence on the column that the parser names, else on the first that fails alone."""
     names = list(text.source)
     told = re.search(r"Column\(/([^/)]+)|CSV column #(\d+)", str(error))
     named = told and (told[1] or text.topic.fields[int(told[2]) - 1 : int(told[2])][0])

@@ -1,5 +1,6 @@
-"""Maps in JSON messages, which Arrow's reader does not make: read by Python, a message at a time,
-as strictly as that reader.
+"""Maps in JSON messages, which Arrow's reader does not support.
+
+Python reads them message by message, as strictly as Arrow's reader reads other types.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Pairs(list[tuple[str, Any]]):
-    """An object's keys and values as they stand, repeated ones too."""
+    """An object's keys and values in order, with repeated keys."""
 
     def once(self) -> dict[str, Any]:
-        """As a dict. ValueError where a key is given twice."""
+        """The pairs as a dict; ValueError where a key is repeated."""
         found = dict(self)
         if len(found) < len(self):
             message = "a key is given twice"
@@ -30,9 +31,9 @@ class Pairs(list[tuple[str, Any]]):
 def columns(
     payloads: Sequence[bytes], types: Mapping[str, pa.DataType]
 ) -> dict[str, pa.ChunkedArray]:
-    """These columns of whole messages.
+    """The given columns, read from whole messages.
 
-    Raises ValueError, or Arrow's errors, where one has another type.
+    Raises ValueError, or Arrow's errors, where a value has another type.
     """
     try:
         found = [

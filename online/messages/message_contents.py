@@ -1,4 +1,4 @@
-"""What a message has, in words: why no event can come of one that could be read."""
+"""Sentences that say why a readable message yields no event, from the names that it has."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ ENVELOPES = ("after", "payload.after")
 
 
 def keyless_reason(plan: GroupByPlan, payload: bytes | None, lacking: Sequence[Need]) -> str:
-    """One sentence on a message that could be read and lacks a key or the time: what it has, and
-    what to do.
+    """The sentence on a readable message that lacks a key or the time.
+
+    It names what the message has and what to do.
     """
     columns = list(dict.fromkeys(c for need in lacking for c in need.columns))
     what = " and no ".join(dict.fromkeys(need.what for need in lacking))
@@ -40,7 +41,7 @@ def keyless_reason(plan: GroupByPlan, payload: bytes | None, lacking: Sequence[N
 
 
 def _advice(absent: Iterable[str], names: Sequence[str]) -> str:
-    """What an author may say of such a topic."""
+    """Advice on the topic's definition, where the message's names suggest a cause."""
     if any(n == e or n.startswith(f"{e}.") for n in names for e in ENVELOPES):
         return "; if the topic is Debezium's, say Topic(..., envelope='debezium')"
     lower = {n.casefold() for n in names}
@@ -50,7 +51,7 @@ def _advice(absent: Iterable[str], names: Sequence[str]) -> str:
 
 
 def member_names(payload: bytes | None) -> list[str] | None:
-    """The names in a JSON object, those of objects in it behind a dot; none where it is no object."""
+    """The names in a JSON object, nested ones with a dot; None where the payload is no object."""
     try:
         found: Any = json.loads(payload or b"")
     except (ValueError, RecursionError):

@@ -1,4 +1,7 @@
-"""Columns that come from a message's key or its headers: as one JSON object, read as messages are."""
+"""Columns that come from a message's key or headers, gathered into one JSON object.
+
+The object is then read like a JSON message.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ QUOTED = ("string", "uuid", "date", "time")  # what JSON has as texts
 
 
 class Beside:
-    """Which columns of a topic's rows stand beside the value, and how they are read there."""
+    """A reader of the columns that a topic has in its messages' keys or headers."""
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class Beside:
     def text(self, key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bytes:
         """The columns as a JSON object.
 
-        MalformedError where the key is none that the topic says.
+        MalformedError where the key is not as the topic says.
         """
         found = self._of_key(key)
         last = dict(headers)  # of one name the last counts
@@ -89,19 +92,18 @@ class Beside:
         }
 
     def _meant(self, column: str, told: str, meaning: Meaning | None) -> str:
-        """A value of Debezium's, or of which a schema says what it is, as its column has it."""
+        """Rewrite a value of Debezium's, or one that a schema describes, as its column's type."""
         if (meaning is None and not self.envelope) or not self.values.concerns(column, meaning):
             return told
         return self.values.text(column, told, meaning)
 
     def _of_avro(self, key: bytes, written: Callable[[int], Any]) -> dict[str, str]:
-        """Of a record, or of a plain value, that a schema of the registry wrote."""
+        """The columns of a key that is Avro of the registry: a record or a plain value."""
         try:
             schema, value = keyed(key, written)
         except ValueError as error:
-            if (
-                len(key) in BINARY and len(self.key) == 1 and all(map(self._whole, self.key))
-            ):  # a number that a producer writes as it stands
+            # a number that a producer writes as it stands
+            if len(key) in BINARY and len(self.key) == 1 and all(map(self._whole, self.key)):
                 return {c: self._plain(key, c, "key") for c in self.key}
             message = f"the message's key is no Avro of the registry: {error}"
             raise MalformedError(message) from None
@@ -126,7 +128,7 @@ class Beside:
         }
 
     def _whole(self, column: str) -> bool:
-        """Whether its values are whole numbers as messages have them."""
+        """Whether the column's values are whole numbers in messages."""
         type_ = self.types[column].lstrip("!")
         return type_.startswith(("int", "uint")) or (
             type_.startswith("timestamp") and self.time != "iso"
@@ -153,7 +155,7 @@ class Beside:
 
 
 def _json(text: str, kinds: Any) -> bool:
-    """Whether a text is JSON of such a value."""
+    """Whether a text is JSON whose value has one of these types."""
     try:
         return isinstance(json.loads(text), kinds)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which types a message can carry, by format, and the Arrow types of what is decoded."""
+"""Types that messages can carry, by format, and the Arrow types they decode to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DIGITS = 38  # of a decimal in 128 bits
 
 
 def arrow(type_: str) -> pa.DataType | None:
-    """The Arrow type of an Ibis type's text; None where messages carry no such type.
+    """The Arrow type for the text of an Ibis type; None where messages carry no such type.
 
     >>> arrow("array<decimal(12, 2)>")
     ListType(list<item: decimal128(12, 2)>)
@@ -56,7 +56,7 @@ def arrow(type_: str) -> pa.DataType | None:
 
 
 def _nested(type_: str) -> pa.DataType | None:
-    """The type of a container.
+    """The Arrow type of a container, or None where messages cannot carry it.
 
     Its elements are numbers, texts and booleans, or containers of these.
     """

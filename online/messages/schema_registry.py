@@ -1,4 +1,4 @@
-"""A schema registry, asked over HTTP for the schema with an id; what it said is kept."""
+"""A client of a schema registry over HTTP that caches the schemas it has read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class Registry:
-    """The registry at a URL, which may have a user and a password in it.
+    """The schema registry at a URL, which may contain a user and a password.
 
-    They go no further than its header.
+    They are sent in the Authorization header only.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,8 +52,8 @@ class Registry:
 
     def _asked(self, number: int) -> Any:
         try:
-            with urlopen(  # noqa: S310 http or https, looked at above
-                # http or https, looked at above
+            # S310: __init__ has checked that the URL is http or https
+            with urlopen(  # noqa: S310
                 Request(f"{self.url}/schemas/ids/{number}", headers=self.headers),  # noqa: S310
                 timeout=SECONDS,
             ) as answer:
