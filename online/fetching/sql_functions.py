@@ -139,7 +139,8 @@ def dropped(plan: Plan) -> str:
 
 
 ROLE = f"""do $$ begin
-  if not exists (select from pg_roles where rolname = '{READER}') then create role {READER} nologin; end if;
+  if not exists (select from pg_roles where rolname = '{READER}')
+  then create role {READER} nologin; end if;
 exception when insufficient_privilege or duplicate_object or unique_violation then null; end $$"""
 GRANTED = (
     f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then grant usage on"

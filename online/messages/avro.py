@@ -102,7 +102,7 @@ def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | No
 
 
 def kinds(schema: str | None) -> dict[str, Any]:
-    """The type of each field of a topic's record, without null: a name, or a dict as Avro has it."""
+    """The type of each field of a topic's record, without null: a name, or a dict as in Avro."""
     names: dict[str, Any] = {}
     return {f["name"]: _kind(f["type"], names) for f in parsed(schema, names)["fields"]}
 

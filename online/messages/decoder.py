@@ -122,7 +122,7 @@ class Decoder:
     def _texts(
         self, payloads: Sequence[bytes | None]
     ) -> tuple[list[bytes], list[int], list[tuple[int, str]], list[tuple[int, str]]]:
-        """The values to read rows from, their places, the bad messages, and those without events."""
+        """The values to read rows from, their places, the bad messages, and those with no event."""
         texts, places = (
             [p for p in payloads if p is not None],
             [i for i, p in enumerate(payloads) if p is not None],
@@ -148,7 +148,7 @@ class Decoder:
         good: list[int],
         told: tuple[Sequence[bytes | None], Sequence[Headers]],
     ) -> tuple[pa.Table, list[int], list[tuple[int, str]]]:
-        """Add the columns of keys and headers to the rows; a row whose key or headers fail is bad."""
+        """Add the columns of keys and headers; a row whose key or headers fail is a bad message."""
         keys, headers = told
         texts, places, bad = list[bytes](), list[int](), list[tuple[int, str]]()
         for number, place in enumerate(good):

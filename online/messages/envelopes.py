@@ -107,7 +107,7 @@ class Opener:
         return found["after"][0]
 
     def _flat(self, told: Mapping[str, object], found: Mapping[str, Span], start: int) -> int:
-        """Where a row begins that was unwrapped from its envelope but kept `__op` or `__deleted`."""
+        """Where a row begins that was unwrapped from its envelope, by `__op` and `__deleted`."""
         if not told:
             message = (
                 f"the message is no envelope of Debezium's: it has {', '.join(found) or 'nothing'},"

@@ -1,1 +1,1 @@
-"""The store in Postgres: schema, roles, connections, uploads and what is kept of each."""
+"""The store in Postgres: its catalog, roles, connections and uploads, and the tables of rows."""

@@ -1,6 +1,6 @@
-"""What data-quality checks came to: each by rule 22's words, and which of them refuse an upload.
+"""Outcomes of data-quality checks (rule 22), and refusal of uploads by them.
 
-Standard library only.
+This module uses the standard library only.
 """
 
 from __future__ import annotations
@@ -19,26 +19,19 @@ if TYPE_CHECKING:
 
 # stands in a check's SQL for the end of an upload, in microseconds since 1970
 END = 4_611_686_018_427_387_001
-DELETIONS, UPLOAD = (
-    "deletions",
-    "upload",
-)  # the check that every upload is asked, and what it is of: how much goes
-OK, ERROR, MISSING = (
-    "ok",
-    "error",
-    "missing",
-)  # it holds, it does not, there was nothing to ask it of
+# the check that every upload gets, of how much it takes away, and what that check is of
+DELETIONS, UPLOAD = "deletions", "upload"
+# a check holds, it does not, or there were no rows to check
+OK, ERROR, MISSING = "ok", "error", "missing"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check came to for an upload to `end`: of `rows` rows (keys, of features), `failing`
-    are not as they must be.
+    """The outcome of one check for an upload to `end`, in microseconds since 1970.
 
-    `of` is `row`, `table`, `feature`, or `upload`: what the upload takes away.
-
-    `over` says how many more than may; `status` is `ok`, `error` or `missing`; `detail` tells some
-    that fail.
+    Of `rows` rows (keys, for a check of features), `failing` fail; `over` is how many more than may
+    fail. `of` is `row`, `table`, `feature`, or `upload` for the check of what the upload takes
+    away. `status` is `ok`, `error` or `missing`; `detail` names some that fail.
     """
 
     group_by: str
@@ -55,7 +48,7 @@ class Outcome:
 
     @property
     def sentence(self) -> str:
-        """What it came to, in words."""
+        """The outcome as a sentence."""
         if self.of == UPLOAD:
             return (
                 f"an upload of {self.group_by}"
@@ -80,20 +73,19 @@ class Outcome:
 
 
 def outcome(group_by: str, check: CheckPlan, rows: int, failing: int, end: int) -> Outcome:
-    """A check of which so many of so many rows fail.
+    """The outcome of a check by how many of its rows fail.
 
-    Without rows a check of rows is missing, while one of a table was asked.
+    Without rows, a check of rows or features is missing, while a check of a table still counts.
     """
-    allowed = (
-        math.floor(check.most * rows + 1e-9) if check.of != "table" else 0
-    )  # 0.29 of 100 is 29, which doubles miss
+    # 0.29 of 100 is 29, which doubles miss
+    allowed = math.floor(check.most * rows + 1e-9) if check.of != "table" else 0
     over = max(failing - allowed, 0)
     status = ERROR if over else MISSING if not rows and check.of != "table" else OK
     return Outcome(group_by, check.name, check.of, check.blocks, rows, failing, over, status, end)
 
 
 def refuse(found: Iterable[Outcome]) -> None:
-    """StoreError with the first check that blocks an upload and does not hold."""
+    """Raise CheckedError for the first check that blocks the upload and does not hold."""
     every = tuple(found)
     told = [o for o in every if o.blocks and o.status == ERROR]
     if told:
@@ -107,8 +99,9 @@ def refuse(found: Iterable[Outcome]) -> None:
 
 
 def refuse_deletions(found: Sequence[Outcome], most: float) -> None:
-    """StoreError that says of each group-by what an upload would take away, where that is more than
-    the share that may go.
+    """Raise CheckedError where uploads would take away more than the share `most`.
+
+    Its message says what each group-by would lose.
     """
     told = [o for o in found if o.of == UPLOAD and o.status == ERROR]
     if told:
@@ -128,7 +121,7 @@ def refuse_deletions(found: Sequence[Outcome], most: float) -> None:
 
 
 class CheckedError(StoreError):
-    """An upload was refused by its checks; `found` has them all."""
+    """The error of an upload that its checks refused; `found` has the outcomes of all checks."""
 
     def __init__(self, message: str, found: Sequence[Outcome]) -> None:
         super().__init__(message)

@@ -1,6 +1,4 @@
-"""How a store's connections are opened, whichever kind: what they are set to, and what stands
-between.
-"""
+"""How a store's connections are opened: their settings, and whether a pooler stands between."""
 
 from __future__ import annotations
 
@@ -34,11 +32,11 @@ SEEN: LiteralString = """select pg_catalog.pg_backend_pid(),
 
 @dataclass(frozen=True)
 class Dialer:
-    """Where a store is, and how it is spoken to.
+    """A store's address and how to connect to it.
 
-    `relayed` says that a pooler may stand between, so that nothing is left to a session: every
-    transaction says what it needs. `prepared` says whether fetches are prepared by name. `use` are
-    settings of one use, such as a limit of seconds; `wishes` the address's own.
+    `relayed` says that a pooler may stand between: then nothing is left to a session, and every
+    transaction sets what it needs. `prepared` says whether fetches use named prepared statements.
+    `use` are settings of one use, such as a timeout in seconds; `wishes` are the address's own.
     """
 
     url: str = field(repr=False)
@@ -47,40 +45,39 @@ class Dialer:
     name: str = NAME
     use: Mapping[str, str] = field(default_factory=dict)
     carried: bool = False  # the address's options are told to transactions, not at the start
-    link: Mapping[str, str] = field(
-        default_factory=dict
-    )  # how the line is kept, where the address says nothing
+    # libpq's parameters of the connection, such as timeouts, where the address has none
+    link: Mapping[str, str] = field(default_factory=dict)
 
     def used(self, name: str = NAME, **use: str) -> Dialer:
-        """The same for one use, under a name that the server shows."""
+        """A copy of this dialer for one use, with an application name that the server shows."""
         return replace(self, name=name, use={**self.use, **use})
 
     @cached_property
     def wishes(self) -> dict[str, str]:
-        """The settings that the address asks for."""
+        """The settings in the address's options."""
         return session_state.options(postgres_address.options(self.url))
 
     @cached_property
     def conninfo(self) -> str:
-        """As libpq takes it."""
+        """The address as a libpq connection string."""
         more = {"options": ""} if self.carried else {}
         return postgres_address.conninfo(self.url, self.name, self.link, **more)
 
     def settings(
         self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
     ) -> dict[str, str]:
-        """What this connection's sessions or transactions are set to."""
+        """The settings of this connection's sessions or transactions."""
         found = session_state.settings(con.info.server_version, self.wishes, self.use)
         return found if self.relayed else {**found, **session_state.ISOLATION}
 
     def said(self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> LiteralString:
-        """What is sent before a fetch's statement, in its transaction."""
+        """The statement that goes before a fetch's statement, in its transaction."""
         return session_state.of_statement(self.settings(con))
 
     def connected(self) -> psycopg.Connection[Any]:
-        """A connection that commits each statement.
+        """Open a connection that commits each statement.
 
-        StoreError in the server's own words where there is none.
+        StoreError, with the server's own message, where it cannot be opened.
         """
         try:
             con = self.kind.connect(self.conninfo, autocommit=True)
@@ -95,11 +92,11 @@ class Dialer:
 
     @property
     def kind(self) -> type[psycopg.Connection[Any]]:
-        """The class of its connections."""
+        """The class of the dialer's connections."""
         return RelayedConnection if self.relayed else psycopg.Connection
 
     def configure(self, con: psycopg.Connection[Any]) -> None:
-        """Set a new connection."""
+        """Apply the settings to a new connection."""
         self._adapted(con)
         if isinstance(con, RelayedConnection):
             con.beginning = session_state.of_transaction(self.settings(con))
@@ -109,7 +106,7 @@ class Dialer:
             con.execute(session_state.of_session(self.settings(con)))
 
     async def configure_async(self, con: psycopg.AsyncConnection[Any]) -> None:
-        """Set a new connection for asyncio."""
+        """Apply the settings to a new asyncio connection."""
         self._adapted(con)
         if not self.relayed:
             await con.execute(session_state.of_session(self.settings(con)))
@@ -120,10 +117,11 @@ class Dialer:
 
 
 def opened(url: str, *, prepare: bool | None = None) -> tuple[Dialer, psycopg.Connection[Any]]:
-    """How a store at this address is spoken to, told by a first connection, which is given too.
+    """Connect to a store's address; return its dialer and the first connection.
 
-    A server that starts is waited for. StoreError, in the server's own words, where it refuses, is
-    too old, or has texts in another encoding.
+    The first connection finds out whether a pooler stands between. A server that is starting is
+    waited for. StoreError, with the server's own message, where it refuses, is too old, or stores
+    texts in another encoding.
     """
     bare, told = postgres_address.split(url)
     prepare = told if prepare is None else prepare
@@ -151,7 +149,7 @@ def opened(url: str, *, prepare: bool | None = None) -> tuple[Dialer, psycopg.Co
 
 
 def _first(access: Dialer) -> tuple[psycopg.Connection[Any], Dialer]:
-    """A plain connection; a server that starts is waited for."""
+    """Open a plain connection; a server that is starting is waited for."""
     end = time.monotonic() + STARTING
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Arrow rows to Postgres by COPY: texts that pyarrow writes, JSON for lists and maps."""
+"""Arrow rows sent to Postgres by COPY: texts by pyarrow, lists and maps as JSON."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def copied(
     columns: Sequence[str],
     batches: Iterable[pa.RecordBatch],
 ) -> int:
-    """Append rows to a table whose columns are these, in the batches' order; how many there were.
+    """Append rows to a table with these columns, in the batches' order; return how many there were.
 
-    In bounded memory.
+    It uses bounded memory.
     """
     rows = 0
     with cursor.copy(f"copy {table} ({', '.join(columns)}) from stdin (format csv)") as copy:
@@ -50,7 +50,7 @@ def copied(
 
 
 def _text(column: pa.Array, name: str) -> pa.Array:
-    """A column as what CSV writes. StoreError for texts with a NUL, which Postgres cannot hold."""
+    """A column as CSV can write it; StoreError for a text with a NUL, which Postgres lacks."""
     kind = column.type
     if pa.types.is_nested(kind):
         values = column.to_pylist(maps_as_pydicts="strict")
@@ -72,7 +72,7 @@ def _text(column: pa.Array, name: str) -> pa.Array:
 
 
 def _nul(value: Any) -> str | None:
-    """A text with a NUL in a list or map."""
+    """The first text with a NUL in a list or map, or None."""
     if isinstance(value, str):
         return value if "\x00" in value else None
     inner = (
@@ -95,8 +95,10 @@ def _refuse(name: str, found: str | None) -> None:
 
 
 def document(value: Any) -> str:
-    """A list or map as JSON: numbers with all their digits, what JSON lacks as text, NaN as null
-    (rule 9).
+    """A list or map as JSON text.
+
+    Numbers keep all their digits, NaN and infinities become null (rule 9), and types that JSON
+    lacks become text.
     """
     return json.dumps(_plain(value), ensure_ascii=False)
 
@@ -118,7 +120,7 @@ def _plain(value: Any) -> Any:
 
 
 def _key(value: Any) -> str:
-    """What JSON lacks, and a map's key, as the text that Postgres makes of it."""
+    """A map's key, or a value that JSON lacks, as the text that Postgres would make of it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)

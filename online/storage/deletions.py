@@ -1,5 +1,6 @@
-"""What an upload takes away: rows and keys that earlier uploads brought and this one lacks, held
-against the share that may go.
+"""Rows, keys and snapshots that an upload takes away, compared with the share that may go.
+
+They are those that earlier uploads brought and this one lacks.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import GroupByPlan
 
-MOST = (
-    0.2  # of a group-by's rows, or of its keys, that an upload may take away unless told otherwise
-)
+# of a group-by's rows, or of its keys, that an upload may take away by default
+MOST = 0.2
 # An upload without any row forgets nothing by its age: that its table was emptied is likelier than
 # that all of it grew old.
-STOOD = f"""select {NOW}, case when exists (select from numbered) then greatest(horizon, greatest(batch_end, %(end)s) - retain) else horizon end
+STOOD = f"""select {NOW}, case when exists (select from numbered)
+    then greatest(horizon, greatest(batch_end, %(end)s) - retain) else horizon end
     from workbench.states where rows = %(rows)s"""
 KNEW = "create temporary table knew on commit drop as"
 
 
 @dataclass(frozen=True)
 class Loss:
-    """So many of so many rows, keys or snapshots that are there no more.
+    """A loss of some of a group-by's rows, keys or snapshots: `lost` of `before`.
 
-    `since` an earlier upload's end, in microseconds, where several took them.
+    `since` is the end of an earlier upload, in microseconds, where several uploads together took
+    them.
     """
 
     what: str
@@ -46,12 +48,12 @@ class Loss:
     since: int | None = None
 
     def beyond(self, most: float) -> int:
-        """How many more than may go; a share of 0.29 of 100 is 29, which doubles miss."""
+        """How many more are lost than may go; a share of 0.29 of 100 is 29, which doubles miss."""
         return max(self.lost - math.floor(most * self.before + 1e-9), 0)
 
     @property
     def share(self) -> float:
-        """Of those that were there."""
+        """The lost share of those that were there."""
         return self.lost / self.before if self.lost else 0.0
 
     def __str__(self) -> str:
@@ -66,13 +68,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Before:
-    """How a group-by stood before an upload: when, in microseconds.
+    """The state of a group-by before an upload; `at` and `horizon` are in microseconds.
 
-    How far back it answers after it; of an entity, how much is in force.
-
-    `log` are the rows that the last upload was given, and its end, where some of them are told by
-    states alone. `past` says that it is of an earlier upload, since which rows may have come and
-    gone again.
+    `horizon` is how far back the group-by answers after the upload; `rows` is how many rows of an
+    entity are in force. `log` has how many rows the last upload was given, and its end, where some
+    of them are kept only in totals. `past` says that the state is of an earlier upload, since which
+    rows may have come and gone again.
     """
 
     at: int
@@ -85,7 +86,7 @@ class Before:
 def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
     """Look at what is there, under the group-by's lock.
 
-    Keys that could be missed later are kept beside, in `knew`.
+    Keys that could be missed later are copied to the temporary table `knew`.
 
     What is older than the retention once the upload is done goes with it, whether the warehouse
     still has it or not.
@@ -119,8 +120,9 @@ def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
 
 
 def given(cursor: psycopg.Cursor[Any], was: Before, end: int) -> Loss | None:
-    """Of the rows that the last upload was given, how many fewer this one has, where some of them
-    are told by states alone; asked before it becomes rows.
+    """How many fewer rows this upload has than the last, where totals alone keep some of them.
+
+    It is to be asked before the upload becomes rows. None where it does not apply.
     """
     if was.log is None or end < was.log[1]:
         return None
@@ -137,22 +139,19 @@ def of_events(
     done: Mapping[str, int],
     most: float,
 ) -> list[Loss]:
-    """What this upload, which became rows by these steps, took of what the table had."""
+    """What this upload, reconciled by the steps in `done`, took away from the table."""
     ((staged,),) = cursor.execute("select count(*) from numbered").fetchall()
     left = done["deleted"] + done["forgotten"]
     rows = Loss("rows", left, staged - done["inserted"] - done["confirmed"] + left)
-    if rows.beyond(
-        most
-    ):  # a row that came back with other values is no loss, and is looked for only now
+    # a row that came back with other values is no loss; that is looked up only where it matters
+    if rows.beyond(most):
         rows = Loss("rows", unreplaced(cursor, plan, was) + done["forgotten"], rows.before)
     some = was.log is not None or done["deleted"] or done.get("changed")
     return [rows, missed(cursor, plan, was) if some else Loss("keys", 0, 0)]
 
 
 def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> list[Loss]:
-    """What this upload took of the rows in force, of their keys, and of the snapshots that answer
-    past times.
-    """
+    """What this upload took of the rows in force, their keys, and the snapshots for past times."""
     force, rows = f"{stored(plan)} e where e.until = {EVER}", in_force(cursor, plan)
     ((gone_, days),) = cursor.execute(
         f'select count(*) filter (where not exists (select from {snapshots(plan)} s where s."time"'
@@ -170,9 +169,9 @@ def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> li
 
 
 def judged(plan: GroupByPlan, losses: Sequence[Loss], most: float, end: int) -> Outcome:
-    """What an upload takes away as a check's outcome: that of which the larger share goes.
+    """An upload's losses as the outcome of a check; the largest share counts.
 
-    An error where it is more than may.
+    It is an error where a loss is more than may go.
     """
     some = [
         max((o for o in losses if o.what == what), key=lambda o: o.share)
@@ -206,9 +205,9 @@ def _met(plan: GroupByPlan, a: str, b: str) -> str:
 
 
 def departures(plan: GroupByPlan, was: Before) -> str:
-    """The rows that this upload took away or changed, as they were.
+    """A FROM clause of the rows that this upload took away or changed, as they were.
 
-    Those before the horizon are forgotten anyway, unless they are carried.
+    Rows before the horizon are left out, since they are forgotten anyway, unless totals keep them.
     """
     since = (
         ""
@@ -222,7 +221,7 @@ def departures(plan: GroupByPlan, was: Before) -> str:
 
 
 def unreplaced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> int:
-    """How many rows went without another of the same key and time coming in their place."""
+    """How many rows went without another row of their key and time in their place."""
     lasting = f" and not exists (select from {stored(plan)} e where e.id = g.id)" if plan.id else ""
     came = (
         f'select count(*) as n from {stored(plan)} e where {_met(plan, "e", "g")} and e."time" ='
@@ -240,7 +239,7 @@ def unreplaced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> i
 
 
 def missed(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> Loss:
-    """The keys of which nothing is left, among all that there were."""
+    """The loss of keys: those that have nothing left, of all that there were."""
     names, there = _keys(plan), f"select from {stored(plan)} e where {_met(plan, 'e', 'k')}"
     theirs = f"select {_keys(plan, 'g.')} from {departures(plan, was)}"
     had, nothing = (

@@ -1,5 +1,6 @@
-"""What the uploads of a week take away together: each may stay under the share that may go, and all
-of them leave nothing.
+"""What the uploads of some days take away together.
+
+Each may stay under the share that may go while all of them together leave nothing.
 """
 
 from __future__ import annotations
@@ -21,25 +22,31 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
     from workbench.online.storage.deletions import Before
 
-# Uploads of the last days, none from before the table was made, which may be now, nor from before
-# one that was let take away more than goes unasked: what it took is no news.
+# Uploads of the last days. None is from before the table was created, which may be now; nor from
+# before an upload that was allowed to take away more than the default share: what that took is
+# known.
 RECENT = f"""with mine as (
-        select id, staged, deleted, facts, (extract(epoch from ended) * 1000000)::int8 as ended from workbench.uploads
+        select id, staged, deleted, facts, (extract(epoch from ended) * 1000000)::int8 as ended
+            from workbench.uploads
         where group_by = %(name)s and hash = %(hash)s
-            and exists (select from workbench.states where rows = %(rows)s and batch_end is not null)),
+            and exists (select from workbench.states where rows = %(rows)s
+                and batch_end is not null)),
     allowed as (
         select (extract(epoch from at) * 1000000)::int8 as at from workbench.checks
-        where group_by = %(name)s and name = '{DELETIONS}' and status = '{OK}' and failing > %(most)s * rows
+        where group_by = %(name)s and name = '{DELETIONS}' and status = '{OK}'
+            and failing > %(most)s * rows
         order by id desc limit 1),
     recent as (
         select *, (sum(deleted) over (order by id desc) - deleted)::int8 as since from mine
         where ended > {NOW} - {DAYS} * 86400000000::int8
-            and id >= coalesce((select max(id) from mine where ended <= (select at from allowed) or facts ->> 'first' = 'true'), 0))"""
+            and id >= coalesce((select max(id) from mine
+                where ended <= (select at from allowed) or facts ->> 'first' = 'true'), 0))"""
 OLDEST_AND_LARGEST = f"""{RECENT}
     (select ended, staged, since from recent order by id limit 1)
     union (select ended, staged, since from recent order by staged desc, id limit 1)"""
 MOST_IN_FORCE = f"""{RECENT}
-    select ended, n from (select *, case when %(timeless)s then staged else (facts ->> 'in_force')::int8 end as n from recent) r
+    select ended, n from (select *,
+        case when %(timeless)s then staged else (facts ->> 'in_force')::int8 end as n from recent) r
     where n is not null order by n desc, id limit 1"""
 
 
@@ -60,12 +67,11 @@ def of_events(
     done: Mapping[str, int],
     most: float,
 ) -> list[Loss]:
-    """What this upload, which became rows by these steps, and those since an earlier one took of
-    what that had.
+    """What this upload and those since an earlier one took of what the earlier one had.
 
     A row that came back, also with other values, is no loss; nor is one that lies before the
-    retention by now. Rows are a share of what that upload was given, keys of all that there are by
-    now, and were lost.
+    retention by now. Rows are a share of what the earlier upload was given; keys are a share of all
+    keys that are there now or were lost.
     """
     found = []
     now = done["deleted"] + done["forgotten"] + done.get("changed", 0)
@@ -81,7 +87,7 @@ def of_events(
 
 
 def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, most: float) -> list[Loss]:
-    """How many fewer rows are in force than by the upload that left most of them."""
+    """How many fewer rows are in force than after the recent upload that left most of them."""
     found = cursor.execute(MOST_IN_FORCE, _known(plan)).fetchall() if most < 1 else []
     now = in_force(cursor, plan) if found else 0
     return [Loss("rows", max(before - now, 0), before, ended) for ended, before in found]

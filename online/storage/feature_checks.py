@@ -1,5 +1,6 @@
-"""Data-quality checks in a store: those of features, asked before an upload is seen, and what all
-of them came to.
+"""Data-quality checks in a store: it runs those of features and keeps the outcomes of all.
+
+Checks of features run before readers see the upload.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ KEPT = "30 days"
 
 
 def of_features(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> list[Outcome]:
-    """What the checks of features come to as of `end`, of the keys that are stored: at most 10,000,
-    those whose hashes are least.
+    """The outcomes of the checks of features as of `end`, in microseconds since 1970.
+
+    They look at up to 10,000 stored keys, those with the least hashes.
     """
     asked = [c for c in plan.checks if c.of == "feature"]
     if not asked:
@@ -68,7 +70,7 @@ def of_features(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> lis
 
 
 def written(store: Store, found: Iterable[Outcome]) -> None:
-    """Keep what checks came to; what is older than 30 days goes."""
+    """Store the outcomes of checks, and delete those older than 30 days."""
     rows = [
         {
             "group_by": o.group_by,
@@ -92,17 +94,16 @@ def written(store: Store, found: Iterable[Outcome]) -> None:
 
 
 def latest(store: Store, group_bys: Iterable[GroupByPlan]) -> list[Outcome]:
-    """What each check that these group-bys have came to when it was last asked, by group-by and
-    name.
-    """
+    """The newest outcome of each check of these group-bys, by group-by and name."""
     return _newest(
         store, {(g.name, c.name) for g in group_bys for c in g.checks}, table.c.of != UPLOAD
     )
 
 
 def deletions(store: Store, group_bys: Iterable[GroupByPlan]) -> list[Outcome]:
-    """What the newest upload took away, or would have, of those of these group-bys of which one was
-    refused for it in the last 30 days.
+    """What the newest upload took away, or would have, for group-bys with a recent refusal.
+
+    A group-by is included where one of its uploads of the last 30 days was refused for that.
     """
     names = [g.name for g in group_bys]
     with store.catalog() as con:

@@ -1,10 +1,9 @@
-"""Keys with many events: totals of a day from either end, so that any window of such a key reads a
-few rows.
+"""Hot keys, which have many events: totals by day let any window read a few rows.
 
 A day of a hot key is kept as tiles of five minutes, as one total, and, once it is over, as running
 totals up to each tile (heads) and from each tile on (tails). A window is then events at its two
 edges, a tail, whole days, and a head: nothing is ever subtracted, so doubles keep rule 11's bound
-and extremes go the same way. Every total is made of the events anew when one of them comes or goes;
+and extremes work too. Every total is computed anew from the events when one of them comes or goes;
 none is added to.
 """
 
@@ -28,27 +27,27 @@ BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
 
 
 def partials(plan: GroupByPlan) -> tuple[Partial, ...]:
-    """The columns of a tile; none where no cell is made of tiles."""
+    """The columns of a tile; empty where no cell can be computed from tiles."""
     return layout(plan, cells(plan))[0]
 
 
 def cells(plan: GroupByPlan) -> list[Cell]:
-    """The cells that hot keys have from tiles."""
+    """The cells that hot keys compute from tiles."""
     return [c for c in plan.cells if tiled(plan, c)]
 
 
 def tiles(plan: GroupByPlan) -> str:
-    """The table of tiles."""
+    """The name of the table of tiles."""
     return f"{DATA}.{quoted(plan.table + '__tiles')}"
 
 
 def keys_of(plan: GroupByPlan) -> str:
-    """The table of hot keys, and from which day on each has no heads and tails yet."""
+    """The name of the table of hot keys; `open` is the first day without heads and tails."""
     return f"{DATA}.{quoted(plan.table + '__hot')}"
 
 
 def function(plan: GroupByPlan) -> str:
-    """The function that answers for a hot key."""
+    """The name of the SQL function that answers for a hot key."""
     return f"{DATA}.{quoted(plan.table + '__of_hot')}"
 
 
@@ -71,7 +70,7 @@ def _typed(plan: GroupByPlan) -> str:
 
 
 def created(plan: GroupByPlan) -> list[str]:
-    """The statements that make the tables and the function."""
+    """The statements that create the tables, the type and the function."""
     if not partials(plan):
         return []
     columns = ", ".join(
@@ -91,7 +90,7 @@ def created(plan: GroupByPlan) -> list[str]:
 
 
 def dropped(plan: GroupByPlan) -> list[str]:
-    """The statements that remove them."""
+    """The statements that drop the function, the type and the tables."""
     if not partials(plan):
         return []
     arguments = ", ".join([*(c.sql for c in plan.keys), "int8"])
@@ -107,11 +106,11 @@ def dropped(plan: GroupByPlan) -> list[str]:
 
 
 def promoted(plan: GroupByPlan, among: str | None) -> str:
-    """Make hot the keys, of `among` or of all, that have that many events, and note all their tiles
-    in `changed`.
+    """SQL that marks keys with many events as hot, and notes all their tiles in `changed`.
 
-    Among the keys of many rows, those that have most of them are looked at, and some others: a hot
-    key is found in time, and until then its fetches are slower, and no different.
+    The keys are those of the rows `among`, or all. Of the rows' keys it looks only at some: those
+    with the most rows, ties in random order. A hot key is found in time; until then its fetches are
+    slower but give equal answers.
     """
     key, table = _keys(plan), stored(plan)
     listed = ", ".join(key)
@@ -134,7 +133,7 @@ def promoted(plan: GroupByPlan, among: str | None) -> str:
 
 
 def _many(plan: GroupByPlan, among: str) -> str:
-    """The keys of these rows that are not hot, and of those looked at have that many events."""
+    """A query for keys of these rows that are not hot yet and have many events."""
     listed = ", ".join(_keys(plan))
     counted = (
         f"(select count(*) from (select from {stored(plan)} e where {_same(plan, 'e', 'a')} limit"
@@ -151,7 +150,7 @@ def _many(plan: GroupByPlan, among: str) -> str:
 
 
 def concerned(plan: GroupByPlan, among: str) -> str:
-    """A query: whether some of these rows' keys are hot or would be, which is so for few batches."""
+    """A query: whether some of these rows' keys are hot or would be; true for few batches."""
     of_hot = f"exists (select from {among} r join {keys_of(plan)} h on {_same(plan, 'h', 'r')})"
     return f"select {of_hot} or exists ({_many(plan, among)})"
 
@@ -165,7 +164,7 @@ def _of(plan: GroupByPlan, alias: str) -> str:
 
 
 def _within(query: str, alias: str) -> str:
-    """A join with what a query finds for each row, which is asked once a row."""
+    """A lateral join with a query, which Postgres runs once for each row."""
     return f"cross join lateral ({query} offset 0) {alias}"
 
 
@@ -174,7 +173,7 @@ def _tile(alias: str) -> str:
 
 
 def changing(plan: GroupByPlan) -> str:
-    """A temporary table of tiles to be made anew."""
+    """SQL that creates the temporary table `changed` of tiles to compute anew."""
     return (
         f"create temporary table changed ({_typed(plan)}, hop int8 not null, primary key"
         f" ({', '.join(_keys(plan))}, hop)) on commit drop"
@@ -182,7 +181,7 @@ def changing(plan: GroupByPlan) -> str:
 
 
 def touched(plan: GroupByPlan, rows: str) -> str:
-    """Note the tiles of hot keys that these rows, with keys and a time, lie in."""
+    """SQL that notes in `changed` the tiles of hot keys in which these rows lie."""
     found = (
         f"select distinct {_of(plan, 'r')}, {_tile('r')} from {rows} r join {keys_of(plan)} h on"
         f" {_same(plan, 'h', 'r')}"
@@ -191,17 +190,17 @@ def touched(plan: GroupByPlan, rows: str) -> str:
 
 
 def refreshed(plan: GroupByPlan) -> list[str]:
-    """Make the tiles of `changed` anew, their days' totals, and of days that are over, heads and
-    tails.
+    """Statements that compute the tiles in `changed` anew, with the totals of their days.
+
+    Days that are over get heads and tails too.
     """
     listed, table = ", ".join(_keys(plan)), tiles(plan)
     into = f"insert into {table} ({listed}, lvl, hop, {', '.join(p.name for p in partials(plan))})"
     events = ", ".join(f"({p.exact})::{p.sql}" if p.exact else p.of_events for p in partials(plan))
     ran = ", ".join(f"{p.merge}(t.{p.name}) over w" for p in partials(plan))
-    # `offset 0` holds Postgres to one look into the index for each tile and each day: by the key
-    # alone, which it takes
-    # where it knows no statistics yet, it would hold every tile of a hot key against every event of
-    # it.
+    # `offset 0` holds Postgres to one look into the index for each tile and each day. Without
+    # statistics it would join by the key alone, and compare every tile of a hot key with each of
+    # its events.
     of_tile = _within(
         f'select e.* from {stored(plan)} e where {_same(plan, "e", "c")} and e."time" >= c.hop and'
         f' e."time" < c.hop + {TILE}',
@@ -278,9 +277,9 @@ def _spans(plan: GroupByPlan) -> list[tuple[int | None, int | None]]:
 
 
 def _function(plan: GroupByPlan) -> str:
-    """PL/pgSQL: bounds once, in variables.
+    """The PL/pgSQL function: it computes the bounds once, in variables.
 
-    Then one statement over the few rows that the windows are made of.
+    Then it runs one statement over the few rows that the windows consist of.
     """
     spans = _spans(plan)
     declared = ["_e int8", "_d int8", "_o int8", "_m int8", "_w int8", f"found {_type(plan)}"]
@@ -310,7 +309,7 @@ def _function(plan: GroupByPlan) -> str:
 
 
 def _mask(spans: list[tuple[int | None, int | None]], test: str) -> str:
-    """A bit for each window that passes."""
+    """SQL of a bit mask with a bit for each window that passes a test."""
     return " | ".join(
         f"(case when {test.replace('{i}', str(i))} then {1 << i}::int8 else 0 end)"
         for i in range(len(spans))
@@ -322,9 +321,9 @@ def _is_key(plan: GroupByPlan, alias: str) -> str:
 
 
 def _bounds(i: int, length: int | None, hop: int | None) -> list[str]:
-    """Of one window: s its start, a its first whole tile, x its first whole day.
+    """Assignments for one window: s its start, a its first whole tile, x its first whole day.
 
-    Of its first day, tiles [b, u) or the tail from v on.
+    Its first day is covered by tiles in [b, u) or by the tail from v on.
     """
     if length is None:
         return [
@@ -351,7 +350,7 @@ def _bounds(i: int, length: int | None, hop: int | None) -> list[str]:
 
 
 def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> list[str]:
-    """The rows that windows are made of, each with a bit for every window that it is in."""
+    """Queries for the rows that windows consist of, each with a bit for every window it is in."""
     raw = ", ".join(f"{p.of_events} as {p.name}" for p in partials(plan))
     kept = ", ".join(f"t.{p.name}" for p in partials(plan))
     events = f'from {stored(plan)} e where {_is_key(plan, "e")} and e."time" >='
@@ -388,7 +387,7 @@ def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> 
 
 
 def _carried(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> list[str]:
-    """What was forgotten, in all time."""
+    """Queries for the totals of forgotten events, for windows over all time."""
     if not retained_totals.possible(plan):
         return []
     there = {(p.kind, p.arg, p.where): p for p in retained_totals.partials(plan)}
@@ -400,8 +399,8 @@ def _carried(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> l
     return (
         [
             (
-                f"select {ever}::int8 as w, {', '.join(columns)} from {retained_totals.table(plan)} t"
-                f" where {_is_key(plan, 't')}"
+                f"select {ever}::int8 as w, {', '.join(columns)} from"
+                f" {retained_totals.table(plan)} t where {_is_key(plan, 't')}"
             )
         ]
         if ever

@@ -1,5 +1,6 @@
-"""What a store needs from time to time while it is streamed into: rows beyond the retention go,
-pages are vacuumed, old marks dropped.
+"""Regular upkeep of a store that messages stream into.
+
+Rows beyond the retention are deleted, tables vacuumed, and old marks dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ log = logging.getLogger("workbench.stream")
 
 
 class Upkeep:
-    """A thread that keeps the tables of group-bys tidy, every so many seconds.
+    """A thread that maintains the tables of group-bys every so many seconds.
 
     It changes no answer.
     """
@@ -45,7 +46,7 @@ class Upkeep:
                 )
 
     def once(self) -> int:
-        """Do it now; how many rows went."""
+        """Maintain the tables once; return how many rows were deleted."""
         gone = 0
         for plan in self.plans:
             gone += uploads.forget(self.store, plan)
@@ -59,6 +60,6 @@ class Upkeep:
         return gone
 
     def stop(self) -> None:
-        """End when what is being done is done, or leave it be."""
+        """Stop the thread; wait up to 10 s for work in progress."""
         self._stopping.set()
         self._thread.join(10)

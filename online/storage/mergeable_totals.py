@@ -1,5 +1,6 @@
-"""Totals that merge: what events are reduced to where they are many or forgotten, and what a cell's
-value is made of.
+"""Totals that merge, to which events are reduced, and the cells' values computed from them.
+
+They stand for the events of hot keys and for forgotten events.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ BITS = {"bit_and": "&", "bit_or": "|", "bit_xor": "#"}
 
 @dataclass(frozen=True)
 class Partial:
-    """One total: its name and type, what it is of, how it is made of events, and how of others like
-    it.
+    """A column of totals: its name, SQL type and kind, and what it totals (`arg`, `where`).
+
+    `of_events` is SQL that computes it from events, and `merge` the aggregate that merges several.
     """
 
     name: str
@@ -34,11 +36,11 @@ class Partial:
     exact: str = ""  # as a numeric, how it is made of many events, where each addition would round
 
     def merged(self, source: str, where: str = "") -> str:
-        """Over rows that have the column."""
+        """SQL that merges the column over rows of `source`."""
         return f"{self.merge}({source}.{self.name}){f' filter (where {where})' if where else ''}"
 
     def both(self, a: str, b: str) -> str:
-        """Of two."""
+        """SQL that merges two values."""
         if self.merge in ("min", "max"):
             return f"{'least' if self.merge == 'min' else 'greatest'}({a}, {b})"
         sign = {"sum": "+", "bool_or": "or", "bool_and": "and", **BITS}[self.merge]
@@ -50,7 +52,7 @@ def _exact(sql: str) -> bool:
 
 
 def plain(plan: GroupByPlan, cell: Cell) -> bool:
-    """Whether a cell reduces events as they are: no elements of lists, no buckets."""
+    """Whether a cell reduces whole events, not elements of lists or buckets."""
     return (
         plan.kind == "events"
         and not cell.each
@@ -59,7 +61,7 @@ def plain(plan: GroupByPlan, cell: Cell) -> bool:
 
 
 def mergeable(plan: GroupByPlan, cell: Cell) -> bool:
-    """Whether a cell's value is made of totals that merge."""
+    """Whether a cell's value can be computed from totals that merge."""
     of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
     simple = cell.reduction in (
         "count",
@@ -77,7 +79,7 @@ def mergeable(plan: GroupByPlan, cell: Cell) -> bool:
 
 
 def tiled(plan: GroupByPlan, cell: Cell) -> bool:
-    """Whether the tiles of hot keys keep a cell's totals: of what merges, what is fast to add."""
+    """Whether the tiles of hot keys keep a cell's totals: those that merge and are fast to add."""
     of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
     return (
         mergeable(plan, cell)
@@ -89,7 +91,7 @@ def tiled(plan: GroupByPlan, cell: Cell) -> bool:
 def layout(
     plan: GroupByPlan, cells: Sequence[Cell], letter: str = "p"
 ) -> tuple[tuple[Partial, ...], dict[str, tuple[Partial, ...]]]:
-    """The totals of some cells, each once, and for each cell those that it is made of."""
+    """The totals of some cells, each once, and by cell the totals that it needs."""
     kinds = {c.name: c.sql for c in plan.stored}
     made: dict[tuple[str, str | None, str | None], Partial] = {}
     found: dict[str, tuple[Partial, ...]] = {}
@@ -105,9 +107,10 @@ def layout(
 
 
 def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
-    """n: how many; s: their sum; d and dd: as decimals, their sum and that of their squares.
+    """The kinds of totals that a cell needs, for an input of this SQL type.
 
-    The least, the most, and so on.
+    n is the count, s the sum, d and dd the sums of values and squares as decimals; `least`,
+    `most`, `some` and `every` are extremes.
     """
     if cell.reduction in ("min", "max"):
         name = "least" if cell.reduction == "min" else "most"
@@ -151,7 +154,7 @@ def _partial(
 
 
 def value(cell: Cell, parts: Sequence[Partial], where: str = "") -> str:
-    """A cell's value from rows `r` of totals."""
+    """SQL of a cell's value from rows `r` of totals."""
     merged = [p.merged("r", where) for p in parts]
     if cell.reduction == "count":
         return f"coalesce({merged[0]}, 0)::int8"

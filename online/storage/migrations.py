@@ -1,6 +1,4 @@
-"""How a store's catalog is made, and brought up to this version: by whoever owns it, in one
-transaction.
-"""
+"""Creation and migration of a store's catalog, by its owner, in one transaction."""
 
 from __future__ import annotations
 
@@ -49,9 +47,9 @@ HOW = "an owner brings it up by workbench migrate --store URL"
 
 @dataclass(frozen=True)
 class Migration:
-    """A step of the catalog's.
+    """A step between versions of the catalog.
 
-    A `breaking` one cannot be read any more by clients that do not know it.
+    After a `breaking` one, clients that do not know it can no longer read the catalog.
     """
 
     apply: Callable[[Connection], None]
@@ -72,9 +70,9 @@ def _third(con: Connection) -> None:
 
 
 def _fourth(con: Connection) -> None:
-    """Migrations say whether they break; a monitor's tables stand here.
+    """Let migrations say whether they break, add a monitor's tables, and recreate SQL functions.
 
-    Functions set all that values depend on.
+    The functions then set every setting that values depend on.
     """
     con.execute(
         text(
@@ -102,7 +100,7 @@ def _fifth(con: Connection) -> None:
 
 
 def _sixth(con: Connection) -> None:
-    """Dead letters keep their keys and headers, of which columns may come."""
+    """Add the keys and headers of dead letters, which columns may come from."""
     con.execute(
         text(
             f"alter table {SCHEMA}.dead_letters add column if not exists key bytea, add column if"
@@ -123,9 +121,10 @@ MIGRATIONS = (
 
 
 def migrate(store: Store) -> tuple[int, int]:
-    """Make the catalog, or bring it to this version; the versions before and after, 0 for none.
+    """Create the catalog or migrate it to this version; return the versions before and after.
 
-    Raises StoreError where a newer workbench made it, or this role may not.
+    The version is 0 where there was none. Raises StoreError where a newer workbench made the
+    catalog, or this role may not change it.
     """
     with store.catalog() as con:
         con.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
@@ -145,9 +144,9 @@ def migrate(store: Store) -> tuple[int, int]:
 
 
 def ready(store: Store) -> None:
-    """Make the catalog where there is none, before something is written.
+    """Create the catalog where there is none, before something is written.
 
-    StoreError where it is an older one.
+    StoreError where it is an older version.
     """
     if not store.has_catalog():
         migrate(store)
@@ -159,7 +158,7 @@ def ready(store: Store) -> None:
 
 
 def version(con: psycopg.Connection[Any]) -> int:
-    """The version of the catalog that is there; 0 where there is none."""
+    """The version of the catalog; 0 where there is none."""
     return max((number for number, _ in _versions(con)), default=0)
 
 
@@ -170,9 +169,9 @@ def _versions(con: psycopg.Connection[Any]) -> list[tuple[int, bool]]:
 
 
 def refuse_newer(con: psycopg.Connection[Any]) -> None:
-    """StoreError where a newer workbench changed the catalog so that this one cannot read it.
+    """Raise StoreError where a newer workbench made a breaking change to the catalog.
 
-    What it only added is no hindrance.
+    Changes that only add to it do no harm.
     """
     there = _versions(con)
     if any(breaking and number > len(MIGRATIONS) for number, breaking in there):
@@ -180,7 +179,10 @@ def refuse_newer(con: psycopg.Connection[Any]) -> None:
 
 
 def lacking(store: Store, error: psycopg.Error) -> StoreError | None:
-    """What to raise where something is not there since the catalog is not, or is an older one."""
+    """The StoreError for a missing table or column, where the catalog is missing or older.
+
+    None where the catalog is at this version.
+    """
     with store.connection() as con:
         there = version(con)
     if not there:

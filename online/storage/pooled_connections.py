@@ -1,5 +1,6 @@
-"""Connections behind a pooler, where the next transaction may be another session's: each says anew
-what it needs.
+"""Connections through a pooler, where each transaction may run in another session.
+
+So every transaction sets all that it needs.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ NAMED = "select name from pg_catalog.pg_prepared_statements where statement = %s
 
 
 def carries_prepared(con: psycopg.Connection[Any]) -> bool:
-    """Whether the pooler before a server brings prepared statements to whatever session comes next.
+    """Whether the pooler keeps prepared statements usable across sessions.
 
-    One that does, as PgBouncer from 1.21 on, prepares them under names of its own; any other leaves
-    ours with the session that was at hand, from which it is taken away again.
+    One that does, as PgBouncer from 1.21 on, prepares them under names of its own. Any other leaves
+    ours with the session at hand, where this removes it again.
     """
     if not psycopg.capabilities.has_send_close_prepared():
         # this libpq forgets a statement by an SQL command, which a pooler does not translate
@@ -41,7 +42,7 @@ def carries_prepared(con: psycopg.Connection[Any]) -> bool:
 
 
 class RelayedConnection(psycopg.Connection[Any]):
-    """A connection that sets each transaction, and puts what stands alone into one."""
+    """A connection that sets up each transaction, and runs single statements in one."""
 
     beginning: LiteralString = ""  # said at the start of a transaction
     setting: LiteralString = ""  # the same as one query, for a statement that is asked alone
@@ -64,32 +65,31 @@ class RelayedConnection(psycopg.Connection[Any]):
             yield transaction
 
     def asked(self, sql: Any, row: Any) -> list[Any]:
-        """The rows of one statement with numbered parameters, in one round trip."""
+        """Return the rows of one statement with numbered parameters, in one round trip."""
         with self.pipeline():
             psycopg.Cursor(self).execute(self.setting)
             cursor = psycopg.RawCursor(self)
             cursor.execute(sql, row, prepare=True, binary=True)
-        return (
-            cursor.fetchall()
-        )  # all came with the pipeline's end: within it, this is a second round trip
+        # after the pipeline, when all has come: within it, this would be a second round trip
+        return cursor.fetchall()
 
 
 class RelayedCursor(psycopg.Cursor[Any]):
-    """A cursor of such a connection."""
+    """A cursor of a connection through a pooler."""
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        """One statement, in a transaction."""
+        """Run one statement in a transaction."""
         with self._whole(query):
             return super().execute(query, *args, **kwargs)
 
     def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
-        """One statement many times, in one transaction."""
+        """Run one statement many times in one transaction."""
         with self._whole(query):
             super().executemany(query, *args, **kwargs)
 
     @contextmanager
     def copy(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Copy]:
-        """A COPY, in a transaction."""
+        """Run a COPY in a transaction."""
         with self._whole(""), super().copy(*args, **kwargs) as copy:
             yield copy
 

@@ -1,4 +1,4 @@
-"""Addresses of Postgres: what is said of a store's in its URL, and what of it may be shown."""
+"""Addresses of Postgres: what a store's URL says, and what of it may be shown."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ PATIENCE = 10  # seconds to connect
 ANSWERS = {"true": True, "yes": True, "on": True, "1": True}
 ANSWERS |= {"false": False, "no": False, "off": False, "0": False}
 PREPARE = re.compile(r"(?:^|(?<=\s))prepare\s*=\s*'?(\w*)'?(?:\s+|$)")  # in `key=value` form
-AUTHORITY = re.compile(
-    r"://[^/?#:@]*:(.*)@"
-)  # greedy: a password may have signs that it should not
+# greedy: a password may have signs that it should not
+AUTHORITY = re.compile(r"://[^/?#:@]*:(.*)@")
 NAMED = re.compile(r"(?:password|sslpassword)\s*=\s*(?:'((?:\\.|[^'\\])*)'|([^\s&]+))")
 SHORTEST = 3  # characters of what is looked for in a text to hide it
 
 
 def split(url: str) -> tuple[str, bool | None]:
-    """An address as libpq takes it, and what its own `prepare=` says; none where it says nothing."""
+    """An address as libpq takes it, and the value of its `prepare=`, or None without one."""
     if "://" in url:
         head, mark, query = url.partition("?")
         words = query.split("&") if mark else []
@@ -50,7 +49,7 @@ def split(url: str) -> tuple[str, bool | None]:
 
 
 def refuse_none(url: str) -> None:
-    """A text that is no address of a Postgres is refused before it is tried."""
+    """Raise StoreError for a text that is no address of a Postgres, before it is tried."""
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
@@ -70,10 +69,10 @@ def refuse_none(url: str) -> None:
 
 
 def conninfo(url: str, name: str, link: Mapping[str, str], **more: str) -> str:
-    """The address as it is connected to: what it says itself stays, but for the encoding.
+    """The connection string for an address, which keeps all that it says but the encoding.
 
-    `link` is how its line is kept, such as seconds to connect, where neither it nor the
-    environment says so.
+    `link` has parameters of the connection, such as seconds to connect, for where neither the
+    address nor the environment sets them.
     """
     told = conninfo_to_dict(url)
     wanted = {"connect_timeout": str(PATIENCE), **link}
@@ -86,33 +85,32 @@ def conninfo(url: str, name: str, link: Mapping[str, str], **more: str) -> str:
 
 
 def options(url: str) -> str:
-    """The server's options that the address or the environment asks for."""
+    """The server's options in the address or the environment."""
     return str(conninfo_to_dict(url).get("options") or os.environ.get("PGOPTIONS") or "")
 
 
 def place(url: str) -> str:
-    """Where a server is, without its password."""
+    """The host and port of a server, without its password."""
     told = conninfo_to_dict(url)
     return redacted(f"{told.get('host', 'localhost')}:{told.get('port', 5432)}", url)
 
 
 def user(url: str) -> str:
-    """Who connects, as far as the address says it."""
+    """The user in the address or the environment, else "this role"."""
     return str(conninfo_to_dict(url).get("user") or os.environ.get("PGUSER") or "this role")
 
 
 def responds(url: str) -> pq.Ping:
-    """Whether a server takes connections there, whoever asks; in no language."""
+    """Whether a server accepts connections there, for any user and in any language."""
     asked = {"connect_timeout": "2"}
-    if (
-        conninfo_to_dict(url).get("sslmode") == "require"
-    ):  # a server without TLS is no server that is away
+    # a server without TLS is still a server that answers
+    if conninfo_to_dict(url).get("sslmode") == "require":
         asked["sslmode"] = "prefer"
     return pq.Ping(pq.PGconn.ping(make_conninfo(url, **asked).encode()))
 
 
 def redacted(text: str, url: str) -> str:
-    """A text without the address's passwords, nor parts of one that was taken for something else."""
+    """A text without the address's passwords, nor parts of one that were misread."""
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = text.replace(secret, "***")
     return text

@@ -1,4 +1,4 @@
-"""What Postgres refuses, said as the store says it: what is wrong, and what to do."""
+"""Errors of Postgres as StoreErrors: what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ POLICY = "row-level security"
 
 
 def first_line(error: BaseException) -> str:
-    """An error's first line."""
+    """The first line of an error's message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def lost(error: psycopg.Error) -> bool:
-    """Whether the server is gone, or about to go: no state, class 08, or a shutdown."""
+    """Whether the server is gone, or about to go: no SQLSTATE, class 08, or a shutdown."""
     return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 def refusal(error: psycopg.Error, url: str, what: str = "a statement") -> StoreError:
-    """What to raise where the server does not do `what` it was asked."""
+    """The StoreError for an error of the server; `what` names the action that failed."""
     state, said = error.sqlstate or "", postgres_address.redacted(first_line(error), url)
     if state == "42501" and POLICY in said:
         message = (
@@ -86,12 +86,12 @@ def refusal(error: psycopg.Error, url: str, what: str = "a statement") -> StoreE
 
 
 def on(con: psycopg.Connection[Any], error: psycopg.Error, what: str = "it") -> StoreError:
-    """The same for a connection; one that is lost does not say where it was to."""
+    """The StoreError for an error on a connection; a lost connection does not say where it led."""
     return refusal(error, "" if con.closed else con.info.dsn, what)
 
 
 def away(url: str, error: BaseException) -> StoreError:
-    """What to raise where the server gives no connection, or takes it away."""
+    """The StoreError for a server that gives no connection, or drops it."""
     said = postgres_address.redacted(" ".join(str(error).split()), url)
     place = postgres_address.place(url)
     return StoreError(
@@ -100,9 +100,7 @@ def away(url: str, error: BaseException) -> StoreError:
 
 
 def unreachable(url: str, error: psycopg.Error) -> StoreError:
-    """What to raise where a connection is not had: that the server refuses it, by its own words, or
-    is away.
-    """
+    """The StoreError for a failed connection: the server is away, or says why it refuses."""
     if postgres_address.responds(url) != pq.Ping.OK:
         return away(url, error)
     said = postgres_address.redacted(" ".join(str(error).split()), url).removeprefix(

@@ -1,4 +1,4 @@
-"""What a proposal saw of a store, and whether that still stands where it is confirmed."""
+"""The state of a store that a proposal is based on, and whether it still stands at confirmation."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ VERBS = {"publish": "published", "unpublish": "unpublished", "rollback": "rolled
 
 @dataclass(frozen=True)
 class Basis:
-    """What was served under a name, none where nothing was, and the newest entry of the audit by
-    then.
+    """The plan served under a name, or None, and the newest audit entry at that time.
 
-    `end`, in microseconds since 1970, is the time before which the history of whatever takes its
-    place must be there.
+    `end`, in microseconds since 1970, is the time before which the replacement must have its
+    history.
     """
 
     name: str
@@ -38,7 +37,7 @@ class Basis:
 
 
 def basis(store: Store, name: str, end: int | None = None) -> Basis:
-    """What stands now; to be asked before anything else is looked at."""
+    """The state now; it is to be read before anything else is looked at."""
     if not store.has_catalog():
         return Basis(name, None, 0, end)
     with store.catalog() as con:
@@ -47,8 +46,9 @@ def basis(store: Store, name: str, end: int | None = None) -> Basis:
 
 
 def conflicts(con: Connection, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
-    """The plan's group-bys whose name another definition has, in something that is served under
-    another name.
+    """The plan's group-bys that another served name defines differently.
+
+    They come as (group-by's name, that other plan, its group-by).
     """
     mine = {g.name: g for g in plan.group_bys}
     others = (
@@ -69,15 +69,14 @@ def conflicts(con: Connection, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]
 
 
 class MovedError(StoreError):
-    """What was looked at is not what stands where it is confirmed."""
+    """The store has changed between a proposal and its confirmation."""
 
 
 def refuse_moved(con: Connection, plan: Plan, seen: Basis) -> None:
-    """MovedError that says what changed since, by whom and when, where a plan would take the place
-    of what nobody looked at.
+    """Raise MovedError where a plan would replace something that nobody has looked at.
 
-    To be asked under the catalog's lock, in the transaction that writes. What is served is the plan
-    itself where it was confirmed before: then nothing is refused.
+    The error says what changed since, by whom and when. Call it under the catalog's lock, in the
+    transaction that writes. Nothing is refused where the plan itself is served already.
     """
     now = _serving(con, seen.name)
     if now not in (seen.plan, plan):
@@ -92,9 +91,7 @@ def refuse_moved(con: Connection, plan: Plan, seen: Basis) -> None:
 
 
 def refuse_lacking(con: Connection, plan: Plan, seen: Basis) -> None:
-    """MovedError where the history of a group-by, which was there or was uploaded, is not there
-    before the end by now.
-    """
+    """Raise MovedError where a group-by's history no longer reaches the proposal's end."""
     ends = {r.rows: r.batch_end for r in con.execute(select(states.c.rows, states.c.batch_end))}
     for group_by in plan.group_bys:
         there = ends.get(group_by.table)
@@ -107,7 +104,7 @@ def refuse_lacking(con: Connection, plan: Plan, seen: Basis) -> None:
 
 
 def _as_it_is(now: Plan | None, plan: Plan) -> str:
-    """What is served in the place of a plan that was to be."""
+    """What is served now in place of a plan, as a clause of a sentence."""
     if now is None:
         return "is not served any more"
     mine, theirs = ({name for *_, name in p.outputs} for p in (plan, now))

@@ -1,5 +1,6 @@
-"""What is published under which name: registered, replaced, taken away, and told, each in one
-transaction.
+"""The registry of what is published under which name.
+
+Each change of it is one transaction.
 """
 
 from __future__ import annotations
@@ -38,16 +39,13 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 
-ALONE = select(
-    func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0))
-)  # one change of what is served at a time
+# one change of what is served at a time
+ALONE = select(func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0)))
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a published name: its number, its definition's hash, when it was made, and
-    whether it is served.
-    """
+    """A version of a published name: its number, hash, creation time, and whether it is served."""
 
     name: str
     version: int
@@ -68,7 +66,7 @@ def _noted(con: Connection, verb: str, plan: Plan, **detail: Any) -> None:
 
 
 def current(store: Store, name: str) -> Version | None:
-    """The version that is served under a name."""
+    """The version that is served under a name, or None."""
     return next((v for v in history(store, name) if v.served), None)
 
 
@@ -96,9 +94,9 @@ def served(con: Connection) -> list[Plan]:
 
 
 def batch_ends(store: Store) -> dict[str, int | None]:
-    """By table of rows, the time before which everything was uploaded.
+    """The time before which everything was uploaded, by table of rows.
 
-    A table that is not there has none.
+    A table that is not stored is left out.
     """
     if not store.has_catalog():
         return {}
@@ -107,7 +105,7 @@ def batch_ends(store: Store) -> dict[str, int | None]:
 
 
 def forgetful(store: Store) -> set[str]:
-    """The tables of rows that have forgotten what is older than their retention."""
+    """The tables of rows that have deleted what is older than their retention."""
     if not store.has_catalog():
         return set()
     with store.catalog() as con:
@@ -129,9 +127,7 @@ def uploaded(store: Store, group_by: str) -> list[Any]:
 
 
 def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
-    """The plan's group-bys whose name another definition has, in something that is served under
-    another name.
-    """
+    """The plan's group-bys that another served name defines differently."""
     if not store.has_catalog():
         return []
     with store.catalog() as con:
@@ -139,29 +135,25 @@ def conflicts(store: Store, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]]:
 
 
 def prepare(store: Store, plan: Plan, seen: Basis | None = None) -> None:
-    """Make the store, if there is none, and the tables of the plan's group-bys, if they are not
-    there; nothing is served of them yet.
+    """Create the store and the tables of the plan's group-bys where missing; serve nothing yet.
 
-    Raises StoreError where what was `seen` stands no more.
+    Raises StoreError where the store has changed since it was `seen`.
     """
     migrations.ready(store)
     if seen is not None:
         with store.catalog() as catalog:
             proposal_basis.refuse_moved(catalog, plan, seen)
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
-        for group_by in sorted(
-            plan.group_bys, key=lambda g: g.table
-        ):  # in one order, so that two do not wait for each other
+        # in one order, so that two transactions do not wait for each other
+        for group_by in sorted(plan.group_bys, key=lambda g: g.table):
             loading.created(cursor, group_by)
 
 
 def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str = "publish") -> int:
-    """Serve a plan under its name, and its SQL function; what only the one before it used goes.
+    """Serve a plan under its name with its SQL function; return the version.
 
-    Returns the version.
-
-    Raises StoreError where what was `seen` stands no more, and leaves nothing behind of what was
-    uploaded for it.
+    Tables that only the plan before it used are dropped. Raises StoreError where the store has
+    changed since it was `seen`; then tables that were uploaded for the plan are dropped.
     """
     try:
         with store.catalog() as con:
@@ -176,8 +168,9 @@ def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str =
 
 
 def refuse_emptied(store: Store, before: Plan, after: Plan) -> None:
-    """StoreError where a plan that is about to take another's place has no row of a group-by of
-    which that one has some.
+    """Raise StoreError where the new plan has no row of a group-by of which the old one has some.
+
+    Tables that were uploaded for the new plan are dropped then.
     """
     theirs = {g.name: g for g in before.group_bys}
     with store.connection() as con:
@@ -203,14 +196,14 @@ def _some(con: psycopg.Connection[Any], group_by: GroupByPlan) -> bool:
 
 
 def discard(store: Store, plan: Plan) -> None:
-    """Drop the tables that were made for a plan and that nothing served uses."""
+    """Drop the tables that were created for a plan and that nothing served uses."""
     with store.catalog() as con:
         con.execute(ALONE)
         _collect(con, plan)
 
 
 def _registered(con: Connection, plan: Plan, verb: str) -> int:
-    """Serve a plan, under the lock; its version."""
+    """Serve a plan, under the lock; return its version."""
     _refuse_lacking(con, plan)
     before = next((p for p in served(con) if p.name == plan.name), None)
     key, number = _version(con, plan)
@@ -230,7 +223,7 @@ def _registered(con: Connection, plan: Plan, verb: str) -> int:
 
 
 def _version(con: Connection, plan: Plan) -> tuple[int, int]:
-    """The id and the number of a plan in the catalog, where it is put if it is not there."""
+    """The id and number of a plan in the catalog, where it is added if missing."""
     there = con.execute(
         select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)
     ).first()
@@ -257,9 +250,9 @@ def _version(con: Connection, plan: Plan) -> tuple[int, int]:
 
 
 def unpublish(store: Store, name: str) -> Plan:
-    """Serve nothing under a name any more; rows that nothing else uses go, versions stay.
+    """Stop serving a name; drop rows that nothing else uses, and keep its versions.
 
-    StoreError where nothing is.
+    StoreError where nothing is served under it.
     """
     if not store.has_catalog():
         raise unmade(store.access.url, name)
@@ -290,14 +283,14 @@ def _collect(con: Connection, plan: Plan) -> None:
             con.execute(states.delete().where(states.c.rows == group_by.table))
             for told in (topic_troubles, topic_counts):
                 con.execute(told.delete().where(told.c.rows == group_by.table))
-            con.execute(
-                offsets.delete().where(offsets.c.rows == group_by.table)
-            )  # or its messages would be taken for applied when it is stored again
+            # or its messages would be taken for applied when it is stored again
+            con.execute(offsets.delete().where(offsets.c.rows == group_by.table))
 
 
 def _refuse_lacking(con: Connection, plan: Plan) -> None:
-    """A plan whose rows were dropped while they were uploaded, by what unpublished the last that
-    used them, is not served.
+    """Raise StoreError where a group-by's rows were dropped during their upload.
+
+    That happens where something unpublished the last plan that used them.
     """
     for group_by in plan.group_bys:
         if con.execute(select(func.to_regclass(stored(group_by)))).scalar() is None:
@@ -308,7 +301,10 @@ def _refuse_lacking(con: Connection, plan: Plan) -> None:
 
 
 def _retain(con: Connection, plan: Plan) -> None:
-    """Rows are kept as long as any plan that is served wants them."""
+    """Keep rows as long as any served plan wants them.
+
+    Raises StoreError where the plan wants all events of a table that has forgotten some.
+    """
     asked: dict[str, list[int | None]] = {g.table: [] for g in plan.group_bys}
     for group_by in (g for p in served(con) for g in p.group_bys if g.table in asked):
         asked[group_by.table].append(group_by.retain)
@@ -335,7 +331,7 @@ def _retain(con: Connection, plan: Plan) -> None:
 
 
 def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:
-    """By group-by, about how many rows are stored and how many bytes they take, indexes included."""
+    """By group-by, about how many rows are stored and how many bytes they take with indexes."""
     found = {}
     with store.connection() as con:
         for group_by in plan.group_bys:

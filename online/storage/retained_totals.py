@@ -1,16 +1,18 @@
-"""What an unwindowed feature keeps of events that were forgotten: totals per key, and by which
-their messages are known again (rules 19 and 21).
+"""Totals per key that keep forgotten events for features over all time (rules 19 and 21).
 
-An upload folds what lies before the horizon and the table has. Of one key there are two states: of
-events that a message brought too, which never go, and of events that only the table has, which the
-next upload makes anew. A state lists the identities of its events, 16 bytes each, where messages
-may come. One that was a message and is in the next upload is a row again, and is folded again;
-where an upload lacks one, the key's state of messages stays as it is, and what it has of those is
-counted there. So an event that a source changes after it was folded, though facts never change, is
-told as the table has it only as long as the table has all that were folded of its key.
+They also hold by what such events' messages are recognised.
+
+An upload folds events of the table that lie before the horizon into the totals. A key has two
+totals: of events that a message brought too, which never go, and of events that only the table has,
+which the next upload computes anew. A total lists the identities of its events, 16 bytes each,
+where messages may come. A folded event that came by a message and is in the next upload becomes a
+row again and is folded again. Where an upload lacks one of a key's, the key's total of messages
+stays as it is and goes on counting the others. So a source that changes an event after it was
+folded, though facts never change, is followed only as long as the table has all folded events of
+the key.
 
 A message that is older than the horizon and equal to a folded event that only the table had is
-held: the state counts it already, and the next upload makes a row of it before it is reconciled.
+held: the total counts it already, and the next upload makes it a row before it is reconciled.
 Nothing is ever subtracted.
 """
 
@@ -26,6 +28,7 @@ from workbench.online.storage.table_names import DATA, stored
 if TYPE_CHECKING:
     from workbench.online.plan import Cell, Feature, GroupByPlan
 
+# by the rows that they show
 KEPT = (
     "first",
     "last",
@@ -37,7 +40,7 @@ KEPT = (
     "argmax",
     "min",
     "max",
-)  # by the rows that they show
+)
 UNBOUND = ("unique_count", "quantile", "quantiles", "histogram", "mode", "collect", "group_concat")
 
 
@@ -46,9 +49,7 @@ def _unwindowed(plan: GroupByPlan) -> list[Cell]:
 
 
 def refused(plan: GroupByPlan) -> tuple[Feature, str] | None:
-    """A feature that looks at all time and has no state that could stand for what was forgotten,
-    and why; none where all have.
-    """
+    """A feature over all time that no totals could answer, and why; None where there is none."""
     for feature in plan.features:
         for cell in _unwindowed(plan):
             if (
@@ -75,34 +76,32 @@ def _why(plan: GroupByPlan, cell: Cell) -> str:
 
 
 def possible(plan: GroupByPlan) -> bool:
-    """Whether there may be states: some feature looks at all time, and of all that do there is a
-    state or rows that stay.
-    """
+    """Whether there may be totals: some feature looks at all time, and none of them is refused."""
     return bool(_unwindowed(plan)) and refused(plan) is None
 
 
 def merged(plan: GroupByPlan) -> list[Cell]:
-    """The cells that have a state."""
+    """The cells that have totals."""
     return [c for c in _unwindowed(plan) if mergeable(plan, c)]
 
 
 def partials(plan: GroupByPlan) -> tuple[Partial, ...]:
-    """The columns of a state."""
+    """The columns of the totals."""
     return layout(plan, merged(plan), "w")[0]
 
 
 def table(plan: GroupByPlan) -> str:
-    """The table of states."""
+    """The name of the table of totals."""
     return f"{DATA}.{quoted(plan.table + '__carried')}"
 
 
 def held(plan: GroupByPlan) -> str:
-    """The table of messages that a state counts already."""
+    """The name of the table of messages that the totals count already."""
     return f"{DATA}.{quoted(plan.table + '__held')}"
 
 
 def keys(plan: GroupByPlan, of: str = "") -> str:
-    """The names of a row's keys, in a list."""
+    """The names of a row's key columns, separated by commas."""
     return ", ".join(f"{of}k{i}" for i in range(len(plan.keys)))
 
 
@@ -111,7 +110,7 @@ def _same_key(plan: GroupByPlan, a: str, b: str) -> str:
 
 
 def created(plan: GroupByPlan, definitions: str, typed: str) -> list[str]:
-    """The statements that make the tables, given the columns of a row and those of its key."""
+    """The statements that create the tables, given the columns of a row and those of its key."""
     if not possible(plan):
         return []
     totals = [
@@ -127,7 +126,7 @@ def created(plan: GroupByPlan, definitions: str, typed: str) -> list[str]:
 
 
 def dropped(plan: GroupByPlan) -> list[str]:
-    """The statements that remove them."""
+    """The statements that drop the tables."""
     return (
         [f"drop table if exists {table(plan)}", f"drop table if exists {held(plan)}"]
         if possible(plan)
@@ -136,9 +135,9 @@ def dropped(plan: GroupByPlan) -> list[str]:
 
 
 def identity(plan: GroupByPlan, of: str) -> str:
-    """128 bits that equal events share: of the id, or of all that a row has.
+    """SQL of 128 bits that equal events share: a hash of the id, or of all columns.
 
-    By what is sent of it, whatever the session's formats are.
+    It hashes the binary format, which does not depend on the session's settings.
     """
     kinds = {c.name: c.sql for c in plan.stored}
     told = (
@@ -151,7 +150,7 @@ def identity(plan: GroupByPlan, of: str) -> str:
 
 
 def _told(value: str, sql: str) -> str:
-    """A value as equal ones are sent alike."""
+    """SQL of a value in a form in which equal values have equal bytes."""
     if sql == "jsonb":
         return f"jsonb_hash_extended({value}, 0), jsonb_hash_extended({value}, 1)"
     return {"numeric": f"trim_scale({value})", "float8": f"({value} + 0.0::float8)"}.get(sql, value)
@@ -161,11 +160,11 @@ def _told(value: str, sql: str) -> str:
 
 
 def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
-    """Before an upload is reconciled: what it has of folded events of messages are rows again, and
-    so are the messages that were held.
+    """Statements to run before an upload is reconciled, by name.
 
-    Parameter: the horizon until now. `met` tells whether `s` is the row `e`. What an upload has of
-    a key whose state stays is taken out of it.
+    They make rows again of folded events that messages brought and the upload has, and of the
+    messages that were held. Their parameter is the horizon until now. `met` is SQL that says
+    whether `s` is the row `e`. Events of a key whose total stays are removed from the upload.
     """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     into = f"insert into {stored(plan)} ({names}, n, in_table, in_stream)"
@@ -209,8 +208,10 @@ def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
 
 
 def _stays(plan: GroupByPlan, *, stored_: bool) -> str:
-    """Whether an old row stays one: the table lacks it, it is its key's newest, or a feature shows
-    it; told for messages by themselves, which never go.
+    """SQL of whether an old row stays a row.
+
+    It stays if the table lacks it, if it is the newest of its key, or if a feature shows it. For
+    messages these tests are made apart too, since their rows never go.
     """
     key, of_stream = keys(plan, "e."), ", e.in_stream" if stored_ else ""
     tests = [f'e."time" = max(e."time") over (partition by {key})']
@@ -253,7 +254,7 @@ def _values(plan: GroupByPlan, cell: Cell) -> Values:
 
 
 def _shown(cell: Cell, v: Values) -> str:
-    """The order in which a cell's rows come first."""
+    """The ORDER BY that puts the rows that a cell shows first."""
     if cell.reduction in ("argmin", "argmax"):
         return v.sorted(
             first=[f"{v.arguments['key']} {'asc' if cell.reduction == 'argmin' else 'desc'}"]
@@ -264,28 +265,33 @@ def _shown(cell: Cell, v: Values) -> str:
 
 
 def ahead(plan: GroupByPlan, met: str) -> str:
-    """What an upload has before its horizon, a parameter, goes into the states as it comes, but for
-    what stays or is a row `x` already, as `met` tells.
+    """SQL that folds an upload's events before the horizon, a parameter, without storing them.
+
+    Events that stay rows are left, and so are those that are a row `x` already, by `met`.
     """
-    return f"""with old as (select e.ctid as place, {_stays(plan, stored_=False)} as stays from numbered e where e."time" < %(horizon)s),
-        gone as (delete from numbered e using old o where e.ctid = o.place and o.stays is not true and not exists (select from {stored(plan)} x where {met}) returning e.*)
+    return f"""with old as (select e.ctid as place, {_stays(plan, stored_=False)} as stays
+        from numbered e where e."time" < %(horizon)s),
+        gone as (delete from numbered e using old o where e.ctid = o.place and o.stays is not true
+            and not exists (select from {stored(plan)} x where {met}) returning e.*)
         {_into(plan, "false")}"""
 
 
 def folded(plan: GroupByPlan, noted: str) -> str:
-    """What lies before the horizon, a parameter, goes into the states, but for rows that stay.
+    """SQL that folds rows before the horizon, a parameter, into the totals, except rows that stay.
 
-    `noted` is done of what goes, in `gone`. Says how many went.
+    `noted` is a statement about the rows that go, in `gone`. The query returns how many went.
     """
-    return f"""with old as (select e.ctid as place, {_stays(plan, stored_=True)} as stays from {stored(plan)} e where e."time" < %(horizon)s),
-        gone as (delete from {stored(plan)} e using old o where e.ctid = o.place and o.stays is not true returning e.*),
+    return f"""with old as (select e.ctid as place, {_stays(plan, stored_=True)} as stays
+        from {stored(plan)} e where e."time" < %(horizon)s),
+        gone as (delete from {stored(plan)} e using old o where e.ctid = o.place
+            and o.stays is not true returning e.*),
         noted as ({noted}),
         states as ({_into(plan, "e.in_stream")})
         select count(*) from gone"""
 
 
 def _into(plan: GroupByPlan, streamed: str) -> str:
-    """Add what goes to the states."""
+    """SQL that adds the rows in `gone` to the totals."""
     totals = partials(plan)
     names = "".join(f", {p.name}" for p in totals)
     made = "".join(f", {p.exact or p.of_events}" for p in totals)
@@ -310,8 +316,9 @@ def _into(plan: GroupByPlan, streamed: str) -> str:
 
 
 def _past(plan: GroupByPlan) -> str:
-    """Of the keys of staged messages that are older than the horizon, the identities that are
-    folded, and how many of them were messages.
+    """A query of the folded identities of the keys of staged messages older than the horizon.
+
+    It says how many of each were folded, and how many of those came by messages.
     """
     theirs = f'select distinct {keys(plan)} from staged where "time" < {_horizon(plan)}'
     return (
@@ -326,14 +333,14 @@ def _horizon(plan: GroupByPlan) -> str:
 
 
 def told(plan: GroupByPlan, alias: str) -> str:
-    """A staged message's identity, where it may be folded; else null."""
+    """SQL of a staged message's identity where it may be folded; else null."""
     return f'case when {alias}."time" < {_horizon(plan)} then {identity(plan, alias)} end'
 
 
 def arriving(plan: GroupByPlan, names: str, number: str, same: str) -> str:
-    """Number staged messages without an id, of which `number` says the place among rows.
+    """SQL that numbers staged messages without an id; `number` is SQL of the place among rows.
 
-    `counted` are those that are no more than there are equal ones, rows and folded.
+    Those in excess of no equal event, rows and folded ones taken together, are marked `counted`.
     """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     waiting = (
@@ -349,15 +356,19 @@ def arriving(plan: GroupByPlan, names: str, number: str, same: str) -> str:
         " told s left join past p on p.h = s.h"
     )
     return f"""create temporary table arriving on commit drop as
-        with past as materialized ({_past(plan)}), told as (select s.*, {number} as place, {told(plan, "s")} as h from staged s)
+        with past as materialized ({_past(plan)}),
+            told as (select s.*, {number} as place, {told(plan, "s")} as h from staged s)
         select {row}, s.n, s.n <= s.many as counted from ({placed}) s"""
 
 
 def known(plan: GroupByPlan, names: str) -> str:
-    """Take staged messages with an id that are folded out: one that a message brought is nothing
-    new, another is held.
+    """SQL that removes staged messages with an id that are folded already.
+
+    One that a message brought before is dropped; one that only the table had is held.
     """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     return f"""with past as materialized ({_past(plan)}),
-        taken as (delete from staged s using past p where p.h = {told(plan, "s")} returning s.*, p.sent)
-        insert into {held(plan)} ({names}, n) select distinct on (s.id) {row}, 1 from taken s where s.sent = 0 and not exists (select from {held(plan)} e where e.id = s.id)"""
+        taken as (delete from staged s using past p where p.h = {told(plan, "s")}
+            returning s.*, p.sent)
+        insert into {held(plan)} ({names}, n) select distinct on (s.id) {row}, 1 from taken s
+            where s.sent = 0 and not exists (select from {held(plan)} e where e.id = s.id)"""

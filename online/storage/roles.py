@@ -22,20 +22,18 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 ROLES = ("owner", "writer", "reader")
-OWNED = (
-    plans,
-    published,
-    audit,
-    versions,
-)  # what says what is served, which an owner alone changes
+# the tables that say what is served, which an owner alone changes
+OWNED = (plans, published, audit, versions)
 SCHEMAS = (SCHEMA, DATA, FEATURES)
 MAINTAINED = 170_000  # the version from which a role that owns no table may be let analyze it
 OWNERS = """select distinct pg_catalog.pg_get_userbyid(o.owner) from (
         select nspowner as owner from pg_catalog.pg_namespace where nspname = any(%(schemas)s)
         union select c.relowner from pg_catalog.pg_class c
-            where c.relnamespace in (select oid from pg_catalog.pg_namespace where nspname = any(%(schemas)s))) o
+            where c.relnamespace in (select oid from pg_catalog.pg_namespace
+                where nspname = any(%(schemas)s))) o
     order by 1"""
-FACTS = """select pg_catalog.current_database(), exists (select from pg_catalog.pg_roles where rolname = %s),
+FACTS = """select pg_catalog.current_database(), exists (select from pg_catalog.pg_roles
+    where rolname = %s),
     pg_catalog.current_setting('server_version_num')::int4"""
 
 
@@ -43,8 +41,8 @@ def grants(store: Store, role: str, name: str) -> list[str]:
     """The statements that make the database role `name` an owner, a writer or a reader of a store.
 
     A reader fetches, browses the catalog and reads what monitors keep; a writer uploads, streams
-    and monitors too; an owner publishes and migrates as whoever owns the store. Tables that are
-    made later are included, but for those that a migration makes, after which a writer's run again.
+    and monitors too; an owner publishes and migrates as the store's owner. Tables that are created
+    later are included, except those of a migration, after which a writer's grants are run again.
     """
     if not name or "\x00" in name or len(name.encode()) > LONGEST:
         message = f"{name!r:.80} is no name of a role: give one of 1 to {LONGEST} bytes"
@@ -71,7 +69,7 @@ def grants(store: Store, role: str, name: str) -> list[str]:
 
 
 def _owning(store: Store, database: str, owners: list[str], name: str) -> list[str]:
-    """To be whoever owns the store; where there is none, to own what is made."""
+    """The statements that let a role act as the store's owner, or own a store yet to be created."""
     if not store.has_catalog():
         return [f"create schema if not exists {s} authorization {quoted(name)}" for s in SCHEMAS]
     owner = owners[0]

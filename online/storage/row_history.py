@@ -1,6 +1,4 @@
-"""What a store knows of its own past: what it answered, from which state, and which rows it held in
-that state.
-"""
+"""A store's own past: what it answered, from which state, and which rows it had in that state."""
 
 from __future__ import annotations
 
@@ -18,7 +16,8 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 CHUNK = 5_000  # answers read at once
-LOG = """select request::text, number, hash, at, (extract(epoch from served) * 1000000)::int8, reason, keys, context, features, errors, parts
+LOG = """select request::text, number, hash, at, (extract(epoch from served) * 1000000)::int8,
+    reason, keys, context, features, errors, parts
     from workbench.served where name = %s and at >= %s and at < %s order by at, request, number"""
 KEPT = "select rows, since, horizon from workbench.states where rows = any(%s)"
 DELETED = (
@@ -31,8 +30,9 @@ STATE = ("written", "gone", "in_table", "in_stream", "appended")
 def answers(
     con: psycopg.Connection[Any], name: str, since: int, until: int
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """The served log of a name for times in [since, until), some at a time, in a transaction: the
-    columns of `LOG`.
+    """Yield the served log of a name for times in [since, until), in chunks.
+
+    It needs a transaction. Each row has the columns of `LOG`; times are in microseconds.
     """
     with con.cursor(name="answers") as cursor:
         cursor.itersize = CHUNK
@@ -44,9 +44,9 @@ def answers(
 def kept(
     con: psycopg.Connection[Any], plans: Sequence[GroupByPlan]
 ) -> list[tuple[int | None, int | None]]:
-    """Of each group-by since when its rows are kept, and before when they were forgotten.
+    """Since when each group-by's rows are kept, and before when they were forgotten.
 
-    Of one that is not stored, none.
+    Both are None for a group-by that is not stored, and in microseconds otherwise.
     """
     found = {
         table: (since, horizon)
@@ -61,12 +61,11 @@ def rows_of(
     wanted: Mapping[str, Sequence[Any]],
     span: tuple[int, int] | None,
 ) -> list[tuple[Any, ...]]:
-    """The rows of some keys (`k0...`) or ids, of times in [start, end), that the store has, or had
-    until a week ago.
+    """The rows of some keys (`k0...`) or ids that the store has, or had until a week ago.
 
-    Keys, time, and what is stored, then `STATE`: it held a row for answers whose part was `written`
-    at or after the row's own mark and before that of its going. `appended` is when Kafka had the
-    newest message of the row's batch.
+    With `span`, only rows whose time is in [start, end). A row has keys, time, what is stored, then
+    `STATE`. An answer saw the row if its part's `written` is at or after the row's `written` and
+    before its `gone`. `appended` is when Kafka had the newest message of the row's batch.
     """
     kinds = {f"k{i}": k.sql for i, k in enumerate(plan.keys)} | {c.name: c.sql for c in plan.stored}
     given = ", ".join(f"%s::{kinds[c]}[]" for c in wanted)
@@ -89,7 +88,8 @@ def rows_of(
     )
     sql = f"""with e as materialized ({living} union all {past}),
         w as (select distinct written from e where in_stream)
-        select e.*, l.appended from e left join (select w.written, b.appended from w cross join lateral ({batch}) b) l on l.written = e.written and e.in_stream"""
+        select e.*, l.appended from e left join (select w.written, b.appended
+            from w cross join lateral ({batch}) b) l on l.written = e.written and e.in_stream"""
     one = [*map(list, wanted.values()), *(span or ())]
     with store.connection() as con:
         return con.execute(sql, [*one, *one, plan.table]).fetchall()
@@ -102,7 +102,7 @@ def snapshots_of(store: Store, plan: GroupByPlan) -> list[tuple[int, int]]:
 
 
 def deleted_since(store: Store, group_by: str, since: int) -> bool:
-    """Whether an upload that ended later took rows away."""
+    """Whether an upload that ended after `since` took rows away."""
     with store.connection() as con:
         ((found,),) = con.execute(DELETED, (group_by, since)).fetchall()
     return bool(found)

@@ -1,6 +1,4 @@
-"""The tables of a group-by's rows: how an upload or a batch of messages becomes them (semantics
-rules 6 and 21).
-"""
+"""SQL of the tables of a group-by's rows: how uploads and messages become rows (rules 6 and 21)."""
 
 from __future__ import annotations
 
@@ -15,24 +13,15 @@ from workbench.online.streaming.offsets import DAYS, NOW
 if TYPE_CHECKING:
     from workbench.online.plan import Column, GroupByPlan
 
-NARROW = (
-    "int8",
-    "float8",
-    "bool",
-    "date",
-    "timestamp",
-    "timestamptz",
-    "time",
-    "uuid",
-)  # what an index holds beside its keys
+# types that an index includes beside its keys
+NARROW = ("int8", "float8", "bool", "date", "timestamp", "timestamptz", "time", "uuid")
 MOST_INDEXED = 32  # columns of an index
 # bytes of an index entry's 2704 for what has no fixed length; the rest is for 32 columns that have
 ROOM = 2048
 EVER = 2**62
 # An event is a row of the table, or a message, or both: `n` tells equal ones apart. `written` lies
-# between what the state said
-# before and after the transaction that brought the row, so that an answer, which tells the state it
-# saw, tells which rows it saw.
+# between the times in the state before and after the transaction that wrote the row. An answer says
+# which state it saw, and so which rows.
 OWN = (
     "n int4 not null default 1, in_table bool not null default true, in_stream bool not null"
     " default false, written int8 not null default 0"
@@ -51,9 +40,9 @@ def keys(plan: GroupByPlan) -> list[str]:
 
 
 def _noted(plan: GroupByPlan, statement: str, alias: str = "") -> str:
-    """The statement, with the keys and times of the rows that it wrote in `touched`.
+    """The statement, extended to note the keys and times of rows that it writes in `touched`.
 
-    Where hot keys are kept.
+    It is unchanged where the group-by keeps no hot keys.
     """
     if not hot_keys.partials(plan):
         return statement
@@ -66,7 +55,7 @@ def _noted(plan: GroupByPlan, statement: str, alias: str = "") -> str:
 
 
 def touching(plan: GroupByPlan) -> str:
-    """A temporary table of the keys and times of rows that come and go."""
+    """SQL that creates the temporary table `touched` of keys and times of rows that come and go."""
     return (
         f'create temporary table touched ({_key_columns(plan)}, "time" int8 not null) on commit'
         " drop"
@@ -81,7 +70,7 @@ def _key_columns(plan: GroupByPlan) -> str:
 
 
 def columns(plan: GroupByPlan) -> list[str]:
-    """What a row has, as it comes: keys, time, and what is stored; quoted."""
+    """The columns that a row arrives with: keys, time, and what is stored; quoted."""
     return [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored)]
 
 
@@ -92,12 +81,12 @@ def _definitions(plan: GroupByPlan) -> str:
 
 
 def staging(plan: GroupByPlan) -> str:
-    """A temporary table of rows as they come."""
+    """SQL that creates the temporary table `staged` of rows as they arrive."""
     return f"create temporary table staged ({_definitions(plan)}) on commit drop"
 
 
 def created(plan: GroupByPlan) -> list[str]:
-    """The statements that make the tables."""
+    """The statements that create the tables."""
     if plan.kind == "entity":
         table = ", ".join(
             [
@@ -131,7 +120,7 @@ def created(plan: GroupByPlan) -> list[str]:
 
 
 def unindexed(plan: GroupByPlan) -> str:
-    """The names of the indexes of a group-by's rows."""
+    """A query for the names of the indexes on a group-by's rows."""
     return (
         "select indexrelid::regclass::text from pg_index where indrelid ="
         f" '{stored(plan)}'::regclass"
@@ -139,7 +128,10 @@ def unindexed(plan: GroupByPlan) -> str:
 
 
 def indexed(plan: GroupByPlan) -> list[str]:
-    """The index that a fetch reads, with all that is narrow in it; and that of identities."""
+    """The statements that create the index that fetches read, and the index on ids.
+
+    The first includes all narrow columns.
+    """
     narrow = [quoted(c.name) for c in plan.stored if c.sql in NARROW and c.name not in plan.order]
     if plan.kind == "entity":
         key, last = [*keys(plan), "since"], ["until"]
@@ -162,17 +154,16 @@ def indexed(plan: GroupByPlan) -> list[str]:
 
 
 def _last_told(plan: GroupByPlan) -> list[str]:
-    """The value that settles ties of what is found by the index, so that it is found in order and
-    not sorted.
-    """
+    """The column by which the index orders ties, so that rows are read in order and not sorted."""
     types = {c.name: c.sql for c in plan.stored}
     placed = [c.inputs["arg"] for c in plan.cells if c.reduction in PLACED and not c.each]
     return [quoted(name) for name in placed[:1] if types[name] in NARROW and name not in plan.order]
 
 
 def too_long(plan: GroupByPlan, where: str) -> str | None:
-    """A query for a value that the indexes have no room for: its column, its bytes and its
-    beginning; none where all are short.
+    """A query for a value too long for the indexes: its column, bytes and beginning.
+
+    None where no indexed column can be long.
     """
     named = dict(zip(keys(plan), plan.keys, strict=True)) | {
         c.name: c for c in plan.stored if c.name in (*plan.order, "id")
@@ -180,9 +171,8 @@ def too_long(plan: GroupByPlan, where: str) -> str | None:
     long = {name: c for name, c in named.items() if c.sql in ("text", "bytea", "jsonb")}
     if not long:
         return None
-    size = " + ".join(
-        f"coalesce(pg_column_size(s.{quoted(n)}), 0)" for n in long
-    )  # as it is compressed, here as in the index
+    # the size is that of the compressed value, as in the index
+    size = " + ".join(f"coalesce(pg_column_size(s.{quoted(n)}), 0)" for n in long)
     told = ", ".join(
         f"({text(c.name)}, pg_column_size(s.{quoted(n)}), octet_length(s.{quoted(n)}::text),"
         f" left(s.{quoted(n)}::text, 40))"
@@ -198,7 +188,7 @@ def too_long(plan: GroupByPlan, where: str) -> str | None:
 
 
 def dropped(plan: GroupByPlan) -> list[str]:
-    """The statements that remove the tables."""
+    """The statements that drop the tables."""
     return [
         *hot_keys.dropped(plan),
         *retained_totals.dropped(plan),
@@ -210,7 +200,7 @@ def dropped(plan: GroupByPlan) -> list[str]:
 
 
 def _same(plan: GroupByPlan, left: str, right: str) -> str:
-    """Whether two rows are the same event, but for `n`: of one id, else of equal content."""
+    """SQL of whether two rows are one event except for `n`: by id, else by equal content."""
     if plan.id:
         return f"{left}.id = {right}.id"
     pairs = [(met(plan, n, f"{left}."), met(plan, n, f"{right}.")) for n in (*keys(plan), "time")]
@@ -236,8 +226,9 @@ def _names(plan: GroupByPlan) -> list[str]:
 
 
 def _placed(plan: GroupByPlan, of: str = "") -> str:
-    """The window in which equal events are numbered: those that the topic does not tell apart, in
-    the order that the table does.
+    """The window in which equal events are numbered.
+
+    These are events that the topic does not distinguish, in the order of what the table has.
     """
     order = "" if plan.id else ", ".join(f"{of}{quoted(n)}" for n in plan.coarse)
     return f"partition by {_identity(plan, of)}" + (f" order by {order}" if order else "")
@@ -254,7 +245,7 @@ def _inserted(plan: GroupByPlan, source: str, *, stream: bool) -> str:
 
 
 def numbered(plan: GroupByPlan) -> str:
-    """The staged rows with `n`, which tells equal ones apart."""
+    """SQL that copies the staged rows with `n`, which tells equal ones apart."""
     return (
         "create temporary table numbered on commit drop as select *, (row_number() over"
         f" ({_placed(plan)}))::int4 as n from staged"
@@ -262,8 +253,9 @@ def numbered(plan: GroupByPlan) -> str:
 
 
 def told_apart(plan: GroupByPlan) -> str:
-    """Number the equal events of a table that holds one upload: few rows, which the index brings
-    together.
+    """SQL that numbers equal events of a table that holds one upload.
+
+    They are few, and the index finds them together.
     """
     shared = (
         f"select {_identifying(plan)} from {stored(plan)} group by {_identity(plan)} having"
@@ -280,7 +272,7 @@ def told_apart(plan: GroupByPlan) -> str:
 
 
 def revived(plan: GroupByPlan) -> dict[str, str]:
-    """What was forgotten and is in this upload, or was a message, is a row again.
+    """Statements that make rows again of forgotten events that are in this upload or were messages.
 
     The horizon until now is a parameter.
     """
@@ -291,15 +283,16 @@ def revived(plan: GroupByPlan) -> dict[str, str]:
 
 
 def ahead(plan: GroupByPlan) -> str:
-    """What is before the horizon, a parameter, is carried without becoming a row first."""
+    """SQL that folds events before the horizon, a parameter, which then never become rows."""
     return retained_totals.ahead(plan, f"{_same(plan, 'e', 'x')} and e.n = x.n")
 
 
 def reconciled(plan: GroupByPlan) -> dict[str, str]:
-    """An upload into a table that has rows: what the warehouse no longer has goes, what is missing
-    comes; a streamed event stays.
+    """Statements that bring a table with rows to what an upload has, by name.
 
-    Parameter: the upload's end, since what lies beyond it was not looked at.
+    Rows that the warehouse no longer has are deleted, and missing ones are inserted; an event that
+    a message brought stays. The parameter is the upload's end, since rows beyond it are not
+    compared.
     """
     table, same = stored(plan), f"{_same(plan, 's', 'e')} and s.n = e.n"
     values = [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored if c.name != "id")]
@@ -323,9 +316,8 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
             f" where {same})",
         ),
     }
-    if (
-        plan.id or plan.coarse
-    ):  # of one id the table is right, and it tells more than a topic that tells less
+    # with equal ids the table's row is right; and it has more than a less precise topic
+    if plan.id or plan.coarse:
         old = ", ".join(f"e.{n}" for n in (*keys(plan), '"time"'))
         steps["was"] = (
             f"insert into {gone(plan)} select {', '.join(f'e.{c}' for c in columns(plan))},"
@@ -347,8 +339,9 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
 
 
 def _taken_away(plan: GroupByPlan, statement: str) -> str:
-    """The statement that deletes rows `e`, which are kept beside for a while as they were: what was
-    answered from them is asked about later.
+    """The statement that deletes rows `e`, extended to keep them for a week as they were.
+
+    They explain what was answered from them.
     """
     kept = (
         f"insert into {gone(plan)} select {', '.join(f'd.{c}' for c in columns(plan))}, d.written,"
@@ -365,14 +358,12 @@ def _taken_away(plan: GroupByPlan, statement: str) -> str:
 
 
 def outlived(plan: GroupByPlan) -> str:
-    """The statement that ends the keeping of what went before the days that are looked back on."""
+    """SQL that deletes kept rows that went longer ago than may be asked about."""
     return f"delete from {gone(plan)} where gone < {NOW} - {(DAYS + 1) * 86_400_000_000}"
 
 
 def stamped(plan: GroupByPlan) -> str:
-    """The statement by which rows that come by COPY are stamped, each alike: a default costs
-    nothing.
-    """
+    """SQL that stamps rows of a COPY with one time, by a column default, which costs nothing."""
     return (
         f"do $$ begin execute format('alter table {stored(plan)} alter column written set default"
         f" %s', {NOW}); end $$"
@@ -380,11 +371,11 @@ def stamped(plan: GroupByPlan) -> str:
 
 
 def arriving(plan: GroupByPlan) -> list[str]:
-    """A temporary table of the staged messages, each new, with `n`, and whether the table has an
-    equal event, `known`.
+    """Statements that copy staged messages to the temporary table `arriving`.
 
-    Of one id, one message counts; without an id, the n-th equal message is the n-th equal row.
-    Those that are folded into a state are told apart (`carried`).
+    Each gets `n` and `known`: whether the table has an equal event. Of messages with one id, one
+    counts; without an id, the n-th equal message is the n-th equal row. Where totals may have
+    folded events, `counted` replaces `known` for messages without an id.
     """
     table, names, again = stored(plan), ", ".join(columns(plan)), retained_totals.possible(plan)
     same = f"{_same(plan, 'e', 's')} and {near(plan, 'e', 's')}"
@@ -414,7 +405,7 @@ def arriving(plan: GroupByPlan) -> list[str]:
 
 
 def some(plan: GroupByPlan) -> str:
-    """A query: whether some message of `arriving` may have an equal event."""
+    """A query: whether some message of `arriving` may have an equal event in the table."""
     return (
         "select true"
         if retained_totals.possible(plan) and not plan.id
@@ -423,10 +414,10 @@ def some(plan: GroupByPlan) -> str:
 
 
 def applied(plan: GroupByPlan, *, some: bool) -> list[str]:
-    """The messages of `arriving` in the table: one that is there already is only marked, else it is
-    a row more.
+    """Statements that apply the messages of `arriving` to the table.
 
-    Where none has `some` equal event, nothing is looked up a second time.
+    An event that is there already is only marked as streamed; any other becomes a new row. Where
+    none has `some` equal event, nothing is looked up a second time.
     """
     table = stored(plan)
     if not some:
@@ -460,8 +451,10 @@ def applied(plan: GroupByPlan, *, some: bool) -> list[str]:
 
 
 def forgotten(plan: GroupByPlan) -> str:
-    """Of what lies before the horizon, a parameter, what no fetch needs: entities' rows that ended,
-    events but each key's newest, and those of which a state is carried.
+    """SQL that deletes what lies before the horizon, a parameter, and no fetch needs.
+
+    These are rows of entities that ended, and all events but each key's newest; or, with totals,
+    events that fold into them, whose number is then returned.
     """
     if plan.kind == "entity":
         return f"delete from {stored(plan)} where until < %(horizon)s"
@@ -487,8 +480,9 @@ def forgotten(plan: GroupByPlan) -> str:
 
 
 def islands(plan: GroupByPlan, ends: str) -> str:
-    """The staged snapshots as rows with [since, until); equal rows of one snapshot are told apart
-    by `n`.
+    """SQL that turns the staged snapshots into rows with [since, until).
+
+    `n` tells equal rows of one snapshot apart.
     """
     content = ", ".join([*keys(plan), *(quoted(c.name) for c in plan.stored)])
     number = (
@@ -513,7 +507,7 @@ def islands(plan: GroupByPlan, ends: str) -> str:
 
 
 def replaced(plan: GroupByPlan, ends: str) -> dict[str, str]:
-    """The rows and snapshots of an entity as this upload has them."""
+    """Statements that bring the rows and snapshots of an entity to what this upload has."""
     table, names = (
         stored(plan),
         [

@@ -1,4 +1,4 @@
-"""What every session of a store is set to, so that no value depends on who connects from where."""
+"""Settings of every session of a store, so that no value depends on who connects from where."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)\s*=\s*((?:\\.|[^\s\\])*)")
 
 
 def options(text: str) -> dict[str, str]:
-    """The settings that `options=` of an address says, as `-c name=value` or `--name=value`."""
+    """The settings in an address's `options=`, written as `-c name=value` or `--name=value`."""
     found = OPTION.findall(text)
     return {n.replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", v) for n, v in found}
 
 
 def settings(version: int, wishes: Mapping[str, str], use: Mapping[str, str]) -> dict[str, str]:
-    """What a session is set to, on a server of this version.
+    """The settings of a session on a server of this version.
 
-    `wishes` are the address's own, which go before our conduct and never before meaning; `use` is
-    what one use of the store needs, such as a limit, and goes before both.
+    `wishes` are the address's own, which override `CONDUCT` and never `MEANING`; `use` has settings
+    of one use of the store, such as a timeout, and overrides both `CONDUCT` and `wishes`.
     """
     conduct = dict(CONDUCT)
     for since, newer in NEWER.items():
@@ -73,12 +73,10 @@ def of_session(values: Mapping[str, str]) -> LiteralString:
 
 
 def of_statement(values: Mapping[str, str]) -> LiteralString:
-    """One statement that sets what is otherwise in the transaction it is in.
+    """One statement that sets, in its transaction, only the settings that differ.
 
-    It may follow and precede others.
-
-    Where all is as it should be, which is nearly always, this costs a third: to set
-    `timezone_abbreviations` reads a file.
+    Other statements may precede and follow it. Where no setting differs, which is nearly always,
+    this costs a third: to set `timezone_abbreviations` reads a file.
     """
     pairs = ", ".join(f"('{n}', {_quoted(v)})" for n, v in values.items())
     differs = "pg_catalog.current_setting(s.n, true) is distinct from s.v"
@@ -89,10 +87,10 @@ def of_statement(values: Mapping[str, str]) -> LiteralString:
 
 
 def of_transaction(values: Mapping[str, str]) -> LiteralString:
-    """Statements that set a transaction, and are no query, after which its isolation were fixed."""
+    """Statements that set a transaction; none is a query, so its isolation can still be changed."""
     return "; ".join(f"set local {n} = {_quoted(v)}" for n, v in values.items())
 
 
 def of_function() -> str:
-    """The clauses that set a function, for callers whose sessions are not ours."""
+    """The SET clauses of a SQL function, for callers whose sessions have other settings."""
     return " ".join(f"set {n} = {_quoted(v)}" for n, v in OF_FUNCTIONS.items())

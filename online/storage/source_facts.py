@@ -1,4 +1,4 @@
-"""What an upload knows of its group-by's facts: the newest one's time, usual gaps, nulls by input."""
+"""Facts about the table behind an upload: its newest row, its usual gaps, and nulls by input."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ AMONG = 'in_table and "time" < %(end)s'  # the rows that the table has
 
 
 def facts_of(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> dict[str, Any]:
-    """What the table has before `end`, as JSON holds it, in the transaction that made it.
+    """Facts about what the table has before `end`, as JSON types, in the upload's transaction.
 
-    `rows`, how many; `newest`, the last one's time, and `gap`, which 19 of 20 times between days
-    that have facts do not exceed, both in microseconds and null where there is none; `nulls`, how
-    many rows have no value in each input, by the name that its author gave it. Of an entity the
-    ends of its snapshots are meant, without `nulls`, and `in_force` is how many rows its newest
-    state has; one without snapshots has no facts that happen, and the answer is empty. One pass
-    over the rows.
+    `rows` is how many rows there are; `newest` the last one's time, and `gap` the time that 19 of
+    20 gaps between days with rows do not exceed, both in microseconds and null where there is none;
+    `nulls` is how many rows have no value in each input, by its author's name. For an entity they
+    are about the ends of its snapshots, without `nulls`, and `in_force` is how many rows its newest
+    state has. An entity without snapshots gives an empty dict. It takes one pass over the rows.
     """
     if plan.timeless:
         return {}
@@ -44,7 +43,7 @@ def facts_of(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> dict[s
 
 
 def in_force(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> int:
-    """How many rows of an entity's newest state there are."""
+    """How many rows an entity's newest state has."""
     ((rows,),) = cursor.execute(
         f"select count(*) from {stored(plan)} where until = {EVER}"
     ).fetchall()

@@ -1,7 +1,4 @@
-"""The online store: a Postgres of its own in a folder, or the user's.
-
-Its connections and its catalog.
-"""
+"""The online store in Postgres, embedded or the user's: its connections and its catalog."""
 
 from __future__ import annotations
 
@@ -59,10 +56,8 @@ UNDEFINED = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.InvalidSchemaName,
 )
-OF_VALUES = (
-    psycopg.DataError,
-    psycopg.IntegrityError,
-)  # what a row or a question is the cause of, for whoever asked it
+# errors that a caller's rows or parameters cause: the caller handles them
+OF_VALUES = (psycopg.DataError, psycopg.IntegrityError)
 
 
 class Store:
@@ -70,18 +65,18 @@ class Store:
 
     `Store()` is a real Postgres of the project's own, in `.workbench/postgres` under the working
     folder: it starts in a second, is shared by every process that uses it, and stops with the last
-    one. `Store("postgresql://...")` is yours, from version 14 on, texts in UTF-8. Opening one only
-    reads: the first `publish` makes the schemas `workbench`, `workbench_data` and `features`, and
-    `migrate=True`, as `workbench migrate`, makes them or brings an older catalog up to this
-    version. With `sample`, a share of the keys from 0 to 1, what `fetch` answers for them is kept
-    in the table `workbench.served`.
+    one. `Store("postgresql://...")` is yours, from version 14 on, with texts in UTF-8. Opening a
+    store only reads: the first `publish` creates the schemas `workbench`, `workbench_data` and
+    `features`, and `migrate=True`, as `workbench migrate`, creates them or brings an older catalog
+    up to this version. With `sample`, a share of the keys from 0 to 1, answers of `fetch` for those
+    keys are logged in the table `workbench.served`.
 
-    A pooler between, such as PgBouncer, is told by itself, and so is whether it carries prepared
+    A pooler between, such as PgBouncer, is detected, and so is whether it supports prepared
     statements; `prepare=False`, or `prepare=false` in the URL, says that there is one which does
-    not. At most `connections` fetches run at once; those beyond wait, and after half a minute are
-    refused as `busy`.
+    not. At most `connections` fetches run at once; more wait, and after half a minute are refused
+    as `busy`.
 
-    Raises StoreError where the server cannot be reached, is too old, holds texts in another
+    Raises StoreError where the server cannot be reached, is too old, stores texts in another
     encoding, or has the catalog of a newer workbench that this one cannot read.
     """
 
@@ -118,13 +113,12 @@ class Store:
             raise
 
     def __repr__(self) -> str:
-        return (
-            f"Store({psycopg.conninfo.conninfo_to_dict(self.access.url).get('host', postgres_address.place(self.access.url))!r}:"
-            f" {', '.join(self.names()) or 'nothing published'})"
-        )
+        url = self.access.url
+        host = psycopg.conninfo.conninfo_to_dict(url).get("host", postgres_address.place(url))
+        return f"Store({host!r}: {', '.join(self.names()) or 'nothing published'})"
 
     def _look(self, *, migrate: bool) -> None:
-        """Read what catalog there is, or with `migrate` bring it up to this version."""
+        """Check that the catalog can be read, or with `migrate` bring it up to this version."""
         from workbench.online.storage import migrations  # noqa: PLC0415 a leaf of its own
 
         if migrate:
@@ -137,14 +131,14 @@ class Store:
         offer_names()
 
     def has_catalog(self) -> bool:
-        """Whether there is a store in the database at all."""
+        """Whether the database has a store's catalog."""
         if not self._catalogued:
             ((self._catalogued,),) = self._read(THERE, ())
         return self._catalogued
 
     @cached_property
     def pool(self) -> ConnectionPool[psycopg.Connection[Any]]:
-        """Connections that commit each statement, with this project's settings."""
+        """A pool of connections that commit each statement, with this project's settings."""
         pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             self.access.conninfo,
             connection_class=self.access.kind,
@@ -161,19 +155,16 @@ class Store:
 
     @cached_property
     def fetcher(self) -> Fetcher:
-        """What answers `fetch` on this store."""
+        """The fetcher that answers `fetch` on this store."""
         from workbench.online.fetching.fetcher import Fetcher  # noqa: PLC0415 it needs the store
 
         return Fetcher(self, sample=self.sample)
 
     @cached_property
     def engine(self) -> Engine:
-        """The catalog's SQLAlchemy engine."""
-        from sqlalchemy import (  # noqa: PLC0415 the hot path does without
-            NullPool,
-            create_engine,
-            event,
-        )
+        """The SQLAlchemy engine for the catalog."""
+        # PLC0415: the hot path does without SQLAlchemy
+        from sqlalchemy import NullPool, create_engine, event  # noqa: PLC0415
 
         engine = create_engine("postgresql+psycopg://", creator=self._manual, poolclass=NullPool)
         if self.access.relayed:
@@ -181,7 +172,7 @@ class Store:
         return engine
 
     def _manual(self) -> psycopg.Connection[Any]:
-        """A connection that does not commit each statement."""
+        """Open a connection that does not commit each statement."""
         con = self.access.connected()
         con.autocommit = False
         set_json_loads(json.loads, con)  # plans are written again as they were read
@@ -189,11 +180,10 @@ class Store:
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection of the pool, for a block.
+        """Hold a connection of the pool for a block.
 
-        StoreError where there is none to be had, it breaks, or the server refuses what is asked.
-
-        What values are the cause of is raised as the driver raises it.
+        StoreError where there is none to be had, it breaks, or the server refuses a statement.
+        Errors that values cause are raised as the driver raises them.
         """
         try:
             with self.pool.connection() as con:
@@ -206,9 +196,7 @@ class Store:
             raise self.refused(error) from error
 
     def _crowded(self) -> StoreError:
-        """Why the pool gave no connection: what the server says to one more, or that all are in
-        use.
-        """
+        """The StoreError where the pool gave no connection: the server's refusal, or all in use."""
         try:
             self.access.connected().close()
         except StoreError as refused:
@@ -220,7 +208,7 @@ class Store:
         )
 
     def refused(self, error: psycopg.Error, what: str = "a statement of the store") -> StoreError:
-        """What to raise where the server does not do `what` it was asked."""
+        """The StoreError for an error of the server; `what` names the action that failed."""
         url = self.access.url
         if lost(error):
             if "pool" in vars(self):
@@ -231,17 +219,17 @@ class Store:
             )
             return StoreError(message, "away")
         if isinstance(error, UNDEFINED):
-            from workbench.online.storage.migrations import (  # noqa: PLC0415 a leaf of its own
-                lacking,
-            )
+            # PLC0415: migrations are a leaf of their own
+            from workbench.online.storage.migrations import lacking  # noqa: PLC0415
 
             return lacking(self, error) or refusal(error, url, what)
         return refusal(error, url, what)
 
     @contextmanager
     def held(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection that nobody else has meanwhile: a pool's bookkeeping costs more than a
-        fetch.
+        """Hold a connection for a block, without a pool, whose bookkeeping costs more than a fetch.
+
+        StoreError of kind `busy` where too many are in use for too long.
         """
         if not self._room.acquire(timeout=self.PATIENCE):
             message = (
@@ -266,12 +254,12 @@ class Store:
             self._room.release()
 
     def let_go(self) -> None:
-        """Close the connections that idle: where one is lost, they are too."""
+        """Close the idle connections, since where one is lost, they are too."""
         _hang_up(self._idle, os.getpid())
 
     @contextmanager
     def catalog(self) -> Iterator[Connection]:
-        """A transaction on the catalog; StoreError where it fails."""
+        """Hold a transaction on the catalog for a block; StoreError where it fails."""
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 the hot path does without
 
         try:
@@ -290,11 +278,11 @@ class Store:
             raise StoreError(message) from error
 
     def names(self) -> list[str]:
-        """What is published, by name."""
+        """The published names, sorted."""
         return [name for (name,) in self._read(NAMES, ())] if self.has_catalog() else []
 
     def _read(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """What a statement that only reads finds; asked again where the server went away."""
+        """The rows of a statement that only reads; it is retried where the server went away."""
         for left in reversed(range(TRIES)):
             try:
                 with self.connection() as con:
@@ -305,9 +293,9 @@ class Store:
         return []
 
     def plan(self, name: str, *, fresh: bool = False) -> tuple[int, Plan]:
-        """The plan that is served under a name, and its id.
+        """The id and the plan that is served under a name.
 
-        StoreError that lists what there is, if it is not.
+        StoreError that lists the published names where there is none.
         """
         found = None if fresh else self._plans.get(name)
         if found is None:
@@ -324,7 +312,7 @@ class Store:
         return found
 
     def forget(self, name: str) -> None:
-        """Read the plan of a name anew when it is next asked for."""
+        """Forget the cached plan of a name, so that it is read anew."""
         with self._lock:
             self._plans.pop(name, None)
 
@@ -335,7 +323,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Write what the served log holds and give up the connections.
+        """Write out the served log and close the connections.
 
         An embedded server stops when its last user is gone.
         """
@@ -348,7 +336,7 @@ class Store:
 
 
 def _closed(pool: ConnectionPool[psycopg.Connection[Any]], process: int) -> None:
-    """Close the pool of a store that nobody refers to any more.
+    """Close the pool of a store that nothing refers to any more.
 
     A pool that closes itself may do so in a thread of its own, for which it cannot wait.
     """
@@ -358,33 +346,33 @@ def _closed(pool: ConnectionPool[psycopg.Connection[Any]], process: int) -> None
 
 
 def _hang_up(idle: deque[psycopg.Connection[Any]], process: int) -> None:
-    """Close connections, which a fork of their process shares and must leave."""
+    """Close idle connections, except in a fork of their process, which shares them."""
     while idle and process == os.getpid():
         with suppress(IndexError):
             idle.pop().close()
 
 
 def _begun(con: Connection) -> None:
-    """A transaction of the engine behind a pooler begins."""
+    """Set up a transaction of the engine that runs through a pooler."""
     raw: Any = con.connection.driver_connection
     psycopg.Cursor(raw).execute(raw.beginning)
 
 
 def place(told: str | None) -> str | Path | None:
-    """Where a store is, as a command line says it: a server's address, else a folder.
+    """A store's place from a command line: an address or a folder.
 
-    None for the usual one.
+    None for the default one.
     """
     return None if not told else told if "://" in told or "=" in told else Path(told)
 
 
 def storable(name: str) -> str:
-    """A name as the database can look it up; what it cannot hold is the name of nothing."""
+    """A name as the database can look it up; a name that it cannot hold becomes one of nothing."""
     return "" if "\x00" in name else name.encode(errors="replace").decode()
 
 
 def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
-    """A row of `PUBLISHED`: the plan's id, and the plan."""
+    """The plan's id and the plan, from a row of `PUBLISHED`."""
     return row[0], _known(Plan.loads(row[1]), name)
 
 
@@ -399,7 +387,7 @@ def _known(plan: Plan, name: str) -> Plan:
 
 
 def unmade(url: str, name: str) -> StoreError:
-    """What to raise where a name is asked for and the database has no store."""
+    """The StoreError for a name that is looked up where the database has no store."""
     message = (
         f"nothing is published as {name!r:.200}: there is no store in the database of"
         f" {postgres_address.place(url)} yet; publish(..., store) makes one, and so does workbench"
@@ -409,8 +397,9 @@ def unmade(url: str, name: str) -> StoreError:
 
 
 def unknown(name: str, names: Iterable[str], within: Iterable[str] = ()) -> StoreError:
-    """What to raise where nothing is served under a name, though it may be `within` what is served
-    under others.
+    """The StoreError for a name that is not served.
+
+    It may be the name of a group-by `within` what is served under others.
     """
     part = (
         f"; {name} is stored as a part of {', '.join(within)}, and publish({variable(name)}, store)"

@@ -1,6 +1,4 @@
-"""A store at one glance: every version of every name, what is stored of it and how that stands, and
-what was fetched.
-"""
+"""An overview of a store: all versions of all names, the state of their rows, and their fetches."""
 
 from __future__ import annotations
 
@@ -25,35 +23,53 @@ DAY = 24 * HOUR
 LAGS = 6 * HOUR  # of marks that a lag is of
 COUNTED = 7 * DAY  # of the served log that is counted
 WHOLE = "set transaction isolation level repeatable read, read only"  # all of it as of one instant
-PLANS = """select p.name, p.version, p.hash, p.made, n.since, (p.plan->>'format')::int, p.plan::text from workbench.plans p
+PLANS = """select p.name, p.version, p.hash, p.made, n.since, (p.plan->>'format')::int, p.plan::text
+    from workbench.plans p
     left join workbench.published n on n.plan = p.id order by p.made, p.id"""
-# What each name served from when: a definition that is published again changes nothing.
-CHANGES = """with told as (select id, name, at, who, verb, case verb when 'unpublish' then null else hash end as hash from workbench.audit
+# What each name served from when; publishing a definition again without a change adds no row.
+CHANGES = """with told as (select id, name, at, who, verb,
+        case verb when 'unpublish' then null else hash end as hash from workbench.audit
         where verb in ('publish', 'rollback', 'unpublish')),
-    pairs as (select *, row_number() over w as n, lag(hash) over w as before from told window w as (partition by name order by id))
-    select name, hash, verb, at, who from pairs where n = 1 or hash is distinct from before order by id"""
-STATES = f"""with lags as (select rows, percentile_disc(0.99) within group (order by visible - appended) as lag from workbench.batches
+    pairs as (select *, row_number() over w as n, lag(hash) over w as before
+        from told window w as (partition by name order by id))
+    select name, hash, verb, at, who from pairs where n = 1 or hash is distinct from before
+        order by id"""
+STATES = f"""with lags as (select rows,
+        percentile_disc(0.99) within group (order by visible - appended) as lag
+        from workbench.batches
         where visible >= %(marked)s and visible < %(now)s and appended is not null group by rows)
-    select s.rows, s.batch_end, s.streamed, s.horizon, s.retain, l.lag, nullif(c.reltuples, -1)::int8, pg_total_relation_size(c.oid), case k.status when '{ERROR}' then k.detail end, u.staged, u.facts
-    from workbench.states s left join lateral (select status, detail from workbench.checks k where k.group_by = s.group_by and k.name = '{DELETIONS}' and k.of = '{UPLOAD}' order by id desc limit 1) k on true
-    left join lateral (select staged, facts from workbench.uploads u where u.group_by = s.group_by and u.hash = s.hash order by id desc limit 1) u on true
-    left join lags l on l.rows = s.rows left join pg_class c on c.oid = to_regclass('{DATA}.' || quote_ident(s.rows))"""
+    select s.rows, s.batch_end, s.streamed, s.horizon, s.retain, l.lag,
+        nullif(c.reltuples, -1)::int8, pg_total_relation_size(c.oid),
+        case k.status when '{ERROR}' then k.detail end, u.staged, u.facts
+    from workbench.states s left join lateral (select status, detail from workbench.checks k
+        where k.group_by = s.group_by and k.name = '{DELETIONS}' and k.of = '{UPLOAD}'
+        order by id desc limit 1) k on true
+    left join lateral (select staged, facts from workbench.uploads u where u.group_by = s.group_by
+        and u.hash = s.hash order by id desc limit 1) u on true
+    left join lags l on l.rows = s.rows left join pg_class c
+        on c.oid = to_regclass('{DATA}.' || quote_ident(s.rows))"""
 # A request's id begins with its time, so that its index finds the week.
-FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' and share > 0), min(share), count(*) filter (where errors <> '{}'), max(served)
-    from workbench.served where request >= %(first)s and served >= %(since)s and served < %(until)s group by name"""
+FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' and share > 0),
+    min(share), count(*) filter (where errors <> '{}'), max(served)
+    from workbench.served where request >= %(first)s and served >= %(since)s and served < %(until)s
+        group by name"""
 # What each check came to when it was last asked, where it does not hold.
-FAILED = """select group_by, name, blocks, failing, rows, detail from (select distinct on (group_by, name) * from workbench.checks order by group_by, name, id desc) c
+FAILED = """select group_by, name, blocks, failing, rows, detail
+    from (select distinct on (group_by, name) * from workbench.checks
+    order by group_by, name, id desc) c
     where status = 'error' order by blocks desc, group_by, name"""
 # The newest pass of a monitor over each name: how many findings have each status, and the worst
 # one's sentence.
-PASSES = """select f.name, f.evaluated, f.status, count(*), (array_agg(f.sentence order by f.severity desc, f.rule, f.subject))[1] from workbench.findings f
-    join (select name, max(evaluated) as evaluated from workbench.findings where evaluated <= %(until)s group by 1) n using (name, evaluated) group by 1, 2, 3"""
+PASSES = """select f.name, f.evaluated, f.status, count(*), (array_agg(f.sentence
+    order by f.severity desc, f.rule, f.subject))[1] from workbench.findings f
+    join (select name, max(evaluated) as evaluated from workbench.findings
+        where evaluated <= %(until)s group by 1) n using (name, evaluated) group by 1, 2, 3"""
 LOGGED = "select exists (select from workbench.served)"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A version as the catalog has it; `since` where it is the one that is served."""
+    """A version in the catalog; `since` is when it began to be served, or None."""
 
     name: str
     version: int
@@ -65,7 +81,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Change:
-    """A name serves another version from then on, by its hash, or nothing."""
+    """A change of what a name serves: from `at` on the version with this hash, or nothing."""
 
     name: str
     hash: str | None
@@ -76,10 +92,10 @@ class Change:
 
 @dataclass(frozen=True)
 class State:
-    """How a group-by's rows stand; times in microseconds.
+    """The state of a group-by's rows; times in microseconds.
 
-    `lag` is the p99 of the batches of the last six hours, from Kafka's append of the newest message
-    to where it could be fetched.
+    `lag` is the 99th percentile over the batches of the last six hours of the time from Kafka's
+    append of the newest message until it could be fetched.
     """
 
     rows: str
@@ -90,19 +106,19 @@ class State:
     lag: int | None
     count: int | None  # of rows, as Postgres last estimated it
     size: int | None  # bytes, indexes included
-    refused: str | None = (
-        None  # what the newest upload would have taken away, which was refused for it
-    )
+    # what the newest upload would have taken away, if it was refused for that
+    refused: str | None = None
     staged: int | None = None  # rows that the last upload was given
     facts: dict[str, Any] | None = None  # what it had: online/storage/source_facts.py
 
 
 @dataclass(frozen=True)
 class Fetches:
-    """What the served log has of a name for the last week: answers, about how many those of all
-    keys are, and in how many a feature failed.
+    """The served log of a name for the last week.
 
-    `estimated` is none where no key was sampled, so that only failures were logged.
+    `logged` counts its answers, `estimated` is about how many answers there were for all keys,
+    `failed` counts answers in which a feature failed. `estimated` is None where no key was sampled,
+    so that only failures were logged.
     """
 
     logged: int
@@ -114,7 +130,7 @@ class Fetches:
 
 @dataclass(frozen=True)
 class Failed:
-    """A check that does not hold of what was uploaded last; `blocks` where it refused the upload."""
+    """A check that does not hold for the newest upload; `blocks` where it refused the upload."""
 
     group_by: str
     check: str
@@ -126,9 +142,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Monitored:
-    """A monitor's newest pass over a name: when, how many findings have each status, and the worst
-    sentence of each.
-    """
+    """A monitor's newest pass over a name: its time, and a count and worst sentence by status."""
 
     at: datetime
     counts: dict[str, int]
@@ -137,11 +151,10 @@ class Monitored:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What is in a store: versions in the order they were made, states by table, partitions,
-    fetches by name.
+    """The contents of a store: versions in the order of creation, and states by table of rows.
 
-    `unread` are the names whose plans another version of the package wrote; `logs` says whether
-    anything was ever logged.
+    `fetches` and `monitored` are by name. `unread` are the names whose plans another version of the
+    package wrote; `logs` says whether anything was ever logged.
     """
 
     versions: tuple[Listed, ...]
@@ -157,7 +170,7 @@ class Inventory:
 
 
 def inventory(store: Store, now: int) -> Inventory:
-    """All of it as of one instant, in nine statements whatever the store has.
+    """Read a store's contents as of one instant, in nine statements whatever it has.
 
     `now` in microseconds says what is recent.
     """
@@ -219,5 +232,5 @@ def _counted(row: tuple[Any, ...]) -> Fetches:
 
 
 def _first(us: int) -> UUID:
-    """The smallest id of a request at or after a time."""
+    """The smallest request id at or after a time."""
     return UUID(int=min(max(us // 1000, 0), 2**48 - 1) << 80)

@@ -1,6 +1,6 @@
-"""The store's catalog: what is published, what was uploaded, who did what.
+"""The tables of the store's catalog: publications, uploads, streaming, monitoring and the log.
 
-`online/storage/migrations.py` makes it.
+`online/storage/migrations.py` creates them.
 """
 
 from __future__ import annotations
@@ -68,12 +68,13 @@ states = Table(
     Column("uploaded", BigInteger),
     Column("streamed", BigInteger),
     Column("retain", BigInteger),
+    # when its rows began to be kept
     Column(
         "since",
         BigInteger,
         nullable=False,
         server_default=text("(extract(epoch from clock_timestamp()) * 1000000)::int8"),
-    ),  # when its rows began to be kept
+    ),
 )
 uploads = Table(
     "uploads",
@@ -87,9 +88,8 @@ uploads = Table(
     Column("staged", BigInteger, nullable=False),
     Column("inserted", BigInteger, nullable=False),
     Column("deleted", BigInteger, nullable=False),
-    Column(
-        "facts", JSONB
-    ),  # what the table's facts were then: online/storage/source_facts.py; none of an upload that an earlier version made
+    # what the table had then: online/storage/source_facts.py; null for uploads by earlier versions
+    Column("facts", JSONB),
 )
 audit = Table(
     "audit",
@@ -102,10 +102,9 @@ audit = Table(
     Column("hash", Text, nullable=False),
     Column("detail", JSONB, nullable=False, default=dict),
 )
-# How far the messages of a topic were applied: all below `next`, of each partition; none where it
-# was only claimed.
-# Advanced with the rows they brought, by the updater whose epoch it is. Times in microseconds since
-# 1970.
+# How far the messages of each partition were applied: all offsets below `next`, which is null where
+# the partition was only claimed. The updater that holds the epoch advances it in the transaction of
+# the rows. Times are microseconds since 1970.
 offsets = Table(
     "offsets",
     metadata,
@@ -124,8 +123,8 @@ offsets = Table(
     Column("behind", BigInteger),  # since when it was never found to be caught up
     Column("trouble", Text, nullable=False, server_default=""),  # why nothing is applied
 )
-# One row a batch, partition and group-by: when its messages happened, reached Kafka, and could be
-# fetched; the last after the commit.
+# One row for each batch, partition and group-by: when its events happened, when they reached Kafka,
+# and, written after the commit, when they could be fetched.
 batches = Table(
     "batches",
     metadata,
@@ -141,14 +140,13 @@ batches = Table(
     Column("appended", BigInteger),
     Column("visible", BigInteger),
     Column("late", Integer),  # events that lie far behind what came before them
-    Column(
-        "lags", JSONB
-    ),  # how long after they happened they could be fetched, by bucket: online/streaming/lag_buckets.py
+    # how long after they happened they could be fetched: buckets of online/streaming/lag_buckets.py
+    Column("lags", JSONB),
     Column("delays", JSONB),  # how long after they happened Kafka got them
     Index("batches_by_rows", "rows", "id"),
 )
-# One row a canary that was sent: when, and when the store had it; none while it waits or where it
-# was lost.
+# One row for each canary: when it was sent, and when the store had it; that is null while the
+# canary is under way or where it was lost.
 canaries = Table(
     "canaries",
     metadata,
@@ -159,7 +157,7 @@ canaries = Table(
     Column("every", BigInteger, nullable=False),  # microseconds until the next
     Index("canaries_by_topic", "topic", "id"),
 )
-# What a monitor found, one row a rule and subject at each of its passes; the newest is what stands.
+# What a monitor found: one row for each rule and subject at each pass; the newest row is current.
 findings = Table(
     "findings",
     metadata,
@@ -175,7 +173,7 @@ findings = Table(
     Column("kept", JSONB, nullable=False),  # what the next pass needs of it
     Index("findings_by_time", "name", "evaluated"),
 )
-# What data-quality checks came to at each upload, those of uploads that were refused too.
+# Outcomes of data-quality checks at each upload, including those of refused uploads.
 checks = Table(
     "checks",
     metadata,
@@ -193,7 +191,7 @@ checks = Table(
     Column("detail", Text, nullable=False, server_default=""),
     Index("checks_by_name", "group_by", "name", "id"),
 )
-# Messages of which no row could be made, until they are applied again; they outlive what is
+# Messages that could not become rows, kept until they are applied again; they outlive what is
 # published.
 dead_letters = Table(
     "dead_letters",
@@ -213,23 +211,20 @@ dead_letters = Table(
     Column("replayed", DateTime(timezone=True)),
     Index("dead_letters_by_rows", "rows", "id"),
 )
-# Why nothing of a partition is applied to a group-by, while that is so; gone when something is
-# applied again.
+# Why nothing of a partition is applied to a group-by; the row goes when something is applied again.
 topic_troubles = Table(
     "topic_troubles",
     metadata,
     Column("rows", Text, primary_key=True),
     Column("topic", Text, primary_key=True),
-    Column(
-        "partition", Integer, primary_key=True, autoincrement=False
-    ),  # -1 where it is the whole topic
+    # -1 for the whole topic
+    Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("sentence", Text, nullable=False),
-    Column(
-        "since", BigInteger, nullable=False
-    ),  # microseconds since 1970; the same trouble told again has begun when it did
+    # microseconds since 1970; a trouble that is reported again keeps its first time
+    Column("since", BigInteger, nullable=False),
 )
-# What came on a partition for a group-by, by the hour in which it was applied; in the transaction
-# of its rows.
+# Messages of a partition for a group-by, counted by the hour in which they were applied, in the
+# transaction of their rows.
 topic_counts = Table(
     "topic_counts",
     metadata,
@@ -238,23 +233,20 @@ topic_counts = Table(
     Column("partition", Integer, primary_key=True),
     Column("hour", BigInteger, primary_key=True),  # its begin, in microseconds since 1970
     Column("messages", BigInteger, nullable=False),  # all that came
-    Column(
-        "events", BigInteger, nullable=False
-    ),  # those that could be read and have a key and a time
+    # those that could be read and have a key and a time
+    Column("events", BigInteger, nullable=False),
     Column("tombstones", BigInteger, nullable=False),  # those without a value
-    Column(
-        "deletes", BigInteger, nullable=False
-    ),  # those that say that a row went, which no event does
+    # those that say that a row was deleted, which no event does
+    Column("deletes", BigInteger, nullable=False),
     Column("dead", BigInteger, nullable=False),  # those that became dead letters
     Column("keyless", BigInteger, nullable=False),  # of these, those without a key or a time
     Column("old", BigInteger, nullable=False),  # events of a time that is hardly meant
     Column("ahead", BigInteger, nullable=False),  # events of a time that is far in the future
-    Column(
-        "nulls", JSONB, nullable=False
-    ),  # of the events, how many have no value in a column that is read
+    # how many events have no value, by column that is read
+    Column("nulls", JSONB, nullable=False),
 )
-# One row an answer that was logged; a request of several keys has several. Values are JSON, and the
-# plan says their types.
+# One row for each answer that was logged; a request for several keys has several. Values are JSON,
+# and the plan says their types.
 served = Table(
     "served",
     metadata,
@@ -268,16 +260,14 @@ served = Table(
     Column("took", Integer, nullable=False),  # microseconds, of the whole request
     Column("client", Text, nullable=False),
     Column("share", Double, nullable=False),  # of keys that were sampled then
-    Column(
-        "reason", Text, nullable=False
-    ),  # why it is here: "key" by its hash, "error" whatever its hash
+    # why it was logged: "key" by the key's hash, "error" whatever the hash
+    Column("reason", Text, nullable=False),
     Column("keys", JSONB, nullable=False),
     Column("context", JSONB, nullable=False),
     Column("features", JSONB, nullable=False),
     Column("errors", JSONB, nullable=False),
-    Column(
-        "parts", JSONB, nullable=False
-    ),  # by part: status, newest, batch_end, written; times in microseconds
+    # by part: status, newest, batch_end, written; times in microseconds
+    Column("parts", JSONB, nullable=False),
     Index("served_by_time", "name", "at"),
 )
 # What a monitor holds answers against, and what it measured of them.
@@ -313,7 +303,6 @@ versions = Table(
     metadata,
     Column("version", Integer, primary_key=True),
     Column("applied", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column(
-        "breaking", Boolean, nullable=False, server_default=text("false")
-    ),  # whether a client that does not know it can no longer read
+    # whether a client that does not know it can no longer read the catalog
+    Column("breaking", Boolean, nullable=False, server_default=text("false")),
 )

@@ -1,4 +1,4 @@
-"""Where a group-by's rows are, and the arithmetic of instants in SQL."""
+"""Names of the tables of a group-by's rows, and arithmetic of instants in SQL."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ DATA = "workbench_data"  # the schema of the rows
 
 
 def stored(plan: GroupByPlan) -> str:
-    """The table of a group-by's rows."""
+    """The name of the table of a group-by's rows."""
     return f"{DATA}.{quoted(plan.table)}"
 
 
 def snapshots(plan: GroupByPlan) -> str:
-    """The table of the ends of an entity's snapshots."""
+    """The name of the table of the ends of an entity's snapshots."""
     return f"{DATA}.{quoted(plan.table + '__snapshots')}"
 
 
 def gone(plan: GroupByPlan) -> str:
-    """The table of rows that an upload took away or changed, as they were, for a week."""
+    """The name of the table that keeps, for a week, rows that an upload took away or changed."""
     return f"{DATA}.{quoted(plan.table + '__gone')}"
 
 
 def floor_to(value: str, unit: int) -> str:
-    """A number rounded down to a multiple; Postgres's remainder has the sign of what is divided."""
+    """SQL that rounds down to a multiple; below zero too, where Postgres's `%` is negative."""
     return f"({value} - ((({value}) % {unit}) + {unit}) % {unit})"
 
 
 def start(at: str, length: int, hop: int | None) -> str:
-    """The first instant inside a window (rules 2 and 3)."""
+    """SQL of the first instant inside a window (rules 2 and 3)."""
     first = f"({at} - {length})"
     return floor_to(first, hop) if hop else first

@@ -1,6 +1,4 @@
-"""An upload: a group-by's history before an end becomes the store's rows, whole, in one
-transaction.
-"""
+"""Uploads: in one transaction, group-bys' histories before an end become the store's rows."""
 
 from __future__ import annotations
 
@@ -38,22 +36,24 @@ if TYPE_CHECKING:
     from workbench.online.storage.deletions import Loss
     from workbench.online.storage.store import Store
 
-MEMORY = (  # of the sorts and joins of an upload
-    "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"
-)
-LOCK = (  # one writer of a group-by at a time: uploads, and batches of messages
-    "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
-)
+# for the sorts and joins of an upload
+MEMORY = "set local work_mem = '256MB'; set local maintenance_work_mem = '512MB'"
+# one writer of a group-by at a time: an upload, or a batch of messages
+LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 REGISTERED = """insert into workbench.states (rows, group_by, hash, retain) values (%s, %s, %s, %s)
-    on conflict (rows) do update set retain = case when excluded.retain is not null then greatest(states.retain, excluded.retain) end where states.retain is not null"""
-# What is told by states alone was forgotten for good: then the horizon does not go back. Nobody
-# changes the retention until the upload is done.
+    on conflict (rows) do update
+        set retain = case when excluded.retain is not null
+            then greatest(states.retain, excluded.retain) end
+        where states.retain is not null"""
+# Events that only the totals still hold were forgotten for good: then the horizon does not go back.
+# Nobody changes the retention until the upload is done.
 HORIZON = (
     "greatest(case when %(kept)s then horizon end, case when retain is null then null else"
     " greatest(batch_end, %(end)s) - retain end)"
 )
 COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
-FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s), uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
+FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s),
+    uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = {HORIZON} where rows = %(rows)s returning horizon"""
 FIRST = "select batch_end is null from workbench.states where rows = %s"
 OWNED = "select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass(%s)"
@@ -65,25 +65,24 @@ LOGGED = (
 
 @dataclass(frozen=True)
 class Upload:
-    """What an upload did: the rows it was given, and how many became rows or went."""
+    """The result of an upload: how many rows it was given, inserted and deleted."""
 
     group_by: str
     end: int
     staged: int
     inserted: int
     deleted: int
-    checks: tuple[Outcome, ...] = field(
-        default=(), repr=False
-    )  # of what it takes away, and of its features
+    # of what it takes away, and of its features
+    checks: tuple[Outcome, ...] = field(default=(), repr=False)
 
 
 def locked(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
-    """Be the one writer of a group-by until the transaction ends."""
+    """Take the lock of the group-by's one writer until the transaction ends."""
     cursor.execute(LOCK, (f"workbench.{plan.table}",))
 
 
 def created(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
-    """Make the group-by's tables and its state, if they are not there."""
+    """Create the group-by's tables and its state where missing."""
     locked(cursor, plan)
     cursor.execute(REGISTERED, (plan.table, plan.name, plan.hash, plan.retain))
     if cursor.execute("select to_regclass(%s)", (stored(plan),)).fetchone() == (None,):
@@ -93,8 +92,9 @@ def created(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> None:
 
 @dataclass(frozen=True)
 class Incoming:
-    """What the warehouse has of one group-by: its rows, asked for when it is their turn, and of an
-    entity the ends of its snapshots.
+    """The warehouse's data of one group-by: its rows, read when they are needed.
+
+    For an entity, `ends` has the ends of its snapshots.
     """
 
     plan: GroupByPlan
@@ -104,7 +104,7 @@ class Incoming:
 
 @dataclass(frozen=True)
 class _Staged:
-    """What lies ready under a number: how many rows came, or what became of them already."""
+    """Staged rows of a group-by: how many there are, and what was done with them already."""
 
     plan: GroupByPlan
     began: datetime
@@ -119,7 +119,7 @@ def upload(
     end: int,
     ends: pa.RecordBatch | None = None,
 ) -> Upload:
-    """One group-by's history; see `uploads`."""
+    """Upload one group-by's history, as `uploads` does."""
     return uploads(con, [Incoming(plan, lambda: batches, ends)], end)[0]
 
 
@@ -133,18 +133,17 @@ def uploads(
 ) -> tuple[Upload, ...]:
     """Stage the rows of group-bys, then reconcile them with what is there.
 
-    `end` in microseconds since 1970, before which all rows lie.
+    All rows lie before `end`, in microseconds since 1970.
 
     Rows are staged by COPY before anything is locked, and all group-bys change in one transaction:
-    readers see the old or the new, whole, and an error or a crash at any point leaves the old one
-    serving. `progress` sees each group-by's batches go by. `most` is the share of a group-by's
-    rows, or of its keys, that may go (`deletions`).
+    readers see all of the old state or all of the new, and an error or a crash at any point leaves
+    the old one serving. `progress` sees each group-by's batches pass. `most` is the share of a
+    group-by's rows, or of its keys, that may go (`deletions`).
 
-    Raises StoreError, one with `found` where more goes, or a check of features refuses it.
+    Raises StoreError; it is a CheckedError where more goes or a check of features refuses it.
     """
-    order = sorted(
-        incoming, key=lambda i: i.plan.table
-    )  # in one order, so that two uploads do not wait for each other
+    # in one order, so that two uploads do not wait for each other
+    order = sorted(incoming, key=lambda i: i.plan.table)
     name = "nothing"
     try:
         with con.transaction(), con.cursor() as cursor:
@@ -179,9 +178,9 @@ def _staged(
     number: int,
     progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None,
 ) -> _Staged:
-    """The rows as they come, numbered; put aside until it is their turn.
+    """Stage a group-by's rows in numbered tables.
 
-    Where nobody reads or writes yet, straight into the table.
+    Where nobody reads or writes the table yet, they go straight into it.
     """
     plan, began = one.plan, datetime.now(UTC)
     if not _there(cursor, plan):
@@ -214,7 +213,7 @@ def _staged(
 def _settled(
     cursor: psycopg.Cursor[Any], ready: _Staged, number: int, end: int, most: float
 ) -> Upload:
-    """What is staged becomes the store's rows, and the store says until when it has them."""
+    """Reconcile staged rows with the store's, and record until when the store has them."""
     plan = ready.plan
     lost: list[Loss] = []
     facts = {"first": True} if cursor.execute(FIRST, (plan.table,)).fetchone() == (True,) else {}
@@ -264,9 +263,9 @@ def _settled(
 
 
 def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
-    """Let fetches stay in the index: it tells them which rows every reader sees.
+    """Vacuum a group-by's tables, so that fetches can use index-only scans.
 
-    Outside of a transaction.
+    It must run outside of a transaction.
     """
     with suppress(psycopg.errors.UndefinedTable):  # unpublished since
         con.execute(f"vacuum (analyze) {stored(plan)}")
@@ -275,9 +274,9 @@ def vacuumed(con: psycopg.Connection[Any], plan: GroupByPlan) -> None:
 
 
 def forget(store: Store, plan: GroupByPlan) -> int:
-    """Let what lies before the retention go now, as an upload does when it ends.
+    """Delete what lies before the retention now, as an upload does at its end.
 
-    How many rows went.
+    Returns how many rows were deleted.
     """
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
         locked(cursor, plan)
@@ -292,8 +291,9 @@ def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
 
 
 def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
-    """Whether nothing was ever uploaded or streamed here, so that nobody reads or writes the rows
-    yet; then they are ours until the end.
+    """Whether nothing was ever uploaded or streamed here, so that nobody uses the rows yet.
+
+    Then the lock is taken, and the rows are ours until the transaction ends.
     """
     ((owned,),) = cursor.execute(OWNED, (stored(plan),)).fetchall()
     if not owned:  # and so may not make its index anew
@@ -308,7 +308,7 @@ def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
 def _first(
     cursor: psycopg.Cursor[Any], plan: GroupByPlan, batches: Iterable[pa.RecordBatch]
 ) -> tuple[int, int, int]:
-    """Straight into the table, which is indexed when it is full."""
+    """Copy rows straight into the table, and index it when it is full."""
     for (index,) in cursor.execute(rows.unindexed(plan)).fetchall():
         cursor.execute(f"drop index {index}")
     cursor.execute(rows.stamped(plan))
@@ -320,8 +320,9 @@ def _first(
 
 
 def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged") -> None:
-    """Refuse rows that have no identity or cannot be indexed, and entities with two rows for one
-    key (rule 6).
+    """Raise StoreError for rows without an id or too long to index.
+
+    It also refuses an entity with two rows for one key in a snapshot (rule 6).
     """
     if (sizes := rows.too_long(plan, where)) and (long := cursor.execute(sizes).fetchone()):
         message = (
@@ -369,9 +370,9 @@ def _events(
 
 
 def _carries(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
-    """Whether something of it is told by a state alone.
+    """Whether totals alone keep some events of the group-by.
 
-    Once an upload's own rows are there, only what it lacks.
+    Once an upload's own rows are in place, these are only the events that it lacks.
     """
     return retained_totals.possible(plan) and cursor.execute(
         f"select exists (select from {retained_totals.table(plan)})"
@@ -379,8 +380,9 @@ def _carries(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
 
 
 def _carried(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
-    """Make rows again of what the states stand for, so that the upload is reconciled with all of
-    it, and carry what it has from before the horizon.
+    """Make rows again of events in the totals, and fold the upload's events before the horizon.
+
+    So the upload is reconciled with all events. StoreError where its end is before the horizon.
     """
     ((horizon,),) = cursor.execute(
         "select horizon from workbench.states where rows = %s", (plan.table,)
@@ -403,9 +405,9 @@ def _carried(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
 
 
 def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:
-    """Bring the tiles of hot keys up to the rows that came and went, in `rows_`.
+    """Bring the tiles of hot keys up to date with rows that came and went, in the table `rows_`.
 
-    Of all rows, where it is none.
+    With None, they are computed from all rows.
     """
     if not hot_keys.partials(plan) or (
         rows_ is not None and cursor.execute(hot_keys.concerned(plan, rows_)).fetchone() == (False,)
@@ -445,8 +447,9 @@ def _entity(
 
 
 def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> int:
-    """Rows older than the retention go, but for those that are still in force or stay for a feature
-    of all time, which carries the others as states.
+    """Delete rows older than the retention; return how many.
+
+    Rows stay that are in force or that a feature over all time shows; totals keep the others.
     """
     if retained_totals.possible(plan):
         ((gone,),) = cursor.execute(rows.forgotten(plan), {"horizon": horizon}).fetchall()

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
     from workbench.online.storage.store import Store
 
-AGAIN = """select id, topic, partition, "offset", payload, appended, key, headers from workbench.dead_letters
+AGAIN = """select id, topic, partition, "offset", payload, appended, key, headers
+    from workbench.dead_letters
     where rows = %s and replayed is null and id > %s order by id limit %s for update"""
 STILL = "update workbench.dead_letters set reason = %s where id = %s"
 DONE = "update workbench.dead_letters set replayed = clock_timestamp() where id = any(%s)"

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
     from workbench.online.storage.store import Store
 
-KEPT = """insert into workbench.dead_letters (rows, group_by, topic, partition, "offset", payload, appended, reason, key, headers) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
-LISTED = """select id, group_by, topic, partition, "offset", payload, reason, at, replayed from workbench.dead_letters
-    where (%(name)s::text is null or group_by = %(name)s) and (replayed is null or %(replayed)s) order by id desc limit %(limit)s"""
+KEPT = """insert into workbench.dead_letters (rows, group_by, topic, partition, "offset", payload,
+    appended, reason, key, headers) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+LISTED = """select id, group_by, topic, partition, "offset", payload, reason, at, replayed
+    from workbench.dead_letters
+    where (%(name)s::text is null or group_by = %(name)s) and (replayed is null or %(replayed)s)
+        order by id desc limit %(limit)s"""
 COUNTED = (
     "select group_by, topic, count(*) from workbench.dead_letters where replayed is null group by"
     " 1, 2 order by 1, 2"

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from workbench.online.streaming.lag_buckets import Numbers
 
 NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
-CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen) values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
-    on conflict (rows, topic, partition) do update set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen returning epoch, next, topic_id"""
+CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen)
+    values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
+    on conflict (rows, topic, partition) do update
+        set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen
+        returning epoch, next, topic_id"""
 MADE = (
     "update workbench.offsets set topic_id = %s, next = %s where rows = %s and topic = %s and"
     " partition = %s"
@@ -30,17 +33,27 @@ MADE = (
 REACHED = (
     "select partition, next, epoch, newest from workbench.offsets where rows = %s and topic = %s"
 )
-ADVANCED = """with m as (select %s::text as rows, %s::text as topic, * from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[], %s::int8[], %s::int8[], %s::int8[], %s::int4[])
+ADVANCED = """with m as (select %s::text as rows, %s::text as topic, *
+    from unnest(%s::int4[], %s::int8[], %s::int8[], %s::int4[],
+        %s::int8[], %s::int8[], %s::int8[], %s::int4[])
         as m (partition, first, next, messages, oldest, newest, appended, late)),
-    t as (delete from workbench.topic_troubles t using m where t.rows = m.rows and t.topic = m.topic and t.partition in (m.partition, -1)),
-    o as (insert into workbench.offsets as o (rows, topic, partition, epoch, next, newest, appended) select rows, topic, partition, 0, next, newest, appended from m
-        on conflict (rows, topic, partition) do update set next = greatest(o.next, excluded.next), newest = greatest(o.newest, excluded.newest),
+    t as (delete from workbench.topic_troubles t using m where t.rows = m.rows and t.topic = m.topic
+        and t.partition in (m.partition, -1)),
+    o as (insert into workbench.offsets as o (rows, topic, partition, epoch, next, newest, appended)
+        select rows, topic, partition, 0, next, newest, appended from m
+        on conflict (rows, topic, partition) do update
+            set next = greatest(o.next, excluded.next),
+            newest = greatest(o.newest, excluded.newest),
         appended = greatest(o.appended, excluded.appended))
-    insert into workbench.batches (rows, topic, partition, first, next, messages, oldest, newest, appended, late)
+    insert into workbench.batches (rows, topic, partition, first, next, messages, oldest, newest,
+        appended, late)
         select * from m where messages > 0 returning id, partition"""
-VISIBLE = f"""with b as (update workbench.batches b set visible = {NOW}, lags = m.lags, delays = m.delays
-        from unnest(%s::int8[], %s::jsonb[], %s::jsonb[]) as m (id, lags, delays) where b.id = m.id returning b.rows, b.topic, b.partition)
-    update workbench.offsets o set written = {NOW} from b where o.rows = b.rows and o.topic = b.topic and o.partition = b.partition"""
+VISIBLE = f"""with b as (update workbench.batches b
+    set visible = {NOW}, lags = m.lags, delays = m.delays
+        from unnest(%s::int8[], %s::jsonb[], %s::jsonb[]) as m (id, lags, delays) where b.id = m.id
+            returning b.rows, b.topic, b.partition)
+    update workbench.offsets o set written = {NOW} from b where o.rows = b.rows
+        and o.topic = b.topic and o.partition = b.partition"""
 OWNED = (
     "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
 )
@@ -61,14 +74,19 @@ FORGOTTEN = (
 SENT = "insert into workbench.canaries (topic, sent, every) values (%s, %s, %s) returning id"
 SEEN = f"update workbench.canaries set seen = {NOW} where id = %s"
 FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW} - %s"
-PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended, o.written, o.seen, o.owner, coalesce(t.sentence, ''), o.behind
+PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended,
+    o.written, o.seen, o.owner, coalesce(t.sentence, ''), o.behind
     from workbench.offsets o join workbench.states s on s.rows = o.rows
-    left join lateral (select sentence from workbench.topic_troubles t where t.rows = o.rows and t.topic = o.topic and t.partition in (o.partition, -1) order by t.partition desc limit 1) t on true
+    left join lateral (select sentence from workbench.topic_troubles t where t.rows = o.rows
+        and t.topic = o.topic and t.partition in (o.partition, -1) order by t.partition desc
+        limit 1) t on true
     order by s.group_by, o.topic, o.partition"""
 
-LAGS = """select s.group_by, b.topic, b.partition, b.visible / %(step)s * %(step)s as start, percentile_disc(0.99) within group (order by b.visible - b.appended)
+LAGS = """select s.group_by, b.topic, b.partition, b.visible / %(step)s * %(step)s as start,
+    percentile_disc(0.99) within group (order by b.visible - b.appended)
     from workbench.batches b join workbench.states s on s.rows = b.rows
-    where b.visible >= %(first)s and b.visible < %(last)s and b.appended is not null and s.group_by = any(%(group_bys)s)
+    where b.visible >= %(first)s and b.visible < %(last)s and b.appended is not null
+        and s.group_by = any(%(group_bys)s)
     group by 1, 2, 3, 4 order by 1, 2, 3, 4"""
 
 

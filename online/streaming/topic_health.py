@@ -27,35 +27,47 @@ EVERY = -1  # stands for all partitions of a topic
 OLDEST = 631_152_000_000_000  # 1990: an event on a topic that is older is hardly meant
 AHEAD = DAY  # beyond now: a clock may go before ours, but not by so much
 TROUBLED = f"""insert into workbench.topic_troubles as t (rows, topic, partition, sentence, since)
-    select r, %(topic)s, p, %(sentence)s, {NOW} from unnest(%(rows)s::text[]) r, unnest(%(partitions)s::int4[]) p
+    select r, %(topic)s, p, %(sentence)s, {NOW}
+        from unnest(%(rows)s::text[]) r, unnest(%(partitions)s::int4[]) p
     on conflict (rows, topic, partition) do update set sentence = excluded.sentence"""
 MENDED = """delete from workbench.topic_troubles
     where rows = any(%s) and topic = %s and partition = any(%s)"""
 NUMBERS = ("messages", "events", "tombstones", "deletes", "dead", "keyless", "old", "ahead")
 SUMS = ", ".join(f"{n} = c.{n} + excluded.{n}" for n in NUMBERS)
-MERGED = """(select coalesce(jsonb_object_agg(key, total), '{}') from (select key, sum(value::int8) as total
-    from (select * from jsonb_each_text(c.nulls) union all select * from jsonb_each_text(excluded.nulls)) u
+MERGED = """(select coalesce(jsonb_object_agg(key, total), '{}')
+    from (select key, sum(value::int8) as total
+    from (select * from jsonb_each_text(c.nulls)
+        union all select * from jsonb_each_text(excluded.nulls)) u
     group by key) m)"""
-COUNTED = f"""insert into workbench.topic_counts as c (rows, topic, partition, hour, {", ".join(NUMBERS)}, nulls)
+COUNTED = f"""insert into workbench.topic_counts as c (rows, topic, partition, hour,
+    {", ".join(NUMBERS)}, nulls)
     values (%s, %s, %s, {NOW} / {HOUR} * {HOUR}, {", ".join(["%s"] * len(NUMBERS))}, %s)
     on conflict (rows, topic, partition, hour) do update set {SUMS}, nulls = {MERGED}"""
 FORGOTTEN = f"delete from workbench.topic_counts where hour < {NOW} - {DAYS * DAY}"
 STANDING = f"""with topics as (select s.rows, s.group_by, t.topic from workbench.states s
-        join (select rows, topic from workbench.offsets union select rows, topic from workbench.topic_troubles
+        join (select rows, topic from workbench.offsets
+            union select rows, topic from workbench.topic_troubles
             union select rows, topic from workbench.dead_letters where replayed is null
             union select rows, topic from workbench.topic_counts) t on t.rows = s.rows),
-    troubles as (select distinct on (rows, topic) rows, topic, sentence, min(since) over (partition by rows, topic) as since
+    troubles as (select distinct on (rows, topic) rows, topic, sentence,
+        min(since) over (partition by rows, topic) as since
         from workbench.topic_troubles order by rows, topic, partition),
-    dead as (select rows, topic, count(*) as dead, (extract(epoch from min(at)) * 1000000)::int8 as since
+    dead as (select rows, topic, count(*) as dead,
+        (extract(epoch from min(at)) * 1000000)::int8 as since
         from workbench.dead_letters where replayed is null group by 1, 2),
-    counts as (select rows, topic, {", ".join(f"sum({n})::int8 as {n}" for n in NUMBERS)} from workbench.topic_counts
+    counts as (select rows, topic, {", ".join(f"sum({n})::int8 as {n}" for n in NUMBERS)}
+        from workbench.topic_counts
         where hour > {NOW} - %(span)s group by 1, 2),
-    nulls as (select rows, topic, jsonb_object_agg(key, total) as nulls from (select rows, topic, key, sum(value::int8) as total
-        from workbench.topic_counts, jsonb_each_text(nulls) where hour > {NOW} - %(span)s group by 1, 2, 3) n group by 1, 2)
-    select a.rows, a.group_by, a.topic, coalesce(t.sentence, ''), t.since, coalesce(d.dead, 0), d.since,
+    nulls as (select rows, topic, jsonb_object_agg(key, total) as nulls
+        from (select rows, topic, key, sum(value::int8) as total
+        from workbench.topic_counts, jsonb_each_text(nulls) where hour > {NOW} - %(span)s
+            group by 1, 2, 3) n group by 1, 2)
+    select a.rows, a.group_by, a.topic, coalesce(t.sentence, ''), t.since, coalesce(d.dead, 0),
+        d.since,
         {", ".join(f"coalesce(c.{n}, 0)" for n in NUMBERS)}, coalesce(n.nulls, '{{}}')
     from topics a left join troubles t using (rows, topic) left join dead d using (rows, topic)
-    left join counts c using (rows, topic) left join nulls n using (rows, topic) order by a.group_by, a.topic"""
+    left join counts c using (rows, topic) left join nulls n using (rows, topic)
+        order by a.group_by, a.topic"""
 
 
 @dataclass
