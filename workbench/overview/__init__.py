@@ -1,4 +1,4 @@
-"""A first look at a table: what each column holds, and the definition that it leads to."""
+"""A first look at a table: what each column holds, and the definition that it suggests."""
 
 from workbench.overview.table_preview import TablePreview, table_preview
 

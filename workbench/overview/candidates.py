@@ -1,4 +1,4 @@
-"""Which columns of a table may say whose a row is, and when it happened."""
+"""Candidates for the columns that say whose a row is (key), and when it happened (time)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REPEATS = 2.0  # rows a value from which a column's values repeat
 
 @frozen
 class TimeCandidate:
-    """A column that may say when, what has to be appended to it to be a timestamp, and why it may."""
+    """A column that may say when, the Ibis that makes it a timestamp, and why it may."""
 
     name: str
     then: str
@@ -54,10 +54,10 @@ class KeyCandidate:
 def time_candidates(
     columns: Sequence[ColumnFacts], readings: Sequence[Reading] = ()
 ) -> list[TimeCandidate]:
-    """The likeliest first: what has a timestamp's type, then epochs that are named as times, dates
-    and ISO texts, other epochs.
+    """Return the columns that may say when, the likeliest first.
 
-    A local clock, beside a column that tells the same in UTC, comes last: it would be taken as UTC.
+    Timestamps come first, then epochs that are named as times, dates and ISO texts, other epochs. A
+    local clock, beside a column that has the instants in UTC, comes last: it would be taken as UTC.
     A day comes after what tells the hour: an event that counts from its day's first instant is
     known before it happened.
     """
@@ -100,8 +100,9 @@ def time_candidates(
 
 
 def _utc_of(column: ColumnFacts, columns: Sequence[ColumnFacts]) -> str | None:
-    """The column that tells the instants of which this one tells the hours of another zone: whose
-    extremes are apart as zones are.
+    """Return the column whose instants in UTC this one has in another zone, or `None`.
+
+    Their extremes differ as time zones do.
     """
     if not column.dtype.is_timestamp() or column.dtype.timezone or not column.known:
         return None
@@ -131,15 +132,17 @@ def _extremes_us(column: ColumnFacts) -> tuple[int, int] | None:
 
 
 def _off_quarter(us: int) -> bool:
-    """Whether it is more than a rounding away from whole quarters of an hour, of which zones are
-    made.
+    """Return whether a time is no whole quarter of an hour, but for rounding.
+
+    Zones differ by whole quarters.
     """
     return (us + ROUNDED_US) % QUARTER_US > 2 * ROUNDED_US
 
 
 def _plausible(column: ColumnFacts) -> bool:
-    """Whether no time of the column is such that a feature over it is refused, as a placeholder for
-    'never'.
+    """Return whether the column has no time that a feature would refuse.
+
+    Such a time is a placeholder for 'never'.
     """
     if column.kind in {
         "whole",
@@ -229,8 +232,10 @@ def _epoch(column: ColumnFacts) -> str | None:
 def key_candidates(
     columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate], readings: Sequence[Reading] = ()
 ) -> list[KeyCandidate]:
-    """The likeliest first: named as keys are, then texts and whole numbers whose values come again,
-    then those that are unique.
+    """Return the columns that may be keys, the likeliest first.
+
+    Those named as keys come first, then texts and whole numbers whose values repeat, then unique
+    ones.
     """
     taken = {t.name for t in times} | {r.name for r in readings if r.form.is_time}
     added = {r.name for r in amounts(columns, readings)}
@@ -265,9 +270,7 @@ def key_candidates(
 
 
 def _adds_up(column: ColumnFacts) -> bool:
-    """Whether the sum of all rows is one that there is: of integers in 64 bits, of decimals in 38
-    digits (rule 11).
-    """
+    """Return whether the sum of all rows fits: integers 64 bits, decimals 38 digits (rule 11)."""
     if column.kind == "float":
         return True
     most = max(abs(column.least), abs(column.most)) * column.known
@@ -275,8 +278,9 @@ def _adds_up(column: ColumnFacts) -> bool:
 
 
 def amounts(columns: Sequence[ColumnFacts], readings: Sequence[Reading]) -> list[Reading]:
-    """Texts that are sure to be numbers and no numbers of things: not named as a key, and not all
-    of them plain digits.
+    """Return the texts that are surely numbers, and amounts rather than identifiers.
+
+    They are not named as a key, and not all of them are plain digits.
     """
     shown = {
         c.name: "".join(str(v) for v in (c.least, c.most, *(v for v, _ in c.top)))

@@ -1,4 +1,4 @@
-"""Facts of a table's columns (nulls, distinct values, extremes), computed by one row of aggregates."""
+"""Facts of a table's columns (nulls, distinct values, extremes), by one row of aggregates."""
 
 from __future__ import annotations
 
@@ -110,9 +110,7 @@ def wanting(dtype: dt.DataType) -> str:
 
 
 def questions(table: ir.Table, names: list[str], engine: Engine) -> dict[str, ir.Value]:
-    """Aggregates over a table, by names of their own: how many rows, and what is asked of each
-    column.
-    """
+    """Return the aggregates of a table by name: the number of rows, and each column's facts."""
     asked: dict[str, ir.Value] = {"rows": table.count()}
     for i, name in enumerate(names):
         for what, value in _questions(table[name], engine).items():

@@ -1,5 +1,6 @@
-"""How a column's values lie: bins of numbers and times by one row of aggregates, the commonest of
-texts and flags.
+"""Distributions of columns: bins of numbers and times, the commonest texts and flags.
+
+One row of aggregates has all bins.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ def binned(columns: Sequence[ColumnFacts], told: Mapping[str, Any]) -> list[Colu
 
 
 def commonest(table: ir.Table, columns: Sequence[ColumnFacts]) -> ir.Table | None:
-    """The commonest values of each text that repeats, by the column's number: most rows first, then
-    by value.
+    """Return the commonest values of each text that repeats, by the column's number.
+
+    Values with most rows come first, then by value; `None` where no text repeats.
     """
     asked = []
     for i, column in enumerate(columns):

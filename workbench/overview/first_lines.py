@@ -1,6 +1,4 @@
-"""The lines of Python that make a source and a group-by of a table, whatever its columns are
-called.
-"""
+"""Lines of Python that define a source and a group-by of a table, whatever its columns' names."""
 
 from __future__ import annotations
 
@@ -45,11 +43,10 @@ def first_lines(
     table: str = TABLE,
     state: KeyCandidate | None = None,
 ) -> list[FirstLines]:
-    """For a table with a key, an event source where there is a time, and an entity source where
-    rows may be states.
+    """Return an event source where there is a time, and an entity source where rows may be states.
 
-    `opened` are lines that go before; `state` is a key of which no day of `snapshot_of` has two
-    rows.
+    A table without a key has neither. `opened` are lines that go before; `state` is a key of which
+    no day of `snapshot_of` has two rows.
     """
     if not keys:
         return []
@@ -100,8 +97,9 @@ def _without_inner(
     Sequence[KeyCandidate],
     KeyCandidate | None,
 ]:
-    """The new names of columns that are called as the plan calls its own, and what was found under
-    them.
+    """Rename columns that are named as the plan's own.
+
+    Returns old names by new ones, and the columns and candidates under their new names.
     """
     taken = {c.name.casefold() for c in columns}
     new: dict[str, str] = {}
@@ -207,8 +205,9 @@ def _nameable(name: str) -> bool:
 
 
 def _named(name: str, op: str, taken: set[str]) -> str:
-    """What names a reduction whose own name could not be a feature's, or would be another's in
-    another case of letters.
+    """Return the `.name(...)` that a reduction needs, or an empty text.
+
+    It needs one where its own name could not be a feature's, or differs from another by case alone.
     """
     own = f"{name}_{op}".casefold()
     if _nameable(name) and IDENTIFIER.fullmatch(name) and own not in taken:

@@ -1,4 +1,4 @@
-"""A table's preview as HTML: a line a column, its shape drawn; first rows; lines to copy."""
+"""A table's preview as HTML: a line for each column with its shape, first rows, lines to copy."""
 
 from __future__ import annotations
 

@@ -54,14 +54,13 @@ READERS = {
 
 @frozen(repr=False)
 class TablePreview:
-    """What `preview` found of a table: text in a terminal, HTML in a notebook, both from the same
-    facts.
+    """The preview of a table: text in a terminal and HTML in a notebook, from the same facts.
 
-    `columns` has a `ColumnFacts` a column, over `looked_at` rows: all of the table, or, where
-    `sampled`, as many of its first as are looked at. `rows` are a few of them as dicts. `times` and
-    `keys` are the columns that may say when and whose, the likeliest first, and `code` is the line
-    of Python to go on with, as `lines` has all of them. `hints` say which texts are numbers or
-    times, and have the line that reads each.
+    `columns` has a `ColumnFacts` for each column, over `looked_at` rows: all of the table, or,
+    where `sampled`, as many of its first as are looked at. `rows` are a few of them as dicts.
+    `times` and `keys` are the columns that may say when and whose, the likeliest first, and `code`
+    is the line of Python to go on with; `lines` has all of them. `hints` say which texts are
+    numbers or times, and have the line that reads each.
     """
 
     title: str
@@ -157,8 +156,9 @@ def _state_key(
     keys: Sequence[KeyCandidate],
     engine: Engine,
 ) -> KeyCandidate | None:
-    """The first of the likeliest keys of which no day has two rows: others are no snapshots' (rule
-    6).
+    """Return the first of the likeliest keys of which no day has two rows, or `None`.
+
+    Keys that have two are not those of snapshots (rule 6).
     """
     if day is None:
         return None
@@ -276,9 +276,7 @@ def _chunks(names: list[str]) -> Iterator[list[str]]:
 def _profiled(
     looked: ir.Table, names: list[str], stored: dict[str, str], engine: Engine
 ) -> Sequence[ColumnFacts]:
-    """Some columns, by an aggregate of what each is, one of where its values lie, and one of its
-    commonest values.
-    """
+    """Return the facts, bins and commonest values of some columns, by three aggregates."""
     columns = facts(
         names,
         dict(looked.schema().items()),
@@ -298,8 +296,9 @@ def _one_row(table: ir.Table, asked: dict[str, ir.Value], engine: Engine) -> dic
 
 
 def _first_rows(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, Any]]:
-    """The first rows: times in microseconds, dates in days, and None of what has no value outside
-    of its engine.
+    """Return the first rows: times in microseconds, dates in days.
+
+    `None` stands for what has no value outside of its engine.
     """
     kinds = {name: kind_of(dtype) for name, dtype in looked.schema().items()}
     asked = {}

@@ -1,6 +1,4 @@
-"""Numbers and times that a table keeps as text: which forms there are, and the Ibis that reads
-each.
-"""
+"""Forms of numbers and times that a table keeps as text, and the Ibis that reads each."""
 
 from __future__ import annotations
 
@@ -59,12 +57,12 @@ NO_BLANK = '.replace(" +", "+").replace(" -", "-")'
 
 @frozen
 class TextForm:
-    """A form of number or time in text: what matches it to the text's end, and the Ibis that reads
-    it, appended to a column.
+    """A form of number or time in text.
 
-    `start` is what all texts of the form begin with, by which the others are left out. `against` is
-    what no text of a column of the form is, since it tells that the others are meant otherwise;
-    `proof` is what one of them has to be, where two forms read the same texts.
+    `pattern` matches it up to the text's end; `then` is the Ibis that reads it, appended to a
+    column. `start` is what all texts of the form begin with; texts that begin otherwise are left
+    out. `against` is what no text of a column of the form is, as it shows that the others mean
+    something else; `proof` is what one of them has to be, where two forms read the same texts.
     """
 
     said: str
@@ -181,8 +179,7 @@ TWINS = {
 
 @frozen
 class Reading:
-    """What a column of text is read as: how many of its texts are of the form, and how many others
-    it is not sure of.
+    """The form by which a column of text is read, with counts of the texts that are of it.
 
     `misread` counts texts that the line would read, or fail at, though they are not of the form;
     `against` those that say that the form is another one, and `unproven` is whether none says that
@@ -263,8 +260,9 @@ def form_of(values: Sequence[str]) -> TextForm | None:
 
 
 def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, ir.Value]:
-    """Counts by which `readings` judges each text column: how many of its texts are of the form,
-    are like it, speak against it or prove it.
+    """Return the counts by which `readings` judges each text column.
+
+    They say how many texts are of the form, are like it, contradict it or prove it.
     """
     asked: dict[str, ir.Value] = {}
     for i, (name, form) in enumerate(forms.items()):

@@ -1,4 +1,4 @@
-"""The point-in-time view: why a value is what it is."""
+"""Previews: features of left rows at a point in time, and why each value is what it is."""
 
 from workbench.previews.preview_view import Preview, preview
 

@@ -1,4 +1,4 @@
-"""What a live preview has asked of its engine, and what it keeps of the answers."""
+"""The engine's answers to a live preview, and which of them are kept."""
 
 from __future__ import annotations
 
@@ -129,9 +129,7 @@ class Queries:
             engine.interrupt()
 
     def close(self) -> None:
-        """Close what was opened for this view: its connections to the warehouse, and the rows
-        beside it.
-        """
+        """Close this view's connections to the warehouse and the local copy of its rows."""
         for engine in (self._behind, self.near.origin):
             engine.leave()
         self.near.con.disconnect()
@@ -145,8 +143,9 @@ class Queries:
         return served(self.service, moment, name, self.published())
 
     def guards(self) -> tuple[Finding, ...]:
-        """What to be warned of, asked once, by a connection of its own, so that it holds up
-        nothing.
+        """Return the guards' findings, which are computed once.
+
+        They have a connection of their own, so that they hold up nothing.
         """
         with self._guarding:
             if self.near.findings is None:
@@ -164,8 +163,9 @@ class Queries:
 
 
 def guarded(near: Nearby, engine: Engine, now: datetime | None = None) -> tuple[Finding, ...]:
-    """What the guards find in what is previewed, on an engine: of a group-by what its sources alone
-    tell.
+    """Return the guards' findings in what is previewed, on an engine.
+
+    Of a group-by, only the guards of its sources are asked.
     """
     asked = GUARDED.get(near.kind)
     return () if asked is None else tuple(asked(near.join, engine, now=now))

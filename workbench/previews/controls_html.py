@@ -1,5 +1,6 @@
-"""The live preview's controls: pager, filters, slider, tabs and hints, as HTML that says what it
-asks for.
+"""Controls of the live preview as HTML: pager, filters, slider, tabs and hints.
+
+Each element carries the request that it sends.
 """
 
 from __future__ import annotations
@@ -74,8 +75,10 @@ def pager(page: Page, state: State) -> Markup:
 
 
 def bar(page: Page, state: State, legend: Markup, badge: Markup) -> Markup:
-    """Filters of features and rows, what the null words mean, whether the values were compared, and
-    the pager.
+    """Draw the bar over the grid.
+
+    It has filters of features and rows, the legend of nulls, the badge of the engines' comparison,
+    and the pager.
     """
     features = tag(
         "input",

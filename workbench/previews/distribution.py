@@ -1,6 +1,4 @@
-"""How a feature is distributed over some rows: what is null, where its values lie, and which come
-most.
-"""
+"""The distribution of a feature over some rows: nulls, range, the commonest values."""
 
 from __future__ import annotations
 

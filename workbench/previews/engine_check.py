@@ -1,6 +1,4 @@
-"""A page's values beside those that the warehouse itself computes of the same rows: rule 11, value
-by value.
-"""
+"""Comparison of a page's values with those that the warehouse computes of its rows (rule 11)."""
 
 from __future__ import annotations
 
@@ -20,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def compared(page: Page) -> Certificate:
-    """The page's left rows by both ways: beside the notebook, from the rows of their keys, and in
-    the warehouse, from its tables.
+    """Compute the page's left rows in two ways, and return the certificate that compares them.
 
-    EngineError where either fails.
+    One way is beside the notebook, from the rows of their keys; the other is in the warehouse, from
+    its tables. Raises EngineError where either fails.
     """
     # a certificate is drawn with the words of this package
     from workbench.training.engine_comparison import (  # noqa: PLC0415

@@ -1,5 +1,6 @@
-"""The key's events around an instant, and the feature recomputed over some of them by the same
-plan.
+"""The key's events around an instant, and the feature recomputed over some of them.
+
+The plan is the one that computes the page.
 """
 
 from __future__ import annotations
@@ -79,8 +80,9 @@ def inputs(feature: Feature) -> frozenset[str]:
 
 
 def arguments(op: ops.Reduction) -> dict[str, ops.Value]:
-    """What a reduction takes of an event: its input (the whole list under each()), a second one,
-    and its filter.
+    """Return what a reduction reads of an event: input, second input and filter, by name.
+
+    Under `each()` the input is the whole list.
     """
     found = {}
     for name, node in zip(op.__argnames__, op.__args__, strict=True):
@@ -343,8 +345,9 @@ class Story:
         return {"events": tuple(made), "leaked": leaked if whole and len(later) < LEAKED else None}
 
     def _before(self, event: dict[str, Any], i: int, n: int) -> dict[str, Any]:
-        """An event at or after the instant, as if it had come just before it, in its place among
-        the others of its kind.
+        """Return an event at or after the instant as if it had come just before it.
+
+        It is event `i` of `n` such events, and keeps its place among them.
         """
         time = self.group_by.events.time
         kind = self.group_by.source.table.schema.to_pyarrow().field(time).type
@@ -361,8 +364,9 @@ class Story:
         }
 
     def _values_of(self, subsets: list[list[dict[str, Any]]]) -> list[Any]:
-        """The feature at the instant over each subset of events: every subset is a key of a small
-        table of its own.
+        """Return the feature at the instant over each subset of events.
+
+        Every subset is a key of a small table, so that one query computes all.
         """
         schema = self.group_by.source.table.schema.to_pyarrow().append(pa.field(CASE, pa.int64()))
         rows = pa.Table.from_pylist(
@@ -429,8 +433,10 @@ class Story:
     def steps(
         self, span: tuple[int, int], times: np.ndarray[Any, Any] | None = None
     ) -> tuple[tuple[int, Any], ...]:
-        """(from, value) over [first, last]: the feature as of every instant at which it may change,
-        or at samples where those are many.
+        """Return (from, value) over [first, last].
+
+        The feature is computed as of every instant at which it may change, or at samples where
+        those are many.
         """
         first, last = span
         window = self.feature.window
@@ -450,8 +456,10 @@ class Story:
         )
 
     def change(self, direction: int, times: np.ndarray[Any, Any]) -> int | None:
-        """The nearest instant after `at`, or before it, from which the value is another, of the
-        LOOKED next ones that may be; None if there is none.
+        """Return the nearest instant after `at`, or before it, from which the value is another.
+
+        Only the nearest LOOKED instants at which it may change are tried; `None` if it changes at
+        none.
         """
         may = np.unique(np.concatenate(self._changes(times))) if len(times) else times
         asked = (
@@ -493,8 +501,9 @@ class Story:
         return self.engine.fetch(near.select(t=time).limit(MOST_CHANGES + 1))["t"].to_pylist()
 
     def _changes(self, time: Any) -> list[Any]:
-        """When an event enters, and when it leaves: the first instants of another value (rules 2 to
-        4); of one time or an array of them.
+        """Return the first instants of another value: when an event enters, and when it leaves.
+
+        Rules 2 to 4 say when. It takes one time or an array of times.
         """
         window = self.feature.window
         if self.group_by.accuracy == "snapshot":

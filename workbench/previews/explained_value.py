@@ -1,6 +1,4 @@
-"""What stands behind one value: the key's events, which of them count, and the value at every other
-time.
-"""
+"""The explanation of one value: the key's events, which of them count, and the value over time."""
 
 from __future__ import annotations
 
@@ -54,8 +52,9 @@ class Moment:
         return isinstance(self.part.group_by.source, EventSource)
 
     def change(self, direction: int) -> int | None:
-        """The nearest instant at which the value becomes another one, after `at` (1) or before it
-        (-1), in all of the key's history.
+        """Return the nearest instant at which the value changes, after `at` (1) or before it (-1).
+
+        All of the key's history is searched; `None` where there is no such instant.
         """
         if self.story is not None and self.times is not None:
             self.story.page.at_hand()
@@ -89,8 +88,9 @@ class Moment:
 
 
 def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) -> Moment:
-    """What stands behind the feature `name` of one row of a page, as of the row's time or another,
-    in microseconds.
+    """Explain the feature `name` of one row of a page.
+
+    It is as of the row's time, or as of `at`, in microseconds.
     """
     page.at_hand()
     if at is not None:

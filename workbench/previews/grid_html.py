@@ -1,4 +1,4 @@
-"""The grid of a preview: left rows by features, each null with its word.
+"""The grid of a preview: left rows by features, each null with its reason in a word.
 
 Cells can be chosen where the page is live.
 """
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 
 def _groups(page: Page) -> Iterator[tuple[str, list[tuple[str, Feature]]]]:
-    """The features under the group-by they come from, with the name that stands in the column's
-    head.
-    """
+    """Yield each group-by with its features and the names of their columns."""
     for part in page.join.parts:
         yield part.head, [(f"{part.head}_{f.name}", f) for f in part.group_by.outputs]
     if page.join.derivations:

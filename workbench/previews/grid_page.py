@@ -1,4 +1,4 @@
-"""A page of left rows with their features, and why each null is one."""
+"""A page of left rows with their features, and the reason for each null."""
 
 from __future__ import annotations
 
@@ -178,8 +178,9 @@ def _shape(join: Join) -> tuple[Any, ...]:
 
 
 def _part(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
-    """The question of a part's features alone: the same as within the join, and written anew only
-    where the part is another.
+    """Return the query of one part's features, with what its cached SQL depends on.
+
+    It is the query within the join, and is written anew only where the part is another.
     """
 
     def asked() -> ir.Table:
@@ -192,8 +193,9 @@ def _part(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.T
 
 
 def _whole(near: Nearby) -> tuple[Join, Any, Callable[[], ir.Table]]:
-    """The question of the rows with the features of all parts, which are there, and the derivations
-    over them.
+    """Return the query of the rows with all features, with what its cached SQL depends on.
+
+    The parts' features are read from local tables; derivations are computed over them.
     """
 
     def asked() -> ir.Table:
@@ -262,8 +264,10 @@ def _states(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir
 
 
 def _stated(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> ir.Table:
-    """By row: how many rows of a day the key has, how many of them had ended by then, when the last
-    of these did, and which snapshot was in force.
+    """Return, by row number, what the key's snapshots are.
+
+    Columns are the number of its rows, how many of them had ended by the row's instant, when the
+    last of these ended, and which snapshot was in force.
     """
     rows = EntityRows(part.group_by, engine)
     mine = rows.table.select(**rows.keys(rows.table), **rows.ended(rows.table))

@@ -1,5 +1,6 @@
-"""A group-by, or a reduction that has no name yet, looked at for a sample of its keys: each with
-its whole history, as of one time.
+"""A group-by, or a reduction without a name yet, previewed for a sample of its keys.
+
+Each key has its whole history, as of one time.
 """
 
 from __future__ import annotations
@@ -39,11 +40,10 @@ ANY_DAY_US = 946_684_800_000_000  # 2000-01-01, for a table that holds at all ti
 
 
 def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any, spans: Any = ()) -> GroupBy:
-    """A group-by of aggregations or bare reductions: the keys and source of another, or of the
-    table that they are over.
+    """Return a group-by of aggregations or bare reductions.
 
-    A reduction that is more than one of a plain column is called `value`, `value_2`, ... until it
-    has a name.
+    Its keys and source are those of `of`, or of the table that the reductions are over. A reduction
+    that is more than one of a plain column is called `value`, `value_2`, ... until it has a name.
     """
     some = [_named(one, i, spans) for i, one in enumerate(flat(what))]
     if isinstance(of, GroupBy):
@@ -137,8 +137,9 @@ def sampled(
 
 
 def _newest(group_by: GroupBy, engine: Engine, table: ir.Table) -> int:
-    """The first instant at which everything in the source is known: after its newest event, or the
-    end of its newest day.
+    """Return the first instant at which everything in the source is known.
+
+    That is after its newest event, or the end of its newest day.
     """
     if isinstance(group_by.source, EntitySource):
         ends = EntityRows(group_by, engine).ended(table)

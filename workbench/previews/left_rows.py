@@ -1,4 +1,4 @@
-"""The left rows of a preview: counted once, filtered, and a block of pages at a time in one order."""
+"""The left rows of a preview: counted once, filtered, and read in blocks of pages in one order."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Left:
         ).drop(ROW)
 
     def _alone(self, wanted: Wanted) -> pa.Table:
-        """One row of a key at a time, nothing else in it; by default the newest time of the left."""
+        """Return one row with only a key and a time, by default the newest time of the left."""
         schema, time = self.join.left.table.schema.to_pyarrow(), self.join.left.time
         given = dict(wanted.key or ())
         values = dict.fromkeys(schema.names) | given

@@ -1,5 +1,6 @@
-"""The rows of a page's keys, brought into an embedded DuckDB: one scan a table, after which every
-look at them is instant.
+"""A local copy, in an embedded DuckDB, of the source rows of a page's keys.
+
+It takes one scan of each table, after which every query of these keys is instant.
 
 Definitions are the same on every engine (rule 11), and a source is row-wise (rule 7): over all rows
 of some keys, and the days of all snapshots, they give these keys what they give over the whole
@@ -54,8 +55,9 @@ log = logging.getLogger(__name__)
 
 
 class Nearby:
-    """A join's sources for some keys at a time, in tables of the same names as where they come
-    from; `engine` has them.
+    """A join's sources for some keys at a time, copied to tables of the original names.
+
+    `engine` runs queries over them.
     """
 
     def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
@@ -116,8 +118,9 @@ class Nearby:
             self._checked |= sources
 
     def pages(self, size: int) -> int:
-        """How many pages of so many left rows to bring at once: one at first, and then those ahead
-        as well, as far as there is room.
+        """Return for how many pages of `size` left rows to copy the source rows at once.
+
+        It is one at first, and then also those ahead, as far as there is room.
         """
         return (
             1
@@ -126,11 +129,11 @@ class Nearby:
         )
 
     def bring(self, rows: pa.Table, meanwhile: Callable[[], None] = lambda: None) -> Engine:
-        """The engine to ask for these left rows: this one, or where the tables are if they cannot
-        be brought.
+        """Copy the source rows of these left rows, and return the engine to query for them.
 
-        Sources are checked and scanned by a thread, while this one does something else: the engine
-        needs no Python, and Ibis needs nothing else. DefinitionError for data that contradict the
+        It is the local engine, or the tables' own if their rows cannot be copied. Sources are
+        checked and scanned by a thread while this one calls `meanwhile`: the engine needs no
+        Python, and Ibis needs nothing else. DefinitionError for data that contradict the
         definition.
         """
         try:
@@ -239,8 +242,10 @@ class Nearby:
         con.unregister("_fw_brought")
 
     def _typed(self, name: str, schema: ibis.Schema) -> str:
-        """Rows that are held under a name, with the types that Arrow has as text, and clock times,
-        which Arrow has in nanoseconds.
+        """Write the query of the rows registered under a name, in the types of the schema.
+
+        Clock times and the types that Arrow holds as text are cast; Arrow has clock times in
+        nanoseconds.
         """
         to = self.con.compiler.type_mapper.to_string
         replaced = ", ".join(
@@ -254,8 +259,9 @@ class Nearby:
         )
 
     def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
-        """A row without a key for every snapshot of the whole table, since one without the key is
-        in force too (rule 6).
+        """Return a row without a key for every snapshot of the whole table.
+
+        A snapshot that lacks the key is in force too (rule 6).
         """
         node = inline(ops.Field(group_by.entity.table, group_by.entity.snapshot))
         columns = tuple(sorted({f.name for f in node.find(ops.Field)}))
@@ -312,8 +318,10 @@ class Nearby:
     def statement(
         self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]
     ) -> tuple[str, ibis.Schema]:
-        """An expression that follows from a definition and a key alone, as SQL: written once,
-        though what it reads may be other rows by then.
+        """Return an expression as SQL, with its columns; written once for a definition and a key.
+
+        The expression follows from these alone, though the rows that it reads may be others by
+        then.
         """
         mine = self._identity(of)
 
@@ -356,7 +364,7 @@ def columns(schema: ibis.Schema) -> pa.Schema:
 
 @frozen
 class Asked:
-    """What of one table some left rows need: for each part that reads it, the values of each key."""
+    """The needs of some left rows of one table: for each part that reads it, each key's values."""
 
     wanted: tuple[tuple[JoinPart, list[list[Any]]], ...]
 

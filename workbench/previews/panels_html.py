@@ -1,6 +1,4 @@
-"""What explains a value further: its steps as rows, its SQL, its lineage, what a leak would make of
-it, and what is served.
-"""
+"""Panels that explain a value: steps, SQL, lineage, the effect of a leak, the served value."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A preview as HTML: the grid, one value, its timeline and its events.
 
-Complete without script, with controls where it is live.
+It is complete without scripts, and has controls where it is live.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What a live preview answers: each request changes the state, asks the engine, and draws the parts
-that differ.
-"""
+"""The session of a live preview: a request changes the state, and changed parts are redrawn."""
 
 from __future__ import annotations
 

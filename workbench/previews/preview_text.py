@@ -1,6 +1,4 @@
-"""A preview as text: the same facts as the page, for a terminal and for whoever cannot see the
-drawing.
-"""
+"""A preview as text, with the facts of the page, for terminals and for screen readers."""
 
 from __future__ import annotations
 
@@ -135,8 +133,9 @@ def _maybe(value: Any, told: bool) -> str:  # noqa: FBT001 whether there is a va
 
 
 def _timeline(moment: Moment) -> list[str]:
-    """One line of marks over one line of the window: solid counts, dots are too old, hollow is at
-    or after t.
+    """Draw one line of marks over one line of the window.
+
+    A solid mark counts, a dot is too old, a hollow one is at or after t.
     """
     first = min(
         [e.time for e in moment.events] + ([moment.start] if moment.start is not None else [])

@@ -69,8 +69,9 @@ class Preview:
 
     @property
     def guards(self) -> tuple[Finding, ...]:
-        """What in the data makes training see what serving will not, of a group-by what its source
-        alone tells; two scans of each source, the first time.
+        """What in the data makes training see what serving will not.
+
+        Of a group-by, only its source's own findings. The first access scans each source twice.
         """
         near = self.page.near
         if near.findings is None:
@@ -263,9 +264,7 @@ def feature_preview(
 
 
 def _is_table(what: Any) -> bool:
-    """Whether what is to be previewed is a table, a data frame or the path of a file, and no
-    definition.
-    """
+    """Return whether a preview is of a table, a data frame or a file, not of a definition."""
     rows = not isinstance(what, ir.Expr | Deferred | Join | GroupBy) and (
         hasattr(what, "column_names") or hasattr(what, "iloc") or hasattr(what, "__dataframe__")
     )
@@ -273,8 +272,9 @@ def _is_table(what: Any) -> bool:
 
 
 def _refuse_options(**given: Any) -> None:
-    """Refuse options of a preview of features, such as `row=`, for a table: DefinitionError names
-    the first that is given.
+    """Refuse options that only a preview of features takes, such as `row=`, for a table.
+
+    The DefinitionError names the first that is given.
     """
     said = next((name for name, value in given.items() if value is not None), None)
     if said is not None:
@@ -317,8 +317,9 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
 
 
 def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:
-    """The cell that was asked for, or the first that teaches something: a windowed value that is
-    there.
+    """Return the requested cell, or else the first that teaches something.
+
+    That is a windowed value which is neither null nor 0.
     """
     if row is not None and not 0 <= row < len(found.rows):
         message = f"{found.join.name} has no row {row + found.first + 1}: it has {found.total}"

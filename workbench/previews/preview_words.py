@@ -1,4 +1,4 @@
-"""How a preview writes values and times: one form for the page and the terminal."""
+"""Values and times in a preview's form, for the page and for the terminal."""
 
 from __future__ import annotations
 

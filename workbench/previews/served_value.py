@@ -1,6 +1,4 @@
-"""The served value beside the offline one: asked of the store for the same key and time, and
-compared by rule 11.
-"""
+"""The served value beside the offline one, for one key and time, compared by rule 11."""
 
 from __future__ import annotations
 
@@ -48,8 +46,9 @@ class Service:
     kind: str = "Join"  # a group-by alone is looked at through a join of its name
 
     def state(self) -> str:
-        """`published`, `not published`, or `published otherwise`: under this name with another
-        definition.
+        """Return `published`, `not published`, or `published otherwise`.
+
+        Published otherwise means another definition under this name.
         """
         from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 

@@ -1,5 +1,6 @@
-"""SQL by what it is written from, for all previews of a process: Ibis takes longer to write it than
-DuckDB to run it.
+"""A cache of SQL for all previews of a process.
+
+Ibis takes longer to write the SQL than DuckDB takes to run it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ LOCK = threading.Lock()
 
 
 def identity(definition: GroupBy | Join) -> Hashable | None:
-    """What the SQL of a definition depends on: its meaning, and its tables and expressions as they
-    are written; None where a connection has to be told of something first.
+    """Return what a definition's SQL depends on: its meaning, tables and expressions.
+
+    `None` where a connection must register something first.
     """
     nodes = tuple(_nodes(definition))
     return (
@@ -55,7 +57,7 @@ def _nodes(definition: GroupBy | Join) -> Iterable[ops.Node]:
 
 
 def written(key: Hashable, write: Callable[[], tuple[str, ibis.Schema]]) -> tuple[str, ibis.Schema]:
-    """A statement and its columns, written at most once for a key while it is among the last KEPT."""
+    """Return a key's statement and its columns, written once while among the last KEPT."""
     with LOCK:
         if key in STATEMENTS:
             STATEMENTS.move_to_end(key)

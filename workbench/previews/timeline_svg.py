@@ -1,6 +1,4 @@
-"""The timeline as SVG: the key's events, the window, and the value at every instant, on one time
-axis.
-"""
+"""The timeline as SVG: the key's events, the window, and the value over one axis of time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a live preview shows, as one frozen value, and how each request of the page changes it.
+"""The state of a live preview as one frozen value, and how each request of the page changes it.
 
-No engine, no widget.
+It knows no engine and no widget.
 """
 
 from __future__ import annotations
