@@ -1,4 +1,4 @@
-"""The README's pictures, taken of the real thing: a notebook in JupyterLab, light and dark."""
+"""The README's pictures, taken of a real notebook in JupyterLab, light and dark."""
 
 from __future__ import annotations
 

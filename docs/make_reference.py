@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the docstrings of every public name."""
+"""The writer of docs/reference.md, from the docstrings of every public name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the notebooks and keeps their outputs, without what differs from run to run."""
+"""The runner of the notebooks: keeps their outputs, without what differs from run to run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a store has: its entries, how they are found, and how they are shown."""
+"""The catalog of a store: its entries, the search for them, and how they are shown."""

@@ -1,4 +1,4 @@
-"""One thing that a store has: what it is, what it came of, who uses it, and how it stands."""
+"""Entries of the catalog: what each is, its lineage, who uses it, and its status."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ RECENT = timedelta(days=2)  # ago that a monitor's pass still says how a name st
 
 @frozen
 class Status:
-    """How an entry stands, in a word and a sentence: `alert`, `stale`, `watch`, `not judged`,
-    `new`, `fresh`, `ok` or `retired`.
+    """An entry's status, in a word and a sentence.
 
-    `fresh` says that its uploads, facts, topics and checks are well, which a store knows by itself;
-    `ok` that a monitor's last pass, of the last two days, judged all that it looked at, and found
+    The word is `alert`, `stale`, `watch`, `not judged`, `new`, `fresh`, `ok` or `retired`. `fresh`
+    says that its uploads, facts, topics and checks are well, which a store knows by itself; `ok`
+    that a monitor's last pass, of the last two days, judged all that it looked at, and found
     nothing.
     """
 
@@ -61,10 +61,10 @@ class Status:
 
 @frozen
 class Edition:
-    """One definition that was published: its number and hash, when it was made, and since when it
-    is served or until when it was.
+    """One published definition: its number, its hash, and when it was made and served.
 
-    `changes` says what differs from the one before; `plan` is what was stored.
+    `since` and `until` are when serving began and ended. `changes` says what differs from the
+    edition before; `plan` is what was stored.
     """
 
     number: int
@@ -79,8 +79,10 @@ class Edition:
 
 @frozen
 class Described:
-    """A feature as the catalog shows it: its name in answers, its type, its window in words, its
-    expression, and its group-by, if a join has it from one.
+    """A feature as the catalog shows it.
+
+    It has its name in answers, its type, its window in words, its expression, and its group-by if a
+    join has it from one.
     """
 
     name: str
@@ -93,8 +95,9 @@ class Described:
 
 @frozen
 class Fact:
-    """When the newest fact of a group-by happened, how long ago, what time between facts is usual,
-    and its longest window; `empty` where it has none.
+    """The age of a group-by's newest fact, beside the usual age and the longest window.
+
+    `empty` says that it has no fact.
     """
 
     group_by: str
@@ -272,8 +275,10 @@ class Entry:
 
     @property
     def lag(self) -> timedelta | None:
-        """From Kafka's append of a batch's newest message to where it could be fetched: the p99 of
-        the batches of the last six hours, of the slowest group-by; none where nothing streamed.
+        """The time from Kafka's append of a batch's newest message to where it can be fetched.
+
+        It is the p99 of the batches of the last six hours, of the slowest group-by; `None` where
+        nothing streamed.
         """
         found = [s.lag for s in self.states if s.lag is not None]
         return timedelta(microseconds=max(found)) if found else None

@@ -1,6 +1,6 @@
 """The catalog as HTML: a list, the chosen entry beside it, and every other entry folded below.
 
-Complete without script.
+It is complete without scripts.
 """
 
 from __future__ import annotations
@@ -46,11 +46,10 @@ def html(
     *,
     live: bool = False,
 ) -> Markup:
-    """The whole catalog: what matches a query, a kind and an owner, with one entry chosen, by
-    default the first.
+    """Draw the catalog: what matches a query, a kind and an owner, with one entry chosen.
 
-    Static, every other entry's detail is folded below; `live`, there are controls and key hints,
-    which a widget answers.
+    The default choice is the first. Static, every other entry's detail is folded below; `live`,
+    there are controls and key hints, which a widget answers.
     """
     found = matches(catalog, query, kind, owner)
     head = tag(
@@ -108,7 +107,7 @@ def shelves(
     live: bool,
     panel: Markup | None = None,
 ) -> Markup:
-    """The list and the chosen entry beside it, with a panel of what is served where there is one."""
+    """Draw the list and the chosen entry beside it, with the panel of served values if any."""
     if not catalog.total:
         return tag("p", catalog_text.EMPTY, class_="empty")
     if not found:
@@ -291,7 +290,7 @@ def _below(match: Match, words: Sequence[str]) -> list[Markup | str]:
 
 
 def _shared(match: Match) -> str:
-    """The features that were found, in short: their group-by, if it is one, or the first of them."""
+    """Name the features that were found, in short: by their group-by if it is one, or the first."""
     first, *others = match.features
     heads = {
         f.name[: -len(f.feature)] for f in match.entry.features if f.name in set(match.features)

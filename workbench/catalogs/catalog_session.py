@@ -1,4 +1,4 @@
-"""What a live catalog answers: searches, the chosen entry, and what is served for a key of it."""
+"""The session of a live catalog: searches, the chosen entry, what is served for its keys."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Shelf:
-    """What is looked at: the words, kind and owner that are searched for, the entry, its key, and
-    the feature to explain.
-    """
+    """The state of a live catalog: search words, kind, owner, entry, key, explained feature."""
 
     query: str = ""
     kind: str | None = None

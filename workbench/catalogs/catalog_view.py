@@ -79,8 +79,9 @@ class Catalog(Mapping[str, Entry]):
         return list(self)
 
     def search(self, words: str) -> Catalog:
-        """The entries that have every one of these words, in any case: in a name, feature, owner,
-        tag, description, key, table or topic.
+        """Return the entries that have every one of these words, in any case.
+
+        A word may be in a name, feature, owner, tag, description, key, table or topic.
         """
         return evolve(
             self,
@@ -160,8 +161,9 @@ def _row(entry: Entry) -> dict[str, Any]:
 def matches(
     catalog: Catalog, words: str, kind: str | None = None, owner: str | None = None
 ) -> list[Match]:
-    """The entries that have every word, of a kind and an owner if these are given, each with the
-    features that have one.
+    """Return the entries that have every word, each with the features that have one.
+
+    A kind and an owner, if given, must be the entry's.
     """
     wanted = words.casefold().split()
     found = []
@@ -198,20 +200,18 @@ def matches(
 def catalog(
     store: Store, *, now: At = None, definitions: Iterable[Any] = (), on: BaseBackend | None = None
 ) -> Catalog:
-    """Everything that a store serves, stores or has served: owner, features, freshness, use,
-    versions and lineage.
+    """List what a store serves, stores or has served: owner, freshness, use, versions, lineage.
 
     Parameters
     ----------
     store
-        Which is asked in nine statements, whatever it has.
+        The store to list, by nine statements, whatever it has.
     now
-        As of when ages are told, UTC; by default now. What was published later is shown all the
-        same.
+        The time up to which ages are counted, UTC; by default now. What was published later is
+        shown all the same.
     definitions
         Group-bys, joins, or modules that have some: in a live page an entry of their name can be
-        previewed. What the
-        notebook's own cells have is looked through too.
+        previewed. Definitions in the notebook's own cells are found too.
     on
         The connection that has their tables, where these are unbound; by default the notebook's
         own, if it has one.
@@ -246,9 +246,7 @@ def catalog(
 
 
 def entries(found: Inventory, now: datetime) -> tuple[Entry, ...]:
-    """What the store has: what is fetched by its name, then what is stored for it, then what is
-    served no more.
-    """
+    """Return the store's entries: published ones, those stored for them, then retired ones."""
     named: dict[str, list[Listed]] = {}
     for version in found.versions:
         named.setdefault(version.name, []).append(version)
@@ -363,8 +361,9 @@ def _editions(found: Inventory, versions: list[Listed]) -> tuple[Edition, ...]:
 
 
 def _within(found: Inventory, name: str, served: str) -> tuple[Edition, ...]:
-    """Of a group-by that is stored for joins, newest first: one a definition, counted in the order
-    in which they came.
+    """Return the editions of a group-by that is stored for joins, newest first.
+
+    There is one for each definition, counted in the order in which they were published.
     """
     made: dict[str, tuple[Listed, Plan]] = {}
     for version in found.versions:

@@ -1,6 +1,4 @@
-"""Where an entry's values come from and where they go: tables and topics, group-bys, joins, drawn
-in layers.
-"""
+"""An entry's lineage as SVG: tables and topics, group-bys and joins, in layers."""
 
 from __future__ import annotations
 

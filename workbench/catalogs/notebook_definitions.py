@@ -1,4 +1,4 @@
-"""Definitions of entries: those that were given, and those that the notebook's cells have.
+"""Definitions of entries: those that were given, and those in the notebook's cells.
 
 A store keeps SQL, and a preview needs the expressions.
 """
@@ -63,10 +63,10 @@ def held(name: str, hash_: str) -> GroupBy | Join | None:
 def connection(
     definition: GroupBy | Join, on: BaseBackend | None, cells: dict[str, Any]
 ) -> BaseBackend:
-    """Where a definition's tables are: `on`, else where they are bound, else the one connection
-    that the notebook's cells have.
+    """Return the connection that has a definition's tables.
 
-    Raises RefusedError where that is not known.
+    It is `on`, else where they are bound, else the one connection in the notebook's cells. Raises
+    RefusedError where that is not known.
     """
     bound = (
         connections(definition)

@@ -1,4 +1,4 @@
-"""What a store serves for one key: values, the parts' statuses, and the events behind one feature."""
+"""What a store serves for one key: values, the parts' statuses, the events behind a feature."""
 
 from __future__ import annotations
 

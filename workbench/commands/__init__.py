@@ -1,1 +1,1 @@
-"""The `workbench` command, and what notebooks have of it."""
+"""The `workbench` command, and the cell magic that notebooks have of it."""

@@ -1,5 +1,6 @@
-"""The cell magic `%%feature_set`: a cell that defines a group-by or a join is run, shown, and
-published if asked for.
+"""The cell magic `%%feature_set`: runs a cell that defines a group-by or a join, and shows it.
+
+With an option it publishes the definition too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What FILE:NAME or package.module:NAME says on a command line: a definition in a Python file or a
-module.
-"""
+"""References to definitions on a command line: FILE:NAME or package.module:NAME."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Place:
-    """A module's dotted name, the folder that it is found from, and its file, where one was named."""
+    """A module's dotted name, the folder it is imported from, and its file if one was named."""
 
     name: str
     root: Path
@@ -102,8 +100,9 @@ def _placed(where: str, reference: str) -> Place:
 
 
 def _of_file(path: Path) -> Place:
-    """A file as a module: of the package that its folders are, or as far up as its relative imports
-    go.
+    """Find a file's module name.
+
+    It is in the package of the file's folders, or as high as its relative imports reach.
     """
     found = path.resolve()
     above = 0
@@ -122,7 +121,7 @@ def _of_file(path: Path) -> Place:
 
 
 def _relative(path: Path) -> int:
-    """How many folders up a file's relative imports reach; 0 where it has none, or cannot be read."""
+    """Return how many folders up a file's relative imports reach; 0 if none or unreadable."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # told where it is loaded
@@ -170,9 +169,7 @@ def _run(name: str, file: Path) -> ModuleType:
 
 
 def _refuse_shadowed(place: Place) -> None:
-    """DefinitionError where the package's name is that of another one, which would be imported in
-    its place.
-    """
+    """Raise DefinitionError where another package of the file's package name would be imported."""
     top = place.name.partition(".")[0]
     there = sys.modules.get(top)
     if place.file is None or there is None:
@@ -188,8 +185,9 @@ def _refuse_shadowed(place: Place) -> None:
 
 
 def _failed(place: Place, error: BaseException) -> DefinitionError:
-    """What to raise of what a file raised: why, and at which line of it, or of what it imports
-    beside it.
+    """Return the error to raise for what a file raised.
+
+    It says why, and at which line of the file or of what it imports beside it.
     """
     frames = [
         (f.filename, f.lineno)

@@ -1,4 +1,4 @@
-"""The command `quickstart`: the main job, end to end, on a generated shop."""
+"""The command `quickstart`: from definitions to served values, on a generated shop."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ SHOWN = 3
 
 
 def quickstart(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """The main job, end to end: a point-in-time correct training set from four definitions, and the
-    same numbers served.
+    """Compute a training set from four definitions, and serve the same numbers.
 
-    The tables are a generated shop, or those of the folder that WORKBENCH_DATA names.
+    This is the main job, end to end, and point-in-time correct. The tables are a generated shop, or
+    those of the folder that WORKBENCH_DATA names.
     """
     parser.add_argument(
         "--data",
@@ -112,8 +112,10 @@ def _serve(
     console: Console,
     kafka: str | None,
 ) -> str | None:
-    """Publish the join, fetch for some users, hold every checkout's fetch against its row, and
-    stream an event where there is a broker; as of when, or none where nothing is served.
+    """Publish the join, fetch for some users, and compare every checkout's fetch with its row.
+
+    Where there is a broker, an event is streamed too. Returns the time that values are as of, or
+    `None` where nothing is served.
     """
     if find_spec("psycopg") is None or find_spec("sqlalchemy") is None:
         console.print(

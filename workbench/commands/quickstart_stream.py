@@ -1,4 +1,4 @@
-"""The quickstart's last step: an event on a topic is in the next fetch."""
+"""The quickstart's last step: an event on a topic shows in the next fetch."""
 
 from __future__ import annotations
 

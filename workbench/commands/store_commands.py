@@ -1,6 +1,4 @@
-"""The commands of the online store: `publish`, `upload`, `fetch`, `history`, `rollback`,
-`unpublish`.
-"""
+"""Commands of the online store: publish, upload, fetch, history, rollback and unpublish."""
 
 from __future__ import annotations
 
@@ -124,8 +122,7 @@ def _needed(options: Namespace) -> Any:
 
 
 def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Check a group-by or join against its data, show what would change, and with --confirm serve
-    it.
+    """Check a group-by or join against its data, show what would change, and --confirm to serve it.
 
     A changed definition under a published name is refused with the difference.
     """
@@ -270,7 +267,7 @@ def drawn(table: Table) -> str:
 
 
 def rollback(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Serve an earlier version again: its history is uploaded, and it takes over when that is done."""
+    """Serve an earlier version again, after its history is uploaded."""
     _name(parser)
     parser.add_argument(
         "--version", metavar="N", type=int, required=True, help="a number of `workbench history`"

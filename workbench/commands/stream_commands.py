@@ -1,6 +1,4 @@
-"""The commands `stream` and `dead-letters`: events from Kafka into the online store, and what could
-not be read of them.
-"""
+"""The commands `stream` and `dead-letters`: events from Kafka, and messages that failed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of features: a few events, the values that must come of them, on every path."""
+"""Tests of features: a few events, and the values that every path must compute from them."""

@@ -1,6 +1,4 @@
-"""What a check found: one line where all paths agree, else what was expected, what came, and the
-timeline that says why.
-"""
+"""The report of a check: one line where all paths agree, else each difference's timeline."""
 
 from __future__ import annotations
 
@@ -36,8 +34,9 @@ SHOWN = 3  # values that are drawn; all are counted
 
 @frozen
 class Mismatch:
-    """A value that some path gives otherwise than it is expected: the case's number from 0, the
-    feature, and what each path gave.
+    """A value that some path computes otherwise than expected.
+
+    It has the case's number from 0, the feature, and what each path gave.
     """
 
     case: int

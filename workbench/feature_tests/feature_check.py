@@ -1,5 +1,6 @@
-"""Tests of features in a cell or under pytest: some events, a time, and what the feature is there,
-by every path.
+"""`check`: a test of a feature in a cell or under pytest.
+
+It takes some events, a time, and the feature's expected value there, on every path.
 """
 
 from __future__ import annotations
@@ -33,12 +34,11 @@ def check(
     key: Any = None,
     engines: Sequence[str | BaseBackend] | None = None,
 ) -> Checked:
-    """Hold a group-by to what it should give for a few events: on every engine at hand, by each of
-    its plans, and online.
+    """Check a group-by's values for a few events on every available engine and path.
 
-    Nothing of the group-by's own tables is read, and no store of yours is written. In a notebook
-    the answer is shown, and a failure drawn; under pytest a failure is an AssertionError whose
-    message is the drawing.
+    Paths are each engine's plans, and the online store. Nothing of the group-by's own tables is
+    read, and no store of yours is written. In a notebook the answer is shown, and a failure drawn;
+    under pytest a failure is an AssertionError whose message is the drawing.
 
     Parameters
     ----------
@@ -46,9 +46,8 @@ def check(
         The definition, of events or of an entity.
     events
         Rows of the table that its source reads, before its own filters and projections, as dicts:
-        of an entity, its
-        snapshots' rows. A column that is left out is null. Times are datetimes or ISO text, UTC
-        unless they say otherwise.
+        of an entity, its snapshots' rows. A column that is left out is null. Times are datetimes or
+        ISO text, UTC unless they say otherwise.
     at
         As of when, or a list of times.
     expect
@@ -59,19 +58,15 @@ def check(
         one key.
     engines
         Names, of "duckdb", "postgres", "spark", "online", or Ibis connections. By default the names
-        in the environment's
-        WORKBENCH_ENGINES, else DuckDB, the store where its extra is installed, and Spark where a
-        session is active.
-        "online" publishes into a database of the check's own, on an embedded Postgres in
-        `.workbench/checks`: half of the
-        events come by an upload and half as messages, written and read as the topic's are, and then
-        all by the next
-        upload and each as a message (of a source without a topic, all by an upload); the answers
-        are fetched.
+        in the environment's WORKBENCH_ENGINES, else DuckDB, the store where its extra is installed,
+        and Spark where a session is active. "online" publishes into a database of the check's own,
+        on an embedded Postgres in `.workbench/checks`: half of the events come by an upload and
+        half as messages, written and read as the topic's are, and then all by the next upload and
+        each as a message (of a source without a topic, all by an upload); the answers are fetched.
 
     Values are equal by semantics rule 11. Returns a `Checked`. Raises CheckError, an
     AssertionError, where a value is not what is expected, and DefinitionError for what cannot be
-    asked.
+    checked.
     """
     given = example(group_by, events, key, at, expect)
     with ExitStack() as opened:

@@ -1,5 +1,6 @@
-"""What a check is told, in the types of its group-by: events as rows of the base table, and cases:
-a key, a time, what is expected.
+"""A check's input in the types of its group-by: events as rows of the base table, and cases.
+
+A case is a key, a time and the expected values.
 """
 
 from __future__ import annotations
@@ -203,8 +204,9 @@ def _made_anew(group_by: GroupBy, name: str, dtype: dt.DataType) -> str:
 
 
 def value(given: Any, dtype: dt.DataType, what: str) -> Any:
-    """A value as Python has those of its type: times may be ISO text, decimals text or whole
-    numbers, floats whole numbers.
+    """Return a value as Python has those of its type.
+
+    Times may be given as ISO text, decimals as text or whole numbers, floats as whole numbers.
     """
     if given is None:
         return None

@@ -1,5 +1,6 @@
-"""A store of a check's own: a database of this process on a server in `.workbench/checks`, in which
-nothing of anyone's is.
+"""The temporary store of a check: a database of this process on a server in `.workbench/checks`.
+
+It holds nothing but the check's data.
 """
 
 from __future__ import annotations
@@ -139,10 +140,11 @@ def address() -> dict[str, Any]:
 
 
 def served(example: Example) -> list[tuple[str, Callable[[Example], Rows]]]:
-    """What a store answers: of events that came half by an upload and half as messages, and after
-    the next upload of all; without a topic, by uploads alone.
+    """Return the paths by which a store answers, each with its name.
 
-    DefinitionError where the group-by cannot be served.
+    One has half of the events by an upload and half as messages, another then uploads all of them;
+    without a topic, events come by uploads alone. DefinitionError where the group-by cannot be
+    served.
     """
     group_by = over(example.group_by, ibis.table(example.events.schema, name=ROWS))
     plan = plan_of(group_by)
@@ -201,8 +203,10 @@ def _row(answer: Any) -> dict[str, Any]:
 
 
 def _halves(events: pa.Table, plan: GroupByPlan) -> tuple[pa.Table, pa.Table]:
-    """Every other event; those that messages do not tell apart stay together, since without an id
-    they count once where each side saw one of them (rule 21).
+    """Split the events into every other one and the rest.
+
+    Events whose messages are equal stay together: without an id they would count once where each
+    side had one of them (rule 21).
     """
     rows = [repr(row) for row in _told(plan, events).to_pylist()]
     places = {row: i for i, row in enumerate(dict.fromkeys(rows))}
@@ -230,8 +234,9 @@ def _told(plan: GroupByPlan, events: pa.Table) -> pa.Table:
 
 
 def _streamed(mine: Store, plan: GroupByPlan, events: pa.Table, first: int = 0) -> None:
-    """By the updater's write, one message an event, in two batches and each once more, as after a
-    restart; `first` is the offset of the first.
+    """Write events as the updater does, one message for each, in two batches.
+
+    Each batch is written twice, as after a restart; `first` is the first message's offset.
     """
     if not events.num_rows:
         return

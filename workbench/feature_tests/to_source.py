@@ -1,6 +1,4 @@
-"""A value of a preview as a test to keep: the call of `check` with the events behind it, as Python
-source.
-"""
+"""A value of a preview as the source of a test: a call of `check` with the events behind it."""
 
 from __future__ import annotations
 
@@ -26,11 +24,12 @@ MOST = 200  # events that a person would still keep in a test
 
 
 def pinned(preview: Preview, *, name: str | None = None) -> str:
-    """The chosen value of a preview as source: a `check` of its key, its time and the events that
-    count, with the one before the window and the one after.
+    """Return a test of the preview's chosen value as Python source.
 
-    `name` is what the group-by's variable is called, by default the group-by's own name. Of a value
-    that is derived from others, the feature that the preview draws is pinned.
+    It is a `check` of the value's key, its time and the events that count, with the one before the
+    window and the one after. `name` is what the group-by's variable is called, by default the
+    group-by's own name. Of a value that is derived from others, the feature that the preview draws
+    is pinned.
 
     Raises DefinitionError where no events stand behind the value, or more than 200.
     """
@@ -101,8 +100,9 @@ def _rows(moment: Moment, group_by: GroupBy, engine: Engine) -> list[dict[str, A
 
 
 def _columns(group_by: GroupBy) -> list[str]:
-    """The base table's columns that its rows, keys, time, order and features are made of, in the
-    table's order.
+    """Return the columns of the base table that a check needs, in the table's order.
+
+    They are those that its rows, keys, time, order and features are computed from.
     """
     table = group_by.source.table
     base, *filters = inline_rows(table)

@@ -1,5 +1,6 @@
-"""Every path by which a group-by's values are made: the plans of each engine, and the store,
-uploaded and streamed.
+"""Paths by which a group-by's values are computed: each engine's plans, and the online store.
+
+The store's events are uploaded or streamed.
 """
 
 from __future__ import annotations
@@ -221,9 +222,7 @@ def over(group_by: GroupBy, table: ir.Table) -> GroupBy:
 
 
 def _spark_runs() -> bool:
-    """Whether this process has a Spark session already: none is started for a check that did not
-    ask for it.
-    """
+    """Return whether this process has a Spark session: no check starts one on its own."""
     sql = sys.modules.get("pyspark.sql")
     return sql is not None and sql.SparkSession.getActiveSession() is not None
 
@@ -271,7 +270,7 @@ def _needs_store() -> None:
 
 
 def _begin_store(named: Sequence[Any], opened: ExitStack) -> None:
-    """Have the store made behind the other paths' back: its server starts while they are computed."""
+    """Start the store's server in the background, while the other paths are computed."""
     if not {"online", "postgres"} & {one for one in named if isinstance(one, str)} or _lacking():
         return
     from workbench.feature_tests.temporary_store import prepare  # noqa: PLC0415 it needs an extra

@@ -1,1 +1,1 @@
-"""HTML of outputs: elements, the stylesheet, the drawing of a definition."""
+"""HTML of outputs: elements, the stylesheet, and drawings of definitions."""

@@ -1,4 +1,4 @@
-"""How definitions show themselves, as text and as HTML, without running a query."""
+"""Definitions as text and as HTML, without running a query."""
 
 from __future__ import annotations
 

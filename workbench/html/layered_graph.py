@@ -1,6 +1,4 @@
-"""Boxes in layers from left to right, and the lines between them: where something comes from and
-where it goes.
-"""
+"""Graphs of boxes in layers from left to right: where something comes from and where it goes."""
 
 from __future__ import annotations
 

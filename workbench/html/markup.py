@@ -56,8 +56,9 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
 
 
 def _apart(children: Any) -> Markup:
-    """Pieces side by side, with a blank between words of two elements: the stylesheet's gaps are
-    taken out elsewhere.
+    """Join pieces of HTML, with a blank between words of two inline elements.
+
+    Without the stylesheet's gaps, as in copied text, the words would run together.
     """
     made: list[str] = []
     for piece in map(text, children):
@@ -69,8 +70,9 @@ def _apart(children: Any) -> Markup:
 
 
 def attribute(name: str, value: Any) -> str:
-    """One attribute; a value with many double quotes, as JSON has, stands in single ones, which is
-    shorter.
+    """Write one attribute; a value of many double quotes, such as JSON, goes into single ones.
+
+    That is shorter.
 
     >>> print(attribute("data_params", '{"page": 2}'))
     data-params='{"page": 2}'

@@ -1,4 +1,4 @@
-"""Outputs that answer: a page that asks its kernel for other parts of itself."""
+"""Live outputs: pages that request other parts of themselves from their kernel."""
 
 from workbench.live.conversation import Conversation
 from workbench.live.protocol import RefusedError, Reply, Request, Subject

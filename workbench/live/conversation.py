@@ -1,5 +1,6 @@
-"""Requests in, replies out: the newest of a slot wins, what it supersedes is cancelled, and the
-caller never waits.
+"""The conversation of a page with its kernel: requests in, replies out.
+
+The newest request of a slot wins, what it supersedes is cancelled, and the caller never waits.
 """
 
 from __future__ import annotations
@@ -46,9 +47,7 @@ class Conversation:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="fw-live")
 
     def receive(self, content: Any) -> None:
-        """Take a message of the page: acknowledge it and have it answered, or refuse it with a
-        sentence.
-        """
+        """Acknowledge a message of the page and start its work, or refuse it with a sentence."""
         try:
             request = parsed(content, self.subject.kinds)
         except RefusedError as refusal:
@@ -95,9 +94,7 @@ class Conversation:
         self.subject.close()
 
     def _greet(self, request: Request) -> None:
-        """Tell a view that it is heard, and give it the page as it is by now where another view has
-        moved it.
-        """
+        """Answer a view's greeting, with the current page where another view has changed it."""
         page = {"page": str(self.subject.page())} if self._moved else {}
         self._reply(request.id, request.slot, ok=True, done=True, parts={}, say="", **page)
 

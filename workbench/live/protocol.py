@@ -1,6 +1,6 @@
-"""What a page may ask of its kernel and what it is answered, as plain values.
+"""The protocol of live pages: requests and replies as plain values.
 
-A message that is anything else is refused.
+Any other message is refused.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class RefusedError(ValueError):
 
 @frozen
 class Request:
-    """One question of a page: its number, the slot in which a newer one takes its place, what it is
-    and its parameters.
+    """A request of a page: its number, its slot, its kind and its parameters.
+
+    A newer request of a slot replaces an older one.
     """
 
     id: int
@@ -68,7 +69,7 @@ class Subject(Protocol):
         ...
 
     def stop(self, slot: str) -> None:
-        """Cancel what runs for a slot in the engine, from another thread; nothing if nothing runs."""
+        """Cancel, from another thread, what runs for a slot in the engine, if anything does."""
         ...
 
     def close(self) -> None:
@@ -77,11 +78,10 @@ class Subject(Protocol):
 
 
 def parsed(content: Any, kinds: Mapping[str, Mapping[str, type]]) -> Request:
-    """A message as a request of one of `kinds`, each with the names and types of its parameters,
-    any of which may be left out.
+    """Parse a message as a request of one of `kinds`, which name the types of their parameters.
 
-    Raises RefusedError for an unknown kind or parameter, a wrong type, an oversized text or
-    message, and for another version.
+    Any parameter may be left out. Raises RefusedError for an unknown kind or parameter, a wrong
+    type, an oversized text or message, and for another version.
     """
     if not isinstance(content, dict) or set(content) != FIELDS:
         message = f"a request has exactly the fields {', '.join(sorted(FIELDS))}"

@@ -1,4 +1,4 @@
-"""A static page in a notebook, and the live one in its place where there is a front end for it."""
+"""Display of a static page in a notebook, and of the live one in its place where widgets work."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ LIVE: deque[LiveWidget] = deque()
 
 
 def alive() -> bool:
-    """Whether a live view can be made here: in a kernel with anywidget, and WORKBENCH_STATIC is not
-    set.
-    """
+    """Return whether a live view can be shown: a kernel, anywidget, no WORKBENCH_STATIC."""
     return running_kernel() is not None and _lively()
 
 
@@ -117,8 +115,9 @@ def marimo_output(static: Callable[[], str], subject: Begin) -> Any:
 
 
 def unless_asked(widget: LiveWidget, do: Callable[[], object]) -> None:
-    """Do what a page would ask for, in some seconds, if none asks for anything: its front end shows
-    no widgets.
+    """Call `do` after some seconds if no page has sent a request.
+
+    Its front end shows no widgets then.
     """
 
     def late() -> None:
@@ -141,8 +140,9 @@ def _live_widget(subject: Begin, put: Callable[[str, str], None]) -> LiveWidget:
 
 
 def _make_room() -> None:
-    """Close the oldest views that are at rest, down to one less than MOST: each holds rows and
-    connections, and a cell that is run again leaves the one before it.
+    """Close the oldest idle views, down to one less than MOST.
+
+    Each holds rows and connections, and a cell that is run again leaves its earlier view behind.
     """
     for widget in [w for w in LIVE if not w.conversation.busy][: max(0, len(LIVE) - MOST + 1)]:
         LIVE.remove(widget)

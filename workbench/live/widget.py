@@ -1,4 +1,4 @@
-"""The page in a notebook: an anywidget that carries HTML and messages, and nothing else."""
+"""The live page's widget: an anywidget that carries HTML and messages, and nothing else."""
 
 from __future__ import annotations
 

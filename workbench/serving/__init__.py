@@ -1,1 +1,1 @@
-"""From a definition to what a store serves: plans, proposals and their publication."""
+"""The way from a definition to what a store serves: plans, proposals and their publication."""

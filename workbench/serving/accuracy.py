@@ -1,5 +1,6 @@
-"""Rule 4: a group-by that nothing streams must say whether its values are as of the time or of
-midnight, and what that changes.
+"""Refusal of an unstated accuracy: of the time or of midnight (rule 4), and what that changes.
+
+It applies to a group-by that nothing streams.
 """
 
 from __future__ import annotations
@@ -32,11 +33,10 @@ MOST = 50_000
 def refuse_unstated(
     definition: GroupBy | Join, group_bys: Sequence[GroupBy], con: BaseBackend
 ) -> None:
-    """DefinitionError for an event group-by without a topic whose accuracy is unstated, with the
-    rows that the choice changes.
+    """Refuse an event group-by without a topic whose accuracy is unstated.
 
-    On Spark, and where there are many rows, they are not counted: a look at the definition gives
-    the refusal.
+    The DefinitionError says how many rows the choice changes. On Spark, and where there are many
+    rows, they are not counted: a look at the definition gives the refusal.
     """
     for group_by in group_bys:
         if (
@@ -85,9 +85,7 @@ def _sentence(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -
 
 
 def _few(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -> bool:
-    """Whether the rows that a count would read are so few, on such an engine, that it is not
-    noticed.
-    """
+    """Return whether a count of the changed rows is quick: few rows, on a prompt engine."""
     engine = engine_of(con)
     if not engine.prompt:
         return False
@@ -99,9 +97,7 @@ def _few(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -> boo
 def _counted(
     definition: GroupBy | Join, group_by: GroupBy, daily: GroupBy, con: BaseBackend
 ) -> tuple[int, int]:
-    """How many left rows have another value as of midnight than as of their time, and how many
-    there are.
-    """
+    """Count the left rows whose value as of midnight is not that as of their time, and all rows."""
     if isinstance(definition, Join):
         part = next(p for p in definition.parts if p.group_by.name == group_by.name)
         left, keys = definition.left, dict(part.keys)

@@ -1,5 +1,6 @@
-"""What `publish` says of a group-by's data before anything is written: how many rows, of which
-times and keys, how many bytes.
+"""The profile of a group-by's data that `publish` shows before anything is written.
+
+It has the number of rows, their times and keys, and their bytes.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ HEAVY = 1024  # rows of a key from which it is said to be heavy
 
 @frozen
 class Profile:
-    """A group-by's rows before the end: counts, times (none of a table without time), and the keys
-    that have most.
+    """A group-by's rows before the end: counts, times, and the heaviest key.
+
+    Times are `None` where no row has one.
     """
 
     group_by: str

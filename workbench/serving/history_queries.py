@@ -1,5 +1,6 @@
-"""A group-by's history before an end, from the warehouse: by its definition, or by the SQL that its
-plan keeps.
+"""A group-by's history before an end, from the warehouse.
+
+It is queried by the definition, or by the SQL that the stored plan keeps.
 """
 
 from __future__ import annotations
@@ -127,8 +128,9 @@ def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
 
 
 def share(allow_deletes: bool | float) -> float:  # noqa: FBT001 as `upload` takes it
-    """The share of rows and of keys that an upload may take away: a fifth, all with True, or the
-    share that is told.
+    """Return the share of rows and of keys that an upload may remove.
+
+    It is a fifth by default, all with True, or the number given.
     """
     from workbench.online.storage.deletions import MOST  # noqa: PLC0415 the driver is an extra
 
@@ -152,12 +154,12 @@ def uploaded(
     *,
     allow_deletes: bool | float = False,
 ) -> tuple[Upload, ...]:
-    """Bring the store to what the warehouse has before `end`, in one transaction, with a bar of the
-    rows where they are known.
+    """Bring the store to what the warehouse has before `end`, in one transaction.
 
-    `progress` is told how many rows went by each time; what it raises undoes the transaction.
-    Declared checks are asked before, and those of features before anybody sees the new rows; what
-    they came to is kept, and so is what the upload takes away, or would have.
+    A bar shows the rows where their number is known. `progress` is called with the number of rows
+    that went by each time; what it raises undoes the transaction. Declared checks are run before,
+    and those of features before anybody sees the new rows; their outcomes are kept, and so is what
+    the upload removes, or would have.
 
     Raises StoreError, one with `found` where a check refuses it or more goes than may (`share`),
     and EngineError.

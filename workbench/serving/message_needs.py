@@ -1,6 +1,4 @@
-"""What the updater needs to know of a source beyond its rows: which messages give no event, and
-which columns are read.
-"""
+"""The updater's needs of a source: which messages give no event, which columns are read."""
 
 from __future__ import annotations
 
@@ -29,8 +27,9 @@ PLACE = "_fw_place"  # a message's number in its batch
 
 
 def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
-    """What a plan says of its messages, by what is stored of its rows: without a topic, only how
-    rows are made of them.
+    """Return the fields of a plan that say how messages are read.
+
+    Without a topic, they only say how rows are made of messages.
     """
     engine = engine_of(None, "duckdb")
     try:
@@ -46,8 +45,9 @@ def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
 
 
 def streamed(group_by: GroupBy, stored: Stored, engine: Engine) -> str:
-    """The rows of messages as SQL, where the updater's own table of them is called otherwise than
-    the warehouse's; else nothing.
+    """Return the SQL of rows from messages, or an empty text where the warehouse's SQL serves.
+
+    It is needed where the updater's table of messages has another name than the warehouse's.
     """
     table = base(group_by.source.table)
     place = (
@@ -71,8 +71,9 @@ def needed(group_by: GroupBy) -> tuple[Need, ...]:
 
 
 def read(group_by: GroupBy, inputs: Iterable[ops.Value], columns: Iterable[str]) -> tuple[str, ...]:
-    """The columns of the base table of which reductions' inputs and other stored columns are made,
-    keys and the time aside.
+    """Return the base table's columns from which reductions' inputs and other stored columns come.
+
+    Keys and the time are left out.
     """
     table = group_by.source.table
     aside = {c for need in needed(group_by) for c in need.columns}
@@ -87,8 +88,7 @@ def _columns(values: Iterable[ops.Value]) -> tuple[str, ...]:
 
 
 def keyless(group_by: GroupBy, engine: Engine) -> ir.Table:
-    """Of numbered rows of the base table, those that no filter leaves out and that have no key or
-    no time.
+    """Return the numbered rows of the base table that pass every filter and lack a key or a time.
 
     Columns: the number, and for each of `needed` in order, `n0` and so on, whether it is null.
     """

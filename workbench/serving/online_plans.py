@@ -1,6 +1,4 @@
-"""Definitions in, online plans out: what a store keeps of a group-by, and each feature as Postgres
-SQL over its cells.
-"""
+"""Online plans of definitions: what a store keeps, and each feature as Postgres SQL."""
 
 from __future__ import annotations
 
@@ -102,9 +100,7 @@ def column(name: str, dtype: dt.DataType) -> Column:
 
 
 def _listed(op: ops.Reduction) -> str:
-    """The Postgres type of a list of values: an array, or JSON where the values are lists
-    themselves.
-    """
+    """Return the Postgres type of a list of values: an array, or JSON for lists of lists."""
     inner = dt.float64 if isinstance(op, ops.MultiQuantile) else op.arg.dtype
     return "jsonb" if sql_type(inner) == "jsonb" else f"{sql_type(inner)}[]"
 
@@ -119,8 +115,9 @@ def _cell_type(op: ops.Reduction) -> str:
 
 
 class Stored:
-    """What rows a group-by's store keeps: its keys, time, order, identity, buckets, and the
-    reductions' inputs.
+    """The columns of a group-by's rows in a store.
+
+    They are its keys, time, order, identity, buckets, and the reductions' inputs.
     """
 
     def __init__(self, group_by: GroupBy) -> None:
@@ -169,7 +166,7 @@ class Stored:
         return found
 
     def rows(self, engine: Engine) -> ir.Table:
-        """Keys as `k0...`, `time`, and the stored columns; rows without a key or a time left out."""
+        """Return keys as `k0...`, `time`, and the stored columns of rows with keys and a time."""
         source = (EntityRows if self.entity else EventRows)(self.group_by, engine)
         table = source.selected(self.inputs, None, None, self._beside(source))
         renamed = {n.replace("_fw_in", "i"): n for n in self.inputs.columns.values()}
@@ -371,8 +368,9 @@ def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
 
 
 def typed(expression: str, sql: str) -> str:
-    """An expression as a value of its type: Postgres has another for some, such as numeric for an
-    hour.
+    """Cast an SQL expression to its feature's type.
+
+    Postgres gives some expressions another type, such as numeric for an hour.
     """
     return expression if sql == "jsonb" else f"({expression})::{sql}"
 

@@ -1,4 +1,4 @@
-"""What differs between two plans, in words: the semantic diff that `publish` shows."""
+"""The semantic difference between two plans, in words, which `publish` shows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ MOST = 4  # names listed
 
 @frozen
 class Difference:
-    """Features added, removed, changed and the same, by name in the new plan, and the sentences of
-    what changed all of a group-by's.
+    """Features added, removed, changed and the same, by name in the new plan.
+
+    `why` has the sentences of changes that concern all of a group-by's features.
     """
 
     added: tuple[str, ...]
@@ -72,9 +73,7 @@ def successors(old: Plan, new: Plan) -> dict[str, str]:
 
 
 def _meanings(plan: Plan, *, other: bool) -> dict[str, tuple[str, str]]:
-    """By what features are compared under, their name and what each one is, from the definition's
-    canonical JSON.
-    """
+    """Return each feature's name and canonical JSON, by the name to compare it under."""
     whole, group_bys = json.loads(plan.definition), _defined(plan)
     found = []
     for part, feature, name in plan.outputs:

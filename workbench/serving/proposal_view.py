@@ -1,6 +1,4 @@
-"""How `publish` shows what it would do and what it did: as text, as HTML, and with a button in a
-notebook.
-"""
+"""Proposals and publications as text and as HTML, with a button in a notebook."""
 
 from __future__ import annotations
 
@@ -433,7 +431,7 @@ class Answered:
 
 
 def answered(publication: Publication, store: Store) -> Answered:
-    """What the store answers for the example key; an error is told, for what is published stays so."""
+    """Fetch the example key from the store; an error is reported, as the publication stands."""
     keys = {
         k.name: publication.example[k.name]
         for k in publication.plan.keys
@@ -450,8 +448,9 @@ def answered(publication: Publication, store: Store) -> Answered:
 
 
 def live(publication: Publication, found: Answered) -> Markup:
-    """The receipt within a page: lines to copy, a real answer, what was uploaded and how to undo
-    it.
+    """Draw the receipt within a page.
+
+    It has lines to copy, a real answer, what was uploaded, and how to undo it.
     """
     plan = publication.plan
     took = f" · first fetch {found.ms:.1f} ms" if found.answer is not None else ""
@@ -550,10 +549,9 @@ def _answer(found: Answered) -> list[Markup]:
 
 
 def shown(proposal: Proposal) -> None:
-    """The proposal in a notebook: static, and where there is a kernel, the page that checks and
-    publishes it.
+    """Show the proposal in a notebook: static, and with a kernel also the page that publishes it.
 
-    With WORKBENCH_STATIC set it is the static one alone, which is the same each run.
+    With WORKBENCH_STATIC set it is the static one alone, which does not differ from run to run.
     """
     from workbench.live.showing import show  # noqa: PLC0415 only a notebook has it
 

@@ -1,6 +1,4 @@
-"""`publish`: check a definition against its data, show what would change, register it and bring its
-history to the store.
-"""
+"""`publish`: check a definition, show what would change, register it and upload its history."""
 
 from __future__ import annotations
 
@@ -59,8 +57,9 @@ def publish(
     on: BaseBackend | None = None,
     kafka: str | None = None,
 ) -> Proposal | Publication:
-    """Serve a group-by or a join from a store: fetches then answer as a backfill of the same events
-    would (semantics rule 19).
+    """Serve a group-by or a join from a store.
+
+    Fetches then answer as a backfill of the same events would (semantics rule 19).
 
     Without `confirm` nothing is written: what would change is checked and shown, with a button in a
     notebook; its `.confirm()` does it. With `confirm=True`, or with the hash of the plan that was
@@ -70,38 +69,33 @@ def publish(
     ----------
     definition
         What to serve. Its group-bys are stored once, whoever uses them. The same definition again
-        changes nothing but
-        brings the history up to `end`; a changed one under a published name is refused with the
-        difference: a new name,
-        such as `_v2`, is the way, so that nothing that is trained on the old one changes under it.
+        changes nothing but brings the history up to `end`; a changed one under a published name is
+        refused with the difference: a new name, such as `_v2`, is the way, so that nothing that is
+        trained on the old one changes under it.
     store
         Where to.
     confirm
-        True, or the `hash` of a proposal, to write; None to see what would be written.
+        True, or the `hash` of a proposal, to write; `None` to see what would be written.
     end
         A date or time, UTC: every event of the warehouse before it is uploaded. By default the last
         midnight before now.
     retain
         How far back the store answers, `days(90)`: at least the longest window, counted back from
-        the newest upload's
-        end. By default everything is kept. A feature without a window counts what lies before it
-        too, by one state a
-        key; one whose state has no bound, such as an exact unique count, a percentile or a
-        histogram, is refused.
+        the newest upload's end. By default everything is kept. A feature without a window counts
+        what lies before it too, by one state a key; one whose state has no bound, such as an exact
+        unique count, a percentile or a histogram, is refused.
     allow_deletes
-        An upload that would take away more than a fifth of a group-by's stored rows, or of its
-        keys, since the warehouse
-        lacks them by now, is refused before anybody sees it (semantics rule 20). True lets all go,
-        a number that share.
+        An upload that would remove more than a fifth of a group-by's stored rows, or of its keys,
+        since the warehouse lacks them by now, is refused before anybody sees it (semantics rule
+        20). True lets all go, a number that share.
     on
-        The connection that has the tables, where the definition's own is not it.
+        The connection that has the tables, where it is not the definition's own.
     kafka
         Where the topics are, `"host:9092"`, for the checks of a proposal, which look at their
-        newest messages; else what
-        the environment says (WORKBENCH_KAFKA, WORKBENCH_KAFKA_CONFIG).
+        newest messages; else what the environment says (WORKBENCH_KAFKA, WORKBENCH_KAFKA_CONFIG).
 
     Raises DefinitionError for what cannot be served or whose data contradict it, and StoreError
-    where the store fails; what was served before is served on.
+    where the store fails; what was served before stays served.
     """
     share(allow_deletes)
     proposal = propose(definition, store, end=end, retain=retain, on=on, kafka=kafka)
@@ -119,10 +113,9 @@ def publish(
 
 @frozen(repr=False)
 class Proposal:
-    """What `publish` would do: the difference to what is served, the data's profile, what would be
-    uploaded.
+    """What `publish` would do, before anything is written.
 
-    Nothing is written yet.
+    It has the difference to what is served, the data's profile, and what would be uploaded.
     """
 
     plan: Plan
@@ -156,8 +149,9 @@ class Proposal:
         return self.plan.hash
 
     def check(self) -> Findings:
-        """Run the checks that the page in a notebook runs: on a sample of the data, by two plans,
-        with later events taken away.
+        """Run the checks that the page in a notebook runs.
+
+        They use a sample of the data, two plans, and the data without later events.
 
         Returns what each found; it is true where none failed. `confirm` does not run them: what
         `publish` refuses, it has refused before it made this.
@@ -448,13 +442,12 @@ def upload(
     allow_deletes: bool | float = False,
     on: BaseBackend,
 ) -> tuple[Upload, ...]:
-    """Bring what is served under a name up to the warehouse of `on`, by the SQL that was published
-    with it.
+    """Bring what is served under a name up to the warehouse of `on`, by the published SQL.
 
-    Every event before `end` (by default the last midnight, UTC) comes, what the warehouse no longer
-    has goes, and a streamed event stays (semantics rule 21). Readers see the old or the new, whole.
-    `allow_deletes` says how much may go: by default a fifth of a group-by's rows and of its keys,
-    with True all, with a number that share (rule 20).
+    Every event before `end` (by default the last midnight, UTC) is added, rows that the warehouse
+    no longer has are removed, and a streamed event stays (semantics rule 21). Readers see the old
+    or the new, whole. `allow_deletes` says how much may go: by default a fifth of a group-by's rows
+    and of its keys, with True all, with a number that share (rule 20).
 
     Raises StoreError where nothing is published under the name, more would go than may, or the
     store fails.
@@ -492,11 +485,10 @@ def rollback(
     allow_deletes: bool | float = False,
     on: BaseBackend,
 ) -> Publication:
-    """Serve an earlier version again: its history is uploaded from `on`, and it takes over when
-    that is done.
+    """Serve an earlier version again, once its history is uploaded from `on`.
 
     `allow_deletes` is as in `upload`. What is published under the name meanwhile stays, and is
-    told.
+    reported.
 
     Raises StoreError where there is no such version.
     """

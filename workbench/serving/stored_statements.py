@@ -1,5 +1,6 @@
-"""The SQL that a plan keeps, over the warehouse's tables as they are now: by the rule that a
-backfill reads them by.
+"""The SQL that a plan keeps, over the warehouse's tables as they are now.
+
+Tables are read by the rule by which a backfill reads them.
 """
 
 from __future__ import annotations

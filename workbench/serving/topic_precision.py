@@ -1,5 +1,6 @@
-"""What a topic tells less exactly than its table: where the two then meet, and what is refused
-since they could not.
+"""Columns that a topic carries less exactly than its table has them.
+
+Events and messages then meet at the topic's precision, or are refused where they cannot meet.
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ EDGES = {
 
 
 def coarse(group_by: GroupBy, stored: Stored) -> dict[str, str]:
-    """By stored column that identifies an event, how exactly the topic tells it: nothing where that
-    is as the table has it.
+    """Return the topic's precision of each stored column that identifies an event.
 
-    Raises DefinitionError where a column is computed of what the topic tells less exactly, so that
-    an event of the table is not known again by its message; of a source with an `id` it is `LOST`.
+    Columns that the topic carries as the table has them are left out.
+
+    Raises DefinitionError where a column is computed from what the topic carries less exactly, so
+    that an event of the table cannot be matched with its message; of a source with an `id` it is
+    `LOST`.
     """
     topic = group_by.events.topic
     if topic is None:
@@ -81,8 +84,9 @@ def coarse(group_by: GroupBy, stored: Stored) -> dict[str, str]:
 
 
 def padded(group_by: GroupBy, con: BaseBackend | None) -> tuple[str, ...]:
-    """The columns of a streamed source's table that its engine fills up with blanks, which messages
-    may have too: none without a connection.
+    """Return the columns of a streamed source's table that its engine pads with blanks.
+
+    Messages may have the blanks too. There are none without a connection.
     """
     table = base(group_by.source.table)
     if (
@@ -188,8 +192,10 @@ def _narrow(kind: Any, dtype: dt.DataType) -> bool:
 
 
 class _Told:
-    """How exactly the topic tells a value of the base table's columns: none where wholly, `LOST`
-    where what is computed differs.
+    """The topic's precision of values of the base table's columns.
+
+    It is `None` where the topic carries the value wholly, and `LOST` where what is computed
+    differs.
     """
 
     def __init__(self, lossy: Mapping[str, str]) -> None:

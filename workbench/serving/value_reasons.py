@@ -29,8 +29,9 @@ def why(
     keys: Mapping[str, Any],
     at: At = None,
 ) -> Reasons:
-    """The rows behind one value, oldest first: which lie in its window, what is reduced of each,
-    and which count.
+    """Return the rows behind one value, oldest first.
+
+    They say which rows lie in the window, what is reduced of each, and which count.
 
     Parameters
     ----------

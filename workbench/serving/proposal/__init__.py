@@ -1,3 +1,1 @@
-"""What stands between a proposal and its publication: checks that run, what changes in values, what
-it costs, and the page for it.
-"""
+"""Proposals: checks before publication, changes of values, costs, and the page for them."""

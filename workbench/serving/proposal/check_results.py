@@ -1,4 +1,4 @@
-"""What checks found: a status, a sentence and what stands behind it."""
+"""Results of checks: a status, a sentence and its evidence."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The checks of a proposal: a table of them, each run by itself, so that one which breaks is a
-failed check and no more.
+"""The checks of a proposal as a table, each run by itself.
+
+One that breaks is a failed check and no more.
 """
 
 from __future__ import annotations
@@ -29,10 +30,9 @@ class StoppedError(RuntimeError):
 
 @frozen
 class Check:
-    """One check: what it is called until it is done, what runs it, and whether it must hold for the
-    proposal to be published.
+    """A check: its name until it is done, its function, and whether publication requires it.
 
-    One that need not hold finds a warning where it breaks.
+    One that is not required finds a warning where it breaks.
     """
 
     name: str
@@ -41,8 +41,9 @@ class Check:
 
 
 class Assurance:
-    """A proposal under its checks, on the engine of its warehouse: by the cell's own connection, or
-    one apart for a worker.
+    """A proposal under its checks, on the engine of its warehouse.
+
+    The engine has the cell's own connection, or a separate one for a worker.
     """
 
     def __init__(self, proposal: Proposal, engine: Engine | None = None) -> None:
@@ -56,10 +57,10 @@ class Assurance:
     def run(
         self, told: Callable[[int, Finding | None], None] = lambda _number, _finding: None
     ) -> Findings:
-        """Every check in order; `told` hears the number of each as it begins, with None, and its
-        finding when it is done.
+        """Run every check in order.
 
-        Raises StoppedError where `stop` was called.
+        `told` is called with the number of each as it begins, with `None`, and with its finding
+        when it is done. Raises StoppedError where `stop` was called.
         """
         found = []
         for number, check in enumerate(CHECKS):

@@ -1,6 +1,4 @@
-"""Checks that compute: the sampled values by two plans, with later events taken away, and rows as
-the updater makes them.
-"""
+"""Checks that compute sampled values: by two plans, without later events, by the updater."""
 
 from __future__ import annotations
 
@@ -33,8 +31,9 @@ EVENTS = 1_000  # events whose rows are made twice
 
 
 def plans(trial: Trial) -> Finding:
-    """The sampled rows have the same values by pairs, which are the definition written out, and by
-    the engine's own plan.
+    """Check that the sampled rows have equal values by pairs and by the engine's own plan.
+
+    Pairs are the definition written out.
     """
     join, title = trial.exact, trial.engine.title
     if trial.fast == PAIRS:
@@ -71,8 +70,9 @@ def plans(trial: Trial) -> Finding:
 
 
 def later(trial: Trial) -> Finding:
-    """The values of rows whose key has events at or after their time do not change when these are
-    taken away.
+    """Check that values do not change when events at or after the rows' time are taken away.
+
+    Only rows whose key has such events are looked at.
     """
     if not trial.timed:
         return Finding("later", SKIPPED, "No events: snapshots answer after their day has ended")
@@ -97,8 +97,9 @@ def later(trial: Trial) -> Finding:
 
 
 def rows(proposal: Proposal, trial: Trial) -> Finding:
-    """The updater's SQL makes, of events written and read as the topic's messages are, the rows
-    that the warehouse makes.
+    """Check that the updater's SQL makes the rows that the warehouse makes.
+
+    Its input is events written and read as the topic's messages are.
     """
     from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it asks for this check
 
@@ -135,9 +136,7 @@ def rows(proposal: Proposal, trial: Trial) -> Finding:
 
 
 def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
-    """Some of the source's rows as messages carry them, and what the warehouse's engine makes of
-    just these.
-    """
+    """Return some source rows as messages carry them, and as the warehouse computes them."""
     engine = trial.engine
     source = rebound(base(group_by.source.table), engine)
     table = source.to_expr()

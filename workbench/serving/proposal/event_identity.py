@@ -1,6 +1,4 @@
-"""Whether events that come by a topic are known again as the table's: what both really tell, held
-side by side (semantics rule 21).
-"""
+"""Matching of a topic's events with the table's: what both really carry (semantics rule 21)."""
 
 from __future__ import annotations
 
@@ -41,8 +39,10 @@ CURE = (
 
 @frozen
 class Measure:
-    """How finely values of one kind are told: the grain that some fit, whether one fits it, and
-    whether two are one value at it.
+    """The precision of one kind of values.
+
+    It has the grain that some values fit, whether one value fits it, and whether two are equal at
+    it.
     """
 
     grain: Callable[[Sequence[Any]], Any]
@@ -80,8 +80,9 @@ def _short(value: float) -> bool:
 
 
 def _narrow(values: Sequence[float]) -> int:
-    """Digits of all; 0 says that each is a float of 32 bits, as a text with more digits than that
-    has.
+    """Return the digits of all values; 0 says that each is a float of 32 bits.
+
+    Such a float has more digits than nine when it is written as a double.
     """
     most = max(map(_digits, values))
     # a float of 32 bits has 9
@@ -176,11 +177,11 @@ class Doubt:
 
 @frozen
 class Twins:
-    """Messages that are in the table too: how many are known again, how many would count twice, and
-    how many only have its key and time.
+    """Messages that are in the table too, by how they match.
 
-    `shifted` are in it at another time, all as far from it, `by` so many microseconds. `shown` is
-    the column, and what the first that is not known again has in it, by message and by table.
+    `known` match, `twice` would count twice, `odd` only have a row's key and time. `shifted` are in
+    it at another time, all as far from it, `by` so many microseconds. `shown` is the column of the
+    first that does not match, and what it has there, by message and by table.
     """
 
     known: int = 0
@@ -193,8 +194,9 @@ class Twins:
 
 
 class Sides:
-    """Rows of a group-by as they come by the topic, and as the table has them, both at the
-    precision at which they are known to meet.
+    """Rows of a group-by as they come by the topic, and as the table has them.
+
+    Both are at the precision at which they are known to meet.
     """
 
     def __init__(self, plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> None:
@@ -213,8 +215,9 @@ class Sides:
             yield (INSTANT, leaf) if name == "time" else _measured(leaf)
 
     def grains(self, side: str, name: str) -> dict[int, Grain]:
-        """How finely a side tells a column, by the measure's id: lists may have values of several
-        kinds.
+        """Return the grains of a side's column, by the measure's id.
+
+        Lists may have values of several kinds.
         """
         if (side, name) not in self._grains:
             found: dict[int, tuple[Measure, list[Any]]] = {}
@@ -261,8 +264,9 @@ class Sides:
     # --- one by one
 
     def twins(self) -> Twins:
-        """Messages beside the table's rows of their key and, at the coarser side's grain, their
-        time.
+        """Match messages with the table's rows of their key and their time.
+
+        Times are compared at the coarser side's grain.
         """
         told = [g for side in ("topic", "table") for g in self.grains(side, "time").values()]
         unit = max((g.grain if g.of >= FEW else min(g.grain, SECOND) for g in told), default=1)
@@ -308,9 +312,7 @@ class Sides:
         )
 
     def _shifts(self, row: Row, rows: Sequence[Row]) -> set[int]:
-        """How far the table's equal rows are from a message, where that is what zones of time are
-        apart.
-        """
+        """Return by how much equal rows of the table differ in time, if zones differ by it."""
         apart = {
             row["time"] - r["time"]
             for r in rows
@@ -355,7 +357,7 @@ class Sides:
 
 
 def _met(plan: GroupByPlan, name: str, value: Any) -> Any:
-    """A value at the precision at which topic and table are known to meet; times in microseconds."""
+    """Return a value at the precision at which topic and table meet; times in microseconds."""
     precision = plan.coarse.get(name)
     met = as_met(precision, value)
     return met * PRECISIONS[precision] if name == "time" and precision in PRECISIONS else met

@@ -1,5 +1,6 @@
-"""A proposal's look at its topics' newest messages: which share makes events, what is null in all
-of them, how far their times are.
+"""The check of the topics' newest messages.
+
+It finds which share makes events, what is null in all of them, and how far their times are.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ ORDER = (FAIL, WARNING, PASS, SKIPPED)
 
 
 def messages(proposal: Proposal, engine: Engine) -> Finding:
-    """The newest messages of each topic are read as the updater will read them, and held against
-    the table's rows.
+    """Check the newest messages of each topic.
+
+    They are read as the updater will read them, and compared with the table's rows.
     """
     plans = [g for g in proposal.plan.group_bys if g.topic is not None]
     if not plans:

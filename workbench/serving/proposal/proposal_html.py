@@ -1,5 +1,6 @@
-"""The page of a proposal as HTML: what changes, checks, costs and the bar that confirms, each as a
-part that is drawn anew.
+"""The page of a proposal as HTML: what changes, checks, costs and the bar that confirms.
+
+Each is a part that is redrawn by itself.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def _removed(names: Sequence[str]) -> list[Markup]:
 
 
 def _changed(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> list[Markup]:
-    """Why, then the features whose values change, most rows first; those that do not are counted."""
+    """Draw why features change, then those whose values do, most rows first; others are counted."""
     diff = proposal.difference
     made = [
         tag(

@@ -1,5 +1,6 @@
-"""The live page of a proposal: checks that tick off, a button that publishes, and the receipt with
-a real answer.
+"""The live page of a proposal: running checks, a button that publishes, and the receipt.
+
+The receipt has a real answer.
 """
 
 from __future__ import annotations

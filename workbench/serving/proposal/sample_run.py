@@ -1,6 +1,4 @@
-"""A sample of a definition's rows, and its values there by one plan or another: what checks are
-made of.
-"""
+"""A sample of a definition's rows, with its values by one plan or another, for the checks."""
 
 from __future__ import annotations
 
@@ -95,8 +93,9 @@ class Trial:
 
     @cached_property
     def left(self) -> ir.Table:
-        """The sampled rows, numbered: those whose key and time hash lowest, which are the same each
-        time.
+        """Return the sampled rows, numbered: those whose key and time have the lowest hashes.
+
+        The sample is the same each time.
         """
         rows = rebound(self.join.left.table, self.engine, clean=False).to_expr()
         named = [
@@ -194,8 +193,9 @@ class Trial:
 
     @cached_property
     def alone(self) -> ir.Table:
-        """Sampled rows of which no two ask for the same entity, so that what comes after each can
-        be taken away.
+        """Return sampled rows of which no two have a key in common.
+
+        So what comes after each of them can be taken away.
         """
         seen: set[tuple[str, tuple[Any, ...]]] = set()
         chosen = []

@@ -1,4 +1,4 @@
-"""Checks of what is known without computing a feature: the name, operations, keys, history, topics."""
+"""Checks that compute no feature: the name, operations, keys, history and topics."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ PATIENCE = 3_000  # milliseconds for a broker to answer
 
 
 def name(proposal: Proposal) -> Finding:
-    """Nothing else was published under the name, or under a group-by's, since the proposal was
-    made.
-    """
+    """Check that nothing else was published under the name, or a group-by's, since the proposal."""
     plan, store = proposal.plan, proposal.store
     there = registry.current(store, plan.name)
     if there is not None and there.hash != plan.hash:

@@ -1,4 +1,4 @@
-"""What an upload costs: estimated before, measured after."""
+"""The cost of an upload: estimated before it, measured after it."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ class Cost:
 
 
 def estimated(proposal: Proposal) -> Cost:
-    """From the profiles: each row at 110 bytes (`profiles.BYTES`), less what is there, in the time
-    that this store's last uploads took a row.
+    """Estimate an upload's bytes and time.
 
-    Keys with very many events take more, since partial aggregates are kept of them.
+    Each row of the profiles takes 110 bytes (`data_profile.BYTES`), less what is stored, and the
+    time that this store's last uploads took for a row. Keys with very many events take more, since
+    partial aggregates are kept of them.
     """
     coming = {h.plan.name: h.plan for h in proposal.histories}
     profiles = [p for p in proposal.profiles if p.group_by in coming]

@@ -1,5 +1,6 @@
-"""What becomes of the values that are served: of a sample of left rows, the older version's answers
-beside the new one's values.
+"""The change of served values: the older version's answers beside the new one's values.
+
+Both are of a sample of left rows.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 @frozen
 class Revaluation:
-    """One feature over the sampled rows: of `compared` rows how many change, by how much at most,
-    and how many are null.
+    """The changes of one feature over the sampled rows.
+
+    Of `compared` rows it says how many change, by how much at most, and how many are null.
     """
 
     name: str
