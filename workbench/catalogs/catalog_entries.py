@@ -531,7 +531,7 @@ def age(how: timedelta | None) -> str:
     if how is None:
         return "—"
     hours = how / timedelta(hours=1)
-    # about four days
+    # 100 hours are about four days
     return f"{hours:,.1f} h" if abs(hours) < 100 else f"{hours / 24:,.1f} d"  # noqa: PLR2004
 
 

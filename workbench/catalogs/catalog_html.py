@@ -236,7 +236,7 @@ def list_html(
     return join([tag("div", table, class_="scroll", tabindex="0", data_keep="entries"), *more])
 
 
-# one fact
+# `on` says whether the entry is chosen
 def _line(match: Match, on: bool, words: Sequence[str], *, live: bool) -> Markup:  # noqa: FBT001
     entry = match.entry
     asks = (

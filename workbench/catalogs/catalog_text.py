@@ -37,8 +37,7 @@ MOST = 8  # names listed
 
 def catalog_text(catalog: Catalog) -> str:
     """One line an entry; of a search, how many features were found."""
-    # the one draws what the other makes
-    from workbench.catalogs.catalog_view import (  # noqa: PLC0415
+    from workbench.catalogs.catalog_view import (  # noqa: PLC0415 the view draws with this module
         matches,
     )
 

@@ -118,8 +118,7 @@ class Catalog(Mapping[str, Entry]):
         return marimo_output(self._repr_html_, self._live)
 
     def _live(self, _again: Callable[[str, str], None]) -> tuple[Any, str]:
-        # it looks through what stands here
-        from workbench.catalogs.catalog_session import (  # noqa: PLC0415
+        from workbench.catalogs.catalog_session import (  # noqa: PLC0415 it imports this module
             Browsing,
         )
 

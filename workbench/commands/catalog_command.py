@@ -32,7 +32,7 @@ def catalog(parser: ArgumentParser) -> Callable[[Namespace], None]:
     )
 
     def run(options: Namespace, store: Store) -> str:
-        # the package is being imported where this is
+        # the package is still being imported when this module is
         from workbench.catalogs.catalog_view import (  # noqa: PLC0415
             catalog as of,
         )

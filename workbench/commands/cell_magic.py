@@ -185,7 +185,7 @@ class FeatureSets(Magics):
         file = shell.compile.cache(shell.transform_cell(cell))
         tree = shell.compile.ast_parse(shell.transform_cell(cell), filename=file)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        # it is the user's cell
+        # the code is the user's own cell
         exec(shell.compile(tree, file, "exec"), shell.user_global_ns, shell.user_ns)  # noqa: S102
         value = (
             None

@@ -67,7 +67,7 @@ def _opened(option: str, url: str) -> BaseBackend:
 def show(parser: ArgumentParser) -> Callable[[Namespace], None]:
     """Show a group-by or join: keys, windows, features and types. Runs no query."""
     named(parser, "GroupBy or Join")
-    # a command's answer
+    # a command prints its answer
     return lambda options: print(definition(options.definition, (GroupBy, Join)))  # noqa: T201
 
 

@@ -254,7 +254,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "[dim]none[/dim]"
     if isinstance(value, list):
-        # as many as 80 characters hold
+        # a line of 80 characters has room for two
         return f"{', '.join(map(str, value[:2]))}{', …' if len(value) > 2 else ''}"  # noqa: PLR2004
     return f"{value:%m-%d %H:%M:%S}" if hasattr(value, "year") else preview_words.cell(value)
 

@@ -322,7 +322,7 @@ def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
     )
 
     def run(options: Namespace, store: Store) -> str:
-        # it needs the store's packages
+        # it needs the packages of the store's extra
         from workbench.online.http.json_codec import (  # noqa: PLC0415
             row,
         )

@@ -146,7 +146,7 @@ def dead_letters(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
 
 def _listed(options: Namespace, store: Store) -> str:
-    # it needs the store's packages
+    # it needs the packages of the store's extra
     from workbench.online.streaming.dead_letters import (  # noqa: PLC0415
         counts,
         listed,
@@ -187,7 +187,7 @@ def _listed(options: Namespace, store: Store) -> str:
 
 
 def _replay(options: Namespace, store: Store) -> str:
-    # it needs the store's packages
+    # it needs the packages of the store's extra
     from workbench.online.streaming.dead_letter_replay import (  # noqa: PLC0415
         replayed,
     )

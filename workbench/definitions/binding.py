@@ -166,7 +166,8 @@ def relation(table: Any, what: str) -> ops.Relation:
         return table.op()
     try:
         return ibis.memtable(table).op()
-    except Exception:  # noqa: BLE001 whatever it was, it was no table; the sentence says what is one
+    # whatever the error is, the value is no table, and the message says what is one
+    except Exception:  # noqa: BLE001
         message = (
             f"{what} takes an Ibis table, not {type(table).__name__}: for example"
             " con.table('purchases')"

@@ -78,7 +78,7 @@ def _reduction(value: Any) -> Any:
 
 def _resolver(value: Any) -> Any:
     """A deferred expression compares by its resolver, since == on it builds another one."""
-    # no public way to compare
+    # a deferred expression has no public attribute to compare
     return value._resolver if isinstance(value, Deferred) else value  # noqa: SLF001
 
 

@@ -172,8 +172,8 @@ def histogram(
     ).to_expr()
 
 
+# the signature is public: each(column, True) reads as well
 @deferrable
-# the design's signature
 def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir.Column:  # noqa: FBT001, FBT002
     """The elements of a list or map column, to be aggregated one by one.
 
@@ -234,7 +234,7 @@ def _percent(op: Any) -> str | None:
 
 def _percentage(quantile: float) -> str | None:
     value = quantile * 100
-    # 0.07 * 100 is not 7
+    # 0.07 * 100 is not exactly 7 as a double
     return f"p{round(value)}" if abs(value - round(value)) < 1e-9 else None  # noqa: PLR2004
 
 

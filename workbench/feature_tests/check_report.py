@@ -169,8 +169,7 @@ class Checked:
         )
 
     def _detail(self, m: Mismatch) -> Markup:
-        # it is drawn only where something differs
-        from workbench.previews.timeline_svg import (  # noqa: PLC0415
+        from workbench.previews.timeline_svg import (  # noqa: PLC0415 only a difference is drawn
             chart,
         )
 
@@ -190,8 +189,7 @@ class Checked:
 
 
 def _moment(example: Example, con: BaseBackend, m: Mismatch) -> Moment:
-    # it is drawn only where something differs
-    from workbench.previews.explained_value import (  # noqa: PLC0415
+    from workbench.previews.explained_value import (  # noqa: PLC0415 only a difference is drawn
         moment,
     )
     from workbench.previews.grid_page import page  # noqa: PLC0415 as above
@@ -254,7 +252,7 @@ def _drawn(moment: Moment) -> Iterator[str]:
         f" window is {window}: an event at t does not"
     )
     yield ""
-    # the one drawing of events as text
+    # previews have the only drawing of events as text
     yield from (line.rstrip() for line in preview_text._timeline(moment))  # noqa: SLF001
     yield ""
     rows = [

@@ -26,7 +26,8 @@ def of_checks(group_by: GroupBy, engine: Engine, now: int | None = None) -> Iter
     """
     try:
         found = data_check_scan.of_source(group_by, engine, ALL if now is None else now)
-    except Exception as error:  # noqa: BLE001 a check is any expression of its author on any engine: what fails is told as a note, and the other guards go on
+    # a check is any expression on any engine, so any error is a note, and the other guards go on
+    except Exception as error:  # noqa: BLE001
         yield unable(KIND, group_by.name, error)
         return
     features = tuple(f.name for f in group_by.outputs)

@@ -98,7 +98,8 @@ def _together(
     }
     try:
         told = subject.engine.fetch(subject.table.agg(**every)).to_pylist()[0] if every else {}
-    except Exception:  # noqa: BLE001 which of them it was, and why, is said when each is asked alone
+    # the guards then run one by one, which shows the one that fails, and why
+    except Exception:  # noqa: BLE001
         return {
             kind: _tried(guard, subject, partial(_answer, subject, question))
             for kind, (guard, question) in asked.items()

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from workbench.previews.grid_page import Page
 
 LABEL = re.compile(
-    r"(.*_)?(labels?|target|y|outcome|churn(ed)?|fraud(ulent)?|converted|conversion|default(ed)?|clicked|cancell?ed|responded)(_.*)?",
+    r"(.*_)?(labels?|target|y|outcome|churn(ed)?|fraud(ulent)?|converted|conversion"
+    r"|default(ed)?|clicked|cancell?ed|responded)(_.*)?",
     re.IGNORECASE,
 )
 SAMPLE, LEAST = (
@@ -252,7 +253,7 @@ def _determined(s: Left) -> Finding | None:
                 for r in s.sample
                 if r[column] is not None and r[feature.name] is not None
             ]
-            # a constant is told by anything
+            # any feature determines a constant
             if len(pairs) < LEAST or len({a for a, _ in pairs}) < 2:  # noqa: PLR2004
                 continue
             same = all(a == b for a, b in pairs)

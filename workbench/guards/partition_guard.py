@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from workbench.guards.source_guards import Events
 
 NAMED = re.compile(
-    r"_?(ds|dt|date|day|month|p_?date|partition(_?(date|day|month|ds))?|event_(date|day|month)|year_?month|year)",
+    r"_?(ds|dt|date|day|month|p_?date|partition(_?(date|day|month|ds))?"
+    r"|event_(date|day|month)|year_?month|year)",
     re.IGNORECASE,
 )
 NO_PARTITION = (  # where Hive and Spark put rows whose partition column is null

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 US = "_fw_us"
 LOADED = re.compile(
-    r"_?((ingest(ed|ion)?|load(ed)?|arriv(ed|al)|insert(ed)?|receiv(ed)?|land(ed)?|sync(ed)?|extracted|etl)(_?(at|on|ts|time|timestamp))?|(fivetran|airbyte|sdc|dlt)_\w*(synced|extracted|loaded|batched|received)\w*)",
+    r"_?((ingest(ed|ion)?|load(ed)?|arriv(ed|al)|insert(ed)?|receiv(ed)?|land(ed)?|sync(ed)?"
+    r"|extracted|etl)(_?(at|on|ts|time|timestamp))?"
+    r"|(fivetran|airbyte|sdc|dlt)_\w*(synced|extracted|loaded|batched|received)\w*)",
     re.IGNORECASE,
 )
 UPDATED = re.compile(

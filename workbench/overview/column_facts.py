@@ -207,5 +207,5 @@ def share(n: int, of: int) -> str:
     part = 100 * n / of
     if part < 0.1:  # noqa: PLR2004 a tenth of a per cent
         return "<0.1%"
-    # the same from above
+    # what rounds to 100 % is not all of it
     return "100%" if n == of else ">99.9%" if part > 99.9 else f"{part:.3g}%"  # noqa: PLR2004

@@ -273,7 +273,7 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
         line = form.then.removesuffix(TO_TIME).removesuffix(TO_NUMBER)
         of = ends_with_match(text, form.pattern)
         taken = of.ifelse(text, None) if form.is_time else text
-        # a line of FORMS: what is printed is counted
+        # a line of FORMS runs as it is printed, so that the printed line is what was counted
         made = eval(f"t{line}", {"t": taken})  # noqa: S307
         read = ends_with_match(made, ISO if form.is_time else NUMBER)
         asked[f"form_{i}"] = (of & read).ifelse(1, 0).sum()

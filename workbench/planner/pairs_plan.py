@@ -57,7 +57,7 @@ class Evaluation:
     @property
     def states(self) -> EntityRows:
         """The source, where it is an entity."""
-        # what the caller knows
+        # the caller has checked the kind of source
         assert isinstance(self.source, EntityRows), "the source is an entity"  # noqa: S101
         return self.source
 

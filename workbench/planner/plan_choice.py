@@ -50,7 +50,7 @@ class Planner(Protocol):
         ...
 
 
-# a Planner
+# the signature is that of Planner
 def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:  # noqa: ARG001
     """Pairs, always: one expression, of which nothing runs."""
     return spine, Evaluation

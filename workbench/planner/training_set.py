@@ -89,10 +89,9 @@ def training_set(
 
 
 def _alone(
-    # Parts
     spine: ir.Table,
     *,
-    join: Join,  # noqa: ARG001
+    join: Join,  # noqa: ARG001 as Parts have it
     part: JoinPart,
     engine: Engine,
     planner: Planner,

@@ -23,8 +23,7 @@ def compared(page: Page) -> Certificate:
     One way is beside the notebook, from the rows of their keys; the other is in the warehouse, from
     its tables. Raises EngineError where either fails.
     """
-    # a certificate is drawn with the words of this package
-    from workbench.training.engine_comparison import (  # noqa: PLC0415
+    from workbench.training.engine_comparison import (  # noqa: PLC0415 it draws with previews
         compare,
     )
 

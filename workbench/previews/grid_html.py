@@ -190,7 +190,7 @@ def _heads(
 
 def _made_of(feature: Feature) -> str:
     said = expression(feature.node) + (f" by {feature.by}" if feature.by else "")
-    # what a column of numbers has room for
+    # a column of numbers has room for 28 characters
     return said if len(said) <= 28 else feature.name  # noqa: PLR2004
 
 

@@ -201,14 +201,14 @@ def _whole(near: Nearby) -> tuple[Join, Any, Callable[[], ir.Table]]:
     def asked() -> ir.Table:
         numbers = {part.head: number for number, part in enumerate(near.join.parts)}
 
+        # the signature is that of Parts; the features are there already
         def there(
-            # Parts
-            spine: ir.Table,  # noqa: ARG001
+            spine: ir.Table,  # noqa: ARG001 as Parts have it
             *,
-            join: Join,  # noqa: ARG001
+            join: Join,  # noqa: ARG001 as Parts have it
             part: JoinPart,
-            engine: Engine,  # noqa: ARG001
-            planner: Planner,  # noqa: ARG001
+            engine: Engine,  # noqa: ARG001 as Parts have it
+            planner: Planner,  # noqa: ARG001 as Parts have it
         ) -> ir.Table:
             return near.con.table(_table(numbers[part.head]))
 

@@ -48,7 +48,7 @@ def decimals(values: Iterable[Any]) -> int:
     """How many decimals a column of floats is shown with: 2, or more where its values are small."""
     least = min((abs(v) for v in values if isinstance(v, float) and v), default=1.0)
     places = 2
-    # two digits of the smallest, at most six
+    # two digits of the smallest value show, in at most six decimals
     while least < 1 and least * 10**places < 10 and places < 6:  # noqa: PLR2004
         places += 1
     return places

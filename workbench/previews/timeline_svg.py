@@ -264,9 +264,10 @@ def _values(moment: Moment, scale: Axis) -> list[Markup]:
     least, most = min(0.0, *numbers), max(0.0, *numbers)
     high = (most - least) or 1.0
     spans = zip(steps, [*(t for t, _ in steps[1:]), scale.last], strict=True)
+    # values below 100 show two decimals
     label = (
         f"{preview_words.cell(least, 0)} – "
-        f"{_short(preview_words.cell(most, 2 if high < 100 else 0), 12)}"  # noqa: PLR2004 small values need decimals
+        f"{_short(preview_words.cell(most, 2 if high < 100 else 0), 12)}"  # noqa: PLR2004
     )
     marks = [
         _label(0, 128, "value at t", style="fill:var(--fg);font-weight:600"),

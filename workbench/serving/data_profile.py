@@ -80,7 +80,7 @@ class Profile:
 
 def size(n: int) -> str:
     """Bytes, rounded."""
-    # a megabyte
+    # from a megabyte on
     return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004
 
 

@@ -566,8 +566,7 @@ def in_marimo(proposal: Proposal) -> Any:
 
 
 def _live(proposal: Proposal, again: Callable[[str, str], None]) -> tuple[Any, str]:
-    # it draws with what stands here
-    from workbench.serving.proposal.proposal_page import (  # noqa: PLC0415
+    from workbench.serving.proposal.proposal_page import (  # noqa: PLC0415 it imports this module
         shown as lively,
     )
 

@@ -156,7 +156,7 @@ class Proposal:
         Returns what each found; it is true where none failed. `confirm` does not run them: what
         `publish` refuses, it has refused before it made this.
         """
-        # it checks what stands here
+        # the checks are made of proposals, which this module defines
         from workbench.serving.proposal.check_runner import (  # noqa: PLC0415
             Assurance,
         )
@@ -223,16 +223,14 @@ class Proposal:
         return str(proposed_html(self))
 
     def _ipython_display_(self) -> None:
-        # widgets are loaded where they are shown
-        from workbench.serving.proposal_view import (  # noqa: PLC0415
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 widgets load where shown
             shown,
         )
 
         shown(self)
 
     def _display_(self) -> Any:
-        # widgets are loaded where they are shown
-        from workbench.serving.proposal_view import (  # noqa: PLC0415
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 widgets load where shown
             in_marimo,
         )
 

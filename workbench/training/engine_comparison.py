@@ -450,8 +450,9 @@ class _Found:
         shown = ", ".join(
             f"{side}.{self.columns[c]} AS {side}_{self.columns[c]}" for side, c in named
         )
+        # names are quoted
         sql = (
-            f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched}"  # noqa: S608 names are quoted
+            f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched}"  # noqa: S608
             f" WHERE a.{THERE} IS NULL OR b.{THERE} IS NULL OR {' OR '.join(differ)}"
         )
         for batch in self.con.con.execute(sql).to_arrow_reader(10_000):

@@ -87,7 +87,8 @@ def by_pairs(join: Join, engine: Engine) -> str:
         return engine.sql(training_set(join, engine))
     except DefinitionError as refusal:
         return f"-- there is none: {refusal}"
-    except Exception as error:  # noqa: BLE001 whatever Ibis lacks for this engine is what the reader must see
+    # whatever Ibis lacks for this engine is shown to the reader
+    except Exception as error:  # noqa: BLE001
         return f"-- Ibis cannot write this for {engine.title}: {type(error).__name__}: {error}"
 
 

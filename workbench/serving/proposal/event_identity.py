@@ -85,7 +85,7 @@ def _narrow(values: Sequence[float]) -> int:
     Such a float has more digits than nine when it is written as a double.
     """
     most = max(map(_digits, values))
-    # a float of 32 bits has 9
+    # a float of 32 bits has at most 9 digits
     return 0 if most > 9 and all(map(_short, values)) else most  # noqa: PLR2004
 
 

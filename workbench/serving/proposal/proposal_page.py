@@ -334,7 +334,8 @@ class Publishing:
             self.error = "Cancelled: the upload was undone, and what was served is served on."
             self._failed()
             return self._all("cancelled")
-        except Exception as error:  # noqa: BLE001 whatever went wrong is shown where it was asked for
+        # whatever goes wrong is shown in the page that requested it
+        except Exception as error:  # noqa: BLE001
             self._failed(error)
             return self._all(f"not published: {self.error}")
         self._turned(DONE, PUBLISHING)

@@ -298,5 +298,5 @@ def worst(found: Sequence[tuple[int, str]]) -> str:
     for _, name in found:
         counts[name] = counts.get(name, 0) + 1
     told = [f"{name} in {n:,}" for name, n in sorted(counts.items(), key=lambda i: -i[1])]
-    # as many as a line holds
+    # a line has room for three
     return ", ".join(told[:3]) + (f" and {len(told) - 3} more features" if len(told) > 3 else "")  # noqa: PLR2004
