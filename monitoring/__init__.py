@@ -1,4 +1,4 @@
-"""Watching: drift, freshness, and online/offline consistency."""
+"""Monitoring of features: drift, freshness, and consistency between served and offline values."""
 
 from __future__ import annotations
 
@@ -54,8 +54,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when asked for: a dashboard that is only drawn needs no store, and tiles are counted
-    without what scores need.
+    """Imports the module of a public name on first use.
+
+    So a dashboard that is only drawn needs no store, and tiles are counted without SciPy, which
+    only scores need. Raises ImportError where SciPy is missing.
     """
     if name not in ROOMS:
         message = f"module {__name__!r} has no attribute {name!r}"

@@ -1,1 +1,1 @@
-"""Alerts: rules over figures, the monitor's passes, what they find, and where that is sent."""
+"""Alerts: rules over figures, the monitor's passes, their findings, and notifications."""

@@ -1,6 +1,4 @@
-"""When a figure is a warning or an alert: rules are data, and one pure function holds figures
-against them.
-"""
+"""Alert rules as data, and the pure function that evaluates figures against them."""
 
 from __future__ import annotations
 
@@ -31,8 +29,10 @@ FORGET = timedelta(days=7)  # after which a subject without figures is no findin
 
 @frozen(order=True)
 class Subject:
-    """What a figure is of: a published name or a group-by, and of it a feature, or a topic's
-    partition; empty where it is of the whole.
+    """The subject of a figure: a published name or a group-by.
+
+    It may be narrowed to a feature, or to a topic's partition (`place`); these are empty where the
+    figure is of the whole.
     """
 
     object: str
@@ -44,7 +44,7 @@ class Subject:
 
 
 def _number(value: Any) -> float | None:
-    """A number that JSON can hold and that compares: none for NaN, and none beyond all thresholds."""
+    """Returns a number that JSON can hold and that compares: None for NaN, others within +-MOST."""
     # NaN
     return None if value is None or value != value else float(min(max(value, -MOST), MOST))  # noqa: PLR0124
 
@@ -53,10 +53,9 @@ def _number(value: Any) -> float | None:
 class Figure:
     """A number of a subject at a time, UTC.
 
-    Without `value` it could not be told, and `extra["why"]` says why.
-
-    `kind` is what a rule reads; a rule's sentence may have `why` of what could be told as well. A
-    share is told from 0 to 1, a duration in seconds. `n` is of how many rows it is, where that
+    Without `value` it could not be measured, and `extra["why"]` says why; a figure that has a value
+    may have a `why` too, which a rule's sentence may quote. `kind` is what a rule reads. A share is
+    given from 0 to 1, a duration in seconds. `n` is the number of rows it is of, where that
     matters. `at` is when it holds: the end of a tile, or now.
     """
 
@@ -71,7 +70,7 @@ class Figure:
 
     @property
     def subject(self) -> Subject:
-        """Whose it is."""
+        """The subject of the figure."""
         return Subject(self.object, self.feature, self.place)
 
 
@@ -85,18 +84,18 @@ def _counts(rule: Rule, attribute: Any, value: tuple[int, int]) -> None:
 
 @frozen
 class Rule:
-    """From which value on a kind of figure is a `watch` and an `alert`; none where it never is.
+    """The values from which a kind of figure is a `watch` and an `alert`; None where it never is.
 
     `object` and `feature` name whom it is for, all by default; a rule that names one goes before
     one that does not. It alerts where `for_`, n of the last m figures of different times, have
-    crossed (a watch, where it never alerts); before that, to cross it is a watch. What has crossed
-    is back below `clear`, a share of the threshold. `per` and `floor` name an `extra` of the
-    figure: what its value is divided by, and below what no threshold is. With `rises` it is the
-    growth since the figure before that is held against them. Figures of fewer than `least` rows are
-    not judged. Where none came for `within`, or its value is not told, `missing` says what then:
-    "grey" not judged, "keep" the alert or watch that it was, "alert". No figure is never ok,
-    whatever it was. With `moot` there may be nothing to judge, as in a topic at rest: a whole is ok
-    without it.
+    crossed (a watch, where it never alerts); before that, a crossing is a watch. A figure that has
+    crossed is back below `clear`, a share of the threshold. `per` and `floor` name an `extra` of
+    the figure: what its value is divided by, and below what no threshold lies. With `rises` the
+    growth since the figure before is compared with them. Figures of fewer than `least` rows are not
+    judged. Where none came for `within`, or its value is not known, `missing` says what follows:
+    "grey" not judged, "keep" the alert or watch that it was, "alert". A missing figure is never ok,
+    whatever it was before. With `moot` there may be nothing to judge, as in a topic at rest: a
+    whole is ok without it.
     """
 
     id: str
@@ -118,7 +117,7 @@ class Rule:
     moot: bool = False
 
     def __attrs_post_init__(self) -> None:
-        """Refuse thresholds that no value can be held against."""
+        """Refuses thresholds that no value can be compared with."""
         told = [t for t in (self.watch, self.alert) if t is not None]
         if not told or min(told) <= 0 or told != sorted(told) or self.clear > 1:
             message = (
@@ -133,7 +132,7 @@ class Rule:
         return "alert" if self.alert is not None else "watch"
 
     def threshold(self, figure: Figure, level: str) -> float | None:
-        """From which value on the figure is at this level."""
+        """Returns the value from which the figure is at this level; None where it never is."""
         found: float | None = getattr(self, level)
         return (
             None
@@ -144,10 +143,10 @@ class Rule:
 
 @frozen
 class Seen:
-    """A figure as it is held against a rule: its number, none where it was not told, and the
-    thresholds (watch, alert) that were its.
+    """A figure as a rule reads it: its number, and the thresholds (watch, alert) at its time.
 
-    `value` is what was measured of it, and `level` what that has crossed.
+    `raw` is None where it was not measured. `value` is what the rule measures of it, and `level`
+    the level that this has crossed.
     """
 
     at: datetime
@@ -165,12 +164,11 @@ class Seen:
 
 @frozen
 class Finding:
-    """What a rule says of a subject: its status, how far it is beyond its threshold (`severity`, 1
-    at it), and since when.
+    """A rule's finding about a subject: its status, its severity, and since when.
 
-    `sentence` has the fact and the number. `kept` is what the next evaluation goes on from: the
-    figures of the last m times, the level before them, and the time up to which they are counted in
-    that.
+    `severity` is how far the figure is beyond its threshold, 1 at it. `sentence` has the fact and
+    the number. `kept` is what the next evaluation starts from: the figures of the last m times;
+    `held` is the level before them, and `base` the figure up to which that level is counted.
     """
 
     rule: str
@@ -191,34 +189,35 @@ class Finding:
 
 @frozen
 class Findings:
-    """Every finding at a time, worst first, then by severity."""
+    """All findings at a time, worst first, then by severity."""
 
     at: datetime | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
     def status(self) -> str:
-        """The worst of them; `ok` only where all is judged that there is to judge, so `not judged`
-        where there is nothing.
+        """The worst of the findings; `ok` only where everything that can be judged is judged.
+
+        So it is `not judged` where there is nothing.
         """
         return next((f.status for f in self.findings if not f.moot), "not judged")
 
     @property
     def unjudged(self) -> tuple[Finding, ...]:
-        """What should be judged and is not."""
+        """The findings that should be judged and are not."""
         return tuple(f for f in self.findings if f.status == "not judged" and not f.moot)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many have each status."""
+        """The number of findings of each status."""
         return {s: sum(f.status == s for f in self.findings) for s in STATUSES}
 
     def of(self, subject: Subject) -> tuple[Finding, ...]:
-        """Those of a subject."""
+        """Returns the findings of a subject."""
         return tuple(f for f in self.findings if f.subject == subject)
 
     def rule(self, rule: str) -> tuple[Finding, ...]:
-        """Those of a rule."""
+        """Returns the findings of a rule."""
         return tuple(f for f in self.findings if f.rule == rule)
 
 
@@ -228,11 +227,11 @@ NOTHING = Findings()
 def evaluate(
     rules: Iterable[Rule], figures: Iterable[Figure], now: datetime, before: Findings = NOTHING
 ) -> Findings:
-    """What these figures mean by these rules at `now`, going on from what was found before.
+    """Evaluates figures by rules at `now`, going on from the findings before.
 
-    Nothing but its arguments counts: not the order of rules or figures, and the same figures once
-    more change nothing. Figures of after `now` are not read. Of two figures of one kind, subject
-    and time, the larger value counts.
+    Nothing but its arguments counts: the order of rules or figures does not, and repeated figures
+    change nothing. Figures later than `now` are not read. Of two figures of one kind, subject and
+    time, the larger value counts.
     """
     mine: dict[tuple[str, Subject], dict[datetime, Figure]] = defaultdict(dict)
     known = {(f.rule, f.subject): f for f in before.findings}
@@ -268,7 +267,7 @@ def _rank(figure: Figure) -> tuple[Any, ...]:
 
 
 def _ruling(table: Mapping[str, Rule], figure: Figure) -> list[Rule]:
-    """The rules for a figure: of those that read its kind and differ in scope alone, the narrowest."""
+    """Returns the narrowest rules for a figure, of those that read its kind and differ in scope."""
     fit = [
         r
         for r in table.values()
@@ -280,8 +279,9 @@ def _ruling(table: Mapping[str, Rule], figure: Figure) -> list[Rule]:
 
 
 def _narrower(one: Rule, other: Rule) -> bool:
-    """Whether a rule stands in for another where both fit: it says so by its id, `other` or
-    `other:whom`.
+    """Says whether a rule replaces another where both fit.
+
+    Its id says so: it is that of the other, or `other:whom`.
     """
     return one.id.partition(":")[0] == other.id.partition(":")[0] and (
         bool(one.feature),
@@ -296,9 +296,7 @@ def _found(
     now: datetime,
     before: Finding | None,
 ) -> Finding:
-    """One finding: the figures of the last m times, each at the level it crossed, then what they
-    mean together.
-    """
+    """Returns one finding: the figures of the last m times, each at its level, judged together."""
     told: dict[datetime, Figure | Seen] = {s.at: s for s in before.kept} if before else {}
     base, held = (before.base, before.held) if before else (None, "ok")
     told |= {at: f for at, f in figures.items() if base is None or at > base.at}
@@ -325,7 +323,7 @@ def _found(
 
 
 def _read(rule: Rule, figure: Figure) -> Seen:
-    """What a rule reads of a figure."""
+    """Returns a figure as a rule reads it."""
     raw = _scored(rule, figure)
     few = f"{figure.n:,} rows are too few" if figure.n is not None and figure.n < rule.least else ""
     return Seen(
@@ -337,9 +335,9 @@ def _read(rule: Rule, figure: Figure) -> Seen:
 
 
 def _seen(rule: Rule, told: Seen, last: Seen | None, held: str) -> Seen:
-    """A figure held against the rule, after the one before it.
+    """Returns a figure with the level it has by the rule, after the one before it.
 
-    What has crossed stays until it is back below the lower threshold.
+    A level that was crossed stays until the value is back below the lower threshold.
     """
     value = told.raw
     if rule.rises and value is not None:
@@ -350,7 +348,7 @@ def _seen(rule: Rule, told: Seen, last: Seen | None, held: str) -> Seen:
 
 
 def _scored(rule: Rule, figure: Figure) -> float | None:
-    """A figure's value as the rule measures it."""
+    """Returns a figure's value as the rule measures it."""
     value = figure.value
     if value is None or (figure.n is not None and figure.n < rule.least):
         return None
@@ -361,7 +359,7 @@ def _scored(rule: Rule, figure: Figure) -> float | None:
 
 
 def _level(rule: Rule, seen: Seen, value: float, held: str) -> str:
-    """The highest level that a value has crossed, or has not come back from."""
+    """Returns the highest level that a value has crossed, or has not come back from."""
     for level, limit in (("alert", seen.limits[1]), ("watch", seen.limits[0])):
         if limit is not None and value >= (
             limit * rule.clear if LEVELS.index(held) >= LEVELS.index(level) else limit
@@ -378,7 +376,7 @@ def _judged(
     before: Finding | None,
     kept: tuple[str, Seen | None],
 ) -> Finding:
-    """What the last figures mean together."""
+    """Returns the finding that the last figures make together."""
     newest = chain[-1]
     late = now - newest.at > rule.within
     if late or newest.value is None:
@@ -412,7 +410,7 @@ def _judged(
 
 
 def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
-    """The threshold that makes a status."""
+    """Says in words which threshold makes a status."""
     watch, alert = seen.limits
     if status == "ok":
         return ""
@@ -431,7 +429,7 @@ def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
 
 
 def _standing(rule: Rule, chain: tuple[Seen, ...]) -> tuple[str, int]:
-    """What the figures that were told mean together, and how many of them have crossed."""
+    """Returns the status of the measured figures together, and how many of them have crossed."""
     crossed, level = (
         sum(s.value is not None and s.level == rule.highest for s in chain),
         chain[-1].level,
@@ -444,7 +442,7 @@ def _standing(rule: Rule, chain: tuple[Seen, ...]) -> tuple[str, int]:
 
 
 def _missing(rule: Rule, chain: tuple[Seen, ...], *, late: bool) -> tuple[str, str, float]:
-    """The status, sentence and severity where there is no figure."""
+    """Returns the status, sentence and severity where there is no figure."""
     newest = chain[-1]
     lone = rule.rises and newest.raw is not None
     why = (

@@ -1,6 +1,4 @@
-"""What the commands that look at a served log take: as of when, how far back, in which tiles,
-against which tables.
-"""
+"""Options of the commands that read a served log: as-of time, days, tiles and tables."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def looked(parser: ArgumentParser) -> None:
-    """Let a command take the span that it looks at."""
+    """Adds the options of the span of answers that a command reads."""
     warehouse(parser)
     parser.add_argument(
         "--now", metavar="TIME", help="as of when, UTC, as 2023-12-01T12:00 (default: now)"
@@ -43,7 +41,7 @@ def looked(parser: ArgumentParser) -> None:
 
 
 def span(options: Namespace) -> dict[str, Any]:
-    """The same, as `Measured` takes it."""
+    """Returns the options of the span as arguments of `Measured`."""
     return {
         "span": timedelta(days=options.days),
         "tile": timedelta(hours=options.tile),
@@ -52,7 +50,7 @@ def span(options: Namespace) -> dict[str, Any]:
 
 
 def moment(told: str | None) -> datetime | None:
-    """The time that --now says, UTC; none where it is not given."""
+    """Returns the time of --now, UTC; None where it is not given."""
     if told is None:
         return None
     try:

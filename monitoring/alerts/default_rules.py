@@ -1,6 +1,4 @@
-"""The rules that hold unless a user says otherwise: freshness, drift, consistency and data quality,
-as data.
-"""
+"""The default rules as data: freshness, drift, consistency and data quality."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ LATE, WATCHED, LACKING = (
 
 
 def _beyond(share: float) -> float:
-    """The next share above one that may be."""
+    """Returns the next double above the largest share that is allowed."""
     return math.nextafter(share, 1)
 
 
@@ -332,5 +330,5 @@ RULES = (*FRESHNESS, *DRIFT, *VOIDS, *CONSISTENCY, *QUALITY)
 
 
 def rule(name: str) -> Rule:
-    """One of the usual rules, by its id."""
+    """Returns one of the default rules by its id."""
     return next(r for r in RULES if r.id == name)

@@ -1,6 +1,4 @@
-"""Findings in the store: the newest of each name are what the next pass goes on from, and what a
-dashboard shows.
-"""
+"""Storage of findings: the next pass goes on from a name's newest ones, and dashboards show them."""
 
 from __future__ import annotations
 
@@ -31,14 +29,17 @@ SOURCE = "measured "  # begins the id of a rule that says whether a source measu
 
 
 def latest(store: Store, name: str, *, now: datetime | None = None) -> Findings:
-    """What the newest pass found for a name, of those up to `now`; nothing where there was none."""
+    """Returns the findings of a name's newest pass up to `now`; empty where there was no pass."""
     return _read(store, name, now)[0]
 
 
 def history(
     store: Store, name: str, since: datetime
 ) -> list[tuple[datetime, str, Subject, str, float]]:
-    """(evaluated, rule, subject, status, severity) of every finding since then, oldest first."""
+    """Returns every finding since then, oldest first.
+
+    A finding is (evaluated, rule, subject, status, severity).
+    """
     columns = table.c
     with store.catalog() as con:
         asked = select(
@@ -51,9 +52,9 @@ def history(
 
 
 def written(store: Store, name: str, findings: Findings) -> None:
-    """Keep what a pass found: once, however often the pass is made.
+    """Stores the findings of a pass, once however often the pass is made.
 
-    Passes of more than 30 days before it go.
+    Passes more than 30 days older are deleted.
     """
     assert findings.at is not None  # noqa: S101 a pass has a time
     _, told = _read(store, name, findings.at)
@@ -72,15 +73,16 @@ def written(store: Store, name: str, findings: Findings) -> None:
 
 
 def untold(store: Store, name: str, findings: Findings) -> tuple[Finding, ...]:
-    """Those whose status is another than the one that was last told: a watch or alert that is new,
-    or one that is over.
+    """Returns the findings whose status differs from the one that was last notified.
+
+    They are new watches and alerts, and those that are over.
     """
     _, told = _read(store, name, findings.at)
     return tuple(f for f in findings.findings if _loud(f) != told.get((f.rule, f.subject), ""))
 
 
 def tell(store: Store, name: str, findings: Iterable[Finding], at: datetime) -> None:
-    """These were told as of this pass."""
+    """Records that these findings were notified as of this pass."""
     with store.catalog() as con:
         for f in findings:
             mine = (
@@ -93,10 +95,9 @@ def tell(store: Store, name: str, findings: Iterable[Finding], at: datetime) -> 
 
 
 def _loud(f: Finding) -> str:
-    """The status that others are told of.
+    """Returns the status that others are notified of; empty for a finding that is not notified.
 
-    What was not judged and was an alert or a watch before is told as well, so that nobody takes it
-    for over.
+    A source that could not be measured is notified too, so that nobody takes its alerts for over.
     """
     return (
         f.status
@@ -109,7 +110,7 @@ def _loud(f: Finding) -> str:
 def _read(
     store: Store, name: str, now: datetime | None
 ) -> tuple[Findings, dict[tuple[str, Subject], str]]:
-    """The findings of the newest pass up to a time, and the status of each that was last told."""
+    """Returns the newest pass's findings up to a time, and the status of each last notified."""
     of = (
         table.c.name == name if now is None else (table.c.name == name) & (table.c.evaluated <= now)
     )

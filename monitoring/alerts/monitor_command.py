@@ -1,4 +1,4 @@
-"""The command `monitor`: one pass over what is published, for schedulers."""
+"""The command `monitor`: one pass over a published name, for schedulers."""
 
 from __future__ import annotations
 
@@ -33,15 +33,14 @@ UNASKED = (
 
 
 def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
-    """Measure what is served under a name, hold it against the rules, and keep and tell what is
-    found.
+    """Measure what is served under a name, and judge, store and report it by the rules.
 
     Freshness is in the store. Drift and consistency need what is served, by --definition, and a
-    served log; the dashboard has their statuses from the same rules. The exit code is 0 where all
+    served log; the dashboard has their statuses from these rules too. The exit code is 0 where all
     is judged and well, 1 where something is a watch and --fail-on is watch, 2 where something is an
     alert (and where the command itself cannot run), and 3 where something was not judged: a
-    definition that was not given, a log without answers, a source that failed, too few rows. The
-    same pass once more changes nothing: run it by cron, every 5 minutes with --store-only; with
+    definition that was not given, a log without answers, a source that failed, too few rows. A
+    repeated pass changes nothing: run it by cron, every 5 minutes with --store-only; with
     --definition, which computes the answers of the span again, every hour.
     """
     parser.add_argument("name", metavar="NAME", help="what is published")
@@ -168,12 +167,15 @@ def _monitor(options: Namespace) -> int:
 
 
 def _unasked(_store: Store, _name: str, _now: datetime) -> list[Figure]:
-    """What needs a definition, where none is given."""
+    """Raises DefinitionError in place of a source that needs a definition, where none is given."""
     raise DefinitionError(UNASKED)
 
 
 def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Source]:
-    """What needs the definition; DefinitionError where it is not what the name is."""
+    """Returns the sources that need the definition.
+
+    Raises DefinitionError where it is not what the name is.
+    """
     if options.store_only and options.definition is not None:
         message = (
             "--store-only judges what needs no definition, and --definition gives one: leave one of"

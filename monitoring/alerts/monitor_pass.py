@@ -1,6 +1,4 @@
-"""One pass of a monitor: figures of every source, what the rules say of them, kept in the store and
-told to a webhook.
-"""
+"""One pass of a monitor: figures of every source, their findings, storage and notification."""
 
 from __future__ import annotations
 
@@ -38,14 +36,15 @@ if TYPE_CHECKING:
 def fresh(
     store: Store, name: str, now: datetime, expected: Expected | None = None
 ) -> Iterable[Figure]:
-    """The figures of freshness."""
+    """Returns the figures of freshness."""
     return figures(read(store, name, now=now), expected)
 
 
 def of_checks(store: Store, plan: Plan) -> list[Figure]:
-    """The figures of a plan's data-quality checks, each at when it was last asked: how many more
-    rows fail than may, of those that refuse an upload and of others; and of an upload that was
-    refused for it, the share that it would take away.
+    """Returns the figures of a plan's data-quality checks, each at the time it last ran.
+
+    They say how many more rows fail than allowed, for checks that refuse an upload and for others,
+    and the share of rows or keys that a refused upload would remove.
     """
     asked = [
         Figure(
@@ -76,12 +75,12 @@ def of_checks(store: Store, plan: Plan) -> list[Figure]:
 
 
 def checks(store: Store, name: str, _now: datetime) -> Iterable[Figure]:
-    """The figures of data-quality checks."""
+    """Returns the figures of data-quality checks."""
     return of_checks(store, store.plan(name, fresh=True)[1])
 
 
 def voids(store: Store, name: str, now: datetime) -> Iterable[Figure]:
-    """The figures of what is null in every answer."""
+    """Returns the figures of features that are null in every answer."""
     return of_voids(store, store.plan(name, fresh=True)[1], now)
 
 
@@ -93,8 +92,9 @@ SOURCES: dict[str, Source] = {"freshness": fresh, "checks": checks, "nulls": voi
 
 @frozen
 class Pass:
-    """What one pass found: `failed` says of a source why it could not measure, `untold` why the
-    webhook was not told.
+    """The result of one pass.
+
+    `failed` says by source why it could not be measured, `untold` why the webhook was not notified.
     """
 
     name: str
@@ -105,8 +105,10 @@ class Pass:
     untold: str = ""
 
     def code(self, fail_on: str) -> int:
-        """The exit code: 2 where something is an alert, 1 where something is a watch and these
-        count (`fail_on`), 3 where something was not judged, else 0.
+        """Returns the exit code of the pass.
+
+        It is 2 where something is an alert, 1 where something is a watch and these count
+        (`fail_on`), 3 where something was not judged, else 0.
         """
         return exit_code(
             self.findings.counts,
@@ -117,7 +119,7 @@ class Pass:
         )
 
     def told(self) -> dict[str, Any]:
-        """As JSON."""
+        """Returns the pass as JSON."""
         return {
             "name": self.name,
             "at": self.at.isoformat(),
@@ -144,7 +146,7 @@ class Pass:
 
 
 def said(f: Finding) -> dict[str, Any]:
-    """A finding as JSON."""
+    """Returns a finding as JSON."""
     subject = {"object": f.subject.object, "feature": f.subject.feature, "place": f.subject.place}
     return {
         "rule": f.rule,
@@ -159,7 +161,7 @@ def said(f: Finding) -> dict[str, Any]:
 
 
 def tally(findings: Findings) -> str:
-    """How many findings have each status, in words."""
+    """Says in words how many findings have each status."""
     return (
         ", ".join(f"{n} {s}" for s, n in findings.counts.items() if n)
         or "not judged: nothing was measured"
@@ -167,16 +169,17 @@ def tally(findings: Findings) -> str:
 
 
 def severity(f: Finding) -> float | None:
-    """How far a finding is beyond its threshold.
+    """Returns how far a finding is beyond its threshold.
 
-    None for what was not judged, since a zero would read as well.
+    It is None for what was not judged, since a zero would read as well.
     """
     return None if f.status == "not judged" else f.severity
 
 
 def exit_code(counts: Mapping[str, int], fail_on: str, *, judged: bool) -> int:
-    """What a command that watches ends with: 2 for an alert, 1 for a watch where these count, 3
-    where something was not judged, else 0.
+    """Returns the exit code of a command that watches.
+
+    It is 2 for an alert, 1 for a watch where these count, 3 where something was not judged, else 0.
     """
     if counts["alert"]:
         return CODES["alert"]
@@ -194,12 +197,12 @@ def monitored(
     hook: str | None = None,
     sources: Mapping[str, Source] = SOURCES,
 ) -> Pass:
-    """One pass over a published name at `now`, UTC; the same pass once more changes nothing.
+    """Runs one pass over a published name at `now`, UTC; a repeated pass changes nothing.
 
-    A source that fails is said in `failed`, and is a finding that is not judged; its rules go by
-    what they do without figures. So is a rule of the caller's own that nothing is measured for. The
-    webhook is told what is new or over since it was last told; where it cannot be told, the next
-    pass tries again.
+    A source that fails is in `failed`, and is a finding that is not judged; its rules go by what
+    they do without figures. A rule of the caller's own that no figure is measured for is a finding
+    that is not judged, too. The webhook receives what is new or over since it was last notified;
+    where it cannot be reached, the next pass tries again.
 
     Raises StoreError where nothing is published under the name, DefinitionError where the webhook
     has no address.
@@ -227,8 +230,9 @@ def monitored(
 def idle_rules(
     rules: Iterable[Rule], found: Iterable[Figure], name: str, now: datetime
 ) -> list[Figure]:
-    """A figure that is not told for each rule beside the usual ones that no figure is for: it
-    judged nothing, which is not ok.
+    """Returns a figure without a value for each of the caller's rules that no figure is for.
+
+    Such a rule judged nothing, which is not ok. Default rules have none.
     """
     usual, there = {r.id for r in RULES}, tuple(found)
 
@@ -257,8 +261,9 @@ def idle_rules(
 def _unmeasured(
     name: str, now: datetime, sources: Iterable[str], failed: Mapping[str, str], before: Findings
 ) -> tuple[list[Rule], list[Figure]]:
-    """A rule and a figure of each source: not judged where it could not measure, and once more
-    where it can again.
+    """Returns a rule and a figure for each source that fails, or that recovers in this pass.
+
+    It is not judged where it could not be measured, and ok once it can be again.
     """
     lacking = {
         f.rule.removeprefix(SOURCE)
@@ -274,7 +279,7 @@ def _unmeasured(
 
 
 def current(plan: Plan, before: Findings) -> Findings:
-    """What was found of what the plan still has: a group-by or a check that is gone is not missed."""
+    """Returns the findings about what the plan still has, so that removed parts are not missed."""
     objects = {
         plan.name,
         *(g.name for g in plan.group_bys),
@@ -301,7 +306,7 @@ def current(plan: Plan, before: Findings) -> Findings:
 
 
 def _told(store: Store, name: str, findings: Findings, hook: str) -> str:
-    """Tell a webhook what changed; what went wrong."""
+    """Notifies a webhook of what changed; returns the problem, empty where there is none."""
     changed = findings_store.untold(store, name, findings)
     if not changed or findings.at is None:
         return ""

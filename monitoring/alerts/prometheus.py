@@ -1,4 +1,4 @@
-"""Findings and freshness for Prometheus: a file that its node exporter collects, replaced whole."""
+"""Findings and freshness for Prometheus, in a file that its node exporter collects."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ LABELS = ("name", "object", "feature", "place")
 
 
 def exported(path: Path, name: str, findings: Findings, figures: Iterable[Figure]) -> None:
-    """Write what a pass found to a file, whose name should end in .prom.
+    """Writes the findings of a pass to a file, whose name should end in .prom.
 
-    Readers see the old or the new, whole.
-
-    Raises DefinitionError where prometheus-client is not installed or the file cannot be written.
+    The file is replaced as a whole, so that readers see the old one or the new one. Raises
+    DefinitionError where prometheus-client is not installed or the file cannot be written.
     """
     try:
         from prometheus_client import (  # noqa: PLC0415 an extra

@@ -1,6 +1,6 @@
-"""What was served as figures that rules read, drift by tile and consistency as a whole.
+"""Figures of served answers that rules read: drift by tile, and consistency as a whole.
 
-And the findings that a board's colours are.
+It has the findings from which a board takes its colours, too.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ DRIFT, VOIDS, CONSISTENCY, QUALITY = (
 
 
 def place(feature: str, column: str, length: timedelta, against: str = "") -> str:
-    """Of what of a feature a drift is: a measured column that is not its own, tiles of another
-    length than usual, and what they are held against.
+    """Returns the place of a drift within a feature.
+
+    It names a measured column other than the feature's own, tiles of an unusual length, and the
+    reference.
     """
     return " ".join(
         filter(
@@ -54,13 +56,11 @@ def place(feature: str, column: str, length: timedelta, against: str = "") -> st
 def of_drift(
     name: str, feature: str, where: str, drifts: Sequence[Drift], length: timedelta, now: datetime
 ) -> Iterator[Figure]:
-    """The figures of a measured column's tiles, each at the start of its tile.
+    """Yields the figures of a measured column's tiles, each at the start of its tile.
 
-    `where` is its place.
-
-    A tile that is not over yet has none while it has too few rows. `n` is the smaller side's rows;
-    where a PSI's noise is too large its value is none, and `extra` has its floor (`phi`), as it has
-    of a rate's difference that chance gives.
+    `where` is the column's place. A tile that is not over yet has none while it has too few rows.
+    `n` is the smaller side's rows. Where a PSI's noise is too large its value is None, and `extra`
+    has its floor (`phi`), as it has for a difference of rates that chance gives.
     """
     for d in drifts:
         at = d.start or now
@@ -84,9 +84,9 @@ def of_drift(
 
 
 def of_verdict(name: str, verdict: Verdict, now: datetime) -> Iterator[Figure]:
-    """The shares of a feature's served values that are not what the warehouse gives.
+    """Yields the shares of a feature's served values that are not what the warehouse gives.
 
-    Not told where nothing was compared.
+    They have no value where nothing was compared.
     """
     for kind in sorted(CONSISTENCY):
         yield Figure(
@@ -107,8 +107,9 @@ def judged(
     before: Findings,
     rules: Iterable[Rule] = default_rules.RULES,
 ) -> Judgement:
-    """What the rules of drift, nulls, consistency and checks say of these figures, going on from
-    what was found before.
+    """Returns what the rules of drift, nulls, consistency and checks say of these figures.
+
+    It goes on from the findings before.
     """
     mine = [r for r in rules if r.kind in DRIFT | VOIDS | CONSISTENCY | QUALITY]
     return Judgement(
@@ -117,22 +118,22 @@ def judged(
 
 
 def by_tiles(rules: Iterable[Rule], length: timedelta) -> list[Rule]:
-    """The same rules, of which those of drift wait for a tile from its start on."""
+    """Returns the rules, with those of drift waiting for a tile from its start on."""
     return [evolve(r, within=r.within + length) if r.kind in DRIFT else r for r in rules]
 
 
 @frozen
 class Judgement:
-    """Findings of drift and consistency, feature by feature, and of checks.
+    """Findings of drift and consistency by feature, and of checks.
 
-    `kinds` are of figures, by rule.
+    `kinds` are the kinds of figures, by rule.
     """
 
     findings: Findings
     kinds: Mapping[str, str]
 
     def drift(self, feature: str, where: str) -> Finding | None:
-        """The worst of a measured column's drift."""
+        """Returns the worst finding of a measured column's drift."""
         return self._worst(
             f
             for f in self.findings.findings
@@ -141,7 +142,7 @@ class Judgement:
         )
 
     def void(self, feature: str) -> Finding | None:
-        """That a feature is null in every answer, where it is."""
+        """Returns the finding that a feature is null in every answer; None where it is not."""
         return self._worst(
             f
             for f in self.findings.findings
@@ -151,7 +152,7 @@ class Judgement:
         )
 
     def consistency(self, feature: str) -> Finding | None:
-        """The worst of a feature's consistency."""
+        """Returns the worst finding of a feature's consistency."""
         return self._worst(
             f
             for f in self.findings.findings
@@ -159,7 +160,7 @@ class Judgement:
         )
 
     def checks(self, group_by: str = "") -> tuple[Finding, ...]:
-        """What was found of a group-by's checks, or of all of them, worst first."""
+        """Returns the findings of a group-by's checks, or of all checks, worst first."""
         return tuple(
             f
             for f in self.findings.findings

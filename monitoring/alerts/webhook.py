@@ -1,4 +1,4 @@
-"""Findings to whoever should know of them: one POST of JSON, tried twice."""
+"""A webhook for findings: one POST of JSON, tried twice."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TRIES = 2
 
 
 class _Stays(HTTPRedirectHandler):
-    """Findings go where they were sent to and nowhere else."""
+    """Redirects are refused: findings go to the address they were sent to and nowhere else."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> None:
-        """None: the answer is an error."""
+        """Returns None, which makes the redirect an error."""
 
 
 def checked(url: str) -> str:
-    """The address of a webhook. DefinitionError where it is none of http or https."""
+    """Returns the address of a webhook; raises DefinitionError where it is not http or https."""
     told = urlsplit(url)
     if told.scheme not in ("http", "https") or not told.hostname:
         message = (
@@ -41,9 +41,9 @@ def checked(url: str) -> str:
 
 
 def posted(url: str, told: dict[str, Any], *, patience: float = PATIENCE) -> str:
-    """Send it; what went wrong, empty where nothing did.
+    """Sends JSON to a webhook and returns what went wrong, empty where nothing did.
 
-    It never raises, and names no more of the address than its host.
+    It never raises for a failed delivery, and names no more of the address than its host.
     """
     host = urlsplit(checked(url)).hostname
     request = Request(  # noqa: S310 it was checked

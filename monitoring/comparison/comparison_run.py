@@ -1,7 +1,4 @@
-"""One run of a comparison: the answers beside the warehouse's values, in a DuckDB of this process.
-
-Then causes, then what they mean.
-"""
+"""One run of a comparison: values, then causes, then verdicts, in a DuckDB of this process."""
 
 from __future__ import annotations
 
@@ -66,9 +63,7 @@ COUNTED = ("answers", "scored", "pending", "version", "error")
 
 
 class Comparison:
-    """One run: the answers and the values of the warehouse, side by side in a DuckDB of this
-    process.
-    """
+    """One run: the answers and the warehouse's values side by side, in a DuckDB of this process."""
 
     def __init__(
         self,
@@ -99,7 +94,7 @@ class Comparison:
         self.table = self._beside()
 
     def run(self, until: int | None, most: int, budget: float) -> Consistency:
-        """Classes, then causes, then what they mean."""
+        """Returns the result: classes of values, then causes, then verdicts."""
         values = [classed(self.table, i) for i in range(len(self.names))]
         hours = self._hours(values)
         picked, differing = self._picked(values, most)
@@ -123,7 +118,7 @@ class Comparison:
         )
 
     def _both(self) -> pa.Table:
-        """The answers that the warehouse has, as they were served and as it gives them."""
+        """Returns the answers that the warehouse has, with its values as `a0...`."""
         places = pc.index_in(self.scored[ROW], self.offline[ROW])
         there = self.scored.filter(pc.is_valid(places))
         values = self.offline.take(places.drop_null())
@@ -132,8 +127,9 @@ class Comparison:
         return there
 
     def _beside(self) -> ir.Table:
-        """The answers with the warehouse's values, and whether those that are not equal to the bit
-        are the same number.
+        """Returns the answers with the warehouse's values, and the doubtful pairs settled.
+
+        A pair that is not equal to the bit is settled by whether both are the same number.
         """
         answers, offline = (
             self.con.create_table("answers", self.rows),
@@ -152,8 +148,9 @@ class Comparison:
         return table.left_join(settled, table[ROW] == settled["_row"]).drop("_row")
 
     def _settled(self, table: ir.Table) -> pa.Table:
-        """For doubles, lists, maps and sketches that are not equal to the bit, whether they are the
-        same number.
+        """Decides which values that are not equal to the bit are the same number.
+
+        They are doubles, lists, maps and sketches.
         """
         found: dict[int, dict[str, bool]] = defaultdict(dict)
         loose = [
@@ -183,7 +180,7 @@ class Comparison:
         return pa.Table.from_pylist([{ROW: r, **flags} for r, flags in found.items()], schema)
 
     def _others(self, rows: set[int]) -> dict[int, dict[str, Any]]:
-        """The warehouse's values of some answers, by name."""
+        """Returns the warehouse's values of some answers, by row and feature."""
         mine = self.offline.filter(pc.is_in(self.offline[ROW], pa.array(sorted(rows), pa.int64())))
         names = [f.name for f in self.outputs]
         return {
@@ -200,9 +197,9 @@ class Comparison:
     # --- why
 
     def _picked(self, values: Sequence[ir.Table], most: int) -> tuple[list[int], dict[str, int]]:
-        """Answers to look into, spread over all that differ.
+        """Picks answers to look into, spread over all that differ.
 
-        And how many values differ, by feature.
+        It counts the values that differ by feature, too.
         """
         wrong = [v.filter(v["class"].isin(MISMATCHES)) for v in values]
         counts = [w.agg(n=w.count()).mutate(feature=ibis.literal(i)) for i, w in enumerate(wrong)]
@@ -221,7 +218,7 @@ class Comparison:
     def _explained(
         self, values: Sequence[ir.Table], picked: Sequence[int]
     ) -> tuple[Question | None, list[Case], list[Difference]]:
-        """The values that differ in these answers, each with its cause."""
+        """Returns the values that differ in these answers, each with its cause."""
         if not picked:
             return None, [], []
         chosen = pa.array(picked, pa.int64())
@@ -266,9 +263,10 @@ class Comparison:
     def _visible(
         self, replayed: Replay, case: Case, offline: Mapping[int, Mapping[str, Any]]
     ) -> tuple[Any, bool, bool]:
-        """What the warehouse gives of the events that the store had.
+        """Returns the warehouse's value from the events that the store had, and two comparisons.
 
-        Whether that is not what was served, and not what the warehouse gives of all.
+        They say whether it differs from what was served, and from what the warehouse gives of all
+        events.
         """
         values: Mapping[str, Any] = offline.get(case.row, {})
         if replayed.states or replayed.kinds.get(case.row, frozenset()) & frozenset(MISSING):
@@ -310,8 +308,9 @@ class Comparison:
         )
 
     def _kept(self, case: Case, asked: Mapping[str, Any]) -> str:
-        """How much is known of what the store held for a case: `all` of it, `some`, where its
-        windows reach before what was forgotten, or `nothing`.
+        """Says how much is known of what the store held for a case.
+
+        It is `all`, or `some` where its windows reach before what was forgotten, or `nothing`.
         """
         found = "all"
         for p in range(len(self.told.plan.parts)) if case.part is None else [case.part]:
@@ -330,11 +329,11 @@ class Comparison:
     def _changes(
         self, replayed: Replay, asked: Mapping[int, Mapping[str, Any]]
     ) -> Callable[[Case], bool]:
-        """Of an entity: whether an upload after an answer took rows away, and the store now gives
-        what the warehouse does.
+        """Returns a test of whether an entity's rows were changed since a case was answered.
 
-        It says what is left where nothing else can: so not of a derivation that events are part of
-        which differ.
+        It holds where an upload after the answer removed rows, and the store now gives what the
+        warehouse does. It is a last resort, so it does not hold for a derivation of which events
+        differ.
         """
         names = {f.name: n for f, n in zip(self.outputs, self.names, strict=True)}
 
@@ -365,7 +364,7 @@ class Comparison:
         return changed
 
     def _parts_of(self, case: Case) -> set[int]:
-        """The parts whose features a value is made of."""
+        """Returns the numbers of the parts whose features a value is made of."""
         if case.part is not None:
             return {case.part}
         used = {n.name for n in case.feature.node.find(ops.Field)}
@@ -377,7 +376,7 @@ class Comparison:
 
     @cached_property
     def fetcher(self) -> Fetcher:
-        """What asks the store again, without a log."""
+        """A fetcher that asks the store again, without a log."""
         # only where an entity differs
         from workbench.online.fetching.fetcher import (  # noqa: PLC0415
             Fetcher,
@@ -394,7 +393,7 @@ class Comparison:
         differing: Mapping[str, int],
         budget: float,
     ) -> tuple[pa.Table, list[Verdict]]:
-        """The metrics with what the causes add, and a verdict for each feature, worst first."""
+        """Returns the metrics with what the causes add, and a verdict for each feature, worst first."""
         found: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         for r in rows:
             assert r.at is not None  # noqa: S101 it was answered
@@ -429,7 +428,7 @@ class Comparison:
         )
 
     def _figures(self, name: str, hours: pa.Table) -> dict[str, Any]:
-        """A feature's counts over all hours, and the interval of its rate by the keys of all."""
+        """Returns a feature's counts over all hours, and the interval of its rate over all keys."""
         counts = {c: pc.sum(hours[c]).as_py() or 0 for c in (*CLASSES, "compared")}
         wrong = sum(counts[c] for c in MISMATCHES)
         i = self.names.index(name)

@@ -1,6 +1,4 @@
-"""What `consistency` found: a verdict for each feature, the answers that differ with their causes,
-and the events behind each.
-"""
+"""The result of `consistency`: a verdict for each feature, and differences with their causes."""
 
 from __future__ import annotations
 
@@ -52,8 +50,8 @@ class Difference:
     """One value that is not what the warehouse gives.
 
     `online` was served; `offline` is computed from all that the warehouse has, `visible` from what
-    of it the store had when it answered. `kind` is the class of online against offline, `cause`
-    why.
+    of it the store had when it answered. `kind` is the class of online against offline, `cause` why
+    they differ.
     """
 
     feature: str
@@ -76,11 +74,11 @@ class Difference:
 class Verdict:
     """One feature: how many values were compared, which share differs, and what that means.
 
-    `status` is `alert`, `watch`, `ok` or `not judged`; `low` and `high` hold the share of all
-    answers that differ for 95 of 100 samples, keys being what was sampled. `skew` counts values
-    that are not what the store's events give, `late` those that later events changed. `shares`, of
-    all values compared, are what rules read: `code_skew` (served and computed cannot both be
-    right), `lateness`, `online_missing`, `doubtful` (the data itself changed or lacks something).
+    `status` is `alert`, `watch`, `ok` or `not judged`; `low` and `high` are a 95 % interval of the
+    share of all answers that differ, with keys as the sampling unit. `skew` counts values that are
+    not what the store's events give, `late` those that later events changed. `shares`, of all
+    values compared, are what rules read: `code_skew` (served and computed cannot both be right),
+    `lateness`, `online_missing`, `doubtful` (the data itself changed or lacks something).
     """
 
     feature: str
@@ -99,13 +97,13 @@ class Verdict:
 
 @frozen(repr=False, eq=False)
 class Consistency:
-    """What was served, against what the warehouse gives: true where every feature could be compared
-    and none is an alert.
+    """The comparison of served values with what the warehouse gives.
 
-    `metrics` is an Arrow table, one row a feature and hour; `rows` are the values that differ, at
-    most as many answers as were asked for; `verdicts` one a feature, worst first. `counts` says how
-    many answers were scored, are pending (the warehouse may lack events of their time yet) and were
-    left out, and why.
+    It is true where every feature could be compared and none is an alert. `metrics` is an Arrow
+    table, one row a feature and hour; `rows` are the values that differ, of at most the requested
+    number of answers; `verdicts` one a feature, worst first. `counts` says how many answers were
+    scored, are pending (the warehouse may lack events of their time yet) and were left out, and
+    why.
     """
 
     name: str
@@ -124,14 +122,14 @@ class Consistency:
     )  # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
 
     def explained_by(self, causes: Sequence[Cause]) -> tuple[str, ...]:
-        """What other hypotheses than the usual ones call the causes of `rows`, in their order."""
+        """Returns the causes of `rows` by other hypotheses than the usual ones, in their order."""
         return () if self.question is None else tuple(explained(self.question, self.cases, causes))
 
     @property
     def status(self) -> str:
         """The worst of its features.
 
-        `not judged` where an answer of one could not be compared, and none is worse.
+        It is `not judged` where a feature could not be compared, and none is worse.
         """
         return min((v.status for v in self.verdicts), key=ORDER.index, default="not judged")
 
@@ -140,7 +138,7 @@ class Consistency:
 
     @property
     def causes(self) -> dict[str, int]:
-        """How many values differ by each cause, most first; and how many answers were left out."""
+        """The number of values that differ by each cause, most first, and of answers left out."""
         found = Counter(c for v in self.verdicts for c, n in v.causes.items() for _ in range(n))
         found.update({c: n for c, n in self.counts.items() if c in ("version", "error") and n})
         return dict(found.most_common())
@@ -170,13 +168,14 @@ class Consistency:
         return f"{worst.status}: {worst.feature}: {worst.sentence}"
 
     def events(self, difference: Difference) -> pa.Table:
-        """The events behind a value that differs, oldest first, from both sides.
+        """Returns the events behind a value that differs, oldest first, from both sides.
 
-        Columns: `time`, what is stored of the event under its author's names, `inside` its
+        Columns: `time`, the stored columns of the event under their author's names, `inside` its
         feature's window, `in_A` whether the warehouse counts it now, `in_B` whether it counts and
         could be seen then, `visible` whether the store held it then, `kind` what became of it, and
-        when it was `written`, `gone` and `appended` to Kafka. An event that both tell alike is one
-        row. DefinitionError for a derivation, and where what the store held is not known.
+        when it was `written`, `gone` and `appended` to Kafka. An event that is equal on both sides
+        is one row. Raises DefinitionError for a derivation, and where what the store held is not
+        known.
         """
         if self.question is None or difference.row not in {r.row for r in self.rows}:
             message = (
@@ -193,10 +192,10 @@ class Consistency:
         return events_of(self.question.replay, difference)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The values that differ, one row each: keys, `at`, `feature`, `online`, `offline`,
-        `visible`, `kind`, `cause`.
+        """Returns the values that differ, one row each.
 
-        A key that is called as one of these has `_` behind its name.
+        Columns: keys, `at`, `served`, `feature`, `online`, `offline`, `visible`, `kind`, `cause`,
+        `skew`, `late` and `request`. A key with one of these names has `_` behind its name.
         """
         import pandas as pd  # noqa: PLC0415 half a second that a report in text need not cost
 
@@ -365,7 +364,7 @@ def judged(
     rows: Sequence[Difference],
     budget: float = LATE,
 ) -> Verdict:
-    """What a feature's figures and its values that differ mean; the thresholds stand above.
+    """Returns the verdict on a feature from its figures and its values that differ.
 
     `budget` is the share of values that later events may change. `figures` has `compared`,
     `differing`, `online_missing`, `low` and `high`.
@@ -433,7 +432,7 @@ def _status(
 
 
 def events_of(replay: Replay, difference: Difference) -> pa.Table:
-    """The events of one answer's part; see `Consistency.events`."""
+    """Returns the events of one answer's part; see `Consistency.events`."""
     feature = next(
         (
             i
@@ -475,7 +474,7 @@ def events_of(replay: Replay, difference: Difference) -> pa.Table:
 
 
 def _inside(time: ir.IntegerColumn, cell: Cell, at: int | None) -> ir.BooleanValue:
-    """Whether an event lies in a feature's window."""
+    """Returns whether an event lies in a feature's window."""
     if at is None:
         return ibis.literal(False)
     if cell.length is None:
@@ -485,7 +484,7 @@ def _inside(time: ir.IntegerColumn, cell: Cell, at: int | None) -> ir.BooleanVal
 
 
 def _label(side: Side, name: str) -> str:
-    """What the author wrote for a stored column, if nothing else is called so."""
+    """Returns the author's name of a stored column, if no other column has it."""
     labels = [c.label or c.name for c in side.plan.stored]
     label = next(c.label or c.name for c in side.plan.stored if c.name == name)
     ours = (TIME, "inside", "in_A", "in_B", "visible", "kind", *MOMENTS)

@@ -1,6 +1,4 @@
-"""What became of each event on its way: for one answer, how the warehouse's events and those that
-the store held then differ.
-"""
+"""Differences of events: how the warehouse's events and the store's differ for one answer."""
 
 from __future__ import annotations
 
@@ -25,12 +23,12 @@ NEAR = 1e-6  # of two doubles of which one went through 32 bits
 
 
 def paired(side: Side) -> ir.Table:
-    """The events of each answer: `_fw_row`, `side` (`warehouse` or `store`), `kind`, when they were
-    `written` and `gone`, and their columns.
+    """Returns the events of each answer from both sides, with what became of them.
 
-    What both sides have alike is `same` on both; what the store has carried since before its
-    horizon, and keeps no row of, is `carried`. Events at the very time of the answer are here too,
-    and count in no window.
+    Columns are `_fw_row`, `side` (`warehouse` or `store`), `kind`, when they were `written` and
+    `gone`, `appended`, and the event's own. An event that is equal on both sides is `same` on both;
+    one that the store has carried since before its horizon, and keeps no row of, is `carried`.
+    Events at the very time of the answer are included, and count in no window.
     """
     con = side.asked.get_backend()
     asked, matched = side.asked, [f"k{i}" for i in range(len(side.plan.keys))]
@@ -47,7 +45,7 @@ def paired(side: Side) -> ir.Table:
 
 
 def _met(asked: ir.Table, events: ir.Table, keys: list[str], reach: int | None) -> ir.Table:
-    """Each answer with the events of its key up to its time."""
+    """Joins each answer with the events of its key up to its time."""
     since = [] if reach is None else [events[TIME] >= asked["at"] - reach]
     met = asked.join(
         events, [*(asked[k] == events[k] for k in keys), events[TIME] <= asked["at"], *since]
@@ -56,21 +54,19 @@ def _met(asked: ir.Table, events: ir.Table, keys: list[str], reach: int | None) 
 
 
 def _held(rows: ir.Table) -> ir.BooleanValue:
-    """Whether the store held a row in the state that an answer saw."""
+    """Returns whether the store held a row in the state that an answer saw."""
     return (rows["written"] <= rows["stamp"]) & (
         rows["gone"].isnull() | (rows["gone"] > rows["stamp"])
     )
 
 
 def _ranked(rows: ir.Table, number: str) -> ir.Table:
-    """Equal events of one answer told apart by their place."""
+    """Numbers equal events of one answer, which tells them apart."""
     return rows.mutate(rank=ibis.row_number().over(group_by=[ROW, "identity"], order_by=number))
 
 
 def _both(side: Side, theirs: ir.Table, ours: ir.Table) -> ir.Table:
-    """Which event of the one side is which of the other, by answer: `wid`, `sid`, and in `kind` how
-    they differ.
-    """
+    """Pairs the events of the two sides by answer: `wid`, `sid`, and in `kind` how they differ."""
     mine = ours.rename(**{f"s_{c}": c for c in ours.columns})
     met = theirs.join(
         mine,
@@ -119,7 +115,7 @@ def _meeting(side: Side, met: ir.Table) -> ir.Table:
 
 
 def _otherwise(side: Side, met: ir.Table) -> ir.StringValue:
-    """How two tellings of one event differ; the store's columns begin with `s_`."""
+    """Returns how the two sides' versions of one event differ; the store's columns begin with `s_`."""
     equal, near, cut = [], [], []
     for c in side.plan.stored:
         dtype = ibis.dtype(c.type)
@@ -155,8 +151,9 @@ def _otherwise(side: Side, met: ir.Table) -> ir.StringValue:
 
 
 def _cut(a: ir.Value, b: ir.Value) -> ir.BooleanValue:
-    """Whether the second is the first in a narrower type: without its fraction, or a text written
-    otherwise.
+    """Returns whether the second value is the first in a narrower type.
+
+    It then lacks a fraction, or is a text that differs in case or outer spaces.
     """
     if a.type().is_numeric() and not a.type().is_integer():
         return ((b == a.floor()) | (b == a.ceil())).fill_null(False)
@@ -176,7 +173,7 @@ def _out(side: Side, rows: ir.Table, told: str, kind: ir.Value) -> ir.Table:
 
 
 def _theirs(side: Side, theirs: ir.Table, both: ir.Table) -> ir.Table:
-    """The warehouse's events of each answer, with what became of them."""
+    """Returns the warehouse's events of each answer, with what became of them."""
     left = theirs.anti_join(both, [ROW, "wid"])
     later = side.store.rename(**{f"s_{c}": c for c in side.store.columns})
     met = left.left_join(later, [left["identity"] == later["s_identity"]])
@@ -209,7 +206,7 @@ def _theirs(side: Side, theirs: ir.Table, both: ir.Table) -> ir.Table:
 
 
 def _elsewhere(side: Side, left: ir.Table) -> ir.Table:
-    """Those events of the warehouse that the store held at another time, or for `other` keys."""
+    """Returns which of the warehouse's events the store held at another time or for `other` keys."""
     unmet = side.store if side.plan.id else side.store.anti_join(side.warehouse, "identity")
     rows = unmet.rename(**{f"s_{c}": c for c in unmet.columns})
     text = "identity" if side.plan.id else "timeless"
@@ -225,7 +222,7 @@ def _elsewhere(side: Side, left: ir.Table) -> ir.Table:
 
 
 def _then(side: Side) -> ir.Table:
-    """What the store held of an answer's key, whatever its time."""
+    """Returns the events that the store held of an answer's key, whatever their time."""
     met = side.asked.join(
         side.store, [side.asked[f"k{i}"] == side.store[f"k{i}"] for i in range(len(side.plan.keys))]
     )
@@ -233,7 +230,7 @@ def _then(side: Side) -> ir.Table:
 
 
 def _differ(side: Side, met: ir.Table, prefix: str) -> ir.BooleanValue:
-    """Whether any key is another."""
+    """Returns whether any key differs."""
     return reduce(
         lambda x, y: x | y,
         (met[f"k{i}"] != met[f"{prefix}k{i}"] for i in range(len(side.plan.keys))),
@@ -241,7 +238,7 @@ def _differ(side: Side, met: ir.Table, prefix: str) -> ir.BooleanValue:
 
 
 def _ours(side: Side, ours: ir.Table, both: ir.Table) -> ir.Table:
-    """The events that the store held for each answer, with what they are in the warehouse."""
+    """Returns the store's events of each answer, with what they are in the warehouse."""
     kinds = both.select(_sid="sid", _row=ROW, _kind="kind")
     met = ours.join(kinds, [ours[ROW] == kinds["_row"], ours["sid"] == kinds["_sid"]])
     left = ours.anti_join(kinds, [ours[ROW] == kinds["_row"], ours["sid"] == kinds["_sid"]])

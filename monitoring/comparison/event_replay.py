@@ -1,6 +1,4 @@
-"""Answers computed again from the events that they may have seen: by the same expressions, over
-rows as a store keeps them.
-"""
+"""Replay of answers from the events that they may have seen, by the definition's own expressions."""
 
 from __future__ import annotations
 
@@ -41,8 +39,9 @@ NONE = -(2**62)  # before every snapshot
 
 @frozen
 class StoredRows(EventRows):
-    """A group-by's events as a store keeps them, each for one answer: the arguments of its
-    reductions are columns already.
+    """A group-by's events as a store keeps them, each repeated for every answer that may see it.
+
+    The arguments of its reductions are columns already.
     """
 
     stored: Stored
@@ -59,7 +58,7 @@ class StoredRows(EventRows):
         bucket: str | None,
         extra: Callable[[ir.Table], dict[str, ir.Value]],
     ) -> ir.Table:
-        """The rows as internal columns; unfolded where asked for."""
+        """Returns the rows as internal columns, with `each` unfolded where it is given."""
         del extra  # time and order are stored
         table, kept = self.rows, self.stored
         if each is not None:
@@ -98,8 +97,10 @@ class StoredRows(EventRows):
 
 @frozen
 class Variant:
-    """Which events count: those of the warehouse, told otherwise where they are of one of these
-    kinds; or those that the store held, perhaps in other windows.
+    """A choice of the events that count.
+
+    They are those of the warehouse, but as the store held them where they are of one of `kinds`;
+    with `held` those that the store held, perhaps in other windows.
     """
 
     kinds: frozenset[str] = frozenset()
@@ -131,7 +132,7 @@ class Replay:
     done: dict[Variant, dict[int, dict[str, Any]]] = field(factory=dict)
 
     def values(self, variant: Variant) -> dict[int, dict[str, Any]]:
-        """The features of every answer, by its number and their names."""
+        """Returns the features of every answer, by its number and their names."""
         if variant not in self.done:
             self.done[variant] = self._computed(variant)
         return self.done[variant]
@@ -164,7 +165,7 @@ class Replay:
         }
 
     def _part(self, number: int, variant: Variant) -> ir.Table:
-        """The features of one part over events; the same where a variant has none of its kinds."""
+        """Returns the features of one part over events, reused where a variant has none of its kinds."""
         mine = evolve(variant, kinds=variant.kinds & self.present[number])
         if (number, mine) not in self.parts:
             part, side = self.join.parts[number], self.sides[number]
@@ -204,8 +205,9 @@ class Replay:
 
 
 def replay(store: Store, join: Join, told: Answered, engine: Engine) -> Replay:
-    """What these answers may have seen, from the warehouse and from the store, in a DuckDB of this
-    process.
+    """Returns what these answers may have seen, from the warehouse and from the store.
+
+    It is kept in a DuckDB of this process.
     """
     con, mine = local()
     found: dict[int, Side] = {}
@@ -250,8 +252,9 @@ def _states(
     engine: Engine,
     seen: Sequence[tuple[int, int]] | None,
 ) -> pa.Table:
-    """An entity's features for each answer, from all snapshots that the warehouse has, or from
-    those that the store had by then.
+    """Returns an entity's features for each answer.
+
+    They are of all snapshots that the warehouse has, or of those that the store had by then.
     """
     asked = questions(told, number)
     at = asked["at"].to_pylist()
@@ -285,8 +288,9 @@ def _distinct(spine: ir.Table) -> ir.Table:
 
 
 def edges(join: Join) -> Sequence[Variant]:
-    """The other ways in which windows could have been cut: tails at the instant or at a hop, and
-    events at the query time counted.
+    """Returns the other ways in which windows could have been cut.
+
+    They are tails at the instant or at a hop, and events at the query time counted.
     """
     found = [Variant(held=True, later=1)]
     for other in ("sawtooth", "exact"):

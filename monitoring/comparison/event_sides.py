@@ -1,6 +1,4 @@
-"""The events behind answers, from both sides: those of the warehouse, and those that the store held
-when it answered.
-"""
+"""Events behind answers from both sides: the warehouse's, and those that the store held then."""
 
 from __future__ import annotations
 
@@ -48,10 +46,10 @@ class Side:
     """One part's answers and the events of both sides, in a local DuckDB.
 
     `asked` has `_fw_row`, `k0...`, `at`, `stamp` (of the state that the answer saw), `served`,
-    `ended` (the batch end that it used). `warehouse` and `store` have `k0...`, `time` and what is
-    stored of an event, and as 64 bits each `identity` (by which a row of one side is met by one of
-    the other), `bare` (all but the id), `timeless` (nor the time) and `place` (keys, time, order),
-    and a number, `wid` or `sid`; the store's also what `STATE` names: it held a row from `written`
+    `ended` (the batch end that it used). `warehouse` and `store` have `k0...`, `time` and the
+    stored columns of an event; as 64-bit hashes each `identity` (which pairs rows of the two
+    sides), `bare` (all but the id), `timeless` (nor the time) and `place` (keys, time, order); and
+    a number, `wid` or `sid`. The store's has what `STATE` names, too: it held a row from `written`
     to before `gone`.
     """
 
@@ -67,7 +65,7 @@ class Side:
 
     @property
     def columns(self) -> list[str]:
-        """An event's own columns."""
+        """The event's own columns."""
         return [
             *(f"k{i}" for i in range(len(self.plan.keys))),
             TIME,
@@ -76,7 +74,7 @@ class Side:
 
 
 def questions(told: Answered, number: int) -> pa.Table:
-    """What a part was asked by these answers, without those whose key is null (rule 17)."""
+    """Returns what these answers asked of a part, without those whose key is null (rule 17)."""
     plan, part, rows = told.plan, told.plan.parts[number], told.rows
     group_by, names = plan.group_by(part.group_by), [k.name for k in plan.keys]
     at = (
@@ -106,7 +104,7 @@ def questions(told: Answered, number: int) -> pa.Table:
 def sides(
     store: Store, con: BaseBackend, told: Answered, number: int, group_by: GroupBy, engine: Engine
 ) -> Side:
-    """The events that answers may have seen, of a part over events."""
+    """Returns the events that answers may have seen, of a part over events."""
     part = told.plan.parts[number]
     plan = told.plan.group_by(part.group_by)
     asked = questions(told, number)
@@ -150,7 +148,7 @@ def sides(
 
 
 def _reach(plan: GroupByPlan, part: PartPlan) -> int | None:
-    """The longest window, and a day about it."""
+    """Returns the longest window plus a day, in microseconds; None where all events matter."""
     whole = (
         plan.longest is None
         or part.max_age is not None
@@ -173,7 +171,7 @@ def _warehouse(
     wanted: pa.Table,
     span: tuple[int, int] | None,
 ) -> pa.Table:
-    """The warehouse's events of these keys or ids."""
+    """Returns the warehouse's events of these keys or ids."""
     schema = _schema(plan)
     if not wanted.num_rows:
         return schema.empty_table()
@@ -193,7 +191,10 @@ def _stored(
     span: tuple[int, int] | None,
     since: int | None,
 ) -> pa.Table:
-    """The rows that the store has or had of these keys or ids; none where it keeps none any more."""
+    """Returns the rows that the store has or had of these keys or ids.
+
+    It is empty where the store keeps none any more.
+    """
     schema = pa.schema([*_schema(plan), *STATE.items()])
     if not wanted.num_rows or since is None:
         return schema.empty_table()
@@ -211,7 +212,7 @@ def _stored(
 
 
 def _lacking(these: pa.Table, those: pa.Table) -> pa.Table:
-    """The ids that one side has and the other has not been asked for."""
+    """Returns the ids of one side that the other was not asked for yet."""
     known = set(those["id"].to_pylist())
     return pa.table(
         {
@@ -228,7 +229,7 @@ def _lacking(these: pa.Table, those: pa.Table) -> pa.Table:
 
 
 def _more(some: pa.Table, others: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Both, but for others that are some already, as these columns tell."""
+    """Appends the rows that are not among the first yet, by these columns."""
     known = set(zip(*(some[n].to_pylist() for n in names), strict=True))
     new = (
         [row not in known for row in zip(*(others[n].to_pylist() for n in names), strict=True)]
@@ -243,9 +244,9 @@ def _more(some: pa.Table, others: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def snapshots_seen(store: Store, told: Answered, number: int) -> list[tuple[int, int]]:
-    """The ends of an entity's snapshots that the store has, and when each was written.
+    """Returns the ends of an entity's snapshots in the store, and when each was written.
 
-    None where it keeps none any more.
+    It is empty where the store keeps none any more.
     """
     return (
         []
@@ -255,9 +256,9 @@ def snapshots_seen(store: Store, told: Answered, number: int) -> list[tuple[int,
 
 
 def _told(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
-    """The rows with their number, and with what they are found again by.
+    """Returns the rows with a number, and with the hashes by which they are found again.
 
-    Maps, which have no order, are left out of that.
+    Maps, which have no order, are left out of the hashes.
     """
     keys = [f"k{i}" for i in range(len(plan.keys))]
     values = [c.name for c in plan.stored if c.name != "id" and not ibis.dtype(c.type).is_map()]
@@ -277,6 +278,6 @@ def _told(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
 
 
 def local() -> tuple[BaseBackend, Engine]:
-    """A DuckDB of this process for the few answers that are looked into, and its engine."""
+    """Returns a DuckDB of this process for the few answers that are looked into, and its engine."""
     con = ibis.duckdb.connect()
     return con, engine_of(con)

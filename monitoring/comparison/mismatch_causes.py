@@ -1,9 +1,8 @@
-"""Why an answer is not what the warehouse gives: hypotheses in order, of which the first that gives
-the answer is its cause.
+"""Causes of mismatches: the first hypothesis in order that gives the served answer is its cause.
 
-A hypothesis changes one thing of what the warehouse has and computes the answer again by the same
-expressions; it holds where that is the number that was served. Each takes differences of its own
-kind alone, so that without it they are unexplained and not another's.
+A hypothesis changes one thing of what the warehouse has and computes the answer again by the
+definition's expressions; it holds where that is the number that was served. Each takes differences
+of its own kind alone, so that without it they are unexplained and not another's.
 """
 
 from __future__ import annotations
@@ -28,9 +27,7 @@ UNEXPLAINED, UNKNOWN, NOT_REPLAYED = "unexplained", "unknown", "not_replayed"
 
 @frozen
 class Case:
-    """One value that is not the warehouse's: of an answer by its row, the status of the feature's
-    part, both values.
-    """
+    """One value that is not the warehouse's: its answer's row, its part's status, both values."""
 
     row: int
     feature: Feature
@@ -59,11 +56,11 @@ class Question:
     ]  # how much is known of what the store held for a case: `all`, `some` or `nothing`
 
     def given(self, case: Case, variant: Variant) -> bool:
-        """Whether a variant gives what was served."""
+        """Returns whether a variant gives what was served."""
         return self.same(case, self.replay.values(variant).get(case.row, {}))
 
     def same(self, case: Case, values: Mapping[str, Any]) -> bool:
-        """Whether the feature among these values is what was served."""
+        """Returns whether the feature among these values is what was served."""
         return case.feature.name in values and self.tolerance.same(
             case.row, case.feature, case.online, values[case.feature.name], values
         )
@@ -74,12 +71,11 @@ Holds = Callable[[Question, Case], bool]
 
 @frozen
 class Cause:
-    """A reason: what it says of an answer, how grave it is, and the hypothesis that finds it.
+    """A cause: what it says of an answer, how grave it is, and the hypothesis that finds it.
 
-    None where the log says so itself.
-
-    `grave` is `alert` (served and computed numbers cannot both be right), `watch` (the data itself
-    changed or lacks something), `late` (expected, within a budget) or `excluded`.
+    `holds` is None where the log says so itself. `grave` is `alert` (served and computed numbers
+    cannot both be right), `watch` (the data itself changed or lacks something), `late` (expected,
+    within a budget) or `excluded`.
     """
 
     name: str
@@ -89,7 +85,7 @@ class Cause:
 
 
 def _only(kind: str) -> Holds:
-    """The answer is what the warehouse gives, but for its events of one kind."""
+    """Returns the hypothesis that only events of one kind make the answer differ."""
 
     def holds(question: Question, case: Case) -> bool:
         return (
@@ -106,13 +102,13 @@ def _expired(question: Question, case: Case) -> bool:
 
 
 def _stale(question: Question, case: Case) -> bool:
-    """A whole upload was missing: its events, or an entity's snapshots."""
+    """Holds where a whole upload was missing: its events, or an entity's snapshots."""
     there = bool(question.replay.states) or "stale_batch" in question.replay.kinds.get(case.row, ())
     return not case.expired and there and question.given(case, Variant(frozenset({"stale_batch"})))
 
 
 def _near(question: Question, case: Case) -> bool:
-    """Digits were lost, in an event or in the value itself."""
+    """Holds where digits were lost, in an event or in the value itself."""
     if _only("precision")(question, case):
         return True
     if question.given(case, HELD):
@@ -126,16 +122,16 @@ def _near(question: Question, case: Case) -> bool:
 
 
 def _edge(question: Question, case: Case) -> bool:
-    """The windows were cut otherwise: not the events differ, but which of them counted."""
+    """Holds where windows were cut otherwise: equal events, of which others counted."""
     return not question.given(case, HELD) and any(
         question.given(case, v) for v in edges(question.replay.join)
     )
 
 
 def _mutation(question: Question, case: Case) -> bool:
-    """An event was changed or deleted.
+    """Holds where an event was changed or deleted.
 
-    Or a snapshot that the store had already, as far as the store's answer of today tells.
+    A snapshot that the store had already counts too, as far as the store's answer of today shows.
     """
     if _only("mutation")(question, case):
         return True
@@ -246,7 +242,7 @@ BY_NAME = {c.name: c for c in (*CAUSES, SEVERAL, *LEFT)}
 def explained(
     question: Question, cases: Iterable[Case], causes: Sequence[Cause] = CAUSES
 ) -> list[str]:
-    """The cause of each case, by the first of these that gives its answer."""
+    """Returns the cause of each case: the first of these that gives its answer."""
     rules = [c for c in causes if c.holds is not None]
     named = {c.name for c in causes} & {*MISSING, *OTHERWISE}
     return [_cause(question, case, rules, named) for case in cases]

@@ -1,6 +1,4 @@
-"""Answers computed again from the warehouse, and how far two such values may be apart and still be
-the same number.
-"""
+"""Recomputation of answers from the warehouse, and the tolerance within which two are equal."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ BOUNDS = 2  # times a sketch's own error, which one of a hundred sketches exceed
 
 
 def as_join(definition: GroupBy | Join) -> Join:
-    """What is asked for as a join: a group-by alone is one part, asked by its own keys."""
+    """Returns a definition as a join: a group-by alone is one part, looked up by its own keys."""
     if isinstance(definition, Join):
         return definition
     schema = definition.source.table.schema
@@ -53,8 +51,9 @@ def as_join(definition: GroupBy | Join) -> Join:
 
 
 def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
-    """Answers as rows of the join's left: their number, keys, time and context, in the left's
-    types.
+    """Returns answers as left rows of the join, in the left's types.
+
+    Columns are the answer's number, keys, time and context.
     """
     schema, plan = join.left.table.schema, told.plan
     named = {k.name: rows[f"k{i}"] for i, k in enumerate(plan.keys)} | {
@@ -70,13 +69,14 @@ def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
 
 
 def left_on(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> ir.Table:
-    """The same as a table of an engine; ids that come as texts are ids there."""
+    """Returns answers as left rows in a table of an engine; ids that come as texts are ids there."""
     return typed(engine.keep(lefts(join, told, rows)), join.left.table.schema)
 
 
 def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa.Table:
-    """The features of answers from all that the warehouse has now: `_fw_row`, then `a0...` in the
-    features' types.
+    """Returns the features of answers from all that the warehouse has now.
+
+    Columns are `_fw_row`, then `a0...` in the features' types.
     """
     names = [f.name for f in join.outputs]
     if not rows.num_rows:
@@ -96,8 +96,9 @@ def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa
 
 @frozen
 class Tolerance:
-    """What the difference of two values of each feature may be: rule 11's scale, or between which
-    values a sketch's are; by feature, a row's settings.
+    """The allowed difference of two values of each row's feature.
+
+    It is rule 11's scale (`scales`), or the values between which a sketch's may lie (`bounds`).
     """
 
     join: Join
@@ -105,7 +106,7 @@ class Tolerance:
     bounds: Mapping[tuple[int, str], Any]
 
     def same(self, row: int, feature: Feature, a: Any, b: Any, others: Mapping[str, Any]) -> bool:
-        """Whether two values of a row's feature are the same number.
+        """Returns whether two values of a row's feature are the same number.
 
         `others` are the row's values, which derivations are made of.
         """
@@ -122,7 +123,7 @@ class Tolerance:
 
 
 def _plain(value: Any) -> Any:
-    """Maps as Arrow gives them, as mappings."""
+    """Returns maps, which Arrow gives as lists of pairs, as mappings."""
     if (
         isinstance(value, list)
         and value
@@ -133,8 +134,9 @@ def _plain(value: Any) -> Any:
 
 
 def tolerance(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> Tolerance:
-    """The tolerances of these answers, from the warehouse: asked for those alone that are not equal
-    as they stand.
+    """Returns the tolerances of these answers, computed from the warehouse.
+
+    Callers pass only answers that are not equal as they stand.
     """
     return Tolerance(
         join, _values(scales(join), told, rows, engine), _values(bounds(join), told, rows, engine)
@@ -162,8 +164,9 @@ def _values(
 
 
 def bounds(join: Join) -> tuple[Join, dict[str, tuple[str, ...]]] | None:
-    """A join of the exact values between which a sketch's values are, and how many values there
-    were; none where no sketch has bounds (rule 13).
+    """Returns a join of the exact values between which a sketch's values lie, with their count.
+
+    It is None where no sketch has bounds (rule 13).
     """
     parts: list[JoinPart] = []
     named: dict[str, tuple[str, ...]] = {}
@@ -193,9 +196,7 @@ def bounds(join: Join) -> tuple[Join, dict[str, tuple[str, ...]]] | None:
 
 
 def _edges(name: str, feature: Feature) -> list[Aggregation]:
-    """The lowest and the highest value that a sketch of these events may give, and how many values
-    it has.
-    """
+    """Returns the lowest and highest value that a sketch of these events may give, and their count."""
     node: Any = feature.node
     value, where = node.arg.to_expr(), None if node.where is None else node.where.to_expr()
     error, spans = BOUNDS * node.bound, () if feature.window is None else (feature.window,)
@@ -222,7 +223,7 @@ def _ranked(value: Any, quantiles: Sequence[float], where: Any) -> Any:
 
 
 def _within(node: Estimate, a: Any, b: Any, edges: tuple[Any, Any, Any]) -> bool:
-    """Whether both are what a sketch of the same values may say."""
+    """Returns whether both values are possible for a sketch of the same events."""
     low, high, count = edges
     if isinstance(node, ApproxHistogram):
         a, b = dict(_plain(a)), dict(_plain(b))

@@ -1,6 +1,4 @@
-"""The served log of one name as a table: what was asked, when, what was answered, and from which
-state of the store.
-"""
+"""The served log of one name as a table: requests, answers, and the state of the store behind them."""
 
 from __future__ import annotations
 
@@ -40,9 +38,10 @@ class Answered:
 
     An answer `failed` where something in it is an error, other than that of a derivation whose
     context was not given. `k0...` keys, `x0...` context, `f0...` features in the types of their
-    definition, `t0...` whether each was told at all; of each part `s0...` its status, `e0...` the
-    batch end that it used, `w0...` the stamp of the state that it saw: of a stored row, `written`
-    is not above it if and only if the answer saw the row. Times in microseconds since 1970.
+    definition, `t0...` whether the answer has each at all; of each part `s0...` its status, `e0...`
+    the batch end that it used, `w0...` the stamp of the state that it saw: of a stored row,
+    `written` is not above it if and only if the answer saw the row. Times in microseconds since
+    1970.
     """
 
     plan: Plan
@@ -54,10 +53,10 @@ class Answered:
 
 
 def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None) -> Answered:
-    """What was answered for times in [start, end), both open where none; of a share of the keys, by
-    their hash.
+    """Returns the answers for times in [start, end), both open where None.
 
-    Answers of another definition come with what they have in common with this one.
+    `sample` takes a share of the keys, by their hash. Answers of another definition come with what
+    they have in common with this one.
     """
     first = -(2**63) if start is None else microseconds(start)
     last = 2**63 - 1 if end is None else microseconds(end)
@@ -86,8 +85,9 @@ def _schema(plan: Plan) -> pa.Schema:
 
 
 def held(type_: str) -> pa.DataType:
-    """The Arrow type that holds what was answered of an Ibis type: every float as a double, as it
-    is served.
+    """Returns the Arrow type that holds the served values of an Ibis type.
+
+    Every float is a double, as it is served.
     """
     dtype = ibis.dtype(type_)
     if dtype.is_floating():
@@ -98,7 +98,7 @@ def held(type_: str) -> pa.DataType:
 
 
 def _sampled(plan: Plan, rows: Sequence[Any], sample: float | None) -> Sequence[Any]:
-    """Those of the keys that fall below the share, as what served them would have sampled."""
+    """Returns the answers of keys below the share, by the rule that samples served answers."""
     if sample is None:
         return rows
     read = {k.name: reader(k.type) for k in plan.keys}
@@ -108,7 +108,7 @@ def _sampled(plan: Plan, rows: Sequence[Any], sample: float | None) -> Sequence[
 
 
 def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:
-    """A chunk as columns, each read by its type."""
+    """Returns a chunk of answers as columns, each read by its type."""
     request, number, hash_, at, served, reason, keys, context, features, errors, parts = zip(
         *rows, strict=True
     )
@@ -156,7 +156,7 @@ def _failed(
 
 
 def column(type_: str, values: Sequence[Any]) -> tuple[pa.Array, Sequence[bool]]:
-    """Values of JSON as a column, and which of them are of the type: what is not is null there."""
+    """Returns JSON values as a column, and whether each is of the type; others are null."""
     read, kind = reader(type_), held(type_)
     shaped = _shaped(kind)
     try:
@@ -178,7 +178,7 @@ def _tried(
 
 
 def _shaped(kind: pa.DataType) -> Callable[[Any], Any]:
-    """What Arrow takes for a value of its type."""
+    """Returns a converter of values to what Arrow accepts for their type."""
     if pa.types.is_map(kind):
         return lambda v: None if v is None else list(v.items())
     if pa.types.is_string(kind):

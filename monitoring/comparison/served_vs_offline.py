@@ -1,6 +1,4 @@
-"""`consistency`: what was served, recomputed offline from all events and from those that could be
-seen, and why they differ.
-"""
+"""The public verb `consistency`: served values against values recomputed offline."""
 
 from __future__ import annotations
 
@@ -53,44 +51,43 @@ def consistency(
     budget: float = LATE,
     causes: Sequence[Cause] | None = None,
 ) -> Consistency:
-    """Compare what a store answered, by its served log, with what the warehouse gives for the same
-    keys and times.
+    """Compares what a store answered with what the warehouse gives for those keys and times.
 
-    Every logged answer is computed again from all events that the warehouse has now. Where a value
-    differs, it is computed from the events that the store had when it answered too: what still
-    differs then is a fault, of the data or of the code, and the rest is later events' doing. Each
-    value that differs gets its cause, by computing it again under one hypothesis after the other.
-    Values are compared by type (rule 11): exact ones to the bit, doubles within their scale,
-    sketches within their bounds; a null is equal to a null alone.
+    The answers are those of the store's served log. Every logged answer is computed again from all
+    events that the warehouse has now. Where a value differs, it is computed from the events that
+    the store had when it answered too: what still differs then is a fault, of the data or of the
+    code, and the rest is due to later events. Each value that differs gets its cause, by computing
+    it again under one hypothesis after the other. Values are compared by type (rule 11): exact ones
+    to the bit, doubles within their scale, sketches within their bounds; a null is equal to a null
+    alone.
 
     Parameters
     ----------
     store, definition
-        Whose log, and the group-by or join that is served there, or its name, where a cell of the
-        notebook has the
-        definition. Answers of another definition of that name are counted and left out.
+        The store whose log it is, and the group-by or join that is served there. Its name will do
+        where a cell of the notebook has the definition. Answers of another definition of that name
+        are counted and left out.
     start, end
-        Times that were asked for, [start, end), UTC; both open by default.
+        The requested times, [start, end), UTC; both open by default.
     on
         The connection that has the tables, where the definition's own is not it.
     sample
         A share of the keys, from 0 to 1: the same ones every time. By default all that were logged.
     complete
-        Before when the warehouse has every event; later answers are pending, counted and not
-        judged. By default the newest
-        event that each of its tables has, of the table that is furthest behind.
+        The time before which the warehouse has every event; later answers are pending, counted and
+        not judged. By default the newest event of the table that is furthest behind.
     most
         How many of the answers that differ are looked into, spread over all of them.
     budget
         The share of a feature's values that later events may change before it is an alert; a tenth
-        of it is watched.
+        of it is a watch.
     causes
         The hypotheses, in order: `workbench.monitoring.comparison.mismatch_causes.CAUSES`, or
         fewer.
 
-    Returns a `Consistency`, which is true where nothing is an alert, and shows itself in a cell.
-    Raises DefinitionError for what is no definition, EngineError and StoreError where an engine or
-    the store fails.
+    Returns a `Consistency`, which is true where nothing is an alert and every feature could be
+    compared, and shows itself in a cell. Raises DefinitionError for what is no definition,
+    EngineError and StoreError where an engine or the store fails.
     """
     served = given(store, definition, "consistency")
     if sample is not None and not 0 <= sample <= 1:
@@ -109,8 +106,9 @@ def consistency(
 
 
 def watermark(join: Join, engine: Engine) -> int | None:
-    """Before when the warehouse has every event, as far as its newest ones tell: of the table that
-    is furthest behind; none where nothing has a time.
+    """Returns the time before which the warehouse has every event, by its newest ones.
+
+    It is that of the table that is furthest behind, and None where nothing has a time.
     """
     ends = []
     for group_by in {p.group_by.name: p.group_by for p in join.parts}.values():
@@ -126,7 +124,7 @@ def watermark(join: Join, engine: Engine) -> int | None:
 
 
 def _states(told: Answered, until: int | None) -> pa.Array:
-    """Whether each answer is scored, and if not, why."""
+    """Returns whether each answer is scored, and if not, why."""
     rows = told.rows
     other, pending = (
         pc.not_equal(rows["hash"], told.plan.hash),

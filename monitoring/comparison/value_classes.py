@@ -1,6 +1,4 @@
-"""Answers beside the values recomputed offline, feature by feature: classes, and figures by hour,
-computed by the engine.
-"""
+"""Classes of answers beside recomputed values, and figures by hour, computed by the engine."""
 
 from __future__ import annotations
 
@@ -33,14 +31,14 @@ Z = 1.96  # of an interval that 95 of 100 hold
 
 
 def classed(table: ir.Table, i: int) -> ir.Table:
-    """A feature's values and the class of each: columns `_fw_row`, `hour`, `key`, `online`,
-    `offline`, `class`.
+    """Returns a feature's values and the class of each.
 
-    `table` has `_fw_row`, `at`, `key` (a number for each key), `state` (`scored`, `pending` or why
-    an answer is excluded), `there` (whether offline has the row), `f{i}` online, `a{i}` offline,
-    `t{i}` whether the answer told the feature, and `c{i}`, whether they are the same number though
-    not to the bit, where that was looked into. Nulls are classed first: a comparison with one would
-    be null, and the row in no class.
+    Columns are `_fw_row`, `hour`, `key`, `online`, `offline` and `class`. `table` has `_fw_row`,
+    `at`, `key` (a number for each key), `state` (`scored`, `pending` or why an answer is excluded),
+    `there` (whether offline has the row), `f{i}` online, `a{i}` offline, `t{i}` whether the answer
+    has the feature, and `c{i}`, whether they are the same number though not to the bit, where that
+    was looked into. Nulls are classed first: a comparison with one would be null, and the row in no
+    class.
     """
     on, off = table[f"f{i}"], table[f"a{i}"]
     near = table[f"c{i}"].fill_null(False)
@@ -66,9 +64,7 @@ def classed(table: ir.Table, i: int) -> ir.Table:
 
 
 def suspects(table: ir.Table, i: int) -> ir.Table:
-    """The values of a feature that are there on both sides and not equal to the bit, in answers
-    that are scored.
-    """
+    """Returns the scored values of a feature that exist on both sides and are not equal to the bit."""
     on, off = table[f"f{i}"], table[f"a{i}"]
     there = (
         (table["state"] == "scored")
@@ -81,12 +77,11 @@ def suspects(table: ir.Table, i: int) -> ir.Table:
 
 
 def by_hour(values: ir.Table, feature: str) -> ir.Table:
-    """One row an hour: how many values of each class, rates, differences and the figures by
-    Chronon's names.
+    """Returns one row an hour: counts by class, rates, differences, and figures by Chronon's names.
 
     Chronon's left is offline and its right online. Its `smape` counts what is null on one side as
-    no error, and stands as `chronon_smape` here; ours is of the values that are there on both
-    sides, and `smape_null` has 2 for a null against a value. A map has no `mismatch` there.
+    no error, and stands as `chronon_smape` here; ours is of the values that exist on both sides,
+    and `smape_null` has 2 for a null against a value. A map has no `mismatch` there.
     """
     kind, on, off = values["class"], values["online"], values["offline"]
     scored = kind.isin(CLASSES[:6])
@@ -125,7 +120,7 @@ def _differences(
     compared: ir.BooleanValue,
     scored: ir.BooleanValue,
 ) -> dict[str, Any]:
-    """How far numbers are apart; nulls for what is no number."""
+    """Returns aggregates of how far numbers are apart; nulls for values that are no numbers."""
     names = (
         "diff_mean",
         "abs_diff_p50",
@@ -159,9 +154,7 @@ def _differences(
 
 
 def wilson(hits: float, n: float) -> tuple[float, float]:
-    """Between which shares the true one is, for 95 of 100 samples, by Wilson.
-
-    Nothing is known of none.
+    """Returns Wilson's 95 % interval of a share; (0, 1) where n is 0.
 
     >>> [round(x, 6) for x in wilson(20, 1000)]
     [0.012984, 0.03069]
@@ -179,7 +172,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
 
 
 def rated(hours: pa.Table) -> pa.Table:
-    """The hours with rates, and the interval of the tolerant one.
+    """Returns the hours with rates, and the interval of the tolerant one.
 
     Answers of one key are one sample: keys were sampled whole, so the interval is of as many draws
     as there are keys.

@@ -1,1 +1,1 @@
-"""Drift: distances between distributions, and how far chance alone would move them."""
+"""Drift: distances between distributions, and their size under chance alone."""

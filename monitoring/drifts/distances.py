@@ -1,7 +1,4 @@
-"""How far two distributions are apart, from counts per bin: each formula once, in numpy.
-
-Larger is worse.
-"""
+"""Distances between two distributions from counts by bin, in numpy; larger is worse."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ LEAST_STD = 1e-12  # of a reference that does not vary
 
 
 def shares(counts: Numbers) -> Numbers:
-    """Counts as parts of 1; NaN over none."""
+    """Returns counts as parts of 1; NaN where they sum to 0."""
     total = counts.sum()
     return counts / total if total else np.full(len(counts), np.nan)
 
@@ -27,14 +24,15 @@ def shares(counts: Numbers) -> Numbers:
 
 
 def jeffreys(counts: Numbers) -> Numbers:
-    """Half a row more in each bin: Jeffreys' prior."""
+    """Adds half a row to each bin: Jeffreys' prior."""
     return (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
 
 
 def evidently(counts: Numbers) -> Numbers:
-    """Evidently 0.7: 1e-4, or a millionth of the smallest share where that is not above 1e-4.
+    """Fills empty bins as Evidently 0.7 does: with 1e-4, or less where the smallest share is lower.
 
-    Sums to more than 1.
+    Where the smallest share is at most 1e-4, it is a millionth of that. The result sums to more
+    than 1.
     """
     p = shares(counts)
     if not (p == 0).any():
@@ -44,7 +42,7 @@ def evidently(counts: Numbers) -> Numbers:
 
 
 def chronon_kll(counts: Numbers) -> Numbers:
-    """Chronon: what bins without rows get, 1e-6 a bin with rows, is taken from those, evenly."""
+    """Fills empty bins as Chronon does: 1e-6 is taken from each other bin and shared out evenly."""
     p, eps = shares(counts), 1e-6
     zero = p == 0
     if not zero.any():
@@ -53,7 +51,10 @@ def chronon_kll(counts: Numbers) -> Numbers:
 
 
 def zipline(counts: Numbers) -> Numbers:
-    """Zipline's fork of Chronon: 1e-5; sums to more than 1."""
+    """Fills empty bins as Zipline's fork of Chronon does: with 1e-5.
+
+    The result sums to more than 1.
+    """
     p = shares(counts)
     return np.where(p == 0, 1e-5, p)
 
@@ -70,8 +71,9 @@ ZEROS: dict[str, Callable[[Numbers], Numbers]] = {
 
 
 def psi(ref: Numbers, cur: Numbers, zeros: str = "jeffreys") -> float:
-    """The population stability index, sum of (p - q) ln(p / q), over the bins that either has rows
-    in.
+    """Returns the population stability index over the bins in which either side has rows.
+
+    It is the sum of (p - q) ln(p / q).
     """
     there = (ref + cur) > 0
     p, q = (ZEROS[zeros](side[there]) for side in (ref, cur))
@@ -79,14 +81,17 @@ def psi(ref: Numbers, cur: Numbers, zeros: str = "jeffreys") -> float:
 
 
 def kl(p: Numbers, q: Numbers) -> float:
-    """The divergence of q from p in nats, sum of p ln(p / q); a share of 0 in p adds nothing."""
+    """Returns the Kullback-Leibler divergence in nats, sum of p ln(p / q).
+
+    A share of 0 in p adds nothing.
+    """
     there = p > 0
     with np.errstate(divide="ignore"):
         return float((p[there] * np.log(p[there] / q[there])).sum())
 
 
 def js2(ref: Numbers, cur: Numbers) -> float:
-    """The Jensen-Shannon distance: the square root of the divergence in bits, in [0, 1]."""
+    """Returns the Jensen-Shannon distance: the square root of the divergence in bits, in [0, 1]."""
     p, q = shares(ref), shares(cur)
     middle = (p + q) / 2
     bits = (kl(p, middle) + kl(q, middle)) / 2 / np.log(2)
@@ -94,26 +99,31 @@ def js2(ref: Numbers, cur: Numbers) -> float:
 
 
 def hellinger(ref: Numbers, cur: Numbers) -> float:
-    """The length of the difference of the roots of the shares, over the root of 2, in [0, 1]."""
+    """Returns the Hellinger distance, in [0, 1].
+
+    It is the length of the difference of the roots of the shares, over the root of 2.
+    """
     return float(np.linalg.norm(np.sqrt(shares(ref)) - np.sqrt(shares(cur))) / np.sqrt(2))
 
 
 def tvd(ref: Numbers, cur: Numbers) -> float:
-    """Half the sum of the differences of shares: the part of the rows that would have to change
-    bin, in [0, 1].
+    """Returns the total variation distance: half the sum of the differences of shares, in [0, 1].
+
+    It is the part of the rows that would have to change bin.
     """
     return float(np.abs(shares(ref) - shares(cur)).sum() / 2)
 
 
 def linf(ref: Numbers, cur: Numbers) -> tuple[float, int]:
-    """The largest difference of shares, and the bin that has it."""
+    """Returns the largest difference of shares, and its bin."""
     apart = np.abs(shares(ref) - shares(cur))
     return float(apart.max()), int(apart.argmax())
 
 
 def homogeneity(ref: Numbers, cur: Numbers) -> tuple[float, int]:
-    """The chi-square statistic of the 2 x bins table, with both sides as samples, and its degrees
-    of freedom.
+    """Returns the chi-square statistic of the 2 x bins table and its degrees of freedom.
+
+    Both sides count as samples.
     """
     observed = np.stack([ref, cur])[:, (ref + cur) > 0]
     expected = observed.sum(1, keepdims=True) * observed.sum(0) / observed.sum()
@@ -121,7 +131,7 @@ def homogeneity(ref: Numbers, cur: Numbers) -> tuple[float, int]:
 
 
 def cramer(statistic: float, rows: float) -> float:
-    """Cramer's V of a table of two rows, in [0, 1]."""
+    """Returns Cramer's V of a table of two rows, in [0, 1]."""
     return float(np.sqrt(statistic / rows))
 
 
@@ -129,21 +139,20 @@ def cramer(statistic: float, rows: float) -> float:
 
 
 def ks(ref: Numbers, cur: Numbers) -> tuple[float, float]:
-    """The largest difference of the cumulative shares at the bins' ends, and how much more it may
-    be inside a bin.
+    """Returns the largest difference of cumulative shares at bin ends, and the most a bin may add.
 
-    Inside, one share can rise by p before the other rises by q: at most min(p, q) above the larger
-    end.
+    Inside a bin one share can rise by p before the other rises by q: at most min(p, q) above the
+    larger end.
     """
     p, q = shares(ref), shares(cur)
     return float(np.abs(np.cumsum(p - q)).max()), float(np.minimum(p, q).max())
 
 
 def w1(ref: Numbers, cur: Numbers, ends: Numbers) -> tuple[float, float]:
-    """Wasserstein-1 in the feature's unit as if each bin's rows lay evenly between its ends, and
-    how far that may be off.
+    """Returns Wasserstein-1 in the feature's unit, and its largest error.
 
-    To spread a bin's rows evenly moves each by at most half its width on average, on either side.
+    It takes the rows of each bin as spread evenly between the bin's ends. That moves each row by at
+    most half the width on average, on either side.
     """
     p, q, width = shares(ref), shares(cur), np.diff(ends)
     apart = np.concatenate([[0.0], np.cumsum(p - q)])
@@ -152,12 +161,12 @@ def w1(ref: Numbers, cur: Numbers, ends: Numbers) -> tuple[float, float]:
 
 
 def _area(a: Numbers, b: Numbers) -> Numbers:
-    """The mean of |line from a to b|."""
+    """Returns the mean of |line from a to b|."""
     crosses = a * b < 0
     length = np.where(crosses, np.abs(a) + np.abs(b), 1.0)
     return np.where(crosses, (a * a + b * b) / (2 * length), (np.abs(a) + np.abs(b)) / 2)
 
 
 def w1_of_values(ref: Numbers, cur: Numbers, values: Numbers) -> float:
-    """Wasserstein-1 of shares that stand at these values, in their unit; exact."""
+    """Returns the exact Wasserstein-1 of shares at these values, in the values' unit."""
     return float((np.abs(np.cumsum(shares(ref) - shares(cur)))[:-1] * np.diff(values)).sum())

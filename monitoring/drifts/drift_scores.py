@@ -1,4 +1,4 @@
-"""Drift: how far a tile is from a reference tile, score by score, and what that amounts to."""
+"""Drift: the scores of a tile against a reference tile, and the status that follows from them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,10 @@ Against = Tile | timedelta | list[Tile]
 
 @frozen
 class Score:
-    """One figure, larger is worse, null where it cannot be had.
+    """One figure, larger is worse, null where it cannot be computed.
 
-    `p` is its probability under no change.
-
-    `low` and `high` are where the true value is, for a figure from bins, or a 95 % interval; `note`
-    says of what.
+    `p` is its probability under no change. `low` and `high` bound the true value of a figure from
+    bins, or are a 95 % interval; `note` says of what.
     """
 
     value: float | None
@@ -52,7 +50,7 @@ class Score:
 
 @frozen
 class Rate:
-    """A rate in the reference and now, and whether chance alone gives such a difference."""
+    """A rate in the reference and now, and whether chance alone explains the difference."""
 
     before: float
     now: float
@@ -60,20 +58,20 @@ class Rate:
 
     @property
     def delta(self) -> float:
-        """How far they are apart."""
+        """The absolute difference of the two rates."""
         return abs(self.now - self.before)
 
 
 @frozen
 class Drift:
-    """A tile held against a reference.
+    """The comparison of a tile with a reference.
 
     `scores` are by name: null_rate_delta, nan_rate_delta, psi, js2, hellinger, tvd, linf, ks, w1,
     w1_std, chi2, new_rate, vanished_mass, out_of_range_rate, row_count_ratio; those that a kind of
-    feature cannot have are left out. `judged` is the PSI that `status` went by, of `rows` at least
-    on either side, and `unscored` says why it is not held against thresholds; `rates` are nulls
-    (null_rate_delta) and what is not finite (nan_rate_delta). `why` says what decided the status.
-    `severity` is the worst figure over its alert threshold.
+    feature cannot have are left out. `judged` is the PSI that decided `status`; each side needs at
+    least `rows` rows, and `unscored` says why PSI is not compared with thresholds. `rates` are
+    nulls (null_rate_delta) and values that are not finite (nan_rate_delta). `why` says what decided
+    the status. `severity` is the worst figure over its alert threshold.
     """
 
     feature: str
@@ -101,13 +99,12 @@ def drift_of(
     week: Tile | None = None,
     rules: Rules = RULES,
 ) -> Drift:
-    """All scores of a tile against a reference tile of the same edges, and its status, persistence
-    apart.
+    """Returns all scores of a tile against a reference tile of equal edges, and its status.
 
-    The Kolmogorov-Smirnov and Wasserstein distances are those of `gap` (`gap_of` has them from the
-    rows), else from bins with their bounds. `week` is the tile of a week before, which
-    row_count_ratio needs. p-values count rows as independent; statuses count different keys. Raises
-    DefinitionError over tiles of other edges.
+    The status does not count persistence. The Kolmogorov-Smirnov and Wasserstein distances are
+    those of `gap` (`gap_of` computes them from the rows), else from bins with their bounds. `week`
+    is the tile of a week before, which row_count_ratio needs. p-values count rows as independent;
+    statuses count different keys. Raises DefinitionError over tiles of other edges.
     """
     if not reference.edges_id == current.edges_id == edges.edges_id:
         message = (
@@ -162,13 +159,12 @@ def drift_of(
 def series(
     tiles: Iterable[Tile], edges: Edges, against: Against, *, rules: Rules = RULES
 ) -> list[Drift]:
-    """The drift of each tile of one measured column, by start, with statuses as they persist.
+    """Returns the drift of each tile of one measured column, by start, with persistence applied.
 
-    Hours without rows as tiles of none.
-
-    `against` is one reference tile (of a training set), a span (one length: the previous tile; 7
-    days: the same hour a week before) or tiles that have the same starts (offline, for served ones:
-    that is skew). A tile whose reference is not there has "insufficient data".
+    Spans without rows are tiles of no rows. `against` is one reference tile (of a training set), a
+    span (one length: the previous tile; 7 days: the hour of the week before) or tiles that start at
+    equal times (offline, for served ones: that is skew). A tile without a reference has
+    "insufficient data".
     """
     there = {t.start: t for t in tiles if t.feature == edges.feature}
     others = (
@@ -194,8 +190,9 @@ def series(
 
 
 def marked(drifts: Sequence[Drift], rate: float = 0.01) -> list[bool]:
-    """Which of many features' drifts are no chance finds: at most `rate` of those marked are false
-    (Benjamini-Hochberg over the p of ks, else of chi2).
+    """Marks the drifts of many features that are no chance finds.
+
+    At most `rate` of those marked are false (Benjamini-Hochberg over the p of ks, else of chi2).
     """
     found = [d.scores.get("ks", d.scores.get("chi2", Score(None))).p for d in drifts]
     marks = iter(significance.discovered([p for p in found if p is not None], rate))
@@ -203,7 +200,7 @@ def marked(drifts: Sequence[Drift], rate: float = 0.01) -> list[bool]:
 
 
 def _filled(there: Mapping[datetime | None, Tile], none: Tile) -> list[Tile]:
-    """Tiles by start, with empty ones for the stretches between that have none."""
+    """Returns tiles by start, with empty ones in the gaps."""
     starts = sorted(s for s in there if s is not None)
     if not starts:
         return list(there.values())
@@ -227,7 +224,7 @@ def _nonfinite(tile: Tile) -> int:
 
 
 def _rate(reference: Tile, current: Tile, of: Callable[[Tile], int]) -> Score:
-    """S1: the difference of two rates; the interval is of the current one."""
+    """Scores the difference of two rates (S1); the interval is of the current one."""
     r, c = of(reference), of(current)
     if not reference.n_rows or not current.n_rows:
         return Score(None)
@@ -243,7 +240,7 @@ def _rate(reference: Tile, current: Tile, of: Callable[[Tile], int]) -> Score:
 
 
 def _of_bins(ref: Numbers, cur: Numbers, edges: Edges) -> dict[str, Score]:
-    """S2 to S6 and S9."""
+    """Scores counts by bin (S2 to S6 and S9)."""
     most, where = distances.linf(ref, cur)
     statistic, freedom = distances.homogeneity(ref, cur)
     return {
@@ -261,7 +258,7 @@ def _of_bins(ref: Numbers, cur: Numbers, edges: Edges) -> dict[str, Score]:
 
 
 def _ordered(reference: Tile, current: Tile, edges: Edges, gap: Gap | None) -> dict[str, Score]:
-    """S7 and S8, exact where they can be."""
+    """Scores bins that have an order (S7 and S8), exact where possible."""
     ref, cur = np.array(reference.counts, float), np.array(current.counts, float)
     if gap is None:
         (d, more), (w, off) = _binned(ref, cur, edges, reference, current)
@@ -285,7 +282,7 @@ def _ordered(reference: Tile, current: Tile, edges: Edges, gap: Gap | None) -> d
 def _binned(
     ref: Numbers, cur: Numbers, edges: Edges, reference: Tile, current: Tile
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """KS and W1 from bins, each with how far it may be off."""
+    """Returns KS and W1 from bins, each with its largest error."""
     lows, highs = (
         [x for x in pair if x is not None]
         for pair in ((reference.low, current.low), (reference.high, current.high))
@@ -305,8 +302,10 @@ def _binned(
 
 
 def _outside(current: Tile, edges: Edges, ref: Numbers, cur: Numbers) -> dict[str, Score]:
-    """S10: rows of values that the reference lacks, rows of the reference whose values are gone,
-    rows beyond its extremes.
+    """Scores values outside the reference (S10).
+
+    They are rows of values that the reference lacks, rows of the reference whose values are gone,
+    and rows beyond its extremes.
     """
     p, q = distances.shares(ref), distances.shares(cur)
     gone = {"vanished_mass": Score(float(p[q == 0].sum()))}
@@ -316,7 +315,7 @@ def _outside(current: Tile, edges: Edges, ref: Numbers, cur: Numbers) -> dict[st
 
 
 def _distinct(reference: Tile, current: Tile) -> dict[str, Score]:
-    """Of texts without bins: how far the shares of different texts are apart."""
+    """Scores texts without bins: the difference of the shares of different texts."""
     if (
         reference.n_distinct is None
         or current.n_distinct is None
@@ -333,9 +332,9 @@ def _distinct(reference: Tile, current: Tile) -> dict[str, Score]:
 
 
 def _rows(current: Tile, week: Tile | None) -> dict[str, Score]:
-    """S11: |ln of the ratio|, so that half as many is as bad as twice as many.
+    """Scores the number of rows (S11): |ln of the ratio|, so that half is as bad as double.
 
-    Infinite where one side has none.
+    It is infinite where one side has no rows.
     """
     if week is None or not (week.n_rows or current.n_rows):
         return {}
@@ -353,7 +352,10 @@ ORDER: tuple[Status, ...] = ("ok", "insufficient data", "warn", "alert")
 
 
 def _rates(reference: Tile, current: Tile, rules: Rules) -> dict[str, Rate]:
-    """Of nulls, and of NaN and infinities; none where a side has no rows."""
+    """Returns the rates of nulls and of values that are not finite.
+
+    It is empty where a side has no rows.
+    """
     found = {}
     for name, of in (("null_rate_delta", _nulls), ("nan_rate_delta", _nonfinite)):
         if reference.n_rows and current.n_rows:
@@ -378,7 +380,7 @@ def _verdict(
     unscored: str,
     rules: Rules,
 ) -> tuple[Status, str, float]:
-    """The worst of what PSI and the rates say; never "ok" on too little data."""
+    """Returns the worst of what PSI and the rates say; never "ok" on too little data."""
     if min(reference.n_rows, current.n_rows) < rules.rows:
         return (
             "insufficient data",

@@ -1,6 +1,4 @@
-"""The exact Kolmogorov-Smirnov and Wasserstein-1 distances of two columns, by one query of their
-grouped values.
-"""
+"""Exact Kolmogorov-Smirnov and Wasserstein-1 distances of two columns, by one query."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ MOST = 5_000_000  # rows of both sides together that are sorted for it
 
 @frozen
 class Gap:
-    """`ks` and `w1`, in the feature's unit, of n_ref and n_cur finite rows."""
+    """The distances `ks` and `w1`, in the feature's unit, of n_ref and n_cur finite rows."""
 
     ks: float
     w1: float
@@ -30,9 +28,9 @@ class Gap:
 
 
 def gap_of(reference: ir.Table, current: ir.Table, feature: str, *, most: int = MOST) -> Gap | None:
-    """The exact distances of a numeric measured column of two tables of one engine.
+    """Returns the exact distances of a numeric measured column of two tables of one engine.
 
-    None over no rows, or more than `most`. Runs.
+    The result is None over no rows, or over more than `most`. Runs.
     """
     engine = engine_of(reference.get_backend())
     column = (

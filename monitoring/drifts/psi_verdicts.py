@@ -1,6 +1,4 @@
-"""When a drift is worth a look: thresholds above the noise, "insufficient data" where there is too
-little, and persistence.
-"""
+"""Verdicts on PSI: thresholds above the noise, enough data, and persistence."""
 
 from __future__ import annotations
 
@@ -25,12 +23,13 @@ PSI, NULLS = default_rules.rule("psi"), default_rules.rule("null_rate")
 
 @frozen
 class Rules:
-    """Thresholds, all to be crossed together with the noise; by default those of the usual rules.
+    """Thresholds, all to be crossed together with the noise.
 
-    PSI: `warn` and `alert`, neither below `least` (an empirical threshold, where there is one), and
-    `floor`, which the noise itself must not be above. Rates of nulls, of NaN and of infinities:
-    `null_warn` and `null_alert`, for differences that chance gives with less than `null_p`. `rows`
-    is how many a tile needs; `persistence` of the last `within` tiles make an alert.
+    The defaults are those of the usual rules. PSI: `warn` and `alert`, neither below `least` (an
+    empirical threshold, where there is one), and `floor`, which the noise itself must not exceed.
+    Rates of nulls, of NaN and of infinities: `null_warn` and `null_alert`, for differences that
+    chance gives with less than `null_p`. `rows` is the number of rows that a tile needs;
+    `persistence` of the last `within` tiles make an alert.
     """
 
     warn: float = PSI.watch or 0.0
@@ -50,9 +49,7 @@ RULES = Rules()
 
 @frozen
 class Judged:
-    """A PSI with the bins that the rows are enough for, the noise that it has to be above, and the
-    threshold that it met or not.
-    """
+    """A PSI, the number of bins that the rows suffice for, and the noise that it has to exceed."""
 
     psi: float
     bins: int
@@ -62,11 +59,11 @@ class Judged:
 def judged(
     ref: Numbers, cur: Numbers, n_ref: float, n_cur: float, *, ordered: bool, rules: Rules = RULES
 ) -> Judged:
-    """PSI over the finest bins whose noise is below the rules' floor: neighbours are united, or the
-    rarest values.
+    """Returns PSI over the finest bins whose noise is below the rules' floor.
 
-    Which ones depends on the reference, on the numbers of rows, and on which bins have any; never
-    on how the current rows lie in them. Where even three bins have more noise, it is over three.
+    Neighbouring bins are united, or the rarest values. Which ones depends on the reference, on the
+    numbers of rows, and on which bins are empty, never on how the current rows lie in them. Where
+    even three bins have more noise, it is over three.
     """
     there = (ref + cur) > 0
     ref, cur = ref[there], cur[there]
@@ -84,8 +81,9 @@ def judged(
 def _groups(
     ref: Numbers, bins: int, *, ordered: bool
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Which of fewer bins each bin goes to: ordered ones by equal shares of the reference, others
-    the rarest together.
+    """Assigns each bin to one of fewer bins.
+
+    Ordered ones are united by equal shares of the reference, others by uniting the rarest.
     """
     if bins >= len(ref):
         return np.arange(len(ref))
@@ -98,21 +96,22 @@ def _groups(
 
 
 def empirical(history: Sequence[float]) -> float:
-    """Three standard deviations above the mean of scores of tiles in good times.
+    """Returns three standard deviations above the mean of scores of tiles in good times.
 
-    0 for fewer than 14 of them.
+    It is 0 for fewer than 14 of them.
     """
     return float(np.mean(history) + SIGMAS * np.std(history)) if len(history) >= HISTORY else 0.0
 
 
 def level(value: float, warn: float, alert: float) -> Status:
-    """What a value is by its two thresholds."""
+    """Returns the status of a value by its two thresholds."""
     return "alert" if value >= alert else "warn" if value >= warn else "ok"
 
 
 def persisted(found: Sequence[Status], rules: Rules = RULES) -> list[Status]:
-    """The series as it is shown: an alert where so many of the last tiles have crossed, "watch" at
-    those before.
+    """Returns the series of statuses with persistence applied.
+
+    An alert is shown where enough of the last tiles crossed the threshold, "watch" before that.
     """
     shown: list[Status] = []
     for i, status in enumerate(found):

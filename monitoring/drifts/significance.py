@@ -20,21 +20,26 @@ WIDE = 1.96  # standard deviations of a 95 % interval
 
 
 def chi2_p(statistic: float, freedom: int) -> float:
-    """Of a chi-square statistic this large; 1 without degrees of freedom."""
+    """Returns the probability of a chi-square statistic this large.
+
+    It is 1 without degrees of freedom.
+    """
     return float(special.chdtrc(freedom, statistic)) if freedom > 0 else 1.0
 
 
 def ks_p(distance: float, n: float, m: float) -> float:
-    """Of a Kolmogorov-Smirnov distance this large between n and m rows: the one-sample law at nm /
-    (n + m) rows, rounded.
+    """Returns the probability of a Kolmogorov-Smirnov distance this large between n and m rows.
+
+    It is the one-sample law at nm / (n + m) rows, rounded.
     """
     return float(stats.kstwo.sf(distance, max(round(n * m / (n + m)), 1)))
 
 
 def rate_p(ref: float, n: float, cur: float, m: float) -> float:
-    """Of rates this far apart, of n and m rows: the two-sided z test with a pooled rate.
+    """Returns the probability of rates this far apart, of n and m rows.
 
-    1 where neither varies.
+    It is the two-sided z test with a pooled rate, and 1 where neither rate varies or a side has no
+    rows.
     """
     if not n or not m:
         return 1.0
@@ -44,11 +49,11 @@ def rate_p(ref: float, n: float, cur: float, m: float) -> float:
 
 
 def few_p(ref: float, n: int, cur: float, m: int) -> float:
-    """The same for rates of which few rows are: twice the smaller tail of the hypergeometric law
-    (Fisher), counts rounded.
+    """Returns the probability of rates this far apart, also for few rows.
 
-    The z test calls 3 nulls in 50 rows, against 1 % of a large reference, a chance of 4e-4; they
-    come in 1 of 70 such tiles.
+    It is twice the smaller tail of the hypergeometric law (Fisher), with counts rounded. The z test
+    calls 3 nulls in 50 rows, against 1 % of a large reference, a chance of 4e-4; they come in 1 of
+    70 such tiles.
     """
     if not n or not m:
         return 1.0
@@ -63,7 +68,7 @@ def few_p(ref: float, n: int, cur: float, m: int) -> float:
 
 
 def wilson(count: float, n: float, z: float = WIDE) -> tuple[float, float]:
-    """Wilson's interval of a rate of `count` in n, 95 % unless told; (0, 1) over none."""
+    """Returns Wilson's interval of a rate of `count` in n, 95 % by default; (0, 1) where n is 0."""
     if not n:
         return 0.0, 1.0
     rate, z2 = count / n, z * z
@@ -72,11 +77,10 @@ def wilson(count: float, n: float, z: float = WIDE) -> tuple[float, float]:
 
 
 def floor(bins: int, n: float, m: float, rare: float = RARE) -> float:
-    """The PSI that this many bins of n and m independent rows stay below in `rare` of the draws
-    from one distribution.
+    """Returns the PSI that two samples of one distribution stay below in `rare` of the draws.
 
-    PSI nm / (n + m) is chi-square with bins - 1 degrees of freedom (Yurdakul 2018). Infinite over
-    no rows.
+    The samples have n and m independent rows in this many bins. PSI nm / (n + m) is chi-square with
+    bins - 1 degrees of freedom (Yurdakul 2018). It is infinite over no rows.
     """
     if not n or not m:
         return math.inf
@@ -84,7 +88,8 @@ def floor(bins: int, n: float, m: float, rare: float = RARE) -> float:
 
 
 def discovered(chances: Sequence[float], rate: float = 0.01) -> list[bool]:
-    """Which of several are small enough that at most `rate` of those marked are false
-    (Benjamini-Hochberg).
+    """Marks probabilities small enough that at most `rate` of those marked are false.
+
+    It is the Benjamini-Hochberg procedure.
     """
     return [bool(p <= rate) for p in stats.false_discovery_control(chances)] if chances else []

@@ -1,1 +1,1 @@
-"""Freshness: how far a store is behind its topics, and how old its newest facts are."""
+"""Freshness: how far a store is behind its topics, and the age of its newest facts."""

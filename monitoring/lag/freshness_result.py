@@ -1,7 +1,4 @@
-"""`freshness`: how fresh what a store serves is, and whether silence is quiet or broken.
-
-As text and as HTML.
-"""
+"""The public verb `freshness` and its result, which prints as text and as HTML."""
 
 from __future__ import annotations
 
@@ -42,11 +39,11 @@ SHOWN = 8  # findings
 
 @frozen(repr=False, eq=False)
 class Freshness:
-    """How fresh what is served under some names is, as of `now`: true where all of it is judged and
-    nothing is an alert.
+    """The freshness of what is served under some names, as of `now`.
 
-    `findings` are what the rules say, worst first; `figures` every number; `lanes` how each
-    partition stands; `marks` what the store told.
+    It is true where all of it is judged and nothing is an alert. `findings` are the rules'
+    findings, worst first; `figures` every number; `lanes` the state of each partition; `marks` what
+    the store recorded.
     """
 
     name: str
@@ -61,12 +58,12 @@ class Freshness:
 
     @property
     def status(self) -> str:
-        """The worst of the findings; `ok` only where all is judged that there is to judge."""
+        """The worst of the findings; `ok` only where everything that can be judged is judged."""
         return self.findings.status
 
     # the field's own word
     def value(self, kind: str, object: str, place: str = "", feature: str = "") -> float | None:  # noqa: A002
-        """One figure's number; none where there is none."""
+        """Returns one figure's number; None where there is no such figure."""
         return next(
             (
                 f.value
@@ -127,7 +124,7 @@ class Freshness:
         return tuple(f for f in self.findings.findings if f.status in ("alert", "watch"))
 
     def _more(self) -> str:
-        """What is not listed."""
+        """Says in words what is not listed."""
         more, grey = len(self._told()) - SHOWN, self.findings.counts["not judged"]
         told = [f"{more} more alerts and watches"] if more > 0 else []
         return ", ".join([*told, *([f"{grey} not judged"] if grey else [])])
@@ -199,7 +196,7 @@ class Freshness:
         )
 
     def _drawn(self) -> Iterable[Markup]:
-        """For each group-by its partitions' lanes and its uploads."""
+        """Yields the drawings of each group-by: the lanes of its partitions, and its uploads."""
         week = self.now - timedelta(days=7)
         for g in self.marks.group_bys:
             drawn = lag_lanes(self.marks, g)
@@ -250,17 +247,16 @@ def freshness(
     expected: Expected | None = None,
     rules: Iterable[Rule] | None = None,
 ) -> Freshness:
-    """How fresh what is served under a name is, or all that is served, as of `now`: of the store's
-    own marks alone.
+    """Returns the freshness of one served name, or of all, as of `now`, from the store's own marks.
 
     A definition stands for its name.
 
     Batches: their age, when they landed, how old their newest fact is, and which checks they fail.
     Streams: how long each event took until it could be fetched, what waits, by partition, whether
-    silence is quiet (a canary flies) or cannot be told, what could not be read, and which inputs
-    are null more often than in the table. Served answers: how old their facts were. What a
-    monitor's passes found before is gone on from, and nothing is written. `expected` says what is
-    promised. The last hour counts for lags, the last day for what was served.
+    silence is quiet (a canary shows it) or cannot be judged, what could not be read, and which
+    inputs are null more often than in the table. Served answers: how old their facts were. It
+    continues from the findings of a monitor's earlier passes, and nothing is written. `expected`
+    states the promised freshness. The last hour counts for lags, the last day for served answers.
 
     Raises StoreError where nothing is published under the name.
     """

@@ -1,6 +1,6 @@
-"""Freshness drawn: a lane of lag for each partition, and when each upload landed.
+"""SVG drawings of freshness: a lane of lag for each partition, and when each upload landed.
 
-SVG of plain values, without a clock.
+They are made of plain values and read no clock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHADES = (60.0, 600.0, 3600.0, 21_600.0)  # seconds from which a lag is drawn da
 class LagLane:
     """The worst lag of a partition in each of equal cells of time, in seconds.
 
-    0 where nothing waited, none where nobody looked.
+    A cell is 0 where nothing waited, and None where no updater looked.
     """
 
     name: str
@@ -36,13 +36,14 @@ class LagLane:
 
     @property
     def worst(self) -> float:
-        """The largest."""
+        """The largest lag, 0 where none is known."""
         return max((x for x in self.lags if x is not None), default=0.0)
 
 
 def lag_lanes(marks: Marks, group_by: str, cells: int = 48) -> tuple[LagLane, ...]:
-    """A lane for each partition of a group-by: how long the oldest event that could not be fetched
-    yet had waited, by cell.
+    """Returns a lane for each partition of a group-by.
+
+    A cell holds how long the oldest event that could not be fetched yet had waited.
     """
     size = (marks.until - marks.since) / cells
     made = []
@@ -78,7 +79,7 @@ def _cell(at: datetime, since: datetime, size: timedelta, cells: int) -> int:
 
 
 def words(drawn: Sequence[LagLane]) -> str:
-    """The worst lag, and whether it is over."""
+    """Says in words what the worst lag was, and whether it is over."""
     worst = max(drawn, key=lambda lane: lane.worst, default=None)
     if worst is None:
         return "no partition is read"
@@ -96,8 +97,10 @@ def words(drawn: Sequence[LagLane]) -> str:
 def lag_strip(
     drawn: Sequence[LagLane], start: datetime, end: datetime, *, width: int = 640
 ) -> Markup:
-    """Lanes of cells over [start, end): height and shade are the lag, hatched is not known; the
-    worst is told in words.
+    """Draws lanes of cells over [start, end).
+
+    Height and shade are the lag; hatched cells are not known. The worst lag is also written in
+    words.
     """
     most = max((lane.worst for lane in drawn), default=0.0) or 1.0
     shapes = []
@@ -152,7 +155,7 @@ def _box(x: float, y: float, width: float, height: float) -> str:
 
 
 def _axis(start: datetime, end: datetime, width: int, y: float) -> list[Markup]:
-    """Four times below, from the first on."""
+    """Draws four times below the lanes, from the first on."""
     return [
         tag(
             "text",
@@ -172,9 +175,9 @@ def landing(
     expected: timedelta | None = None,
     width: int = 640,
 ) -> Markup:
-    """When uploads landed: from the end of each batch a bar to when it was there.
+    """Draws when uploads landed in [start, end): a bar from the end of each batch to its landing.
 
-    Past `expected` it is late. Times of [start, end).
+    A bar past `expected` is late.
     """
     shown = [u for u in uploads if u.ended >= start and u.batch_end < end]
 

@@ -1,4 +1,4 @@
-"""How fresh things are: figures as pure functions of the store's marks, and what silence means."""
+"""Figures of freshness as pure functions of the store's marks, and what silence means."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ WORDS = {
 
 @frozen
 class Expected:
-    """What freshness is promised: the time from one upload to the next (by group-by, or the usual
-    one), and that a share of events is servable within a time.
+    """The promised freshness: time between uploads, and a share of events servable within a time.
 
-    `gap` is the time between facts that is usual (by group-by, or of all); without it their own
-    history says it.
+    `schedule` is the time from one upload to the next, `schedules` that of single group-bys. `gap`
+    is the usual time between facts of all group-bys, `gaps` that of single ones; without them their
+    own history says it.
     """
 
     schedule: timedelta = DAY
@@ -61,17 +61,16 @@ class Expected:
     share: float = 0.99
 
     def of(self, group_by: str) -> timedelta:
-        """The time between the uploads of a group-by."""
+        """Returns the time between the uploads of a group-by."""
         return self.schedules.get(group_by, self.schedule)
 
 
 @frozen
 class Lane:
-    """How a partition stands at a time: what its silence means (`state`, a key of WORDS), and how
-    long messages wait at most.
+    """The state of a partition at a time, and how long messages wait at most.
 
-    `lag` is zero where all that came is applied, and none where nobody knows. `watermark` is the
-    newest event less the lateness.
+    `state`, a key of WORDS, says what its silence means. `lag` is zero where all that came is
+    applied, and None where it is not known. `watermark` is the newest event less the lateness.
     """
 
     group_by: str
@@ -91,21 +90,21 @@ class Lane:
 
 
 def burn(bad: float, total: float, share: float) -> float | None:
-    """How many times as fast as budgeted the allowed share of bad events is used up.
+    """Returns how many times as fast as budgeted the allowed share of bad events is used up.
 
-    None without events.
+    It is None without events.
     """
     return bad / total / (1 - share) if total else None
 
 
 def lanes(marks: Marks) -> tuple[Lane, ...]:
-    """How each partition stands at the marks' end."""
+    """Returns the state of each partition at the marks' end."""
     flying = {t: flies(t, marks) for _, t in marks.streamed}
     return tuple(_lane(p, marks.until, flies=flying.get(p.topic, False)) for p in marks.partitions)
 
 
 def flies(topic: str, marks: Marks) -> bool:
-    """Whether a canary of the topic was seen of late."""
+    """Says whether a canary of the topic was seen lately."""
     mine = [c for c in marks.canaries if c.topic == topic]
     seen = [c.seen for c in mine if c.seen is not None and c.seen <= marks.until]
     return bool(seen) and marks.until - max(seen) <= MISSED * mine[-1].every
@@ -143,8 +142,9 @@ def _lane(p: Partition, now: datetime, *, flies: bool) -> Lane:
 
 
 def figures(marks: Marks, expected: Expected | None = None) -> tuple[Figure, ...]:
-    """Every figure of freshness at the marks' end, in a fixed order: what a rule reads, and what a
-    dashboard draws.
+    """Returns every figure of freshness at the marks' end, in a fixed order.
+
+    Rules read them, and dashboards draw them.
     """
     wanted = expected or Expected()
     stood = lanes(marks)
@@ -218,9 +218,9 @@ def _partitions(stood: Iterable[Lane], marks: Marks) -> Iterator[Figure]:
 
 
 def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
-    """What the last hour's batches say, by partition and in all.
+    """Yields figures of the last hour's batches, by partition and in all, and the burn of the budget.
 
-    And how fast the budget of slow events burns.
+    The budget is the share of events that may be slow.
     """
     now = marks.until
     hour = [s for s in marks.slots if now - s.visible <= HOUR]
@@ -273,7 +273,7 @@ def _burns(slots: Iterable[Slot], since: datetime, wanted: Expected) -> float | 
 def _summary(
     kind: str, object_: str, place: str, histogram: Histogram, now: datetime, feature: str = ""
 ) -> Iterator[Figure]:
-    """p50, p95, p99 and the largest, of which a dashboard shows the last two side by side."""
+    """Yields p50, p95, p99 and the maximum; dashboards show the last two side by side."""
     for name, value in histogram.summary.items():
         yield Figure(
             f"{kind}_{name}", object_, now, value, feature=feature, place=place, n=histogram.n
@@ -306,8 +306,10 @@ def _uploads(marks: Marks, wanted: Expected) -> Iterator[Figure]:
 
 
 def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
-    """How old the newest fact of each group-by is: beside the usual time between them, and beside
-    the longest window, which holds nothing once it is older.
+    """Yields the age of the newest fact of each group-by.
+
+    It stands beside the usual time between facts, and beside the longest window, which is empty
+    once the newest fact is older.
     """
     now = marks.until
     for plan in {g.name: g for p in marks.plans for g in p.group_bys}.values():
@@ -349,9 +351,9 @@ def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
 
 
 def _topics(marks: Marks) -> Iterator[Figure]:
-    """What could not be read of each topic, and what its messages lack.
+    """Yields what could not be read of each topic, and what its messages lack.
 
-    Of a topic that is in trouble before any partition was read, that too.
+    A topic that is in trouble before any partition was read has a figure of that too.
     """
     now, read = marks.until, {(p.group_by, p.topic) for p in marks.partitions}
     for t in marks.topics:
@@ -420,7 +422,7 @@ def _topics(marks: Marks) -> Iterator[Figure]:
 
 
 def _newest(there: Facts | None, newest: datetime | None, now: datetime) -> str:
-    """The newest fact in words, or why it is not known."""
+    """Says in words when the newest fact happened, or why that is not known."""
     if newest is not None:
         return (
             f"the newest fact is of {newest:%Y-%m-%d %H:%M},"
@@ -439,8 +441,9 @@ def _newest(there: Facts | None, newest: datetime | None, now: datetime) -> str:
 
 
 def _off(uploads: list[Landed]) -> float | None:
-    """How far the last upload's rows are from the mean of those whose end lies whole weeks before
-    it; none where there is none.
+    """Returns how far the last upload's rows are from those of uploads that end whole weeks before.
+
+    They are compared with the mean; the result is None without such uploads.
     """
     last = uploads[-1]
     before = [
@@ -454,8 +457,9 @@ def _off(uploads: list[Landed]) -> float | None:
 
 
 def _served(marks: Marks) -> Iterator[Figure]:
-    """How old what was served in the last day was, by feature: its part's newest fact, and its last
-    write.
+    """Yields the age of what was served in the last day, by feature.
+
+    It is the age of the part's newest fact, and of its last write.
     """
     for plan in marks.plans:
         for part, _, feature in plan.outputs:

@@ -1,6 +1,4 @@
-"""Mergeable histograms of durations: counts by logarithmic bucket, of which sums over hours and
-partitions lose nothing.
-"""
+"""Mergeable histograms of durations: counts by logarithmic bucket, which add up without loss."""
 
 from __future__ import annotations
 
@@ -22,11 +20,10 @@ ERROR = (
 
 @frozen
 class Histogram:
-    """Durations in seconds, by bucket: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4)), the first what
-    is less, the last what is more.
+    """Durations in seconds, counted by bucket: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4)).
 
-    `negative` are those below 0, a clock's fault: they are counted in the first bucket too.
-    `largest` is exact.
+    The first bucket also has shorter ones, the last also longer ones. `negative` are those below 0,
+    a clock's fault: they are counted in the first bucket too. `largest` is exact.
     """
 
     counts: tuple[int, ...] = (0,) * BUCKETS
@@ -35,14 +32,14 @@ class Histogram:
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Histogram:
-        """The histogram of durations in seconds, exact to a microsecond."""
+        """Returns the histogram of durations in seconds, exact to a microsecond."""
         return cls.read(
             counted(np.rint(np.asarray(list(seconds), float) * SECOND).astype(np.int64))
         )
 
     @classmethod
     def read(cls, told: Mapping[str, Any] | None) -> Histogram:
-        """From JSON, as a batch's mark has it and `told` gives it."""
+        """Reads a histogram from the JSON of `told`, which a batch's mark has too."""
         if told is None:
             return cls()
         counts = [0] * BUCKETS
@@ -55,7 +52,7 @@ class Histogram:
         )
 
     def told(self) -> dict[str, Any]:
-        """As JSON: the buckets that are not empty, and the largest in microseconds."""
+        """Returns the histogram as JSON: nonempty buckets, and the largest in microseconds."""
         return {
             "counts": {str(i): n for i, n in enumerate(self.counts) if n},
             "negative": self.negative,
@@ -64,11 +61,11 @@ class Histogram:
 
     @property
     def n(self) -> int:
-        """How many durations it has."""
+        """The number of durations."""
         return sum(self.counts)
 
     def __add__(self, other: Histogram) -> Histogram:
-        """The histogram of both sides' durations."""
+        """Returns the histogram of both sides' durations."""
         largest = max((x for x in (self.largest, other.largest) if x is not None), default=None)
         return Histogram(
             tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
@@ -77,11 +74,10 @@ class Histogram:
         )
 
     def percentile(self, share: float) -> float | None:
-        """The duration that this share of them does not exceed, in seconds (numpy's
-        "inverted_cdf"); none of none.
+        """Returns the duration in seconds that this share does not exceed (numpy's "inverted_cdf").
 
-        Within 9.1 % of the true one where that is from 1 ms to 12.4 days: the middle of its bucket,
-        by ratio. Below 1 ms it is told as some 1.1 ms.
+        It is None without durations. It is within 9.1 % of the true one where that is from 1 ms to
+        12.4 days: the middle of its bucket, by ratio. Below 1 ms it is some 1.1 ms.
         """
         n = self.n
         if not n:
@@ -93,7 +89,7 @@ class Histogram:
 
     @property
     def summary(self) -> dict[str, float | None]:
-        """p50, p95, p99 and the largest, in seconds."""
+        """The p50, p95, p99 and maximum, in seconds."""
         return {
             "p50": self.percentile(0.5),
             "p95": self.percentile(0.95),
@@ -102,8 +98,9 @@ class Histogram:
         }
 
     def above(self, seconds: float) -> float:
-        """About how many are longer: whole buckets above, and of the one that has the limit its
-        share, by ratio.
+        """Estimates how many durations are longer than a limit.
+
+        It counts whole buckets above, and the share by ratio of the bucket that has the limit.
         """
         place = SHARES * np.log2(max(seconds * SECOND, LEAST) / LEAST)
         whole = int(place)
@@ -113,7 +110,7 @@ class Histogram:
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """All of them as one."""
+    """Merges histograms into one."""
     total, negative, largest = np.zeros(BUCKETS, np.int64), 0, list[float]()
     for h in histograms:
         total += np.asarray(h.counts, np.int64)

@@ -1,6 +1,4 @@
-"""What the store already knows of its freshness: partitions, batches by five minutes, uploads,
-canaries, and how old what was served was.
-"""
+"""Marks of freshness in the store: partitions, batches by five minutes, uploads, canaries, ages."""
 
 from __future__ import annotations
 
@@ -64,8 +62,9 @@ AGES = f"""with r as (select s.name, p.key as part, w.kind, (extract(epoch from 
 
 @frozen
 class Slot:
-    """Five minutes of a partition as a group-by applied it: `lags` from event to servable, `delays`
-    from event to Kafka, in seconds.
+    """Five minutes of a partition as a group-by applied it.
+
+    `lags` are the times from event to servable, `delays` from event to Kafka, in seconds.
     """
 
     group_by: str
@@ -83,9 +82,7 @@ class Slot:
 
 @frozen
 class Waited:
-    """A batch of a partition whose oldest event happened at `start` and could be fetched from `end`
-    on.
-    """
+    """A batch whose oldest event happened at `start` and could be fetched from `end` on."""
 
     group_by: str
     topic: str
@@ -96,7 +93,7 @@ class Waited:
 
 @frozen
 class Landed:
-    """An upload: everything before `batch_end`, there at `ended`; `rows` were read."""
+    """An upload of everything before `batch_end` that ended at `ended`; `rows` were read."""
 
     group_by: str
     batch_end: datetime
@@ -107,11 +104,10 @@ class Landed:
 
 @frozen
 class Facts:
-    """What the last upload of a group-by had: how many rows, when the newest of them happened, and
-    what time between days with facts is usual.
+    """The facts of a group-by's last upload: its number of rows, and when the newest happened.
 
-    `nulls` are the shares of rows without a value, by input. `known` says whether the upload kept
-    any of it: an earlier version's did not.
+    `gap` is the usual time between days with facts. `nulls` are the shares of rows without a value,
+    by input. `known` says whether the upload recorded any of it: an earlier version's did not.
     """
 
     rows: int
@@ -122,7 +118,7 @@ class Facts:
 
     @classmethod
     def read(cls, told: Mapping[str, Any] | None, staged: int) -> Facts:
-        """From an upload's mark, which has times in microseconds."""
+        """Reads facts from an upload's mark, which has times in microseconds."""
         if told is None:
             return cls(staged, known=False)
         rows, gap = told.get("rows", staged), told.get("gap")
@@ -146,7 +142,7 @@ class Flown:
 
 @frozen
 class Marks:
-    """All that is known of what a store serves under some names, of the time [since, until)."""
+    """All marks of what a store serves under some names, in [since, until)."""
 
     names: tuple[str, ...]
     since: datetime
@@ -172,8 +168,9 @@ class Marks:
         return tuple(sorted({g.name for p in self.plans for g in p.group_bys}))
 
     def newest(self, group_by: str) -> datetime | None:
-        """When the newest fact of a group-by happened that is not of after the marks' end, by
-        upload or by message.
+        """Returns when the newest fact of a group-by happened, uploaded or streamed.
+
+        Facts after the marks' end do not count; the result is None where none is known.
         """
         uploaded = self.facts[group_by].newest if group_by in self.facts else None
         read = [moment(p.newest) for p in self.partitions if p.group_by == group_by]
@@ -187,7 +184,7 @@ class Marks:
 
     @property
     def streamed(self) -> tuple[tuple[str, str], ...]:
-        """Group-bys that have a topic, and which."""
+        """The group-bys that have a topic, each with its topic."""
         return tuple(
             sorted(
                 {
@@ -203,10 +200,10 @@ class Marks:
 def read(
     store: Store, name: str | None = None, *, now: datetime, span: timedelta = timedelta(hours=48)
 ) -> Marks:
-    """What the store has of a published name, or of all: uploads of the last five weeks, all else
-    of the last `span`.
+    """Reads the marks of a published name, or of all.
 
-    StoreError where nothing is published under the name.
+    Uploads are those of the last five weeks, all else of the last `span`. Raises StoreError where
+    nothing is published under the name.
     """
     there = store.names()
     if name is not None and name not in there:

@@ -1,1 +1,1 @@
-"""Tiles: counts of served and trained values by feature and span of time, and how they are kept."""
+"""Tiles: counts of served and trained values by feature and span of time, and their storage."""

@@ -1,4 +1,4 @@
-"""Where a feature's bins are: frozen on a reference, so that every later count compares with it."""
+"""Bin edges of features, frozen on a reference so that all later counts can be compared with it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Edges:
     `kind` is "ranges": bin i is [cuts[i-1], cuts[i]), the outer ones open to the infinities;
     "numbers": a bin for each of `cuts`, then one for new numbers; "texts": a bin for each of
     `values`, then one for `tail`, then one for new texts; "none": too many different texts to
-    count. `low` and `high` are the reference's extremes, `reference` says which it was.
+    count. `low` and `high` are the extremes of the reference, whose name is `reference`.
     """
 
     feature: str
@@ -55,12 +55,12 @@ class Edges:
 
     @property
     def edges_id(self) -> str:
-        """A hash of all of it: counts are comparable if, and only if, theirs are equal."""
+        """A hash of all fields: tiles are comparable if, and only if, their hashes are equal."""
         return sha256(self.dumps().encode()).hexdigest()[:16]
 
     @property
     def bins(self) -> int:
-        """How many counts a tile has."""
+        """The number of counts in a tile."""
         return {
             "ranges": len(self.cuts) + 1,
             "numbers": len(self.cuts) + 1,
@@ -70,12 +70,12 @@ class Edges:
 
     @property
     def numeric(self) -> bool:
-        """Whether its bins have an order and a distance."""
+        """Whether the bins have an order and a distance."""
         return self.kind in {"ranges", "numbers"}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What each bin holds, in words."""
+        """The content of each bin, in words."""
         if self.kind == "ranges":
             ends = [f"{c:g}" for c in self.cuts]
             return tuple(
@@ -88,27 +88,26 @@ class Edges:
         }[self.kind]
 
     def dumps(self) -> str:
-        """As JSON; equal edges are equal text."""
+        """Returns the edges as JSON; equal edges give equal text."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def loads(cls, text: str) -> Edges:
-        """Of such JSON."""
+        """Reads edges from the JSON of `dumps`."""
         return cls(**json.loads(text))
 
 
 def edges_of(
     reference: ir.Table, *, features: Sequence[str], name: str = "", bins: int = BINS
 ) -> dict[str, Edges]:
-    """The edges of each measured column of these features, by its name, from a reference such as a
-    training set.
+    """Returns the edges of each measured column of the features, by column, from a reference table.
 
-    Runs.
+    The reference is a table such as a training set. Runs.
 
-    Numbers of more than 50 different values have `bins` of equal depth, cut at values that are
-    there (numpy's inverted_cdf), fewer where values repeat. Texts have a bin each up to 200; where
-    more than half differ, or more than 2,200 are there, only their lengths are counted. Nulls, NaN
-    and infinities are in no bin. `name` says which reference it is and is part of `edges_id`.
+    Numbers of more than 50 different values have `bins` of equal depth, cut at values that occur
+    (numpy's inverted_cdf), fewer where values repeat. Texts have a bin each up to 200; where more
+    than half differ, or more than 2,200 occur, only their lengths are counted. Nulls, NaN and
+    infinities are in no bin. `name` names the reference and is part of `edges_id`.
     """
     engine = engine_of(reference.get_backend())
     found = {
@@ -120,16 +119,17 @@ def edges_of(
 
 
 def grouped(table: ir.Table) -> ir.Table:
-    """Each finite value once, as `x`, with how often it is there as `n`."""
+    """Returns each finite value once, as `x`, with its number of rows as `n`."""
     values = table.select(x=finite(table[X]))
     values = values.filter(values.x.notnull())
     return values.group_by("x").agg(n=values.count())
 
 
 def _ranges(part: Part, engine: Engine, name: str, bins: int) -> Edges:
-    """Of a column of doubles.
+    """Returns the edges of a column of doubles.
 
-    The smallest x with at least i/bins of the rows at or below it, in whole numbers throughout.
+    A cut is the smallest x with at least i/bins of the rows at or below it, in whole numbers
+    throughout.
     """
     values = grouped(part.table)
     rows = values.mutate(below=values.n.cumsum(order_by=values.x), total=values.n.sum().over())
@@ -167,9 +167,7 @@ def _texts(part: Part, engine: Engine, name: str, _: int) -> Edges:
 
 
 def bin_of(x: ir.StringValue, edges: Edges) -> ir.IntegerValue:
-    """The number of the bin of a text that is not null, -1 where the text itself is its bin's
-    label.
-    """
+    """Returns the bin number of a text that is not null, or -1 where the text is a label."""
     last = edges.bins - 1
     if edges.kind == "none":
         return x.length() * 0
@@ -181,7 +179,7 @@ def bin_of(x: ir.StringValue, edges: Edges) -> ir.IntegerValue:
 
 
 def reached(x: ir.Value, cuts: Sequence[float], before: int) -> ir.IntegerValue:
-    """How many cuts are at or below x, by halves; none of null."""
+    """Counts the cuts at or below x by binary search; a null x satisfies no comparison."""
     if not cuts:
         return ibis.literal(before, "int64")
     middle = len(cuts) // 2

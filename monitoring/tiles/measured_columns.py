@@ -1,6 +1,4 @@
-"""What is measured of a feature: one column of doubles or of text, and more than one for a list, a
-map or a long text.
-"""
+"""Measured columns of a feature: doubles or texts, several for a list, a map or a long text."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class Part:
 
 
 def double(value: float) -> ir.FloatingScalar:
-    """A double that every engine reads as this one.
+    """Returns a double literal that every engine reads as exactly this number.
 
     A bare literal is a DECIMAL on DuckDB, an ulp away.
     """
@@ -48,12 +46,12 @@ def double(value: float) -> ir.FloatingScalar:
 
 
 def parts(table: ir.Table, names: Sequence[str]) -> Iterator[Part]:
-    """The measured columns of some features: the feature's own, `.length` of texts and containers,
-    `[]` elements, `.key` and `.value` of maps.
+    """Yields the measured columns of some features.
 
-    Numbers are doubles, so whole numbers beyond 2**53 share bins; times are seconds since 1970;
-    booleans are the texts "false" and "true". Raises DefinitionError for a type that has no
-    summary.
+    A feature has its own column, and besides `.length` of texts and containers, `[]` for elements,
+    `.key` and `.value` for maps. Numbers are doubles, so whole numbers beyond 2**53 share bins;
+    times are seconds since 1970; booleans are the texts "false" and "true". Raises DefinitionError
+    for a type that has no summary, and for a feature that the table lacks.
     """
     engine = engine_of(table.get_backend())
     for name in names:
@@ -84,7 +82,7 @@ def _of(name: str, table: ir.Table, column: ir.Value, engine: Engine) -> Iterato
 
 
 def _number(name: str, column: ir.Value) -> ir.Value:
-    """A number or a time as a double."""
+    """Returns a number or a time as a double; raises DefinitionError for other types."""
     dtype = column.type()
     if dtype.is_numeric():
         return column.cast("float64")

@@ -1,6 +1,4 @@
-"""What served features are held against: the training set of their definition, as edges and one
-tile a measured column.
-"""
+"""References of served features: the training set of a definition, as edges and tiles."""
 
 from __future__ import annotations
 
@@ -50,12 +48,11 @@ def frozen(
     refreeze: bool = False,
     answers: Callable[[], pa.Table] | None = None,
 ) -> Reference | None:
-    """The training set of a join as it was when it was first asked for: kept in the store, by what
-    the definition means.
+    """Returns the reference of a definition: computed once and kept in the store, by plan hash.
 
-    Runs once for a definition, as of `now`, and again with `refreeze`: what came since then does
-    not move what answers are held against. A group-by alone has `answers` for bins, frozen as soon
-    as there are 1,000; none without them.
+    It runs once for a definition, as of `now`, and again with `refreeze`: later rows do not move
+    what answers are compared with. A join has its training set. A group-by alone has `answers` for
+    bins, frozen as soon as there are 1,000; without `answers` it has None.
     """
     if answers is None and not isinstance(definition, Join):
         return None
@@ -76,7 +73,10 @@ def frozen(
 
 
 def _kept(store: Store, origin: Origin, found: Reference) -> Reference:
-    """Frozen in the store; by who may only read it, so for this time alone, and its name says so."""
+    """Freezes a reference in the store.
+
+    A role that may only read the store uses it this one time, and its name says so.
+    """
     try:
         freeze(store, origin, found)
     except StoreError as error:
@@ -89,7 +89,7 @@ def _kept(store: Store, origin: Origin, found: Reference) -> Reference:
 
 
 def _of_answers(definition: GroupBy | Join, answers: pa.Table) -> tuple[Reference | None, bool]:
-    """Bins of what was answered, and whether there is enough of it to stand for later answers."""
+    """Returns the bins of the answers, and whether there are enough of them to freeze."""
     if not answers.num_rows:
         return None, False
     con = ibis.duckdb.connect()
@@ -113,9 +113,9 @@ def reference_of(
     on: BaseBackend | None = None,
     name: str = "",
 ) -> Reference | None:
-    """The reference of a definition's features: of a given table, else of a join's training set.
+    """Returns the reference of a definition's features, or None for a group-by without a table.
 
-    None for a group-by alone. Runs.
+    It is computed from `table`, else from a join's training set. Runs.
 
     A training set of more than 200,000 left rows is thinned by a hash of their keys and times, and
     `name` says by how much.

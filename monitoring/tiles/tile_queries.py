@@ -1,4 +1,4 @@
-"""The queries of tiles: what each measured column has in each tile, many columns in one statement."""
+"""Queries of tiles: the counts of many measured columns by tile, in one statement."""
 
 from __future__ import annotations
 
@@ -39,11 +39,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @frozen
 class Counted:
-    """What one column has in one tile: rows by bin and, apart from bins, by what is no value.
+    """The counts of one column in one tile: rows by bin, and nulls, NaN and infinities apart.
 
-    Moments and extremes of the finite ones.
-
-    `mean` and `m2` are none over no numbers, and where a value's square is no double.
+    Moments and extremes are those of the finite values. `mean` and `m2` are None over no numbers,
+    and where a value's square is no double.
     """
 
     bins: Mapping[int, int]
@@ -60,14 +59,17 @@ class Counted:
 
     @property
     def n_rows(self) -> int:
-        """All rows."""
+        """The number of all rows."""
         return self.n_finite + sum(self.apart.values())
 
 
 def moments(
     a: tuple[int, float | None, float | None], b: tuple[int, float | None, float | None]
 ) -> tuple[float | None, float | None]:
-    """Mean and m2 of two sets of numbers from (n, mean, m2) of each (Chan, Golub and LeVeque)."""
+    """Merges the mean and m2 of two sets of numbers (Chan, Golub and LeVeque).
+
+    Each set is (n, mean, m2).
+    """
     (n, mean, m2), (m, other, other2) = a, b
     if not n or not m:
         return (mean, m2) if n else (other, other2)
@@ -80,7 +82,7 @@ def moments(
 def tile_of(
     engine: Engine, table: ir.Table, time: str | None, length: timedelta | None
 ) -> ir.Value:
-    """The tile of a row, by what `start_of` reads; 0 where there is one tile."""
+    """Returns the tile of a row in a form that `start_of` reads; 0 where there is one tile."""
     if time is None or length is None:
         return ibis.literal(0).cast("int64")
     quick = engine.stretch(table[time], in_us(length))
@@ -88,7 +90,7 @@ def tile_of(
 
 
 def start_of(tile: Any) -> int | None:
-    """The start of a tile in microseconds since 1970 UTC, of what an engine told of it."""
+    """Returns the start of a tile in microseconds since 1970 UTC, from an engine's value for it."""
     if isinstance(tile, datetime):
         return ((tile if tile.tzinfo else tile.replace(tzinfo=UTC)) - EPOCH) // timedelta(
             microseconds=1
@@ -103,8 +105,9 @@ def counted(
     time: str | None,
     length: timedelta | None,
 ) -> dict[tuple[str, int | None], Counted]:
-    """What each measured column has in each tile: by one wide statement where the engine tallies by
-    cuts, else by groups.
+    """Counts each measured column in each tile.
+
+    One wide statement counts them where the engine tallies by cuts, else groups do.
     """
     tile = partial(tile_of, engine, time=time, length=length)
     tallies = engine.tallied(double(0), [0.0]) is not None
@@ -124,8 +127,10 @@ def counted(
 
 
 def bounds(edges: Edges) -> list[float]:
-    """Where what is counted of numbers begins: bins, of numbers with a bin each also the next
-    double, and what is beyond the reference's extremes, zero, or too large for a square.
+    """Returns the sorted bounds between which a column of numbers is counted.
+
+    They are the bins' cuts, for numbers with a bin each also the next double, the reference's
+    extremes, zero, and the numbers from which a square is no double.
     """
     ends = [
         *edges.cuts,
@@ -148,7 +153,7 @@ def bounds(edges: Edges) -> list[float]:
 class Piece:
     """Values of one tile from `begin` up to the next bound.
 
-    `n` of them, `mean` and `m2` none where they are not told.
+    There are `n` of them; `mean` and `m2` are None where they are not known.
     """
 
     begin: float
@@ -166,7 +171,7 @@ def _numbers(
     high: float | None,
     whole: tuple[float | None, float | None] | None = None,
 ) -> Counted:
-    """What a tile has of a column of numbers, of its pieces.
+    """Returns the counts of a column of numbers in a tile from its pieces.
 
     `whole` has the moments where the pieces have none.
     """
@@ -199,9 +204,9 @@ def _numbers(
 def _grouped(
     engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any, *, safe: bool
 ) -> dict[tuple[str, int], Counted]:
-    """By one union of a statement a column.
+    """Counts columns by a union of one grouped statement for each.
 
-    `safe` keeps moments from what has no square, which some engines end at.
+    `safe` leaves values without a square out of the moments, on which some engines fail.
     """
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
     asked = reduce(
@@ -221,8 +226,9 @@ def _grouped(
 
 
 def _groups(part: Part, edges: Edges, number: int, tile: Any, *, safe: bool) -> ir.Table:
-    """One column's groups, as every other's: number, tile, code, label, n, present, low, high,
-    mean, variance, distinct.
+    """Returns the groups of one column, in a schema that all columns share.
+
+    Its columns are number, tile, code, label, n, present, low, high, mean, variance and distinct.
     """
     x = part.table[X]
     labels = (
@@ -262,8 +268,9 @@ def _groups(part: Part, edges: Edges, number: int, tile: Any, *, safe: bool) -> 
 
 
 def _of_numbers(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
-    """A tile of numbers: nulls are with what is below all doubles, of which -infinity is what is
-    present.
+    """Returns the counts of a tile of numbers from its groups.
+
+    Nulls are in the group below all doubles, in which only -infinity is present.
     """
     ends, pieces, nulls, nans = [-math.inf, *bounds(edges)], [], 0, 0
     lows, highs = [], []
@@ -288,7 +295,7 @@ def _of_numbers(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
 
 
 def _of_texts(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
-    """A tile of texts: a group a bin, and one of nulls."""
+    """Returns the counts of a tile of texts from its groups: one for each bin, and one of nulls."""
     places = {value: i for i, value in enumerate(edges.values)}
     told = [r for r in rows if r["code"] != NULL]
     bins: dict[int, int] = {}
@@ -310,8 +317,9 @@ def _of_texts(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
 def wide(
     engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], tile: Any
 ) -> tuple[dict[tuple[str, int], Counted], list[Part]]:
-    """Columns of numbers by one aggregate a tile, and the columns that are left: texts, and those
-    with NaN, infinities or what has no square.
+    """Counts columns of numbers by one aggregate for each tile, and returns the columns left over.
+
+    Left over are texts, and columns with NaN, infinities or values without a square.
     """
     found: dict[tuple[str, int], Counted] = {}
     left: list[Part] = []
@@ -334,7 +342,7 @@ def wide(
 def _clean(
     engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any
 ) -> dict[tuple[str, int], Counted]:
-    """What columns have in each tile, of those whose every value is finite and has a square."""
+    """Counts the columns whose every value is finite and has a square."""
     try:
         told = _wide(engine, parts, edges, tile)
     except EngineError:  # moments of infinities and of what has no square
@@ -357,7 +365,7 @@ def _wide(
     *,
     moments: bool = True,
 ) -> dict[tuple[str, int], Counted | None]:
-    """By column and tile; none where a value is not finite or has no square."""
+    """Counts by column and tile; None where a value is not finite or has no square."""
     base = parts[0].base
     rows = base.select(tile=tile(base), **{f"x{i}": p.value for i, p in enumerate(parts)})
     asked = {"rows": rows.count()}
@@ -381,7 +389,7 @@ def _wide(
 
 
 def _of_row(edges: Edges, row: Mapping[str, Any], i: int) -> Counted | None:
-    """What one answer says of a column, each count by where it begins."""
+    """Returns one column's counts from one row of the wide statement; None as `_wide` has it."""
     n = row[f"present_{i}"]
     pieces = [
         Piece(-negated, count) for negated, count in (row[f"tally_{i}"] or {}).items() if count

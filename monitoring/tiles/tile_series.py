@@ -1,6 +1,4 @@
-"""Mergeable summaries of features: what a stretch of time had of nulls, of each bin, and of
-moments.
-"""
+"""Tiles: mergeable summaries of a feature's nulls, bins and moments in a span of time."""
 
 from __future__ import annotations
 
@@ -39,15 +37,15 @@ def _hashes(values: Iterable[Any] | None) -> tuple[int, ...] | None:
 
 @frozen
 class Tile:
-    """What [start, start + length), UTC, holds of one measured column; of everything, where there
-    is no start.
+    """The summary of one measured column over [start, start + length), UTC, or over all rows.
 
-    Null, NaN and the two infinities are counted apart; `n_finite` counts the others, also of texts,
-    and `counts` has one number a bin of the edges whose id is `edges_id`. `mean` and `m2`, the sum
-    of squared distances from it, are null over no numbers and where a value is 1e150 or more, whose
-    square is no double. `n_eff` is the number of different entity keys, of all rows where no keys
-    are told; `keys` are the smallest hashes of them, by which it is merged. `n_distinct` is there
-    for texts without bins, and of one tile only.
+    It covers all rows where `start` is None. Null, NaN and the two infinities are counted apart;
+    `n_finite` counts the others, also of texts, and `counts` has one number for each bin of the
+    edges whose id is `edges_id`. `mean` and `m2`, the sum of squared distances from it, are null
+    over no numbers and where a value is 1e150 or more, whose square is no double. `n_eff` is the
+    number of different entity keys, or of all rows where no keys are given; `keys` are the smallest
+    hashes of them, by which it is merged. `n_distinct` exists for texts without bins, and only in a
+    tile that was not merged.
     """
 
     feature: str
@@ -74,7 +72,7 @@ class Tile:
 
     @property
     def std(self) -> float | None:
-        """The population's standard deviation."""
+        """The population's standard deviation; None without `m2`."""
         return (
             None
             if self.m2 is None or not self.n_finite
@@ -82,7 +80,7 @@ class Tile:
         )
 
     def dumps(self) -> str:
-        """As JSON, with microseconds for times."""
+        """Returns the tile as JSON, with times in microseconds."""
         told = asdict(self) | {
             "start": (
                 None if self.start is None else (self.start - EPOCH) // timedelta(microseconds=1)
@@ -93,7 +91,7 @@ class Tile:
 
     @classmethod
     def loads(cls, text: str) -> Tile:
-        """Of such JSON."""
+        """Reads a tile from the JSON of `dumps`."""
         told = json.loads(text)
         start, length = told.pop("start"), told.pop("length")
         return cls(
@@ -125,7 +123,7 @@ ARROW = {
 
 
 def to_arrow(tiles: Iterable[Tile]) -> pa.Table:
-    """Tiles as a table, one row each."""
+    """Returns tiles as an Arrow table, one row each."""
     schema = pa.schema(
         [(f.name, ARROW.get(str(f.type), pa.list_(pa.int64()))) for f in fields(Tile)]
     )
@@ -133,13 +131,13 @@ def to_arrow(tiles: Iterable[Tile]) -> pa.Table:
 
 
 def merged(tiles: Iterable[Tile]) -> Tile:
-    """The tile of all their rows, as one summary of the whole would have it.
+    """Merges tiles into the one summary of all their rows.
 
     Counts, extremes and bins are exact, `mean` and `m2` to rounding (Chan). `n_eff` is exact while
     there are fewer than 128 keys and estimated from their hashes beyond, to 9 % (one standard
     error); without keys it is the number of rows.
 
-    Raises DefinitionError over none, and over tiles of different columns or edges.
+    Raises DefinitionError over no tiles, and over tiles of different columns or edges.
     """
     several = sorted(tiles, key=lambda t: t.start or EPOCH)
     kinds = {(t.feature, t.edges_id) for t in several}
@@ -192,15 +190,14 @@ def summarise(
     features: Sequence[str] | None = None,
     length: timedelta = HOUR,
 ) -> list[Tile]:
-    """The tiles of a table's features, by column and then by start.
+    """Returns the tiles of a table's features, by column and then by start. Runs.
 
-    A stretch without rows has none. Runs.
+    A span without rows has no tile. A tile has the rows whose `time` is in [start, start + length),
+    where start is a multiple of `length` since 1970 UTC. Without `time` there is one tile of all
+    rows, even if there are none. A row whose time is null is in no tile. `features` are those of
+    `edges` unless some are named.
 
-    A tile has the rows whose `time` is in [start, start + length), where start is a multiple of
-    `length` since 1970 UTC. Without `time` there is one tile of all rows, also of none. A row
-    without a time is in no tile. `features` are those of `edges` unless some are named.
-
-    Raises DefinitionError where a column has no edges or is none of the table.
+    Raises DefinitionError where a feature has no edges or is not a column of the table.
     """
     engine = engine_of(table.get_backend())
     wanted = (
@@ -235,7 +232,7 @@ def summarise(
 
 
 def _column(measured: str, table: ir.Table) -> str | None:
-    """The column that a measured column's name speaks of; none where the table lacks it."""
+    """Returns the column that a measured column's name refers to; None where the table lacks it."""
     there = [c for c in table.columns if measured == c or measured.startswith((f"{c}.", f"{c}["))]
     return max(there, key=len) if there else None
 
@@ -247,7 +244,7 @@ def _tile(
     counted: tile_queries.Counted,
     effective: Mapping[int | None, tuple[int, tuple[int, ...] | None]],
 ) -> Tile:
-    """One tile of what was counted."""
+    """Builds a tile from the counts of a column."""
     counts = [0] * edges.bins
     for place, n in counted.bins.items() if edges.bins else ():
         counts[place] += n

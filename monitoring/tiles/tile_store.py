@@ -1,6 +1,4 @@
-"""Tiles and edges in the online store's Postgres: what answers are held against is frozen there,
-once for a definition.
-"""
+"""Storage of tiles and edges in the store's Postgres, with one frozen reference for each object."""
 
 from __future__ import annotations
 
@@ -36,8 +34,10 @@ and start >= coalesce(%s::timestamptz, '-infinity') and start < coalesce(%s::tim
 
 @frozen
 class Origin:
-    """What tiles are of: a join or table with its version, as one name, and where its rows come
-    from: offline, served, online.
+    """The origin of tiles: which object they summarise, and where its rows come from.
+
+    `object` is the name and version of a join or table in one text; `source` is offline, served or
+    online.
     """
 
     object: str
@@ -48,7 +48,8 @@ class Origin:
 class Reference:
     """Edges and tiles by measured column, frozen on one table.
 
-    `name` says which, `at` when, `skipped` why a feature has none.
+    `name` names the table, `at` is the time it was frozen, `skipped` says why a feature has no
+    edges.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Reference:
     at: datetime
 
     def columns(self, feature: str) -> tuple[str, ...]:
-        """What is measured of a feature: its own column first, then lengths, elements and entries."""
+        """Returns the measured columns of a feature, its own first."""
         own = (
             n for n in self.edges if n == feature or n.startswith((f"{feature}.", f"{feature}["))
         )
@@ -66,13 +67,13 @@ class Reference:
 
 
 def save(store: Store, origin: Origin, tiles: Iterable[Tile], edges: Iterable[Edges]) -> None:
-    """Keep tiles and their edges; a tile that is there already is replaced. All of it, or none."""
+    """Stores tiles and their edges in one transaction, replacing tiles that exist."""
     with store.connection() as con, con.transaction():
         _put(con, origin, tiles, edges)
 
 
 def freeze(store: Store, origin: Origin, reference: Reference) -> None:
-    """Keep what answers of an object are held against, in the place of what was before."""
+    """Stores the reference of an object, replacing the one before."""
     with store.connection() as con, con.transaction():
         _put(con, origin, reference.tiles.values(), reference.edges.values())
         ids = {column: e.edges_id for column, e in reference.edges.items()}
@@ -89,12 +90,12 @@ def freeze(store: Store, origin: Origin, reference: Reference) -> None:
 
 
 def frozen_origin(plan: Plan) -> Origin:
-    """Under what the reference of a published plan is kept: a join's training set, else answers."""
+    """Returns the origin of a plan's reference: a join's training set, else the served answers."""
     return Origin(f"{plan.name} {plan.hash}", "offline" if plan.kind == "join" else "served")
 
 
 def thawed(store: Store, origin: Origin) -> Reference | None:
-    """What `freeze` kept for an object; none where nothing is kept."""
+    """Returns the reference that `freeze` stored for an object; None where there is none."""
     if not _made(store):
         return None
     with store.connection() as con:
@@ -141,8 +142,9 @@ def load(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> list[Tile]:
-    """The tiles of these edges that start in [start, end), by feature and start; those of all time
-    start at 1970.
+    """Returns the tiles of these edges that start in [start, end), by feature and start.
+
+    Tiles of all rows start at 1970.
     """
     wanted = list(edges)
     if not _made(store):
@@ -163,7 +165,7 @@ def load(
 
 
 def load_edges(store: Store, origin: Origin) -> list[Edges]:
-    """The edges that tiles of this origin are kept for, by feature."""
+    """Returns the edges of the stored tiles of an origin, by feature."""
     if not _made(store):
         return []
     with store.connection() as con:

@@ -1,6 +1,4 @@
-"""How many different entity keys a stretch has, in a form that merges: the smallest hashes, of
-which a density says how many there are.
-"""
+"""Mergeable estimates of the number of different entity keys (K minimum values of their hashes)."""
 
 from __future__ import annotations
 
@@ -26,11 +24,10 @@ BETWEEN = "\x1f"  # ASCII's separator of units, between the texts of composite k
 def per_tile(
     engine: Engine, table: ir.Table, time: str | None, keys: Sequence[str], length: timedelta | None
 ) -> Mapping[int | None, tuple[int, tuple[int, ...] | None]]:
-    """By start: how many different keys, and their smallest hashes as whole numbers from 0 to
-    2**64; nothing where no keys are told.
+    """Returns the number of different keys and their smallest hashes, by start of tile.
 
-    Hashes are an engine's own: tiles of one column from several engines merge, but count the keys
-    of each.
+    Hashes are whole numbers from 0 to 2**64. Without keys the result is empty. Hashes are an
+    engine's own: tiles of one column from several engines merge, but count the keys of each.
     """
     if not keys:
         return {}
@@ -56,7 +53,7 @@ def per_tile(
 
 
 def reduce_text(columns: Sequence[ir.Column]) -> ir.StringValue:
-    """Composite keys as one text; a null is a text that no value has."""
+    """Joins composite keys into one text; a null becomes a text that no value has."""
     texts = [c.cast("string").fill_null(BETWEEN * 2) for c in columns]
     joined = texts[0]
     for text in texts[1:]:
@@ -65,12 +62,15 @@ def reduce_text(columns: Sequence[ir.Column]) -> ir.StringValue:
 
 
 def union(a: Sequence[int] | None, b: Sequence[int] | None) -> tuple[int, ...] | None:
-    """The smallest hashes of both; none where a side has no keys to tell."""
+    """Returns the smallest hashes of both sides; None where a side has no keys."""
     return None if a is None or b is None else tuple(sorted({*a, *b})[:KEPT])
 
 
 def estimate(keys: Sequence[int], *, least: int, most: int) -> int:
-    """How many different keys have these as their smallest hashes, within what is known of it."""
+    """Estimates the number of different keys from their smallest hashes, within [least, most].
+
+    It is exact for fewer than 128.
+    """
     if len(keys) < KEPT:
         return len(keys)
     return min(max(round((KEPT - 1) * RANGE / (keys[KEPT - 1] + 1)), least), most)
