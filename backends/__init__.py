@@ -1,4 +1,4 @@
-"""Engines: what differs between them, and what is the same number."""
+"""Engines: the differences between them, and the equality of their values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ __all__ = ["Engine", "EngineError", "engine_of"]
 
 
 def __getattr__(name: str) -> Any:
-    """What is public, when it is asked for: Spark's workers load the kernel alone, and what serves
-    takes sketches from here; neither needs Ibis.
+    """Imports a public name on first use.
+
+    Spark's workers load the kernel alone, and serving takes sketches from this package; neither
+    needs Ibis.
     """
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"

@@ -1,4 +1,4 @@
-"""An as-of question to an engine: events, the instants that ask, and what is asked."""
+"""An as-of query of an engine: events, the instants of the left rows, and the reductions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @frozen
 class AsOf:
-    """For each row of `spine`, reductions of the events of its keys before its instant.
+    """Reductions of the events of each `spine` row's keys before its instant.
 
     Both tables have the columns `keys`, which are not null. `time` (events) and `at` (spine) are
     microseconds since 1970; `order` are columns of the events that settle ties in time. The spine's

@@ -1,6 +1,6 @@
-"""What is asked of the past: reductions by name over named columns and trailing windows.
+"""A request for features as of a time: named reductions over columns and trailing windows.
 
-Plain data, nothing of Ibis in it.
+It is plain data, without Ibis.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ class LacksError(TypeError):
 
     @property
     def why(self) -> str:
-        """Why pairs are taken."""
+        """The reason why the plan of pairs is taken."""
         return f"its other plans cannot take {self}"
 
 
 class WorkersLackError(LacksError):
-    """The executors' Python cannot run what is sent to it.
+    """The executors' Python cannot run the code that is sent to it.
 
     The message says why, and the line to add.
     """
 
     @property
     def why(self) -> str:
-        """As it says itself."""
+        """The message itself."""
         return str(self)
 
 
 @frozen
 class Span:
-    """How far back: a length in microseconds, none for all of the past, and what its tail is
-    rounded down to, if anything.
+    """A window: its length in microseconds, None for all of the past, and its hop.
+
+    `hop` is the multiple that the window's tail is rounded down to, if any.
     """
 
     length: int | None = None
@@ -50,7 +51,7 @@ class Span:
 class Ask:
     """One column of the answer: a reduction of event columns over each left row's window.
 
-    `inputs` maps the reduction's arguments (`arg`, `where`, `key`, `left`, `right`; none for a
+    `inputs` maps the reduction's arguments (`arg`, `where`, `key`, `left`, `right`; empty for a
     count of rows) to columns of the events, `options` are its settings (`k`, `quantiles`, `how`,
     `separator`), and `type` is the answer's type.
     """
@@ -64,7 +65,7 @@ class Ask:
 
     @property
     def lane(self) -> tuple[tuple[str, ...], str | None]:
-        """Which events count: the columns whose nulls are skipped, and the condition.
+        """The events that count: the columns whose nulls are skipped, and the condition.
 
         Asks of one lane share its rows.
         """

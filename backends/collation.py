@@ -1,6 +1,4 @@
-"""Texts that compare by their bytes (semantics rule 8), and letters whose case changes in any
-language, as operations that Ibis writes in SQL.
-"""
+"""Ibis operations that compare texts by bytes (semantics rule 8) or change case in any language."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ BYTES, DEFAULT = "C", "default"  # what SQL calls the order of bytes, and the da
 
 
 class ByBytes(ops.Value):
-    """A text, or a list of texts, that compares by bytes whatever the column or the database says."""
+    """A text or list of texts that compares by bytes, whatever the column or the database says."""
 
     arg: ops.Value
     dtype = rlz.dtype_like("arg")
@@ -30,8 +28,9 @@ class ByBytes(ops.Value):
 
 
 class InAnyLanguage(ops.Value):
-    """A text whose letters change their case in any language: by bytes Postgres would know ASCII
-    alone.
+    """A text whose letters change their case in any language.
+
+    By bytes, Postgres would know ASCII alone.
     """
 
     arg: ops.Value
@@ -40,20 +39,20 @@ class InAnyLanguage(ops.Value):
 
 
 def by_bytes(value: ir.Value) -> ir.Value:
-    """The value, compared by bytes where the engine has other orders."""
+    """Returns the value, compared by bytes where the engine has other orders."""
     _write()
     return ByBytes(value.op()).to_expr()
 
 
 def in_any_language(value: ir.Value) -> ir.Value:
-    """The value, as `upper` and `lower` must be given it."""
+    """Returns the value in the form that `upper` and `lower` take."""
     _write()
     return InAnyLanguage(value.op()).to_expr()
 
 
 @cache
 def _write() -> None:
-    """Tell Ibis's compilers how the two are written.
+    """Registers the SQL of the two operations with Ibis's compilers.
 
     An engine that has only one order writes nothing.
     """

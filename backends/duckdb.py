@@ -1,4 +1,4 @@
-"""DuckDB: embedded, one process a file, transactional."""
+"""The DuckDB engine: embedded, one process a file, transactional."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fsum(value: float) -> float:
 
 @ibis.udf.agg.builtin
 def histogram(value: float, bounds: list[float]) -> dict[float, int]:
-    """DuckDB's counts by bound, each of the values above the bound before and up to it."""
+    """DuckDB's counts by bound: each counts the values above the bound before and up to its own."""
     raise NotImplementedError  # Ibis writes the call; DuckDB runs it
 
 
@@ -64,7 +64,7 @@ MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
 @cache
 def _heap(name: str, value: dt.DataType, key: dt.DataType) -> Any:
-    """DuckDB's arg_max or arg_min of `n` values, typed."""
+    """Returns DuckDB's arg_max or arg_min of `n` values, typed."""
     signature = ((value, key, dt.int64), dt.Array(value))
 
     @ibis.udf.agg.builtin(name=name, signature=signature)
@@ -75,7 +75,7 @@ def _heap(name: str, value: dt.DataType, key: dt.DataType) -> Any:
 
 
 class DuckDB(Engine):
-    """What differs on DuckDB."""
+    """The differences of DuckDB."""
 
     name = "duckdb"
     title = "DuckDB"
@@ -85,10 +85,10 @@ class DuckDB(Engine):
     most_looked_at = 1_000_000
 
     def apart(self, names: Collection[str] = ()) -> DuckDB:
-        """A cursor on the same database, with the temporary views that the connection has, such as
-        those of files.
+        """Returns an engine on a cursor of this database, with the connection's temporary views.
 
-        Itself where one of `names` is a temporary table, which no cursor sees, or a view of one.
+        Those are views such as of files. It returns itself where one of `names` is a temporary
+        table, which no cursor sees, or a view of one.
         """
         mine = self.connected
         if any(not names or name in names for (name,) in mine.con.execute(TEMPORARY).fetchall()):
@@ -108,8 +108,10 @@ class DuckDB(Engine):
         return DuckDB(ibis.duckdb.from_connection(con), alone=True)
 
     def settle(self) -> None:
-        """For the session, where it is otherwise: casts between times with and without a zone read
-        it, as `ORDER BY` and `/` read theirs.
+        """Sets the session's settings that values depend on, where they differ.
+
+        Casts between times with and without a zone read the time zone, as `ORDER BY` and `/` read
+        their settings.
         """
         con = self.connected.con
         asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
@@ -123,13 +125,13 @@ class DuckDB(Engine):
                 con.execute(f"SET {name} = '{value}'")
 
     def interrupt(self, *, ours: bool = False) -> None:
-        """By the driver; the query raises InterruptException."""
+        """Cancels by the driver; the query raises InterruptException."""
         if self.alone or ours:
             self.connected.con.interrupt()
 
     @property
     def room(self) -> int:
-        """By its `memory_limit`, half of which is the kernel's: some 40 bytes a value."""
+        """The number of values that fit half of its `memory_limit`, at some 40 bytes a value."""
         with self.refusing("a look at memory_limit"):
             ((limit,),) = self.connected.raw_sql(
                 "select current_setting('memory_limit')"
@@ -142,9 +144,9 @@ class DuckDB(Engine):
         )
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
-        """Its whole numbers of more than 64 bits are decimals.
+        """Returns the types of columns, with decimals for whole numbers of more than 64 bits.
 
-        A time of day with an offset is told apart from one without.
+        A time of day with an offset differs from one without.
         """
         known = {
             c: WIDE if str(getattr(t, "raw_type", "")) in WHOLE else t
@@ -159,7 +161,7 @@ class DuckDB(Engine):
         return known | {name: ZONED for name, text, *_ in told if text == ZONED.raw_type}
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
-        """As `describe` has them."""
+        """Returns the types as `describe` names them."""
         told = self.run(
             "a question of types",
             lambda: self.connected.raw_sql(f"describe {self.query(table)}").fetchall(),
@@ -167,7 +169,7 @@ class DuckDB(Engine):
         return {name: text for name, text, *_ in told}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
-        """An ENUM is a text, a HUGEINT a decimal."""
+        """Casts an ENUM to text and a HUGEINT to a decimal."""
         if dtype.is_string():
             return by_bytes(cast(column, dtype))
         return (
@@ -177,17 +179,17 @@ class DuckDB(Engine):
         )
 
     def bounded(self, value: ir.Column) -> ir.Column:
-        """Timestamps and dates may be infinite."""
+        """Returns the value, null where a timestamp or date is infinite."""
         return finite_time(value)
 
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
-        """By Kahan summation."""
+        """Sums by Kahan summation."""
         return fsum(value, where=where)
 
     def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue:
-        """By binary search, within the aggregate.
+        """Counts by binary search, within the aggregate.
 
-        Its bins hold their upper bound, and ours the lower one, so all is negated.
+        DuckDB's bins hold their upper bound, and ours the lower one, so all is negated.
         """
         found: ir.MapValue = histogram(
             -value, ibis.array([ibis.literal(repr(-c)).cast("float64") for c in reversed(cuts)])
@@ -203,7 +205,7 @@ class DuckDB(Engine):
         descending: bool = False,
         k: int | None = None,
     ) -> ir.ArrayScalar:
-        """By a heap of `k` where that is few, so that a long history is never sorted or held."""
+        """Lists by a heap of `k` where that is small, so that no long history is sorted or held."""
         if k is None or k >= MOST_HEAPED:
             return super().listed(value, order, where, descending=descending, k=k)
         key = ibis.struct({f"o{i}": o for i, o in enumerate(order)})
@@ -212,11 +214,11 @@ class DuckDB(Engine):
         )
 
     def as_of(self, question: AsOf) -> ir.Table:
-        """By the kernel, in process."""
+        """Answers by the kernel, in process."""
         return kernel_runner.answer(self, question)
 
     def fetch(self, expr: ir.Table) -> pa.Table:
-        """As Ibis does, its SQL perhaps written before."""
+        """Fetches as Ibis does, reusing SQL that was written before."""
         from ibis.backends.duckdb.converter import (  # noqa: PLC0415 where Ibis loads it
             DuckDBPyArrowData,
         )
@@ -228,12 +230,12 @@ class DuckDB(Engine):
         return expr.__pyarrow_result__(found, data_mapper=DuckDBPyArrowData)
 
     def insert(self, table: str, rows: ir.Table) -> None:
-        """Its SQL perhaps written before."""
+        """Inserts rows, reusing SQL that was written before."""
         into = ", ".join(map(self.quoted, rows.columns))
         self.execute(f"INSERT INTO {self.quoted(table)} ({into}) {self.query(rows)}")
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
-        """In a new table of the same columns: rows that are deleted would go on taking memory."""
+        """Replaces the table by a new one of equal columns; deleted rows would keep memory."""
         held = self.quoted(name)
         # quoted identifiers
         self.execute(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT * FROM {held} LIMIT 0")  # noqa: S608
@@ -243,7 +245,7 @@ class DuckDB(Engine):
             self.append(name, rows)
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """By a view of the rows; Ibis inserts into no temporary tables."""
+        """Appends by a view of the rows; Ibis inserts into no temporary tables."""
         self.connected.con.register(ARRIVING, rows)
         self.run(
             "an insert",
@@ -256,7 +258,7 @@ class DuckDB(Engine):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One DuckDB transaction; any error rolls it back."""
+        """Runs the block in one DuckDB transaction; any error rolls it back."""
         self.connected.raw_sql("BEGIN TRANSACTION")
         try:
             yield
@@ -266,11 +268,11 @@ class DuckDB(Engine):
         self.connected.raw_sql("COMMIT")
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """On the connection that Ibis holds, and so inside its transaction."""
+        """Executes on the connection that Ibis holds, and so inside its transaction."""
         return list(self.connected.con.execute(statement, list(parameters)).fetchall())
 
     def within(self, time: str, start: date, end: date) -> str:
-        """By microseconds since 1970, which naive and zoned timestamps share."""
+        """Compares microseconds since 1970, which naive and zoned timestamps share."""
         first, last = (
             int(datetime(d.year, d.month, d.day, tzinfo=UTC).timestamp()) * 1_000_000
             for d in (start, end)
@@ -280,8 +282,9 @@ class DuckDB(Engine):
         )
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
-        """By DuckDB's own writer, in the types that Ibis says: Parquet holds DuckDB's 128-bit sums
-        as rounded doubles.
+        """Writes by DuckDB's own writer, in the types that Ibis gives.
+
+        Parquet would hold DuckDB's 128-bit sums as rounded doubles.
         """
         con = self.connected
         typed = ", ".join(
@@ -296,5 +299,5 @@ class DuckDB(Engine):
         )
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
-        """On this connection."""
+        """Reads on this connection."""
         return self.connected.read_parquet([str(f) for f in files], hive_partitioning=False)

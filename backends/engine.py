@@ -1,4 +1,4 @@
-"""What an engine must offer to run a definition, and how one is found for a connection."""
+"""The interface of an engine that runs definitions, and the lookup of one for a connection."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ class Engine:
         )  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled
 
     def lacking(self, reduction: str) -> bool:
-        """Whether no plan of this engine gives a reduction.
+        """Returns whether no plan of this engine gives a reduction.
 
-        For a backend without a file here, Ibis knows what it can say.
+        For a backend without a file here, Ibis knows what it can compile.
         """
         unsaid = (
             self.con is not None
@@ -128,27 +128,31 @@ class Engine:
 
     # engines that cannot hold some override it
     def holds(self, dtype: ibis.DataType) -> bool:  # noqa: ARG002
-        """Whether a column of the engine's own can be of a type."""
+        """Returns whether a column of the engine's own can be of a type."""
         return True
 
     # --- expressions that differ
 
     def total(self, value: ir.FloatingColumn, where: ir.BooleanValue) -> ir.FloatingScalar:
-        """The sum of doubles, null over none; within rule 11's bound."""
+        """Returns the sum of doubles, null over no rows; within rule 11's bound."""
         return value.sum(where=where)
 
     def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
-        """How far one decimal is from another of its sign and type, as a double of all their
-        digits.
+        """Returns the difference of two decimals of one sign and type, as a double.
+
+        All of their digits count.
         """
         return cast(high - low, dt.float64)
 
     def extremum(self, value: ir.Column, where: ir.BooleanValue, *, largest: bool) -> ir.Scalar:
-        """The smallest or the largest value, null over none."""
+        """Returns the smallest or the largest value, null over no rows."""
         return value.max(where=where) if largest else value.min(where=where)
 
     def bits(self, name: str, value: ir.IntegerColumn, where: ir.BooleanValue) -> ir.IntegerScalar:
-        """All values joined bit by bit, by Ibis's name of the reduction; null over none."""
+        """Returns all values joined bit by bit, by Ibis's name of the reduction.
+
+        It is null over no rows.
+        """
         joined: ir.IntegerScalar = getattr(value, name)(where=where)
         return joined
 
@@ -161,69 +165,74 @@ class Engine:
         descending: bool = False,
         k: int | None = None,
     ) -> ir.ArrayScalar:
-        """The values that pass `where`, ordered by `order`, the first `k` or all.
+        """Returns the values that pass `where`, ordered by `order`, the first `k` or all.
 
-        Null or empty over none.
+        It is null or empty over no rows.
         """
         keys = [ibis.desc(o) if descending else ibis.asc(o) for o in order]
         values = value.collect(where=where, order_by=keys)
         return values if k is None else values[:k]
 
     def comparable(self, value: ir.Column) -> ir.Column:
-        """What compares in the place of a value."""
+        """Returns an expression that compares in the place of a value."""
         return value
 
     def chosen(
         self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool
     ) -> ir.Scalar:
-        """The value of the first or the last row by `key`."""
+        """Returns the value of the first or the last row by `key`."""
         return value.argmax(key, where=where) if last else value.argmin(key, where=where)
 
     def collected(
         self, value: ir.Column, order: ir.Column, where: ir.BooleanValue
     ) -> ir.ArrayScalar:
-        """The values that pass `where` in order, nulls too; null over none."""
+        """Returns the values that pass `where` in order, nulls too; null over no rows."""
         return value.collect(order_by=order, include_null=True, where=where)
 
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
-        """A map of the rows that pass `keep`, null over none."""
+        """Returns a map of the rows that pass `keep`, null over no rows."""
         keys, values = (self.listed(column, [key], keep) for column in (key, value))
         made = ibis.map(keys, values)
         return (keys.length() > 0).ifelse(made, ibis.null(made.type()))
 
     def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
-        """One row an entry of a map, its key and value in columns of these names."""
+        """Returns one row for each entry of a map, its key and value in columns of these names."""
         held = table.mutate(_fw_map=container).mutate(**{key: container.keys()}).unnest(key)
         return held.mutate(**{element: held["_fw_map"][held[key]]})
 
     # engines that count by cuts override it
     def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue | None:  # noqa: ARG002
-        """A reduction: how many values lie from each cut up to the next, as a map by the cut times
-        -1, those before the first under infinity; none where grouping is quicker.
+        """Returns a reduction that counts the values from each cut up to the next.
+
+        It is a map by the cut times -1, with those before the first cut under infinity, or None
+        where grouping is quicker.
         """
         return None
 
     # engines that group by times quickly override it
     def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue | None:  # noqa: ARG002
-        """The start, a multiple of so many microseconds since 1970, of the stretch that a time is
-        in, as a timestamp; none where counting microseconds is as quick.
+        """Returns the start of the span of so many microseconds that a time is in, as a timestamp.
+
+        The start is a multiple of the length since 1970. The result is None where counting
+        microseconds is as quick.
         """
         return None
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
-        """The type of each column of a stored table, also of those whose type Ibis does not know."""
+        """Returns the type of each column of a stored table, even where Ibis does not know it."""
         return dict(table.schema().items())
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
-        """What the engine itself calls the type of each column of an expression.
+        """Returns the engine's own name for the type of each column of an expression.
 
-        Of other engines, what Ibis calls it.
+        Engines without a file here have Ibis's name.
         """
         return {name: str(dtype) for name, dtype in table.schema().items()}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
-        """A stored column as the plain value of its type, whatever the engine calls it: a text that
-        compares by bytes, a decimal.
+        """Returns a stored column as the plain value of its type, whatever the engine calls it.
+
+        Plain values are, for example, a text that compares by bytes, or a decimal.
         """
         return column if dtype.is_unknown() or column.type() == dtype else cast(column, dtype)
 
@@ -234,18 +243,20 @@ class Engine:
         catalog: str | None = None,  # noqa: ARG002
         database: str | None = None,  # noqa: ARG002
     ) -> frozenset[str]:
-        """The columns of a table or view by name whose texts end in blanks that are no part of
-        them, as those of char(n).
+        """Returns the columns of a named table or view whose texts end in padding, as of char(n).
+
+        The padding is blanks that are no part of the text.
         """
         return frozenset()
 
     def bounded(self, value: ir.Column) -> ir.Column:
-        """The value, null where the engine has an infinity or no number in a type that is no float."""
+        """Returns the value, null for an infinity or no number in a type that is no float."""
         return value
 
     def for_arrow(self, expr: ir.Table) -> ir.Table:
-        """The rows of an expression without what Arrow has no value for: infinite times, and
-        decimals that are no number.
+        """Returns the rows of an expression without the values that Arrow lacks.
+
+        They are infinite times, and decimals that are no number.
         """
         bounded = [
             v.name(c) for c in expr.columns if not (v := self.bounded(expr[c])).equals(expr[c])
@@ -254,63 +265,65 @@ class Engine:
 
     # engines that store some types as others override it
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:  # noqa: ARG002
-        """A stored column as the type that a definition declares.
+        """Returns a stored column as the type that a definition declares.
 
-        None where it holds no such values.
+        It is None where the column holds no such values.
         """
         return None
 
     def local(self, rows: pa.Table) -> ir.Table:
-        """Rows of this process as a table that expressions may use."""
+        """Returns rows of this process as a table that expressions may use."""
         return ibis.memtable(rows)
 
     def given(self, table: ir.Table) -> ir.Table:
-        """A finished table to hand out, whose rows are read by `fetch`, in types that Ibis has for
-        this engine.
+        """Returns a finished table to hand out, in types that Ibis has for this engine.
+
+        Its rows are read by `fetch`.
         """
         return hand_out(self, table)
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
-        """A 64-bit hash of a column of any type, the same in every session.
+        """Returns a 64-bit hash of a column of any type, equal in every session.
 
         It may be null where the value is.
         """
         return value.hash()
 
     def settle(self) -> None:
-        """Set what values depend on in the session: zone, forms of dates and numbers, encoding.
+        """Sets what values depend on in the session: zone, forms of dates and numbers, encoding.
 
-        Asked each time, since users set these too.
+        It runs each time, since users set these too.
         """
 
     # --- threads: an Ibis connection is for one of them
 
     # engines that know of sessions override it
     def apart(self, names: Collection[str] = ()) -> Engine:  # noqa: ARG002
-        """The same tables by a connection of its own, for another thread.
+        """Returns an engine with a connection of its own to these tables, for another thread.
 
-        Itself where there is no way to make one.
-
-        `names` are the tables that will be asked for: itself, too, where another session would not
-        have one of them. With none, whatever is the session's alone counts.
+        It returns itself where there is no way to make one. `names` are the tables that will be
+        read: it returns itself, too, where another session would not have one of them. With no
+        names, anything that only this session has counts.
         """
         return self
 
     def leave(self) -> None:
-        """Close what `apart` opened; nothing of a connection that was given."""
+        """Closes what `apart` opened; nothing of a connection that was given."""
 
     def interrupt(self, *, ours: bool = False) -> None:
-        """Cancel what the connection runs, from another thread; it fails there.
+        """Cancels what the connection runs, from another thread; it fails there.
 
-        Nothing where nothing runs, or nothing can be cancelled.
-
-        A connection that cells use too is left alone, unless what runs on it is `ours`.
+        It does nothing where nothing runs, or nothing can be cancelled. A connection that cells use
+        too is left alone, unless what runs on it is `ours`.
         """
 
     # --- tables
 
     def table(self, name: str, catalog: str | None = None, database: str | None = None) -> ir.Table:
-        """A table or view by name; EngineError that lists what is there, if it is not."""
+        """Returns a table or view by name; raises EngineError where it is missing.
+
+        The error lists the tables that there are.
+        """
         place = (catalog, database) if catalog and database else database
         try:
             return self.connected.table(name, database=place)
@@ -344,8 +357,9 @@ class Engine:
         return self.con
 
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
-        """Run an expression once, or take rows as they are, and hold them in a temporary table for
-        as long as an expression refers to it.
+        """Runs an expression once, or takes rows as they are, into a temporary table.
+
+        The table is kept for as long as an expression refers to it.
         """
         con = self.connected
         forgotten = FORGOTTEN.setdefault(con, [])
@@ -364,23 +378,22 @@ class Engine:
         return table
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
-        """Other rows in the place of those of a table that `keep` made: its expression's as they
-        are now, or those of Arrow.
+        """Replaces the rows of a table that `keep` made.
+
+        The new rows are those of its expression as they are now, or those of Arrow.
         """
         self.connected.drop_table(name, force=True)
         self.run("the query", lambda: self.held_as(name, rows))
 
     def repeating(self) -> Self:
-        """The same engine, which writes the SQL of an expression once however often it is asked
-        for.
-        """
+        """Returns a copy of this engine that writes the SQL of each expression only once."""
         other = copy(self)
         other.statements, other.numbers, other.stretches = {}, {}, {}
         return other
 
     @contextmanager
     def noting(self, recipe: Recipe | None) -> Iterator[None]:
-        """While the block runs, what is kept is added to this recipe, or to none."""
+        """While the block runs, adds what is kept to this recipe, or to none."""
         before, self.recipe = self.recipe, recipe
         try:
             yield
@@ -388,22 +401,22 @@ class Engine:
             self.recipe = before
 
     def note(self, action: Callable[[], None]) -> None:
-        """Add what was just done to the recipe that is being made, if one is."""
+        """Adds an action that was just done to the recipe that is being made, if there is one."""
         if self.recipe is not None:
             self.recipe.add(action)
 
     def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
-        """A temporary table of this name."""
+        """Creates a temporary table of this name."""
         return self.connected.create_table(name, rows, temp=True)
 
     def own(self, question: AsOf) -> str:  # noqa: ARG002 engines with several override it
-        """Which of its own plans, other than pairs, is the cheaper one."""
+        """Returns the cheaper of its own plans other than pairs."""
         return self.plans[-1]
 
     def as_of(self, question: AsOf) -> ir.Table:
-        """The spine's columns and one column an ask, for each row of the spine.
+        """Returns the spine's columns and one column for each ask, for each row of the spine.
 
-        Runs, and keeps the answer.
+        It runs, and keeps the answer.
         """
         message = (
             f"{self.title} has no plan of its own for {len(question.asks)} reductions as of an"
@@ -412,9 +425,9 @@ class Engine:
         raise EngineError(message)
 
     def sizes(self, question: AsOf) -> tuple[int, int]:
-        """How many left rows and events there are.
+        """Returns the numbers of left rows and of events.
 
-        Of events that are the same for all instants, one look stands for a whole run.
+        Events that are equal for all instants are counted once for a whole run.
         """
         ((left,),) = self.rows(question.spine.agg(n=question.spine.count()))
         events = question.events.op()
@@ -424,7 +437,7 @@ class Engine:
         return left, known[events]
 
     def pairs(self, question: AsOf) -> int:
-        """How many pairs of a left row and an event have equal keys, from two group-bys."""
+        """Returns how many pairs of a left row and an event have equal keys, from two group-bys."""
         keys = list(question.keys)
         left = question.spine.group_by(keys).agg(q=lambda t: t.count())
         met = left.join(question.events.group_by(keys).agg(n=lambda t: t.count()), keys)
@@ -433,28 +446,26 @@ class Engine:
 
     @property
     def room(self) -> int:
-        """How many values of events the kernel may hold at once, as far as the engine's own
-        settings say.
-        """
+        """The number of event values that the kernel may hold at once, by the engine's settings."""
         return 2**62
 
     def rows(self, expr: ir.Table) -> list[tuple[Any, ...]]:
-        """The few rows of an expression."""
+        """Returns the few rows of an expression."""
         found = self.fetch(expr)
         return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
 
     def some(self, expr: ir.Table) -> bool:
-        """Whether an expression has a row; no more is read than it takes to find one."""
+        """Returns whether an expression has a row, reading no more than it takes to find one."""
         return bool(self.rows(expr.limit(1)))
 
     def fetch(self, expr: ir.Table) -> pa.Table:
-        """All rows of an expression, as Arrow."""
+        """Returns all rows of an expression, as Arrow."""
         return self.run(
             "a fetch", lambda: plainly(self.connected, "to_pyarrow")(self.for_arrow(expr)), expr
         )
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
-        """All rows of an expression, some at a time, in bounded memory."""
+        """Returns all rows of an expression in batches, in bounded memory."""
         read = self.run(
             "a fetch",
             lambda: plainly(self.connected, "to_pyarrow_batches")(
@@ -465,27 +476,29 @@ class Engine:
         return pa.RecordBatchReader.from_batches(read.schema, self._read(read, expr))
 
     def _read(self, batches: Iterator[pa.RecordBatch], expr: ir.Table) -> Iterator[pa.RecordBatch]:
-        """The batches of an engine that runs the query while they are read, and so may fail at any
-        of them.
+        """Yields the batches of an engine that runs the query while they are read.
+
+        So it may fail at any of them.
         """
         while (batch := self.run("a fetch", lambda: next(batches, None), expr)) is not None:
             yield batch
 
     def create(self, table: str, schema: ibis.Schema) -> None:
-        """Make an empty table."""
+        """Creates an empty table."""
         self.connected.create_table(table, schema=schema)
 
     def insert(self, table: str, rows: ir.Table) -> None:
-        """Rows of an expression into a table that has its columns, in this order."""
+        """Inserts rows of an expression into a table that has its columns, in this order."""
         self.connected.insert(table, rows)
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """More rows for a table that `keep` made of such rows."""
+        """Appends rows to a table that `keep` made of such rows."""
         self.run("an insert", lambda: self.connected.insert(table, rows))
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
-        """What `action` gives; whatever the driver raises becomes an EngineError that says which
-        step it was, but for LacksError.
+        """Returns the result of `action`, and turns what the driver raises into an EngineError.
+
+        The error names the step. LacksError passes through.
         """
         try:
             return action()
@@ -499,9 +512,9 @@ class Engine:
 
     @contextmanager
     def refusing(self, what: str) -> Iterator[None]:
-        """What a driver raises in the block becomes an EngineError that says what failed.
+        """Turns what a driver raises in the block into an EngineError that says what failed.
 
-        Errors of ours and of Python stay.
+        Errors of ours and of Python pass through.
         """
         try:
             yield
@@ -512,7 +525,7 @@ class Engine:
             raise EngineError(message) from error
 
     def query(self, expr: ir.Table) -> str:
-        """The SQL of an expression that is to run next, its in-memory tables being there by then."""
+        """Returns the SQL of an expression that is to run next, with its in-memory tables ready."""
         known = (
             {} if self.statements is None else self.statements
         )  # which hold on to the in-memory tables that they name
@@ -524,14 +537,14 @@ class Engine:
         return filled(known[expr.op()])
 
     def sql(self, expr: ir.Table) -> str:
-        """The SQL of an expression in this engine's dialect, formatted."""
+        """Returns the SQL of an expression in this engine's dialect, formatted."""
         return str(ibis.to_sql(expr, dialect=self.name if self.name in KNOWN else None))
 
     # --- writing, day by day; tables need transactions, folders of Parquet files do not
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block's writes, or none."""
+        """Commits all of the block's writes, or none."""
         self._refuse_writing()
         yield
 
@@ -543,31 +556,31 @@ class Engine:
 
     # engines that write override it
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:  # noqa: ARG002
-        """Run one statement with parameters bound where `placeholder` stands, and give its rows."""
+        """Runs one statement with parameters bound at `placeholder`, and returns its rows."""
         self._refuse_writing()
         return []
 
     # engines that write override it
     def within(self, time: str, start: date, end: date) -> str:  # noqa: ARG002
-        """The SQL condition that the column `time` is in [start, end), UTC."""
+        """Returns the SQL condition that the column `time` is in [start, end), UTC."""
         self._refuse_writing()
         return ""
 
     def quoted(self, name: str) -> str:
-        """A name as this engine's SQL writes it."""
+        """Returns a name as this engine's SQL writes it."""
         return exp.to_identifier(name, quoted=True).sql(self.name)
 
     def rename(self, table: str, name: str) -> None:
-        """Give a table another name, within its database."""
+        """Renames a table within its database."""
         self.execute(f"ALTER TABLE {self.quoted(table)} RENAME TO {self.quoted(name)}")
 
     def delete_times(self, table: str, time: str, ranges: Sequence[Range]) -> None:
-        """Delete the rows whose `time` is in one of these ranges, UTC."""
+        """Deletes the rows whose `time` is in one of these ranges, UTC."""
         # quoted identifiers
         self.execute(f"DELETE FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}")  # noqa: S608
 
     def count_times(self, table: str, time: str, ranges: Sequence[Range]) -> int:
-        """The number of rows whose `time` is in one of these ranges, UTC."""
+        """Returns the number of rows whose `time` is in one of these ranges, UTC."""
         ((rows,),) = self.execute(
             # quoted identifiers
             f"SELECT count(*) FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}"  # noqa: S608
@@ -579,24 +592,26 @@ class Engine:
 
     # engines with catalogs override it
     def lake(self, parts: Sequence[str]) -> Lake | None:  # noqa: ARG002
-        """The dated table of this name, in a catalog of which every table has commits of its own."""
+        """Returns the dated table of this name in a catalog whose tables have commits of their own.
+
+        It is None where the engine has no such catalog.
+        """
         return None
 
     # engines without transactions override it
     def folder(self, table: str) -> Path | None:  # noqa: ARG002
-        """Where a dated table's files are kept, on an engine whose tables have no transactions."""
+        """Returns the folder of a dated table's files, on an engine without transactions."""
         return None
 
     # engines without transactions override it
     def show(self, view: str, files: Sequence[Path]) -> None:  # noqa: ARG002
-        """Let `view` be the rows of these files, in one step of the catalog."""
+        """Makes `view` the rows of these files, in one step of the catalog."""
         self._refuse_writing()
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
-        """Write `rows` as Parquet files without the column `by`, in one folder `{by}={value}` a
-        value.
+        """Writes `rows` as Parquet files without the column `by`, one folder `{by}={value}` each.
 
-        By Arrow batches, in bounded memory.
+        It goes by Arrow batches, in bounded memory.
         """
         batches = self.batches(rows.order_by(by))
         for value, tables in groupby(
@@ -611,7 +626,7 @@ class Engine:
                     writer.write_batch(table)
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
-        """The rows of Parquet files; read by an embedded DuckDB where the engine cannot."""
+        """Returns the rows of Parquet files; an embedded DuckDB reads them if the engine cannot."""
         return ibis.duckdb.connect().read_parquet([str(f) for f in files], hive_partitioning=False)
 
     def _refuse_writing(self) -> None:
@@ -623,7 +638,7 @@ class Engine:
 
 
 def _runs(batch: pa.RecordBatch, by: str) -> Iterator[tuple[Any, pa.RecordBatch]]:
-    """A batch that is sorted by `by`, cut where its value changes; without it."""
+    """Cuts a batch that is sorted by `by` where its value changes, without that column."""
     values, rest = batch[by].to_numpy(), batch.drop_columns([by])
     edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     for first, last in pairwise(edges):
@@ -631,11 +646,10 @@ def _runs(batch: pa.RecordBatch, by: str) -> Iterator[tuple[Any, pa.RecordBatch]
 
 
 def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
-    """The engine of an Ibis connection, its session made what values are computed in.
+    """Returns the engine of an Ibis connection, with its session's settings made right.
 
-    Or of a backend's name when only its SQL is wanted.
-
-    Raises EngineError where a session cannot be made so.
+    Without a connection it is the engine of a backend's name, for its SQL alone. Raises EngineError
+    where the session cannot be set.
     """
     known = KNOWN.get(name or (con.name if con is not None else ""))
     if not known:

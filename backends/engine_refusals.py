@@ -1,4 +1,4 @@
-"""Why an engine refused, in its own words: one line of what its driver raised."""
+"""Reasons of an engine's errors: one line of what its driver raised."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORKER = re.compile(r"^\w+(\.\w+)*(Error|Exception): .+$", re.MULTILINE)  # of P
 
 
 class EngineError(RuntimeError):
-    """An engine could not run a definition. The message says why; `sql` is what it was asked."""
+    """An engine could not run a definition. The message says why; `sql` is the failed statement."""
 
     def __init__(self, message: str, sql: str | None = None) -> None:
         super().__init__(message)
@@ -50,7 +50,7 @@ def reason(error: BaseException) -> str:
 
 
 def _of_worker(text: str) -> str | None:
-    """What Python raised in an executor: the last such line before Java's frames."""
+    """Returns what Python raised in an executor: the last such line before Java's frames."""
     if "Python worker" not in text:
         return None
     found = [m[0] for m in WORKER.finditer(text) if not FRAMES.match(m[0])]

@@ -1,4 +1,4 @@
-"""When two values are the same number (semantics rule 11), said once."""
+"""Equality of feature values (semantics rule 11), defined in this one place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ TOLERANCE = 1e-12
 
 
 def equal(a: Any, b: Any, scale: float = 0.0) -> bool:
-    """Whether two feature values are equal: exact types to the bit, floats within 1e-12 of `scale`
-    or of themselves.
+    """Returns whether two feature values are equal: exact types to the bit, floats within 1e-12.
 
     `scale` is what the error is relative to: the sum of |x| in the window for a sum, its average
     for a mean, the mean of x^2 for a variance; 0 compares relative to the values. Null is equal to
@@ -43,5 +42,5 @@ def _listed(value: Any) -> bool:
 
 
 def _kind(value: Any) -> type:
-    """A decimal and an integer of one value are told apart, two integers of other widths are not."""
+    """Returns a type that is one for integers of all widths, and another for decimals."""
     return next((t for t in (bool, int, Decimal, str, bytes) if isinstance(value, t)), type(value))

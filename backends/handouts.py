@@ -1,4 +1,4 @@
-"""Tables that are handed out: whatever is made of them, their rows come as the engine has them.
+"""Tables that are handed out to users, whose rows the engine reads rather than Ibis.
 
 Ibis fetches from Spark by pandas, where a whole number beside a null is rounded to a double, within
 lists too, and where no map becomes Arrow. Its `execute()` rounds so on every engine, and Postgres's
@@ -32,9 +32,7 @@ REPLACED = ("execute", "to_pandas_batches", "to_pyarrow", "to_pyarrow_batches")
 
 
 def hand_out(engine: Engine, table: ir.Table) -> ir.Table:
-    """The table; from here on, what its connection reads of expressions over it is read by the
-    engine.
-    """
+    """Returns the table, and lets the engine read expressions over it from here on."""
     found = getattr(engine.connected.to_pyarrow, "__self__", None)
     handouts = found if isinstance(found, Handouts) else Handouts(engine)
     handouts.names |= {t.name for t in table.op().find(ops.DatabaseTable)}
@@ -42,12 +40,12 @@ def hand_out(engine: Engine, table: ir.Table) -> ir.Table:
 
 
 def plainly(con: BaseBackend, method: str) -> Any:
-    """A method of a connection as Ibis has it, whatever was handed out."""
+    """Returns a method of a connection as Ibis has it, whatever was handed out."""
     return getattr(type(con), method).__get__(con)
 
 
 class Handouts:
-    """The tables of a connection that were handed out, in the place of the methods that read them.
+    """The tables of a connection that were handed out; it replaces the methods that read them.
 
     `names` are those of the tables. Expressions without any of them are left to Ibis.
     """
@@ -60,8 +58,9 @@ class Handouts:
     def execute(
         self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any
     ) -> Any:
-        """As pandas; whole numbers beside nulls are pandas's nullable ones, the rest is as Ibis has
-        it.
+        """Returns the rows in pandas, with its nullable whole numbers beside nulls.
+
+        The rest is as Ibis has it.
         """
         if not self._ours(expr):
             return plainly(self.engine.connected, "execute")(
@@ -80,7 +79,7 @@ class Handouts:
         chunk_size: int = ROWS,
         **more: Any,
     ) -> Iterator[Any]:
-        """As `execute`, some rows at a time."""
+        """Yields the rows as `execute` does, in batches."""
         if not self._ours(expr):
             yield from plainly(self.engine.connected, "to_pandas_batches")(
                 expr, params=params, limit=limit, chunk_size=chunk_size, **more
@@ -93,7 +92,7 @@ class Handouts:
     def to_pyarrow(
         self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any
     ) -> Any:
-        """As Arrow, in the expression's own types."""
+        """Returns the rows in Arrow, in the expression's own types."""
         if not self._ours(expr):
             return plainly(self.engine.connected, "to_pyarrow")(
                 expr, params=params, limit=limit, **more
@@ -110,7 +109,7 @@ class Handouts:
         chunk_size: int = ROWS,
         **more: Any,
     ) -> pa.RecordBatchReader:
-        """As `to_pyarrow`, some rows at a time, in bounded memory."""
+        """Returns the rows as `to_pyarrow` does, in batches, in bounded memory."""
         if not self._ours(expr):
             return plainly(self.engine.connected, "to_pyarrow_batches")(
                 expr, params=params, limit=limit, chunk_size=chunk_size, **more
@@ -137,12 +136,12 @@ class Handouts:
 
 
 def _arrow_schema(asked: ir.Table) -> pa.Schema:
-    """The types of its columns in Arrow, with every digit of a number without a scale."""
+    """Returns the Arrow types of its columns, with every digit of a number without a scale."""
     return pa.schema([(name, arrow_type(dtype)) for name, dtype in asked.schema().items()])
 
 
 def _asked(expr: ir.Expr, params: Mapping[Any, Any] | None, limit: int | str | None) -> ir.Table:
-    """The expression as a table, with its parameters and its limit in it."""
+    """Returns the expression as a table, with its parameters and its limit in it."""
     table: ir.Table = expr.as_table()
     if params:
         nodes = {p.op() if isinstance(p, ir.Expr) else p: value for p, value in params.items()}
@@ -160,7 +159,7 @@ def _frame(rows: pa.Table, schema: ibis.Schema) -> pd.DataFrame:
 
 
 def _series(column: pa.ChunkedArray) -> pd.Series:
-    """What Ibis's own conversion takes without a loss."""
+    """Returns a column in a form that Ibis's own conversion takes without a loss."""
     if column.null_count and pa.types.is_integer(column.type):
         return column.to_pandas(types_mapper=_nullable)
     if pa.types.is_nested(column.type):
@@ -169,5 +168,5 @@ def _series(column: pa.ChunkedArray) -> pd.Series:
 
 
 def _nullable(dtype: pa.DataType) -> Any:
-    """Pandas's type of whole numbers that takes nulls: Int64 for int64, UInt8 for uint8."""
+    """Returns pandas's type of whole numbers that takes nulls: Int64 for int64, UInt8 for uint8."""
     return pd.api.types.pandas_dtype(str(dtype).replace("int", "Int").replace("u", "U"))

@@ -1,5 +1,4 @@
-"""What earlier slices of a hot key hand on to later ones, so that windows without a start are cut
-by time too.
+"""Slices of a hot key by time, also for windows without a start.
 
 Each reduction that merges gets an event column of its own that already knows what counts. A slice's
 answer then becomes a few events of the key's distant past in every later slice: its total, its
@@ -37,15 +36,13 @@ EXACT = pa.decimal128(38, 0)
 
 
 def merges(ask: Ask) -> bool:
-    """Whether a reduction of all the past can be cut by time."""
+    """Returns whether a reduction of all the past can be cut by time."""
     return ask.span.length is None and ask.reduction in (*FOLDED, *LISTED, *SUMMED)
 
 
 @frozen
 class Merging:
-    """One reduction, as the column that it has of its own (two for an average) and what is asked of
-    it.
-    """
+    """One reduction with the event column of its own (two for an average)."""
 
     ask: Ask
     value: str
@@ -66,7 +63,7 @@ class Merging:
         return pa.decimal128(38, self.kind.scale) if pa.types.is_decimal(self.kind) else EXACT
 
     def columns(self) -> dict[str, Column]:
-        """The values that count; null elsewhere."""
+        """Returns the values that count, null elsewhere, by column."""
         inputs = self.ask.inputs
         counts = (
             f.coalesce(f.col(inputs["where"]), f.lit(False)) if "where" in inputs else f.lit(True)
@@ -92,7 +89,7 @@ class Merging:
         }
 
     def asks(self) -> list[Ask]:
-        """What is asked of one slice and what was handed on to it."""
+        """Returns the asks of one slice together with what was handed on to it."""
         if self.ask.reduction not in SUMMED:
             return [evolve(self.ask, inputs={"arg": self.value})]
         total = self.ask.type if self.ask.reduction == "sum" else self.summed
@@ -104,9 +101,10 @@ class Merging:
         )
 
     def totals(self) -> list[Ask]:
-        """What is asked of one slice.
+        """Returns the asks of one slice alone.
 
-        Totals of it may be wider than the answer, and of doubles are no one double.
+        Its totals may be wider than the answer, and sums of doubles are left out, since no one
+        double holds them.
         """
         asks = self.asks()
         if self.ask.reduction not in SUMMED:
@@ -117,7 +115,7 @@ class Merging:
         ]
 
     def finished(self, answers: pa.Table) -> pa.Array:
-        """The reduction's answer of those to its asks."""
+        """Returns the reduction's answer from those to its asks."""
         found = answers[self.ask.name].combine_chunks()
         if self.ask.reduction == "count":
             return pc.fill_null(found, 0)
@@ -128,7 +126,7 @@ class Merging:
         )
 
     def handed(self, events: pa.Table, totals: pa.Table) -> dict[str, list[Any]]:
-        """The values of its columns that stand for a whole slice, oldest first."""
+        """Returns the values of its columns that stand for a whole slice, oldest first."""
         if self.ask.reduction not in SUMMED:
             (found,) = totals[self.ask.name].to_pylist()
             values = [] if found is None else found if self.ask.reduction in LISTED else [found]
@@ -146,7 +144,7 @@ class Merging:
 
 
 def _words(total: Any) -> list[int]:
-    """Whole numbers of 64 bits that add up to one; none for null."""
+    """Returns whole numbers of 64 bits that add up to a total; empty for null."""
     rest, words = 0 if total is None else int(total), [] if total is None else [0]
     while rest:
         words.append(max(-WORD, min(WORD, rest)))
@@ -155,7 +153,7 @@ def _words(total: Any) -> list[int]:
 
 
 def _parts(column: pa.ChunkedArray) -> list[float]:
-    """Doubles whose sum is that of the column, without rounding; all of it where that overflows."""
+    """Returns doubles whose exact sum is that of the column, or the column where that overflows."""
     values = column.drop_null().to_pylist()
     parts: list[float] = values[:0]
     try:
@@ -167,7 +165,7 @@ def _parts(column: pa.ChunkedArray) -> list[float]:
 
 
 def _means(totals: pa.Array, counts: pa.Array) -> pa.Array:
-    """Totals over counts, rounded once; null over none."""
+    """Returns totals over counts, rounded once; null where a count is 0."""
     if pa.types.is_floating(totals.type):
         return pc.divide(totals, pc.if_else(pc.equal(counts, 0), None, counts).cast(pa.float64()))
     ratios = (None if t is None else t.as_integer_ratio() for t in totals.to_pylist())
@@ -187,8 +185,9 @@ def handed_on(
     time: str,
     order: Sequence[str],
 ) -> pa.Table:
-    """The events that stand for one slice in all later ones: of its keys, the last of which is its
-    number, in the distant past.
+    """Returns the events that stand for one slice in all later ones.
+
+    They have the slice's keys, the last of which is its number, and lie in the distant past.
     """
     from workbench.backends.kernel import as_of  # noqa: PLC0415 numba loads in the executors alone
 
@@ -222,7 +221,7 @@ def handed_on(
 
 
 def finished(answers: pa.Table, merging: Sequence[Merging]) -> pa.Table:
-    """The left's columns and one column a reduction, of the answers to their asks."""
+    """Returns the left's columns and one column for each reduction, from answers to its asks."""
     for one in merging:
         answer = one.finished(answers)
         answers = answers.set_column(answers.column_names.index(one.ask.name), one.ask.name, answer)

@@ -1,6 +1,4 @@
-"""The kernel in this process: numbers and inputs leave the engine as Arrow, answers come back as a
-table of it.
-"""
+"""The window kernel in this process: numbers leave the engine as Arrow, and answers come back."""
 
 from __future__ import annotations
 
@@ -26,9 +24,9 @@ HELD = (
 
 
 def answer(engine: Engine, question: AsOf) -> ir.Table:
-    """The spine's columns and one column an ask.
+    """Returns the spine's columns and one column for each ask.
 
-    Keys are given codes, and rows numbers, by the engine, so that keys of any type stay where they
+    The engine gives codes to keys, and numbers to rows, so that keys of any type stay where they
     are.
     """
     spine = engine.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
@@ -40,7 +38,7 @@ def answer(engine: Engine, question: AsOf) -> ir.Table:
 
 
 def coded(engine: Engine, question: AsOf, spine: ir.Table) -> tuple[ir.Table, ir.Table]:
-    """The numbered spine and its keys' events, with a code in the place of the keys."""
+    """Returns the numbered spine and its keys' events, with a code in the place of the keys."""
     keys = engine.keep(spine.select(*question.keys).distinct().mutate(**{CODE: ibis.row_number()}))
     left = spine.join(keys, question.keys).select(ROW, CODE, question.at)
     needed = dict.fromkeys((CODE, question.time, *question.order, *question.inputs))
@@ -50,9 +48,7 @@ def coded(engine: Engine, question: AsOf, spine: ir.Table) -> tuple[ir.Table, ir
 def _answers(
     engine: Engine, events: ir.Table, left: ir.Table, question: AsOf
 ) -> Iterator[pa.Table]:
-    """The kernel's answers, part by part where there are more events than memory should hold at
-    once.
-    """
+    """Yields the kernel's answers, in parts where there are more events than memory should hold."""
     for some, rows in _parts(engine, events, left, question):
         yield engine.run("the window kernel", lambda s=some, r=rows: _kernel(s, r, question))
 
@@ -60,7 +56,7 @@ def _answers(
 def _parts(
     engine: Engine, events: ir.Table, left: ir.Table, question: AsOf
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Events and left rows of some keys at a time; a key is never cut."""
+    """Yields events and left rows of some keys at a time; a key is never cut."""
     ((n,),) = engine.rows(events.agg(n=events.count()))
     parts = max(1, -(-n * (2 + len(question.inputs)) // min(HELD, engine.room)))
     if parts == 1:

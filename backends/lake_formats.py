@@ -1,6 +1,4 @@
-"""Delta and Iceberg as Spark has them: where a table is, how rows of it are replaced in one commit,
-and what was committed since.
-"""
+"""Delta and Iceberg on Spark: places of tables, replacement of rows in one commit, and history."""
 
 from __future__ import annotations
 
@@ -26,30 +24,31 @@ MARKED = "spark.databricks.delta.commitInfo.userMetadata"  # of every commit of 
 
 @frozen
 class Place:
-    """Where a table of a catalog is."""
+    """The place of a table in a catalog."""
 
     catalog: str
     schema: str
     table: str
 
     def beside(self, suffix: str) -> Place:
-        """A table in the same schema, its name with a suffix."""
+        """Returns a place in this schema, with a suffix to the table's name."""
         return Place(self.catalog, self.schema, f"{self.table}{suffix}")
 
     @property
     def sql(self) -> str:
-        """As Spark's SQL names it, whatever is in the names."""
+        """The place as Spark's SQL names it, whatever is in the names."""
         return ".".join(quoted(name) for name in (self.catalog, self.schema, self.table))
 
 
 def quoted(name: str) -> str:
-    """A name in backticks."""
+    """Returns a name in backticks."""
     return f"`{name.replace('`', '``')}`"
 
 
 class Commit(NamedTuple):
-    """One version of a table: the one before it, where it is known, which run made it, and whether
-    rows changed.
+    """One version of a table: its parent, where that is known, its run, and whether rows changed.
+
+    `token` is the token of the run that made it.
     """
 
     version: int
@@ -59,8 +58,10 @@ class Commit(NamedTuple):
 
 
 class Delta:
-    """Delta Lake: a file that holds other days beside those that are replaced is written anew
-    without them, in the same commit.
+    """Delta Lake.
+
+    A file that holds other days beside those that are replaced is written anew without them, in the
+    same commit.
     """
 
     name = "delta"
@@ -85,12 +86,12 @@ class Delta:
     odd = frozenset(" ,;{}()\n\t=")  # what a column's name may have only where columns are mapped
 
     def writer(self, frame: DataFrame, place: Place, token: str) -> Any:
-        """A writer of rows to a place; its commit bears a run's token."""
+        """Returns a writer of rows to a place; its commit has the run's token."""
         del token  # by `writing`: to make a table, Delta takes no option
         return frame.writeTo(place.sql).option("maxRecordsPerFile", FILE_ROWS)
 
     def new(self, writer: Any, frame: DataFrame, time: str) -> Any:
-        """The writer of a table that is to be made."""
+        """Returns the writer of a table that is to be created."""
         del time
         mapped = any(self.odd & set(name) for name in frame.columns)
         return (
@@ -100,11 +101,11 @@ class Delta:
         )
 
     def by_day(self, frame: DataFrame, day: str) -> DataFrame:
-        """A task a day, and so a file."""
+        """Returns the frame with one task, and so one file, for each day."""
         return frame.repartition(quoted(day))
 
     def history(self, session: Any, place: Place) -> list[Commit]:
-        """The commits that are known, newest first."""
+        """Returns the commits that are known, newest first."""
         found = (
             session.sql(f"DESCRIBE HISTORY {place.sql}")
             .select("version", "operation", "userMetadata")
@@ -117,10 +118,9 @@ class Delta:
 
     @contextmanager
     def writing(self, session: Any, token: str) -> Iterator[None]:
-        """The run's token in commits that take no option.
+        """Sets the run's token for commits that take no option, and times in microseconds.
 
-        Times in microseconds, for readers that take Spark's usual INT96 for nanoseconds, which end
-        in 2262.
+        Some readers take Spark's usual INT96 for nanoseconds, which end in 2262.
         """
         settings = {TIMES_AS: "TIMESTAMP_MICROS", MARKED: token}
         before = {name: session.conf.get(name, None) for name in settings}
@@ -152,24 +152,28 @@ class Iceberg:
     purge = " PURGE"
 
     def writer(self, frame: DataFrame, place: Place, token: str) -> Any:
-        """As Delta's."""
+        """Returns a writer of rows to a place; its commit has the run's token."""
         return frame.writeTo(place.sql).option(f"snapshot-property.{TOKEN}", token)
 
     def new(self, writer: Any, frame: DataFrame, time: str) -> Any:
-        """As Delta's."""
+        """Returns the writer of a table that is to be created."""
         from pyspark.sql.functions import partitioning  # noqa: PLC0415 Spark is an extra
 
         return writer.using(self.name).partitionedBy(partitioning.days(frame[quoted(time)]))
 
     def by_day(self, frame: DataFrame, day: str) -> DataFrame:
-        """The frame unchanged: Spark distributes the rows of a partitioned table by itself as it
-        writes them.
+        """Returns the frame unchanged.
+
+        Spark distributes the rows of a partitioned table by itself as it writes them.
         """
         del day
         return frame
 
     def history(self, session: Any, place: Place) -> list[Commit]:
-        """The snapshots from the current one back to the first, or to one whose parent has expired."""
+        """Returns the snapshots from the current one back to the first one that is known.
+
+        That is the very first, or one whose parent has expired.
+        """
         current = session.table(f"{place.sql}.refs").filter("name = 'main'").collect()
         rows = {r.snapshot_id: r for r in session.table(f"{place.sql}.snapshots").collect()}
         found: list[Commit] = []
@@ -184,7 +188,7 @@ class Iceberg:
 
     @contextmanager
     def writing(self, session: Any, token: str) -> Iterator[None]:
-        """Nothing to set: its times are in microseconds, and every commit takes the option."""
+        """Does nothing: its times are in microseconds, and every commit takes the option."""
         del session, token
         yield
 
@@ -195,8 +199,9 @@ FORMATS: dict[str, Format] = {f.name: f for f in (DELTA, ICEBERG)}
 
 
 def within(session: Any, place: Place, time: str, ranges: Any) -> Column:
-    """The condition that a table's time is in one of these ranges of days [start, end), UTC; the
-    session's zone is that.
+    """Returns the condition that a table's time is in one of these ranges of days, [start, end).
+
+    The days are of UTC, which is the session's zone.
     """
     from pyspark.sql import functions as f  # noqa: PLC0415 Spark is an extra
 

@@ -3,16 +3,16 @@
 A lake replaces rows of one table in one commit, and the ledger is a second table,
 `<table>__ledger`. So a step first notes in the ledger that its days are not finished, then replaces
 them, then notes that they are: a run that dies between any two leaves days that are not counted,
-each whole in the table, and the next run makes them or takes them out.
+each whole in the table, and the next run makes them or removes them.
 
-Which definition the table's rows are of is a property of the table itself, set in the commit that
-makes or replaces it: a changed definition, built beside it, takes its place and its ledger in that
-one commit.
+The definition of the table's rows is a property of the table itself, set in the commit that makes
+or replaces it: a changed definition, built beside it, takes its place and its ledger in that one
+commit.
 
 Nobody holds a lock. Every change of the ledger names the one that it was made upon, and fails where
-another came between: of two runs the later goes on, and the earlier stops at its next step. What it
-may have committed by then is told by the table's history: every commit since the ledger's last word
-must bear the mark of the run that the ledger names.
+another came between: of two runs the later goes on, and the earlier stops at its next step. The
+table's history shows what that one may have committed by then: every commit since the ledger's last
+entry must have the mark of the run that the ledger names.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ EPOCH = date(1970, 1, 1)
 
 
 class Notes:
-    """The ledger of a table: one row, a mark that changes with every change, and JSON.
+    """The ledger of a table: one row with a mark that changes with every change, and JSON.
 
     `run` is the token of the run that wrote last, `at` the version of each table up to which it
-    vouches for the rows, and `made` by definition what a manifest holds, the days that were begun
-    and are not finished, and the left's time.
+    vouches for the rows, and `made` has by definition what a manifest holds, the days that were
+    begun and are not finished, and the left's time.
     """
 
     def __init__(self, session: Any, place: Place, form: Format) -> None:
@@ -64,20 +64,20 @@ class Notes:
 
     @property
     def held(self) -> dict[str, Any]:
-        """What it says; as this run read and wrote it."""
+        """The content of the ledger, as this run read and wrote it."""
         if self._held is None:
             self.mark, self._held = self._read()
         return self._held
 
     def of(self, definition: str | None) -> dict[str, Any]:
-        """What it says of one definition."""
+        """Returns the content for one definition."""
         found: dict[str, Any] = self.held["made"].get(
             definition, {"unfinished": []} | document([], {})
         )
         return found
 
     def entries(self, definition: str | None) -> list[Entry]:
-        """The finished days of a definition, in order."""
+        """Returns the finished days of a definition, in order."""
         made = self.of(definition)
         return [
             Entry(
@@ -91,20 +91,23 @@ class Notes:
         ]
 
     def unfinished(self, definition: str | None) -> set[date]:
-        """The days of a definition that were begun: the table may have rows of them, old or new."""
+        """Returns the days of a definition that were begun and are not finished.
+
+        The table may have rows of them, old or new.
+        """
         return {date.fromisoformat(d) for d in self.of(definition)["unfinished"]}
 
     def put(
         self, definition: str, entries: Sequence[Entry], unfinished: Iterable[date], time: str
     ) -> None:
-        """Let it say so of a definition, once it is saved."""
+        """Sets the content for a definition, which `save` writes."""
         self.held["made"][definition] = document(entries, {}) | {
             "unfinished": [str(d) for d in sorted(unfinished)],
             "time": time,
         }
 
     def save(self) -> None:
-        """Write it, in one commit; EngineError where another run wrote it since it was read."""
+        """Writes the ledger in one commit; EngineError where another run wrote it meanwhile."""
         held, mark = self.held | {"run": self.token}, uuid.uuid4().hex
         text, before = json.dumps(held), self.mark
         self.mark, self._held = mark, held
@@ -151,9 +154,9 @@ class Notes:
 
 
 def properties(session: Any, place: Place) -> dict[str, str] | None:
-    """The properties of a table as it stands in its catalog now.
+    """Returns the properties of a table as it stands in its catalog now.
 
-    None where there is no table or view of that name.
+    It is None where there is no table or view of that name.
     """
     if not session.catalog.tableExists(place.sql):
         return None
@@ -163,7 +166,7 @@ def properties(session: Any, place: Place) -> dict[str, str] | None:
 
 @frozen
 class Lake:
-    """The finished days of one table of a lake, and of the table being built to take its place."""
+    """The finished days of one table of a lake, and of the table that is built to replace it."""
 
     engine: Spark
     main: Place
@@ -176,33 +179,34 @@ class Lake:
 
     @property
     def name(self) -> str:
-        """What its author calls it."""
+        """The name that its author gave it."""
         return self.main.sql.replace("`", "")
 
     def held(self) -> AbstractContextManager[None]:
         """While the block runs, days are days of UTC.
 
-        Nobody is kept out; who else writes is told by the ledger.
+        Nobody is kept out; the ledger shows who else writes.
         """
         return self.engine.setting()
 
     # --- what is there
 
     def definition(self, table: Place) -> str | None:
-        """Which definition the table's rows are of.
+        """Returns the hash of the definition that the table's rows are of.
 
-        None where there is no table, or no backfill made it.
+        It is None where there is no table, or no backfill made it.
         """
         return (properties(self.engine.session, table) or {}).get(DEFINITION)
 
     def entries(self, table: Place) -> list[Entry]:
-        """Every finished day of `table` (this one, or one being built for it), by day."""
+        """Returns every finished day of `table` (this one, or one being built for it), by day."""
         return self.notes.entries(self.definition(table))
 
     @property
     def rows(self) -> ir.Table:
-        """The rows of the finished days, as they stand now whatever is written later: what Spark
-        keeps of them it computes again when their table changes.
+        """The rows of the finished days, as they stand now whatever is written later.
+
+        Spark computes what it caches of them again when their table changes.
         """
         session, place = self.engine.session, self.main
         # quoted names
@@ -220,7 +224,7 @@ class Lake:
         return self.engine.viewed(frame)
 
     def table(self) -> ir.Table:
-        """The table as readers have it; by its full name, which no temporary view hides."""
+        """Returns the table as readers have it, by its full name, which no temporary view hides."""
         from ibis.backends.pyspark.datatypes import PySparkType  # noqa: PLC0415 Spark is an extra
 
         schema = ibis.Schema(PySparkType.to_ibis(self.engine.session.table(self.main.sql).schema))
@@ -228,16 +232,15 @@ class Lake:
         return ops.DatabaseTable(self.main.table, schema, self.engine.connected, space).to_expr()
 
     def check(self, name: str, schema: ibis.Schema) -> None:
-        """All that can be refused before anything is computed: columns that it cannot hold, a table
-        that is not ours.
+        """Refuses what can be refused before anything is computed.
+
+        That is columns that the table cannot hold, and a table that is not ours.
         """
         check_columns(name, schema, self.form)
         self._check_written(name)
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
-        """Refuse a table that is there and was not written by a backfill of the definition `name`,
-        or by something else since.
-        """
+        """Refuses an existing table that a backfill of the definition `name` did not write last."""
         self._check_written(name)
         if self.definition(self.main) is None:
             return
@@ -265,7 +268,7 @@ class Lake:
             raise EngineError(message)
 
     def _check_untouched(self) -> None:
-        """Refuse a table that something else wrote since the ledger's last word."""
+        """Refuses a table that something else wrote since the ledger's last entry."""
         history = self.form.history(self.engine.session, self.main)
         foreign = self._foreign(self.main, history)
         entries, rows = self.notes.entries(self.definition(self.main)), self.rows
@@ -285,7 +288,7 @@ class Lake:
         self._vouch(self.main, history[0].version)
 
     def _vouch(self, table: Place, version: int) -> None:
-        """From here on, what is not this run's is somebody else's.
+        """Vouches for a table up to a version, so that later commits must be this run's.
 
         What the run before left is known, or was looked at.
         """
@@ -293,8 +296,10 @@ class Lake:
         self.notes.vouched.add(table)
 
     def _foreign(self, table: Place, history: Sequence[Commit]) -> bool:
-        """Whether any commit since the ledger's last word changed rows and is not of the run that
-        it names; of commits that have expired nothing is known.
+        """Returns whether something else wrote rows since the ledger's last entry.
+
+        A commit must be of the run that the ledger names. Nothing is known of commits that have
+        expired.
         """
         since, run = self.notes.held["at"].get(table.table), self.notes.held["run"]
         return any(c.changing and c.token != run for c in _since(history, since))
@@ -305,7 +310,7 @@ class Lake:
     # --- what is written
 
     def building(self, definition: str) -> Place:
-        """The table that is built beside this one for a definition."""
+        """Returns the place of the table that is built beside this one for a definition."""
         return self.main.beside(f"__{definition[:8]}")
 
     def write(
@@ -316,8 +321,9 @@ class Lake:
         entries: Sequence[Entry],
         ranges: Sequence[Range],
     ) -> None:
-        """Replace what `target` has of these ranges of days by `rows` in one commit, between two
-        notes in the ledger.
+        """Replaces the rows of these ranges of days in `target` in one commit.
+
+        A note in the ledger goes before it, and another after it.
         """
         kept = self.engine.keep(rows)  # counted before anyone sees it
         days = Counter(
@@ -349,9 +355,9 @@ class Lake:
         self._end(target, definition, time, [*before, *entries], ranges)
 
     def remove(self, target: Place, time: str, ranges: Sequence[Range]) -> None:
-        """Delete these ranges of days in one commit, between two notes in the ledger.
+        """Deletes these ranges of days in one commit, between two notes in the ledger.
 
-        Of a table that is not there, nothing.
+        It does nothing where the table is missing.
         """
         definition = self.definition(target) if ranges else None
         if definition is None:
@@ -373,7 +379,7 @@ class Lake:
         days: Iterable[date],
         definition: str,
     ) -> list[Entry]:
-        """Note that these days are not finished; the entries of all others."""
+        """Notes that these days are not finished; returns the entries of all others."""
         self._take_over(target)
         entries = self.notes.entries(definition)
         rest = [e for e in entries if not _in(e.day, ranges)]
@@ -387,9 +393,9 @@ class Lake:
         return rest
 
     def _take_over(self, table: Place) -> None:
-        """Vouch for a table that the run before left, but for its unfinished days.
+        """Vouches for a table that the run before left, but for its unfinished days.
 
-        EngineError where somebody else wrote it.
+        Raises EngineError where something else wrote it.
         """
         if table in self.notes.vouched:
             return
@@ -410,7 +416,7 @@ class Lake:
         entries: Sequence[Entry],
         ranges: Sequence[Range],
     ) -> None:
-        """Note that these days are finished, unless somebody else wrote the table meanwhile."""
+        """Notes that these days are finished, unless something else wrote the table meanwhile."""
         history = self.form.history(self.engine.session, target)
         if self._foreign(target, history):
             message = (
@@ -428,7 +434,7 @@ class Lake:
         self.notes.save()
 
     def finish(self) -> None:
-        """Take out what is left of days that were begun and not made again."""
+        """Removes what is left of days that were begun and not made again."""
         self._clear(self.main)
 
     def _clear(self, table: Place) -> None:
@@ -437,7 +443,7 @@ class Lake:
             self.remove(table, made["time"], _ranges(map(date.fromisoformat, made["unfinished"])))
 
     def swap(self, built: Place) -> None:
-        """Put the built table's rows, columns and days in this one's place, in one commit."""
+        """Replaces this table's rows, columns and days by the built table's, in one commit."""
         session, definition = self.engine.session, str(self.definition(built))
         self._clear(built)
         self._take_over(self.main)
@@ -453,8 +459,9 @@ class Lake:
         self.drop_unfinished(keep=self.main)
 
     def drop_unfinished(self, keep: Place) -> None:
-        """Drop what was being built for this table under definitions that nobody asks for now, and
-        forget their days.
+        """Drops the tables that were being built under definitions no longer asked for.
+
+        The ledger forgets their days.
         """
         current, held = self.definition(self.main), self.notes.held
         over = [d for d in held["made"] if d != current and self.building(d) != keep]
@@ -472,7 +479,7 @@ class Lake:
             self.notes.save()
 
     def manifest(self) -> dict[str, Any]:
-        """What the table holds and what it was made from; EngineError where no backfill wrote it."""
+        """Returns the manifest of the table; EngineError where no backfill wrote it."""
         entries = self.entries(self.main)
         if not entries:
             message = (
@@ -484,7 +491,7 @@ class Lake:
 
 
 def _since(history: Sequence[Commit], version: int | None) -> list[Commit]:
-    """The commits after a version, newest first; none where what lies between has expired."""
+    """Returns the commits after a version, newest first; empty where those between have expired."""
     found: list[Commit] = []
     for commit in history:
         if commit.version == version:
@@ -498,7 +505,7 @@ def _in(day: date, ranges: Sequence[Range]) -> bool:
 
 
 def _ranges(days: Iterable[date]) -> list[Range]:
-    """Whole days as ranges [start, end), those that follow one another as one."""
+    """Returns whole days as ranges [start, end), with consecutive days joined."""
     found: list[Range] = []
     for day in sorted(days):
         end = day + timedelta(days=1)

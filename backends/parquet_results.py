@@ -1,11 +1,11 @@
-"""Dated results as Parquet files, one folder a day: what the manifest lists is there whole, or not
-at all.
+"""Dated results as Parquet files, one folder a day, with a manifest of finished days.
 
-A step writes into `_staging`, moves its files beside those that are there, and replaces the
-manifest, which is one atomic rename; files that the manifest no longer lists go last. Who reads the
-files that the manifest lists never sees half a step. Who reads whatever files there are may, while
-a step is committed or after a kill until the next run, see days of a step that is not finished, and
-both the old and the new files of a day that is computed again.
+What the manifest lists is there whole, or not at all. A step writes into `_staging`, moves its
+files beside those that are there, and replaces the manifest, which is one atomic rename; files that
+the manifest no longer lists go last. A reader of the files that the manifest lists never sees half
+a step. A reader of whatever files there are may, while a step is committed or after a kill until
+the next run, see days of a step that is not finished, and both the old and the new files of a day
+that is computed again.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ EPOCH = date(1970, 1, 1)
 
 @frozen
 class Dataset:
-    """The finished days of one folder of Parquet files, and of the folder inside it being built to
-    take their place.
+    """The finished days of one folder of Parquet files, and of the folder in it that is built.
 
     `view` is the name under which the engine's catalog shows the files, on an engine whose dated
-    tables are files.
+    tables are files. The folder that is being built takes its place when it is finished.
     """
 
     engine: Engine
@@ -53,17 +52,18 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """What its author calls it."""
+        """The name that its author gave it."""
         return str(self.main) if self.view is None else self.view
 
     def table(self) -> ir.Table:
-        """The view of a dated table as readers have it."""
+        """Returns the view of a dated table as readers have it."""
         return self.engine.table(self.name)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While the block runs, nobody else fills this folder: a lock on it, which ends with the
-        process.
+        """While the block runs, holds a lock on the folder, so that nobody else fills it.
+
+        The lock ends with the process.
         """
         self._check_path()
         try:
@@ -101,21 +101,21 @@ class Dataset:
     # --- what is there
 
     def document(self, target: Path) -> dict[str, Any]:
-        """The manifest of a folder as it stands; of no day where there is none."""
+        """Returns the manifest of a folder as it stands, without days where there is none."""
         path = target / MANIFEST
         return json.loads(path.read_text()) if path.is_file() else document([], {}, {})
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest; EngineError where there is none."""
+        """Returns the manifest; EngineError where there is none."""
         if not (self.main / MANIFEST).is_file():
             message = f"{self.main} has no {MANIFEST}: no backfill wrote it"
             raise EngineError(message)
         return self.document(self.main)
 
     def entries(self, target: Path) -> list[Entry]:
-        """Every finished day of a folder (this one, or the one being built), by day.
+        """Returns every finished day of a folder (this one, or the one being built), by day.
 
-        A day whose files are gone is not.
+        A day whose files are gone is left out.
         """
         found = self.document(target)
         there = {
@@ -135,11 +135,11 @@ class Dataset:
         ]
 
     def _files(self, target: Path) -> dict[date, dict[str, int]]:
-        """The rows of each file that the manifest lists, by day; paths from the folder."""
+        """Returns the rows of each file that the manifest lists, by day; paths are relative."""
         return {date.fromisoformat(d): e["files"] for d, e in self.document(target)["days"].items()}
 
     def read(self, start: date | None = None, end: date | None = None) -> ir.Table:
-        """The rows of the days in [start, end), from the files that the manifest lists."""
+        """Returns the rows of the days in [start, end), from the files that the manifest lists."""
         days = [
             f
             for d, f in self._files(self.main).items()
@@ -158,9 +158,7 @@ class Dataset:
         return engine_of(rows.get_backend()).given(rows)
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
-        """Refuse a folder, or a table of the catalog, that no backfill of the definition `name`
-        wrote.
-        """
+        """Refuses a folder, or a table, that no backfill of the definition `name` wrote."""
         del (
             rebuild
         )  # files are never edited in place: a day whose files are gone is computed again anyway
@@ -191,7 +189,7 @@ class Dataset:
     # --- what is written
 
     def building(self, definition: str) -> Path:
-        """The folder that is built inside this one for a definition.
+        """Returns the folder that is built inside this one for a definition.
 
         Readers skip names that start with an underscore.
         """
@@ -205,7 +203,7 @@ class Dataset:
         entries: Sequence[Entry],
         ranges: Sequence[Range],
     ) -> None:
-        """Replace the entries' days in `target` by `rows`, in one replacement of the manifest."""
+        """Replaces the entries' days in `target` by `rows`, in one replacement of the manifest."""
         del time, ranges  # files are by day: those of other days stay as they are
         old, staging = self.document(target), target / STAGING
         columns = old["columns"] or {c: str(t) for c, t in rows.schema().items() if c != BY}
@@ -229,7 +227,7 @@ class Dataset:
         shutil.rmtree(staging)
 
     def remove(self, target: Path, time: str, ranges: Sequence[Range]) -> None:
-        """Take these ranges of days out, in one replacement of the manifest."""
+        """Removes these ranges of days, in one replacement of the manifest."""
         del time
         old = self.document(target)
         kept = [
@@ -254,7 +252,10 @@ class Dataset:
         kept: dict[date, dict[str, int]],
         new: dict[date, dict[Path, int]],
     ) -> None:
-        """Move the new files in, replace the manifest, show it, remove what it does not list."""
+        """Moves the new files in, replaces the manifest and shows it.
+
+        Files that it does not list are removed.
+        """
         placed = {
             day: {_placed(file, target, _folder(columns, day)): n for file, n in made.items()}
             for day, made in new.items()
@@ -264,7 +265,7 @@ class Dataset:
             self.finish()
 
     def finish(self) -> None:
-        """Let the catalog show what the manifest lists, and remove the files that it does not list."""
+        """Shows in the catalog what the manifest lists, and removes files that it does not list."""
         listed = {self.main / name for files in self._files(self.main).values() for name in files}
         if self.view is not None and listed:
             self.engine.show(self.view, sorted(listed))
@@ -277,7 +278,7 @@ class Dataset:
                 shutil.rmtree(folder)  # what Spark leaves are checksums of files that are gone
 
     def swap(self, built: Path) -> None:
-        """Put the built folder's files in this one's place, in one replacement of the manifest."""
+        """Replaces this folder's files by the built folder's, by one new manifest."""
         found, entries = self.document(built), self.entries(built)
         new = {
             e.day: {built / name: n for name, n in found["days"][str(e.day)]["files"].items()}
@@ -287,18 +288,16 @@ class Dataset:
         shutil.rmtree(built)
 
     def drop_unfinished(self, keep: Path) -> None:
-        """Remove what a killed run left, and what was being built under definitions that nobody
-        asks for now.
-        """
+        """Removes what a killed run left, and builds under definitions no longer asked for."""
         for folder in (*self.main.glob(f"{BUILDING}*"), self.main / STAGING):
             if folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def dated(engine: Engine, into: str | Path | tuple[str, ...]) -> Ledger | Dataset | Lake:
-    """Where the days of `into` are kept: a table by name, with its schema and catalog or without.
+    """Returns where the days of `into` are kept: a table by name, or a folder by path.
 
-    A folder by path.
+    The name may have its schema and catalog.
     """
     if isinstance(into, Path):
         return Dataset(engine, into.absolute())
@@ -311,7 +310,7 @@ def dated(engine: Engine, into: str | Path | tuple[str, ...]) -> Ledger | Datase
 
 
 def _is_view(engine: Engine, name: str) -> bool:
-    """Whether a dated table was made as a view of files, before its catalog held tables of a lake."""
+    """Returns whether a dated table is a view of files, from before its catalog had lake tables."""
     try:
         folder = engine.folder(name)
     except EngineError:
@@ -320,8 +319,9 @@ def _is_view(engine: Engine, name: str) -> bool:
 
 
 def _folder(columns: dict[str, str], day: date) -> str:
-    """`day=2023-11-30`, or another name where the rows have a column `day`: a reader would find
-    two.
+    """Returns the name of a day's folder, such as `day=2023-11-30`.
+
+    Where the rows have a column `day` it has another name, since a reader would find two.
     """
     name = "day"
     while name in {c.casefold() for c in columns}:
@@ -330,7 +330,7 @@ def _folder(columns: dict[str, str], day: date) -> str:
 
 
 def _staged(staging: Path) -> dict[date, list[Path]]:
-    """The files of each day that an engine wrote."""
+    """Returns the files of each day that an engine wrote."""
     days = {
         EPOCH + timedelta(microseconds=int(p.name.partition("=")[2])): sorted(p.glob("*.parquet"))
         for p in staging.glob(f"{BY}=*")
@@ -343,7 +343,7 @@ def _rows(files: Sequence[Path]) -> dict[Path, int]:
 
 
 def _placed(file: Path, target: Path, folder: str) -> str:
-    """Move a file into a day's folder, under a name that was not there; its path from the target."""
+    """Moves a file into a day's folder under a new name; returns its path from the target."""
     place = target / folder
     place.mkdir(exist_ok=True)
     taken = [int(p.stem.partition("-")[2]) for p in place.glob("part-*.parquet")]
@@ -355,7 +355,7 @@ def _placed(file: Path, target: Path, folder: str) -> str:
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole: a reader finds the old one or the new one."""
+    """Writes a JSON file whole: a reader finds the old one or the new one."""
     fresh = path.with_name(f"{path.name}.new")
     with fresh.open("w") as file:
         file.write(json.dumps(content, indent=1) + "\n")

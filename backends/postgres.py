@@ -1,6 +1,6 @@
-"""Postgres: SQL that stays in the database.
+"""The Postgres engine: SQL in the database, and the kernel by COPY.
 
-What SQL cannot do exactly there goes through the kernel by COPY.
+The kernel computes what SQL cannot do exactly there.
 """
 
 from __future__ import annotations
@@ -84,21 +84,21 @@ def hashtextextended(text: str, seed: int) -> int:
 
 @ibis.udf.scalar.builtin(signature=((dt.Interval("us"), dt.timestamp, dt.timestamp), dt.timestamp))
 def date_bin(stride: Any, time: Any, origin: Any) -> Any:
-    """Postgres's start of the stretch of a length that a time is in."""
+    """Postgres's start of the span of a length that a time is in."""
     raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
 
 def _is_text_in_arrow(dtype: dt.DataType) -> bool:
-    """Whether Arrow has texts for a type that Postgres has, or lists of them."""
+    """Returns whether Arrow has texts for a type that Postgres has, or lists of them."""
     if dtype.is_array():
         return _is_text_in_arrow(dtype.value_type)
     return dtype.is_uuid() or dtype.is_json() or dtype.is_inet() or dtype.is_macaddr()
 
 
 def _in_arrow(table: ops.InMemoryTable, texts: Sequence[str]) -> pa.Table:
-    """The rows of a table of this process.
+    """Returns the rows of a table of this process.
 
-    Of a frame, Python's own objects in `texts` as their texts.
+    In a frame, Python's own objects in the columns `texts` become their texts.
     """
     try:
         return table.data.to_pyarrow(table.schema)
@@ -117,7 +117,7 @@ def _shown(value: Any) -> Any:
 
 
 def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
-    """Ibis's type of a type that the catalog tells of; none where Ibis has none."""
+    """Returns Ibis's type for a type in the catalog; None where Ibis has none."""
     name, _, modifier = text.rsplit(".", maxsplit=1)[-1].partition("(")
     if kind == "e" or name in TEXTS:
         found: dt.DataType = dt.string
@@ -136,7 +136,7 @@ def _maps(table: ir.Table) -> list[str]:
 
 
 class Postgres(Engine):
-    """What differs on Postgres."""
+    """The differences of Postgres."""
 
     name = "postgres"
     title = "Postgres"
@@ -145,13 +145,11 @@ class Postgres(Engine):
     longest = 63
 
     def settle(self) -> None:
-        """For the session, not within expressions: what Postgres reads from it is in too many
-        casts.
+        """Sets the session's settings that values depend on; too many casts read them.
 
-        All but two are reported without a query.
-
-        The user's own queries on this connection see UTC, as Ibis has set it, ISO dates, and UTF-8;
-        nothing of the role or the database.
+        All but those in UNREPORTED are known without a query. The user's own queries on this
+        connection see UTC, as Ibis has set it, ISO dates, and UTF-8; nothing of the role or the
+        database changes.
         """
         con, told = self.connected.con, self.connected.con.info
         if con.closed:
@@ -178,9 +176,9 @@ class Postgres(Engine):
             SETTLED.add(con)
 
     def apart(self, names: Collection[str] = ()) -> Postgres:
-        """Another session of the same database, user and schemas.
+        """Returns an engine with another session of this database, user and schemas.
 
-        Itself where one of `names` is this session's alone.
+        It returns itself where one of `names` is this session's alone.
         """
         with self.refusing("another session"):
             return self._apart(names)
@@ -202,17 +200,17 @@ class Postgres(Engine):
         return apart
 
     def leave(self) -> None:
-        """Close the session that `apart` opened."""
+        """Closes the session that `apart` opened."""
         if self.alone:
             self.connected.disconnect()
 
     def interrupt(self, *, ours: bool = False) -> None:
-        """By a cancel request; the query raises QueryCanceled."""
+        """Cancels by a cancel request; the query raises QueryCanceled."""
         if self.alone or ours:
             self.connected.con.cancel_safe(timeout=5)
 
     def own(self, question: AsOf) -> str:
-        """Running totals where they are exact and few, else the kernel."""
+        """Returns running totals where they are exact and few, else the kernel."""
         return (
             "running"
             if postgres_running_totals.runs(question)
@@ -221,7 +219,7 @@ class Postgres(Engine):
         )
 
     def as_of(self, question: AsOf) -> ir.Table:
-        """By running totals in the database, or by the kernel."""
+        """Answers by running totals in the database, or by the kernel."""
         plan = question.plan or self.own(question)
         if plan == "running" and not postgres_running_totals.runs(question):
             message = (
@@ -234,8 +232,9 @@ class Postgres(Engine):
         )
 
     def stretch(self, time: ir.TimestampValue, length: int) -> ir.TimestampValue:
-        """By date_bin; an epoch is a decimal, which costs more than all else that is counted of a
-        row.
+        """Returns the start by date_bin.
+
+        An epoch is a decimal, which costs more than all else that is counted of a row.
         """
         zone = time.type().timezone
         origin = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
@@ -243,7 +242,10 @@ class Postgres(Engine):
         return found.cast(dt.Timestamp(timezone="UTC")) if zone else found
 
     def holds(self, dtype: ibis.DataType) -> bool:
-        """Its lists of lists are rectangles, and its lists of maps none that Ibis types."""
+        """Returns whether a type fits.
+
+        Postgres's lists of lists are rectangles, and its lists of maps have no type in Ibis.
+        """
         if dtype.is_map():
             return self.holds(dtype.value_type)
         return not dtype.is_array() or not dtype.value_type.is_nested()
@@ -251,8 +253,10 @@ class Postgres(Engine):
     def chosen(
         self, value: ir.Column, key: ir.StructColumn, where: ir.BooleanValue, *, last: bool
     ) -> ir.Scalar:
-        """The first of a list in that order: to Postgres a row with a null in it is no row, and
-        Ibis would leave it out; lists as text meanwhile, which would have to be rectangles.
+        """Returns the first of a list in that order.
+
+        Postgres takes a row with a null in it for no row, and Ibis would leave it out. Lists are
+        texts meanwhile, since they would have to be rectangles.
         """
         plain = value.cast("string") if value.type().is_array() else value
         order = [field.to_expr() for field in key.op().values]
@@ -260,7 +264,10 @@ class Postgres(Engine):
         return found.cast(value.type()) if value.type().is_array() else found
 
     def extremum(self, value: ir.Column, where: ir.BooleanValue, *, largest: bool) -> ir.Scalar:
-        """Of UUIDs, and of bytes before version 18, Postgres has none: texts of the same order."""
+        """Compares UUIDs and bytes by texts of equal order.
+
+        Postgres has no extremum of UUIDs, and of bytes only from version 18 on.
+        """
         if value.type().is_uuid():
             text = super().extremum(by_bytes(value.cast("string")), where, largest=largest)
             return text.cast("uuid")
@@ -272,11 +279,11 @@ class Postgres(Engine):
         return super().extremum(value, where, largest=largest)
 
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
-        """As an object of jsonb, whatever the type of the keys."""
+        """Returns an object of jsonb, whatever the type of the keys."""
         return postgres_maps.gathered(key, value, keep)
 
     def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
-        """Of an object of jsonb."""
+        """Returns the entries of an object of jsonb."""
         if container.type().value_type.is_nested():
             message = (
                 f"each() of {container.type()} is not available on Postgres, where a map is jsonb"
@@ -287,9 +294,9 @@ class Postgres(Engine):
         return postgres_maps.entries(table, container, key, element)
 
     def types(self, table: ir.Table) -> dict[str, dt.DataType]:
-        """Of domains the type that they are of; enums and the like are texts.
+        """Returns the types of columns: base types for domains, and texts for enums and the like.
 
-        Asked of the catalog where Ibis does not know one, or drops an offset.
+        The catalog is queried where Ibis does not know a type, or drops an offset.
         """
         known = dict(table.schema().items())
         if self.con is None or not any(t.is_unknown() or t.is_time() for t in known.values()):
@@ -307,8 +314,9 @@ class Postgres(Engine):
         return {c: based.get(c) or t if t.is_unknown() else t for c, t in known.items()} | zoned
 
     def _base_types(self, table: ir.Table) -> list[tuple[str, str, str, bool]]:
-        """Of each column its name, the type under its domains, the kind of that, and whether it is
-        a list of it.
+        """Returns each column's name, base type, the kind of that, and whether it is a list of it.
+
+        The base type is the one under its domains.
         """
         node = table.op()
         place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
@@ -319,9 +327,9 @@ class Postgres(Engine):
         return found
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
-        """As `format_type` has those of a query's columns, with their lengths.
+        """Returns the types of a query's columns as `format_type` names them, with their lengths.
 
-        Of a domain, the type that it is of.
+        A domain has its base type.
         """
         node = table.op()
         # of a stored table by its name, since Ibis calls PostGIS where a column is a shape
@@ -351,12 +359,12 @@ class Postgres(Engine):
     def padded(
         self, name: str, catalog: str | None = None, database: str | None = None
     ) -> frozenset[str]:
-        """Those of char(n), of domains over it, and of lists of it."""
+        """Returns the columns of char(n), of domains over it, and of lists of it."""
         found = self._base_types(self.table(name, catalog, database))
         return frozenset(column for column, text, *_ in found if text.startswith(FILLED))
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
-        """Enums, char(n), citext and name are texts that compare by bytes, money a decimal.
+        """Casts enums, char(n), citext and name to texts that compare by bytes, money to a decimal.
 
         An object of jsonb is left.
         """
@@ -371,13 +379,13 @@ class Postgres(Engine):
         )
 
     def bounded(self, value: ir.Column) -> ir.Column:
-        """Decimals may be infinite, or no number; timestamps and dates infinite."""
+        """Returns the value, null where a time is infinite, or a decimal infinite or no number."""
         if not value.type().is_decimal():
             return finite_time(value)
         return (value - value == 0).ifelse(value, ibis.null(value.type()))
 
     def typed(self, column: ir.Column, dtype: ibis.DataType) -> ir.Column | None:
-        """A map is stored as jsonb, json or hstore."""
+        """Returns a map that is stored as jsonb, json or hstore."""
         return (
             postgres_maps.typed(column, dtype)
             if dtype.is_map() and (column.type().is_json() or column.type().is_map())
@@ -385,11 +393,11 @@ class Postgres(Engine):
         )
 
     def query(self, expr: ir.Table) -> str:
-        """With tables of this process by COPY, before Ibis would send them."""
+        """Returns the SQL, with tables of this process sent by COPY before Ibis would send them."""
         return super().query(self._sent(expr))
 
     def _sent(self, expr: ir.Table) -> ir.Table:
-        """The expression over what COPY brought of its in-memory tables.
+        """Returns the expression over what COPY brought of its in-memory tables.
 
         Ibis sends no maps, and puts columns' names into the driver's placeholders, where `)` and
         `%` break them.
@@ -404,23 +412,23 @@ class Postgres(Engine):
         return expr.op().replace({t: sent[t].op() for t in here}).to_expr() if here else expr
 
     def given(self, table: ir.Table) -> ir.Table:
-        """With maps as JSON, of which Ibis takes values by key here."""
+        """Returns the table with maps as JSON, of which Ibis takes values by key here."""
         return super().given(postgres_maps.shown(table, _maps(table)))
 
     def fetch(self, expr: ir.Table) -> pa.Table:
-        """By COPY."""
+        """Fetches by COPY."""
         return self.run("a fetch", lambda: postgres_copy.fetched(self, expr), expr)
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
-        """By COPY, through a file where they are many."""
+        """Reads by COPY, through a file where there are many rows."""
         return self.run("a fetch", lambda: postgres_copy.streamed(self, expr), expr)
 
     def create(self, table: str, schema: ibis.Schema) -> None:
-        """With jsonb for maps."""
+        """Creates the table with jsonb for maps."""
         super().create(table, postgres_maps.stored(schema))
 
     def insert(self, table: str, rows: ir.Table) -> None:
-        """Objects of jsonb as such: Ibis hands them over as text."""
+        """Inserts objects of jsonb as such: Ibis would pass them as text."""
         into = ", ".join(map(self.quoted, rows.columns))
         cast = ", ".join(
             f"{self.quoted(c)}{'::jsonb' if dtype.is_map() or dtype.is_json() else ''}"
@@ -433,11 +441,11 @@ class Postgres(Engine):
         )
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """By COPY."""
+        """Appends by COPY."""
         self.run("an insert", lambda: postgres_copy.sent(self.connected, table, rows))
 
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
-        """As any engine; analyzed, since the planner knows nothing of a new table."""
+        """Keeps as any engine does, and analyzes: the planner knows nothing of a new table."""
         table = super().keep(expr)
         self.run(
             "the query", lambda: self.connected.raw_sql(f'ANALYZE "{table.op().name}"').close()
@@ -445,7 +453,7 @@ class Postgres(Engine):
         return table
 
     def held_as(self, name: str, rows: ir.Table | pa.Table) -> ir.Table:
-        """Rows of Arrow by COPY; maps as jsonb, in their types for Ibis."""
+        """Sends rows of Arrow by COPY, with maps as jsonb, in their types for Ibis."""
         schema = (
             rows.schema() if isinstance(rows, ir.Table) else ibis.Schema.from_pyarrow(rows.schema)
         )
@@ -458,7 +466,7 @@ class Postgres(Engine):
         ).to_expr()
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
-        """In the same table, analyzed anew."""
+        """Refills the table in place, and analyzes it anew."""
         self.execute(f"TRUNCATE {self.quoted(name)}")
         (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
         self.execute(f"ANALYZE {self.quoted(name)}")
@@ -466,7 +474,7 @@ class Postgres(Engine):
     placeholder = "%s"
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
-        """Of its text, which tells any two values of a type apart.
+        """Hashes the value's text, which differs for any two values of a type.
 
         Times with a zone are written in UTC, the session's.
         """
@@ -474,7 +482,7 @@ class Postgres(Engine):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One transaction of the connection that Ibis holds; what Ibis runs in it are savepoints."""
+        """Runs one transaction on Ibis's connection; what Ibis runs in it are savepoints."""
         con = self.connected.con
         # psycopg makes a savepoint of a block inside another transaction, and nothing would be
         # committed at its end
@@ -489,8 +497,9 @@ class Postgres(Engine):
 
     @contextmanager
     def held(self, table: str) -> Iterator[None]:
-        """By an advisory lock of the session, which Postgres gives up when the session ends,
-        however it ends.
+        """Holds an advisory lock of the session.
+
+        Postgres releases it when the session ends, however it ends.
         """
         name = f"workbench_backfills.{table}"
         ((free,),) = self.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
@@ -506,14 +515,14 @@ class Postgres(Engine):
             self.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """On the connection that Ibis holds, and so inside its transaction."""
+        """Executes on the connection that Ibis holds, and so inside its transaction."""
         con = self.connected.con
         with con.cursor() as cursor, con.transaction():
             cursor.execute(statement, parameters or None)
             return list(cursor.fetchall()) if cursor.description else []
 
     def within(self, time: str, start: date, end: date) -> str:
-        """By timestamps: the session's time zone, in which naive and zoned ones meet, is UTC."""
+        """Compares timestamps: the session's zone, in which naive and zoned ones meet, is UTC."""
         return (
             f"{self.quoted(time)} >= timestamp '{start}' AND {self.quoted(time)} < timestamp"
             f" '{end}'"

@@ -1,5 +1,6 @@
-"""Rows between Postgres and Arrow, by COPY: no row becomes a Python object, but for lists and maps
-that are read.
+"""Rows between Postgres and Arrow by COPY, without a Python object for each row.
+
+Lists and maps that are read are the exception.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ HELD = 64_000_000  # bytes of text held in memory, before a file
 
 
 def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
-    """The rows of an expression; lists, maps, bytes and numbers without a precision go by JSON."""
+    """Returns the rows of an expression.
+
+    Lists, maps, bytes and numbers without a precision go by JSON.
+    """
     declared, nested, schema = _schemas(expr)
     text = BytesIO()
     _copied_out(engine, postgres_maps.shown(engine.for_arrow(expr), nested), text)
@@ -41,7 +45,7 @@ def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
 
 
 def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
-    """As `fetched`, in batches from a file of COPY's text."""
+    """Returns the rows as `fetched` does, in batches from a file of COPY's text."""
     declared, nested, schema = _schemas(expr)
     # read, and closed, after this function has returned
     text = SpooledTemporaryFile(HELD)  # noqa: SIM115
@@ -56,7 +60,7 @@ def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
 def _read(
     text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """The batches of COPY's text, which is closed when they are read or given up."""
+    """Yields the batches of COPY's text, which is closed when they are read or given up."""
     with text:
         if text.tell():
             text.seek(0)
@@ -65,9 +69,7 @@ def _read(
 
 
 def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
-    """The types that rows have, the columns that go by JSON, and the types that COPY's text is read
-    in.
-    """
+    """Returns the rows' types, the columns that go by JSON, and the types to read the text in."""
     declared = pa.schema([(name, arrow_type(dtype)) for name, dtype in expr.schema().items()])
     nested = [
         f.name
@@ -82,9 +84,9 @@ def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
 
 
 def arrow_type(dtype: ibis.DataType, unit: str | None = None) -> pa.DataType:
-    """The Arrow type of an Ibis type, with numbers that have no precision in it.
+    """Returns the Arrow type of an Ibis type, also for numbers that have no precision.
 
-    Times in a unit, or in that of the type.
+    Times are in the given unit, or in that of the type.
     """
     if unit is not None and dtype.is_timestamp():
         return pa.timestamp(unit, dtype.timezone)
@@ -105,7 +107,10 @@ def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:
 
 
 def _reading(schema: pa.Schema) -> dict[str, Any]:
-    """How Arrow reads COPY's text; the null of a single column is an empty line there."""
+    """Returns the options by which Arrow reads COPY's text.
+
+    The null of a single column is an empty line there.
+    """
     return {
         "read_options": csv.ReadOptions(column_names=schema.names),
         "parse_options": csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
@@ -121,7 +126,7 @@ def _reading(schema: pa.Schema) -> dict[str, Any]:
 
 
 def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
-    """Append rows to a table that has their columns."""
+    """Appends rows to a table that has their columns."""
     text = pa.table({name: _text(rows[name]) for name in rows.column_names})
     columns = ", ".join(
         exp.to_identifier(c, quoted=True).sql("postgres") for c in rows.column_names
@@ -138,8 +143,10 @@ def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
 
 
 def _text(column: pa.ChunkedArray) -> Any:
-    """A column as what CSV writes: lists as Postgres's array literals, bytes in hexadecimal digits,
-    maps as JSON, everything else as it is.
+    """Returns a column in the form that CSV writes.
+
+    Lists are Postgres's array literals, bytes hexadecimal digits, maps JSON, and everything else is
+    as it is.
     """
     if pa.types.is_map(column.type):
         return pa.chunked_array([postgres_maps.written(c) for c in column.chunks], pa.string())
@@ -151,7 +158,7 @@ def _text(column: pa.ChunkedArray) -> Any:
 
 
 def _literals(lists: pa.Array) -> pa.Array:
-    """`{"a","b"}` for each list; null stays null."""
+    """Returns `{"a","b"}` for each list; null stays null."""
     values = postgres_maps.as_text(lists.flatten())
     for special in ("\\", '"'):
         values = pc.replace_substring(values, special, "\\" + special)

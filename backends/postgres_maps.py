@@ -1,9 +1,7 @@
 """Maps on Postgres: objects of jsonb, whose keys are the map's keys as text.
 
-As expressions, and to and from Arrow.
-
-JSON's numbers are Postgres's `numeric` there, so that whole numbers, decimals and doubles stay
-exact.
+It has them as expressions, and to and from Arrow. JSON's numbers are Postgres's `numeric` there, so
+that whole numbers, decimals and doubles stay exact.
 """
 
 from __future__ import annotations
@@ -67,23 +65,23 @@ def encode(value: bytes, form: str) -> str:
 
 @ibis.udf.scalar.builtin
 def decode(text: str, form: str) -> bytes:
-    """The bytes that such a text is of."""
+    """Postgres's bytes of a text that `encode` gives."""
     raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
 
 def gathered(key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
-    """A map of the rows that pass `keep`, null over none."""
+    """Returns a map of the rows that pass `keep`, null over no rows."""
     text = _hex(key) if key.type().is_binary() else key.cast("string")
     return _gathering(value.type(), dt.Map(key.type(), value.type()))(text, value, where=keep)
 
 
 def _hex(value: ir.BinaryValue) -> ir.StringValue:
-    """Bytes as Postgres shows them; Ibis would cast them to their letters and octal numbers."""
+    """Returns bytes as Postgres shows them; Ibis would cast them to letters and octal numbers."""
     return ibis.literal("\\x") + encode(value, "hex")
 
 
 def typed(column: ir.Value, dtype: dt.DataType = OBJECT) -> ir.Value:
-    """A column of jsonb, json, hstore, or lists as jsonb of this type, a map or any JSON.
+    """Returns a column of json, hstore or lists as jsonb of this type, a map or any JSON.
 
     Jsonb stays as it is.
     """
@@ -91,7 +89,7 @@ def typed(column: ir.Value, dtype: dt.DataType = OBJECT) -> ir.Value:
 
 
 def entries(table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
-    """One row an entry of a map, its key and value under these names; of plain values alone."""
+    """Returns one row for each entry of a map of plain values, with its key and value."""
     kind = container.type()
     held = table.mutate(_fw_map=typed(container, dt.Map(dt.string, dt.string)))
     each = held.mutate(**{key: held["_fw_map"].keys()}).unnest(key)
@@ -102,14 +100,14 @@ def entries(table: ir.Table, container: ir.MapValue, key: str, element: str) -> 
 
 
 def stored(schema: ibis.Schema) -> ibis.Schema:
-    """The types that columns are given in a table."""
+    """Returns the types that columns have in a table."""
     return ibis.schema(
         {name: OBJECT if dtype.is_map() else dtype for name, dtype in schema.items()}
     )
 
 
 def shown(table: ir.Table, columns: Sequence[str]) -> ir.Table:
-    """The table with these columns, of lists, maps or bytes, as JSON."""
+    """Returns the table with these columns, of lists, maps or bytes, as JSON."""
     return table.mutate(*(typed(table[c]).name(c) for c in columns)) if columns else table
 
 
@@ -117,7 +115,7 @@ def shown(table: ir.Table, columns: Sequence[str]) -> ir.Table:
 
 
 def written(values: pa.Array) -> pa.Array:
-    """JSON's text of each value; null for null."""
+    """Returns the JSON text of each value; null for null."""
     kind = values.type
     if pa.types.is_map(kind):
         rows = values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
@@ -141,7 +139,7 @@ def _inner(values: pa.Array) -> pa.Array:
 
 
 def _joined(rows: pa.ListArray, texts: pa.Array, brackets: str) -> pa.Array:
-    """The elements' texts between brackets, as many as each row has."""
+    """Joins the elements' texts between brackets, as many as each row has."""
     offsets = pa.array(
         [0, *pc.cumulative_sum(pc.fill_null(pc.list_value_length(rows), 0)).to_pylist()], pa.int32()
     )
@@ -154,7 +152,7 @@ def _joined(rows: pa.ListArray, texts: pa.Array, brackets: str) -> pa.Array:
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """As Postgres casts such values to text, or reads them."""
+    """Returns values as the texts that Postgres casts them to, or reads."""
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         return pa.array(
             [None if v is None else f"\\x{v.hex()}" for v in values.to_pylist()], pa.string()
@@ -180,7 +178,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 
 
 def read(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
-    """The values that texts of JSON stand for.
+    """Returns the values that texts of JSON stand for.
 
     Raises pyarrow.ArrowInvalid where one is of another type.
     """
@@ -190,9 +188,7 @@ def read(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def restored(rows: pa.Table, declared: pa.Schema) -> pa.Table:
-    """The rows with columns of the declared types where they are texts of JSON, as `shown` makes
-    them.
-    """
+    """Returns the rows in the declared types, reading the texts of JSON that `shown` makes."""
     for number, field in enumerate(declared):
         if rows.field(number).type != field.type:
             rows = rows.set_column(number, field, read(rows.column(number).to_pylist(), field.type))
@@ -200,7 +196,7 @@ def restored(rows: pa.Table, declared: pa.Schema) -> pa.Table:
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """From what JSON reads, its numbers being texts still."""
+    """Returns an array of what JSON reads, with its numbers still as texts."""
     if pa.types.is_map(kind):
         there = [v or {} for v in values]
         keys, items = ([x for v in there for x in part(v)] for part in (dict.keys, dict.values))

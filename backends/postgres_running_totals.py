@@ -1,8 +1,7 @@
-"""Counts, sums and means of exact numbers as running totals: one window over the union of events
-and window edges, in the database.
+"""Running totals on Postgres: counts, sums and means of exact numbers by one SQL window.
 
-A total of exact numbers less an earlier one is the window's own; of doubles it is not (semantics
-rule 11), so they are not for this plan.
+The window is over the union of events and window edges. A total of exact numbers less an earlier
+one is the window's own; of doubles it is not (semantics rule 11), so they are not for this plan.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ SUMS = ("sum", "average")
 
 
 def runs(question: AsOf) -> bool:
-    """Whether running totals answer all that is asked."""
+    """Returns whether running totals answer all asks."""
     schema = question.events.schema()
     return all(
         a.reduction == "count"
@@ -37,13 +36,16 @@ def runs(question: AsOf) -> bool:
 
 
 def rows(engine: Engine, question: AsOf) -> int:
-    """How many rows the running totals go over: events, and an edge for each left row and span."""
+    """Returns how many rows running totals go over.
+
+    They are the events, and an edge for each left row and span.
+    """
     left, events = engine.sizes(question)
     return events + left * len({a.span for a in question.asks} | {None})
 
 
 def _newest(ask: Ask, question: AsOf) -> bool:
-    """Whether the time of the key's latest event is asked for."""
+    """Returns whether an ask is for the time of the key's latest event."""
     return (
         ask.reduction == "last" and ask.inputs == {"arg": question.time} and ask.span.length is None
     )
@@ -56,7 +58,7 @@ def _exact(dtype: ibis.DataType) -> bool:
 
 
 def answer(engine: Engine, question: AsOf) -> ir.Table:
-    """The spine's columns and one column an ask."""
+    """Returns the spine's columns and one column for each ask."""
     spine = engine.keep(question.spine.mutate(**{ROW: ibis.row_number()}))
     left, events = coded(engine, question, spine)
     sums = {
@@ -113,12 +115,12 @@ def _tail(at: ir.IntegerValue, span: Span) -> ir.IntegerValue:
 
 
 def _total(ask: Ask, how: str) -> str:
-    """The column of a lane's running count or sum, shared by its windows."""
+    """Returns the column of a lane's running count or sum, which its windows share."""
     return f"_fw_{how}_{'_'.join((*(c for c in ask.inputs.values()), 'where' if 'where' in ask.inputs else ''))}"
 
 
 def _terms(ask: Ask, events: ir.Table) -> dict[str, ir.Value]:
-    """What an event adds to the ask's running totals."""
+    """Returns what an event adds to the ask's running totals."""
     if ask.reduction == "last":
         return {}
     keep = ibis.literal(True)
@@ -144,9 +146,9 @@ def _terms(ask: Ask, events: ir.Table) -> dict[str, ir.Value]:
 
 
 def _finished(ask: Ask, ran: ir.Table, edge: int) -> ir.Value:
-    """The total at the left row's time less that at the window's tail.
+    """Returns the total at the left row's time less that at the window's tail.
 
-    Null over no event, or 0 for counts.
+    It is null over no event, and 0 for counts.
     """
     if ask.reduction == "last":
         return ran[NEWEST].max(where=ran[EDGE] == 0)

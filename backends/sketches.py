@@ -1,9 +1,8 @@
-"""Apache DataSketches: how many different values, which value stands at a rank, which values are
-frequent (semantics rule 13).
+"""Apache DataSketches for distinct counts, percentiles and frequent values (semantics rule 13).
 
 Each class is one kind of sketch with its settings: it makes sketches of values, merges them, writes
-and reads them as bytes, and says what they estimate and within which bound. Nulls, NaN and -0.0 are
-not for it (rule 9).
+and reads them as bytes, and says what they estimate and within which bound. Callers leave out
+nulls, NaN and -0.0 (rule 9).
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ SMALLEST = 3  # log2 of its smallest map
 
 @frozen(eq=False)
 class Distinct:
-    """Different values: a CPC sketch, and while they are few their 64-bit hashes too.
+    """A sketch of different values: a CPC sketch, and while they are few their 64-bit hashes too.
 
-    None once there were more.
+    `hashes` is None once there were more.
     """
 
     sketch: Any
@@ -40,21 +39,23 @@ class Distinct:
 
 @frozen
 class Uniques:
-    """How many different values: exact while 2**(lg_k - 3) of them are held as 64-bit hashes, by
-    CPC sketches of 2**lg_k bins beyond.
+    """Counts of different values by CPC sketches of 2**lg_k bins.
 
-    Strings hash as UTF-8, whole numbers and doubles as 64 bits. A sketch, its bytes and its
-    estimate are functions of the set of values alone: neither their order nor how they came
-    together changes a bit, since every sketch goes through a union, whose estimator counts the
-    distinct hashes. Two of the few values are taken for one where all 64 bits agree: once in 10**15
-    sets of 256.
+    They are exact while there are at most 2**(lg_k - 3) values, held as 64-bit hashes. Strings hash
+    as UTF-8, whole numbers and doubles as 64 bits. A sketch, its bytes and its estimate are
+    functions of the set of values alone: neither their order nor how they came together changes a
+    bit, since every sketch goes through a union, whose estimator counts the distinct hashes. Two of
+    the few values are taken for one where all 64 bits agree: once in 10**15 sets of 256.
     """
 
     lg_k: int = 11
 
     @property
     def held(self) -> int:
-        """Up to how many different values the count is exact: 256 at 11, 32 at Chronon's 8."""
+        """The number of different values up to which the count is exact.
+
+        It is 256 at 11, 32 at Chronon's 8.
+        """
         return 1 << (self.lg_k - 3)
 
     @property
@@ -63,7 +64,7 @@ class Uniques:
         return math.log(2) / math.sqrt(2**self.lg_k)
 
     def of(self, values: Iterable[int | float | str]) -> Distinct:
-        """A sketch of these values."""
+        """Returns a sketch of these values."""
         sketch, hashes = ds.cpc_sketch(self.lg_k), set[int]()
         for value in values:
             sketch.update(value)
@@ -72,7 +73,7 @@ class Uniques:
         return self._made([sketch], frozenset(hashes))
 
     def merged(self, *sketches: Distinct) -> Distinct:
-        """The sketch of all their values."""
+        """Returns the sketch of all their values."""
         few = [s.hashes for s in sketches]
         return self._made(
             [s.sketch for s in sketches],
@@ -88,9 +89,9 @@ class Uniques:
         )
 
     def dumped(self, sketch: Distinct) -> bytes:
-        """The sketch as DataSketches' own bytes, the same in Java and C++.
+        """Returns the sketch as DataSketches' own bytes, equal in Java and C++.
 
-        While it is exact, after its hashes.
+        While it is exact, its hashes go before them.
         """
         told = bytes(sketch.sketch.serialize())
         if sketch.hashes is None:
@@ -102,9 +103,9 @@ class Uniques:
         )
 
     def loaded(self, data: bytes) -> Distinct:
-        """The sketch of such bytes.
+        """Returns the sketch of such bytes.
 
-        Of DataSketches' own alone, too, whose count is an estimate whatever it holds.
+        DataSketches' own bytes alone are read too; their count is an estimate whatever they hold.
         """
         if not data.startswith(FEW):
             sketch = ds.cpc_sketch.deserialize(data)
@@ -115,32 +116,33 @@ class Uniques:
         return Distinct(ds.cpc_sketch.deserialize(data[start + 8 * count :]), hashes)
 
     def estimate(self, sketch: Distinct) -> int:
-        """How many different values, exact up to `held`, rounded down beyond; 0 over none."""
+        """Returns the number of different values: exact up to `held`, rounded down beyond."""
         return int(sketch.sketch.get_estimate()) if sketch.hashes is None else len(sketch.hashes)
 
     def count(self, values: Collection[int | float | str]) -> int:
-        """What a sketch of these values, of which no two are equal, estimates.
+        """Returns what a sketch of these values, of which no two are equal, estimates.
 
-        Few are counted without one.
+        Few values are counted without one.
         """
         return len(values) if len(values) <= self.held else self.estimate(self.of(values))
 
     def bounds(self, sketch: Distinct, sigmas: int = 2) -> tuple[float, float]:
-        """Between which numbers the true count is, with the confidence of 1, 2 or 3 standard
-        deviations; the same two where it is exact.
+        """Returns the bounds of the true count, with a confidence of 1 to 3 standard deviations.
+
+        They are equal where the count is exact.
         """
         if sketch.hashes is not None:
             return len(sketch.hashes), len(sketch.hashes)
         return sketch.sketch.get_lower_bound(sigmas), sketch.sketch.get_upper_bound(sigmas)
 
     def bin(self, value: float | str) -> bytes:
-        """What a CPC sketch keeps of a value: values of one bin are one value to it."""
+        """Returns what a CPC sketch keeps of a value: values of one bin are one value to it."""
         sketch = ds.cpc_sketch(self.lg_k)
         sketch.update(value)
         return bytes(sketch.serialize())
 
     def estimates(self, values: Sequence[int | float | str], counts: Sequence[int]) -> list[int]:
-        """What CPC sketches that hold so many bins estimate.
+        """Returns what CPC sketches that hold so many bins estimate.
 
         `counts` rise, and `values` are each of another bin.
         """
@@ -154,7 +156,7 @@ class Uniques:
 
 
 def _hash(value: float | str) -> int:
-    """64 bits of a value: of its UTF-8, or of its own 64 bits."""
+    """Returns 64 bits of a value: a hash of its UTF-8, or of its own 64 bits."""
     told = (
         value.encode()
         if isinstance(value, str)
@@ -167,58 +169,59 @@ def _hash(value: float | str) -> int:
 
 @frozen
 class Percentiles:
-    """Which value stands at a rank: KLL sketches of doubles.
+    """Values at ranks, by KLL sketches of doubles.
 
-    Exact up to `k` values. From there on the library draws which half of the values it keeps from a
-    generator of its own, without a seed: two sketches of the same values differ, within the bound.
+    They are exact up to `k` values. From there on the library draws which half of the values it
+    keeps from a generator of its own, without a seed: two sketches of the same values differ,
+    within the bound.
     """
 
     k: int = 200
 
     @property
     def error(self) -> float:
-        """The rank error that 99 of 100 sketches keep, as a share of all values: 1.3 % at 200, 2.1
-        % at Chronon's 128.
+        """The rank error that 99 of 100 sketches keep, as a share of all values.
+
+        It is 1.3 % at 200, 2.1 % at Chronon's 128.
         """
         return float(ds.kll_doubles_sketch.get_normalized_rank_error(self.k, False))
 
     def of(self, values: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
-        """A sketch of these values."""
+        """Returns a sketch of these values."""
         sketch = ds.kll_doubles_sketch(self.k)
         sketch.update(values)
         return sketch
 
     def merged(self, *sketches: Any) -> Any:
-        """A sketch of all their values."""
+        """Returns a sketch of all their values."""
         found = ds.kll_doubles_sketch(self.k)
         for sketch in sketches:
             found.merge(sketch)
         return found
 
     def dumped(self, sketch: Any) -> bytes:
-        """The sketch as DataSketches' own bytes, the same in Java and C++."""
+        """Returns the sketch as DataSketches' own bytes, equal in Java and C++."""
         return bytes(sketch.serialize())
 
     def loaded(self, data: bytes) -> Any:
-        """The sketch of such bytes."""
+        """Returns the sketch of such bytes."""
         return ds.kll_doubles_sketch.deserialize(data)
 
     def estimate(self, sketch: Any, quantiles: Sequence[float]) -> list[float] | None:
-        """For each quantile the smallest value whose rank, itself included, is not below it.
+        """Returns for each quantile the smallest value whose rank, itself included, reaches it.
 
-        None over no values.
+        It is None over no values.
         """
         return None if sketch.is_empty() else list(sketch.get_quantiles(quantiles, True))
 
 
 @frozen
 class Frequent:
-    """Which values are frequent: frequent-items sketches that count at least 8 values for each of
-    `k`.
+    """Frequent values, by frequent-items sketches that count at least 8 values for each of `k`.
 
-    Exact while there are no more different values than are counted. From there on a value is told
-    if it surely occurs more often than the sketch's error; its count is between `bounds`, and is
-    told as the upper one.
+    They are exact while there are no more different values than are counted. From there on a value
+    is returned if it surely occurs more often than the sketch's error; its count lies between
+    `bounds`, and the upper one is returned.
 
     Where all counts are equal, the library drops all values at once, and then forgets the error too
     when it writes or merges the sketch: one of the values, which did occur, is counted once more.
@@ -229,12 +232,12 @@ class Frequent:
 
     @property
     def lg_size(self) -> int:
-        """log2 of the map's size."""
+        """The log2 of the map's size."""
         return max(SMALLEST, math.ceil(math.log2(SPARE * self.k / LOAD)))
 
     @property
     def counted(self) -> int:
-        """How many different values a sketch counts exactly."""
+        """The number of different values that a sketch counts exactly."""
         return int(LOAD * 2**self.lg_size)
 
     @property
@@ -243,7 +246,7 @@ class Frequent:
         return float(ds.frequent_strings_sketch.get_epsilon_for_lg_size(self.lg_size))
 
     def of(self, values: Sequence[int | float | str]) -> Any:
-        """A sketch of these values, which are of one type."""
+        """Returns a sketch of these values, which are of one type."""
         sketch = (
             ds.frequent_strings_sketch
             if len(values) and isinstance(values[0], str)
@@ -256,7 +259,7 @@ class Frequent:
         return sketch
 
     def merged(self, *sketches: Any) -> Any:
-        """A sketch of all their values; of none where they have none."""
+        """Returns a sketch of all their values, an empty one where they have none."""
         known = [s for s in sketches if not s.is_empty()]
         found = type(known[0])(self.lg_size) if known else self.of(())
         for sketch in known:
@@ -266,7 +269,7 @@ class Frequent:
         return found
 
     def dumped(self, sketch: Any) -> bytes:
-        """The sketch as DataSketches' own bytes; `loaded` is told the type of the values."""
+        """Returns the sketch as DataSketches' own bytes; `loaded` needs the type of the values."""
         if isinstance(sketch, ds.frequent_strings_sketch):
             return bytes(sketch.serialize())
         return bytes(
@@ -274,7 +277,7 @@ class Frequent:
         )
 
     def loaded(self, data: bytes, kind: type) -> Any:
-        """The sketch of such bytes, of `int`, `float` or `str`."""
+        """Returns the sketch of such bytes, of `int`, `float` or `str`."""
         return (
             ds.frequent_strings_sketch.deserialize(data)
             if kind is str
@@ -282,9 +285,9 @@ class Frequent:
         )
 
     def estimate(self, sketch: Any) -> dict[Any, int] | None:
-        """At most `k` values and their counts, frequent ones first, of equal ones the smaller.
+        """Returns at most `k` values and their counts, most frequent first, then smaller ones.
 
-        None over no values.
+        It is None over no values.
         """
         if sketch.is_empty():
             return None
@@ -293,15 +296,15 @@ class Frequent:
         return {row[0]: row[1] for row in best}
 
     def bounds(self, sketch: Any, value: float | str) -> tuple[int, int]:
-        """Between which counts a value's true one is, for certain.
+        """Returns the certain bounds of a value's true count.
 
-        Of a value that is not told, too.
+        It has them for values that `estimate` leaves out, too.
         """
         return sketch.get_lower_bound(value), sketch.get_upper_bound(value)
 
 
 def _held(sketch: Any) -> list[tuple[Any, int, int, int]]:
-    """The values that are counted: value, count, bounds."""
+    """Returns the values that are counted: value, count, bounds."""
     return list(sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_NEGATIVES, 0))
 
 

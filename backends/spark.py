@@ -1,6 +1,7 @@
-"""Spark: the kernel inside its executors; no ordered aggregates, so lists are sorted as structs.
+"""The Spark engine: the kernel inside its executors, and dated tables without transactions.
 
-No transactions, so dated tables are views of files, or tables of a lake.
+It has no ordered aggregates, so lists are sorted as structs. Dated tables are views of files, or
+tables of a lake.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def xxhash64(text: str) -> int:
 
 
 def _bits(name: str) -> Any:
-    """Spark's aggregate of this name; Ibis compiles none for it."""
+    """Returns Spark's aggregate of this name; Ibis compiles none for it."""
 
     @ibis.udf.agg.builtin(name=name)
     def aggregate(value: int) -> int:
@@ -74,7 +75,7 @@ BITS = {name: _bits(name) for name in ("bit_and", "bit_or", "bit_xor")}
 
 
 class Tags(NamedTuple):
-    """How jobs of this thread get a tag, and all of a tag are cancelled."""
+    """Functions that tag the jobs of this thread, and cancel all jobs of a tag."""
 
     add: Callable[[str], None]
     remove: Callable[[str], None]
@@ -89,7 +90,7 @@ class Options(Config):
 
 
 class Spark(Engine):
-    """What differs on Spark."""
+    """The differences of Spark."""
 
     name = "pyspark"
     title = "Spark"
@@ -105,12 +106,13 @@ class Spark(Engine):
 
     # temporary views are the session's
     def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002
-        """The same session, which threads may share; its jobs have a tag of their own."""
+        """Returns an engine on this session, which threads may share, with a tag for its jobs."""
         return Spark(ibis.pyspark.connect(self.session), ibis.util.gen_name("fw"))
 
     def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
-        """By whole parts and fractions: Spark's difference of 38 digits drops the last of more than
-        six after the point.
+        """Subtracts whole parts and fractions separately.
+
+        Spark's difference of 38 digits drops the last of more than six after the point.
         """
         scale = high.type().scale or 0
         if scale <= DIGITS:
@@ -120,18 +122,18 @@ class Spark(Engine):
         return super().gap(*wholes) + super().gap(*parts)
 
     def bits(self, name: str, value: ir.IntegerColumn, where: ir.BooleanValue) -> ir.IntegerScalar:
-        """By Spark's own aggregates, of 64 bits, which are all the bits of a narrower number too."""
+        """Joins by Spark's own aggregates of 64 bits, which hold the bits of narrower numbers."""
         joined: ir.IntegerScalar = BITS[name](value.cast("int64"), where=where)
         return joined.cast(value.type())
 
     # jobs have no tag on a connection that was given
     def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002
-        """By the tag of its jobs; they fail as cancelled."""
+        """Cancels by the tag of its jobs, which fail as cancelled."""
         if self.tag is not None:
             self._tags.cancel(self.tag)
 
     def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
-        """As every engine does, its jobs under their tag, which is this thread's."""
+        """Runs as every engine does, with this thread's jobs under the engine's tag."""
         with self.setting(), self._tagged():
             return super().run(what, action, expr)
 
@@ -148,9 +150,10 @@ class Spark(Engine):
 
     @property
     def _tags(self) -> Tags:
-        """A session of Spark Connect tags its own operations.
+        """The session's functions for tags.
 
-        A classic one's tags are known to its thread alone, the context's to all.
+        A session of Spark Connect tags its own operations. A classic session's thread knows its own
+        tags alone, but the context cancels those of all threads.
         """
         session = self.session
         if self.remote:
@@ -163,9 +166,9 @@ class Spark(Engine):
 
     @contextmanager
     def setting(self) -> Iterator[None]:
-        """The session's settings that values depend on, while our queries are made and run.
+        """Sets the session's settings that values depend on, while our queries are made and run.
 
-        The user's own are as they were after it.
+        The user's own settings are restored after it.
         """
         conf = self.session.conf
         before = {name: conf.get(name) for name in SETTINGS}
@@ -180,7 +183,7 @@ class Spark(Engine):
                     conf.set(name, value)
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
-        """A text without a collation, and without the blanks that fill a char(n)."""
+        """Returns a text without a collation, and without the padding of a char(n)."""
         if not holds_text(dtype):
             return super().plain(column, dtype)
         return (
@@ -190,19 +193,19 @@ class Spark(Engine):
         )
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
-        """As a frame of Spark's has them."""
+        """Returns the types as a Spark frame names them."""
         found = self.run("a question of types", lambda: self.session.sql(self.query(table)).dtypes)
         return dict(found)
 
     def padded(
         self, name: str, catalog: str | None = None, database: str | None = None
     ) -> frozenset[str]:
-        """Those of char(n)."""
+        """Returns the columns of char(n)."""
         table = self.table(name, catalog, database)
         return frozenset(c for c in table.columns if self._padded(table[c]))
 
     def _padded(self, column: ir.Column) -> bool:
-        """Whether a stored column is a char(n), which stands beside Spark's schema alone."""
+        """Returns whether a stored column is a char(n), which only the schema's metadata shows."""
         node = column.op()
         if (
             self.con is None
@@ -228,8 +231,9 @@ class Spark(Engine):
         descending: bool = False,
         k: int | None = None,
     ) -> ir.ArrayScalar:
-        """Sorted as structs of the keys and the value: Ibis compiles no collect(order_by=...) for
-        Spark.
+        """Lists by sorting structs of the keys and the value.
+
+        Ibis compiles no collect(order_by=...) for Spark.
         """
         keys = {f"o{i}": o for i, o in enumerate(order)}
         rows = ibis.struct({**keys, "v": value}).collect(where=where & value.notnull()).sort()
@@ -239,20 +243,20 @@ class Spark(Engine):
         return values if k is None else values[:k]
 
     def comparable(self, value: ir.Column) -> ir.Column:
-        """Maps, which Spark does not order, by their text."""
+        """Returns the text of a map, since Spark does not order maps."""
         return value.cast("string") if value.type().is_map() else value
 
     def collected(
         self, value: ir.Column, order: ir.Column, where: ir.BooleanValue
     ) -> ir.ArrayScalar:
-        """Sorted as structs, which also keep the nulls that Spark's own lists leave out."""
+        """Collects by sorting structs, which keep the nulls that Spark's own lists leave out."""
         rows = ibis.struct({"o": order, "v": value}).collect(where=where).sort()
         return (rows.length() > 0).ifelse(rows.map(lambda r: r["v"]), None)
 
     def own(self, question: AsOf) -> str:
-        """The kernel, where the executors can run it.
+        """Returns the kernel, where the executors can run it.
 
-        Else WorkersLackError, and a warning, since pairs may take long.
+        Otherwise it warns, since pairs may take long, and raises WorkersLackError.
         """
         if lack := self._lack():
             warnings.warn(
@@ -264,7 +268,7 @@ class Spark(Engine):
         return super().own(question)
 
     def _lack(self) -> str | None:
-        """What the executors' Python lacks for the kernel."""
+        """Returns what the executors' Python lacks for the kernel."""
         from workbench.backends.spark_workers import workers_of  # noqa: PLC0415 as in `as_of`
 
         found: str | None = self.run(
@@ -273,7 +277,7 @@ class Spark(Engine):
         return found
 
     def as_of(self, question: AsOf) -> ir.Table:
-        """By the kernel, in the executors; runs where the answer is read."""
+        """Answers by the kernel, in the executors; it runs where the answer is read."""
         # Spark's SQL can be shown where Spark is not installed
         from workbench.backends.spark_kernel import (  # noqa: PLC0415
             Executors,
@@ -299,32 +303,37 @@ class Spark(Engine):
         return self.connected.table(name)
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
-        """Of its text: Ibis's hash() for Spark has 32 bits and takes no maps."""
+        """Hashes the value's text: Ibis's hash() for Spark has 32 bits and takes no maps."""
         return xxhash64(value.cast("string"))
 
     def quoted(self, name: str) -> str:
-        """In backticks."""
+        """Returns a name in backticks."""
         return _plain_name(name)
 
     def sql(self, expr: ir.Table) -> str:
-        """As Ibis writes it, also where Spark is not installed and Ibis has not read its options
-        for it.
+        """Returns the SQL as Ibis writes it, also where Spark is not installed.
+
+        Ibis has not read its options for Spark then.
         """
         if ibis.options.pyspark is None:
             ibis.options.pyspark = Options()
         return super().sql(expr)
 
     def fetch(self, expr: ir.Table) -> pa.Table:
-        """By Spark's own Arrow: Ibis goes by pandas, which rounds large integers beside nulls."""
+        """Fetches by Spark's own Arrow.
+
+        Ibis goes by pandas, which rounds large integers beside nulls.
+        """
         return self.run("a fetch", lambda: _nullable(self.frame(expr)).toArrow(), expr)
 
     def some(self, expr: ir.Table) -> bool:
-        """By one partition first and then by more; its own isEmpty() begins all of them."""
+        """Looks into one partition first and then into more; isEmpty() would begin all of them."""
         return bool(self.run("a fetch", lambda: self.frame(expr).take(1), expr))
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
-        """Partition by partition: the next one is computed, and written as Arrow, while one is
-        read, so that a classic driver holds two; a server of Connect computes all.
+        """Reads partition by partition, computing the next one while one is read.
+
+        Each is written as Arrow. So a classic driver holds two; a server of Connect computes all.
         """
         from workbench.backends.spark_workers import shipped  # noqa: PLC0415 as in `as_of`
 
@@ -344,7 +353,7 @@ class Spark(Engine):
         return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
-        """Cached, for as long as an expression refers to it: Spark has no temporary tables."""
+        """Caches for as long as an expression refers to it: Spark has no temporary tables."""
         forgotten = FORGOTTEN.setdefault(self.connected, [])
         while forgotten:
             self.session.catalog.dropTempView(forgotten.pop())  # and its cache
@@ -359,7 +368,7 @@ class Spark(Engine):
         return table
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
-        """By another view of the same name, and its cache."""
+        """Replaces the view of this name, and its cache."""
         self.session.catalog.dropTempView(name)
         self.run(
             "the query",
@@ -368,15 +377,14 @@ class Spark(Engine):
         )
 
     def local(self, rows: pa.Table) -> ir.Table:
-        """A view of them, for as long as an expression refers to it: Ibis goes by pandas, which
-        rounds large integers beside nulls.
+        """Returns a view of the rows for as long as an expression refers to it.
+
+        Ibis goes by pandas, which rounds large integers beside nulls.
         """
         return self.viewed(self.session.createDataFrame(rows))
 
     def viewed(self, frame: DataFrame) -> ir.Table:
-        """A frame of Spark's own as a table that expressions may use, for as long as one refers to
-        it.
-        """
+        """Returns a Spark frame as a table, for as long as an expression refers to it."""
         name = ibis.util.gen_name("fw")
         frame.createOrReplaceTempView(name)
         table = self.connected.table(name)
@@ -384,7 +392,7 @@ class Spark(Engine):
         return table
 
     def _held(self, frame: DataFrame, name: str) -> str:
-        """The name, as a view of rows that are computed once and kept."""
+        """Makes a view of rows that are computed once and kept, and returns its name."""
         frame.cache().count()
         frame.createOrReplaceTempView(name)
         return name
@@ -402,7 +410,7 @@ class Spark(Engine):
         return type(self.session).__module__.startswith("pyspark.sql.connect")
 
     def frame(self, expr: ir.Table | pa.Table) -> Any:
-        """The rows of an expression, or of this process, as Spark's own frame."""
+        """Returns the rows of an expression, or of this process, as Spark's own frame."""
         return (
             self.session.createDataFrame(expr)
             if isinstance(expr, pa.Table)
@@ -410,15 +418,16 @@ class Spark(Engine):
         )
 
     def lake(self, parts: Sequence[str]) -> Lake | None:
-        """Where the catalog holds Delta or Iceberg tables, one of them."""
+        """Returns one of the catalog's Delta or Iceberg tables, where it holds them."""
         from workbench.backends.lake_table import Lake  # noqa: PLC0415 it needs Spark
 
         found = place_of(self.session, parts)
         return None if found is None else Lake(self, *found)
 
     def folder(self, table: str) -> Path:
-        """Beside the managed tables of the current database, where driver and executors reach it as
-        a folder.
+        """Returns a folder beside the managed tables of the current database.
+
+        Driver and executors reach it as a folder.
         """
         catalog = self.session.catalog.currentCatalog()
         if catalog != OWN_CATALOG:
@@ -440,9 +449,7 @@ class Spark(Engine):
         return Path(unquote(url.path)) / table
 
     def show(self, view: str, files: Sequence[Path]) -> None:
-        """By a view that names every file, so that files of a step that is not finished are not
-        seen.
-        """
+        """Makes a view that names every file, so that files of an unfinished step are not seen."""
         columns = ", ".join(map(self.quoted, self.session.read.parquet(str(files[0])).columns))
         self.session.sql(
             # quoted identifiers
@@ -451,7 +458,10 @@ class Spark(Engine):
         )
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
-        """One task a value of `by`; timestamps without a zone, as every other engine writes them."""
+        """Writes by one task for each value of `by`.
+
+        Timestamps have no zone, as every other engine writes them.
+        """
         frame = self.frame(rows)
         columns = [
             frame[_plain_name(f.name)].cast(_retyped(f.dataType, naive=True)).alias(f.name)
@@ -462,14 +472,14 @@ class Spark(Engine):
         ).partitionBy(by).parquet(str(folder))
 
     def read_files(self, files: Sequence[Path]) -> ir.Table:
-        """As a temporary view of this session."""
+        """Reads files as a temporary view of this session."""
         name = ibis.util.gen_name("fw_files")
         self.session.read.parquet(*map(str, files)).createOrReplaceTempView(name)
         return self.connected.table(name)
 
 
 def _pattern(files: Sequence[Path]) -> str:
-    """One path pattern that only these files match; they lie under one folder."""
+    """Returns one path pattern that only these files match; they lie under one folder."""
     if len(files) == 1:
         return str(files[0])
     root = Path(os.path.commonpath(files))
@@ -477,8 +487,9 @@ def _pattern(files: Sequence[Path]) -> str:
 
 
 def _nullable(frame: DataFrame) -> DataFrame:
-    """Structs with fields that may be null, as in Arrow where the struct may be: toArrow() refuses
-    others.
+    """Returns the frame with structs whose fields may be null, as in Arrow where the struct may be.
+
+    Otherwise toArrow() refuses them.
     """
     loose = {
         f.name: _retyped(f.dataType, nullable=True)
@@ -502,12 +513,12 @@ def _nullable(frame: DataFrame) -> DataFrame:
 
 
 def _plain_name(name: str) -> str:
-    """A column's name where Spark would take dots for fields."""
+    """Returns a column's name in backticks, since Spark would take dots for fields."""
     return f"`{name.replace('`', '``')}`"
 
 
 def _retyped(kind: Any, *, naive: bool = False, nullable: bool = False) -> Any:
-    """A Spark type with timestamps that have no zone, or with fields of structs that may be null."""
+    """Returns a Spark type with timestamps without a zone, or with nullable fields of structs."""
     from pyspark.sql import types  # noqa: PLC0415 Spark is an extra
 
     def again(inner: Any) -> Any:

@@ -1,5 +1,6 @@
-"""Spark's catalogs: which of them hold Delta or Iceberg tables, and what is refused of a table's
-name before any job runs.
+"""Spark's catalogs: which hold Delta or Iceberg tables, and checks of a table's name.
+
+The checks run before any job.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PARTS = re.compile(r"(`(?:[^`]|``)+`|[^`.]+)(?:\.|$)")
 
 
 def name_parts(name: str) -> tuple[str, ...] | None:
-    """The names that a qualified one is made of; none where it cannot be read.
+    """Returns the names that a qualified one is made of; None where it cannot be read.
 
     A name with a dot in it stands in backticks.
 
@@ -44,9 +45,7 @@ def name_parts(name: str) -> tuple[str, ...] | None:
 
 
 def format_of(session: Any, catalog: str) -> Format | None:
-    """What the tables of a catalog are, by its class and, where that says nothing, by what the
-    session makes tables of.
-    """
+    """Returns the format of a catalog's tables, by its class or by the session's default."""
     kind = str(session.conf.get(f"spark.sql.catalog.{catalog}", "")).lower()
     if "iceberg" in kind:
         return ICEBERG
@@ -56,9 +55,9 @@ def format_of(session: Any, catalog: str) -> Format | None:
 
 
 def place_of(session: Any, parts: Sequence[str]) -> tuple[Place, Format] | None:
-    """Where a table of a lake of this name is, and what it is to be made of.
+    """Returns the place of a lake table of this name, and its format.
 
-    EngineError where there is no such place. None where a plain name is of no lake.
+    Raises EngineError where there is no such place. It is None where a plain name is of no lake.
     """
     shown = ".".join(p if p.isidentifier() else quoted(p) for p in parts)
     if len(parts) > 3:  # noqa: PLR2004 catalog, schema, table
@@ -116,7 +115,7 @@ def _check_schema(session: Any, place: Place) -> None:
 
 
 def _check_session(session: Any, place: Place, form: Format | None) -> None:
-    """Refuse a catalog that holds neither format, or one that the session cannot write."""
+    """Refuses a catalog that holds neither format, or one that the session cannot write."""
     kind = str(session.conf.get(f"spark.sql.catalog.{place.catalog}", ""))
     if not kind and place.catalog not in {
         OWN_CATALOG,
@@ -147,7 +146,7 @@ def _check_session(session: Any, place: Place, form: Format | None) -> None:
 
 
 def check_columns(owner: str, schema: ibis.Schema, form: Format) -> None:
-    """Refuse columns that a table of this format cannot hold."""
+    """Refuses columns that a table of this format cannot hold."""
     for name, dtype in schema.items():
         if not _holds(dtype):
             message = (

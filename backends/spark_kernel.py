@@ -1,6 +1,4 @@
-"""The kernel in Spark's executors: events and left rows meet in buckets of keys, and a hot key is
-cut by time.
-"""
+"""The kernel in Spark's executors: keys meet in buckets, and a hot key is cut by time."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ SAMPLE, LEAST = 100_000, 100  # events from which hot keys are told, and of a ho
 
 @frozen
 class Executors:
-    """One question, and the session whose executors answer it.
+    """One query, and the session whose executors answer it.
 
     Nothing of the data comes to the driver.
     """
@@ -46,7 +44,7 @@ class Executors:
     query: Callable[[ir.Table], str]  # SQL of an expression
 
     def answer(self) -> DataFrame:
-        """The spine's columns and one column an ask."""
+        """Returns the spine's columns and one column for each ask."""
         groups = self._groups()
         buckets, hot = self._buckets(sum(groups.values())), self._hot(groups)
         if hot is None:
@@ -62,7 +60,7 @@ class Executors:
 
     @property
     def _most(self) -> int:
-        """Events that one task takes."""
+        """The number of events that one task takes."""
         return HELD // (2 + len(self.question.inputs))
 
     @property
@@ -81,18 +79,17 @@ class Executors:
         )
 
     def _groups(self) -> dict[int, int]:
-        """How many events each of GROUPS groups of keys has, those without any left out.
+        """Returns how many events each of GROUPS groups of keys has, without empty ones.
 
-        One pass, and so few rows come back.
+        It takes one pass, and so few rows come back.
         """
         return dict(self._events().groupBy(_group(self.question.keys)).count().collect())
 
     def _hot(self, groups: dict[int, int]) -> DataFrame | None:
-        """The keys that have more events than one task should hold, and the times that cut the
-        hottest into slices of about that many.
+        """Returns the keys with more events than one task should hold, and the times that cut them.
 
-        Only groups with as many can have one. Told from a sample: which keys are cut, and where,
-        changes no value.
+        The times cut the hottest into slices of about that many. Only groups with as many can have
+        one. They come from a sample: which keys are cut, and where, changes no value.
         """
         large = [group for group, n in groups.items() if n > self._most]
         if not large:
@@ -118,8 +115,9 @@ class Executors:
         )
 
     def _merged(self, asks: tuple[Ask, ...], buckets: int, hot: DataFrame) -> DataFrame:
-        """Asks of all the past: each slice's totals are events of its key's distant past in all
-        later slices.
+        """Answers asks of all the past.
+
+        Each slice's totals are events of its key's distant past in all later slices.
         """
         question, keys = self.question, [*self.question.keys, SLICE]
         types = question.events.schema()
@@ -198,9 +196,9 @@ class Executors:
         schema: StructType,
         merging: Sequence[Merging] = (),
     ) -> DataFrame:
-        """One table of both sides, in buckets of keys.
+        """Returns the answers from one table of both sides, in buckets of keys.
 
-        Not a cogroup: Spark sorts what it groups, and the kernel sorts anyway.
+        It is no cogroup: Spark sorts what it groups, and the kernel sorts anyway.
         """
         both = events.unionByName(left, allowMissingColumns=True).repartition(
             buckets, *question.keys
@@ -219,7 +217,7 @@ class Executors:
         return both.mapInArrow(shipped("answered", bucket), schema)
 
     def _buckets(self, events: int) -> int:
-        """As many as give each task some millions of values, and every core a few tasks."""
+        """Returns a number that gives each task millions of values, and every core a few tasks."""
         return max(2 * workers_of(self._session).cores, -(-events // self._most))
 
     def _schema(self, asks: Sequence[Ask]) -> StructType:
@@ -230,7 +228,7 @@ class Executors:
 
 
 def _slice(time: Column) -> Column:
-    """How many of its key's cuts lie at or before a time; 0 for keys that are not cut."""
+    """Returns how many of its key's cuts lie at or before a time; 0 for keys that are not cut."""
     return f.coalesce(f.size(f.filter(CUTS, lambda cut: cut <= time)), f.lit(0))
 
 
@@ -239,5 +237,5 @@ def _group(keys: Sequence[str]) -> Column:
 
 
 def _arrow(schema: StructType) -> pa.Schema:
-    """The types in which Spark takes rows of a schema, the session's zone being UTC."""
+    """Returns the types in which Spark takes rows of a schema, the session's zone being UTC."""
     return ibis.schema({c.name: PySparkType.to_ibis(c.dataType) for c in schema}).to_pyarrow()

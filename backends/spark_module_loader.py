@@ -1,5 +1,4 @@
-"""How an executor comes by the tasks' sources: its own where they are the same, else those that
-were sent to it.
+"""Loader of the tasks' sources in an executor: its own where they are equal, else those sent.
 
 Spark sends this file as text, so that it needs Python's own library alone.
 """
@@ -25,10 +24,9 @@ TASKS = f"{PACKAGE}.backends.spark_tasks"
 
 
 def tasks(sent: bytes) -> Any:
-    """The module of tasks; `sent` are the sources by their path, as `packed` makes them.
+    """Returns the module of tasks; `sent` are the sources by their path, as `packed` makes them.
 
-    Asked of the modules that are loaded each time: sessions of two versions may share a worker in
-    turns.
+    It looks at the loaded modules each time: sessions of two versions may share a worker in turns.
     """
     wanted: dict[str, str] = json.loads(zlib.decompress(sent))
     if _installed(wanted) is None:
@@ -41,12 +39,12 @@ def tasks(sent: bytes) -> Any:
 
 
 def packed(sources: Mapping[str, str]) -> bytes:
-    """Sources by their path in the package, as they are sent."""
+    """Packs sources by their path in the package, for sending."""
     return zlib.compress(json.dumps(dict(sources)).encode())
 
 
 def _installed(wanted: Mapping[str, str]) -> Path | None:
-    """The folder of the package that this Python has, where it holds the same sources."""
+    """Returns the folder of this Python's package, where it holds equal sources."""
     spec = find_spec(PACKAGE)
     places = [] if spec is None else spec.submodule_search_locations or []
     return next((Path(p) for p in places if _holds(Path(p), wanted)), None)
@@ -62,9 +60,9 @@ def _holds(package: Path, wanted: Mapping[str, str]) -> bool:
 
 
 def _unpacked(wanted: Mapping[str, str]) -> Path:
-    """A folder that holds the package.
+    """Returns a folder that holds the package.
 
-    One a version, so that numba's machine code in it serves all applications.
+    There is one for each version, so that numba's machine code in it serves all applications.
     """
     base = own_folder()
     version = blake2b(json.dumps(dict(wanted)).encode(), digest_size=8).hexdigest()
@@ -84,7 +82,7 @@ def _unpacked(wanted: Mapping[str, str]) -> Path:
 
 
 def own_folder() -> Path:
-    """A folder that nobody else writes to: what lies in it is run."""
+    """Returns a folder that nobody else writes to: what lies in it is run."""
     user = os.getuid() if hasattr(os, "getuid") else 0
     base = Path(tempfile.gettempdir(), f"feature-workbench-{user}")
     try:

@@ -1,8 +1,7 @@
-"""What Spark's executors run: a bucket of keys through the kernel, a slice that is handed on,
-batches as bytes.
+"""Tasks of Spark's executors: a bucket of keys, a slice that is handed on, batches as bytes.
 
-They have these sources alone, by `workbench.backends.spark_workers`: nothing here, or in what it
-imports, is of Ibis.
+Executors have these sources alone, by `workbench.backends.spark_workers`: neither this module nor
+what it imports uses Ibis.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ BATCH = 10_000  # rows that go back to Spark at once, as many as it sends
 
 @frozen
 class Bucket:
-    """What is asked of one bucket of keys: the columns of both sides, and the answer's columns and
-    types.
-    """
+    """The request to one bucket of keys: the columns of both sides, and the answer's schema."""
 
     asks: tuple[Ask, ...]
     keys: tuple[str, ...]
@@ -47,7 +44,7 @@ class Bucket:
 
 
 def answered(batches: Iterator[pa.RecordBatch], bucket: Bucket) -> Iterator[pa.RecordBatch]:
-    """The kernel over one bucket of keys: left rows are those that have an instant."""
+    """Runs the kernel over one bucket of keys; left rows are those that have an instant."""
     # numba loads where a bucket is answered alone
     from workbench.backends.kernel import (  # noqa: PLC0415
         as_of,
@@ -88,12 +85,12 @@ def handed(
     order: Sequence[str],
     answer: pa.Schema,
 ) -> pa.Table:
-    """What one slice of a hot key hands on to later ones, in the columns of the events."""
+    """Returns what one slice of a hot key hands on to later ones, in the columns of the events."""
     return handed_on(events, merging, keys, time, order).select(answer.names).cast(answer)
 
 
 def written(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Each batch as one row, the bytes of an Arrow stream."""
+    """Yields each batch as one row, the bytes of an Arrow stream."""
     for batch in batches:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -104,7 +101,7 @@ def written(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def loaded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The rows as they are, once all that a bucket needs could be imported."""
+    """Yields the rows as they are, once all that a bucket needs could be imported."""
     import workbench.backends.kernel  # noqa: F401, PLC0415 numba loads here
 
     yield from batches

@@ -1,6 +1,4 @@
-"""What Spark's executors have, and what they are sent: functions by value, beside the sources that
-these need.
-"""
+"""Spark's executors: what their Python has, and the functions and sources that they are sent."""
 
 from __future__ import annotations
 
@@ -42,15 +40,16 @@ KNOWN: WeakKeyDictionary[SparkSession, Workers] = WeakKeyDictionary()
 
 @frozen
 class Workers:
-    """What runs the tasks of a session: how many at once, and what their Python lacks, if anything."""
+    """The workers of a session: their tasks at once, and what their Python lacks, if anything."""
 
     cores: int
     lack: str | None = None
 
 
 def workers_of(session: SparkSession) -> Workers:
-    """A session's workers, asked by jobs of as many tasks as it runs at once, until nothing is
-    lacking.
+    """Returns a session's workers.
+
+    They are probed by jobs of as many tasks as it runs at once, until nothing is lacking.
     """
     known = KNOWN.get(session)
     if known is None:
@@ -63,11 +62,10 @@ def workers_of(session: SparkSession) -> Workers:
 
 
 def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
-    """A function of `workbench.backends.spark_tasks` for Spark: its rows are given in an executor,
-    its other arguments here.
+    """Returns a function of `workbench.backends.spark_tasks` for Spark.
 
-    It is nested, so that it is sent by value; its arguments are read once their classes' sources
-    are there.
+    Its rows are given in an executor, its other arguments here. It is nested, so that it is sent by
+    value; its arguments are read once their classes' sources are there.
     """
     rest, sent, source = pickle.dumps(arguments), _sent(), _source()
 
@@ -90,7 +88,7 @@ def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
 
 @cache
 def _sent() -> bytes:
-    """The tasks' sources."""
+    """Returns the tasks' sources, packed."""
     here = Path(__file__).parents[1]
     files = sorted(path for pattern in SENT for path in here.glob(pattern))
     return loader.packed(
@@ -122,7 +120,10 @@ def _probed(session: SparkSession) -> Workers:
 
 
 def _look() -> Callable[..., Column]:
-    """What a task's Python is, as JSON. By Spark's plain functions, which need no pyarrow there."""
+    """Returns a function that describes a task's Python, as JSON.
+
+    It is a plain function of Spark's, which needs no pyarrow there.
+    """
     needed = NEEDED
 
     def look(_: int) -> str:

@@ -1,6 +1,4 @@
-"""What engines store otherwise than the rules have it: texts under other names, times without an
-end.
-"""
+"""Types that engines store in their own ways: texts under other names, infinite times."""
 
 from __future__ import annotations
 
@@ -21,14 +19,15 @@ ZONED = dt.Unknown("TIME WITH TIME ZONE")  # a time of day to Ibis, which drops 
 
 
 def cast(column: ir.Value, dtype: dt.DataType) -> ir.Value:
-    """A cast that is written even where Ibis takes the column for one of that type already: an enum
-    is a string to it.
+    """Returns a cast that is written even where Ibis takes the column for that type already.
+
+    An enum is a string to Ibis.
     """
     return ops.Cast(column.op(), lengthless(dtype)).to_expr()
 
 
 def lengthless(dtype: dt.DataType) -> dt.DataType:
-    """The type with texts of any length: a length is no type, and a cast to it would truncate."""
+    """Returns the type with texts of any length, since a cast to a length would truncate."""
     match dtype:
         case dt.String():
             return dt.String(nullable=dtype.nullable)
@@ -45,7 +44,7 @@ def lengthless(dtype: dt.DataType) -> dt.DataType:
 
 
 def holds_text(dtype: dt.DataType) -> bool:
-    """Whether a value is a text, or has texts in it."""
+    """Returns whether a value of a type is a text, or has texts in it."""
     match dtype:
         case dt.Array():
             return holds_text(dtype.value_type)
@@ -66,7 +65,7 @@ class FiniteTime(ops.Value):
 
 
 def finite_time(value: ir.Value) -> ir.Value:
-    """A timestamp or a date, null where it is infinite; anything else as it is."""
+    """Returns a timestamp or a date, null where it is infinite; anything else as it is."""
     dtype = value.type()
     if isinstance(value.op(), FiniteTime) or not (dtype.is_timestamp() or dtype.is_date()):
         return value
@@ -76,7 +75,7 @@ def finite_time(value: ir.Value) -> ir.Value:
 
 @cache
 def _write() -> None:
-    """Tell Ibis's compilers how it is written."""
+    """Registers the SQL of `FiniteTime` with Ibis's compilers."""
     name = f"visit_{FiniteTime.__name__}"
     setattr(SQLGlotCompiler, name, lambda _, __, *, arg: arg)
     for compiler in (PostgresCompiler, DuckDBCompiler):

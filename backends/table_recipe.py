@@ -1,5 +1,6 @@
-"""How a table was made: what its engine kept on the way, in order, to be made again over other
-rows, no plan being written again.
+"""Recipes of tables: what an engine kept on the way, to be made again over other rows.
+
+No plan is written again.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ class Recipe:
     actions: list[Callable[[], None]] = field(factory=list)
 
     def add(self, action: Callable[[], None]) -> None:
-        """What was just done, to be done again."""
+        """Adds an action that was just done."""
         self.actions.append(action)
 
     def repeat(self) -> None:
-        """Do all of it again, in order."""
+        """Repeats all actions, in order."""
         for action in self.actions:
             action()
 
 
 def gathered(engine: Engine, parts: Callable[[], Iterator[pa.Table]]) -> ir.Table:
-    """Rows of Arrow that are made some at a time, at least once, kept as one table.
+    """Keeps rows of Arrow that come in parts, at least one, as one table.
 
-    In a recipe, made again.
+    In a recipe they are made again.
     """
     table: ir.Table | None = None
     with engine.noting(None):

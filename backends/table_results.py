@@ -1,5 +1,6 @@
-"""Dated tables and the ledger of their days, for engines with transactions: a day is there whole,
-or not at all.
+"""Dated tables and the ledger of their days, for engines with transactions.
+
+A day is there whole, or not at all.
 """
 
 from __future__ import annotations
@@ -38,11 +39,10 @@ SCHEMA = {
 
 @frozen
 class Entry:
-    """One finished day: by which definition (its name and hash) and versions, and what was there of
-    the left and of each source.
+    """One finished day: its definition (name and hash), versions, and inputs.
 
-    An input is a list of whole numbers: how much there was, then a checksum of it. `kept` are rows
-    that the left lacks since.
+    An input, the left or a source, is a list of whole numbers: how much there was, then a checksum
+    of it. `kept` are rows that the left lacks since.
     """
 
     day: date
@@ -53,7 +53,7 @@ class Entry:
 
     @property
     def kept(self) -> int:
-        """The rows that stay in the result though the left has them no more."""
+        """The rows that stay in the result though the left lacks them now."""
         return self.inputs.get("kept", [0])[0]
 
     @property
@@ -67,11 +67,9 @@ def document(
     columns: Mapping[str, str],
     files: Mapping[date, Mapping[str, int]] | None = None,
 ) -> dict[str, Any]:
-    """A manifest: what a dated result holds and what it was made from, as JSON holds it.
+    """Returns a manifest as JSON: what a dated result holds and what it was made from.
 
-    No clock is in it.
-
-    `files` are the rows of each file, by day, where the result is files.
+    It has no clock in it. `files` are the rows of each file, by day, where the result is files.
     """
     made = sorted({json.dumps(e.versions, sort_keys=True) for e in entries})
     days: dict[str, dict[str, Any]] = {}
@@ -101,8 +99,9 @@ def document(
 
 
 def check_one_to_one(what: str, entries: Sequence[Entry], written: int) -> None:
-    """Rule 17, asserted of what was written: a join that loses or repeats a row must never pass for
-    a training set.
+    """Checks rule 17 on what was written.
+
+    A join that loses or repeats a row must never pass for a training set.
     """
     wanted = sum(e.rows for e in entries)
     if written != wanted:
@@ -116,18 +115,18 @@ def check_one_to_one(what: str, entries: Sequence[Entry], written: int) -> None:
 
 @frozen
 class Ledger:
-    """The finished days of one dated table, and of the table being built to take its place."""
+    """The finished days of one dated table, and of the table that is built to replace it."""
 
     engine: Engine
     main: str
 
     @property
     def name(self) -> str:
-        """What its author calls it."""
+        """The name that its author gave it."""
         return self.main
 
     def table(self) -> ir.Table:
-        """The table as readers have it."""
+        """Returns the table as readers have it."""
         return self.engine.table(self.main)
 
     def held(self) -> AbstractContextManager[None]:
@@ -135,7 +134,7 @@ class Ledger:
         return self.engine.held(self.main)
 
     def entries(self, table: str) -> list[Entry]:
-        """Every finished day of `table` (this one, or one being built for it), by day."""
+        """Returns every finished day of `table` (this one, or one being built for it), by day."""
         con = self.engine.connected
         if LEDGER not in con.list_tables():
             with self.engine.transaction():
@@ -156,14 +155,14 @@ class Ledger:
         ]
 
     def forget(self, table: str) -> None:
-        """Take every day of a table out of the ledger."""
+        """Removes every day of a table from the ledger."""
         self._execute(f"DELETE FROM {LEDGER} WHERE table_name = ?", table)  # noqa: S608 a constant
 
     def _execute(self, statement: str, *parameters: Any) -> None:
         self.engine.execute(statement.replace("?", self.engine.placeholder), parameters)
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
-        """Refuse a table that is there and was not written by a backfill of the definition `name`."""
+        """Refuses an existing table that no backfill of the definition `name` wrote."""
         entries = self.entries(self.main)
         if entries and not rebuild:
             self._check_rows(sum(e.rows for e in entries))
@@ -181,7 +180,7 @@ class Ledger:
             raise EngineError(message)
 
     def _check_rows(self, expected: int) -> None:
-        """Refuse a table that has other rows than the ledger says: someone else wrote it since."""
+        """Refuses a table whose number of rows is not the ledger's: something else wrote it."""
         found = self.engine.connected.table(self.main).count().to_pyarrow().as_py()
         if found != expected:
             message = (
@@ -191,7 +190,7 @@ class Ledger:
             raise EngineError(message)
 
     def building(self, definition: str) -> str:
-        """The name of the table that is built beside this one for a definition."""
+        """Returns the name of the table that is built beside this one for a definition."""
         return f"{self.main}__{definition[:8]}"
 
     def write(
@@ -202,8 +201,9 @@ class Ledger:
         entries: Sequence[Entry],
         ranges: Sequence[Range],
     ) -> None:
-        """Replace what `target` has of these ranges of days by `rows`, and note the entries, in one
-        transaction.
+        """Replaces these ranges of days in `target` by `rows`, and notes the entries.
+
+        It is one transaction.
         """
         con, rows = self.engine.connected, rows.drop(BY)
         with self.engine.transaction():
@@ -217,9 +217,9 @@ class Ledger:
             self._note(target, entries)
 
     def remove(self, target: str, time: str, ranges: Sequence[Range]) -> None:
-        """Delete these ranges of days and their entries, in one transaction.
+        """Deletes these ranges of days and their entries, in one transaction.
 
-        Of a table that is not there, nothing.
+        It does nothing where the table is missing.
         """
         if not ranges or target not in self.engine.connected.list_tables():
             return
@@ -236,7 +236,7 @@ class Ledger:
 
     @property
     def rows(self) -> ir.Table:
-        """What the table holds."""
+        """The rows of the table."""
         return self.engine.table(self.main)
 
     def _note(self, target: str, entries: Sequence[Entry]) -> None:
@@ -260,7 +260,7 @@ class Ledger:
             )
 
     def swap(self, built: str) -> None:
-        """Put the built table and its days in this one's place, in one transaction."""
+        """Replaces this table and its days by the built table's, in one transaction."""
         with self.engine.transaction():
             self.engine.connected.drop_table(self.main, force=True)
             self.engine.rename(built, self.main)
@@ -273,7 +273,7 @@ class Ledger:
             )
 
     def drop_unfinished(self, keep: str) -> None:
-        """Drop what was being built for this table under definitions that nobody asks for now."""
+        """Drops the tables that were being built for this one under definitions no longer used."""
         con = self.engine.connected
         rows = (
             con.table(LEDGER).select("table_name", "definition").distinct().to_pyarrow().to_pylist()
@@ -287,10 +287,10 @@ class Ledger:
                     self.forget(name)
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Does nothing: nothing is left to do."""
 
     def manifest(self) -> dict[str, Any]:
-        """What the table holds and what it was made from; EngineError where no backfill wrote it."""
+        """Returns the manifest of the table; EngineError where no backfill wrote it."""
         entries = self.entries(self.main)
         if not entries:
             message = (

@@ -1,6 +1,4 @@
-"""The stretch of time that a question looks at, as literals that an engine can hold against a
-table's own columns.
-"""
+"""Literals of the span of time that a query reads, comparable with a table's own columns."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ MARK = re.compile(r"'_fw_edge:(\d+):(\w+):(-?\d+):(\d+):(\d):(\w+)'")
 
 @define(eq=False)
 class Extremes:
-    """The first and the last instant of a spine, in microseconds since 1970; none of no rows.
+    """The first and the last instant of a spine, in microseconds since 1970; None without rows.
 
     They change where its rows do.
     """
@@ -64,22 +62,20 @@ class Extremes:
         KNOWN[self.number] = self
 
     def look(self, engine: Engine, table: ir.Table, column: str) -> None:
-        """Take those of a column of whole numbers. Runs."""
+        """Takes the extremes of a column of whole numbers. Runs."""
         ((self.least, self.largest),) = engine.rows(
             table.agg(least=table[column].min(), largest=table[column].max())
         )
 
     def near(self, back: int) -> bool:
-        """Whether every engine has literals of them, so many microseconds before and after too."""
+        """Returns whether every engine has literals of them, also `back` microseconds away."""
         there = [at for at in (self.least, self.largest) if at is not None]
         return not there or (min(there) - back >= FIRST and max(there) + back <= LAST)
 
 
 @frozen
 class Form:
-    """How an edge of a stretch is written: as so many units of `per` microseconds, rounded up or
-    down.
-    """
+    """How an edge of a span is written: as units of `per` microseconds, rounded up or down."""
 
     written: str = DIGITS
     per: int = 1
@@ -87,7 +83,7 @@ class Form:
 
 
 class Edge(ops.Value):
-    """One of a spine's extremes, moved by so many microseconds, in the form and type of a column."""
+    """One of a spine's extremes, moved by some microseconds, in the form and type of a column."""
 
     of: Extremes
     side: str
@@ -98,18 +94,18 @@ class Edge(ops.Value):
 
     @property
     def mark(self) -> str:
-        """What stands for its value in SQL that is written once."""
+        """The mark that stands for its value in SQL that is written once."""
         form = self.form
         return f"_fw_edge:{self.of.number}:{self.side}:{self.shift}:{form.per}:{int(form.up)}:{form.written}"
 
     @property
     def text(self) -> str | None:
-        """Its value; none where there are no instants."""
+        """Its value; None where there are no instants."""
         return _text(getattr(self.of, self.side), self.shift, self.form)
 
 
 def edge(of: Extremes, side: str, shift: int, form: Form, dtype: dt.DataType) -> Any:
-    """The expression of an edge."""
+    """Returns the expression of an edge."""
     _write()
     return Edge(of, side, shift, form, dtype).to_expr()
 
@@ -134,8 +130,9 @@ def _text(instant: int | None, shift: int, form: Form) -> str | None:
 
 @contextmanager
 def marking() -> Iterator[None]:
-    """Let Ibis write marks instead of the edges' values while the block runs, so that one text
-    serves every step.
+    """Lets Ibis write marks instead of the edges' values while the block runs.
+
+    So one text serves every step.
     """
     token = MARKED.set(True)
     try:
@@ -145,7 +142,7 @@ def marking() -> Iterator[None]:
 
 
 def filled(sql: str) -> str:
-    """SQL with its marks replaced by what they stand for now."""
+    """Returns SQL with its marks replaced by their present values."""
     return MARK.sub(_filled, sql)
 
 
@@ -157,7 +154,7 @@ def _filled(found: re.Match[str]) -> str:
 
 @cache
 def _write() -> None:
-    """Tell Ibis's compilers how an edge is written."""
+    """Registers the SQL of an edge with Ibis's compilers."""
     name = f"visit_{Edge.__name__}"
     setattr(SQLGlotCompiler, name, _typed)
     setattr(DuckDBCompiler, name, _of_duckdb)
@@ -170,21 +167,22 @@ def _value(op: Edge) -> exp.Expression:
 
 
 def _typed(compiler: Any, op: Edge, **_: Any) -> exp.Expression:
-    """A time is UTC, also where the session's zone is another."""
+    """Writes a time as UTC, also where the session's zone is another."""
     zoned = isinstance(op.dtype, dt.Timestamp) and op.dtype.timezone is not None
     value = compiler.cast(_value(op), dt.Timestamp() if zoned else op.dtype)
     return exp.AtTimeZone(this=value, zone=exp.Literal.string("UTC")) if zoned else value
 
 
 def _of_duckdb(compiler: Any, op: Edge, **more: Any) -> exp.Expression:
-    """A time of nanoseconds in its own type, in which DuckDB compares."""
+    """Writes a time of nanoseconds in its own type, in which DuckDB compares."""
     if isinstance(op.dtype, dt.Timestamp) and (op.dtype.scale or 0) > MICROSECOND_SCALE:
         return exp.cast(_value(op), exp.DataType.build("TIMESTAMP_NS", dialect="duckdb"))
     return _typed(compiler, op, **more)
 
 
 def _of_spark(compiler: Any, op: Edge, **more: Any) -> exp.Expression:
-    """A time as text, of which Spark makes the type of the column: Ibis has one type for times with
-    and without a zone.
+    """Writes a time as text, which Spark converts to the column's type.
+
+    Ibis has one type for times with and without a zone.
     """
     return _value(op) if isinstance(op.dtype, dt.Timestamp) else _typed(compiler, op, **more)

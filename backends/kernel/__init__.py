@@ -1,5 +1,4 @@
-"""The window kernel: left rows and events in as Arrow tables, every reduction over every window out
-(semantics rules 1 to 15).
+"""The window kernel: every reduction over every window, on Arrow tables (semantics rules 1 to 15).
 
 Rows are sorted once by key and time; windows are row ranges that only move forward, so that each
 reduction takes each event in once and out once, whatever the window and however many events one key
@@ -43,7 +42,7 @@ def as_of(
     order: Sequence[str] = (),
     threads: int = 2,
 ) -> pa.Table:
-    """The left's rows, in another order, and one column for each ask.
+    """Returns the left rows, in another order, and one column for each ask.
 
     `keys` are columns of both tables, not null; `time` (events) and `at` (left) are microseconds
     since 1970. `order` are columns of the events that settle ties in time. Raises OutOfRangeError
@@ -70,7 +69,7 @@ def _times(column: pa.ChunkedArray) -> Longs:
 
 
 def _splits(events: Longs, left: Longs, parts: int) -> list[int]:
-    """Codes that cut the rows into parts of about one size; a code is never cut."""
+    """Returns codes that cut the rows into parts of about one size; a code is never cut."""
     end = max(int(events.max(initial=0)), int(left.max(initial=0))) + 1
     if parts == 1:
         return [0, end]
@@ -80,7 +79,7 @@ def _splits(events: Longs, left: Longs, parts: int) -> list[int]:
 
 
 def _answered(part: Part, left: pa.Table, asks: Sequence[Ask]) -> pa.Table:
-    """The part's left rows with an answer to each ask."""
+    """Returns the part's left rows with an answer to each ask."""
     out = left.take(pa.array(part.left.rows))
     # what shares a lane and a window follows one another, so that its sums are made once and not
     # held for long

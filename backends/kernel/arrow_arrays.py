@@ -23,17 +23,17 @@ NARROW = 18  # digits of a decimal that a 64-bit integer holds
 
 
 def joined(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The column in one piece."""
+    """Returns the column in one piece."""
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def flags(column: pa.Array) -> np.ndarray:
-    """Whether each row is true; null is false."""
+    """Returns whether each row is true; null is false."""
     return np.asarray(pc.fill_null(column, False).to_numpy(zero_copy_only=False), bool)
 
 
 def there(column: pa.Array) -> np.ndarray | None:
-    """Whether each row has a value; none where all have."""
+    """Returns whether each row has a value; None where all have."""
     return (
         np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
         if column.null_count
@@ -42,11 +42,9 @@ def there(column: pa.Array) -> np.ndarray | None:
 
 
 def ordinals(column: pa.Array) -> Longs:
-    """Whole numbers that compare as the values do, and are equal where they are.
+    """Returns whole numbers that compare as the values do, and are equal where they are.
 
-    Anything for nulls.
-
-    Raises LacksError for types without an order, such as lists.
+    Nulls have any number. Raises LacksError for types without an order, such as lists.
     """
     kind = column.type
     if pa.types.is_boolean(kind):
@@ -76,14 +74,14 @@ def ordinals(column: pa.Array) -> Longs:
 
 
 def _plain(column: pa.Array, dtype: type) -> np.ndarray:
-    """The values as one numpy type, zero for nulls."""
+    """Returns the values as one numpy type, zero for nulls."""
     if column.null_count:
         column = pc.fill_null(column, pa.scalar(0, column.type))
     return np.ascontiguousarray(column.to_numpy(zero_copy_only=False).astype(dtype, copy=False))
 
 
 def _ranked(column: pa.Array) -> Longs:
-    """Ranks among the column's own values; strings by their UTF-8 bytes."""
+    """Returns ranks among the column's own values; strings rank by their UTF-8 bytes."""
     coded = column.dictionary_encode()
     ranks = np.empty(len(coded.dictionary), np.int64)
     ranks[pc.sort_indices(coded.dictionary).to_numpy()] = np.arange(len(ranks))
@@ -93,7 +91,7 @@ def _ranked(column: pa.Array) -> Longs:
 
 
 def words(column: pa.Array) -> tuple[Longs, Longs]:
-    """The low and high words of decimals, unscaled."""
+    """Returns the low and high words of decimals, unscaled."""
     column = (
         column
         if column.type.bit_width == 128  # noqa: PLR2004 bits
@@ -108,7 +106,7 @@ def words(column: pa.Array) -> tuple[Longs, Longs]:
 
 
 def narrow(low: Longs, high: Longs, column: pa.Array) -> bool:
-    """Whether all of the decimals fit 64 bits."""
+    """Returns whether all of the decimals fit 64 bits."""
     return column.type.precision <= NARROW or bool((high == low >> 63).all())
 
 
@@ -137,7 +135,7 @@ class Numbers:
 
 
 def numbers(column: pa.Array) -> Numbers:
-    """Booleans, integers, decimals and doubles, without rounding; nulls as 0."""
+    """Returns booleans, integers, decimals and doubles as exact numbers, with nulls as 0."""
     kind, none = column.type, np.zeros(1, np.int64)
     if pa.types.is_floating(kind):
         return Numbers(*decomposed(_plain(column, np.float64)), 0)
@@ -157,12 +155,12 @@ def numbers(column: pa.Array) -> Numbers:
 
 
 def _python(low: Longs, high: Longs) -> np.ndarray:
-    """The Python integers of two words."""
+    """Returns the Python integers of two words."""
     return high.astype(object) * 2**64 + low.view(np.uint64).astype(object)
 
 
 def squarable(found: Numbers) -> Numbers:
-    """The numbers, as Python integers where the compiled loops cannot take their squares."""
+    """Returns the numbers, as Python integers where compiled loops cannot take their squares."""
     large = (
         not found.wide
         and len(found.mantissas)
@@ -172,7 +170,7 @@ def squarable(found: Numbers) -> Numbers:
 
 
 def alike(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
-    """Both as Python integers where one is, or as doubles where the other is one."""
+    """Returns both as Python integers where one is, or as doubles where the other is one."""
     if not x.wide and not y.wide:
         return x, y
     if x.exponent or y.exponent:
@@ -185,7 +183,7 @@ def alike(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
 
 
 class Columns:
-    """A table's columns in the forms that loops take, each made once, whichever thread asks first."""
+    """A table's columns in the forms that loops take, each made once, whatever thread is first."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -208,28 +206,28 @@ class Columns:
             return self._made[name, ""]
 
     def once(self, what: str, make: Callable[[], Any]) -> Any:
-        """Anything else that is made of the table, by a name that says what it is."""
+        """Returns a value made of the table, once for each name that says what it is."""
         with self._lock:
             if ("", what) not in self._made:
                 self._made["", what] = make()
             return self._made["", what]
 
     def there(self, name: str) -> np.ndarray | None:
-        """Whether each row has a value; none where all have."""
+        """Returns whether each row has a value; None where all have."""
         found: np.ndarray | None = self._once(name, there)
         return found
 
     def flags(self, name: str) -> np.ndarray:
-        """Whether each row is true."""
+        """Returns whether each row is true."""
         return np.asarray(self._once(name, flags))
 
     def ordinals(self, name: str) -> Longs:
-        """The values as whole numbers that compare alike."""
+        """Returns the values as whole numbers that compare alike."""
         found: Longs = self._once(name, ordinals)
         return found
 
     def numbers(self, name: str) -> Numbers:
-        """The values as exact numbers."""
+        """Returns the values as exact numbers."""
         found: Numbers = self._once(name, numbers)
         return found
 
@@ -238,9 +236,9 @@ DENSE = 4  # codes below this many times the rows are used as they are
 
 
 def codes(events: pa.Table, left: pa.Table, keys: Sequence[str]) -> tuple[Longs, Longs]:
-    """A whole number for each row's keys, the same on both sides for the same keys.
+    """Returns a whole number for each row's keys, equal on both sides for equal keys.
 
-    Compared column by column, typed (rule 8).
+    Keys are compared column by column, typed (rule 8).
     """
     found: Longs | None = None
     for key in keys:

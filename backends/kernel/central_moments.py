@@ -1,6 +1,4 @@
-"""Variance, covariance and the higher moments of windows, from exact sums of powers (semantics
-rules 11 and 12).
-"""
+"""Variance, covariance and higher moments of windows, from exact sums (semantics rules 11, 12)."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ def _times(a: Number, b: Number) -> Number:
 
 @compiled
 def _plus(a: Number, times_a: int, b: Number, times_b: int) -> Number:
-    """`times_a * a + times_b * b`, for small factors."""
+    """Returns `times_a * a + times_b * b`, for small factors."""
     total = np.zeros(max(len(a[0]), len(b[0])) + 1, np.int64)
     total[: len(a[0])] += a[0] * (a[1] * times_a)
     total[: len(b[0])] += b[0] * (b[1] * times_b)
@@ -57,13 +55,13 @@ def _whole(n: int) -> Number:
 
 @compiled
 def _away(n: int, products: Number, left: Number, right: Number) -> Number:
-    """n**2 times the covariance of the population: n * sum(xy) - sum(x) * sum(y)."""
+    """Returns n**2 times the population covariance: n * sum(xy) - sum(x) * sum(y)."""
     return _plus(_times(_whole(n), products), 1, _times(left, right), -1)
 
 
 @compiled
 def _bits(number: Number) -> int:
-    """The number's length in bits, made even."""
+    """Returns the number's length in bits, made even."""
     top = len(number[0]) - 1
     while top > 0 and not number[0][top]:
         top -= 1
@@ -83,7 +81,7 @@ def _double(number: Number, exponent: int) -> float:
 
 @compiled
 def _add_product(total: Longs, x: int, y: int, shift: int, sign: int) -> None:
-    """Add `sign * x * y * 2**shift`."""
+    """Adds `sign * x * y * 2**shift`."""
     if (x < 0) != (y < 0):
         sign = -sign
     x, y = abs(x), abs(y)
@@ -104,7 +102,7 @@ def variances(
     unit: tuple[int, int],
     less: int,
 ) -> Doubles:
-    """The variance of each window over `n - less`; NaN where that is not above 0.
+    """Returns the variance of each window over `n - less`; NaN where that is not above 0.
 
     `unit` is what a mantissa counts: 2**unit[0] * 10**-unit[1].
     """
@@ -151,9 +149,9 @@ def _step(
 def _together(
     n: int, sums: tuple[Longs, Longs, Longs, Longs, Longs], exponent: int, scale: int, less: int
 ) -> float:
-    """The covariance over `n - less`, or with `less` below 0 the correlation.
+    """Returns the covariance over `n - less`, or with `less` below 0 the correlation.
 
-    NaN where there is none.
+    It is NaN where there is none.
     """
     x, y = carried(sums[0]), carried(sums[1])
     both = _away(n, carried(sums[4]), x, y)
@@ -178,11 +176,9 @@ def covariances(
     unit: tuple[int, int],
     less: int,
 ) -> Doubles:
-    """The covariance of each window over `n - less`, or with `less` below 0 the correlation.
+    """Returns each window's covariance over `n - less`, or with `less` below 0 the correlation.
 
-    NaN where there is none.
-
-    `unit` is what a product of mantissas counts.
+    It is NaN where there is none. `unit` is what a product of mantissas counts.
     """
     out = np.full(len(low), np.nan)
     sums = (
@@ -239,8 +235,9 @@ def _add_powers(sums: tuple[Longs, Longs, Longs, Longs], x: int, shift: int, sig
 
 @compiled
 def _shape(n: int, sums: tuple[Longs, Longs, Longs, Longs], order: int) -> float:
-    """Skewness (`order` 3) or excess kurtosis (4) of the population, NaN where all values are
-    equal.
+    """Returns the population's skewness (`order` 3) or excess kurtosis (4).
+
+    It is NaN where all values are equal.
     """
     count, first, second = _whole(n), carried(sums[0]), carried(sums[1])
     spread = _away(n, second, first, first)
@@ -263,9 +260,9 @@ def _shape(n: int, sums: tuple[Longs, Longs, Longs, Longs], order: int) -> float
 def shapes(
     mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int, order: int
 ) -> Doubles:
-    """Skewness (`order` 3) or excess kurtosis (4) of each window.
+    """Returns the skewness (`order` 3) or excess kurtosis (4) of each window.
 
-    NaN under `order` values or where all are equal.
+    It is NaN under `order` values or where all are equal.
     """
     out = np.full(len(low), np.nan)
     sums = (

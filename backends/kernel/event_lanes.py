@@ -1,6 +1,4 @@
-"""A lane: the events that a reduction counts, in order, and the row ranges of the windows among
-them.
-"""
+"""Lanes: the events that a reduction counts, in order, and the row ranges of its windows."""
 
 from __future__ import annotations
 
@@ -24,26 +22,27 @@ if TYPE_CHECKING:
 
 @frozen
 class Side:
-    """Codes and times of rows, and the positions of those rows in the table that came."""
+    """Codes and times of rows, and the positions of those rows in the input table."""
 
     codes: Longs
     times: Longs
     rows: Longs
 
     def sorted(self) -> Side:
-        """By code, then time."""
+        """Returns the rows by code, then time."""
         order = in_order(self.codes, self.times)
         return Side(self.codes[order], self.times[order], self.rows[order])
 
     def among(self, first: int, end: int) -> Side:
-        """The rows whose code is in [first, end)."""
+        """Returns the rows whose code is in [first, end)."""
         (at,) = np.nonzero((self.codes >= first) & (self.codes < end))
         return Side(self.codes[at], self.times[at], self.rows[at])
 
 
 class Part:
-    """Some keys' events and left rows, both in order: ties in time by the columns `order`, ties in
-    all by none.
+    """Some keys' events and left rows, both in order of key and time.
+
+    The columns `order` settle ties in time; events equal in these too are in no set order.
     """
 
     def __init__(self, events: Side, left: Side, columns: Columns, order: Sequence[str]) -> None:
@@ -68,7 +67,7 @@ class Part:
         return first_at(self.events.codes, self.events.times, self.left.codes, self.left.times)
 
     def low(self, span: Span) -> Longs:
-        """The first event in each left row's window."""
+        """Returns the first event in each left row's window."""
         if span not in self._lows:
             self._lows[span] = first_at(
                 self.events.codes, self.events.times, self.left.codes, tails(span, self.left.times)
@@ -87,9 +86,9 @@ class Part:
         )
 
     def lane(self, names: tuple[str, ...], where: str | None) -> Lane:
-        """The lane of these values and this condition.
+        """Returns the lane of these values and this condition.
 
-        The last is kept, since what it makes is as long as the events.
+        The last one is kept, since its arrays are as long as the events.
         """
         if self._lane is None or self._lane[0] != (names, where):
             self._lane = (names, where), Lane(self, names, where)
@@ -99,7 +98,7 @@ class Part:
 class Lane:
     """The rows of a part that have every value and pass the condition.
 
-    What several reductions need of them, once.
+    It computes what several reductions need of them once.
     """
 
     def __init__(self, part: Part, names: tuple[str, ...], where: str | None) -> None:
@@ -119,16 +118,16 @@ class Lane:
 
     @cached_property
     def rows(self) -> Longs:
-        """The lane's events, as positions in the table that came."""
+        """The lane's events, as positions in the input table."""
         return self._of(self.part.events.rows)
 
     @cached_property
     def codes(self) -> Longs:
-        """Their keys' codes."""
+        """The codes of the events' keys."""
         return self._of(self.part.events.codes)
 
     def range(self, span: Span) -> tuple[Longs, Longs]:
-        """The first row of each left row's window, and the row after its last."""
+        """Returns the first row of each left row's window, and the row after its last."""
         if span not in self._ranges:
             low, high = self.part.low(span), self.part.high
             self._ranges[span] = (
@@ -137,18 +136,18 @@ class Lane:
         return self._ranges[span]
 
     def values(self, name: str, rows: Longs) -> pa.Array:
-        """A column's values at rows of the lane; null for -1."""
+        """Returns a column's values at rows of the lane; null for -1."""
         column = self.part.columns[name]
         if not len(self.rows):
             return pa.nulls(len(rows), column.type)
         return column.take(pa.array(self.rows[np.maximum(rows, 0)], mask=rows < 0))
 
     def ordinals(self, name: str) -> Longs:
-        """A column's values as whole numbers that compare alike, in the lane's order."""
+        """Returns a column's values as whole numbers that compare alike, in the lane's order."""
         return self.part.columns.ordinals(name)[self.rows]
 
     def numbers(self, name: str) -> Numbers:
-        """A column's values as exact numbers, in the lane's order."""
+        """Returns a column's values as exact numbers, in the lane's order."""
         if name not in self._numbers:
             found = self.part.columns.numbers(name)
             shifts = found.shifts[self.rows] if len(found.shifts) > 1 else found.shifts
@@ -158,9 +157,9 @@ class Lane:
         return self._numbers[name]
 
     def totals(self, name: str, span: Span) -> tuple[Longs, Longs]:
-        """The digits and the signs of each window's sum.
+        """Returns the digits and the signs of each window's sum.
 
-        The last are kept, for the means that follow.
+        The last ones are kept, for the means that follow.
         """
         if self._totals is None or self._totals[0] != (name, span):
             found, (low, high) = self.numbers(name), self.range(span)
@@ -179,7 +178,7 @@ class Lane:
 
     @cached_property
     def value_ids(self) -> Longs:
-        """A number for each row that rows of the same key and value share."""
+        """A number for each row that rows of equal key and value share."""
         return order_statistics.value_ids(self.by_value, self.codes, self.ordinals(self.names[0]))
 
     @cached_property

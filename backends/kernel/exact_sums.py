@@ -1,8 +1,8 @@
-"""Sums without rounding: numbers as digits of base 2**32, rounded once at the end, as `math.fsum`
-would (semantics rule 11).
+"""Sums without rounding, as `math.fsum` makes them (semantics rule 11).
 
-An accumulator is an array of 64-bit integers, one for each digit; adding does not carry, so 2**30
-terms fit. A finished number is its digits, lowest first, and a sign.
+Numbers are digits of base 2**32, rounded once at the end. An accumulator is an array of 64-bit
+integers, one for each digit; adding does not carry, so 2**30 terms fit. A finished number is its
+digits, lowest first, and a sign.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ MORE = 4
 
 
 def decomposed(values: Doubles) -> tuple[Longs, Longs, int]:
-    """Mantissas, the powers of two that they are shifted up by, and the exponent of the whole: x =
-    m * 2**(shift + exponent).
-    """
+    """Returns mantissas, shifts and the common exponent: x = m * 2**(shift + exponent)."""
     fraction, exponents = np.frexp(values)
     mantissas = np.ldexp(fraction, MANTISSA).astype(np.int64)
     there = mantissas != 0
@@ -36,14 +34,14 @@ def decomposed(values: Doubles) -> tuple[Longs, Longs, int]:
 
 
 def digits_of(shifts: Longs | None, power: int) -> int:
-    """How many digits sums of powers of such numbers take."""
+    """Returns how many digits sums of powers of such numbers take."""
     width = (64 if shifts is None else MANTISSA + (int(shifts.max()) if len(shifts) else 0)) * power
     return width // DIGIT + 3
 
 
 @compiled
 def add(total: Longs, mantissa: int, shift: int, sign: int) -> None:
-    """Add `sign * mantissa * 2**shift`."""
+    """Adds `sign * mantissa * 2**shift`."""
     size = np.uint64(mantissa if mantissa >= 0 else -mantissa)
     if mantissa < 0:
         sign = -sign
@@ -57,7 +55,7 @@ def add(total: Longs, mantissa: int, shift: int, sign: int) -> None:
 
 @compiled
 def carried(total: Longs) -> tuple[Longs, int]:
-    """The digits of an accumulator, each below 2**32, and its sign: -1, 0 or 1."""
+    """Returns the digits of an accumulator, each below 2**32, and its sign: -1, 0 or 1."""
     out = np.zeros(len(total) + 2, np.int64)
     carry = 0
     for i in range(len(total)):
@@ -79,7 +77,7 @@ def carried(total: Longs) -> tuple[Longs, int]:
 @compiled
 # compiled functions take no keywords
 def rounded(digits: Longs, exponent: int, rest: bool) -> float:  # noqa: FBT001
-    """The double nearest to `digits * 2**exponent`, ties to even.
+    """Returns the double nearest to `digits * 2**exponent`, ties to even.
 
     `rest` says that more follows below the lowest digit.
     """
@@ -110,7 +108,7 @@ def rounded(digits: Longs, exponent: int, rest: bool) -> float:  # noqa: FBT001
 
 @compiled
 def divided(digits: Longs, by: int) -> tuple[Longs, bool]:
-    """Whole quotient by a number below 2**31, and whether a remainder is left."""
+    """Returns the whole quotient by a number below 2**31, and whether a remainder is left."""
     out = np.zeros(len(digits), np.int64)
     rest = 0
     for i in range(len(digits) - 1, -1, -1):
@@ -122,7 +120,7 @@ def divided(digits: Longs, by: int) -> tuple[Longs, bool]:
 
 @compiled
 def quotient(digits: Longs, exponent: int, count: int, scale: int) -> float:
-    """`digits * 2**exponent / count / 10**scale`, rounded once."""
+    """Returns `digits * 2**exponent / count / 10**scale`, rounded once."""
     longer = np.zeros(len(digits) + MORE + scale // 9, np.int64)
     below = len(longer) - len(digits)
     longer[below:] = digits
@@ -142,7 +140,7 @@ def quotient(digits: Longs, exponent: int, count: int, scale: int) -> float:
 def totals(
     mantissas: Longs, shifts: Longs, low: Longs, high: Longs, size: int
 ) -> tuple[Longs, Longs]:
-    """The digits and the sign of each window's sum; one shift stands for all."""
+    """Returns the digits and the sign of each window's sum; one shift may stand for all."""
     digits, signs = np.zeros((len(low), size + 2), np.int64), np.zeros(len(low), np.int64)
     total, last = np.zeros(size, np.int64), len(shifts) - 1
     left = right = 0
@@ -161,7 +159,7 @@ def totals(
 
 @compiled
 def as_doubles(digits: Longs, signs: Longs, exponent: int) -> Doubles:
-    """Each sum rounded once."""
+    """Returns each sum rounded once."""
     out = np.empty(len(signs))
     for j in range(len(signs)):
         out[j] = signs[j] * rounded(digits[j], exponent, False)
@@ -170,7 +168,10 @@ def as_doubles(digits: Longs, signs: Longs, exponent: int) -> Doubles:
 
 @compiled
 def as_means(digits: Longs, signs: Longs, exponent: int, counts: Longs, scale: int) -> Doubles:
-    """Each sum divided by its count and by 10**scale, rounded once; 0 over none."""
+    """Returns each sum divided by its count and by 10**scale, rounded once.
+
+    It is 0 where the count is 0.
+    """
     out = np.zeros(len(signs))
     for j in range(len(signs)):
         if counts[j]:
@@ -180,7 +181,7 @@ def as_means(digits: Longs, signs: Longs, exponent: int, counts: Longs, scale: i
 
 @compiled
 def as_words(digits: Longs, signs: Longs) -> tuple[Longs, Longs, np.ndarray]:
-    """Each sum as the two words of a 128-bit integer, low and high, and whether it fits."""
+    """Returns each sum as the low and high word of a 128-bit integer, and whether it fits."""
     low, high = np.empty(len(signs), np.int64), np.empty(len(signs), np.int64)
     fits = np.empty(len(signs), np.bool_)
     for j in range(len(signs)):

@@ -1,5 +1,6 @@
-"""Loops over arrays, compiled: numba, as machine code that holds no lock and is kept between
-sessions.
+"""Compilation of loops over arrays by numba.
+
+The machine code holds no lock and is kept between sessions.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ F = TypeVar("F", bound="Callable[..., object]")
 
 
 def compiled(function: F) -> F:
-    """The function as machine code, made at its first call.
+    """Returns the function as machine code, which is made at its first call.
 
     Division by zero gives what IEEE 754 says.
     """

@@ -1,5 +1,6 @@
-"""Every reduction by name: a lane and an ask in, one Arrow array out, a value for each left row in
-order.
+"""All exact reductions by name: a lane and an ask in, one Arrow array out.
+
+The array has a value for each left row, in order.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ LONGEST = 2**31 - 1  # elements that Arrow's lists of one array hold
 
 
 class OutOfRangeError(OverflowError):
-    """A whole number or decimal that its type does not hold (semantics rule 11: an error, never a
-    wrapped number).
+    """A whole number or decimal does not fit its type (semantics rule 11).
+
+    It is an error, never a wrapped number.
     """
 
 
@@ -42,7 +44,7 @@ class OutOfRangeError(OverflowError):
 
 
 def _chosen(lane: Lane, ask: Ask, rows: Longs, argument: str = "arg") -> pa.Array:
-    """The values of the lane's rows `rows`; null for -1."""
+    """Returns the values of the lane's rows `rows`; null for -1."""
     return lane.values(ask.inputs[argument], rows)
 
 
@@ -55,7 +57,7 @@ def _finite(values: Doubles, empty: Flags) -> pa.Array:
 
 
 def _lists(lane: Lane, ask: Ask, rows: Longs, lengths: Longs) -> pa.Array:
-    """Lists of the values of `rows`, of these lengths; null where empty."""
+    """Returns lists of the values of `rows`, of these lengths; null where empty."""
     values = _chosen(lane, ask, rows)
     return pa.ListArray.from_arrays(_offsets(lengths), values, mask=pa.array(lengths == 0))
 
@@ -72,7 +74,7 @@ def _offsets(lengths: Longs) -> pa.Array:
 
 
 def _spread(starts: Longs, lengths: Longs, step: int) -> Longs:
-    """start, start + step, ... of each length, one after another."""
+    """Returns start, start + step, ... of each length, one after another."""
     ends = np.cumsum(lengths)
     within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
     return np.repeat(starts, lengths) + step * within
@@ -136,7 +138,7 @@ def _wide_sum(sums: Any, empty: Flags, ask: Ask, scale: int) -> pa.Array:
 
 
 def _refuse(fits: Flags, digits: Longs, signs: Longs, ask: Ask) -> None:
-    """An error that shows the first sum that does not fit."""
+    """Raises an error that shows the first sum that does not fit."""
     if not fits.all():
         worst = int(np.argmin(fits))
         _out_of_range(
@@ -359,8 +361,9 @@ def _several(lane: Lane, ask: Ask) -> pa.Array:
 
 
 def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Longs]:
-    """For each left row, a row of each value and its count, of the `most` frequent or of all by
-    value; and how many.
+    """Returns rows of the values of each left row's window, their counts, and their number.
+
+    They are the `most` frequent values, or all by value.
     """
     low, high = lane.range(ask.span)
     ids = lane.value_ids

@@ -1,5 +1,6 @@
-"""Order statistics and tallies of sliding windows: a bit or a count for each rank, and summaries of
-64 of them, level by level.
+"""Order statistics and tallies of sliding windows.
+
+They keep a bit or a count for each rank, and summaries of 64 of them, level by level.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WORD, FAN = 5, 6  # a word holds 2**5 ranks as bits, a summary 2**6 of what is b
 
 
 def by_key_and_value(codes: Longs, ordinals: Longs) -> Longs:
-    """Rows sorted by code, then ordinal; `codes` are sorted, as rows come."""
+    """Returns rows sorted by code, then ordinal; `codes` are sorted, as rows come."""
     if not len(codes):
         return np.zeros(0, np.int64)
     keys = np.cumsum(np.concatenate(([0], codes[1:] != codes[:-1])))
@@ -33,7 +34,7 @@ def by_key_and_value(codes: Longs, ordinals: Longs) -> Longs:
 
 @compiled
 def _dealt(order: Longs, keys: Longs, starts: Longs) -> Longs:
-    """`order` dealt out to the keys' places, each key's rows staying in it."""
+    """Deals `order` out to the keys' places, keeping the order of each key's rows."""
     out = np.empty(len(order), np.int64)
     at = starts.copy()
     for row in order:
@@ -43,9 +44,9 @@ def _dealt(order: Longs, keys: Longs, starts: Longs) -> Longs:
 
 
 def value_ids(order: Longs, codes: Longs, ordinals: Longs) -> Longs:
-    """For each row a number that it shares with the rows of its key that have its value.
+    """Returns a number for each row that it shares with the rows of equal key and value.
 
-    Larger values have larger ones.
+    Larger values have larger numbers.
     """
     new = np.zeros(len(order), bool)
     new[1:] = (codes[order[1:]] != codes[order[:-1]]) | (
@@ -57,7 +58,7 @@ def value_ids(order: Longs, codes: Longs, ordinals: Longs) -> Longs:
 
 
 def levels(size: int, base: int) -> Levels:
-    """Zeros: one for each 2**base ranks, and three levels of summaries."""
+    """Returns zeros: one for each 2**base ranks, and three levels of summaries."""
     shifts = (base, base + FAN, base + 2 * FAN, base + 3 * FAN)
     zero, one, two, three = (np.zeros((size >> s) + 1, np.int64) for s in shifts)
     return zero, one, two, three
@@ -86,7 +87,7 @@ def _flip(bits: Levels, rank: int, change: int) -> None:
 
 @compiled
 def _find(bits: Levels, n: int) -> int:
-    """The rank of the n-th that is in, from 0."""
+    """Returns the rank of the n-th that is in the window, from 0."""
     words, one, two, three = bits
     at = 0
     while n >= three[at]:
@@ -115,10 +116,10 @@ def _find(bits: Levels, n: int) -> int:
 
 @compiled
 def nth(order: Longs, bits: Levels, low: Longs, high: Longs, which: Longs) -> Longs:
-    """The rows that stand at the places `which` (left rows by columns, -1 for none) among each
-    window's, by value.
+    """Returns the rows at the places `which` among each window's, by value.
 
-    `order` is that of key and value; `bits` are zeros, a bit for each row.
+    `which` has left rows by columns, with -1 for none. `order` is that of key and value; `bits` are
+    zeros, a bit for each row.
     """
     ranks = np.empty(len(order), np.int64)
     for rank in range(len(order)):
@@ -155,7 +156,7 @@ def _more(counts: Levels, at: int) -> None:
 
 @compiled
 def _settle(counts: Levels, at: int, was: int) -> None:
-    """The summaries above a count that was `was` and fell."""
+    """Updates the summaries above a count that was `was` and fell."""
     below = counts[0]
     for level in range(1, 4):
         above = counts[level]
@@ -168,7 +169,7 @@ def _settle(counts: Levels, at: int, was: int) -> None:
 
 @compiled
 def _heaviest(counts: Levels) -> int:
-    """The smallest value among the most frequent."""
+    """Returns the smallest value among the most frequent."""
     zero, one, two, three = counts
     at = np.argmax(three) << FAN
     at = (at + np.argmax(two[at : at + (1 << FAN)])) << FAN
@@ -178,7 +179,7 @@ def _heaviest(counts: Levels) -> int:
 
 @compiled
 def _next(counts: Levels, at: int) -> int:
-    """The smallest value there from `at` on."""
+    """Returns the smallest value in the window from `at` on."""
     zero, one, two, three = counts
     while True:
         if not three[at >> 3 * FAN]:
@@ -203,8 +204,9 @@ def _emit(
     numbers: Longs,
     frequent: bool,  # noqa: FBT001
 ) -> None:
-    """The values of one window, and how often each is there, into [start, end): the most frequent,
-    or all by value.
+    """Writes the values of one window and their counts into [start, end).
+
+    They are the most frequent values, or all by value.
     """
     at = 0
     for i in range(start, end):
@@ -232,7 +234,7 @@ def tally(
     offsets: Longs,
     frequent: bool,  # noqa: FBT001
 ) -> tuple[Longs, Longs]:
-    """Value ids and their counts for each left row, at its place in `offsets`.
+    """Returns value ids and their counts for each left row, at its place in `offsets`.
 
     `counts` are zeros, one for each id.
     """

@@ -1,9 +1,8 @@
-"""Reductions of windows that only move forward: each event enters once and leaves once, whatever
-the window and the skew.
+"""Reductions of windows that only move forward: each event enters once and leaves once.
 
-Every function takes `low` and `high`, the row range of each left row, both never falling, and
-answers in their order. Where a reduction answers with one of its inputs, it gives that event's row,
-or -1 over none.
+That holds whatever the window and the skew. Every function takes `low` and `high`, the row range of
+each left row, both never falling, and answers in their order. Where a reduction answers with one of
+its inputs, it returns that event's row, or -1 over no rows.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @compiled
 def least(values: Longs, low: Longs, high: Longs) -> Longs:
-    """The row of the smallest value; the first of equal ones."""
+    """Returns the row of the smallest value; the first of equal ones."""
     out = np.full(len(low), -1)
     queue = np.empty(len(values) + 1, np.int64)
     front = back = right = 0
@@ -43,7 +42,7 @@ def least(values: Longs, low: Longs, high: Longs) -> Longs:
 
 @compiled
 def distinct(ids: Longs, low: Longs, high: Longs) -> Longs:
-    """How many different ids; ids count from 0, and no two keys share one."""
+    """Returns how many different ids there are; ids count from 0, and no two keys share one."""
     out = np.zeros(len(low), np.int64)
     counts = np.zeros(ids.max() + 1 if len(ids) else 1, np.int64)
     left = right = there = 0
@@ -65,9 +64,9 @@ def distinct(ids: Longs, low: Longs, high: Longs) -> Longs:
 @compiled
 # compiled functions take no keywords
 def bits(values: Longs, low: Longs, high: Longs, every: bool) -> Longs:  # noqa: FBT001
-    """The bits that all values have (`every`), or any of them.
+    """Returns the bits that all values have (`every`), or any of them.
 
-    Two stacks, so that each row is combined at most twice.
+    It keeps two stacks, so that each row is combined at most twice.
     """
     out = np.zeros(len(low), np.int64)
     suffix = np.empty(len(values) + 1, np.int64)

@@ -1,4 +1,4 @@
-"""Whole numbers wider than the compiled loops take: the same sums, by Python's integers."""
+"""Sums of whole numbers that are too wide for the compiled loops, by Python's integers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ THIRD = 3
 
 
 def sums(terms: Any, low: Longs, high: Longs) -> Any:
-    """Each window's sum, as Python integers: these may leave any width in between."""
+    """Returns each window's sum, as Python integers: these may leave any width in between."""
     so_far = np.concatenate((np.zeros(1, object), np.cumsum(terms)))
     return so_far[high] - so_far[low]
 
 
 def means(terms: Any, low: Longs, high: Longs, scale: int) -> Doubles:
-    """Each window's mean in units of 10**-scale, rounded once; 0 over none."""
+    """Returns each window's mean in units of 10**-scale, rounded once; 0 over no rows."""
     totals = sums(terms, low, high)
     return np.array(
         [
@@ -35,14 +35,14 @@ def means(terms: Any, low: Longs, high: Longs, scale: int) -> Doubles:
 
 
 def variances(x: Any, low: Longs, high: Longs, scale: int, less: int) -> Doubles:
-    """Each window's variance over `n - less`; NaN where that is not above 0."""
+    """Returns each window's variance over `n - less`; NaN where that is not above 0."""
     return covariances((x, x), low, high, 2 * scale, less)
 
 
 def covariances(pair: tuple[Any, Any], low: Longs, high: Longs, scale: int, less: int) -> Doubles:
-    """Each window's covariance over `n - less`, or with `less` below 0 the correlation.
+    """Returns each window's covariance over `n - less`, or with `less` below 0 the correlation.
 
-    NaN where there is none.
+    It is NaN where there is none.
     """
     x, y = pair
     found = (sums(t, low, high) for t in (x, y, x * x, y * y, x * y))
@@ -66,9 +66,9 @@ def _together(n: int, sums: Sequence[int], scale: int, less: int) -> float:
 
 
 def shapes(x: Any, low: Longs, high: Longs, order: int) -> Doubles:
-    """Skewness (`order` 3) or excess kurtosis (4) of each window.
+    """Returns the skewness (`order` 3) or excess kurtosis (4) of each window.
 
-    NaN under `order` values or where all are equal.
+    It is NaN under `order` values or where all are equal.
     """
     found = (sums(x**p, low, high) for p in range(1, 5))
     return np.array(

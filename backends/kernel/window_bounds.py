@@ -1,6 +1,4 @@
-"""Rows in order of key and time, and the row range of each left row's window (semantics rules 2, 3
-and 10).
-"""
+"""Rows in order of key and time, and the row ranges of windows (semantics rules 2, 3 and 10)."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ EVER = np.iinfo(np.int64).min
 
 
 def tails(span: Span, times: Longs) -> Longs:
-    """The first instant inside the window of each time."""
+    """Returns the first instant inside the window of each time."""
     if span.length is None:
         return np.full(len(times), EVER)
     start = times - span.length
@@ -28,7 +26,7 @@ def tails(span: Span, times: Longs) -> Longs:
 
 
 def in_order(codes: Longs, times: Longs) -> Longs:
-    """The rows' positions sorted by code, then time; equal ones in any order."""
+    """Returns the rows' positions sorted by code, then time; equal ones are in any order."""
     if not len(codes):
         return np.zeros(0, np.int64)
     low, least = int(codes.min()), int(times.min())
@@ -39,7 +37,7 @@ def in_order(codes: Longs, times: Longs) -> Longs:
 
 
 def settled(order: Longs, same: Longs, ranks: Sequence[Longs]) -> Longs:
-    """`order` with the rows of each tie sorted by `ranks`.
+    """Returns `order` with the rows of each tie sorted by `ranks`.
 
     `same` numbers the ties in that order: equal numbers are equal rows so far.
     """
@@ -56,7 +54,7 @@ def settled(order: Longs, same: Longs, ranks: Sequence[Longs]) -> Longs:
 
 
 def groups(columns: Sequence[Longs]) -> Longs:
-    """A number for each row that is the same as its predecessor's where all columns are."""
+    """Returns a number for each row that equals its predecessor's where all columns do."""
     new = np.zeros(len(columns[0]), bool)
     for column in columns:
         new[1:] |= column[1:] != column[:-1]
@@ -65,9 +63,9 @@ def groups(columns: Sequence[Longs]) -> Longs:
 
 @compiled
 def first_at(codes: Longs, times: Longs, left_codes: Longs, left_times: Longs) -> Longs:
-    """For each left row the first event row at or after its code and time.
+    """Returns for each left row the first event row at or after its code and time.
 
-    Both sides sorted, so one pass over each.
+    Both sides are sorted, so it takes one pass over each.
     """
     out = np.empty(len(left_codes), np.int64)
     row, rows = 0, len(codes)

@@ -1,10 +1,9 @@
 """Sketches of windows: DataSketches of blocks of events, merged.
 
-Windows that a sketch holds exactly are counted as they are.
-
-A sketch cannot forget, so that windows do not slide over one. What it tells apart does slide: few
-different values, which it holds as they are, and the bins of a CPC sketch, which is the set of
-them: both are counted at no merge at all.
+Windows that a sketch holds exactly are counted as they are. A sketch cannot forget, so that windows
+do not slide over one. What a sketch distinguishes does slide: few different values, which it holds
+as they are, and the bins of a CPC sketch, which is the set of them: both are counted without any
+merge.
 """
 
 from __future__ import annotations
@@ -37,21 +36,20 @@ class Kind(Protocol):
     """A kind of sketch."""
 
     def of(self, values: Any) -> Any:
-        """A sketch of these values."""
+        """Returns a sketch of these values."""
         ...
 
     def merged(self, *sketches: Any) -> Any:
-        """A sketch of all their values."""
+        """Returns a sketch of all their values."""
         ...
 
 
 class Blocks:
-    """Sketches of the row ranges [low, high), both never falling: two stacks of blocks, so that
-    each block is merged at most twice.
+    """Sketches of the row ranges [low, high), both never falling.
 
-    `older` has for each block of the front the sketch of the blocks from it to the middle, `newer`
-    is one sketch of those since. A block that no range holds whole, as one of two keys, is never
-    made.
+    There are two stacks of blocks, so that each block is merged at most twice. `older` has for each
+    block of the front the sketch of the blocks from it to the middle, `newer` is one sketch of
+    those since. A block that no range holds whole, as one of two keys, is never made.
     """
 
     def __init__(self, kind: Kind, values: Any) -> None:
@@ -61,7 +59,7 @@ class Blocks:
         self.middle = self.end = 0
 
     def over(self, low: int, high: int) -> Any:
-        """The sketch of one range."""
+        """Returns the sketch of one range."""
         first, last = -(-low // BLOCK), high // BLOCK
         if first >= last:
             return self._plain(low, high)
@@ -76,7 +74,7 @@ class Blocks:
         return self.kind.of(self.values[low:high])
 
     def _whole(self, first: int, last: int) -> Sequence[Any]:
-        """Sketches that make up the blocks [first, last)."""
+        """Returns sketches that make up the blocks [first, last)."""
         if first >= self.middle:
             self._turn(first, last)
         for block in range(self.end, last):
@@ -86,7 +84,7 @@ class Blocks:
         return [s for s in (self.older[first], self.newer) if s is not None]
 
     def _turn(self, first: int, last: int) -> None:
-        """Make all blocks there are the older ones."""
+        """Makes all blocks of the range the older ones."""
         self.older, self.newer, self.middle, self.end = {}, None, last, last
         for block in range(last - 1, first - 1, -1):
             new = self._plain(block * BLOCK, (block + 1) * BLOCK)
@@ -98,7 +96,7 @@ class Blocks:
 def _each(
     kind: Kind, values: Any, low: Longs, high: Longs, estimate: Callable[[Any], Any]
 ) -> list[Any]:
-    """The estimate for each range; equal ranges in a row are sketched once."""
+    """Returns the estimate for each range; equal ranges in a row are sketched once."""
     blocks, out, before = Blocks(kind, values), [], None
     for span in zip(low.tolist(), high.tolist(), strict=True):
         out.append(out[-1] if span == before else estimate(blocks.over(*span)))
@@ -110,9 +108,9 @@ def _each(
 
 
 def _approx_unique_count(lane: Lane, ask: Ask) -> pa.Array:
-    """Windows of few different values count them.
+    """Counts the values of windows that have few different ones.
 
-    Of more, they count the bins that a sketch has of them.
+    In other windows it counts the bins that a sketch has of them.
     """
     kind, columns, name = Uniques(ask.options["lg_k"]), lane.part.columns, ask.inputs["arg"]
     values, each = columns.once(f"values {name}", lambda: _values(columns[name]))
@@ -128,7 +126,7 @@ def _approx_unique_count(lane: Lane, ask: Ask) -> pa.Array:
 
 
 def _distinct(lane: Lane, ask: Ask, numbers: Longs) -> Longs:
-    """How many different numbers each window has."""
+    """Returns how many different numbers each window has."""
     ids = order_statistics.value_ids(
         order_statistics.by_key_and_value(lane.codes, numbers), lane.codes, numbers
     )
@@ -136,7 +134,7 @@ def _distinct(lane: Lane, ask: Ask, numbers: Longs) -> Longs:
 
 
 def _values(column: pa.Array) -> tuple[Longs, list[Any]]:
-    """A number for each row's value, and the values as sketches take them.
+    """Returns a number for each row's value, and the values as sketches take them.
 
     Nulls have a number beyond all.
     """
@@ -152,9 +150,9 @@ def _values(column: pa.Array) -> tuple[Longs, list[Any]]:
 
 
 def _bins(values: Sequence[Any], kind: Uniques) -> tuple[Longs, list[Any]]:
-    """A number for the bin of each value, and of nulls, which are in the first.
+    """Returns a number for the bin of each value, and a value of each bin.
 
-    And a value of each bin.
+    Nulls are in the first bin.
     """
     seen: dict[bytes, int] = {}
     some: list[Any] = []
@@ -167,8 +165,10 @@ def _bins(values: Sequence[Any], kind: Uniques) -> tuple[Longs, list[Any]]:
 
 
 def _hashed(values: pa.Array) -> list[Any]:
-    """The values as sketches take them: texts and doubles as they are, 64-bit whole numbers
-    (microseconds and days of times), anything else as text.
+    """Returns the values as sketches take them.
+
+    Texts and doubles are as they are, 64-bit whole numbers too (microseconds and days of times),
+    and anything else is text.
     """
     kind = values.type
     if any(is_native(kind) for is_native in NATIVE):
@@ -214,7 +214,7 @@ def _empty(lane: Lane, ask: Ask) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _percentiles(lane: Lane, ask: Ask) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A row for each left row, a column for each quantile; 0 over none."""
+    """Returns a row for each left row, a column for each quantile; 0 over no rows."""
     low, high = lane.range(ask.span)
     kind, quantiles = Percentiles(ask.options["k"]), ask.options["quantiles"]
     values = np.array(
@@ -231,7 +231,7 @@ def _percentiles(lane: Lane, ask: Ask) -> np.ndarray[Any, np.dtype[np.float64]]:
 def _held(
     lane: Lane, values: Doubles, low: Longs, high: Longs, quantiles: Sequence[float]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The values at the ranks where a sketch holds all; 0 over none."""
+    """Returns the values at the ranks where a sketch holds all; 0 over no rows."""
     n = (high - low)[:, None]
     which = np.maximum(np.ceil(n * np.asarray(quantiles, float)[None, :]).astype(np.int64) - 1, 0)
     rows = order_statistics.nth(
@@ -259,7 +259,10 @@ def _approx_histogram(lane: Lane, ask: Ask) -> pa.Array:
 
 
 def _tallied(ids: Longs, low: Longs, high: Longs, lengths: Longs) -> list[dict[int, int] | None]:
-    """So many of the most frequent ids of each range, and their counts; none over no rows."""
+    """Returns the most frequent ids of each range and their counts; None over no rows.
+
+    `lengths` says how many.
+    """
     ends = np.concatenate(([0], np.cumsum(lengths)))
     found, counts = order_statistics.tally(
         ids, order_statistics.levels(int(ids.max(initial=0)) + 1, 0), low, high, ends, True
@@ -269,7 +272,7 @@ def _tallied(ids: Longs, low: Longs, high: Longs, lengths: Longs) -> list[dict[i
 
 
 def _maps(lane: Lane, ask: Ask, told: Sequence[dict[int, int] | None]) -> pa.Array:
-    """Maps of value ids to counts as maps of the values."""
+    """Returns maps of value ids to counts as maps of the values."""
     example = np.zeros(int(lane.value_ids.max(initial=0)) + 1, np.int64)
     example[lane.value_ids] = np.arange(len(lane.rows))
     ids = np.asarray([i for m in told for i in m or ()], np.int64)

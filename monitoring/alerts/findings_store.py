@@ -1,4 +1,4 @@
-"""Storage of findings: the next pass goes on from a name's newest ones, and dashboards show them."""
+"""Storage of findings: the next pass goes on from a name's newest ones, and dashboards show it."""
 
 from __future__ import annotations
 

@@ -393,7 +393,10 @@ class Comparison:
         differing: Mapping[str, int],
         budget: float,
     ) -> tuple[pa.Table, list[Verdict]]:
-        """Returns the metrics with what the causes add, and a verdict for each feature, worst first."""
+        """Returns the metrics with what the causes add, and a verdict for each feature.
+
+        The verdicts are sorted, worst first.
+        """
         found: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         for r in rows:
             assert r.at is not None  # noqa: S101 it was answered

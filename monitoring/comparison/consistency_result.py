@@ -99,11 +99,10 @@ class Verdict:
 class Consistency:
     """The comparison of served values with what the warehouse gives.
 
-    It is true where every feature could be compared and none is an alert. `metrics` is an Arrow
-    table, one row a feature and hour; `rows` are the values that differ, of at most the requested
-    number of answers; `verdicts` one a feature, worst first. `counts` says how many answers were
-    scored, are pending (the warehouse may lack events of their time yet) and were left out, and
-    why.
+    It is true where its status is `ok` or `watch`. `metrics` is an Arrow table, one row a feature
+    and hour; `rows` are the values that differ, of at most the requested number of answers;
+    `verdicts` one a feature, worst first. `counts` says how many answers were scored, are pending
+    (the warehouse may lack events of their time yet) and were left out, and why.
     """
 
     name: str

@@ -115,7 +115,10 @@ def _meeting(side: Side, met: ir.Table) -> ir.Table:
 
 
 def _otherwise(side: Side, met: ir.Table) -> ir.StringValue:
-    """Returns how the two sides' versions of one event differ; the store's columns begin with `s_`."""
+    """Returns how the two sides' versions of one event differ.
+
+    The store's columns begin with `s_`.
+    """
     equal, near, cut = [], [], []
     for c in side.plan.stored:
         dtype = ibis.dtype(c.type)
@@ -206,7 +209,10 @@ def _theirs(side: Side, theirs: ir.Table, both: ir.Table) -> ir.Table:
 
 
 def _elsewhere(side: Side, left: ir.Table) -> ir.Table:
-    """Returns which of the warehouse's events the store held at another time or for `other` keys."""
+    """Returns which of the warehouse's events the store held at another time or with other keys.
+
+    `other` says that the keys differ.
+    """
     unmet = side.store if side.plan.id else side.store.anti_join(side.warehouse, "identity")
     rows = unmet.rename(**{f"s_{c}": c for c in unmet.columns})
     text = "identity" if side.plan.id else "timeless"

@@ -1,4 +1,4 @@
-"""Replay of answers from the events that they may have seen, by the definition's own expressions."""
+"""Replay of answers from the events that they may have seen, by the definition's expressions."""
 
 from __future__ import annotations
 
@@ -165,7 +165,10 @@ class Replay:
         }
 
     def _part(self, number: int, variant: Variant) -> ir.Table:
-        """Returns the features of one part over events, reused where a variant has none of its kinds."""
+        """Returns the features of one part over events.
+
+        They are reused where a variant has none of its kinds.
+        """
         mine = evolve(variant, kinds=variant.kinds & self.present[number])
         if (number, mine) not in self.parts:
             part, side = self.join.parts[number], self.sides[number]

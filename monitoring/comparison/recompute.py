@@ -69,7 +69,7 @@ def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
 
 
 def left_on(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> ir.Table:
-    """Returns answers as left rows in a table of an engine; ids that come as texts are ids there."""
+    """Returns answers as left rows in a table of an engine, with UUIDs where ids come as texts."""
     return typed(engine.keep(lefts(join, told, rows)), join.left.table.schema)
 
 
@@ -196,7 +196,10 @@ def bounds(join: Join) -> tuple[Join, dict[str, tuple[str, ...]]] | None:
 
 
 def _edges(name: str, feature: Feature) -> list[Aggregation]:
-    """Returns the lowest and highest value that a sketch of these events may give, and their count."""
+    """Returns the lowest and highest value that a sketch of these events may give, and a count.
+
+    The count is that of the sketch's values.
+    """
     node: Any = feature.node
     value, where = node.arg.to_expr(), None if node.where is None else node.where.to_expr()
     error, spans = BOUNDS * node.bound, () if feature.window is None else (feature.window,)

@@ -1,4 +1,4 @@
-"""The served log of one name as a table: requests, answers, and the state of the store behind them."""
+"""The served log of one name as a table: requests, answers, and the store's state behind them."""
 
 from __future__ import annotations
 

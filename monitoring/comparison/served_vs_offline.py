@@ -85,9 +85,9 @@ def consistency(
         The hypotheses, in order: `workbench.monitoring.comparison.mismatch_causes.CAUSES`, or
         fewer.
 
-    Returns a `Consistency`, which is true where nothing is an alert and every feature could be
-    compared, and shows itself in a cell. Raises DefinitionError for what is no definition,
-    EngineError and StoreError where an engine or the store fails.
+    Returns a `Consistency`, which is true where its status is `ok` or `watch`, and shows itself in
+    a cell. Raises DefinitionError for what is no definition, EngineError and StoreError where an
+    engine or the store fails.
     """
     served = given(store, definition, "consistency")
     if sample is not None and not 0 <= sample <= 1:

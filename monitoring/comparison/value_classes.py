@@ -64,7 +64,10 @@ def classed(table: ir.Table, i: int) -> ir.Table:
 
 
 def suspects(table: ir.Table, i: int) -> ir.Table:
-    """Returns the scored values of a feature that exist on both sides and are not equal to the bit."""
+    """Returns the scored values of a feature that are not equal to the bit, without nulls.
+
+    They exist on both sides.
+    """
     on, off = table[f"f{i}"], table[f"a{i}"]
     there = (
         (table["state"] == "scored")

@@ -1,1 +1,1 @@
-"""The dashboard: what is shown of each feature, and the page, the text and the server that show it."""
+"""The dashboard: figures of each feature, and the page, the text and the server that show them."""

@@ -1,6 +1,4 @@
-"""What a dashboard shows, as plain values: one line a feature, what stands behind each line, and
-the findings over all.
-"""
+"""The content of a dashboard as plain values: a line for each feature, details, and findings."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ ALERT, WATCH, UNJUDGED, OK = STATUSES = (
 class Series:
     """A figure over time: instants in microseconds since 1970, UTC, and values.
 
-    None where there is none.
+    A value is None where there is none.
     """
 
     times: tuple[int, ...] = ()
@@ -36,7 +34,7 @@ class Series:
 
     @property
     def last(self) -> float | None:
-        """The newest value."""
+        """The newest value; None in an empty series."""
         return self.values[-1] if self.values else None
 
 
@@ -44,7 +42,7 @@ class Series:
 class Bin:
     """One bin of a distribution: its share in the reference and now, and its part of the score.
 
-    `kind` is `value` or the word of what is no value.
+    `kind` is `value`, or the word for a bin of nulls, NaN or infinities.
     """
 
     label: str
@@ -56,7 +54,7 @@ class Bin:
 
 @frozen
 class Mark:
-    """One event of an offending row: when, and whether the server saw it."""
+    """One event in the window of an offending row: its time, and whether the server saw it."""
 
     time: int
     seen: bool
@@ -64,8 +62,9 @@ class Mark:
 
 @frozen
 class Offending:
-    """One served row that differs: who (`key` in words, `keys` as values), when, both values, why,
-    and the events of its window from `start` on.
+    """One served row that differs, with both values, the cause, and the events of its window.
+
+    `key` is the row's key in words, `keys` in values. The window begins at `start`.
     """
 
     key: str
@@ -112,9 +111,7 @@ class Line:
 
 @frozen
 class Told:
-    """One finding in words: its status, what kind of figure, the sentence, and the features that it
-    is of.
-    """
+    """One finding in words: its status, kind of figure, sentence, and features."""
 
     status: str
     kind: str
@@ -133,7 +130,7 @@ class Lane:
 
 @frozen
 class Thresholds:
-    """Where a figure becomes one to watch and one to alert."""
+    """The values from which a figure is a watch, and an alert."""
 
     drift: tuple[float, float] = (0.10, 0.25)
     nulls: tuple[float, float] = (0.02, 0.10)
@@ -164,7 +161,7 @@ class Board:
 
     @property
     def held(self) -> str:
-        """What answers are held against, and since when it has been as it is."""
+        """The reference of the answers, and since when it has been frozen."""
         return (
             self.reference
             if self.frozen is None
@@ -173,18 +170,18 @@ class Board:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many features have each status."""
+        """The number of features of each status."""
         return {status: sum(line.status == status for line in self.lines) for status in STATUSES}
 
     @property
     def tally(self) -> str:
-        """The same in words, with how many are ok of all."""
+        """The counts in words, with how many are ok of all."""
         bad = [f"{n} {status}" for status, n in self.counts.items() if n and status != OK]
         return ", ".join([*bad, f"{self.counts[OK]} ok of {len(self.lines)}"])
 
     @property
     def unjudged(self) -> tuple[tuple[str, int], ...]:
-        """Why features are not judged, each with of how many, the most frequent first."""
+        """The reasons why features are not judged and their numbers of features, most first."""
         grey = (n for n in self.lines if n.status == UNJUDGED)
         return tuple(
             Counter(
@@ -194,7 +191,7 @@ class Board:
 
     @property
     def status(self) -> str:
-        """The worst of its features and of what is told."""
+        """The worst status of its features and findings."""
         found = [*(n.status for n in self.lines), *(t.status for t in self.told)]
         return min(found, key=STATUSES.index, default=UNJUDGED)
 

@@ -1,6 +1,4 @@
-"""A dashboard's board from what is there: the served log against the training set, against the
-warehouse, and the store's own marks.
-"""
+"""Construction of a board from the served log, the training set, the warehouse and the store."""
 
 from __future__ import annotations
 
@@ -81,7 +79,7 @@ STANDING = frozenset(
 
 
 def _limits(name: str) -> tuple[float, float]:
-    """The thresholds of a usual rule, as they are drawn."""
+    """Returns the thresholds of a default rule, as they are drawn."""
     found = rule(name)
     return found.watch or 0.0, found.alert or 0.0
 
@@ -103,16 +101,14 @@ def board(
     complete: At = None,
     rules: Iterable[Rule] = RULES,
 ) -> Board:
-    """What a dashboard of a served definition shows as of `now`.
+    """Returns what a dashboard of a served definition shows as of `now`. Runs.
 
-    Runs.
-
-    Answers of the served log that were asked for times in [now - span, now] are summarised in
-    tiles, and held against the reference: the definition's training set, a table with its features,
-    or what gives one that was frozen before; each tile against that as a whole, or against the one
-    that is `chosen`. The same answers are compared with what the warehouse gives (`consistency`;
-    `complete` is passed on to it). Where there is nothing, `missing` says what. Statuses are what
-    `rules` find of these figures, going on from what a monitor last found.
+    Answers of the served log for times in [now - span, now] are summarised in tiles, and compared
+    with the reference: the definition's training set, a table with its features, or a function that
+    returns one that was frozen before; each tile with that as a whole, or with the one that is
+    `chosen`. These answers are compared with what the warehouse gives, too (`consistency`;
+    `complete` is passed on to it). `missing` says which of these sources are empty. Statuses are
+    what `rules` find of these figures, going on from a monitor's last findings.
     """
     measured = Measured(
         store,
@@ -207,13 +203,13 @@ def board(
 
 
 def _stale(found: Consistency) -> str:
-    """What the warehouse does not have yet, where answers wait for it."""
+    """Says how many answers wait for the warehouse, where any do."""
     waiting = found.counts["pending"]
     return f"{waiting:,} answers wait for the warehouse" if waiting else ""
 
 
 def _elsewhere(measured: Measured) -> str:
-    """Where most of the logged answers are of other times than are looked at."""
+    """Says so where most of the logged answers are for times outside the span."""
     here, first, last = measured.told.rows.num_rows, measured.shown.first, measured.shown.last
     with measured.store.connection() as con:
         ((others,),) = con.execute(
@@ -231,8 +227,9 @@ def _elsewhere(measured: Measured) -> str:
 def _late(
     store: Store, plan: Plan, now: datetime, before: Findings, rules: Iterable[Rule]
 ) -> tuple[list[Finding], list[Finding], dict[str, float]]:
-    """What is not fresh, as a monitor finds it, of it what is to be said, and how old each
-    group-by's newest fact is; nothing where nothing is published under the name.
+    """Returns the findings of freshness, those of them to say, and the age of each newest fact.
+
+    Ages are in seconds by group-by. All are empty where nothing is published under the name.
     """
     try:
         marks = read(store, plan.name, now=now)
@@ -250,7 +247,7 @@ def _late(
 
 
 def _sorted(sentences: Sequence[tuple[float, Told]], late: Sequence[Finding]) -> tuple[Told, ...]:
-    """What is wrong, worst first."""
+    """Returns the findings in words, worst first."""
     every = [
         *sentences,
         *((f.severity, Told(f.status, "freshness", f"{f.sentence}.")) for f in late),
@@ -264,7 +261,7 @@ def _sorted(sentences: Sequence[tuple[float, Told]], late: Sequence[Finding]) ->
 
 
 def _checked(line: Line, checks: Sequence[Finding]) -> Line:
-    """A feature with the worst of its group-by's checks, where one does not hold."""
+    """Returns a feature with the worst of its group-by's checks, where one fails."""
     worst = next((f for f in checks if f.status in (ALERT, WATCH)), None)
     if worst is None:
         return line
@@ -277,7 +274,7 @@ def _checked(line: Line, checks: Sequence[Finding]) -> Line:
 
 
 def _voided(line: Line, void: Finding | None) -> Line:
-    """A feature that is null in every answer: an alert, whatever its newest tile can tell."""
+    """Returns a feature with the finding that it is null in every answer, if there is one."""
     if void is None:
         return line
     return evolve(
@@ -290,8 +287,9 @@ def _voided(line: Line, void: Finding | None) -> Line:
 
 
 def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
-    """A feature with what is wrong with the state that it is computed from: no value is well that
-    is of old or missing facts.
+    """Returns a feature with the findings about the state that it is computed from.
+
+    No value is well that comes from old or missing facts.
     """
     every = [f for f in stood if f.subject.object in _inputs(line, plan)]
     mine = [f for f in every if f.rule in STANDING]
@@ -320,9 +318,9 @@ def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
 
 
 def _inputs(line: Line, plan: Plan) -> set[str]:
-    """The group-bys that a feature is computed from.
+    """Returns the group-bys that a feature is computed from.
 
-    Of a derivation, those of the features that it names.
+    A derivation has those of the features that it names.
     """
     parts = {name: p.group_by for p, _, name in plan.outputs if p is not None}
     if line.name in parts:
@@ -332,7 +330,7 @@ def _inputs(line: Line, plan: Plan) -> set[str]:
 
 
 def _failed(judgement: Judgement) -> list[tuple[float, Told]]:
-    """The checks that do not hold, in words."""
+    """Returns the failed checks in words."""
     return [
         (f.severity, Told(f.status, "check", f"{f.sentence}."))
         for f in judgement.checks()
@@ -343,8 +341,9 @@ def _failed(judgement: Judgement) -> list[tuple[float, Told]]:
 def _line(
     plan: Plan, part: PartPlan | None, feature: str, drift: Drifted, differ: Differing
 ) -> Line:
-    """One feature: the worst of what drift and consistency say of it, so that it is ok only where
-    both are judged and well.
+    """Returns one feature with the worst of drift and consistency.
+
+    It is ok only where both are judged and well.
     """
     status = min((drift.status, differ.status), key=STATUSES.index)
     limit = LIMITS.mismatch[1]
@@ -387,9 +386,9 @@ def _line(
 def _told(
     feature: str, reference: str, drift: Drifted, differ: Differing
 ) -> list[tuple[float, Told]]:
-    """What is wrong with a feature in words: the fact, the number, since when, and why.
+    """Returns what is wrong with a feature in words, each with its severity.
 
-    Each with how bad it is.
+    The words are the fact, the number, since when, and why.
     """
     found = []
     if drift.status in (ALERT, WATCH):
@@ -455,8 +454,9 @@ def _of(
     stale: str = "",
     frozen: int | None = None,
 ) -> Board:
-    """The board, with how old what was uploaded is, how far messages were behind, and what was
-    published when.
+    """Returns the board with the store's own marks added.
+
+    They are the age of uploads, the lag of messages, and the times of publications.
     """
     lags = offsets.lags(
         store,
@@ -504,7 +504,7 @@ def _of(
 
 
 def _landed(store: Store, plan: Plan, shown: Span) -> dict[str, tuple[Landed, ...]]:
-    """The uploads of each group-by that were there in the span."""
+    """Returns the uploads of each group-by that landed in the span."""
     found = {
         g.name: tuple(
             Landed(g.name, at, u.began, u.ended, u.staged)
@@ -518,7 +518,7 @@ def _landed(store: Store, plan: Plan, shown: Span) -> dict[str, tuple[Landed, ..
 
 
 def _unstreamed(store: Store, plan: Plan) -> bool:
-    """Whether topics are named, and no message of any was applied ever."""
+    """Returns whether the plan has topics, and no message of any was ever applied."""
     streamed = {g.name for g in plan.group_bys if g.topic}
     return bool(streamed) and not any(
         p.group_by in streamed and p.next is not None for p in offsets.progress(store)
@@ -526,7 +526,7 @@ def _unstreamed(store: Store, plan: Plan) -> bool:
 
 
 def _ages(store: Store, plan: Plan, shown: Span) -> Mapping[str, float]:
-    """Seconds from the end of what was uploaded last, by group-by."""
+    """Returns the seconds since the end of the last upload, by group-by."""
     ends = batch_ends(store)
     return {
         g.name: max(shown.last - 1 - end, 0) / 1e6
@@ -536,7 +536,7 @@ def _ages(store: Store, plan: Plan, shown: Span) -> Mapping[str, float]:
 
 
 def _lanes(lags: Sequence[offsets.Lag]) -> tuple[Lane, ...]:
-    """A lane a partition of each topic, the worst group-by's lag at each time."""
+    """Returns a lane for each partition of a topic: the worst group-by's lag at each time."""
     held: dict[tuple[str, int], dict[int, Any]] = {}
     for x in lags:
         mine = held.setdefault((x.topic, x.partition), {})

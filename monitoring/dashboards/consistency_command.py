@@ -1,6 +1,4 @@
-"""The command `consistency`: what was served against what the warehouse gives, for schedulers and
-shells.
-"""
+"""The command `consistency`: served values against the warehouse's, for schedulers and shells."""
 
 from __future__ import annotations
 
@@ -26,8 +24,8 @@ def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
 
     The exit code is 0 where nothing is an alert, 2 where something is, and 3 where something could
     not be compared. The store's served log is recomputed from all events, and from those that could
-    be seen: what later events changed, what the code gets wrong, and what is wrong with the data
-    are told apart.
+    be seen. So the result separates what later events changed, what the code gets wrong, and what
+    is wrong with the data.
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)

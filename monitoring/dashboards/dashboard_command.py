@@ -28,13 +28,13 @@ NEEDED = ("starlette", "uvicorn", "httptools", "orjson")
 
 
 def dashboard(parser: ArgumentParser) -> Callable[[Namespace], int]:
-    """Show how the features of a served definition are: drift, nulls, agreement with the warehouse,
-    lag and age.
+    """Show the state of a served definition's features: drift, nulls, mismatches, lag and age.
 
-    With --export one HTML file, which needs nothing else; with --port a page to look through, on
-    this machine alone unless --host says otherwise, and then with a token, which the address that
-    is printed has; with neither, a table. With --export or a table the exit code is 2 where
-    something is an alert, 3 where something is not judged, else 0.
+    Mismatches are values that differ from the warehouse's. With --export it writes one HTML file,
+    which needs nothing else; with --port it serves a live page, on this machine alone unless --host
+    says otherwise, and then with a token, which is in the printed address; with neither, it prints
+    a table. With --export or a table the exit code is 2 where something is an alert, 3 where
+    something is not judged, else 0.
     """
     named(parser, "GroupBy or Join that is served")
     placed(parser)

@@ -1,6 +1,4 @@
-"""A live dashboard over HTTP, without a notebook: the page with its script, and one address that
-takes its requests.
-"""
+"""A live dashboard over HTTP without a notebook: its page, and one address for its requests."""
 
 from __future__ import annotations
 
@@ -70,8 +68,9 @@ fetch("ask", { method: "POST", headers: { "x-page": PAGE }, body: "null" });
 
 @define(eq=False)
 class Opened:
-    """A page that was given out: to whom, what it looks at, when its script last asked, and the
-    lock by which its requests come one after the other.
+    """An open page: its session, what it looks at, and when its script last asked.
+
+    The lock makes its requests run one after the other.
     """
 
     session: str
@@ -80,7 +79,7 @@ class Opened:
     lock: threading.Lock = field(factory=threading.Lock)
 
     def answers(self, content: Any) -> list[dict[str, Any]]:
-        """The messages that one request is answered with."""
+        """Returns the messages that answer one request."""
         try:
             request = parsed(content, self.watching.kinds)
             with self.lock:
@@ -116,12 +115,12 @@ class Opened:
 
 
 class Host:
-    """The pages of one dashboard: each has what it looks at, under a name that only it knows.
+    """The pages of one dashboard: each has a view of its own, under a name that only it knows.
 
-    Who may look shows a token once and has a session from then on, in a cookie; without a token
-    every visitor has one. A page belongs to the session that opened it, and one whose script has
-    called is not given up for another session's. It answers only to the names that it is reached
-    by, so that no other site's page, by a name that leads here, can read it.
+    A visitor shows a token once and has a session from then on, in a cookie; without a token every
+    visitor has one. A page belongs to the session that opened it, and one whose script has called
+    is not given up for another session's. The host answers only to the names that it is reached by,
+    so that no other site's page, by a name that leads here, can read it.
     """
 
     def __init__(self, dashboard: Dashboard, access: Access, port: int = 0) -> None:
@@ -133,7 +132,7 @@ class Host:
         )
 
     def _refused(self, request: Request) -> Response | None:
-        """Why a request is not answered, if so."""
+        """Returns the response that refuses a request; None where it may be answered."""
         if not self.access.named(request.headers.get("host", "")):
             return _sentence(
                 "this dashboard answers to the names that it was started for: give --allow-host"
@@ -152,7 +151,7 @@ class Host:
         return None
 
     async def first(self, request: Request) -> Response:
-        """A page of its own; for a token that is shown, a session and the address without it."""
+        """Returns a new page, or for a valid token a session and a redirect to the bare address."""
         given = request.query_params.get("token")
         if (
             given is not None
@@ -204,7 +203,10 @@ class Host:
         )
 
     def _session(self) -> str:
-        """A new session; without a token the oldest that has no page goes where there are many."""
+        """Returns a new session.
+
+        Where there are too many, the oldest sessions without a page are dropped.
+        """
         made = secrets.token_urlsafe(16)
         self.sessions[made] = None
         held = {page.session for page in self.pages.values()}
@@ -220,8 +222,9 @@ class Host:
         return response
 
     def _room(self, session: str) -> bool:
-        """Room for one more page: of this session's, of those whose script never called, of those
-        that were left.
+        """Makes room for one more page; returns whether there is.
+
+        It drops the oldest of this session's, those whose script never called, and abandoned ones.
         """
         own = [n for n, page in self.pages.items() if page.session == session]
         for name in own[: max(len(own) + 1 - OWN, 0)]:
@@ -242,10 +245,7 @@ class Host:
         return True
 
     async def ask(self, request: Request) -> Response:
-        """The answers to one request of a page, in order.
-
-        404 for a page that is not known any more.
-        """
+        """Returns the answers to one request of a page, in order; 404 for an unknown page."""
         if refused := self._refused(request):
             return refused
         name = request.headers.get("x-page", "")
@@ -275,7 +275,7 @@ def _sentence(said: str, status: int) -> Response:
 
 
 def serve(dashboard: Dashboard, place: socket.socket, access: Access) -> bool:
-    """Answer on a socket until this process is asked to stop. Returns whether it ever began."""
+    """Answers on a socket until this process is told to stop; returns whether it ever began."""
     host = Host(dashboard, access, place.getsockname()[1])
     connections = limited(10.0, room(0, CLIENTS))
     server = uvicorn.Server(

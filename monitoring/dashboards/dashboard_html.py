@@ -1,7 +1,4 @@
-"""A dashboard as HTML: the worst finding in words, a line a feature, and what stands behind one.
-
-Complete without script.
-"""
+"""A dashboard as HTML, complete without script: the worst finding, a line a feature, details."""
 
 from __future__ import annotations
 
@@ -51,11 +48,10 @@ EMPTY = {
 
 @frozen
 class Shown:
-    """What of a board is looked at: a word in names and owners, one status or all, and the feature
-    below.
+    """The view of a board: a word in names and owners, one status or all, and the open feature.
 
-    Whether the page `explains` rows that differ; and what answers are held `against`: empty as was
-    given, `given` in words, or a word of the `choices`.
+    `explains` says whether the page explains rows that differ. `against` is what answers are
+    compared with: empty for the default, which `given` names, or a word of the `choices`.
     """
 
     query: str = ""
@@ -67,7 +63,7 @@ class Shown:
     choices: tuple[tuple[str, str], ...] = ()
 
     def lines(self, board: Board) -> tuple[Line, ...]:
-        """The features that are listed, worst first."""
+        """Returns the listed features, worst first."""
         word = self.query.lower()
         return tuple(
             n
@@ -77,7 +73,7 @@ class Shown:
         )
 
     def line(self, board: Board) -> Line | None:
-        """The feature that is opened: the one chosen, or the worst listed."""
+        """Returns the open feature: the one chosen, or the worst listed."""
         listed = self.lines(board)
         return next(
             (n for n in board.lines if n.name == self.feature), listed[0] if listed else None
@@ -85,9 +81,9 @@ class Shown:
 
 
 def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Markup:
-    """The whole page.
+    """Returns the whole page.
 
-    Live, it asks; static, it has the details of its worst features folded below.
+    A live page asks the server; a static one has the details of its worst features folded below.
     """
     shown = shown or Shown()
     opened = shown.line(board)
@@ -123,13 +119,13 @@ def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Mar
 
 
 def mark(status: str) -> Markup:
-    """A status as glyph and word."""
+    """Returns a status as glyph and word."""
     glyph, class_ = GLYPHS[status]
     return Markup(f'<span class="mark {class_}">{glyph} {status}</span>')
 
 
 def head(board: Board) -> Markup:
-    """What is watched, over which time, against what, and as of when."""
+    """Returns the header: what is watched, over which time, against what, and as of when."""
     told = (
         f"{board.span} · reference: {board.held} · as of {preview_words.time(board.as_of)[:16]} UTC"
     )
@@ -144,8 +140,9 @@ def head(board: Board) -> Markup:
 
 
 def worst(board: Board, *, live: bool = False) -> Markup:
-    """The worst finding in one sentence, at most two more, and what is missing with the command
-    that brings it.
+    """Returns the worst finding in one sentence, at most two more, and what is missing.
+
+    What is missing is named with the command that brings it.
     """
     told = sorted(board.told, key=lambda t: STATUSES.index(t.status))
     missing = [tag("p", mark(UNJUDGED), " ", EMPTY[m], class_="muted") for m in board.missing]
@@ -190,7 +187,7 @@ def worst(board: Board, *, live: bool = False) -> Markup:
 
 
 def _unjudged(board: Board) -> list[Markup]:
-    """Why features are not judged, where nothing that is missing says it."""
+    """Returns why features are not judged, unless something missing says it already."""
     return (
         []
         if board.missing
@@ -202,7 +199,7 @@ def _unjudged(board: Board) -> list[Markup]:
 
 
 def _told(told: Told, *, live: bool) -> Markup:
-    """The sentence; live, it opens the feature that it is of."""
+    """Returns the sentence of a finding; on a live page with a button that opens its feature."""
     if not live or not told.features:
         return tag("span", told.sentence)
     return tag(
@@ -221,7 +218,7 @@ def _told(told: Told, *, live: bool) -> Markup:
 
 
 def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
-    """How many features have each status; live, these are filters."""
+    """Returns how many features have each status; on a live page these are filters."""
     pills = []
     for status, count in board.counts.items():
         glyph, class_ = GLYPHS[status]
@@ -279,7 +276,7 @@ def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
 
 
 def _against(shown: Shown) -> list[Markup]:
-    """The choice of what answers are held against, where there is one."""
+    """Returns the choice of what answers are compared with, where there is one."""
     if not shown.choices:
         return []
     options = [
@@ -301,7 +298,7 @@ def _against(shown: Shown) -> list[Markup]:
 
 
 def features(board: Board, shown: Shown, *, live: bool) -> Markup:
-    """A line a feature, worst first."""
+    """Returns the table with a line for each feature, worst first."""
     limits = board.thresholds
     heads = (
         ("status ↓", "by severity", None),
@@ -425,7 +422,7 @@ def _spark(
 
 
 def _time(seconds: float | None, *, hot: bool) -> Markup:
-    """A length of time."""
+    """Returns the cell of a duration in seconds."""
     return tag("td", "–" if seconds is None else span(seconds), class_="num hot" if hot else "num")
 
 
@@ -433,8 +430,9 @@ def _time(seconds: float | None, *, hot: bool) -> Markup:
 
 
 def details(board: Board, line: Line, *, explains: bool = False) -> Markup:
-    """What stands behind one line: its score, its distribution, what differs and why, and the lag
-    of its partitions; whether it `explains` a row by its events.
+    """Returns the details of one feature: score, distribution, mismatches with causes, and lag.
+
+    With `explains` a row that differs opens its events.
     """
     heading = tag(
         "div",
@@ -518,7 +516,7 @@ def _bins(line: Line) -> list[Markup]:
 
 
 def _bin_table(line: Line) -> Markup:
-    """The same shares as a table, for whoever cannot see the drawing."""
+    """Returns the distribution as a table, for readers who cannot see the drawing."""
     rows = [
         row(
             (
@@ -653,7 +651,7 @@ def _rows(line: Line, *, explains: bool) -> list[Markup]:
 
 
 def _who(line: Line, number: int, key: str) -> Markup:
-    """A key that opens the events behind its row."""
+    """Returns a key as a button that opens the events behind its row."""
     return tag(
         "button",
         key,
@@ -690,7 +688,7 @@ def _lanes(board: Board) -> list[Markup]:
 
 
 def _landings(board: Board, line: Line) -> list[tuple[int, str]]:
-    """When uploads of a feature's group-by were there, in words."""
+    """Returns when uploads of a feature's group-by landed, in words."""
     return [
         (microseconds(u.ended), f"upload to {u.batch_end:%m-%d %H:%M} there")
         for u in board.uploads.get(line.group_by, ())
@@ -698,7 +696,7 @@ def _landings(board: Board, line: Line) -> list[tuple[int, str]]:
 
 
 def _uploads(board: Board, line: Line) -> list[Markup]:
-    """When the uploads of a feature's group-by landed."""
+    """Returns the drawing of when the uploads of a feature's group-by landed."""
     mine, (start, end) = (
         board.uploads.get(line.group_by, ()),
         (
@@ -719,9 +717,7 @@ def _uploads(board: Board, line: Line) -> list[Markup]:
 
 
 def _folded(board: Board, opened: Line | None) -> Markup:
-    """The details of the other features that are not well, closed, where the page cannot ask for
-    them.
-    """
+    """Returns the details of other features that are not well, folded, for a static page."""
     others: Sequence[Line] = [
         n for n in board.ranked if n is not opened and n.status in (ALERT, WATCH)
     ][:FOLDED]

@@ -1,4 +1,4 @@
-"""What a live dashboard answers: which features are listed, and which one is opened."""
+"""The session of a live dashboard: which features are listed, and which one is open."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 class Watching:
     """A board that can be looked through.
 
-    `fresh` gives the newest one where the page asks for it, `behind` draws what stands behind a row
-    that differs.
-
-    `choices` are words for what answers may be held against, each with its meaning: `fresh` takes
-    one, or nothing for what was given.
+    `fresh` returns the newest board where the page asks for it, `behind` draws the events behind a
+    row that differs. `choices` are words for what answers may be compared with, each with its
+    meaning: `fresh` takes one, or nothing for the default.
     """
 
     kinds: Mapping[str, Mapping[str, type]] = {
@@ -49,12 +47,12 @@ class Watching:
         self.shown = Shown(explains=behind is not None, given=board.reference, choices=choices)
 
     def page(self) -> Markup:
-        """The first view."""
+        """Returns the first view."""
         return page.html(self.board, self.shown, live=True)
 
     # Subject
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002
-        """The parts that a request changes."""
+        """Returns the parts of the page that a request changes."""
         given = request.params
         if request.kind == "why":
             return self._why(given.get("feature", ""), given.get("row", -1))
@@ -82,7 +80,7 @@ class Watching:
         )
 
     def _renew(self, against: str) -> None:
-        """The newest board, held against that."""
+        """Takes the newest board, compared with the chosen reference."""
         words = [word for word, _ in self.shown.choices]
         if against and against not in words:
             message = f"answers may be held against {', '.join(words) or 'nothing else'}"
@@ -92,7 +90,7 @@ class Watching:
         self.shown = evolve(self.shown, against=against)
 
     def _why(self, feature: str, number: int) -> Reply:
-        """The events behind a row that differs."""
+        """Returns the drawing of the events behind a row that differs."""
         line = next((n for n in self.board.lines if n.name == feature), None)
         if line is None or self._behind is None or not 0 <= number < len(line.rows):
             message = f"{self.board.name} has no row {number} of {feature!r:.80} that differs"
@@ -100,10 +98,10 @@ class Watching:
         return Reply({"why": self._behind(feature, line.rows[number])})
 
     def stop(self, slot: str) -> None:
-        """Nothing runs for long."""
+        """Does nothing: no request runs for long."""
 
     def close(self) -> None:
-        """Nothing is held open for it."""
+        """Does nothing: nothing is held open."""
 
     def _drawn(self, *, all_: bool, bar: bool) -> Reply:
         opened = self.shown.line(self.board)

@@ -1,6 +1,4 @@
-"""Small drawings of a dashboard as SVG: a sparkline, a score over time, bins, causes, a window's
-events, lanes of lag.
-"""
+"""Small SVG drawings of a dashboard: sparklines, scores over time, bins, causes, windows, lags."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ CAUSES = ("var(--c1)", "var(--s1)", "var(--s2)", "var(--c4)", "var(--faint)")
 
 
 def clock(us: int, *, day: bool = False) -> str:
-    """An instant as `11-29` or `11-29 20:00`."""
+    """Returns an instant as `11-29` or `11-29 20:00`."""
     return f"{EPOCH + timedelta(microseconds=us):{'%m-%d' if day else '%m-%d %H:%M'}}"
 
 
@@ -56,11 +54,10 @@ def _svg(said: str, height: int, *parts: Markup) -> Markup:
 
 
 def sparkline(series: Series, threshold: float, *, hot: bool, points: int = 168) -> Markup:
-    """A series as a line from 0 up, the threshold dotted and the newest value a dot.
+    """Draws a series as a line from 0 up, with a dotted threshold and a dot for the newest value.
 
-    Gaps where there is no value.
-
-    Of more values than `points`, neighbours share one, the largest, so that a peak is never lost.
+    The line has gaps where there is no value. Of more values than `points`, neighbours share one,
+    the largest, so that a peak is never lost.
     """
     values = _thinned(series.values, points)
     known = [v for v in values if v is not None]
@@ -92,16 +89,16 @@ def sparkline(series: Series, threshold: float, *, hot: bool, points: int = 168)
 
 
 def _thinned(values: Sequence[float | None], points: int) -> Sequence[float | None]:
-    """At most so many values, each the largest of its neighbours."""
+    """Returns at most so many values, each the largest of its neighbours."""
     size = -(-len(values) // points)
     groups = [values[i : i + size] for i in range(0, len(values), size)] if size > 1 else []
     return [max((v for v in g if v is not None), default=None) for g in groups] or values
 
 
 def _steps(ys: Sequence[int | None], step: int) -> str:
-    """So far to the right a value, in relative coordinates, level runs as one.
+    """Returns a path of equal steps to the right, in relative coordinates, with level runs joined.
 
-    Which keeps 600 lines small.
+    That keeps 600 lines small.
     """
     d, before, level = [], None, 0
     for i, y in enumerate([*ys, None]):
@@ -127,22 +124,22 @@ def _steps(ys: Sequence[int | None], step: int) -> str:
 
 
 class Axes:
-    """Instants to x and values to y, with the ticks of both."""
+    """The mapping of instants to x and values to y, with the ticks of both."""
 
     def __init__(self, times: Sequence[int], top: float, high: int, foot: int = 16) -> None:
         self.first, self.last = (min(times), max(times)) if times else (0, 1)
         self.top, self.base, self.high = top or 1.0, high - foot, high
 
     def x(self, us: float) -> float:
-        """Where an instant is."""
+        """Returns where an instant is."""
         return round(LEFT + (RIGHT - LEFT) * (us - self.first) / max(1, self.last - self.first), 1)
 
     def y(self, value: float) -> float:
-        """Where a value is."""
+        """Returns where a value is."""
         return round(self.base - (self.base - 14) * min(value, self.top) / self.top, 1)
 
     def drawn(self, say: str = "{:.1f}") -> list[Markup]:
-        """Baseline, day ticks, and the values at the bottom, half and top."""
+        """Draws the baseline, day ticks, and the values at the bottom, half and top."""
         # as many labels as fit
         step = next((t for t in TICKS if (self.last - self.first) / t <= 8), TICKS[-1])  # noqa: PLR2004
         ticks = range(-(-self.first // step) * step, self.last + 1, step)
@@ -175,9 +172,7 @@ def score(
     marks: Sequence[tuple[int, str]],
     said: str,
 ) -> Markup:
-    """A score over time with its thresholds, its noise floor, and what was deployed or uploaded
-    when.
-    """
+    """Draws a score over time with its thresholds, its noise floor, and deployments and uploads."""
     known = [v for v in series.values if v is not None]
     axes = Axes(series.times, max([*known, limits[1] * 1.2]), 116)
     parts = axes.drawn("{:.2g}")
@@ -240,7 +235,7 @@ def score(
 
 
 def _line(series: Series, axes: Axes) -> str:
-    """A path with a gap where there is no value."""
+    """Returns a path with a gap where there is no value."""
     d, before = [], False
     for t, v in zip(series.times, series.values, strict=True):
         if v is not None:
@@ -250,7 +245,7 @@ def _line(series: Series, axes: Axes) -> str:
 
 
 def causes(found: Mapping[str, Series], limit: float, said: str) -> Markup:
-    """Shares of differing rows over time, stacked by cause."""
+    """Draws shares of differing rows over time, stacked by cause."""
     times = next(iter(found.values())).times if found else ()
     totals = [sum(s.values[i] or 0 for s in found.values()) for i in range(len(times))]
     axes = Axes(times, max([*totals, limit * 1.5]), 86)
@@ -286,9 +281,9 @@ def causes(found: Mapping[str, Series], limit: float, said: str) -> Markup:
 
 
 def distribution(bins: Sequence[Bin], said: str) -> Markup:
-    """Shares by frozen bin, now as bars and before as a line; what is no value stands apart.
+    """Draws shares by frozen bin, now as bars and before as a line.
 
-    The bins that make the score are hatched.
+    Nulls, NaN and infinities stand apart. The bins that make the score are hatched.
     """
     values = [b for b in bins if b.kind == "value"]
     others = [b for b in bins if b.kind != "value" and (b.reference or b.current)]
@@ -348,7 +343,7 @@ def distribution(bins: Sequence[Bin], said: str) -> Markup:
 
 
 def _hatching(x: float, y: float, wide: float, tall: float) -> str:
-    """Slanted lines within a rectangle.
+    """Returns slanted lines within a rectangle.
 
     A pattern would need an id, and of equal ids on a page the first counts, which may be in an
     output that is hidden.
@@ -398,7 +393,7 @@ def _bar(
 
 
 def window(row: Offending) -> Markup:
-    """The events of one row's window: dots that the server saw, crossed rings that it did not."""
+    """Draws the events of one row's window: dots where the server saw them, else crossed rings."""
     first = min(
         [m.time for m in row.marks]
         + ([row.start] if row.start is not None else [])
@@ -471,7 +466,7 @@ def window(row: Offending) -> Markup:
 
 
 def lanes(found: Sequence[Lane], said: str) -> Markup:
-    """A lane a partition, an hour a cell: height and shade say how far it was behind."""
+    """Draws a lane for each partition, an hour a cell; height and shade show how far it lagged."""
     times = sorted({t for lane in found for t in lane.lag.times})
     axes = Axes(times, 1, 18 + 16 * len(found))
     worst = max([v for lane in found for v in lane.lag.values if v is not None] + [1.0])

@@ -1,4 +1,4 @@
-"""`dashboard`: what is known of a served definition's features, as text, as a page, and as a table."""
+"""The public verb `dashboard`: a served definition's features as text, as a page and as a table."""
 
 from __future__ import annotations
 
@@ -80,10 +80,9 @@ BODY = (
 
 @frozen(repr=False, eq=False)
 class Dashboard:
-    """A board that shows itself: in a cell as a page to look through, elsewhere as text or as a
-    page that stands alone.
+    """A board that shows itself: as a page in a cell, as text elsewhere, or as a page of its own.
 
-    `board` has everything that is shown, as values; `fresh` computes it anew, held against one of
+    `board` has everything that is shown, as values; `fresh` computes it anew, compared with one of
     the words of `choices` if it is given, and `behind` draws the events behind a row that differs.
     """
 
@@ -93,25 +92,26 @@ class Dashboard:
     choices: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a feature, worst first: status, severity (null where it is not judged), the
-        newest figures (shares of 1, null where there is none), `lag`, `age` and `fact_age` in
-        seconds, `reasons`.
+        """Returns one row a feature, worst first.
+
+        Columns are status, severity (null where it is not judged), the newest figures (shares of 1,
+        null where there is none), `lag`, `age` and `fact_age` in seconds, and `reasons`.
         """
         import pandas as pd  # noqa: PLC0415 half a second that a page need not cost
 
         return pd.DataFrame([_row(n) for n in self.board.ranked], columns=list(COLUMNS))
 
     def export(self, path: str | Path) -> Path:
-        """Write the page as one file that needs nothing else, no script and no network; its path."""
+        """Writes the page as one file that needs no script and no network, and returns its path."""
         place = Path(path)
         place.write_text(document(self.board.name, dashboard_html.html(self.board)), "utf-8")
         return place
 
     def figure(self, feature: str) -> go.Figure:
-        """A feature's distribution on the bins frozen on the reference, and its drift score over
-        time, for Plotly.
+        """Returns a Plotly figure of a feature's distribution and its drift score over time.
 
-        Raises DefinitionError for a feature that is not watched, ImportError without Plotly.
+        The distribution is on the bins frozen on the reference. Raises DefinitionError for a
+        feature that is not watched, ImportError without Plotly.
         """
         from workbench.monitoring.dashboards.plotly_figures import figure  # noqa: PLC0415 an extra
 
@@ -127,7 +127,7 @@ class Dashboard:
     # --- shown
 
     def text(self, most: int = SHOWN) -> str:
-        """What is wrong in words, and a line for so many features, worst first."""
+        """Returns what is wrong in words, and a line for at most `most` features, worst first."""
         board = self.board
         lines = [
             f"{board.name}: {board.tally if board.lines else 'no features'}",
@@ -170,13 +170,14 @@ class Dashboard:
         return watching, watching.page()
 
     def watching(self) -> Watching:
-        """What a live page of it asks."""
+        """Returns the session of a live page."""
         return Watching(self.board, self.fresh, self.behind, self.choices)
 
 
 def _unjudged(board: Board) -> list[str]:
-    """One line of why features are not judged: the most frequent reason, and how many there are
-    besides.
+    """Returns one line on why features are not judged.
+
+    It has the most frequent reason, and how many features have others.
     """
     if not board.unjudged:
         return []
@@ -244,7 +245,7 @@ def _row(line: Line) -> dict[str, Any]:
 
 
 def document(name: str, *content: Any) -> str:
-    """A page that stands alone, in the reader's light or dark colours."""
+    """Returns a page of its own, in the reader's light or dark colours."""
     return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
 
 
@@ -261,38 +262,36 @@ def dashboard(
     rules: Iterable[Rule] | None = None,
     refreeze: bool = False,
 ) -> Dashboard:
-    """How the features of a served definition are: drift against what was trained on, nulls,
-    agreement with the warehouse, lag and age.
+    """Returns the state of a served definition's features: drift, nulls, mismatches, lag and age.
+
+    Drift is against what was trained on; mismatches are values that differ from the warehouse's.
 
     Parameters
     ----------
     store, definition
-        The store whose served log is looked at, and the group-by or join that is served there, or
-        its name, where a cell of
-        the notebook has the definition.
+        The store whose served log is read, and the group-by or join that is served there. Its name
+        will do where a cell of the notebook has the definition.
     now
-        As of when, UTC, as a datetime or ISO text; by default the time of the call, and of each
+        The as-of time, UTC, as a datetime or ISO text; by default the time of the call, and of each
         refresh.
     on
         The connection that has the tables, where the definition's own is not it.
     span, tile
-        How far back of `now` answers are looked at, and the stretches that they are summarised in.
+        How far back of `now` answers are read, and the length of the tiles that summarise them.
     reference
-        What each tile of answers is held against. By default a join's training set ("training"),
-        computed once for a
-        definition and frozen in the store; a group-by alone has none, and its drift is then not
-        judged. A table with the
-        features' columns. "previous", the tile before; "day" or "week", the same hours a day or a
-        week before; or a
-        timedelta, of whole tiles: then the training set, of a group-by its first answers, gives the
-        bins. "offline", the
-        warehouse's values of the same answers, whose drift is skew between training and serving.
+        What each tile of answers is compared with. By default a join's training set ("training"),
+        computed once for a definition and frozen in the store; a group-by alone has none, and its
+        drift is then not judged. A table with the features' columns. "previous", the tile before;
+        "day" or "week", the same hours a day or a week before; or a timedelta, of whole tiles: then
+        the training set, of a group-by its first answers, gives the bins. "offline", the values
+        that the warehouse gives for the answers, whose drift is skew between training and serving.
     complete
-        Before when the warehouse has every event; by default as far as its newest events tell.
+        The time before which the warehouse has every event; by default that of its newest events.
     rules
-        From when on a figure is a watch or an alert; by default those of `workbench monitor`.
+        The rules that say when a figure is a watch or an alert; by default those of
+        `workbench monitor`.
     refreeze
-        Compute the training set anew, and hold answers against that from now on.
+        Compute the training set anew, and compare answers with that from now on.
 
     Returns a `Dashboard`, which shows itself in a cell. Raises DefinitionError for what is no
     definition, EngineError and StoreError where an engine or the store fails.

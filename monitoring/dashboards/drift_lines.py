@@ -1,6 +1,4 @@
-"""The drift of what was served, feature by feature: its tiles by time against the reference, as a
-dashboard shows them.
-"""
+"""Drift of served features as a dashboard shows it: tiles by time against the reference."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ BARS = 24  # bins that are drawn; the rarest of more are one
 
 @frozen
 class Drifted:
-    """What a dashboard says of one feature's drift; `hot` has `drift` and `null`, as they crossed."""
+    """A feature's drift on a dashboard; `hot` has `drift` and `null` where these crossed."""
 
     status: str = UNJUDGED
     severity: float = 0.0
@@ -52,9 +50,7 @@ class Drifted:
 
 
 def served_tiles(told: Answered, reference: Reference, length: timedelta) -> list[Tile]:
-    """The tiles of what was answered, of this definition and without error, by the time that was
-    asked for.
-    """
+    """Returns the tiles of the answers of this definition without error, by the requested time."""
     rows = _good(told)
     if not rows.num_rows:
         return []
@@ -92,7 +88,7 @@ def served_tiles(told: Answered, reference: Reference, length: timedelta) -> lis
 
 
 def answers(told: Answered, features: Sequence[str]) -> pa.Table:
-    """What was answered, of this definition and without error, by the features' names."""
+    """Returns the answers of this definition without error, by the features' names."""
     return _named(
         told,
         _good(told),
@@ -107,7 +103,7 @@ def _good(told: Answered) -> pa.Table:
 
 
 def _named(told: Answered, rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """Times, keys and features of answers, under names that a table of features has."""
+    """Returns times, keys and features of answers, under the names of a table of features."""
     keys = {f"_fw_k{i}": rows[f"k{i}"] for i in range(len(told.plan.keys))}
     return pa.table(
         {TIME: rows["at"].cast(pa.timestamp("us"))}
@@ -117,8 +113,10 @@ def _named(told: Answered, rows: pa.Table, names: Mapping[str, str]) -> pa.Table
 
 
 def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
-    """The drift of a feature: of the measured column whose finding is worst, a list's or text's
-    others among them; nulls of its own.
+    """Returns the drift of a feature.
+
+    It is that of its measured column whose finding is worst, among them a list's or text's others;
+    nulls are those of its own column.
     """
     reference, tiles = measured.reference, measured.tiles
     if reference is None:
@@ -187,19 +185,22 @@ def _status(finding: Finding | None) -> str:
 
 
 def current(found: Sequence[Drift], now: datetime) -> Drift:
-    """The newest tile's; where that one is not over yet and has too few rows, the one before it."""
+    """Returns the newest tile's drift.
+
+    Where that tile is not over yet and has too few rows, it is the one before it.
+    """
     last = found[-1]
     open_ = last.start is not None and last.length is not None and last.start + last.length > now
     return found[-2] if open_ and last.status == "insufficient data" and len(found) > 1 else last
 
 
 def enough(drift: Drift) -> bool:
-    """Whether a score stands on enough rows to be drawn."""
+    """Returns whether a score has enough rows to be drawn."""
     return drift.status != "insufficient data"
 
 
 def _since(found: Sequence[Drift], last: Drift) -> int | None:
-    """When the run of tiles that are not well began."""
+    """Returns when the run of tiles that are not well began; None where the newest is well."""
     start = None
     for d in reversed(found[: found.index(last) + 1]):
         if STATUS[d.status] not in (ALERT, WATCH):
@@ -213,9 +214,9 @@ def _us(at: datetime | None) -> int:
 
 
 def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
-    """Shares by bin with each one's part of the PSI.
+    """Returns shares by bin, each with its part of the PSI.
 
-    Nulls, NaN and infinities apart, as shares of all rows.
+    Nulls, NaN and infinities stand apart, as shares of all rows.
     """
     ref, cur = np.array(reference.counts, float), np.array(current.counts, float)
     found: list[Bin] = []
@@ -265,6 +266,6 @@ def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
 
 
 def _parts(ref: distances.Numbers, cur: distances.Numbers) -> distances.Numbers:
-    """What each bin adds to the PSI over all bins."""
+    """Returns what each bin adds to the PSI over all bins."""
     p, q = distances.jeffreys(ref), distances.jeffreys(cur)
     return (q - p) * np.log(q / p)

@@ -1,6 +1,4 @@
-"""What stands behind one answer that differs, as the preview draws it: the key's events in the
-warehouse, and which of them count at its time.
-"""
+"""The explanation of one answer that differs: a preview of its key's events in the warehouse."""
 
 from __future__ import annotations
 
@@ -30,12 +28,10 @@ if TYPE_CHECKING:
 def behind(
     definition: GroupBy | Join, feature: str, row: Offending, *, on: BaseBackend | None = None
 ) -> Markup:
-    """The preview of one key at one time, by the warehouse.
+    """Returns the preview of one key at one time, by the warehouse. Runs.
 
-    Runs.
-
-    What the request brought besides keys and time is null here. Raises DefinitionError and
-    EngineError as `preview` does.
+    Request columns besides keys and time are null here. Raises DefinitionError and EngineError as
+    `preview` does.
     """
     join = as_join(definition)
     names = {

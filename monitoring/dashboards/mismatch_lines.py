@@ -1,6 +1,4 @@
-"""What was served and is not what the warehouse gives, feature by feature: shares by tile, causes,
-and the rows with their events.
-"""
+"""Mismatches of served features as a dashboard shows them: shares by tile, causes, and rows."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ LOOKED = 24  # of which the events are fetched, those of the worst features
 
 @frozen
 class Differing:
-    """What a dashboard says of one feature's consistency.
+    """A feature's consistency on a dashboard.
 
     Shares are of the values compared in a tile.
     """
@@ -49,11 +47,14 @@ class Differing:
 
     @property
     def status(self) -> str:
-        """What rules found of its figures."""
+        """The status by the rules."""
         return UNJUDGED if self.finding is None else self.finding.status
 
     def severity(self, limit: float) -> float:
-        """The share over its alert threshold, and at least 1 for what is an alert by its cause."""
+        """Returns the share over its alert threshold.
+
+        It is at least 1 for what is an alert by its cause, and below 1 for anything else.
+        """
         rate = (self.verdict.rate or 0.0) / limit if self.verdict else 0.0
         return max(rate, 1.0) if self.status == "alert" else min(rate, 0.99)
 
@@ -61,10 +62,10 @@ class Differing:
 def differing(
     found: Consistency, length: timedelta, windows: Mapping[str, timedelta]
 ) -> dict[str, Differing]:
-    """By feature.
+    """Returns the consistency of each feature.
 
-    Tiles are multiples of an hour, as its metrics are; `windows` has the length of each feature's,
-    where it has one.
+    Tiles are multiples of an hour, as its metrics are; `windows` has the length of each feature's
+    window, where it has one.
     """
     step = in_us(max(length // HOUR, 1) * HOUR)
     counts: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -120,9 +121,7 @@ def _told(
 def _with_rows(
     told: Mapping[str, Differing], found: Consistency, windows: Mapping[str, timedelta]
 ) -> dict[str, Differing]:
-    """Each feature's rows that differ most, and the events of those of the features that come
-    first.
-    """
+    """Adds each feature's rows that differ most, with events for those of the first features."""
     mine: dict[str, list[Difference]] = defaultdict(list)
     for r in found.rows:
         mine[r.feature].append(r)
@@ -140,9 +139,9 @@ def _with_rows(
 
 
 def distance(row: Difference) -> float:
-    """How far a value is from the warehouse's.
+    """Returns how far a value is from the warehouse's.
 
-    Of what has no distance, and of null, as far as can be.
+    It is infinite for null and for types that have no distance.
     """
     if isinstance(row.online, Number) and isinstance(row.offline, Number):
         # Number says less than float takes
@@ -154,7 +153,7 @@ def distance(row: Difference) -> float:
 def offending(
     found: Consistency, row: Difference, window: timedelta | None, *, events: bool
 ) -> Offending:
-    """A row that differs, with the events of its window."""
+    """Returns a row that differs, with the events of its window."""
     key = ", ".join(preview_words.cell(v) for v in row.keys.values())
     at, seen = microseconds(row.at), _events(found, row) if events else []
     marks = tuple(Mark(microseconds(e["time"]), bool(e["visible"])) for e in seen)

@@ -1,10 +1,10 @@
-"""Numbers as a person says them."""
+"""Words for numbers and durations."""
 
 from __future__ import annotations
 
 
 def spelled(value: float, unit: str) -> str:
-    """A number as a person says it.
+    """Returns a number in words, by its unit.
 
     >>> spelled(0.041, "%"), spelled(93600, "s"), spelled(2.25, "x")
     ('4.1 %', '26 h', '2.2 times')
@@ -19,7 +19,7 @@ def spelled(value: float, unit: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in its largest unit, of days from two on.
+    """Returns a duration in its largest unit, in days from two on.
 
     >>> span(12.76 * 3600), span(2.6), span(0.25)
     ('12.8 h', '2.6 s', '250 ms')

@@ -1,6 +1,4 @@
-"""A feature of a dashboard as a Plotly figure: its distribution on frozen bins, and its score over
-time.
-"""
+"""Plotly figures of a feature: its distribution on frozen bins, and its score over time."""
 
 from __future__ import annotations
 
@@ -19,9 +17,9 @@ NOW, BEFORE, WATCHED, ALERTED = "#4269d0", "#9498a0", "#b7791f", "#c53030"
 
 
 def figure(board: Board, line: Line) -> go.Figure:
-    """Shares by bin now and in the reference.
+    """Returns a figure of shares by bin, now and in the reference.
 
-    Below, PSI by tile with its thresholds and, dotted, the noise floor.
+    Below it is PSI by tile with its thresholds and, dotted, the noise floor.
     """
     made = make_subplots(
         rows=2,

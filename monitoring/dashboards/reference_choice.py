@@ -1,6 +1,4 @@
-"""What each tile of answers is held against: a reference as a whole, the tile so long before it, or
-the same answers as the warehouse gives them.
-"""
+"""The choice of a tile's reference: a whole reference, an earlier tile, or offline values."""
 
 from __future__ import annotations
 
@@ -28,10 +26,10 @@ WAYS = (
 
 @frozen
 class Against:
-    """`back`: the tile so long before.
+    """The choice of what each tile is compared with.
 
-    `offline`: the same answers by the warehouse, whose drift is skew; neither: the reference as a
-    whole.
+    With `back` it is the tile that long before; with `offline` the warehouse's values of the
+    answers, whose drift is skew; with neither the reference as a whole.
     """
 
     back: timedelta | None = None
@@ -40,12 +38,12 @@ class Against:
 
     @property
     def relative(self) -> bool:
-        """Whether each tile has one of its own."""
+        """Whether each tile has a reference of its own."""
         return self.offline or self.back is not None
 
     @property
     def name(self) -> str:
-        """In words, to stand behind `the`; empty where the reference has a name."""
+        """The choice in words, to stand behind `the`; empty where the reference has a name."""
         if self.offline:
             return "warehouse's values of the same answers"
         if self.back is None:
@@ -58,16 +56,17 @@ class Against:
 
     @property
     def label(self) -> str:
-        """What a finding's place says of it: nothing for a reference as a whole, so that each has
-        findings of its own.
+        """The choice in the place of a finding, so that each choice has findings of its own.
+
+        It is empty for a reference as a whole.
         """
         return f"against the {self.name}" if self.relative else ""
 
 
 def against(chosen: Chosen, tile: timedelta) -> Against:
-    """What a word or a time means for tiles of this length.
+    """Returns what a word or a duration means for tiles of this length.
 
-    DefinitionError for neither, and for a time that is no whole number of tiles.
+    Raises DefinitionError for anything else, and for a duration that is no whole number of tiles.
     """
     if chosen is None or chosen == TRAINING:
         return Against(tile=tile)
@@ -96,9 +95,9 @@ def against(chosen: Chosen, tile: timedelta) -> Against:
 
 
 def choices(given: Chosen, tile: timedelta, *, whole: bool) -> tuple[tuple[str, str], ...]:
-    """What else than what was given answers may be held against, as words with what they mean.
+    """Returns the other choices than the given one, as words with what they mean.
 
-    The `whole` of a training set where there is one.
+    `whole` says whether there is a training set.
     """
     others = [w for w in WORDS if (w != TRAINING or whole) and not (w in BACK and BACK[w] % tile)]
     mine = against(given, tile)

@@ -1,6 +1,4 @@
-"""What is watched, as it is given: a definition, or the name that it is served under, whose
-definition a cell of the notebook has.
-"""
+"""Resolution of a definition from itself or from the name that it is served under."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def given(store: Store, what: Any, verb: str) -> GroupBy | Join:
-    """The definition; of a name, the one among the notebook's that is served under it.
+    """Returns the definition; for a name, the one of the notebook's cells that is served under it.
 
     Raises DefinitionError for what is neither and where no cell has it, StoreError where nothing is
     published under the name.

@@ -1,6 +1,4 @@
-"""What was answered in a span, measured once: its tiles against the reference, and against what the
-warehouse gives; for a board and for a monitor alike.
-"""
+"""Measurements of the answers in a span, made once for a board or a monitor."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ WEEK, SIX_HOURS = timedelta(days=7), watched_figures.USUAL
 
 @frozen(eq=False)
 class Span:
-    """Which time is looked at, in microseconds since 1970, [first, last), and in tiles of what
-    length.
-    """
+    """The time [first, last) in microseconds since 1970, and the length of its tiles."""
 
     first: int
     last: int
@@ -60,7 +56,10 @@ class Span:
 
     @classmethod
     def before(cls, now: datetime, span: timedelta, tile: timedelta) -> Span:
-        """The span that ends now; DefinitionError for a span or a tile that has no length."""
+        """Returns the span that ends now.
+
+        Raises DefinitionError for a tile without length and for a span below one tile.
+        """
         if tile <= timedelta(0) or span < tile:
             message = (
                 f"span={span} and tile={tile}: a tile is longer than nothing, and a span at least"
@@ -72,12 +71,10 @@ class Span:
 
 
 class Measured:
-    """Answers of a served definition, and what is measured of them.
+    """Answers of a served definition and their measurements, each made on first use.
 
-    Each part when it is first asked for.
-
-    `reference` gives the bins, and the tile that every other is held against unless `chosen` says
-    which each has of its own.
+    `reference` gives the bins, and the tile that every other is compared with, unless `chosen`
+    gives each one of its own.
     """
 
     def __init__(
@@ -102,9 +99,7 @@ class Measured:
 
     @cached_property
     def _log(self) -> Answered:
-        """The served log of the span, and of the whole tiles before it that its tiles are held
-        against.
-        """
+        """The served log of the span, and of the earlier tiles that its tiles are compared with."""
         first, back = self.shown.first, self.against.back
         if back is not None:
             first -= in_us(back) + (first - in_us(back)) % in_us(self.shown.tile)
@@ -119,15 +114,15 @@ class Measured:
         )
 
     def answers(self) -> pa.Table:
-        """What was answered, by the features' names."""
+        """Returns the answers, by the features' names."""
         return answers(self._log, [n for _, _, n in self.plan.outputs])
 
     @cached_property
     def reference(self) -> Reference | None:
-        """What the answers' bins are of.
+        """The reference that the answers' bins come from.
 
-        None for a group-by alone, but where each tile has one of its own: then of its first
-        answers.
+        It is None for a group-by alone, unless each tile has a reference of its own: then it is
+        that of the first answers.
         """
         given = self._reference
         if given is None:
@@ -147,20 +142,20 @@ class Measured:
 
     @property
     def held(self) -> str:
-        """What the answers are held against, in words that stand behind `the`."""
+        """The reference of the answers, in words that stand behind `the`."""
         return self.against.name or (self.reference.name if self.reference else "none")
 
     @cached_property
     def tiles(self) -> Mapping[str, list[Tile]]:
-        """What was answered, by measured column and time.
+        """The tiles of the answers, by measured column and time.
 
-        Beside the warehouse, of the answers that it has.
+        Compared with the warehouse, they are those of the answers that it has.
         """
         return self._summarised(self._compared("f") if self.against.offline else self._log)
 
     @cached_property
     def _offline(self) -> Mapping[str, list[Tile]]:
-        """The same answers as the warehouse gives them."""
+        """The tiles of the warehouse's values of the answers."""
         return self._summarised(self._compared("a")) if self.against.offline else {}
 
     def _summarised(self, told: Answered) -> Mapping[str, list[Tile]]:
@@ -170,7 +165,7 @@ class Measured:
         return found
 
     def _compared(self, letter: str) -> Answered:
-        """The answers that the warehouse has values of: as they were served, or as it gives them."""
+        """Returns the answers that the warehouse has, as they were served or as it gives them."""
         rows = self.consistency.scored
         assert rows is not None  # noqa: S101 a comparison that was run has them
         named = [
@@ -182,9 +177,9 @@ class Measured:
         )
 
     def before(self, column: str, start: datetime | None) -> Tile:
-        """What a measured column's tile that starts then is held against.
+        """Returns the tile that a measured column's tile with this start is compared with.
 
-        One without rows where there is none.
+        It has no rows where there is none.
         """
         assert self.reference is not None  # noqa: S101 what was scored has one
         if not self.against.relative:
@@ -199,7 +194,7 @@ class Measured:
 
     @cached_property
     def drifts(self) -> Mapping[str, Mapping[str, list[Drift]]]:
-        """Every tile against the reference, by feature and measured column."""
+        """The drift of every tile, by feature and measured column."""
         reference = self.reference
         if reference is None:
             return {}
@@ -212,7 +207,7 @@ class Measured:
         return found
 
     def _scored(self, reference: Reference, column: str) -> list[Drift]:
-        """A measured column's tiles of the span, each against its own."""
+        """Returns the drifts of a measured column's tiles, each against its own reference."""
         theirs = self.against.back or (
             self._offline.get(column, []) if self.against.offline else reference.tiles[column]
         )
@@ -223,12 +218,12 @@ class Measured:
         ]
 
     def place(self, feature: str, column: str) -> str:
-        """What a finding says of a measured column beside its feature."""
+        """Returns the place of a measured column in findings."""
         return watched_figures.place(feature, column, self.shown.tile, self.against.label)
 
     @cached_property
     def consistency(self) -> Consistency:
-        """The same answers against what the warehouse gives."""
+        """The comparison of the answers with what the warehouse gives."""
         return consistency(
             self.store,
             self.definition,
@@ -239,7 +234,7 @@ class Measured:
         )
 
     def of_drift(self) -> Iterator[Figure]:
-        """The figures of every tile; of a feature that has none, that it is not judged and why."""
+        """Yields the figures of every tile, and for a feature without any why it is not judged."""
         for _, _, feature in self.plan.outputs:
             columns = self.drifts.get(feature, {})
             found = [
@@ -267,7 +262,7 @@ class Measured:
             ]
 
     def unscored(self, feature: str) -> str:
-        """Why a feature's drift has no figure."""
+        """Returns why a feature's drift has no figure."""
         if self.reference is None:
             return "no reference"
         if feature in self.reference.skipped:
@@ -279,12 +274,12 @@ class Measured:
         )
 
     def of_consistency(self) -> Iterator[Figure]:
-        """The figures of the span as a whole."""
+        """Yields the figures of the span as a whole."""
         for verdict in self.consistency.verdicts:
             yield from watched_figures.of_verdict(self.plan.name, verdict, self.now)
 
     def logged(self) -> None:
-        """DefinitionError where no answer was logged in the span."""
+        """Raises DefinitionError where no answer was logged in the span."""
         if not self.told.rows.num_rows:
             message = (
                 f"no answer of {self.plan.name} was logged for"
@@ -294,7 +289,7 @@ class Measured:
             raise DefinitionError(message)
 
     def sources(self) -> dict[str, Source]:
-        """The same as sources of a monitor's pass at `now`."""
+        """Returns the measurements as sources of a monitor's pass at `now`."""
 
         def of(figures: Callable[[], Iterator[Figure]]) -> Source:
             def measure(_store: Store, _name: str, _now: datetime) -> list[Figure]:

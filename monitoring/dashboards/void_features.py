@@ -1,4 +1,4 @@
-"""Features that are null in every answer: told by the served log, however few rows a tile has."""
+"""Features that are null in every answer, by the served log, however few rows a tile has."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ ANSWERS = """with s as (
 
 
 def of_voids(store: Store, plan: Plan, now: datetime) -> Iterator[Figure]:
-    """The share of nulls in the newest 30 answers of each feature, or in all where there are fewer.
+    """Yields the share of nulls in the newest 30 answers of each feature, or in all if fewer.
 
-    Of the time of the thirtieth all count, up to 2,000.
-
-    Where all are null it is told if that is no chance find: by the share in the training set as
-    it was frozen, or else in the answers before them. What is null there throughout is told
-    however few answers are.
+    All answers for the time of the thirtieth count, up to 2,000. Where all are null the figure has
+    a value if that is no chance find: by the share in the frozen training set, or else in the
+    answers before them. A feature that is always null there has a value however few answers there
+    are.
     """
     asked = (plan.name, plan.hash, microseconds(now), LOOKED, NEWEST)
     with store.connection() as con:
@@ -53,9 +52,9 @@ def of_voids(store: Store, plan: Plan, now: datetime) -> Iterator[Figure]:
 def void(
     counts: tuple[int, ...], feature: str, shares: Mapping[str, float]
 ) -> tuple[float | None, str, int]:
-    """The share of nulls where it can be judged, in words what it is of, and of how many answers.
+    """Returns the share of nulls where it can be judged, its words, and the number of answers.
 
-    `counts` are of all answers, of those that are null, and the same of the newest.
+    `counts` are of all answers, of those that are null, and of both among the newest.
     """
     rows, nulls, n, empty = counts
     if not n:

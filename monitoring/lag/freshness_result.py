@@ -41,9 +41,8 @@ SHOWN = 8  # findings
 class Freshness:
     """The freshness of what is served under some names, as of `now`.
 
-    It is true where all of it is judged and nothing is an alert. `findings` are the rules'
-    findings, worst first; `figures` every number; `lanes` the state of each partition; `marks` what
-    the store recorded.
+    It is true where its status is `ok` or `watch`. `findings` are the rules' findings, worst first;
+    `figures` every number; `lanes` the state of each partition; `marks` what the store recorded.
     """
 
     name: str

@@ -218,9 +218,9 @@ def _partitions(stood: Iterable[Lane], marks: Marks) -> Iterator[Figure]:
 
 
 def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
-    """Yields figures of the last hour's batches, by partition and in all, and the burn of the budget.
+    """Yields figures of the last hour's batches, and how fast the budget of slow events burns.
 
-    The budget is the share of events that may be slow.
+    Batches have figures by partition and in all.
     """
     now = marks.until
     hour = [s for s in marks.slots if now - s.visible <= HOUR]
